@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that say what was given, why it is refused and how to fix it, and the exit code they stand for."""
+
+from __future__ import annotations
+
+
+class ReticentError(Exception):
+    """Base of all errors that this package raises on purpose. The CLI turns it into one message, not a traceback."""
+
+    exit_code = 2
+
+
+class BadInput(ReticentError):
+    """What the user gave cannot be used. Exit code 2.
+
+    Args:
+        given: what was given, in the user's words (a path, a flag, a line number).
+        why: the reason it is refused.
+        fix: what to do instead.
+    """
+
+    def __init__(self, given: str, why: str, fix: str) -> None:
+        self.given, self.why, self.fix = given, why, fix
+        super().__init__(f"{given}: {why}. {fix}")
+
+
+class Underpowered(BadInput):
+    """A statistic was asked for with too few units to mean anything. Exit code 2."""
+
+
+class GateFailed(ReticentError):
+    """A leakage gate was exceeded. Exit code 1."""
+
+    exit_code = 1
