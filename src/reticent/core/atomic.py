@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -34,7 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _flush(temporary)
         if path.is_dir():
             path.rename(holder / "old")
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise _refusal(path, error) from error
     finally:
@@ -53,8 +54,10 @@ def _flush(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _refusal(path: Path, error: OSError) -> BadInput:
-    if isinstance(error, FileNotFoundError) and error.filename and not str(error.filename).startswith(str(path.parent)):
-        return BadInput(str(error.filename), "no such file or folder", "Check the path.")
-    reason = error.strerror or str(error)
-    return BadInput(str(path), f"cannot be written ({reason})", "Choose a writable folder with free space (--out).")
+def _refusal(path: Path, error: OSError) -> OSError | BadInput:
+    """Turn an error of the place written to into one the user can act on; leave any other as it is."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        return error
+    return BadInput(
+        str(path), f"cannot be written ({error.strerror})", "Choose a writable folder with free space (--out)."
+    )

@@ -41,7 +41,9 @@ def one_of(choices: Collection[str], /, **values: str) -> None:
     """Refuse strings that are not among the choices."""
     for name, value in values.items():
         if value not in choices:
-            raise BadInput(f"{name}={value!r}", "is not a known choice", f"Choose one of: {', '.join(sorted(choices))}.")
+            raise BadInput(
+                f"{name}={value!r}", "is not a known choice", f"Choose one of: {', '.join(sorted(choices))}."
+            )
 
 
 def same_length(**arrays: Collection[object]) -> None:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an audit says: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
+"""What an attacker can see of the model, from least to most."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters. ``none`` means: looked for and not detected, never "safe"."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """Who could do this: what they see of the model and what else they must have."""
+
+    access: str
+    needs: tuple[str, ...] = ()
+    """Beyond access: "reference model", "known non-members", "fresh texts of the user", …"""
+
+    def __post_init__(self) -> None:
+        if self.access not in ACCESS:
+            raise ValueError(f"access {self.access!r} is not one of {ACCESS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number that is never shown without its interval.
+
+    Args:
+        value: the point estimate.
+        lo, hi: the interval's ends; ``-inf`` / ``inf`` for one-sided bounds.
+        n: how many units it rests on (records, users or canaries; members + held-out).
+        method: how the interval was made, e.g. ``"DeLong"``.
+        confidence: coverage of the interval.
+        unit: what ``value`` is measured in; empty for a pure number.
+        higher_is_worse: whether a larger value means more leakage.
+    """
+
+    value: float
+    lo: float
+    hi: float
+    n: int
+    method: str
+    confidence: float = 0.95
+    unit: str = ""
+    higher_is_worse: bool = True
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.value) or math.isnan(self.lo) or math.isnan(self.hi):
+            raise ValueError(f"an estimate needs numbers, got {self.value}, [{self.lo}, {self.hi}]")
+        if not self.lo <= self.hi:
+            raise ValueError(f"the interval [{self.lo}, {self.hi}] is upside down")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must be in (0, 1), got {self.confidence}")
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.value:.3f}{unit} [{self.lo:.3f}, {self.hi:.3f}], n={self.n}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One statement of the report.
+
+    Args:
+        attack: name in the attack registry, or the name of the check.
+        level: what was attacked: ``"record"``, ``"user"`` or ``"canary"``.
+        metric: ``"auc"``, ``"tpr@0.01"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
+        estimate: the number.
+        severity: how much it matters.
+        threat: who could do this.
+        statement: the finding in plain words.
+        advice: what to do about it; empty where there is nothing to do.
+        notes: caveats: rows that hit an edge case, assumptions, corrections.
+    """
+
+    attack: str
+    level: str
+    metric: str
+    estimate: Estimate
+    severity: Severity
+    threat: ThreatModel
+    statement: str
+    advice: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.level not in ("record", "user", "canary"):
+            raise ValueError(f"level {self.level!r} is not one of record, user, canary")

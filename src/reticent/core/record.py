@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record: one piece of private text, in one of the three shapes that people fine-tune on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.core.atomic import replacing
+from reticent.core.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A sensitive stretch of ``Record.plain``: characters ``start`` to ``end`` (exclusive), of a ``kind``."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a chat. Turns of the role ``assistant`` are trained on, others are context."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One training or held-out example: ``text``, or ``prompt`` + ``completion``, or ``messages``.
+
+    Args:
+        id: unique within a dataset.
+        text: plain text; all of it is trained on.
+        prompt: context that is not trained on; needs ``completion``.
+        completion: what is trained on after ``prompt``.
+        messages: a chat; the assistant's turns are trained on.
+        user: who the record belongs to; None where no user is known.
+        spans: sensitive stretches of ``plain``.
+
+    Raises:
+        BadInput: not exactly one of the three shapes.
+    """
+
+    id: str
+    text: str | None = None
+    prompt: str | None = None
+    completion: str | None = None
+    messages: tuple[Message, ...] | None = None
+    user: str | None = None
+    spans: tuple[Span, ...] = ()
+
+    def __post_init__(self) -> None:
+        shapes = [self.text is not None, self.completion is not None, self.messages is not None]
+        if sum(shapes) != 1 or (self.prompt is not None) != (self.completion is not None):
+            raise BadInput(
+                f"record {self.id!r}",
+                "must have exactly one of text, prompt + completion, or messages",
+                "Name the fields that hold them (--text_field, --prompt_field, --completion_field, --messages_field).",
+            )
+
+    @property
+    def plain(self) -> str:
+        """All of the record as one string, for statistics on text; not what a model is fed."""
+        return "\n".join(content for _, content in self.pieces)
+
+    @property
+    def trained_text(self) -> str:
+        """The part that is trained on, as one string."""
+        return "\n".join(content for trained, content in self.pieces if trained)
+
+    @property
+    def pieces(self) -> tuple[tuple[bool, str], ...]:
+        """``(trained on?, text)`` in reading order."""
+        if self.text is not None:
+            return ((True, self.text),)
+        if self.messages is not None:
+            return tuple((message.role == "assistant", message.content) for message in self.messages)
+        return ((False, self.prompt or ""), (True, self.completion or ""))
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of the content and its shape, without id, user and spans."""
+        shape = [self.text, self.prompt, self.completion, [asdict(m) for m in self.messages or ()]]
+        return hashlib.sha256(json.dumps(shape, ensure_ascii=False).encode()).hexdigest()
+
+
+def fingerprint(records: Iterable[Record]) -> str:
+    """SHA-256 (hex) over ids, users and contents in order: two datasets with the same print are the same."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(json.dumps([record.id, record.user, record.content_hash]).encode())
+    return digest.hexdigest()
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("user", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("completion", pa.string()),
+        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        pa.field("spans", pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())]))),
+    ]
+)
+
+
+def write_records(path: str | Path, records: Sequence[Record]) -> None:
+    """Write ``records.parquet``, atomically. It holds private text: keep it where the data may be kept."""
+    rows = [asdict(record) for record in records]
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Read what ``write_records`` wrote."""
+    return [_from_row(row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
+
+
+def _from_row(row: dict) -> Record:
+    messages = row.pop("messages")
+    spans = row.pop("spans")
+    return Record(
+        **row,
+        messages=tuple(Message(**m) for m in messages) if messages is not None else None,
+        spans=tuple(Span(**s) for s in spans or ()),
+    )
