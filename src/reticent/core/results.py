@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results: everything that one audit found, as plain data. The audit fills it, the report and the gate read it.
+
+No private text travels here: units are named by a keyed hash of their id (``Exposed.unit``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reticent.core.finding import Estimate, Finding
+
+STATUSES = ("leaks", "not_detected", "confounded", "underpowered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer in plain words.
+
+    Args:
+        status: ``"leaks"``: at least one corrected interval excludes chance. ``"not_detected"``: none does, and the
+            audit could have seen the effect stated in ``Results.power``. ``"confounded"``: members and held-out
+            differ without any model, so no membership claim can be made. ``"underpowered"``: too few units.
+        headline: one sentence.
+        sentences: what follows from it, one fact each.
+    """
+
+    status: str
+    headline: str
+    sentences: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status {self.status!r} is not one of {STATUSES}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRun:
+    """One row of the table of attacks, run or not."""
+
+    name: str
+    level: str
+    access: str
+    paper: str
+    summary: str
+    """First line of the attack's docstring."""
+    ran: bool
+    why_not: str = ""
+    """Why it was switched off, and what would switch it on."""
+    params: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A ROC curve, thinned for plotting: rising ``fpr`` and ``tpr`` of equal length, both from 0 to 1."""
+
+    attack: str
+    level: str
+    fpr: tuple[float, ...]
+    tpr: tuple[float, ...]
+    n_member: int
+    n_held_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """Score histograms of members and held-out on the same ``edges`` (one more edge than counts)."""
+
+    attack: str
+    level: str
+    edges: tuple[float, ...]
+    member: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryExposure:
+    """How much more likely the model finds planted secrets of one tier than secrets never planted.
+
+    Args:
+        tier: e.g. ``"planted 16 times"`` or ``"control (never planted)"``.
+        kind: ``"record"`` or ``"user"`` canaries.
+        repetitions: how often each secret of the tier was planted; 0 for controls.
+        bits: exposure in bits (log2 of reference size - log2 of rank), the tier's median over its canaries.
+        each: exposure of every canary of the tier, in bits.
+        ceiling: the largest exposure this reference set can show, in bits.
+    """
+
+    tier: str
+    kind: str
+    repetitions: int
+    bits: Estimate
+    each: tuple[float, ...]
+    ceiling: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposed:
+    """One record or user, ranked by how exposed it is.
+
+    Args:
+        unit: keyed hash of the id; ``reticent audit --show_text`` puts the id beside it.
+        level: ``"record"`` or ``"user"``.
+        rank: 1 = most exposed.
+        score: of ``attack``.
+        p_value: share of held-out units that score at least as high (with +1 smoothing).
+        text: the text, only when the person asked for it.
+    """
+
+    unit: str
+    level: str
+    rank: int
+    attack: str
+    score: float
+    p_value: float
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confound:
+    """What can be told about membership without any model."""
+
+    blind_auc: Estimate | None
+    """Cross-validated AUC of a bag-of-words and length classifier; None when too few units."""
+    near_duplicates: int
+    """Evaluated members that have a near-duplicate among the held-out."""
+    near_duplicate_share: Estimate | None
+    separable: bool
+    """Whether the split can be told apart without the model: then no membership claim is made."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """The smallest effect that this audit could have seen."""
+
+    level: str
+    metric: str
+    smallest: float
+    """Detected with ``power`` probability at the corrected significance."""
+    power: float
+    n_member: int
+    n_held_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The whole outcome of one audit."""
+
+    title: str
+    created: str
+    """ISO 8601, UTC."""
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    attacks: tuple[AttackRun, ...]
+    curves: tuple[Curve, ...]
+    distributions: tuple[Distribution, ...]
+    exposure: tuple[CanaryExposure, ...]
+    exposed: tuple[Exposed, ...]
+    confound: Confound
+    power: tuple[Power, ...]
+    not_tested: tuple[str, ...]
+    """What this audit cannot say, in plain words."""
+    counts: dict[str, int]
+    """How many records, users, canaries were read, trained on, evaluated, dropped and why."""
+    provenance: dict[str, Any]
+    """The manifest: models, data, seeds, versions, hardware."""
