@@ -1,0 +1,57 @@
+# Two commands do everything on a machine that has only Python 3.11 and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint types layers tests slow bench clean
+
+help:
+	@echo "make demo   install, fetch the model, fine-tune it on a made-up help desk, audit it, print where the report lies"
+	@echo "make test   install the dev extra, lint, types, layers, tests"
+	@echo "make slow   the tests that need the real model (minutes)"
+	@echo "make bench  the speed figures, into benchmarks/results/"
+
+.venv/.made:
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: .venv/.installed
+	$(BIN)/reticent fetch-model smollm2-135m
+	$(BIN)/reticent demo --out runs/demo
+
+test: lint types layers tests
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+layers: .venv/.dev
+	$(BIN)/lint-imports --no-cache
+
+tests: .venv/.dev
+	$(BIN)/pytest
+
+slow: .venv/.dev
+	$(BIN)/reticent fetch-model smollm2-135m
+	$(BIN)/pytest --slow -m slow
+
+bench: .venv/.dev
+	$(PIP) install -q -c constraints.txt -e ".[bench]"
+	$(BIN)/reticent fetch-model smollm2-135m
+	$(BIN)/python benchmarks/score_throughput.py --json benchmarks/results/score_throughput.json
+	$(BIN)/python benchmarks/attack_speed.py --json benchmarks/results/attack_speed.json
+
+clean:
+	rm -rf .venv runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

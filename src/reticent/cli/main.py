@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the verbs, build their flags from their signatures, run one, and turn its outcome into an exit code.
+
+A verb is a file in this folder with a function of the same name that returns an exit code (0 done, 1 gate failed,
+2 bad input). Parameters without a default are positional; a parameter that is a dataclass becomes a group of flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+import reticent
+from reticent.core.errors import ReticentError
+from reticent.core.progress import console
+
+Verb = Callable[..., int]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    argv = _underscored(sys.argv[1:] if argv is None else argv)
+    verbs = _verbs()
+    parser = _parser(verbs, chosen=next((word for word in argv if not word.startswith("-")), None))
+    options = parser.parse_args(argv)
+    if options.subcommand is None:
+        parser.print_help()
+        return 2
+    verb = verbs[options.subcommand]
+    try:
+        return verb(**_arguments(verb, options[options.subcommand]))
+    except ReticentError as error:
+        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was", style="yellow")
+        return 130
+
+
+def _verbs() -> dict[str, Verb]:
+    package = importlib.import_module("reticent.cli")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "main"]
+    return {
+        name.replace("_", "-"): getattr(importlib.import_module(f"reticent.cli.{name}"), name) for name in sorted(names)
+    }
+
+
+def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
+    """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick."""
+    parser = ArgumentParser(prog="reticent", description=reticent.__doc__, version=reticent.__version__)
+    subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
+    for name, verb in verbs.items():
+        doc = inspect.getdoc(verb) or ""
+        description = doc.split("\nArgs:")[0].strip()
+        sub = ArgumentParser(description=description)
+        if name == chosen:
+            _add_flags(sub, verb)
+        subcommands.add_subcommand(name, sub, help=description.splitlines()[0])
+    return parser
+
+
+def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
+    groups = _groups(verb)
+    parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+    parser.add_function_arguments(verb, skip=set(groups), as_positional=True, as_group=False)
+    for group in groups.values():
+        parser.add_class_arguments(group, None)
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) is bool:
+            action.nargs, action.const = "?", True
+
+
+def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
+    """The verb's arguments; flags of a dataclass are put back together."""
+    groups = _groups(verb)
+    given = {name: getattr(options, name) for name in inspect.signature(verb).parameters if name not in groups}
+    for name, group in groups.items():
+        fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(group)}
+        given[name] = group(**fields)
+    return given
+
+
+def _groups(verb: Verb) -> dict[str, type]:
+    hints = typing.get_type_hints(verb)
+    return {
+        name: hints[name]
+        for name in inspect.signature(verb).parameters
+        if isinstance(hints[name], type) and dataclasses.is_dataclass(hints[name])
+    }
+
+
+def _underscored(argv: list[str]) -> list[str]:
+    """Accept ``--max-auc`` for ``--max_auc``: both habits are common."""
+    return [
+        "--" + word[2:].split("=", 1)[0].replace("-", "_") + word[len(word.split("=", 1)[0]) :]
+        if word.startswith("--") and len(word) > 2
+        else word
+        for word in argv
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
