@@ -60,6 +60,7 @@ def write_results(path: str | Path, results: Results) -> None:
     error = best_match(Draft202012Validator(schema()).iter_errors(content))
     if error is not None:
         raise ValueError(f"these results break their own schema at {_place(error)}: {error.message[:300]}")
+    _check_lengths(results)
     write_text(path, _dump(content) + "\n")
 
 
@@ -76,15 +77,17 @@ def read_results(path: str | Path) -> Results:
             str(path), f"breaks the results schema at {_place(error)}: {error.message[:200]}", "Run the audit again."
         )
     try:
-        return from_json(content)
+        results = from_json(content)
+        _check_lengths(results)
     except ValueError as problem:
-        raise BadInput(str(path), f"holds an impossible number ({problem})", "Run the audit again.") from problem
+        raise BadInput(str(path), f"holds impossible numbers ({problem})", "Run the audit again.") from problem
+    return results
 
 
 def to_json(results: Results) -> dict[str, Any]:
     """``results`` as the plain dicts and lists that ``results.json`` holds."""
     confound = results.confound
-    return {
+    content = {
         "format": FORMAT,
         "schema_version": RESULTS_VERSION,
         "title": results.title,
@@ -112,4 +115,168 @@ def to_json(results: Results) -> dict[str, Any]:
         "not_tested": list(results.not_tested),
         "counts": dict(results.counts),
         "provenance": _plain(results.provenance),
-    } | _LISTS_FOR_TUPLES(results)
+    }
+    return _lists(content)
+
+
+def from_json(content: Mapping[str, Any]) -> Results:
+    """The Results that ``to_json`` made ``content`` of; ``content`` must keep to the schema."""
+    confound = content["confound"]
+    blind, share = confound["blind_auc"], confound["near_duplicate_share"]
+    return Results(
+        title=content["title"],
+        created=content["created"],
+        verdict=Verdict(**_tuples(content["verdict"])),
+        findings=tuple(_finding_from_json(row) for row in content["findings"]),
+        attacks=tuple(AttackRun(**_tuples(row) | {"params": row["params"]}) for row in content["attacks"]),
+        curves=tuple(Curve(**_tuples(row)) for row in content["curves"]),
+        distributions=tuple(Distribution(**_tuples(row)) for row in content["distributions"]),
+        exposure=tuple(
+            CanaryExposure(**_tuples(row) | {"bits": _estimate_from_json(row["bits"])}) for row in content["exposure"]
+        ),
+        exposed=tuple(Exposed(**row) for row in content["exposed"]),
+        confound=Confound(
+            **dict(confound)
+            | {
+                "blind_auc": _estimate_from_json(blind) if blind else None,
+                "near_duplicate_share": _estimate_from_json(share) if share else None,
+            }
+        ),
+        power=tuple(
+            Power(**row | {"smallest": math.inf if row["smallest"] is None else row["smallest"]})
+            for row in content["power"]
+        ),
+        not_tested=tuple(content["not_tested"]),
+        counts=content["counts"],
+        provenance=content["provenance"],
+    )
+
+
+def _check_lengths(results: Results) -> None:
+    """What a JSON schema cannot say: which lists belong together."""
+    for curve in results.curves:
+        if len(curve.fpr) != len(curve.tpr):
+            raise ValueError(f"the ROC curve of {curve.attack} has {len(curve.fpr)} fpr and {len(curve.tpr)} tpr")
+    for histogram in results.distributions:
+        if not len(histogram.edges) - 1 == len(histogram.member) == len(histogram.held_out):
+            raise ValueError(f"the histogram of {histogram.attack} has counts that do not fit its edges")
+
+
+def _estimate_to_json(estimate: Estimate) -> dict[str, Any]:
+    return asdict(estimate) | {
+        "lo": None if estimate.lo == -math.inf else estimate.lo,
+        "hi": None if estimate.hi == math.inf else estimate.hi,
+    }
+
+
+def _estimate_from_json(row: Mapping[str, Any]) -> Estimate:
+    lo, hi = row["lo"], row["hi"]
+    return Estimate(
+        value=row["value"],
+        lo=-math.inf if lo is None else lo,
+        hi=math.inf if hi is None else hi,
+        n=row["n"],
+        method=row["method"],
+        confidence=row["confidence"],
+        unit=row["unit"],
+        higher_is_worse=row["higher_is_worse"],
+    )
+
+
+def _finding_to_json(finding: Finding) -> dict[str, Any]:
+    """A flat object, so that a table of findings is one call in any language."""
+    return {
+        "attack": finding.attack,
+        "level": finding.level,
+        "metric": finding.metric,
+        **_estimate_to_json(finding.estimate),
+        "severity": str(finding.severity),
+        "access": finding.threat.access,
+        "needs": finding.threat.needs,
+        "statement": finding.statement,
+        "advice": finding.advice,
+        "notes": finding.notes,
+    }
+
+
+def _finding_from_json(row: Mapping[str, Any]) -> Finding:
+    return Finding(
+        attack=row["attack"],
+        level=row["level"],
+        metric=row["metric"],
+        estimate=_estimate_from_json(row),
+        severity=Severity(row["severity"]),
+        threat=ThreatModel(access=row["access"], needs=tuple(row["needs"])),
+        statement=row["statement"],
+        advice=row["advice"],
+        notes=tuple(row["notes"]),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The file as JSON of this format and version."""
+    foreign = "Give the results.json that `reticent audit` wrote."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be read ({error.strerror})", foreign) from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(str(path), f"is not valid JSON ({error})", foreign) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BadInput(str(path), "is no results file of reticent", foreign)
+    version = content.get("schema_version")
+    if version != RESULTS_VERSION:
+        raise BadInput(
+            str(path),
+            f"has schema version {version!r}, this reticent reads {RESULTS_VERSION}",
+            "Read it with the reticent that wrote it, or run the audit again.",
+        )
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _place(error: ValidationError) -> str:
+    return "/".join(map(str, error.absolute_path)) or "the top level"
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, since JSON and the schema know only those."""
+    if isinstance(value, Mapping):
+        return {key: _lists(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_lists(entry) for entry in value]
+    return value
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Free-form content as plain JSON: keys sorted, what JSON cannot hold as a string."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(entry) for entry in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, bool | str | None):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    item = getattr(value, "item", None)  # a numpy scalar
+    return _plain(item()) if callable(item) and getattr(value, "shape", None) == () else str(value)
+
+
+def _dump(value: Any, indent: str = "") -> str:
+    """Indented JSON in which a list of plain values stays on one line: a curve is one line, not thousands."""
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        rows = (f"{inner}{_dump(key)}: {_dump(entry, inner)}" for key, entry in value.items())
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
+        return "[\n" + ",\n".join(inner + _dump(entry, inner) for entry in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Realistic Results for tests and for looking at the page: numbers are drawn, not made up by hand, and seeded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
+from reticent.core.results import (
+    AttackRun,
+    CanaryExposure,
+    Confound,
+    Curve,
+    Distribution,
+    Exposed,
+    Power,
+    Results,
+    Verdict,
+)
+
+# name, level, access, paper, needs, separation of members from held-out in standard deviations (leaking model)
+ATTACKS = [
+    ("ratio", "record", "logprob", "arXiv:2112.03570", ("reference model",), 2.6),
+    ("ez_mia", "record", "logprob", "", ("reference model",), 2.4),
+    ("difference", "record", "logprob", "arXiv:2012.07805", ("reference model",), 2.2),
+    ("rmia", "record", "logprob", "arXiv:2312.03262", ("reference model", "known non-members"), 2.0),
+    ("wbc", "record", "logprob", "", ("reference model",), 1.9),
+    ("min_k_plus", "record", "logits", "arXiv:2404.02936", (), 1.3),
+    ("loss", "record", "logprob", "arXiv:1709.01604", (), 1.2),
+    ("min_k", "record", "logprob", "arXiv:2310.16789", (), 1.15),
+    ("zlib", "record", "logprob", "arXiv:2012.07805", (), 1.1),
+    ("neighbourhood", "record", "logprob", "arXiv:2305.18462", ("proposal model",), 1.0),
+    ("lowercase", "record", "logprob", "arXiv:2012.07805", (), 0.8),
+    ("recall", "record", "logprob", "arXiv:2406.15968", ("known non-members",), 0.7),
+    ("con_recall", "record", "logprob", "arXiv:2409.03363", ("known members", "known non-members"), 0.75),
+    ("user_statistic", "user", "logprob", "arXiv:2310.09266", ("reference model", "fresh texts of the user"), 0.8),
+    ("user_mean_ratio", "user", "logprob", "arXiv:2310.09266", ("reference model", "fresh texts of the user"), 0.7),
+    ("user_max_loss", "user", "logprob", "arXiv:2310.09266", ("fresh texts of the user",), 0.4),
+]
+SUMMARY = "How much more likely the target finds the text than the reference model does, per token."
+
+
+def estimate(value: float, half: float, n: int, method: str = "DeLong", **more: Any) -> Estimate:
+    return Estimate(
+        value=value, lo=value - half, hi=min(value + half, more.pop("top", 1.0)), n=n, method=method, **more
+    )
+
+
+def _auc(member: np.ndarray, held_out: np.ndarray) -> Estimate:
+    value = float((member[:, None] > held_out[None, :]).mean())
+    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
+    n, m = len(member), len(held_out)
+    variance = value * (1 - value) + (n - 1) * (q1 - value**2) + (m - 1) * (q2 - value**2)
+    return estimate(value, 1.96 * math.sqrt(max(variance, 0) / n / m) + 1e-6, n + m)
+
+
+def _curve(name: str, level: str, member: np.ndarray, held_out: np.ndarray) -> Curve:
+    thresholds = np.sort(np.concatenate([member, held_out]))[::-1]
+    fpr = np.searchsorted(np.sort(-held_out), -thresholds, side="right") / len(held_out)
+    tpr = np.searchsorted(np.sort(-member), -thresholds, side="right") / len(member)
+    keep = np.unique(np.linspace(0, len(thresholds) - 1, 160).astype(int))
+    return Curve(
+        attack=name,
+        level=level,
+        fpr=(0.0, *map(float, fpr[keep])),
+        tpr=(0.0, *map(float, tpr[keep])),
+        n_member=len(member),
+        n_held_out=len(held_out),
+    )
+
+
+def _distribution(name: str, level: str, member: np.ndarray, held_out: np.ndarray) -> Distribution:
+    edges = np.histogram_bin_edges(np.concatenate([member, held_out]), bins=36)
+    return Distribution(
+        attack=name,
+        level=level,
+        edges=tuple(map(float, edges)),
+        member=tuple(map(int, np.histogram(member, edges)[0])),
+        held_out=tuple(map(int, np.histogram(held_out, edges)[0])),
+    )
+
+
+def _finding(row: tuple, metric: str, value: Estimate, severity: Severity, statement: str, advice: str = "") -> Finding:
+    name, level, access, _, needs, _ = row
+    return Finding(
+        attack=name,
+        level=level,
+        metric=metric,
+        estimate=value,
+        severity=severity,
+        threat=ThreatModel(access=access, needs=needs),
+        statement=statement,
+        advice=advice,
+        notes=("Corrected for 16 attacks (Bonferroni).",) if metric == "auc" else (),
+    )
+
+
+def _measured(scale: float, n_member: int, n_held_out: int, seed: int) -> dict[str, Any]:
+    """Findings, curves, histograms and ranking of all attacks, members ``scale`` times as far off as in ATTACKS."""
+    rng = np.random.default_rng(seed)
+    findings, curves, distributions, exposed = [], [], [], []
+    for row in ATTACKS:
+        name, level, *_, shift = row
+        n, m = (n_member, n_held_out) if level == "record" else (max(n_member // 6, 3), max(n_held_out // 6, 3))
+        member, held_out = rng.normal(shift * scale, 1.2, n), rng.normal(0, 1, m)
+        auc = _auc(member, held_out)
+        severity = Severity.CRITICAL if auc.lo > 0.8 else Severity.HIGH if auc.lo > 0.6 else Severity.NONE
+        text = f"An attacker who sees log-probabilities tells {level}s that were trained on from others."
+        findings.append(_finding(row, "auc", auc, severity, text, "Train with user-level differential privacy."))
+        curves.append(_curve(name, level, member, held_out))
+        distributions.append(_distribution(name, level, member, held_out))
+        if name == "ratio" and m >= 1000:
+            tpr = float((member > np.quantile(held_out, 0.99)).mean())
+            text = f"At 1 % false alarms the attacker finds {tpr:.0%} of the trained records."
+            findings.append(_finding(row, "tpr@0.01", estimate(tpr, 0.03, n, "Clopper-Pearson"), severity, text))
+        if name in ("ratio", "user_statistic"):
+            order = np.argsort(-member)[:20]
+            exposed += [
+                Exposed(
+                    unit=f"{level[0]}-{rng.integers(16**10):010x}",
+                    level=level,
+                    rank=rank,
+                    attack=name,
+                    score=float(member[i]),
+                    p_value=float((1 + (held_out >= member[i]).sum()) / (1 + m)),
+                )
+                for rank, i in enumerate(order, 1)
+            ]
+    return {
+        "findings": tuple(findings),
+        "curves": tuple(curves),
+        "distributions": tuple(distributions),
+        "exposed": tuple(exposed),
+    }
+
+
+def _exposure(scale: float, seed: int) -> tuple[CanaryExposure, ...]:
+    rng = np.random.default_rng(seed)
+    tiers = []
+    for repetitions, mean in ((0, 1.44), (1, 2.5), (4, 6.0), (16, 12.5)):
+        each = np.clip(rng.normal(1.44 + (mean - 1.44) * scale, 1.1, 12), 0, 14.6)
+        middle = float(np.median(each))
+        tiers.append(
+            CanaryExposure(
+                tier=f"planted {repetitions} times" if repetitions else "control (never planted)",
+                kind="record",
+                repetitions=repetitions,
+                bits=estimate(middle, 0.9, 12, "order statistics", unit="bits", top=math.inf),
+                each=tuple(map(float, each)),
+                ceiling=14.6,
+            )
+        )
+    return tuple(tiers)
+
+
+def _runs() -> tuple[AttackRun, ...]:
+    ran = [
+        AttackRun(
+            name=name,
+            level=level,
+            access=access,
+            paper=paper,
+            summary=SUMMARY,
+            ran=True,
+            params={"k": 0.2} if name.startswith("min_k") else {},
+            notes=("3 rows had no error token and got the mean score.",) if name == "ez_mia" else (),
+        )
+        for name, level, access, paper, _, _ in ATTACKS
+    ]
+    off = AttackRun(
+        name="gradient_norm",
+        level="record",
+        access="grad",
+        paper="",
+        summary="Norm of the loss gradient.",
+        ran=False,
+        why_not="needs white-box gradients. Give --access weights to switch it on.",
+    )
+    return (*ran, off)
+
+
+PROVENANCE = {
+    "command": "reticent audit --target runs/demo/model --data mail.jsonl.gz --membership runs/demo/membership.parquet",
+    "models": {
+        "target": {"source": "runs/demo/model", "fingerprint": "9f2c41d07a5be88e13ac", "dtype": "bfloat16"},
+        "reference": {"source": "smollm2-135m", "fingerprint": "1e77b0c2d94f6a3305be", "dtype": "bfloat16"},
+    },
+    "data": {"fingerprint": "c0ffee17d2a94be6", "records": 4212, "users": 182},
+    "seeds": {"split": 7, "canaries": 11, "bootstrap": 3},
+    "environment": {"python": "3.11.9", "platform": "Linux x86_64", "cores": 2, "packages": {"torch": "2.13.0"}},
+}
+
+
+def leaking() -> Results:
+    """A model that leaks by nearly every attack."""
+    parts = _measured(1.0, 1104, 1098, seed=1)
+    extra = (
+        Finding(
+            attack="canary_exposure",
+            level="canary",
+            metric="exposure_bits",
+            estimate=estimate(12.4, 0.9, 12, "order statistics", unit="bits", top=math.inf),
+            severity=Severity.CRITICAL,
+            threat=ThreatModel(access="logprob"),
+            statement="A secret that stands 16 times in the training data ranks among the first 3 of 25 000 guesses.",
+            advice="Deduplicate, and scrub personal data before training.",
+        ),
+        Finding(
+            attack="one_run",
+            level="record",
+            metric="epsilon_lower",
+            estimate=Estimate(value=3.1, lo=3.1, hi=math.inf, n=2202, method="one-run", unit="ε at δ = 1e-5, record"),
+            severity=Severity.HIGH,
+            threat=ThreatModel(access="logprob", needs=("reference model",)),
+            statement="No differential privacy claim below ε = 3.1 (δ = 1e-5, one record) can be true of this model.",
+            advice="Do not claim a smaller ε.",
+        ),
+    )
+    return Results(
+        title="Help-desk assistant, SmolLM2-135M, full fine-tune, 3 epochs",
+        created="2026-03-02T09:41:07+00:00",
+        verdict=Verdict(
+            status="leaks",
+            headline="This model gives away which records it was trained on.",
+            sentences=(
+                "The best of 13 record attacks tells trained from untrained mails of the same people at AUC 0.95.",
+                "People can be told apart by texts the model never saw: user AUC 0.69.",
+                "Planted secrets that stood 16 times in the training data can nearly be read out.",
+            ),
+        ),
+        **(parts | {"findings": extra + parts["findings"]}),
+        attacks=_runs(),
+        exposure=_exposure(1.0, seed=2),
+        confound=Confound(
+            blind_auc=estimate(0.512, 0.026, 2202, "cross-validation, DeLong"),
+            near_duplicates=7,
+            near_duplicate_share=Estimate(value=7 / 1104, lo=0.0026, hi=0.013, n=1104, method="Clopper-Pearson"),
+            separable=False,
+            note="Bag of words and length, 5 folds.",
+        ),
+        power=(
+            Power(level="record", metric="auc", smallest=0.541, power=0.8, n_member=1104, n_held_out=1098),
+            Power(level="user", metric="auc", smallest=0.606, power=0.8, n_member=184, n_held_out=183),
+        ),
+        not_tested=(
+            "Attackers who see gradients, hidden states or weights.",
+            "Whether training text can be sampled word for word: no generation attack ran.",
+            "Records that were dropped before training (12 empty, 31 exact duplicates).",
+        ),
+        counts={
+            "records_read": 4255,
+            "records_dropped_empty": 12,
+            "records_dropped_duplicate": 31,
+            "records_trained": 1840,
+            "records_evaluated": 2202,
+            "users": 367,
+            "canaries": 48,
+        },
+        provenance=PROVENANCE,
+    )
+
+
+def not_detected() -> Results:
+    """The base model against itself."""
+    parts = _measured(0.0, 1104, 1098, seed=4)
+    return replace(
+        leaking(),
+        title="Base model against itself",
+        verdict=Verdict(
+            status="not_detected",
+            headline="No leak was detected by the 16 attacks that ran.",
+            sentences=(
+                "This is not a proof of safety: a record attack with AUC below 0.541 would have gone unseen.",
+                "Attackers with more access than log-probabilities were not tested.",
+            ),
+        ),
+        exposure=_exposure(0.0, seed=5),
+        **parts,
+    )
+
+
+def confounded() -> Results:
+    """A split that bag of words can tell apart."""
+    return replace(
+        leaking(),
+        title="Mail of 2023 against mail of 2025",
+        verdict=Verdict(
+            status="confounded",
+            headline="Members and held-out texts differ without any model, so nothing can be said about membership.",
+            sentences=(
+                "A classifier that sees only the texts reaches AUC 0.81 [0.79, 0.83].",
+                "Split the data by recorded coins (`reticent split`) and train again, or give held-out texts of the "
+                "same time and people.",
+            ),
+        ),
+        confound=Confound(
+            blind_auc=estimate(0.81, 0.02, 2202, "cross-validation, DeLong"),
+            near_duplicates=0,
+            near_duplicate_share=Estimate(value=0.0, lo=0.0, hi=0.0033, n=1104, method="Clopper-Pearson"),
+            separable=True,
+            note="Words that tell them apart most: 2023, invoice, portal.",
+        ),
+    )
+
+
+def underpowered() -> Results:
+    """Almost nothing: three members, no user, no canary, no curve."""
+    off = "needs a reference model. Give --reference, or a target whose config names its base."
+    return Results(
+        title="",
+        created="2026-03-02T09:41:07+00:00",
+        verdict=Verdict(status="underpowered", headline="Too few records to say anything."),
+        findings=(),
+        attacks=tuple(replace(run, ran=False, why_not=off, notes=()) for run in _runs()[:2]),
+        curves=(),
+        distributions=(),
+        exposure=(),
+        exposed=(),
+        confound=Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False),
+        power=(Power(level="record", metric="auc", smallest=math.inf, power=0.8, n_member=3, n_held_out=2),),
+        not_tested=(),
+        counts={},
+        provenance={},
+    )
+
+
+ALL = (leaking, not_detected, confounded, underpowered)
