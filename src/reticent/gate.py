@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gate: do the results of an audit keep to the limits that a team has set? For CI, so it fails closed.
+
+What is compared. A limit is held against the largest number of that metric over all attacks that ran, since an
+attacker is free to choose the best one. ``on`` says which part of the estimate:
+
+- ``"value"`` (default): the point estimate. Passing says: the best attack found no more than this.
+- ``"upper"``: the interval's upper end, the strict reading of a privacy officer: passing says that more than this is
+  excluded at the stated confidence. With few units it fails for lack of evidence.
+- ``"lower"``: the interval's lower end: fails only where the excess is beyond doubt. For noisy nightly runs.
+
+What cannot be checked (the metric was refused, its attack was switched off, the interval has no such end, the split is
+confounded, or the audit had too few units to pass anyone) never passes: exit code 2.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from reticent.core import validate
+from reticent.core.atomic import write_text
+from reticent.core.errors import BadInput
+from reticent.core.finding import Estimate
+from reticent.core.results import Results
+
+On = Literal["lower", "value", "upper"]
+MARKS = {"passed": "PASS", "failed": "FAIL", "unknown": "CANNOT CHECK"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One limit and what became of it.
+
+    Args:
+        name: the option, e.g. ``"max_auc"``.
+        limit: the largest number allowed, in the metric's unit.
+        state: ``"passed"``, ``"failed"`` (the limit is exceeded) or ``"unknown"`` (cannot be checked: counts against).
+        measured: the largest estimate of that metric; None when there is none.
+        attack: whose estimate that is.
+        reason: what was compared, or why nothing could be, in plain words.
+    """
+
+    name: str
+    limit: float
+    state: Literal["passed", "failed", "unknown"]
+    measured: Estimate | None
+    attack: str
+    reason: str
+
+    @property
+    def line(self) -> str:
+        """One line for the console."""
+        return f"{MARKS[self.state]:<12}  {self.name} {self.limit:g}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOutcome:
+    """All checks of one gate."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0: all passed. 1: a limit is exceeded. 2: none is known to be, but one could not be checked."""
+        states = {check.state for check in self.checks}
+        return 1 if "failed" in states else 2 if "unknown" in states else 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What to print: one line for each check and one for the outcome."""
+        last = {
+            0: "Gate passed: every limit was checked and kept.",
+            1: "Gate failed: a limit is exceeded.",
+            2: "Gate failed: what cannot be checked does not pass.",
+        }
+        return (*(check.line for check in self.checks), last[self.exit_code])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limit:
+    name: str
+    limit: float
+    levels: tuple[str, ...]
+    metric: str
+    absent: str
+    """What would have to be there."""
+
+
+def gate(
+    results: Results,
+    *,
+    max_auc: float | None = None,
+    max_tpr_at_1pct_fpr: float | None = None,
+    max_user_auc: float | None = None,
+    max_exposure_bits: float | None = None,
+    max_epsilon: float | None = None,
+    on: On = "value",
+) -> GateOutcome:
+    """Check the limits that are given; all are "no more than".
+
+    Args:
+        results: of an audit.
+        max_auc: AUC of any record-level attack; 0.5 is chance.
+        max_tpr_at_1pct_fpr: share of trained records that any attack finds at 1 % false alarms; 0.01 is chance.
+        max_user_auc: AUC of any user-level attack.
+        max_exposure_bits: exposure of planted canaries, in bits; secrets never planted have about 1.44.
+        max_epsilon: empirical lower bound on ε; a model trained with a smaller ε cannot show more.
+        on: which part of the estimate is compared, see the module.
+
+    Raises:
+        BadInput: no limit is given, or one that makes no sense.
+    """
+    validate.one_of(("lower", "value", "upper"), on=on)
+    shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
+    validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
+    amounts = {"max_exposure_bits": max_exposure_bits, "max_epsilon": max_epsilon}
+    validate.non_negative(**{name: limit for name, limit in amounts.items() if limit is not None})
+    about = {
+        "max_auc": (("record",), "auc", "needs at least one record-level attack that ran"),
+        "max_tpr_at_1pct_fpr": (("record",), "tpr@0.01", "needs ≥ 1000 held-out records"),
+        "max_user_auc": (("user",), "auc", "needs a user field and at least one user-level attack that ran"),
+        "max_exposure_bits": (("canary",), "exposure_bits", "needs canaries planted before training"),
+        "max_epsilon": (("record", "user", "canary"), "epsilon_lower", "needs an ε audit"),
+    }
+    limits = [
+        _Limit(name=name, limit=limit, levels=about[name][0], metric=about[name][1], absent=about[name][2])
+        for name, limit in (shares | amounts).items()
+        if limit is not None
+    ]
+    if not limits:
+        raise BadInput("gate", "has no limit to check", f"Give at least one of: --{', --'.join(about)}.")
+    return GateOutcome(checks=tuple(_check(results, limit, on) for limit in limits))
+
+
+def write_junit(path: str | Path, outcome: GateOutcome) -> None:
+    """Write the outcome as a JUnit XML file, atomically: exceeded limits are failures, unchecked ones are errors.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    states = [check.state for check in outcome.checks]
+    counts = {
+        "tests": str(len(states)),
+        "failures": str(states.count("failed")),
+        "errors": str(states.count("unknown")),
+    }
+    root = ET.Element("testsuites", counts)
+    suite = ET.SubElement(root, "testsuite", {"name": "reticent gate", **counts})
+    for check in outcome.checks:
+        case = ET.SubElement(
+            suite, "testcase", {"classname": "reticent.gate", "name": _xml(f"{check.name} {check.limit:g}")}
+        )
+        if check.state == "passed":
+            ET.SubElement(case, "system-out").text = _xml(check.reason)
+        else:
+            tag = "failure" if check.state == "failed" else "error"
+            ET.SubElement(case, tag, {"message": _xml(check.reason), "type": check.state}).text = _xml(check.line)
+    ET.indent(root)
+    write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+
+
+def _check(results: Results, limit: _Limit, on: On) -> Check:
+    candidates = _candidates(results, limit)
+    if results.verdict.status == "confounded":
+        why = "cannot be checked: members and held-out differ without any model, so no number here is about membership"
+        return _unknown(limit, why)
+    if not candidates:
+        found = f"cannot be checked: no {limit.metric} of level {' or '.join(limit.levels)} in these results; "
+        return _unknown(limit, found + limit.absent + _held_out(results, limit))
+    attack, estimate = max(candidates, key=lambda pair: _end(pair[1], on))
+    compared = _end(estimate, on)
+    shown = f"{on} {compared:.4g} of {_interval(estimate)} ({attack}, n = {estimate.n:,})"
+    if math.isinf(compared):
+        return _unknown(limit, f"cannot be checked: the interval {_interval(estimate)} of {attack} has no {on} end")
+    exceeded = compared > limit.limit
+    if not exceeded and results.verdict.status == "underpowered":
+        return _unknown(limit, f"cannot be checked: {shown} rests on too few units to pass anyone")
+    return Check(
+        name=limit.name,
+        limit=limit.limit,
+        state="failed" if exceeded else "passed",
+        measured=estimate,
+        attack=attack,
+        reason=f"{shown} is {'above' if exceeded else 'within'} the limit",
+    )
+
+
+def _candidates(results: Results, limit: _Limit) -> Sequence[tuple[str, Estimate]]:
+    """All estimates of that metric with the attack's name."""
+    found = [
+        (finding.attack, finding.estimate)
+        for finding in results.findings
+        if finding.metric == limit.metric and finding.level in limit.levels
+    ]
+    if limit.metric == "exposure_bits":
+        found += [(tier.tier, tier.bits) for tier in results.exposure if tier.repetitions > 0]
+    return found
+
+
+def _unknown(limit: _Limit, reason: str) -> Check:
+    return Check(name=limit.name, limit=limit.limit, state="unknown", measured=None, attack="", reason=reason)
+
+
+def _held_out(results: Results, limit: _Limit) -> str:
+    counts = [power.n_held_out for power in results.power if power.level in limit.levels]
+    counts += [curve.n_held_out for curve in results.curves if curve.level in limit.levels]
+    return f" (this audit had {max(counts):,})" if counts and limit.metric.startswith("tpr@") else ""
+
+
+def _end(estimate: Estimate, on: On) -> float:
+    return {"lower": estimate.lo, "value": estimate.value, "upper": estimate.hi}[on]
+
+
+def _interval(estimate: Estimate) -> str:
+    unit = f" {estimate.unit}" if estimate.unit else ""
+    ends = [f"{end:.4g}" if math.isfinite(end) else "unbounded" for end in (estimate.lo, estimate.hi)]
+    return f"{estimate.value:.4g}{unit} [{', '.join(ends)}]"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML 1.0 cannot hold even escaped."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
