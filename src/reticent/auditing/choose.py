@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which attacks run: those that were asked for and whose evidence can be had; the others are named with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.core.results import AttackRun
+from reticent.score.requests import PLAIN
+
+CHEAP_VARIANTS = ("plain", "lowercase")
+"""What the standard choice scores: the text as it is and once in lower case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Available:
+    """What there is to attack with."""
+
+    reference: bool
+    users: bool
+    known_held_out: int
+    known_members: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The attacks to run, and those switched off with the reason by name."""
+
+    run: tuple[Attack, ...]
+    off: dict[str, str]
+
+
+def choose(names: str, available: Available) -> Choice:
+    """Pick attacks by ``names``: ``"standard"``, ``"all"``, or names separated by commas.
+
+    Raises:
+        BadInput: an unknown name (the nearest is suggested).
+    """
+    asked = _asked(names)
+    run: list[Attack] = []
+    off: dict[str, str] = {}
+    for attack in ATTACKS:
+        reason = "" if attack.name in asked else _not_asked(attack)
+        reason = reason or _impossible(attack, available)
+        if reason:
+            off[attack.name] = reason
+        else:
+            run.append(attack)
+    return Choice(run=tuple(run), off=off)
+
+
+def listed(choice: Choice, notes: dict[str, tuple[str, ...]]) -> tuple[AttackRun, ...]:
+    """The table of attacks for the report, run or not."""
+    return tuple(
+        AttackRun(
+            name=attack.name,
+            level=attack.level,
+            access=attack.access,
+            paper=attack.paper,
+            summary=attack.summary,
+            ran=attack.name not in choice.off,
+            why_not=choice.off.get(attack.name, ""),
+            params=dict(attack.defaults),
+            notes=notes.get(attack.name, ()),
+        )
+        for attack in ATTACKS
+    )
+
+
+def _asked(names: str) -> set[str]:
+    if names == "all":
+        return set(ATTACKS.names())
+    if names == "standard":
+        return {attack.name for attack in ATTACKS if not _extra_variants(attack)}
+    return {ATTACKS.get(name.strip()).name for name in names.split(",") if name.strip()}
+
+
+def _extra_variants(attack: Attack) -> dict[str, int]:
+    """Variants beyond the standard ones that the attack asks for, with the passes that each costs."""
+    variants = (request.variant for request in attack.requests)
+    return {variant.name: variant.copies for variant in variants if variant.name not in CHEAP_VARIANTS}
+
+
+def _not_asked(attack: Attack) -> str:
+    extra = _extra_variants(attack)
+    if not extra:
+        return f"not asked for; add {attack.name} to --attacks"
+    passes = sum(extra.values())
+    return f"needs {passes} more scoring pass(es) ({', '.join(extra)}); run with --attacks all or --attacks {attack.name}"
+
+
+def _impossible(attack: Attack, available: Available) -> str:
+    evidence = set(attack.evidence)
+    if any(request.model == "reference" for request in attack.requests) and not available.reference:
+        return "no reference model; give --reference (the base that was fine-tuned)"
+    if attack.level == "user" and not available.users:
+        return "no users on both sides; give --user_field and split by user (--unit user)"
+    if evidence & {"known", "known_ref"} and not available.known_held_out:
+        return "no known non-members were set aside; use a split with known_fraction > 0 or give more held-out records"
+    names = {request.variant.name for request in attack.requests if request.variant != PLAIN}
+    if any("held_out" in name for name in names) and not available.known_held_out:
+        return "no known non-members to build prefixes from; use a split with known_fraction > 0"
+    if any("member" in name for name in names) and not available.known_members:
+        return "no known members to build prefixes from; use a split with known_fraction > 0"
+    return ""

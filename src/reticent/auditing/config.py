@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AuditConfig: every choice of an audit. Imports no torch, so that `reticent audit --help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reticent.core import validate
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """How to audit.
+
+    Args:
+        attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas.
+        confidence: coverage of the intervals, for all attacks of a level together.
+        delta: of the lower bounds on epsilon.
+        show_text: put private texts into the report.
+        dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
+        device: "auto" takes the GPU where there is one.
+        seed: of the bootstrap and of cross-fitting.
+    """
+
+    attacks: str = "standard"
+    confidence: float = 0.95
+    delta: float = 1e-5
+    show_text: bool = False
+    dtype: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        validate.in_range(0.5, 0.9999, confidence=self.confidence)
+        validate.in_range(0, 0.1, delta=self.delta)

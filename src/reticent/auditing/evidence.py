@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one step of an audit that runs models: score every record once, then let every attack read the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.attacks.attack import Attack, run_attacks
+from reticent.auditing.models import Models
+from reticent.auditing.subject import Subject
+from reticent.core.atomic import replacing
+from reticent.core.errors import BadInput
+from reticent.core.membership import Membership
+from reticent.core.record import Record
+from reticent.core.table import TokenTable, read_table
+from reticent.score.engine import ScoreOptions
+from reticent.score.plan import make_tables
+from reticent.score.requests import PLAIN, Request
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What the attacks said about the evaluated records that could be scored.
+
+    Args:
+        coins: of these records, ``[N]``.
+        scores: one array ``[N]`` for each attack; higher = leaks more.
+        notes: edge cases that each attack counted.
+        canaries: target's table of the secrets, in their order; None without canaries.
+        canaries_ref: the reference's.
+        dropped: evaluated records without a single trained token to score.
+    """
+
+    coins: Membership
+    scores: dict[str, npt.NDArray[np.float64]]
+    notes: dict[str, tuple[str, ...]]
+    canaries: TokenTable | None
+    canaries_ref: TokenTable | None
+    dropped: int
+
+
+def gather(
+    subject: Subject, models: Models, attacks: Sequence[Attack], *, cache: Path, tables: Path, options: ScoreOptions
+) -> Evidence:
+    """Score what the attacks ask for and run them.
+
+    Args:
+        cache: content-addressed store of tables, shared between runs.
+        tables: folder of this run, where the tables are linked.
+    """
+
+    def score(requests: set[Request], records: Sequence[Record], name: str) -> dict[Request, Path]:
+        made = make_tables(
+            requests,
+            records,
+            target=models.target,
+            reference=models.reference,
+            known_members=subject.of_role("known", member=True),
+            known_held_out=subject.of_role("known", member=False),
+            cache=cache,
+            options=options,
+        )
+        return {request: _link(path, tables / f"{name}.{_label(request)}.parquet") for request, path in made.items()}
+
+    plain = {Request(name="table")}
+    if models.compared_with:
+        plain.add(Request(name="ref", model="reference"))
+    wanted = plain | {request for attack in attacks for request in attack.requests}
+    sources = {request.name: path for request, path in score(wanted, subject.of_role("evaluate"), "evaluate").items()}
+    known = score(plain, subject.of_role("known", member=False), "known")
+    for request, path in known.items():
+        sources["known" if request.model == "target" else "known_ref"] = path
+    outcome = run_attacks(attacks, sources)
+    canaries = score(plain, [canary.record for canary in subject.canaries], "canaries") if subject.canaries else {}
+    by_model = {request.model: read_table(path) for request, path in canaries.items()}
+    kept = _scorable(sources["table"])
+    coins = subject.evaluated
+    return Evidence(
+        coins=coins.take(kept),
+        scores={name: scores[kept] for name, scores in outcome.scores.items()},
+        notes=outcome.notes,
+        canaries=by_model.get("target"),
+        canaries_ref=by_model.get("reference"),
+        dropped=int((~kept).sum()),
+    )
+
+
+def write_scores(path: Path, evidence: Evidence) -> None:
+    """Write ``scores.parquet``: one row for each evaluated record, one column for each attack."""
+    columns: Mapping[str, Any] = {
+        "record_id": pa.array(evidence.coins.record_id, pa.string()),
+        "user": pa.array(evidence.coins.user, pa.string()),
+        "member": pa.array(evidence.coins.member),
+        "user_member": pa.array(evidence.coins.user_member),
+        **{name: pa.array(scores) for name, scores in sorted(evidence.scores.items())},
+    }
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _scorable(table: Path) -> npt.NDArray[np.bool_]:
+    kept = read_table(table, columns=["loss_mask"]).trained().lengths > 0
+    if not kept.any():
+        raise BadInput("the records", "none has a trained token to score", "Give texts of at least two tokens.")
+    return kept
+
+
+def _label(request: Request) -> str:
+    return request.model if request.variant == PLAIN else f"{request.model}.{request.variant.name}"
+
+
+def _link(cached: Path, path: Path) -> Path:
+    """Link the table into the run folder, or copy it where links cannot be made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        try:
+            temporary.hardlink_to(cached)
+        except OSError:
+            temporary.write_bytes(cached.read_bytes())
+    return path

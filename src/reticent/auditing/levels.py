@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of one level (records or users) → findings, curves, distributions, power and what had to be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.auditing.verdict import severity
+from reticent.core.errors import Underpowered
+from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
+from reticent.core.results import Curve, Distribution, Power
+from reticent.stats.hypothesis import family_confidence
+from reticent.stats.power import smallest_auc, smallest_tpr
+from reticent.stats.roc import auc, auc_clustered, roc_curve, thin, tpr_at_fpr
+
+Scores = npt.NDArray[np.float64]
+
+FPRS = (0.1, 0.01, 0.001)
+MIN_UNITS = 10
+"""Fewer members or held-out units than this on a side, and nothing is said about the level."""
+MIN_CLUSTERS = 20
+"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
+POWER = 0.8
+
+ADVICE = {
+    "record": "Train fewer epochs or at a lower learning rate, drop repeated records, or train with differential "
+    "privacy; then audit again.",
+    "user": "Cap and deduplicate the records of each user, or train with user-level differential privacy; then audit "
+    "again.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One attack's scores of the units of a level.
+
+    Args:
+        name: of the attack; with the aggregation for users.
+        score: ``[U]``, higher = leaks more.
+        threat: who could do this.
+        notes: edge cases counted.
+    """
+
+    name: str
+    score: Scores
+    threat: ThreatModel
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """The units of one level and every attack on them.
+
+    Args:
+        name: ``"record"`` or ``"user"``.
+        member: ``[U]`` bool.
+        cluster: ``[U]`` who a unit belongs to, for intervals; None when units are independent.
+        attacks: the scores.
+        what: which units are compared, for the report.
+    """
+
+    name: str
+    member: npt.NDArray[np.bool_]
+    cluster: npt.NDArray[np.object_] | None
+    attacks: Sequence[Scored]
+    what: str
+
+    @property
+    def n_member(self) -> int:
+        return int(self.member.sum())
+
+    @property
+    def n_held_out(self) -> int:
+        return int((~self.member).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelOutcome:
+    """What came out for one level."""
+
+    findings: tuple[Finding, ...]
+    curves: tuple[Curve, ...]
+    distributions: tuple[Distribution, ...]
+    power: tuple[Power, ...]
+    refused: tuple[str, ...]
+    best: Scored | None
+    """The attack whose AUC is certain to be highest (largest lower end of the simultaneous intervals)."""
+
+
+NOTHING = LevelOutcome(findings=(), curves=(), distributions=(), power=(), refused=(), best=None)
+
+
+def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> LevelOutcome:
+    """Statistics of every attack on one level.
+
+    All intervals of a level hold together: with ``K`` attacks each is made at confidence ``1 - (1 - confidence)/K``
+    (Bonferroni), so that picking the best of them is honest.
+    """
+    if min(level.n_member, level.n_held_out) < MIN_UNITS:
+        reason = f"{level.name} level: {level.n_member} members and {level.n_held_out} held-out; needs {MIN_UNITS} each"
+        return replace(NOTHING, refused=(reason,))
+    family = max(1, len(level.attacks))
+    each = family_confidence(confidence, family)
+    together = f"; {confidence:.0%} for all {family} attacks together" if family > 1 else ""
+    aucs = {scored.name: _tag(_auc(level, scored.score, each, seed), together) for scored in level.attacks}
+    best = max(level.attacks, key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value), default=None)
+    findings = [_auc_finding(level, scored, aucs[scored.name], confounded) for scored in level.attacks]
+    refused: list[str] = []
+    for fpr in FPRS:
+        try:
+            found = [tpr_at_fpr(*_sides(level, scored.score), fpr, confidence=each) for scored in level.attacks]
+        except Underpowered as error:
+            refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR: {error.why}. {error.fix}")
+            continue
+        findings += [
+            _tpr_finding(level, scored, fpr, _tag(estimate, together), confounded)
+            for scored, estimate in zip(level.attacks, found, strict=True)
+        ]
+    return LevelOutcome(
+        findings=tuple(findings),
+        curves=tuple(_curve(level, scored) for scored in level.attacks),
+        distributions=tuple(_distribution(level, scored) for scored in level.attacks),
+        power=_power(level, each),
+        refused=tuple(refused),
+        best=best,
+    )
+
+
+def _sides(level: Level, score: Scores) -> tuple[Scores, Scores]:
+    return score[level.member], score[~level.member]
+
+
+def _auc(level: Level, score: Scores, confidence: float, seed: int) -> Estimate:
+    member, held_out = _sides(level, score)
+    if level.cluster is None or len(np.unique(level.cluster.astype(str))) < MIN_CLUSTERS:
+        return auc(member, held_out, confidence=confidence)
+    clusters = level.cluster[level.member], level.cluster[~level.member]
+    return auc_clustered(member, held_out, *clusters, confidence=confidence, seed=seed)
+
+
+def _tag(estimate: Estimate, together: str) -> Estimate:
+    return replace(estimate, method=estimate.method + together)
+
+
+def _auc_finding(level: Level, scored: Scored, estimate: Estimate, confounded: bool) -> Finding:
+    return Finding(
+        attack=scored.name,
+        level=level.name,
+        metric="auc",
+        estimate=estimate,
+        severity=Severity.NONE if confounded else severity("auc", estimate.lo),
+        threat=scored.threat,
+        statement=f"{scored.name} tells a {level.name} that was trained on from one that was not with an AUC of "
+        f"{_shown(estimate)} (0.5 is chance).",
+        advice=ADVICE[level.name],
+        notes=_notes(level, scored, confounded),
+    )
+
+
+def _tpr_finding(level: Level, scored: Scored, fpr: float, estimate: Estimate, confounded: bool) -> Finding:
+    metric = f"tpr@{fpr:g}"
+    return Finding(
+        attack=scored.name,
+        level=level.name,
+        metric=metric,
+        estimate=estimate,
+        severity=Severity.NONE if confounded else severity(metric, estimate.lo),
+        threat=scored.threat,
+        statement=f"With {fpr:.1%} false alarms, {scored.name} identifies {estimate.value:.1%} "
+        f"[{estimate.lo:.1%}, {estimate.hi:.1%}] of the {level.name}s that were trained on.",
+        advice=ADVICE[level.name],
+        notes=_notes(level, scored, confounded),
+    )
+
+
+def _notes(level: Level, scored: Scored, confounded: bool) -> tuple[str, ...]:
+    warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
+    return (*warning, level.what, *scored.notes)
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.lo:.3f}, {estimate.hi:.3f}]"
+
+
+def _curve(level: Level, scored: Scored) -> Curve:
+    fpr, tpr = thin(*roc_curve(*_sides(level, scored.score)))
+    return Curve(
+        attack=scored.name,
+        level=level.name,
+        fpr=tuple(map(float, fpr)),
+        tpr=tuple(map(float, tpr)),
+        n_member=level.n_member,
+        n_held_out=level.n_held_out,
+    )
+
+
+def _distribution(level: Level, scored: Scored, bins: int = 30) -> Distribution:
+    """Histograms between the 0.5 % and 99.5 % quantiles of the finite scores; what lies beyond goes to the end bins."""
+    finite = scored.score[np.isfinite(scored.score)]
+    lo, hi = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 1.0)
+    if lo == hi:
+        lo, hi = lo - 0.5, hi + 0.5
+    edges = np.linspace(lo, hi, bins + 1)
+    member, held_out = (np.histogram(np.clip(side, lo, hi), edges)[0] for side in _sides(level, scored.score))
+    return Distribution(
+        attack=scored.name,
+        level=level.name,
+        edges=tuple(map(float, edges)),
+        member=tuple(map(int, member)),
+        held_out=tuple(map(int, held_out)),
+    )
+
+
+def _power(level: Level, confidence: float) -> tuple[Power, ...]:
+    sizes: Mapping[str, int] = {"n_member": level.n_member, "n_held_out": level.n_held_out}
+    effects = {"auc": smallest_auc(**sizes, confidence=confidence, power=POWER)}
+    for fpr in FPRS:
+        if level.n_held_out >= 10 / fpr:
+            effects[f"tpr@{fpr:g}"] = smallest_tpr(fpr, **sizes, confidence=confidence, power=POWER)
+    return tuple(
+        Power(level=level.name, metric=metric, smallest=float(smallest), power=POWER, **sizes)
+        for metric, smallest in effects.items()
+    )

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One audit from start to end: choose attacks, score once, judge each level, write results and report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from reticent.auditing import planted
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.choose import Available, Choice, choose, listed
+from reticent.auditing.epsilon import epsilon_findings
+from reticent.auditing.evidence import Evidence, gather, write_scores
+from reticent.auditing.exposed import exposed
+from reticent.auditing.levels import NOTHING, LevelOutcome, judge
+from reticent.auditing.models import Models, open_models
+from reticent.auditing.scored import record_level, user_level
+from reticent.auditing.subject import Subject, counts, from_run
+from reticent.auditing.users import UserEvidence, user_evidence
+from reticent.auditing.verdict import verdict
+from reticent.confound import check
+from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.results import Confound, Exposed, Results
+from reticent.models.catalog import cache_folder
+from reticent.report.render import write_report
+from reticent.report.results import write_results
+from reticent.run_folder import RunFolder
+from reticent.score.engine import ScoreOptions
+
+LIMITS = (
+    "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
+    "Extraction by generation, and personal data in what the model writes: the model was only scored, not sampled.",
+    "Attackers who saw or poisoned the training itself.",
+)
+
+
+def audit_run(run: RunFolder, config: AuditConfig) -> Results:
+    """Audit the model that `reticent tune` left in a run folder; results and report are written there."""
+    return audit(from_run(run), run, config)
+
+
+def audit(subject: Subject, run: RunFolder, config: AuditConfig) -> Results:
+    """Audit a subject; results, scores, tables and report are written to ``run``.
+
+    The same call again reuses the tables that were made, also after a kill.
+
+    Raises:
+        BadInput: a model or the data cannot be used; an unknown attack.
+    """
+    evaluated = subject.evaluated
+    users = user_evidence(evaluated)
+    models = open_models(subject, dtype=config.dtype, device=config.device)
+    choice = choose(config.attacks, _available(subject, models, users))
+    options = ScoreOptions(max_tokens=subject.max_tokens)
+    evidence = gather(subject, models, choice.run, cache=cache_folder() / "tables", tables=run.tables, options=options)
+    write_scores(run.scores, evidence)
+    confound = check(subject.records, subject.membership)
+    results = conclude(subject, models, choice, evidence, confound, config)
+    write_manifest(run.manifest, audit=asdict(config) | models.about | {"finished": now()}, environment=environment())
+    write_results(run.results, results)
+    write_report(run.report, results)
+    return results
+
+
+def conclude(
+    subject: Subject, models: Models, choice: Choice, evidence: Evidence, confound: Confound, config: AuditConfig
+) -> Results:
+    """From evidence to results: pure, no model and no file."""
+    users = user_evidence(evidence.coins)
+    records = record_level(evidence, seed=config.seed)
+    people = user_level(evidence, users) if users else None
+    judged = {"confidence": config.confidence, "confounded": confound.separable, "seed": config.seed}
+    by_record = judge(records.level, **judged)
+    by_user = judge(people.level, **judged) if people else NOTHING
+    tiers = planted.exposure(subject.canaries, planted.nll(evidence.canaries), config.confidence) if evidence.canaries else ()
+    levels = [(records, by_record)] + ([(people, by_user)] if people else [])
+    findings = (
+        *by_record.findings,
+        *by_user.findings,
+        *planted.findings(tiers),
+        *epsilon_findings(subject, evidence, users, delta=config.delta, confidence=config.confidence),
+    )
+    power = (*by_record.power, *by_user.power)
+    shown = {record.id: record.plain for record in subject.records} if config.show_text else {}
+    return Results(
+        title=subject.title,
+        created=now(),
+        verdict=verdict(findings, confound, power),
+        findings=findings,
+        attacks=listed(choice, evidence.notes),
+        curves=(*by_record.curves, *by_user.curves),
+        distributions=(*by_record.distributions, *by_user.distributions),
+        exposure=tiers,
+        exposed=tuple(
+            row
+            for units, outcome in levels
+            if outcome.best is not None
+            for row in exposed(units.level, outcome.best, units.ids, subject.data_fingerprint, shown)
+        ),
+        confound=confound,
+        power=power,
+        not_tested=(*by_record.refused, *by_user.refused, *_not_tested(subject, choice, users), *LIMITS),
+        counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
+        provenance={
+            "models": models.about | {"target": subject.title},
+            "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
+            "training": subject.about,
+            "audit": asdict(config),
+            "environment": environment(),
+        },
+    )
+
+
+def _not_tested(subject: Subject, choice: Choice, users: UserEvidence | None) -> tuple[str, ...]:
+    lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
+    if users is None:
+        lines.append("user level: no users, or fewer than 10 on a side; give --user_field and split by user")
+    if not subject.canaries:
+        lines.append("canary exposure: no canaries were planted; `reticent tune --canaries 100` plants some")
+    return tuple(lines)
+
+
+def _available(subject: Subject, models: Models, users: UserEvidence | None) -> Available:
+    return Available(
+        reference=models.compared_with is not None,
+        users=users is not None,
+        known_held_out=len(subject.of_role("known", member=False)),
+        known_members=len(subject.of_role("known", member=True)),
+    )

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From findings to one answer in plain words, and to what the audit cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reticent.core.finding import Finding, Severity
+from reticent.core.results import Confound, Power, Verdict
+
+CHANCE = {"auc": 0.5, "exposure_bits": 1.0, "epsilon_lower": 0.0}
+"""What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
+
+ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.NONE]
+
+
+def severity(metric: str, lo: float) -> Severity:
+    """How much a finding matters, judged by what is certain: the interval's lower end ``lo``.
+
+    AUC: an attacker who tells members from others with certainty above 0.9 / 0.75 / 0.6 / 0.5.
+    TPR at FPR f: f·30 / f·10 / f·3 / f: how many times more often than chance the attacker is right.
+    Exposure: 10 / 5 / 3 / 1 bits: the secret is among the first 2^-bits of all possible ones.
+    ε: 8 / 4 / 1 / 0 nats. The steps are this project's convention, not a law of nature.
+    """
+    steps = _steps(metric)
+    return next((name for step, name in zip(steps, ORDER[:4], strict=True) if lo > step), Severity.NONE)
+
+
+def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Power]) -> Verdict:
+    """The headline. Confounded data make no membership claim; too few units make none either."""
+    if confound.separable:
+        assert confound.blind_auc is not None
+        return Verdict(
+            status="confounded",
+            headline="Confounded: members and held-out records can be told apart without the model.",
+            sentences=(
+                f"A classifier that sees only the text, not the model, reaches an AUC of {confound.blind_auc}.",
+                "No membership claim can be made from this split: what looks like leakage may be the data.",
+                "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
+            ),
+        )
+    sure = [finding for finding in findings if finding.severity is not Severity.NONE]
+    if sure:
+        return _leaks(sure)
+    seen = [row for row in power if row.smallest < float("inf")]
+    if not seen:
+        return Verdict(
+            status="underpowered",
+            headline="No answer: too few units to detect any leakage.",
+            sentences=("Give more members and more held-out records of the same source.",),
+        )
+    return Verdict(
+        status="not_detected",
+        headline="No leakage detected by the attacks that were run.",
+        sentences=(*(_could_have_seen(row) for row in seen), "This is no proof of safety: a stronger attack may exist."),
+    )
+
+
+def _leaks(sure: Sequence[Finding]) -> Verdict:
+    worst = min(sure, key=lambda finding: (ORDER.index(finding.severity), finding.metric != "auc"))
+    levels = {finding.level for finding in sure}
+    who = " and ".join(
+        name for level, name in (("record", "records"), ("user", "users"), ("canary", "secrets")) if level in levels
+    )
+    statements: list[str] = []
+    for level in ("record", "user", "canary"):
+        best = [finding for finding in sure if finding.level == level]
+        if best:
+            statements.append(min(best, key=lambda f: ORDER.index(f.severity)).statement)
+    return Verdict(
+        status="leaks",
+        headline=f"This model leaks: it gives away training {who} ({worst.severity} severity).",
+        sentences=tuple(statements),
+    )
+
+
+def _could_have_seen(row: Power) -> str:
+    units = f"{row.n_member} members and {row.n_held_out} held-out {row.level}s"
+    return f"With {units}, a true {row.metric} of {row.smallest:.3f} or more would have been seen in 4 of 5 audits."
+
+
+def _steps(metric: str) -> tuple[float, ...]:
+    if metric.startswith("tpr@"):
+        fpr = float(metric.removeprefix("tpr@"))
+        return tuple(min(times * fpr, top) for times, top in ((30, 0.9), (10, 0.6), (3, 0.3), (1, 1.0)))
+    if metric == "auc":
+        return (0.9, 0.75, 0.6, 0.5)
+    if metric == "exposure_bits":
+        return (10.0, 5.0, 3.0, 1.0)
+    if metric == "epsilon_lower":
+        return (8.0, 4.0, 1.0, 0.0)
+    raise ValueError(f"metric {metric!r} has no severity steps")

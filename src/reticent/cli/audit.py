@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reticent audit`: what a model gives away, about whom, and to which attacker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reticent.auditing.config import AuditConfig
+from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.finetune import DataConfig
+
+
+def audit(
+    run: str | None = None,
+    *,
+    target: str | None = None,
+    reference: str | None = None,
+    members: str | None = None,
+    held_out: str | None = None,
+    data: str | None = None,
+    membership: str | None = None,
+    max_tokens: int | None = None,
+    out: str | None = None,
+    data_config: DataConfig,
+    audit_config: AuditConfig,
+) -> int:
+    """Audit a fine-tuned model and write results.json and report.html.
+
+    Either give the run folder of `reticent tune`, or any model with --target and the records that it was and was not
+    trained on: --members FILE --held-out FILE, or --data FILE --membership FILE (columns id and member). Members and
+    held-out must come from one pool; the report says so when they do not. Audit your own models only.
+
+    Args:
+        run: a run folder of `reticent tune`.
+        target: the fine-tuned model: a folder (also a PEFT adapter), a hub id or a catalogue name.
+        reference: the model it is compared with; by default the base that the target names.
+        members: records that were trained on.
+        held_out: records of the same source that were not.
+        data: all records, with --membership.
+        membership: CSV, JSONL or Parquet with the columns id and member.
+        max_tokens: how much of each record was trained on, in tokens; all of it when not given.
+        out: folder for results and report; by default the run folder, or runs/ and the target's name.
+    """
+    from reticent.auditing.run import audit as run_audit
+    from reticent.auditing.subject import Subject, from_run
+    from reticent.report.console import summary
+    from reticent.run_folder import RunFolder
+
+    subject: Subject
+    if run is not None:
+        if target or members or held_out or data or membership:
+            raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --target and files.")
+        folder = RunFolder(root=Path(run))
+        subject = from_run(folder, reference=reference)
+    else:
+        from reticent.finetune import given_data
+
+        if target is None:
+            raise BadInput("no run folder and no --target", "there is nothing to audit", "See reticent audit --help.")
+        records, coins = given_data(data_config, members=members, held_out=held_out, data=data, membership=membership)
+        title = f"{Path(target).name}"
+        folder = RunFolder(root=Path("runs") / f"audit-{title}")
+        subject = Subject(
+            title=title, target=target, reference=reference, records=records, membership=coins, max_tokens=max_tokens
+        )
+    if out is not None:
+        folder = RunFolder(root=Path(out))
+    results = run_audit(subject, folder, audit_config)
+    summary(results)
+    console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reticent gate`: pass or fail a results file by limits, for CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reticent.core.progress import console
+
+
+def gate(
+    results: str,
+    *,
+    max_auc: float | None = None,
+    max_tpr_at_1pct_fpr: float | None = None,
+    max_user_auc: float | None = None,
+    max_exposure_bits: float | None = None,
+    max_epsilon: float | None = None,
+    on: str = "value",
+    junit: str | None = None,
+) -> int:
+    """Fail when a model leaks more than you allow. Exit code 0: within all limits, 1: above one, 2: cannot be checked.
+
+    Args:
+        results: a results.json, or the run folder that holds it.
+        max_auc: limit on the AUC of the best record-level attack (0.5 is chance).
+        max_tpr_at_1pct_fpr: limit on the best record-level true positive rate at 1 % false positives.
+        max_user_auc: limit on the AUC of the best user-level attack.
+        max_exposure_bits: limit on the median exposure of planted canaries, in bits.
+        max_epsilon: limit on the audited lower bound of epsilon, in nats.
+        on: which number must be within the limit: lower, value or upper end of the interval.
+        junit: also write the outcome as a JUnit XML file here.
+    """
+    from reticent.gate import gate as decide
+    from reticent.gate import write_junit
+    from reticent.report.results import read_results
+
+    path = Path(results)
+    outcome = decide(
+        read_results(path / "results.json" if path.is_dir() else path),
+        max_auc=max_auc,
+        max_tpr_at_1pct_fpr=max_tpr_at_1pct_fpr,
+        max_user_auc=max_user_auc,
+        max_exposure_bits=max_exposure_bits,
+        max_epsilon=max_epsilon,
+        on=on,
+    )
+    if junit is not None:
+        write_junit(junit, outcome)
+    for line in outcome.lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return outcome.exit_code

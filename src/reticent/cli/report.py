@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reticent report`: make the page again from the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reticent.core.progress import console
+
+
+def report(results: str, *, out: str | None = None) -> int:
+    """Write report.html from a results.json, without any model.
+
+    Args:
+        results: a results.json, or the run folder that holds it.
+        out: where to write the page; beside the results when not given.
+    """
+    from reticent.report.render import write_report
+    from reticent.report.results import read_results
+
+    path = Path(results)
+    path = path / "results.json" if path.is_dir() else path
+    page = Path(out) if out is not None else path.with_name("report.html")
+    write_report(page, read_results(path))
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    return 0

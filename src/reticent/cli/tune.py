@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reticent tune`: fine-tune a model on private text, with recorded coins so that it can be audited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reticent.core.progress import console
+from reticent.finetune import CanaryConfig, DataConfig, SplitConfig
+from reticent.train.trainer import TuneConfig
+
+
+def tune(
+    data: str,
+    *,
+    model: str = "smollm2-135m",
+    out: str = "runs/tune",
+    data_config: DataConfig,
+    split_config: SplitConfig,
+    canary_config: CanaryConfig,
+    tune_config: TuneConfig,
+) -> int:
+    """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
+
+    The same command again goes on from the last checkpoint.
+
+    Args:
+        data: JSONL, CSV, Parquet, mbox or Maildir, a folder or hub id of Hugging Face datasets.
+        model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
+        out: the run folder.
+    """
+    from reticent.finetune import read_data
+    from reticent.finetune import tune as run_tune
+
+    records = read_data(data, data_config, rejects=Path(out) / "rejects.jsonl")
+    run = run_tune(
+        records,
+        base=model,
+        out=out,
+        title=Path(data).name,
+        split_config=split_config,
+        canary_config=canary_config,
+        tune_config=tune_config,
+    )
+    console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
+    return 0

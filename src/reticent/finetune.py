@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From private text to a fine-tuned model with recorded coins: read, split, plant canaries, train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reticent.core.errors import BadInput
+from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.membership import Membership
+from reticent.core.progress import console
+from reticent.core.record import Record, fingerprint, write_records
+from reticent.data.canaries import Planting, plant, write_canaries
+from reticent.data.dedup import drop_exact_duplicates
+from reticent.data.read import read
+from reticent.data.split import split
+from reticent.run_folder import RunFolder
+from reticent.train.trainer import TuneConfig
+from reticent.train.trainer import tune as train
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which fields hold what. Left out, the usual Hugging Face names are looked for.
+
+    Args:
+        text_field: plain text; several fields joined with a blank line by "subject,body".
+        prompt_field: context that is not trained on.
+        completion_field: what is trained on after the prompt.
+        messages_field: a chat; the assistant's turns are trained on.
+        user_field: who a record belongs to.
+        id_field: unique id; records are numbered when not given.
+        on_bad_row: "error" stops at the first bad row, "skip" counts them and writes them to a rejects file.
+        min_user_records: leave out users with fewer records than this.
+        drop_users: leave out these users (separated by commas), for example automatic senders.
+        max_records: use only the first so many records.
+    """
+
+    text_field: str | None = None
+    prompt_field: str | None = None
+    completion_field: str | None = None
+    messages_field: str | None = None
+    user_field: str | None = None
+    id_field: str | None = None
+    on_bad_row: str = "error"
+    min_user_records: int = 1
+    drop_users: str = ""
+    max_records: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How coins decide who is trained on.
+
+    Args:
+        unit: "user" throws a coin for each user and then one for each record of the users that are in; "record" one for
+            each record; "auto" means "user" where there are users.
+        probability: chance that a unit is in.
+        train_fraction: with unit "user", the chance that a record of a user who is in is trained on; the others are the
+            fresh texts that user inference attacks with.
+        known_fraction: share of records set aside as what an attacker knows; never evaluated.
+        split_seed: seed of the coins.
+    """
+
+    unit: str = "auto"
+    probability: float = 0.5
+    train_fraction: float = 0.5
+    known_fraction: float = 0.1
+    split_seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryConfig:
+    """Secrets to plant into the training data, to measure how well the model can be made to tell them.
+
+    Args:
+        canaries: how many secrets get a coin each (about half are planted); 0 plants none. Do not ship a model that was
+            trained with canaries.
+        canary_kind: which kind of secret.
+        canary_controls: how many further secrets are never planted and only serve to rank the planted ones.
+    """
+
+    canaries: int = 0
+    canary_kind: str = "secret_number"
+    canary_controls: int = 500
+
+
+def read_data(source: str, config: DataConfig, rejects: Path | None = None) -> list[Record]:
+    """Read records and leave out what ``config`` says; exact duplicates are dropped, since a copy in and a copy out
+    would make a member of a held-out record."""
+    dataset = read(
+        source,
+        text_field=config.text_field,
+        prompt_field=config.prompt_field,
+        completion_field=config.completion_field,
+        messages_field=config.messages_field,
+        user_field=config.user_field,
+        id_field=config.id_field,
+        on_bad_row=config.on_bad_row,
+        rejects=rejects,
+    )
+    if dataset.n_rejected:
+        console.print(f"{dataset.n_rejected} bad rows skipped; see {rejects}", style="yellow", highlight=False)
+    records, dropped = drop_exact_duplicates(dataset.records)
+    if dropped:
+        console.print(f"{dropped} exact duplicates dropped", highlight=False)
+    records = _of_users(records, config)[: config.max_records]
+    if not records:
+        raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
+    return records
+
+
+def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
+    unwanted = {user.strip() for user in config.drop_users.split(",") if user.strip()}
+    kept = [record for record in records if record.user not in unwanted]
+    if config.min_user_records <= 1:
+        return kept
+    if all(record.user is None for record in kept):
+        raise BadInput(
+            f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field."
+        )
+    users, n = np.unique([record.user or "" for record in kept], return_counts=True)
+    frequent = {str(user) for user, count in zip(users, n, strict=True) if count >= config.min_user_records and user}
+    return [record for record in kept if record.user in frequent]
+
+
+def tune(
+    records: Sequence[Record],
+    *,
+    base: str,
+    out: str | Path,
+    title: str = "",
+    split_config: SplitConfig | None = None,
+    canary_config: CanaryConfig | None = None,
+    tune_config: TuneConfig | None = None,
+) -> RunFolder:
+    """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
+
+    The same call again goes on from the last checkpoint, or returns at once when the run is done.
+
+    Args:
+        records: unique ids, private text.
+        base: folder, hub id or catalogue name of a pre-trained model.
+        out: the run folder.
+        title: for the report.
+
+    Raises:
+        BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded.
+    """
+    splitting, secrets, tuning = split_config or SplitConfig(), canary_config or CanaryConfig(), tune_config or TuneConfig()
+    run = RunFolder(root=Path(out))
+    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title}
+    run.claim("tune", config | {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)})
+    membership = throw_coins(records, splitting)
+    planting = _plant(records, membership, secrets, splitting.split_seed)
+    write_records(run.records, records)
+    membership.write(run.membership)
+    if planting is not None:
+        write_canaries(run.canaries, planting.canaries)
+    members = [record for record, member in zip(records, membership.member, strict=True) if member]
+    held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
+    extra = list(planting.to_train) if planting is not None else []
+    train(base, [*members, *extra], run.model, tuning, held_out=held_out[:64])
+    about = {
+        "title": title or run.root.name,
+        "base": base,
+        "max_tokens": tuning.max_tokens,
+        "training": asdict(tuning),
+        "split": asdict(splitting),
+        "canaries": asdict(secrets),
+        "finished": now(),
+    }
+    write_manifest(run.manifest, tune=about, environment=environment())
+    return run
+
+
+def throw_coins(records: Sequence[Record], config: SplitConfig) -> Membership:
+    """The split that ``config`` asks for."""
+    unit = config.unit
+    if unit == "auto":
+        unit = "user" if all(record.user is not None for record in records) else "record"
+    return split(
+        records,
+        unit=unit,
+        seed=config.split_seed,
+        probability=config.probability,
+        train_fraction=config.train_fraction,
+        known_fraction=config.known_fraction,
+    )
+
+
+def _plant(records: Sequence[Record], membership: Membership, config: CanaryConfig, seed: int) -> Planting | None:
+    if not config.canaries:
+        return None
+    return plant(
+        records, membership, kind=config.canary_kind, secrets=config.canaries, controls=config.canary_controls, seed=seed
+    )
