@@ -163,8 +163,10 @@ def _render(record: Record, messages: tuple[Message, ...], tokenizer: Any) -> st
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
         text: str = tokenizer.apply_chat_template(turns, tokenize=False)
-    except Exception as error:  # noqa: BLE001 - templates raise what they like
+    except Exception as error:
         raise BadInput(
-            f"record {record.id!r}", f"is refused by the model's chat template ({error})", "Check the order of the roles."
+            f"record {record.id!r}",
+            f"is refused by the model's chat template ({error})",
+            "Check the order of the roles.",
         ) from error
     return text

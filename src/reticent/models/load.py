@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from transformers.utils import logging as hf_logging
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.models import adapters
+from reticent.models.locate import HUB_ID, locate
+from reticent.models.tuned import Tuned, read_tuned
 from reticent.models.weights import fingerprint_weights
 
 hf_logging.disable_progress_bar()
@@ -27,7 +29,7 @@ class Loaded:
     """A model in evaluation mode, with its tokenizer and what it was made of.
 
     Args:
-        model: a causal language model; a PEFT model if ``source`` is an adapter.
+        model: a causal language model; a PEFT model if ``source`` is a PEFT adapter.
         tokenizer: the one that was saved with it, or its base's.
         source: what the person named.
         fingerprint: SHA-256 (hex) of all weights that answer: the base's and, if there is one, the adapter's.
@@ -35,6 +37,7 @@ class Loaded:
         base_fingerprint: SHA-256 (hex) of the base's weights, where known.
         dtype: of the weights in memory: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: where they are.
+        tuned: which method made it, where ``reticent tune`` did.
     """
 
     model: Any
@@ -45,11 +48,12 @@ class Loaded:
     base_fingerprint: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    tuned: Tuned | None = None
 
     @property
     def is_adapter(self) -> bool:
         """Whether the base can be had from the same memory by switching an adapter off."""
-        return hasattr(self.model, "disable_adapter")
+        return adapters.can_switch_off(self.model)
 
     def adapter_off(self) -> AbstractContextManager[None]:
         """Within this context the model answers as its base.
@@ -59,30 +63,42 @@ class Loaded:
         """
         if not self.is_adapter:
             raise BadInput(self.source, "is no adapter, so no base lies beneath it", "Name the base (--reference).")
-        return self.model.disable_adapter()
+        return adapters.switched_off(self.model)
 
 
 def load(source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto") -> Loaded:
-    """Load a folder, a hub id or a catalogue name; safetensors only, no remote code."""
-    folder = Path(source)
-    chosen = _device(device)
-    kind = pick_dtype(dtype, chosen)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[kind], use_safetensors=True, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """Load a model in evaluation mode; safetensors only, no code from the folder is run.
+
+    Args:
+        source: a local folder, a hub id, or a catalogue name; a whole model or an adapter (PEFT's, or this package's).
+        base: for an adapter, the model that it belongs on; None for the one that it names.
+        dtype: ``"auto"`` (bfloat16 where the device computes in it, else float32) or a dtype's name.
+        device: ``"auto"`` (the GPU if there is one) or a torch device.
+
+    Raises:
+        BadInput: the source is missing, its weights are pickled, incomplete or do not fit their configuration, the
+            tokenizer knows more tokens than the model, or the adapter belongs on another base.
+    """
+    folder = locate(source)
+    place = _device(device)
+    kind = pick_dtype(dtype, place)
+    tuned = read_tuned(folder)
+    if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
+        return _load_adapter(source, folder, tuned, base, kind, place)
+    model = _read_model(source, folder, kind, place)
+    fingerprint = fingerprint_weights(folder)
+    named = tuned.base if tuned else _named_base(model, source)
     return Loaded(
-        model=model.eval().to(chosen),
-        tokenizer=tokenizer,
+        model=model,
+        tokenizer=_read_tokenizer(source, folder, model),
         source=source,
-        fingerprint=fingerprint_weights(folder),
+        fingerprint=fingerprint,
+        base_source=base or named,
+        base_fingerprint=tuned.base_fingerprint if tuned else None,
         dtype=kind,
-        device=chosen,
+        device=place,
+        tuned=tuned,
     )
-
-
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def pick_dtype(dtype: str, device: str) -> str:
@@ -99,3 +115,109 @@ def has_bfloat16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device={device!r}", "is not usable here", "Use --device cpu, or auto.") from error
+    return device
+
+
+def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | None, dtype: str, device: str) -> Loaded:
+    named = base or (tuned.base if tuned else adapters.named_base(folder))
+    if not named:
+        raise BadInput(source, "is an adapter that does not say what it belongs on", "Name its base (--base).")
+    base_folder = locate(named)
+    base_fingerprint = fingerprint_weights(base_folder)
+    if tuned is not None and tuned.base_fingerprint != base_fingerprint:
+        raise BadInput(
+            source,
+            f"was trained on a base with other weights than {named!r} has (fingerprint "
+            f"{tuned.base_fingerprint[:12]}, found {base_fingerprint[:12]})",
+            "Name the base that it was trained on (--base).",
+        )
+    below = _read_model(named, base_folder, dtype, device)
+    model = adapters.attach(source, folder, below, tuned)
+    tokenizer_folder = folder if (folder / "tokenizer_config.json").exists() else base_folder
+    return Loaded(
+        model=model.eval(),
+        tokenizer=_read_tokenizer(source, tokenizer_folder, below),
+        source=source,
+        fingerprint=adapters.fingerprint(folder, base_fingerprint, tuned),
+        base_source=named,
+        base_fingerprint=base_fingerprint,
+        dtype=dtype,
+        device=device,
+        tuned=tuned,
+    )
+
+
+def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
+    if adapters.is_peft(folder):
+        raise BadInput(source, "is itself an adapter, so nothing can be put on it", "Merge it into its base first.")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise BadInput(
+            source, f"cannot be loaded ({first})", "Check that it is a whole causal language model."
+        ) from error
+    lacking = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
+    if lacking:
+        raise BadInput(
+            source,
+            f"lacks {len(lacking)} of the weights that its configuration calls for, {lacking[0]} first",
+            "They would be filled with random numbers. Copy or save the model again.",
+        )
+    return model.eval().to(device)
+
+
+def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise BadInput(source, f"has no usable tokenizer ({first})", "Save its tokenizer into the folder.") from error
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise BadInput(
+            source,
+            f"has a tokenizer of {len(tokenizer):,} tokens but a model of {rows:,}",
+            "Use the tokenizer that the model was trained with.",
+        )
+    return tokenizer
+
+
+def _named_base(model: Any, source: str) -> str | None:
+    """What the configuration says that the model was made from, if that can be had."""
+    named = getattr(model.config, "base_model_name_or_path", None)
+    if not isinstance(named, str) or named == source or not (Path(named).is_dir() or HUB_ID.fullmatch(named)):
+        return None
+    return named
+
+
+def describe(loaded: Loaded) -> dict[str, Any]:
+    """What a manifest says about the model: no path but the one that the person gave."""
+    return {
+        "source": loaded.source,
+        "fingerprint": loaded.fingerprint,
+        "base": loaded.base_source,
+        "base_fingerprint": loaded.base_fingerprint,
+        "dtype": loaded.dtype,
+        "method": loaded.tuned.method if loaded.tuned else None,
+        "params": json.loads(json.dumps(loaded.tuned.params)) if loaded.tuned else None,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+    }

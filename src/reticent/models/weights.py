@@ -68,4 +68,6 @@ def _header(path: Path) -> Iterator[tuple[str, tuple[str, list[int], int, int]]]
                     raise ValueError("the file is cut short")
                 yield name, (entry["dtype"], entry["shape"], 8 + length + start, 8 + length + end)
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(str(path), f"is no whole safetensors file ({error})", "Copy or download it again.") from error
+            raise BadInput(
+                str(path), f"is no whole safetensors file ({error})", "Copy or download it again."
+            ) from error

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters on a base model: put a saved one on, refuse one that belongs elsewhere, switch one off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from reticent.core.errors import BadInput
+from reticent.models.tuned import Tuned
+from reticent.models.tuning import adapter as bottleneck
+from reticent.models.weights import fingerprint_weights
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+_NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "inference_mode", "auto_mapping")
+"""Entries of an adapter's configuration that do not change what it computes."""
+
+
+def is_peft(folder: Path) -> bool:
+    """Whether the folder holds a PEFT adapter."""
+    return (folder / CONFIG).exists()
+
+
+def named_base(folder: Path) -> str | None:
+    """The base that a PEFT adapter names."""
+    named = _config(folder).get("base_model_name_or_path")
+    return str(named) if named else None
+
+
+def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
+    """Put the adapter in ``folder`` on ``base``, which is changed in place.
+
+    Raises:
+        BadInput: names or shapes of its weights are not those that the base calls for.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise BadInput(source, f"has no {WEIGHTS}", "Save the adapter with save_pretrained().")
+    weights = load_file(folder / WEIGHTS)
+    try:
+        if is_peft(folder):
+            model = get_peft_model(base, PeftConfig.from_pretrained(str(folder)))
+            result = set_peft_model_state_dict(model, weights)
+            wrong = list(result.unexpected_keys) + _missing(model, weights)
+        else:
+            assert tuned is not None
+            model = bottleneck.adapter(base, **tuned.params)
+            result = model.load_state_dict(weights, strict=False)
+            wrong = [
+                *result.unexpected_keys,
+                *(key for key in result.missing_keys if bottleneck.NAME in key.split(".")),
+            ]
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise BadInput(
+            source, f"does not fit its base ({first})", "Name the base it was trained on (--base)."
+        ) from error
+    if wrong:
+        raise BadInput(
+            source, f"does not fit its base ({sorted(wrong)[0]})", "Name the base that it was trained on (--base)."
+        )
+    return model
+
+
+def save(model: Any, folder: Path, storage: str) -> None:
+    """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``."""
+    if storage == "bottleneck":
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value for name, value in model.state_dict().items() if bottleneck.NAME in name.split(".")}
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+        return
+    model.save_pretrained(folder)
+
+
+def fingerprint(folder: Path, base_fingerprint: str, tuned: Tuned | None) -> str:
+    """SHA-256 (hex) of an adapter on its base."""
+    if is_peft(folder):
+        about = {key: value for key, value in _config(folder).items() if key not in _NOT_ARITHMETIC}
+    else:
+        about = dict(tuned.params) if tuned else {}
+    parts = [base_fingerprint, fingerprint_weights(folder), about]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def can_switch_off(model: Any) -> bool:
+    """Whether ``switched_off`` can be used on the model."""
+    return isinstance(model, PeftModel) or bottleneck.has_bottlenecks(model)
+
+
+def switched_off(model: Any) -> AbstractContextManager[None]:
+    """Within this context the model answers as its base."""
+    if isinstance(model, PeftModel):
+        context: AbstractContextManager[None] = model.disable_adapter()
+        return context
+    return bottleneck.switched_off(model)
+
+
+def _missing(model: Any, weights: dict[str, Any]) -> list[str]:
+    from peft import get_peft_model_state_dict
+
+    return [key for key in get_peft_model_state_dict(model) if key not in weights]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise BadInput(str(folder / CONFIG), f"is broken ({error})", "Copy the adapter again.") from error
