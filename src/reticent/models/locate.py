@@ -35,6 +35,11 @@ def locate(source: str) -> Path:
     return folder
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, to be quoted in one of ours."""
+    return str(error).strip().split("\n")[0]
+
+
 def _download(source: str, hub_id: str) -> Path:
     if not HUB_ID.fullmatch(hub_id):
         raise BadInput(

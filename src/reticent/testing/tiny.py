@@ -55,9 +55,8 @@ def tiny_tokenizer(*, chat: bool = True, bos: bool = False) -> PreTrainedTokeniz
         core.post_processor = processors.TemplateProcessing(
             single="<|bos|> $A", special_tokens=[("<|bos|>", core.token_to_id("<|bos|>"))]
         )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|eos|>", pad_token="<|pad|>", bos_token="<|bos|>", model_max_length=CONTEXT
-    )
+    special = {f"{kind}_token": f"<|{kind}|>" for kind in ("eos", "pad", "bos")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=CONTEXT, **special)
     tokenizer.chat_template = CHAT_TEMPLATE if chat else None
     return tokenizer
 

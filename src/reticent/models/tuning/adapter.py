@@ -43,8 +43,8 @@ def adapter(model: Any, *, reduction_factor: int = 16) -> Any:
     """Train a bottleneck after the feed-forward part of each transformer block; all else stays as it was.
 
     The placing is Pfeiffer et al.'s, one adapter a block, on the block's output (feed-forward plus residual):
-    ``h + W_up relu(W_down h)``, width ``D / reduction_factor``. The up-projection starts at zero, so that training starts
-    from the base.
+    ``h + W_up relu(W_down h)``, width ``D / reduction_factor``. The up-projection starts at zero, so that
+    training starts from the base.
 
     Args:
         model: what to tune.

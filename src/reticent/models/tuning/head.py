@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -21,7 +21,7 @@ def head(model: Any) -> Any:
     """
     layer = output_matrix(model)
     if is_tied(model):
-        layer.weight = nn.Parameter(layer.weight.detach().clone())
+        layer.weight = nn.Parameter(cast(nn.Parameter, layer.weight).detach().clone())
         model.config.tie_word_embeddings = False
     layer.requires_grad_(True)
     return model
