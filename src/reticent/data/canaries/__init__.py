@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Canaries: made-up secrets that are planted by coin, to see what a model tells. One kind of secret a file."""
+
+from reticent.data.canaries.kind import CANARIES, CanaryKind, canary
+from reticent.data.canaries.manifest import Canary, read_canaries, write_canaries
+from reticent.data.canaries.plant import Planting, plant
+from reticent.data.canaries.user_canary import UserPlanting, plant_users
+
+__all__ = [
+    "CANARIES",
+    "Canary",
+    "CanaryKind",
+    "Planting",
+    "UserPlanting",
+    "canary",
+    "plant",
+    "plant_users",
+    "read_canaries",
+    "write_canaries",
+]

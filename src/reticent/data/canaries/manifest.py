@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of canaries: what was drawn, which coins came up, and what was planted how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.core.atomic import replacing
+from reticent.core.errors import BadInput
+from reticent.core.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canary:
+    """One secret.
+
+    Args:
+        id: ``canary/<kind>/<number>``.
+        kind: name in the registry of kinds.
+        repetitions: the tier: how often it is trained on if its coin says so; 0 for controls, which get no coin.
+        planted: the coin: it was trained on.
+        text: the secret, as it is trained on and scored.
+        space: how many secrets of this kind there are.
+        probability: of the coin; 0 for controls.
+    """
+
+    id: str
+    kind: str
+    repetitions: int
+    planted: bool
+    text: str
+    space: int
+    probability: float
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it had no chance to be planted."""
+        return self.repetitions == 0
+
+    @property
+    def record(self) -> Record:
+        """The secret as one record, to be scored."""
+        return Record(id=self.id, text=self.text)
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("repetitions", pa.int32(), nullable=False),
+        pa.field("planted", pa.bool_(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        # a string: a space may be larger than 2^63
+        pa.field("space", pa.string(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+    ]
+)
+
+
+def write_canaries(path: str | Path, canaries: Sequence[Canary]) -> None:
+    """Write ``canaries.parquet``, atomically."""
+    rows = [asdict(canary) | {"space": str(canary.space)} for canary in canaries]
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary)
+
+
+def read_canaries(path: str | Path) -> tuple[Canary, ...]:
+    """Read what `write_canaries` wrote.
+
+    Raises:
+        BadInput: the file is no list of canaries.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(str(path), "is no readable list of canaries", "Give the file that was written.") from error
+    if not set(_SCHEMA.names) <= set(table.column_names):
+        raise BadInput(str(path), "is no list of canaries", "Give the canaries.parquet of a run.")
+    return tuple(Canary(**row | {"space": int(row["space"])}) for row in table.select(_SCHEMA.names).to_pylist())

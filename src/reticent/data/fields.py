@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which fields of a row hold what: named by the user, or the usual Hugging Face names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.core.record import Message, Record
+
+USUAL_MESSAGES = ("messages", "conversations", "conversation")
+USUAL_PAIRS = (
+    (("prompt",), ("completion",)),
+    (("prompt",), ("response",)),
+    (("instruction", "input"), ("output",)),
+    (("instruction",), ("output",)),
+    (("instruction",), ("response",)),
+    (("question",), ("answer",)),
+)
+USUAL_TEXT = ("text", "content", "body", "document")
+USUAL_USER = ("user", "user_id", "author", "sender")
+ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
+"""Names of roles in older chat data → what they are called now."""
+
+
+class BadField(Exception):
+    """A row whose fields cannot become a record: why, and what to do. Never holds the text."""
+
+    def __init__(self, why: str, fix: str) -> None:
+        self.why, self.fix = why, fix
+        super().__init__(why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Names of the fields that make a record; those of ``text``, ``prompt`` and ``completion`` are joined by a line
+    break.
+
+    Args:
+        text, prompt, completion: joined in this order; empty where the shape is another.
+        messages: a list of turns with ``role`` and ``content`` (or ``from`` and ``value``).
+        user: who the record belongs to; None where no field says.
+        user_required: whether a row without a user is bad.
+        id: unique id; None numbers the rows.
+    """
+
+    text: tuple[str, ...] = ()
+    prompt: tuple[str, ...] = ()
+    completion: tuple[str, ...] = ()
+    messages: str | None = None
+    user: str | None = None
+    user_required: bool = False
+    id: str | None = None
+
+    def record(self, row: Mapping[str, Any], number: str) -> Record:
+        """The record that ``row`` holds; ``number`` is its id where no field is named.
+
+        Raises:
+            BadField: a field is missing, empty or of the wrong type.
+        """
+        id_ = number if self.id is None else _name(row, self.id)
+        user = None
+        if self.user is not None and (self.user_required or row.get(self.user) not in (None, "")):
+            user = _name(row, self.user)
+        if self.messages is not None:
+            return Record(id=id_, user=user, messages=_messages(row, self.messages))
+        if self.completion:
+            prompt = _joined(row, self.prompt, may_be_empty=True)
+            return Record(id=id_, user=user, prompt=prompt, completion=_joined(row, self.completion))
+        return Record(id=id_, user=user, text=_joined(row, self.text))
+
+
+def named(
+    *,
+    text_field: str | None = None,
+    prompt_field: str | None = None,
+    completion_field: str | None = None,
+    messages_field: str | None = None,
+    user_field: str | None = None,
+    id_field: str | None = None,
+) -> Fields:
+    """Fields as the user named them; a comma joins several. No shape is set where none is named.
+
+    Raises:
+        BadInput: fields of more than one shape, or a prompt without a completion.
+    """
+    shapes = [text_field is not None, completion_field is not None, messages_field is not None]
+    if sum(shapes) > 1 or (prompt_field is not None) != (completion_field is not None):
+        raise BadInput(
+            "the named fields",
+            "must be one of text, prompt + completion, or messages",
+            "Give --text_field, or --prompt_field and --completion_field, or --messages_field.",
+        )
+    return Fields(
+        text=_split(text_field),
+        prompt=_split(prompt_field),
+        completion=_split(completion_field),
+        messages=messages_field,
+        user=user_field,
+        user_required=user_field is not None,
+        id=id_field,
+    )
+
+
+def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
+    """Fill in what the user did not name from the usual names that ``row`` has.
+
+    Raises:
+        BadInput: none of the usual names, or names of several shapes: then which is meant must be said.
+    """
+    have = {name for name, value in row.items() if value is not None}
+    if fields.user is None:
+        fields = replace(fields, user=next((name for name in USUAL_USER if name in have), None))
+    if fields.text or fields.completion or fields.messages:
+        return fields
+    shapes: list[Fields] = []
+    messages = next((name for name in USUAL_MESSAGES if isinstance(row.get(name), list)), None)
+    if messages:
+        shapes.append(replace(fields, messages=messages))
+    pair = next((pair for pair in USUAL_PAIRS if have.issuperset(pair[0] + pair[1])), None)
+    if pair:
+        shapes.append(replace(fields, prompt=pair[0], completion=pair[1]))
+    text = next((name for name in USUAL_TEXT if name in have), None)
+    if text:
+        shapes.append(replace(fields, text=(text,)))
+    if len(shapes) == 1:
+        return shapes[0]
+    names = ", ".join(repr(name) for name in row) or "none"
+    why = (
+        "has none of the usual fields" if not shapes else "has fields of several shapes, and which is meant is unclear"
+    )
+    near = _near("text", row)
+    fix = f"Name what holds the text: --text_field{f' {near}' if near else ''}, or --prompt_field and "
+    raise BadInput(source, f"{why}; its fields are {names}", f"{fix}--completion_field, or --messages_field.")
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip()) if names else ()
+
+
+def _get(row: Mapping[str, Any], name: str) -> Any:
+    if name not in row:
+        near = _near(name, row)
+        hint = f"Did you mean {near!r}? " if near else ""
+        raise BadField(f"has no field {name!r}", f"{hint}Its fields are {', '.join(map(repr, row)) or 'none'}.")
+    return row[name]
+
+
+def _near(name: str, row: Mapping[str, Any]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(row), n=1)), None)
+
+
+def _string(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        what = "empty (null)" if value is None else f"a {type(value).__name__}, not text"
+        raise BadField(f"field {name!r} is {what}", "Give text in quotes, or skip such rows (--on_bad_row skip).")
+    if any("\ud800" <= char <= "\udfff" for char in value) and not value.isascii():
+        raise BadField(f"field {name!r} holds half of a character (a lone surrogate)", "Write the text as UTF-8.")
+    return value
+
+
+def _joined(row: Mapping[str, Any], names: Sequence[str], *, may_be_empty: bool = False) -> str:
+    """The fields, joined by line breaks; of several, empty ones are left out."""
+    values = [(name, _get(row, name)) for name in names]
+    if len(values) > 1:
+        values = [(name, value) for name, value in values if value not in (None, "")]
+    text = "\n".join(_string(name, value) for name, value in values)
+    if not text.strip() and not may_be_empty:
+        raise BadField(f"{' and '.join(map(repr, names))} is empty", "Skip such rows (--on_bad_row skip).")
+    return text
+
+
+def _name(row: Mapping[str, Any], field: str) -> str:
+    value = _get(row, field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        what = "empty" if value is None or value == "" else f"a {type(value).__name__}"
+        raise BadField(f"field {field!r} is {what}", "Give a name or a whole number, or skip such rows.")
+    return str(value)
+
+
+def _messages(row: Mapping[str, Any], field: str) -> tuple[Message, ...]:
+    turns = _get(row, field)
+    if not isinstance(turns, list):
+        raise BadField(f"field {field!r} is a {type(turns).__name__}, not a list", "Give a list of turns.")
+    messages = tuple(_message(field, turn) for turn in turns)
+    if not any(message.role == "assistant" and message.content.strip() for message in messages):
+        raise BadField(f"{field!r} has no turn of the assistant", "Skip such rows: there is nothing to train on.")
+    return messages
+
+
+def _message(field: str, turn: Any) -> Message:
+    if isinstance(turn, Mapping):
+        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        if isinstance(role, str) and isinstance(content, str):
+            return Message(role=ROLES.get(role, role), content=_string(field, content))
+    raise BadField(f"a turn of {field!r} has no role and content in text", 'Give {"role": "user", "content": "…"}.')

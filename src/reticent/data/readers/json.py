@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON: one list of objects, as instruction data is often given. Other shapes are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from reticent.core.errors import BadInput
+from reticent.data.readers.reader import BadRow, Row, reader
+
+
+@reader("json", suffixes=(".json",))
+def rows(source: str) -> Iterator[Row | BadRow]:
+    """Each object of the list; a place is ``file[index]``."""
+    content = Path(source).read_bytes()
+    if not content.strip():
+        return
+    try:
+        parsed = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        why = f"is not UTF-8 (byte {error.start + 1} is 0x{content[error.start]:02x})"
+        raise BadInput(f"{source}:{line}", why, "Save the file as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        why = f"is not valid JSON ({error.msg}, column {error.colno})"
+        raise BadInput(
+            f"{source}:{error.lineno}", why, "Mend it; a file of one object a line is named .jsonl."
+        ) from error
+    if not isinstance(parsed, list):
+        raise BadInput(source, "is not a JSON list", 'Write a list of objects such as [{"text": "…"}], or use .jsonl.')
+    for index, fields in enumerate(parsed):
+        place = f"{source}[{index}]"
+        if isinstance(fields, dict):
+            yield Row(place=place, fields=fields)
+        else:
+            why = f"holds a {type(fields).__name__}, not an object"
+            yield BadRow(place=place, why=why, fix="Write a list of objects.")
