@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exposure: how many bits of a planted secret the model gives away, against secrets of the same form never planted.
+
+Direction: inputs are NLLs or perplexities, where *lower* means more memorised; the exposure in bits is *higher* when
+more leaks. A secret that the model has not seen has a median exposure of 1 bit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.polynomial.laguerre import laggauss
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
+from scipy.stats import skewnorm
+
+from reticent.core.errors import BadInput, Underpowered
+from reticent.core.finding import Estimate
+from reticent.core.validate import in_range
+from reticent.stats.intervals import clopper_pearson_lower, clopper_pearson_upper, quantile_order
+from reticent.stats.scores import Floats, as_scores
+
+FEWEST_TO_FIT = 100
+"""References below which three fitted parameters say nothing about a tail."""
+
+
+def ceiling(n_reference: int) -> float:
+    """Largest rank exposure that ``n_reference`` references can show, in bits: ``log2(n_reference + 1)``."""
+    return math.log2(n_reference + 1)
+
+
+def ranks(canary: ArrayLike, reference: ArrayLike) -> NDArray[np.int64]:
+    """Rank of each planted secret among itself and the references: 1 = likeliest of all; ties count against it.
+
+    Args:
+        canary: ``[C]`` NLL (nats) or perplexity of the planted secrets.
+        reference: ``[R]`` the same quantity of secrets of the same form that were never planted.
+    """
+    c, r = as_scores(canary, name="canary"), np.sort(as_scores(reference, name="reference"))
+    return 1 + np.searchsorted(r, c, side="right").astype(np.int64)
+
+
+def rank_exposure(canary: ArrayLike, reference: ArrayLike) -> Floats:
+    """``[C]`` exposures in bits: ``log2 |R| - log2 rank``, |R| = references + the secret; from 0 to `ceiling`.
+
+    Source: The Secret Sharer, arXiv:1802.08232.
+    """
+    return ceiling(len(as_scores(reference, name="reference"))) - np.log2(ranks(canary, reference))
+
+
+def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Median rank exposure of the planted secrets of one tier, in bits.
+
+    The interval is for ``-log2 P(a reference is at least as likely as the secret)``, which the rank estimates: with
+    one secret by Clopper-Pearson on ``rank - 1`` of ``R``. From 6 secrets on (at 95 %) order statistics of the
+    secrets are added, so that it holds for the median over *all secrets so planted*; with 2 to 5 it speaks of the
+    median of *these* secrets only. ``method`` tells which. ``hi`` is infinite when a secret outranks all references:
+    more than `ceiling` bits cannot be told from rank alone.
+
+    Args:
+        canary: ``[C]`` NLL or perplexity of secrets planted equally often.
+        reference: ``[R]`` of secrets of the same form, drawn independently, never planted.
+        confidence: two-sided coverage, at least.
+    """
+    in_range(0, 1, confidence=confidence)
+    n, each = len(as_scores(reference, name="reference")), rank_exposure(canary, reference)
+    places = median_places(len(each), confidence)
+    beaten_by = np.sort(ranks(canary, reference) - 1)  # smallest first = most exposed first
+    weakest, strongest = int(beaten_by[places.weakest]), int(beaten_by[places.strongest])
+    return Estimate(
+        value=float(np.median(each)),
+        lo=max(0.0, -math.log2(float(clopper_pearson_upper(weakest, n, places.miss / 2)))),
+        hi=-math.log2(float(clopper_pearson_lower(strongest, n, places.miss / 2))) if strongest else math.inf,
+        n=len(each),
+        method=f"rank among {n} references, Clopper-Pearson; {places.meaning}",
+        confidence=confidence,
+        unit="bits",
+    )
+
+
+class Places(NamedTuple):
+    """Which secrets, sorted from the most exposed (0), enclose the median, and what that leaves for other errors."""
+
+    strongest: int
+    weakest: int
+    miss: float
+    """Probability of a miss still to be spent."""
+    meaning: str
+
+
+def median_places(n: int, confidence: float) -> Places:
+    """Places that enclose the population median if ``n`` allows, otherwise the sample median's own place(s)."""
+    miss = 1 - confidence
+    order = quantile_order(n, 0.5, 0.8 * miss)
+    if order.below >= 0 and order.above < n:
+        return Places(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
+    return Places((n - 1) // 2, n // 2, miss, "this secret only" if n == 1 else f"median of these {n} secrets only")
+
+
+class SkewNormal(NamedTuple):
+    """Parameters as scipy.stats.skewnorm names them."""
+
+    a: float
+    loc: float
+    scale: float
+
+
+def skew_normal_exposure(
+    canary: ArrayLike, reference: ArrayLike, *, n_boot: int = 100, seed: int = 0, confidence: float = 0.95
+) -> Estimate:
+    """Median of ``-log2 F(secret)`` in bits, F a skew-normal fitted to the references.
+
+    Extrapolates beyond `ceiling`, and is only as good as the skew-normal shape far outside the references: show it
+    beside `exposure`, never alone. The interval is a bootstrap of the fit (and from 6 secrets on, order statistics
+    of the secrets); it does not cover a wrong shape.
+
+    Args:
+        canary: ``[C]`` perplexity or NLL of secrets planted equally often; finite.
+        reference: ``[R]`` the same quantity of at least 100 secrets never planted; finite, not all equal.
+        n_boot: bootstrap fits.
+        seed: of the bootstrap.
+        confidence: two-sided.
+
+    Raises:
+        BadInput: infinite values, or references without spread.
+        Underpowered: fewer than 100 references.
+
+    Source: arXiv:2205.12506 (its code gives 0 bits where F underflows; here log F is computed in the log domain).
+    """
+    in_range(0, 1, confidence=confidence)
+    c, r = as_scores(canary, name="canary"), as_scores(reference, name="reference")
+    fitted = fit_skew_normal(r)
+    each = skew_normal_bits(c, fitted)
+    places = median_places(len(each), confidence)
+    by_bits = np.argsort(-each, kind="stable")
+    ends = c[by_bits[[places.strongest, places.weakest]]]
+    rng = np.random.default_rng(seed)
+    fits = (fit_skew_normal(rng.choice(r, len(r)), start=fitted) for _ in range(n_boot))
+    spread = np.array([skew_normal_bits(ends, fit) for fit in fits])
+    lo, hi = np.quantile(spread[:, 1], places.miss / 2), np.quantile(spread[:, 0], 1 - places.miss / 2)
+    value = float(np.median(each))
+    return Estimate(
+        value=value,
+        lo=min(value, float(lo)),
+        hi=max(value, float(hi)),
+        n=len(each),
+        method=f"skew-normal fitted to {len(r)} references, bootstrap of the fit; {places.meaning}",
+        confidence=confidence,
+        unit="bits",
+    )
+
+
+def skew_normal_bits(values: ArrayLike, fitted: SkewNormal) -> Floats:
+    """``-log2 F(values)`` in bits, finite for every finite value."""
+    z = (np.asarray(values, dtype=np.float64) - fitted.loc) / fitted.scale
+    return np.maximum(0.0, -log_skew_normal_cdf(z, fitted.a) / math.log(2))
+
+
+def fit_skew_normal(values: ArrayLike, *, start: SkewNormal | None = None) -> SkewNormal:
+    """Maximum likelihood by BFGS with the analytic gradient, from the moments or from ``start``.
+
+    Raises:
+        BadInput: infinite values or no spread.
+        Underpowered: fewer than 100 values.
+    """
+    x = as_scores(values, name="reference")
+    if len(x) < FEWEST_TO_FIT:
+        raise Underpowered(f"{len(x)} references", "a tail cannot be fitted", f"Score at least {FEWEST_TO_FIT}.")
+    middle, sd = float(x.mean()), float(x.std())
+    if not (math.isfinite(sd) and sd > 1e-12 * max(1.0, abs(middle))):
+        raise BadInput("reference", "its values are infinite or all equal", "Score references of the same form.")
+    z = (x - middle) / sd
+
+    def loss(p: Floats) -> tuple[float, Floats]:
+        a, loc, log_scale = p
+        u = (z - loc) * math.exp(-log_scale)
+        tail = log_ndtr(a * u)
+        hazard = np.exp(-0.5 * (a * u) ** 2 - tail) / math.sqrt(2 * math.pi)
+        d_u = u - a * hazard
+        value = log_scale + float(np.mean(0.5 * u * u - tail))
+        gradient = [-np.mean(u * hazard), -np.mean(d_u) * math.exp(-log_scale), 1.0 - np.mean(d_u * u)]
+        return value, np.array(gradient)
+
+    if start is None:
+        first = _from_skewness(float(np.mean(z**3)))
+    else:
+        first = np.array([start.a, (start.loc - middle) / sd, math.log(start.scale / sd)])
+    a, loc, log_scale = minimize(loss, first, jac=True, method="BFGS", options={"maxiter": 200}).x
+    return SkewNormal(float(a), float(middle + sd * loc), float(sd * math.exp(log_scale)))
+
+
+def log_skew_normal_cdf(z: ArrayLike, a: float) -> Floats:
+    """``log F(z)`` of the standard skew-normal of shape ``a``, also where F underflows.
+
+    ``F(z) = 2 ∫_0^∞ φ(z - s) Φ(a (z - s)) ds``. Far in the lower tail the integrand falls like an exponential with
+    the slope of its logarithm at s = 0, which Gauss-Laguerre quadrature integrates to about 1e-10 in log F.
+    """
+    z = np.asarray(z, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        out = np.asarray(skewnorm.logcdf(z, a), dtype=np.float64)
+    far = (z < 0) & ~(out > -200.0)
+    if np.any(far):
+        s, weight = laggauss(40)
+        at = z[far]
+        slope = -at + a * np.exp(-0.5 * (a * at) ** 2 - log_ndtr(a * at)) / math.sqrt(2 * math.pi)
+        t = at[:, None] - s / slope[:, None]
+        log_f = math.log(2) - 0.5 * math.log(2 * math.pi) - 0.5 * t**2 + log_ndtr(a * t)
+        peak = log_f[:, :1]
+        out[far] = peak[:, 0] - np.log(slope) + np.log((weight * np.exp(log_f - peak + s)).sum(axis=1))
+    return out
+
+
+def _from_skewness(skewness: float) -> Floats:
+    """Parameters of the skew-normal of mean 0, variance 1 and this skewness (clipped to what the family can have)."""
+    clipped = min(max(skewness, -0.95), 0.95)
+    ratio = abs(clipped) ** (2 / 3)
+    delta = math.copysign(math.sqrt(math.pi / 2 * ratio / (ratio + ((4 - math.pi) / 2) ** (2 / 3))), clipped)
+    scale = 1 / math.sqrt(1 - 2 * delta**2 / math.pi)
+    return np.array([delta / math.sqrt(1 - delta**2), -scale * delta * math.sqrt(2 / math.pi), math.log(scale)])
