@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers as people read them: as many digits as the interval supports, never without the interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from reticent.core.finding import Estimate
+
+METRICS = {"auc": "AUC", "exposure_bits": "Exposure", "epsilon_lower": "ε lower bound"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An estimate as text: ``value`` and ``interval`` without unit, then ``unit`` and ``confidence`` as words."""
+
+    value: str
+    interval: str
+    unit: str
+    confidence: str
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.value, self.unit, self.interval) if part)
+
+
+def metric_name(metric: str) -> str:
+    """``tpr@0.01`` as "TPR at 1 % FPR"; unknown metrics as they are."""
+    kind, _, rate = metric.partition("@")
+    if kind == "tpr" and _is_number(rate):
+        return f"TPR at {float(rate) * 100:g} % FPR"
+    return METRICS.get(metric, metric)
+
+
+def chance(metric: str) -> float | None:
+    """The value of ``metric`` for a model that gives nothing away; None where that is not a constant."""
+    kind, _, rate = metric.partition("@")
+    if kind == "tpr" and _is_number(rate):
+        return float(rate)
+    return {"auc": 0.5, "epsilon_lower": 0.0}.get(metric)
+
+
+def show(estimate: Estimate, metric: str = "") -> Shown:
+    """``estimate`` with two significant digits of its uncertainty; rates (``tpr@…``, ``share``) in percent."""
+    percent = metric.startswith("tpr@") or metric == "share"
+    scale = 100.0 if percent else 1.0
+    places = decimals(estimate, scale)
+    lo = f"[{_fixed(estimate.lo * scale, places)}" if math.isfinite(estimate.lo) else "(−∞"
+    hi = f"{_fixed(estimate.hi * scale, places)}]" if math.isfinite(estimate.hi) else "∞)"
+    sided = "" if math.isfinite(estimate.lo) and math.isfinite(estimate.hi) else ", one-sided"
+    return Shown(
+        value=_fixed(estimate.value * scale, places),
+        interval=f"{lo}, {hi}",
+        unit="%" if percent else estimate.unit,
+        confidence=f"{estimate.confidence * 100:g} % interval{sided}",
+    )
+
+
+def decimals(estimate: Estimate, scale: float = 1.0) -> int:
+    """Decimal places that show two significant digits of the interval's half width, from 0 to 4."""
+    ends = [end for end in (estimate.lo, estimate.hi) if math.isfinite(end)]
+    half = (max(ends) - min(ends)) / 2 * scale if ends else 0.0
+    if half <= 0:
+        return 1 if scale > 1 else 2
+    return min(max(1 - math.floor(math.log10(half)), 0 if scale > 1 else 1), 4)
+
+
+def p_value(p: float) -> str:
+    """A p-value with two significant digits, small ones as ``< 0.0001``."""
+    if p < 0.0001:
+        return "< 0.0001"
+    return f"{p:.4f}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def signed(value: float, places: int = 2) -> str:
+    """A score, with a true minus sign."""
+    return _fixed(value, places) if abs(value) < 1e5 else f"{value:.3g}".replace("-", "−")
+
+
+def _fixed(value: float, places: int) -> str:
+    text = f"{value:,.{places}f}"
+    if not text.strip("-0.,"):
+        text = text.removeprefix("-")
+    return text.replace("-", "−").replace(",", "\u202f")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

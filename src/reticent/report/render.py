@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.html``: a Results as one self-contained page that asks nothing of any network.
+
+Everything that comes from an audit is escaped by jinja2. The content security policy allows this page's own style
+sheet, by its hash, and nothing else: no script runs, whatever a text in the results may hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reticent.core.atomic import write_text
+from reticent.core.finding import Estimate, Finding
+from reticent.core.results import AttackRun, Exposed, Results
+from reticent.report import numbers, plots, summary
+from reticent.report.numbers import Shown
+
+ROC_SHOWN = 4
+"""Curves in colour when the page opens; the others are grey until chosen in the legend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One key number, or why there is none."""
+
+    label: str
+    shown: Shown | None
+    prefix: str = ""
+    caption: str
+    gauge: Markup | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RocChart:
+    """Curves of one level, best first, with what the legend shows of each."""
+
+    level: str
+    drawing: Markup
+    legend: tuple[tuple[int, str, str], ...]
+
+
+def write_report(path: str | Path, results: Results) -> None:
+    """Write ``report.html``, atomically."""
+    write_text(path, render(results))
+
+
+def render(results: Results) -> str:
+    """The whole page. Equal results give equal bytes."""
+    style = _environment().get_template("style.css").render(indices=range(_most_curves(results)))
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    page = _environment().get_template("report.html")
+    return page.render(style=Markup(style), style_hash=digest, **_content(results))  # noqa: S704 - our own style sheet
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reticent.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+    environment.filters |= {
+        "metric_name": numbers.metric_name,
+        "p_value": numbers.p_value,
+        "signed": numbers.signed,
+        "bar": plots.bar,
+        "access": lambda access: summary.ACCESS_WORDS.get(access, access),
+        "spaced": lambda text: text.replace("_", " "),
+        "day": lambda created: created[:16].replace("T", " "),
+    }
+    environment.globals |= {
+        "show": numbers.show,
+        "paper_link": _paper_link,
+        "is_mapping": _is_mapping,
+        "infinity": math.inf,
+    }
+    return environment
+
+
+def _content(results: Results) -> dict[str, Any]:
+    """What the template shows, picked, ordered and drawn."""
+    detected, clean = summary.by_severity(results.findings)
+    return {
+        "results": results,
+        "confounded": results.verdict.status == "confounded",
+        "status_words": summary.STATUS_WORDS[results.verdict.status],
+        "cards": _cards(results),
+        "exposed": _exposed(results),
+        "rocs": [chart for level in ("record", "user") if (chart := _roc(results, level))],
+        "histograms": _histograms(results),
+        "exposures": [
+            plots.exposure(f"exposure-{kind}", tiers)
+            for kind in ("record", "user")
+            if (tiers := sorted((t for t in results.exposure if t.kind == kind), key=lambda t: t.repetitions))
+        ],
+        "forests": [
+            plots.forest(f"forest-{level}", rows)
+            for level in ("record", "user")
+            if (rows := summary.aucs(results, level))
+        ],
+        "attack_rows": _attack_rows(results),
+        "switched_off": [run for run in results.attacks if not run.ran],
+        "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
+        "detected": detected,
+        "clean": clean,
+        "sections": _sections(results),
+    }
+
+
+def _cards(results: Results) -> list[Card]:
+    """The numbers to know first. Where nothing can be said about membership, only those that need no membership."""
+    if results.verdict.status == "confounded":
+        return [_blind_card(results), _exposure_card(results)]
+    return [
+        _auc_card(results, "record"),
+        _auc_card(results, "user"),
+        _exposure_card(results),
+        _epsilon_card(results),
+    ]
+
+
+def _auc_card(results: Results, level: str) -> Card:
+    finding = summary.best(results, level, "auc")
+    label = f"Best {level} attack, AUC"
+    if finding is None:
+        missing = {
+            "record": "No record-level attack could be measured.",
+            "user": "No user-level attack ran: it needs a user field and users who were left out.",
+        }
+        return Card(label=label, shown=None, caption=missing[level])
+    caption = f"{finding.attack}. How often a trained {level} scores above one that was not; 0.5 is guessing."
+    tpr = summary.best(results, level, "tpr@0.01")
+    if tpr is not None:
+        shown = numbers.show(tpr.estimate, tpr.metric)
+        caption += f" At 1 % false alarms {tpr.attack} finds {shown.value} % {shown.interval} of them."
+    return Card(
+        label=label,
+        shown=numbers.show(finding.estimate, "auc"),
+        caption=caption,
+        gauge=_auc_gauge(f"card-{level}", finding.estimate, label),
+    )
+
+
+def _exposure_card(results: Results) -> Card:
+    label = "Planted secrets, exposure"
+    for kind in ("record", "user"):
+        most, controls = summary.planted(results, kind)
+        if most is None:
+            continue
+        caption = f"Median of {kind} canaries {most.tier}, n = {len(most.each)}. "
+        if controls is not None:
+            shown = numbers.show(controls.bits)
+            caption += f"Controls: {shown.value} bits {shown.interval}."
+        gauge = plots.gauge(
+            "card-exposure",
+            most.bits,
+            low=0,
+            high=round(max(most.ceiling, 1.0), 1),
+            chance=controls.bits.value if controls else None,
+            title=label,
+        )
+        shown = numbers.show(most.bits)
+        return Card(label=label, shown=shown, caption=caption, gauge=gauge)
+    return Card(
+        label=label, shown=None, caption="No secrets were planted before training, so none could be looked for."
+    )
+
+
+def _epsilon_card(results: Results) -> Card:
+    label = "Empirical privacy loss"
+    finding = summary.strongest_epsilon(results)
+    if finding is None:
+        return Card(label=label, shown=None, caption="No ε audit ran.")
+    estimate = finding.estimate
+    shown = numbers.show(estimate, finding.metric)
+    caption = f"{finding.attack}, {finding.level} level, {shown.confidence}. {finding.statement}"
+    bound = Shown(value=shown.value, interval=shown.interval, unit="", confidence=shown.confidence)
+    unit = f" ({estimate.unit})" if estimate.unit else ""
+    return Card(label=label + unit, shown=bound, prefix="ε ≥ ", caption=caption)
+
+
+def _blind_card(results: Results) -> Card:
+    blind = results.confound.blind_auc
+    label = "Blind baseline, AUC"
+    if blind is None:
+        return Card(label=label, shown=None, caption="Too few units for a blind baseline.")
+    caption = "Tells members from held-out by their text alone, without asking the model; 0.5 is guessing."
+    return Card(
+        label=label, shown=numbers.show(blind, "auc"), caption=caption, gauge=_auc_gauge("card-blind", blind, label)
+    )
+
+
+def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup | None:
+    if estimate is None:
+        return None
+    low = 0.4 if estimate.lo >= 0.4 else 0.0
+    return plots.gauge(identity, estimate, low=low, high=1.0, chance=0.5, title=title)
+
+
+def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
+    """``(level, units by rank, what chance would give)`` for each level that has any."""
+    groups: list[tuple[str, Sequence[Exposed], str]] = []
+    for level in ("record", "user"):
+        units = sorted((unit for unit in results.exposed if unit.level == level), key=lambda unit: unit.rank)
+        if units:
+            n_member = max((curve.n_member for curve in results.curves if curve.level == level), default=0)
+            groups.append((level, units, summary.expected_by_chance(units, n_member)))
+    return groups
+
+
+def _roc(results: Results, level: str) -> RocChart | None:
+    order = {name: rank for rank, (name, _) in enumerate(summary.aucs(results, level))}
+    curves = [curve for curve in results.curves if curve.level == level]
+    curves.sort(key=lambda curve: order.get(curve.attack, len(order)))
+    if not curves:
+        return None
+    auc = dict(summary.aucs(results, level))
+    return RocChart(
+        level=level,
+        drawing=plots.roc(f"roc-{level}", curves),
+        legend=tuple((i, curve.attack, _auc_text(auc.get(curve.attack))) for i, curve in enumerate(curves)),
+    )
+
+
+def _auc_text(estimate: Estimate | None) -> str:
+    return numbers.show(estimate, "auc").value if estimate else ""
+
+
+def _histograms(results: Results) -> list[tuple[str, str, Markup]]:
+    """``(attack, level, drawing)``, the attacks that leak most first."""
+    order = {
+        (level, name): (level != "record", -estimate.value)
+        for level in ("record", "user")
+        for name, estimate in summary.aucs(results, level)
+    }
+    ranked = sorted(results.distributions, key=lambda d: order.get((d.level, d.attack), (True, 0.0)))
+    return [(d.attack, d.level, plots.histogram(f"scores-{i}", d)) for i, d in enumerate(ranked)]
+
+
+def _attack_rows(results: Results) -> list[tuple[AttackRun, tuple[str, ...], Finding | None, Finding | None]]:
+    """``(run, needs, AUC, TPR at 1 % FPR)`` of the attacks that ran, largest AUC first within a level."""
+    rows = []
+    for run in results.attacks:
+        if not run.ran:
+            continue
+        own = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
+        needs = next((finding.threat.needs for finding in own.values()), ())
+        rows.append((run, needs, own.get("auc"), own.get("tpr@0.01")))
+    rows.sort(key=lambda row: (row[0].level != "record", -(row[2].estimate.value if row[2] else -1)))
+    return rows
+
+
+def _sections(results: Results) -> list[tuple[str, str]]:
+    """``(anchor, name)`` of the page's sections, for the list of contents."""
+    return [
+        ("verdict", "Verdict"),
+        ("exposed", "Who is exposed"),
+        ("roc", "ROC curves"),
+        ("scores", "Score distributions"),
+        ("canaries", "Planted secrets"),
+        ("forest", "All attacks compared"),
+        ("attacks", "Attacks and attackers"),
+        ("check", "Validity and power"),
+        ("not-tested", "What was not tested"),
+        ("findings", "Findings and advice"),
+        ("provenance", "Provenance"),
+    ]
+
+
+def _most_curves(results: Results) -> int:
+    return max((sum(curve.level == level for curve in results.curves) for level in ("record", "user")), default=0)
+
+
+def _paper_link(paper: str) -> str:
+    """Address of a paper named ``arXiv:…``; empty for anything else, so that no text can become an address."""
+    found = re.fullmatch(r"arXiv:(\d{4}\.\d{4,5})", paper)
+    return f"https://arxiv.org/abs/{found[1]}" if found else ""
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, dict)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands out in a Results: the picks and orders that the page, the console and the list of runs share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from reticent.core.finding import Estimate, Finding, Severity
+from reticent.core.results import CanaryExposure, Exposed, Results
+
+STATUS_WORDS = {
+    "leaks": "Leak detected",
+    "not_detected": "No leak detected",
+    "confounded": "No claim possible",
+    "underpowered": "Too few units to say",
+}
+"""Never "safe": what was not detected may be there."""
+
+ACCESS_WORDS = {
+    "text": "generated text",
+    "top_k": "top-k probabilities",
+    "logprob": "log-probabilities of chosen text",
+    "logits": "whole next-token distributions",
+    "hidden": "hidden states",
+    "grad": "gradients",
+    "weights": "the weights",
+    "train_time": "the training run",
+}
+
+
+def best(results: Results, level: str, metric: str) -> Finding | None:
+    """The finding of that level and metric that leaks most; None when none was measured."""
+    found = [finding for finding in results.findings if (finding.level, finding.metric) == (level, metric)]
+    return max(found, key=_leakage, default=None)
+
+
+def strongest_epsilon(results: Results) -> Finding | None:
+    """The largest empirical lower bound on ε, of any unit."""
+    found = [finding for finding in results.findings if finding.metric == "epsilon_lower"]
+    return max(found, key=_leakage, default=None)
+
+
+def by_severity(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """``(detected, looked for and not detected)``, each from most to least severe; equals keep their order."""
+    order = {severity: rank for rank, severity in enumerate(Severity)}
+    ranked = sorted(findings, key=lambda finding: order[finding.severity])
+    detected = [finding for finding in ranked if finding.severity != Severity.NONE]
+    return detected, [finding for finding in ranked if finding.severity == Severity.NONE]
+
+
+def aucs(results: Results, level: str) -> list[tuple[str, Estimate]]:
+    """``(attack, AUC)`` of every attack of that level, largest first."""
+    found = [(f.attack, f.estimate) for f in results.findings if f.metric == "auc" and f.level == level]
+    return sorted(found, key=lambda row: -row[1].value)
+
+
+def planted(results: Results, kind: str = "record") -> tuple[CanaryExposure | None, CanaryExposure | None]:
+    """``(the tier planted most often, the controls)`` of canaries of that kind."""
+    tiers = [tier for tier in results.exposure if tier.kind == kind]
+    most = max((tier for tier in tiers if tier.repetitions > 0), key=lambda tier: tier.repetitions, default=None)
+    return most, next((tier for tier in tiers if tier.repetitions == 0), None)
+
+
+def expected_by_chance(exposed: Sequence[Exposed], n_member: int) -> str:
+    """How small the smallest p-value of ``n_member`` untouched units would be about half of the time, in words."""
+    if not exposed or n_member < 1:
+        return ""
+    typical = 1 - 0.5 ** (1 / n_member)
+    return f"Among {n_member:,} untouched units the smallest p-value would be about {typical:.2g}."
+
+
+def typical_exposure(tiers: Sequence[CanaryExposure]) -> float:
+    """Median exposure over all canaries of the tiers, in bits."""
+    return median(bits for tier in tiers for bits in tier.each)
+
+
+def _leakage(finding: Finding) -> float:
+    value = finding.estimate.value
+    return (value if finding.estimate.higher_is_worse else -value) if math.isfinite(value) else -math.inf
