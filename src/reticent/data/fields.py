@@ -129,9 +129,7 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
     if len(shapes) == 1:
         return shapes[0]
     names = ", ".join(repr(name) for name in row) or "none"
-    why = (
-        "has none of the usual fields" if not shapes else "has fields of several shapes, and which is meant is unclear"
-    )
+    why = "has fields of several shapes, and which is meant is unclear" if shapes else "has none of the usual fields"
     near = _near("text", row)
     fix = f"Name what holds the text: --text_field{f' {near}' if near else ''}, or --prompt_field and "
     raise BadInput(source, f"{why}; its fields are {names}", f"{fix}--completion_field, or --messages_field.")
@@ -157,8 +155,10 @@ def _string(name: str, value: Any) -> str:
     if not isinstance(value, str):
         what = "empty (null)" if value is None else f"a {type(value).__name__}, not text"
         raise BadField(f"field {name!r} is {what}", "Give text in quotes, or skip such rows (--on_bad_row skip).")
-    if any("\ud800" <= char <= "\udfff" for char in value) and not value.isascii():
-        raise BadField(f"field {name!r} holds half of a character (a lone surrogate)", "Write the text as UTF-8.")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadField(f"field {name!r} holds half of a character (a lone surrogate)", "Write it as UTF-8.") from error
     return value
 
 

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is trained on: independent coins, recorded; or the membership that a person gives.
 
-| unit   | coins                                             | record-level comparison          | user-level comparison |
-|--------|---------------------------------------------------|----------------------------------|-----------------------|
-| record | one a record                                      | members with held-out            | none that is fair     |
-| user   | one a user, and a second one for each record      | trained with fresh texts of the  | fresh texts of users  |
-|        |                                                   | same users                       | who are in and out    |
+* ``unit="record"``: one coin a record. Members are compared with held-out records. No user-level comparison is fair.
+* ``unit="user"``: one coin a user and a second one for each record. Trained records are compared with fresh ones of
+  the same users; users who are in with users who are out, by fresh texts of both.
 
 Coins are independent (never "exactly half"), because one-run lower bounds on ε rest on that (arXiv:2305.08846 §3).
 """
@@ -181,13 +179,10 @@ def _below(seed: int, purpose: str, things: Sequence[str] | npt.NDArray[np.objec
 
 def _any_of_user(records: Sequence[Record], member: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Whether any record of the record's user is a member; the record's own coin where it has no user."""
-    inside = {record.user for record, chosen in zip(records, member, strict=True) if chosen and record.user is not None}
+    users = [record.user for record in records]
+    inside = {user for user, chosen in zip(users, member, strict=True) if chosen}
     return np.array(
-        [
-            chosen if record.user is None else record.user in inside
-            for record, chosen in zip(records, member, strict=True)
-        ],
-        dtype=bool,
+        [chosen if user is None else user in inside for user, chosen in zip(users, member, strict=True)], dtype=bool
     )
 
 
@@ -195,7 +190,7 @@ def _known(
     ids: Sequence[str], side: npt.NDArray[np.bool_], *, seed: int, fraction: float, most: int
 ) -> npt.NDArray[np.int64]:
     """Indices of ``side`` whose number is below ``fraction``, at most ``most``, smallest numbers first."""
-    drawn = sorted((uniform(seed, "known", ids[row]), int(row)) for row in np.flatnonzero(side))
+    drawn = sorted((uniform(seed, "known", ids[row]), int(row)) for row in np.flatnonzero(side).tolist())
     return np.array([row for number, row in drawn[:most] if number < fraction], dtype=np.int64)
 
 

@@ -61,7 +61,7 @@ def plant_users(
     if not users < len(texts) or users > len(sources):
         raise BadInput(
             f"{users} canary users",
-            f"there are {len(texts)} users, {len(sources)} of them with a text of {words} words, and some must stay real",
+            f"there are {len(texts)} users, {len(sources)} with a text of {words} words; some must stay real",
             "Ask for fewer canaries or a shorter phrase.",
         )
     chosen = sorted(sources, key=lambda user: uniform(seed, "canary user", user))[:users]

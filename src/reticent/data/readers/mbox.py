@@ -65,7 +65,7 @@ def _is_body(part: Message) -> bool:
 
 
 def _decoded(part: Message) -> str:
-    """The part's text. Mails often declare a wrong charset: then UTF-8 is tried, and Windows-1252 is the last resort."""
+    """The part's text. Mails often declare a wrong charset: then UTF-8 is tried, and Windows-1252 at last."""
     raw = part.get_payload(decode=True)
     assert isinstance(raw, bytes)
     for charset in (part.get_content_charset() or "utf-8", "utf-8"):

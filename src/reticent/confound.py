@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before any membership claim: can members be told from held-out records without the model?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.core.finding import Estimate
+from reticent.core.membership import Membership
+from reticent.core.record import Record
+from reticent.core.results import Confound
+from reticent.data.coin import uniform
+from reticent.data.confound import blind_scores
+from reticent.data.dedup.near import near_duplicates
+from reticent.stats.clustered import auc_clustered
+from reticent.stats.intervals import clopper_pearson
+from reticent.stats.roc import auc
+
+SEPARABLE = 0.55
+"""A blind AUC above this, with an interval above 0.5, means that a membership claim would rest on the split."""
+MIN_SIDE = 20
+"""Fewer members or held-out than this on a side, and the blind baseline says nothing."""
+MIN_USERS = 20
+"""Fewer users than this, and a bootstrap over users is not to be trusted: texts are taken as independent."""
+MAX_TEXTS = 20_000
+"""More texts than this (chosen by hash) would only take longer."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Comparison:
+    """One membership claim that an audit may make: ``[N]`` texts of two kinds."""
+
+    level: str
+    rows: npt.NDArray[np.int64]
+    member: npt.NDArray[np.bool_]
+
+
+def check(records: Sequence[Record], membership: Membership, *, confidence: float = 0.95, seed: int = 0) -> Confound:
+    """A blind text-only baseline and the near-duplicates across the split.
+
+    The baseline is made for each comparison that the membership allows: records (members with held-out ones; with a
+    split by user, of the same users), and users (fresh texts of users who are in and out, scores averaged by user).
+    The one that is more certain to be separable is given; with two, their intervals hold together (Bonferroni). The
+    split counts as separable when the AUC is above 0.55 and its interval above 0.5; an AUC that is as far *below*
+    is a fault of folds or of tiny data, not of the split.
+
+    Args:
+        records: aligned with ``membership``.
+        membership: only rows of the role ``"evaluate"`` are compared.
+        confidence: of the intervals.
+        seed: of folds and bootstrap.
+
+    Returns:
+        ``near_duplicates`` counts evaluated members with a near-duplicate among evaluated held-out records.
+    """
+    evaluated = np.flatnonzero(membership.role == "evaluate")
+    comparisons = [found for found in _comparisons(membership, evaluated) if _enough(found, membership)]
+    each = 1 - (1 - confidence) / max(1, len(comparisons))
+    blind = {found.level: _blind(found, records, membership, each, seed) for found in comparisons}
+    worst = max(blind.values(), key=lambda estimate: (estimate.lo, estimate.value), default=None)
+    duplicates, share = _duplicates(records, membership, evaluated, confidence)
+    separable = any(estimate.value > SEPARABLE and estimate.lo > 0.5 for estimate in blind.values())
+    return Confound(
+        blind_auc=worst,
+        near_duplicates=duplicates,
+        near_duplicate_share=share,
+        separable=separable,
+        note=_note(blind),
+    )
+
+
+def _comparisons(membership: Membership, evaluated: npt.NDArray[np.int64]) -> list[_Comparison]:
+    member, user_member = membership.member[evaluated], membership.user_member[evaluated]
+    by_user = membership.unit == "user"
+    inside = user_member if by_user else np.ones(len(evaluated), dtype=bool)
+    found = [_Comparison(level="record", rows=evaluated[inside], member=member[inside])]
+    if by_user or (membership.unit == "given" and membership.has_users):
+        fresh = ~member
+        found.append(_Comparison(level="user", rows=evaluated[fresh], member=user_member[fresh]))
+    return found
+
+
+def _enough(comparison: _Comparison, membership: Membership) -> bool:
+    """Whether both sides have ``MIN_SIDE`` units."""
+    sides = [comparison.rows[comparison.member], comparison.rows[~comparison.member]]
+    if comparison.level == "user":
+        return min(len(set(membership.user[rows])) for rows in sides) >= MIN_SIDE
+    return min(map(len, sides)) >= MIN_SIDE
+
+
+def _blind(
+    comparison: _Comparison, records: Sequence[Record], membership: Membership, confidence: float, seed: int
+) -> Estimate:
+    rows, member = _thinned(comparison, records, seed)
+    texts = [records[row].plain for row in rows]
+    users = membership.user[rows].astype(str) if membership.has_users else None
+    score = blind_scores(texts, member, None if users is None else users.tolist(), seed=seed).score
+    if users is None:
+        return auc(score[member], score[~member], confidence=confidence)
+    if comparison.level == "user":
+        _, first, of_user = np.unique(users, return_index=True, return_inverse=True)
+        score = np.bincount(of_user, weights=score) / np.bincount(of_user)
+        member = member[first]
+        return auc(score[member], score[~member], confidence=confidence)
+    if len(np.unique(users)) < MIN_USERS:
+        return auc(score[member], score[~member], confidence=confidence)
+    return auc_clustered(score[member], score[~member], users[member], users[~member], seed=seed, confidence=confidence)
+
+
+def _thinned(
+    comparison: _Comparison, records: Sequence[Record], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    if len(comparison.rows) <= MAX_TEXTS:
+        return comparison.rows, comparison.member
+    number = [uniform(seed, "blind", records[row].id) for row in comparison.rows.tolist()]
+    kept = np.sort(np.argsort(number)[:MAX_TEXTS])
+    return comparison.rows[kept], comparison.member[kept]
+
+
+def _duplicates(
+    records: Sequence[Record], membership: Membership, evaluated: npt.NDArray[np.int64], confidence: float
+) -> tuple[int, Estimate | None]:
+    members = [records[row].plain for row in evaluated[membership.member[evaluated]].tolist()]
+    held_out = [records[row].plain for row in evaluated[~membership.member[evaluated]].tolist()]
+    if not members:
+        return 0, None
+    found = int(near_duplicates(members, held_out).sum())
+    lo, hi = clopper_pearson(found, len(members), confidence=confidence)
+    share = Estimate(
+        value=found / len(members),
+        lo=float(lo),
+        hi=float(hi),
+        n=len(members),
+        method="Clopper-Pearson",
+        confidence=confidence,
+    )
+    return found, share
+
+
+def _note(blind: dict[str, Estimate]) -> str:
+    if not blind:
+        return f"Fewer than {MIN_SIDE} members or held-out: whether the split is confounded could not be checked."
+    shown = " and ".join(
+        f"{level}s {found.value:.3f} [{found.lo:.3f}, {found.hi:.3f}]" for level, found in blind.items()
+    )
+    return f"Blind AUC (words and lengths only, no model, cross-validated): {shown}."
