@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoded records, the order in which they are seen, and the padded batches that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from reticent.core.progress import progress
+from reticent.core.record import Record
+from reticent.models.encode import Encoded, encode
+
+IGNORED = -100
+"""Label of a token that is not trained on, as Hugging Face has it."""
+
+_POOL = 50
+"""Batches' worth of shuffled records within which records are ordered by length."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """Records as a model is trained on them.
+
+    Args:
+        encoded: those with at least one token to predict.
+        truncated: how many of them were cut off.
+        empty: how many records were left out because nothing of them is predicted.
+    """
+
+    encoded: list[Encoded]
+    truncated: int
+    empty: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(one) for one in self.encoded)
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(int(one.trained[1:].sum()) for one in self.encoded)
+
+
+def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> Corpus:
+    """Encode records for training, each with its end marked."""
+    encoded = []
+    with progress("Tokenising", len(records), unit="records") as advance:
+        for record in records:
+            encoded.append(encode(record, tokenizer, max_tokens=max_tokens, add_eos=True))
+            advance(1)
+    useful = [one for one in encoded if one.trained[1:].any()]
+    return Corpus(encoded=useful, truncated=sum(one.truncated for one in useful), empty=len(encoded) - len(useful))
+
+
+def collate(batch: Sequence[Encoded], *, pad: int) -> dict[str, torch.Tensor]:
+    """Right-pad to the longest: ``input_ids``, ``attention_mask``, ``labels``, each ``[B, T]`` int64.
+
+    A label is its token's id where the token is trained on and ``IGNORED`` elsewhere; the model shifts them.
+    """
+    shape = (len(batch), max(len(one) for one in batch))
+    ids = np.full(shape, pad, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    labels = np.full(shape, IGNORED, dtype=np.int64)
+    for row, one in enumerate(batch):
+        n = len(one)
+        ids[row, :n] = one.token_id
+        mask[row, :n] = 1
+        labels[row, :n] = np.where(one.trained, one.token_id, IGNORED)
+    arrays = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class LengthGrouped(Sampler[int]):
+    """A shuffled order in which neighbours have similar lengths, so that little is padding.
+
+    The order depends on seed and epoch alone, so that a resumed training sees what it would have seen. Each batch of
+    ``batch_size`` neighbours holds records of one pool of shuffled ones, and batches come in random order. Not for
+    private training, where who shares a batch must not depend on the records.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        pool = _POOL * self.batch_size
+        batches = []
+        for start in range(0, len(order), pool):
+            part = order[start : start + pool]
+            part = part[np.argsort(-self.lengths[part], kind="stable")]
+            batches += [part[i : i + self.batch_size] for i in range(0, len(part), self.batch_size)]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        # A batch that is not full has to come last: the loader cuts the order into batches by counting.
+        for place in rng.permutation(len(full)):
+            yield from full[place].tolist()
+        for batch in short:
+            yield from batch.tolist()

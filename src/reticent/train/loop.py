@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""transformers.Trainer with our order of records, our mixed precision and a held-out loss that weighs tokens evenly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.models.encode import Encoded
+from reticent.train.batches import IGNORED, LengthGrouped, collate
+
+
+class TuneTrainer(Trainer):  # type: ignore[misc]
+    """One fine-tuning.
+
+    Args:
+        encoded: what is trained on.
+        held_out: what the held-out loss is measured on after each epoch; may be empty.
+        pad: token id that fills up rows.
+        autocast: whether to compute in bfloat16. Weights, their gradients and AdamW stay in float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: TrainingArguments,
+        encoded: Sequence[Encoded],
+        held_out: Sequence[Encoded],
+        pad: int,
+        autocast: bool,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=list(encoded),
+            eval_dataset=list(held_out) or None,
+            data_collator=partial(collate, pad=pad),
+            callbacks=list(callbacks),
+        )
+        self.autocast = autocast
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGrouped([len(row) for row in rows], self.args.train_batch_size, self.args.seed)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Mean loss over the batch's trained tokens.
+
+        Autocast is entered here rather than by ``args.bf16``, under which Accelerate would copy the logits
+        ``[B, T, V]`` into float32 once more.
+        """
+        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = result[0] if return_outputs else result
+        if not math.isfinite(loss.item()):
+            raise BadInput(
+                f"learning_rate={self.args.learning_rate:g}",
+                f"the training diverged: the loss is {loss.item()} at step {self.state.global_step + 1}",
+                "Choose a lower learning rate.",
+            )
+        return result
+
+    @torch.no_grad()
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """Mean negative log-likelihood (nats) over all held-out trained tokens, and its exponential."""
+        started = time.perf_counter()
+        rows = sorted(self.eval_dataset if eval_dataset is None else eval_dataset, key=len)
+        self.model.eval()
+        total, tokens = 0.0, 0
+        for start in range(0, len(rows), self.args.eval_batch_size):
+            batch = self.data_collator(rows[start : start + self.args.eval_batch_size])
+            inputs = {name: value.to(self.args.device) for name, value in batch.items()}
+            n = int((inputs["labels"][:, 1:] != IGNORED).sum())
+            with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+                total += self.model(**inputs).loss.item() * n
+            tokens += n
+        loss = total / max(tokens, 1)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),
+            f"{metric_key_prefix}_seconds": round(time.perf_counter() - started, 3),
+        }
+        self.log(metrics)
+        control: TrainerControl = self.control
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        return metrics
+
+
+class Bar(TrainerCallback):  # type: ignore[misc]
+    """Moves a progress bar and says a line after each epoch."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.advance = advance
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.advance(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.advance(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        logs = logs or {}
+        at = f"epoch {state.epoch or 0:.0f} of {args.num_train_epochs:.0f}"
+        if "eval_perplexity" in logs:
+            console.print(f"{at}: held-out perplexity {logs['eval_perplexity']:.2f}", highlight=False)
+        elif "loss" in logs:
+            console.print(f"{at}: training loss {logs['loss']:.3f} nats a token", highlight=False)

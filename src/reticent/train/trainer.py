@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tune a model on records. The same call again goes on where a killed one stopped, to the same weights."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.utils import logging as hf_logging
+
+from reticent.core.atomic import replacing
+from reticent.core.errors import BadInput
+from reticent.core.manifest import environment, now
+from reticent.core.progress import console, progress
+from reticent.core.record import Record, fingerprint
+from reticent.models import adapters
+from reticent.models.load import Loaded, has_bfloat16, load
+from reticent.models.tuned import Tuned
+from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
+from reticent.train.batches import Corpus, encode_all
+from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
+from reticent.train.config import TuneConfig
+from reticent.train.loop import Bar, TuneTrainer
+
+__all__ = ["LOG", "TuneConfig", "tune"]
+
+LOG = "train_log.json"
+"""Beside the weights: settings, counts and the losses of each epoch. No text."""
+
+_SHORT = 256
+"""Up to this many tokens, plain attention trains faster on a CPU than the fused one, whose backward pass is slow."""
+
+
+def tune(
+    base: str,
+    records: Sequence[Record],
+    out: str | Path,
+    config: TuneConfig | None = None,
+    *,
+    held_out: Sequence[Record] = (),
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Path:
+    """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
+
+    AdamW with a linear schedule, gradients clipped at norm 1, a checkpoint after each epoch. Interrupted and called
+    again with the same arguments, it goes on from the last whole checkpoint; finished, it returns at once.
+
+    Args:
+        base: folder, hub id or catalogue name of a whole model.
+        records: what is trained on.
+        out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
+            ``train_log.json``.
+        config: how; None for the defaults.
+        held_out: a small sample whose loss is logged after each epoch; never trained on.
+        callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
+
+    Raises:
+        BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
+            finite, the disk is full, or ``out`` holds another training.
+    """
+    config = config or TuneConfig()
+    out = Path(out)
+    method = TUNINGS.get(config.method)
+    config = replace(config, learning_rate=config.learning_rate or method.learning_rate)
+    loaded = load(base, dtype="float32", device=config.device)
+    if loaded.is_adapter:
+        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    key = _key(loaded, records, held_out, config)
+    if _is_finished(out, key, resume=config.resume):
+        console.print(f"{out} is finished already.", highlight=False)
+        return out
+    corpus, sample = _encode(loaded, records, held_out, config)
+    checkpoint = open_folder(out, key, resume=config.resume)
+    if checkpoint is not None:
+        console.print(f"going on from {checkpoint.name}", highlight=False)
+    started = time.perf_counter()
+    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks)
+    try:
+        _run(trainer, checkpoint, out)
+        log = _log(trainer, corpus, config, key, time.perf_counter() - started)
+        _save(trainer.model, loaded, tuned, out, log)
+    except OSError as error:
+        raise _disk_error(out, error) from error
+    close_folder(out)
+    return out
+
+
+def _encode(
+    loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig
+) -> tuple[Corpus, Corpus]:
+    corpus = encode_all(records, loaded.tokenizer, config.max_tokens)
+    if not corpus.encoded:
+        raise BadInput(
+            f"{len(records)} records",
+            f"none has a token to train on within its first {config.max_tokens}",
+            "Check the fields that were read, or raise --max_tokens.",
+        )
+    longest = max(len(one) for one in corpus.encoded)
+    context = getattr(loaded.model.config, "max_position_embeddings", longest)
+    if longest > context:
+        raise BadInput(
+            f"max_tokens={config.max_tokens}",
+            f"the model reads at most {context} tokens and the longest record has {longest}",
+            f"Give --max_tokens {context} or less.",
+        )
+    for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
+        if count:
+            console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
+    return corpus, encode_all(held_out, loaded.tokenizer, config.max_tokens)
+
+
+def _trainer(
+    loaded: Loaded,
+    method: Tuning,
+    corpus: Corpus,
+    sample: Corpus,
+    out: Path,
+    config: TuneConfig,
+    callbacks: Sequence[TrainerCallback],
+) -> tuple[TuneTrainer, Tuned]:
+    longest = max(len(one) for one in corpus.encoded)
+    if loaded.device == "cpu" and longest <= _SHORT:
+        loaded.model.set_attn_implementation("eager")
+    set_seed(config.seed)
+    model = method(loaded.model, **config.method_params)
+    tuned = Tuned(
+        method=method.name,
+        params=method.defaults | config.method_params,
+        base=loaded.source,
+        base_fingerprint=loaded.fingerprint,
+        storage=method.storage,
+    )
+    trainer = TuneTrainer(
+        model=model,
+        args=_arguments(config, out, loaded.device, evaluate=bool(sample.encoded)),
+        encoded=corpus.encoded,
+        held_out=sample.encoded,
+        pad=loaded.tokenizer.pad_token_id or 0,
+        autocast=config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(loaded.device)),
+        callbacks=[MarkWhole(), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer, tuned
+
+
+def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder_for(out)),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        optim="adamw_torch_fused",
+        seed=config.seed,
+        use_cpu=device == "cpu",
+        save_strategy="epoch",
+        save_total_limit=2,
+        eval_strategy="epoch" if evaluate else "no",
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,
+        report_to=config.report_to,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=device != "cpu",
+    )
+
+
+def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
+    steps = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size) * int(trainer.args.num_train_epochs)
+    with progress("Training", steps, unit="steps") as advance:
+        trainer.add_callback(Bar(advance))
+        try:
+            with _quiet():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except BadInput:
+            close_folder(out)
+            raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's remarks about its own defaults from the person."""
+    before = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(before)
+
+
+def _save(model: Any, loaded: Loaded, tuned: Tuned, out: Path, log: dict[str, Any]) -> None:
+    with replacing(out) as folder:
+        adapters.save(model, folder, tuned.storage)
+        loaded.tokenizer.save_pretrained(folder)
+        tuned.write(folder)
+        (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
+
+
+def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, key: str, seconds: float) -> dict[str, Any]:
+    return {
+        "key": key,
+        "finished": now(),
+        "config": asdict(config),
+        "records": len(corpus.encoded),
+        "truncated": corpus.truncated,
+        "left_out": corpus.empty,
+        "tokens": corpus.tokens,
+        "trained_tokens": corpus.trained_tokens,
+        "trained_parameters": trained_parameters(trainer.model),
+        "seconds_since_start_or_resume": round(seconds, 1),
+        "history": trainer.state.log_history,
+        "environment": environment(),
+    }
+
+
+def _key(loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig) -> str:
+    """SHA-256 (hex) of all that decides the outcome."""
+    settings = asdict(replace(config, resume=True, report_to="none"))
+    parts = [loaded.fingerprint, fingerprint(records), fingerprint(held_out), settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / LOG).read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(str(out), "exists and was not made by a tuning", "Choose another folder (--out).") from error
+    if found != key and resume:
+        raise BadInput(
+            str(out),
+            "holds the outcome of another training",
+            "Choose another folder (--out), or replace it (--resume false).",
+        )
+    return bool(found == key and resume)
+
+
+def _disk_error(out: Path, error: OSError) -> Exception:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    free = shutil.disk_usage(out.parent).free / 2**30
+    return BadInput(
+        str(out), f"the disk is full ({free:.1f} GiB free)", "Free some space and run the same command again."
+    )
