@@ -13,7 +13,7 @@ METRICS = {"auc": "AUC", "exposure_bits": "Exposure", "epsilon_lower": "ε lower
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An estimate as text: ``value`` and ``interval`` without unit, then ``unit`` and ``confidence`` as words."""
+    """An estimate as text: ``value`` and ``interval`` without unit, ``unit``, and the interval's ``confidence``."""
 
     value: str
     interval: str
@@ -52,7 +52,7 @@ def show(estimate: Estimate, metric: str = "") -> Shown:
         value=_fixed(estimate.value * scale, places),
         interval=f"{lo}, {hi}",
         unit="%" if percent else estimate.unit,
-        confidence=f"{estimate.confidence * 100:g} % interval{sided}",
+        confidence=f"{estimate.confidence * 100:g} %{sided}",
     )
 
 

@@ -24,30 +24,36 @@ def roc(identity: str, curves: Sequence[Curve]) -> Markup:
     All curves must be of one level. The ``i``-th has the class ``line-i``, by which the page shows and hides it.
     """
     units = max(curve.n_held_out for curve in curves)
-    decades = min(max(math.ceil(math.log10(max(units, 1))), 2), 4)
+    decades = min(max(math.floor(math.log10(max(units, 1))), 2), 4)
     lowest = 10.0**-decades
     x = Scale(low=lowest, high=1, start=52, end=428, log=True)
     y = Scale(low=lowest, high=1, start=300, end=34, log=True)
-    floor = min(FEW / units, 1.0) if units else 1.0
+    floor = fpr_floor(curves)
     parts = [
-        *x_axis(x, 34, 300, "false positive rate (held-out called members)", _percent),
-        *y_axis(y, 52, 428, "true positive rate (members found)", _percent),
+        *x_axis(x, 34, 300, "false positive rate (held-out called members)", percent),
+        *y_axis(y, 52, 428, "true positive rate (members found)", percent),
     ]
     if floor > lowest:
         parts.append(tag("rect", class_="shade", x=52, y=34, width=x(floor) - 52, height=266))
         parts.append(tag("line", class_="floor", x1=x(floor), x2=x(floor), y1=34, y2=300))
-        parts += _floor_note(x(floor))
     parts.append(tag("line", class_="chance", x1=52, y1=300, x2=428, y2=34))
     for i, curve in enumerate(curves):
-        path = steps([x(fpr) for fpr in curve.fpr], [y(tpr) for tpr in curve.tpr])
+        visible = max(sum(fpr <= lowest for fpr in curve.fpr) - 1, 0)
+        path = steps([x(fpr) for fpr in curve.fpr[visible:]], [y(tpr) for tpr in curve.tpr[visible:]])
         parts.append(tag("path", class_=f"line line-{i} {series(i)}", d=path))
     best = "; ".join(f"{curve.attack} {_tpr_at(curve, max(floor, 0.01)) * 100:.0f} %" for curve in curves[:4])
     description = (
         f"True positive rate against false positive rate of {len(curves)} attacks, both axes logarithmic from "
-        f"{_percent(lowest)} to 100 %. Members found at {_percent(max(floor, 0.01))} false positives: {best}. "
-        f"Below {_percent(floor)} fewer than {FEW} held-out units decide, so nothing can be read there."
+        f"{percent(lowest)} to 100 %. Members found at {percent(max(floor, 0.01))} false positives: {best}. "
+        f"Below {percent(floor)} fewer than {FEW} held-out units decide, so nothing can be read there."
     )
     return frame(identity, WIDTH, 342, f"ROC curves, {curves[0].level} level", description, *parts)
+
+
+def fpr_floor(curves: Sequence[Curve]) -> float:
+    """The false positive rate below which fewer than ``FEW`` held-out units decide; 1 where all rates are."""
+    units = max((curve.n_held_out for curve in curves), default=0)
+    return min(FEW / units, 1.0) if units else 1.0
 
 
 def histogram(identity: str, distribution: Distribution) -> Markup:
@@ -106,7 +112,7 @@ def forest(identity: str, rows: Sequence[tuple[str, Estimate]]) -> Markup:
     bottom = top + height * len(rows)
     low = min(0.45, *(math.floor(max(estimate.lo, 0) * 20) / 20 for _, estimate in rows))
     high = max(0.6, *(math.ceil(min(estimate.hi, 1) * 20) / 20 for _, estimate in rows))
-    x = Scale(low=low, high=high, start=132, end=304)
+    x = Scale(low=low, high=high, start=132, end=304, most=4)
     parts = x_axis(x, top, bottom, "AUC (0.5 = guessing)", lambda value: f"{value:g}")
     parts.append(tag("line", class_="chance", x1=x(0.5), x2=x(0.5), y1=top - 6, y2=bottom))
     parts.append(tag("text", "chance", class_="tick", x=x(0.5), y=top - 11, text_anchor="middle"))
@@ -149,18 +155,6 @@ def bar(share: float) -> Markup:
     )
 
 
-def _floor_note(edge: float) -> list[Markup]:
-    """The words on the shaded part, where they fit."""
-    if edge - 52 < 96:
-        return []
-    middle = (52 + edge) / 2
-    lines = ("too few held-out", "units to say")
-    return [
-        tag("text", line, class_="tick note", x=middle, y=280 + 13 * i, text_anchor="middle")
-        for i, line in enumerate(lines)
-    ]
-
-
 def _whisker_up(at: float, y: Scale, estimate: Estimate, kind: str) -> list[Markup]:
     value = y(estimate.value)
     return [
@@ -188,7 +182,8 @@ def _tpr_at(curve: Curve, fpr: float) -> float:
     return max(tpr for x, tpr in zip(curve.fpr, curve.tpr, strict=True) if x <= fpr)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A rate with up to two digits."""
     return f"{share * 100:.2g} %" if share < 1 else "100 %"
 
 

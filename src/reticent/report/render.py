@@ -12,7 +12,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class RocChart:
 
     level: str
     drawing: Markup
+    note: str
     legend: tuple[tuple[int, str, str], ...]
 
 
@@ -79,6 +80,7 @@ def _environment() -> Environment:
         "signed": numbers.signed,
         "bar": plots.bar,
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
+        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
         "spaced": lambda text: text.replace("_", " "),
         "day": lambda created: created[:16].replace("T", " "),
     }
@@ -108,7 +110,7 @@ def _content(results: Results) -> dict[str, Any]:
             if (tiers := sorted((t for t in results.exposure if t.kind == kind), key=lambda t: t.repetitions))
         ],
         "forests": [
-            plots.forest(f"forest-{level}", rows)
+            (level, plots.forest(f"forest-{level}", rows))
             for level in ("record", "user")
             if (rows := summary.aucs(results, level))
         ],
@@ -156,12 +158,12 @@ def _auc_card(results: Results, level: str) -> Card:
 
 
 def _exposure_card(results: Results) -> Card:
-    label = "Planted secrets, exposure"
+    label = "Planted secrets"
     for kind in ("record", "user"):
         most, controls = summary.planted(results, kind)
         if most is None:
             continue
-        caption = f"Median of {kind} canaries {most.tier}, n = {len(most.each)}. "
+        caption = f"Median exposure of {kind} canaries {most.tier}, n = {len(most.each)}. "
         if controls is not None:
             shown = numbers.show(controls.bits)
             caption += f"Controls: {shown.value} bits {shown.interval}."
@@ -181,16 +183,15 @@ def _exposure_card(results: Results) -> Card:
 
 
 def _epsilon_card(results: Results) -> Card:
-    label = "Empirical privacy loss"
+    label = "Privacy loss (ε)"
     finding = summary.strongest_epsilon(results)
     if finding is None:
         return Card(label=label, shown=None, caption="No ε audit ran.")
     estimate = finding.estimate
-    shown = numbers.show(estimate, finding.metric)
-    caption = f"{finding.attack}, {finding.level} level, {shown.confidence}. {finding.statement}"
-    bound = Shown(value=shown.value, interval=shown.interval, unit="", confidence=shown.confidence)
-    unit = f" ({estimate.unit})" if estimate.unit else ""
-    return Card(label=label + unit, shown=bound, prefix="ε ≥ ", caption=caption)
+    shown = replace(numbers.show(estimate, finding.metric), unit="")
+    unit = f"{estimate.unit}, " if estimate.unit else ""
+    caption = f"{unit}{finding.level} level, {finding.attack}. {finding.statement}"
+    return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
 
 
 def _blind_card(results: Results) -> Card:
@@ -207,7 +208,7 @@ def _blind_card(results: Results) -> Card:
 def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup | None:
     if estimate is None:
         return None
-    low = 0.4 if estimate.lo >= 0.4 else 0.0
+    low = 0.3 if estimate.lo >= 0.3 else 0.0
     return plots.gauge(identity, estimate, low=low, high=1.0, chance=0.5, title=title)
 
 
@@ -218,7 +219,7 @@ def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
         units = sorted((unit for unit in results.exposed if unit.level == level), key=lambda unit: unit.rank)
         if units:
             n_member = max((curve.n_member for curve in results.curves if curve.level == level), default=0)
-            groups.append((level, units, summary.expected_by_chance(units, n_member)))
+            groups.append((level, units, summary.expected_by_chance(level, n_member)))
     return groups
 
 
@@ -229,8 +230,11 @@ def _roc(results: Results, level: str) -> RocChart | None:
     if not curves:
         return None
     auc = dict(summary.aucs(results, level))
+    floor = plots.fpr_floor(curves)
+    note = f"Shaded: below {plots.percent(floor)} false positives fewer than {plots.FEW} held-out {level}s decide, "
     return RocChart(
         level=level,
+        note=note + "too few to say.",
         drawing=plots.roc(f"roc-{level}", curves),
         legend=tuple((i, curve.attack, _auc_text(auc.get(curve.attack))) for i, curve in enumerate(curves)),
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
 
 from reticent.core.finding import Estimate, Finding, Severity
-from reticent.core.results import CanaryExposure, Exposed, Results
+from reticent.core.results import CanaryExposure, Results
 
 STATUS_WORDS = {
     "leaks": "Leak detected",
@@ -63,17 +62,15 @@ def planted(results: Results, kind: str = "record") -> tuple[CanaryExposure | No
     return most, next((tier for tier in tiers if tier.repetitions == 0), None)
 
 
-def expected_by_chance(exposed: Sequence[Exposed], n_member: int) -> str:
-    """How small the smallest p-value of ``n_member`` untouched units would be about half of the time, in words."""
-    if not exposed or n_member < 1:
+def expected_by_chance(level: str, n_member: int) -> str:
+    """How many p-values look small by chance alone among ``n_member`` units, in words; empty without units."""
+    if n_member < 1:
         return ""
-    typical = 1 - 0.5 ** (1 / n_member)
-    return f"Among {n_member:,} untouched units the smallest p-value would be about {typical:.2g}."
-
-
-def typical_exposure(tiers: Sequence[CanaryExposure]) -> float:
-    """Median exposure over all canaries of the tiers, in bits."""
-    return median(bits for tier in tiers for bits in tier.each)
+    rate = 0.01 if n_member >= 100 else 0.1
+    return (
+        f"Of {n_member:,} {level}s about {n_member * rate:.0f} would have p ≤ {rate:g} "
+        "even if the model gave nothing away."
+    )
 
 
 def _leakage(finding: Finding) -> float:

@@ -62,6 +62,8 @@ class Scale:
     start: float
     end: float
     log: bool = False
+    most: int = 6
+    """About how many steps the ticks may make on a linear scale."""
 
     def __call__(self, value: float) -> float:
         value = min(max(value, self.low), self.high)
@@ -70,11 +72,11 @@ class Scale:
         return self.start + place * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Decades on a log scale, else round steps, at most seven."""
+        """Decades on a log scale, else round steps."""
         if self.log:
             decades = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
             return [10.0**decade for decade in decades]
-        rough = (self.high - self.low) / 6
+        rough = (self.high - self.low) / self.most
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
         first = math.ceil(self.low / step - 1e-9)
