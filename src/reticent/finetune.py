@@ -17,11 +17,11 @@ from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.data.canaries import Planting, plant, write_canaries
 from reticent.data.dedup import drop_exact_duplicates
+from reticent.data.labels import read_labels
 from reticent.data.read import read
-from reticent.data.split import split
+from reticent.data.split import from_files, from_labels, split
 from reticent.run_folder import RunFolder
-from reticent.train.trainer import TuneConfig
-from reticent.train.trainer import tune as train
+from reticent.train.config import TuneConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class CanaryConfig:
     canary_controls: int = 500
 
 
-def read_data(source: str, config: DataConfig, rejects: Path | None = None) -> list[Record]:
+def read_data(source: str, config: DataConfig, *, rejects: Path | None = None, id_prefix: str = "r") -> list[Record]:
     """Read records and leave out what ``config`` says; exact duplicates are dropped, since a copy in and a copy out
     would make a member of a held-out record."""
     dataset = read(
@@ -101,8 +101,9 @@ def read_data(source: str, config: DataConfig, rejects: Path | None = None) -> l
         messages_field=config.messages_field,
         user_field=config.user_field,
         id_field=config.id_field,
+        id_prefix=id_prefix,
         on_bad_row=config.on_bad_row,
-        rejects=rejects,
+        rejects=rejects if config.on_bad_row == "skip" else None,
     )
     if dataset.n_rejected:
         console.print(f"{dataset.n_rejected} bad rows skipped; see {rejects}", style="yellow", highlight=False)
@@ -121,12 +122,34 @@ def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
     if config.min_user_records <= 1:
         return kept
     if all(record.user is None for record in kept):
-        raise BadInput(
-            f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field."
-        )
+        raise BadInput(f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field.")
     users, n = np.unique([record.user or "" for record in kept], return_counts=True)
     frequent = {str(user) for user, count in zip(users, n, strict=True) if count >= config.min_user_records and user}
     return [record for record in kept if record.user in frequent]
+
+
+def given_data(
+    config: DataConfig, *, members: str | None, held_out: str | None, data: str | None, membership: str | None
+) -> tuple[list[Record], Membership]:
+    """Records and membership as a person gives them: two files, or one with a list of labels.
+
+    Raises:
+        BadInput: neither pair is given, or the files do not fit each other.
+    """
+    if members and held_out and not (data or membership):
+        inside = read_data(members, config, id_prefix="m")
+        outside = read_data(held_out, config, id_prefix="h")
+        return [*inside, *outside], from_files(inside, outside)
+    if data and membership and not (members or held_out):
+        records = read_data(data, config)
+        labels = read_labels(membership)
+        kept = {record.id for record in records}
+        return records, from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})
+    raise BadInput(
+        "the records",
+        "an audit needs those that were trained on and those that were not",
+        "Give --members FILE --held-out FILE, or --data FILE --membership FILE.",
+    )
 
 
 def tune(
@@ -152,7 +175,13 @@ def tune(
     Raises:
         BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded.
     """
-    splitting, secrets, tuning = split_config or SplitConfig(), canary_config or CanaryConfig(), tune_config or TuneConfig()
+    from reticent.train.trainer import tune as train
+
+    splitting, secrets, tuning = (
+        split_config or SplitConfig(),
+        canary_config or CanaryConfig(),
+        tune_config or TuneConfig(),
+    )
     run = RunFolder(root=Path(out))
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title}
     run.claim("tune", config | {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)})
@@ -198,5 +227,10 @@ def _plant(records: Sequence[Record], membership: Membership, config: CanaryConf
     if not config.canaries:
         return None
     return plant(
-        records, membership, kind=config.canary_kind, secrets=config.canaries, controls=config.canary_controls, seed=seed
+        records,
+        membership,
+        kind=config.canary_kind,
+        secrets=config.canaries,
+        controls=config.canary_controls,
+        seed=seed,
     )

@@ -87,7 +87,9 @@ def _not_asked(attack: Attack) -> str:
     if not extra:
         return f"not asked for; add {attack.name} to --attacks"
     passes = sum(extra.values())
-    return f"needs {passes} more scoring pass(es) ({', '.join(extra)}); run with --attacks all or --attacks {attack.name}"
+    return (
+        f"needs {passes} more scoring pass(es) ({', '.join(extra)}); run with --attacks all or --attacks {attack.name}"
+    )
 
 
 def _impossible(attack: Attack, available: Available) -> str:

@@ -1,4 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recorded coins prove about ε: lower bounds from this one run, for records and for users."""
+"""What the recorded coins prove about ε: lower bounds from this one run, for whatever the coins were thrown for."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reticent.auditing.levels import Level, Scored
+from reticent.auditing.verdict import severity
+from reticent.core.finding import Estimate, Finding
+from reticent.stats.epsilon import epsilon_clopper_pearson, epsilon_gdp_one_run, epsilon_one_run
+from reticent.stats.hypothesis import family_confidence
+
+STATISTIC = {"record": ("ref_diff", "loss"), "user": ("user_inference", "loss:mean")}
+"""Chosen before the scores are seen: the first that ran. Taking the best one afterwards would break the bound."""
+GUESSES = 10
+"""A tenth of the units is guessed "in" and a tenth "out", also fixed before."""
+BOUNDS = 3
+
+
+def epsilon_findings(
+    level: Level, *, unit: str, probability: float, delta: float, confidence: float
+) -> Sequence[Finding]:
+    """Three lower bounds on ε that hold together, if fair coins were thrown for just these units; else nothing.
+
+    Args:
+        level: the units and their scores.
+        unit: what the coins were thrown for; another level's units had no coins of their own.
+        probability: of the coins; the bounds need 1/2.
+        delta: of the (ε, δ) that is bounded.
+        confidence: of the three bounds together.
+    """
+    chosen = _statistic(level)
+    if unit != level.name or probability != 0.5 or chosen is None:
+        return ()
+    each = family_confidence(confidence, BOUNDS)
+    sides = chosen.score[level.member], chosen.score[~level.member]
+    guesses = max(1, len(level.member) // GUESSES)
+    one_run = {"k_plus": guesses, "k_minus": guesses}
+    shared = {"delta": delta, "unit": level.name, "confidence": each}
+    return (
+        _finding(level, chosen, epsilon_one_run(*sides, **one_run, **shared), "no assumption on the training"),
+        _finding(level, chosen, epsilon_gdp_one_run(*sides, **one_run, **shared), "assumes Gaussian noise"),
+        _finding(level, chosen, epsilon_clopper_pearson(*sides, **shared), "assumes that units do not interact"),
+    )
+
+
+def _statistic(level: Level) -> Scored | None:
+    by_name = {scored.name: scored for scored in level.attacks}
+    return next((by_name[name] for name in STATISTIC[level.name] if name in by_name), None)
+
+
+def _finding(level: Level, scored: Scored, estimate: Estimate, assumption: str) -> Finding:
+    return Finding(
+        attack=scored.name,
+        level=level.name,
+        metric="epsilon_lower",
+        estimate=estimate,
+        severity=severity("epsilon_lower", estimate.lo),
+        threat=scored.threat,
+        statement=f"Whatever privacy this training had, its ε is at least {estimate.value:.2f} {estimate.unit} "
+        f"({assumption}).",
+        advice="Train with differential privacy if a bound on ε is owed." if estimate.value > 0 else "",
+        notes=(estimate.method, assumption),
+    )

@@ -81,7 +81,7 @@ def gather(
     outcome = run_attacks(attacks, sources)
     canaries = score(plain, [canary.record for canary in subject.canaries], "canaries") if subject.canaries else {}
     by_model = {request.model: read_table(path) for request, path in canaries.items()}
-    kept = _scorable(sources["table"])
+    kept = _scorable(sources["table"], outcome.scores)
     coins = subject.evaluated
     return Evidence(
         coins=coins.take(kept),
@@ -106,8 +106,11 @@ def write_scores(path: Path, evidence: Evidence) -> None:
         pq.write_table(pa.table(columns), temporary)
 
 
-def _scorable(table: Path) -> npt.NDArray[np.bool_]:
+def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:
+    """``[N]``: the record has a trained token in every table that was read."""
     kept = read_table(table, columns=["loss_mask"]).trained().lengths > 0
+    for column in scores.values():
+        kept &= ~np.isnan(column)
     if not kept.any():
         raise BadInput("the records", "none has a trained token to score", "Give texts of at least two tokens.")
     return kept

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,10 @@ from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import Curve, Distribution, Power
+from reticent.stats.clustered import auc_clustered
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.power import smallest_auc, smallest_tpr
-from reticent.stats.roc import auc, auc_clustered, roc_curve, thin, tpr_at_fpr
+from reticent.stats.roc import auc, roc_curve, thin, tpr_at_fpr
 
 Scores = npt.NDArray[np.float64]
 
@@ -216,12 +218,21 @@ def _distribution(level: Level, scored: Scored, bins: int = 30) -> Distribution:
 
 
 def _power(level: Level, confidence: float) -> tuple[Power, ...]:
-    sizes: Mapping[str, int] = {"n_member": level.n_member, "n_held_out": level.n_held_out}
-    effects = {"auc": smallest_auc(**sizes, confidence=confidence, power=POWER)}
-    for fpr in FPRS:
-        if level.n_held_out >= 10 / fpr:
-            effects[f"tpr@{fpr:g}"] = smallest_tpr(fpr, **sizes, confidence=confidence, power=POWER)
-    return tuple(
-        Power(level=level.name, metric=metric, smallest=float(smallest), power=POWER, **sizes)
-        for metric, smallest in effects.items()
-    )
+    sizes = level.n_member, level.n_held_out
+    detectable: dict[str, Callable[[], float]] = {
+        "auc": partial(smallest_auc, *sizes, confidence=confidence, power=POWER),
+        **{f"tpr@{fpr:g}": partial(smallest_tpr, *sizes, fpr, confidence=confidence, power=POWER) for fpr in FPRS},
+    }
+    rows: list[Power] = []
+    for metric, smallest in detectable.items():
+        try:
+            effect = smallest()
+        except Underpowered:
+            continue
+        n_member, n_held_out = sizes
+        rows.append(
+            Power(
+                level=level.name, metric=metric, smallest=effect, power=POWER, n_member=n_member, n_held_out=n_held_out
+            )
+        )
+    return tuple(rows)

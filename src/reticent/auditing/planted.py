@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted canaries → exposure by tier, and what their coins say about ε."""
+"""Planted canaries → exposure by tier."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from reticent.core.finding import Finding, ThreatModel
 from reticent.core.results import CanaryExposure
 from reticent.core.table import TokenTable
 from reticent.data.canaries import Canary
-from reticent.stats.exposure import ceiling, rank_exposure, tier_exposure
+from reticent.stats.exposure import ceiling, exposure, rank_exposure
+from reticent.stats.hypothesis import family_confidence
 
 THREAT = ThreatModel(access="logprob", needs=("the format of the secret",))
+NOT_PLANTED = "not planted (control)"
 
 
 def nll(table: TokenTable) -> npt.NDArray[np.float64]:
@@ -24,29 +26,31 @@ def nll(table: TokenTable) -> npt.NDArray[np.float64]:
     return -trained.mean(trained["logp"])
 
 
-def exposure(canaries: Sequence[Canary], losses: npt.NDArray[np.float64], confidence: float) -> tuple[CanaryExposure, ...]:
-    """Exposure of each tier against secrets that were never planted.
+def exposures(
+    canaries: Sequence[Canary], losses: npt.NDArray[np.float64], *, confidence: float
+) -> tuple[CanaryExposure, ...]:
+    """Exposure of each tier, and of the secrets whose coin left them out, among controls that had no coin.
 
-    Exposure is log2 of the reference set's size minus log2 of the canary's rank in it (Carlini et al. 2019, §4); a
-    control has about 1 bit in the median. The reference set of a control leaves that control out.
+    Args:
+        canaries: in the order of ``losses``.
+        losses: ``[C]`` NLL in nats; lower = more exposed.
+        confidence: for all tiers together.
     """
-    tiers = np.array([canary.repetitions if canary.planted else 0 for canary in canaries])
-    controls = losses[tiers == 0]
-    out: list[CanaryExposure] = []
-    for repetitions in np.unique(tiers):
-        mine = losses[tiers == repetitions]
-        bits = _leave_one_out(controls) if repetitions == 0 else rank_exposure(mine, controls)
-        out.append(
-            CanaryExposure(
-                tier=f"planted {repetitions} times" if repetitions else "control (never planted)",
-                kind="record",
-                repetitions=int(repetitions),
-                bits=tier_exposure(bits, reference_size=len(controls), confidence=confidence),
-                each=tuple(map(float, bits)),
-                ceiling=ceiling(len(controls)),
-            )
+    controls = losses[[canary.is_control for canary in canaries]]
+    tier_of = np.array([canary.repetitions * canary.planted if not canary.is_control else -1 for canary in canaries])
+    tiers = [int(tier) for tier in np.unique(tier_of) if tier >= 0]
+    each = family_confidence(confidence, max(1, len(tiers)))
+    return tuple(
+        CanaryExposure(
+            tier=_named(tier),
+            kind="record",
+            repetitions=tier,
+            bits=exposure(losses[tier_of == tier], controls, confidence=each),
+            each=tuple(map(float, rank_exposure(losses[tier_of == tier], controls))),
+            ceiling=ceiling(len(controls)),
         )
-    return tuple(out)
+        for tier in tiers
+    )
 
 
 def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
@@ -59,18 +63,17 @@ def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
             estimate=tier.bits,
             severity=severity("exposure_bits", tier.bits.lo),
             threat=THREAT,
-            statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits "
-            f"[{tier.bits.lo:.1f}, {tier.bits.hi:.1f}] of at most {tier.ceiling:.1f}; secrets never planted have about 1.",
+            statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits of at most "
+            f"{tier.ceiling:.1f} that could be seen; the median of secrets never planted is 1 bit.",
             advice="Remove or mask secrets before training, and drop repeated records.",
-            notes=(f"rank among {2**tier.ceiling:.0f} secrets that were never planted",),
+            notes=(tier.bits.method,),
         )
         for tier in tiers
         if tier.repetitions
     )
 
 
-def _leave_one_out(controls: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Exposure of each control among the others, ties counted against it."""
-    ordered = np.sort(controls)
-    ranks = np.searchsorted(ordered, controls, side="right")
-    return ceiling(len(controls)) - np.log2(ranks)
+def _named(tier: int) -> str:
+    if tier == 0:
+        return NOT_PLANTED
+    return "planted once" if tier == 1 else f"planted {tier} times"

@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from reticent.auditing import planted
-from reticent.auditing.config import AuditConfig
 from reticent.auditing.choose import Available, Choice, choose, listed
+from reticent.auditing.config import AuditConfig
 from reticent.auditing.epsilon import epsilon_findings
 from reticent.auditing.evidence import Evidence, gather, write_scores
 from reticent.auditing.exposed import exposed
-from reticent.auditing.levels import NOTHING, LevelOutcome, judge
+from reticent.auditing.levels import NOTHING, judge
 from reticent.auditing.models import Models, open_models
-from reticent.auditing.scored import record_level, user_level
+from reticent.auditing.scored import Units, record_level, user_level
 from reticent.auditing.subject import Subject, counts, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.confound import check
+from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now, write_manifest
-from reticent.core.results import Confound, Exposed, Results
+from reticent.core.membership import Membership
+from reticent.core.results import CanaryExposure, Confound, Results
 from reticent.models.catalog import cache_folder
 from reticent.report.render import write_report
 from reticent.report.results import write_results
@@ -71,13 +74,13 @@ def conclude(
     judged = {"confidence": config.confidence, "confounded": confound.separable, "seed": config.seed}
     by_record = judge(records.level, **judged)
     by_user = judge(people.level, **judged) if people else NOTHING
-    tiers = planted.exposure(subject.canaries, planted.nll(evidence.canaries), config.confidence) if evidence.canaries else ()
+    tiers = _tiers(subject, evidence, config.confidence)
     levels = [(records, by_record)] + ([(people, by_user)] if people else [])
     findings = (
         *by_record.findings,
         *by_user.findings,
         *planted.findings(tiers),
-        *epsilon_findings(subject, evidence, users, delta=config.delta, confidence=config.confidence),
+        *(finding for units, _ in levels for finding in _epsilon(units, evidence.coins, config)),
     )
     power = (*by_record.power, *by_user.power)
     shown = {record.id: record.plain for record in subject.records} if config.show_text else {}
@@ -108,6 +111,18 @@ def conclude(
             "environment": environment(),
         },
     )
+
+
+def _epsilon(units: Units, coins: Membership, config: AuditConfig) -> Sequence[Finding]:
+    return epsilon_findings(
+        units.level, unit=coins.unit, probability=coins.probability, delta=config.delta, confidence=config.confidence
+    )
+
+
+def _tiers(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
+    if evidence.canaries is None:
+        return ()
+    return planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
 
 
 def _not_tested(subject: Subject, choice: Choice, users: UserEvidence | None) -> tuple[str, ...]:

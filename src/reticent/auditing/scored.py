@@ -66,7 +66,7 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
 
 
 def user_level(evidence: Evidence, users: UserEvidence) -> Units:
-    """Users who were trained on against users who were not, by every user attack and the mean of every record attack."""
+    """Users who were trained on against users who were not, by user attacks and the mean of every record attack."""
     owners = evidence.coins.user[users.rows].astype(str)
     scored: list[Scored] = []
     for name, scores in evidence.scores.items():

@@ -52,7 +52,10 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
     return Verdict(
         status="not_detected",
         headline="No leakage detected by the attacks that were run.",
-        sentences=(*(_could_have_seen(row) for row in seen), "This is no proof of safety: a stronger attack may exist."),
+        sentences=(
+            *(_could_have_seen(row) for row in seen),
+            "This is no proof of safety: a stronger attack may exist.",
+        ),
     )
 
 

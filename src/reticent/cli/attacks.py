@@ -14,6 +14,8 @@ def attacks() -> int:
 
     table = Table("attack", "level", "access", "evidence", "paper", "what it does")
     for attack in ATTACKS:
-        table.add_row(attack.name, attack.level, attack.access, ", ".join(attack.evidence), attack.paper, attack.summary)
+        table.add_row(
+            attack.name, attack.level, attack.access, ", ".join(attack.evidence), attack.paper, attack.summary
+        )
     console.print(table)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reticent.core.progress import console
 from reticent.finetune import CanaryConfig, DataConfig, SplitConfig
-from reticent.train.trainer import TuneConfig
+from reticent.train.config import TuneConfig
 
 
 def tune(

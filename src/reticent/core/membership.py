@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 
-ROLES = ("evaluate", "known", "canary")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Membership:
@@ -27,7 +25,8 @@ class Membership:
         user: ``[N]`` user of the record, ``None`` entries where unknown.
         user_member: ``[N]`` bool: any record of this user was (to be) trained on. Equal to ``member`` without users.
         role: ``[N]``: ``"evaluate"`` rows are attacked; ``"known"`` rows are what the attacker is assumed to know
-            (population, prefixes) and are never evaluated; ``"canary"`` rows are planted secrets.
+            (population, prefixes) and are never evaluated; ``"spare"`` rows are neither trained on nor evaluated, so
+            that users on both sides show texts chosen by the same coin; ``"canary"`` rows are planted secrets.
         unit: what the coins were thrown for: ``"record"``, ``"user"``, or ``"given"`` by the person.
         probability: chance that a coin came up "member"; NaN when given.
         seed: of the coins; -1 when given.

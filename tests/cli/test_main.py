@@ -1,0 +1,59 @@
+"""The command line's frame: verbs, flags, exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from reticent.cli.main import main
+
+
+def run(*argv):
+    try:
+        return main(list(argv))
+    except SystemExit as stop:
+        return stop.code
+
+
+def test_help_lists_every_verb_with_a_line(capsys):
+    assert run("--help") == 0
+    page = capsys.readouterr().out
+    for verb in ("attacks", "audit", "demo", "env", "fetch-model", "gate", "ls", "report", "tune", "view"):
+        assert verb in page
+
+
+@pytest.mark.parametrize(
+    "verb", ["audit", "demo", "env", "gate", "ls", "report", "tune", "view", "fetch-model", "attacks"]
+)
+def test_every_verb_explains_its_flags(verb, capsys):
+    assert run(verb, "--help") == 0
+    page = capsys.readouterr().out
+    assert "<class" not in page
+    assert "<function" not in page
+
+
+def test_no_verb_prints_help_and_is_bad_input(capsys):
+    assert run() == 2
+    assert "VERB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv", [["nonsense"], ["gate"], ["tune", "x", "--nonsense", "1"], ["gate", "x", "--max-auc", "y"]]
+)
+def test_bad_command_lines_exit_with_2(argv):
+    assert run(*argv) == 2
+
+
+def test_hyphens_and_underscores_are_the_same(tmp_path, capsys):
+    for flag in ("--max-auc", "--max_auc"):
+        assert run("gate", str(tmp_path / "no.json"), flag, "0.6") == 2
+        assert "unrecognized" not in capsys.readouterr().err
+
+
+def test_help_of_a_verb_does_not_import_torch():
+    code = (
+        "import sys; from reticent.cli.main import main\n"
+        "try: main(['tune', '--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
