@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned combination: what an attacker gains who calibrates all attacks together on records of known membership.
+
+The strongest attacker here: they hold labelled records of the same source. No score comes from a model that saw the
+record's label, or a label of its user. It is not in the registry, for it reads scores and labels, not tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.attacks.attack import Scores
+from reticent.core import validate
+from reticent.core.errors import BadInput
+
+Labels = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Combination:
+    """Cross-fitted scores of ``N`` records, and the same made from labels that mean nothing.
+
+    Args:
+        score: ``[N]``, log-odds, higher = member.
+        control_score: ``[N]``, the whole procedure run on permuted labels.
+        control_member: ``[N]``, the permuted labels. The AUC of ``control_score`` against them must not be told from
+            0.5; otherwise the procedure lets labels through and ``score`` must not be believed.
+    """
+
+    score: Scores
+    control_score: Scores
+    control_member: Labels
+
+
+def combine(
+    scores: Scores,
+    member: Labels,
+    user: npt.NDArray[np.object_] | None = None,
+    *,
+    model: str = "logistic",
+    folds: int = 5,
+    seed: int = 0,
+) -> Combination:
+    """Learn one score from many, cross-fitted.
+
+    Each column is first replaced by its ranks, so that scale and outliers of an attack do not matter; ranks use no
+    label.
+
+    Args:
+        scores: ``[N, A]``, one column for each record attack; no NaN.
+        member: ``[N]``.
+        user: ``[N]``; all records of a user fall in the same fold. None: each record is on its own.
+        model: ``"logistic"`` or ``"boosting"`` (gradient-boosted trees, for attacks that matter only together).
+        folds: how many parts; each is scored by a model that saw the others.
+        seed: of folds, permutation and trees.
+
+    Raises:
+        BadInput: NaN among the scores, arrays that do not fit, or fewer units on a side than folds.
+    """
+    validate.one_of(("logistic", "boosting"), model=model)
+    validate.same_length(scores=scores, member=member, user=member if user is None else user)
+    if np.isnan(scores).any():
+        raise BadInput("scores", f"{np.isnan(scores).any(axis=1).sum()} records have NaN", "Drop those records first.")
+    groups = np.arange(len(member)) if user is None else np.unique(user.astype(str), return_inverse=True)[1]
+    units = min(len(np.unique(groups[member])), len(np.unique(groups[~member])))
+    if not 2 <= folds <= units:
+        raise BadInput(f"folds={folds}", f"there are {units} units on the smaller side", "Use 2 to that many folds.")
+    features = _ranks(np.asarray(scores, dtype=np.float64))
+    permuted = np.random.default_rng(seed).permutation(np.asarray(member, dtype=bool))
+    return Combination(
+        score=_cross_fitted(features, np.asarray(member, dtype=bool), groups, model, folds, seed),
+        control_score=_cross_fitted(features, permuted, groups, model, folds, seed),
+        control_member=permuted,
+    )
+
+
+def _ranks(scores: Scores) -> Scores:
+    """Ranks of each column on (-1, 1), ties in the middle."""
+    ranks = np.empty_like(scores)
+    for column in range(scores.shape[1]):
+        _, where, counts = np.unique(scores[:, column], return_inverse=True, return_counts=True)
+        ranks[:, column] = (np.cumsum(counts) - counts / 2)[where]
+    return 2 * ranks / len(scores) - 1
+
+
+def _cross_fitted(
+    features: Scores, member: Labels, groups: npt.NDArray[np.int64], model: str, folds: int, seed: int
+) -> Scores:
+    """Log-odds ``[N]``, each from a model fitted without the fold of the record.
+
+    Classes are weighted alike: otherwise a fold with more members would be scored by a model that saw fewer, and
+    pooled scores would fall below chance where there is nothing to find.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    out = np.empty(len(member))
+    for rest, fold in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(features, member, groups):
+        out[fold] = _model(model, seed).fit(features[rest], member[rest]).decision_function(features[fold])
+    return out
+
+
+def _model(name: str, seed: int) -> Any:
+    if name == "logistic":
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(class_weight="balanced", max_iter=1000)
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        class_weight="balanced", max_depth=3, learning_rate=0.05, max_iter=100, early_stopping=False, random_state=seed
+    )

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token tables with a planted membership signal, for any evidence that an attack may ask for. No model, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.attacks.attack import POPULATION, Attack
+from reticent.core.table import TokenTable
+
+VOCABULARY = 50_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planted:
+    """Evidence about ``N`` records, half of them members.
+
+    Args:
+        tables: one for each evidence name; a variant of ``c`` copies has ``c`` adjacent rows for each record.
+        member: ``[N]``.
+    """
+
+    tables: dict[str, TokenTable]
+    member: npt.NDArray[np.bool_]
+
+
+def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.35) -> Planted:
+    """Tables for everything that ``attack`` reads, in which members are easier for the target.
+
+    A record has a base log-probability for every token; the reference gives it, and so does the target to records that
+    are held out, up to noise. On the plain text of members the target's loss is smaller by the share ``gain``; on
+    variants of the text it is not, for what is memorised is the text as it is.
+
+    Args:
+        attack: what to make evidence for.
+        records: how many.
+        seed: of everything.
+        gain: strength of the signal; 0 plants nothing.
+    """
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.arange(records) % 2 == 0)
+    lengths = rng.integers(8, 64, records)
+    attacked = _Texts(rng, "r", lengths)
+    outside = _Texts(rng, "z", rng.integers(8, 64, records))
+    tables: dict[str, TokenTable] = {}
+    for name in attack.evidence:
+        texts = outside if name in POPULATION else attacked
+        share = np.where(member, gain, 0.0) if name == "table" else np.zeros(records)
+        tables[name] = texts.table(rng, share, attack.copies.get(name, 1), reference=name.endswith("ref"))
+    return Planted(tables=tables, member=member)
+
+
+class _Texts:
+    """Texts whose tokens have a base log-probability, whichever model and rendering is looked at."""
+
+    def __init__(self, rng: np.random.Generator, prefix: str, lengths: npt.NDArray[np.int64]) -> None:
+        self.record_id = np.array([f"{prefix}{i}" for i in range(len(lengths))], dtype=object)
+        self.lengths = lengths
+        total = int(lengths.sum())
+        hard = np.repeat(np.exp(rng.normal(0, 0.15, len(lengths))), lengths)
+        self.logp = -hard * rng.gamma(1.0, 2.5, total)
+        self.token_id = rng.integers(0, VOCABULARY, total)
+        self.loss_mask = rng.random(total) < 0.8
+        self.loss_mask[np.cumsum(lengths) - 1] = True
+        self.bytes = lengths * 4
+
+    def table(
+        self, rng: np.random.Generator, share: npt.NDArray[np.float64], copies: int, *, reference: bool
+    ) -> TokenTable:
+        """What a model says about ``copies`` renderings of the texts; its loss is smaller by ``share [N]``."""
+        rows = np.repeat(np.arange(len(self.lengths)), copies)
+        starts = np.repeat(np.cumsum(self.lengths) - self.lengths, copies)
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        where = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        noise = 0.02 if reference else 0.1
+        less = np.clip(np.repeat(share[rows], lengths) + rng.normal(0, noise, len(where)), -1.0, 0.95)
+        logp = self.logp[where] * (1 - less)
+        entropy = rng.gamma(4.0, 0.6, len(where))
+        return TokenTable(
+            rows={
+                "record_id": self.record_id[rows],
+                "copy": np.tile(np.arange(copies), len(self.lengths)).astype(np.int32),
+                "text_bytes": self.bytes[rows].astype(np.int32),
+                "zlib_bytes": (self.bytes[rows] * 0.7 + 10).astype(np.int32),
+            },
+            tokens={
+                "token_id": self.token_id[where].astype(np.int32),
+                "logp": logp.astype(np.float32),
+                "rank": np.minimum(np.expm1(-logp) * rng.random(len(where)), VOCABULARY - 1).astype(np.int32),
+                "entropy": entropy.astype(np.float32),
+                "mu": (-entropy).astype(np.float32),
+                "sigma": rng.uniform(0.5, 2.0, len(where)).astype(np.float32),
+                "loss_mask": self.loss_mask[where],
+            },
+            offsets=offsets.astype(np.int64),
+        )
