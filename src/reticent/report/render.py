@@ -148,7 +148,7 @@ def _auc_card(results: Results, level: str) -> Card:
     tpr = summary.best(results, level, "tpr@0.01")
     if tpr is not None:
         shown = numbers.show(tpr.estimate, tpr.metric)
-        caption += f" At 1 % false alarms {tpr.attack} finds {shown.value} % {shown.interval} of them."
+        caption += f" At 1 % false alarms {tpr.attack} finds {shown.value}\u00a0% {shown.interval} of them."
     return Card(
         label=label,
         shown=numbers.show(finding.estimate, "auc"),
