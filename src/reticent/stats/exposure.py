@@ -132,6 +132,8 @@ def skew_normal_exposure(
     """
     in_range(0, 1, confidence=confidence)
     c, r = as_scores(canary, name="canary"), as_scores(reference, name="reference")
+    if not np.isfinite(c).all():
+        raise BadInput("canary", "some values are infinite", "Give finite NLLs or perplexities, or use `exposure`.")
     fitted = fit_skew_normal(r)
     each = skew_normal_bits(c, fitted)
     places = median_places(len(each), confidence)
@@ -169,9 +171,11 @@ def fit_skew_normal(values: ArrayLike, *, start: SkewNormal | None = None) -> Sk
     x = as_scores(values, name="reference")
     if len(x) < FEWEST_TO_FIT:
         raise Underpowered(f"{len(x)} references", "a tail cannot be fitted", f"Score at least {FEWEST_TO_FIT}.")
+    if not np.isfinite(x).all():
+        raise BadInput("reference", "some values are infinite", "Give finite NLLs or perplexities.")
     middle, sd = float(x.mean()), float(x.std())
-    if not (math.isfinite(sd) and sd > 1e-12 * max(1.0, abs(middle))):
-        raise BadInput("reference", "its values are infinite or all equal", "Score references of the same form.")
+    if sd <= 1e-12 * max(1.0, abs(middle)):
+        raise BadInput("reference", "its values are all equal", "Score references that differ from each other.")
     z = (x - middle) / sd
 
     def loss(p: Floats) -> tuple[float, Floats]:

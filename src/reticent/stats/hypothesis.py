@@ -43,7 +43,7 @@ def holm(p_values: ArrayLike) -> Floats:
         raise BadInput("p_values", "some lie outside [0, 1]", "Give probabilities.")
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty(len(p))
+    adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
 
@@ -59,7 +59,8 @@ def p_values(scores: ArrayLike, held_out: ArrayLike) -> Floats:
         held_out: ``[N_held_out]`` scores.
     """
     x, y = as_scores(scores, name="scores"), np.sort(as_scores(held_out, name="held_out"))
-    return (1.0 + len(y) - np.searchsorted(y, x, side="left")) / (1.0 + len(y))
+    reached = len(y) - np.searchsorted(y, x, side="left")
+    return np.asarray((1.0 + reached) / (1.0 + len(y)), dtype=np.float64)
 
 
 def auc_permutation_p(member: ArrayLike, held_out: ArrayLike, *, permutations: int = 1000, seed: int = 0) -> float:

@@ -67,7 +67,7 @@ def auc(member: ArrayLike, held_out: ArrayLike, *, confidence: float = 0.95) -> 
     placed = placements(x, y)
     value = float(placed.member.mean())
     parts = np.array([placed.member.var(ddof=1) / len(x), placed.held_out.var(ddof=1) / len(y)])
-    if parts.sum() < 1e-15:
+    if parts.sum() < 1e-28:  # rounding noise only
         return without_variance(value, pairs=min(len(x), len(y)), n=len(x) + len(y), confidence=confidence)
     freedom = parts.sum() ** 2 / (parts**2 / np.array([len(x) - 1, len(y) - 1])).sum()
     lo, hi = logit_interval(value, math.sqrt(parts.sum()), freedom=freedom, confidence=confidence)
@@ -172,10 +172,10 @@ def roc_curve(member: ArrayLike, held_out: ArrayLike) -> RocCurve:
 def thin(fpr: ArrayLike, tpr: ArrayLike, points: int = 200) -> RocCurve:
     """A ROC curve of at most ``points`` corners for drawing, with the low-FPR end kept for logarithmic axes.
 
-    Points inside a straight step go first, without loss. If more than ``points`` are left, half are kept evenly in
-    log FPR and half evenly in FPR, each the highest of its step; (0, 0), the top of the step at FPR 0 and (1, 1) stay.
+    Points inside a straight step go first, without loss. If more than ``points`` are left, the foot and the top of
+    steps evenly spread in log FPR are kept (at the low end: of all steps), and tops evenly spread in FPR.
     """
-    in_range(7, math.inf, points=points)
+    in_range(8, math.inf, points=points)
     x, y = np.asarray(fpr, dtype=np.float64), np.asarray(tpr, dtype=np.float64)
     dx, dy = np.diff(x), np.diff(y)
     corner = np.ones(len(x), dtype=bool)
@@ -183,10 +183,11 @@ def thin(fpr: ArrayLike, tpr: ArrayLike, points: int = 200) -> RocCurve:
     x, y = x[corner], y[corner]
     if len(x) <= points:
         return RocCurve(x, y)
-    half = (points - 3) // 2
-    grid = np.concatenate([np.geomspace(x[x > 0].min(), 1.0, half), np.linspace(0.0, 1.0, half)])
-    keep = np.searchsorted(x, grid * (1 + 1e-12), side="right") - 1
-    index = np.unique(np.concatenate([[0, len(x) - 1], keep]))
+    share = (points - 3) // 3
+    steps = np.geomspace(x[x > 0].min(), 1.0, share) * (1 + 1e-12)
+    top = np.searchsorted(x, np.concatenate([steps, np.linspace(0.0, 1.0, share)]), side="right") - 1
+    foot = np.searchsorted(x, x[top[:share]], side="left")
+    index = np.unique(np.concatenate([[0, len(x) - 1], top, foot]))
     return RocCurve(x[index], y[index])
 
 
