@@ -29,6 +29,24 @@ from reticent.report.numbers import Shown
 ROC_SHOWN = 4
 """Curves in colour when the page opens; the others are grey until chosen in the legend."""
 
+RANKED_SHOWN = 50
+"""Units of a level that the page lists; ``results.json`` holds all."""
+
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("exposed", "Who is exposed"),
+    ("roc", "ROC curves"),
+    ("scores", "Score distributions"),
+    ("canaries", "Planted secrets"),
+    ("forest", "All attacks compared"),
+    ("attacks", "Attacks and attackers"),
+    ("check", "Validity and power"),
+    ("not-tested", "What was not tested"),
+    ("findings", "Findings and advice"),
+    ("provenance", "Provenance"),
+)
+"""``(anchor, name)`` of the page's sections, for the list of contents."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -119,7 +137,9 @@ def _content(results: Results) -> dict[str, Any]:
         "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
         "detected": detected,
         "clean": clean,
-        "sections": _sections(results),
+        "sections": SECTIONS,
+        "roc_shown": ROC_SHOWN,
+        "ranked_shown": RANKED_SHOWN,
     }
 
 
@@ -266,23 +286,6 @@ def _attack_rows(results: Results) -> list[tuple[AttackRun, tuple[str, ...], Fin
         rows.append((run, needs, own.get("auc"), own.get("tpr@0.01")))
     rows.sort(key=lambda row: (row[0].level != "record", -(row[2].estimate.value if row[2] else -1)))
     return rows
-
-
-def _sections(results: Results) -> list[tuple[str, str]]:
-    """``(anchor, name)`` of the page's sections, for the list of contents."""
-    return [
-        ("verdict", "Verdict"),
-        ("exposed", "Who is exposed"),
-        ("roc", "ROC curves"),
-        ("scores", "Score distributions"),
-        ("canaries", "Planted secrets"),
-        ("forest", "All attacks compared"),
-        ("attacks", "Attacks and attackers"),
-        ("check", "Validity and power"),
-        ("not-tested", "What was not tested"),
-        ("findings", "Findings and advice"),
-        ("provenance", "Provenance"),
-    ]
 
 
 def _most_curves(results: Results) -> int:

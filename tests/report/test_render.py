@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from dataclasses import fields, is_dataclass, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from reticent.core.finding import Estimate, Finding, Severity
+from reticent.core.results import Results
+from reticent.report.render import render, write_report
+
+HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
+KINDS = ["leaking", "not_detected", "confounded", "underpowered"]
+VOID = {"meta", "link", "br", "input", "img", "wbr", "hr"}
+
+
+class Page(HTMLParser):
+    """The page as a list of ``(tag, attributes, path of open tags)``; fails on tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs), tuple(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs), tuple(self.open)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes, _ in self.tags if tag in names]
+
+
+def _hostile(value: Any, key: str = "") -> Any:
+    """``value`` with every free text replaced by the hostile one; closed vocabularies stay."""
+    if isinstance(value, Severity) or key in ("level", "status", "access", "kind", "metric"):
+        return value
+    if isinstance(value, str):
+        return HOSTILE
+    if isinstance(value, tuple | list):
+        return tuple(_hostile(entry) for entry in value)
+    if isinstance(value, dict):
+        return {HOSTILE: {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}} if key != "counts" else {HOSTILE: 3}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{field.name: _hostile(getattr(value, field.name), field.name) for field in fields(value)}
+        )
+    return value
+
+
+@pytest.fixture(scope="module", params=[*KINDS, "hostile"])
+def html(sample: ModuleType, request: pytest.FixtureRequest) -> str:
+    hostile = request.param == "hostile"
+    results = _hostile(sample.leaking()) if hostile else getattr(sample, request.param)()
+    return render(results)
+
+
+def test_hostile_text_is_shown_and_does_nothing(sample: ModuleType) -> None:
+    leaking = sample.leaking()
+    results = _hostile(replace(leaking, findings=(*leaking.findings, *sample.not_detected().findings)))
+    results = replace(results, attacks=(*results.attacks, replace(results.attacks[0], ran=False)))
+    page, plain = Page(render(results)), Page(render(leaking))
+    assert page.all("script", "img", "iframe", "object", "form", "base") == []
+    assert {tag for tag, _, _ in page.tags} <= {tag for tag, _, _ in plain.tags} | {"ul", "li"}
+    assert not [name for _, attributes, _ in page.tags for name in attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) > 100
+    assert "49" not in re.findall(r"onerror=alert\(2\)>(\d+)", page.text)
+
+
+def test_the_policy_allows_the_pages_own_style_and_nothing_else(html: str) -> None:
+    policy = next(meta["content"] for meta in Page(html).all("meta") if "http-equiv" in meta)
+    style = html.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assert "unsafe" not in policy
+    assert not [attributes for _, attributes, _ in Page(html).tags if "style" in attributes]
+
+
+def test_nothing_is_asked_of_any_network(html: str) -> None:
+    page = Page(html)
+    assert page.all("script") == []
+    for attributes in page.all("link", "img", "image", "use"):
+        assert (attributes.get("href") or attributes.get("src") or "").startswith(("data:", "#"))
+    style = html.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    links = [a.get("href") or "" for a in page.all("a")]
+    assert all(re.fullmatch(r"#[a-z-]+|https://arxiv\.org/abs/\d{4}\.\d{4,5}", link) for link in links)
+
+
+def test_the_structure_serves_a_screen_reader(html: str) -> None:
+    page = Page(html)
+    names = Counter(tag for tag, _, _ in page.tags)
+    assert (names["h1"], names["main"], names["nav"], names["header"], names["footer"]) == (1, 1, 1, 1, 1)
+    ids = [attributes["id"] for _, attributes, _ in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    pointed = [(a.get("href") or "")[1:] for a in page.all("a") if (a.get("href") or "").startswith("#")]
+    pointed += [name for _, a, _ in page.tags for name in (a.get("aria-labelledby") or "").split()]
+    assert set(pointed) <= set(ids)
+    levels = [int(tag[1]) for tag, _, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in zip([0, *levels], levels, strict=False))
+    for svg in page.all("svg"):
+        assert svg.get("aria-hidden") == "true" or (svg.get("role") == "img" and svg.get("aria-labelledby"))
+    assert names["table"] == names["caption"]
+    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    tables = [path for tag, _, path in page.tags if tag == "table"]
+    boxes = [a for a in page.all("div") if a.get("class") == "scroll"]
+    assert len(boxes) == len(tables)
+    assert all(box.get("tabindex") == "0" and box.get("aria-label") for box in boxes)
+    inputs = [path for tag, _, path in page.tags if tag == "input"]
+    assert all(path[-1] == "label" for path in inputs)
+
+
+def test_the_verdict_comes_first_with_words_and_icon(sample: ModuleType) -> None:
+    for kind in KINDS:
+        results: Results = getattr(sample, kind)()
+        html = render(results)
+        start = html.index('id="verdict"')
+        assert html.index("<h2") > start
+        assert results.verdict.headline in html[start : start + 4000]
+        assert 'class="icon"' in html[start : start + 4000]
+    assert "safe" not in Page(render(sample.underpowered())).text
+
+
+def test_key_numbers_have_intervals_and_units(sample: ModuleType) -> None:
+    text = " ".join(Page(render(sample.leaking())).text.split())
+    for shown in ("0.943 [0.933, 0.953]", "0.681 [0.627, 0.735]", "12.28 bits [11.38, 13.18]", "ε ≥ 3.10 [3.10, ∞)"):
+        assert shown in text
+    assert "δ = 1e-5" in text
+    assert "Controls: 1.37 bits" in text
+
+
+def test_a_confounded_split_names_no_one_and_claims_nothing(sample: ModuleType) -> None:
+    results = sample.confounded()
+    text = Page(render(results)).text
+    assert "No membership claim is made." in text
+    assert "Best record attack, AUC" not in text
+    assert not [unit.unit for unit in results.exposed if unit.unit in text]
+    assert sample.leaking().exposed[0].unit in Page(render(sample.leaking())).text
+
+
+def test_switched_off_attacks_are_named_with_the_reason(sample: ModuleType) -> None:
+    text = Page(render(sample.leaking())).text
+    assert "Switched off (1)" in text
+    assert "Give --access weights to switch it on." in text
+
+
+def test_private_text_is_shown_only_when_it_is_there(sample: ModuleType) -> None:
+    leaking = sample.leaking()
+    assert ">Text</th>" not in render(leaking)
+    told = replace(leaking, exposed=(replace(leaking.exposed[0], text="my secret is 12"), *leaking.exposed[1:]))
+    assert "my secret is 12" in render(told)
+
+
+def test_long_rankings_are_cut_and_said_to_be(sample: ModuleType) -> None:
+    one = sample.leaking().exposed[0]
+    many = tuple(replace(one, unit=f"r-{i:04}", rank=i + 1) for i in range(1050))
+    text = Page(render(replace(sample.leaking(), exposed=many))).text
+    assert "r-0049" in text
+    assert "r-0050" not in text
+    assert "The other 1,000 are in" in text
+
+
+def test_a_leak_that_cannot_be_seen_is_said_to_be_unseen(sample: ModuleType) -> None:
+    assert "no effect of any size" in Page(render(sample.underpowered())).text
+    assert "No one on it was shown to be exposed" in Page(render(sample.not_detected())).text
+
+
+def test_every_curve_can_be_chosen_and_has_a_rule_of_its_own(sample: ModuleType) -> None:
+    html = render(sample.leaking())
+    for i in range(13):
+        assert html.count(f'class="pick-{i}"') == (2 if i < 3 else 1)
+        assert f".roc:has(.pick-{i}:checked) .line-{i} " in html
+    assert html.count(" checked>") == 4 + 3
+
+
+def test_equal_results_give_equal_bytes(sample: ModuleType, tmp_path: Path) -> None:
+    write_report(tmp_path / "a.html", sample.leaking())
+    write_report(tmp_path / "b.html", sample.leaking())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_odd_metrics_levels_and_bounds_do_not_break_the_page(sample: ModuleType) -> None:
+    leaking = sample.leaking()
+    first: Finding = leaking.findings[0]
+    unbounded = Estimate(value=-1e9, lo=float("-inf"), hi=float("inf"), n=0, method="", unit="nats")
+    odd = replace(first, metric="tpr@new", estimate=unbounded)
+    provenance = {"a": [], "b": {}, "c": None, "d": [1, 2], "e": [{"f": 1}], "g": "x" * 500, "h": True}
+    Page(render(replace(leaking, findings=(odd,), provenance=provenance)))
+
+
+def _themes(style: str) -> list[dict[str, str]]:
+    """The colours of the light and the dark theme by name."""
+    light, dark = (
+        dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{3,6})\b", block))
+        for block in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[:2]
+    )
+    return [light, light | dark]
+
+
+def _contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, as in WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_marks_have_the_contrast_of_wcag_aa(sample: ModuleType, theme: int) -> None:
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21)
+    colour = _themes(render(sample.underpowered()))[theme]
+    for text in ("ink", "muted", "accent"):
+        for ground in ("bg", "surface", "shade"):
+            assert _contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
+    for tone in ("leaks", "calm", "stop", "unsure"):
+        for text in (tone, "ink", "muted"):
+            assert _contrast(colour[text], colour[f"{tone}-bg"]) >= 4.5, (text, tone)
+        assert _contrast(colour[tone], colour["surface"]) >= 4.5, tone
+    for mark in ("member", "held", "focus", *(f"s{i}" for i in range(6))):
+        for ground in ("surface", "shade"):
+            assert _contrast(colour[mark], colour[ground]) >= 3, (mark, ground)
