@@ -46,15 +46,12 @@ def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
     weights = load_file(folder / WEIGHTS)
     try:
         if is_peft(folder):
-            model = get_peft_model(base, PeftConfig.from_pretrained(str(folder)))
-            result = set_peft_model_state_dict(model, weights)
-            wrong = list(result.unexpected_keys) + _missing(model, weights)
+            model, wrong = _attach_peft(folder, base, weights)
         else:
             assert tuned is not None
             model = bottleneck.adapter(base, **tuned.params)
             result = model.load_state_dict(weights, strict=False)
-            lacking = [key for key in result.missing_keys if bottleneck.NAME in key.split(".")]
-            wrong = [*result.unexpected_keys, *lacking]
+            wrong = [*result.unexpected_keys, *(key for key in result.missing_keys if _is_bottleneck(key))]
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise _unfit(source, first_line(error)) from error
     if wrong:
@@ -66,10 +63,13 @@ def save(model: Any, folder: Path, storage: str) -> None:
     """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``."""
     if storage == "bottleneck":
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value for name, value in model.state_dict().items() if bottleneck.NAME in name.split(".")}
+        state = {name: value for name, value in model.state_dict().items() if _is_bottleneck(name)}
         save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
-        return
-    model.save_pretrained(folder)
+    elif storage == "peft":
+        # Our methods never change the vocabulary; left to itself, PEFT may ask a hub about that.
+        model.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
 
 
 def fingerprint(folder: Path, base_fingerprint: str, tuned: Tuned | None) -> str:
@@ -95,8 +95,19 @@ def switched_off(model: Any) -> AbstractContextManager[None]:
     return bottleneck.switched_off(model)
 
 
-def _missing(model: Any, weights: dict[str, Any]) -> list[str]:
-    return [key for key in get_peft_model_state_dict(model) if key not in weights]
+def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The PEFT model, and the names of weights that it has no place for or lacks: PEFT itself only warns of those."""
+    config = PeftConfig.from_pretrained(str(folder))
+    model = get_peft_model(base, config)
+    result = set_peft_model_state_dict(model, weights)
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if config.is_prompt_learning:  # its weights go past load_state_dict, which calls them unexpected
+        return model, sorted(set(weights) ^ set(expected))
+    return model, [*result.unexpected_keys, *(key for key in expected if key not in weights)]
+
+
+def _is_bottleneck(key: str) -> bool:
+    return bottleneck.NAME in key.split(".")
 
 
 def _unfit(source: str, why: str) -> BadInput:

@@ -16,7 +16,7 @@ from transformers.utils import logging as hf_logging
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
-from reticent.models.locate import HUB_ID, first_line, locate
+from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import Tuned, read_tuned
 from reticent.models.weights import fingerprint_weights
 
@@ -85,8 +85,8 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
     tuned = read_tuned(folder)
     if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
         return _load_adapter(source, folder, tuned, base, kind, place)
+    fingerprint = fingerprint_weights(folder)  # first: it refuses files that are cut short
     model = _read_model(source, folder, kind, place)
-    fingerprint = fingerprint_weights(folder)
     named = tuned.base if tuned else _named_base(model, source)
     return Loaded(
         model=model,
@@ -182,6 +182,8 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
             f"lacks {len(lacking)} of the weights that its configuration calls for, {lacking[0]} first",
             "They would be filled with random numbers. Copy or save the model again.",
         )
+    # What adapters on it will name as their base: the hub id where it has one, so that other machines find it too.
+    model.name_or_path = model.config._name_or_path = source if is_hub_id(source) else str(folder.resolve())
     return model.eval().to(device)
 
 

@@ -35,6 +35,11 @@ def locate(source: str) -> Path:
     return folder
 
 
+def is_hub_id(source: str) -> bool:
+    """Whether ``source`` is neither a folder here nor a catalogue name, so only the hub can know it."""
+    return not Path(source).expanduser().exists() and source not in catalog.CATALOGUE
+
+
 def first_line(error: Exception) -> str:
     """The first line of a library's message, to be quoted in one of ours."""
     return str(error).strip().split("\n")[0]

@@ -33,6 +33,10 @@ class Tuned:
     storage: Storage = "weights"
     params: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # As JSON has them (lists, not tuples), so that what is read equals what was written.
+        object.__setattr__(self, "params", json.loads(json.dumps(self.params)))
+
     def write(self, folder: Path) -> None:
         """Write it into ``folder``."""
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -67,7 +67,7 @@ def _header(path: Path) -> Iterator[tuple[str, tuple[str, list[int], int, int]]]
                 if 8 + length + end > size:
                     raise ValueError("the file is cut short")
                 yield name, (entry["dtype"], entry["shape"], 8 + length + start, 8 + length + end)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 str(path), f"is no whole safetensors file ({error})", "Copy or download it again."
             ) from error

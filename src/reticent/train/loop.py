@@ -28,6 +28,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         autocast: whether to compute in bfloat16. Weights, their gradients and AdamW stay in float32.
     """
 
+    control: Any
+
     def __init__(
         self,
         *,
@@ -97,8 +99,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             f"{metric_key_prefix}_seconds": round(time.perf_counter() - started, 3),
         }
         self.log(metrics)
-        control: TrainerControl = self.control
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, control, metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 

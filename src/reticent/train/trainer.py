@@ -25,8 +25,10 @@ from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
 from reticent.models import adapters
 from reticent.models.load import Loaded, has_bfloat16, load
+from reticent.models.locate import locate
 from reticent.models.tuned import Tuned
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
+from reticent.models.weights import fingerprint_weights
 from reticent.train.batches import Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
 from reticent.train.config import TuneConfig
@@ -72,13 +74,13 @@ def tune(
     out = Path(out)
     method = TUNINGS.get(config.method)
     config = replace(config, learning_rate=config.learning_rate or method.learning_rate)
-    loaded = load(base, dtype="float32", device=config.device)
-    if loaded.is_adapter:
-        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    key = _key(loaded, records, held_out, config)
+    key = _key(fingerprint_weights(locate(base)), records, held_out, config)
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
         return out
+    loaded = load(base, dtype="float32", device=config.device)
+    if loaded.is_adapter:
+        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
     corpus, sample = _encode(loaded, records, held_out, config)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
@@ -226,10 +228,10 @@ def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, key: str, sec
     }
 
 
-def _key(loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig) -> str:
+def _key(base_fingerprint: str, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig) -> str:
     """SHA-256 (hex) of all that decides the outcome."""
     settings = asdict(replace(config, resume=True, report_to="none"))
-    parts = [loaded.fingerprint, fingerprint(records), fingerprint(held_out), settings]
+    parts = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
