@@ -26,10 +26,9 @@ from reticent.stats.scores import Floats
 def smallest_auc(n_member: int, n_held_out: int, *, confidence: float = 0.95, power: float = 0.8) -> float:
     """Smallest AUC above 0.5 whose interval (`reticent.stats.roc.auc`) lies above 0.5 with probability ``power``.
 
-    For scores of two Gaussians of equal variance, whose AUC has a variance in closed form (optimistic by up to a sixth
-    of the power below 20 units a group): first the smallest observed
+    For scores of two Gaussians of equal variance, whose AUC has a variance in closed form: first the smallest observed
     AUC whose interval excludes 0.5, then the true AUC that gives at least that one with probability ``power``. 1.0
-    means that only perfect separation is seen.
+    means that only perfect separation is seen. Below about 20 units a group the true power is lower, by up to 0.2.
 
     Raises:
         Underpowered: not even an AUC of 1 would be seen; says how many units are needed.
