@@ -34,7 +34,7 @@ def split(
     probability: float = 0.5,
     train_fraction: float = 0.5,
     known_fraction: float = 0.1,
-    max_known: int = 256,
+    max_known: int = 512,
 ) -> Membership:
     """Throw independent coins for records or users.
 
@@ -53,7 +53,7 @@ def split(
         train_fraction: chance that a record of a user is a train record; only with ``unit="user"``.
         known_fraction: chance that a member, and a held-out record (with ``unit="user"``: a spare one), gets the role
             ``"known"``: what an attacker is assumed to know, never evaluated.
-        max_known: at most so many known records on each side, those with the smallest numbers.
+        max_known: about so many known records at most; lowers ``known_fraction`` where there are many records.
 
     Raises:
         BadInput: too few records or users, missing users, duplicate ids, or a side that came out empty.
@@ -94,7 +94,7 @@ def from_files(
     held_out: Sequence[Record],
     *,
     known_fraction: float = 0.1,
-    max_known: int = 256,
+    max_known: int = 512,
     seed: int = 0,
 ) -> Membership:
     """Membership of ``[*members, *held_out]``, as a person gave it in two files.
@@ -123,7 +123,7 @@ def from_labels(
     member: Mapping[str, bool],
     *,
     known_fraction: float = 0.1,
-    max_known: int = 256,
+    max_known: int = 512,
     seed: int = 0,
 ) -> Membership:
     """Membership of ``records``, as a person gave it by id (see `reticent.data.labels.read_labels`).
@@ -189,9 +189,14 @@ def _any_of_user(records: Sequence[Record], member: npt.NDArray[np.bool_]) -> np
 def _known(
     ids: Sequence[str], side: npt.NDArray[np.bool_], *, seed: int, fraction: float, most: int
 ) -> npt.NDArray[np.int64]:
-    """Indices of ``side`` whose number is below ``fraction``, at most ``most``, smallest numbers first."""
-    drawn = sorted((uniform(seed, "known", ids[row]), int(row)) for row in np.flatnonzero(side).tolist())
-    return np.array([row for number, row in drawn[:most] if number < fraction], dtype=np.int64)
+    """Indices of ``side`` whose number is below a cut that is the same for both sides.
+
+    The cut is ``fraction``, or lower so that about ``most`` of all records fall below it. It knows nothing of who is
+    in: were each side cut at its own count, the records left to evaluate would no longer be in with exactly the coin's
+    probability, and one-run bounds on ε rest on that.
+    """
+    cut = min(fraction, most / len(ids))
+    return np.array([row for row in np.flatnonzero(side).tolist() if uniform(seed, "known", ids[row]) < cut], np.int64)
 
 
 def _check_known(known_fraction: float) -> None:
