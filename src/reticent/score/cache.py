@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Content-addressed store of what was scored: every file is named by what it was made from.
+
+The files hold the token ids of private texts. The folder is made readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from reticent.core.atomic import replacing, write_text
+from reticent.core.errors import BadInput
+from reticent.core.schema import TOKEN_COLUMNS
+from reticent.core.table import ROW_GROUP, TokenTable, arrow_schema, concat, from_arrow
+from reticent.models.encode import Encoded
+
+Array = npt.NDArray[Any]
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 (hex) of plain values: what a file is named by."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def content_key(rows: Sequence[Encoded], about: dict[str, Array]) -> str:
+    """SHA-256 (hex) over encoded texts and the row columns that go with them, in order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(len(row).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(row.token_id, dtype="<i4").tobytes())
+        digest.update(np.packbits(row.trained).tobytes())
+    for name, column in sorted(about.items()):
+        digest.update(json.dumps([name, column.tolist()]).encode())
+    return digest.hexdigest()
+
+
+def open_cache(folder: Path) -> Path:
+    """The folder, made if it is missing, for its owner only.
+
+    Raises:
+        BadInput: it cannot be written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            str(folder), f"cannot be made ({error.strerror})", "Choose a writable folder with free space (--out)."
+        ) from error
+    return folder
+
+
+def keep(table: TokenTable, path: Path) -> None:
+    """Write a table so that ``kept`` can tell whether it is whole."""
+    table.write(path)
+    seal(path)
+
+
+def kept(path: Path) -> TokenTable | None:
+    """The table that ``keep`` wrote; None if it is missing, cut short or changed."""
+    return from_arrow(pq.read_table(path)) if intact(path) else None
+
+
+def intact(path: Path) -> bool:
+    """Whether the file is there and is what was written."""
+    seal = _seal_of(path)
+    try:
+        return seal.read_text(encoding="utf-8") == _hash(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def drop(path: Path) -> None:
+    """Remove a kept table."""
+    _seal_of(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def join(parts: Iterable[TokenTable], path: Path) -> None:
+    """Write the rows of all parts (at least one) as one table, in full row groups, holding little more than one."""
+    waiting: list[TokenTable] = []
+    with replacing(path) as temporary:
+        settings: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["record_id"]}
+        with pq.ParquetWriter(temporary, arrow_schema(set(TOKEN_COLUMNS)), **settings) as writer:
+            empty = True
+            for part in parts:
+                waiting.append(part)
+                while sum(map(len, waiting)) >= ROW_GROUP:
+                    whole = concat(waiting)
+                    writer.write_table(whole.take(np.arange(ROW_GROUP)).to_arrow())
+                    waiting = [whole.take(np.arange(ROW_GROUP, len(whole)))]
+                    empty = False
+            if empty or any(map(len, waiting)):
+                writer.write_table(concat(waiting).to_arrow())
+    seal(path)
+
+
+def seal(path: Path) -> None:
+    """Write beside the file what ``intact`` compares it with."""
+    write_text(_seal_of(path), _hash(path))
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

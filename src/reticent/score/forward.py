@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a causal language model up to its last hidden states, and its output layer only where it is asked for.
+
+No ``[B, T, V]`` tensor exists: the body gives ``[B, T, D]``, and the output layer is applied to a few hundred positions
+at a time, into one buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from reticent.core.errors import BadInput
+
+_CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
+"""Logits that exist at one time. On a CPU: what stays in the last-level cache, so that they are read from there."""
+_MOST_ROWS, _LEAST_ROWS = 1024, 32
+_PROBE = (24, 17)
+"""Lengths of the two texts that ``open_forward`` checks the model with."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """From hidden states to logits, as the model does it.
+
+    Args:
+        module: the output layer.
+        scale: what its output is multiplied by (Granite, Cohere, Falcon-H1).
+        softcap: ``c`` of ``c·tanh(logits/c)`` (Gemma); None for none.
+    """
+
+    module: nn.Module
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """``[M, V]`` for ``[M, D]``; written into ``out`` where the layer allows it."""
+        weight = getattr(self.module, "weight", None)
+        if type(self.module) is nn.Linear and out is not None and out.dtype == hidden.dtype == self.module.weight.dtype:
+            assert weight is not None
+            if self.module.bias is None:
+                torch.mm(hidden, weight.T, out=out)
+            else:
+                torch.addmm(self.module.bias, hidden, weight.T, out=out)
+            result = out
+        else:
+            result = self.module(hidden)
+        if self.scale != 1.0:
+            result = result * self.scale
+        if self.softcap is not None:
+            result = torch.tanh(result / self.softcap) * self.softcap
+        return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forward:
+    """A model that is ready to be asked for logits at chosen positions.
+
+    Args:
+        model: a causal language model in evaluation mode, as it answers now (an adapter on or off).
+        head: None if the model's logits are not its output layer's times a constant: then whole logits are computed.
+        vocabulary: rows of the output layer.
+        most_read: tokens that the model can read at a time; None if it sets no limit.
+    """
+
+    model: Any
+    head: Head | None
+    vocabulary: int
+    most_read: int | None
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def path(self) -> str:
+        """How logits are made, for the manifest."""
+        return "output layer in chunks" if self.head is not None else "whole logits"
+
+    def logits_at(self, token_id: torch.Tensor, where: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Logits of chosen positions, a chunk at a time.
+
+        Texts are padded on the right. As the model is causal, what is on the right of a token cannot reach it, so no
+        attention mask is needed (``open_forward`` checks that), and attention takes its fastest way.
+
+        Args:
+            token_id: ``[B, T]``.
+            where: ``[M]`` places in ``[B·T]``.
+
+        Yields:
+            Which of the ``M`` places, and their logits ``[C, V]``, valid until the next chunk.
+        """
+        token_id, where = token_id.to(self.device), where.to(self.device)
+        if self.head is None:
+            whole = self.model(input_ids=token_id, use_cache=False).logits[:, -token_id.shape[1] :]
+            yield slice(0, len(where)), whole.flatten(0, 1)[where]
+            return
+        hidden = hidden_states(self.model, self.head.module, token_id).flatten(0, 1)[where]
+        rows = chunk_rows(self.vocabulary, hidden.element_size(), hidden.device.type)
+        buffer = hidden.new_empty(min(rows, len(hidden)), self.vocabulary)
+        for start in range(0, len(hidden), rows):
+            part = hidden[start : start + rows]
+            yield slice(start, start + len(part)), self.head.logits(part, out=buffer[: len(part)])
+
+
+def open_forward(model: Any, name: str) -> Forward:
+    """Find the model's output layer and check that going through it gives the model's own logits.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        name: what the person calls it, for messages.
+
+    Raises:
+        BadInput: what comes after a token changes its logits, so the model is not causal.
+    """
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    texts = [_probe_text(vocabulary, length) for length in _PROBE]
+    with torch.inference_mode():
+        truth = [_own_logits(model, text) for text in _on(model, texts)]
+        head = _find_head(model)
+        if head is not None and not _agrees(model, head, texts[0], truth[0]):
+            head = None
+        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), most_read=_most_read(model))
+        _check_causal(forward, texts, truth, name)
+    return forward
+
+
+def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor) -> torch.Tensor:
+    """``[B, T, D]``: what the output layer ``module`` is given, for the ``T`` tokens.
+
+    The layer is fed none of it, so it costs nothing. Going through the whole model, and not its decoder alone, keeps
+    whatever lies around it: prompts and prefixes of PEFT, scaling before the output layer.
+    """
+    caught: list[torch.Tensor] = []
+
+    def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        caught.append(args[0])
+        return (args[0][:, :0], *args[1:])
+
+    handle = module.register_forward_pre_hook(catch)
+    try:
+        model(input_ids=token_id, use_cache=False)
+    finally:
+        handle.remove()
+    return caught[0][:, -token_id.shape[1] :]
+
+
+def chunk_rows(vocabulary: int, element_size: int, device: str) -> int:
+    """How many positions have their logits computed at a time."""
+    budget = _CHUNK_BYTES.get(device, _CHUNK_BYTES["cuda"])
+    return max(_LEAST_ROWS, min(_MOST_ROWS, budget // (vocabulary * element_size)))
+
+
+def _own_logits(model: Any, text: torch.Tensor) -> torch.Tensor:
+    """``[T, V]``: what anybody who calls the model on this one text gets."""
+    ids = text[None]
+    logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return logits[0, -len(text) :]
+
+
+def _find_head(model: Any) -> Head | None:
+    module = model.get_output_embeddings()
+    if not isinstance(module, nn.Module):
+        return None
+    config = model.config.get_text_config()
+    scale = 1.0
+    if divisor := getattr(config, "logits_scaling", None):
+        scale /= float(divisor)
+    for factor in ("logit_scale", "lm_head_multiplier"):
+        scale *= float(getattr(config, factor, None) or 1.0)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Head(module=module, scale=scale, softcap=float(softcap) if softcap else None)
+
+
+def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> bool:
+    """Whether body and head give the model's logits, up to the rounding of its type."""
+    try:
+        hidden = hidden_states(model, head.module, _on(model, [text])[0][None])[0]
+        mine = head.logits(hidden, out=truth.new_empty(truth.shape, dtype=hidden.dtype))
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    if mine.shape != truth.shape:
+        return False
+    worst = (mine.float() - truth.float()).abs().max()
+    return bool(worst <= 2 * torch.finfo(hidden.dtype).eps * (1 + truth.float().abs().max()))
+
+
+def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch.Tensor], name: str) -> None:
+    """Both texts in one padded batch must give what each gives alone, but for rounding."""
+    width = max(len(text) for text in texts)
+    batch = torch.zeros(len(texts), width, dtype=torch.long)
+    for row, text in enumerate(texts):
+        batch[row, : len(text)] = text
+    short = torch.arange(len(texts[1])) + width
+    alone = truth[1].float()
+    mine = torch.cat([part.float() for _, part in forward.logits_at(batch, short)])
+    apart = (mine - alone).norm(dim=1) / alone.norm(dim=1).clamp(min=1e-6)
+    if not apart.median() <= 0.1:  # not ">": NaN must not pass
+        raise BadInput(
+            name,
+            "gives a token other logits when something follows it, or logits that are not numbers",
+            "Only causal language models with finite weights can be scored.",
+        )
+
+
+def _probe_text(vocabulary: int, length: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(length)
+    return torch.randint(vocabulary, (length,), generator=generator)
+
+
+def _on(model: Any, texts: list[torch.Tensor]) -> list[torch.Tensor]:
+    device = model.get_input_embeddings().weight.device
+    return [text.to(device) for text in texts]
+
+
+def _most_read(model: Any) -> int | None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    return max(2, limit - _virtual_tokens(model))
+
+
+def _virtual_tokens(model: Any) -> int:
+    """Tokens that a prompt or prefix adapter puts before every text."""
+    active = getattr(model, "active_peft_config", None)
+    return int(getattr(active, "num_virtual_tokens", None) or 0)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighbours of a text: some of its tokens replaced by others that the reference model finds likely at that place.
+
+Mattern et al. (arXiv:2305.18462) take the replacements from a masked language model, which sees both sides of a token.
+This is a causal stand-in: a token is drawn from p(· | what precedes it in the original text), the original token left
+out, among the ``TOP`` most likely. It needs no further model, and one forward pass gives all places of all copies.
+Replacements fit less well to what follows, so neighbours are a little less likely than the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reticent.core import validate
+from reticent.core.record import Record, read_records, write_records
+from reticent.models.encode import Encoded, leading_tokens
+from reticent.score.cache import intact, key_of, seal
+from reticent.score.engine import Engine, Piece, batches, padded
+from reticent.score.requests import rng_for
+
+TOP = 20
+VERSION = 1
+"""Raised when the same question would get another answer; part of the cache key."""
+
+Array = npt.NDArray[Any]
+
+
+class Question(NamedTuple):
+    """``copies`` of ``record`` with a ``fraction`` of the trained tokens replaced."""
+
+    record: Record
+    copies: int
+    fraction: float
+
+
+class Unanswered(Exception):
+    """Raised by ``Proposer.propose`` for what has not been computed yet; the caller collects these into a batch."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        super().__init__("to be answered in a batch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Proposer:
+    """Answers questions in batches, and keeps the answers on disk.
+
+    Args:
+        engine: gives that of the reference model; called when the first question has to be answered.
+        answering: context in which the model answers as the reference.
+        tokenizer: that belongs to it.
+        model_key: identifies the model in cache keys.
+        folder: where answers are kept.
+    """
+
+    engine: Callable[[], Engine]
+    answering: Callable[[], AbstractContextManager[None]]
+    tokenizer: Any
+    model_key: str
+    folder: Path
+    answers: dict[str, list[Record]] = field(default_factory=dict)
+
+    def propose(self, record: Record, copies: int, fraction: float) -> Sequence[Record]:
+        """The answer, if ``answer`` was given this question before.
+
+        Raises:
+            Unanswered: it was not.
+        """
+        validate.positive(copies=copies)
+        validate.in_range(0, 1, fraction=fraction)
+        question = Question(record, copies, fraction)
+        found = self.answers.get(self._key(question))
+        if found is None:
+            raise Unanswered(question)
+        return found
+
+    def answer(self, questions: Sequence[Question]) -> None:
+        """Compute what is asked for, or read it if it was computed in an earlier run. Forgets earlier answers."""
+        keys = [self._key(question) for question in questions]
+        path = self.folder / f"{key_of(keys)}.parquet"
+        if intact(path):
+            flat = read_records(path)
+        else:
+            flat = [copy for copies in self._compute(questions) for copy in copies]
+            write_records(path, flat)
+            seal(path)
+        self.answers.clear()
+        start = 0
+        for key, question in zip(keys, questions, strict=True):
+            self.answers[key] = flat[start : start + question.copies]
+            start += question.copies
+
+    def _key(self, question: Question) -> str:
+        record = question.record
+        about = [record.id, record.content_hash, question.copies, question.fraction]
+        return key_of(VERSION, TOP, self.model_key, self.engine().about, about)
+
+    def _compute(self, questions: Sequence[Question]) -> list[list[Record]]:
+        texts = [_Text.of(question.record, self.tokenizer) for question in questions]
+        chosen = [_choose(q, text, self.engine().window) for q, text in zip(questions, texts, strict=True)]
+        likely = self._likely(texts, chosen)
+        return [
+            _neighbours(question, text, places, likely[row], self.tokenizer)
+            for row, (question, text, places) in enumerate(zip(questions, texts, chosen, strict=True))
+        ]
+
+    def _likely(self, texts: Sequence[_Text], chosen: Sequence[Array]) -> list[dict[int, tuple[Array, Array]]]:
+        """For each text and chosen place: the most likely tokens there, and their probabilities."""
+        rows = [Encoded(token_id=text.token_id, trained=text.trained) for text in texts]
+        found: list[dict[int, tuple[Array, Array]]] = [{} for _ in texts]
+        pieces = []
+        for row, places in enumerate(chosen):
+            if places.size:
+                where = np.unique(places) - 1
+                pieces.append(Piece(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
+        engine = self.engine()
+        with torch.inference_mode(), self.answering():
+            for batch in batches(pieces, engine.tokens_per_batch):
+                token_id, flat, _ = padded(rows, batch)
+                owner = np.concatenate([np.full(len(piece.where), piece.row) for piece in batch])
+                place = np.concatenate([piece.where + 1 for piece in batch])
+                for some, logits in engine.forward.logits_at(token_id, flat):
+                    best = logits.float().softmax(dim=1).topk(min(TOP + 1, logits.shape[1]), dim=1)
+                    share, token = best.values.cpu().numpy(), best.indices.cpu().numpy()
+                    for i, (row, at) in enumerate(zip(owner[some], place[some], strict=True)):
+                        found[row][int(at)] = (token[i], share[i])
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Text:
+    """A record's pieces one after the other, without a chat template, so that each can be put together again."""
+
+    token_id: Array
+    trained: Array
+    piece: Array
+    """``[n]``: which piece a token belongs to; -1 for a beginning-of-text token."""
+    first: Array
+    """``[n]`` bool: nothing precedes the token, so nothing can be proposed."""
+
+    @staticmethod
+    def of(record: Record, tokenizer: Any) -> _Text:
+        token_id = leading_tokens(tokenizer)
+        piece, trained = [-1] * len(token_id), [False] * len(token_id)
+        for i, (is_trained, text) in enumerate(record.pieces):
+            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+            whole = tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+            token_id += ids
+            piece += [i] * len(ids)
+            # A piece that does not survive decoding (a tokenizer that lower-cases, say) is left as it is.
+            trained += [is_trained and whole and _readable(token, tokenizer) for token in ids]
+        return _Text(
+            token_id=np.array(token_id, dtype=np.int32),
+            trained=np.array(trained, dtype=np.bool_),
+            piece=np.array(piece, dtype=np.int64),
+            first=np.arange(len(token_id)) == 0,
+        )
+
+
+def _readable(token: int, tokenizer: Any) -> bool:
+    """Whether the token is text of its own: no special token, no part of a character."""
+    return token not in tokenizer.all_special_ids and "�" not in tokenizer.decode([token])
+
+
+def _choose(question: Question, text: _Text, window: int) -> Array:
+    """``[copies, k]`` places whose tokens are replaced; ``k`` is the fraction of the trained tokens, at least 1."""
+    places = np.flatnonzero(text.trained & ~text.first)
+    count = max(1, round(question.fraction * len(places)))
+    places = places[places <= window]
+    rng = rng_for(question.record, f"places/{question.copies}/{question.fraction}")
+    if not places.size:
+        return np.zeros((question.copies, 0), dtype=np.int64)
+    return np.stack([rng.choice(places, min(count, len(places)), replace=False) for _ in range(question.copies)])
+
+
+def _neighbours(
+    question: Question, text: _Text, chosen: Array, likely: dict[int, tuple[Array, Array]], tokenizer: Any
+) -> list[Record]:
+    rng = rng_for(question.record, f"tokens/{question.copies}/{question.fraction}")
+    copies = []
+    for places in chosen:
+        token_id = text.token_id.copy()
+        for place in sorted(places):
+            token_id[place] = _draw(likely[int(place)], int(token_id[place]), tokenizer, rng)
+        copies.append(_rebuilt(question.record, text, token_id, places, tokenizer))
+    return copies
+
+
+def _draw(likely: tuple[Array, Array], original: int, tokenizer: Any, rng: np.random.Generator) -> int:
+    """One of the likely tokens that is not the original; the original if there is no other that can be read."""
+    token, share = likely
+    fit = np.array([t != original and _readable(int(t), tokenizer) for t in token])
+    weight = np.where(fit, share, 0.0).astype(np.float64)
+    total = math.fsum(weight)
+    if total <= 0:
+        return original
+    return int(rng.choice(token, p=weight / total))
+
+
+def _rebuilt(record: Record, text: _Text, token_id: Array, changed: Array, tokenizer: Any) -> Record:
+    """The record with the pieces decoded anew in which something was changed."""
+    pieces = [content for _, content in record.pieces]
+    for i in np.unique(text.piece[changed]) if len(changed) else []:
+        pieces[i] = tokenizer.decode(token_id[text.piece == i], clean_up_tokenization_spaces=False)
+    if record.text is not None:
+        return replace(record, text=pieces[0], spans=())
+    if record.messages is not None:
+        turns = tuple(replace(turn, content=said) for turn, said in zip(record.messages, pieces, strict=True))
+        return replace(record, messages=turns, spans=())
+    return replace(record, completion=pieces[1], spans=())
