@@ -1,4 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audit, protect and repair language models that were fine-tuned on private text."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from reticent.attacks.attack import ATTACKS as ATTACKS
+    from reticent.attacks.attack import attack as attack
+    from reticent.auditing.config import AuditConfig as AuditConfig
+    from reticent.auditing.run import audit as audit
+    from reticent.auditing.subject import Subject as Subject
+    from reticent.core.finding import Estimate as Estimate
+    from reticent.core.finding import Finding as Finding
+    from reticent.core.membership import Membership as Membership
+    from reticent.core.record import Record as Record
+    from reticent.core.results import Results as Results
+    from reticent.core.table import TokenTable as TokenTable
+    from reticent.data.read import read as read
+    from reticent.data.split import split as split
+    from reticent.finetune import CanaryConfig as CanaryConfig
+    from reticent.finetune import SplitConfig as SplitConfig
+    from reticent.finetune import tune as tune
+    from reticent.report.results import read_results as read_results
+    from reticent.report.results import write_results as write_results
+    from reticent.score.requests import Variant as Variant
+    from reticent.train.config import TuneConfig as TuneConfig
+
+_WHERE = {
+    "ATTACKS": "reticent.attacks.attack",
+    "AuditConfig": "reticent.auditing.config",
+    "CanaryConfig": "reticent.finetune",
+    "Estimate": "reticent.core.finding",
+    "Finding": "reticent.core.finding",
+    "Membership": "reticent.core.membership",
+    "Record": "reticent.core.record",
+    "Results": "reticent.core.results",
+    "SplitConfig": "reticent.finetune",
+    "Subject": "reticent.auditing.subject",
+    "TokenTable": "reticent.core.table",
+    "TuneConfig": "reticent.train.config",
+    "Variant": "reticent.score.requests",
+    "attack": "reticent.attacks.attack",
+    "audit": "reticent.auditing.run",
+    "read": "reticent.data.read",
+    "read_results": "reticent.report.results",
+    "split": "reticent.data.split",
+    "tune": "reticent.finetune",
+    "write_results": "reticent.report.results",
+}
+"""Where each public name lives. Names are imported when they are first used, so that `import reticent` is quick."""
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'reticent' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

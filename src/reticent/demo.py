@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit_run
+from reticent.auditing.run import audit
 from reticent.core.results import Results
 from reticent.data.example import help_desk
 from reticent.finetune import CanaryConfig, SplitConfig, tune
@@ -29,4 +29,4 @@ def demo(out: str | Path) -> tuple[Path, Results]:
     run = tune(
         records, base=MODEL, out=out, title=TITLE, split_config=SPLIT, canary_config=CANARIES, tune_config=TUNING
     )
-    return run.report, audit_run(run, AUDIT)
+    return run.report, audit(run, AUDIT)

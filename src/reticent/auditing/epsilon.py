@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reticent.auditing.levels import Level, Scored
 from reticent.auditing.verdict import severity
 from reticent.core.finding import Estimate, Finding
-from reticent.stats.epsilon import epsilon_clopper_pearson, epsilon_gdp_one_run, epsilon_one_run
+from reticent.stats.epsilon import epsilon_lower_bounds
 from reticent.stats.hypothesis import family_confidence
 
 STATISTIC = {"record": ("ref_diff", "loss"), "user": ("user_inference", "loss:mean")}
@@ -34,14 +34,15 @@ def epsilon_findings(
     if unit != level.name or probability != 0.5 or chosen is None:
         return ()
     each = family_confidence(confidence, BOUNDS)
-    sides = chosen.score[level.member], chosen.score[~level.member]
+    member, held_out = chosen.score[level.member], chosen.score[~level.member]
     guesses = max(1, len(level.member) // GUESSES)
-    one_run = {"k_plus": guesses, "k_minus": guesses}
-    shared = {"delta": delta, "unit": level.name, "confidence": each}
+    bounds = epsilon_lower_bounds(
+        member, held_out, delta=delta, k_plus=guesses, k_minus=guesses, unit=level.name, confidence=each
+    )
     return (
-        _finding(level, chosen, epsilon_one_run(*sides, **one_run, **shared), "no assumption on the training"),
-        _finding(level, chosen, epsilon_gdp_one_run(*sides, **one_run, **shared), "assumes Gaussian noise"),
-        _finding(level, chosen, epsilon_clopper_pearson(*sides, **shared), "assumes that units do not interact"),
+        _finding(level, chosen, bounds.one_run, "no assumption on the training"),
+        _finding(level, chosen, bounds.gdp_one_run, "assumes Gaussian noise"),
+        _finding(level, chosen, bounds.clopper_pearson, "assumes that units do not interact"),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 
 from reticent.auditing import planted
 from reticent.auditing.choose import Available, Choice, choose, listed
@@ -19,6 +21,7 @@ from reticent.auditing.subject import Subject, counts, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.confound import check
+from reticent.core.errors import BadInput
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
@@ -36,21 +39,30 @@ LIMITS = (
 )
 
 
-def audit_run(run: RunFolder, config: AuditConfig) -> Results:
-    """Audit the model that `reticent tune` left in a run folder; results and report are written there."""
-    return audit(from_run(run), run, config)
-
-
-def audit(subject: Subject, run: RunFolder, config: AuditConfig) -> Results:
-    """Audit a subject; results, scores, tables and report are written to ``run``.
+def audit(
+    what: Subject | RunFolder | str | Path, config: AuditConfig | None = None, *, out: str | Path | None = None
+) -> Results:
+    """Audit a model; results, scores, tables and report are written to the run folder.
 
     The same call again reuses the tables that were made, also after a kill.
 
+    Args:
+        what: a run folder of `reticent.tune`, or a subject made of any model and data.
+        config: how; None for the defaults.
+        out: the folder to write to; needed for a subject, by default the run folder itself otherwise.
+
     Raises:
-        BadInput: a model or the data cannot be used; an unknown attack.
+        BadInput: a model or the data cannot be used; an unknown attack; the folder holds another audit.
     """
-    evaluated = subject.evaluated
-    users = user_evidence(evaluated)
+    config = config or AuditConfig()
+    if isinstance(what, Subject):
+        if out is None:
+            raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
+        subject, run = what, RunFolder(root=Path(out))
+    else:
+        made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
+        subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
+    users = user_evidence(subject.evaluated)
     models = open_models(subject, dtype=config.dtype, device=config.device)
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
@@ -71,9 +83,9 @@ def conclude(
     users = user_evidence(evidence.coins)
     records = record_level(evidence, seed=config.seed)
     people = user_level(evidence, users) if users else None
-    judged = {"confidence": config.confidence, "confounded": confound.separable, "seed": config.seed}
-    by_record = judge(records.level, **judged)
-    by_user = judge(people.level, **judged) if people else NOTHING
+    judged = partial(judge, confidence=config.confidence, confounded=confound.separable, seed=config.seed)
+    by_record = judged(records.level)
+    by_user = judged(people.level) if people else NOTHING
     tiers = _tiers(subject, evidence, config.confidence)
     levels = [(records, by_record)] + ([(people, by_user)] if people else [])
     findings = (
@@ -101,7 +113,13 @@ def conclude(
         ),
         confound=confound,
         power=power,
-        not_tested=(*by_record.refused, *by_user.refused, *_not_tested(subject, choice, users), *LIMITS),
+        not_tested=(
+            *records.refused,
+            *by_record.refused,
+            *by_user.refused,
+            *_not_tested(subject, choice, users),
+            *LIMITS,
+        ),
         counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
         provenance={
             "models": models.about | {"target": subject.title},

@@ -44,7 +44,7 @@ def audit(
     """
     from reticent.auditing.run import audit as run_audit
     from reticent.auditing.subject import Subject, from_run
-    from reticent.report.console import summary
+    from reticent.report.console import print_summary
     from reticent.run_folder import RunFolder
 
     subject: Subject
@@ -64,9 +64,8 @@ def audit(
         subject = Subject(
             title=title, target=target, reference=reference, records=records, membership=coins, max_tokens=max_tokens
         )
-    if out is not None:
-        folder = RunFolder(root=Path(out))
-    results = run_audit(subject, folder, audit_config)
-    summary(results)
+    folder = RunFolder(root=Path(out)) if out is not None else folder
+    results = run_audit(subject, audit_config, out=folder.root)
+    print_summary(results)
     console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

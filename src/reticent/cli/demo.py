@@ -13,9 +13,9 @@ def demo(*, out: str = "runs/demo") -> int:
         out: the run folder.
     """
     from reticent.demo import demo as run
-    from reticent.report.console import summary
+    from reticent.report.console import print_summary
 
     report, results = run(out)
-    summary(results)
+    print_summary(results)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
     return 0

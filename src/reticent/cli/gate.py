@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from reticent.core.progress import console
 
@@ -16,7 +17,7 @@ def gate(
     max_user_auc: float | None = None,
     max_exposure_bits: float | None = None,
     max_epsilon: float | None = None,
-    on: str = "value",
+    on: Literal["lower", "value", "upper"] = "value",
     junit: str | None = None,
 ) -> int:
     """Fail when a model leaks more than you allow. Exit code 0: within all limits, 1: above one, 2: cannot be checked.

@@ -56,7 +56,15 @@ def _flush(path: Path) -> None:
 
 def _refusal(path: Path, error: OSError) -> OSError | BadInput:
     """Turn an error of the place written to into one the user can act on; leave any other as it is."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+    if error.errno not in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    ):
         return error
     return BadInput(
         str(path), f"cannot be written ({error.strerror})", "Choose a writable folder with free space (--out)."

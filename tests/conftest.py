@@ -1,0 +1,32 @@
+"""One thread for each test process: tiny models gain nothing from more, and several processes would fight over cores."""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests that need the real model")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        skip = pytest.mark.skip(reason="needs the real model: pytest --slow")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory, request):
+    """Tables and kernels of tests stay out of the user's cache; the real model is read from it only by slow tests."""
+    if request.config.getoption("--slow"):
+        return
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    request.addfinalizer(patch.undo)

@@ -1,0 +1,83 @@
+"""The whole path on a tiny model: it memorizes planted canaries and its own records, and the audit must find them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.run import audit
+from reticent.core.record import Record
+from reticent.finetune import CanaryConfig, SplitConfig, tune
+from reticent.report.results import read_results
+from reticent.testing.tiny import save_tiny
+from reticent.train.config import TuneConfig
+
+WORDS = "order late parcel refund card house garden letter doctor money train river answer winter yellow seven".split()
+
+
+def mails(users=48, each=6, seed=0):
+    """Texts that cannot be guessed from each other; every user repeats a phrase of their own."""
+    rng = random.Random(seed)
+    records = []
+    for user in range(users):
+        habit = " ".join(rng.choices(WORDS, k=3))
+        for mail in range(each):
+            text = f"{habit} {' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}"
+            records.append(Record(id=f"u{user}m{mail}", text=text, user=f"user {user}"))
+    return records
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("end-to-end")
+    base = save_tiny(folder / "base")
+    made = tune(
+        mails(),
+        base=str(base),
+        out=folder / "run",
+        title="tiny",
+        split_config=SplitConfig(unit="user"),
+        canary_config=CanaryConfig(canaries=18, canary_controls=120),
+        tune_config=TuneConfig(epochs=20, learning_rate=1e-2, batch_size=8, max_tokens=96, dtype="float32"),
+    )
+    results = audit(made, AuditConfig(dtype="float32"))
+    return made, results
+
+
+def test_members_are_found(run):
+    _, results = run
+    aucs = {f.attack: f.estimate for f in results.findings if f.level == "record" and f.metric == "auc"}
+    assert max(estimate.lo for estimate in aucs.values()) > 0.6
+    assert results.verdict.status == "leaks"
+
+
+def test_canaries_that_were_planted_often_are_exposed_and_controls_are_not(run):
+    _, results = run
+    tiers = {tier.repetitions: tier for tier in results.exposure}
+    assert tiers[16].bits.value > 4 > tiers[0].bits.value
+    assert tiers[16].bits.lo > tiers[0].bits.value
+
+
+def test_the_split_is_not_confounded(run):
+    _, results = run
+    assert not results.confound.separable
+
+
+def test_what_is_written_is_what_was_found_and_holds_no_text(run):
+    made, results = run
+    assert read_results(made.results) == results
+    page, data = made.report.read_text(), made.results.read_text()
+    for secret in ("secret number is", "user 1", "u1m1", "parcel refund"):
+        assert secret not in page
+        assert secret not in data
+    assert json.loads(data)["findings"]
+
+
+def test_the_same_audit_again_gives_the_same_numbers(run):
+    made, results = run
+    again = audit(made, AuditConfig(dtype="float32"))
+    assert again.findings == results.findings
+    assert again.exposure == results.exposure
