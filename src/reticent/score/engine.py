@@ -15,7 +15,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.schema import TOKEN_COLUMNS
 from reticent.models.encode import Encoded
-from reticent.score.forward import Forward, open_forward
+from reticent.score.forward import Forward, device_of, most_read, open_forward
 from reticent.score.token_stats import as_columns, resolve_impl, token_stats
 from reticent.score.windows import windows
 
@@ -50,32 +50,34 @@ class ScoreOptions:
             validate.positive(window=self.window - 1)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Engine:
-    """A model that is ready to score, with every choice made.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the options leave open, decided for one model on one machine.
 
     Args:
-        forward: the model.
-        impl: which statistics are used, and why.
+        impl: which statistics are used.
+        why: they are.
         window: tokens that are read at a time.
         tokens_per_batch: padded tokens in a batch.
     """
 
-    forward: Forward
     impl: str
     why: str
     window: int
     tokens_per_batch: int
 
     @property
-    def about(self) -> dict[str, Any]:
-        """The choices, for the manifest and the cache key."""
-        return {
-            "impl": self.impl,
-            "logits": self.forward.path,
-            "window": self.window,
-            "tokens_per_batch": self.tokens_per_batch,
-        }
+    def key(self) -> tuple[str, int, int]:
+        """What can change the numbers, if only in their last digits."""
+        return (self.impl, self.window, self.tokens_per_batch)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """A model that is ready to score, with every choice made."""
+
+    forward: Forward
+    choices: Choices
 
 
 class Piece(NamedTuple):
@@ -92,26 +94,33 @@ class Piece(NamedTuple):
     out: slice
 
 
-def open_engine(model: Any, name: str, options: ScoreOptions) -> Engine:
-    """Make every choice that the options leave open.
+def choose(model: Any, name: str, options: ScoreOptions) -> Choices:
+    """Decide what the options leave open.
 
     Raises:
-        BadInput: the model cannot be scored, ``window`` is more than it can read, or ``impl`` cannot be had.
+        BadInput: ``window`` is more than the model can read, or ``impl`` cannot be had here.
     """
-    forward = open_forward(model, name)
-    impl, why = resolve_impl(options.impl, forward.device)
-    if options.window is not None and forward.most_read is not None and options.window > forward.most_read:
-        raise BadInput(
-            f"window={options.window}", f"{name} reads at most {forward.most_read} tokens", "Give a smaller window."
-        )
-    default = _TOKENS_PER_BATCH.get(forward.device.type, _TOKENS_PER_BATCH["cuda"])
-    return Engine(
-        forward=forward,
+    device = device_of(model)
+    impl, why = resolve_impl(options.impl, device)
+    limit = most_read(model)
+    if options.window is not None and limit is not None and options.window > limit:
+        raise BadInput(f"window={options.window}", f"{name} reads at most {limit} tokens", "Give a smaller window.")
+    return Choices(
         impl=impl,
         why=why,
-        window=options.window or forward.most_read or _WINDOW,
-        tokens_per_batch=options.tokens_per_batch or default,
+        window=options.window or limit or _WINDOW,
+        tokens_per_batch=options.tokens_per_batch or _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"]),
     )
+
+
+def open_engine(model: Any, name: str, options: ScoreOptions) -> Engine:
+    """Decide everything and check the model.
+
+    Raises:
+        BadInput: as ``choose``, or the model cannot be scored.
+    """
+    choices = choose(model, name, options)
+    return Engine(forward=open_forward(model, name), choices=choices)
 
 
 def score(
@@ -130,14 +139,14 @@ def score(
         The columns of ``schema.TOKEN_COLUMNS``, each ``[T]``, and ``[N + 1]`` offsets into them. A text without a
         token to predict has none.
     """
-    offsets, pieces = plan_pieces(rows, engine.window)
+    offsets, pieces = plan_pieces(rows, engine.choices.window)
     total = int(offsets[-1])
     columns: dict[str, Array] = {name: np.zeros(total, dtype=column.dtype) for name, column in TOKEN_COLUMNS.items()}
     columns["loss_mask"][:] = True
     left = np.bincount([piece.row for piece in pieces], minlength=len(rows))
     advance(int((left == 0).sum()))
     with torch.inference_mode():
-        for batch in batches(pieces, engine.tokens_per_batch):
+        for batch in batches(pieces, engine.choices.tokens_per_batch):
             _score_batch(engine, rows, batch, columns)
             done = np.bincount([piece.row for piece in batch], minlength=len(rows))
             left -= done
@@ -198,6 +207,6 @@ def _score_batch(engine: Engine, rows: Sequence[Encoded], batch: Sequence[Piece]
             "Use the tokenizer that the model was trained with.",
         )
     for some, logits in engine.forward.logits_at(token_id, where):
-        stats = as_columns(token_stats(logits, gold[some], impl=engine.impl))
+        stats = as_columns(token_stats(logits, gold[some], impl=engine.choices.impl))
         for name, values in stats.items():
             columns[name][out[some]] = values

@@ -64,18 +64,11 @@ class Forward:
         model: a causal language model in evaluation mode, as it answers now (an adapter on or off).
         head: None if the model's logits are not its output layer's times a constant: then whole logits are computed.
         vocabulary: rows of the output layer.
-        most_read: tokens that the model can read at a time; None if it sets no limit.
     """
 
     model: Any
     head: Head | None
     vocabulary: int
-    most_read: int | None
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.get_input_embeddings().weight.device
-        return device
 
     @property
     def path(self) -> str:
@@ -95,7 +88,8 @@ class Forward:
         Yields:
             Which of the ``M`` places, and their logits ``[C, V]``, valid until the next chunk.
         """
-        token_id, where = token_id.to(self.device), where.to(self.device)
+        device = device_of(self.model)
+        token_id, where = token_id.to(device), where.to(device)
         if self.head is None:
             whole = self.model(input_ids=token_id, use_cache=False).logits[:, -token_id.shape[1] :]
             yield slice(0, len(where)), whole.flatten(0, 1)[where]
@@ -125,9 +119,23 @@ def open_forward(model: Any, name: str) -> Forward:
         head = _find_head(model)
         if head is not None and not _agrees(model, head, texts[0], truth[0]):
             head = None
-        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), most_read=_most_read(model))
+        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]))
         _check_causal(forward, texts, truth, name)
     return forward
+
+
+def device_of(model: Any) -> torch.device:
+    """Where the model takes its input."""
+    device: torch.device = model.get_input_embeddings().weight.device
+    return device
+
+
+def most_read(model: Any) -> int | None:
+    """Tokens that the model can read at a time; None if it sets no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    return max(2, limit - _virtual_tokens(model))
 
 
 def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor) -> torch.Tensor:
@@ -214,15 +222,8 @@ def _probe_text(vocabulary: int, length: int) -> torch.Tensor:
 
 
 def _on(model: Any, texts: list[torch.Tensor]) -> list[torch.Tensor]:
-    device = model.get_input_embeddings().weight.device
+    device = device_of(model)
     return [text.to(device) for text in texts]
-
-
-def _most_read(model: Any) -> int | None:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        return None
-    return max(2, limit - _virtual_tokens(model))
 
 
 def _virtual_tokens(model: Any) -> int:

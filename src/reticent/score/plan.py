@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from reticent.core.schema import SCHEMA_VERSION
 from reticent.core.table import TokenTable
 from reticent.models.load import Loaded
 from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache
-from reticent.score.engine import Engine, ScoreOptions, open_engine, score
+from reticent.score.engine import Choices, Engine, ScoreOptions, choose, open_engine, score
 from reticent.score.heap import steady_heap
 from reticent.score.propose import Proposer
 from reticent.score.render import Rendered, render
@@ -61,6 +61,11 @@ class Side:
     def answering(self) -> AbstractContextManager[None]:
         """Within this context the model answers as this side."""
         return self.loaded.adapter_off() if self.off else nullcontext()
+
+    @cached_property
+    def choices(self) -> Choices:
+        """Known without running the model, so that a table that is there already is found at once."""
+        return choose(self.loaded.model, self.name, self.options)
 
     @cached_property
     def engine(self) -> Engine:
@@ -124,7 +129,7 @@ def make_tables(
 def describe(loaded: Loaded, options: ScoreOptions, *, off: bool = False) -> dict[str, Any]:
     """The choices that scoring this model makes, for the manifest: implementation and why, logits, window, batch."""
     engine = Side(loaded=loaded, off=off, options=options).engine
-    return {**engine.about, "impl_why": engine.why, "max_tokens": options.max_tokens}
+    return {**asdict(engine.choices), "logits": engine.forward.path, "max_tokens": options.max_tokens}
 
 
 def _sides(
@@ -147,6 +152,7 @@ def _sides(
 
 def _proposer(side: Side, folder: Path) -> Proposer:
     return Proposer(
+        choices=side.choices,
         engine=lambda: side.engine,
         answering=side.answering,
         tokenizer=side.loaded.tokenizer,
@@ -158,20 +164,22 @@ def _proposer(side: Side, folder: Path) -> Proposer:
 def _score(texts: Rendered, side: Side, title: str, folder: Path) -> Path:
     """The table of all texts by one model: made shard by shard, and only what is not there yet."""
     shards = texts.shards()
-    keys = [key_of(side.key, side.engine.about, content_key(part.rows, part.about)) for part in map(texts.part, shards)]
+    keys = [key_of(side.key, side.choices.key, content_key(part.rows, part.about)) for part in map(texts.part, shards)]
     path = folder / "tables" / f"{key_of(keys)}.parquet"
     if intact(path):
         return path
     files = [folder / "shards" / f"{key}.parquet" for key in keys]
-    if side.engine.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
-        console.print(f"Statistics by {side.engine.impl} ({side.engine.why}): slower.", highlight=False)
-    with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance, side.answering():
+    if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
+        console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)
+    with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance:
         for shard, file in zip(shards, files, strict=True):
             if intact(file):
                 advance(shard.stop - shard.start)
                 continue
             part = texts.part(shard)
-            columns, offsets = score(side.engine, part.rows, advance)
+            engine = side.engine  # opened outside of the context below: PEFT's does not nest
+            with side.answering():
+                columns, offsets = score(engine, part.rows, advance)
             keep(TokenTable(rows=part.about, tokens=columns, offsets=offsets), file)
     join((_read(file) for file in files), path)
     for file in files:

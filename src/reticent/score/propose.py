@@ -24,7 +24,7 @@ from reticent.core import validate
 from reticent.core.record import Record, read_records, write_records
 from reticent.models.encode import Encoded, leading_tokens
 from reticent.score.cache import intact, key_of, seal
-from reticent.score.engine import Engine, Piece, batches, padded
+from reticent.score.engine import Choices, Engine, Piece, batches, padded
 from reticent.score.requests import rng_for
 
 TOP = 20
@@ -55,13 +55,15 @@ class Proposer:
     """Answers questions in batches, and keeps the answers on disk.
 
     Args:
-        engine: gives that of the reference model; called when the first question has to be answered.
+        choices: of the reference model's engine.
+        engine: opens it; called when the first question has to be answered.
         answering: context in which the model answers as the reference.
         tokenizer: that belongs to it.
         model_key: identifies the model in cache keys.
         folder: where answers are kept.
     """
 
+    choices: Choices
     engine: Callable[[], Engine]
     answering: Callable[[], AbstractContextManager[None]]
     tokenizer: Any
@@ -102,11 +104,11 @@ class Proposer:
     def _key(self, question: Question) -> str:
         record = question.record
         about = [record.id, record.content_hash, question.copies, question.fraction]
-        return key_of(VERSION, TOP, self.model_key, self.engine().about, about)
+        return key_of(VERSION, TOP, self.model_key, self.choices.key, about)
 
     def _compute(self, questions: Sequence[Question]) -> list[list[Record]]:
         texts = [_Text.of(question.record, self.tokenizer) for question in questions]
-        chosen = [_choose(q, text, self.engine().window) for q, text in zip(questions, texts, strict=True)]
+        chosen = [_choose(q, text, self.choices.window) for q, text in zip(questions, texts, strict=True)]
         likely = self._likely(texts, chosen)
         return [
             _neighbours(question, text, places, likely[row], self.tokenizer)
@@ -124,7 +126,7 @@ class Proposer:
                 pieces.append(Piece(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
         engine = self.engine()
         with torch.inference_mode(), self.answering():
-            for batch in batches(pieces, engine.tokens_per_batch):
+            for batch in batches(pieces, self.choices.tokens_per_batch):
                 token_id, flat, _ = padded(rows, batch)
                 owner = np.concatenate([np.full(len(piece.where), piece.row) for piece in batch])
                 place = np.concatenate([piece.where + 1 for piece in batch])
