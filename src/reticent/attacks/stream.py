@@ -94,6 +94,7 @@ def _check(tables: Mapping[str, TokenTable], copies: Mapping[str, int]) -> None:
         if wrong.size:
             found, wanted = table.record_id[wrong[0]], expected[wrong[0]]
             raise BadInput(f"table {name!r}", f"has record {found!r} where {first!r} has {wanted!r}", AGAIN)
+    for name, table in tables.items():
         other = tables.get(_partner(name))
         if other is not None and not _same_tokens(table, other):
             raise BadInput(

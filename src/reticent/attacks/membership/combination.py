@@ -25,7 +25,7 @@ class Combination:
     """Cross-fitted scores of ``N`` records, and the same made from labels that mean nothing.
 
     Args:
-        score: ``[N]``, log-odds, higher = member.
+        score: ``[N]``, log-odds in standard deviations of the record's fold, higher = member.
         control_score: ``[N]``, the whole procedure run on permuted labels.
         control_member: ``[N]``, the permuted labels. The AUC of ``control_score`` against them must not be told from
             0.5; otherwise the procedure lets labels through and ``score`` must not be believed.
@@ -90,16 +90,17 @@ def _ranks(scores: Scores) -> Scores:
 def _cross_fitted(
     features: Scores, member: Labels, groups: npt.NDArray[np.int64], model: str, folds: int, seed: int
 ) -> Scores:
-    """Log-odds ``[N]``, each from a model fitted without the fold of the record.
+    """Standardised log-odds ``[N]``, each from a model fitted without the fold of the record.
 
-    Classes are weighted alike: otherwise a fold with more members would be scored by a model that saw fewer, and
-    pooled scores would fall below chance where there is nothing to find.
+    Folds are standardised before they are pooled. A record's label is in the models of all folds but its own, so that
+    raw log-odds, compared across folds, come out below chance where there is nothing to find.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     out = np.empty(len(member))
     for rest, fold in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(features, member, groups):
-        out[fold] = _model(model, seed).fit(features[rest], member[rest]).decision_function(features[fold])
+        odds = _model(model, seed).fit(features[rest], member[rest]).decision_function(features[fold])
+        out[fold] = (odds - odds.mean()) / (odds.std() or 1.0)
     return out
 
 

@@ -47,6 +47,6 @@ def neighbourhood(table: TokenTable, neighbours: TokenTable) -> Scores:
 
     Returns ``[N]``, nats a token, higher = member.
     """
-    copies = len(neighbours) // max(1, len(table))
+    copies = len(neighbours) // len(table)
     around = neighbours.mean(neighbours["logp"]).reshape(len(table), copies).mean(axis=1)
     return table.mean(table["logp"]) - around
