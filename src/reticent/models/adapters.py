@@ -99,7 +99,7 @@ def switched_off(model: Any) -> AbstractContextManager[None]:
 def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any, list[str]]:
     """The PEFT model, and the names of weights that it has no place for or lacks: PEFT itself only warns of those."""
     config = PeftConfig.from_pretrained(str(folder))
-    model = get_peft_model(base, config)
+    model = get_peft_model(base, config, autocast_adapter_dtype=False)
     result = set_peft_model_state_dict(model, weights)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if config.is_prompt_learning:  # its weights go past load_state_dict, which calls them unexpected

@@ -18,6 +18,10 @@ from reticent.models.encode import Encoded
 from reticent.train.batches import IGNORED, LengthGrouped, collate
 
 
+class Diverged(BadInput):
+    """The loss is no longer finite; going on from a checkpoint would end the same way."""
+
+
 class TuneTrainer(Trainer):  # type: ignore[misc]
     """One fine-tuning.
 
@@ -71,7 +75,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = result[0] if return_outputs else result
         if not math.isfinite(loss.item()):
-            raise BadInput(
+            raise Diverged(
                 f"learning_rate={self.args.learning_rate:g}",
                 f"the training diverged: the loss is {loss.item()} at step {self.state.global_step + 1}",
                 "Choose a lower learning rate.",

@@ -23,16 +23,16 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
-from reticent.models import adapters
+from reticent.models import adapters, catalog
 from reticent.models.load import Loaded, has_bfloat16, load
-from reticent.models.locate import locate
+from reticent.models.locate import is_hub_id, locate
 from reticent.models.tuned import Tuned
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
 from reticent.train.config import TuneConfig
-from reticent.train.loop import Bar, TuneTrainer
+from reticent.train.loop import Bar, Diverged, TuneTrainer
 
 __all__ = ["LOG", "TuneConfig", "tune"]
 
@@ -140,7 +140,7 @@ def _trainer(
     tuned = Tuned(
         method=method.name,
         params=method.defaults | config.method_params,
-        base=loaded.source,
+        base=_lasting(loaded.source),
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
     )
@@ -157,8 +157,14 @@ def _trainer(
     return trainer, tuned
 
 
+def _lasting(source: str) -> str:
+    """The source as it can be found again from elsewhere: names stay, folders become absolute."""
+    named = is_hub_id(source) or catalog.resolve(source) != source
+    return source if named else str(Path(source).expanduser().resolve())
+
+
 def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder_for(out)),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
@@ -180,6 +186,9 @@ def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) ->
         remove_unused_columns=False,
         dataloader_pin_memory=device != "cpu",
     )
+    # Left to itself, one process that sees several GPUs multiplies the batch by their number.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
@@ -189,7 +198,7 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
         try:
             with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except BadInput:
+        except Diverged:
             close_folder(out)
             raise
 

@@ -67,6 +67,9 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, name: str, arch: s
     assert loaded.fingerprint != loaded.base_fingerprint
     assert loaded.is_adapter == (method.storage != "weights")
     assert not list(out.glob("*.bin"))
+    halved = logits(load(str(out), dtype="bfloat16").model)
+    assert halved.dtype is torch.bfloat16
+    assert (halved.float() - logits(model)).abs().mean() < 0.05 * logits(model).std()
 
 
 @pytest.mark.parametrize(("name", "arch"), [pair for pair in ALL if TUNINGS.get(pair[0]).storage != "weights"])
