@@ -13,9 +13,9 @@ from scipy.sparse import csr_array, hstack
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.preprocessing import scale
 
 FEATURES = 2**18
+MIN_TEXTS = 3
 CHARACTERS = 20_000
 """Only so much of a text is read: enough to tell texts apart."""
 
@@ -47,9 +47,11 @@ def blind_scores(
 ) -> Blind:
     """Score each text by a logistic regression that was fitted on other texts.
 
-    Features are tf-idf of words and pairs of words (hashed; the idf knows no labels) and length, word length and the
-    shares of digits, capitals and punctuation. Where there are users, no user is in two folds: the question is
-    whether members differ *as a kind*. A classifier that has seen a user's other texts would know the user, and with
+    Features are words and pairs of words that are in at least three texts (hashed, log counts, no idf: a difference
+    in kind shows in common words, and rare ones would drown it), length, word length and the shares of digits,
+    capitals and punctuation. None of them knows a label.
+
+    Where there are users, no user is in two folds: the question is whether members differ *as a kind*. A classifier that has seen a user's other texts would know the user, and with
     coins thrown for users that tells membership without there being anything wrong with the coins. With fewer than
     two users of each side in a fold that question cannot be asked, and folds are of texts.
 
@@ -73,7 +75,7 @@ def blind_scores(
     for train, test in splitter.split(features, label, users if grouped else None):
         if label[train].all() or not label[train].any():
             continue
-        model = LogisticRegression(max_iter=200, class_weight="balanced").fit(features[train], label[train])
+        model = LogisticRegression(C=10.0, max_iter=200, class_weight="balanced").fit(features[train], label[train])
         found = model.decision_function(features[test])
         score[test] = (found - found.mean()) / (found.std() or 1.0)
     return Blind(score=score, folds=folds, grouped=grouped)
@@ -92,10 +94,14 @@ def _features(texts: Sequence[str]) -> csr_array:
         alternate_sign=False,
         norm=None,
     )
-    counts = counter.transform(cut)
-    words = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+    counts = counter.transform(cut).tocsc()
+    common = counts[:, np.diff(counts.indptr) >= MIN_TEXTS].tocsr()
+    words = TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(common)
+    lengths = _lengths(texts, cut)
+    spread = lengths.std(axis=0)
+    scaled = (lengths - lengths.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     # lengths weigh about as much as one strong word, or they would drown the words
-    return csr_array(hstack([words, csr_array(0.3 * scale(_lengths(texts, cut)))]))
+    return csr_array(hstack([words, csr_array(0.3 * scaled)]))
 
 
 def _lengths(texts: Sequence[str], cut: Sequence[str]) -> Floats:

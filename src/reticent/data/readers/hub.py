@@ -15,7 +15,7 @@ from typing import Any
 from reticent.core.errors import BadInput
 from reticent.data.readers.reader import BadRow, Row, reader
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.+-]+){0,2}")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.+-]+){0,2}")
 
 
 def _accepts(source: str) -> bool:

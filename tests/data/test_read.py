@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reticent.core.errors import BadInput
+from reticent.core.record import Message, Record, Span, fingerprint, write_records
+from reticent.data.fields import Fields
+from reticent.data.read import read
+
+
+def write(path: Path, *rows: Any) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data.jsonl"
+
+
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"text": "x"}, {"text": "x"}),
+        ({"content": "x", "label": 3}, {"text": "x"}),
+        ({"prompt": "p", "completion": "c"}, {"prompt": "p", "completion": "c"}),
+        ({"instruction": "i", "input": "n", "output": "o"}, {"prompt": "i\nn", "completion": "o"}),
+        ({"instruction": "i", "input": "", "output": "o"}, {"prompt": "i", "completion": "o"}),
+        ({"instruction": "i", "output": "o"}, {"prompt": "i", "completion": "o"}),
+        ({"messages": TURNS}, {"messages": tuple(Message(**turn) for turn in TURNS)}),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+            {"messages": tuple(Message(**turn) for turn in TURNS)},
+        ),
+        ({"text": "x", "prompt": None, "completion": None, "messages": None}, {"text": "x"}),
+        ({"text": "x", "user": 7}, {"text": "x", "user": "7"}),
+    ],
+)
+def test_usual_fields(file: Path, row: dict, expected: dict) -> None:
+    dataset = read(write(file, row))
+    assert dataset.records == (Record(id="r000001", **expected),)
+    assert dataset.fingerprint == fingerprint(dataset.records)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"txt": "x", "n": 1}, r"none of the usual fields; its fields are 'txt', 'n'.*--text_field txt"),
+        ({"text": "x", "instruction": "i", "output": "o"}, "several shapes"),
+        ({}, "its fields are none"),
+    ],
+)
+def test_unclear_fields(file: Path, row: dict, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        read(write(file, row))
+
+
+def test_named_fields_are_joined(file: Path) -> None:
+    source = write(file, {"subject": "s", "body": "b", "from": "u"}, {"subject": None, "body": "b", "from": "v"})
+    dataset = read(source, text_field="subject,body", user_field="from")
+    assert [(record.text, record.user) for record in dataset.records] == [("s\nb", "u"), ("b", "v")]
+    assert dataset.fields == Fields(text=("subject", "body"), user="from", user_required=True)
+
+
+def test_ids(file: Path) -> None:
+    source = write(file, {"text": "a", "key": 5}, {"text": "b", "key": "six"})
+    assert [record.id for record in read(source, id_field="key").records] == ["5", "six"]
+    assert [record.id for record in read(source, id_prefix="h").records] == ["h000001", "h000002"]
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments", "why"),
+    [
+        ({"txet": "x"}, {"text_field": "text"}, r"no field 'text'\. Did you mean 'txet'\? Its fields are 'txet'"),
+        ({"text": 3}, {}, "'text' is a int, not text"),
+        ({"text": None}, {}, r"empty \(null\)"),
+        ({"text": ["x"]}, {}, "'text' is a list, not text"),
+        ({"text": " \n"}, {}, "'text' is empty"),
+        ({"text": "\ud800"}, {}, "half of a character"),
+        ({"text": "x"}, {"user_field": "who"}, "no field 'who'"),
+        ({"text": "x", "who": ""}, {"user_field": "who"}, "'who' is empty"),
+        ({"text": "x", "who": 1.5}, {"user_field": "who"}, "'who' is a float"),
+        ({"text": "x", "key": 1}, {"id_field": "key"}, "already used at .*data.jsonl:1"),
+        ({"p": "x", "c": " "}, {"prompt_field": "p", "completion_field": "c"}, "'c' is empty"),
+        ({"m": "x"}, {"messages_field": "m"}, "'m' is a str, not a list"),
+        ({"m": TURNS[:1]}, {"messages_field": "m"}, "no turn of the assistant"),
+        ({"m": [{"role": "user"}]}, {"messages_field": "m"}, "no role and content"),
+    ],
+)
+def test_bad_rows_stop_or_are_listed(file: Path, tmp_path: Path, row: dict, arguments: dict, why: str) -> None:
+    good = {"text": "secret", "who": "u", "key": 1, "p": "p", "c": "c", "m": TURNS}
+    if not {"text_field", "prompt_field", "messages_field"} & set(arguments):
+        arguments = {**arguments, "text_field": "text"}
+    source = write(file, good, row, {**good, "key": 2})
+    with pytest.raises(BadInput, match=why) as error:
+        read(source, **arguments)
+    assert error.value.given == f"{source}:2"
+    rejects = tmp_path / "rejects.jsonl"
+    dataset = read(source, on_bad_row="skip", rejects=rejects, **arguments)
+    assert dataset.n_rejected == 1
+    assert len(dataset.records) == 2
+    if "id_field" not in arguments:
+        assert [record.id for record in dataset.records] == ["r000001", "r000003"]
+    (listed,) = map(json.loads, rejects.read_text().splitlines())
+    assert listed == {"place": f"{source}:2", "reason": error.value.why}
+    assert "secret" not in rejects.read_text()
+
+
+def test_broken_json_and_wrong_encoding_mid_file(file: Path) -> None:
+    file.write_bytes(b'{"text": "a"}\n{"text": \n{"text": "\xff"}\n{"text": "d"}\n')
+    with pytest.raises(BadInput, match=r"data.jsonl:2: is not valid JSON"):
+        read(file)
+    dataset = read(file, on_bad_row="skip")
+    assert ([record.text for record in dataset.records], dataset.n_rejected) == (["a", "d"], 2)
+
+
+def test_nothing_usable(file: Path) -> None:
+    with pytest.raises(BadInput, match=r"no usable row; the first: .*:1 field 'text' is empty|'text' is empty"):
+        read(write(file, {"text": ""}, {"text": " "}), text_field="text", on_bad_row="skip")
+    file.write_text("")
+    with pytest.raises(BadInput, match="is empty"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"text_field": "a", "messages_field": "b"},
+        {"prompt_field": "a"},
+        {"completion_field": "a"},
+        {"on_bad_row": "ignore"},
+    ],
+)
+def test_wrong_arguments(file: Path, arguments: dict) -> None:
+    with pytest.raises(BadInput):
+        read(write(file, {"a": "x", "b": "y"}), **arguments)
+
+
+def test_100k_token_text(file: Path) -> None:
+    text = "word " * 100_000
+    assert read(write(file, {"text": text})).records[0].text == text
+
+
+def test_own_records_come_back(tmp_path: Path) -> None:
+    records = [Record(id="a", text="x", user="u", spans=(Span(start=0, end=1, kind="K"),)), Record(id="b", text="y")]
+    write_records(tmp_path / "records.parquet", records)
+    found = read(tmp_path / "records.parquet", id_field="id").records
+    assert [(record.id, record.text, record.user) for record in found] == [("a", "x", "u"), ("b", "y", None)]
+
+
+def test_a_usual_user_field_may_have_gaps_but_a_named_one_may_not(file: Path) -> None:
+    source = write(file, {"text": "a", "user": "u"}, {"text": "b", "user": None})
+    assert [record.user for record in read(source).records] == ["u", None]
+    with pytest.raises(BadInput, match="'user' is empty"):
+        read(source, user_field="user")
