@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
@@ -90,30 +92,46 @@ class CanaryConfig:
     canary_controls: int = 500
 
 
-def read_data(source: str, config: DataConfig, *, rejects: Path | None = None, id_prefix: str = "r") -> list[Record]:
+class Reading(NamedTuple):
+    """Records, and a JSON line for the place and reason of every bad row that was skipped."""
+
+    records: list[Record]
+    rejects: str = ""
+
+
+def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Reading:
     """Read records and leave out what ``config`` says; exact duplicates are dropped, since a copy in and a copy out
     would make a member of a held-out record."""
-    dataset = read(
-        source,
-        text_field=config.text_field,
-        prompt_field=config.prompt_field,
-        completion_field=config.completion_field,
-        messages_field=config.messages_field,
-        user_field=config.user_field,
-        id_field=config.id_field,
-        id_prefix=id_prefix,
-        on_bad_row=config.on_bad_row,
-        rejects=rejects if config.on_bad_row == "skip" else None,
-    )
-    if dataset.n_rejected:
-        console.print(f"{dataset.n_rejected} bad rows skipped; see {rejects}", style="yellow", highlight=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        listed = Path(scratch) / "rejects.jsonl"
+        dataset = read(
+            source,
+            text_field=config.text_field,
+            prompt_field=config.prompt_field,
+            completion_field=config.completion_field,
+            messages_field=config.messages_field,
+            user_field=config.user_field,
+            id_field=config.id_field,
+            id_prefix=id_prefix,
+            on_bad_row=config.on_bad_row,
+            rejects=listed,
+        )
+        rejects = listed.read_text(encoding="utf-8")
     records, dropped = drop_exact_duplicates(dataset.records)
     if dropped:
         console.print(f"{dropped} exact duplicates dropped", highlight=False)
     records = _of_users(records, config)[: config.max_records]
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
-    return records
+    return Reading(records, rejects)
+
+
+def write_rejects(run: RunFolder, rejects: str) -> None:
+    """List the rows that were skipped beside the run, and say how many they are."""
+    if rejects:
+        write_text(run.rejects, rejects)
+        n = rejects.count("\n")
+        console.print(f"{n} bad rows skipped; see {run.rejects}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
@@ -128,9 +146,17 @@ def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
     return [record for record in kept if record.user in frequent]
 
 
+class GivenData(NamedTuple):
+    """Records with the membership that a person gave, aligned, and the rows that were skipped as in `Reading`."""
+
+    records: list[Record]
+    membership: Membership
+    rejects: str = ""
+
+
 def given_data(
     config: DataConfig, *, members: str | None, held_out: str | None, data: str | None, membership: str | None
-) -> tuple[list[Record], Membership]:
+) -> GivenData:
     """Records and membership as a person gives them: two files, or one with a list of labels.
 
     Raises:
@@ -139,12 +165,14 @@ def given_data(
     if members and held_out and not (data or membership):
         inside = read_data(members, config, id_prefix="m")
         outside = read_data(held_out, config, id_prefix="h")
-        return [*inside, *outside], from_files(inside, outside)
+        coins = from_files(inside.records, outside.records)
+        return GivenData([*inside.records, *outside.records], coins, inside.rejects + outside.rejects)
     if data and membership and not (members or held_out):
-        records = read_data(data, config)
+        records, rejects = read_data(data, config)
         labels = read_labels(membership)
         kept = {record.id for record in records}
-        return records, from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})
+        coins = from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})
+        return GivenData(records, coins, rejects)
     raise BadInput(
         "the records",
         "an audit needs those that were trained on and those that were not",
@@ -161,22 +189,23 @@ def tune(
     split_config: SplitConfig | None = None,
     canary_config: CanaryConfig | None = None,
     tune_config: TuneConfig | None = None,
+    rejects: str = "",
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
-    The same call again goes on from the last checkpoint, or returns at once when the run is done.
+    The same call again goes on from the last checkpoint, or returns at once when the run is done. A call that is
+    refused before the first checkpoint leaves the folder as it was.
 
     Args:
         records: unique ids, private text.
         base: folder, hub id or catalogue name of a pre-trained model.
         out: the run folder.
         title: for the report.
+        rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
 
     Raises:
         BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded.
     """
-    from reticent.train.trainer import tune as train
-
     splitting, secrets, tuning = (
         split_config or SplitConfig(),
         canary_config or CanaryConfig(),
@@ -184,17 +213,18 @@ def tune(
     )
     run = RunFolder(root=Path(out))
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title}
-    run.claim("tune", config | {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)})
+    config |= {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
+    run.refuse_other("tune", config)
     membership = throw_coins(records, splitting)
     planting = _plant(records, membership, secrets, splitting.split_seed)
-    write_records(run.records, records)
-    membership.write(run.membership)
-    if planting is not None:
-        write_canaries(run.canaries, planting.canaries)
-    members = [record for record, member in zip(records, membership.member, strict=True) if member]
-    held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
-    extra = list(planting.to_train) if planting is not None else []
-    train(base, [*members, *extra], run.model, tuning, held_out=held_out[:64])
+    with run.kept_if(lambda: _begun(run.model)):
+        run.claim("tune", config)
+        write_rejects(run, rejects)
+        write_records(run.records, records)
+        membership.write(run.membership)
+        if planting is not None:
+            write_canaries(run.canaries, planting.canaries)
+        _train(base, records, membership, planting, run.model, tuning)
     about = {
         "title": title or run.root.name,
         "base": base,
@@ -206,6 +236,29 @@ def tune(
     }
     write_manifest(run.manifest, tune=about, environment=environment())
     return run
+
+
+def _train(
+    base: str,
+    records: Sequence[Record],
+    membership: Membership,
+    planting: Planting | None,
+    out: Path,
+    config: TuneConfig,
+) -> None:
+    from reticent.train.trainer import tune as train
+
+    members = [record for record, member in zip(records, membership.member, strict=True) if member]
+    held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
+    extra = list(planting.to_train) if planting is not None else []
+    train(base, [*members, *extra], out, config, held_out=held_out[:64])
+
+
+def _begun(model: Path) -> bool:
+    """Whether there is a model, or a checkpoint to go on from."""
+    from reticent.train.checkpoints import folder_for
+
+    return model.exists() or any(folder_for(model).glob("checkpoint-*"))
 
 
 def throw_coins(records: Sequence[Record], config: SplitConfig) -> Membership:

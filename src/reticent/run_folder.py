@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ class RunFolder:
         return self.root / "membership.parquet"
 
     @property
+    def rejects(self) -> Path:
+        return self.root / "rejects.jsonl"
+
+    @property
     def canaries(self) -> Path:
         return self.root / "canaries.parquet"
 
@@ -57,23 +63,61 @@ class RunFolder:
     def report(self) -> Path:
         return self.root / "report.html"
 
-    def claim(self, step: str, config: Mapping[str, Any]) -> None:
-        """Record ``config`` as what ``step`` does here, or check that it is what it did before.
+    def refuse_other(self, step: str, config: Mapping[str, Any]) -> None:
+        """Check that the folder holds no run of ``step`` with another configuration than ``config``.
 
         The same command again goes on where it was; another one is refused, so that no run is ever a mixture.
 
         Raises:
-            BadInput: the folder holds a run of that step with another configuration, or cannot be written.
+            BadInput: it does.
         """
         path = self.root / f"{step}.yaml"
-        wanted = json.loads(json.dumps(config, default=str))
-        if path.exists():
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-            changed = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-            if changed:
-                raise BadInput(
-                    str(self.root),
-                    f"holds a run with other settings ({', '.join(changed)})",
-                    "Choose another folder (--out), or delete this one to start over.",
-                )
-        write_text(path, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
+        if not path.exists():
+            return
+        wanted = _plain(config)
+        try:
+            found = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise BadInput(str(path), "is broken", "Choose another folder (--out), or delete this one.") from error
+        changed = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+        if changed:
+            raise BadInput(
+                str(self.root),
+                f"holds a run with other settings ({', '.join(changed)})",
+                "Choose another folder (--out), or delete this one to start over.",
+            )
+
+    def claim(self, step: str, config: Mapping[str, Any]) -> None:
+        """Record ``config`` as what ``step`` does here, see ``refuse_other``.
+
+        Raises:
+            BadInput: the folder holds another run, or cannot be written.
+        """
+        self.refuse_other(step, config)
+        self.record(step, config)
+
+    def record(self, step: str, config: Mapping[str, Any]) -> None:
+        """Write ``config`` as what ``step`` does here now."""
+        text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+        write_text(self.root / f"{step}.yaml", text)
+
+    @contextmanager
+    def kept_if(self, begun: Callable[[], bool]) -> Iterator[None]:
+        """Should what is done within be refused before ``begun()``, take away what it wrote: a corrected command must
+        not be told that the folder is taken, and half a run is no run."""
+        before = set(self.root.iterdir()) if self.root.is_dir() else None
+        try:
+            yield
+        except BadInput:
+            if not begun() and self.root.is_dir():
+                for path in set(self.root.iterdir()) - (before or set()):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if before is None:
+                    with suppress(OSError):
+                        self.root.rmdir()
+            raise
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return plain

@@ -21,7 +21,7 @@ def test_runs_are_listed_newest_first_whatever_their_state(sample: ModuleType, t
     (tmp_path / "broken" / "results.json").write_text('{"half', encoding="utf-8")
     (tmp_path / "broken" / "manifest.json").write_text("[", encoding="utf-8")
     (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "config.yaml").write_text("", encoding="utf-8")
+    (tmp_path / "begun" / "tune.yaml").write_text("", encoding="utf-8")
     (tmp_path / "no_run").mkdir()
     (tmp_path / "file.txt").write_text("", encoding="utf-8")
     rows = runs(tmp_path)

@@ -75,6 +75,7 @@ def gather(
         plain.add(Request(name="ref", model="reference"))
     wanted = plain | {request for attack in attacks for request in attack.requests}
     sources = {request.name: path for request, path in score(wanted, subject.of_role("evaluate"), "evaluate").items()}
+    _scorable(sources["table"], {})
     known = score(plain, subject.of_role("known", member=False), "known")
     for request, path in known.items():
         sources["known" if request.model == "target" else "known_ref"] = path

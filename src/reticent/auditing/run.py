@@ -52,7 +52,7 @@ def audit(
         out: the folder to write to; needed for a subject, by default the run folder itself otherwise.
 
     Raises:
-        BadInput: a model or the data cannot be used; an unknown attack; the folder holds another audit.
+        BadInput: a model or the data cannot be used; an unknown attack.
     """
     config = config or AuditConfig()
     if isinstance(what, Subject):
@@ -66,13 +66,18 @@ def audit(
     models = open_models(subject, dtype=config.dtype, device=config.device)
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
-    evidence = gather(subject, models, choice.run, cache=cache_folder() / "tables", tables=run.tables, options=options)
-    write_scores(run.scores, evidence)
-    confound = check(subject.records, subject.membership)
-    results = conclude(subject, models, choice, evidence, confound, config)
-    write_manifest(run.manifest, audit=asdict(config) | models.about | {"finished": now()}, environment=environment())
-    write_results(run.results, results)
-    write_report(run.report, results)
+    about = {"target": subject.target, "reference": models.compared_with, "data": subject.data_fingerprint}
+    cache = cache_folder() / "tables"
+    with run.kept_if(run.results.exists):
+        run.record("audit", about | {"max_tokens": subject.max_tokens, "audit": asdict(config)})
+        evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
+        write_scores(run.scores, evidence)
+        confound = check(subject.records, subject.membership)
+        results = conclude(subject, models, choice, evidence, confound, config)
+        write_results(run.results, results)
+        write_report(run.report, results)
+    said = asdict(config) | models.about | {"finished": now()}
+    write_manifest(run.manifest, audit=said, environment=environment())
     return results
 
 

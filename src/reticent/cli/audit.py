@@ -44,21 +44,23 @@ def audit(
     """
     from reticent.auditing.run import audit as run_audit
     from reticent.auditing.subject import Subject, from_run
+    from reticent.finetune import given_data, write_rejects
     from reticent.report.console import print_summary
     from reticent.run_folder import RunFolder
 
     subject: Subject
+    rejects = ""
     if run is not None:
         if target or members or held_out or data or membership:
             raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --target and files.")
         folder = RunFolder(root=Path(run))
         subject = from_run(folder, reference=reference)
     else:
-        from reticent.finetune import given_data
-
         if target is None:
             raise BadInput("no run folder and no --target", "there is nothing to audit", "See reticent audit --help.")
-        records, coins = given_data(data_config, members=members, held_out=held_out, data=data, membership=membership)
+        records, coins, rejects = given_data(
+            data_config, members=members, held_out=held_out, data=data, membership=membership
+        )
         title = f"{Path(target).name}"
         folder = RunFolder(root=Path("runs") / f"audit-{title}")
         subject = Subject(
@@ -66,6 +68,7 @@ def audit(
         )
     folder = RunFolder(root=Path(out)) if out is not None else folder
     results = run_audit(subject, audit_config, out=folder.root)
+    write_rejects(folder, rejects)
     print_summary(results)
     console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

@@ -32,7 +32,7 @@ def tune(
     from reticent.finetune import read_data
     from reticent.finetune import tune as run_tune
 
-    records = read_data(data, data_config, rejects=Path(out) / "rejects.jsonl")
+    records, rejects = read_data(data, data_config)
     run = run_tune(
         records,
         base=model,
@@ -41,6 +41,7 @@ def tune(
         split_config=split_config,
         canary_config=canary_config,
         tune_config=tune_config,
+        rejects=rejects,
     )
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
     return 0

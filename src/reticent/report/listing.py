@@ -13,7 +13,7 @@ from reticent.core.manifest import read_manifest
 from reticent.report import summary
 from reticent.report.results import read_results
 
-MARKS = ("results.json", "manifest.json", "config.yaml")
+MARKS = ("results.json", "manifest.json", "tune.yaml", "audit.yaml")
 """A folder that holds one of these is a run."""
 
 
