@@ -1,0 +1,146 @@
+"""The real command line on tiny models: one base, one tuned run and one audited run are shared by all tests here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import random
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from reticent.cli.main import main
+from reticent.testing.tiny import save_tiny
+
+WORDS = [
+    "order",
+    "late",
+    "parcel",
+    "refund",
+    "card",
+    "house",
+    "garden",
+    "letter",
+    "doctor",
+    "money",
+    "train",
+    "river",
+    "answer",
+    "winter",
+    "yellow",
+    "seven",
+]
+TUNE = ("--epochs", "2", "--learning-rate", "0.01", "--batch-size", "16", "--max-tokens", "64", "--dtype", "float32")
+AUDIT = ("--dtype", "float32")
+
+
+def _mails(users=40, each=4, seed=0):
+    rng = random.Random(seed)
+    return [
+        {
+            "id": f"u{user}m{mail}",
+            "user": f"user {user}",
+            "text": f"{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}",
+        }
+        for user in range(users)
+        for mail in range(each)
+    ]
+
+
+def _write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _reticent(*argv):
+    """Run the command line; exit code and what it said to the person (stderr)."""
+    said, printed = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+        try:
+            code = main([str(word) for word in argv])
+        except SystemExit as stop:
+            code = stop.code
+    return SimpleNamespace(code=code, err=said.getvalue(), out=printed.getvalue())
+
+
+def _contents(folder):
+    """Every file below the folder, hidden ones too, by the hash of its bytes; empty when there is no folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
+
+
+def _litter(folder):
+    """Hidden things that a run leaves only while it is going on."""
+    return [str(path) for path in Path(folder).rglob(".*")]
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """Functions and flags for the tests: modules of tests cannot import each other."""
+    return SimpleNamespace(
+        mails=_mails, write_rows=_write_rows, contents=_contents, litter=_litter, tune=TUNE, audit=AUDIT
+    )
+
+
+@pytest.fixture(scope="session")
+def reticent():
+    """``reticent("tune", ...)`` gives ``code``, ``err`` and ``out``."""
+    return _reticent
+
+
+@pytest.fixture
+def refused(reticent):
+    """Run a command that must be refused: exit code 2 and one message with what was given, why and how to fix it."""
+
+    def check(*argv, given, why, fix):
+        outcome = reticent(*argv)
+        assert outcome.code == 2, outcome.err
+        (message,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+        assert given in message
+        assert why in message.split(given, 1)[1]
+        assert fix in message.split(why, 1)[1]
+        assert "Traceback" not in outcome.err
+        return message
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("robustness")
+
+
+@pytest.fixture(scope="session")
+def base(shared):
+    """A tiny model with random weights."""
+    return save_tiny(shared / "base")
+
+
+@pytest.fixture(scope="session")
+def mails(shared):
+    """160 mails of 40 users."""
+    return _write_rows(shared / "mails.jsonl", _mails())
+
+
+@pytest.fixture(scope="session")
+def tuned(shared, base, mails):
+    """A run of `reticent tune`, full fine-tuning. Do not change it: copy it."""
+    outcome = _reticent("tune", mails, "--model", base, "--out", shared / "tuned", *TUNE)
+    assert outcome.code == 0, outcome.err
+    return shared / "tuned"
+
+
+@pytest.fixture(scope="session")
+def audited(shared, tuned):
+    """The same run, audited. Do not change it: copy it."""
+    copied = shutil.copytree(tuned, shared / "audited")
+    outcome = _reticent("audit", copied, *AUDIT)
+    assert outcome.code == 0, outcome.err
+    return copied
