@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What README.md and docs/*.md say of links, verbs, flags, layers and code is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from reticent.cli import main as cli
+from reticent.testing.tiny import save_tiny
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHER_TOOLS = ("pip", "pytest", "python", "git", "make", "pre-commit", "cd")
+"""Lines of shell that begin with one of these have flags of their own."""
+
+BLOCK = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```", flags=re.DOTALL | re.MULTILINE)
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+VERBS = set(cli._verbs())
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Fenced blocks whose info string is exactly ``language``."""
+    return [body for info, body in BLOCK.findall(page.read_text(encoding="utf-8")) if info.strip() == language]
+
+
+def prose(page: Path) -> str:
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that GitHub gives to headings: lower case, marks dropped, blanks to hyphens."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def shell_lines(page: Path) -> list[list[str]]:
+    """Words of every command in a shell block, continued lines joined, comments dropped."""
+    found = []
+    for language in ("bash", "sh", "shell", "console"):
+        for block in blocks(page, language):
+            joined = re.sub(r"\\\n", " ", block)
+            lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
+            found += [words for line in lines if (words := shlex.split(line, comments=True))]
+    return found
+
+
+def flags_of(verb: str) -> set[str]:
+    parser = cli._parser(cli._verbs(), chosen=verb)
+    subparser = parser._subcommands_action._name_parser_map[verb]  # type: ignore[union-attr]
+    return {option for action in subparser._actions for option in action.option_strings}
+
+
+def underscored(flag: str) -> str:
+    return cli._underscored([flag])[0]
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        assert place.exists(), f"{page.name}: no {target}"
+        if anchor:
+            assert anchor in anchors(place), f"{page.name}: {place.name} has no heading #{anchor}"
+
+
+@pages
+def test_commands_are_understood(page):
+    """Every ``reticent …`` line of a shell block is one that the real parser takes."""
+    for words in shell_lines(page):
+        if words[0] != "reticent":
+            continue
+        assert len(words) > 1, "no verb"
+        assert words[1] in VERBS, " ".join(words)
+        argv = cli._underscored(words[1:])
+        try:
+            cli._parser(cli._verbs(), chosen=words[1]).parse_args(argv)
+        except SystemExit as stop:
+            pytest.fail(f"{page.name}: {' '.join(words)} exits with {stop.code}")
+
+
+@pages
+def test_verbs_in_prose_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for verb in re.findall(r"`reticent ([a-z][\w-]*)", text):
+        assert verb in VERBS, f"{page.name}: no verb {verb!r}"
+
+
+@pages
+def test_flags_in_prose_exist(page):
+    known = {flag for verb in VERBS for flag in flags_of(verb)}
+    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+        words = span.split()
+        if words[0] in OTHER_TOOLS:
+            continue
+        allowed = flags_of(words[1]) if words[0] == "reticent" and words[1:2] and words[1] in VERBS else known
+        for flag in FLAG.findall(span):
+            assert underscored(flag) in allowed, f"{page.name}: no flag {flag!r} in `{span}`"
+
+
+@pages
+def test_python_compiles(page):
+    for language in ("python", "python runnable"):
+        for number, block in enumerate(blocks(page, language), start=1):
+            compile(block, f"{page.name}, {language} block {number}", "exec")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python runnable")], ids=lambda page: page.name
+)
+def test_runnable_python_runs(page, tmp_path):
+    """One block after the other, in a folder where the catalogue's name is a tiny model, in a process of its own."""
+    save_tiny(tmp_path / "smollm2-135m")
+    code = "\n".join(blocks(page, "python runnable"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_layers_are_those_that_are_checked():
+    (said,) = blocks(ROOT / "docs" / "architecture.md", "layers")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = [one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+    assert said.split("\n")[:-1] == contract["layers"]
+
+
+def test_every_page_is_in_the_map():
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    others = {other.name for other in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    missing = [name for name in sorted(others) if f"({name})" not in page]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        ("[there](nowhere.md)", test_links_lead_somewhere),
+        ("[there](#nothing)", test_links_lead_somewhere),
+        ("```bash\nreticent gate runs/x --max_auk 1\n```", test_commands_are_understood),
+        ("```bash\nreticent guess runs/x\n```", test_commands_are_understood),
+        ("see `reticent guess`", test_verbs_in_prose_exist),
+        ("give `--max_auk`", test_flags_in_prose_exist),
+        ("```python\nif\n```", test_python_compiles),
+    ],
+)
+def test_these_tests_can_fail(text, flaw, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(text + "\n", encoding="utf-8")
+    with pytest.raises((AssertionError, SyntaxError, pytest.fail.Exception)):
+        flaw(page)
