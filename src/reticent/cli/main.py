@@ -2,12 +2,13 @@
 """Find the verbs, build their flags from their signatures, run one, and turn its outcome into an exit code.
 
 A verb is a file in this folder with a function of the same name that returns an exit code (0 done, 1 gate failed,
-2 bad input). Parameters without a default are positional; a parameter that is a dataclass becomes a group of flags.
+2 bad input). Parameters before the ``*`` are positional; a parameter that is a dataclass becomes a group of flags.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import inspect
 import pkgutil
@@ -23,6 +24,9 @@ from reticent.core.errors import ReticentError
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
+
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
+"""What a person can mend. Any other error of the system is a fault of this package and keeps its traceback."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     except ReticentError as error:
         console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        where = error.filename or "a file"
+        message = f"error: {where}: cannot be used ({error.strerror}). Check the path, its permissions and free space."
+        console.print(message, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return 2
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on where it was", style="yellow")
         return 130
@@ -73,9 +84,14 @@ def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
     parser.add_function_arguments(verb, skip=set(groups), as_positional=True, as_group=False)
     for group in groups.values():
         parser.add_class_arguments(group, None)
+    positional = _positional(verb)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
+        if action.dest in positional and action.option_strings:  # has a default: may be left out
+            for flag in action.option_strings:
+                del parser._option_string_actions[flag]
+            action.option_strings, action.nargs = [], "?"
 
 
 def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
@@ -95,6 +111,12 @@ def _groups(verb: Verb) -> dict[str, type]:
         for name in inspect.signature(verb).parameters
         if isinstance(hints[name], type) and dataclasses.is_dataclass(hints[name])
     }
+
+
+def _positional(verb: Verb) -> set[str]:
+    """Names of the parameters before the ``*``."""
+    kinds = inspect.signature(verb).parameters.values()
+    return {parameter.name for parameter in kinds if parameter.kind is not parameter.KEYWORD_ONLY}
 
 
 def _underscored(argv: list[str]) -> list[str]:
