@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.core.results import AttackRun
-from reticent.score.requests import PLAIN
 
 CHEAP_VARIANTS = ("plain", "lowercase")
 """What the standard choice scores: the text as it is and once in lower case."""
+
+
+WITHOUT = {
+    "reference": "no reference model; give --reference (the base that was fine-tuned)",
+    "users": "no users on both sides; give --user_field and split by user (--unit user)",
+    "known_held_out": "no known non-members; split with known_fraction > 0, or give more held-out records",
+    "known_members": "no known members; split with known_fraction > 0, or give more members",
+}
+"""What an attack may lack, and what would switch it on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +101,13 @@ def _not_asked(attack: Attack) -> str:
 
 
 def _impossible(attack: Attack, available: Available) -> str:
-    evidence = set(attack.evidence)
-    if any(request.model == "reference" for request in attack.requests) and not available.reference:
-        return "no reference model; give --reference (the base that was fine-tuned)"
-    if attack.level == "user" and not available.users:
-        return "no users on both sides; give --user_field and split by user (--unit user)"
-    if evidence & {"known", "known_ref"} and not available.known_held_out:
-        return "no known non-members were set aside; use a split with known_fraction > 0 or give more held-out records"
-    names = {request.variant.name for request in attack.requests if request.variant != PLAIN}
-    if any("held_out" in name for name in names) and not available.known_held_out:
-        return "no known non-members to build prefixes from; use a split with known_fraction > 0"
-    if any("member" in name for name in names) and not available.known_members:
-        return "no known members to build prefixes from; use a split with known_fraction > 0"
-    return ""
+    """Why the attack cannot run with what there is; empty if it can."""
+    needed: set[str] = {need for request in attack.requests for need in request.variant.needs}
+    if "reference" in {request.model for request in attack.requests} or "propose" in needed:
+        needed.add("reference")
+    if {"known", "known_ref"} & set(attack.evidence):
+        needed.add("known_held_out")
+    if attack.level == "user":
+        needed.add("users")
+    missing = [why for need, why in WITHOUT.items() if need in needed and not getattr(available, need)]
+    return "; ".join(missing)

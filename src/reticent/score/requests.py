@@ -52,6 +52,8 @@ class Variant:
             called more than once for a record, each time with a fresh ``context.rng`` in the same state.
         params: settings of ``render``, so that other settings are another variant.
         version: raised when ``render`` changes what it returns.
+        needs: fields of the context that ``render`` cannot do without; where one is missing, the attacks that ask for
+            the variant are switched off by name.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Variant:
     render: Render | None = field(default=None, compare=False)
     params: tuple[object, ...] = ()
     version: int = 1
+    needs: tuple[Literal["known_members", "known_held_out", "propose"], ...] = ()
 
     def __post_init__(self) -> None:
         if self.copies < 1:

@@ -27,7 +27,7 @@ def neighbours_of(record: Record, context: RenderContext) -> Sequence[Record]:
     return context.propose(record, COPIES, FRACTION)
 
 
-NEIGHBOURS = Variant(name="neighbours", copies=COPIES, render=neighbours_of, params=(FRACTION,))
+NEIGHBOURS = Variant(name="neighbours", copies=COPIES, render=neighbours_of, params=(FRACTION,), needs=("propose",))
 """Variations of the record."""
 
 

@@ -42,6 +42,7 @@ def prefixed(who: Who, *, shots: int = SHOTS, name: str = "") -> Variant:
         name=name or f"prefix_{who}",
         render=partial(_with_prefix, who=who, shots=shots),
         params=(who, shots, SHOT_CHARACTERS),
+        needs=("known_held_out",) if who == "held_out" else ("known_members",),
     )
 
 
