@@ -39,8 +39,9 @@ __all__ = ["LOG", "TuneConfig", "tune"]
 LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
-_SHORT = 256
-"""Up to this many tokens, plain attention trains faster on a CPU than the fused one, whose backward pass is slow."""
+_PLAIN_ATTENTION = 2**19
+"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one, with its slow backward pass;
+beyond, its memory tells."""
 
 
 def tune(
@@ -133,7 +134,7 @@ def _trainer(
     callbacks: Sequence[TrainerCallback],
 ) -> tuple[TuneTrainer, Tuned]:
     longest = max(len(one) for one in corpus.encoded)
-    if loaded.device == "cpu" and longest <= _SHORT:
+    if loaded.device == "cpu" and config.batch_size * longest**2 <= _PLAIN_ATTENTION:
         loaded.model.set_attn_implementation("eager")
     set_seed(config.seed)
     model = method(loaded.model, **config.method_params)
