@@ -40,7 +40,7 @@ LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
 _PLAIN_ATTENTION = 2**19
-"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one, with its slow backward pass;
+"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
 beyond, its memory tells."""
 
 
