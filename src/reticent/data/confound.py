@@ -51,9 +51,10 @@ def blind_scores(
     in kind shows in common words, and rare ones would drown it), length, word length and the shares of digits,
     capitals and punctuation. None of them knows a label.
 
-    Where there are users, no user is in two folds: the question is whether members differ *as a kind*. A classifier that has seen a user's other texts would know the user, and with
-    coins thrown for users that tells membership without there being anything wrong with the coins. With fewer than
-    two users of each side in a fold that question cannot be asked, and folds are of texts.
+    Where there are users, no user is in two folds: the question is whether members differ *as a kind*. A classifier
+    that has seen a user's other texts would know the user, and with coins thrown for users that tells membership
+    without there being anything wrong with the coins. With fewer than two users of each side in a fold that question
+    cannot be asked, and folds are of texts.
 
     Scores are standardised within each fold, since each fold has a classifier of its own.
 

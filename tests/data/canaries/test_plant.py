@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reticent.core.errors import BadInput
+from reticent.core.record import Record
+from reticent.data.canaries import Planting, plant, read_canaries, write_canaries
+from reticent.data.coin import uniform
+from reticent.data.split import split
+
+RECORDS = [Record(id=f"r{i}", text=f"text {i}") for i in range(50)]
+COINS = split(RECORDS, unit="record", seed=0)
+
+
+def planted(**arguments: object) -> Planting:
+    return plant(RECORDS, COINS, **{"secrets": 30, "controls": 100, "seed": 4, **arguments})
+
+
+def test_tiers_coins_and_copies() -> None:
+    planting = planted()
+    with_coin, controls = planting.canaries[:30], planting.canaries[30:]
+    assert [canary.repetitions for canary in with_coin] == [1, 4, 16] * 10
+    assert [canary.planted for canary in with_coin] == [uniform(4, "canary", c.id) < 0.5 for c in with_coin]
+    assert all(canary.is_control and not canary.planted and canary.probability == 0 for canary in controls)
+    assert len({canary.text for canary in planting.canaries}) == 130
+    copies = Counter(record.text for record in planting.to_train)
+    assert copies == {canary.text: canary.repetitions for canary in with_coin if canary.planted}
+    ids = [record.id for record in planting.to_train]
+    assert len(set(ids)) == len(ids)
+    assert all(id_.startswith("canary/secret_number/") and "/copy" in id_ for id_ in ids)
+
+
+def test_membership_is_aligned_with_the_secrets() -> None:
+    planting = planted()
+    coins = planting.membership
+    assert list(coins.record_id) == [canary.id for canary in planting.canaries]
+    assert coins.member.tolist() == [canary.planted for canary in planting.canaries]
+    assert set(coins.role) == {"canary"}
+    assert coins.probability == 0.5
+    assert planting.canaries[0].record == Record(id=planting.canaries[0].id, text=planting.canaries[0].text)
+
+
+def test_more_secrets_or_controls_leave_the_first_ones() -> None:
+    few, many = planted(), planted(controls=200)
+    assert many.canaries[:130] == few.canaries
+    assert many.to_train == few.to_train
+    assert planted(seed=5).canaries[0].text != few.canaries[0].text
+
+
+def test_coins_are_independent() -> None:
+    counts = np.array([sum(c.planted for c in planted(controls=0, seed=seed).canaries) for seed in range(300)])
+    # binomial(30, .5): mean 15, variance 7.5
+    assert abs(counts.mean() - 15) < 0.6
+    assert 5.5 < counts.var() < 9.8
+
+
+def test_file(tmp_path: Path) -> None:
+    canaries = planted(kind="passphrase").canaries
+    write_canaries(tmp_path / "canaries.parquet", canaries)
+    assert read_canaries(tmp_path / "canaries.parquet") == canaries
+    COINS.write(tmp_path / "other.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"no")
+    for name, why in (("other", "no list of canaries"), ("broken", "no readable"), ("missing", "no readable")):
+        with pytest.raises(BadInput, match=why):
+            read_canaries(tmp_path / f"{name}.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"kind": "secret_numbr"}, "Did you mean 'secret_number'"),
+        ({"secrets": 0}, "greater than 0"),
+        ({"controls": -1}, "at least 0"),
+        ({"controls": 600_000}, "there are only 1000000"),
+        ({"probability": 1.0}, "between 0 and 1"),
+        ({"repetitions": ()}, "distinct and at least 1"),
+        ({"repetitions": (0, 1)}, "distinct and at least 1"),
+        ({"repetitions": (4, 4)}, "distinct and at least 1"),
+    ],
+)
+def test_refused(arguments: dict, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        planted(**arguments)
+
+
+def test_ids_of_records_must_not_collide() -> None:
+    records = [Record(id=f"canary/secret_number/{i}", text="x") for i in range(20)]
+    with pytest.raises(BadInput, match="as canaries do"):
+        plant(records, split(records, unit="record", seed=0))
