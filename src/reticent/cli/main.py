@@ -14,13 +14,14 @@ import inspect
 import pkgutil
 import sys
 import typing
+from argparse import SUPPRESS
 from collections.abc import Callable
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 import reticent
-from reticent.core.errors import ReticentError
+from reticent.core.errors import BadInput, ReticentError
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
@@ -88,19 +89,25 @@ def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
-        if action.dest in positional and action.option_strings:  # has a default: may be left out
+        if action.dest in positional:  # may be left out here, since --config may give it
             for flag in action.option_strings:
                 del parser._option_string_actions[flag]
-            action.option_strings, action.nargs = [], "?"
+            action.option_strings, action.nargs, action.default, action.required = [], "?", SUPPRESS, False
 
 
 def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
     """The verb's arguments; flags of a dataclass are put back together."""
     groups = _groups(verb)
-    given = {name: getattr(options, name) for name in inspect.signature(verb).parameters if name not in groups}
-    for name, group in groups.items():
-        fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(group)}
-        given[name] = group(**fields)
+    given: dict[str, Any] = {}
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name in groups:
+            fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(groups[name])}
+            given[name] = groups[name](**fields)
+            continue
+        given[name] = getattr(options, name, parameter.default)
+        if given[name] is parameter.empty:
+            label = verb.__name__.replace("_", "-")
+            raise BadInput(f"reticent {label}", f"{name} is missing", f"See reticent {label} --help.")
     return given
 
 
