@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
-from reticent.data.canaries import Planting, plant, write_canaries
+from reticent.data.canaries import Planting, plant, plant_users, write_canaries
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
 from reticent.data.read import read
@@ -31,7 +31,7 @@ class DataConfig:
     """Which fields hold what. Left out, the usual Hugging Face names are looked for.
 
     Args:
-        text_field: plain text; several fields joined with a blank line by "subject,body".
+        text_field: plain text; "subject,body" joins several fields by a line break.
         prompt_field: context that is not trained on.
         completion_field: what is trained on after the prompt.
         messages_field: a chat; the assistant's turns are trained on.
@@ -85,11 +85,16 @@ class CanaryConfig:
             trained with canaries.
         canary_kind: which kind of secret.
         canary_controls: how many further secrets are never planted and only serve to rank the planted ones.
+        canary_users: how many users get a phrase of their own into every text of theirs, whether they are in or out;
+            they are then compared among themselves.
+        canary_words: length of that phrase.
     """
 
     canaries: int = 0
     canary_kind: str = "secret_number"
     canary_controls: int = 500
+    canary_users: int = 0
+    canary_words: int = 10
 
 
 class Reading(NamedTuple):
@@ -100,8 +105,7 @@ class Reading(NamedTuple):
 
 
 def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Reading:
-    """Read records and leave out what ``config`` says; exact duplicates are dropped, since a copy in and a copy out
-    would make a member of a held-out record."""
+    """Read records and leave out what ``config`` says."""
     with tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch) / "rejects.jsonl"
         dataset = read(
@@ -117,13 +121,24 @@ def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Readi
             rejects=listed,
         )
         rejects = listed.read_text(encoding="utf-8")
-    records, dropped = drop_exact_duplicates(dataset.records)
-    if dropped:
-        console.print(f"{dropped} exact duplicates dropped", highlight=False)
-    records = _of_users(records, config)[: config.max_records]
+    records = _of_users(list(dataset.records), config)[: config.max_records]
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
     return Reading(records, rejects)
+
+
+def without_copies(records: Sequence[Record], trained: Collection[str] = ()) -> list[Record]:
+    """Each content once; of several copies one that was trained on, if any was: then the others were learnt as well.
+
+    Args:
+        records: with unique ids.
+        trained: ids that are known to have been trained on.
+    """
+    first = sorted(records, key=lambda record: record.id not in trained)
+    kept = {record.id for record in drop_exact_duplicates(first).records}
+    if len(kept) < len(records):
+        console.print(f"{len(records) - len(kept)} exact copies dropped", highlight=False)
+    return [record for record in records if record.id in kept]
 
 
 def write_rejects(run: RunFolder, rejects: str) -> None:
@@ -165,11 +180,14 @@ def given_data(
     if members and held_out and not (data or membership):
         inside = read_data(members, config, id_prefix="m")
         outside = read_data(held_out, config, id_prefix="h")
-        coins = from_files(inside.records, outside.records)
-        return GivenData([*inside.records, *outside.records], coins, inside.rejects + outside.rejects)
+        trained = {record.id for record in inside.records}
+        records = without_copies([*inside.records, *outside.records], trained)
+        sides = ([record for record in records if (record.id in trained) == side] for side in (True, False))
+        return GivenData(records, from_files(*sides), inside.rejects + outside.rejects)
     if data and membership and not (members or held_out):
         records, rejects = read_data(data, config)
         labels = read_labels(membership)
+        records = without_copies(records, {id_ for id_, member in labels.items() if member})
         kept = {record.id for record in records}
         coins = from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})
         return GivenData(records, coins, rejects)
@@ -215,7 +233,17 @@ def tune(
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title}
     config |= {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
     run.refuse_other("tune", config)
+    records = without_copies(records)
     membership = throw_coins(records, splitting)
+    if secrets.canary_users:
+        rewritten = plant_users(
+            records,
+            membership,
+            users=secrets.canary_users,
+            words=secrets.canary_words,
+            seed=splitting.split_seed,
+        )
+        records, membership = rewritten.records, rewritten.membership
     planting = _plant(records, membership, secrets, splitting.split_seed)
     with run.kept_if(lambda: _begun(run.model)):
         run.claim("tune", config)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -62,6 +63,17 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    def hash_key(self) -> str:
+        """The secret of this folder with which reports name units; made when first asked for, readable by its owner.
+
+        It stays here: a report that travels cannot be searched for guessed ids.
+        """
+        path = self.root / "hash.key"
+        if not path.exists():
+            write_text(path, secrets.token_hex(32))
+            path.chmod(0o600)
+        return path.read_text()
 
     def refuse_other(self, step: str, config: Mapping[str, Any]) -> None:
         """Check that the folder holds no run of ``step`` with another configuration than ``config``.

@@ -97,6 +97,20 @@ class Attack:
         """Evidence about the attacked records themselves."""
         return tuple(name for name in self.evidence if name not in POPULATION)
 
+    @property
+    def requires(self) -> frozenset[str]:
+        """What must be there beyond the target and the records: "reference", "known_held_out", "known_members",
+        "users"."""
+        needed: set[str] = {need for request in self.requests for need in request.variant.needs}
+        found: set[str] = needed - {"propose"}
+        if "propose" in needed or "reference" in {request.model for request in self.requests}:
+            found.add("reference")
+        if set(POPULATION) & set(self.evidence):
+            found.add("known_held_out")
+        if self.level == "user":
+            found.add("users")
+        return frozenset(found)
+
     def with_params(self, **params: Any) -> Attack:
         """The same attack with other hyper-parameters.
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.attack import ATTACKS, Attack
+from reticent.auditing.levels import Scored
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")
@@ -58,9 +60,9 @@ def choose(names: str, available: Available) -> Choice:
     return Choice(run=tuple(run), off=off)
 
 
-def listed(choice: Choice, notes: dict[str, tuple[str, ...]]) -> tuple[AttackRun, ...]:
-    """The table of attacks for the report, run or not."""
-    return tuple(
+def listed(choice: Choice, notes: Mapping[str, tuple[str, ...]], scored: Sequence[Scored]) -> tuple[AttackRun, ...]:
+    """The table of attacks for the report: the registry, run or not, and what was made of their scores."""
+    registered = tuple(
         AttackRun(
             name=attack.name,
             level=attack.level,
@@ -74,6 +76,20 @@ def listed(choice: Choice, notes: dict[str, tuple[str, ...]]) -> tuple[AttackRun
         )
         for attack in ATTACKS
     )
+    derived = tuple(
+        AttackRun(
+            name=one.name,
+            level=one.level,
+            access=one.threat.access,
+            paper=one.paper,
+            summary=one.summary,
+            ran=True,
+            notes=one.notes,
+        )
+        for one in scored
+        if one.name not in ATTACKS and one.level != "canary"
+    )
+    return registered + derived
 
 
 def _asked(names: str) -> set[str]:
@@ -102,12 +118,5 @@ def _not_asked(attack: Attack) -> str:
 
 def _impossible(attack: Attack, available: Available) -> str:
     """Why the attack cannot run with what there is; empty if it can."""
-    needed: set[str] = {need for request in attack.requests for need in request.variant.needs}
-    if "reference" in {request.model for request in attack.requests} or "propose" in needed:
-        needed.add("reference")
-    if {"known", "known_ref"} & set(attack.evidence):
-        needed.add("known_held_out")
-    if attack.level == "user":
-        needed.add("users")
-    missing = [why for need, why in WITHOUT.items() if need in needed and not getattr(available, need)]
+    missing = [why for need, why in WITHOUT.items() if need in attack.requires and not getattr(available, need)]
     return "; ".join(missing)

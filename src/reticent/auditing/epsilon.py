@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reticent.auditing.levels import Level, Scored
 from reticent.auditing.verdict import severity
-from reticent.core.finding import Estimate, Finding
+from reticent.core.finding import Estimate, Finding, Severity
 from reticent.stats.epsilon import epsilon_lower_bounds
 from reticent.stats.hypothesis import family_confidence
 
@@ -19,7 +19,7 @@ BOUNDS = 3
 
 
 def epsilon_findings(
-    level: Level, *, unit: str, probability: float, delta: float, confidence: float
+    level: Level, *, unit: str, probability: float, delta: float, confidence: float, confounded: bool
 ) -> Sequence[Finding]:
     """Three lower bounds on ε that hold together, if fair coins were thrown for just these units; else nothing.
 
@@ -29,6 +29,7 @@ def epsilon_findings(
         probability: of the coins; the bounds need 1/2.
         delta: of the (ε, δ) that is bounded.
         confidence: of the three bounds together.
+        confounded: the two sides differ without any model, so the coins were not what made the difference.
     """
     chosen = _statistic(level)
     if unit != level.name or probability != 0.5 or chosen is None:
@@ -39,11 +40,12 @@ def epsilon_findings(
     bounds = epsilon_lower_bounds(
         member, held_out, delta=delta, k_plus=guesses, k_minus=guesses, unit=level.name, confidence=each
     )
-    return (
-        _finding(level, chosen, bounds.one_run, "no assumption on the training"),
-        _finding(level, chosen, bounds.gdp_one_run, "assumes Gaussian noise"),
-        _finding(level, chosen, bounds.clopper_pearson, "assumes that units do not interact"),
-    )
+    assumed = {
+        "no assumption on the training": bounds.one_run,
+        "assumes Gaussian noise": bounds.gdp_one_run,
+        "assumes that units do not interact": bounds.clopper_pearson,
+    }
+    return tuple(_finding(level, chosen, bound, assumption, confounded) for assumption, bound in assumed.items())
 
 
 def _statistic(level: Level) -> Scored | None:
@@ -51,13 +53,13 @@ def _statistic(level: Level) -> Scored | None:
     return next((by_name[name] for name in STATISTIC[level.name] if name in by_name), None)
 
 
-def _finding(level: Level, scored: Scored, estimate: Estimate, assumption: str) -> Finding:
+def _finding(level: Level, scored: Scored, estimate: Estimate, assumption: str, confounded: bool) -> Finding:
     return Finding(
         attack=scored.name,
         level=level.name,
         metric="epsilon_lower",
         estimate=estimate,
-        severity=severity("epsilon_lower", estimate.lo),
+        severity=Severity.NONE if confounded else severity("epsilon_lower", estimate.lo),
         threat=scored.threat,
         statement=f"Whatever privacy this training had, its ε is at least {estimate.value:.2f} {estimate.unit} "
         f"({assumption}).",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import Attack, run_attacks
+from reticent.attacks.attack import ATTACKS, Attack, run_attack, run_attacks
 from reticent.auditing.models import Models
 from reticent.auditing.subject import Subject
 from reticent.core.atomic import replacing
@@ -37,6 +37,7 @@ class Evidence:
         canaries: target's table of the secrets, in their order; None without canaries.
         canaries_ref: the reference's.
         dropped: evaluated records without a single trained token to score.
+        canary_users: fresh texts of users who were made canaries; None without such users or without a reference.
     """
 
     coins: Membership
@@ -45,6 +46,15 @@ class Evidence:
     canaries: TokenTable | None
     canaries_ref: TokenTable | None
     dropped: int
+    canary_users: PlantedUsers | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlantedUsers:
+    """Texts of canary users that were never trained on, ``[N]``, and their user inference score."""
+
+    coins: Membership
+    score: npt.NDArray[np.float64]
 
 
 def gather(
@@ -91,7 +101,22 @@ def gather(
         canaries=by_model.get("target"),
         canaries_ref=by_model.get("reference"),
         dropped=int((~kept).sum()),
+        canary_users=_canary_users(subject, score) if models.compared_with else None,
     )
+
+
+def _canary_users(
+    subject: Subject, score: Callable[[set[Request], Sequence[Record], str], dict[Request, Path]]
+) -> PlantedUsers | None:
+    coins = subject.membership
+    fresh = (coins.role == "canary") & ~coins.member
+    if not fresh.any():
+        return None
+    attack = ATTACKS.get("user_inference")
+    tables = score(set(attack.requests), subject.of_role("canary", member=False), "canary_users")
+    scores = run_attack(attack, {request.name: path for request, path in tables.items()})
+    kept = ~np.isnan(scores)
+    return PlantedUsers(coins=coins.take(fresh).take(kept), score=scores[kept])
 
 
 def write_scores(path: Path, evidence: Evidence) -> None:

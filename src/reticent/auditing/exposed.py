@@ -17,7 +17,7 @@ SHOWN = 50
 
 
 def hashed(unit: str, key: str) -> str:
-    """A short name for a unit that only someone with the same data (whose fingerprint is ``key``) can trace back."""
+    """A short name for a unit that only someone who holds the run folder, and so ``key``, can trace back."""
     return hashlib.blake2b(unit.encode(), key=key.encode()[:64], digest_size=6).hexdigest()
 
 

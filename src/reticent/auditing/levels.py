@@ -27,12 +27,15 @@ MIN_UNITS = 10
 MIN_CLUSTERS = 20
 """Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
 POWER = 0.8
+PERFECT = 0.999
+"""An audit that could only have seen this or more could in effect not have seen anything."""
 
 ADVICE = {
     "record": "Train fewer epochs or at a lower learning rate, drop repeated records, or train with differential "
     "privacy; then audit again.",
     "user": "Cap and deduplicate the records of each user, or train with user-level differential privacy; then audit "
     "again.",
+    "canary": "Cap the records of each user, or train with user-level differential privacy; then audit again.",
 }
 
 
@@ -44,13 +47,19 @@ class Scored:
         name: of the attack; with the aggregation for users.
         score: ``[U]``, higher = leaks more.
         threat: who could do this.
+        level: of the units that it scores.
         notes: edge cases counted.
+        paper: where the attack was published.
+        summary: what it computes, in a line.
     """
 
     name: str
     score: Scores
     threat: ThreatModel
+    level: str = "record"
     notes: tuple[str, ...] = ()
+    paper: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +108,16 @@ NOTHING = LevelOutcome(findings=(), curves=(), distributions=(), power=(), refus
 def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> LevelOutcome:
     """Statistics of every attack on one level.
 
-    All intervals of a level hold together: with ``K`` attacks each is made at confidence ``1 - (1 - confidence)/K``
-    (Bonferroni), so that picking the best of them is honest.
+    All intervals of a level hold together with ``confidence`` (Bonferroni over attacks and metrics), so that picking
+    the best of them is honest.
     """
     if min(level.n_member, level.n_held_out) < MIN_UNITS:
         reason = f"{level.name} level: {level.n_member} members and {level.n_held_out} held-out; needs {MIN_UNITS} each"
         return replace(NOTHING, refused=(reason,))
-    family = max(1, len(level.attacks))
+    fprs = [fpr for fpr in FPRS if level.n_held_out >= 10 / fpr]
+    family = max(1, len(level.attacks) * (1 + len(fprs)))
     each = family_confidence(confidence, family)
-    together = f"; {confidence:.0%} for all {family} attacks together" if family > 1 else ""
+    together = f"; all {family} intervals of this level hold together" if family > 1 else ""
     aucs = {scored.name: _tag(_auc(level, scored.score, each, seed), together) for scored in level.attacks}
     best = max(level.attacks, key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value), default=None)
     findings = [_auc_finding(level, scored, aucs[scored.name], confounded) for scored in level.attacks]
@@ -159,7 +169,7 @@ def _auc_finding(level: Level, scored: Scored, estimate: Estimate, confounded: b
         statement=f"{scored.name} tells a {level.name} that was trained on from one that was not with an AUC of "
         f"{_shown(estimate)} (0.5 is chance).",
         advice=ADVICE[level.name],
-        notes=_notes(level, scored, confounded),
+        notes=_notes(level, scored, confounded, "auc"),
     )
 
 
@@ -175,13 +185,15 @@ def _tpr_finding(level: Level, scored: Scored, fpr: float, estimate: Estimate, c
         statement=f"With {fpr:.1%} false alarms, {scored.name} identifies {estimate.value:.1%} "
         f"[{estimate.lo:.1%}, {estimate.hi:.1%}] of the {level.name}s that were trained on.",
         advice=ADVICE[level.name],
-        notes=_notes(level, scored, confounded),
+        notes=_notes(level, scored, confounded, metric),
     )
 
 
-def _notes(level: Level, scored: Scored, confounded: bool) -> tuple[str, ...]:
+def _notes(level: Level, scored: Scored, confounded: bool, metric: str) -> tuple[str, ...]:
     warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
-    return (*warning, level.what, *scored.notes)
+    alone = level.cluster is not None and metric != "auc"
+    apart = ("this interval takes the records of a user as independent",) if alone else ()
+    return (*warning, level.what, *apart, *scored.notes)
 
 
 def _shown(estimate: Estimate) -> str:
@@ -228,6 +240,8 @@ def _power(level: Level, confidence: float) -> tuple[Power, ...]:
         try:
             effect = smallest()
         except Underpowered:
+            continue
+        if effect >= PERFECT:
             continue
         n_member, n_held_out = sizes
         rows.append(

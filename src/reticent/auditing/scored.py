@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.membership.combination import combine
@@ -19,6 +20,12 @@ from reticent.stats.roc import auc
 
 COMBINATION = "combination"
 FOLDS = 5
+NEEDS = {
+    "reference": "the base model",
+    "known_held_out": "texts known to be outside",
+    "known_members": "texts known to be inside",
+    "users": "texts of the person",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,14 +39,7 @@ class Units:
 
 def threat_of(attack: Attack) -> ThreatModel:
     """What an attacker must have to do this."""
-    needs = []
-    if any(request.model == "reference" for request in attack.requests):
-        needs.append("the base model")
-    if {"known", "known_ref"} & set(attack.evidence):
-        needs.append("texts known to be outside")
-    if attack.level == "user":
-        needs.append("texts of the person")
-    return ThreatModel(access=attack.access, needs=tuple(needs))
+    return ThreatModel(access=attack.access, needs=tuple(NEEDS[need] for need in NEEDS if need in attack.requires))
 
 
 def record_level(evidence: Evidence, *, seed: int) -> Units:
@@ -57,6 +57,8 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
             score=scores[rows],
             threat=threat_of(ATTACKS.get(name)),
             notes=evidence.notes.get(name, ()),
+            paper=ATTACKS.get(name).paper,
+            summary=ATTACKS.get(name).summary,
         )
         for name, scores in evidence.scores.items()
         if ATTACKS.get(name).level == "record"
@@ -91,19 +93,58 @@ def _combined(level: Level, seed: int) -> tuple[Sequence[Scored], Sequence[str]]
         return (), [f"{COMBINATION}: it finds membership in permuted labels (AUC {control}), so it is not believed"]
     note = f"{len(level.attacks)} attacks, cross-fitted in {FOLDS} folds; AUC on permuted labels {control.value:.3f}"
     threat = ThreatModel(access="logits", needs=("the base model", "records of known membership"))
-    return [Scored(name=COMBINATION, score=learned.score, threat=threat, notes=(note,))], []
+    summary = "All record attacks weighed by an attacker who knows the membership of other records."
+    return [Scored(name=COMBINATION, score=learned.score, threat=threat, notes=(note,), summary=summary)], []
 
 
 def user_level(evidence: Evidence, users: UserEvidence) -> Units:
     """Users who were trained on against users who were not, by user attacks and the mean of every record attack."""
     owners = evidence.coins.user[users.rows].astype(str)
-    scored: list[Scored] = []
-    for name, scores in evidence.scores.items():
-        attack = ATTACKS.get(name)
-        for how in ("mean", "max", "min") if attack.level == "user" else ("mean",):
-            _, score = aggregate(scores[users.rows], owners, how)
-            label = name if attack.level == "user" and how == "mean" else f"{name}:{how}"
-            needs = tuple(dict.fromkeys((*threat_of(attack).needs, "texts of the person")))
-            scored.append(Scored(name=label, score=score, threat=ThreatModel(access=attack.access, needs=needs)))
+    scored = [
+        _of_users(name, how, aggregate(scores[users.rows], owners, how)[1])
+        for name, scores in evidence.scores.items()
+        for how in (("mean", "max", "min") if ATTACKS.get(name).level == "user" else ("mean",))
+    ]
     level = Level(name="user", member=users.member, cluster=None, attacks=scored, what=users.what)
     return Units(level=level, ids=list(users.users))
+
+
+def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> Scored:
+    attack = ATTACKS.get(name)
+    is_headline = attack.level == "user" and how == "mean"
+    needs = tuple(dict.fromkeys((*threat_of(attack).needs, NEEDS["users"])))
+    return Scored(
+        name=name if is_headline else f"{name}:{how}",
+        score=score,
+        threat=ThreatModel(access=attack.access, needs=needs),
+        level="user",
+        paper=attack.paper,
+        summary=f"{how} of {name} over the texts of a user",
+    )
+
+
+def canary_users(evidence: Evidence) -> Units | None:
+    """Users who share a phrase of their own in every text, trained on or not (arXiv:2310.09266, Algorithm 1).
+
+    None where no user was made a canary, or without a reference.
+    """
+    planted = evidence.canary_users
+    if planted is None:
+        return None
+    users, score = aggregate(planted.score, planted.coins.user.astype(str), "mean")
+    first = np.unique(planted.coins.user.astype(str), return_index=True)[1]
+    scored = Scored(
+        name="user_inference",
+        score=score,
+        threat=threat_of(ATTACKS.get("user_inference")),
+        level="canary",
+        paper=ATTACKS.get("user_inference").paper,
+    )
+    level = Level(
+        name="canary",
+        member=planted.coins.user_member[first],
+        cluster=None,
+        attacks=[scored],
+        what="canary users, whose texts all hold a phrase of their own, by texts that were never trained on",
+    )
+    return Units(level=level, ids=list(users))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core.membership import Membership
+from reticent.data.coin import uniform
 
 MIN_USERS = 10
 
@@ -31,22 +32,44 @@ class UserEvidence:
 
 
 def user_evidence(coins: Membership) -> UserEvidence | None:
-    """Fresh texts (never trained on) of every user where member users have some; else all texts.
+    """The texts by which users are told apart; None when no fair comparison of users can be made.
 
-    The attacker of user inference holds texts of the person, not the training records (arXiv:2310.09266 §3), so fresh
-    texts are the honest evidence. None when there are no users, or fewer than ``MIN_USERS`` on a side.
+    The attacker of user inference holds texts of the person, not the training records (arXiv:2310.09266 §3), so texts
+    that were never trained on are the honest evidence.
+
+    * Coins thrown for users: fresh texts on both sides; the split sees to it that both sides show as many.
+    * Membership given by the person: fresh texts where ``MIN_USERS`` member users have some, else all texts; each user
+      is shown by the same number of texts, chosen by hash, because a maximum over more texts is larger.
+    * Coins thrown for records: none. Users who are out are then only those with few records.
     """
-    if not coins.has_users:
+    if coins.unit == "record" or not coins.has_users:
         return None
     fresh = ~coins.member
-    with_fresh = np.unique(coins.user[fresh & coins.user_member].astype(str))
-    if len(with_fresh) >= MIN_USERS:
-        rows, what = fresh, "users by texts of theirs that were never trained on"
-    else:
-        rows = np.ones(len(coins), dtype=bool)
-        what = "member users by texts that were trained on: the attacker holds training records"
+    inside = np.unique(coins.user[fresh & coins.user_member].astype(str))
+    rows, what = fresh, "users by texts of theirs that were never trained on"
+    if coins.unit == "given":
+        if len(inside) < MIN_USERS:
+            rows = np.ones(len(coins), dtype=bool)
+            what = "member users by texts that were trained on: the attacker holds training records"
+        rows = _same_number(coins, rows)
     users, first = np.unique(coins.user[rows].astype(str), return_index=True)
     member = coins.user_member[rows][first]
     if min(member.sum(), (~member).sum()) < MIN_USERS:
         return None
     return UserEvidence(rows=rows, users=users, member=member, what=what)
+
+
+def _same_number(coins: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Of the rows of each user the same number, by hash: the one that keeps the most texts in all."""
+    users, owner, count = np.unique(coins.user[rows].astype(str), return_inverse=True, return_counts=True)
+    if not len(users):
+        return rows
+    sizes = np.arange(1, count.max() + 1)
+    size = int(sizes[np.argmax([number * (count >= number).sum() for number in sizes])])
+    place = np.flatnonzero(rows)
+    drawn = np.array([uniform(0, "document", coins.record_id[row]) for row in place.tolist()])
+    order = np.lexsort((drawn, owner))
+    turn = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
+    kept = np.zeros(len(coins), dtype=bool)
+    kept[place[order[(turn < size) & (count[owner[order]] >= size)]]] = True
+    return kept

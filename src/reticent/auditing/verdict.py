@@ -37,6 +37,7 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
                 f"A classifier that sees only the text, not the model, reaches an AUC of {confound.blind_auc}.",
                 "No membership claim can be made from this split: what looks like leakage may be the data.",
                 "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
+                *(finding.statement for finding in findings if finding.level == "canary"),
             ),
         )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from reticent.auditing.config import AuditConfig
@@ -40,7 +41,7 @@ def audit(
         data: all records, with --membership.
         membership: CSV, JSONL or Parquet with the columns id and member.
         max_tokens: how much of each record was trained on, in tokens; all of it when not given.
-        out: folder for results and report; by default the run folder, or runs/ and the target's name.
+        out: folder for results and report; by default the run folder, or one in runs/ named after the target.
     """
     from reticent.auditing.run import audit as run_audit
     from reticent.auditing.subject import Subject, from_run
@@ -51,7 +52,7 @@ def audit(
     subject: Subject
     rejects = ""
     if run is not None:
-        if target or members or held_out or data or membership:
+        if any((target, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
             raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --target and files.")
         folder = RunFolder(root=Path(run))
         subject = from_run(folder, reference=reference)
@@ -61,8 +62,9 @@ def audit(
         records, coins, rejects = given_data(
             data_config, members=members, held_out=held_out, data=data, membership=membership
         )
-        title = f"{Path(target).name}"
-        folder = RunFolder(root=Path("runs") / f"audit-{title}")
+        title = Path(target).name
+        what = "\0".join(map(str, (target, reference, members, held_out, data, membership)))
+        folder = RunFolder(root=Path("runs") / f"audit-{title}-{hashlib.sha256(what.encode()).hexdigest()[:6]}")
         subject = Subject(
             title=title, target=target, reference=reference, records=records, membership=coins, max_tokens=max_tokens
         )

@@ -101,7 +101,7 @@ class Exposed:
     """One record or user, ranked by how exposed it is.
 
     Args:
-        unit: keyed hash of the id; ``reticent audit --show_text`` puts the id beside it.
+        unit: hash of the id with the secret key of the run folder.
         level: ``"record"`` or ``"user"``.
         rank: 1 = most exposed.
         score: of ``attack``.

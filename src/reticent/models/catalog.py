@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 from reticent.core.progress import console, progress
+from reticent.core.user_cache import user_cache
 from reticent.models.weights import full_disk_is_an_os_error
 
 ABOUT = "reticent_model.json"
@@ -71,11 +71,8 @@ def names() -> str:
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: below ``$RETICENT_CACHE``, else ``$XDG_CACHE_HOME/reticent`` or ``~/.cache``."""
-    if own := os.environ.get("RETICENT_CACHE"):
-        return Path(own).expanduser() / "models"
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "reticent" / "models"
+    """Where fetched models are kept."""
+    return user_cache() / "models"
 
 
 def resolve(source: str) -> str:

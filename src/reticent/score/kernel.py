@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
+from reticent.core.user_cache import user_cache
 
 SOURCE = Path(__file__).with_name("token_stats.cpp")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
@@ -62,9 +63,8 @@ def find_compiler() -> str | None:
 
 
 def kernel_folder() -> Path:
-    """Where compiled kernels are kept: below ``$RETICENT_CACHE``, else ``$XDG_CACHE_HOME/reticent`` or ``~/.cache``."""
-    if own := os.environ.get("RETICENT_CACHE"):
-        return Path(own).expanduser() / "kernels"
+    """Where compiled kernels are kept."""
+    return user_cache() / "kernels"
     xdg = os.environ.get("XDG_CACHE_HOME")
     return (Path(xdg) if xdg else Path.home() / ".cache") / "reticent" / "kernels"
 

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From evidence to results: pure, no model and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from reticent.auditing import planted
+from reticent.auditing.choose import Choice, listed
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.epsilon import epsilon_findings
+from reticent.auditing.evidence import Evidence
+from reticent.auditing.exposed import exposed
+from reticent.auditing.levels import judge
+from reticent.auditing.scored import Units, canary_users, record_level, user_level
+from reticent.auditing.subject import Subject, counts
+from reticent.auditing.users import user_evidence
+from reticent.auditing.verdict import verdict
+from reticent.core.finding import Finding
+from reticent.core.manifest import environment, now
+from reticent.core.membership import Membership
+from reticent.core.results import CanaryExposure, Confound, Results
+from reticent.stats.hypothesis import family_confidence
+
+LIMITS = (
+    "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
+    "Extraction by generation, and personal data in what the model writes: the model was only scored, not sampled.",
+    "Attackers who saw or poisoned the training itself.",
+)
+
+
+def conclude(
+    subject: Subject,
+    models: Mapping[str, Any],
+    choice: Choice,
+    evidence: Evidence,
+    confound: Confound,
+    config: AuditConfig,
+    *,
+    key: str,
+) -> Results:
+    """Judge every level that can be judged, and say what could not be.
+
+    All intervals of the report hold together with ``config.confidence``: each kind of finding (records, users, planted
+    secrets, canary users, ε) gets an equal part of the error that is allowed, and divides it further.
+
+    Args:
+        models: what the manifest says of them.
+        key: of the hashes that stand for ids.
+    """
+    levels = _levels(subject, evidence, config.seed)
+    kinds = len(levels) + 2
+    confidence = family_confidence(config.confidence, kinds)
+    outcomes = [
+        judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
+    ]
+    tiers = _tiers(subject, evidence, confidence)
+    findings = (
+        *(finding for outcome in outcomes for finding in outcome.findings),
+        *planted.findings(tiers),
+        *_epsilon(levels, evidence.coins, config.delta, confidence, confound.separable),
+    )
+    power = tuple(row for outcome in outcomes for row in outcome.power)
+    return Results(
+        title=subject.title,
+        created=now(),
+        verdict=verdict(findings, confound, power),
+        findings=findings,
+        attacks=listed(choice, evidence.notes, [scored for units in levels for scored in units.level.attacks]),
+        curves=tuple(curve for outcome in outcomes for curve in outcome.curves if curve.level != "canary"),
+        distributions=tuple(row for outcome in outcomes for row in outcome.distributions if row.level != "canary"),
+        exposure=tiers,
+        exposed=tuple(
+            row
+            for units, outcome in zip(levels, outcomes, strict=True)
+            if outcome.best is not None and units.level.name != "canary"
+            for row in exposed(units.level, outcome.best, units.ids, key, _texts(subject, config))
+        ),
+        confound=confound,
+        power=power,
+        not_tested=(
+            *(line for units in levels for line in units.refused),
+            *(line for outcome in outcomes for line in outcome.refused),
+            *_not_tested(subject, choice, evidence, confound),
+            *LIMITS,
+        ),
+        counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
+        provenance={
+            "models": dict(models) | {"target": subject.title},
+            "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
+            "training": subject.about,
+            "audit": asdict(config),
+            "environment": environment(),
+        },
+    )
+
+
+def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
+    levels = [record_level(evidence, seed=seed)]
+    users = user_evidence(evidence.coins)
+    if users is not None:
+        levels.append(user_level(evidence, users))
+    planted_users = canary_users(evidence)
+    if planted_users is not None:
+        levels.append(planted_users)
+    return levels
+
+
+def _epsilon(
+    levels: Sequence[Units], coins: Membership, delta: float, confidence: float, confounded: bool
+) -> Sequence[Finding]:
+    return [
+        finding
+        for units in levels
+        for finding in epsilon_findings(
+            units.level,
+            unit=coins.unit,
+            probability=coins.probability,
+            delta=delta,
+            confidence=confidence,
+            confounded=confounded,
+        )
+    ]
+
+
+def _tiers(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
+    if evidence.canaries is None:
+        return ()
+    return planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+
+
+def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:
+    return {record.id: record.plain for record in subject.records} if config.show_text else {}
+
+
+def _not_tested(subject: Subject, choice: Choice, evidence: Evidence, confound: Confound) -> Sequence[str]:
+    lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
+    if confound.blind_auc is None:
+        lines.append(f"confounding: {confound.note}")
+    if subject.membership.unit == "record" and evidence.coins.has_users:
+        lines.append("user level: coins were thrown for records, so no users are left out to compare with; --unit user")
+    elif user_evidence(evidence.coins) is None:
+        lines.append("user level: no users, or fewer than 10 on a side; give --user_field and split by user")
+    if not subject.canaries:
+        lines.append("canary exposure: no canaries were planted; `reticent tune --canaries 100` plants some")
+    return lines
