@@ -150,7 +150,7 @@ def test_streaming_equals_the_whole_and_empty_rows_are_nan(register, files, monk
     empty = trained["table"].lengths == 0
     assert 0 < empty.sum() < 5
     for rows_at_once in (4096, 7, 2, 1):
-        monkeypatch.setattr("reticent.attacks.stream.ROW_GROUP", rows_at_once)
+        monkeypatch.setattr("reticent.attacks.stream.PORTION", rows_at_once)
         np.testing.assert_array_equal(run_attack(made, paths), np.where(empty, np.nan, whole))
 
 

@@ -14,6 +14,9 @@ from reticent.core.table import ROW_GROUP, TokenTable, concat, iter_tables, read
 
 AGAIN = "Score the same records again for all tables."
 
+PORTION = 2 * ROW_GROUP
+"""Rows of one table that are worked on at once; attacks are slow on fewer, memory grows with more."""
+
 PARTNERS = {"table": "ref", "known": "known_ref"}
 """Tables of two models on the same text; of a variant ``x`` the partner is ``x_ref``."""
 
@@ -41,13 +44,13 @@ def aligned(
 ) -> Iterator[dict[str, TokenTable]]:
     """The tables narrowed to trained tokens, portion by portion; each portion is the same records in every table.
 
-    A portion has at most ``ROW_GROUP`` rows of any table, so that variants with many copies take no more memory.
+    A portion has at most ``ROW_GROUP`` records and, where variants have many copies, ``PORTION`` rows of any table.
 
     Raises:
         BadInput: the tables are about different records, or two models' tables of the same text have other tokens.
     """
     count = record_count(paths, copies)
-    step = max(1, ROW_GROUP // max(copies.values()))
+    step = min(ROW_GROUP, max(1, PORTION // max(copies.values())))
     rows = {name: _Rows(path, _with_ids(name, paths, columns)) for name, path in paths.items()}
     for start in range(0, count, step):
         size = min(step, count - start)

@@ -57,7 +57,10 @@ def wbc(table: TokenTable, ref: TokenTable, *, windows: str | tuple[int, ...] = 
         rows, length = gain.shape
         sums = np.zeros((rows, length + 1))
         np.cumsum(gain, axis=1, out=sums[:, 1:])
-        won = [(sums[:, w:] > sums[:, : length + 1 - w]).mean(axis=1) for w in (min(w, length) for w in widths)]
-        return np.mean(won, axis=0)
+        share = np.zeros(rows)
+        for width in (min(width, length) for width in widths):
+            windows_won = sums[:, width:] > sums[:, : length + 1 - width]
+            share += np.add.reduce(windows_won, axis=1, dtype=np.int32) / (length + 1 - width)
+        return share / len(widths)
 
     return table.by_length(table["logp"].astype(np.float64) - ref["logp"], votes)
