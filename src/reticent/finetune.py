@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
@@ -38,7 +37,7 @@ class DataConfig:
         user_field: who a record belongs to.
         id_field: unique id; records are numbered when not given.
         on_bad_row: "error" stops at the first bad row, "skip" counts them and writes them to a rejects file.
-        min_user_records: leave out users with fewer records than this.
+        min_user_records: leave out users with fewer distinct records than this.
         drop_users: leave out these users (separated by commas), for example automatic senders.
         max_records: use only the first so many records.
     """
@@ -156,9 +155,8 @@ def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
         return kept
     if all(record.user is None for record in kept):
         raise BadInput(f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field.")
-    users, n = np.unique([record.user or "" for record in kept], return_counts=True)
-    frequent = {str(user) for user, count in zip(users, n, strict=True) if count >= config.min_user_records and user}
-    return [record for record in kept if record.user in frequent]
+    distinct = Counter(user for user, _ in {(record.user, record.content_hash) for record in kept})
+    return [record for record in kept if record.user and distinct[record.user] >= config.min_user_records]
 
 
 class GivenData(NamedTuple):
@@ -181,6 +179,8 @@ def given_data(
         inside = read_data(members, config, id_prefix="m")
         outside = read_data(held_out, config, id_prefix="h")
         trained = {record.id for record in inside.records}
+        if not trained.isdisjoint(record.id for record in outside.records):
+            from_files(inside.records, outside.records)  # refuses an id on both sides, while the sides are still apart
         records = without_copies([*inside.records, *outside.records], trained)
         sides = ([record for record in records if (record.id in trained) == side] for side in (True, False))
         return GivenData(records, from_files(*sides), inside.rejects + outside.rejects)
