@@ -3,8 +3,8 @@
 
 Tables are synthetic: records of 16 to 512 tokens, half of them with a prompt that is not trained on. Tokens are counted
 in the table of the plain text; the other tables (reference, variants, ten neighbours a record) come on top. Making the
-tables is not measured; attacks run in a process of their own, so that its peak is theirs. ``load_average`` says how busy
-the machine was: above 1, other work shared the cores and ``seconds`` says less than ``cpu_seconds``.
+tables is not measured; attacks run in a process of their own, so that its peak is theirs. ``load_average`` says how
+busy the machine was: above 1, other work shared the cores and ``seconds`` says less than ``cpu_seconds``.
 
     python benchmarks/attack_speed.py --json benchmarks/results/attack_speed.json
 """
