@@ -13,9 +13,10 @@ are compared. All read the same records of random tokens, 16 to 512 long.
 ``memaudit``      ``memaudit.scoring.extract_token_signals`` of memaudit 0.2.0, as its users call it
 ================  ==================================================================================================
 
-``stats_over_forward`` is engine / forward in seconds, ``speedup_over_memaudit`` memaudit / engine in seconds (the tokens
-are the same). ``peak_over_forward`` compares peak resident memory beyond what the loaded model takes: the kernel's
-high-water mark (VmHWM, reset after loading) less the resident size after loading. Linux only.
+``stats_over_forward`` is engine / forward in seconds, ``speedup_over_memaudit`` memaudit / engine in seconds (of the
+same tokens). ``cpu_seconds`` is processor time: with ``OMP_NUM_THREADS=1`` it hardly feels a busy machine.
+``peak_over_forward`` compares peak resident memory beyond what the loaded model takes: the kernel's high-water mark
+(VmHWM, reset after loading) less the resident size after loading. Linux only.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     if "memaudit" not in ways:
         print("memaudit is not installed: speedup_over_memaudit is left out. pip install 'reticent[bench]'")
     seconds: dict[str, list[float]] = {way: [] for way in ways}
+    cpu_seconds: dict[str, list[float]] = {way: [] for way in ways}
     said: dict[str, dict[str, Any]] = {}
     with processes(ways) as ask:
         for way in ways:
@@ -77,7 +79,9 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
         for repeat in range(given.repeats):
             turn = ways[repeat % len(ways) :] + ways[: repeat % len(ways)]
             for way in turn:
-                seconds[way].append(ask(way)["seconds"])
+                took = ask(way)
+                seconds[way].append(took["seconds"])
+                cpu_seconds[way].append(took["cpu_seconds"])
                 print(f"pass {repeat + 1} of {given.repeats}, {way}: {seconds[way][-1]:.2f} s", file=sys.stderr)
         for way in ways:
             said[way] |= ask(way, "end")
@@ -94,6 +98,7 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
         "n_tokens": tokens,
         "tokens_per_second": {way: tokens / value for way, value in median.items()},
         "seconds": {way: sorted(times) for way, times in seconds.items()},
+        "cpu_seconds": {way: statistics.median(times) for way, times in cpu_seconds.items()},
         "spread": {way: max(times) / min(times) for way, times in seconds.items()},
         "repeats": given.repeats,
         "peak_mb": {way: said[way]["peak_mb"] for way in ways},
@@ -101,6 +106,7 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
         "engine": said["engine"]["choices"],
         "model": given.model,
         "dtype": given.dtype,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "memaudit": memaudit_version(),
         "hardware": environment(),
     }
@@ -157,9 +163,10 @@ def serve(given: argparse.Namespace) -> None:
                 peak = memory("VmHWM") - about["resident_mb"]
                 print(json.dumps({"peak_mb": peak}), file=answers, flush=True)
                 return
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             run()
-            print(json.dumps({"seconds": time.perf_counter() - start}), file=answers, flush=True)
+            took = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+            print(json.dumps(took), file=answers, flush=True)
 
 
 def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, Any]]:
@@ -170,6 +177,7 @@ def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, An
     from reticent.score.engine import ScoreOptions, batches, open_engine, padded, plan_pieces, score
 
     model = load(given.model, dtype=given.dtype, device="cpu").model
+    resident = reset_peak()
     rng = np.random.default_rng(given.seed)
     vocabulary = model.get_input_embeddings().weight.shape[0]
     lengths = rng.integers(SHORTEST, LONGEST, given.records, endpoint=True)
@@ -206,9 +214,9 @@ def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, An
         "forward": forward_pass,
         "chunked": chunked_pass,
         "untuned": forward_pass,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "memaudit": memaudit_pass,
     }[given.way]
-    resident = reset_peak()
     run()
     choices = {"impl": engine.choices.impl, "tokens_per_batch": engine.choices.tokens_per_batch}
     tokens = int(lengths.sum()) - given.records
