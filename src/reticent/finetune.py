@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
@@ -53,6 +54,11 @@ class DataConfig:
     drop_users: str = ""
     max_records: int | None = None
 
+    def __post_init__(self) -> None:
+        validate.positive(min_user_records=self.min_user_records)
+        if self.max_records is not None:
+            validate.positive(max_records=self.max_records)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
@@ -94,6 +100,11 @@ class CanaryConfig:
     canary_controls: int = 500
     canary_users: int = 0
     canary_words: int = 10
+
+    def __post_init__(self) -> None:
+        validate.non_negative(
+            canaries=self.canaries, canary_controls=self.canary_controls, canary_users=self.canary_users
+        )
 
 
 class Reading(NamedTuple):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
@@ -75,14 +76,22 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
             raise BadInput(
                 str(run.root), f"has no {path.name}, so its fine-tune did not end", "Run `reticent tune` again."
             )
+    try:
+        records, coins = read_records(run.records), read_membership(run.membership)
+        canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
+    except pa.ArrowInvalid as error:
+        why = f"holds a file that is no longer what was written ({str(error).splitlines()[0]})"
+        raise BadInput(
+            str(run.root), why, "Copy the folder again, or delete it and run `reticent tune` again."
+        ) from error
     about = manifest.get("tune", {})
     return Subject(
         title=about.get("title", run.root.name),
         target=str(run.model),
         reference=reference or about.get("base"),
-        records=read_records(run.records),
-        membership=read_membership(run.membership),
-        canaries=read_canaries(run.canaries) if run.canaries.exists() else (),
+        records=records,
+        membership=coins,
+        canaries=canaries,
         max_tokens=about.get("max_tokens"),
         about=about,
     )
