@@ -223,3 +223,13 @@ def test_another_command_in_the_same_folder_is_refused(refused, base, mails, tun
         given=str(run), why="holds a run with other settings", fix="Choose another folder (--out)",
     )  # fmt: skip
     assert tools.contents(run) == before
+
+
+@pytest.mark.parametrize("name", ["records.parquet", "membership.parquet", "manifest.json"])
+def test_a_run_whose_files_were_cut_short_is_refused(refused, tuned, tmp_path, tools, name):
+    run = shutil.copytree(tuned, tmp_path / "run")
+    (run / name).write_bytes((run / name).read_bytes()[:100])
+    before = tools.contents(run)
+    why = "is not valid JSON" if name.endswith("json") else "no longer what was written"
+    refused("audit", run, *tools.audit, given=str(run), why=why, fix="again")
+    assert tools.contents(run) == before
