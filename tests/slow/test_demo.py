@@ -1,0 +1,53 @@
+"""The demo on the real model: what it must find, and what an audit of the base against itself must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from reticent.auditing.run import audit
+from reticent.auditing.subject import Subject, from_run
+from reticent.demo import AUDIT, MODEL, demo
+from reticent.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo") / "run"
+    _, results = demo(root)
+    return RunFolder(root=root), results
+
+
+def aucs(results, level):
+    return {f.attack: f.estimate for f in results.findings if f.level == level and f.metric == "auc"}
+
+
+def test_members_users_and_secrets_are_found(run):
+    _, results = run
+    records, users = aucs(results, "record"), aucs(results, "user")
+    assert max(records["ref_ratio"].lo, records["ez_mia"].lo) > 0.8
+    assert users["user_inference"].value > 0.6
+    tiers = {tier.repetitions: tier.bits for tier in results.exposure}
+    assert tiers[16].lo > tiers[0].value + 2
+    assert not results.confound.separable
+    assert results.verdict.status == "leaks"
+
+
+def test_the_base_against_itself_shows_nothing(run, tmp_path):
+    made, _ = run
+    tuned = from_run(made)
+    base = Subject(
+        title="base against itself",
+        target=MODEL,
+        reference=MODEL,
+        records=tuned.records,
+        membership=tuned.membership,
+        max_tokens=tuned.max_tokens,
+    )
+    results = audit(base, AUDIT, out=tmp_path / "null")
+    for level in ("record", "user"):
+        for name, estimate in aucs(results, level).items():
+            assert estimate.lo <= 0.5 <= estimate.hi, f"{level} {name}: {estimate}"
+    assert results.verdict.status == "not_detected"
+    assert any("would have been seen" in sentence for sentence in results.verdict.sentences)
