@@ -109,7 +109,7 @@ def gate(
         max_auc: AUC of any record-level attack; 0.5 is chance.
         max_tpr_at_1pct_fpr: share of trained records that any attack finds at 1 % false alarms; 0.01 is chance.
         max_user_auc: AUC of any user-level attack.
-        max_exposure_bits: exposure of planted canaries, in bits; secrets never planted have about 1.44.
+        max_exposure_bits: exposure of planted canaries, in bits; the median of secrets never planted is 1.
         max_epsilon: empirical lower bound on ε; a model trained with a smaller ε cannot show more.
         on: which part of the estimate is compared, see the module.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.utils import logging as hf_logging
 
 from reticent.core.atomic import replacing
@@ -74,6 +75,7 @@ def tune(
     config = config or TuneConfig()
     out = Path(out)
     method = TUNINGS.get(config.method)
+    _check_trackers(config.report_to)
     config = replace(config, learning_rate=config.learning_rate or method.learning_rate)
     key = _key(fingerprint_weights(locate(base)), records, held_out, config)
     if _is_finished(out, key, resume=config.resume):
@@ -97,6 +99,13 @@ def tune(
         raise _disk_error(out, error) from error
     close_folder(out)
     return out
+
+
+def _check_trackers(report_to: str) -> None:
+    try:
+        get_reporting_integration_callbacks([] if report_to in ("none", "all") else [report_to])
+    except ValueError as error:
+        raise BadInput(f"report_to={report_to!r}", str(error).rstrip("."), 'Choose one of them, or "none".') from error
 
 
 def _encode(
