@@ -1,4 +1,4 @@
-"""One thread for each test process: tiny models gain nothing from more, and several processes would fight over cores."""
+"""One thread for each test process: tiny models gain nothing from more, and processes would fight over cores."""
 
 import os
 
@@ -25,8 +25,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory, request):
     """Tables and kernels of tests stay out of the user's cache; the real model is read from it only by slow tests."""
-    if request.config.getoption("--slow"):
-        return
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
-    request.addfinalizer(patch.undo)
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.config.getoption("--slow"):
+            patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -15,7 +15,24 @@ from reticent.report.results import read_results
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 
-WORDS = "order late parcel refund card house garden letter doctor money train river answer winter yellow seven".split()
+WORDS = [
+    "order",
+    "late",
+    "parcel",
+    "refund",
+    "card",
+    "house",
+    "garden",
+    "letter",
+    "doctor",
+    "money",
+    "train",
+    "river",
+    "answer",
+    "winter",
+    "yellow",
+    "seven",
+]
 
 
 def mails(users=48, each=6, seed=0):

@@ -14,12 +14,12 @@ from reticent.train.config import TuneConfig
 
 TITLE = "Demo: a made-up help desk"
 MODEL = "smollm2-135m"
-USERS = 120
+USERS = 160
 MAILS_PER_USER = 6
 
 SPLIT = SplitConfig(unit="user", known_fraction=0.1)
-CANARIES = CanaryConfig(canaries=24, canary_controls=250)
-TUNING = TuneConfig(method="full", epochs=3)
+CANARIES = CanaryConfig(canaries=36, canary_controls=250)
+TUNING = TuneConfig(method="full", epochs=3, learning_rate=1e-4)
 AUDIT = AuditConfig(attacks="standard")
 
 

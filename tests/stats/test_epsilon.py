@@ -102,7 +102,7 @@ def test_front_ties_the_parts_together():
     assert "assuming Gaussian DP" in bounds.gdp_roc.method
     for e in (bounds.clopper_pearson, bounds.one_run, bounds.gdp_one_run, bounds.gdp_roc):
         assert (e.lo, e.hi, e.n) == (e.value, math.inf, 1000)
-        assert e.unit == "nats ((ε, δ=1e-05), add/remove one user)"
+        assert e.unit == "nats (δ = 1e-05, one user added or removed)"
 
 
 def test_threshold_ranks_depend_on_the_count_only_and_span_it():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from reticent.auditing import planted
@@ -62,6 +62,8 @@ def conclude(
         *planted.findings(tiers),
         *_epsilon(levels, evidence.coins, config.delta, confidence, confound.separable),
     )
+    findings = tuple(replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in findings)
+    tiers = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in tiers)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
         title=subject.title,

@@ -53,6 +53,12 @@ def _statistic(level: Level) -> Scored | None:
     return next((by_name[name] for name in STATISTIC[level.name] if name in by_name), None)
 
 
+def _statement(estimate: Estimate, assumption: str) -> str:
+    if estimate.value == 0:
+        return f"No lower bound on ε above 0 {estimate.unit} could be shown ({assumption})."
+    return f"Whatever privacy was claimed, ε is at least {estimate.value:.2f} {estimate.unit} ({assumption})."
+
+
 def _finding(level: Level, scored: Scored, estimate: Estimate, assumption: str, confounded: bool) -> Finding:
     return Finding(
         attack=scored.name,
@@ -61,8 +67,7 @@ def _finding(level: Level, scored: Scored, estimate: Estimate, assumption: str, 
         estimate=estimate,
         severity=Severity.NONE if confounded else severity("epsilon_lower", estimate.lo),
         threat=scored.threat,
-        statement=f"Whatever privacy this training had, its ε is at least {estimate.value:.2f} {estimate.unit} "
-        f"({assumption}).",
+        statement=_statement(estimate, assumption),
         advice="Train with differential privacy if a bound on ε is owed." if estimate.value > 0 else "",
         notes=(estimate.method, assumption),
     )

@@ -13,7 +13,7 @@ from reticent.auditing.levels import Level, Scored
 from reticent.core.results import Exposed
 from reticent.stats.hypothesis import p_values
 
-SHOWN = 50
+SHOWN = 100
 
 
 def hashed(unit: str, key: str) -> str:

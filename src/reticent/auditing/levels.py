@@ -117,7 +117,7 @@ def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> Le
     fprs = [fpr for fpr in FPRS if level.n_held_out >= 10 / fpr]
     family = max(1, len(level.attacks) * (1 + len(fprs)))
     each = family_confidence(confidence, family)
-    together = f"; all {family} intervals of this level hold together" if family > 1 else ""
+    together = f"; one of {family} intervals of this level that hold together" if family > 1 else ""
     aucs = {scored.name: _tag(_auc(level, scored.score, each, seed), together) for scored in level.attacks}
     best = max(level.attacks, key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value), default=None)
     findings = [_auc_finding(level, scored, aucs[scored.name], confounded) for scored in level.attacks]

@@ -11,6 +11,9 @@ from reticent.core.results import Confound, Power, Verdict
 CHANCE = {"auc": 0.5, "exposure_bits": 1.0, "epsilon_lower": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
 
+GIVEN_AWAY = {"record": "which records it was trained on", "user": "whose records", "canary": "planted secrets"}
+"""What is leaked at each level, in the headline's words."""
+
 ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.NONE]
 
 
@@ -61,21 +64,23 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
 
 
 def _leaks(sure: Sequence[Finding]) -> Verdict:
-    worst = min(sure, key=lambda finding: (ORDER.index(finding.severity), finding.metric != "auc"))
-    levels = {finding.level for finding in sure}
-    who = " and ".join(
-        name for level, name in (("record", "records"), ("user", "users"), ("canary", "secrets")) if level in levels
-    )
-    statements: list[str] = []
-    for level in ("record", "user", "canary"):
-        best = [finding for finding in sure if finding.level == level]
-        if best:
-            statements.append(min(best, key=lambda f: ORDER.index(f.severity)).statement)
+    worst = [
+        min((finding for finding in sure if finding.level == level), key=_rank)
+        for level in GIVEN_AWAY
+        if any(finding.level == level for finding in sure)
+    ]
+    *others, last = (GIVEN_AWAY[finding.level] for finding in worst)
+    what = f"{', '.join(others)} and {last}" if others else last
     return Verdict(
         status="leaks",
-        headline=f"This model leaks: it gives away training {who} ({worst.severity} severity).",
-        sentences=tuple(statements),
+        headline=f"This model gives away {what} ({min(worst, key=_rank).severity} severity).",
+        sentences=tuple(finding.statement for finding in worst),
     )
+
+
+def _rank(finding: Finding) -> tuple[int, bool, float]:
+    """The most severe first; of equals an AUC, and the largest."""
+    return (ORDER.index(finding.severity), finding.metric != "auc", -finding.estimate.value)
 
 
 def _could_have_seen(row: Power) -> str:

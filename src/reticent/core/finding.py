@@ -46,6 +46,7 @@ class Estimate:
         confidence: coverage of the interval.
         unit: what ``value`` is measured in; empty for a pure number.
         higher_is_worse: whether a larger value means more leakage.
+        joint: where several intervals are shown, the probability that all of them hold; None for one by itself.
     """
 
     value: float
@@ -56,6 +57,7 @@ class Estimate:
     confidence: float = 0.95
     unit: str = ""
     higher_is_worse: bool = True
+    joint: float | None = None
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) or math.isnan(self.lo) or math.isnan(self.hi):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from reticent.core.finding import Finding
@@ -16,7 +15,7 @@ STYLES = {"leaks": "bold red", "not_detected": "bold blue", "confounded": "bold 
 
 
 def print_summary(results: Results, *, console: Console = person) -> None:
-    """Print the verdict in words and a table of the strongest findings.
+    """Print the verdict in words and the strongest findings, one a line.
 
     On a confounded split no membership number is printed: someone would quote it. Nothing in the results is read as
     markup.
@@ -27,8 +26,8 @@ def print_summary(results: Results, *, console: Console = person) -> None:
     for sentence in results.verdict.sentences:
         console.print(Text(f"  • {sentence}"))
     rows = _rows(results)
-    if rows:
-        console.print(_table(rows))
+    for finding in rows:
+        console.print(_line(finding))
     off = [run.name for run in results.attacks if not run.ran]
     if off:
         console.print(Text(f"Switched off (the report says why): {', '.join(off)}.", style="dim"))
@@ -44,25 +43,10 @@ def _rows(results: Results) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def _table(rows: list[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("strongest of", "metric"):
-        table.add_column(name)
-    for name in ("value", "interval", "n"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("attack")
-    for finding in rows:
-        shown = numbers.show(finding.estimate, finding.metric)
-        metric, value = numbers.metric_name(finding.metric), f"{shown.value} {shown.unit}".rstrip()
-        if finding.metric == "epsilon_lower":  # its unit names δ and what one unit is: too long for a number
-            metric, value = f"{metric} ({shown.unit})" if shown.unit else metric, shown.value
-        cells = (
-            finding.level,
-            metric,
-            value,
-            f"{shown.interval} {shown.confidence}",
-            f"{finding.estimate.n:,}",
-            finding.attack,
-        )
-        table.add_row(*map(Text, cells))
-    return table
+def _line(finding: Finding) -> Text:
+    """Level, metric, number with interval and confidence, n and attack; wraps wherever it is read."""
+    shown = numbers.show(finding.estimate, finding.metric)
+    said = f"  {finding.level} level, {numbers.metric_name(finding.metric)}: "
+    number = f"{shown.value} {shown.unit}".rstrip()
+    rest = f" {shown.interval} {shown.confidence}, n = {finding.estimate.n:,}, {finding.attack}"
+    return Text.assemble((said, "dim"), (number, "bold"), rest)

@@ -52,7 +52,9 @@ def show(estimate: Estimate, metric: str = "") -> Shown:
         value=_fixed(estimate.value * scale, places),
         interval=f"{lo}, {hi}",
         unit="%" if percent else estimate.unit,
-        confidence=f"{estimate.confidence * 100:g} %{sided}",
+        confidence=f"{estimate.confidence * 100:g} %{sided}"
+        if estimate.joint is None
+        else f"{estimate.joint * 100:g} % jointly{sided}",
     )
 
 

@@ -29,7 +29,7 @@ from reticent.report.numbers import Shown
 ROC_SHOWN = 4
 """Curves in colour when the page opens; the others are grey until chosen in the legend."""
 
-RANKED_SHOWN = 50
+RANKED_SHOWN = 15
 """Units of a level that the page lists; ``results.json`` holds all."""
 
 SECTIONS = (
@@ -209,8 +209,7 @@ def _epsilon_card(results: Results) -> Card:
         return Card(label=label, shown=None, caption="No ε audit ran.")
     estimate = finding.estimate
     shown = replace(numbers.show(estimate, finding.metric), unit="")
-    unit = f"{estimate.unit}, " if estimate.unit else ""
-    caption = f"{unit}{finding.level} level, {finding.attack}. {finding.statement}"
+    caption = f"{estimate.unit}. {finding.statement}" if estimate.unit else finding.statement
     return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
 
 

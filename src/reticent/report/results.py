@@ -180,6 +180,7 @@ def _estimate_from_json(row: Mapping[str, Any]) -> Estimate:
         confidence=row["confidence"],
         unit=row["unit"],
         higher_is_worse=row["higher_is_worse"],
+        joint=row["joint"],
     )
 
 

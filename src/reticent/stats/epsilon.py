@@ -297,5 +297,5 @@ def _lower_bound(bound: float, n: int, method: str, delta: float, unit: str, con
         n=n,
         method=method,
         confidence=confidence,
-        unit=f"nats ((ε, δ={delta:g}), add/remove one {unit})",
+        unit=f"nats (δ = {delta:g}, one {unit} added or removed)",
     )
