@@ -41,7 +41,7 @@ layers: .venv/.dev
 	$(BIN)/lint-imports --no-cache
 
 tests: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 slow: .venv/.dev
 	$(BIN)/reticent fetch-model smollm2-135m
