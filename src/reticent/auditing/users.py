@@ -60,12 +60,16 @@ def user_evidence(coins: Membership) -> UserEvidence | None:
 
 
 def _same_number(coins: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of the rows of each user the same number, by hash: the one that keeps the most texts in all."""
-    users, owner, count = np.unique(coins.user[rows].astype(str), return_inverse=True, return_counts=True)
-    if not len(users):
+    """Of the rows of each user the same number, by hash: the one that keeps the most texts on the smaller side."""
+    _, first, owner, count = np.unique(
+        coins.user[rows].astype(str), return_index=True, return_inverse=True, return_counts=True
+    )
+    if not len(first):
         return rows
+    inside = coins.user_member[rows][first]
     sizes = np.arange(1, count.max() + 1)
-    size = int(sizes[np.argmax([number * (count >= number).sum() for number in sizes])])
+    kept_on_smaller = [size * min((count[side] >= size).sum() for side in (inside, ~inside)) for size in sizes]
+    size = int(sizes[np.argmax(kept_on_smaller)])
     place = np.flatnonzero(rows)
     drawn = np.array([uniform(0, "document", coins.record_id[row]) for row in place.tolist()])
     order = np.lexsort((drawn, owner))
