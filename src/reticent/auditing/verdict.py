@@ -11,7 +11,7 @@ from reticent.core.results import Confound, Power, Verdict
 CHANCE = {"auc": 0.5, "exposure_bits": 1.0, "epsilon_lower": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
 
-GIVEN_AWAY = {"record": "which records it was trained on", "user": "whose records", "canary": "planted secrets"}
+GIVEN_AWAY = {"record": "records", "user": "users", "canary": "planted secrets"}
 """What is leaked at each level, in the headline's words."""
 
 ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.NONE]
@@ -73,7 +73,7 @@ def _leaks(sure: Sequence[Finding]) -> Verdict:
     what = f"{', '.join(others)} and {last}" if others else last
     return Verdict(
         status="leaks",
-        headline=f"This model gives away {what} ({min(worst, key=_rank).severity} severity).",
+        headline=f"This model gives away what it was trained on: {what} ({min(worst, key=_rank).severity} severity).",
         sentences=tuple(finding.statement for finding in worst),
     )
 
