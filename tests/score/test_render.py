@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from reticent.score.engine import ScoreOptions
 from reticent.score.plan import Side, _proposer
 from reticent.score.render import render
 from reticent.score.requests import PLAIN, Variant
-from reticent.testing.tiny import save_tiny
+from reticent.testing.tiny import save_tiny, tiny_tokenizer
 
 RECORDS = [
     Record(id="a", text="the order is in the mail and the mail is on the train"),
@@ -140,3 +141,13 @@ def test_a_prefix_does_not_use_up_the_limit(reference):
     assert [len(row) for row in rows(PLAIN)] == [20, 4]
     untouched = encode(records[0], reference.tokenizer)
     assert len(rows(PLAIN)[0]) < len(untouched)
+
+
+def test_a_cut_text_weighs_what_is_left_of_it():
+    tokenizer = tiny_tokenizer()
+    text = "the order of the house " * 20
+    rows = render([Record(id="a", text=text)], PLAIN, tokenizer=tokenizer, max_tokens=12)
+    left = tokenizer.decode(rows.rows[0].token_id)
+    assert text.startswith(left)
+    assert rows.about["text_bytes"][0] == len(left)
+    assert rows.about["zlib_bytes"][0] == len(zlib.compress(left.encode()))

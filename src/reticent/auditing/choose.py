@@ -47,7 +47,7 @@ def choose(names: str, available: Available) -> Choice:
     Raises:
         BadInput: an unknown name (the nearest is suggested).
     """
-    asked = _asked(names)
+    asked = asked_for(names)
     run: list[Attack] = []
     off: dict[str, str] = {}
     for attack in ATTACKS:
@@ -92,7 +92,8 @@ def listed(choice: Choice, notes: Mapping[str, tuple[str, ...]], scored: Sequenc
     return registered + derived
 
 
-def _asked(names: str) -> set[str]:
+def asked_for(names: str) -> set[str]:
+    """The attacks that ``names`` means, as in `choose`."""
     if names == "all":
         return set(ATTACKS.names())
     if names == "standard":

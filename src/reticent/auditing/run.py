@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from reticent.auditing.choose import Available, choose
+from reticent.auditing.choose import Available, asked_for, choose
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
@@ -22,6 +22,7 @@ from reticent.report.render import write_report
 from reticent.report.results import read_results, write_results
 from reticent.run_folder import RunFolder
 from reticent.score.engine import ScoreOptions
+from reticent.score.plan import describe
 
 
 def audit(
@@ -47,10 +48,12 @@ def audit(
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
         subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
+    asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
     users = user_evidence(subject.evaluated)
     models = open_models(subject, dtype=config.dtype, device=config.device)
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
+    about_models = models.about | {"scoring": describe(models.target, options)}
     about = {"target": subject.target, "reference": models.compared_with, "data": subject.data_fingerprint}
     cache = user_cache() / "tables"
     with run.kept_if(run.results.exists):
@@ -58,10 +61,10 @@ def audit(
         evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
         write_scores(run.scores, evidence)
         confound = check(subject.records, subject.membership)
-        results = conclude(subject, models.about, choice, evidence, confound, config, key=run.hash_key())
+        results = conclude(subject, about_models, choice, evidence, confound, config, key=run.hash_key())
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
-    said = asdict(config) | models.about | {"finished": now()}
+    said = asdict(config) | about_models | {"finished": now()}
     write_manifest(run.manifest, audit=said, environment=environment())
     return results
 

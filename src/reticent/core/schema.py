@@ -31,7 +31,7 @@ TOKEN_COLUMNS: dict[str, Column] = {
 RECORD_COLUMNS: dict[str, Column] = {
     "record_id": Column("object", "", "id of the record"),
     "copy": Column("int32", "", "which rendering of the record, for variants that make several (0 = first)"),
-    "text_bytes": Column("int32", "bytes", "length of the trained text in UTF-8"),
-    "zlib_bytes": Column("int32", "bytes", "length of the trained text after zlib"),
+    "text_bytes": Column("int32", "bytes", "length of the trained text, as far as it is scored, in UTF-8"),
+    "zlib_bytes": Column("int32", "bytes", "length of that text after zlib"),
 }
 """One value for each row."""

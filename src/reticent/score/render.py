@@ -78,7 +78,7 @@ def render(
         plain = encode(record, tokenizer, max_tokens=max_tokens)
         for copy in copies:
             rows.append(plain if variant.render is None else _cut(encode(copy, tokenizer), plain))
-            text = copy.trained_text.encode("utf-8", "surrogatepass")
+            text = _scored_text(copy, rows[-1], tokenizer).encode("utf-8", "surrogatepass")
             sizes.append((len(text), len(zlib.compress(text))))
     size = np.array(sizes, dtype=np.int32).reshape(-1, 2)
     about = {
@@ -88,6 +88,13 @@ def render(
         "zlib_bytes": size[:, 1].copy(),
     }
     return Rendered(rows=rows, about=about)
+
+
+def _scored_text(record: Record, row: Encoded, tokenizer: Any) -> str:
+    """The trained text as far as it is scored: what a cut text weighs must not count what was cut off."""
+    if not row.truncated:
+        return record.trained_text
+    return str(tokenizer.decode(row.token_id[row.trained]))
 
 
 def _cut(row: Encoded, plain: Encoded) -> Encoded:
