@@ -17,8 +17,8 @@ MODEL = "smollm2-135m"
 USERS = 160
 MAILS_PER_USER = 6
 
-SPLIT = SplitConfig(unit="user", known_fraction=0.1)
-CANARIES = CanaryConfig(canaries=36, canary_controls=250)
+SPLIT = SplitConfig(unit="user", split_seed=1)
+CANARIES = CanaryConfig(canaries=48, canary_controls=250)
 TUNING = TuneConfig(method="full", epochs=3, learning_rate=1e-4)
 AUDIT = AuditConfig(attacks="standard")
 

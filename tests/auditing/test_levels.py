@@ -114,7 +114,7 @@ def test_severity_is_judged_by_the_lower_end():
 
 def test_epsilon_is_bounded_only_for_what_fair_coins_were_thrown_for():
     level = level_of([3.0])
-    level = replace(level, attacks=[replace(level.attacks[0], name="ref_diff")])
+    level = replace(level, attacks=[replace(level.attacks[0], name="ref_ratio")])
     options = {"delta": 1e-5, "confidence": 0.95, "confounded": False}
     found = epsilon_findings(level, unit="record", probability=0.5, **options)
     assert len(found) == 3

@@ -27,7 +27,7 @@ def test_members_users_and_secrets_are_found(run):
     _, results = run
     records, users = aucs(results, "record"), aucs(results, "user")
     assert max(records["ref_ratio"].lo, records["ez_mia"].lo) > 0.8
-    assert users["user_inference"].value > 0.6
+    assert users["ref_ratio:mean"].value > 0.6
     tiers = {tier.repetitions: tier.bits for tier in results.exposure}
     assert tiers[16].lo > tiers[0].value + 2
     assert not results.confound.separable

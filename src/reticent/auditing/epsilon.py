@@ -11,7 +11,7 @@ from reticent.core.finding import Estimate, Finding, Severity
 from reticent.stats.epsilon import epsilon_lower_bounds
 from reticent.stats.hypothesis import family_confidence
 
-STATISTIC = {"record": ("ref_diff", "loss"), "user": ("user_inference", "loss:mean")}
+STATISTIC = {"record": ("ref_ratio", "loss"), "user": ("ref_ratio:mean", "user_inference", "loss:mean")}
 """Chosen before the scores are seen: the first that ran. Taking the best one afterwards would break the bound."""
 GUESSES = 10
 """A tenth of the units is guessed "in" and a tenth "out", also fixed before."""
