@@ -7,9 +7,9 @@ are compared. All read the same records of random tokens, 16 to 512 long.
 ================  ==================================================================================================
 ``engine``        the product: all records through ``score.engine.score``, everything but writing the file
 ``forward``       the bare pass: body and LM head matmul (``model(ids).logits``) on the very batches of ``engine``,
-                  with the same memory allocator settings
+                  with the same attention and memory allocator settings
 ``chunked``       a stricter bare pass: as ``forward``, but the LM head in chunks into one buffer, as ``engine`` does
-``untuned``       as ``forward``, with the allocator as the C library sets it: what one gets without this package
+``untuned``       as ``forward``, with attention and allocator as they are by default: what one has without this package
 ``memaudit``      ``memaudit.scoring.extract_token_signals`` of memaudit 0.2.0, as its users call it
 ================  ==================================================================================================
 
@@ -194,6 +194,12 @@ def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, An
     def forward_pass() -> None:
         with torch.inference_mode():
             for ids in inputs:
+                with engine.forward.attention(ids.shape[1]):
+                    model(input_ids=ids, use_cache=False).logits  # noqa: B018
+
+    def untuned_pass() -> None:
+        with torch.inference_mode():
+            for ids in inputs:
                 model(input_ids=ids, use_cache=False).logits  # noqa: B018
 
     def chunked_pass() -> None:
@@ -213,7 +219,7 @@ def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, An
         "engine": engine_pass,
         "forward": forward_pass,
         "chunked": chunked_pass,
-        "untuned": forward_pass,
+        "untuned": untuned_pass,
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
         "memaudit": memaudit_pass,
     }[given.way]

