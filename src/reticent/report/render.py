@@ -209,7 +209,8 @@ def _epsilon_card(results: Results) -> Card:
         return Card(label=label, shown=None, caption="No ε audit ran.")
     estimate = finding.estimate
     shown = replace(numbers.show(estimate, finding.metric), unit="")
-    caption = f"{estimate.unit}. {finding.statement}" if estimate.unit else finding.statement
+    said = not estimate.unit or estimate.unit in finding.statement
+    caption = finding.statement if said else f"{estimate.unit}. {finding.statement}"
     return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which attention the body uses while it scores: on CPUs in bfloat16, the plain one is faster for short texts.
 
-PyTorch's fused attention for CPUs multiplies bfloat16 blocks without the processor's bfloat16 instructions; two matrix
-products with a softmax in float32 between them use them. Over real mails of 16 to 512 tokens the plain one takes 20 %
-less time for the whole pass, at the same mean error against float32 (0.038 nats of log p either way).
+Two matrix products with a softmax in float32 between them, in place of PyTorch's fused kernel. Measured with SmolLM2-135M
+on 2 cores of an AMD EPYC with AVX512-BF16: the body takes 3 % to 12 % less time for texts of 64 to 512 tokens, and the
+mean error of log p against float32 is the same (0.038 nats either way, 10,550 tokens of mails).
 """
 
 from __future__ import annotations
