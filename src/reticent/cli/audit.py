@@ -9,7 +9,7 @@ from pathlib import Path
 from reticent.auditing.config import AuditConfig
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.finetune import DataConfig
+from reticent.intake import DataConfig
 
 
 def audit(
@@ -45,7 +45,7 @@ def audit(
     """
     from reticent.auditing.run import audit as run_audit
     from reticent.auditing.subject import Subject, from_run
-    from reticent.finetune import given_data, write_rejects
+    from reticent.intake import given_data, write_rejects
     from reticent.report.console import print_summary
     from reticent.run_folder import RunFolder
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from reticent.core.progress import console
-from reticent.finetune import CanaryConfig, DataConfig, SplitConfig
+from reticent.finetune import CanaryConfig, SplitConfig
+from reticent.intake import DataConfig
 from reticent.train.config import TuneConfig
 
 
@@ -29,8 +30,8 @@ def tune(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
     """
-    from reticent.finetune import read_data
     from reticent.finetune import tune as run_tune
+    from reticent.intake import read_data
 
     records, rejects = read_data(data, data_config)
     run = run_tune(
