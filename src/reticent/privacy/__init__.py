@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differential privacy: what is promised (spec, plan, accounting) and what keeps the promise (sampling, clipping, noise,
+self-check)."""

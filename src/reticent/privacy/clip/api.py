@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a clipper is: it turns batches into sums of per-unit gradients, each unit's shrunk to at most ``clip_norm``.
+
+Guarantee: whatever the data, adding or removing one unit changes the sum of ``take`` by a vector whose L2 norm over
+all trained parameters is at most ``clip_norm``, up to the rounding of the arithmetic.
+
+========================  ==============================================
+a unit whose gradient is  contributes
+========================  ==============================================
+shorter than clip_norm    its gradient ("automatic": scaled up towards it)
+longer                    its direction, with length clip_norm
+zero                      zero
+not finite                nothing can be promised: ``Diverged`` is raised
+========================  ==============================================
+
+With ``clip_norm=math.inf`` nothing is clipped, and the sum is the ordinary gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from reticent.core import validate
+
+Clipping = Literal["flat", "per_layer", "automatic"]
+CLIPPINGS = ("flat", "per_layer", "automatic")
+IMPLS = ("bookkeeping", "reference")
+STABILITY = 0.01
+"""γ of automatic clipping, ``C / (‖g‖ + γ)`` (Bu et al., "Automatic Clipping", 2023, equation 4.1)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clipped:
+    """What one call of ``accumulate`` saw; not covered by any guarantee, so not to be released.
+
+    Args:
+        norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping. With ``per_layer`` it is over all layers.
+        loss: ``[U]`` float32, each unit's weighted sum of its rows' mean losses (nats a token).
+    """
+
+    norm: torch.Tensor
+    loss: torch.Tensor
+
+
+class Clipper(Protocol):
+    """Accumulates clipped gradients. Made by ``make_clipper``."""
+
+    def attached(self) -> AbstractContextManager[None]:
+        """Within it the model runs so that per-unit gradients can be had; after it the model is as before."""
+
+    def accumulate(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
+    ) -> Clipped:
+        """One forward and one backward pass over ``B = U * rows_per_unit`` rows; adds U clipped gradients to the sums.
+
+        Args:
+            inputs: what the model is called with (``input_ids``, ``attention_mask``: ``[B, T]``), without labels.
+            labels: ``[B, T]``, -100 where a token is not trained on; shifted here.
+            weight: ``[B]``, factor of each row's mean loss over its trained tokens; 0 for rows that only fill up.
+            rows_per_unit: rows of a unit are adjacent.
+        """
+
+    def take(self) -> dict[nn.Parameter, torch.Tensor]:
+        """The sums since the last call, float32, for every trained parameter; they are forgotten here."""
+
+
+def make_clipper(
+    model: Any,
+    *,
+    clip_norm: float,
+    clipping: Clipping = "flat",
+    impl: Literal["bookkeeping", "reference"] = "bookkeeping",
+    autocast: torch.dtype | None = None,
+) -> Clipper:
+    """A clipper for the parameters of ``model`` that have ``requires_grad``.
+
+    Args:
+        model: a Hugging Face causal language model, PEFT models included.
+        clip_norm: bound on a unit's contribution, over all trained parameters together.
+        clipping: ``flat``: ``min(1, C/‖g‖)``; ``per_layer``: each of L parameters by ``C/√L``; ``automatic``:
+            ``C/(‖g‖ + 0.01)``.
+        impl: ``bookkeeping`` needs one backward pass; ``reference`` goes through units one by one.
+        autocast: dtype of the activations; None leaves the model's own.
+
+    Raises:
+        BadInput: a trained parameter lies in a module that no rule knows (bookkeeping).
+    """
+    validate.positive(clip_norm=clip_norm)
+    validate.one_of(CLIPPINGS, clipping=clipping)
+    validate.one_of(IMPLS, impl=impl)
+    if impl == "reference":
+        from reticent.privacy.clip.reference import ReferenceClipper
+
+        return ReferenceClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
+    from reticent.privacy.clip.bookkeeping import BookkeepingClipper
+
+    return BookkeepingClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
