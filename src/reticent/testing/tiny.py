@@ -3,13 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from reticent.core import validate
 from reticent.core.atomic import replacing
@@ -73,14 +88,7 @@ def tiny_model(
         vocab_size: rows of the embedding; None for those of ``tiny_tokenizer``.
     """
     validate.one_of(("llama", "gpt2"), arch=arch)
-    tokenizer = tiny_tokenizer()
-    shared: dict[str, Any] = {
-        "vocab_size": vocab_size or len(tokenizer),
-        "tie_word_embeddings": tied,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    shared = _vocabulary(tied, vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if arch == "gpt2":
@@ -101,9 +109,95 @@ def tiny_model(
         ).eval()
 
 
+_GEMMA_ALTERNATING = {
+    "head_dim": 8,
+    "query_pre_attn_scalar": 8,
+    "sliding_window": 4,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
+
+_ZOO: dict[str, tuple[Any, bool, dict[str, Any]]] = {
+    "gpt2": (GPT2Config, True, {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}),
+    "llama": (LlamaConfig, True, {}),
+    "llama_untied": (LlamaConfig, False, {}),
+    "mistral": (MistralConfig, False, {"sliding_window": 4}),
+    "qwen2": (Qwen2Config, True, {}),
+    "qwen3": (Qwen3Config, True, {"head_dim": 8}),
+    "gemma": (GemmaConfig, True, {"head_dim": 8}),
+    "gemma2": (
+        Gemma2Config,
+        True,
+        {**_GEMMA_ALTERNATING, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 2.0},
+    ),
+    "gemma3": (Gemma3TextConfig, True, _GEMMA_ALTERNATING),
+}
+
+ZOO: Mapping[str, str] = MappingProxyType(
+    {
+        "gpt2": "LayerNorm, Conv1D with biases, learned positions, tied",
+        "llama": "RMSNorm, 4 queries for 2 keys, no biases, tied",
+        "llama_untied": "the same with an output matrix of its own",
+        "mistral": "sliding window, untied",
+        "qwen2": "biases on queries, keys and values, tied",
+        "qwen3": "RMSNorm of each head's queries and keys, tied",
+        "gemma": "RMSNorm by 1 + weight, scaled embeddings, tied",
+        "gemma2": "norms after each part too, capped logits, tied",
+        "gemma3": "norms of heads by 1 + weight, windows in every other block, tied",
+    }
+)
+"""Families of ``tiny_of_family`` and what a per-unit gradient could get wrong in each."""
+
+
+def tiny_of_family(family: str, *, seed: int = 0, vocab_size: int | None = None) -> Any:
+    """A model of two layers of width 32 of one of the families in ``ZOO``, in evaluation mode, float32, no dropout.
+
+    Weights of norms and biases are random too, where a new model has ones and zeros, so that no mistake about them can
+    hide.
+
+    Args:
+        family: name in ``ZOO``.
+        seed: of the weights; the caller's random state is left as it was.
+        vocab_size: rows of the embedding; None for those of ``tiny_tokenizer``.
+    """
+    validate.one_of(ZOO, family=family)
+    config, tied, more = _ZOO[family]
+    shape: dict[str, Any] = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": CONTEXT,
+    }
+    if family == "gpt2":
+        shape = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": CONTEXT}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(
+            config(initializer_range=0.1, **shape, **more, **_vocabulary(tied, vocab_size)), dtype=torch.float32
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
 def save_tiny(path: str | Path, *, chat: bool = True, bos: bool = False, **model: Any) -> Path:
     """Save a tiny model and its tokenizer as a folder that ``models.load`` reads; ``model`` as in ``tiny_model``."""
     with replacing(path) as folder:
         tiny_model(**model).save_pretrained(folder)
         tiny_tokenizer(chat=chat, bos=bos).save_pretrained(folder)
     return Path(path)
+
+
+def _vocabulary(tied: bool, vocab_size: int | None) -> dict[str, Any]:
+    """What a model's configuration says about tokens."""
+    tokenizer = tiny_tokenizer()
+    return {
+        "vocab_size": vocab_size or len(tokenizer),
+        "tie_word_embeddings": tied,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }

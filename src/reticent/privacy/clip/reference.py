@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clipping as a loop over units with ordinary autograd: slow, obvious, and right for any layer. The oracle of tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reticent.core.errors import BadInput
+from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
+
+IGNORED = -100
+"""Label of a token that is not trained on."""
+
+
+class ReferenceClipper:
+    """Clips by going through units one at a time. Asks nothing of the model's layers.
+
+    Args:
+        model: gives ``logits [B, V + T, vocabulary]`` for a batch's inputs; ``V`` is the number of virtual tokens.
+        clip_norm: bound ``C`` on a unit's contribution; ``math.inf`` clips nothing.
+        clipping: see ``make_clipper``.
+        autocast: dtype of the activations; None leaves the model's own.
+    """
+
+    def __init__(
+        self, model: Any, *, clip_norm: float, clipping: Clipping = "flat", autocast: torch.dtype | None = None
+    ) -> None:
+        self.model, self.clip_norm, self.clipping, self.autocast = model, clip_norm, clipping, autocast
+        self.names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.parameters = list(self.names)
+        self.sums = self._zeros()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Changes nothing: ordinary autograd works on the model as it is."""
+        yield
+
+    def accumulate(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
+    ) -> Clipped:
+        """See ``Clipper.accumulate``: here one forward and one backward pass for each unit.
+
+        Raises:
+            BadInput: rows do not make whole units, or a unit's gradient is not finite.
+        """
+        if len(labels) % rows_per_unit or len(weight) != len(labels):
+            raise BadInput(
+                f"{len(labels)} rows, {len(weight)} weights, rows_per_unit={rows_per_unit}",
+                "rows do not make whole units",
+                "Fill units up with rows of weight 0.",
+            )
+        norms, losses = [], []
+        for start in range(0, len(labels), rows_per_unit):
+            rows = [row for row in range(start, start + rows_per_unit) if weight[row] != 0]
+            loss, gradients = self._unit(inputs, labels, weight, rows)
+            norm = [float(gradient.double().square().sum().sqrt()) for gradient in gradients]
+            if not math.isfinite(math.hypot(*norm)):
+                self._refuse(norm)
+            for total, gradient, factor in zip(self.sums, gradients, self._factors(norm), strict=True):
+                total.add_(gradient.float(), alpha=factor)
+            norms.append(math.hypot(*norm))
+            losses.append(loss)
+        return Clipped(norm=torch.tensor(norms, device=labels.device), loss=torch.tensor(losses, device=labels.device))
+
+    def take(self) -> dict[nn.Parameter, torch.Tensor]:
+        """See ``Clipper.take``."""
+        taken = dict(zip(self.parameters, self.sums, strict=True))
+        self.sums = self._zeros()
+        return taken
+
+    def _unit(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor, rows: Sequence[int]
+    ) -> tuple[float, list[torch.Tensor]]:
+        """Loss and gradients of the unit that consists of ``rows``; parameters that it does not use have gradient 0."""
+        total = self._loss(inputs, labels, weight, rows) if rows else None
+        if total is None or not total.requires_grad:
+            return 0.0, [torch.zeros_like(parameter) for parameter in self.parameters]
+        found = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=True)]
+        return float(total.detach()), gradients
+
+    def _loss(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor, rows: Sequence[int]
+    ) -> torch.Tensor:
+        """``Σ weight · mean of -log p(token)`` over rows, nats; a row without trained tokens adds 0."""
+        with torch.enable_grad():
+            dtype = self.autocast or torch.float32
+            with torch.autocast(labels.device.type, dtype=dtype, enabled=self.autocast is not None):
+                logits = self.model(**{name: value[rows] for name, value in inputs.items()}).logits
+            logits = logits[:, -labels.shape[1] :].float()  # virtual tokens come before the text
+            total = torch.zeros((), device=logits.device)
+            for place, row in enumerate(rows):
+                targets = labels[row, 1:]
+                trained = targets != IGNORED
+                if trained.any():
+                    nll = F.cross_entropy(logits[place, :-1][trained], targets[trained])
+                    total = total + weight[row] * nll
+        return total
+
+    def _factors(self, norm: Sequence[float]) -> list[float]:
+        """What each parameter's gradient is multiplied by, given the L2 norm of each."""
+        if math.isinf(self.clip_norm):
+            return [1.0] * len(norm)
+        whole = math.hypot(*norm)
+        if self.clipping == "automatic":
+            return [self.clip_norm / (whole + STABILITY)] * len(norm)
+        if self.clipping == "per_layer":
+            share = self.clip_norm / math.sqrt(len(norm))
+            return [1.0 if one <= share else share / one for one in norm]
+        return [1.0 if whole <= self.clip_norm else self.clip_norm / whole] * len(norm)
+
+    def _zeros(self) -> list[torch.Tensor]:
+        return [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self.parameters]
+
+    def _refuse(self, norm: Sequence[float]) -> None:
+        names = [name for name, one in zip(self.names.values(), norm, strict=True) if not math.isfinite(one)]
+        raise BadInput(
+            ", ".join(names[:3]) + (" …" if len(names) > 3 else ""),
+            "a unit's gradient is not finite, so it cannot be clipped",
+            "Choose a lower learning rate, and look for broken records.",
+        )
