@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clipped sums from one forward and one backward pass (Bu et al., "Differentially Private Optimization on Large Model
+at Small Cost", ICML 2023; here with tied weights, units of several rows, and gradients written out where that is less).
+
+Autograd computes gradients of activations only. Each trained layer writes its input and output gradient into a tape;
+norms follow from these, and the clipped sums are made at the end, when every unit's whole norm is known. So no weight
+gradient exists that is not clipped, and one that autograd makes behind the tape's back is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from reticent.core.errors import BadInput
+from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
+from reticent.privacy.clip.loss import row_losses
+from reticent.privacy.clip.rule import LayerRule, rule_for
+from reticent.privacy.clip.tape import Tape
+
+
+class BookkeepingClipper:
+    """See ``api.Clipper``.
+
+    Args:
+        model: a causal language model with ``requires_grad`` on what is trained.
+        clip_norm: C.
+        clipping: how the factor follows from the norm.
+        autocast: dtype of the activations, or None.
+
+    Attributes:
+        seen: trained parameters for which a gradient has been recorded since the clipper was made.
+    """
+
+    def __init__(self, model: Any, *, clip_norm: float, clipping: Clipping, autocast: torch.dtype | None) -> None:
+        self.model, self.clip_norm, self.clipping, self.autocast = model, clip_norm, clipping, autocast
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.rules = _rules(model)
+        self.seen: set[nn.Parameter] = set()
+        self._totals: dict[nn.Parameter, torch.Tensor] = {}
+        self._tape: Tape | None = None
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """See ``api.Clipper``."""
+        before = {module: module.__dict__.get("forward") for module in self.rules}
+        for module, rule in self.rules.items():
+            module.__dict__["forward"] = partial(self._forward, module, rule)
+        try:
+            yield
+        finally:
+            for module, forward in before.items():
+                del module.__dict__["forward"]
+                if forward is not None:
+                    module.__dict__["forward"] = forward
+
+    def accumulate(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
+    ) -> Clipped:
+        """See ``api.Clipper``."""
+        if len(labels) % rows_per_unit:
+            raise ValueError(f"{len(labels)} rows are not units of {rows_per_unit}")
+        if not len(labels):
+            return Clipped(norm=labels.new_zeros(0, dtype=torch.float32), loss=labels.new_zeros(0, dtype=torch.float32))
+        self._tape = tape = Tape(rows=len(labels), rows_per_unit=rows_per_unit, dtype=self.autocast)
+        try:
+            losses = self._backward(inputs, labels, weight)
+        finally:
+            self._tape = None
+        self._refuse_leaks()
+        squares = tape.squares()
+        norm = _norm(squares, losses)
+        self.seen |= squares.keys()
+        tape.add_clipped(self._sums(), self._factors(squares, norm))
+        return Clipped(norm=norm, loss=losses.unflatten(0, (-1, rows_per_unit)).sum(1))
+
+    def take(self) -> dict[nn.Parameter, torch.Tensor]:
+        """See ``api.Clipper``."""
+        sums, self._totals = self._sums(), {}
+        return sums
+
+    def _backward(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            with torch.autocast(labels.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+                logits = self.model(**inputs, use_cache=False).logits
+            losses = row_losses(logits, labels, weight)
+            del logits
+            losses.sum().backward()
+        return losses.detach()
+
+    def _forward(self, module: nn.Module, rule: LayerRule, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self._tape is None:
+            return type(module).forward(module, *args, **kwargs)
+        return rule.forward(module, self._tape, *args, **kwargs)
+
+    def _sums(self) -> dict[nn.Parameter, torch.Tensor]:
+        if not self._totals:
+            self._totals = {p: torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
+        return self._totals
+
+    def _factors(
+        self, squares: dict[nn.Parameter, torch.Tensor], norm: torch.Tensor
+    ) -> dict[nn.Parameter, torch.Tensor]:
+        if self.clipping == "per_layer":
+            share = self.clip_norm / len(self.parameters) ** 0.5
+            return {p: (share / square.sqrt()).clamp(max=1) for p, square in squares.items()}
+        if self.clipping == "automatic":
+            factor = self.clip_norm / (norm + STABILITY)
+        else:
+            factor = (self.clip_norm / norm).clamp(max=1)
+        return dict.fromkeys(squares, factor)
+
+    def _refuse_leaks(self) -> None:
+        leaked = [name for name, p in self.model.named_parameters() if p.requires_grad and p.grad is not None]
+        if leaked:
+            raise BadInput(
+                f"parameter {leaked[0]!r}",
+                "got a gradient that was not clipped: the model uses it outside of its layer, or it had one before",
+                "Freeze it, or set its .grad to None before.",
+            )
+
+
+def _norm(squares: dict[nn.Parameter, torch.Tensor], losses: torch.Tensor) -> torch.Tensor:
+    norm = torch.stack(list(squares.values())).sum(0).sqrt()
+    if not bool(torch.isfinite(norm).all() and torch.isfinite(losses).all()):
+        raise BadInput("a gradient", "is not finite, so nothing can be promised", "Choose a lower learning rate.")
+    return norm
+
+
+def _rules(model: Any) -> dict[nn.Module, LayerRule]:
+    """The rule of each module that has trained parameters of its own.
+
+    Raises:
+        BadInput: there is none for a module.
+    """
+    rules, unknown = {}, []
+    for name, module in model.named_modules():
+        trained = [own for own, p in module.named_parameters(recurse=False) if p.requires_grad]
+        if not trained:
+            continue
+        rule = rule_for(module)
+        if rule is None:
+            unknown.append(f"{name} ({type(module).__name__}: {', '.join(trained)})")
+        else:
+            rules[module] = rule
+    if unknown:
+        raise BadInput(
+            "; ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
+            "no layer rule knows how to take its per-unit gradients",
+            "Freeze it, choose another method, or add a rule (privacy/clip/layers/).",
+        )
+    return rules

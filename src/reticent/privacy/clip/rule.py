@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer rule is: a forward pass that does as the layer does, and writes into the tape during the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate
+
+import torch
+from torch import nn
+
+from reticent.core.registry import Registry
+from reticent.privacy.clip.tape import Tape
+
+Forward = Callable[Concatenate[Any, Tape, ...], torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRule:
+    """How one kind of layer is run.
+
+    Args:
+        name: of the rule; that of its file.
+        matches: whether the rule is right for a module. It must refuse subclasses that compute something else.
+        parameters: names of the module's own parameters that the rule records.
+        forward: ``forward(module, tape, *args, **kwargs)``, in place of the module's.
+    """
+
+    name: str
+    matches: Callable[[nn.Module], bool]
+    parameters: tuple[str, ...]
+    forward: Forward
+
+
+LAYER_RULES: Registry[LayerRule] = Registry("layer rule", "reticent.privacy.clip.layers")
+
+
+def layer_rule(
+    name: str, *, matches: Callable[[nn.Module], bool], parameters: tuple[str, ...]
+) -> Callable[[Forward], Forward]:
+    """Register the forward pass of a layer type."""
+
+    def register(forward: Forward) -> Forward:
+        LAYER_RULES.add(name, LayerRule(name=name, matches=matches, parameters=parameters, forward=forward))
+        return forward
+
+    return register
+
+
+def rule_for(module: nn.Module) -> LayerRule | None:
+    """The rule of a module whose own trained parameters it all records, or None."""
+    trained = {name for name, parameter in module.named_parameters(recurse=False) if parameter.requires_grad}
+    return next((rule for rule in LAYER_RULES if trained <= set(rule.parameters) and rule.matches(module)), None)

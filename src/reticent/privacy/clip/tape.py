@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The book that the layers of a model write into during one forward and backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from reticent.privacy.clip.contribution import (
+    Contribution,
+    Dense,
+    Outer,
+    Rows,
+    add_clipped,
+    inner,
+    smaller_written_out,
+    squares,
+    write_out,
+)
+
+
+class Tape:
+    """Contributions of one micro-batch, by parameter.
+
+    Args:
+        rows: B, rows of the micro-batch.
+        rows_per_unit: adjacent rows that make a unit; U = rows / rows_per_unit.
+        dtype: what linear layers compute in; None leaves activations and weights as they are.
+    """
+
+    def __init__(self, *, rows: int, rows_per_unit: int, dtype: torch.dtype | None) -> None:
+        self.rows, self.rows_per_unit, self.dtype = rows, rows_per_unit, dtype
+        self.contributions: dict[nn.Parameter, list[Contribution]] = {}
+        self.own: dict[nn.Parameter, list[torch.Tensor]] = {}
+        self._cast: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
+        self._last: tuple[torch.Tensor, int, torch.Tensor] | None = None
+        self._gram: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    # ---- forward ---------------------------------------------------------------------------------------------------
+
+    def cast(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` in the dtype that linear layers compute in; layers that read the same tensor share the copy."""
+        if self.dtype is None or x.dtype == self.dtype or not x.is_floating_point():
+            return x
+        if self._last is not None:
+            source, version, copy = self._last
+            if source.data_ptr() == x.data_ptr() and source.shape == x.shape and version == x._version:
+                return copy
+        self._last = (x, x._version, x.to(self.dtype))
+        return self._last[2]
+
+    def cast_weight(self, weight: torch.Tensor) -> torch.Tensor:
+        """A parameter in that dtype, made once a pass."""
+        if self.dtype is None or weight.dtype == self.dtype:
+            return weight
+        found = self._cast.get(id(weight))
+        if found is None:
+            found = self._cast[id(weight)] = (weight, weight._version, weight.detach().to(self.dtype))
+        return found[2]
+
+    # ---- backward --------------------------------------------------------------------------------------------------
+
+    def outer(self, parameter: nn.Parameter, left: torch.Tensor, right: torch.Tensor) -> None:
+        """The gradient is ``Σ_t left_t rightᵀ_t``; ``left [B, ..., d]``, ``right [B, ..., p]``."""
+        one = Outer(left=self._by_unit(left), right=self._by_unit(right))
+        if smaller_written_out(one):
+            self._add(parameter, write_out(one))
+        else:
+            self._add(parameter, one, self._outer_square)
+
+    def rows_of(self, parameter: nn.Parameter, index: torch.Tensor, value: torch.Tensor) -> None:
+        """Row ``index_t`` of the gradient gets ``value_t``; ``index [B, ...]``, ``value [B, ..., D]``."""
+        units = self.rows // self.rows_per_unit
+        self._check(value)
+        self._add(parameter, Rows(index=index.reshape(units, -1), value=self._by_unit(value)))
+
+    def dense(self, parameter: nn.Parameter, gradient: torch.Tensor) -> None:
+        """Each row's gradient itself, ``[B, *shape]``."""
+        self._check(gradient)
+        if self.rows_per_unit > 1:
+            gradient = gradient.unflatten(0, (-1, self.rows_per_unit)).sum(1)
+        self._add(parameter, Dense(gradient=gradient.float()))
+
+    # ---- after it --------------------------------------------------------------------------------------------------
+
+    def squares(self) -> dict[nn.Parameter, torch.Tensor]:
+        """``[U]`` float32 by parameter: squared norms of the units' gradients."""
+        return {p: squares(found, self.own[p]) for p, found in self.contributions.items()}
+
+    def add_clipped(self, totals: dict[nn.Parameter, torch.Tensor], factors: dict[nn.Parameter, torch.Tensor]) -> None:
+        """Add the clipped sums to ``totals`` and let go of the contributions."""
+        while self.contributions:
+            parameter, found = self.contributions.popitem()
+            while found:
+                add_clipped(totals[parameter], found.pop(), factors[parameter])
+
+    def _add(
+        self,
+        parameter: nn.Parameter,
+        one: Contribution,
+        square: Callable[[Contribution], torch.Tensor] = lambda one: inner(one, one),
+    ) -> None:
+        self.contributions.setdefault(parameter, []).append(one)
+        self.own.setdefault(parameter, []).append(square(one))
+
+    def _outer_square(self, one: Contribution) -> torch.Tensor:
+        """Σ over pairs of tokens; the products of an input that several layers read are taken once."""
+        assert isinstance(one, Outer)
+        if (
+            self._gram is None
+            or self._gram[0].data_ptr() != one.right.data_ptr()
+            or self._gram[0].shape != one.right.shape
+        ):
+            self._gram = (one.right, torch.bmm(one.right, one.right.transpose(1, 2)).float())
+        left = torch.bmm(one.left, one.left.transpose(1, 2)).float()
+        return (left * self._gram[1]).flatten(1).sum(1)
+
+    def _by_unit(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, ..., D]`` as ``[U, tokens, D]``."""
+        self._check(x)
+        return x.reshape(self.rows // self.rows_per_unit, -1, x.shape[-1])
+
+    def _check(self, x: torch.Tensor) -> None:
+        if x.shape[0] != self.rows:
+            raise RuntimeError(
+                f"a layer saw {x.shape[0]} rows in a micro-batch of {self.rows}: what belongs to whom is lost"
+            )
