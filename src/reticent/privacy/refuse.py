@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings under which a privacy guarantee would not hold, or would be other than it seems. Each is refused by name.
 
-Two kinds of rules: ``SETTINGS`` look at one field of the training arguments, ``RULES`` at anything. Both are tables: a
-new rule is one entry. All violations are found and raised together.
+Two tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
+``RULES`` at anything. A new rule is one entry. All violations are found and raised together.
 
 The guarantee needs that one unit's clipped gradient depends on that unit alone (so nothing may mix the records of a
 batch), that batches are those of the plan's sampler, that nothing but the noised sum leaves the training, and that the
@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback
 from transformers.data.data_collator import DataCollatorWithFlattening
 
 from reticent.core.errors import BadInput
+from reticent.privacy.refused_settings import SETTINGS
 
 Rows = Sequence[Sequence[int]]
 
@@ -108,154 +109,6 @@ def copies(rows: Rows) -> list[int]:
     return found
 
 
-class Setting(NamedTuple):
-    """A field of the training arguments and the values that it must not have."""
-
-    name: str
-    is_bad: Callable[[Any], bool]
-    why: str
-    fix: str
-
-
-def _given(value: Any) -> bool:
-    return bool(value)
-
-
-def _other_than(*allowed: Any) -> Callable[[Any], bool]:
-    return lambda value: value is not None and value not in allowed
-
-
-SETTINGS = (
-    Setting(
-        "packing",
-        _given,
-        "several records share a row, so a record's gradient cannot be told from its neighbours'",
-        "Set packing=False.",
-    ),
-    Setting(
-        "padding_free",
-        _given,
-        "the rows of a batch are joined into one, so a record's gradient cannot be told from its neighbours'",
-        "Set padding_free=False.",
-    ),
-    Setting(
-        "train_sampling_strategy",
-        _other_than("random"),
-        "batches would follow the lengths or the order of the data; ε is computed for units drawn independently",
-        'Set train_sampling_strategy="random"; the plan\'s sampler draws.',
-    ),
-    Setting(
-        "group_by_length",  # transformers 4
-        _given,
-        "batches would follow the lengths of the data; ε is computed for units drawn independently",
-        "Set group_by_length=False; the plan's sampler draws.",
-    ),
-    Setting(
-        "dataloader_drop_last",
-        _given,
-        "units would be left out by their place, and ε is computed for units drawn independently",
-        "Set dataloader_drop_last=False.",
-    ),
-    Setting(
-        "ignore_data_skip",
-        _given,
-        "a resumed training would see the first batches again under the noise of later steps: ε would count too few",
-        "Set ignore_data_skip=False.",
-    ),
-    Setting(
-        "gradient_accumulation_steps",
-        _other_than(1),
-        "one batch of the plan is one optimizer step; summing several changes the rate and the noise",
-        "Set gradient_accumulation_steps=1 and give the whole batch as the batch size: it is cut into micro-batches.",
-    ),
-    Setting(
-        "max_grad_norm",
-        lambda value: value is not None and value > 0,
-        "it clips the noised sum, not each unit's gradient, so it protects nobody, and the noise alone would set it off",
-        "Set max_grad_norm=0 (its default is 1). What bounds each unit is clip_norm.",
-    ),
-    Setting(
-        "auto_find_batch_size",
-        _given,
-        "after an out-of-memory error the training starts again at another rate, and the steps already made would "
-        "not be counted",
-        "Set auto_find_batch_size=False. Memory depends on micro-batches only, which do not change the guarantee.",
-    ),
-    Setting(
-        "fp16",
-        _given,
-        "the loss scale changes with the data, and sums of clipped gradients can overflow",
-        "Set fp16=False, and bf16=True or none.",
-    ),
-    Setting(
-        "torch_compile",
-        _given,
-        "a compiled step may fuse or skip the layers at which each unit's gradient is measured",
-        "Set torch_compile=False.",
-    ),
-    Setting(
-        "use_liger_kernel",
-        _given,
-        "its fused loss computes gradients that bypass the rules which clip them",
-        "Set use_liger_kernel=False.",
-    ),
-    Setting(
-        "neftune_noise_alpha",
-        _given,
-        "its noise scales with the padded length of the batch, so a long record changes the gradients of others",
-        "Leave neftune_noise_alpha out.",
-    ),
-    Setting(
-        "label_smoothing_factor",
-        _given,
-        "the loss whose gradients are clipped is the plain cross-entropy, so smoothing would silently be left out",
-        "Set label_smoothing_factor=0.",
-    ),
-    Setting(
-        "loss_type",
-        _other_than("nll", "chunked_nll"),
-        "the loss whose gradients are clipped is the plain cross-entropy, so this one would silently be left out",
-        'Set loss_type="nll".',
-    ),
-    Setting(
-        "deepspeed",
-        _given,
-        "it sums the gradients of records and processes before they can be clipped or noised",
-        "Leave deepspeed out; for several GPUs use torchrun.",
-    ),
-    Setting(
-        "fsdp",
-        _given,
-        "it shards gradients and sums them before they can be clipped or noised",
-        "Leave fsdp out; for several GPUs use torchrun.",
-    ),
-    Setting(
-        "parallelism_config",
-        _given,
-        "sharded parameters have only a part of each unit's norm in each process",
-        "Leave parallelism_config out; for several GPUs use torchrun.",
-    ),
-    Setting(
-        "n_gpu",
-        lambda value: value is not None and value > 1,
-        "one process would copy the model to several GPUs (DataParallel) and sum their gradients before clipping",
-        "Start one process a GPU with torchrun, or show one GPU (CUDA_VISIBLE_DEVICES=0).",
-    ),
-    Setting(
-        "include_num_input_tokens_seen",
-        _other_than("no", False),
-        "exact counts of the private tokens drawn would be logged; no noise covers them",
-        'Set include_num_input_tokens_seen="no".',
-    ),
-    Setting(
-        "optim",
-        lambda value: value is not None and ("layerwise" in value or "lomo" in value),
-        "it updates weights inside the backward pass, before anything is clipped or noised",
-        'Set optim="adamw_torch" or "sgd".',
-    ),
-)
-"""Rules on one field each. Fields that the arguments lack are not looked at."""
-
 _CHECKPOINT_SENDERS = {
     "WANDB_LOG_MODEL": ("wandb", ("checkpoint",)),
     "HF_MLFLOW_LOG_ARTIFACTS": ("mlflow", ("1", "true", "yes", "on", "y")),
@@ -337,7 +190,7 @@ def _rotary(training: Training) -> Iterator[Violation]:
             kind = rope.get("rope_type", rope.get("type", "default"))
             if kind != "longrope" and "dynamic" not in str(kind):
                 continue
-            limit = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0)
+            limit = int(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
             if longest is None or longest > limit:
                 yield Violation(
                     f"rope_type={kind!r} with records of {longest or 'unknown numbers of'} tokens",
@@ -374,11 +227,11 @@ def _trained_dtypes(training: Training) -> Iterator[Violation]:
 def _quantised_base(training: Training) -> Iterator[Violation]:
     for config in _configs(training.model):
         found = getattr(config, "quantization_config", None)
-        settings = found.to_dict() if hasattr(found, "to_dict") else found
+        settings: dict[str, Any] = found.to_dict() if found is not None and hasattr(found, "to_dict") else found or {}
         if not settings or settings.get("load_in_4bit") or settings.get("dequantize"):
             continue
         yield Violation(
-            f"quantization_config {settings.get('quant_method', type(found).__name__)}",
+            f"quantization_config {settings.get('quant_method', '')}",
             "its kernels may scale or split activations by what else is in the batch (LLM.int8 does), so a record's "
             "gradient would depend on the others",
             "Quantise the frozen weights only (bitsandbytes, load_in_4bit=True), or not at all.",
