@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much privacy a step costs, and how much noise a promise needs; the neighbouring relation is add or remove one unit.
+
+ε comes from privacy loss distributions (Doroshenko et al. 2022, arXiv:2207.04380) as `dp_accounting` computes them,
+rounded to the safe side; Rényi divergences (Mironov, Talwar and Zhang 2019, arXiv:1908.10530) stand beside as a check.
+
+======================  =============================================================================================
+what is protected       one step
+======================  =============================================================================================
+the sampled unit        Poisson-sampled Gaussian
+owner of ≤ G records    mixture of Gaussians N(i, σ²), i ~ Binomial(G, rate), against N(0, σ²) (Charles et al. 2024,
+                        arXiv:2407.07737)
+owner, as a black box   Poisson-sampled Gaussian, and group privacy at the end: (ε', δ') for one gives
+                        (Gε', δ'·(e^Gε' − 1)/(e^ε' − 1)) for G (Vadhan 2017, Lemma 2.2)
+======================  =============================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from dp_accounting import dp_event, mechanism_calibration
+from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import RdpAccountant
+from scipy.optimize import brentq
+from scipy.stats import binom
+
+from reticent.core import validate
+from reticent.core.errors import BadInput
+from reticent.stats.epsilon import gdp_epsilon
+
+RENYI_ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
+"""Whole numbers only: with others the closed form of the sampled Gaussian does not always converge."""
+MOST_CELLS = 5e7
+"""Cells of a privacy loss distribution that still fit into memory."""
+SMALLEST_GROUP_DELTA = 1e-13
+"""What privacy loss distributions cut off their tails adds up to less than this."""
+MOST_RECORDS_MIXED = 200
+"""Mixtures of more Gaussians take minutes; what a record-level run implies for such users is bounded without them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mechanism:
+    """One step of training, as the accountant sees it.
+
+    Args:
+        noise_multiplier: standard deviation of the noise over the clip norm.
+        rate: chance of a sampled unit to be in the step.
+        owned: how many of the sampled units one protected unit can be behind.
+        black_box: whether owners of several are accounted for by group privacy instead of a mixture.
+    """
+
+    noise_multiplier: float
+    rate: float
+    owned: int = 1
+    black_box: bool = False
+
+    def __post_init__(self) -> None:
+        validate.positive(noise_multiplier=self.noise_multiplier, owned=self.owned)
+        validate.in_range(0, 1, rate=self.rate)
+
+    @property
+    def event(self) -> dp_event.DpEvent:
+        """One step for the accountant; with ``black_box``, for a single sampled unit."""
+        if self.owned == 1 or self.black_box:
+            gaussian = dp_event.GaussianDpEvent(self.noise_multiplier)
+            return gaussian if self.rate == 1 else dp_event.PoissonSampledDpEvent(self.rate, gaussian)
+        if self.rate == 1:
+            return dp_event.GaussianDpEvent(self.noise_multiplier / self.owned)
+        drawn = range(self.owned + 1)
+        chances = [float(chance) for chance in binom.pmf(drawn, self.owned, self.rate)]
+        return dp_event.MixtureOfGaussiansDpEvent(self.noise_multiplier, list(drawn), chances)
+
+    @property
+    def bound(self) -> Mechanism:
+        """A mechanism with one sampled unit that costs at least as much: all records of the owner are drawn together
+        whenever any of them would be. Binomial(G, rate) ≤ G·Bernoulli(1 − (1 − rate)^G), and more draws cost more."""
+        if self.owned == 1 or self.black_box:
+            return replace(self, owned=1, black_box=False)
+        together = -math.expm1(self.owned * math.log1p(-self.rate)) if self.rate < 1 else 1.0
+        return Mechanism(noise_multiplier=self.noise_multiplier / self.owned, rate=together)
+
+
+class Spent(NamedTuple):
+    """ε of some steps and the same by Rényi divergences, coarser."""
+
+    epsilon: float
+    check: float
+
+
+def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
+    """Upper bounds on ε of ``steps`` steps at ``delta``.
+
+    Raises:
+        BadInput: so little noise that nothing worth a promise can be shown.
+        RuntimeError: the two accountants contradict each other.
+    """
+    if steps == 0:
+        return Spent(0.0, 0.0)
+    _check_cells(mechanism, steps, delta)
+    accountant = _losses(mechanism, steps)
+    if mechanism.black_box and mechanism.owned > 1:
+        single, single_delta = _single_of_group(accountant, size=mechanism.owned, delta=delta)
+    else:
+        single, single_delta = accountant.get_epsilon(delta), delta
+    check = _renyi(mechanism.bound, steps, single_delta)
+    if not math.isfinite(single):
+        raise _too_little_noise(mechanism)
+    if check < single * 0.99 - 0.01:
+        raise RuntimeError(f"accountants disagree on {mechanism}: PLD ε = {single}, RDP ε = {check}; promise nothing")
+    size = mechanism.owned if mechanism.black_box else 1
+    return Spent(size * single, size * check)
+
+
+def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float) -> float:
+    """The smallest noise multiplier, to four digits, with which ``steps`` such steps cost at most ``epsilon``.
+
+    Args:
+        mechanism: its noise multiplier is not looked at.
+
+    Raises:
+        BadInput: a promise that cannot be accounted for.
+    """
+    if mechanism.black_box:
+        target = group_budget(epsilon, delta, size=mechanism.owned)
+        single = replace(mechanism, owned=1, black_box=False)
+    else:
+        target, single = (epsilon, delta), mechanism
+    if target[0] / _interval(steps) > MOST_CELLS / 10:
+        raise BadInput(f"epsilon={epsilon:g}", "is so large that it promises nothing", "Give 8 or less.")
+
+    def cost(noise: float) -> float:
+        return _losses(replace(single, noise_multiplier=noise), steps).get_epsilon(target[1])
+
+    high = single.owned * math.sqrt(steps) / _gaussian_mu(*target)
+    while cost(high) > target[0]:
+        high *= 1.25
+    low = high / 2
+    while cost(low) <= target[0]:
+        low, high = low / 2, low
+    noise = mechanism_calibration.calibrate_dp_mechanism(
+        lambda: PLDAccountant(value_discretization_interval=_interval(steps)),
+        lambda noise: _run(replace(single, noise_multiplier=noise), steps),
+        *target,
+        bracket_interval=mechanism_calibration.ExplicitBracketInterval(low, high),
+        tol=1e-4 * low,
+    )
+    reached = spent(replace(mechanism, noise_multiplier=noise), steps=steps, delta=delta).epsilon
+    if reached > epsilon:
+        raise RuntimeError(f"calibration reached ε = {reached}, above the promised {epsilon}; promise nothing")
+    return float(noise)
+
+
+def group_budget(epsilon: float, delta: float, *, size: int) -> tuple[float, float]:
+    """(ε', δ') for one record that give ``(epsilon, delta)`` for ``size`` of them.
+
+    Raises:
+        BadInput: δ' is smaller than can be accounted for.
+
+    >>> epsilon, delta = group_budget(8, 1e-5, size=2)
+    >>> f"{epsilon:g} {delta:.3e}"
+    '4 1.799e-07'
+    """
+    single = epsilon / size
+    single_delta = delta * math.exp(-_log_growth(single, size))
+    if size > 1 and single_delta < SMALLEST_GROUP_DELTA:
+        raise BadInput(
+            f"ε = {epsilon:g} at δ = {delta:g} for groups of {size}",
+            f"asks for δ = {single_delta:.1e} of each record, which accounting cannot show",
+            "Lower epsilon or records_per_user, or give --user_sampling user or record, which need no conversion.",
+        )
+    return single, single_delta
+
+
+def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delta: float) -> float:
+    """ε for the owner of ``records`` records that a record-level ``mechanism`` implies: an upper bound.
+
+    By the mixture of Gaussians, which is what group privacy of this mechanism comes to exactly; for users with very
+    many records as if all of them were in every step, which only costs more.
+    """
+    if steps == 0:
+        return 0.0
+    bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
+    owner = replace(mechanism, owned=records)
+    if records <= MOST_RECORDS_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
+        bounds.append(spent(owner, steps=steps, delta=delta).epsilon)
+    return min(bounds)
+
+
+def _run(mechanism: Mechanism, steps: int) -> dp_event.DpEvent:
+    return dp_event.SelfComposedDpEvent(mechanism.event, steps)
+
+
+def _losses(mechanism: Mechanism, steps: int) -> PLDAccountant:
+    return PLDAccountant(value_discretization_interval=_interval(steps)).compose(_run(mechanism, steps))
+
+
+def _interval(steps: int) -> float:
+    """Width of the cells of a privacy loss distribution. Rounding adds about steps·width²/4 to ε: about 0.001."""
+    return min(max(math.sqrt(4e-3 / steps), 1e-4), 1e-2)
+
+
+def _renyi(mechanism: Mechanism, steps: int, delta: float) -> float:
+    accountant = RdpAccountant(RENYI_ORDERS).compose(_run(mechanism, steps))
+    return float(accountant.get_epsilon(delta))
+
+
+def _full_batch(mu: float, delta: float) -> float:
+    """ε of Gaussian mechanisms that add up to ``mu``-GDP (Dong, Roth and Su 2022, Corollary 2.13)."""
+    return gdp_epsilon(mu, delta)
+
+
+def _gaussian_mu(epsilon: float, delta: float) -> float:
+    """The μ at which μ-GDP is (epsilon, delta)-DP."""
+    high = 1.0
+    while _full_batch(high, delta) < epsilon:
+        high *= 2
+    low = high / 2
+    while _full_batch(low, delta) > epsilon:
+        low /= 2
+    return float(brentq(lambda mu: _full_batch(mu, delta) - epsilon, low, high))
+
+
+def _cells(mechanism: Mechanism, steps: int, delta: float) -> float:
+    """About how many cells the privacy losses of ``steps`` steps fill."""
+    together = max(1.0, float(binom.isf(1e-20, mechanism.owned, mechanism.rate)))
+    sensitivity = 1.0 if mechanism.black_box else together
+    most = _full_batch(sensitivity / mechanism.noise_multiplier * math.sqrt(steps), delta)
+    return min(most, _renyi(mechanism.bound, steps, delta)) / _interval(steps)
+
+
+def _check_cells(mechanism: Mechanism, steps: int, delta: float) -> None:
+    if _cells(mechanism, steps, delta) > MOST_CELLS:
+        raise _too_little_noise(mechanism)
+
+
+def _too_little_noise(mechanism: Mechanism) -> BadInput:
+    return BadInput(
+        f"noise_multiplier={mechanism.noise_multiplier:.3g}",
+        "is too little noise, for so many steps, to show any privacy worth a promise",
+        "Give more noise or fewer steps, or give epsilon and let the noise follow.",
+    )
+
+
+def _single_of_group(accountant: PLDAccountant, *, size: int, delta: float) -> tuple[float, float]:
+    """The smallest (ε', δ') on the privacy curve of one record that gives ``delta`` for ``size`` of them; (∞, 0) where
+    none does."""
+
+    def excess(epsilon: float) -> float:
+        return math.log(max(accountant.get_delta(epsilon), 1e-300)) + _log_growth(epsilon, size) - math.log(delta)
+
+    top = accountant.get_epsilon(SMALLEST_GROUP_DELTA)
+    if not math.isfinite(top):
+        return math.inf, 0.0
+    grid = np.linspace(0, top, 400)
+    good = next((epsilon for epsilon in grid if excess(epsilon) <= 0), None)
+    if good is None:
+        return math.inf, 0.0
+    bad = max(good - grid[1], 0.0)
+    while good - bad > 1e-6 * good:
+        middle = (good + bad) / 2
+        good, bad = (middle, bad) if excess(middle) <= 0 else (good, middle)
+    return float(good), delta * math.exp(-_log_growth(good, size))
+
+
+def _log_growth(epsilon: float, size: int) -> float:
+    """log((e^size·ε − 1)/(e^ε − 1)), by which δ grows from one to ``size``; log(size) at ε = 0."""
+    if epsilon < 1e-12:
+        return math.log(size)
+    return (size - 1) * epsilon + math.log(math.expm1(-size * epsilon) / math.expm1(-epsilon))

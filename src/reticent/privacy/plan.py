@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PrivacyPlan: sampler, noise, unit and accounting of one training, built together and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+from dp_accounting import dp_event
+
+from reticent.core.errors import BadInput
+from reticent.privacy import accounting
+from reticent.privacy.accounting import Mechanism
+from reticent.privacy.sampling import KEY_BYTES, PoissonSampler, Population, Unit
+from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
+from reticent.privacy.spec import PrivacySpec
+from reticent.privacy.statement import EVERYTHING, SPANS, Promise
+
+LEAST_UNITS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyPlan:
+    """A private training that is settled: who is drawn when, how much noise is added and what that costs.
+
+    What is accounted for is read off the sampler, so the two cannot disagree. Made by `PrivacySpec.plan`.
+
+    Args:
+        spec: calibrated: noise multiplier and delta are given.
+        sampler: the batches.
+        units: how many units are protected (users with unit "user", however they are sampled).
+        largest_user: most records of one user, where records are protected and users known.
+        data: fingerprint of the population.
+        covers: what the promise is about.
+    """
+
+    spec: PrivacySpec
+    sampler: PoissonSampler
+    units: int
+    largest_user: int | None
+    data: str = field(repr=False)
+    covers: str = EVERYTHING
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """One step, as the accountant sees it."""
+        return Mechanism(
+            noise_multiplier=self.noise_multiplier,
+            rate=self.sampler.rate,
+            owned=self.sampler.owned,
+            black_box=self.spec.user_sampling == "group",
+        )
+
+    @property
+    def event(self) -> dp_event.DpEvent:
+        """One step; with user_sampling "group" for one record, as group privacy comes at the end."""
+        return self.mechanism.event
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation of the noise over the clip norm."""
+        return _given(self.spec.noise_multiplier)
+
+    @property
+    def delta(self) -> float:
+        return _given(self.spec.delta)
+
+    @property
+    def clip_norm(self) -> float:
+        return self.spec.clip_norm
+
+    @property
+    def unit(self) -> str:
+        return self.spec.unit
+
+    @property
+    def key(self) -> bytes:
+        """32 secret bytes that batches and noise follow from."""
+        return self.sampler.key
+
+    @property
+    def steps(self) -> int:
+        return self.sampler.steps
+
+    @property
+    def expected_batch(self) -> float:
+        """Expected number of sampled units in a step: what the noisy sum is divided by."""
+        return self.sampler.expected_batch
+
+    @property
+    def rows_per_unit(self) -> int:
+        return self.sampler.rows_per_unit
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where anything of the plan differs, the key included; tells nothing of the key."""
+        parts = {
+            "spec": asdict(self.spec),
+            "rate": self.sampler.rate,
+            "steps": self.steps,
+            "data": self.data,
+            "key": hashlib.sha256(b"fingerprint" + self.key).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def spent(self, steps: int | None = None) -> Promise:
+        """What holds after ``steps`` steps; all of them where it is left out. Stopping early is allowed.
+
+        Raises:
+            BadInput: more steps than the plan has.
+        """
+        steps = self.steps if steps is None else steps
+        if not 0 <= steps <= self.steps:
+            raise BadInput(f"{steps} steps", f"the plan has {self.steps}", "Make a plan for all steps that are run.")
+        cost = accounting.spent(self.mechanism, steps=steps, delta=self.delta)
+        implied = None
+        if self.largest_user is not None:
+            implied = accounting.implied_user_epsilon(
+                self.mechanism, records=self.largest_user, steps=steps, delta=self.delta
+            )
+        return Promise(
+            epsilon=cost.epsilon,
+            check=cost.check,
+            delta=self.delta,
+            unit=self.unit,
+            neighbouring=f"add or remove one {self.unit}",
+            mechanism=_describe(self.spec),
+            accountant="PLD accountant",
+            noise_multiplier=self.noise_multiplier,
+            rate=self.sampler.rate,
+            steps=steps,
+            units=self.units,
+            implied=implied,
+            implied_records=self.largest_user,
+            covers=self.covers,
+        )
+
+
+def calibrate(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
+    """`PrivacySpec.calibrate`."""
+    # Which records are kept at random depends on the key, how many does not.
+    sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=bytes(KEY_BYTES))
+    return _calibrated(spec, sampler, _units(spec, population))
+
+
+def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
+    """`PrivacySpec.plan`."""
+    sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
+    units = _units(spec, population)
+    owners = Counter(user for user in population.users if user is not None) if spec.unit == "record" else Counter()
+    return PrivacyPlan(
+        spec=_calibrated(spec, sampler, units),
+        sampler=sampler,
+        units=units,
+        largest_user=max(owners.values(), default=None),
+        data=_fingerprint(population),
+        covers=SPANS if spec.protect == "spans" else EVERYTHING,
+    )
+
+
+def default_delta(units: int) -> float:
+    """A tenth of 1 / units, rounded down to a power of ten.
+
+    >>> default_delta(1000), default_delta(1001)
+    (0.0001, 1e-05)
+    """
+    return float(f"1e-{len(str(units - 1)) + 1}")
+
+
+def _sampler(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PoissonSampler:
+    """Poisson sampling of what ``spec`` samples.
+
+    Raises:
+        BadInput: not private, too few units, or a batch larger than what is sampled.
+    """
+    if not spec.is_private:
+        raise BadInput("this PrivacySpec", "promises nothing", "Give epsilon or noise_multiplier.")
+    if len(population) == 0:
+        raise BadInput("no records", "there is nothing to train on", "Give records.")
+    owned = rows = 1
+    draw: Callable[[int, int], Unit]
+    if spec.unit == "record":
+        count = len(population)
+        draw = partial(_draw_record, population, tuple(range(count)))
+    else:
+        check_rule(population, spec.record_selection)
+        users = tuple(population.records_of_users().values())
+        most = spec.records_per_user
+        if spec.user_sampling == "user":
+            count, rows = len(users), most
+            draw = _draw_user(spec, population, users, key)
+        else:
+            kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+            count, owned = sum(map(len, kept)), most
+            draw = partial(_draw_record, population, tuple(sorted(record for user in kept for record in user)))
+    if not 1 <= batch_size <= count:
+        raise BadInput(
+            f"batch_size={batch_size}",
+            f"must be between 1 and the {count} {_sampled(spec)} that are sampled",
+            "Give the number that a step holds on average (larger batches need relatively less noise).",
+        )
+    return PoissonSampler(
+        units=count, rate=batch_size / count, steps=steps, owned=owned, rows_per_unit=rows, draw=draw, key=key
+    )
+
+
+def _draw_record(population: Population, records: tuple[int, ...], unit: int, step: int) -> Unit:
+    return (whole(population, records[unit]),)
+
+
+def _draw_user(
+    spec: PrivacySpec, population: Population, users: tuple[tuple[int, ...], ...], key: bytes
+) -> Callable[[int, int], Unit]:
+    """(unit, step) → the rows of that user: drawn anew by the random rules, always the same by the others."""
+    most = spec.records_per_user
+    anew = {"random": draw_records, "random_chunk": draw_chunks}.get(spec.record_selection)
+    if anew is not None:
+        return lambda unit, step: anew(population, users[unit], count=most, key=key, at=(unit, step))
+    kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+    return lambda unit, step: tuple(whole(population, record) for record in kept[unit])
+
+
+def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> PrivacySpec:
+    """``spec`` with noise multiplier and delta.
+
+    Raises:
+        BadInput: too few units, or a delta that allows one unit to be published.
+    """
+    if units < LEAST_UNITS:
+        raise BadInput(f"{units} {spec.unit}", "cannot hide among others", f"Give at least {LEAST_UNITS}.")
+    delta = default_delta(units) if spec.delta is None else spec.delta
+    if delta >= 1 / units:
+        raise BadInput(
+            f"delta={delta:g} for {units} {spec.unit}s",
+            "is so large that publishing one of them whole would keep the promise",
+            f"Give less than {1 / units:.2g}, or leave it out ({default_delta(units):g}).",
+        )
+    noise = spec.noise_multiplier
+    if noise is None:
+        mechanism = Mechanism(
+            noise_multiplier=1.0, rate=sampler.rate, owned=sampler.owned, black_box=spec.user_sampling == "group"
+        )
+        noise = accounting.calibrate(mechanism, steps=sampler.steps, epsilon=_given(spec.epsilon), delta=delta)
+    return replace(spec, epsilon=None, noise_multiplier=noise, delta=delta)
+
+
+def _units(spec: PrivacySpec, population: Population) -> int:
+    return len(population) if spec.unit == "record" else len(population.records_of_users())
+
+
+def _sampled(spec: PrivacySpec) -> str:
+    return "users" if spec.unit == "user" and spec.user_sampling == "user" else "records"
+
+
+def _describe(spec: PrivacySpec) -> str:
+    if _sampled(spec) == "users":
+        return f"users Poisson-sampled, up to {spec.records_per_user} rows of each averaged, Gaussian mechanism"
+    if spec.unit == "record":
+        return "Poisson-sampled Gaussian mechanism"
+    way = "mixture of Gaussians" if spec.user_sampling == "record" else "Gaussian mechanism and group privacy"
+    return f"records Poisson-sampled, at most {spec.records_per_user} of each user, {way}"
+
+
+def _fingerprint(population: Population) -> str:
+    return hashlib.sha256(json.dumps(asdict(population)).encode()).hexdigest()
+
+
+def _given(value: float | None) -> float:
+    assert value is not None, "a plan holds a calibrated spec"
+    return value

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PrivacySpec: what a private training shall promise. No torch, so that command lines can show their help at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from reticent.core import validate
+from reticent.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from reticent.privacy.plan import PrivacyPlan
+    from reticent.privacy.sampling import Population
+
+UNITS = ("record", "user")
+USER_SAMPLING = ("user", "record", "group")
+RECORD_SELECTION = ("random", "longest", "shortest", "low_perplexity", "high_perplexity", "random_chunk")
+CLIPPING = ("flat", "per_layer", "automatic")
+PROTECT = ("all", "spans")
+SMALLEST_DELTA = 1e-12
+"""Below this the numbers of a privacy loss distribution are rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacySpec:
+    """What a private training shall promise; nothing given means ordinary training.
+
+    Args:
+        epsilon: the promise, as small as is needed: the noise is then chosen so that it holds.
+        noise_multiplier: standard deviation of the noise over clip_norm, in place of epsilon.
+        delta: chance that the promise may fail; left out, a tenth of 1 / units, rounded down to a power of ten.
+        unit: whose traces are hidden, "record" or "user".
+        user_sampling: with unit "user": "user" draws users and averages some records of each, "record" draws records of
+            users with at most records_per_user of them, "group" does the same and counts by group privacy (coarser).
+        records_per_user: how many records of a user count, each time the user is drawn (user_sampling "user") or at all.
+        record_selection: which ones: random, longest, shortest, low_perplexity, high_perplexity (under the base model),
+            or random_chunk (pieces of all texts of the user; only with user_sampling "user").
+        clip_norm: bound on what one unit can add to a step.
+        clipping: flat (one norm over all layers), per_layer, or automatic (normalise instead of cutting).
+        protect: "all" of a text, or only the marked "spans".
+
+    Raises:
+        BadInput: a value out of range, both epsilon and noise_multiplier, or privacy settings with neither.
+    """
+
+    epsilon: float | None = None
+    noise_multiplier: float | None = None
+    delta: float | None = None
+    unit: str = "record"
+    user_sampling: str = "user"
+    records_per_user: int = 4
+    record_selection: str = "random"
+    clip_norm: float = 1.0
+    clipping: str = "flat"
+    protect: str = "all"
+
+    def __post_init__(self) -> None:
+        validate.one_of(UNITS, unit=self.unit)
+        validate.one_of(USER_SAMPLING, user_sampling=self.user_sampling)
+        validate.one_of(RECORD_SELECTION, record_selection=self.record_selection)
+        validate.one_of(CLIPPING, clipping=self.clipping)
+        validate.one_of(PROTECT, protect=self.protect)
+        validate.positive(clip_norm=self.clip_norm, records_per_user=self.records_per_user)
+        if self.epsilon is not None:
+            validate.positive(epsilon=self.epsilon)
+        if self.noise_multiplier is not None:
+            validate.positive(noise_multiplier=self.noise_multiplier)
+        if self.delta is not None and not SMALLEST_DELTA <= self.delta < 1:
+            raise BadInput(
+                f"delta={self.delta!r}",
+                f"must be at least {SMALLEST_DELTA} (below, accounting is rounding) and below 1",
+                "Leave it out: it is then chosen from the number of units.",
+            )
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse settings that contradict each other or would be passed over in silence."""
+        if self.epsilon is not None and self.noise_multiplier is not None:
+            raise BadInput(
+                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}",
+                "each follows from the other",
+                "Give one of them.",
+            )
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        if changed and not self.is_private:
+            raise BadInput(
+                ", ".join(changed),
+                "is a setting of private training, but neither epsilon nor noise_multiplier is given, so nothing would "
+                "be private",
+                "Give --epsilon (8 is a usual start).",
+            )
+        of_users = [name for name in ("user_sampling", "records_per_user", "record_selection") if name in changed]
+        if of_users and self.unit == "record":
+            raise BadInput(", ".join(of_users), "is only used with unit 'user'", "Give --unit user, or leave it out.")
+        if self.record_selection == "random_chunk" and self.user_sampling != "user":
+            raise BadInput(
+                f"record_selection='random_chunk' with user_sampling={self.user_sampling!r}",
+                "chunks are drawn anew each time a user is sampled, which only user_sampling 'user' does",
+                "Give --user_sampling user, or another rule (longest is a good choice here).",
+            )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether anything is promised at all."""
+        return self.epsilon is not None or self.noise_multiplier is not None
+
+    def calibrate(self, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
+        """The same spec with noise_multiplier and delta filled in, and epsilon, which follows from them, left out.
+
+        Args:
+            population: who is in the data.
+            batch_size: expected number of users in a step (unit "user" sampled by user), else of records.
+            steps: optimizer steps.
+
+        The noise is the smallest, to four digits, at which the accountant's ε is at most ``epsilon``.
+
+        Raises:
+            BadInput: not private, too few units, a batch larger than the data, or a delta that promises nothing.
+        """
+        # Imported here, as the accountant takes a second to load and command lines only need the fields.
+        from reticent.privacy.plan import calibrate
+
+        return calibrate(self, population, batch_size=batch_size, steps=steps)
+
+    def plan(self, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
+        """Sampler, noise and accounting, built together.
+
+        Args:
+            population, batch_size, steps: as in `calibrate`, which is done first where the noise is not given.
+            key: 32 secret random bytes; who knows them can take the noise off the model.
+
+        Raises:
+            BadInput: as `calibrate`, or a key of another length.
+        """
+        from reticent.privacy.plan import build
+
+        return build(self, population, batch_size=batch_size, steps=steps, key=key)
