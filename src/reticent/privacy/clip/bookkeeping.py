@@ -20,8 +20,9 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
 from reticent.privacy.clip.loss import row_losses
-from reticent.privacy.clip.rule import LayerRule, rule_for
+from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
+from reticent.privacy.clip.virtual_tokens import looked_up_by_row
 
 
 class BookkeepingClipper:
@@ -52,13 +53,15 @@ class BookkeepingClipper:
         for module, rule in self.rules.items():
             module.__dict__["forward"] = partial(self._forward, module, rule)
         try:
-            yield
+            with looked_up_by_row(self.model):
+                yield
         finally:
             for module, forward in before.items():
                 del module.__dict__["forward"]
                 if forward is not None:
                     module.__dict__["forward"] = forward
 
+    @torch.no_grad()
     def accumulate(
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
     ) -> Clipped:
@@ -140,7 +143,7 @@ def _rules(model: Any) -> dict[nn.Module, LayerRule]:
     """
     rules, unknown = {}, []
     for name, module in model.named_modules():
-        trained = [own for own, p in module.named_parameters(recurse=False) if p.requires_grad]
+        trained = own_trained(module)
         if not trained:
             continue
         rule = rule_for(module)

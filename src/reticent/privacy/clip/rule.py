@@ -13,6 +13,8 @@ from torch import nn
 from reticent.core.registry import Registry
 from reticent.privacy.clip.tape import Tape
 
+_HOLDERS = (nn.ParameterDict, nn.ParameterList)
+
 Forward = Callable[Concatenate[Any, Tape, ...], torch.Tensor]
 
 
@@ -23,7 +25,8 @@ class LayerRule:
     Args:
         name: of the rule; that of its file.
         matches: whether the rule is right for a module. It must refuse subclasses that compute something else.
-        parameters: names of the module's own parameters that the rule records.
+        parameters: names of the module's own parameters, or of its dictionaries and lists of them, that the rule
+            records.
         forward: ``forward(module, tape, *args, **kwargs)``, in place of the module's.
     """
 
@@ -50,5 +53,21 @@ def layer_rule(
 
 def rule_for(module: nn.Module) -> LayerRule | None:
     """The rule of a module whose own trained parameters it all records, or None."""
-    trained = {name for name, parameter in module.named_parameters(recurse=False) if parameter.requires_grad}
+    trained = {name.split(".")[0] for name in own_trained(module)}
     return next((rule for rule in LAYER_RULES if trained <= set(rule.parameters) and rule.matches(module)), None)
+
+
+def own_trained(module: nn.Module) -> list[str]:
+    """Names of the trained parameters that ``module`` itself computes with.
+
+    Those in a dictionary or list of parameters belong to the module that holds it.
+    """
+    if isinstance(module, _HOLDERS):
+        return []
+    held = [(f"{name}.", child) for name, child in module.named_children() if isinstance(child, _HOLDERS)]
+    return [
+        prefix + name
+        for prefix, owner in [("", module), *held]
+        for name, parameter in owner.named_parameters(recurse=False)
+        if parameter.requires_grad
+    ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
 
 _TOLERANCE = 1e-5
+
+_known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
 
 
 def _eps(module: Any) -> float:
@@ -40,9 +43,9 @@ def _offset(module: Any) -> float | None:
 @layer_rule("rms_norm", matches=lambda module: _offset(module) is not None, parameters=("weight",))
 def rms_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``(offset + w) ⊙ x̂`` with ``x̂ = x / rms(x)``: the gradient is ``Σ_t g_t ⊙ x̂_t``."""
-    offset = module.__dict__.get("_reticent_offset")
-    if offset is None:
-        offset = module.__dict__["_reticent_offset"] = _offset(module)
+    if module not in _known:
+        _known[module] = _offset(module)
+    offset = _known[module]
     y: torch.Tensor = _RMSNorm.apply(x, module.weight, _eps(module), offset, tape)
     return y
 
