@@ -56,7 +56,7 @@ def run(tmp_path_factory):
         base=str(base),
         out=folder / "run",
         title="tiny",
-        split_config=SplitConfig(unit="user"),
+        split_config=SplitConfig(split_unit="user"),
         canary_config=CanaryConfig(canaries=18, canary_controls=120),
         tune_config=TuneConfig(epochs=20, learning_rate=1e-2, batch_size=8, max_tokens=96, dtype="float32"),
     )

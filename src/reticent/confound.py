@@ -52,7 +52,7 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
 
     Args:
         records: aligned with ``membership``.
-        membership: only rows of the role ``"evaluate"`` are compared.
+        membership: only rows that are attacked are compared, each at the levels at which it is attacked.
         confidence: of the intervals.
         seed: of folds and bootstrap.
 
@@ -60,7 +60,7 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
         ``near_duplicates`` counts evaluated members with a near-duplicate among evaluated held-out records.
     """
     evaluated = np.flatnonzero(membership.role == "evaluate")
-    comparisons = [found for found in _comparisons(membership, evaluated) if _enough(found, membership)]
+    comparisons = [found for found in _comparisons(membership) if _enough(found, membership)]
     each = 1 - (1 - confidence) / max(1, len(comparisons))
     blind = {found.level: widened(_blind(found, records, membership, each, seed)) for found in comparisons}
     worst = max(blind.values(), key=lambda estimate: (estimate.lo, estimate.value), default=None)
@@ -89,15 +89,15 @@ def widened(estimate: Estimate) -> Estimate:
     return replace(estimate, lo=lo, hi=hi, method=f"{estimate.method}, √2 wider for cross-validation")
 
 
-def _comparisons(membership: Membership, evaluated: npt.NDArray[np.int64]) -> list[_Comparison]:
-    member, user_member = membership.member[evaluated], membership.user_member[evaluated]
+def _comparisons(membership: Membership) -> list[_Comparison]:
     by_user = membership.unit == "user"
-    inside = user_member if by_user else np.ones(len(evaluated), dtype=bool)
-    found = [_Comparison(level="record", rows=evaluated[inside], member=member[inside])]
+    rows = membership.role == "evaluate"
+    if by_user:
+        rows = rows & membership.user_member
+    kinds = [("record", rows, membership.member)]
     if by_user or (membership.unit == "given" and membership.has_users):
-        fresh = ~member
-        found.append(_Comparison(level="user", rows=evaluated[fresh], member=user_member[fresh]))
-    return found
+        kinds.append(("user", membership.attacked & ~membership.member, membership.user_member))
+    return [_Comparison(level=level, rows=np.flatnonzero(rows), member=member[rows]) for level, rows, member in kinds]
 
 
 def _enough(comparison: _Comparison, membership: Membership) -> bool:

@@ -17,7 +17,7 @@ MODEL = "smollm2-135m"
 USERS = 160
 MAILS_PER_USER = 6
 
-SPLIT = SplitConfig(unit="user", split_seed=1)
+SPLIT = SplitConfig(split_unit="user", split_seed=1)
 CANARIES = CanaryConfig(canaries=48, canary_controls=250)
 TUNING = TuneConfig(method="full", epochs=3, learning_rate=1e-4)
 AUDIT = AuditConfig(attacks="standard")

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.data.canaries import Planting, plant, plant_users, write_canaries
 from reticent.data.split import split
 from reticent.intake import without_copies, write_rejects
+from reticent.privacy.spec import PrivacySpec
 from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
 
@@ -24,20 +27,29 @@ class SplitConfig:
     """How coins decide who is trained on.
 
     Args:
-        unit: "user" throws a coin for each user and then one for each record of the users that are in; "record" one for
-            each record; "auto" means "user" where there are users.
+        split_unit: "user" throws a coin for each user and then one for each record of the users that are in; "record"
+            one for each record. "auto" throws coins for the unit of the privacy promise, so that it can be audited;
+            without a promise for users where there are users.
         probability: chance that a unit is in.
         train_fraction: with unit "user", the chance that a record of a user who is in is trained on; the others are the
             fresh texts that user inference attacks with.
         known_fraction: share of records set aside as what an attacker knows; never evaluated.
+        max_records_per_user: train on no more records of a user than this, chosen by a hash: the cheap protection of
+            users that needs no noise and promises nothing.
         split_seed: seed of the coins.
     """
 
-    unit: str = "auto"
+    split_unit: str = "auto"
     probability: float = 0.5
     train_fraction: float = 0.5
     known_fraction: float = 0.1
+    max_records_per_user: int | None = None
     split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        validate.one_of(("auto", "record", "user"), split_unit=self.split_unit)
+        if self.max_records_per_user is not None:
+            validate.positive(max_records_per_user=self.max_records_per_user)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +61,9 @@ class CanaryConfig:
             trained with canaries.
         canary_kind: which kind of secret.
         canary_controls: how many further secrets are never planted and only serve to rank the planted ones.
+        canary_repetitions: how often a secret is planted if its coin says so; "1,4,16" makes three tiers that take
+            turns. "auto" is that, and "1" in private training: only a secret planted once is one record, whose coin
+            bounds ε per record.
         canary_users: how many users get a phrase of their own into every text of theirs, whether they are in or out;
             they are then compared among themselves.
         canary_words: length of that phrase.
@@ -57,6 +72,7 @@ class CanaryConfig:
     canaries: int = 0
     canary_kind: str = "secret_number"
     canary_controls: int = 500
+    canary_repetitions: str = "auto"
     canary_users: int = 0
     canary_words: int = 10
 
@@ -64,6 +80,22 @@ class CanaryConfig:
         validate.non_negative(
             canaries=self.canaries, canary_controls=self.canary_controls, canary_users=self.canary_users
         )
+        self.tiers(private=False)
+
+    def tiers(self, *, private: bool) -> tuple[int, ...]:
+        """How often the secrets of each tier are planted.
+
+        Raises:
+            BadInput: ``canary_repetitions`` is no list of distinct numbers from 1 on.
+        """
+        if self.canary_repetitions == "auto":
+            return (1,) if private else (1, 4, 16)
+        words = [word.strip() for word in self.canary_repetitions.split(",")]
+        if not all(word.isdecimal() and int(word) for word in words) or len(set(words)) < len(words):
+            raise BadInput(
+                f"canary_repetitions={self.canary_repetitions!r}", "is no list of distinct numbers", "Give 1 or 1,4,16."
+            )
+        return tuple(map(int, words))
 
 
 def tune(
@@ -75,6 +107,7 @@ def tune(
     split_config: SplitConfig | None = None,
     canary_config: CanaryConfig | None = None,
     tune_config: TuneConfig | None = None,
+    privacy: PrivacySpec | None = None,
     rejects: str = "",
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
@@ -87,22 +120,29 @@ def tune(
         base: folder, hub id or catalogue name of a pre-trained model.
         out: the run folder.
         title: for the report.
+        privacy: train with differential privacy; the promise lies in the model folder (``privacy.json``) and in the
+            manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
+            own. Hyper-parameters and the choice of the data are not covered.
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
 
     Raises:
-        BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded.
+        BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded; a setting
+            voids the promise.
     """
     splitting, secrets, tuning = (
         split_config or SplitConfig(),
         canary_config or CanaryConfig(),
         tune_config or TuneConfig(),
     )
+    spec = privacy or PrivacySpec()
+    _check_cap(spec, splitting)
     run = RunFolder(root=Path(out))
-    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title}
-    config |= {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
+    parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
+    parts |= {"privacy": asdict(spec)} if spec.is_private else {}
+    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **parts}
     run.refuse_other("tune", config)
     records = without_copies(records)
-    membership = throw_coins(records, splitting)
+    membership = throw_coins(records, splitting, spec)
     if secrets.canary_users:
         rewritten = plant_users(
             records,
@@ -112,7 +152,7 @@ def tune(
             seed=splitting.split_seed,
         )
         records, membership = rewritten.records, rewritten.membership
-    planting = _plant(records, membership, secrets, splitting.split_seed)
+    planting = _plant(records, membership, secrets, splitting.split_seed, private=spec.is_private)
     with run.kept_if(lambda: _begun(run.model)):
         run.claim("tune", config)
         write_rejects(run, rejects)
@@ -120,16 +160,10 @@ def tune(
         membership.write(run.membership)
         if planting is not None:
             write_canaries(run.canaries, planting.canaries)
-        _train(base, records, membership, planting, run.model, tuning)
-    about = {
-        "title": title or run.root.name,
-        "base": base,
-        "max_tokens": tuning.max_tokens,
-        "training": asdict(tuning),
-        "split": asdict(splitting),
-        "canaries": asdict(secrets),
-        "finished": now(),
-    }
+        _train(base, records, membership, planting, run.model, tuning, spec)
+    about = {"title": title or run.root.name, "base": base, "max_tokens": tuning.max_tokens, **parts, "finished": now()}
+    if run.promise.exists():
+        about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
     write_manifest(run.manifest, tune=about, environment=environment())
     return run
 
@@ -141,13 +175,15 @@ def _train(
     planting: Planting | None,
     out: Path,
     config: TuneConfig,
+    privacy: PrivacySpec,
 ) -> None:
     from reticent.train.trainer import tune as train
 
     members = [record for record, member in zip(records, membership.member, strict=True) if member]
     held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
     extra = list(planting.to_train) if planting is not None else []
-    train(base, [*members, *extra], out, config, held_out=held_out[:64])
+    private: dict[str, Any] = {"privacy": privacy} if privacy.is_private else {}
+    train(base, [*members, *extra], out, config, held_out=held_out[:64], **private)
 
 
 def _begun(model: Path) -> bool:
@@ -157,9 +193,20 @@ def _begun(model: Path) -> bool:
     return model.exists() or any(folder_for(model).glob("checkpoint-*"))
 
 
-def throw_coins(records: Sequence[Record], config: SplitConfig) -> Membership:
-    """The split that ``config`` asks for."""
-    unit = config.unit
+def _check_cap(spec: PrivacySpec, splitting: SplitConfig) -> None:
+    if spec.is_private and spec.unit == "record" and splitting.max_records_per_user is not None:
+        raise BadInput(
+            f"max_records_per_user={splitting.max_records_per_user}",
+            "with a cap one more record of a user can push out another, which a promise per record does not cover",
+            "Leave it out, or promise per user (--unit user).",
+        )
+
+
+def throw_coins(records: Sequence[Record], config: SplitConfig, privacy: PrivacySpec | None = None) -> Membership:
+    """The split that ``config`` asks for; ``privacy`` says what "auto" is where training is private."""
+    unit = config.split_unit
+    if unit == "auto" and privacy is not None and privacy.is_private:
+        unit = privacy.unit
     if unit == "auto":
         unit = "user" if all(record.user is not None for record in records) else "record"
     return split(
@@ -169,10 +216,13 @@ def throw_coins(records: Sequence[Record], config: SplitConfig) -> Membership:
         probability=config.probability,
         train_fraction=config.train_fraction,
         known_fraction=config.known_fraction,
+        max_per_user=config.max_records_per_user,
     )
 
 
-def _plant(records: Sequence[Record], membership: Membership, config: CanaryConfig, seed: int) -> Planting | None:
+def _plant(
+    records: Sequence[Record], membership: Membership, config: CanaryConfig, seed: int, *, private: bool
+) -> Planting | None:
     if not config.canaries:
         return None
     return plant(
@@ -181,5 +231,6 @@ def _plant(records: Sequence[Record], membership: Membership, config: CanaryConf
         kind=config.canary_kind,
         secrets=config.canaries,
         controls=config.canary_controls,
+        repetitions=config.tiers(private=private),
         seed=seed,
     )

@@ -18,6 +18,10 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 
 
+PROMISE = "privacy.json"
+"""In the folder of a model that was trained with differential privacy: what was promised."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
     """The files of one run below ``root``; every step reads what the step before it wrote."""
@@ -47,6 +51,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.root / "model"
+
+    @property
+    def promise(self) -> Path:
+        return self.model / PROMISE
 
     @property
     def tables(self) -> Path:

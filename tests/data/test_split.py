@@ -142,3 +142,56 @@ def test_given_labels_must_match_the_data() -> None:
     label.pop("u3-3")
     with pytest.raises(BadInput, match=r"'u3-3'.*not in the membership"):
         from_labels(data, label)
+
+
+def uneven(users: int = 300) -> list[Record]:
+    """Users with 1 to 30 records, all in one of 30 sizes."""
+    return [Record(id=f"u{u}-{i}", text=f"text {i}", user=f"u{u}") for u in range(users) for i in range(1 + u % 30)]
+
+
+@pytest.mark.parametrize("unit", ["record", "user"])
+def test_no_more_of_a_user_than_the_cap_are_trained_on(unit: str) -> None:
+    coins, free = (split(uneven(), unit=unit, seed=0, max_per_user=cap) for cap in (3, None))
+    for user in np.unique(coins.user.astype(str)):
+        mine = coins.user == user
+        assert coins.member[mine].sum() <= 3
+        if free.member[mine].sum() <= 3 and unit == "user":
+            assert coins.member[mine].tolist() == free.member[mine].tolist()
+    dropped = free.member & ~coins.member
+    assert dropped.sum() > 300
+    assert set(coins.role[dropped]) == {"spare"}  # neither trained on, nor evaluated, nor known to an attacker
+    assert (coins.role == "fresh").any() == (unit == "user")
+
+
+def test_a_cap_leaves_the_coins_of_a_split_by_record_fair() -> None:
+    """Who takes part is decided without the coin: 20 splits of some 860 coins, 17,000 in all, within 4 sd of a half."""
+    data = uneven()
+    parts = [split(data, unit="record", seed=seed, max_per_user=3, known_fraction=0) for seed in range(20)]
+    taking = np.concatenate([coins.member[coins.role == "evaluate"] for coins in parts])
+    assert abs(taking.mean() - 0.5) < 4 * 0.5 / len(taking) ** 0.5
+    for coins in parts[:3]:
+        by_hash = sorted(range(len(data)), key=lambda row: uniform(coins.seed, "cap", data[row].id))
+        first = {row for user in range(300) for row in [r for r in by_hash if data[r].user == f"u{user}"][:3]}
+        assert set(np.flatnonzero(coins.role == "evaluate")) == first
+
+
+def test_a_cap_in_a_split_by_user_treats_both_sides_alike() -> None:
+    """Fresh texts are those without a cap; held-out records keep the members' proportion of each kind of user."""
+    data = uneven()
+    coins, free = (split(data, unit="user", seed=4, max_per_user=2, known_fraction=0), split(data, unit="user", seed=4))
+    fresh = coins.attacked & ~coins.member
+    assert fresh.tolist() == (free.attacked & ~free.member).tolist()
+    heavy = np.array([int(str(user)[1:]) % 30 >= 15 for user in coins.user])
+    inside = coins.user_member & (coins.role == "evaluate")
+    of_members, of_held_out = (heavy[inside & (coins.member == side)].mean() for side in (True, False))
+    assert abs(of_members - of_held_out) < 0.12  # with all fresh texts the held-out would be heavy by some 0.2 more
+    everything = coins.user_member & fresh
+    assert heavy[everything].mean() - of_members > 0.12
+
+
+def test_a_cap_needs_users() -> None:
+    data = [Record(id=f"r{i}", text="x") for i in range(20)]
+    with pytest.raises(BadInput, match=r"max_records_per_user: 20 of 20 records have no user"):
+        split(data, unit="record", seed=0, max_per_user=1)
+    with pytest.raises(BadInput, match="max_per_user=0"):
+        split(records(), unit="record", seed=0, max_per_user=0)

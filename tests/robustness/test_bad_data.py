@@ -90,13 +90,16 @@ def test_a_field_that_is_missing_further_down_is_refused_with_its_line(refused, 
 def test_a_split_by_user_without_users_is_refused(refused, tune, tmp_path, tools):
     path = tools.write_rows(tmp_path / "nobody.jsonl", [{"text": row["text"]} for row in tools.mails(12)])
     refused(
-        *tune(path, "--unit", "user"), given="unit='user'", why="48 of 48 records have no user", fix="--unit record"
+        *tune(path, "--split_unit", "user"),
+        given="split_unit='user'",
+        why="48 of 48 records have no user",
+        fix="--split_unit record",
     )
 
 
 def test_a_split_by_user_with_one_user_is_refused(refused, tune, tmp_path, tools):
     path = tools.write_rows(tmp_path / "one.jsonl", [row | {"user": "me"} for row in tools.mails(12)])
-    refused(*tune(path, "--unit", "user"), given="unit='user'", why="one user", fix="--unit record")
+    refused(*tune(path, "--split_unit", "user"), given="split_unit='user'", why="one user", fix="--split_unit record")
 
 
 def test_too_few_records_are_refused(refused, tune, tmp_path, tools):
@@ -109,7 +112,7 @@ def test_too_few_records_are_refused(refused, tune, tmp_path, tools):
 )
 def test_coins_that_leave_a_side_empty_are_refused(refused, tune, tmp_path, tools, probability, missing):
     path = tools.write_rows(tmp_path / "mails.jsonl", tools.mails(12))
-    argv = tune(path, "--unit", "record", "--probability", probability)
+    argv = tune(path, "--split_unit", "record", "--probability", probability)
     refused(*argv, given="48 records", why=missing, fix="a probability nearer to 0.5")
 
 

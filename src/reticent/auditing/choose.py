@@ -16,7 +16,7 @@ CHEAP_VARIANTS = ("plain", "lowercase")
 
 WITHOUT = {
     "reference": "no reference model; give --reference (the base that was fine-tuned)",
-    "users": "no users on both sides; give --user_field and split by user (--unit user)",
+    "users": "no users on both sides; give --user_field and split by user (--split_unit user)",
     "known_held_out": "no known non-members; split with known_fraction > 0, or give more held-out records",
     "known_members": "no known members; split with known_fraction > 0, or give more members",
 }

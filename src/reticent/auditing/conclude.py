@@ -142,7 +142,9 @@ def _not_tested(subject: Subject, choice: Choice, evidence: Evidence, confound: 
     if confound.blind_auc is None:
         lines.append(f"confounding: {confound.note}")
     if subject.membership.unit == "record" and evidence.coins.has_users:
-        lines.append("user level: coins were thrown for records, so no users are left out to compare with; --unit user")
+        lines.append(
+            "user level: coins were thrown for records, so no users are left out to compare with; --split_unit user"
+        )
     elif user_evidence(evidence.coins) is None:
         lines.append("user level: no users, or fewer than 10 on a side; give --user_field and split by user")
     if not subject.canaries:

@@ -84,7 +84,7 @@ def gather(
     if models.compared_with:
         plain.add(Request(name="ref", model="reference"))
     wanted = plain | {request for attack in attacks for request in attack.requests}
-    sources = {request.name: path for request, path in score(wanted, subject.of_role("evaluate"), "evaluate").items()}
+    sources = {request.name: path for request, path in score(wanted, subject.evaluated_records, "evaluate").items()}
     _scorable(sources["table"], {})
     known = score(plain, subject.of_role("known", member=False), "known")
     for request, path in known.items():

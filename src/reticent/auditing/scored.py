@@ -49,7 +49,9 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
     two sides is then only the coin, not who wrote them.
     """
     coins = evidence.coins
-    rows = coins.user_member if coins.unit == "user" else np.ones(len(coins), dtype=bool)
+    rows = coins.role == "evaluate"
+    if coins.unit == "user":
+        rows &= coins.user_member
     what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
     scored = [
         Scored(

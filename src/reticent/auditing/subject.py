@@ -56,8 +56,13 @@ class Subject:
 
     @property
     def evaluated(self) -> Membership:
-        """The coins of the records that are attacked."""
-        return self.membership.take(self.membership.role == "evaluate")
+        """The coins of the records that are attacked, at one level or both."""
+        return self.membership.take(self.membership.attacked)
+
+    @property
+    def evaluated_records(self) -> list[Record]:
+        """The records of ``evaluated``, in the same order."""
+        return [record for record, chosen in zip(self.records, self.membership.attacked, strict=True) if chosen]
 
     @property
     def data_fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from reticent.core.progress import console
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
+from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 
 
@@ -20,10 +21,12 @@ def tune(
     split_config: SplitConfig,
     canary_config: CanaryConfig,
     tune_config: TuneConfig,
+    privacy: PrivacySpec,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
 
-    The same command again goes on from the last checkpoint.
+    With --epsilon it is trained with differential privacy, for each record or each user (--unit), and the promise is
+    saved with the model. The same command again goes on from the last checkpoint.
 
     Args:
         data: JSONL, CSV, Parquet, mbox or Maildir, a folder or hub id of Hugging Face datasets.
@@ -42,6 +45,7 @@ def tune(
         split_config=split_config,
         canary_config=canary_config,
         tune_config=tune_config,
+        privacy=privacy,
         rejects=rejects,
     )
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)

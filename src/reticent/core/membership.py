@@ -26,7 +26,9 @@ class Membership:
         user_member: ``[N]`` bool: any record of this user was (to be) trained on. Equal to ``member`` without users.
         role: ``[N]``: ``"evaluate"`` rows are attacked; ``"known"`` rows are what the attacker is assumed to know
             (population, prefixes) and are never evaluated; ``"spare"`` rows are neither trained on nor evaluated, so
-            that users on both sides show texts chosen by the same coin; ``"canary"`` rows are planted secrets.
+            that users on both sides show texts chosen by the same coin; ``"fresh"`` rows, never trained on, are
+            attacked at user level only: they stand behind a cap on the records of each user, and with them held-out
+            records would come from prolific users more often than members do; ``"canary"`` rows are planted secrets.
         unit: what the coins were thrown for: ``"record"``, ``"user"``, or ``"given"`` by the person.
         probability: chance that a coin came up "member"; NaN when given.
         seed: of the coins; -1 when given.
@@ -47,6 +49,11 @@ class Membership:
 
     def __len__(self) -> int:
         return len(self.record_id)
+
+    @property
+    def attacked(self) -> npt.NDArray[np.bool_]:
+        """``[N]``: rows that are attacked at some level."""
+        return np.isin(self.role.astype(str), ("evaluate", "fresh"))
 
     @property
     def has_users(self) -> bool:

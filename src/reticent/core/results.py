@@ -146,6 +146,84 @@ class Power:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromiseBound:
+    """One audited lower bound on ε and the promise that it is held against.
+
+    Args:
+        units: what had the coins: ``"records"``, ``"users"``, ``"planted secrets"`` or ``"canary users"``.
+        unit: what one coin added or left out: ``"record"`` or ``"user"``.
+        assumption: under which the bound holds.
+        estimate: the bound, at the δ of the promise that it is held against.
+        promised: the ε promised for this unit at that δ; None where the promise says nothing that compares.
+        why_not: why there is nothing to compare with; empty when there is.
+    """
+
+    units: str
+    unit: str
+    assumption: str
+    estimate: Estimate
+    promised: float | None
+    why_not: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether more leaked than was promised, beyond the interval's doubt."""
+        return self.promised is not None and self.estimate.lo > self.promised
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromiseCheck:
+    """One check that the engine made of itself while it trained."""
+
+    name: str
+    measured: str
+    bound: str
+    passed: bool | None
+    """None: not checked, and ``measured`` says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromiseAudit:
+    """What differential privacy was promised when the model was trained, beside what the audit found.
+
+    Args:
+        sentence: the promise with ε, δ, unit and neighbouring relation.
+        unit: what it protects: ``"record"`` or ``"user"``.
+        epsilon: ε for that unit, of the accountant.
+        delta: δ of the promise.
+        user_epsilon: the ε for a user that a promise per record implies (group privacy); None: none is known.
+        user_delta: δ of ``user_epsilon``; None without it.
+        bounds: the audited lower bounds.
+        auc: the best AUC of an attack on the same unit; None: none was measured.
+        auc_attack: whose it is.
+        auc_limit: no attack on that unit can have a larger expected AUC if the promise holds.
+        checks: of the engine's self-check.
+        not_covered: what the promise does not speak of, in plain words.
+        not_compared: which bounds could not be had or held against the promise, and why.
+    """
+
+    sentence: str
+    unit: str
+    epsilon: float
+    delta: float
+    user_epsilon: float | None
+    user_delta: float | None
+    bounds: tuple[PromiseBound, ...]
+    auc: Estimate | None
+    auc_attack: str
+    auc_limit: float
+    checks: tuple[PromiseCheck, ...]
+    not_covered: tuple[str, ...]
+    not_compared: tuple[str, ...]
+
+    @property
+    def broken(self) -> bool:
+        """Whether the audit found more than was promised, or a check of the engine failed."""
+        above = self.auc is not None and self.auc.lo > self.auc_limit
+        return above or any(bound.broken for bound in self.bounds) or any(one.passed is False for one in self.checks)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """The whole outcome of one audit."""
 
@@ -167,3 +245,5 @@ class Results:
     """How many records, users, canaries were read, trained on, evaluated, dropped and why."""
     provenance: dict[str, Any]
     """The manifest: models, data, seeds, versions, hardware."""
+    promise: PromiseAudit | None = None
+    """What differential privacy was promised, and whether the audit bears it out; None: nothing was promised."""

@@ -35,6 +35,7 @@ def split(
     train_fraction: float = 0.5,
     known_fraction: float = 0.1,
     max_known: int = 512,
+    max_per_user: int | None = None,
 ) -> Membership:
     """Throw independent coins for records or users.
 
@@ -54,6 +55,12 @@ def split(
         known_fraction: chance that a member, and a held-out record (with ``unit="user"``: a spare one), gets the role
             ``"known"``: what an attacker is assumed to know, never evaluated.
         max_known: about so many known records at most; lowers ``known_fraction`` where there are many records.
+        max_per_user: no more records of a user than this are trained on, chosen by a hash. With ``unit="record"`` the
+            others of the user get no coin and are spare, so that every coin stays fair. With ``unit="user"`` the
+            records of a user are gone through in the order of the hash until so many came up *train*; of those behind,
+            the *train* ones are spare, and the *fresh* ones get the role ``"fresh"``, on both sides alike. So members
+            and held-out records still come from the same users in the same proportion, and the attacker of user
+            inference holds as many texts as without a cap. None: no cap.
 
     Raises:
         BadInput: too few records or users, missing users, duplicate ids, or a side that came out empty.
@@ -67,21 +74,26 @@ def split(
     if len(records) < MIN_RECORDS:
         raise BadInput(f"{len(records)} records", "are too few to split", f"Give at least {MIN_RECORDS}, better 1000.")
     ids = [record.id for record in records]
+    if max_per_user is not None:
+        validate.positive(max_per_user=max_per_user)
+        _check_users(records, asked="max_records_per_user")
     if unit == "user":
         _check_users(records)
         users = np.array([record.user for record in records], dtype=object)
         user_member = _below(seed, "user", users, probability)
         train = _below(seed, "train", ids, train_fraction)
         trains = {user for user, chosen in zip(users, train, strict=True) if chosen}
-        spare = np.array([user not in trains for user in users]) | (train & ~user_member)
-        member = train & user_member
-        pool = (member, spare)
+        within = _within_cap(records, train, seed, max_per_user)
+        spare = np.array([user not in trains for user in users]) | (train & ~(user_member & within))
+        member = train & user_member & within
+        pool = (member, spare & within)
     else:
-        member = _below(seed, "record", ids, probability)
+        within = _within_cap(records, np.ones(len(records), dtype=bool), seed, max_per_user)
+        member = _below(seed, "record", ids, probability) & within
         user_member = _any_of_user(records, member)
-        spare = np.zeros(len(records), dtype=bool)
-        pool = (member, ~member)
-    role = np.where(spare, "spare", "evaluate").astype(object)
+        spare = ~within
+        pool = (member, ~member & within)
+    role = np.where(spare, "spare", np.where(within, "evaluate", "fresh")).astype(object)
     for side in pool:
         role[_known(ids, side, seed=seed, fraction=known_fraction, most=max_known)] = "known"
     membership = _membership(records, member, user_member, role, unit=unit, probability=probability, seed=seed)
@@ -177,6 +189,21 @@ def _below(seed: int, purpose: str, things: Sequence[str] | npt.NDArray[np.objec
     return np.array([uniform(seed, purpose, thing) < p for thing in things], dtype=bool)
 
 
+def _within_cap(
+    records: Sequence[Record], counts: npt.NDArray[np.bool_], seed: int, most: int | None
+) -> npt.NDArray[np.bool_]:
+    """``[N]``: records of each user, in the order of a hash, up to the ``most``-th of them that ``counts``."""
+    within = np.ones(len(records), dtype=bool)
+    if most is None:
+        return within
+    found: Counter[str | None] = Counter()
+    for row in sorted(range(len(records)), key=lambda row: uniform(seed, "cap", records[row].id)):
+        user = records[row].user
+        within[row] = found[user] < most
+        found[user] += int(counts[row])
+    return within
+
+
 def _any_of_user(records: Sequence[Record], member: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Whether any record of the record's user is a member; the record's own coin where it has no user."""
     users = [record.user for record in records]
@@ -213,18 +240,22 @@ def _check_ids(records: Sequence[Record]) -> None:
         )
 
 
-def _check_users(records: Sequence[Record]) -> None:
+def _check_users(records: Sequence[Record], *, asked: str = "") -> None:
+    """Refuse records without users; ``asked``: the flag that needs them, by default the split's unit."""
     without = sum(record.user is None for record in records)
     if without:
         raise BadInput(
-            "unit='user'",
+            asked or "split_unit='user'",
             f"{without} of {len(records)} records have no user",
-            "Name the field that holds the user (--user_field), or split by record (--unit record).",
+            "Name the field that holds the user (--user_field), or "
+            + ("leave it out." if asked else "split by record (--split_unit record)."),
         )
+    if asked:
+        return
     if len({record.user for record in records}) == 1:
         raise BadInput(
-            "unit='user'", "all records belong to one user, so there is no one to compare with",
-            "Give records of more users, or split by record (--unit record).",
+            "split_unit='user'", "all records belong to one user, so there is no one to compare with",
+            "Give records of more users, or split by record (--split_unit record).",
         )  # fmt: skip
 
 

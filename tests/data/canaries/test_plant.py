@@ -35,6 +35,15 @@ def test_tiers_coins_and_copies() -> None:
     assert all(id_.startswith("canary/secret_number/") and "/copy" in id_ for id_ in ids)
 
 
+def test_each_secret_is_a_user_of_its_own_where_there_are_users() -> None:
+    assert {record.user for record in planted().to_train} == {None}
+    data = [Record(id=f"r{i}", text=f"text {i}", user=f"u{i % 9}") for i in range(50)]
+    planting = plant(data, split(data, unit="user", seed=0), secrets=30, controls=0)
+    assert {record.user: record.text for record in planting.to_train} == {
+        canary.id: canary.text for canary in planting.canaries if canary.planted
+    }
+
+
 def test_membership_is_aligned_with_the_secrets() -> None:
     planting = planted()
     coins = planting.membership

@@ -25,6 +25,8 @@ class Planting:
     Args:
         canaries: every secret once: those that had a coin, planted or not, then the controls.
         to_train: the copies of planted secrets, to be added to the training records (any order: the trainer shuffles).
+            Where all records have users, the copies of a secret belong to a made-up user of their own, so that the
+            secret's coin decides a whole user as well.
     """
 
     canaries: tuple[Canary, ...]
@@ -103,8 +105,9 @@ def plant(
                 probability=probability if coin else 0.0,
             )
         )
+    with_users = all(record.user is not None for record in records)
     copies = tuple(
-        Record(id=f"{canary.id}/copy{copy:03d}", text=canary.text)
+        Record(id=f"{canary.id}/copy{copy:03d}", text=canary.text, user=canary.id if with_users else None)
         for canary in canaries
         if canary.planted
         for copy in range(canary.repetitions)

@@ -22,7 +22,7 @@ class UserPlanting:
 
     Args:
         records: as given, in order, with the texts of canary users rewritten.
-        membership: as given, with the role ``"canary"`` for what was ``"evaluate"`` of canary users.
+        membership: as given, with the role ``"canary"`` for what was to be attacked of canary users.
         phrases: the phrase of each canary user.
     """
 
@@ -51,7 +51,7 @@ def plant_users(
     """
     validate.positive(users=users, words=words)
     if membership.unit != "user":
-        raise BadInput("canary users", "need a split by user", "Split with --unit user.")
+        raise BadInput("canary users", "need a split by user", "Split with --split_unit user.")
     texts: dict[str, list[Record]] = {}
     for record in records:
         texts.setdefault(str(record.user), []).append(record)
@@ -68,7 +68,7 @@ def plant_users(
     phrases = {user: _phrase(sources[user], words, seed, user) for user in chosen}
     rewritten = tuple(_inserted(r, phrases[str(r.user)], seed) if str(r.user) in phrases else r for r in records)
     is_canary = np.array([str(record.user) in phrases for record in records])
-    role = np.where(is_canary & (membership.role == "evaluate"), "canary", membership.role).astype(object)
+    role = np.where(is_canary & membership.attacked, "canary", membership.role).astype(object)
     return UserPlanting(records=rewritten, membership=replace(membership, role=role), phrases=phrases)
 
 
