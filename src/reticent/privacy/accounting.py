@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much privacy a step costs, and how much noise a promise needs; the neighbouring relation is add or remove one unit.
+"""What steps cost and how much noise a promise needs; neighbours differ by adding or removing one unit.
 
 ε comes from privacy loss distributions (Doroshenko et al. 2022, arXiv:2207.04380) as `dp_accounting` computes them,
 rounded to the safe side; Rényi divergences (Mironov, Talwar and Zhang 2019, arXiv:1908.10530) stand beside as a check.
@@ -34,10 +34,14 @@ from reticent.stats.epsilon import gdp_epsilon
 
 RENYI_ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
 """Whole numbers only: with others the closed form of the sampled Gaussian does not always converge."""
+LEAST_NOISE = 0.1
+"""Noise below this is never chosen, however loose the promise."""
 MOST_CELLS = 5e7
 """Cells of a privacy loss distribution that still fit into memory."""
 SMALLEST_GROUP_DELTA = 1e-13
 """What privacy loss distributions cut off their tails adds up to less than this."""
+COARSE = 1e-2
+"""Width of cells where ε is large and only told on the side."""
 MOST_RECORDS_MIXED = 200
 """Mixtures of more Gaussians take minutes; what a record-level run implies for such users is bounded without them."""
 
@@ -112,7 +116,7 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
     if check < single * 0.99 - 0.01:
         raise RuntimeError(f"accountants disagree on {mechanism}: PLD ε = {single}, RDP ε = {check}; promise nothing")
     size = mechanism.owned if mechanism.black_box else 1
-    return Spent(size * single, size * check)
+    return Spent(float(size * single), float(size * check))
 
 
 def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float) -> float:
@@ -129,18 +133,21 @@ def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float)
         single = replace(mechanism, owned=1, black_box=False)
     else:
         target, single = (epsilon, delta), mechanism
+    target = (target[0] * (1 - 1e-6), target[1])
     if target[0] / _interval(steps) > MOST_CELLS / 10:
         raise BadInput(f"epsilon={epsilon:g}", "is so large that it promises nothing", "Give 8 or less.")
 
     def cost(noise: float) -> float:
         return _losses(replace(single, noise_multiplier=noise), steps).get_epsilon(target[1])
 
+    # As if all were in every step, which is enough noise but for rounding; from there down, as little noise is slow.
     high = single.owned * math.sqrt(steps) / _gaussian_mu(*target)
     while cost(high) > target[0]:
         high *= 1.25
-    low = high / 2
-    while cost(low) <= target[0]:
-        low, high = low / 2, low
+    while cost(low := high / 2) <= target[0]:
+        high = low
+        if high < LEAST_NOISE:
+            return high
     noise = mechanism_calibration.calibrate_dp_mechanism(
         lambda: PLDAccountant(value_discretization_interval=_interval(steps)),
         lambda noise: _run(replace(single, noise_multiplier=noise), steps),
@@ -186,16 +193,17 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
     bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
     owner = replace(mechanism, owned=records)
     if records <= MOST_RECORDS_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
-        bounds.append(spent(owner, steps=steps, delta=delta).epsilon)
-    return min(bounds)
+        bounds.append(_losses(owner, steps, COARSE).get_epsilon(delta))
+    return float(min(bounds))
 
 
 def _run(mechanism: Mechanism, steps: int) -> dp_event.DpEvent:
     return dp_event.SelfComposedDpEvent(mechanism.event, steps)
 
 
-def _losses(mechanism: Mechanism, steps: int) -> PLDAccountant:
-    return PLDAccountant(value_discretization_interval=_interval(steps)).compose(_run(mechanism, steps))
+def _losses(mechanism: Mechanism, steps: int, interval: float | None = None) -> PLDAccountant:
+    accountant = PLDAccountant(value_discretization_interval=interval or _interval(steps))
+    return accountant.compose(_run(mechanism, steps))
 
 
 def _interval(steps: int) -> float:
@@ -260,7 +268,7 @@ def _single_of_group(accountant: PLDAccountant, *, size: int, delta: float) -> t
     if good is None:
         return math.inf, 0.0
     bad = max(good - grid[1], 0.0)
-    while good - bad > 1e-6 * good:
+    while good - bad > 1e-9 * good:
         middle = (good + bad) / 2
         good, bad = (middle, bad) if excess(middle) <= 0 else (good, middle)
     return float(good), delta * math.exp(-_log_growth(good, size))

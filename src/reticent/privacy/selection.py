@@ -14,6 +14,9 @@ import numpy as np
 from reticent.core.errors import BadInput
 from reticent.privacy.sampling import Piece, Population, Row, Unit, words
 
+Records = tuple[int, ...]
+"""Numbers of the records of one user."""
+
 
 def check_rule(population: Population, rule: str) -> None:
     """Refuse a rule that ``population`` does not hold enough for.
@@ -40,11 +43,11 @@ def whole(population: Population, record: int) -> Row:
     return (Piece(record, 0, population.lengths[record]),)
 
 
-def keep(population: Population, records: tuple[int, ...], *, rule: str, cap: int, key: bytes) -> tuple[int, ...]:
+def keep(population: Population, records: Records, *, rule: str, cap: int, key: bytes) -> Records:
     """At most ``cap`` of a user's ``records``, the same at every call, in rising order.
 
     Args:
-        rule: longest, shortest, low_perplexity, high_perplexity (ties go to the earlier record), or random (by ``key``).
+        rule: longest, shortest, low_perplexity, high_perplexity (ties: the earlier record), or random (by ``key``).
 
     Raises:
         BadInput: a rule by perplexity, but the records were not scored.
@@ -64,9 +67,7 @@ def keep(population: Population, records: tuple[int, ...], *, rule: str, cap: in
     return tuple(sorted(records[position] for position in order[:cap]))
 
 
-def draw_records(
-    population: Population, records: tuple[int, ...], *, count: int, key: bytes, at: tuple[int, int]
-) -> Unit:
+def draw_records(population: Population, records: Records, *, count: int, key: bytes, at: tuple[int, int]) -> Unit:
     """``count`` of a user's ``records`` at random, none twice, afresh for each (unit, step) ``at``; all if there are
     no more than ``count``."""
     if len(records) > count:
@@ -75,9 +76,7 @@ def draw_records(
     return tuple(whole(population, record) for record in records)
 
 
-def draw_chunks(
-    population: Population, records: tuple[int, ...], *, count: int, key: bytes, at: tuple[int, int]
-) -> Unit:
+def draw_chunks(population: Population, records: Records, *, count: int, key: bytes, at: tuple[int, int]) -> Unit:
     """At most ``count`` chunks of ``population.max_tokens`` tokens out of a user's texts, one behind the other.
 
     Each chunk starts at a token chosen uniformly and goes on from the last text to the first, so that every token is
@@ -97,7 +96,7 @@ def draw_chunks(
     return tuple(_ring(population, records, ends, start, chunk) for start in starts.tolist())
 
 
-def _ring(population: Population, records: tuple[int, ...], ends: list[int], start: int, length: int) -> Row:
+def _ring(population: Population, records: Records, ends: list[int], start: int, length: int) -> Row:
     """``length`` tokens of the records' texts laid in a ring, from token ``start``."""
     position = bisect_right(ends, start)
     offset = start - (ends[position] - population.lengths[records[position]])

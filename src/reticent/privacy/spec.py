@@ -33,7 +33,7 @@ class PrivacySpec:
         unit: whose traces are hidden, "record" or "user".
         user_sampling: with unit "user": "user" draws users and averages some records of each, "record" draws records of
             users with at most records_per_user of them, "group" does the same and counts by group privacy (coarser).
-        records_per_user: how many records of a user count, each time the user is drawn (user_sampling "user") or at all.
+        records_per_user: how many records of a user count, per draw of the user (user_sampling "user") or at all.
         record_selection: which ones: random, longest, shortest, low_perplexity, high_perplexity (under the base model),
             or random_chunk (pieces of all texts of the user; only with user_sampling "user").
         clip_norm: bound on what one unit can add to a step.
