@@ -3,102 +3,149 @@
 
 It is independent of what it checks: gradients come from plain autograd, noise from what the optimizer is given minus
 what was summed. A check that fails stops the run, for a model trained under a broken promise must not be released.
+
+An engine that keeps its promises is stopped by the statistical checks with probability at most ``ERROR`` in a run. The
+others allow for the rounding of the arithmetic only. What they cannot see is said in ``docs/private_training.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from reticent.core.errors import ReticentError
+from reticent.privacy.check import BrokenPromise, Check
+from reticent.privacy.clip.api import STABILITY, Clipper
+from reticent.privacy.meters import NoiseMeter, SizeMeter
+from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.probe import ROUNDED, probe
+from reticent.privacy.sampling import Unit
+from reticent.privacy.statement import Promise
 
+__all__ = ["ERROR", "BrokenPromise", "Check", "SelfCheck"]
 
-class BrokenPromise(ReticentError):
-    """The running engine does not do what the plan promises. Exit code 1: nothing of the run may be released.
-
-    Args:
-        promise: which promise broke.
-        measured: what was measured, with the bound it breaks.
-        meaning: what that means for whoever's data it is.
-    """
-
-    exit_code = 1
-
-    def __init__(self, promise: str, measured: str, meaning: str) -> None:
-        self.promise, self.measured, self.meaning = promise, measured, meaning
-        super().__init__(f"Broken promise: {promise}: {measured}. {meaning}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that was checked; goes to ``privacy.json`` and ``train_log.json``.
-
-    Args:
-        name: what was checked.
-        measured: the figure that was measured, in the words of a person.
-        bound: what it had to be.
-        passed: whether it was. None: not checked, and ``measured`` says why.
-    """
-
-    name: str
-    measured: str
-    bound: str
-    passed: bool | None
+ERROR = 1e-6
+"""Probability that a run whose engine is right is stopped, over all statistical checks and steps; half for noise, half
+for batch sizes."""
+PATIENCE = 20
+"""Steps after which each parameter must have moved and must have had a gradient."""
+SAMPLES = 64
+"""First elements of each parameter whose noise is looked at; as many again lie scattered behind them."""
 
 
 class SelfCheck:
     """Watches one private training. Every method raises ``BrokenPromise`` as soon as a promise breaks.
 
-    Call order: ``one_unit`` once; then each step ``drawn``, ``before_noise``, ``after_noise``, ``step_done``; then
+    Call order: ``one_unit`` once; then in each step ``drawn``, ``before_noise``, ``after_noise``, ``step_done``; then
     ``saved`` and ``finished``. With several processes each runs its own, on the sums over all processes.
 
     Args:
         plan: what was promised.
-        parameters: every parameter that is trained, by name; as they are before training.
+        parameters: every parameter that is trained, by name, with the values that it has before training.
     """
 
-    def __init__(self, plan: Any, parameters: Mapping[str, nn.Parameter]) -> None:
-        raise NotImplementedError
+    def __init__(self, plan: PrivacyPlan, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.plan, self.names = plan, {parameter: name for name, parameter in parameters.items()}
+        self.places = {p: _places(p) for p in self.names}
+        self.start = self._slices(parameters.values())
+        shared = [min(SAMPLES, p.numel()) for p in self.names]
+        sizes = [len(places) for places in self.places.values()]
+        self.std = plan.noise_multiplier * plan.clip_norm
+        half = ERROR / 2
+        self.noise = NoiseMeter(list(parameters), sizes, shared, std=self.std, steps=plan.steps, error=half)
+        sampler = plan.sampler
+        self.sizes = SizeMeter(sampler.units, sampler.rate, steps=plan.steps, error=half)
+        self.first: int | None = None
+        self.done = 0
+        """Number of the step after the last that was done."""
+        self.busy_steps = 0
+        self.silent = set(self.names)
+        self.still = set(self.names)
+        self.fullest = 0.0
+        self.probed: float | None = None
+        self.reread: int | None = None
+        self._units = 0
+        self._before: torch.Tensor | None = None
+        self._buffers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
 
     def one_unit(
         self,
         model: nn.Module,
-        clipper: Any,
+        clipper: Clipper,
         inputs: Mapping[str, torch.Tensor],
         labels: torch.Tensor,
         *,
         weight: torch.Tensor,
         autocast: torch.dtype | None = None,
-    ) -> None:
-        """Run one unit alone, through autograd and through the clipper, as long and as short gradients.
+    ) -> bool:
+        """Run one unit alone, through autograd and through the clipper, stretched to a long and to a short gradient.
 
-        To be called once, before the first step that has a unit, outside of ``clipper.attached()``, with nothing
-        accumulated in ``clipper``. Everything is left as it was (no ``.grad``, same mode, same random state).
+        To be called before the first step, again with another unit while it returns False. Nothing may be accumulated
+        in ``clipper``. Everything is left as it was (no ``.grad``, the same mode, the same random state).
 
         Args:
             model: the model that is trained.
             clipper: the one that the training uses.
-            inputs: of the rows of one unit ``[k, T]``; all rows belong to it.
+            inputs: of the rows of one unit, ``[k, T]``.
             labels: ``[k, T]``.
             weight: ``[k]``.
             autocast: what the clipper was made with.
-        """
-        raise NotImplementedError
 
-    def drawn(self, step: int, units: Sequence[Any]) -> None:
-        """The units (over all processes) that step number ``step`` (from 0) trains on: those of the plan's sampler."""
-        raise NotImplementedError
+        Returns:
+            Whether the unit had a gradient, so that something was checked.
+        """
+        self._buffers = self._buffers or _buffers(model)
+        off = probe(
+            model,
+            clipper,
+            self.names,
+            inputs,
+            labels,
+            weight=weight,
+            autocast=autocast,
+            clip_norm=self.plan.clip_norm,
+            clipping=self.plan.spec.clipping,
+        )
+        self.probed = self.probed if off is None else off
+        return off is not None
+
+    def drawn(self, step: int, units: Sequence[Unit]) -> None:
+        """The units, over all processes, that step number ``step`` (from 0) trains on."""
+        if self.first is None:
+            self.first = self.done = step
+        if step != self.done:
+            raise BrokenPromise(
+                "each step is taken once, in order",
+                f"step {step} was drawn and step {self.done} is due",
+                "Steps that are taken twice, or under another's noise, are not accounted for.",
+            )
+        self._units = len(units)
+        if list(units) != self.plan.sampler.batch(step):
+            raise BrokenPromise(
+                "batches are those of the plan's sampler",
+                f"the {len(units)} units of step {step} are others than the sampler draws",
+                "ε is computed for units drawn independently, each with the plan's rate.",
+            )
+        odd = self.sizes.add(len(units))
+        if odd:
+            raise BrokenPromise(
+                "units are drawn with the plan's rate", odd, "ε is larger than promised if units are drawn otherwise."
+            )
 
     def contributed(self, norms: torch.Tensor) -> torch.Tensor:
-        """Scalar: what the units' clipped gradients may add up to at most, from their norms ``[U]`` before clipping.
+        """The most that units' clipped gradients can add up to (scalar), from their norms ``[U]`` before clipping.
 
-        To be summed over micro-batches and processes. Norms of units that only fill up are 0 and add nothing.
+        To be summed over micro-batches and processes. A norm of 0 adds nothing.
         """
-        raise NotImplementedError
+        limit = self.plan.clip_norm
+        if self.plan.spec.clipping == "automatic":
+            return (limit * norms / (norms + STABILITY)).sum()
+        return norms.clamp(max=limit).sum()
 
     def before_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], contributed: torch.Tensor | float) -> None:
         """The clipped sums over all processes are within their bound, for all parameters, none with a ``.grad``.
@@ -107,29 +154,219 @@ class SelfCheck:
             sums: float32, of every trained parameter; only read. Small slices are kept until ``after_noise``.
             contributed: the sum of ``contributed`` over micro-batches and processes.
         """
-        raise NotImplementedError
+        self._complete(sums, "has no sum of clipped gradients")
+        leaked = [name for p, name in self.names.items() if p.grad is not None]
+        if leaked:
+            raise BrokenPromise(
+                "no gradient reaches a weight unclipped",
+                f"{leaked[0]} has a gradient that autograd made",
+                "The optimizer would apply it as it is.",
+            )
+        lengths = torch.stack([one.float() for one in torch._foreach_norm([sums[p] for p in self.names])])
+        found = lengths.double().cpu()
+        total, bound = float(found.square().sum().sqrt()), self._units * self.plan.clip_norm
+        bound = min(bound, float(contributed)) if self._units else 0.0
+        if not total <= bound * (1 + ROUNDED):
+            raise BrokenPromise(
+                "each unit adds at most the clip norm",
+                f"the {self._units} units of step {self.done} add {total:.4g}, and at most {bound:.4g} is allowed",
+                "The noise is sized for less, so it does not hide a unit.",
+            )
+        if bound > 0:
+            self.fullest = max(self.fullest, total / bound)
+            self.busy_steps += 1
+            self.silent -= {p for p, length in zip(self.names, found.tolist(), strict=True) if length > 0}
+        self._before = self._slices(sums[p] for p in self.names)
 
-    def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[Any]) -> None:
+    def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[Any] = ()) -> None:
         """What the optimizer is given minus what was summed is Gaussian noise of the promised size, in each parameter.
 
         Args:
-            noised: the same tensors after noise and division by the expected batch (what becomes ``.grad``).
-            noise: the ``NoiseSums`` that ``add_noise`` returned, in the order of ``sums``.
+            noised: the sums after noise and division by the expected batch (what becomes ``.grad``), float32.
         """
-        raise NotImplementedError
+        self._complete(noised, "is not noised")
+        assert self._before is not None, "before_noise comes first"
+        after = self._slices(noised[p] for p in self.names)
+        drawn = (after * self.plan.expected_batch - self._before).cpu().numpy().astype(np.float64)
+        self._before = None
+        odd = self.noise.add(drawn)
+        if odd:
+            raise BrokenPromise(
+                f"noise of standard deviation {self.std:.4g} (noise_multiplier × clip_norm) is in each parameter",
+                f"at step {self.done}, {odd}",
+                "ε is larger than promised, or there is no privacy at all.",
+            )
 
     def step_done(self, step: int) -> None:
         """After the optimizer's step number ``step`` (from 0)."""
-        raise NotImplementedError
+        if step != self.done:
+            raise BrokenPromise(
+                "each draw is one step of the optimizer",
+                f"step {step} was done and step {self.done} was drawn",
+                "The steps that are accounted for are not those that were taken.",
+            )
+        self.done += 1
+        if self.still:
+            same = (self._slices(self.names) == self.start).cpu().numpy()
+            unchanged = np.logical_and.reduceat(same, self.noise.starts)
+            self.still &= {p for p, one in zip(self.names, unchanged, strict=True) if one}
+        if self.done - self.first_step == PATIENCE:
+            self._alive()
 
-    def saved(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """The trained parameters as read back from disk, by the names given at the start: as trained, not as before."""
-        raise NotImplementedError
+    def saved(self, folder: Path) -> None:
+        """Each trained parameter lies in the folder's safetensors files as it is now, and not as before training.
 
-    def finished(self, promise: Any) -> tuple[Check, ...]:
-        """After the last step: the ledger (``promise.steps``) matches the steps run, each parameter moved.
+        Names do not matter, as adapters are stored under others than they have in the model.
+        """
+        missing = {p: self._numbers(p) for p in self.names}
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (not a mapping)
+                    tensor = file.get_tensor(key)
+                    for parameter in [p for p, numbers in missing.items() if _lies_in(numbers, tensor)]:
+                        del missing[parameter]
+        lost = [self.names[p] for p in missing]
+        if lost:
+            raise BrokenPromise(
+                "what was trained is what is saved",
+                f"{len(lost)} of {len(self.names)} trained parameters, {lost[0]} first, are not in {folder.name}",
+                "The model that is kept is another than the one that was trained.",
+            )
+        self.reread = len(self.names)
+
+    def finished(self, promise: Promise) -> tuple[Check, ...]:
+        """After the last step: the ledger matches the steps that were run, and every parameter moved.
+
+        Args:
+            promise: what the run states about itself.
 
         Returns:
             All checks, for the logs.
         """
-        raise NotImplementedError
+        self._alive(at_end=True)
+        stated = (promise.steps, promise.noise_multiplier, promise.rate)
+        real = (self.done, self.plan.noise_multiplier, self.plan.sampler.rate)
+        if stated != real:
+            raise BrokenPromise(
+                "the ledger matches the run",
+                f"it has {stated} (steps, noise multiplier, rate), and the run had {real}",
+                "ε is stated for another training than this one.",
+            )
+        changed = [name for name, now, before in self._buffers if not torch.equal(now, before)]
+        if changed:
+            raise BrokenPromise(
+                "only noised gradients change the model",
+                f"the buffer {changed[0]} changed while training",
+                "It holds statistics of the data that no noise covers, and is saved with the model.",
+            )
+        return self._checks()
+
+    @property
+    def first_step(self) -> int:
+        """Number of the first step that was watched: 0, or where a resumed training went on."""
+        return self.first or 0
+
+    def _complete(self, tensors: Mapping[nn.Parameter, torch.Tensor], what: str) -> None:
+        lacking = [name for p, name in self.names.items() if p not in tensors]
+        if lacking or len(tensors) != len(self.names):
+            raise BrokenPromise(
+                "every trained parameter is clipped and noised",
+                f"{lacking[0]} {what}" if lacking else f"{len(tensors)} parameters, and {len(self.names)} are trained",
+                "A parameter that is left out tells of the data without any bound.",
+            )
+
+    def _alive(self, *, at_end: bool = False) -> None:
+        """Every parameter moved and has had a gradient. At the end of short runs, a gradient is not asked for."""
+        ran = self.done - self.first_step
+        if self.still and ran:
+            raise BrokenPromise(
+                "training changes every trained parameter",
+                f"{self._some(self.still)} did not change in {ran} steps",
+                "ε is spent for a model that is not trained; look at the learning rate and the optimizer.",
+            )
+        if self.silent and self.busy_steps and not (at_end and ran < PATIENCE):
+            raise BrokenPromise(
+                "every trained parameter has per-unit gradients",
+                f"{self._some(self.silent)} had none in {ran} steps",
+                "It receives noise and nothing else; freeze it, or look at the rule of its layer.",
+            )
+
+    def _some(self, those: set[nn.Parameter]) -> str:
+        names = [name for p, name in self.names.items() if p in those]
+        return names[0] if len(names) == 1 else f"{len(names)} parameters ({names[0]} …)"
+
+    def _slices(self, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Numbers at the watched places of each parameter, one behind the other."""
+        pairs = zip(tensors, self.places.values(), strict=True)
+        return torch.cat([tensor.detach().reshape(-1)[places].double() for tensor, places in pairs])
+
+    def _numbers(self, parameter: nn.Parameter) -> torch.Tensor:
+        return parameter.detach().cpu()
+
+    def _checks(self) -> tuple[Check, ...]:
+        ratios = self.noise.ratios
+        sampler = self.plan.sampler
+        steps = f"steps {self.first_step} to {self.done - 1}" if self.done > self.first_step else "no step"
+        return (
+            Check(
+                name="a unit alone is clipped as autograd and the clip norm say",
+                measured="no unit was probed" if self.probed is None else f"off by {self.probed:.1e} at most",
+                bound=f"{ROUNDED:.0%}",
+                passed=None if self.probed is None else True,
+            ),
+            Check(
+                name="sum of clipped gradients over its bound",
+                measured=f"{self.fullest:.3f} at most, {steps}",
+                bound=f"1 + {ROUNDED:.0%} rounding",
+                passed=True,
+            ),
+            Check(
+                name="measured over promised noise",
+                measured=f"{self.noise.ratio:.4f} over all, {ratios.min():.3f} to {ratios.max():.3f} by parameter "
+                f"({self.noise.samples} samples)",
+                bound=f"1, χ² at an error of {ERROR / 2:.0e} a run",
+                passed=True,
+            ),
+            Check(
+                name="mean batch",
+                measured=f"{self.sizes.mean:.2f} units",
+                bound=f"{sampler.expected_batch:.2f}, Binomial({sampler.units}, {sampler.rate:.4g}) at an error of "
+                f"{ERROR / 2:.0e} a run",
+                passed=True,
+            ),
+            Check(
+                name="trained parameters that moved",
+                measured=str(len(self.names) - len(self.still)),
+                bound=str(len(self.names)),
+                passed=True,
+            ),
+            Check(
+                name="trained parameters read back from disk",
+                measured="not read back" if self.reread is None else str(self.reread),
+                bound=str(len(self.names)),
+                passed=None if self.reread is None else True,
+            ),
+            Check(name="steps in the ledger", measured=str(self.done), bound=str(self.done), passed=True),
+        )
+
+
+def _places(parameter: nn.Parameter) -> torch.Tensor:
+    """Which elements are watched: the first ones, and as many spread over the rest."""
+    n = parameter.numel()
+    if n <= 2 * SAMPLES:
+        return torch.arange(n, device=parameter.device)
+    first = torch.arange(SAMPLES, device=parameter.device)
+    return torch.cat(
+        [first, torch.linspace(SAMPLES, n - 1, SAMPLES, device=parameter.device, dtype=torch.float64).long()]
+    )
+
+
+def _buffers(model: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Buffers that are saved with the model, and what they are now."""
+    kept = model.state_dict(keep_vars=True)
+    return [(name, one, one.clone()) for name, one in model.named_buffers() if name in kept]
+
+
+def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
+    return tensor.numel() == numbers.numel() and torch.equal(tensor.reshape(-1), numbers.reshape(-1).to(tensor.dtype))

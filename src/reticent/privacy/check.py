@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a self-check says: that something was checked, or which promise broke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reticent.core.errors import ReticentError
+
+
+class BrokenPromise(ReticentError):
+    """The running engine does not do what the plan promises. Exit code 1: nothing of the run may be released.
+
+    Args:
+        promise: which promise broke.
+        measured: what was measured, with the bound that it breaks.
+        meaning: what that means for those whose data it is.
+    """
+
+    exit_code = 1
+
+    def __init__(self, promise: str, measured: str, meaning: str) -> None:
+        self.promise, self.measured, self.meaning = promise, measured, meaning
+        super().__init__(f"Broken promise: {promise}: {measured}. {meaning}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was checked, for the logs.
+
+    Args:
+        name: what was checked.
+        measured: what was found, in figures.
+        bound: what it had to be.
+        passed: whether it was. None: it was not checked, and ``measured`` says why.
+    """
+
+    name: str
+    measured: str
+    bound: str
+    passed: bool | None
