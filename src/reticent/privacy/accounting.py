@@ -18,74 +18,29 @@ owner, as a black box   Poisson-sampled Gaussian, and group privacy at the end: 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from dp_accounting import dp_event, mechanism_calibration
 from dp_accounting.pld import PLDAccountant
-from dp_accounting.rdp import RdpAccountant
 from scipy.optimize import brentq
 from scipy.stats import binom
 
-from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.renyi import renyi_epsilon
 from reticent.stats.epsilon import gdp_epsilon
 
-RENYI_ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
-"""Whole numbers only: with others the closed form of the sampled Gaussian does not always converge."""
 LEAST_NOISE = 0.1
 """Noise below this is never chosen, however loose the promise."""
 MOST_CELLS = 5e7
 """Cells of a privacy loss distribution that still fit into memory."""
 SMALLEST_GROUP_DELTA = 1e-13
 """What privacy loss distributions cut off their tails adds up to less than this."""
-COARSE = 1e-2
-"""Width of cells where ε is large and only told on the side."""
 MOST_RECORDS_MIXED = 200
 """Mixtures of more Gaussians take minutes; what a record-level run implies for such users is bounded without them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mechanism:
-    """One step of training, as the accountant sees it.
-
-    Args:
-        noise_multiplier: standard deviation of the noise over the clip norm.
-        rate: chance of a sampled unit to be in the step.
-        owned: how many of the sampled units one protected unit can be behind.
-        black_box: whether owners of several are accounted for by group privacy instead of a mixture.
-    """
-
-    noise_multiplier: float
-    rate: float
-    owned: int = 1
-    black_box: bool = False
-
-    def __post_init__(self) -> None:
-        validate.positive(noise_multiplier=self.noise_multiplier, owned=self.owned)
-        validate.in_range(0, 1, rate=self.rate)
-
-    @property
-    def event(self) -> dp_event.DpEvent:
-        """One step for the accountant; with ``black_box``, for a single sampled unit."""
-        if self.owned == 1 or self.black_box:
-            gaussian = dp_event.GaussianDpEvent(self.noise_multiplier)
-            return gaussian if self.rate == 1 else dp_event.PoissonSampledDpEvent(self.rate, gaussian)
-        if self.rate == 1:
-            return dp_event.GaussianDpEvent(self.noise_multiplier / self.owned)
-        drawn = range(self.owned + 1)
-        chances = [float(chance) for chance in binom.pmf(drawn, self.owned, self.rate)]
-        return dp_event.MixtureOfGaussiansDpEvent(self.noise_multiplier, list(drawn), chances)
-
-    @property
-    def bound(self) -> Mechanism:
-        """A mechanism with one sampled unit that costs at least as much: all records of the owner are drawn together
-        whenever any of them would be. Binomial(G, rate) ≤ G·Bernoulli(1 − (1 − rate)^G), and more draws cost more."""
-        if self.owned == 1 or self.black_box:
-            return replace(self, owned=1, black_box=False)
-        together = -math.expm1(self.owned * math.log1p(-self.rate)) if self.rate < 1 else 1.0
-        return Mechanism(noise_multiplier=self.noise_multiplier / self.owned, rate=together)
 
 
 class Spent(NamedTuple):
@@ -95,6 +50,7 @@ class Spent(NamedTuple):
     check: float
 
 
+@lru_cache(maxsize=64)
 def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
     """Upper bounds on ε of ``steps`` steps at ``delta``.
 
@@ -110,7 +66,7 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
         single, single_delta = _single_of_group(accountant, size=mechanism.owned, delta=delta)
     else:
         single, single_delta = accountant.get_epsilon(delta), delta
-    check = _renyi(mechanism.bound, steps, single_delta)
+    check = renyi_epsilon(mechanism, steps=steps, delta=single_delta)
     if not math.isfinite(single):
         raise _too_little_noise(mechanism)
     if check < single * 0.99 - 0.01:
@@ -182,6 +138,7 @@ def group_budget(epsilon: float, delta: float, *, size: int) -> tuple[float, flo
     return single, single_delta
 
 
+@lru_cache(maxsize=64)
 def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delta: float) -> float:
     """ε for the owner of ``records`` records that a record-level ``mechanism`` implies: an upper bound.
 
@@ -193,7 +150,8 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
     bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
     owner = replace(mechanism, owned=records)
     if records <= MOST_RECORDS_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
-        bounds.append(_losses(owner, steps, COARSE).get_epsilon(delta))
+        # Cells ten times as wide add about 0.1 to an ε that is large, and save seconds.
+        bounds.append(_losses(owner, steps, 10 * _interval(steps)).get_epsilon(delta))
     return float(min(bounds))
 
 
@@ -209,11 +167,6 @@ def _losses(mechanism: Mechanism, steps: int, interval: float | None = None) -> 
 def _interval(steps: int) -> float:
     """Width of the cells of a privacy loss distribution. Rounding adds about steps·width²/4 to ε: about 0.001."""
     return min(max(math.sqrt(4e-3 / steps), 1e-4), 1e-2)
-
-
-def _renyi(mechanism: Mechanism, steps: int, delta: float) -> float:
-    accountant = RdpAccountant(RENYI_ORDERS).compose(_run(mechanism, steps))
-    return float(accountant.get_epsilon(delta))
 
 
 def _full_batch(mu: float, delta: float) -> float:
@@ -237,7 +190,7 @@ def _cells(mechanism: Mechanism, steps: int, delta: float) -> float:
     together = max(1.0, float(binom.isf(1e-20, mechanism.owned, mechanism.rate)))
     sensitivity = 1.0 if mechanism.black_box else together
     most = _full_batch(sensitivity / mechanism.noise_multiplier * math.sqrt(steps), delta)
-    return min(most, _renyi(mechanism.bound, steps, delta)) / _interval(steps)
+    return min(most, renyi_epsilon(mechanism, steps=steps, delta=delta)) / _interval(steps)
 
 
 def _check_cells(mechanism: Mechanism, steps: int, delta: float) -> None:

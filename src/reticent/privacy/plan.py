@@ -14,7 +14,7 @@ from dp_accounting import dp_event
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
-from reticent.privacy.accounting import Mechanism
+from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import KEY_BYTES, PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
 from reticent.privacy.spec import PrivacySpec
