@@ -28,6 +28,7 @@ from transformers import (
 
 from reticent.core import validate
 from reticent.core.atomic import replacing
+from reticent.models.tuning.method import TUNINGS
 
 WIDTH = 32
 LAYERS = 2
@@ -132,6 +133,13 @@ _ZOO: dict[str, tuple[Any, bool, dict[str, Any]]] = {
     "gemma3": (Gemma3TextConfig, True, _GEMMA_ALTERNATING),
 }
 
+_SMALL: dict[str, dict[str, Any]] = {
+    "adapter": {"reduction_factor": 4},
+    "lora": {"r": 4, "alpha": 4},
+    "prefix": {"virtual_tokens": 3},
+    "prompt": {"virtual_tokens": 3},
+}
+
 ZOO: Mapping[str, str] = MappingProxyType(
     {
         "gpt2": "LayerNorm, Conv1D with biases, learned positions, tied",
@@ -180,6 +188,26 @@ def tiny_of_family(family: str, *, seed: int = 0, vocab_size: int | None = None)
             for parameter in model.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def tiny_tuned(family: str, method: str, *, seed: int = 0) -> Any:
+    """A model of a family in ``ZOO`` made ready by one of ``TUNINGS``, in evaluation mode.
+
+    What is trained is moved off its starting point: LoRA's ``B`` and the like start at zero, where half of all
+    gradients are zero too.
+
+    Raises:
+        BadInput: the method cannot be used on the family.
+    """
+    params = _SMALL.get(method, {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TUNINGS.get(method)(tiny_of_family(family, seed=seed), **params)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval()
 
 
