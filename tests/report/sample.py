@@ -18,6 +18,9 @@ from reticent.core.results import (
     Distribution,
     Exposed,
     Power,
+    PromiseAudit,
+    PromiseBound,
+    PromiseCheck,
     Results,
     Verdict,
 )
@@ -328,4 +331,100 @@ def underpowered() -> Results:
     )
 
 
-ALL = (leaking, not_detected, confounded, underpowered)
+ASSUMPTIONS = ("no assumption on the training", "assumes Gaussian noise", "assumes that units do not interact")
+CHECKS = (
+    PromiseCheck(name="every parameter has a norm", measured="134 of 134", bound="all trained parameters", passed=True),
+    PromiseCheck(name="noise", measured="σ·C = 1.0003 of the promise", bound="between 0.998 and 1.002", passed=True),
+    PromiseCheck(name="batches", measured="mean 15.8 of 16.0 units", bound="within 4 standard errors", passed=True),
+    PromiseCheck(name="several processes", measured="one process", bound="", passed=None),
+)
+
+
+def _bounds(
+    units: str, unit: str, n: int, values: tuple[float, ...], promised: float | None, why_not: str = ""
+) -> tuple[PromiseBound, ...]:
+    return tuple(
+        PromiseBound(
+            units=units,
+            unit=unit,
+            assumption=assumption,
+            estimate=Estimate(
+                value=value,
+                lo=value,
+                hi=math.inf,
+                n=n,
+                method="one-run",
+                unit=f"nats (δ = 1e-05, one {unit} added or removed)",
+                joint=0.95,
+            ),
+            promised=promised,
+            why_not=why_not,
+        )
+        for assumption, value in zip(ASSUMPTIONS, values, strict=True)
+    )
+
+
+def private() -> Results:
+    """A model trained with user-level privacy that keeps its promise."""
+    promise = PromiseAudit(
+        sentence="ε = 8.00 per user at δ = 1e-05 (add or remove one user; Poisson-sampled Gaussian, PLD accountant; "
+        "σ = 1.31, rate 0.064, 120 steps)",
+        unit="user",
+        epsilon=7.998,
+        delta=1e-5,
+        user_epsilon=None,
+        user_delta=None,
+        bounds=(
+            *_bounds("users", "user", 1012, (0.0, 0.31, 0.44), 7.998),
+            *_bounds("planted secrets", "user", 400, (1.02, 2.31, 1.77), 7.998),
+        ),
+        auc=Estimate(value=0.519, lo=0.478, hi=0.56, n=1012, method="DeLong", joint=0.95),
+        auc_attack="user_inference",
+        auc_limit=0.99966,
+        checks=CHECKS,
+        not_covered=(
+            "Groups of users taken together, and what others write about a user.",
+            "What the base model had learned before this training.",
+        ),
+        not_compared=(),
+    )
+    return replace(not_detected(), title="Help desk, private per user", promise=promise)
+
+
+def broken() -> Results:
+    """A promise per record that secrets break, with users that are held against what it implies."""
+    kept = private().promise
+    assert kept is not None
+    promise = replace(
+        kept,
+        sentence="ε = 2.00 per record at δ = 1e-05 (add or remove one record; sampled Gaussian, PLD accountant; "
+        "σ = 0.8, rate 0.02, 300 steps)",
+        unit="record",
+        epsilon=1.999,
+        user_epsilon=41.3,
+        user_delta=1e-5,
+        bounds=(
+            *_bounds("records", "record", 2202, (1.31, 1.96, 1.65), 1.999),
+            *_bounds("planted secrets", "record", 1000, (3.1, 5.2, 3.8), 1.999),
+            *_bounds("users", "user", 367, (0.0, 0.6, 0.2), 41.3),
+            *_bounds("canary users", "user", 40, (0.0, 0.0, 0.0), None, "no ε per user is known"),
+        ),
+        auc=Estimate(value=0.943, lo=0.933, hi=0.953, n=2202, method="DeLong", joint=0.95),
+        auc_attack="ez_mia",
+        auc_limit=0.8808,
+        not_compared=("canary users: no ε per user is known.",),
+        checks=(*CHECKS, PromiseCheck(name="ledger", measured="310 steps", bound="300 steps", passed=False)),
+    )
+    results = leaking()
+    first = next(finding for finding in results.findings if finding.metric == "epsilon_lower")
+    statement = f"A promise is broken: {promise.sentence}. This audit shows ε ≥ 3.10 per record at that δ."
+    found = replace(first, metric="promise_broken", severity=Severity.CRITICAL, statement=statement)
+    verdict = Verdict(
+        status="leaks",
+        headline="The privacy promise is broken: this model gives away more than it allows.",
+        sentences=(statement, *results.verdict.sentences),
+    )
+    return replace(results, verdict=verdict, promise=promise, findings=(found, *results.findings))
+
+
+ALL = (leaking, not_detected, confounded, underpowered, private, broken)

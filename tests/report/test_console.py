@@ -27,6 +27,10 @@ def test_the_verdict_and_the_strongest_findings_are_printed_with_intervals(sampl
     assert "zlib" not in text
 
 
+def test_a_promise_is_printed_with_its_unit(sample: ModuleType) -> None:
+    assert "promised: ε = 8.00 per user at δ = 1e-05" in " ".join(_printed(sample.private()).split())
+
+
 def test_a_confounded_audit_prints_no_membership_number(sample: ModuleType) -> None:
     text = _printed(sample.confounded())
     assert "NO CLAIM POSSIBLE" in text

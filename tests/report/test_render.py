@@ -18,7 +18,7 @@ from reticent.core.results import Results
 from reticent.report.render import render, write_report
 
 HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
-KINDS = ["leaking", "not_detected", "confounded", "underpowered"]
+KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken"]
 VOID = {"meta", "link", "br", "input", "img", "wbr", "hr"}
 
 
@@ -75,7 +75,7 @@ def _hostile(value: Any, key: str = "") -> Any:
 @pytest.fixture(scope="module", params=[*KINDS, "hostile"])
 def html(sample: ModuleType, request: pytest.FixtureRequest) -> str:
     hostile = request.param == "hostile"
-    results = _hostile(sample.leaking()) if hostile else getattr(sample, request.param)()
+    results = _hostile(sample.broken()) if hostile else getattr(sample, request.param)()
     return render(results)
 
 
@@ -154,6 +154,40 @@ def test_key_numbers_have_intervals_and_units(sample: ModuleType) -> None:
         assert shown in text
     assert "δ = 1e-5" in text
     assert "Controls: 1.37 bits" in text
+
+
+def test_a_promise_is_shown_beside_what_was_audited(sample: ModuleType) -> None:
+    results = sample.private()
+    text = " ".join(Page(render(results)).text.split())
+    assert results.promise.sentence in text
+    assert "Nothing above it was found." in text
+    assert "no attack on a user has an AUC above 0.9997. Measured: 0.519 [0.478, 0.560]" in text
+    assert "3 of 4 checks passed, the others could not be made." in text
+    assert "Promised: at most 8.00. Audited by users, one run: at least 0.00" in text
+    for line in results.promise.not_covered:
+        assert line in text
+    assert "Promise" not in Page(render(sample.leaking())).text
+
+
+def test_a_broken_promise_is_called_so(sample: ModuleType) -> None:
+    html = render(sample.broken())
+    text = " ".join(Page(html).text.split())
+    assert "No. The promise is broken." in text
+    assert "1 of 5 checks failed." in text
+    assert html.count('class="bar-broken"') == 3
+    assert "planted secrets, one run: at least 3.10, more than promised" in text
+    assert "it comes to ε = 41.30 per user" in text
+    assert "canary users: no ε per user is known." in text
+    assert text.count("Audited by") == 2  # canary users are held against nothing, so no bar says that they were
+
+
+def test_a_promise_that_nothing_is_held_against_is_not_said_to_hold(sample: ModuleType) -> None:
+    results = sample.private()
+    alone = replace(results, promise=replace(results.promise, bounds=(), auc=None, auc_attack="", checks=()))
+    text = Page(render(alone)).text
+    assert "Unknown: nothing could be held against it." in text
+    assert "No checks are on record." in text
+    assert "Nothing above it" not in text
 
 
 def test_a_confounded_split_names_no_one_and_claims_nothing(sample: ModuleType) -> None:

@@ -19,7 +19,7 @@ from reticent.core.finding import Estimate
 from reticent.report.results import RESULTS_VERSION, _dump, read_results, schema, to_json, write_results
 
 
-@pytest.mark.parametrize("kind", ["leaking", "not_detected", "confounded", "underpowered"])
+@pytest.mark.parametrize("kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken"])
 def test_what_is_read_equals_what_was_written(sample: ModuleType, tmp_path: Path, kind: str) -> None:
     results = getattr(sample, kind)()
     write_results(tmp_path / "results.json", results)
@@ -42,6 +42,12 @@ def test_one_sided_bounds_are_null(sample: ModuleType) -> None:
     rows = to_json(sample.leaking())["findings"]
     bound = next(row for row in rows if row["metric"] == "epsilon_lower")
     assert (bound["value"], bound["lo"], bound["hi"]) == (3.1, 3.1, None)
+
+
+def test_other_tools_need_not_work_out_whether_a_promise_is_broken(sample: ModuleType) -> None:
+    assert to_json(sample.leaking())["promise"] is None
+    assert to_json(sample.private())["promise"]["broken"] is False
+    assert to_json(sample.broken())["promise"]["broken"] is True
 
 
 def test_same_results_give_same_bytes(sample: ModuleType, tmp_path: Path) -> None:

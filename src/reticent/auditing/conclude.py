@@ -10,17 +10,17 @@ from typing import Any
 from reticent.auditing import planted
 from reticent.auditing.choose import Choice, listed
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.epsilon import epsilon_findings
+from reticent.auditing.epsilon import Bound, all_thrown, epsilon_bounds, epsilon_finding
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.levels import judge
+from reticent.auditing.promise import Kept, audit_promise, broken_findings
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
 from reticent.auditing.subject import Subject, counts
 from reticent.auditing.users import user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.membership import Membership
 from reticent.core.results import CanaryExposure, Confound, Results
 from reticent.stats.hypothesis import family_confidence
 
@@ -40,6 +40,7 @@ def conclude(
     config: AuditConfig,
     *,
     key: str,
+    kept: Kept | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
@@ -49,6 +50,7 @@ def conclude(
     Args:
         models: what the manifest says of them.
         key: of the hashes that stand for ids.
+        kept: what was promised when the target was trained; bounds on ε are then made at its δ.
     """
     levels = _levels(subject, evidence, config.seed)
     kinds = len(levels) + 2
@@ -57,12 +59,19 @@ def conclude(
         judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
     ]
     tiers = _tiers(subject, evidence, confidence)
-    findings = (
+    bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
+    findings: tuple[Finding, ...] = (
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(tiers),
-        *_epsilon(levels, evidence.coins, config.delta, confidence, confound.separable),
+        *(epsilon_finding(bound) for bound in bounds),
     )
     findings = tuple(replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in findings)
+    promise = (
+        None
+        if kept is None
+        else audit_promise(kept, bounds, findings, subject.membership, confounded=confound.separable)
+    )
+    findings = (*(broken_findings(promise, bounds, findings) if promise is not None else ()), *findings)
     tiers = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in tiers)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
@@ -96,6 +105,7 @@ def conclude(
             "audit": asdict(config),
             "environment": environment(),
         },
+        promise=promise,
     )
 
 
@@ -110,21 +120,23 @@ def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
     return levels
 
 
-def _epsilon(
-    levels: Sequence[Units], coins: Membership, delta: float, confidence: float, confounded: bool
-) -> Sequence[Finding]:
-    return [
-        finding
-        for units in levels
-        for finding in epsilon_findings(
-            units.level,
-            unit=coins.unit,
-            probability=coins.probability,
-            delta=delta,
-            confidence=confidence,
-            confounded=confounded,
-        )
-    ]
+def _bounds(
+    subject: Subject,
+    levels: Sequence[Units],
+    evidence: Evidence,
+    kept: Kept | None,
+    config: AuditConfig,
+    confidence: float,
+    *,
+    confounded: bool,
+) -> list[Bound]:
+    """Lower bounds on ε, at the δ of the promise where there is one."""
+    by_user = kept is not None and kept.promise.unit == "user" and subject.membership.has_users
+    thrown = all_thrown(
+        levels, subject.canaries, evidence, secret_unit="user" if by_user else "record", confounded=confounded
+    )
+    bounds = epsilon_bounds(thrown, delta=config.delta if kept is None else kept.promise.delta, confidence=confidence)
+    return [replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in bounds]
 
 
 def _tiers(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:

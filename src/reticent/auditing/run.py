@@ -11,6 +11,7 @@ from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
 from reticent.auditing.models import Models, open_models
+from reticent.auditing.promise import read_promise
 from reticent.auditing.subject import Subject, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
 from reticent.confound import check
@@ -49,6 +50,7 @@ def audit(
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
         subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
+    kept = read_promise(subject.target)
     users = user_evidence(subject.evaluated)
     models = open_models(subject, dtype=config.dtype, device=config.device)
     choice = choose(config.attacks, _available(subject, models, users))
@@ -61,7 +63,7 @@ def audit(
         evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
         write_scores(run.scores, evidence)
         confound = check(subject.records, subject.membership)
-        results = conclude(subject, about_models, choice, evidence, confound, config, key=run.hash_key())
+        results = conclude(subject, about_models, choice, evidence, confound, config, key=run.hash_key(), kept=kept)
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
     said = asdict(config) | about_models | {"finished": now()}

@@ -14,6 +14,9 @@ CHANCE = {"auc": 0.5, "exposure_bits": 1.0, "epsilon_lower": 0.0}
 GIVEN_AWAY = {"record": "records", "user": "users", "canary": "planted secrets"}
 """What is leaked at each level, in the headline's words."""
 
+BROKEN = "promise_broken"
+"""Metric of a finding that more was shown than differential privacy promised."""
+
 ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.NONE]
 
 
@@ -44,6 +47,14 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
             ),
         )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
+    broken = [finding for finding in sure if finding.metric == BROKEN]
+    if broken:
+        leaks = _leaks([finding for finding in sure if finding.metric != BROKEN])
+        return Verdict(
+            status="leaks",
+            headline="The privacy promise is broken: this model gives away more than it allows.",
+            sentences=(broken[0].statement, *leaks.sentences),
+        )
     if sure:
         return _leaks(sure)
     seen = [row for row in power if row.smallest < float("inf")]

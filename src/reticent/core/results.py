@@ -194,7 +194,7 @@ class PromiseAudit:
         user_epsilon: the ε for a user that a promise per record implies (group privacy); None: none is known.
         user_delta: δ of ``user_epsilon``; None without it.
         bounds: the audited lower bounds.
-        auc: the best AUC of an attack on the same unit; None: none was measured.
+        auc: of the attack on the same unit whose AUC is certain to be largest; None: none was measured.
         auc_attack: whose it is.
         auc_limit: no attack on that unit can have a larger expected AUC if the promise holds.
         checks: of the engine's self-check.

@@ -25,6 +25,8 @@ def print_summary(results: Results, *, console: Console = person) -> None:
     console.print(Text(summary.STATUS_WORDS[status].upper(), style=STYLES[status]), Text(results.verdict.headline))
     for sentence in results.verdict.sentences:
         console.print(Text(f"  • {sentence}"))
+    if results.promise is not None:
+        console.print(Text.assemble(("  promised: ", "dim"), (results.promise.sentence, "bold")))
     rows = _rows(results)
     for finding in rows:
         console.print(_line(finding))

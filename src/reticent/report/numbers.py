@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from reticent.core.finding import Estimate
 
-METRICS = {"auc": "AUC", "exposure_bits": "Exposure", "epsilon_lower": "ε lower bound"}
+METRICS = {
+    "auc": "AUC",
+    "exposure_bits": "Exposure",
+    "epsilon_lower": "ε lower bound",
+    "promise_broken": "Above the promise",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,20 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.core.results import CanaryExposure, Curve, Distribution
+from reticent.core.results import CanaryExposure, Curve, Distribution, PromiseBound
 from reticent.report import numbers
 from reticent.report.svg import Scale, frame, series, short, steps, tag, x_axis, y_axis
 
 WIDTH = 440.0
 FEW = 10
 """A false positive rate is measured only where at least this many held-out units lie above the threshold."""
+
+BOUND_NAMES = {
+    "no assumption on the training": "one run",
+    "assumes Gaussian noise": "one run, Gaussian",
+    "assumes that units do not interact": "Clopper-Pearson",
+}
+"""Short names of the bounds by what they assume."""
 
 
 def roc(identity: str, curves: Sequence[Curve]) -> Markup:
@@ -126,6 +133,50 @@ def forest(identity: str, rows: Sequence[tuple[str, Estimate]]) -> Markup:
         parts.append(tag("text", f"{shown.value} {shown.interval}", class_="tick num", x=314, y=y + 4))
     description = "; ".join(f"{name} {numbers.show(estimate, 'auc')}" for name, estimate in rows)
     return frame(identity, WIDTH, bottom + 44, "AUC of every attack with its interval", f"{description}.", *parts)
+
+
+def promise(identity: str, promised: float, rows: Sequence[PromiseBound]) -> Markup:
+    """The promised ε as a bar, and below it the audited lower bounds that are held against it, by what had the coins.
+
+    A bound is a bar up to what was shown; the truth may lie anywhere to its right, up to the promise if it holds.
+    """
+    top, height, gap = 46.0, 20.0, 26.0
+    most = max(promised, *(row.estimate.value for row in rows), 0.01) * 1.04
+    x = Scale(low=0, high=most, start=138, end=366, most=4)
+    kinds = list(dict.fromkeys(row.units for row in rows))
+    bottom = top + gap * len(kinds) + height * len(rows) + 6
+    parts = x_axis(x, top - 18, bottom, "ε (nats)", lambda value: f"{value:g}")
+    parts.append(tag("rect", class_="bar-promised", x=x(0), y=top - 16, width=x(promised) - x(0), height=13, rx=2))
+    parts.append(tag("text", "promised, at most", class_="tick strong", x=130, y=top - 5, text_anchor="end"))
+    parts.append(tag("text", epsilon(promised, up=True), class_="tick num", x=374, y=top - 5))
+    parts.append(tag("line", class_="ceiling", x1=x(promised), x2=x(promised), y1=top - 22, y2=bottom))
+    y = top
+    for kind in kinds:
+        own = [row for row in rows if row.units == kind]
+        label = f"audited by {own[0].estimate.n:,} {kind}, at least"
+        parts.append(tag("text", label, class_="tick halo", x=x(0), y=y + 17))
+        y += gap
+        for row in own:
+            shown = row.estimate.value
+            style = "bar-broken" if row.broken else "bar-fill"
+            parts.append(tag("text", BOUND_NAMES.get(row.assumption, "other"), class_="tick strong", x=130, y=y + 9,
+                             text_anchor="end"))  # fmt: skip
+            parts.append(tag("rect", class_=style, x=x(0), y=y - 1, width=max(x(shown) - x(0), 1.5), height=12, rx=2))
+            parts.append(tag("text", epsilon(shown), class_="tick num", x=374, y=y + 9))
+            y += height
+    described = "; ".join(
+        f"{row.units}, {BOUND_NAMES.get(row.assumption, row.assumption)}: at least {epsilon(row.estimate.value)}"
+        + (", more than promised" if row.broken else "")
+        for row in rows
+    )
+    description = f"Promised: at most {epsilon(promised, up=True)}. Audited by {described}."
+    return frame(identity, WIDTH, bottom + 44, "Promised and audited ε", description, *parts)
+
+
+def epsilon(value: float, *, up: bool = False) -> str:
+    """Two decimals, never in the flattering direction: an upper bound is rounded up, a lower bound down."""
+    shifted = value * 100
+    return f"{(math.ceil(shifted - 1e-7) if up else math.floor(shifted + 1e-7)) / 100:,.2f}".replace(",", "\u202f")
 
 
 def gauge(identity: str, estimate: Estimate, *, low: float, high: float, chance: float | None, title: str) -> Markup:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from reticent.core.atomic import write_text
 from reticent.core.finding import Estimate, Finding
-from reticent.core.results import AttackRun, Exposed, Results
+from reticent.core.results import AttackRun, Exposed, PromiseAudit, PromiseBound, Results
 from reticent.report import numbers, plots, summary
 from reticent.report.numbers import Shown
 
@@ -34,6 +34,7 @@ RANKED_SHOWN = 15
 
 SECTIONS = (
     ("verdict", "Verdict"),
+    ("promise", "Promise"),
     ("exposed", "Who is exposed"),
     ("roc", "ROC curves"),
     ("scores", "Score distributions"),
@@ -45,7 +46,7 @@ SECTIONS = (
     ("findings", "Findings and advice"),
     ("provenance", "Provenance"),
 )
-"""``(anchor, name)`` of the page's sections, for the list of contents."""
+"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" only where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ def _content(results: Results) -> dict[str, Any]:
         "confounded": results.verdict.status == "confounded",
         "status_words": summary.STATUS_WORDS[results.verdict.status],
         "cards": _cards(results),
+        "promises": _promises(results),
         "exposed": _exposed(results),
         "rocs": [chart for level in ("record", "user") if (chart := _roc(results, level))],
         "histograms": _histograms(results),
@@ -137,7 +139,7 @@ def _content(results: Results) -> dict[str, Any]:
         "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
         "detected": detected,
         "clean": clean,
-        "sections": SECTIONS,
+        "sections": [row for row in SECTIONS if row[0] != "promise" or results.promise is not None],
         "roc_shown": ROC_SHOWN,
         "ranked_shown": RANKED_SHOWN,
     }
@@ -206,11 +208,14 @@ def _epsilon_card(results: Results) -> Card:
     label = "Privacy loss (ε)"
     finding = summary.strongest_epsilon(results)
     if finding is None:
-        return Card(label=label, shown=None, caption="No ε audit ran.")
+        promised = "" if results.promise is None else f"{_promised(results.promise)} "
+        return Card(label=label, shown=None, caption=f"{promised}No ε audit ran.")
     estimate = finding.estimate
     shown = replace(numbers.show(estimate, finding.metric), unit="")
     said = not estimate.unit or estimate.unit in finding.statement
     caption = finding.statement if said else f"{estimate.unit}. {finding.statement}"
+    if results.promise is not None:
+        caption = f"{_promised(results.promise)} {caption}"
     return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
 
 
@@ -223,6 +228,29 @@ def _blind_card(results: Results) -> Card:
     return Card(
         label=label, shown=numbers.show(blind, "auc"), caption=caption, gauge=_auc_gauge("card-blind", blind, label)
     )
+
+
+def _promised(promise: PromiseAudit) -> str:
+    """The promise as short as it can be without losing its meaning."""
+    most = plots.epsilon(promise.epsilon, up=True)
+    return f"Promised: ε ≤ {most} nats (δ = {promise.delta:g}, one {promise.unit} added or removed)."
+
+
+def _promises(results: Results) -> list[tuple[str, Markup]]:
+    """``(title, drawing)`` for each ε that was promised or is implied and that something was held against."""
+    if results.promise is None:
+        return []
+    groups: dict[tuple[str, float], list[PromiseBound]] = {}
+    for row in results.promise.bounds:
+        if row.promised is not None:
+            groups.setdefault((row.unit, row.promised), []).append(row)
+    return [
+        (
+            f"ε per {unit}{'' if unit == results.promise.unit else ', as the promise implies'}",
+            plots.promise(f"promise-{i}", promised, rows),
+        )
+        for i, ((unit, promised), rows) in enumerate(groups.items())
+    ]
 
 
 def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup | None:

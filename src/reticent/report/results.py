@@ -32,11 +32,14 @@ from reticent.core.results import (
     Distribution,
     Exposed,
     Power,
+    PromiseAudit,
+    PromiseBound,
+    PromiseCheck,
     Results,
     Verdict,
 )
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 FORMAT = "reticent.results"
@@ -115,6 +118,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "not_tested": list(results.not_tested),
         "counts": dict(results.counts),
         "provenance": _plain(results.provenance),
+        "promise": _promise_to_json(results.promise) if results.promise else None,
     }
     return _lists(content)
 
@@ -149,6 +153,29 @@ def from_json(content: Mapping[str, Any]) -> Results:
         not_tested=tuple(content["not_tested"]),
         counts=content["counts"],
         provenance=content["provenance"],
+        promise=_promise_from_json(content["promise"]) if content["promise"] else None,
+    )
+
+
+def _promise_to_json(promise: PromiseAudit) -> dict[str, Any]:
+    return asdict(promise) | {
+        "bounds": [asdict(bound) | {"estimate": _estimate_to_json(bound.estimate)} for bound in promise.bounds],
+        "auc": _estimate_to_json(promise.auc) if promise.auc else None,
+        "broken": promise.broken,
+    }
+
+
+def _promise_from_json(content: Mapping[str, Any]) -> PromiseAudit:
+    row = {key: value for key, value in content.items() if key != "broken"}
+    return PromiseAudit(
+        **_tuples(row)
+        | {
+            "bounds": tuple(
+                PromiseBound(**bound | {"estimate": _estimate_from_json(bound["estimate"])}) for bound in row["bounds"]
+            ),
+            "auc": _estimate_from_json(row["auc"]) if row["auc"] else None,
+            "checks": tuple(PromiseCheck(**check) for check in row["checks"]),
+        }
     )
 
 

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promised against audited: the accountant's ε of a private training beside what this audit proves of the same unit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from reticent.auditing.epsilon import Bound, epsilon_finding
+from reticent.auditing.verdict import BROKEN
+from reticent.core.errors import BadInput
+from reticent.core.finding import Finding, Severity
+from reticent.core.membership import Membership
+from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck
+from reticent.privacy.statement import EVERYTHING, Promise
+from reticent.run_folder import PROMISE
+
+NOT_COVERED = (
+    "What the base model had learned before this training.",
+    "Choices made by looking at the data: settings tuned on them, users or records left out by their number.",
+    "The run folder itself: records, coins, scores, held-out losses and this report are no output of the private "
+    "training.",
+)
+
+
+class Kept(NamedTuple):
+    """What lies beside a privately trained model."""
+
+    promise: Promise
+    checks: tuple[PromiseCheck, ...]
+    """Of the engine's self-check."""
+
+
+def read_promise(model: str | Path) -> Kept | None:
+    """The promise in a model's folder; None where there is no such folder, or nothing was promised.
+
+    Raises:
+        BadInput: the file is broken.
+    """
+    path = Path(model) / PROMISE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checks = tuple(PromiseCheck(**row) for row in content.pop("checks", ()))
+        return Kept(Promise.from_json(json.dumps(content)), checks)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
+    except BadInput as error:
+        raise BadInput(str(path), error.why, error.fix) from error
+
+
+def audit_promise(
+    kept: Kept, bounds: Sequence[Bound], findings: Sequence[Finding], coins: Membership, *, confounded: bool
+) -> PromiseAudit:
+    """Hold every bound against what was promised for its unit, where that can be done.
+
+    * A bound of the promise's unit: against the promised ε.
+    * A bound per user under a promise per record: against the ε that the promise implies for the largest user that
+      could have been in (group privacy), at the same δ.
+    * A bound per record under a promise per user: against nothing. A record of a user who stays is replaced, which is
+      removing a user and adding another: (2ε, (1 + e^ε)δ), and that δ says nothing.
+    * Where only marked spans are promised: against nothing, since coins are thrown for whole texts.
+
+    Args:
+        kept: promise and checks.
+        bounds: at the promise's δ.
+        findings: of the audit, for the AUC.
+        coins: of all records.
+        confounded: the sides of the data differ without any model.
+    """
+    promise = kept.promise
+    implied = _user_epsilon(promise, coins) if any(bound.thrown.unit == "user" for bound in bounds) else promise.implied
+    rows = tuple(_held_against(bound, promise, implied) for bound in bounds)
+    best = _best_auc(promise, findings, coins, confounded=confounded)
+    return PromiseAudit(
+        sentence=promise.sentence(),
+        unit=promise.unit,
+        epsilon=promise.epsilon,
+        delta=promise.delta,
+        user_epsilon=implied,
+        user_delta=None if implied is None else promise.delta,
+        bounds=rows,
+        auc=None if best is None else best.estimate,
+        auc_attack="" if best is None else best.attack,
+        auc_limit=promise.auroc,
+        checks=kept.checks,
+        not_covered=_not_covered(promise),
+        not_compared=_not_compared(rows, promise, coins, has_auc=best is not None),
+    )
+
+
+def broken_findings(audited: PromiseAudit, bounds: Sequence[Bound], findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """A critical finding for each bound that is above what was promised, and for the AUC if it is.
+
+    Args:
+        bounds: those of ``audited.bounds``, in their order.
+        findings: of the audit.
+    """
+    found = []
+    for bound, row in zip(bounds, audited.bounds, strict=True):
+        if row.broken:
+            shown = f"shows ε ≥ {row.estimate.lo:.2f} per {row.unit} at that δ ({row.units}; {row.assumption})"
+            found.append(_broken(epsilon_finding(bound), audited, f"{shown}, and at most {row.promised:.2f} can be"))
+    if audited.auc is not None and audited.auc.lo > audited.auc_limit:
+        shown = f"finds {audited.unit}s with an AUC of at least {audited.auc.lo:.3f}"
+        found += [
+            _broken(finding, audited, f"{shown}, and at most {audited.auc_limit:.3f} can be")
+            for finding in findings
+            if (finding.level, finding.metric, finding.attack) == (audited.unit, "auc", audited.auc_attack)
+        ]
+    return tuple(found)
+
+
+def _broken(finding: Finding, audited: PromiseAudit, what: str) -> Finding:
+    return replace(
+        finding,
+        metric=BROKEN,
+        severity=Severity.CRITICAL,
+        statement=f"A promise is broken: {audited.sentence}. This audit {what}.",
+        advice="Do not release this model and do not state this ε. The training, its accounting or the coins are "
+        "faulty: look at the self-check, and report it as a bug.",
+    )
+
+
+def _held_against(bound: Bound, promise: Promise, implied: float | None) -> PromiseBound:
+    promised: float | None = None
+    why_not = ""
+    if promise.covers != EVERYTHING:
+        why_not = f"coins were thrown for whole {bound.thrown.unit}s, and the promise covers {promise.covers}"
+    elif bound.thrown.confounded:
+        why_not = "the two sides differ without the model, so the coins were not what made the difference"
+    elif bound.thrown.unit == promise.unit:
+        promised = promise.epsilon
+    elif promise.unit == "record":
+        promised = implied
+        why_not = "" if implied is not None else "no ε per user is known for this promise per record"
+    else:
+        why_not = "a promise per user says too little of one record of a user who stays"
+    return PromiseBound(
+        units=bound.thrown.units,
+        unit=bound.thrown.unit,
+        assumption=bound.assumption,
+        estimate=bound.estimate,
+        promised=promised,
+        why_not=why_not,
+    )
+
+
+def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
+    """What a promise per record implies for every user who had a coin, whether it came up or not."""
+    if promise.implied is None or promise.implied_records is None:
+        return None
+    largest = _largest_user(coins)
+    if largest <= promise.implied_records:
+        return promise.implied
+    # Here: the accountant takes a second to load, and most audits have no promise.
+    from reticent.privacy.accounting import Mechanism, implied_user_epsilon
+
+    mechanism = Mechanism(noise_multiplier=promise.noise_multiplier, rate=promise.rate)
+    return implied_user_epsilon(mechanism, records=largest, steps=promise.steps, delta=promise.delta)
+
+
+def _largest_user(coins: Membership) -> int:
+    """Most records of one user that were trained on, or would have been if the user's coin had come up (at least)."""
+    would = coins.member | (~coins.user_member & np.isin(coins.role.astype(str), ("spare", "known")))
+    return max(Counter(coins.user[would]).values(), default=0)
+
+
+def _best_auc(promise: Promise, findings: Sequence[Finding], coins: Membership, *, confounded: bool) -> Finding | None:
+    """The AUC on the promised unit that is certain to be largest, if it says something of the training."""
+    if confounded or coins.unit == "given" or promise.covers != EVERYTHING:
+        return None
+    found = [finding for finding in findings if (finding.level, finding.metric) == (promise.unit, "auc")]
+    return max(found, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
+
+
+def _not_covered(promise: Promise) -> tuple[str, ...]:
+    unit = {
+        "record": "People: whoever has several records is protected less than one record is.",
+        "user": "Groups of users taken together, and what others write about a user.",
+    }[promise.unit]
+    spans = () if promise.covers == EVERYTHING else (f"Anything but {promise.covers}.",)
+    return (*spans, unit, *NOT_COVERED)
+
+
+def _not_compared(
+    rows: Sequence[PromiseBound], promise: Promise, coins: Membership, *, has_auc: bool
+) -> tuple[str, ...]:
+    lines = [f"{row.units}: {row.why_not}." for row in rows if row.why_not]
+    if not any(row.unit == promise.unit for row in rows):
+        if coins.unit == "given":
+            why = "membership was given, so no coins are known to have been fair"
+        elif coins.probability != 0.5:
+            why = f"coins came up with probability {coins.probability:g}, and bounds need 0.5"
+        elif coins.unit != promise.unit:
+            why = f"coins were thrown for {coins.unit}s (--split_unit {promise.unit}), and too few secrets were planted"
+        else:
+            why = "too few of them, or no attack that bounds ε ran"
+        lines.append(f"No bound on ε per {promise.unit}: {why}. Secrets bound it too: `reticent tune --canaries 200`.")
+    if not has_auc:
+        lines.append(f"No AUC per {promise.unit} that could be held against the promise.")
+    return tuple(dict.fromkeys(lines))
