@@ -28,11 +28,13 @@ class Corpus:
 
     Args:
         encoded: those with at least one token to predict.
+        records: ``[len(encoded)]``, which record each of them was.
         truncated: how many of them were cut off.
         empty: how many records were left out because nothing of them is predicted.
     """
 
     encoded: list[Encoded]
+    records: tuple[int, ...]
     truncated: int
     empty: int
 
@@ -45,7 +47,7 @@ class Corpus:
         return sum(int(one.trained[1:].sum()) for one in self.encoded)
 
 
-NOTHING = Corpus(encoded=[], truncated=0, empty=0)
+NOTHING = Corpus(encoded=[], records=(), truncated=0, empty=0)
 
 
 def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> Corpus:
@@ -55,8 +57,14 @@ def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> Co
         for record in records:
             encoded.append(encode(record, tokenizer, max_tokens=max_tokens, add_eos=True))
             advance(1)
-    useful = [one for one in encoded if one.trained[1:].any()]
-    return Corpus(encoded=useful, truncated=sum(one.truncated for one in useful), empty=len(encoded) - len(useful))
+    kept = tuple(i for i, one in enumerate(encoded) if one.trained[1:].any())
+    useful = [encoded[i] for i in kept]
+    return Corpus(
+        encoded=useful,
+        records=kept,
+        truncated=sum(one.truncated for one in useful),
+        empty=len(encoded) - len(useful),
+    )
 
 
 def collate(batch: Sequence[Encoded], *, pad: int) -> dict[str, torch.Tensor]:

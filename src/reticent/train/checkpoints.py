@@ -65,3 +65,20 @@ def _read_key(folder: Path) -> str | None:
         return str(json.loads((folder / _KEY).read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def remember(out: Path, key: str) -> None:
+    """Note beside ``out`` which private training made it. Not in it: the key is exact, and tells of the records."""
+    write_text(_note(out), json.dumps({"key": key}) + "\n")
+
+
+def recall(out: Path) -> str | None:
+    """What `remember` noted, or None."""
+    try:
+        return str(json.loads(_note(out).read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _note(out: Path) -> Path:
+    return out.with_name(f".{out.name}.tuned.json")

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 
 DTYPES = ("auto", "float32", "bfloat16")
+OPTIMIZERS = ("adamw", "sgd")
+EPOCHS, PRIVATE_EPOCHS = 3, 10
+BATCH_SIZE = 8
+PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4}
+"""Where it is other than the method's own; `reticent.train.private_tune` says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +24,13 @@ class TuneConfig:
     Args:
         method: what is trained: full, head, head_tied, blocks, bitfit, adapter, lora, ia3, prefix, prompt.
         method_params: hyper-parameters of the method, for example {"r": 8}.
-        epochs: how often each record is seen.
-        learning_rate: peak of AdamW's linear schedule; left out, the method's own default.
+        epochs: how often each record is seen; left out, 3, in private training 10.
+        learning_rate: peak of the linear schedule; left out, the method's own default for AdamW.
         warmup: share of the steps in which the learning rate rises.
-        weight_decay: of AdamW, not on biases and normalisations.
-        batch_size: records in an optimizer step.
+        weight_decay: not on biases and normalisations.
+        optimizer: adamw, or sgd, which needs a learning_rate; with private training they are DP-Adam and DP-SGD.
+        batch_size: records in an optimizer step; in private training how many units it has on average. Left out, 8, in
+            private training an eighth of the units, 1,024 at most.
         max_tokens: records are cut off behind this many tokens.
         seed: of the order of records, of new parameters and of dropout.
         dtype: what is computed in; weights stay float32. "auto" is bfloat16 where the machine has it.
@@ -33,11 +41,12 @@ class TuneConfig:
 
     method: str = "full"
     method_params: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 3
+    epochs: int | None = None
     learning_rate: float | None = None
     warmup: float = 0.05
     weight_decay: float = 0.01
-    batch_size: int = 8
+    optimizer: str = "adamw"
+    batch_size: int | None = None
     max_tokens: int = 512
     seed: int = 0
     dtype: str = "auto"
@@ -46,9 +55,27 @@ class TuneConfig:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        validate.positive(epochs=self.epochs, batch_size=self.batch_size, max_tokens=self.max_tokens)
+        validate.positive(max_tokens=self.max_tokens)
         validate.non_negative(weight_decay=self.weight_decay, warmup=self.warmup, seed=self.seed)
         validate.in_range(-1e-12, 1 - 1e-12, warmup=self.warmup)
         validate.one_of(DTYPES, dtype=self.dtype)
-        if self.learning_rate is not None:
-            validate.positive(learning_rate=self.learning_rate)
+        validate.one_of(OPTIMIZERS, optimizer=self.optimizer)
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) is not None:
+                validate.positive(**{name: getattr(self, name)})
+        if self.optimizer == "sgd" and self.learning_rate is None:
+            raise BadInput(
+                'optimizer="sgd"',
+                "has no learning rate that suits most models: its steps are as long as the gradient",
+                "Give --learning_rate (0.1 is a start).",
+            )
+
+    def settled(self, method_learning_rate: float, *, private: bool = False) -> TuneConfig:
+        """With defaults filled in, but for the batch of a private training, which depends on the data."""
+        usual = PRIVATE_LEARNING_RATE.get(self.method, method_learning_rate) if private else method_learning_rate
+        return replace(
+            self,
+            epochs=self.epochs or (PRIVATE_EPOCHS if private else EPOCHS),
+            learning_rate=self.learning_rate or usual,
+            batch_size=self.batch_size or (None if private else BATCH_SIZE),
+        )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
@@ -30,10 +30,15 @@ from reticent.models.locate import is_hub_id, locate
 from reticent.models.tuned import Tuned
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
+from reticent.privacy.check import BrokenPromise
+from reticent.privacy.spec import PrivacySpec
 from reticent.train.batches import NOTHING, Corpus, encode_all
-from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
-from reticent.train.config import TuneConfig
+from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall, remember
+from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
 from reticent.train.loop import Bar, Diverged, TuneTrainer
+
+if TYPE_CHECKING:
+    from reticent.train.private_tune import PrivateTuning
 
 __all__ = ["LOG", "TuneConfig", "tune"]
 
@@ -53,11 +58,12 @@ def tune(
     *,
     held_out: Sequence[Record] = (),
     callbacks: Sequence[TrainerCallback] = (),
+    privacy: PrivacySpec | None = None,
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
-    AdamW with a linear schedule, gradients clipped at norm 1, a checkpoint after each epoch. Interrupted and called
-    again with the same arguments, it goes on from the last whole checkpoint; finished, it returns at once.
+    AdamW (or SGD) with a linear schedule, gradients clipped at norm 1, a checkpoint after each epoch. Interrupted and
+    called again with the same arguments, it goes on from the last whole checkpoint; finished, it returns at once.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
@@ -67,17 +73,21 @@ def tune(
         config: how; None for the defaults.
         held_out: a small sample whose loss is logged after each epoch; never trained on.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
+        privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
+            the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
-            finite, the disk is full, or ``out`` holds another training.
+            finite, the disk is full, ``out`` holds another training, or a setting would void the privacy guarantee.
+        BrokenPromise: the self-check of a private training failed; nothing of it is kept.
     """
     config = config or TuneConfig()
     out = Path(out)
     method = TUNINGS.get(config.method)
+    spec = privacy if privacy is not None and privacy.is_private else None
     _check_trackers(config.report_to)
-    config = replace(config, learning_rate=config.learning_rate or method.learning_rate)
-    key = _key(fingerprint_weights(locate(base)), records, held_out, config)
+    config = config.settled(method.learning_rate, private=spec is not None)
+    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec)
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
         return out
@@ -89,12 +99,21 @@ def tune(
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
-    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks)
+    private = _private(spec, corpus, records, config, loaded, out)
+    corpus = corpus if private is None else private.corpus
+    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks, private)
     _check_space(trainer.model, tuned, out)
     try:
         _run(trainer, checkpoint, out)
-        log = _log(trainer, corpus, config, key, time.perf_counter() - started)
-        _save(trainer.model, loaded, tuned, out, log)
+        log = _log(trainer, corpus, config, time.perf_counter() - started)
+        if private is None:
+            log = {"key": key, **log, **_counts(corpus)}
+        with replacing(out) as folder:
+            _save(trainer.model, loaded, tuned, folder)
+            if private is not None:
+                log |= private.sign(trainer, folder)
+                remember(out, key)
+            (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _disk_error(out, error) from error
     close_folder(out)
@@ -133,6 +152,16 @@ def _encode(
     return corpus, sample
 
 
+def _private(
+    spec: PrivacySpec | None, corpus: Corpus, records: Sequence[Record], config: TuneConfig, loaded: Loaded, out: Path
+) -> PrivateTuning | None:
+    if spec is None:
+        return None
+    from reticent.train.private_tune import prepare  # the accountant takes a second to load
+
+    return prepare(spec, corpus, records, config, loaded.model, folder_for(out))
+
+
 def _trainer(
     loaded: Loaded,
     method: Tuning,
@@ -141,9 +170,11 @@ def _trainer(
     out: Path,
     config: TuneConfig,
     callbacks: Sequence[TrainerCallback],
+    private: PrivateTuning | None,
 ) -> tuple[TuneTrainer, Tuned]:
     longest = max(len(one) for one in corpus.encoded)
-    if loaded.device == "cpu" and config.batch_size * longest**2 <= _PLAIN_ATTENTION:
+    rows = config.batch_size if private is None else private.rows(longest)
+    if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
         loaded.model.set_attn_implementation("eager")
     set_seed(config.seed)
     model = method(loaded.model, **config.method_params)
@@ -154,7 +185,8 @@ def _trainer(
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
     )
-    trainer = TuneTrainer(
+    make = TuneTrainer if private is None else private.trainer
+    trainer = make(
         model=model,
         args=_arguments(config, out, loaded.device, evaluate=bool(sample.encoded)),
         encoded=corpus.encoded,
@@ -176,14 +208,14 @@ def _lasting(source: str) -> str:
 def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder_for(out)),
-        num_train_epochs=config.epochs,
+        num_train_epochs=config.epochs or EPOCHS,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
-        optim="adamw_torch_fused",
+        per_device_train_batch_size=config.batch_size or BATCH_SIZE,
+        per_device_eval_batch_size=config.batch_size or BATCH_SIZE,
+        optim="sgd" if config.optimizer == "sgd" else "adamw_torch_fused",
         seed=config.seed,
         use_cpu=device == "cpu",
         save_strategy="epoch",
@@ -203,12 +235,13 @@ def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) ->
 
 def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
     steps = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size) * int(trainer.args.num_train_epochs)
+    steps = trainer.args.max_steps if trainer.args.max_steps > 0 else steps
     with progress("Training", steps, unit="steps") as advance:
         trainer.add_callback(Bar(advance))
         try:
             with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except Diverged:
+        except (Diverged, BrokenPromise):
             close_folder(out)
             raise
 
@@ -224,24 +257,17 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(before)
 
 
-def _save(model: Any, loaded: Loaded, tuned: Tuned, out: Path, log: dict[str, Any]) -> None:
-    with replacing(out) as folder:
-        adapters.save(model, folder, tuned.storage)
-        loaded.tokenizer.save_pretrained(folder)
-        tuned.write(folder)
-        (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
+def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path) -> None:
+    adapters.save(model, folder, tuned.storage)
+    loaded.tokenizer.save_pretrained(folder)
+    tuned.write(folder)
 
 
-def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, key: str, seconds: float) -> dict[str, Any]:
+def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:
     return {
-        "key": key,
         "finished": now(),
         "config": asdict(config),
         "records": len(corpus.encoded),
-        "truncated": corpus.truncated,
-        "left_out": corpus.empty,
-        "tokens": corpus.tokens,
-        "trained_tokens": corpus.trained_tokens,
         "trained_parameters": trained_parameters(trainer.model),
         "seconds_since_start_or_resume": round(seconds, 1),
         "history": trainer.state.log_history,
@@ -249,10 +275,29 @@ def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, key: str, sec
     }
 
 
-def _key(base_fingerprint: str, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig) -> str:
+def _counts(corpus: Corpus) -> dict[str, int]:
+    """What else is known of the data; each figure is exact, so a private training does not tell."""
+    return {
+        "truncated": corpus.truncated,
+        "left_out": corpus.empty,
+        "tokens": corpus.tokens,
+        "trained_tokens": corpus.trained_tokens,
+    }
+
+
+def _key(
+    base_fingerprint: str,
+    records: Sequence[Record],
+    held_out: Sequence[Record],
+    config: TuneConfig,
+    spec: PrivacySpec | None,
+) -> str:
     """SHA-256 (hex) of all that decides the outcome."""
     settings = asdict(replace(config, resume=True, report_to="none"))
-    parts = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
+    parts: list[Any] = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
+    if spec is not None:
+        # Users decide who is drawn, and the order of records which of them.
+        parts += [asdict(spec), [(record.id, record.user) for record in records]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -260,8 +305,8 @@ def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / LOG).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError) as error:
+        found = json.loads((out / LOG).read_text(encoding="utf-8")).get("key") or recall(out)
+    except (OSError, ValueError, AttributeError) as error:
         raise BadInput(str(out), "exists and was not made by a tuning", "Choose another folder (--out).") from error
     if found != key and resume:
         raise BadInput(

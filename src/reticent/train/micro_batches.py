@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The units of a step as padded tensors, a few at a time, so that memory follows a budget of tokens and not the batch.
+
+Which units share a micro-batch changes nothing but rounding: each unit's gradient is clipped on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reticent.core.errors import BadInput
+from reticent.models.encode import Encoded
+from reticent.privacy.sampling import Piece, Row, Unit
+from reticent.train.batches import IGNORED
+
+_MASKS = ("completion_mask", "assistant_masks")
+"""Columns that say what is trained on where nobody has made labels of them."""
+
+
+class Tokens(NamedTuple):
+    """A sequence: ``ids [n]`` and ``labels [n]`` (``IGNORED`` where not trained on), int64."""
+
+    ids: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether any token is predicted; the first one never is."""
+        return bool((self.labels[1:] != IGNORED).any())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MicroBatch:
+    """What one forward and backward pass sees: U units of R rows each, ``B = U·R``, rows of a unit adjacent.
+
+    Args:
+        inputs: ``input_ids`` and ``attention_mask``, ``[B, T]`` int64.
+        labels: ``[B, T]`` int64.
+        weight: ``[B]`` float32: 1 / (rows of the unit), 0 for rows that only fill up.
+        rows_per_unit: R.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+    weight: torch.Tensor
+    rows_per_unit: int
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """The same on ``device``."""
+        return MicroBatch(
+            inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
+            labels=self.labels.to(device),
+            weight=self.weight.to(device),
+            rows_per_unit=self.rows_per_unit,
+        )
+
+
+def tokens_of(item: Any) -> Tokens:
+    """A record as it is trained on: an ``Encoded``, or what a data set of TRL or the Trainer holds.
+
+    Raises:
+        BadInput: no ``input_ids``, or a mask that nobody has turned into labels.
+    """
+    if isinstance(item, Encoded):
+        ids = item.token_id.astype(np.int64)
+        return Tokens(ids=ids, labels=np.where(item.trained, ids, IGNORED))
+    if not isinstance(item, Mapping) or "input_ids" not in item:
+        raise BadInput("train_dataset", "has no column input_ids", "Tokenise it first (TRL's SFTTrainer does).")
+    masks = [name for name in _MASKS if name in item]
+    if masks and "labels" not in item:
+        raise BadInput(f"train_dataset with {masks[0]} but no labels", "would train on all tokens", "Add labels.")
+    ids = np.asarray(item["input_ids"], dtype=np.int64)
+    labels = np.asarray(item["labels"], dtype=np.int64) if item.get("labels") is not None else ids
+    if "attention_mask" in item and not np.all(item["attention_mask"]):
+        raise BadInput("train_dataset", "holds records that are padded already", "Tokenise without padding.")
+    return Tokens(ids=ids, labels=labels)
+
+
+def row_of(dataset: Any, pieces: Row) -> Tokens:
+    """The pieces of a row, one behind the other."""
+    parts = [_cut(tokens_of(dataset[piece.record]), piece) for piece in pieces]
+    if not parts:
+        return Tokens(ids=np.zeros(0, dtype=np.int64), labels=np.zeros(0, dtype=np.int64))
+    return Tokens(ids=np.concatenate([one.ids for one in parts]), labels=np.concatenate([one.labels for one in parts]))
+
+
+def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad: int) -> Iterator[MicroBatch]:
+    """Whole units, similar ones together, longest first; units that train nothing are left out.
+
+    Args:
+        units: of one step.
+        dataset: what record numbers point into.
+        micro_tokens: ``B·T`` is at most this, except where one unit alone is larger.
+        pad: token id that fills up rows.
+    """
+    whole = [[row for row in (row_of(dataset, pieces) for pieces in unit) if row.is_trained] for unit in units]
+    shapes = [(len(rows), max((len(row.ids) for row in rows), default=0)) for rows in whole]
+    group: list[int] = []
+    for place in sorted((i for i, rows in enumerate(whole) if rows), key=lambda i: shapes[i], reverse=True):
+        if group and _tokens([*group, place], shapes) > micro_tokens:
+            yield _padded([whole[i] for i in group], pad)
+            group = []
+        group.append(place)
+    if group:
+        yield _padded([whole[i] for i in group], pad)
+
+
+def _cut(tokens: Tokens, piece: Piece) -> Tokens:
+    part = slice(piece.start, piece.stop)
+    return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
+
+
+def _tokens(group: Sequence[int], shapes: Sequence[tuple[int, int]]) -> int:
+    return len(group) * max(shapes[i][0] for i in group) * max(shapes[i][1] for i in group)
+
+
+def _padded(units: Sequence[Sequence[Tokens]], pad: int) -> MicroBatch:
+    rows_per_unit = max(map(len, units))
+    rows = len(units) * rows_per_unit
+    shape = (rows, max(len(row.ids) for unit in units for row in unit))
+    ids = np.full(shape, pad, dtype=np.int64)
+    mask = np.zeros(shape, dtype=np.int64)
+    mask[:, 0] = 1  # a row with nothing to attend to would be NaN, and 0 · NaN is not 0
+    labels = np.full(shape, IGNORED, dtype=np.int64)
+    weight = np.zeros(rows, dtype=np.float32)
+    for place, unit in enumerate(units):
+        for row, tokens in enumerate(unit, start=place * rows_per_unit):
+            n = len(tokens.ids)
+            ids[row, :n], mask[row, :n], labels[row, :n] = tokens.ids, 1, tokens.labels
+            weight[row] = 1 / len(unit)
+    return MicroBatch(
+        inputs={"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)},
+        labels=torch.from_numpy(labels),
+        weight=torch.from_numpy(weight),
+        rows_per_unit=rows_per_unit,
+    )

@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differentially private training as a mixin over ``transformers.Trainer`` and what derives from it.
+
+```python
+class PrivateSFTTrainer(PrivateTrainerMixin, trl.SFTTrainer):
+    pass
+
+spec = PrivacySpec(epsilon=8)
+trainer = PrivateSFTTrainer(
+    model=model, args=args, train_dataset=dataset,
+    plan=lambda population: spec.plan(population, batch_size=256, steps=500, key=open_key(args.output_dir)),
+)
+trainer.train()
+print(trainer.promise.sentence())
+```
+
+One optimizer step (Abadi et al., "Deep Learning with Differential Privacy", 2016, algorithm 1): the units that the
+plan's sampler draws → micro-batches → sum of clipped gradients → sum over processes → noise, once → ``.grad``. The rest
+(optimizer, schedule, checkpoints, evaluation) is the Trainer's. ``gradient_accumulation_steps`` is 1 and
+``max_grad_norm`` 0; ``max_steps`` follows the plan, and ``per_device_train_batch_size`` plays no part.
+
+Guarantee: the weights, at any time, satisfy ``promise``. It covers nothing else that training sees, so the loss on the
+training data, gradient norms and counts of tokens are neither logged nor saved (``TrainOutput.training_loss`` is NaN).
+A held-out loss is; it tells of the held-out records, which are not trained on and not protected.
+
+Several processes (``torchrun --nproc_per_node 2 script.py``): rank r takes every r-th unit of each batch, all add the
+same noise. DistributedDataParallel is not used, as it would sum gradients before they are clipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import TrainOutput
+
+from reticent.core import validate
+from reticent.core.atomic import write_text
+from reticent.core.errors import BadInput
+from reticent.privacy.clip.api import IMPLS, Clipper, make_clipper
+from reticent.privacy.noise import add_noise
+from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.refuse import Training, refuse
+from reticent.privacy.sampling import PoissonSampler, Population, Unit
+from reticent.privacy.statement import Promise
+from reticent.privacy.verify import Check, SelfCheck
+from reticent.train.ledger import Ledger, forget_key, open_key
+from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
+
+__all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
+
+PROMISE = "privacy.json"
+"""The promise, beside the weights."""
+
+CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
+
+_LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
+"""What is logged of a training step: nothing that depends on the records."""
+
+_DECIDING = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "warmup_ratio",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "optim",
+    "optim_args",
+    "seed",
+    "bf16",
+    "world_size",
+)
+"""Training arguments that decide where a step leads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateSpeed:
+    """What changes time and memory and never the guarantee.
+
+    Args:
+        impl: of the clipper: ``bookkeeping``, or ``reference``, a slow loop over units.
+        micro_tokens: tokens in a micro-batch, padding included; None: 2,048 on a CPU, 16,384 elsewhere. A unit that is
+            larger makes a micro-batch of its own.
+        autocast: dtype of the activations; None: bfloat16 with ``bf16=True``, else the model's own.
+    """
+
+    impl: Literal["bookkeeping", "reference"] = "bookkeeping"
+    micro_tokens: int | None = None
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        validate.one_of(IMPLS, impl=self.impl)
+        if self.micro_tokens is not None:
+            validate.positive(micro_tokens=self.micro_tokens)
+
+
+class LogicalBatches(Dataset[dict[str, Any]]):
+    """The batches of a plan: item t is ``{"step": t, "units": the units of step t}``."""
+
+    def __init__(self, sampler: PoissonSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return self.sampler.steps
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        return {"step": step, "units": self.sampler.batch(step)}
+
+
+def population_of(dataset: Any, *, max_tokens: int | None = None) -> Population:
+    """Who is in a tokenised data set: lengths from its records, users from its column ``user`` where it has one."""
+    users = [item.get("user") if isinstance(item, Mapping) else None for item in dataset]
+    return Population(
+        users=tuple(None if user is None else str(user) for user in users),
+        lengths=tuple(len(tokens_of(item).ids) for item in dataset),
+        max_tokens=max_tokens,
+    )
+
+
+class PrivateTrainerMixin:
+    """Put before a Trainer class: ``class PrivateTrainer(PrivateTrainerMixin, Trainer)``.
+
+    The collator of the Trainer is not used in training: records are padded here, with ``labels`` as they are.
+
+    Args:
+        plan: what is promised, or a function that makes the plan for the population of ``train_dataset`` as the Trainer
+            has prepared it. Its key should come from ``open_key(args.output_dir)``: then the same script goes on from a
+            checkpoint. One plan is one training.
+        population: whose records ``train_dataset`` holds, in its order; None: ``population_of(train_dataset)``.
+        speed: see ``PrivateSpeed``.
+        evaluation: what the evaluation set is, where its loss steers the training; see ``refuse.Training``.
+
+    Raises:
+        BadInput: a setting voids the guarantee, a layer cannot be clipped, or the plan is for other data.
+    """
+
+    args: Any
+    model: Any
+    state: Any
+    accelerator: Any
+    train_dataset: Any
+    eval_dataset: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        plan: PrivacyPlan | Callable[[Population], PrivacyPlan],
+        population: Population | None = None,
+        speed: PrivateSpeed | None = None,
+        evaluation: Literal["held_out", "public"] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.speed = speed or PrivateSpeed()
+        population = population or population_of(self.train_dataset, max_tokens=getattr(self.args, "max_length", None))
+        self.plan = plan if isinstance(plan, PrivacyPlan) else plan(population)
+        self._refuse(population, evaluation)
+        self.clipper = self._make_clipper()
+        self.self_check: SelfCheck | None = None
+        self.checks: tuple[Check, ...] = ()
+        self._steps_here = 0
+        self._evaluating = False
+        self._probed = False
+        self.add_callback(_StepDone(self))  # type: ignore[attr-defined]
+
+    # ---- what is promised ------------------------------------------------------------------------------------------
+
+    @property
+    def promise(self) -> Promise:
+        """What holds for the weights as they are now."""
+        return self.plan.spent(int(self.state.global_step))
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """One item is one batch of the plan, the same on all ranks."""
+        return DataLoader(LogicalBatches(self.plan.sampler), batch_size=1, shuffle=False, collate_fn=_only)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Set ``.grad`` of every trained parameter to the noisy mean of clipped gradients; 0 stands for the loss."""
+        step, units = int(inputs["step"]), inputs["units"]
+        if step != self.state.global_step:
+            raise RuntimeError(
+                f"the Trainer is at step {self.state.global_step} and was given the batch of step {step}"
+            )
+        check = self._check()
+        check.drawn(step, units)
+        self.model.train()
+        contributed = self._accumulate(units[self.args.process_index :: self.args.world_size], check)
+        sums = self.clipper.take()
+        self._sum_over_processes([*sums.values(), contributed])
+        check.before_noise(sums, contributed)
+        self._add_noise(sums, step)
+        check.after_noise(sums)
+        for parameter, gradient in sums.items():
+            parameter.grad = gradient.to(parameter.dtype)
+        return torch.zeros((), device=self.args.device)
+
+    def _accumulate(self, units: Sequence[Unit], check: SelfCheck) -> torch.Tensor:
+        """Add the clipped gradients of ``units`` to the clipper's sums; returns what the self-check says of norms."""
+        contributed = torch.zeros((), device=self.args.device)
+        for place, batch in enumerate(self._micro_batches(units)):
+            if place == 0 and not self._probed:
+                self._probed = self._probe(batch, check)
+            with self.clipper.attached():
+                seen = self.clipper.accumulate(
+                    batch.inputs, batch.labels, weight=batch.weight, rows_per_unit=batch.rows_per_unit
+                )
+            contributed += check.contributed(seen.norm)
+        return contributed
+
+    def _micro_batches(self, units: Sequence[Unit]) -> Iterator[MicroBatch]:
+        usual = CPU_MICRO_TOKENS if self.args.device.type == "cpu" else MICRO_TOKENS
+        budget = self.speed.micro_tokens or usual
+        for batch in micro_batches(units, self.train_dataset, micro_tokens=budget, pad=self._pad):
+            yield batch.to(self.args.device)
+
+    def _probe(self, batch: MicroBatch, check: SelfCheck) -> bool:
+        """The first unit alone, by plain autograd and by the clipper. Nothing may be accumulated yet."""
+        rows = slice(0, batch.rows_per_unit)
+        inputs = {name: tensor[rows] for name, tensor in batch.inputs.items()}
+        return check.one_unit(
+            self.model,
+            self.clipper,
+            inputs,
+            batch.labels[rows],
+            weight=batch.weight[rows],
+            autocast=self._autocast,
+        )
+
+    def _sum_over_processes(self, tensors: Sequence[torch.Tensor]) -> None:
+        if self.args.world_size > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+
+    def _add_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], step: int) -> None:
+        """In place: ``(sum + σC·N(0, 1)) / expected batch``. All processes draw the same noise from the same key."""
+        std = self.plan.noise_multiplier * self.plan.clip_norm
+        scale = 1 / self.plan.expected_batch
+        for index, total in enumerate(sums.values()):
+            add_noise(total, std=std, scale=scale, key=self.plan.key, step=step, index=index)
+
+    # ---- around the steps ------------------------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As the Trainer's. When it returns, the key is gone and the training cannot be gone on with.
+
+        Raises:
+            BadInput: it would use the plan's noise a second time, or processes have different plans.
+            BrokenPromise: the self-check found that the engine does not do what was promised.
+        """
+        if self._steps_here and not resume_from_checkpoint:
+            raise BadInput(
+                "train() for a second time",
+                "would add the noise of the first to other gradients, and both could be subtracted",
+                "Make a new trainer with a new plan (their ε add up), or give resume_from_checkpoint.",
+            )
+        self._agree()
+        self._check()
+        output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
+        self.checks = self._finished()
+        self._forget_key()
+        metrics = {name: value for name, value in output.metrics.items() if name in (*_LOGGED, "epoch")}
+        return TrainOutput(output.global_step, math.nan, metrics)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        self._ledger.refuse_other(Path(resume_from_checkpoint))
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        if self.args.should_save:
+            self._ledger.write(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As the Trainer's, with the promise beside the weights."""
+        super().save_model(output_dir, _internal_call)  # type: ignore[misc]
+        if self.args.should_save:
+            write_text(Path(output_dir or self.args.output_dir) / PROMISE, self.promise.to_json() + "\n")
+
+    def verify_saved(self, folder: str | Path) -> tuple[Check, ...]:
+        """Check that ``folder`` holds the trained parameters as they are now; all checks, for the logs.
+
+        Raises:
+            BrokenPromise: it does not.
+        """
+        self._check().saved(Path(folder))
+        self.checks = self._finished()
+        return self.checks
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's."""
+        before, self._evaluating = self._evaluating, True
+        try:
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._evaluating = before
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log what does not depend on training records: of an evaluation all, of steps learning rate and time."""
+        if not self._evaluating:
+            logs = {name: value for name, value in logs.items() if name in _LOGGED}
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> None:
+        """Not measured: of the noised gradient it says little, of the clipped one it must not be said."""
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """The model itself: no DistributedDataParallel, and autocast where it is called."""
+        # What Accelerate has marked so it takes for prepared, and leaves alone.
+        model._is_accelerate_prepared = True
+        if training and self.args.world_size > 1:
+            with torch.no_grad():
+                for tensor in (*model.parameters(), *model.buffers()):
+                    dist.broadcast(tensor, src=0)
+        return model
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
+        """For evaluation; in training the clipper enters it."""
+        enabled = self._autocast is not None
+        return torch.autocast(self.args.device.type, dtype=self._autocast, enabled=enabled)
+
+    # ---- made once -------------------------------------------------------------------------------------------------
+
+    @property
+    def _autocast(self) -> torch.dtype | None:
+        return self.speed.autocast or (torch.bfloat16 if self.args.bf16 else None)
+
+    @cached_property
+    def _pad(self) -> int:
+        processor: Any = getattr(self, "processing_class", None)
+        tokenizer = getattr(processor, "tokenizer", processor)
+        for found in (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)):
+            if found is not None:
+                return int(found)
+        return 0
+
+    @property
+    def _ledger(self) -> Ledger:
+        given = self.args.to_dict()
+        parts: list[Any] = [{name: given.get(name, getattr(self.args, name, None)) for name in _DECIDING}]
+        parts += [[name, *p.shape] for name, p in self.model.named_parameters() if p.requires_grad]
+        settings = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return Ledger(
+            plan=self.plan.fingerprint,
+            settings=settings,
+            steps=int(self.state.global_step),
+            event=repr(self.plan.event),
+        )
+
+    def _make_clipper(self) -> Clipper:
+        return make_clipper(
+            self.model,
+            clip_norm=self.plan.clip_norm,
+            clipping=self.plan.spec.clipping,  # type: ignore[arg-type]
+            impl=self.speed.impl,
+            autocast=self._autocast,
+        )
+
+    def _check(self) -> SelfCheck:
+        """The self-check, made before the first step of this process."""
+        if self.self_check is None:
+            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+            self.self_check = SelfCheck(self.plan, trained)
+        return self.self_check
+
+    def _step_done(self) -> None:
+        self._steps_here += 1
+        self._check().step_done(int(self.state.global_step) - 1)
+        # How often a unit was drawn, on average.
+        self.state.epoch = self.state.global_step * self.plan.sampler.rate
+
+    def _finished(self) -> tuple[Check, ...]:
+        # A training that was resumed behind its last step has run nothing that could be checked.
+        return self._check().finished(self.promise) if self._steps_here else ()
+
+    def _forget_key(self) -> None:
+        forget_key(self.args.output_dir)
+
+    def _agree(self) -> None:
+        """All processes have the same plan and settings.
+
+        Raises:
+            BadInput: they have not.
+        """
+        if self.args.world_size == 1:
+            return
+        mine = (self.plan.fingerprint, self._ledger.settings)
+        found: list[Any] = [None] * self.args.world_size
+        dist.all_gather_object(found, mine)
+        if any(one != mine for one in found):
+            raise BadInput(
+                "the plans of the processes",
+                "differ, so batches would overlap and noise would be added more than once",
+                "Take the key from open_key() in a folder that all processes see, and give all the same data.",
+            )
+
+    def _refuse(self, population: Population, evaluation: Literal["held_out", "public"] | None) -> None:
+        rows = [tokens_of(item).ids.tolist() for item in self.train_dataset]
+        _refuse_other_data(population, rows, self.train_dataset)
+        held_out = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"eval": self.eval_dataset}
+        refuse(
+            Training(
+                args=self.args,
+                model=self.model,
+                unit=self.plan.unit,
+                rows=rows,
+                evaluation_rows=[
+                    tokens_of(item).ids.tolist()
+                    for one in held_out.values()
+                    for item in (one if one is not None else ())
+                ],
+                evaluation=evaluation,
+                train_dataset=self.train_dataset,
+                callbacks=self.callback_handler.callbacks,  # type: ignore[attr-defined]
+                collator=self.data_collator,  # type: ignore[attr-defined]
+                compute_loss_func=self.compute_loss_func,  # type: ignore[attr-defined]
+            )
+        )
+        if self.args.max_steps not in (-1, self.plan.steps):
+            raise BadInput(
+                f"max_steps={self.args.max_steps}",
+                f"the plan is for {self.plan.steps} steps",
+                "Leave max_steps out, or make the plan for as many.",
+            )
+        self.args.max_steps = self.plan.steps
+
+
+class _StepDone(TrainerCallback):  # type: ignore[misc]
+    """Tells the trainer that the optimizer has made its step."""
+
+    def __init__(self, trainer: PrivateTrainerMixin) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.trainer._step_done()
+
+
+def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
+    (one,) = batch
+    return one
+
+
+def _refuse_other_data(population: Population, rows: Sequence[Sequence[int]], dataset: Any) -> None:
+    """Refuse a population of other records, or in another order: a user who is taken for another is not protected."""
+    users = [str(item["user"]) for item in dataset if isinstance(item, Mapping) and item.get("user") is not None]
+    if list(population.lengths) != [len(row) for row in rows] or (users and users != list(population.users)):
+        raise BadInput(
+            "the population",
+            "is not that of train_dataset, record by record: users could be taken for others",
+            "Leave population out, or do not shuffle, cut or filter the data afterwards (shuffle_dataset=False).",
+        )
