@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
-from reticent.core.results import CanaryExposure, Confound, Power, Results, Verdict
+from reticent.core.results import (
+    CanaryExposure,
+    Confound,
+    Power,
+    PromiseAudit,
+    PromiseBound,
+    PromiseCheck,
+    Results,
+    Verdict,
+)
 from reticent.gate import Check, GateOutcome, gate, write_junit
 
 
@@ -174,3 +183,62 @@ def test_the_exit_code_is_zero_only_if_all_passed(states: list[Any]) -> None:
     outcome = GateOutcome(checks=checks)
     assert (outcome.exit_code == 0) == all(state == "passed" for state in states)
     assert len(outcome.lines) == len(states) + 1
+
+
+def _promise(**changed: Any) -> PromiseAudit:
+    bound = PromiseBound(
+        units="users", unit="user", assumption="", estimate=_estimate(1.0, 1.0, math.inf), promised=8.0
+    )
+    promise = PromiseAudit(
+        sentence="ε = 8.00 per user",
+        unit="user",
+        epsilon=8.0,
+        delta=1e-5,
+        user_epsilon=None,
+        user_delta=None,
+        bounds=(bound,),
+        auc=None,
+        auc_attack="",
+        auc_limit=0.9997,
+        checks=(),
+        not_covered=(),
+        not_compared=(),
+    )
+    return replace(promise, **changed)
+
+
+@pytest.mark.parametrize(
+    ("promise", "limit", "unit", "code", "said"),
+    [
+        (None, 8, "user", 2, "was trained without a promise"),
+        (_promise(), 8, "user", 0, "ε = 8 per user at δ = 1e-05 is within the limit"),
+        (_promise(), 4, "user", 1, "is above the limit"),
+        (_promise(), 100, "record", 2, "promises no ε per record"),
+        (_promise(unit="record", user_epsilon=41.5), 8, "record", 0, "ε = 8 per record"),
+        (_promise(unit="record", user_epsilon=41.5), 8, "user", 1, "ε = 41.5 per user"),
+        (_promise(unit="record"), 8, "user", 2, "promises no ε per user"),
+    ],
+)
+def test_a_limit_on_the_promise(promise: PromiseAudit | None, limit: float, unit: str, code: int, said: str) -> None:
+    for status in ("leaks", "confounded", "underpowered"):
+        outcome = gate(
+            replace(_results(status=status), promise=promise), max_promised_epsilon=limit, promised_unit=unit
+        )
+        assert outcome.exit_code == code
+        assert said in outcome.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"bounds": (replace(_promise().bounds[0], promised=0.9),)}, "ε ≥ 1 per user (users"),
+        ({"checks": (PromiseCheck(name="noise", measured="0", bound="1", passed=False),)}, "the check 'noise' failed"),
+        ({"auc": _estimate(0.9, 0.8, 1.0), "auc_limit": 0.75}, "an AUC above 0.75"),
+    ],
+)
+def test_a_broken_promise_fails_whatever_the_limits(broken: dict[str, Any], said: str) -> None:
+    results = _results(_finding("record", "auc", _estimate(0.5, 0.45, 0.55)))
+    assert gate(replace(results, promise=_promise()), max_auc=0.9).exit_code == 0
+    outcome = gate(replace(results, promise=_promise(**broken)), max_auc=0.9)
+    assert outcome.exit_code == 1
+    assert said in outcome.lines[1]

@@ -11,6 +11,9 @@ attacker is free to choose the best one. ``on`` says which part of the estimate:
 
 What cannot be checked (the metric was refused, its attack was switched off, the interval has no such end, the split is
 confounded, or the audit had too few units to pass anyone) never passes: exit code 2.
+
+A promise of differential privacy that the audit broke fails whatever the limits are. ``max_promised_epsilon`` limits
+the promise itself: an upper bound that is proved, not measured, so ``on`` and confounding play no part.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.results import Results
+from reticent.core.results import PromiseAudit, Results
 
 On = Literal["lower", "value", "upper"]
 MARKS = {"passed": "PASS", "failed": "FAIL", "unknown": "CANNOT CHECK"}
@@ -100,9 +103,11 @@ def gate(
     max_user_auc: float | None = None,
     max_exposure_bits: float | None = None,
     max_epsilon: float | None = None,
+    max_promised_epsilon: float | None = None,
+    promised_unit: str = "user",
     on: On = "value",
 ) -> GateOutcome:
-    """Check the limits that are given; all are "no more than".
+    """Check the limits that are given, all "no more than", and that no promise of differential privacy is broken.
 
     Args:
         results: of an audit.
@@ -111,6 +116,8 @@ def gate(
         max_user_auc: AUC of any user-level attack.
         max_exposure_bits: exposure of planted canaries, in bits; the median of secrets never planted is 1.
         max_epsilon: empirical lower bound on ε; a model trained with a smaller ε cannot show more.
+        max_promised_epsilon: ε that the training promised, for ``promised_unit``.
+        promised_unit: ``"record"`` or ``"user"``; per user a promise per record counts with what it implies.
         on: which part of the estimate is compared, see the module.
 
     Raises:
@@ -119,8 +126,10 @@ def gate(
     validate.one_of(("lower", "value", "upper"), on=on)
     shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
     validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
+    validate.one_of(("record", "user"), promised_unit=promised_unit)
     amounts = {"max_exposure_bits": max_exposure_bits, "max_epsilon": max_epsilon}
-    validate.non_negative(**{name: limit for name, limit in amounts.items() if limit is not None})
+    promised = {"max_promised_epsilon": max_promised_epsilon}
+    validate.non_negative(**{name: limit for name, limit in (amounts | promised).items() if limit is not None})
     about = {
         "max_auc": (("record",), "auc", "needs at least one record-level attack that ran"),
         "max_tpr_at_1pct_fpr": (("record",), "tpr@0.01", "needs ≥ 1000 held-out records"),
@@ -133,9 +142,43 @@ def gate(
         for name, limit in (shares | amounts).items()
         if limit is not None
     ]
-    if not limits:
-        raise BadInput("gate", "has no limit to check", f"Give at least one of: --{', --'.join(about)}.")
-    return GateOutcome(checks=tuple(_check(results, limit, on) for limit in limits))
+    if not limits and max_promised_epsilon is None:
+        raise BadInput("gate", "has no limit to check", f"Give at least one of: --{', --'.join((*about, *promised))}.")
+    checks = [_check(results, limit, on) for limit in limits]
+    if max_promised_epsilon is not None:
+        checks.append(_promised(results.promise, max_promised_epsilon, promised_unit))
+    if results.promise is not None and results.promise.broken:
+        checks.append(_broken(results.promise))
+    return GateOutcome(checks=tuple(checks))
+
+
+def _promised(promise: PromiseAudit | None, limit: float, unit: str) -> Check:
+    """The limit on the ε that was promised: what is proved, so there is no interval."""
+    name = "max_promised_epsilon"
+    epsilon = None
+    if promise is not None:
+        epsilon = promise.epsilon if promise.unit == unit else promise.user_epsilon if unit == "user" else None
+    if promise is None or epsilon is None:
+        why = "was trained without a promise" if promise is None else f"promises no ε per {unit}"
+        missing = f"cannot be checked: the model {why}; train with --epsilon {limit:g} --unit {unit}"
+        return Check(name=name, limit=limit, state="unknown", measured=None, attack="", reason=missing)
+    exceeded = epsilon > limit
+    reason = f"ε = {epsilon:.4g} per {unit} at δ = {promise.delta:g} is {'above' if exceeded else 'within'} the limit"
+    return Check(
+        name=name, limit=limit, state="failed" if exceeded else "passed", measured=None, attack="", reason=reason
+    )
+
+
+def _broken(promise: PromiseAudit) -> Check:
+    shown = [
+        f"ε ≥ {row.estimate.lo:.4g} per {row.unit} ({row.units}; {row.assumption})"
+        for row in promise.bounds
+        if row.broken
+    ]
+    shown += [f"the check {one.name!r} failed" for one in promise.checks if one.passed is False]
+    shown += [f"an AUC above {promise.auc_limit:.4g}"] if not shown else []
+    reason = f"broken by this audit: {', '.join(shown)}. Promised was {promise.sentence}"
+    return Check(name="promise", limit=promise.epsilon, state="failed", measured=None, attack="", reason=reason)
 
 
 def write_junit(path: str | Path, outcome: GateOutcome) -> None:

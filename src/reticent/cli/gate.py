@@ -17,10 +17,14 @@ def gate(
     max_user_auc: float | None = None,
     max_exposure_bits: float | None = None,
     max_epsilon: float | None = None,
+    max_promised_epsilon: float | None = None,
+    promised_unit: Literal["record", "user"] = "user",
     on: Literal["lower", "value", "upper"] = "value",
     junit: str | None = None,
 ) -> int:
     """Fail when a model leaks more than you allow. Exit code 0: within all limits, 1: above one, 2: cannot be checked.
+
+    A broken promise of differential privacy fails whatever the limits are.
 
     Args:
         results: a results.json, or the run folder that holds it.
@@ -29,6 +33,8 @@ def gate(
         max_user_auc: limit on the AUC of the best user-level attack.
         max_exposure_bits: limit on the median exposure of planted canaries, in bits.
         max_epsilon: limit on the audited lower bound of epsilon, in nats.
+        max_promised_epsilon: limit on the epsilon that the training promised, in nats.
+        promised_unit: whose epsilon that is, "record" or "user".
         on: which number must be within the limit: lower, value or upper end of the interval.
         junit: also write the outcome as a JUnit XML file here.
     """
@@ -44,6 +50,8 @@ def gate(
         max_user_auc=max_user_auc,
         max_exposure_bits=max_exposure_bits,
         max_epsilon=max_epsilon,
+        max_promised_epsilon=max_promised_epsilon,
+        promised_unit=promised_unit,
         on=on,
     )
     if junit is not None:
