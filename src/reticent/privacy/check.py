@@ -30,7 +30,7 @@ class Check:
 
     Args:
         name: what was checked.
-        measured: what was found, in figures.
+        measured: what was found; nothing that depends on the records.
         bound: what it had to be.
         passed: whether it was. None: it was not checked, and ``measured`` says why.
     """
