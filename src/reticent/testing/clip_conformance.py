@@ -60,7 +60,7 @@ def make_batch(model: Any, *, units: int, tokens: int, rows_per_unit: int = 1, s
     """
     draw = torch.Generator().manual_seed(seed)
     rows = units * rows_per_unit
-    lengths = torch.randint(2, tokens + 1, (rows,), generator=draw)
+    lengths = torch.randint(min(2, tokens), tokens + 1, (rows,), generator=draw)
     lengths[:1] = tokens
     for unit in range(0, rows, rows_per_unit):
         filled = int(torch.randint(1, rows_per_unit + 1, (), generator=draw))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LNTuningConfig, LoraConfig, PrefixTuningConfig, PromptEncoderConfig, get_peft_model
 from torch import nn
-from transformers.modeling_outputs import CausalLMOutput
 
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
@@ -156,98 +156,46 @@ def test_rows_of_a_unit_are_one_gradient() -> None:
     check_same_sums(model, same, sums)
 
 
-# ---- what is refused ---------------------------------------------------------------------------------------------
-
-
-class Tiny(nn.Module):
-    """Embedding, one layer of your choice, output matrix."""
-
-    def __init__(self, layer: nn.Module, width: int = 8, vocabulary: int = 20) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.config = type("Config", (), {"vocab_size": vocabulary, "pad_token_id": 0})()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.layer = layer
-        self.head = nn.Linear(width, vocabulary)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, use_cache: bool = False) -> CausalLMOutput:
-        return CausalLMOutput(logits=self.head(self.between(self.embedding(input_ids))))
-
-    def between(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.layer(hidden)
-
-
-class Doubled(nn.Linear):
-    """Looks like a linear layer and is not one."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return 2 * super().forward(x)
-
-
-class Scale(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.by = nn.Parameter(torch.ones(8))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.by
-
-
-class OddRMSNorm(nn.RMSNorm):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x).tanh()
-
-
-class Held(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.all = nn.ParameterDict({"by": nn.Parameter(torch.ones(8))})
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.all["by"]
-
-
 @pytest.mark.parametrize(
-    ("layer", "named"),
+    "config",
     [
-        (Doubled(8, 8), r"layer \(Doubled: weight, bias\)"),
-        (Scale(), r"layer \(Scale: by\)"),
-        (OddRMSNorm(8), r"layer \(OddRMSNorm: weight\)"),
-        (Held(), r"layer \(Held: all.by\)"),
-        (nn.GRU(8, 8), r"layer \(GRU: weight_ih_l0"),
-        (nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), "original0"),
+        PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, encoder_hidden_size=16),
+        PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=16),
+        LoraConfig(task_type="CAUSAL_LM", r=4, bias="all", modules_to_save=["lm_head"]),
+        LNTuningConfig(task_type="CAUSAL_LM"),
     ],
+    ids=["p_tuning", "prefix_projection", "lora_and_more", "norms"],
 )
-def test_unknown_layers_are_refused_by_name(layer: nn.Module, named: str) -> None:
-    with pytest.raises(BadInput, match=named):
-        make(Tiny(layer))
+@pytest.mark.filterwarnings("ignore")
+def test_what_else_peft_can_train(config: Any) -> None:
+    torch.manual_seed(0)
+    model = get_peft_model(tiny_of_family("qwen2"), config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    check_clip(lambda: model)
 
 
-def test_unknown_layers_may_be_frozen() -> None:
-    model = Tiny(Scale().requires_grad_(False))
-    check_against_reference(model)
+# ---- what is left behind -------------------------------------------------------------------------------------------
 
 
-def test_a_parameter_used_outside_of_its_layer_is_an_error() -> None:
-    class Leaky(Tiny):
-        def between(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.layer(hidden) + self.layer.bias
-
-    model = Leaky(nn.Linear(8, 8))
+def test_an_attached_model_can_be_evaluated() -> None:
+    """Held-out loss may be measured between steps, gradients of it may even be taken: nothing is recorded."""
+    model = tiny_tuned("llama", "full")
+    batch = make_batch(model, units=2, tokens=6)
     clipper = make(model)
-    with clipper.attached(), pytest.raises(BadInput, match=r"layer\.bias"):
-        make_batch(model, units=2, tokens=5).give(clipper)
+    with clipper.attached():
+        inside = ordinary_gradient(model, batch)
+        assert not any(total.any() for total in clipper.take().values())
+    outside = ordinary_gradient(model, batch)
+    assert all(torch.equal(inside[parameter], outside[parameter]) for parameter in outside)
 
 
-def test_a_layer_that_mixes_rows_is_an_error() -> None:
-    class Mixing(Tiny):
-        def between(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.layer(hidden.flatten(0, 1)).view(hidden.shape)
-
-    model = Mixing(nn.Linear(8, 8))
-    clipper = make(model)
-    with clipper.attached(), pytest.raises(Exception, match="rows"):
-        make_batch(model, units=2, tokens=5).give(clipper)
+def test_accumulating_while_not_attached_is_an_error() -> None:
+    model = tiny_tuned("llama", "full")
+    with pytest.raises(BadInput):
+        make_batch(model, units=2, tokens=6).give(make(model))
 
 
 def test_a_gradient_that_is_not_finite_is_an_error() -> None:
@@ -258,65 +206,6 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
         clipper = make_clipper(model, clip_norm=1.0, impl=impl)  # type: ignore[arg-type]
         with clipper.attached(), pytest.raises(BadInput, match="not finite"):
             make_batch(model, units=2, tokens=5).give(clipper)
-
-
-# ---- layers that no zoo model has ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Linear(8, 8, bias=False),
-        nn.LayerNorm(8, bias=False),
-        nn.LayerNorm(8, eps=1e-2),
-        nn.RMSNorm(8),
-        nn.RMSNorm(8, eps=1e-2),
-        nn.Sequential(nn.Linear(8, 300), nn.ReLU(), nn.Linear(300, 8)),
-    ],
-)
-def test_other_layers(layer: nn.Module) -> None:
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    check_clip(lambda: Tiny(layer))
-
-
-def test_a_layer_that_is_used_twice() -> None:
-    class Shared(Tiny):
-        def between(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.layer(self.layer(hidden).relu())
-
-    check_clip(lambda: Shared(nn.Linear(8, 8)))
-
-
-def test_a_matrix_that_two_layers_share() -> None:
-    class Pair(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.other = nn.Linear(8, 8), nn.Linear(8, 8, bias=False)
-            self.other.weight = self.one.weight
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.other(self.one(x).tanh())
-
-    check_clip(lambda: Tiny(Pair()))
-
-
-def test_a_parameter_that_is_not_used() -> None:
-    class Idle(Tiny):
-        def between(self, hidden: torch.Tensor) -> torch.Tensor:
-            return hidden
-
-    model = Idle(nn.Linear(8, 8))
-    for clipping in ("flat", "per_layer", "automatic"):
-        check_against_reference(model, clipping=clipping)
-
-
-def test_a_frozen_weight_under_a_trained_bias() -> None:
-    model = Tiny(nn.Linear(8, 8))
-    model.requires_grad_(False)
-    model.layer.bias.requires_grad_(True)
-    check_clip(lambda: model)
 
 
 # ---- the harness ---------------------------------------------------------------------------------------------------
