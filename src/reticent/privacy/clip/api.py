@@ -40,7 +40,7 @@ class Clipped:
     """What one call of ``accumulate`` saw; not covered by any guarantee, so not to be released.
 
     Args:
-        norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping. With ``per_layer`` it is over all layers.
+        norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping, over all layers also with ``per_layer``.
         loss: ``[U]`` float32, each unit's weighted sum of its rows' mean losses (nats a token).
     """
 

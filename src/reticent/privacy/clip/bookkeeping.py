@@ -79,13 +79,13 @@ class BookkeepingClipper:
         squares = tape.squares()
         norm = _norm(squares, losses)
         self.seen |= squares.keys()
-        tape.add_clipped(self._sums(), self._factors(squares, norm))
-        return Clipped(norm=norm, loss=losses.unflatten(0, (-1, rows_per_unit)).sum(1))
+        tape.add_clipped(self._totals, self._factors(squares, norm))
+        return Clipped(norm=norm, loss=losses.view(-1, rows_per_unit).sum(1))
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
         """See ``api.Clipper``."""
-        sums, self._totals = self._sums(), {}
-        return sums
+        found, self._totals = self._totals, {}
+        return {p: found[p] if p in found else torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
 
     def _backward(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():
@@ -93,18 +93,13 @@ class BookkeepingClipper:
                 logits = self.model(**inputs, use_cache=False).logits
             losses = row_losses(logits, labels, weight)
             del logits
-            losses.sum().backward()
+            torch.autograd.backward(losses.sum())
         return losses.detach()
 
     def _forward(self, module: nn.Module, rule: LayerRule, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self._tape is None:
             return type(module).forward(module, *args, **kwargs)
         return rule.forward(module, self._tape, *args, **kwargs)
-
-    def _sums(self) -> dict[nn.Parameter, torch.Tensor]:
-        if not self._totals:
-            self._totals = {p: torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
-        return self._totals
 
     def _factors(
         self, squares: dict[nn.Parameter, torch.Tensor], norm: torch.Tensor

@@ -24,7 +24,8 @@ def row_losses(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor)
         labels: ``[B, T]``; the logits at one position predict the label at the next.
         weight: ``[B]``.
     """
-    result: torch.Tensor = _RowLosses.apply(logits[:, logits.shape[1] - labels.shape[1] :], labels, weight)
+    aligned = logits[:, logits.shape[1] - labels.shape[1] :]
+    result: torch.Tensor = _RowLosses.apply(aligned, labels, weight)  # type: ignore[no-untyped-call]
     return result
 
 

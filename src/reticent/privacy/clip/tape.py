@@ -80,7 +80,7 @@ class Tape:
         """Each row's gradient itself, ``[B, *shape]``."""
         self._check(gradient)
         if self.rows_per_unit > 1:
-            gradient = gradient.unflatten(0, (-1, self.rows_per_unit)).sum(1)
+            gradient = gradient.reshape(-1, self.rows_per_unit, *gradient.shape[1:]).sum(1)
         self._add(parameter, Dense(gradient=gradient.float()))
 
     # ---- after it --------------------------------------------------------------------------------------------------
@@ -90,9 +90,11 @@ class Tape:
         return {p: squares(found, self.own[p]) for p, found in self.contributions.items()}
 
     def add_clipped(self, totals: dict[nn.Parameter, torch.Tensor], factors: dict[nn.Parameter, torch.Tensor]) -> None:
-        """Add the clipped sums to ``totals`` and let go of the contributions."""
+        """Add the clipped sums to ``totals``, making what is missing there, and let go of the contributions."""
         while self.contributions:
             parameter, found = self.contributions.popitem()
+            if parameter not in totals:
+                totals[parameter] = torch.zeros_like(parameter, dtype=torch.float32)
             while found:
                 add_clipped(totals[parameter], found.pop(), factors[parameter])
 

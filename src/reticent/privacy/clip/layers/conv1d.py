@@ -16,7 +16,7 @@ from reticent.privacy.clip.tape import Tape
 @layer_rule("conv1d", matches=lambda module: type(module) is Conv1D, parameters=("weight", "bias"))
 def conv1d(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x W + b``: per token, the input times the output gradient."""
-    y: torch.Tensor = _Conv1D.apply(x, module.weight, module.bias, tape)
+    y: torch.Tensor = _Conv1D.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]
     return y
 
 

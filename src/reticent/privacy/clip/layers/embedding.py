@@ -35,7 +35,7 @@ def embedding(module: Any, tape: Tape, index: torch.Tensor) -> torch.Tensor:
     # Positions come once for all rows; looked up row by row, each row has a gradient of its own.
     if index.shape[0] == 1:
         index = index.expand(tape.rows, *index.shape[1:])
-    looked_up: torch.Tensor = _Embedding.apply(module.weight, index, module.padding_idx, tape)
+    looked_up: torch.Tensor = _Embedding.apply(module.weight, index, module.padding_idx, tape)  # type: ignore[no-untyped-call]
     return looked_up * module.embed_scale.to(looked_up.dtype) if _is_scaled(module) else looked_up
 
 

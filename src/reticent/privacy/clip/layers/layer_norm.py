@@ -17,7 +17,7 @@ from reticent.privacy.clip.tape import Tape
 )
 def layer_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x̂ ⊙ w + b`` with x̂ normalised: the gradients are ``Σ_t g_t ⊙ x̂_t`` and ``Σ_t g_t``."""
-    y: torch.Tensor = _LayerNorm.apply(x, module.weight, module.bias, module.normalized_shape, module.eps, tape)
+    y: torch.Tensor = _LayerNorm.apply(x, module.weight, module.bias, module.normalized_shape, module.eps, tape)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -16,7 +16,7 @@ from reticent.privacy.clip.tape import Tape
 @layer_rule("linear", matches=lambda module: type(module).forward is nn.Linear.forward, parameters=("weight", "bias"))
 def linear(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x Wᵀ + b``: per token, the output gradient times the input."""
-    y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)
+    y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]
     return y
 
 

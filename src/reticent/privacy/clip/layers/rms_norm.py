@@ -46,7 +46,7 @@ def rms_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     if module not in _known:
         _known[module] = _offset(module)
     offset = _known[module]
-    y: torch.Tensor = _RMSNorm.apply(x, module.weight, _eps(module), offset, tape)
+    y: torch.Tensor = _RMSNorm.apply(x, module.weight, _eps(module), offset, tape)  # type: ignore[no-untyped-call]
     return y
 
 
