@@ -22,7 +22,7 @@ def ia3(module: Any, tape: Tape, x: torch.Tensor, *args: Any, **kwargs: Any) -> 
     factors = [module.ia3_l[name] for name in module.active_adapters if name in module.ia3_l]
     scaled: torch.Tensor = x if module.is_feedforward else module.base_layer(x, *args, **kwargs)
     for factor in factors:
-        scaled = _Scale.apply(scaled, factor, tape)
+        scaled = _Scale.apply(scaled, factor, tape)  # type: ignore[no-untyped-call]
     return module.base_layer(scaled, *args, **kwargs) if module.is_feedforward else scaled
 
 
