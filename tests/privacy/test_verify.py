@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine that keeps its promises passes; each broken one is stopped, and the error says which promise broke."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import nn
+
+from reticent.models.tuning.method import TUNINGS
+from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.clip.reference import ReferenceClipper
+from reticent.privacy.noise import add_noise
+from reticent.privacy.probe import clip_factors, probe
+from reticent.privacy.sampling import Piece
+from reticent.privacy.verify import BrokenPromise, SelfCheck
+from reticent.testing.tiny import tiny_model
+
+DTYPES = (None, torch.bfloat16)
+
+
+def small(tuning="lora", **params):
+    """A tiny model of which little is trained, so that steps take milliseconds."""
+    return TUNINGS.get(tuning)(tiny_model(), **params)
+
+
+@pytest.fixture
+def right(engine):
+    return lambda **plan: engine.Engine(engine.a_plan(**plan), small())
+
+
+# ---- right engines ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clipping", ["flat", "per_layer", "automatic"])
+@pytest.mark.parametrize("impl", ["bookkeeping", "reference"])
+def test_a_right_engine_passes(engine, clipping, impl):
+    one = engine.Engine(engine.a_plan(clipping=clipping, steps=4), impl=impl)
+    checks = one.run().finished(one.plan.spent())
+    assert [check.passed for check in checks] == [True] * 5 + [None, True]
+    assert all(p.grad is None for p in one.names.values())
+
+
+def test_a_hundred_steps_pass_and_the_noise_is_measured(right):
+    one = right(steps=100)
+    check = one.run()
+    assert check.noise.ratio == pytest.approx(1, abs=5 / (2 * check.noise.samples) ** 0.5)  # false alarm 6e-7
+    check.finished(one.plan.spent())
+
+
+def test_the_noise_that_is_used_passes(right):
+    one = right(steps=2)
+    one.add_noise = lambda total, step, index, name: add_noise(
+        total, std=0.5, scale=1 / 8, key=one.plan.key, step=step, index=index, impl="reference"
+    )
+    one.run().finished(one.plan.spent())
+
+
+def test_steps_without_units_pass(right):
+    one = right(units=8, batch=1, steps=20)
+    assert any(not one.plan.sampler.batch(step) for step in range(20))
+    one.run().finished(one.plan.spent())
+
+
+def test_a_resumed_run_is_watched_from_where_it_goes_on(right):
+    one = right(steps=8)
+    checks = one.run(first=5).finished(one.plan.spent())
+    assert "steps 5 to 7" in checks[1].measured
+
+
+@pytest.mark.parametrize("autocast", DTYPES)
+@pytest.mark.parametrize("tuning", ["full", "lora", "bitfit", "adapter", "ia3", "prompt"])
+@pytest.mark.parametrize("arch", ["llama", "gpt2"])
+def test_one_unit_agrees_for_every_method(engine, arch, tuning, autocast):
+    if arch == "llama" and tuning == "bitfit":
+        pytest.skip("has no biases")
+    model = TUNINGS.get(tuning)(tiny_model(arch)).train()
+    names = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    clipper = make_clipper(model, clip_norm=0.3, autocast=autocast)
+    ids = engine.texts(3)
+    labels = ids.clone()
+    labels[0, :5] = -100
+    labels[2] = -100
+    off = probe(
+        model,
+        clipper,
+        names,
+        {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+        labels,
+        weight=torch.tensor([0.5, 0.5, 0.0]),
+        autocast=autocast,
+        clip_norm=0.3,
+        clipping="flat",
+    )
+    assert off is not None
+    assert off < (1e-5 if autocast is None else 0.01)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_factors_are_those_of_the_reference_clipper():
+    model = nn.Linear(1, 1)
+    for clipping in ("flat", "per_layer", "automatic"):
+        reference = ReferenceClipper(model, clip_norm=0.7, clipping=clipping)
+        for lengths in ([3.0, 4.0], [0.1, 0.2], [0.0, 5.0]):
+            assert clip_factors(lengths, 0.7, clipping) == pytest.approx(reference._factors(lengths))
+
+
+def test_a_unit_without_gradient_proves_nothing(engine, right):
+    one = right()
+    ids = engine.texts(1)
+    said = one.check.one_unit(
+        one.model, one.clipper, {"input_ids": ids}, torch.full_like(ids, -100), weight=torch.ones(1)
+    )
+    assert said is False
+    assert one.check.finished(replace(one.plan.spent(), steps=0))[0].passed is None
+
+
+# ---- broken noise ----------------------------------------------------------------------------------------------------
+
+
+def broken_noise(engine, one, change):
+    """``change(right, total, step, index, name)`` stands in for ``add_noise``; the sums it reports are honest."""
+    right = one.add_noise
+
+    def add(total, step, index, name):
+        before = total.clone()
+        change(right, total, step, index, name)
+        return engine.seen_of(before, total * one.plan.expected_batch - before)
+
+    one.add_noise = add
+    return one
+
+
+def none(right, total, step, index, name):
+    total /= 8
+
+
+def in_one_parameter_missing(right, total, step, index, name):
+    none(right, total, step, index, name) if index == 5 else right(total, step, index, name)
+
+
+def too_small(right, total, step, index, name):
+    right(total.div_(0.9), step, index, name)
+    total *= 0.9
+
+
+def the_same_each_step(right, total, step, index, name):
+    right(total, 0, index, name)
+
+
+def the_same_in_each_parameter(right, total, step, index, name):
+    right(total, step, 0, name)
+
+
+def divided_by_another_batch(right, total, step, index, name):
+    right(total, step, index, name)
+    total /= 2
+
+
+def not_centred(right, total, step, index, name):
+    right(total, step, index, name)
+    total += 0.2 * 0.5 / 8
+
+
+def in_half_of_each_parameter(right, total, step, index, name):
+    half = total.view(-1)[total.numel() // 2 :]
+    kept = half.clone()
+    right(total, step, index, name)
+    half.copy_(kept / 8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        none,
+        in_one_parameter_missing,
+        too_small,
+        the_same_each_step,
+        the_same_in_each_parameter,
+        divided_by_another_batch,
+        not_centred,
+        in_half_of_each_parameter,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_broken_noise_is_found_within_a_few_steps(engine, right, change):
+    """None passes by chance: each is off by more than ten standard errors by then."""
+    with pytest.raises(BrokenPromise, match=r"noise of standard deviation 0.5"):
+        broken_noise(engine, right(steps=15), change).run()
+
+
+def test_missing_noise_is_found_at_the_first_step(engine, right):
+    for change in (none, in_one_parameter_missing):
+        with pytest.raises(BrokenPromise, match=r"at step 0, .* instead of 0.5"):
+            broken_noise(engine, right(), change).run()
+
+
+def test_what_add_noise_says_is_checked_too(right):
+    one = right()
+    of = one.add_noise
+    one.add_noise = lambda *args: replace(of(*args), noise=1e4)
+    with pytest.raises(BrokenPromise, match="not centred"):
+        one.run()
+    one = right()
+    of_one = one.add_noise
+    one.add_noise = lambda *args: replace(of_one(*args), x_squared=0.0)
+    with pytest.raises(BrokenPromise, match="what is noised is what was summed"):
+        one.run()
+
+
+def test_noise_that_leaves_elements_out_is_found(right):
+    one = right()
+
+    def half(total, step, index, name):
+        return add_noise(
+            total.view(-1)[: total.numel() // 2], std=0.5, scale=1 / 8, key=one.plan.key, step=step, index=index,
+            impl="reference",
+        )  # fmt: skip
+
+    one.add_noise = half
+    with pytest.raises(BrokenPromise):
+        one.run()
+
+
+# ---- broken clipping -------------------------------------------------------------------------------------------------
+
+
+class Wrapped:
+    """A clipper whose sums are changed on the way out."""
+
+    def __init__(self, clipper, change):
+        self.clipper, self.change = clipper, change
+        self.attached, self.accumulate = clipper.attached, clipper.accumulate
+
+    def take(self):
+        sums = self.clipper.take()
+        self.change(sums)
+        return sums
+
+
+def test_a_layer_that_is_not_clipped_is_found_before_the_first_step(right):
+    one = right()
+    victim = list(one.names.values())[3]
+    norms = []
+    accumulate = one.clipper.accumulate
+    one.clipper = Wrapped(one.clipper, lambda sums: sums[victim].mul_(max(1.0, norms[-1] / 0.5)))
+    one.clipper.accumulate = lambda *args, **kwargs: (
+        clipped := accumulate(*args, **kwargs),
+        norms.append(float(clipped.norm[0])),
+    )[0]
+    with pytest.raises(BrokenPromise, match=r"one unit was run alone, and in .*lora"):
+        one.run()
+
+
+def test_a_clip_factor_that_is_ignored_is_found(engine):
+    one = engine.Engine(engine.a_plan(), small())
+    one.clipper = make_clipper(one.model, clip_norm=1e9)
+    with pytest.raises(BrokenPromise, match="clipped over all parameters"):
+        one.run()
+
+
+def test_a_clip_factor_that_is_ignored_is_found_without_the_probe(engine):
+    one = engine.Engine(engine.a_plan(clip_norm=0.01), small())
+    one.clipper = make_clipper(one.model, clip_norm=1e9)
+    one.probe = lambda: True
+    with pytest.raises(BrokenPromise, match=r"each unit adds at most the clip norm: .* may be"):
+        one.run()
+
+
+def test_a_norm_that_leaves_a_parameter_out_is_found(engine):
+    """The sum is that of a clipper which knows only of the other parameters."""
+    one = engine.Engine(engine.a_plan(), tiny_model())
+    ids = one.ids[:1]
+    names = {p: name for name, p in one.names.items()}
+    victim = one.names["model.layers.0.mlp.down_proj.weight"]
+
+    class Blind:
+        attached = one.clipper.attached
+
+        def accumulate(self, inputs, labels, *, weight, rows_per_unit=1):
+            every = make_clipper(one.model, clip_norm=1e9)
+            with every.attached():
+                every.accumulate(inputs, labels, weight=weight, rows_per_unit=rows_per_unit)
+            self.sums = every.take()
+            seen = sum(float(s.square().sum()) for p, s in self.sums.items() if p is not victim) ** 0.5
+            for total in self.sums.values():
+                total *= min(1, 0.5 / seen)
+            return SimpleNamespace(norm=torch.tensor([seen]))
+
+        def take(self):
+            return self.sums
+
+    with pytest.raises(BrokenPromise, match="clipped over all parameters"):
+        probe(
+            one.model, Blind(), names, {"input_ids": ids}, ids, weight=torch.ones(1), autocast=None, clip_norm=0.5,
+            clipping="flat",
+        )  # fmt: skip
+
+
+def test_a_parameter_that_is_forgotten_is_found(right):
+    one = right()
+    one.clipper = Wrapped(one.clipper, lambda sums: sums.popitem())
+    with pytest.raises(BrokenPromise, match="has no clipped gradient"):
+        one.run()
+    one.probe = lambda: True
+    with pytest.raises(BrokenPromise, match="every trained parameter is clipped and noised"):
+        one.run()
+
+
+def test_a_gradient_of_autograd_is_found(right):
+    one = right()
+    first = next(iter(one.names.values()))
+
+    def leak(step, units):
+        first.grad = torch.zeros_like(first)
+        return {p: torch.zeros_like(p) for p in one.names.values()}, 1.0
+
+    one.sums = leak
+    with pytest.raises(BrokenPromise, match="no gradient reaches a weight unclipped"):
+        one.run()
+
+
+def test_sums_that_are_not_finite_are_found(right):
+    one = right()
+    one.sums = lambda step, units: ({p: torch.full_like(p, torch.nan) for p in one.names.values()}, 1.0)
+    with pytest.raises(BrokenPromise):
+        one.run()
+
+
+# ---- broken batches --------------------------------------------------------------------------------------------------
+
+
+def test_other_units_than_the_sampler_draws_are_found(right):
+    one = right()
+    one.draw = lambda step: [((Piece(unit, 0, 10),),) for unit in range(8)]
+    with pytest.raises(BrokenPromise, match="batches are those of the plan's sampler"):
+        one.run()
+
+
+def test_a_batch_that_is_dropped_is_found(right):
+    one = right()
+    one.draw = lambda step: one.plan.sampler.batch(step)[:-1]
+    with pytest.raises(BrokenPromise, match="batches are those of the plan's sampler"):
+        one.run()
+
+
+class Sampler:
+    """A sampler that says what it does not do."""
+
+    def __init__(self, sampler, batch):
+        self.sampler, self.batch = sampler, batch
+
+    def __getattr__(self, name):
+        return getattr(self.sampler, name)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (lambda step, right: right[: len(right) // 2], "on average|units"),
+        (lambda step, right: [((Piece(i, 0, 10),),) for i in range(16)], "have exactly 16 units"),
+        (lambda step, right: [((Piece(i, 0, 10),),) for i in range(128)], "a batch has 128"),
+    ],
+    ids=["half the rate", "always the same size", "everyone"],
+)
+def test_a_sampler_with_another_rate_than_accounted_for_is_found(engine, batch, said):
+    """With 20 steps of about 16 units each is off by more than five standard errors."""
+    plan = engine.a_plan(units=128, batch=16, steps=20)
+    check = SelfCheck(plan, dict(small().named_parameters()))
+    sampler = plan.sampler
+    object.__setattr__(plan, "sampler", Sampler(sampler, lambda step: batch(step, sampler.batch(step))))
+    with pytest.raises(BrokenPromise, match=said):
+        for step in range(20):
+            check.drawn(step, plan.sampler.batch(step))
+            check.done += 1
+
+
+def test_steps_out_of_order_are_found(right):
+    one = right()
+    one.run(2)
+    with pytest.raises(BrokenPromise, match="each step is taken once"):
+        one.check.drawn(1, one.plan.sampler.batch(1))
+    one = right()
+    one.check.drawn(0, one.plan.sampler.batch(0))
+    with pytest.raises(BrokenPromise, match="each draw is one step"):
+        one.check.step_done(1)
+
+
+# ---- broken training, saving, accounting -----------------------------------------------------------------------------
+
+
+def test_weights_that_do_not_move_are_found(right):
+    one = right(steps=25)
+    one.optimizer.param_groups[0]["lr"] = 0.0
+    with pytest.raises(BrokenPromise, match="did not change in 20 steps"):
+        one.run()
+
+
+def test_one_weight_that_does_not_move_is_found_at_the_end(right):
+    one = right(steps=3)
+    frozen = next(iter(one.names.values()))
+    one.optimizer = torch.optim.SGD([p for p in one.names.values() if p is not frozen], lr=1e-3)
+    one.run()
+    with pytest.raises(BrokenPromise, match=r"lora_A.* did not change in 3 steps"):
+        one.check.finished(one.plan.spent())
+
+
+def test_a_parameter_without_gradient_is_found(right):
+    one = right(steps=25)
+    victim = list(one.names.values())[2]
+    one.probe = lambda: True
+    one.clipper = Wrapped(one.clipper, lambda sums: sums[victim].zero_())
+    with pytest.raises(BrokenPromise, match=r"per-unit gradients: .*lora_A.* had none in 20 steps"):
+        one.run()
+
+
+def test_the_ledger_must_match(right):
+    one = right(steps=4)
+    check = one.run(3)
+    assert check.finished(one.plan.spent(3))[-1].measured == "3"
+    for wrong in (one.plan.spent(4), replace(one.plan.spent(3), noise_multiplier=2.0)):
+        with pytest.raises(BrokenPromise, match="the ledger matches the run"):
+            check.finished(wrong)
+
+
+def test_a_buffer_that_learns_is_found(right):
+    one = right(steps=2)
+    one.model.register_buffer("mean_of_the_data", torch.zeros(3))
+    one.run()
+    one.model.mean_of_the_data += 1
+    with pytest.raises(BrokenPromise, match="mean_of_the_data changed"):
+        one.check.finished(one.plan.spent())
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora", "adapter", "prompt", "prefix"])
+def test_what_is_saved_is_what_was_trained(engine, tuning, tmp_path):
+    model = TUNINGS.get(tuning)(tiny_model())
+    check = SelfCheck(engine.a_plan(), {n: p for n, p in model.named_parameters() if p.requires_grad})
+    before = state_of(model, tuning)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(torch.randn_like(p))
+    save_file(state_of(model, tuning), tmp_path / "model.safetensors")
+    check.saved(tmp_path)
+    assert check.reread == len(check.names)
+    save_file(before, tmp_path / "model.safetensors")
+    with pytest.raises(BrokenPromise, match="are not in"):
+        check.saved(tmp_path)
+
+
+def state_of(model, tuning):
+    peft = tuning in ("lora", "prompt", "prefix")
+    state = get_peft_model_state_dict(model, save_embedding_layers=False) if peft else model.state_dict()
+    return {name: value.detach().clone() for name, value in state.items() if name != "lm_head.weight"}
+
+
+def test_a_broken_promise_says_what_it_means():
+    error = BrokenPromise("noise is added", "none was", "There is no privacy.")
+    assert error.exit_code == 1
+    assert str(error) == "Broken promise: noise is added: none was. There is no privacy."
