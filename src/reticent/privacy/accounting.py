@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from dp_accounting import dp_event, mechanism_calibration
+from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 from scipy.optimize import brentq
 from scipy.stats import binom
@@ -31,14 +31,19 @@ from scipy.stats import binom
 from reticent.core.errors import BadInput
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.renyi import renyi_epsilon
+from reticent.privacy.spec import SMALLEST_DELTA
 from reticent.stats.epsilon import gdp_epsilon
 
-LEAST_NOISE = 0.1
+SLACK = 1e-3
+"""About how much rounding to the safe side may add to ε."""
+FINEST = 5e-5
+"""Finer cells take too long."""
+LARGEST_EPSILON = 1000.0
+"""Above, calibration would only waste memory."""
+LEAST_NOISE = 0.2
 """Noise below this is never chosen, however loose the promise."""
 MOST_CELLS = 5e7
 """Cells of a privacy loss distribution that still fit into memory."""
-SMALLEST_GROUP_DELTA = 1e-13
-"""What privacy loss distributions cut off their tails adds up to less than this."""
 MOST_RECORDS_MIXED = 200
 """Mixtures of more Gaussians take minutes; what a record-level run implies for such users is bounded without them."""
 
@@ -90,7 +95,7 @@ def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float)
     else:
         target, single = (epsilon, delta), mechanism
     target = (target[0] * (1 - 1e-6), target[1])
-    if target[0] / _interval(steps) > MOST_CELLS / 10:
+    if epsilon > LARGEST_EPSILON:
         raise BadInput(f"epsilon={epsilon:g}", "is so large that it promises nothing", "Give 8 or less.")
 
     def cost(noise: float) -> float:
@@ -104,17 +109,13 @@ def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float)
         high = low
         if high < LEAST_NOISE:
             return high
-    noise = mechanism_calibration.calibrate_dp_mechanism(
-        lambda: PLDAccountant(value_discretization_interval=_interval(steps)),
-        lambda noise: _run(replace(single, noise_multiplier=noise), steps),
-        *target,
-        bracket_interval=mechanism_calibration.ExplicitBracketInterval(low, high),
-        tol=1e-4 * low,
-    )
+    noise = float(brentq(lambda noise: cost(noise) - target[0], low, high, xtol=1e-4 * low))
+    while cost(noise) > target[0]:
+        noise += 1e-4 * low
     reached = spent(replace(mechanism, noise_multiplier=noise), steps=steps, delta=delta).epsilon
     if reached > epsilon:
         raise RuntimeError(f"calibration reached ε = {reached}, above the promised {epsilon}; promise nothing")
-    return float(noise)
+    return noise
 
 
 def group_budget(epsilon: float, delta: float, *, size: int) -> tuple[float, float]:
@@ -129,7 +130,7 @@ def group_budget(epsilon: float, delta: float, *, size: int) -> tuple[float, flo
     """
     single = epsilon / size
     single_delta = delta * math.exp(-_log_growth(single, size))
-    if size > 1 and single_delta < SMALLEST_GROUP_DELTA:
+    if size > 1 and single_delta < SMALLEST_DELTA:
         raise BadInput(
             f"ε = {epsilon:g} at δ = {delta:g} for groups of {size}",
             f"asks for δ = {single_delta:.1e} of each record, which accounting cannot show",
@@ -150,23 +151,28 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
     bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
     owner = replace(mechanism, owned=records)
     if records <= MOST_RECORDS_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
-        # Cells ten times as wide add about 0.1 to an ε that is large, and save seconds.
-        bounds.append(_losses(owner, steps, 10 * _interval(steps)).get_epsilon(delta))
+        bounds.append(_losses(owner, steps, slack=100 * SLACK).get_epsilon(delta))
     return float(min(bounds))
 
 
-def _run(mechanism: Mechanism, steps: int) -> dp_event.DpEvent:
-    return dp_event.SelfComposedDpEvent(mechanism.event, steps)
+def _losses(mechanism: Mechanism, steps: int, slack: float = SLACK) -> PLDAccountant:
+    accountant = PLDAccountant(value_discretization_interval=_interval(mechanism, steps, slack))
+    return accountant.compose(dp_event.SelfComposedDpEvent(mechanism.event, steps))
 
 
-def _losses(mechanism: Mechanism, steps: int, interval: float | None = None) -> PLDAccountant:
-    accountant = PLDAccountant(value_discretization_interval=interval or _interval(steps))
-    return accountant.compose(_run(mechanism, steps))
+def _interval(mechanism: Mechanism, steps: int, slack: float) -> float:
+    """Width of the cells of a privacy loss distribution.
 
-
-def _interval(steps: int) -> float:
-    """Width of the cells of a privacy loss distribution. Rounding adds about steps·width²/4 to ε: about 0.001."""
-    return min(max(math.sqrt(4e-3 / steps), 1e-4), 1e-2)
+    Rounding to cells adds at most steps·width to ε and usually about steps·width²/4, here ``slack``. It adds at most
+    width²/4 to the variance of the loss of a step, here 1/64 of it, which matters where ε is small.
+    """
+    sigma = mechanism.noise_multiplier
+    counts, chances = np.arange(2), np.array([1 - mechanism.rate, mechanism.rate])
+    if mechanism.owned > 1 and not mechanism.black_box:
+        counts, chances = (np.array(values) for values in mechanism.drawn)
+    exponents = np.minimum(np.outer(counts, counts) / sigma**2, 50.0)
+    spread = math.sqrt(float(chances @ np.expm1(exponents) @ chances))
+    return max(min(math.sqrt(4 * slack / steps), spread / 4), slack / steps, FINEST)
 
 
 def _full_batch(mu: float, delta: float) -> float:
@@ -190,7 +196,7 @@ def _cells(mechanism: Mechanism, steps: int, delta: float) -> float:
     together = max(1.0, float(binom.isf(1e-20, mechanism.owned, mechanism.rate)))
     sensitivity = 1.0 if mechanism.black_box else together
     most = _full_batch(sensitivity / mechanism.noise_multiplier * math.sqrt(steps), delta)
-    return min(most, renyi_epsilon(mechanism, steps=steps, delta=delta)) / _interval(steps)
+    return min(most, renyi_epsilon(mechanism, steps=steps, delta=delta)) / _interval(mechanism, steps, SLACK)
 
 
 def _check_cells(mechanism: Mechanism, steps: int, delta: float) -> None:
@@ -213,7 +219,7 @@ def _single_of_group(accountant: PLDAccountant, *, size: int, delta: float) -> t
     def excess(epsilon: float) -> float:
         return math.log(max(accountant.get_delta(epsilon), 1e-300)) + _log_growth(epsilon, size) - math.log(delta)
 
-    top = accountant.get_epsilon(SMALLEST_GROUP_DELTA)
+    top = accountant.get_epsilon(SMALLEST_DELTA)
     if not math.isfinite(top):
         return math.inf, 0.0
     grid = np.linspace(0, top, 400)

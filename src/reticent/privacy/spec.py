@@ -18,8 +18,8 @@ USER_SAMPLING = ("user", "record", "group")
 RECORD_SELECTION = ("random", "longest", "shortest", "low_perplexity", "high_perplexity", "random_chunk")
 CLIPPING = ("flat", "per_layer", "automatic")
 PROTECT = ("all", "spans")
-SMALLEST_DELTA = 1e-12
-"""Below this the numbers of a privacy loss distribution are rounding."""
+SMALLEST_DELTA = 1e-11
+"""Below this rounding in the convolutions of a privacy loss distribution can make ε come out too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
