@@ -135,7 +135,7 @@ def tune(
         tune_config or TuneConfig(),
     )
     spec = privacy or PrivacySpec()
-    _check_cap(spec, splitting)
+    _check_records(spec, splitting, secrets)
     run = RunFolder(root=Path(out))
     parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
     parts |= {"privacy": asdict(spec)} if spec.is_private else {}
@@ -182,8 +182,7 @@ def _train(
     members = [record for record, member in zip(records, membership.member, strict=True) if member]
     held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
     extra = list(planting.to_train) if planting is not None else []
-    private: dict[str, Any] = {"privacy": privacy} if privacy.is_private else {}
-    train(base, [*members, *extra], out, config, held_out=held_out[:64], **private)
+    train(base, [*members, *extra], out, config, held_out=held_out[:64], privacy=privacy)
 
 
 def _begun(model: Path) -> bool:
@@ -193,11 +192,20 @@ def _begun(model: Path) -> bool:
     return model.exists() or any(folder_for(model).glob("checkpoint-*"))
 
 
-def _check_cap(spec: PrivacySpec, splitting: SplitConfig) -> None:
-    if spec.is_private and spec.unit == "record" and splitting.max_records_per_user is not None:
+def _check_records(spec: PrivacySpec, splitting: SplitConfig, secrets: CanaryConfig) -> None:
+    """Refuse what a promise per record would not cover."""
+    if not spec.is_private or spec.unit != "record":
+        return
+    if splitting.max_records_per_user is not None:
         raise BadInput(
             f"max_records_per_user={splitting.max_records_per_user}",
             "with a cap one more record of a user can push out another, which a promise per record does not cover",
+            "Leave it out, or promise per user (--unit user).",
+        )
+    if secrets.canaries and secrets.tiers(private=True) != (1,):
+        raise BadInput(
+            f"canary_repetitions={secrets.canary_repetitions!r}",
+            "a promise per record is about each text once, so copies of a secret are not trained on",
             "Leave it out, or promise per user (--unit user).",
         )
 

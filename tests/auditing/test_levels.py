@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.auditing.epsilon import epsilon_findings
 from reticent.auditing.exposed import exposed, hashed
 from reticent.auditing.levels import Level, Scored, judge
 from reticent.auditing.verdict import severity, verdict
@@ -110,18 +109,6 @@ def test_severity_is_judged_by_the_lower_end():
     assert severity("tpr@0.01", 0.011) is Severity.LOW
     assert severity("tpr@0.01", 0.31) is Severity.CRITICAL
     assert severity("exposure_bits", 0.9) is Severity.NONE
-
-
-def test_epsilon_is_bounded_only_for_what_fair_coins_were_thrown_for():
-    level = level_of([3.0])
-    level = replace(level, attacks=[replace(level.attacks[0], name="ref_ratio")])
-    options = {"delta": 1e-5, "confidence": 0.95, "confounded": False}
-    found = epsilon_findings(level, unit="record", probability=0.5, **options)
-    assert len(found) == 3
-    assert all(f.estimate.value > 0 and "one record added or removed" in f.estimate.unit for f in found)
-    assert not epsilon_findings(level, unit="user", probability=0.5, **options)
-    assert not epsilon_findings(level, unit="record", probability=0.3, **options)
-    assert not epsilon_findings(level, unit="given", probability=float("nan"), **options)
 
 
 def test_the_exposed_are_members_ranked_and_named_by_hash_only():

@@ -21,6 +21,9 @@ from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck
 from reticent.privacy.statement import EVERYTHING, Promise
 from reticent.run_folder import PROMISE
 
+LOG = "train_log.json"
+"""Beside the promise: has what the engine's self-check found."""
+
 NOT_COVERED = (
     "What the base model had learned before this training.",
     "Choices made by looking at the data: settings tuned on them, users or records left out by their number.",
@@ -41,15 +44,15 @@ def read_promise(model: str | Path) -> Kept | None:
     """The promise in a model's folder; None where there is no such folder, or nothing was promised.
 
     Raises:
-        BadInput: the file is broken.
+        BadInput: it, or the log of the training beside it, is broken.
     """
     path = Path(model) / PROMISE
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        checks = tuple(PromiseCheck(**row) for row in content.pop("checks", ()))
-        return Kept(Promise.from_json(json.dumps(content)), checks)
+        log = path.with_name(LOG)
+        checks = json.loads(log.read_text(encoding="utf-8")).get("self_check", ()) if log.is_file() else ()
+        return Kept(Promise.from_json(path.read_text(encoding="utf-8")), tuple(PromiseCheck(**row) for row in checks))
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
     except BadInput as error:
@@ -161,7 +164,8 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
     if largest <= promise.implied_records:
         return promise.implied
     # Here: the accountant takes a second to load, and most audits have no promise.
-    from reticent.privacy.accounting import Mechanism, implied_user_epsilon
+    from reticent.privacy.accounting import implied_user_epsilon
+    from reticent.privacy.mechanism import Mechanism
 
     mechanism = Mechanism(noise_multiplier=promise.noise_multiplier, rate=promise.rate)
     return implied_user_epsilon(mechanism, records=largest, steps=promise.steps, delta=promise.delta)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promised against audited: what is compared with what, what is not and why, and what a broken promise leads to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reticent.auditing.epsilon import Bound, Thrown, epsilon_bounds, epsilon_finding
+from reticent.auditing.levels import Scored
+from reticent.auditing.promise import Kept, audit_promise, broken_findings, read_promise
+from reticent.auditing.verdict import verdict
+from reticent.core.errors import BadInput
+from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
+from reticent.core.membership import Membership
+from reticent.core.results import Confound, PromiseAudit
+from reticent.privacy.accounting import implied_user_epsilon
+from reticent.privacy.check import Check
+from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.statement import SPANS, Promise, auroc_bound
+
+THREAT = ThreatModel(access="logprob")
+PROMISE = Promise(
+    epsilon=2.0,
+    delta=1e-5,
+    unit="record",
+    neighbouring="add or remove one record",
+    mechanism="Poisson-sampled Gaussian mechanism",
+    accountant="PLD accountant",
+    noise_multiplier=2.0,
+    rate=0.1,
+    steps=30,
+    units=500,
+    check=2.2,
+    implied=9.0,
+    implied_records=6,
+)
+USERS = replace(PROMISE, unit="user", neighbouring="add or remove one user", implied=None, implied_records=None)
+
+
+def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> Thrown:
+    rng = np.random.default_rng(3)
+    member = rng.random(n) < 0.5
+    scored = Scored(name="ref_ratio", score=rng.normal(shift * member), threat=THREAT)
+    return Thrown(units=f"{unit}s", level=unit, unit=unit, member=member, scored=scored, confounded=confounded)
+
+
+def coins(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
+    """Ten users who are in and ten who are out, of whose records ``each`` are (or would be) trained on."""
+    user = np.repeat([f"u{i}" for i in range(20)], 2 * each).astype(object)
+    inside = np.repeat(np.arange(20) < 10, 2 * each)
+    train = np.tile(np.arange(2 * each) < each, 20)
+    return Membership(
+        record_id=np.arange(len(user)).astype(str).astype(object),
+        member=train & inside,
+        user=user,
+        user_member=inside,
+        role=np.where(train & ~inside, "spare", "evaluate").astype(object),
+        unit=unit,
+        probability=probability,
+    )
+
+
+def audited(
+    promise: Promise, *units: Thrown, membership: Membership | None = None, auc: float | None = None, **options: Any
+) -> tuple[PromiseAudit, list[Bound], list[Finding]]:
+    bounds = epsilon_bounds(units, delta=promise.delta, confidence=0.95)
+    findings = [epsilon_finding(bound) for bound in bounds]
+    if auc is not None:
+        estimate = Estimate(value=auc, lo=auc - 0.05, hi=min(auc + 0.05, 1), n=600, method="DeLong")
+        blank = Finding(
+            attack="loss", level=promise.unit, metric="auc", estimate=estimate, severity=Severity.HIGH, threat=THREAT,
+            statement="",
+        )  # fmt: skip
+        findings += [blank, replace(blank, attack="zlib", estimate=replace(estimate, lo=auc - 0.1))]
+    membership = membership or coins(promise.unit)
+    return audit_promise(Kept(promise, ()), bounds, findings, membership, confounded=False, **options), bounds, findings
+
+
+def test_a_bound_of_the_promised_unit_is_held_against_it() -> None:
+    found, _, _ = audited(PROMISE, thrown(), auc=0.6)
+    assert [bound.promised for bound in found.bounds] == [2.0] * 3
+    assert all(bound.estimate.unit.startswith("nats (δ = 1e-05") for bound in found.bounds)
+    assert not found.broken
+    assert found.auc is not None
+    assert (found.auc_attack, found.auc.value, found.auc_limit) == ("loss", 0.6, auroc_bound(2.0, 1e-5))
+    assert found.not_compared == ()
+    assert (found.user_epsilon, found.user_delta) == (9.0, 1e-5)
+
+
+def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
+    found, _, _ = audited(PROMISE, thrown("user"), membership=coins("user", each=6))
+    assert [bound.promised for bound in found.bounds] == [9.0] * 3
+    # Someone who is out would have been larger than anyone who is in: the group is theirs.
+    large = coins("user", each=9)
+    found, _, _ = audited(PROMISE, thrown("user"), membership=large)
+    expected = implied_user_epsilon(Mechanism(noise_multiplier=2.0, rate=0.1), records=9, steps=30, delta=1e-5)
+    assert [bound.promised for bound in found.bounds] == [expected] * 3
+    found, _, _ = audited(replace(PROMISE, implied=None, implied_records=None), thrown("user"), membership=large)
+    assert [bound.promised for bound in found.bounds] == [None] * 3
+    assert "no ε per user is known" in found.not_compared[0]
+
+
+@pytest.mark.parametrize(
+    ("promise", "unit", "why"),
+    [
+        (USERS, thrown("record", shift=9), "one record of a user who stays"),
+        (replace(PROMISE, covers=SPANS), thrown("record", shift=9), "coins were thrown for whole records"),
+        (PROMISE, thrown("record", shift=9, confounded=True), "differ without the model"),
+    ],
+)
+def test_what_cannot_be_compared_breaks_nothing_and_says_why(promise: Promise, unit: Thrown, why: str) -> None:
+    found, bounds, findings = audited(promise, unit, auc=0.99 if promise.covers == SPANS else None)
+    assert [bound.promised for bound in found.bounds] == [None] * 3
+    assert why in found.not_compared[0]
+    assert not found.broken
+    assert broken_findings(found, bounds, findings) == ()
+
+
+@pytest.mark.parametrize(
+    ("membership", "why"),
+    [
+        (replace(coins(), unit="given", probability=float("nan")), "membership was given"),
+        (coins(probability=0.9), "probability 0.9"),
+        (coins("user"), "coins were thrown for users (--split_unit record)"),
+        (coins("record"), "too few of them"),
+    ],
+)
+def test_it_says_why_there_is_no_bound(membership: Membership, why: str) -> None:
+    found, _, _ = audited(PROMISE, membership=membership)
+    assert found.bounds == ()
+    assert why in found.not_compared[0]
+    assert "No AUC per record" in found.not_compared[1]
+
+
+def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
+    found, bounds, findings = audited(PROMISE, thrown(shift=9), auc=0.95)
+    assert found.broken
+    broken = broken_findings(found, bounds, findings)
+    assert len(broken) == 4
+    assert {finding.severity for finding in broken} == {Severity.CRITICAL}
+    assert PROMISE.sentence() in broken[0].statement
+    assert (
+        "per record at that δ (records; no assumption on the training), and at most 2.00 can be" in broken[0].statement
+    )
+    assert "AUC of at least 0.900" in broken[-1].statement
+    clean = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False)
+    said = verdict([*broken, *findings], clean, ())
+    assert said.status == "leaks"
+    assert "promise is broken" in said.headline
+    assert said.sentences[0] == broken[0].statement
+
+
+def test_an_auc_above_what_the_promise_allows_is_enough() -> None:
+    found, bounds, findings = audited(PROMISE, thrown(), auc=0.95)
+    assert not any(bound.broken for bound in found.bounds)
+    assert [finding.attack for finding in broken_findings(found, bounds, findings)] == ["loss"]
+
+
+def test_what_lies_beside_a_model_is_read(tmp_path: Path) -> None:
+    assert read_promise("no/such/folder") is None
+    assert read_promise(tmp_path) is None
+    (tmp_path / "privacy.json").write_text(PROMISE.to_json(), encoding="utf-8")
+    assert read_promise(tmp_path) == Kept(PROMISE, ())
+    check = Check(name="noise", measured="1.00", bound="1", passed=True)
+    (tmp_path / "train_log.json").write_text(json.dumps({"self_check": [asdict(check)]}), encoding="utf-8")
+    kept = read_promise(tmp_path)
+    assert kept is not None
+    assert [asdict(one) for one in kept.checks] == [asdict(check)]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 9}', PROMISE.to_json().replace('"epsilon"', '"eps"')])
+def test_a_broken_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "privacy.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"privacy\.json"):
+        read_promise(tmp_path)
