@@ -11,7 +11,9 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 
+from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.privacy.spec import UNITS
 
 FORMAT = 1
 EVERYTHING = "all that a unit adds to the training data"
@@ -37,6 +39,9 @@ class Promise:
         implied: where records are protected and users known, the ε of the user with the most records, at the same δ.
         implied_records: how many records that user has.
         covers: what the promise is about.
+
+    Raises:
+        BadInput: numbers that promise nothing, such as an infinite ε.
     """
 
     epsilon: float
@@ -53,6 +58,11 @@ class Promise:
     implied: float | None = None
     implied_records: int | None = None
     covers: str = EVERYTHING
+
+    def __post_init__(self) -> None:
+        validate.one_of(UNITS, unit=self.unit)
+        validate.non_negative(epsilon=self.epsilon, implied=self.implied or 0.0, steps=self.steps)
+        validate.in_range(0, 1, delta=self.delta)
 
     @property
     def auroc(self) -> float:
@@ -96,6 +106,8 @@ class Promise:
                 raise BadInput("privacy.json", f"is not of format {FORMAT}", "Read it with the version that wrote it.")
             found.pop("statement", None)
             return cls(**found)
+        except BadInput:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise BadInput("privacy.json", f"does not hold a promise ({names})", "Train again.") from error
