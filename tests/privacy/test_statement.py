@@ -92,7 +92,7 @@ def test_what_is_no_promise_is_refused(change):
     "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "epsilon": 3}', '{"format": 1, "x": 0}']
 )
 def test_other_files_are_refused(text):
-    with pytest.raises(BadInput, match="does not hold a promise|is not of format"):
+    with pytest.raises(BadInput, match=r"does not hold a promise|is not of format"):
         Promise.from_json(text)
 
 
