@@ -112,7 +112,7 @@ SETTINGS = (
     ),
     Setting(
         "loss_type",
-        _other_than("nll", "chunked_nll"),
+        _other_than("nll"),
         "the loss whose gradients are clipped is the plain cross-entropy, so this one would silently be left out",
         'Set loss_type="nll".',
     ),
