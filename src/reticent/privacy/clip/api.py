@@ -10,7 +10,7 @@ a unit whose gradient is  contributes
 shorter than clip_norm    its gradient ("automatic": scaled up towards it)
 longer                    its direction, with length clip_norm
 zero                      zero
-not finite                nothing can be promised: ``Diverged`` is raised
+not finite                nothing can be promised: ``BadInput`` is raised
 ========================  ==============================================
 
 With ``clip_norm=math.inf`` nothing is clipped, and the sum is the ordinary gradient.
@@ -18,6 +18,7 @@ With ``clip_norm=math.inf`` nothing is clipped, and the sum is the ordinary grad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import torch
 from torch import nn
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 
 Clipping = Literal["flat", "per_layer", "automatic"]
 CLIPPINGS = ("flat", "per_layer", "automatic")
@@ -89,11 +91,16 @@ def make_clipper(
         autocast: dtype of the activations; None leaves the model's own.
 
     Raises:
-        BadInput: a trained parameter lies in a module that no rule knows (bookkeeping).
+        BadInput: a bound that bounds nothing, or a trained parameter in a module that no rule knows (bookkeeping).
     """
-    validate.positive(clip_norm=clip_norm)
     validate.one_of(CLIPPINGS, clipping=clipping)
     validate.one_of(IMPLS, impl=impl)
+    if not clip_norm > 0 or (clipping == "automatic" and math.isinf(clip_norm)):
+        raise BadInput(
+            f"clip_norm={clip_norm!r} with clipping={clipping!r}",
+            "must be greater than 0, and finite with automatic clipping, which scales every gradient to it",
+            "Give a positive number (1 is usual).",
+        )
     if impl == "reference":
         from reticent.privacy.clip.reference import ReferenceClipper
 

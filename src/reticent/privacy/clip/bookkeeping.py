@@ -49,17 +49,14 @@ class BookkeepingClipper:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """See ``api.Clipper``."""
-        before = {module: module.__dict__.get("forward") for module in self.rules}
         for module, rule in self.rules.items():
             module.__dict__["forward"] = partial(self._forward, module, rule)
         try:
             with looked_up_by_row(self.model):
                 yield
         finally:
-            for module, forward in before.items():
+            for module in self.rules:
                 del module.__dict__["forward"]
-                if forward is not None:
-                    module.__dict__["forward"] = forward
 
     @torch.no_grad()
     def accumulate(
@@ -67,7 +64,7 @@ class BookkeepingClipper:
     ) -> Clipped:
         """See ``api.Clipper``."""
         if len(labels) % rows_per_unit:
-            raise ValueError(f"{len(labels)} rows are not units of {rows_per_unit}")
+            raise BadInput(f"{len(labels)} rows", f"are not units of {rows_per_unit}", "Fill up with rows of weight 0.")
         if not len(labels):
             return Clipped(norm=labels.new_zeros(0, dtype=torch.float32), loss=labels.new_zeros(0, dtype=torch.float32))
         self._tape = tape = Tape(rows=len(labels), rows_per_unit=rows_per_unit, dtype=self.autocast)
@@ -124,6 +121,8 @@ class BookkeepingClipper:
 
 
 def _norm(squares: dict[nn.Parameter, torch.Tensor], losses: torch.Tensor) -> torch.Tensor:
+    if not squares:
+        raise BadInput("this model", "used none of its trained parameters", "Check what is trained.")
     norm = torch.stack(list(squares.values())).sum(0).sqrt()
     if not bool(torch.isfinite(norm).all() and torch.isfinite(losses).all()):
         raise BadInput("a gradient", "is not finite, so nothing can be promised", "Choose a lower learning rate.")

@@ -52,7 +52,12 @@ def layer_rule(
 
 
 def rule_for(module: nn.Module) -> LayerRule | None:
-    """The rule of a module whose own trained parameters it all records, or None."""
+    """The rule of a module whose own trained parameters it all records, or None.
+
+    None too where something has replaced the module's forward (offloading, fused kernels), as the rule would undo it.
+    """
+    if "forward" in vars(module):
+        return None
     trained = {name.split(".")[0] for name in own_trained(module)}
     return next((rule for rule in LAYER_RULES if trained <= set(rule.parameters) and rule.matches(module)), None)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from reticent.core.errors import BadInput
 from reticent.privacy.clip.contribution import (
     Contribution,
     Dense,
@@ -46,7 +47,7 @@ class Tape:
             return x
         if self._last is not None:
             source, version, copy = self._last
-            if source.data_ptr() == x.data_ptr() and source.shape == x.shape and version == x._version:
+            if _same(source, x) and version == x._version:
                 return copy
         self._last = (x, x._version, x.to(self.dtype))
         return self._last[2]
@@ -110,11 +111,7 @@ class Tape:
     def _outer_square(self, one: Contribution) -> torch.Tensor:
         """Σ over pairs of tokens; the products of an input that several layers read are taken once."""
         assert isinstance(one, Outer)
-        if (
-            self._gram is None
-            or self._gram[0].data_ptr() != one.right.data_ptr()
-            or self._gram[0].shape != one.right.shape
-        ):
+        if self._gram is None or not _same(self._gram[0], one.right):
             self._gram = (one.right, torch.bmm(one.right, one.right.transpose(1, 2)).float())
         left = torch.bmm(one.left, one.left.transpose(1, 2)).float()
         return (left * self._gram[1]).flatten(1).sum(1)
@@ -126,6 +123,13 @@ class Tape:
 
     def _check(self, x: torch.Tensor) -> None:
         if x.shape[0] != self.rows:
-            raise RuntimeError(
-                f"a layer saw {x.shape[0]} rows in a micro-batch of {self.rows}: what belongs to whom is lost"
+            raise BadInput(
+                f"a trained layer that reads {x.shape[0]} rows of a batch of {self.rows}",
+                "flattens or mixes records (experts of a mixture do), so what belongs to whom is lost",
+                "Freeze such layers, for example by LoRA on the attention alone (target_modules).",
             )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two living tensors are one in memory."""
+    return (one.data_ptr(), one.shape, one.stride()) == (other.data_ptr(), other.shape, other.stride())
