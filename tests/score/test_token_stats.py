@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reticent.core.compiled import find_compiler
 from reticent.core.errors import BadInput
 from reticent.score import kernel
 from reticent.score.token_stats import IMPLS, resolve_impl, token_stats
 
 IMPL = [
-    pytest.param("fused", marks=pytest.mark.skipif(kernel.find_compiler() is None, reason="no compiler")),
+    pytest.param("fused", marks=pytest.mark.skipif(find_compiler() is None, reason="no compiler")),
     "torch",
     "reference",
 ]
@@ -123,7 +124,7 @@ def test_rows_that_do_not_lie_next_to_each_other(impl):
             )
 
 
-@pytest.mark.skipif(kernel.find_compiler() is None, reason="no compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="no compiler")
 @pytest.mark.parametrize("gold", [[-1, 0], [0, 100], [0]])
 def test_the_kernel_reads_nowhere_else(gold):
     with pytest.raises(ValueError, match="gold must be"):
