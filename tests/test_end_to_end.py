@@ -9,8 +9,11 @@ import pytest
 
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.run import audit
+from reticent.core.finding import Severity
 from reticent.core.record import Record
 from reticent.finetune import CanaryConfig, SplitConfig, tune
+from reticent.gate import gate
+from reticent.privacy.statement import Promise
 from reticent.report.results import read_results
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
@@ -98,3 +101,33 @@ def test_the_same_audit_again_gives_the_same_numbers(run):
     again = audit(made, AuditConfig(dtype="float32"))
     assert again.findings == results.findings
     assert again.exposure == results.exposure
+
+
+def test_a_promise_that_no_noise_kept_is_found_to_be_broken(run, tmp_path):
+    """Beside the model, which was trained without noise, lies a promise."""
+    made, _ = run
+    said = Promise(
+        epsilon=0.2,
+        delta=1e-5,
+        unit="record",
+        neighbouring="add or remove one record",
+        mechanism="Poisson-sampled Gaussian mechanism",
+        accountant="PLD accountant",
+        noise_multiplier=30.0,
+        rate=0.1,
+        steps=10,
+        units=150,
+        check=0.3,
+    )
+    made.promise.write_text(said.to_json(), encoding="utf-8")
+    try:
+        results = audit(made, AuditConfig(dtype="float32"), out=tmp_path / "audit")
+    finally:
+        made.promise.unlink()
+    assert results.promise.auc.lo > results.promise.auc_limit
+    assert "promise is broken" in results.verdict.headline
+    broken = [finding for finding in results.findings if finding.metric == "promise_broken"]
+    assert {finding.severity for finding in broken} == {Severity.CRITICAL}
+    assert said.sentence() in broken[0].statement
+    assert "The promise is broken" in (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert gate(results, max_auc=1.0).exit_code == 1

@@ -52,7 +52,10 @@ def read_promise(model: str | Path) -> Kept | None:
     try:
         log = path.with_name(LOG)
         checks = json.loads(log.read_text(encoding="utf-8")).get("self_check", ()) if log.is_file() else ()
-        return Kept(Promise.from_json(path.read_text(encoding="utf-8")), tuple(PromiseCheck(**row) for row in checks))
+        return Kept(
+            Promise.from_json(path.read_text(encoding="utf-8")),
+            tuple(PromiseCheck(**{"measured": ""} | row) for row in checks),
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
     except BadInput as error:

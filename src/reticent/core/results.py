@@ -173,13 +173,19 @@ class PromiseBound:
 
 @dataclass(frozen=True, kw_only=True)
 class PromiseCheck:
-    """One check that the engine made of itself while it trained."""
+    """One check that the engine made of itself while it trained.
+
+    Args:
+        name: what was checked.
+        measured: what was found; empty where that would tell of the data.
+        bound: what it had to be.
+        passed: whether it was; None: it was not checked.
+    """
 
     name: str
     measured: str
     bound: str
     passed: bool | None
-    """None: not checked, and ``measured`` says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How tune splits and plants, and a tiny private run from data to report."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.run import audit
+from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
+from reticent.core.membership import read_membership
+from reticent.core.record import Record, read_records
+from reticent.data.canaries import read_canaries
+from reticent.finetune import CanaryConfig, SplitConfig, throw_coins, tune
+from reticent.privacy.spec import PrivacySpec
+from reticent.report.results import read_results
+from reticent.run_folder import RunFolder
+from reticent.testing.tiny import save_tiny
+from reticent.train.config import TuneConfig
+
+TINY = TuneConfig(epochs=1, learning_rate=1e-2, max_tokens=24, dtype="float32")
+
+
+def mails(users: int = 30, each: int = 4) -> list[Record]:
+    rng = random.Random(0)
+    return [
+        Record(id=f"u{user}m{mail}", text=f"mail {rng.randrange(10**9)}", user=f"user {user}")
+        for user in range(users)
+        for mail in range(each)
+    ]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
+
+
+@pytest.mark.parametrize(
+    ("split_unit", "privacy", "unit"),
+    [
+        ("auto", None, "user"),
+        ("auto", PrivacySpec(), "user"),
+        ("auto", PrivacySpec(epsilon=8), "record"),
+        ("auto", PrivacySpec(noise_multiplier=1, unit="user"), "user"),
+        ("user", PrivacySpec(epsilon=8), "user"),
+        ("record", PrivacySpec(epsilon=8, unit="user"), "record"),
+    ],
+)
+def test_coins_are_thrown_for_the_promised_unit_unless_told_otherwise(
+    split_unit: str, privacy: PrivacySpec | None, unit: str
+) -> None:
+    assert throw_coins(mails(), SplitConfig(split_unit=split_unit), privacy).unit == unit
+
+
+def test_secrets_of_private_training_are_planted_once() -> None:
+    assert CanaryConfig().tiers(private=False) == (1, 4, 16)
+    assert CanaryConfig().tiers(private=True) == (1,)
+    assert CanaryConfig(canary_repetitions=" 1, 2").tiers(private=True) == (1, 2)
+    for wrong in ("", "0", "1,1", "a", "1;4", "-1"):
+        with pytest.raises(BadInput, match="canary_repetitions"):
+            CanaryConfig(canary_repetitions=wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"split_config": SplitConfig(max_records_per_user=2)}, "can push out another"),
+        ({"canary_config": CanaryConfig(canaries=9, canary_repetitions="1,4")}, "about each text once"),
+    ],
+)
+def test_what_a_promise_per_record_does_not_cover_is_refused(
+    base: str, tmp_path: Path, options: dict, why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        tune(mails(), base=base, out=tmp_path / "run", privacy=PrivacySpec(epsilon=8), tune_config=TINY, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cap_on_each_users_records_is_kept_and_written_down(base: str, tmp_path: Path) -> None:
+    run = tune(
+        mails(), base=base, out=tmp_path / "run", tune_config=TINY, split_config=SplitConfig(max_records_per_user=1)
+    )
+    coins = read_membership(run.membership)
+    assert max(coins.member[coins.user == user].sum() for user in set(coins.user)) == 1
+    log = json.loads((run.model / "train_log.json").read_text())
+    assert log["records"] == coins.member.sum()
+    assert read_manifest(run.manifest)["tune"]["split"]["max_records_per_user"] == 1
+
+
+PRIVATE = PrivacySpec(noise_multiplier=2.0, unit="user")
+CANARIES = CanaryConfig(canaries=40, canary_controls=10)
+
+
+@pytest.fixture(scope="module")
+def private(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    out = tmp_path_factory.mktemp("private") / "run"
+    return tune(mails(), base=base, out=out, tune_config=TINY, canary_config=CANARIES, privacy=PRIVATE)
+
+
+def test_the_promise_is_in_the_manifest_and_each_secret_is_one_of_its_units(private: RunFolder) -> None:
+    about = read_manifest(private.manifest)["tune"]
+    assert about["privacy"]["unit"] == "user"
+    assert about["promise"] == json.loads(private.promise.read_text())
+    coins = read_membership(private.membership)
+    users = {str(user) for user in coins.user[coins.member]}
+    planted = [canary for canary in read_canaries(private.canaries) if canary.planted]
+    assert about["promise"]["units"] == len(users) + len(planted)
+    assert not {record.id for record in read_records(private.records)} & {canary.id for canary in planted}
+
+
+def test_the_same_command_again_is_done_and_another_promise_is_refused(private: RunFolder, base: str) -> None:
+    before = private.promise.stat().st_mtime_ns
+    options = {"base": base, "out": private.root, "tune_config": TINY, "canary_config": CANARIES}
+    assert tune(mails(), **options, privacy=PRIVATE) == private
+    assert private.promise.stat().st_mtime_ns == before
+    for other in (replace(PRIVATE, noise_multiplier=1.0), None):
+        with pytest.raises(BadInput, match="other settings"):
+            tune(mails(), **options, privacy=other)
+
+
+def test_an_audit_holds_its_bounds_against_the_promise(private: RunFolder) -> None:
+    results = audit(private, AuditConfig(dtype="float32", delta=0.05))
+    assert results == read_results(private.results)
+    promise = results.promise
+    assert promise is not None
+    assert {bound.units for bound in promise.bounds} == {"users", "planted secrets"}
+    for bound in promise.bounds:
+        assert bound.promised == promise.epsilon
+        assert f"δ = {promise.delta:g}, one user" in bound.estimate.unit  # not the audit's own δ
+    assert promise.checks
+    assert all(check.passed for check in promise.checks)
+    assert not promise.broken
+    page = private.report.read_text(encoding="utf-8")
+    assert promise.sentence in page
+    assert 'id="promise"' in page
