@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -77,12 +77,12 @@ class NoiseMeter:
 
     def _size(self) -> str | None:
         degrees = self.looks * self.sizes
-        p = two_sided(stats.chi2.cdf(self.squares, degrees), stats.chi2.sf(self.squares, degrees))
+        p = two_sided(special.chdtr(degrees, self.squares), special.chdtrc(degrees, self.squares))
         worst = int(np.argmin(p))
         if not p[worst] >= self.alpha:
             return f"{self._measured(self.ratios[worst], degrees[worst])} in parameter {self.names[worst]}"
         whole = self.squares.sum()
-        if not two_sided(stats.chi2.cdf(whole, self.samples), stats.chi2.sf(whole, self.samples)) >= self.alpha:
+        if not two_sided(special.chdtr(self.samples, whole), special.chdtrc(self.samples, whole)) >= self.alpha:
             return f"{self._measured(self.ratio, self.samples)} over all parameters"
         return None
 
@@ -117,7 +117,7 @@ class NoiseMeter:
         self.right = np.concatenate([empty, *(s + e for s, e in zip(self.starts[:-1], each, strict=True))])
 
     def _plausible(self, z: float) -> bool:
-        return bool(2 * stats.norm.sf(abs(z)) >= self.alpha)
+        return bool(2 * special.ndtr(-abs(z)) >= self.alpha)
 
     def _measured(self, ratio: float, samples: int) -> str:
         return f"the standard deviation is {ratio * self.std:.4g} instead of {self.std:.4g} ({samples} samples)"
@@ -135,8 +135,8 @@ class SizeMeter:
 
     def __init__(self, units: int, rate: float, *, steps: int, error: float) -> None:
         self.units, self.rate = units, rate
-        self.size = stats.binom(units, rate)
         self.mode = int((units + 1) * rate) if rate < 1 else units
+        self.share = float(stats.binom.pmf(self.mode, units, rate))
         self.looks, self.total, self.modes = 0, 0, 0
         self.alpha = error / (3 * steps)
 
@@ -146,13 +146,11 @@ class SizeMeter:
         self.total += size
         self.modes += size == self.mode
         expected = self.units * self.rate
-        if not two_sided(self.size.cdf(size), self.size.sf(size - 1)) >= self.alpha:
+        if not two_sided(*tails(size, self.units, self.rate)) >= self.alpha:
             return f"a batch has {size} units, and {expected:.1f} are expected"
-        everyone = stats.binom(self.looks * self.units, self.rate)
-        if not two_sided(everyone.cdf(self.total), everyone.sf(self.total - 1)) >= self.alpha:
+        if not two_sided(*tails(self.total, self.looks * self.units, self.rate)) >= self.alpha:
             return f"batches have {self.mean:.2f} units on average over {self.looks} steps instead of {expected:.2f}"
-        alike = stats.binom(self.looks, self.size.pmf(self.mode))
-        if not alike.sf(self.modes - 1) >= self.alpha:
+        if not tails(self.modes, self.looks, self.share)[1] >= self.alpha:
             return f"{self.modes} of {self.looks} batches have exactly {self.mode} units: they are not drawn by coins"
         return None
 
@@ -162,7 +160,14 @@ class SizeMeter:
         return self.total / max(self.looks, 1)
 
 
-def two_sided(below: Floats, above: Floats) -> Floats:
+def tails(count: int, n: int, rate: float) -> tuple[float, float]:
+    """P[X ≤ count] and P[X ≥ count] for X ~ Binomial(n, rate)."""
+    if count > n:
+        return 1.0, 0.0
+    return float(special.bdtr(count, n, rate)), float(special.bdtrc(count - 1, n, rate)) if count > 0 else 1.0
+
+
+def two_sided(below: npt.ArrayLike, above: npt.ArrayLike) -> Floats:
     """p-value from both tails, each counting what was seen."""
     return np.asarray(np.minimum(1.0, 2 * np.minimum(below, above)))
 
