@@ -230,13 +230,12 @@ def test_streams_losses_and_collators(model):
     assert given(model, collator=DataCollatorWithFlattening()) == ["DataCollatorWithFlattening"]
 
 
-def test_checkpoints_with_the_key_are_not_uploaded(model, monkeypatch):
-    hub = SimpleNamespace(push_to_hub=True, hub_strategy="checkpoint")
-    assert given(model, hub) == ["hub_strategy='checkpoint'"]
-    assert given(model, SimpleNamespace(push_to_hub=True, hub_strategy="end")) == []
-    monkeypatch.setenv("WANDB_LOG_MODEL", "checkpoint")
-    assert given(model, SimpleNamespace(report_to=["wandb"])) == ["WANDB_LOG_MODEL=checkpoint"]
+def test_the_folder_with_the_key_is_not_uploaded(model, monkeypatch):
+    monkeypatch.setenv("COMET_LOG_ASSETS", "TRUE")
+    assert given(model, SimpleNamespace(report_to=["comet_ml"])) == ["COMET_LOG_ASSETS=TRUE"]
     assert given(model, SimpleNamespace(report_to=["tensorboard"])) == []
+    monkeypatch.setenv("COMET_LOG_ASSETS", "FALSE")
+    assert given(model, SimpleNamespace(report_to=["comet_ml"])) == []
 
 
 def test_batches_shared_out_twice(model):

@@ -109,26 +109,21 @@ def copies(rows: Rows) -> list[int]:
     return found
 
 
-_CHECKPOINT_SENDERS = {
-    "WANDB_LOG_MODEL": ("wandb", ("checkpoint",)),
-    "HF_MLFLOW_LOG_ARTIFACTS": ("mlflow", ("1", "true", "yes", "on", "y")),
-    "HF_DAGSHUB_LOG_ARTIFACTS": ("dagshub", ("1", "true", "yes", "on", "y")),
-}
-"""Variables by which a tracker is told to upload checkpoints, the tracker, the values that do so."""
+_FOLDER_SENDERS = {"COMET_LOG_ASSETS": "comet_ml", "HF_DAGSHUB_LOG_ARTIFACTS": "dagshub"}
+"""Variables by which a tracker is told to upload the whole folder of the training, and the tracker."""
 
 
 def _uploads(training: Training) -> Iterator[Violation]:
-    args = training.args
-    why = "checkpoints hold the key of the noise while the training runs: who has it can subtract the noise"
-    strategy = getattr(getattr(args, "hub_strategy", None), "value", getattr(args, "hub_strategy", "end"))
-    if getattr(args, "push_to_hub", False) and strategy != "end":
-        yield Violation(f"hub_strategy={strategy!r}", why, 'Set hub_strategy="end", or upload the outcome yourself.')
-    trackers = getattr(args, "report_to", None) or ()
+    trackers = getattr(training.args, "report_to", None) or ()
     trackers = (trackers,) if isinstance(trackers, str) else trackers
-    for variable, (tracker, values) in _CHECKPOINT_SENDERS.items():
-        value = os.environ.get(variable, "").lower()
-        if tracker in trackers and value in values:
-            yield Violation(f"{variable}={value}", why, f"Unset {variable}.")
+    for variable, tracker in _FOLDER_SENDERS.items():
+        value = os.environ.get(variable, "")
+        if tracker in trackers and value.lower() in ("1", "true", "yes", "on", "y", "t"):
+            yield Violation(
+                f"{variable}={value}",
+                "the folder of the training is uploaded, where the key of the noise lies: who has it can subtract it",
+                f"Unset {variable}.",
+            )
 
 
 def _distribution(training: Training) -> Iterator[Violation]:
