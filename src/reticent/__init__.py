@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from reticent.finetune import CanaryConfig as CanaryConfig
     from reticent.finetune import SplitConfig as SplitConfig
     from reticent.finetune import tune as tune
+    from reticent.privacy.spec import PrivacySpec as PrivacySpec
+    from reticent.privacy.statement import Promise as Promise
     from reticent.report.results import read_results as read_results
     from reticent.report.results import write_results as write_results
     from reticent.score.requests import Variant as Variant
@@ -37,6 +39,8 @@ _WHERE = {
     "Estimate": "reticent.core.finding",
     "Finding": "reticent.core.finding",
     "Membership": "reticent.core.membership",
+    "PrivacySpec": "reticent.privacy.spec",
+    "Promise": "reticent.privacy.statement",
     "Record": "reticent.core.record",
     "Results": "reticent.core.results",
     "SplitConfig": "reticent.finetune",
