@@ -8,12 +8,14 @@ step and is counted once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
@@ -23,6 +25,24 @@ KEY = "_noise.key"
 """Whoever has it can subtract the noise. Removed when the training ends."""
 
 LEDGER = "privacy_ledger.json"
+
+_DECIDING = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "warmup_ratio",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "optim",
+    "optim_args",
+    "seed",
+    "bf16",
+    "world_size",
+)
+"""Training arguments that decide where a step leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +97,14 @@ class Ledger:
                     f"Go on with the same script, its key from open_key() in the same folder ({KEY}), or start over in "
                     "an empty folder.",
                 )
+
+
+def settings_fingerprint(args: Any, model: Any) -> str:
+    """What decides the steps beside plan and data: training arguments, trained parameters, number of processes."""
+    given = args.to_dict()
+    parts: list[Any] = [{name: given.get(name, getattr(args, name, None)) for name in _DECIDING}]
+    parts += [[name, *p.shape] for name, p in model.named_parameters() if p.requires_grad]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def open_key(folder: str | Path) -> bytes:

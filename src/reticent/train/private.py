@@ -29,8 +29,6 @@ same noise. DistributedDataParallel is not used, as it would sum gradients befor
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,14 +47,15 @@ from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import IMPLS, Clipper, make_clipper
-from reticent.privacy.noise import add_noise
+from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import Training, refuse
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.statement import Promise
 from reticent.privacy.verify import Check, SelfCheck
-from reticent.train.ledger import Ledger, forget_key, open_key
+from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
 from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
+from reticent.train.population import population_of, refuse_other
 
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
@@ -67,24 +66,6 @@ CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
 _LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
 """What is logged of a training step: nothing that depends on the records."""
-
-_DECIDING = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "lr_scheduler_kwargs",
-    "warmup_steps",
-    "warmup_ratio",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "optim",
-    "optim_args",
-    "seed",
-    "bf16",
-    "world_size",
-)
-"""Training arguments that decide where a step leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +104,6 @@ class LogicalBatches(Dataset[dict[str, Any]]):
         return {"step": step, "units": self.sampler.batch(step)}
 
 
-def population_of(dataset: Any, *, max_tokens: int | None = None) -> Population:
-    """Who is in a tokenised data set: lengths from its records, users from its column ``user`` where it has one."""
-    users = [item.get("user") if isinstance(item, Mapping) else None for item in dataset]
-    return Population(
-        users=tuple(None if user is None else str(user) for user in users),
-        lengths=tuple(len(tokens_of(item).ids) for item in dataset),
-        max_tokens=max_tokens,
-    )
-
-
 class PrivateTrainerMixin:
     """Put before a Trainer class: ``class PrivateTrainer(PrivateTrainerMixin, Trainer)``.
 
@@ -168,12 +139,14 @@ class PrivateTrainerMixin:
     ) -> None:
         super().__init__(*args, **kwargs)
         self.speed = speed or PrivateSpeed()
-        population = population or population_of(self.train_dataset, max_tokens=getattr(self.args, "max_length", None))
-        self.plan = plan if isinstance(plan, PrivacyPlan) else plan(population)
-        self._refuse(population, evaluation)
+        self._refuse("user", evaluation)
+        self.plan = self._fitting(plan, population)
+        if self.plan.unit != "user":
+            self._refuse(self.plan.unit, evaluation)
         self.clipper = self._make_clipper()
         self.self_check: SelfCheck | None = None
         self.checks: tuple[Check, ...] = ()
+        self._promises: dict[int, Promise] = {}
         self._steps_here = 0
         self._evaluating = False
         self._probed = False
@@ -184,7 +157,10 @@ class PrivateTrainerMixin:
     @property
     def promise(self) -> Promise:
         """What holds for the weights as they are now."""
-        return self.plan.spent(int(self.state.global_step))
+        steps = int(self.state.global_step)
+        if steps not in self._promises:
+            self._promises[steps] = self.plan.spent(steps)
+        return self._promises[steps]
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
@@ -206,8 +182,7 @@ class PrivateTrainerMixin:
         sums = self.clipper.take()
         self._sum_over_processes([*sums.values(), contributed])
         check.before_noise(sums, contributed)
-        self._add_noise(sums, step)
-        check.after_noise(sums)
+        check.after_noise(sums, self._add_noise(sums, step))
         for parameter, gradient in sums.items():
             parameter.grad = gradient.to(parameter.dtype)
         return torch.zeros((), device=self.args.device)
@@ -249,12 +224,14 @@ class PrivateTrainerMixin:
             for tensor in tensors:
                 dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
 
-    def _add_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], step: int) -> None:
+    def _add_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], step: int) -> list[NoiseSums]:
         """In place: ``(sum + σC·N(0, 1)) / expected batch``. All processes draw the same noise from the same key."""
         std = self.plan.noise_multiplier * self.plan.clip_norm
         scale = 1 / self.plan.expected_batch
-        for index, total in enumerate(sums.values()):
+        return [
             add_noise(total, std=std, scale=scale, key=self.plan.key, step=step, index=index)
+            for index, total in enumerate(sums.values())
+        ]
 
     # ---- around the steps ------------------------------------------------------------------------------------------
 
@@ -353,13 +330,9 @@ class PrivateTrainerMixin:
 
     @property
     def _ledger(self) -> Ledger:
-        given = self.args.to_dict()
-        parts: list[Any] = [{name: given.get(name, getattr(self.args, name, None)) for name in _DECIDING}]
-        parts += [[name, *p.shape] for name, p in self.model.named_parameters() if p.requires_grad]
-        settings = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
         return Ledger(
             plan=self.plan.fingerprint,
-            settings=settings,
+            settings=settings_fingerprint(self.args, self.model),
             steps=int(self.state.global_step),
             event=repr(self.plan.event),
         )
@@ -411,21 +384,38 @@ class PrivateTrainerMixin:
                 "Take the key from open_key() in a folder that all processes see, and give all the same data.",
             )
 
-    def _refuse(self, population: Population, evaluation: Literal["held_out", "public"] | None) -> None:
-        rows = [tokens_of(item).ids.tolist() for item in self.train_dataset]
-        _refuse_other_data(population, rows, self.train_dataset)
+    def _fitting(
+        self, plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None
+    ) -> PrivacyPlan:
+        """The plan, which is for the very records that are trained on; ``max_steps`` becomes its steps."""
+        found = population_of(self.train_dataset, max_tokens=getattr(self.args, "max_length", None))
+        if population is not None:
+            refuse_other(population, found)
+        population = population or found
+        settled = plan if isinstance(plan, PrivacyPlan) else plan(population)
+        again = settled.spec.plan(
+            population, batch_size=round(settled.expected_batch), steps=settled.steps, key=settled.key
+        )
+        if again.fingerprint != settled.fingerprint:
+            raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
+        if self.args.max_steps not in (-1, settled.steps):
+            raise BadInput(
+                f"max_steps={self.args.max_steps}",
+                f"the plan is for {settled.steps} steps",
+                "Leave max_steps out, or make the plan for as many.",
+            )
+        self.args.max_steps = settled.steps
+        return settled
+
+    def _refuse(self, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
         held_out = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"eval": self.eval_dataset}
         refuse(
             Training(
                 args=self.args,
                 model=self.model,
-                unit=self.plan.unit,
-                rows=rows,
-                evaluation_rows=[
-                    tokens_of(item).ids.tolist()
-                    for one in held_out.values()
-                    for item in (one if one is not None else ())
-                ],
+                unit=unit,
+                rows=_token_ids(self.train_dataset),
+                evaluation_rows=[row for one in held_out.values() for row in _token_ids(one)],
                 evaluation=evaluation,
                 train_dataset=self.train_dataset,
                 callbacks=self.callback_handler.callbacks,  # type: ignore[attr-defined]
@@ -433,13 +423,11 @@ class PrivateTrainerMixin:
                 compute_loss_func=self.compute_loss_func,  # type: ignore[attr-defined]
             )
         )
-        if self.args.max_steps not in (-1, self.plan.steps):
-            raise BadInput(
-                f"max_steps={self.args.max_steps}",
-                f"the plan is for {self.plan.steps} steps",
-                "Leave max_steps out, or make the plan for as many.",
-            )
-        self.args.max_steps = self.plan.steps
+
+
+def _token_ids(dataset: Any) -> list[list[int]]:
+    """Of each record; a stream, which is refused, has none."""
+    return [tokens_of(item).ids.tolist() for item in dataset] if hasattr(dataset, "__len__") else []
 
 
 class _StepDone(TrainerCallback):  # type: ignore[misc]
@@ -455,14 +443,3 @@ class _StepDone(TrainerCallback):  # type: ignore[misc]
 def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
     (one,) = batch
     return one
-
-
-def _refuse_other_data(population: Population, rows: Sequence[Sequence[int]], dataset: Any) -> None:
-    """Refuse a population of other records, or in another order: a user who is taken for another is not protected."""
-    users = [str(item["user"]) for item in dataset if isinstance(item, Mapping) and item.get("user") is not None]
-    if list(population.lengths) != [len(row) for row in rows] or (users and users != list(population.users)):
-        raise BadInput(
-            "the population",
-            "is not that of train_dataset, record by record: users could be taken for others",
-            "Leave population out, or do not shuffle, cut or filter the data afterwards (shuffle_dataset=False).",
-        )

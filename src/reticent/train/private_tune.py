@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,19 @@ class PrivateTuning:
         )
 
     def sign(self, trainer: Any, folder: Path) -> dict[str, Any]:
-        """Check what was saved in ``folder``, put the promise there, and return both for the log."""
+        """Check what was saved in ``folder`` and put the promise there.
+
+        Returns:
+            For the log, which may be published: the promise, and which checks passed. What was measured is exact, and
+            tells of the data.
+        """
         checks = trainer.verify_saved(folder)
-        promise = trainer.promise
-        (folder / PROMISE).write_text(promise.to_json() + "\n", encoding="utf-8")
-        console.print(f"promise kept: {promise.sentence()}", highlight=False)
-        return {"privacy": json.loads(promise.to_json()), "self_check": [asdict(check) for check in checks]}
+        promise = trainer.promise.to_json()
+        (folder / PROMISE).write_text(promise + "\n", encoding="utf-8")
+        passed = sum(check.passed is True for check in checks)
+        console.print(f"self-check: {passed} of {len(checks)} passed", highlight=False)
+        told = [{"name": check.name, "bound": check.bound, "passed": check.passed} for check in checks]
+        return {"privacy": json.loads(promise), "self_check": told}
 
 
 def prepare(
@@ -163,7 +170,7 @@ def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder:
     batch = min(config.batch_size or max(1, min(LARGEST_BATCH, units // 8)), units)
     steps = math.ceil(units / batch) * (config.epochs or 1)
     plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
-    console.print(f"promise: {plan.spent().sentence()}", highlight=False)
+    console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)
     console.print("The loss on the training data is not covered by ε, so it is not shown.", highlight=False)
     return plan
 
