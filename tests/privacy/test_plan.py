@@ -14,7 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import accounting
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, SPANS
+from reticent.privacy.statement import EVERYTHING, covered_spans
 
 KEY = hashlib.sha256(b"a key for tests").digest()
 USERS, EACH = 20, 6
@@ -162,7 +162,9 @@ def test_implied_epsilon_of_users():
 
 def test_what_is_covered():
     assert plan().spent().covers == EVERYTHING
-    assert plan(protect="spans").spent().covers == SPANS
+    spans = plan(protect="spans", detector_recall=0.9).spent()
+    assert spans.covers == covered_spans(0.9)
+    assert spans.neighbouring == "add or remove what the marked spans of one record hold"
     assert replace(plan(), covers="less").spent().covers == "less"
 
 

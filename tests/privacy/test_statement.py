@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from reticent.core.errors import BadInput
-from reticent.privacy.statement import SPANS, Promise, auroc_bound
+from reticent.privacy.statement import Promise, auroc_bound, covered_spans
 from reticent.stats.epsilon import gdp_epsilon
 
 PROMISE = Promise(
@@ -39,11 +39,29 @@ def test_sentence():
 
 
 def test_what_is_covered_and_what_is_implied_are_said():
-    spans = replace(PROMISE, unit="record", covers=SPANS, implied=123.451, implied_records=19).sentence()
-    assert f", covering {SPANS}" in spans
+    covers = covered_spans(0.9)
+    spans = replace(PROMISE, unit="record", covers=covers, implied=123.451, implied_records=19).sentence()
+    assert f", covering {covers}" in spans
     assert spans.endswith(
-        ". For the user with the most records (19) that is ε = 123.46 per user at δ = 1e-05 (add or remove all records "
-        "of that user)"
+        ". For the user with the most records (19) that is ε = 123.46 per user at δ = 1e-05 (add or remove all marked "
+        "spans of that user)"
+    )
+    whole = replace(PROMISE, implied=123.451, implied_records=19).sentence()
+    assert whole.endswith("(add or remove all records of that user)")
+    assert "covering" not in whole
+
+
+@pytest.mark.parametrize(
+    ("recall", "said"),
+    [
+        (0.9, "the detector's recall is 0.9: a share of 0.1 of the personal data has no guarantee"),
+        (0.995, "the detector's recall is 0.995: a share of 0.005 of the personal data has no guarantee"),
+        (1.0, "all personal data is said to be marked"),
+    ],
+)
+def test_the_recall_of_the_detector_is_part_of_the_promise(recall, said):
+    assert covered_spans(recall) == (
+        f"the content of the marked spans alone (where they are, and all other text, counts as public; {said})"
     )
 
 

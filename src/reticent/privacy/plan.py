@@ -18,7 +18,7 @@ from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import KEY_BYTES, PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, SPANS, Promise
+from reticent.privacy.statement import EVERYTHING, Promise, covered_spans
 
 LEAST_UNITS = 2
 
@@ -127,7 +127,7 @@ class PrivacyPlan:
             check=cost.check,
             delta=self.delta,
             unit=self.unit,
-            neighbouring=f"add or remove one {self.unit}",
+            neighbouring=f"add or remove {_what_differs(self.spec)}",
             mechanism=_describe(self.spec),
             accountant="PLD accountant",
             noise_multiplier=self.noise_multiplier,
@@ -158,7 +158,7 @@ def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: 
         units=units,
         largest_user=max(owners.values(), default=None),
         data=_fingerprint(population),
-        covers=SPANS if spec.protect == "spans" else EVERYTHING,
+        covers=EVERYTHING if spec.detector_recall is None else covered_spans(spec.detector_recall),
     )
 
 
@@ -263,6 +263,11 @@ def _describe(spec: PrivacySpec) -> str:
         return "Poisson-sampled Gaussian mechanism"
     way = "mixture of Gaussians" if spec.user_sampling == "record" else "Gaussian mechanism and group privacy"
     return f"records Poisson-sampled, at most {spec.records_per_user} of each user, {way}"
+
+
+def _what_differs(spec: PrivacySpec) -> str:
+    """Between neighbouring data sets."""
+    return f"one {spec.unit}" if spec.protect == "all" else f"what the marked spans of one {spec.unit} hold"
 
 
 def _fingerprint(population: Population) -> str:

@@ -38,7 +38,9 @@ class PrivacySpec:
             or random_chunk (pieces of all texts of the user; only with user_sampling "user").
         clip_norm: bound on what one unit can add to a step.
         clipping: flat (one norm over all layers), per_layer, or automatic (normalise instead of cutting).
-        protect: "all" of a text, or only the marked "spans".
+        protect: "all" of a text, or only the marked "spans": the rest of it is then public and learned without noise.
+        detector_recall: with protect "spans", the share of the sensitive text that is marked, above 0; 1 if all of it
+            is, as with spans that were marked by hand. It is part of what the promise says.
 
     Raises:
         BadInput: a value out of range, both epsilon and noise_multiplier, or privacy settings with neither.
@@ -54,6 +56,7 @@ class PrivacySpec:
     clip_norm: float = 1.0
     clipping: str = "flat"
     protect: str = "all"
+    detector_recall: float | None = None
 
     def __post_init__(self) -> None:
         validate.one_of(UNITS, unit=self.unit)
@@ -66,6 +69,8 @@ class PrivacySpec:
             validate.positive(epsilon=self.epsilon)
         if self.noise_multiplier is not None:
             validate.positive(noise_multiplier=self.noise_multiplier)
+        if self.detector_recall is not None:
+            validate.in_range(0, 1, detector_recall=self.detector_recall)
         if self.delta is not None and not SMALLEST_DELTA <= self.delta < 1:
             raise BadInput(
                 f"delta={self.delta!r}",
@@ -89,6 +94,13 @@ class PrivacySpec:
                 "is a setting of private training, but neither epsilon nor noise_multiplier is given, so nothing would "
                 "be private",
                 "Give --epsilon (8 is a usual start).",
+            )
+        if (self.protect == "spans") != (self.detector_recall is not None):
+            raise BadInput(
+                f"protect={self.protect!r} with detector_recall={self.detector_recall!r}",
+                "what the spans miss has no guarantee, so how much of it they hold is part of the promise, and of no "
+                "other",
+                "Give --protect spans and --detector_recall together (1 if the spans were marked by hand), or neither.",
             )
         of_users = [name for name in ("user_sampling", "records_per_user", "record_selection") if name in changed]
         if of_users and self.unit == "record":

@@ -2,7 +2,7 @@
 """What was promised, in one sentence that names ε, its unit, δ and the neighbouring relation, and as JSON.
 
 What the promise takes as public: how many units there are, the steps, the sampling rate, all settings, and the context
-that texts are cut to.
+that texts are cut to. Where only marked spans are covered, also all other text and where the spans are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reticent.privacy.spec import UNITS
 
 FORMAT = 1
 EVERYTHING = "all that a unit adds to the training data"
-SPANS = "the marked spans of the texts, as far as they were marked; nothing outside of them"
+SPANS = "the content of the marked spans alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Promise:
         check: the same ε by Rényi divergences, coarser.
         implied: where records are protected and users known, the ε of the user with the most records, at the same δ.
         implied_records: how many records that user has.
-        covers: what the promise is about.
+        covers: what the promise is about: ``EVERYTHING``, or what `covered_spans` says.
 
     Raises:
         BadInput: numbers that promise nothing, such as an infinite ε.
@@ -78,9 +78,10 @@ class Promise:
         if self.covers != EVERYTHING:
             said += f", covering {self.covers}"
         if self.implied is not None and self.implied_records is not None:
+            them = "all records of that user" if self.covers == EVERYTHING else "all marked spans of that user"
             said += (
                 f". For the user with the most records ({self.implied_records}) that is ε = {_up(self.implied)} per "
-                f"user at δ = {self.delta:.2g} (add or remove all records of that user)"
+                f"user at δ = {self.delta:.2g} (add or remove {them})"
             )
         return said
 
@@ -111,6 +112,17 @@ class Promise:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise BadInput("privacy.json", f"does not hold a promise ({names})", "Train again.") from error
+
+
+def covered_spans(recall: float) -> str:
+    """What a promise on marked spans covers, where they hold the share ``recall`` of the personal data.
+
+    >>> covered_spans(0.9)  # doctest: +ELLIPSIS
+    "the content of the marked spans alone (... recall is 0.9: a share of 0.1 of the personal data has no guarantee)"
+    """
+    missed = f"a share of {1 - recall:.2g} of the personal data has no guarantee"
+    said = f"the detector's recall is {recall:g}: {missed}" if recall < 1 else "all personal data is said to be marked"
+    return f"{SPANS} (where they are, and all other text, counts as public; {said})"
 
 
 def auroc_bound(epsilon: float, delta: float) -> float:
