@@ -34,6 +34,8 @@ class DataConfig:
         messages_field: a chat; the assistant's turns are trained on.
         user_field: who a record belongs to.
         id_field: unique id; records are numbered when not given.
+        spans_field: sensitive stretches of the text, for --protect spans: [{"start": 3, "end": 8}], counted in
+            characters of prompt and completion, or of all turns, joined by a line break.
         on_bad_row: "error" stops at the first bad row, "skip" counts them and writes them to a rejects file.
         min_user_records: leave out users with fewer distinct records than this.
         drop_users: leave out these users (separated by commas), for example automatic senders.
@@ -46,6 +48,7 @@ class DataConfig:
     messages_field: str | None = None
     user_field: str | None = None
     id_field: str | None = None
+    spans_field: str | None = None
     on_bad_row: str = "error"
     min_user_records: int = 1
     drop_users: str = ""
@@ -76,6 +79,7 @@ def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Readi
             messages_field=config.messages_field,
             user_field=config.user_field,
             id_field=config.id_field,
+            spans_field=config.spans_field,
             id_prefix=id_prefix,
             on_bad_row=config.on_bad_row,
             rejects=listed,

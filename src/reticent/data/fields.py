@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.record import Message, Record
+from reticent.core.record import Message, Record, Span
 
 USUAL_MESSAGES = ("messages", "conversations", "conversation")
 USUAL_PAIRS = (
@@ -22,6 +22,7 @@ USUAL_PAIRS = (
 )
 USUAL_TEXT = ("text", "content", "body", "document")
 USUAL_USER = ("user", "user_id", "author", "sender")
+USUAL_SPANS = "spans"
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
 """Names of roles in older chat data → what they are called now."""
 
@@ -45,6 +46,8 @@ class Fields:
         user: who the record belongs to; None where no field says.
         user_required: whether a row without a user is bad.
         id: unique id; None numbers the rows.
+        spans: sensitive stretches of ``Record.plain``, ``{"start": 3, "end": 8}`` and if known their ``kind``; where a
+            field is named, every row must have it, for a text whose marks got lost would pass for one without secrets.
     """
 
     text: tuple[str, ...] = ()
@@ -54,6 +57,7 @@ class Fields:
     user: str | None = None
     user_required: bool = False
     id: str | None = None
+    spans: str | None = None
 
     def record(self, row: Mapping[str, Any], number: str) -> Record:
         """The record that ``row`` holds; ``number`` is its id where no field is named.
@@ -66,11 +70,13 @@ class Fields:
         if self.user is not None and (self.user_required or row.get(self.user) not in (None, "")):
             user = _name(row, self.user)
         if self.messages is not None:
-            return Record(id=id_, user=user, messages=_messages(row, self.messages))
-        if self.completion:
+            record = Record(id=id_, user=user, messages=_messages(row, self.messages))
+        elif self.completion:
             prompt = _joined(row, self.prompt, may_be_empty=True)
-            return Record(id=id_, user=user, prompt=prompt, completion=_joined(row, self.completion))
-        return Record(id=id_, user=user, text=_joined(row, self.text))
+            record = Record(id=id_, user=user, prompt=prompt, completion=_joined(row, self.completion))
+        else:
+            record = Record(id=id_, user=user, text=_joined(row, self.text))
+        return record if self.spans is None else replace(record, spans=_spans(row, self.spans, len(record.plain)))
 
 
 def named(
@@ -81,6 +87,7 @@ def named(
     messages_field: str | None = None,
     user_field: str | None = None,
     id_field: str | None = None,
+    spans_field: str | None = None,
 ) -> Fields:
     """Fields as the user named them; a comma joins several. No shape is set where none is named.
 
@@ -102,6 +109,7 @@ def named(
         user=user_field,
         user_required=user_field is not None,
         id=id_field,
+        spans=spans_field,
     )
 
 
@@ -114,6 +122,8 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
     have = {name for name, value in row.items() if value is not None}
     if fields.user is None:
         fields = replace(fields, user=next((name for name in USUAL_USER if name in have), None))
+    if fields.spans is None and _look_like_spans(row.get(USUAL_SPANS)):
+        fields = replace(fields, spans=USUAL_SPANS)
     if fields.text or fields.completion or fields.messages:
         return fields
     shapes: list[Fields] = []
@@ -197,3 +207,27 @@ def _message(field: str, turn: Any) -> Message:
         if isinstance(role, str) and isinstance(content, str):
             return Message(role=ROLES.get(role, role), content=_string(field, content))
     raise BadField(f"a turn of {field!r} has no role and content in text", 'Give {"role": "user", "content": "…"}.')
+
+
+def _look_like_spans(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, Mapping) and {"start", "end"} <= set(one) for one in value)
+
+
+def _spans(row: Mapping[str, Any], field: str, length: int) -> tuple[Span, ...]:
+    found = _get(row, field)
+    if not _look_like_spans(found):
+        raise BadField(
+            f"field {field!r} is no list of spans",
+            'Give [{"start": 3, "end": 8}, …], and [] where nothing is sensitive.',
+        )
+    spans = []
+    for one in found:
+        start, end = one["start"], one["end"]
+        whole = all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end))
+        if not (whole and 0 <= start < end <= length):
+            raise BadField(
+                f"field {field!r} has a span that is no stretch of its text, which has {length} characters",
+                "Count characters from 0, the end not included; several fields or turns are joined by a line break.",
+            )
+        spans.append(Span(start=start, end=end, kind=str(one.get("kind") or "")))
+    return tuple(spans)

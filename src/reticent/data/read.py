@@ -44,6 +44,7 @@ def read(
     messages_field: str | None = None,
     user_field: str | None = None,
     id_field: str | None = None,
+    spans_field: str | None = None,
     id_prefix: str = "r",
     on_bad_row: str = "error",
     rejects: str | Path | None = None,
@@ -61,6 +62,7 @@ def read(
         messages_field: a chat.
         user_field: who a record belongs to; when named, a row without a user is bad.
         id_field: unique id.
+        spans_field: sensitive stretches of a record's text; when named, a row without it is bad.
         id_prefix: what numbered ids begin with; two sources that are used together need two.
         on_bad_row: ``"error"`` stops at the first bad row; ``"skip"`` counts it.
         rejects: JSONL file for the place and reason (not the text) of every row that was skipped.
@@ -76,6 +78,7 @@ def read(
         messages_field=messages_field,
         user_field=user_field,
         id_field=id_field,
+        spans_field=spans_field,
     )
     reading = _Reading(source=str(source), fields=fields, id_prefix=id_prefix)
     records: list[Record] = []
