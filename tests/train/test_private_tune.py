@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -31,7 +32,7 @@ from reticent.train.batches import encode_all
 from reticent.train.checkpoints import folder_for
 from reticent.train.config import TuneConfig
 from reticent.train.ledger import KEY
-from reticent.train.private_tune import make_plan, perplexities, without_copies
+from reticent.train.private_tune import make_plan, perplexities, private_arguments, without_copies
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [
@@ -215,6 +216,14 @@ def test_batch_and_steps_follow_from_the_units(
     settled = TuneConfig(batch_size=batch).settled(1e-3, private=True)
     plan = make_plan(PrivacySpec(noise_multiplier=1.0, **spec), people, settled, tmp_path)
     assert (plan.expected_batch, plan.steps) == (pytest.approx(expected), steps)
+
+
+def test_held_out_texts_are_not_read_in_the_large_batches_of_training(tmp_path: Path) -> None:
+    people = Population(users=tuple(f"u{i}" for i in range(800)), lengths=(5,) * 800)
+    settled = TuneConfig(batch_size=400).settled(1e-3, private=True)
+    plan = make_plan(PrivacySpec(noise_multiplier=1.0), people, settled, tmp_path)
+    given = TrainingArguments(output_dir=str(tmp_path), per_device_eval_batch_size=400, use_cpu=True)
+    assert private_arguments(given, plan).per_device_eval_batch_size == 8
 
 
 def test_defaults_depend_on_whether_it_is_private() -> None:

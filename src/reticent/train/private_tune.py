@@ -36,7 +36,7 @@ from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.verify import SelfCheck
 from reticent.train.batches import Corpus, collate
-from reticent.train.config import TuneConfig
+from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
 from reticent.train.loop import Diverged, TuneTrainer
 from reticent.train.private import CPU_MICRO_TOKENS, PROMISE, PrivateSpeed, PrivateTrainerMixin
@@ -186,12 +186,17 @@ def _sampled(spec: PrivacySpec, people: Population) -> int:
 
 
 def private_arguments(arguments: TrainingArguments, plan: PrivacyPlan) -> TrainingArguments:
-    """``arguments`` for a private training: steps as planned, an evaluation and a checkpoint each expected epoch."""
+    """``arguments`` for a private training: steps as planned, an evaluation and a checkpoint each expected epoch.
+
+    Held-out texts are not read in batches of the size that is trained with, which is large here: their logits would
+    not fit.
+    """
     epoch = math.ceil(1 / plan.sampler.rate - 1e-9)
     private: TrainingArguments = replace(
         arguments,
         max_steps=plan.steps,
         max_grad_norm=0.0,
+        per_device_eval_batch_size=min(arguments.per_device_eval_batch_size, BATCH_SIZE),
         save_strategy="steps",
         save_steps=epoch,
         eval_strategy="steps" if arguments.eval_strategy == "epoch" else "no",
