@@ -359,6 +359,16 @@ def test_another_training_is_not_gone_on_with(tmp_path: Path, changes: dict[str,
         resumable(tmp_path, data, **changes).train(resume_from_checkpoint=True)
 
 
+def test_beginning_anew_with_the_same_key_needs_the_same_settings(tmp_path: Path) -> None:
+    data = records(30)
+    with pytest.raises(Killed):
+        resumable(tmp_path, data, callbacks=[Kill()]).train()
+    with pytest.raises(BadInput, match="noise of its steps would be used twice"):
+        resumable(tmp_path, data, args={"learning_rate": 2e-3}).train()
+    resumable(tmp_path, data).train()
+    assert not (tmp_path / KEY).exists()
+
+
 def test_a_plan_is_used_for_one_training(tmp_path: Path) -> None:
     one = trainer(records(30), tmp_path, batch=10, steps=2)
     one.train()

@@ -98,6 +98,16 @@ class Ledger:
                     "an empty folder.",
                 )
 
+    def refuse_reuse(self, folder: Path) -> None:
+        """Refuse to begin anew beside checkpoints that the same key made with other settings.
+
+        Raises:
+            BadInput: there are such checkpoints.
+        """
+        for path in sorted(folder.glob(f"checkpoint-*/{LEDGER}")):
+            if Ledger.read(path.parent).plan == self.plan:
+                self.refuse_other(path.parent)
+
 
 def settings_fingerprint(args: Any, model: Any) -> str:
     """What decides the steps beside plan and data: training arguments, trained parameters, number of processes."""

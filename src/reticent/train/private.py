@@ -56,6 +56,7 @@ from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
 from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
 from reticent.train.population import population_of, refuse_other
+from reticent.train.public_batch import public_batches
 
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
@@ -116,6 +117,8 @@ class PrivateTrainerMixin:
         population: whose records ``train_dataset`` holds, in its order; None: ``population_of(train_dataset)``.
         speed: see ``PrivateSpeed``.
         evaluation: what the evaluation set is, where its loss steers the training; see ``refuse.Training``.
+        public: with a plan for spans (``protect="spans"``), the text that is learned without noise; ``train_dataset``
+            then holds what is sensitive. Both are made by ``token_mask.select``.
 
     Raises:
         BadInput: a setting voids the guarantee, a layer cannot be clipped, or the plan is for other data.
@@ -135,6 +138,7 @@ class PrivateTrainerMixin:
         population: Population | None = None,
         speed: PrivateSpeed | None = None,
         evaluation: Literal["held_out", "public"] | None = None,
+        public: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -143,6 +147,7 @@ class PrivateTrainerMixin:
         self.plan = self._fitting(plan, population)
         if self.plan.unit != "user":
             self._refuse(self.plan.unit, evaluation)
+        self.public = public_batches(public, self.train_dataset, self.plan)
         self.clipper = self._make_clipper()
         self.self_check: SelfCheck | None = None
         self.checks: tuple[Check, ...] = ()
@@ -185,6 +190,16 @@ class PrivateTrainerMixin:
         check.after_noise(sums, self._add_noise(sums, step))
         for parameter, gradient in sums.items():
             parameter.grad = gradient.to(parameter.dtype)
+        if self.public is not None:
+            self.public.add_gradient(
+                self.model,
+                step,
+                micro_tokens=self._micro_tokens,
+                pad=self._pad,
+                autocast=self._autocast,
+                process=self.args.process_index,
+                processes=self.args.world_size,
+            )
         return torch.zeros((), device=self.args.device)
 
     def _accumulate(self, units: Sequence[Unit], check: SelfCheck) -> torch.Tensor:
@@ -201,10 +216,8 @@ class PrivateTrainerMixin:
         return contributed
 
     def _micro_batches(self, units: Sequence[Unit]) -> Iterator[MicroBatch]:
-        usual = CPU_MICRO_TOKENS if self.args.device.type == "cpu" else MICRO_TOKENS
-        budget = self.speed.micro_tokens or usual
-        for batch in micro_batches(units, self.train_dataset, micro_tokens=budget, pad=self._pad):
-            yield batch.to(self.args.device)
+        for batch in micro_batches(units, self.train_dataset, micro_tokens=self._micro_tokens, pad=self._pad):
+            yield (batch if self.public is None else self.public.weighed(batch)).to(self.args.device)
 
     def _probe(self, batch: MicroBatch, check: SelfCheck) -> bool:
         """The first unit alone, by plain autograd and by the clipper. Nothing may be accumulated yet."""
@@ -248,6 +261,8 @@ class PrivateTrainerMixin:
                 "would add the noise of the first to other gradients, and both could be subtracted",
                 "Make a new trainer with a new plan (their ε add up), or give resume_from_checkpoint.",
             )
+        if not resume_from_checkpoint:
+            self._ledger.refuse_reuse(Path(self.args.output_dir))
         self._agree()
         self._check()
         output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
@@ -319,6 +334,10 @@ class PrivateTrainerMixin:
     def _autocast(self) -> torch.dtype | None:
         return self.speed.autocast or (torch.bfloat16 if self.args.bf16 else None)
 
+    @property
+    def _micro_tokens(self) -> int:
+        return self.speed.micro_tokens or (CPU_MICRO_TOKENS if self.args.device.type == "cpu" else MICRO_TOKENS)
+
     @cached_property
     def _pad(self) -> int:
         processor: Any = getattr(self, "processing_class", None)
@@ -332,7 +351,7 @@ class PrivateTrainerMixin:
     def _ledger(self) -> Ledger:
         return Ledger(
             plan=self.plan.fingerprint,
-            settings=settings_fingerprint(self.args, self.model),
+            settings=settings_fingerprint(self.args, self.model) + (self.public.fingerprint if self.public else ""),
             steps=int(self.state.global_step),
             event=repr(self.plan.event),
         )
