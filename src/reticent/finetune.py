@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
-from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.record import Record, Span, fingerprint, write_records
 from reticent.data.canaries import Planting, plant, plant_users, write_canaries
 from reticent.data.split import split
 from reticent.intake import without_copies, write_rejects
@@ -153,6 +153,8 @@ def tune(
         )
         records, membership = rewritten.records, rewritten.membership
     planting = _plant(records, membership, secrets, splitting.split_seed, private=spec.is_private)
+    if planting is not None and spec.protect == "spans":
+        planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
     with run.kept_if(lambda: _begun(run.model)):
         run.claim("tune", config)
         write_rejects(run, rejects)
@@ -185,6 +187,11 @@ def _train(
     train(base, [*members, *extra], out, config, held_out=held_out[:64], privacy=privacy)
 
 
+def _marked(secret: Record) -> Record:
+    """As one span, so that what the promise covers is what the secret measures."""
+    return replace(secret, spans=(Span(start=0, end=len(secret.plain), kind="CANARY"),))
+
+
 def _begun(model: Path) -> bool:
     """Whether there is a model, or a checkpoint to go on from."""
     from reticent.train.checkpoints import folder_for
@@ -193,7 +200,13 @@ def _begun(model: Path) -> bool:
 
 
 def _check_records(spec: PrivacySpec, splitting: SplitConfig, secrets: CanaryConfig) -> None:
-    """Refuse what a promise per record would not cover."""
+    """Refuse what a promise per record, or on spans, would not cover."""
+    if spec.protect == "spans" and secrets.canary_users:
+        raise BadInput(
+            f"canary_users={secrets.canary_users}",
+            "their phrases are copied from texts, so they can hold what is in a span, and would not be marked",
+            "Leave it out, or protect whole texts (--protect all).",
+        )
     if not spec.is_private or spec.unit != "record":
         return
     if splitting.max_records_per_user is not None:

@@ -34,6 +34,7 @@ from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.spec import PrivacySpec
+from reticent.privacy.token_mask import select
 from reticent.privacy.verify import SelfCheck
 from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
@@ -68,11 +69,13 @@ class PrivateTuning:
         corpus: what is trained on.
         people: who is in it.
         plan: what is promised.
+        public: what is learned without noise, where only spans are protected.
     """
 
     corpus: Corpus
     people: Population
     plan: PrivacyPlan
+    public: Sequence[Encoded] | None = None
 
     def rows(self, longest: int) -> int:
         """Rows that a forward pass sees at most on a CPU, of ``longest`` tokens each."""
@@ -83,6 +86,7 @@ class PrivateTuning:
         return PrivateTuneTrainer(
             plan=self.plan,
             population=self.people,
+            public=self.public,
             speed=PrivateSpeed(autocast=torch.bfloat16 if autocast else None),
             args=private_arguments(args, self.plan),
             autocast=autocast,
@@ -106,7 +110,13 @@ class PrivateTuning:
 
 
 def prepare(
-    spec: PrivacySpec, corpus: Corpus, records: Sequence[Record], config: TuneConfig, model: Any, folder: Path
+    spec: PrivacySpec,
+    corpus: Corpus,
+    records: Sequence[Record],
+    config: TuneConfig,
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
 ) -> PrivateTuning:
     """Settle who is trained on and how much noise that takes.
 
@@ -115,12 +125,27 @@ def prepare(
         corpus: encoded ``records``.
         records: with their users.
         config: settled; its batch may be left out.
-        model: the base.
+        model, tokenizer: the base.
         folder: of the checkpoints; the key lies there.
     """
+    public = None
+    if spec.protect == "spans":
+        corpus, public = _selected(records, tokenizer, config)
     corpus = without_copies(corpus, spec)
     people = population(corpus, records, spec, config, model)
-    return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder))
+    return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
+
+
+def _selected(records: Sequence[Record], tokenizer: Any, config: TuneConfig) -> tuple[Corpus, Sequence[Encoded]]:
+    """What is sensitive of ``records``, and what is public."""
+    found = select(records, tokenizer, max_tokens=config.max_tokens)
+    console.print(
+        f"{len(found.private)} of {len(records)} records have marked spans; what is outside of them is learned without "
+        "noise, as public",
+        highlight=False,
+    )
+    cut = sum(one.truncated for one in found.private)
+    return Corpus(encoded=list(found.private), records=found.records, truncated=cut, empty=0), found.public
 
 
 def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:

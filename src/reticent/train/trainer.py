@@ -159,7 +159,7 @@ def _private(
         return None
     from reticent.train.private_tune import prepare  # the accountant takes a second to load
 
-    return prepare(spec, corpus, records, config, loaded.model, folder_for(out))
+    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
 
 
 def _trainer(
@@ -298,6 +298,8 @@ def _key(
     if spec is not None:
         # Users decide who is drawn, and the order of records which of them.
         parts += [asdict(spec), [(record.id, record.user) for record in records]]
+        if spec.protect == "spans":
+            parts.append([[(span.start, span.end) for span in record.spans] for record in records])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
