@@ -26,7 +26,6 @@ import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 from scipy.optimize import brentq
-from scipy.stats import binom
 
 from reticent.core.errors import BadInput
 from reticent.privacy.mechanism import Mechanism
@@ -34,8 +33,8 @@ from reticent.privacy.renyi import renyi_epsilon
 from reticent.privacy.spec import SMALLEST_DELTA
 from reticent.stats.epsilon import gdp_epsilon
 
-SLACK = 1e-3
-"""About how much rounding to the safe side may add to ε."""
+SLACK, MIXTURE_SLACK, IMPLIED_SLACK = 1e-3, 1e-2, 1e-1
+"""About how much rounding to the safe side may add to ε; more where finer cells would take minutes."""
 FINEST = 5e-5
 """Finer cells take too long."""
 LARGEST_EPSILON = 1000.0
@@ -44,8 +43,8 @@ LEAST_NOISE = 0.2
 """Noise below this is never chosen, however loose the promise."""
 MOST_CELLS = 5e7
 """Cells of a privacy loss distribution that still fit into memory."""
-MOST_RECORDS_MIXED = 200
-"""Mixtures of more Gaussians take minutes; what a record-level run implies for such users is bounded without them."""
+MOST_MIXED = 200
+"""Mixtures of more Gaussians take minutes."""
 
 
 class Spent(NamedTuple):
@@ -81,7 +80,7 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
 
 
 def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float) -> float:
-    """The smallest noise multiplier, to four digits, with which ``steps`` such steps cost at most ``epsilon``.
+    """The smallest noise multiplier, to three digits, with which ``steps`` such steps cost at most ``epsilon``.
 
     Args:
         mechanism: its noise multiplier is not looked at.
@@ -98,20 +97,22 @@ def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float)
     if epsilon > LARGEST_EPSILON:
         raise BadInput(f"epsilon={epsilon:g}", "is so large that it promises nothing", "Give 8 or less.")
 
-    def cost(noise: float) -> float:
-        return _losses(replace(single, noise_multiplier=noise), steps).get_epsilon(target[1])
+    def excess(log_noise: float) -> float:
+        losses = _losses(replace(single, noise_multiplier=math.exp(log_noise)), steps)
+        return math.log(max(losses.get_epsilon(target[1]), 1e-12) / target[0])
 
-    # As if all were in every step, which is enough noise but for rounding; from there down, as little noise is slow.
-    high = single.owned * math.sqrt(steps) / _gaussian_mu(*target)
-    while cost(high) > target[0]:
-        high *= 1.25
-    while cost(low := high / 2) <= target[0]:
-        high = low
-        if high < LEAST_NOISE:
-            return high
-    noise = float(brentq(lambda noise: cost(noise) - target[0], low, high, xtol=1e-4 * low))
-    while cost(noise) > target[0]:
-        noise += 1e-4 * low
+    low = high = math.log(_guess(single, steps, *target))
+    while excess(high) > 0:
+        low, high = high, high + 0.4
+    if low == high:
+        while excess(low := high - 0.4) <= 0:
+            if low < math.log(LEAST_NOISE):
+                return math.exp(high)
+            high = low
+    log_noise = float(brentq(excess, low, high, xtol=3e-4))
+    while excess(log_noise) > 0:
+        log_noise += 3e-4
+    noise = math.exp(log_noise)
     reached = spent(replace(mechanism, noise_multiplier=noise), steps=steps, delta=delta).epsilon
     if reached > epsilon:
         raise RuntimeError(f"calibration reached ε = {reached}, above the promised {epsilon}; promise nothing")
@@ -143,36 +144,57 @@ def group_budget(epsilon: float, delta: float, *, size: int) -> tuple[float, flo
 def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delta: float) -> float:
     """ε for the owner of ``records`` records that a record-level ``mechanism`` implies: an upper bound.
 
-    By the mixture of Gaussians, which is what group privacy of this mechanism comes to exactly; for users with very
-    many records as if all of them were in every step, which only costs more.
+    By the mixture of Gaussians, which is what group privacy of this mechanism comes to exactly, or as if all records
+    were in every step, where the mixture would take minutes.
     """
     if steps == 0:
         return 0.0
     bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
     owner = replace(mechanism, owned=records)
-    if records <= MOST_RECORDS_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
-        bounds.append(_losses(owner, steps, slack=100 * SLACK).get_epsilon(delta))
+    drawn = owner.drawn(tail=delta / 100 / steps)
+    if mechanism.rate < 1 and len(drawn.counts) <= MOST_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
+        losses = PLDAccountant(value_discretization_interval=_interval(owner, steps, slack=IMPLIED_SLACK))
+        losses.compose(dp_event.SelfComposedDpEvent(drawn.event(mechanism.noise_multiplier), steps))
+        bounds.append(losses.get_epsilon(delta - steps * drawn.cut) - steps * math.log1p(-drawn.cut))
     return float(min(bounds))
 
 
-def _losses(mechanism: Mechanism, steps: int, slack: float = SLACK) -> PLDAccountant:
-    accountant = PLDAccountant(value_discretization_interval=_interval(mechanism, steps, slack))
+def _losses(mechanism: Mechanism, steps: int) -> PLDAccountant:
+    accountant = PLDAccountant(value_discretization_interval=_interval(mechanism, steps))
     return accountant.compose(dp_event.SelfComposedDpEvent(mechanism.event, steps))
 
 
-def _interval(mechanism: Mechanism, steps: int, slack: float) -> float:
+def _interval(mechanism: Mechanism, steps: int, slack: float | None = None) -> float:
     """Width of the cells of a privacy loss distribution.
 
     Rounding to cells adds at most steps·width to ε and usually about steps·width²/4, here ``slack``. It adds at most
     width²/4 to the variance of the loss of a step, here 1/64 of it, which matters where ε is small.
     """
-    sigma = mechanism.noise_multiplier
-    counts, chances = np.arange(2), np.array([1 - mechanism.rate, mechanism.rate])
-    if mechanism.owned > 1 and not mechanism.black_box:
-        counts, chances = (np.array(values) for values in mechanism.drawn)
-    exponents = np.minimum(np.outer(counts, counts) / sigma**2, 50.0)
-    spread = math.sqrt(float(chances @ np.expm1(exponents) @ chances))
-    return max(min(math.sqrt(4 * slack / steps), spread / 4), slack / steps, FINEST)
+    if slack is None:
+        slack = SLACK if mechanism.owned == 1 or mechanism.black_box else MIXTURE_SLACK
+    return max(min(math.sqrt(4 * slack / steps), _spread(mechanism, steps) / 4), slack / steps, FINEST)
+
+
+def _spread(mechanism: Mechanism, steps: int) -> float:
+    """Standard deviation of the privacy loss of a step where it is small: the root of the χ² divergence."""
+    # The tail that is left out is rare, but would rule the divergence.
+    counts, chances, _ = mechanism.drawn(tail=1e-3 / steps)
+    exponents = np.minimum(np.outer(counts, counts) / mechanism.noise_multiplier**2, 50.0)
+    return math.sqrt(float(chances @ np.expm1(exponents) @ chances))
+
+
+def _guess(mechanism: Mechanism, steps: int, epsilon: float, delta: float) -> float:
+    """About the noise that is needed, by the central limit theorem of privacy losses (Dong, Roth and Su 2022, Theorem
+    3.5): many small losses add up to μ-GDP with μ² the sum of their variances."""
+    mu = _gaussian_mu(epsilon, delta)
+
+    def gap(log_noise: float) -> float:
+        return math.log(
+            math.sqrt(steps) * _spread(replace(mechanism, noise_multiplier=math.exp(log_noise)), steps) / mu
+        )
+
+    low, high = math.log(LEAST_NOISE), math.log(2 * mechanism.owned * math.sqrt(steps) / mu + 2)
+    return math.exp(brentq(gap, low, high)) if gap(low) > 0 > gap(high) else math.exp(high)
 
 
 def _full_batch(mu: float, delta: float) -> float:
@@ -193,10 +215,7 @@ def _gaussian_mu(epsilon: float, delta: float) -> float:
 
 def _cells(mechanism: Mechanism, steps: int, delta: float) -> float:
     """About how many cells the privacy losses of ``steps`` steps fill."""
-    together = max(1.0, float(binom.isf(1e-20, mechanism.owned, mechanism.rate)))
-    sensitivity = 1.0 if mechanism.black_box else together
-    most = _full_batch(sensitivity / mechanism.noise_multiplier * math.sqrt(steps), delta)
-    return min(most, renyi_epsilon(mechanism, steps=steps, delta=delta)) / _interval(mechanism, steps, SLACK)
+    return renyi_epsilon(mechanism, steps=steps, delta=delta) / _interval(mechanism, steps)
 
 
 def _check_cells(mechanism: Mechanism, steps: int, delta: float) -> None:

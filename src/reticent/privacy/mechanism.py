@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from dp_accounting import dp_event
 from scipy.stats import binom
 
@@ -39,11 +42,30 @@ class Mechanism:
             return gaussian if self.rate == 1 else dp_event.PoissonSampledDpEvent(self.rate, gaussian)
         if self.rate == 1:
             return dp_event.GaussianDpEvent(self.noise_multiplier / self.owned)
-        counts, chances = self.drawn
-        return dp_event.MixtureOfGaussiansDpEvent(self.noise_multiplier, list(counts), list(chances))
+        return self.drawn().event(self.noise_multiplier)
 
-    @property
-    def drawn(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """How many records of an owner can be in a step, and with which chance: Binomial(owned, rate)."""
-        counts = range(self.owned + 1)
-        return tuple(counts), tuple(float(chance) for chance in binom.pmf(counts, self.owned, self.rate))
+    def drawn(self, tail: float = 0.0) -> Drawn:
+        """How many units of one owner are in a step: Binomial(owned, rate), without its largest values as far as they
+        have a chance of at most ``tail``, which is then named as cut; a single unit with ``black_box``."""
+        owned = 1 if self.black_box else self.owned
+        most = owned if tail == 0 else max(1, int(binom.isf(tail, owned, self.rate)))
+        counts = np.arange(most + 1)
+        cut = float(binom.sf(most, owned, self.rate))
+        return Drawn(counts=counts, chances=binom.pmf(counts, owned, self.rate) / (1 - cut), cut=cut)
+
+
+class Drawn(NamedTuple):
+    """``chances`` of ``counts``, under the condition that none of those happens that have the chance ``cut``.
+
+    Let P be what training shows with the owner and Q without, over T steps, and P' be P under that condition in each
+    step. P is at most P' but for T·cut, and at least (1 - cut)^T·P'. So where (ε, δ) holds between P' and Q,
+    (ε - T·log(1 - cut), δ + T·cut) holds between P and Q.
+    """
+
+    counts: npt.NDArray[np.int64]
+    chances: npt.NDArray[np.float64]
+    cut: float
+
+    def event(self, noise_multiplier: float) -> dp_event.DpEvent:
+        """A mixture of Gaussians, one for each count."""
+        return dp_event.MixtureOfGaussiansDpEvent(noise_multiplier, self.counts.tolist(), self.chances.tolist())

@@ -16,7 +16,7 @@ from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.mechanism import Drawn, Mechanism
 
 ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
 """Whole numbers only: with others the closed form of the sampled Gaussian does not always converge."""
@@ -24,31 +24,33 @@ ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
 
 def renyi_epsilon(mechanism: Mechanism, *, steps: int, delta: float) -> float:
     """Upper bound on ε of ``steps`` steps at ``delta``; with ``black_box`` of a single sampled unit."""
-    if isinstance(mechanism.event, dp_event.MixtureOfGaussiansDpEvent):
-        orders = _mixture_orders(mechanism)
-        losses = [steps * _mixture_divergence(mechanism, order) for order in orders]
-        return float(compute_epsilon(orders, losses, delta)[0])
-    return float(RdpAccountant(ORDERS).compose(dp_event.SelfComposedDpEvent(mechanism.event, steps)).get_epsilon(delta))
+    if not isinstance(mechanism.event, dp_event.MixtureOfGaussiansDpEvent):
+        run = dp_event.SelfComposedDpEvent(mechanism.event, steps)
+        return float(RdpAccountant(ORDERS).compose(run).get_epsilon(delta))
+    # Many units of an owner at once are rare, but rule every divergence: a hundredth of δ pays for leaving them out.
+    drawn = mechanism.drawn(tail=delta / 100 / steps)
+    orders = _orders(mechanism.noise_multiplier, drawn)
+    losses = [steps * mixture_divergence(mechanism.noise_multiplier, drawn, order) for order in orders]
+    epsilon = float(compute_epsilon(orders, losses, delta - steps * drawn.cut)[0])
+    return epsilon - steps * math.log1p(-drawn.cut)
 
 
-def _mixture_orders(mechanism: Mechanism) -> tuple[int, ...]:
+def _orders(noise: float, drawn: Drawn) -> tuple[int, ...]:
     """Orders whose divergences do not need a grid of more than 20,000 points, and always 2."""
-    most = 1000 * mechanism.noise_multiplier / mechanism.owned
-    return tuple(order for order in ORDERS if order == 2 or order <= min(most, 64))
+    most = min(1000 * noise / drawn.counts[-1], 64)
+    return tuple(order for order in ORDERS if order == 2 or order <= most)
 
 
-def _mixture_divergence(mechanism: Mechanism, order: int) -> float:
+def mixture_divergence(noise: float, drawn: Drawn, order: int) -> float:
     """Rényi divergence of one step, the larger of both directions: E under N(0, σ²) of the density ratio to the power
-    ``order`` (unit removed) and 1 - ``order`` (unit added), by the trapezoid rule.
+    ``order`` (unit removed) and 1 - ``order`` (unit added), by the trapezoid rule; σ = ``noise``.
 
-    The integrand is a sum of Gaussians of width σ with centres up to ``order``·``owned``, so steps of σ/20 are exact
-    to rounding. Owes nothing to the code of the other accountant.
+    The integrand is a sum of Gaussians of width σ with centres up to ``order`` times the largest count, so steps of
+    σ/20 are exact to rounding. Owes nothing to the code of the other accountant.
     """
-    sigma = mechanism.noise_multiplier
-    counts, chances = (np.array(values) for values in mechanism.drawn)
-    points = np.arange(-12 * sigma, order * mechanism.owned + 12 * sigma, sigma / 20)
-    exponents = (np.outer(points, counts) - counts**2 / 2) / sigma**2
-    ratio = logsumexp(exponents, b=chances, axis=1)
-    density = norm.logpdf(points, scale=sigma) + math.log(sigma / 20)
+    points = np.arange(-12 * noise, order * drawn.counts[-1] + 12 * noise, noise / 20)
+    exponents = (np.outer(points, drawn.counts) - drawn.counts**2 / 2) / noise**2
+    ratio = logsumexp(exponents, b=drawn.chances, axis=1)
+    density = norm.logpdf(points, scale=noise) + math.log(noise / 20)
     removed, added = (float(logsumexp(density + power * ratio)) for power in (order, 1 - order))
     return max(removed, added, 0.0) / (order - 1)

@@ -125,7 +125,7 @@ class PrivacySpec:
             batch_size: expected number of users in a step (unit "user" sampled by user), else of records.
             steps: optimizer steps.
 
-        The noise is the smallest, to four digits, at which the accountant's ε is at most ``epsilon``.
+        The noise is the smallest, to three digits, at which the accountant's ε is at most ``epsilon``.
 
         Raises:
             BadInput: not private, too few units, a batch larger than the data, or a delta that promises nothing.
