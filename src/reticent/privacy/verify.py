@@ -27,7 +27,7 @@ from reticent.privacy.clip.api import STABILITY, Clipper
 from reticent.privacy.meters import NoiseMeter, SizeMeter
 from reticent.privacy.noise import NoiseSums
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import ROUNDED, probe
+from reticent.privacy.probe import ROUNDED, length_of, probe
 from reticent.privacy.sampling import Unit
 from reticent.privacy.statement import Promise
 
@@ -169,7 +169,7 @@ class SelfCheck:
             )
         if not self.busy_steps and float(contributed) > 0:
             # Once by itself, after that from what add_noise sees on its way through: a pass over all weights is saved.
-            self._measured = torch.stack([one.double() for one in torch._foreach_norm([sums[p] for p in self.names])])
+            self._measured = torch.stack([length_of(sums[p]) for p in self.names])
         self._bound = min(self._units * self.plan.clip_norm, float(contributed))
         self._before = self._slices(sums[p] for p in self.names)
 
@@ -318,7 +318,7 @@ class SelfCheck:
     def _slices(self, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
         """Numbers at the watched places of each parameter, one behind the other."""
         pairs = zip(tensors, self.places.values(), strict=True)
-        return torch.cat([tensor.detach().reshape(-1)[places].double() for tensor, places in pairs])
+        return torch.cat([tensor.detach().reshape(-1).index_select(0, places) for tensor, places in pairs]).double()
 
     def _checks(self) -> tuple[Check, ...]:
         """No figure that depends on the records: it would be published without noise."""
