@@ -172,7 +172,7 @@ def _one_by_one(pieces: list[Piece]) -> Iterable[_Stretch]:
 def _touching(tokenizer: Any, text: str, hidden: npt.NDArray[np.bool_]) -> list[bool]:
     """For each token of ``text``, whether one of its characters is hidden; empty where no character is.
 
-    A character that the tokenizer gives to no token, such as a space before a word, counts for the token that follows.
+    A character that the tokenizer gives to no token, such as a space before a word, counts for both tokens around it.
     """
     if not hidden.any():
         return []
@@ -182,15 +182,13 @@ def _touching(tokenizer: Any, text: str, hidden: npt.NDArray[np.bool_]) -> list[
             "is a slow one, which does not say which characters its tokens stand for, so spans cannot be found",
             "Use a model with a fast tokenizer (tokenizer.json).",
         )
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
     touching: list[bool] = []
     stop = 0
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    for start, end in found["offset_mapping"]:
-        start, stop = min(start, stop), max(end, stop)
-        goes_on = start == stop and bool(touching) and touching[-1]  # a further byte of one character
-        touching.append(goes_on or bool(hidden[start:stop].any()))
-    if touching and hidden[stop:].any():
-        touching[-1] = True
+    for (start, end), (behind, _) in zip(found, [*found[1:], (len(text), 0)], strict=True):
+        goes_on = start == end == stop and bool(touching) and touching[-1]  # a further byte of one character
+        touching.append(goes_on or bool(hidden[min(start, stop) : max(end, behind)].any()))
+        stop = max(stop, end)
     return touching
 
 
