@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Personal data in text: find it (one type of detector a file), and scrub it (one type of surrogate a file)."""
+
+from reticent.data.pii.detect import choose, detect, find
+from reticent.data.pii.detector import DETECTORS, Detector, Evidence, detector
+from reticent.data.pii.scrub import Scrubber, originals
+from reticent.data.pii.surrogate import SURROGATES, surrogate
+
+__all__ = [
+    "DETECTORS",
+    "SURROGATES",
+    "Detector",
+    "Evidence",
+    "Scrubber",
+    "choose",
+    "detect",
+    "detector",
+    "find",
+    "originals",
+    "surrogate",
+]

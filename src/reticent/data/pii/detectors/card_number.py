@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Payment card numbers: the check digit of ISO/IEC 7812-1 (Luhn), and prefixes and lengths that issuers use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from stdnum import luhn
+
+from reticent.core.record import Span
+from reticent.data.pii.detector import Evidence, detector
+
+ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
+    ("Visa", range(4, 5), (13, 16, 19)),
+    ("Mastercard", range(51, 56), (16,)),
+    ("Mastercard", range(2221, 2721), (16,)),
+    ("American Express", range(34, 35), (15,)),
+    ("American Express", range(37, 38), (15,)),
+    ("Discover", range(6011, 6012), (16, 19)),
+    ("Discover", range(644, 660), (16, 19)),
+    ("Diners Club", range(300, 306), (14, 16, 19)),
+    ("Diners Club", range(36, 37), (14, 16, 19)),
+    ("Diners Club", range(38, 40), (14, 16, 19)),
+    ("JCB", range(3528, 3590), (16, 17, 18, 19)),
+    ("UnionPay", range(62, 63), (16, 17, 18, 19)),
+    ("UnionPay", range(81, 82), (16, 17, 18, 19)),
+    ("Maestro", range(5018, 5019), tuple(range(12, 20))),
+    ("Maestro", range(5020, 5021), tuple(range(12, 20))),
+    ("Maestro", range(5038, 5039), tuple(range(12, 20))),
+    ("Maestro", range(5893, 5894), tuple(range(12, 20))),
+    ("Maestro", range(6304, 6305), tuple(range(12, 20))),
+    ("Maestro", range(6759, 6764), tuple(range(12, 20))),
+    ("RuPay", range(60, 61), (16,)),
+    ("Mir", range(2200, 2205), (16, 17, 18, 19)),
+)
+"""Issuer, its prefixes as a range of numbers of one length, and how many digits its cards have."""
+
+SHORTEST, LONGEST = 12, 19
+_RUN = re.compile(r"(?<![\w.])\d++(?:[ -]\d++)*+(?!\w)")
+_GROUP = re.compile(r"\d+")
+
+
+@detector("card_number", kinds=("CARD",), evidence=Evidence.CHECKED)
+def card_number(text: str) -> Iterator[Span]:
+    """Card numbers of known issuers with a right check digit, in groups or not."""
+    for run in _RUN.finditer(text):
+        if len(run[0]) < SHORTEST:
+            continue
+        groups = [(match.start(), match.end()) for match in _GROUP.finditer(text, run.start(), run.end())]
+        first = 0
+        while first < len(groups):
+            last = _card(text, groups, first)
+            if last is not None:
+                yield Span(start=groups[first][0], end=groups[last][1], kind="CARD")
+            first = first + 1 if last is None else last + 1
+
+
+def issuer(digits: str) -> str | None:
+    """Who issues cards of that prefix and length."""
+    for name, prefixes, lengths in ISSUERS:
+        if len(digits) in lengths and int(digits[: len(str(prefixes.start))]) in prefixes:
+            return name
+    return None
+
+
+def _card(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
+    """The last group of a card number that begins with group ``first``; the longest of several."""
+    digits, found = "", None
+    for last in range(first, min(first + LONGEST, len(groups))):
+        digits += text[slice(*groups[last])]
+        if len(digits) > LONGEST:
+            break
+        if len(digits) >= SHORTEST and digits.isascii() and issuer(digits) and luhn.is_valid(digits):
+            found = last
+    return found

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dates of birth: dates after words that say so. Other dates are in every text and are left alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from reticent.core.record import Span
+from reticent.data.pii.context import cue, cued
+from reticent.data.pii.detector import Evidence, detector
+
+MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
+DATE = re.compile(
+    rf"(?<![\w/.-])(?:[0-9]{{1,4}}([/.-])[0-9]{{1,2}}\1[0-9]{{2,4}}"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?[ -](?:of )?{MONTH},?[ -][0-9]{{4}}"
+    rf"|{MONTH} [0-9]{{1,2}}(?:st|nd|rd|th)?,? [0-9]{{4}}|[0-9]{{8}})(?![\w/-])",
+    re.IGNORECASE,
+)
+_CUE = cue(
+    "born",
+    "d\\.?o\\.?b\\.?",
+    "(?:date|day|year) of birth",
+    "birth ?date",
+    "birthday",
+    "birth",
+    "n\u00e9e?",
+    "geboren",
+    "geburtsdatum",
+    "date de naissance",
+    "fecha de nacimiento",
+)
+
+
+@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=Evidence.CONTEXT)
+def date_of_birth(text: str) -> Iterator[Span]:
+    """Dates with a year, in figures or with a month's name, after "born", "date of birth" and the like."""
+    for match in cued(text, DATE.finditer(text), _CUE):
+        yield Span(start=match.start(), end=match.end(), kind="DATE_OF_BIRTH")

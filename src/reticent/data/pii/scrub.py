@@ -1,0 +1,1 @@
+Scrubber = originals = None

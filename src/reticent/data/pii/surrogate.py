@@ -1,0 +1,1 @@
+SURROGATES = surrogate = None
