@@ -42,6 +42,12 @@ TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
         ),
         ({"text": "x", "prompt": None, "completion": None, "messages": None}, {"text": "x"}),
         ({"text": "x", "user": 7}, {"text": "x", "user": "7"}),
+        (
+            {"text": "I am Ann", "spans": [{"start": 5, "end": 8, "kind": "PERSON"}, {"start": 0, "end": 1}]},
+            {"text": "I am Ann", "spans": (Span(start=5, end=8, kind="PERSON"), Span(start=0, end=1, kind=""))},
+        ),
+        ({"text": "x", "spans": []}, {"text": "x"}),
+        ({"text": "x", "spans": [3, 4]}, {"text": "x"}),
     ],
 )
 def test_usual_fields(file: Path, row: dict, expected: dict) -> None:
@@ -70,6 +76,20 @@ def test_named_fields_are_joined(file: Path) -> None:
     assert dataset.fields == Fields(text=("subject", "body"), user="from", user_required=True)
 
 
+def test_spans_count_over_all_that_a_record_holds(file: Path) -> None:
+    marks = [{"start": 0, "end": 3}]
+    rows = [{"prompt": "p", "completion": "c", "spans": marks}, {"prompt": "pp", "completion": "", "spans": marks}]
+    (record,) = read(write(file, rows[0])).records
+    assert record.plain == "p\nc"
+    assert record.spans == (Span(start=0, end=3, kind=""),)
+    with pytest.raises(BadInput, match="no field 'spans'"):
+        read(write(file, rows[0], {"prompt": "p", "completion": "c"}))
+    (chat,) = read(write(file, {"messages": TURNS, "spans": marks})).records
+    assert (chat.plain, len(chat.spans)) == ("q\na", 1)
+    with pytest.raises(BadInput, match="which has 1 characters"):
+        read(write(file, {"text": "x", "spans": marks}))
+
+
 def test_ids(file: Path) -> None:
     source = write(file, {"text": "a", "key": 5}, {"text": "b", "key": "six"})
     assert [record.id for record in read(source, id_field="key").records] == ["5", "six"]
@@ -93,10 +113,17 @@ def test_ids(file: Path) -> None:
         ({"m": "x"}, {"messages_field": "m"}, "'m' is a str, not a list"),
         ({"m": TURNS[:1]}, {"messages_field": "m"}, "no turn of the assistant"),
         ({"m": [{"role": "user"}]}, {"messages_field": "m"}, "no role and content"),
+        ({"text": "x"}, {"spans_field": "pii"}, "no field 'pii'"),
+        ({"text": "x", "pii": None}, {"spans_field": "pii"}, "'pii' is no list of spans"),
+        ({"text": "x", "pii": [[0, 1]]}, {"spans_field": "pii"}, "'pii' is no list of spans"),
+        ({"text": "x", "pii": [{"start": 0, "end": 2}]}, {"spans_field": "pii"}, "no stretch of its text"),
+        ({"text": "x", "pii": [{"start": 0, "end": 0}]}, {"spans_field": "pii"}, "no stretch of its text"),
+        ({"text": "x", "pii": [{"start": 0, "end": "1"}]}, {"spans_field": "pii"}, "no stretch of its text"),
+        ({"text": "x", "pii": [{"start": False, "end": 1}]}, {"spans_field": "pii"}, "no stretch of its text"),
     ],
 )
 def test_bad_rows_stop_or_are_listed(file: Path, tmp_path: Path, row: dict, arguments: dict, why: str) -> None:
-    good = {"text": "secret", "who": "u", "key": 1, "p": "p", "c": "c", "m": TURNS}
+    good = {"text": "secret", "who": "u", "key": 1, "p": "p", "c": "c", "m": TURNS, "pii": []}
     if not {"text_field", "prompt_field", "messages_field"} & set(arguments):
         arguments = {**arguments, "text_field": "text"}
     source = write(file, good, row, {**good, "key": 2})

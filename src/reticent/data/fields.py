@@ -122,7 +122,7 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
     have = {name for name, value in row.items() if value is not None}
     if fields.user is None:
         fields = replace(fields, user=next((name for name in USUAL_USER if name in have), None))
-    if fields.spans is None and _look_like_spans(row.get(USUAL_SPANS)):
+    if fields.spans is None and row.get(USUAL_SPANS) and _look_like_spans(row[USUAL_SPANS]):
         fields = replace(fields, spans=USUAL_SPANS)
     if fields.text or fields.completion or fields.messages:
         return fields

@@ -156,7 +156,7 @@ def _check(records: Sequence[Record], private: list[Encoded], public: list[Encod
         raise BadInput(
             f"{len(records)} records",
             "have no marked spans, so protecting the spans would protect nothing",
-            'Mark them (a field "spans" with start and end of each), or protect whole texts (--protect all).',
+            "Name the field that holds start and end of each (--spans_field), or protect whole texts (--protect all).",
         )
     if not any(one.trained[1:].any() for one in private):
         raise BadInput(
