@@ -17,11 +17,15 @@ contributions; the norm of their sum needs the inner products between them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
+
+_COPIED = 2**23
+"""Numbers that are widened to float32 at once: 32 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,12 +97,8 @@ def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) ->
             value = one.value.float() * factor[:, None, None]
             total.index_add_(0, one.index.flatten(), value.flatten(0, 1))
         case Dense():
-            flat = one.gradient.flatten(1)
-            if flat.dtype == torch.float32:
-                total.view(-1).addmv_(flat.t(), factor)
-            else:
-                for unit, by in zip(flat, factor.tolist(), strict=True):
-                    total.view(-1).add_(unit, alpha=by)
+            for units, wide in _widened(one.gradient):
+                total.view(-1).addmv_(wide.flatten(1).t(), factor[units])
 
 
 def _scaled(one: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,6 +107,25 @@ def _scaled(one: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     if one.left.shape[-1] < one.right.shape[-1]:
         return (one.left * by.to(one.left.dtype)), one.right
     return one.left, one.right * by.to(one.right.dtype)
+
+
+def square(one: Contribution) -> torch.Tensor:
+    """``[U]`` float32: squared norm of one contribution."""
+    if not isinstance(one, Dense):
+        return inner(one, one)
+    # Row by row: a float32 norm over tens of millions of numbers is off in the third digit on CPUs.
+    rows = [torch.linalg.vector_norm(wide, dim=-1).square().flatten(1).sum(1) for _, wide in _widened(one.gradient)]
+    return torch.cat(rows)
+
+
+def _widened(gradient: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Units and their gradients in float32, ``[u, d, p]``, so few at a time that the copies stay small."""
+    if gradient.dim() == 2:
+        gradient = gradient[:, None]
+    step = len(gradient) if gradient.dtype == torch.float32 else max(1, _COPIED // gradient[0].numel())
+    for start in range(0, len(gradient), step):
+        units = slice(start, start + step)
+        yield units, gradient[units].float()
 
 
 def _sum(product: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ from reticent.privacy.clip.contribution import (
     Outer,
     Rows,
     add_clipped,
-    inner,
     smaller_written_out,
+    square,
     squares,
     write_out,
 )
@@ -103,7 +103,7 @@ class Tape:
         self,
         parameter: nn.Parameter,
         one: Contribution,
-        square: Callable[[Contribution], torch.Tensor] = lambda one: inner(one, one),
+        square: Callable[[Contribution], torch.Tensor] = square,
     ) -> None:
         self.contributions.setdefault(parameter, []).append(one)
         self.own.setdefault(parameter, []).append(square(one))
