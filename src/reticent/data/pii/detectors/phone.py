@@ -17,7 +17,7 @@ REGIONS = ("US", "GB", "AU", "IN", "DE", "FR", "ES", "IT", "NL", "SE", "DK", "CH
 
 MIN_DIGITS, MAX_DIGITS = 6, 16
 _RUN = re.compile(
-    r"(?<![\w.,$\u00a3\u20ac#%=/-])[+(]?[0-9]++(?:[ \u00a0().\-]{1,3}[0-9]++|/[0-9]++)*+(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})?(?![\w%/])",
+    r"(?<![\w.$\u00a3\u20ac#%=/-])(?<![0-9],)[+(]?[0-9]++(?:[ \u00a0().\-]{1,3}[0-9]++|/[0-9]++)*+(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})?(?![\w%/])",
     re.IGNORECASE,
 )
 _EXTENSION = re.compile(r",?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6}$", re.IGNORECASE)
@@ -36,9 +36,10 @@ _CUE = cue(
     "hotline",
     "landline",
     "contact",
-    "my number",
-    "number is",
+    "answering",
+    "my (?:new |old )?number",
 )
+_AFTER = re.compile(r"[ ]?[-(,]?[ ]?(?:office|home|mobile|cell|fax|work)(?![^\W_])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{1,2}[-./][0-9]{1,2}[-./](?:19|20)[0-9]{2})(?![0-9])"
 )
@@ -53,7 +54,7 @@ def phone(text: str) -> Iterator[Span]:
         digits = sum(char.isdigit() for char in _EXTENSION.sub("", value))
         if not MIN_DIGITS <= digits <= MAX_DIGITS or _DATE.match(value):
             continue
-        cued = near(text, match.start(), _CUE, reach=30)
+        cued = near(text, match.start(), _CUE, reach=30) or _AFTER.match(text, match.end()) is not None
         if (cued and _possible(value, digits)) or (_is_written_as_phone(value, digits) and _valid(value)):
             start, end = match.span()
             start += value.startswith("(") and ")" not in value
@@ -67,7 +68,7 @@ def _is_written_as_phone(value: str, digits: int) -> bool:
 
 def _valid(value: str) -> bool:
     if re.match(r"\+|00[1-9]", value):
-        return _known("+" + value.removeprefix("+").removeprefix("00"), None, sure=True)
+        return _known("+" + value.removeprefix("+").removeprefix("00"), None, sure=False)
     plain = _EXTENSION.sub("", value)
     if re.fullmatch(r"\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}", plain):
         return True  # made-up numbers and retired areas are written like this too, and hardly anything else is
