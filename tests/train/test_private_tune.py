@@ -32,7 +32,13 @@ from reticent.train.batches import encode_all
 from reticent.train.checkpoints import folder_for
 from reticent.train.config import TuneConfig
 from reticent.train.ledger import KEY
-from reticent.train.private_tune import make_plan, perplexities, private_arguments, without_copies
+from reticent.train.private_tune import (
+    make_plan,
+    perplexities,
+    private_arguments,
+    without_copies,
+    without_held_out,
+)
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [
@@ -196,6 +202,17 @@ def test_records_that_are_the_same_after_cutting_count_once() -> None:
     corpus = encode_all(records, tiny_tokenizer(), 4)
     assert without_copies(corpus, PrivacySpec(epsilon=8)).records == (0, 1)
     assert without_copies(corpus, PrivacySpec(epsilon=8, unit="user")).records == (0, 1, 2)
+
+
+def test_what_is_held_out_too_after_cutting_is_not_trained_on(base: str, tmp_path: Path) -> None:
+    records = [Record(id=str(i), text=text) for i, text in enumerate(["abcdef", "xyzxyz", "fedcba"])]
+    held_out = [Record(id="h", text="abcdxx")]
+    corpus, sample = (encode_all(some, tiny_tokenizer(), 4) for some in (records, held_out))
+    assert without_held_out(corpus, sample.encoded).records == (1, 2)
+    assert without_held_out(corpus, ()) is corpus
+    twin = Record(id="twin", text=RECORDS[3].text, user="else")
+    out = tune(base, RECORDS, tmp_path / "out", config(epochs=1), held_out=[*HELD_OUT, twin], privacy=USER)
+    assert json.loads((out / LOG).read_text())["records"] == len(RECORDS) - 1
 
 
 @pytest.mark.parametrize(

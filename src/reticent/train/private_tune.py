@@ -117,6 +117,7 @@ def prepare(
     model: Any,
     tokenizer: Any,
     folder: Path,
+    held_out: Sequence[Encoded] = (),
 ) -> PrivateTuning:
     """Settle who is trained on and how much noise that takes.
 
@@ -127,11 +128,12 @@ def prepare(
         config: settled; its batch may be left out.
         model, tokenizer: the base.
         folder: of the checkpoints; the key lies there.
+        held_out: whose loss is logged.
     """
     public = None
     if spec.protect == "spans":
         corpus, public = _selected(records, tokenizer, config)
-    corpus = without_copies(corpus, spec)
+    corpus = without_copies(without_held_out(corpus, held_out), spec)
     people = population(corpus, records, spec, config, model)
     return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
 
@@ -153,10 +155,25 @@ def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
     if spec.unit != "record":
         return corpus
     again = set(copies([one.token_id.tolist() for one in corpus.encoded]))
-    if not again:
+    return _without(corpus, again, "repeat another token for token")
+
+
+def without_held_out(corpus: Corpus, held_out: Sequence[Encoded]) -> Corpus:
+    """Without what is held out too, token for token (in real data: texts that only differ behind the cut).
+
+    It goes from the training, not from the held-out sample: a sample that depends on what is trained on would tell of
+    it through its loss. One record more still adds at most one.
+    """
+    unseen = {tuple(one.token_id.tolist()) for one in held_out}
+    both = {i for i, one in enumerate(corpus.encoded) if tuple(one.token_id.tolist()) in unseen}
+    return _without(corpus, both, "are the same as a held-out one up to the cut")
+
+
+def _without(corpus: Corpus, left_out: set[int], why: str) -> Corpus:
+    if not left_out:
         return corpus
-    console.print(f"{len(again)} records that repeat another token for token left out", style="yellow", highlight=False)
-    kept = [i for i in range(len(corpus.encoded)) if i not in again]
+    console.print(f"{len(left_out)} records that {why} left out", style="yellow", highlight=False)
+    kept = [i for i in range(len(corpus.encoded)) if i not in left_out]
     return replace(corpus, encoded=[corpus.encoded[i] for i in kept], records=tuple(corpus.records[i] for i in kept))
 
 

@@ -99,7 +99,7 @@ def tune(
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
-    private = _private(spec, corpus, records, config, loaded, out)
+    private = _private(spec, corpus, sample, records, config, loaded, out)
     corpus = corpus if private is None else private.corpus
     trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks, private)
     _check_space(trainer.model, tuned, out)
@@ -153,13 +153,20 @@ def _encode(
 
 
 def _private(
-    spec: PrivacySpec | None, corpus: Corpus, records: Sequence[Record], config: TuneConfig, loaded: Loaded, out: Path
+    spec: PrivacySpec | None,
+    corpus: Corpus,
+    sample: Corpus,
+    records: Sequence[Record],
+    config: TuneConfig,
+    loaded: Loaded,
+    out: Path,
 ) -> PrivateTuning | None:
     if spec is None:
         return None
     from reticent.train.private_tune import prepare  # the accountant takes a second to load
 
-    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
+    folder = folder_for(out)
+    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder, sample.encoded)
 
 
 def _trainer(
