@@ -122,8 +122,9 @@ def _widened(gradient: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
     """Units and their gradients in float32, ``[u, d, p]``, so few at a time that the copies stay small."""
     if gradient.dim() == 2:
         gradient = gradient[:, None]
-    step = len(gradient) if gradient.dtype == torch.float32 else max(1, _COPIED // gradient[0].numel())
-    for start in range(0, len(gradient), step):
+    few = max(1, _COPIED // max(1, gradient.shape[1:].numel()))
+    step = max(1, len(gradient)) if gradient.dtype == torch.float32 else few
+    for start in range(0, max(1, len(gradient)), step):
         units = slice(start, start + step)
         yield units, gradient[units].float()
 
