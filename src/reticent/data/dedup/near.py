@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Near-duplicates between two sets of texts, exactly, by word 5-grams."""
+"""Near-duplicates between two sets of texts or within one, exactly, by word 5-grams."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,20 +31,36 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)
     grams = _grams([*texts, *others])
-    left, right = grams[: len(texts)], grams[len(texts) :]
+    found = np.zeros(len(texts), dtype=bool)
+    for row, _ in _alike(grams[: len(texts)], grams[len(texts) :]):
+        found[row] = True
+    return found
+
+
+def near_copies(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which of ``texts`` have a near-duplicate (see `near_duplicates`) before them, itself a copy or not: ``[N]``
+    bool. Without them no two are alike."""
+    found = np.zeros(len(texts), dtype=bool)
+    grams = _grams(texts) if texts else None
+    for row, column in _alike(grams, grams) if grams is not None else ():
+        found[row[column < row]] = True
+    return found
+
+
+def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Rows of ``left`` and of ``right`` that are near-duplicates, pair by pair, a block of ``left`` at a time."""
     shared_only = (left.sum(axis=0) > 0) & (right.sum(axis=0) > 0)
     n_left, n_right = left.sum(axis=1), right.sum(axis=1)
     left, right = left[:, shared_only], right[:, shared_only].T.tocsr()
-    found = np.zeros(len(texts), dtype=bool)
-    for start in range(0, len(texts), _BLOCK):
+    for start in range(0, left.shape[0], _BLOCK):
         common = (left[start : start + _BLOCK] @ right).tocoo()
         row, column = common.coords
-        a, b = n_left[row + start], n_right[column]
+        row = row + start
+        a, b = n_left[row], n_right[column]
         smaller = np.minimum(a, b)
         alike = common.data >= JACCARD * (a + b - common.data)
         alike |= (common.data >= CONTAINMENT * smaller) & (smaller >= MIN_CONTAINED)
-        found[row[alike] + start] = True
-    return found
+        yield row[alike], column[alike]
 
 
 def _grams(texts: Sequence[str]) -> csr_array:

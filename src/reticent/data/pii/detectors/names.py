@@ -19,6 +19,12 @@ KINDS = {"PERSON": "PERSON", "ORG": "ORGANISATION", "GPE": "LOCATION", "LOC": "L
 CHUNK = 50_000
 """Characters that the model reads at a time: its memory grows with them."""
 
+NOT_NAMES = frozenset(
+    "address bic card cpf cvv dl dob ein email e-mail fax iban id ip isbn itin mac mrn nhs ni nino pan passport phone pin "
+    "sin sms ssn swift tel url vat zip".split()  # noqa: SIM905
+)
+"""Labels of data that the model takes for organisations."""
+
 _TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|sir|dear|hi|hello|hey)\.?\s+", re.IGNORECASE)
 _EDGE = re.compile(r"^[\W_]+|(?:['’]s)?[\W_]+$|['’]s$")
 
@@ -40,6 +46,8 @@ def names(text: str) -> Iterator[Span]:
             for line in re.finditer(r"[^\n\r\t|]+", entity.text):
                 first = begin + entity.start_char + line.start()
                 start, stop = _trimmed(text, first, first + len(line[0]))
+                if text[start:stop].casefold() in NOT_NAMES:
+                    continue
                 if start < stop and any(char.isalpha() for char in text[start:stop]):
                     yield Span(start=start, end=stop, kind=kind)
 
