@@ -132,15 +132,17 @@ def prepare(
     """
     public = None
     if spec.protect == "spans":
-        corpus, public = _selected(records, tokenizer, config)
+        # Placeholders can make a text longer than it was.
+        context = getattr(model.config, "max_position_embeddings", config.max_tokens)
+        corpus, public = _selected(records, tokenizer, min(config.max_tokens, context))
     corpus = without_copies(without_held_out(corpus, held_out), spec)
     people = population(corpus, records, spec, config, model)
     return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
 
 
-def _selected(records: Sequence[Record], tokenizer: Any, config: TuneConfig) -> tuple[Corpus, Sequence[Encoded]]:
+def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[Encoded]]:
     """What is sensitive of ``records``, and what is public."""
-    found = select(records, tokenizer, max_tokens=config.max_tokens)
+    found = select(records, tokenizer, max_tokens=max_tokens)
     console.print(
         f"{len(found.private)} of {len(records)} records have marked spans; what is outside of them is learned without "
         "noise, as public",
