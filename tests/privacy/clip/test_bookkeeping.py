@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,7 @@ from reticent.privacy.clip import contribution
 from reticent.privacy.clip.api import Clipped, make_clipper
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
+from reticent.privacy.clip.tape import Tape
 from reticent.testing.clip_conformance import (
     Batch,
     check_against_reference,
@@ -243,3 +246,29 @@ def test_the_harness_names_all_that_fails() -> None:
 
 def make(model: Any, *, clip_norm: float = 1.0, clipping: Any = "flat") -> BookkeepingClipper:
     return BookkeepingClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=None)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [7, 40])
+def test_nothing_of_a_batch_outlives_it(
+    autocast: torch.dtype | None, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tape holds all activations; graph and tape that hold each other would never be let go."""
+    tapes: list[weakref.ref[Tape]] = []
+
+    class Watched(Tape):
+        def __init__(self, **about: Any) -> None:
+            super().__init__(**about)
+            tapes.append(weakref.ref(self))
+
+    monkeypatch.setattr("reticent.privacy.clip.bookkeeping.Tape", Watched)
+    model = tiny_tuned("llama", "full")
+    clipper = make_clipper(model, clip_norm=1.0, autocast=autocast)
+    batch = make_batch(model, units=3, tokens=tokens)
+    gc.disable()
+    try:
+        with clipper.attached():
+            clipper.accumulate(batch.inputs, batch.labels, weight=batch.weight)
+        assert [tape() for tape in tapes] == [None]
+    finally:
+        gc.enable()

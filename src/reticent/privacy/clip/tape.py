@@ -49,6 +49,8 @@ class Tape:
             source, version, copy = self._last
             if _same(source, x) and version == x._version:
                 return copy
+        # Detached, as all that is kept here: a tensor that knows its graph keeps the graph, which keeps this tape.
+        x = x.detach()
         self._last = (x, x._version, x.to(self.dtype))
         return self._last[2]
 
@@ -119,7 +121,7 @@ class Tape:
     def _by_unit(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, ..., D]`` as ``[U, tokens, D]``."""
         self._check(x)
-        return x.reshape(self.rows // self.rows_per_unit, -1, x.shape[-1])
+        return x.detach().reshape(self.rows // self.rows_per_unit, -1, x.shape[-1])
 
     def _check(self, x: torch.Tensor) -> None:
         if x.shape[0] != self.rows:
