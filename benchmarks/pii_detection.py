@@ -139,7 +139,7 @@ def cell(one: dict[str, Any]) -> str:
 
 def table(name: str, result: dict[str, Any]) -> str:
     """Markdown: F1 by both rules, precision and recall by overlap."""
-    head = "| type | n | ours P | ours R | F1 (exact) | Presidio P | Presidio R | F1 (exact) |\n|---|---|---|---|---|---|---|---|"
+    head = "| type | n | ours P | ours R | F1 (exact) | Presidio P | Presidio R | F1 (exact) |\n" + "|---" * 8 + "|"
     lines = [f"**{name}**, {result['documents']} texts\n", head]
     for kind in CLASSES:
         cells = []

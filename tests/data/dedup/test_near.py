@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.data.dedup import near_duplicates
+from reticent.data.dedup import near_copies, near_duplicates
 
 
 def naive(texts: list[str], others: list[str]) -> list[bool]:
@@ -76,3 +76,13 @@ def test_nothing_to_compare() -> None:
     assert near_duplicates([], ["x"]).tolist() == []
     assert near_duplicates(["x"], []).tolist() == [False]
     assert near_duplicates(["", "y"], [""]).tolist() == [True, False]
+
+
+def test_copies_within_one_set_are_those_with_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = random_texts(np.random.default_rng(3), 60)
+    slow = [any(naive([text], texts[:i])) for i, text in enumerate(texts)]
+    assert any(slow)
+    assert near_copies(texts).tolist() == slow
+    monkeypatch.setattr("reticent.data.dedup.near._BLOCK", 7)
+    assert near_copies(texts).tolist() == slow
+    assert near_copies([]).tolist() == []

@@ -121,12 +121,13 @@ def surrogate(*kinds: str, canonical: Callable[[str], str] = letters_and_digits)
 
 def digits_in(layout: str, digits: str) -> str:
     """The layout with its digits replaced in order; further ones of the layout are dropped, further given ones too.
+    Letters, of which a number has none, become an x: what a person marked as a number may hold anything.
 
     >>> digits_in("(212) 555-0123", "2015550199")
     '(201) 555-0199'
     """
     given = iter(digits)
-    return "".join(next(given, "") if char.isdigit() else char for char in layout)
+    return "".join(next(given, "") if char.isdigit() else "x" if char.isalpha() else char for char in layout)
 
 
 def same_shape(value: str, draw: Draw) -> str:

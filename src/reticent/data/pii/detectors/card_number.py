@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from stdnum import luhn
 
 from reticent.core.record import Span
+from reticent.data.pii.context import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
@@ -23,6 +24,8 @@ ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
     ("Diners Club", range(36, 37), (14, 16, 19)),
     ("Diners Club", range(38, 40), (14, 16, 19)),
     ("JCB", range(3528, 3590), (16, 17, 18, 19)),
+    ("JCB", range(2131, 2132), (15,)),
+    ("JCB", range(1800, 1801), (15,)),
     ("UnionPay", range(62, 63), (16, 17, 18, 19)),
     ("UnionPay", range(81, 82), (16, 17, 18, 19)),
     ("Maestro", range(5018, 5019), tuple(range(12, 20))),
@@ -38,12 +41,16 @@ ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
 
 SHORTEST, LONGEST = 12, 19
 _RUN = re.compile(r"(?<![\w.])\d++(?:[ -]\d++)*+(?!\w)")
+_CUE = cue(
+    "(?:credit|debit|bank|payment)? ?cards?(?: number| no)?", "visa", "master ?card", "amex", "american express", "maestro",
+    "discover", "diners(?: club)?", "jcb", "unionpay",
+)  # fmt: skip
 _GROUP = re.compile(r"\d+")
 
 
 @detector("card_number", kinds=("CARD",), evidence=Evidence.CHECKED)
 def card_number(text: str) -> Iterator[Span]:
-    """Card numbers of known issuers with a right check digit, in groups or not."""
+    """Numbers with a right check digit, in groups or not: of known issuers, or after words such as "card" or "Visa"."""
     for run in _RUN.finditer(text):
         if len(run[0]) < SHORTEST:
             continue
@@ -71,6 +78,8 @@ def _card(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
         digits += text[slice(*groups[last])]
         if len(digits) > LONGEST:
             break
-        if len(digits) >= SHORTEST and digits.isascii() and issuer(digits) and luhn.is_valid(digits):
+        if len(digits) < SHORTEST or not digits.isascii():
+            continue
+        if luhn.is_valid(digits) and (issuer(digits) or near(text, groups[first][0], _CUE)):
             found = last
     return found

@@ -17,7 +17,8 @@ REGIONS = ("US", "GB", "AU", "IN", "DE", "FR", "ES", "IT", "NL", "SE", "DK", "CH
 
 MIN_DIGITS, MAX_DIGITS = 6, 16
 _RUN = re.compile(
-    r"(?<![\w.$\u00a3\u20ac#%=/-])(?<![0-9],)[+(]?[0-9]++(?:[ \u00a0().\-]{1,3}[0-9]++|/[0-9]++)*+(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})?(?![\w%/])",
+    r"(?<![\w.$\u00a3\u20ac#%=/-])(?<![0-9],)[+(]?[0-9]++(?:[ \u00a0().\-]{1,3}[0-9]++|/[0-9]++)*+"
+    r"(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})?(?![\w%/])",
     re.IGNORECASE,
 )
 _EXTENSION = re.compile(r",?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6}$", re.IGNORECASE)

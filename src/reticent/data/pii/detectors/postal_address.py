@@ -45,7 +45,7 @@ ADDRESSES = tuple(
 
 @detector("postal_address", kinds=("ADDRESS",), evidence=Evidence.FORM)
 def postal_address(text: str) -> Iterator[Span]:
-    """House number and street with what follows up to a ZIP code or postcode; boxes; towns with a code; UK postcodes."""
+    """House number and street with what follows up to a ZIP code or postcode; boxes; towns with a code; postcodes."""
     if not any(char.isdigit() for char in text):
         return
     for form in ADDRESSES:

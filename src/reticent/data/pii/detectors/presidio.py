@@ -31,7 +31,7 @@ KINDS = {
     "UK_NHS": "NATIONAL_ID",
     "MEDICAL_LICENSE": "MEDICAL_RECORD",
 }
-"""Presidio's types → ours. Dates, web addresses and nationalities tell of a person only in context, and are left out."""
+"""Presidio's types → ours. Dates, web addresses and nationalities are left out: only context makes them personal."""
 
 
 def missing() -> str:

@@ -10,7 +10,10 @@ from reticent.data.pii.surrogates.made_up import made_up
 
 DOMAINS = ("example.com", "example.org", "example.net")
 """RFC 2606."""
-AREAS = tuple("201 202 206 212 213 214 215 216 303 305 312 313 314 404 412 415 503 504 512 602 612 615 617 702 713".split())  # noqa: SIM905
+AREAS = (
+    "201", "202", "206", "212", "213", "214", "215", "216", "303", "305", "312", "313", "314", "404", "412", "415",
+    "503", "504", "512", "602", "612", "615", "617", "702", "713",
+)  # fmt: skip
 _EXTENSION = re.compile(r",?\s?(?:x|ext\.?|extension)\s?[0-9]+$", re.IGNORECASE)
 
 
@@ -25,7 +28,7 @@ def phone(original: str, draw: Draw) -> str:
     """In the layout of the original, from ranges for fiction (US 555-01xx, UK 07700 900xxx, France 01 99 00 xx xx);
     in other layouts one that cannot be dialled. With and without a country code it is the same person's."""
     layout = _EXTENSION.sub("", original)
-    given = "".join(filter(str.isdigit, layout))
+    given = "".join(filter(str.isdecimal, layout))
     return digits_in(layout, _fictional(given, international=layout.lstrip(" (").startswith(("+", "00")), draw=draw))
 
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 
 from reticent.data.pii.surrogate import Draw, surrogate
 
-_HEADS = tuple("Al Bren Cor Del Er Fal Gar Hal Il Jor Kel Lor Mar Nor Or Pel Quin Ros Sel Tor Ul Ver Wen Yor Zel".split())  # noqa: SIM905
-_MIDDLES = tuple("a e i o an en in ar er or el il ad ed iv os".split())  # noqa: SIM905
-_TAILS = tuple("da den dra la len lin mer na nor ra ric ron sen ta ton vin".split())  # noqa: SIM905
-_TOWNS = tuple("ford ham bury wick stead mouth field dale haven brook".split())  # noqa: SIM905
+_HEADS = (
+    "Al", "Bren", "Cor", "Del", "Er", "Fal", "Gar", "Hal", "Il", "Jor", "Kel", "Lor", "Mar", "Nor", "Or", "Pel",
+    "Quin", "Ros", "Sel", "Tor", "Ul", "Ver", "Wen", "Yor", "Zel",
+)  # fmt: skip
+_MIDDLES = (
+    "a", "e", "i", "o", "an", "en", "in", "ar", "er", "or", "el", "il", "ad", "ed", "iv", "os",
+)  # fmt: skip
+_TAILS = (
+    "da", "den", "dra", "la", "len", "lin", "mer", "na", "nor", "ra", "ric", "ron", "sen", "ta", "ton", "vin",
+)  # fmt: skip
+_TOWNS = (
+    "ford", "ham", "bury", "wick", "stead", "mouth", "field", "dale", "haven", "brook",
+)  # fmt: skip
 _FIRMS = ("Group", "Partners", "Services", "Works", "Trading", "Systems", "Supplies", "Associates")
 _STREETS = ("Street", "Road", "Avenue", "Lane", "Close")
 

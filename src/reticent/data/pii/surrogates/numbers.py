@@ -7,7 +7,11 @@ import re
 
 from reticent.data.pii.surrogate import Draw, digits_in, same_shape, surrogate
 
-_MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
 _TOKEN = re.compile(r"[0-9]+|[^\W\d_]+")
 
 
@@ -29,13 +33,14 @@ def ip_address(original: str, draw: Draw) -> str:
 def mac_address(original: str, draw: Draw) -> str:
     """From the block for documentation, RFC 9542."""
     made = iter(f"00005E0053{draw.below(256):02X}")
-    return "".join(next(made) if char.isalnum() else char for char in original)
+    return "".join(next(made, "0") if char.isalnum() else char for char in original)
 
 
 @surrogate("URL_CREDENTIALS")
 def url_credentials(original: str, draw: Draw) -> str:
     """The same scheme, with a made-up user and password at a domain for examples."""
-    return f"{original.split('://')[0]}://user{draw.digits(3)}:{draw.digits(8)}@example.com/"
+    scheme = _SCHEME.match(original)
+    return f"{scheme[0] if scheme else 'https://'}user{draw.digits(3)}:{draw.digits(8)}@example.com/"
 
 
 @surrogate("DATE_OF_BIRTH")

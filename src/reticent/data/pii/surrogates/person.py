@@ -11,9 +11,10 @@ from faker.providers.person.en_US import Provider
 from reticent.data.pii.surrogate import Draw, surrogate
 from reticent.data.pii.surrogates.made_up import made_up
 
-KEPT = frozenset(
-    "de van von der den la le da di bin al el y and of mr mrs ms miss mx dr prof sir jr sr ii iii".split()  # noqa: SIM905
-)
+KEPT = frozenset((
+    "de", "van", "von", "der", "den", "la", "le", "da", "di", "bin", "al", "el", "y", "and", "of", "mr", "mrs",
+    "ms", "miss", "mx", "dr", "prof", "sir", "jr", "sr", "ii", "iii",
+))  # fmt: skip
 """Particles and titles, which many people share."""
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
