@@ -243,6 +243,14 @@ def test_held_out_texts_are_not_read_in_the_large_batches_of_training(tmp_path: 
     assert private_arguments(given, plan).per_device_eval_batch_size == 8
 
 
+def test_progress_is_told_in_steps(base: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Draws are independent: three steps of about half the users are no whole number of epochs."""
+    tune(base, RECORDS, tmp_path / "out", config(epochs=1, batch_size=7), held_out=HELD_OUT, privacy=USER)
+    said = "".join(capfd.readouterr())
+    assert "step 2 of 2: held-out perplexity" in said
+    assert "epoch" not in said
+
+
 def test_defaults_depend_on_whether_it_is_private() -> None:
     plain, secret = TuneConfig().settled(5e-5), TuneConfig().settled(5e-5, private=True)
     assert (plain.epochs, plain.batch_size, plain.learning_rate) == (3, 8, 5e-5)
