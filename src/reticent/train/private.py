@@ -53,6 +53,7 @@ from reticent.privacy.refuse import Training, refuse
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.statement import Promise
 from reticent.privacy.verify import Check, SelfCheck
+from reticent.train.dropout import keyed_dropout
 from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
 from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
 from reticent.train.population import population_of, refuse_other
@@ -183,7 +184,9 @@ class PrivateTrainerMixin:
         check = self._check()
         check.drawn(step, units)
         self.model.train()
-        contributed = self._accumulate(units[self.args.process_index :: self.args.world_size], check)
+        process, processes = self.args.process_index, self.args.world_size
+        with keyed_dropout(self.plan.key, "private dropout", step, process, self.args.device):
+            contributed = self._accumulate(units[process::processes], check)
         sums = self.clipper.take()
         self._sum_over_processes([*sums.values(), contributed])
         check.before_noise(sums, contributed)
@@ -197,8 +200,8 @@ class PrivateTrainerMixin:
                 micro_tokens=self._micro_tokens,
                 pad=self._pad,
                 autocast=self._autocast,
-                process=self.args.process_index,
-                processes=self.args.world_size,
+                process=process,
+                processes=processes,
             )
         return torch.zeros((), device=self.args.device)
 

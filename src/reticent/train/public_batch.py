@@ -24,8 +24,7 @@ were they the records of the private batch, privacy amplification by sampling wo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -41,6 +40,7 @@ from reticent.privacy.clip.loss import row_losses
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Piece, Unit, words
 from reticent.train.batches import IGNORED
+from reticent.train.dropout import keyed_dropout
 from reticent.train.loop import Diverged
 from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
 
@@ -131,7 +131,7 @@ class PublicBatches:
             for place in self.places(step)[process::processes]
         ]
         total = torch.zeros((), device=device)
-        with _random_state(self.key, step, process, device):
+        with keyed_dropout(self.key, "public dropout", step, process, device):
             for batch in micro_batches(units, self.dataset, micro_tokens=micro_tokens, pad=pad):
                 total += self._backward(model, batch.to(device), autocast)
         if processes > 1:
@@ -191,10 +191,3 @@ def _trained(batch: MicroBatch) -> torch.Tensor:
 def _pass(key: bytes, number: int, count: int) -> npt.NDArray[np.int64]:
     """The order of pass ``number`` over ``count`` records."""
     return np.argsort(words(key, "public", number, count=count), kind="stable")
-
-
-@contextmanager
-def _random_state(key: bytes, step: int, process: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(words(key, "public dropout", step, process, count=1)[0] >> np.uint64(1)))
-        yield
