@@ -130,7 +130,10 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         logs = logs or {}
+        # Private training is settled in steps: its batches differ in size, so no step ends an epoch exactly.
         at = f"epoch {state.epoch or 0:.0f} of {args.num_train_epochs:.0f}"
+        if args.max_steps > 0:
+            at = f"step {state.global_step} of {args.max_steps}"
         if args.max_steps > 0:  # private: independent draws have no epochs
             at = f"step {state.global_step} of {args.max_steps}"
         if "eval_perplexity" in logs:
