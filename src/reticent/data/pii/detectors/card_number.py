@@ -42,8 +42,8 @@ ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
 SHORTEST, LONGEST = 12, 19
 _RUN = re.compile(r"(?<![\w.])\d++(?:[ -]\d++)*+(?!\w)")
 _CUE = cue(
-    "(?:credit|debit|bank|payment)? ?cards?(?: number| no)?", "visa", "master ?card", "amex", "american express", "maestro",
-    "discover", "diners(?: club)?", "jcb", "unionpay",
+    "(?:credit|debit|bank|payment)? ?cards?(?: number| no)?", "visa", "master ?card", "amex", "american express",
+    "maestro", "discover", "diners(?: club)?", "jcb", "unionpay",
 )  # fmt: skip
 _GROUP = re.compile(r"\d+")
 
