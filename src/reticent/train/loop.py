@@ -134,8 +134,6 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         at = f"epoch {state.epoch or 0:.0f} of {args.num_train_epochs:.0f}"
         if args.max_steps > 0:
             at = f"step {state.global_step} of {args.max_steps}"
-        if args.max_steps > 0:  # private: independent draws have no epochs
-            at = f"step {state.global_step} of {args.max_steps}"
         if "eval_perplexity" in logs:
             console.print(f"{at}: held-out perplexity {logs['eval_perplexity']:.2f}", highlight=False)
         elif "loss" in logs:
