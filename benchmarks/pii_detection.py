@@ -2,10 +2,10 @@
 """How much personal data is found, and how fast: ours against Presidio's default analyzer, on two public sets.
 
 Both sets were made with templates and made-up people (github.com/microsoft/presidio-research, MIT), and share most of
-their templates. Our rules were written with the first set at hand. Of the second one text was read, an
-address; after its first measurement (recall of CARD 0.82) numbers of unknown issuers were taken for cards after words that say so. "New
-templates" is the part of the second set whose templates are not in the first. Both detectors use the same small spaCy
-model, without the network; Presidio's own default is a larger one.
+their templates. Our rules were written with the first set at hand. Of the second one text was read, an address; after
+its first measurement (recall of CARD 0.82) numbers of unknown issuers were taken for cards after words that say so.
+"New templates" is the part of the second set whose templates are not in the first. Both detectors use the same small
+spaCy model, without the network; Presidio's own default is a larger one.
 
 A span counts as found **exactly** when start, end and class agree, and by **overlap** when it shares a character with a
 span of its class. Recall is over marked spans, precision over found spans. Streets, towns, states and codes are one
