@@ -21,7 +21,7 @@ help:
 	@touch $@
 
 .venv/.dev: .venv/.installed
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	$(PIP) install -q -c constraints.txt -e ".[dev,pii]"
 	@touch $@
 
 demo: .venv/.installed
@@ -51,6 +51,7 @@ bench: .venv/.dev
 	$(PIP) install -q -c constraints.txt -e ".[bench]"
 	$(BIN)/reticent fetch-model smollm2-135m
 	$(BIN)/python benchmarks/score_throughput.py --json benchmarks/results/score_throughput.json
+	$(BIN)/python benchmarks/dp_step.py --json benchmarks/results/dp_step.json
 	$(BIN)/python benchmarks/attack_speed.py --json benchmarks/results/attack_speed.json
 
 clean:
