@@ -17,7 +17,6 @@ import yaml
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 
-
 PROMISE = "privacy.json"
 """In the folder of a model that was trained with differential privacy: what was promised."""
 

@@ -1,3 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Differential privacy: what is promised (spec, plan, accounting) and what keeps the promise (sampling, clipping, noise,
-self-check)."""
+"""Differential privacy: what is promised (spec, plan, accounting), and what keeps it (sampling, clipping, noise, checks)."""
