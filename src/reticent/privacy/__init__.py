@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Differential privacy: what is promised (spec, plan, accounting), and what keeps it (sampling, clipping, noise, checks)."""
+"""Differential privacy: what is promised (spec, plan, accounting) and what keeps it (sampling, clipping, noise)."""

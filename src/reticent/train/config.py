@@ -13,7 +13,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
 EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
-PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4}
+PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4, "ia3": 3e-2}
 """Where it is other than the method's own; `reticent.train.private_tune` says why."""
 
 
