@@ -16,9 +16,7 @@ import yaml
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-
-PROMISE = "privacy.json"
-"""In the folder of a model that was trained with differential privacy: what was promised."""
+from reticent.privacy.statement import PROMISE_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class RunFolder:
 
     @property
     def promise(self) -> Path:
-        return self.model / PROMISE
+        return self.model / PROMISE_FILE
 
     @property
     def tables(self) -> Path:

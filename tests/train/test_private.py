@@ -19,12 +19,12 @@ from reticent.core.errors import BadInput
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import Promise
+from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import BrokenPromise
 from reticent.testing.tiny import tiny_model
 from reticent.train import private
 from reticent.train.ledger import KEY, open_key
-from reticent.train.private import PROMISE, PrivateSpeed, PrivateTrainerMixin, population_of
+from reticent.train.private import PrivateSpeed, PrivateTrainerMixin, population_of
 
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
@@ -272,7 +272,7 @@ def test_the_saved_model_reloads_with_its_promise(tmp_path: Path) -> None:
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for name, tensor in weights(again).items():
         assert torch.equal(tensor, weights(one.model)[name])
-    promise = Promise.from_json((tmp_path / "model" / PROMISE).read_text())
+    promise = Promise.from_json((tmp_path / "model" / PROMISE_FILE).read_text())
     assert promise == one.promise == one.plan.spent(3)
     assert all(check.passed for check in one.verify_saved(tmp_path / "model"))
     one.model.lm_head.weight.data[3, 3] += 1

@@ -15,8 +15,9 @@ from peft import LoraConfig
 from reticent.core.errors import BadInput
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
+from reticent.privacy.statement import PROMISE_FILE
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
-from reticent.train.private import PROMISE, PrivateTrainerMixin, open_key
+from reticent.train.private import PrivateTrainerMixin, open_key
 
 trl = pytest.importorskip("trl")
 datasets = pytest.importorskip("datasets")
@@ -93,7 +94,7 @@ def test_a_model_is_trained_evaluated_saved_and_reloads(tmp_path: Path) -> None:
     assert "ε = 8.00 per user" in one.promise.sentence()
     one.save_model(str(tmp_path / "model"))
     again = load(str(tmp_path / "model"), dtype="float32")
-    assert (tmp_path / "model" / PROMISE).exists()
+    assert (tmp_path / "model" / PROMISE_FILE).exists()
     assert again.fingerprint != load(str(base), dtype="float32").fingerprint
     assert all(check.passed for check in one.verify_saved(tmp_path / "model"))
     logged = {name for entry in one.state.log_history for name in entry if not name.startswith("eval_")}

@@ -18,8 +18,7 @@ from reticent.core.errors import BadInput
 from reticent.core.finding import Finding, Severity
 from reticent.core.membership import Membership
 from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck
-from reticent.privacy.statement import EVERYTHING, Promise
-from reticent.run_folder import PROMISE
+from reticent.privacy.statement import EVERYTHING, PROMISE_FILE, Promise
 
 LOG = "train_log.json"
 """Beside the promise: has what the engine's self-check found."""
@@ -46,7 +45,7 @@ def read_promise(model: str | Path) -> Kept | None:
     Raises:
         BadInput: it, or the log of the training beside it, is broken.
     """
-    path = Path(model) / PROMISE
+    path = Path(model) / PROMISE_FILE
     if not path.is_file():
         return None
     try:

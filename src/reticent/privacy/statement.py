@@ -15,6 +15,8 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.privacy.spec import UNITS
 
+PROMISE_FILE = "privacy.json"
+"""In the folder of a model that was trained with differential privacy: what was promised."""
 FORMAT = 1
 EVERYTHING = "all that a unit adds to the training data"
 SPANS = "the content of the marked spans alone"

@@ -51,7 +51,7 @@ from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import Training, refuse
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
-from reticent.privacy.statement import Promise
+from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.dropout import keyed_dropout
 from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
@@ -60,9 +60,6 @@ from reticent.train.population import population_of, refuse_other
 from reticent.train.public_batch import public_batches
 
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
-
-PROMISE = "privacy.json"
-"""The promise, beside the weights."""
 
 CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
@@ -287,7 +284,7 @@ class PrivateTrainerMixin:
         """As the Trainer's, with the promise beside the weights."""
         super().save_model(output_dir, _internal_call)  # type: ignore[misc]
         if self.args.should_save:
-            write_text(Path(output_dir or self.args.output_dir) / PROMISE, self.promise.to_json() + "\n")
+            write_text(Path(output_dir or self.args.output_dir) / PROMISE_FILE, self.promise.to_json() + "\n")
 
     def verify_saved(self, folder: str | Path) -> tuple[Check, ...]:
         """Check that ``folder`` holds the trained parameters as they are now; all checks, for the logs.

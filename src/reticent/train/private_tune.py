@@ -35,13 +35,14 @@ from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.spec import PrivacySpec
+from reticent.privacy.statement import PROMISE_FILE
 from reticent.privacy.token_mask import select
 from reticent.privacy.verify import SelfCheck
 from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
 from reticent.train.loop import Diverged, TuneTrainer
-from reticent.train.private import CPU_MICRO_TOKENS, PROMISE, PrivateSpeed, PrivateTrainerMixin
+from reticent.train.private import CPU_MICRO_TOKENS, PrivateSpeed, PrivateTrainerMixin
 
 LARGEST_BATCH = 1024
 _SCORED_TOKENS = 4096
@@ -103,7 +104,7 @@ class PrivateTuning:
         """
         checks = trainer.verify_saved(folder)
         promise = trainer.promise.to_json()
-        (folder / PROMISE).write_text(promise + "\n", encoding="utf-8")
+        (folder / PROMISE_FILE).write_text(promise + "\n", encoding="utf-8")
         passed = sum(check.passed is True for check in checks)
         console.print(f"self-check: {passed} of {len(checks)} passed", highlight=False)
         told = [{"name": check.name, "bound": check.bound, "passed": check.passed} for check in checks]
