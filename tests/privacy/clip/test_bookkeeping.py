@@ -272,3 +272,18 @@ def test_nothing_of_a_batch_outlives_it(
         assert [tape() for tape in tapes] == [None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3"])
+@pytest.mark.parametrize("tokens", [7, 40])
+def test_rounding_makes_no_clipped_gradient_longer_than_promised(family: str, tokens: int) -> None:
+    model = tiny_tuned(family, "full")
+    batch = make_batch(model, units=6, tokens=tokens)
+    clipper = make_clipper(model, clip_norm=1e-2, autocast=torch.bfloat16)
+    for unit in range(6):
+        rows = slice(unit, unit + 1)
+        with clipper.attached():
+            inputs = {name: tensor[rows] for name, tensor in batch.inputs.items()}
+            clipper.accumulate(inputs, batch.labels[rows], weight=batch.weight[rows])
+        sums = clipper.take()
+        assert torch.stack([total.double().norm() for total in sums.values()]).norm() <= 1e-2
