@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
+import trl
 from peft import LoraConfig
 
 from reticent.core.errors import BadInput
@@ -18,9 +20,6 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import PROMISE_FILE
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.private import PrivateTrainerMixin, open_key
-
-trl = pytest.importorskip("trl")
-datasets = pytest.importorskip("datasets")
 
 
 class PrivateSFTTrainer(PrivateTrainerMixin, trl.SFTTrainer):  # type: ignore[misc, name-defined]

@@ -18,12 +18,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from opacus import grad_sample as opacus
 
 from reticent.privacy.clip.reference import IGNORED
 from reticent.testing.clip_conformance import Batch, clip, make_batch
 from reticent.testing.tiny import tiny_tuned
-
-opacus = pytest.importorskip("opacus.grad_sample")
 
 PAIRS = [
     ("gpt2", "lora"),

@@ -37,16 +37,12 @@ class BookkeepingClipper:
         clip_norm: C.
         clipping: how the factor follows from the norm.
         autocast: dtype of the activations, or None.
-
-    Attributes:
-        seen: trained parameters for which a gradient has been recorded since the clipper was made.
     """
 
     def __init__(self, model: Any, *, clip_norm: float, clipping: Clipping, autocast: torch.dtype | None) -> None:
         self.model, self.clip_norm, self.clipping, self.autocast = model, clip_norm, clipping, autocast
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.rules = _rules(model)
-        self.seen: set[nn.Parameter] = set()
         self._totals: dict[nn.Parameter, torch.Tensor] = {}
         self._tape: Tape | None = None
 
@@ -79,7 +75,6 @@ class BookkeepingClipper:
         self._refuse_leaks()
         squares = tape.squares()
         norm = _norm(squares, losses)
-        self.seen |= squares.keys()
         tape.add_clipped(self._totals, self._factors(squares, norm))
         return Clipped(norm=norm, loss=losses.view(-1, rows_per_unit).sum(1))
 
