@@ -1,4 +1,7 @@
-"""One thread for each test process: tiny models gain nothing from more, and processes would fight over cores."""
+"""One thread for each test process: tiny models gain nothing from more, and processes would fight over cores.
+
+Property tests draw the same examples in every run; ``pytest --hypothesis-profile=explore`` looks for new ones.
+"""
 
 import os
 
@@ -8,6 +11,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("seeded")
 
 
 def pytest_addoption(parser):
