@@ -25,7 +25,8 @@ class Moment:
         auc: of the same score, records; None before training, when there is no difference to the base.
         tpr: of the same score at 1 % FPR; None where there are fewer than 1,000 held-out records.
         user_auc: of the mean over a user's fresh texts; None without users.
-        exposure: median exposure in bits of the planted secrets, by tier ("planted 4 times", "control (never planted)").
+        exposure: median exposure in bits of the planted secrets, by tier ("planted 4 times", "control (never
+            planted)").
         copied: share of members' trained 5-grams that the model would say greedily, word for word, minus that of
             held-out records: the n-gram memorization score. None where not asked for.
         phase: see `PHASES`; methods: `reticent.stats.phases`.
