@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core import validate
+from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
+from reticent.core.progress import console
 from reticent.core.record import Record, Span, fingerprint, write_records
 from reticent.data.canaries import Planting, plant, plant_users, write_canaries
+from reticent.data.dedup.within_user import Copy, within_user
 from reticent.data.split import split
 from reticent.intake import without_copies, write_rejects
 from reticent.privacy.spec import PrivacySpec
 from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
+from reticent.train.hardening import HardenConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ def tune(
     canary_config: CanaryConfig | None = None,
     tune_config: TuneConfig | None = None,
     privacy: PrivacySpec | None = None,
+    harden: HardenConfig | None = None,
     rejects: str = "",
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
@@ -123,6 +128,8 @@ def tune(
         privacy: train with differential privacy; the promise lies in the model folder (``privacy.json``) and in the
             manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
             own. Hyper-parameters and the choice of the data are not covered.
+        harden: memorize less, without a promise. With ``dedup_users`` the copies are left out before coins are thrown,
+            from what is trained on and from what is held out.
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
 
     Raises:
@@ -134,13 +141,16 @@ def tune(
         canary_config or CanaryConfig(),
         tune_config or TuneConfig(),
     )
-    spec = privacy or PrivacySpec()
+    spec, hardening = privacy or PrivacySpec(), harden or HardenConfig()
+    hardening.settled(tuning, spec)
     _check_records(spec, splitting, secrets)
     run = RunFolder(root=Path(out))
     parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
     parts |= {"privacy": asdict(spec)} if spec.is_private else {}
+    parts |= {"harden": hardening.changed} if hardening.is_on else {}
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **parts}
     run.refuse_other("tune", config)
+    records, repeated = within_user(records) if hardening.dedup_users else (records, ())
     records = without_copies(records)
     membership = throw_coins(records, splitting, spec)
     if secrets.canary_users:
@@ -158,11 +168,13 @@ def tune(
     with run.kept_if(lambda: _begun(run.model)):
         run.claim("tune", config)
         write_rejects(run, rejects)
+        if hardening.dedup_users:
+            _write_dropped(run, repeated)
         write_records(run.records, records)
         membership.write(run.membership)
         if planting is not None:
             write_canaries(run.canaries, planting.canaries)
-        _train(base, records, membership, planting, run.model, tuning, spec)
+        _train(base, records, membership, planting, run.model, tuning, spec, hardening)
     about = {"title": title or run.root.name, "base": base, "max_tokens": tuning.max_tokens, **parts, "finished": now()}
     if run.promise.exists():
         about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
@@ -178,13 +190,20 @@ def _train(
     out: Path,
     config: TuneConfig,
     privacy: PrivacySpec,
+    harden: HardenConfig,
 ) -> None:
     from reticent.train.trainer import tune as train
 
     members = [record for record, member in zip(records, membership.member, strict=True) if member]
     held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
     extra = list(planting.to_train) if planting is not None else []
-    train(base, [*members, *extra], out, config, held_out=held_out[:64], privacy=privacy)
+    train(base, [*members, *extra], out, config, held_out=held_out[:64], privacy=privacy, harden=harden)
+
+
+def _write_dropped(run: RunFolder, copies: Sequence[Copy]) -> None:
+    listed = [copy._asdict() for copy in copies]
+    write_text(run.dropped, json.dumps({"within_user": listed}, indent=2) + "\n")
+    console.print(f"{len(copies)} texts in which users repeat themselves left out; see {run.dropped}", highlight=False)
 
 
 def _marked(secret: Record) -> Record:

@@ -42,6 +42,10 @@ class RunFolder:
         return self.root / "rejects.jsonl"
 
     @property
+    def dropped(self) -> Path:
+        return self.root / "dropped.json"
+
+    @property
     def canaries(self) -> Path:
         return self.root / "canaries.parquet"
 

@@ -10,6 +10,7 @@ from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
+from reticent.train.hardening import HardenConfig
 
 
 def tune(
@@ -22,6 +23,7 @@ def tune(
     canary_config: CanaryConfig,
     tune_config: TuneConfig,
     privacy: PrivacySpec,
+    harden: HardenConfig,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
 
@@ -46,6 +48,7 @@ def tune(
         canary_config=canary_config,
         tune_config=tune_config,
         privacy=privacy,
+        harden=harden,
         rejects=rejects,
     )
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)

@@ -30,6 +30,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         held_out: what the held-out loss is measured on after each epoch; may be empty.
         pad: token id that fills up rows.
         autocast: whether to compute in bfloat16. Weights, their gradients and AdamW stay in float32.
+        loss: of a batch, ``loss(outputs, labels, num_items_in_batch)``; None for the model's own cross-entropy. The
+            held-out loss is always that.
     """
 
     control: Any
@@ -44,6 +46,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         pad: int,
         autocast: bool,
         callbacks: Sequence[TrainerCallback] = (),
+        loss: Callable[..., torch.Tensor] | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -51,6 +54,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             train_dataset=list(encoded),
             eval_dataset=list(held_out) or None,
             data_collator=partial(collate, pad=pad),
+            compute_loss_func=loss,
             callbacks=list(callbacks),
         )
         self.autocast = autocast

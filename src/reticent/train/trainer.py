@@ -35,6 +35,8 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall, remember
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
+from reticent.train.hardened import hardened_corpus, hardened_trainer
+from reticent.train.hardening import HardenConfig
 from reticent.train.loop import Bar, Diverged, TuneTrainer
 
 if TYPE_CHECKING:
@@ -59,11 +61,13 @@ def tune(
     held_out: Sequence[Record] = (),
     callbacks: Sequence[TrainerCallback] = (),
     privacy: PrivacySpec | None = None,
+    harden: HardenConfig | None = None,
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
-    AdamW (or SGD) with a linear schedule, gradients clipped at norm 1, a checkpoint after each epoch. Interrupted and
-    called again with the same arguments, it goes on from the last whole checkpoint; finished, it returns at once.
+    AdamW (or SGD) with a linear schedule, the batch's gradient clipped at norm 1, a checkpoint after each epoch.
+    Interrupted and called again with the same arguments, it goes on from the last whole checkpoint; finished, it
+    returns at once.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
@@ -75,6 +79,8 @@ def tune(
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
+        harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``finetune.tune``, as it
+            changes which records there are.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
@@ -86,28 +92,30 @@ def tune(
     method = TUNINGS.get(config.method)
     spec = privacy if privacy is not None and privacy.is_private else None
     _check_trackers(config.report_to)
-    config = config.settled(method.learning_rate, private=spec is not None)
-    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec)
+    harden = harden or HardenConfig()
+    config = harden.settled(config, spec).settled(method.learning_rate, private=spec is not None)
+    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec, harden)
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
         return out
     loaded = load(base, dtype="float32", device=config.device)
     if loaded.is_adapter:
         raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    corpus, sample = _encode(loaded, records, held_out, config)
+    corpus, sample = _encode(loaded, records, held_out, config, harden)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
     private = _private(spec, corpus, sample, records, config, loaded, out)
     corpus = corpus if private is None else private.corpus
-    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks, private)
+    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks, private, harden)
     _check_space(trainer.model, tuned, out)
     try:
         _run(trainer, checkpoint, out)
         log = _log(trainer, corpus, config, time.perf_counter() - started)
         if private is None:
             log = {"key": key, **log, **_counts(corpus)}
+        log |= {"harden": asdict(harden)} if harden.is_on else {}
         with replacing(out) as folder:
             _save(trainer.model, loaded, tuned, folder)
             if private is not None:
@@ -128,9 +136,9 @@ def _check_trackers(report_to: str) -> None:
 
 
 def _encode(
-    loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig
+    loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig, harden: HardenConfig
 ) -> tuple[Corpus, Corpus]:
-    corpus = encode_all(records, loaded.tokenizer, config.max_tokens)
+    corpus = hardened_corpus(encode_all(records, loaded.tokenizer, config.max_tokens), harden)
     if not corpus.encoded:
         raise BadInput(
             f"{len(records)} records",
@@ -178,6 +186,7 @@ def _trainer(
     config: TuneConfig,
     callbacks: Sequence[TrainerCallback],
     private: PrivateTuning | None,
+    harden: HardenConfig,
 ) -> tuple[TuneTrainer, Tuned]:
     longest = max(len(one) for one in corpus.encoded)
     rows = config.batch_size if private is None else private.rows(longest)
@@ -192,10 +201,10 @@ def _trainer(
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
     )
-    make = TuneTrainer if private is None else private.trainer
+    make = hardened_trainer(harden) if private is None else private.trainer
     trainer = make(
         model=model,
-        args=_arguments(config, out, loaded.device, evaluate=bool(sample.encoded)),
+        args=_arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded)),
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
@@ -212,7 +221,7 @@ def _lasting(source: str) -> str:
     return source if named else str(Path(source).expanduser().resolve())
 
 
-def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) -> TrainingArguments:
+def _arguments(config: TuneConfig, out: Path, device: str, clip_batch: float, *, evaluate: bool) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder_for(out)),
         num_train_epochs=config.epochs or EPOCHS,
@@ -220,6 +229,7 @@ def _arguments(config: TuneConfig, out: Path, device: str, *, evaluate: bool) ->
         lr_scheduler_type="linear",
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
+        max_grad_norm=clip_batch,
         per_device_train_batch_size=config.batch_size or BATCH_SIZE,
         per_device_eval_batch_size=config.batch_size or BATCH_SIZE,
         optim="sgd" if config.optimizer == "sgd" else "adamw_torch_fused",
@@ -298,6 +308,7 @@ def _key(
     held_out: Sequence[Record],
     config: TuneConfig,
     spec: PrivacySpec | None,
+    harden: HardenConfig,
 ) -> str:
     """SHA-256 (hex) of all that decides the outcome."""
     settings = asdict(replace(config, resume=True, report_to="none"))
@@ -307,6 +318,8 @@ def _key(
         parts += [asdict(spec), [(record.id, record.user) for record in records]]
         if spec.protect == "spans":
             parts.append([[(span.start, span.end) for span in record.spans] for record in records])
+    if harden.is_on:
+        parts.append({"harden": harden.changed})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goldfish loss (Hans et al., "Be like a Goldfish, Don't Memorize!", NeurIPS 2024, section 3): some tokens are never
+learned, so that a text that is recited from its beginning goes astray at the first of them.
+
+Which ones follows from the tokens before alone: where a passage occurs again (a quotation, a forwarded mail), the same
+token is left out, and no copy gives away what another one keeps. It hinders verbatim recital; it is a weak defence
+against membership inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.core import validate
+from reticent.models.encode import Encoded
+
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_SEED = np.uint64(0x5EED)
+
+
+def goldfish(encoded: Encoded, *, k: int, context: int) -> Encoded:
+    """The record with the tokens that `left_out` names no longer trained on."""
+    out = left_out(encoded.token_id, k=k, context=context)
+    return replace(encoded, trained=encoded.trained & ~out)
+
+
+def left_out(token_id: npt.NDArray[np.int32], *, k: int, context: int) -> npt.NDArray[np.bool_]:
+    """``[n]`` bool: token t is left out where ``hash(token_id[t - context : t]) mod k == 0``.
+
+    The first ``context`` tokens have too few before them and are all kept.
+
+    Args:
+        token_id: ``[n]``.
+        k: about one token in k is left out.
+        context: the paper's h.
+    """
+    validate.positive(k=k, context=context)
+    out = np.zeros(len(token_id), dtype=np.bool_)
+    if len(token_id) <= context:
+        return out
+    windows = np.lib.stride_tricks.sliding_window_view(token_id[:-1].astype(np.uint64), context)
+    digest = np.full(len(windows), _SEED)
+    for column in windows.T:
+        digest = _mix((digest ^ column) * _MULTIPLIER)
+    out[context:] = digest % np.uint64(k) == 0
+    return out
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble the bits, so that neighbouring token ids give unlike hashes (the finisher of MurmurHash3)."""
+    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return x ^ (x >> np.uint64(33))
