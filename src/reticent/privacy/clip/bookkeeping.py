@@ -63,20 +63,29 @@ class BookkeepingClipper:
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
     ) -> Clipped:
         """See ``api.Clipper``."""
-        if len(labels) % rows_per_unit:
-            raise BadInput(f"{len(labels)} rows", f"are not units of {rows_per_unit}", "Fill up with rows of weight 0.")
         if not len(labels):
             return Clipped(norm=labels.new_zeros(0, dtype=torch.float32), loss=labels.new_zeros(0, dtype=torch.float32))
+        tape, losses = self.record(inputs, labels, weight=weight, rows_per_unit=rows_per_unit)
+        squares = tape.squares()
+        norm = _norm(squares, losses)
+        tape.add_clipped(self._totals, self._factors(squares, norm))
+        return Clipped(norm=norm, loss=losses.view(-1, rows_per_unit).sum(1))
+
+    @torch.no_grad()
+    def record(
+        self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
+    ) -> tuple[Tape, torch.Tensor]:
+        """One forward and one backward pass: the tape with all contributions to each unit's gradient, nothing clipped,
+        and the ``[B]`` weighted losses of the rows. Arguments as in ``accumulate``; ``B`` is at least 1."""
+        if len(labels) % rows_per_unit:
+            raise BadInput(f"{len(labels)} rows", f"are not units of {rows_per_unit}", "Fill up with rows of weight 0.")
         self._tape = tape = Tape(rows=len(labels), rows_per_unit=rows_per_unit, dtype=self.autocast)
         try:
             losses = self._backward(inputs, labels, weight)
         finally:
             self._tape = None
         self._refuse_leaks()
-        squares = tape.squares()
-        norm = _norm(squares, losses)
-        tape.add_clipped(self._totals, self._factors(squares, norm))
-        return Clipped(norm=norm, loss=losses.view(-1, rows_per_unit).sum(1))
+        return tape, losses
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
         """See ``api.Clipper``."""
