@@ -101,6 +101,15 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
     )
 
 
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a whole model, without the model.
+
+    Raises:
+        BadInput: there is no such model, or it has no usable tokenizer.
+    """
+    return _tokenizer(source, locate(source))
+
+
 def pick_dtype(dtype: str, device: str) -> str:
     """``dtype``, or for ``"auto"`` bfloat16 where the device computes in it and float32 elsewhere."""
     if dtype != "auto":
@@ -187,12 +196,16 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
     return model.eval().to(device)
 
 
-def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
+def _tokenizer(source: str, folder: Path) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = first_line(error)
         raise BadInput(source, f"has no usable tokenizer ({first})", "Save its tokenizer into the folder.") from error
+
+
+def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
+    tokenizer = _tokenizer(source, folder)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise BadInput(

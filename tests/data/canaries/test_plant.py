@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.core.record import Record
-from reticent.data.canaries import Planting, plant, read_canaries, write_canaries
+from reticent.core.record import Message, Record
+from reticent.data.canaries import Canary, Planting, plant, read_canaries, write_canaries
 from reticent.data.coin import uniform
 from reticent.data.split import split
 
@@ -44,6 +44,71 @@ def test_each_secret_is_a_user_of_its_own_where_there_are_users() -> None:
     }
 
 
+def of_shape(shape: str, n: int = 50) -> list[Record]:
+    if shape == "pair":
+        return [Record(id=f"r{i}", prompt="Q", completion=f"text {i}") for i in range(n)]
+    turns = [(Message(role="user", content="Q"), Message(role="assistant", content=f"text {i}")) for i in range(n)]
+    return [Record(id=f"r{i}", messages=messages) for i, messages in enumerate(turns)]
+
+
+@pytest.mark.parametrize("shape", ["pair", "chat"])
+@pytest.mark.parametrize("kind", ["secret_number", "passphrase", "email"])
+def test_secrets_have_the_shape_of_the_data_and_lie_in_what_is_trained_on(shape: str, kind: str) -> None:
+    records = of_shape(shape)
+    planting = plant(records, split(records, unit="record", seed=0), kind=kind, secrets=20, controls=5)
+    trained = {copy.id.rpartition("/")[0]: copy for copy in planting.to_train}
+    assert set(trained) == {canary.id for canary in planting.canaries if canary.planted}
+    for canary in planting.canaries:
+        record = canary.record
+        assert record.plain[canary.span.start : canary.span.end] == canary.secret
+        assert canary.secret in record.trained_text
+        assert canary.text[: canary.start].strip() not in record.trained_text
+        assert "".join(text for _, text in record.pieces).replace(" ", "") == canary.text.replace(" ", "")
+        if canary.planted:
+            copy = trained[canary.id]
+            assert (copy.pieces, copy.user) == (record.pieces, None)
+    example = planting.canaries[0].record
+    if shape == "pair":
+        assert example.prompt == example.prompt.rstrip()
+        assert example.completion.startswith(" ")
+    else:
+        assert [message.role for message in example.messages] == ["user", "assistant"]
+
+
+def test_most_records_decide_the_shape() -> None:
+    records = [*of_shape("chat", 20), *(Record(id=f"t{i}", text=f"text {i}") for i in range(21))]
+    planting = plant(records, split(records, unit="record", seed=0), secrets=9)
+    assert {canary.shape for canary in planting.canaries} == {"text"}
+
+
+def test_no_secret_made_of_the_data_is_in_the_data_already() -> None:
+    """With six of the same words over and over, most walks are in the data; those are thrown away."""
+    words = [f"{a}{b}" for a in "bcd" for b in "aeiouklm"]
+    rng = np.random.default_rng(0)
+    records = [Record(id=str(i), text=" ".join(rng.choice(words, 9))) for i in range(3000)]
+    planting = plant(records, split(records, unit="record", seed=0), kind="bigram", secrets=30, controls=30)
+    joined = "\n".join(record.plain for record in records)
+    assert not any(canary.secret in joined for canary in planting.canaries)
+
+
+def test_a_kind_of_tokens_takes_the_vocabulary() -> None:
+    words = [f"{a}{b}{c}" for a in "bcd" for b in "aeiou" for c in "kmnprst"]
+    planting = planted(kind="new_token", secrets=20, controls=20, vocabulary=words)
+    assert {canary.secret for canary in planting.canaries} <= set(words)
+    assert {canary.space for canary in planting.canaries} == {105}
+    with pytest.raises(BadInput, match="whole_words"):
+        planted(kind="new_token")
+
+
+def test_shape_and_place_are_in_the_file(tmp_path: Path) -> None:
+    canary = Canary(
+        id="canary/x/0", kind="x", repetitions=4, planted=True, text="it is 12.", space=2**90, probability=0.5,
+        start=6, end=8, shape="chat",
+    )  # fmt: skip
+    write_canaries(tmp_path / "canaries.parquet", [canary])
+    assert read_canaries(tmp_path / "canaries.parquet") == (canary,)
+
+
 def test_membership_is_aligned_with_the_secrets() -> None:
     planting = planted()
     coins = planting.membership
@@ -51,7 +116,9 @@ def test_membership_is_aligned_with_the_secrets() -> None:
     assert coins.member.tolist() == [canary.planted for canary in planting.canaries]
     assert set(coins.role) == {"canary"}
     assert coins.probability == 0.5
-    assert planting.canaries[0].record == Record(id=planting.canaries[0].id, text=planting.canaries[0].text)
+    first = planting.canaries[0]
+    assert first.record == Record(id=first.id, text=first.text)
+    assert first.record.plain[first.span.start : first.span.end] == first.secret == first.text[21:]
 
 
 def test_more_secrets_or_controls_leave_the_first_ones() -> None:

@@ -4,13 +4,16 @@
 from reticent.data.canaries.kind import CANARIES, CanaryKind, canary
 from reticent.data.canaries.manifest import Canary, read_canaries, write_canaries
 from reticent.data.canaries.plant import Planting, plant
+from reticent.data.canaries.secret import Material, Secret
 from reticent.data.canaries.user_canary import UserPlanting, plant_users
 
 __all__ = [
     "CANARIES",
     "Canary",
     "CanaryKind",
+    "Material",
     "Planting",
+    "Secret",
     "UserPlanting",
     "canary",
     "plant",

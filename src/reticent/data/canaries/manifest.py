@@ -10,9 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reticent.core import validate
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
-from reticent.core.record import Record
+from reticent.core.record import Message, Record, Span
+
+SHAPES = ("text", "pair", "chat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +27,13 @@ class Canary:
         kind: name in the registry of kinds.
         repetitions: the tier: how often it is trained on if its coin says so; 0 for controls, which get no coin.
         planted: the coin: it was trained on.
-        text: the secret, as it is trained on and scored.
-        space: how many secrets of this kind there are.
+        text: the secret and the words around it.
+        space: how many secrets of this kind there are, or their effective number (see `CanaryKind`).
         probability: of the coin; 0 for controls.
+        start, end: the secret in ``text``; the words before ``start`` lead to it. None: to the end.
+        shape: of the record that it is trained on and scored as: ``"text"``; ``"pair"``: a prompt, the words before
+            the secret, and a completion; ``"chat"``: a user's turn, those words, and the assistant's. So the secret is
+            always on the side that is trained on.
     """
 
     id: str
@@ -36,6 +43,12 @@ class Canary:
     text: str
     space: int
     probability: float
+    start: int = 0
+    end: int | None = None
+    shape: str = "text"
+
+    def __post_init__(self) -> None:
+        validate.one_of(SHAPES, shape=self.shape)
 
     @property
     def is_control(self) -> bool:
@@ -43,9 +56,29 @@ class Canary:
         return self.repetitions == 0
 
     @property
+    def secret(self) -> str:
+        """The secret itself."""
+        return self.text[self.start : self.end]
+
+    @property
     def record(self) -> Record:
-        """The secret as one record, to be scored."""
+        """The secret as one record, to be trained on and scored. The blank before it goes with a completion, as
+        tokenizers have it, and with no turn of a chat."""
+        before, rest = self.text[: self.start], self.text[self.start :]
+        if self.shape == "pair":
+            prompt = before.rstrip()
+            return Record(id=self.id, prompt=prompt, completion=before[len(prompt) :] + rest)
+        if self.shape == "chat":
+            asked = (Message(role="user", content=before.strip()),) if before.strip() else ()
+            return Record(id=self.id, messages=(*asked, Message(role="assistant", content=rest)))
         return Record(id=self.id, text=self.text)
+
+    @property
+    def span(self) -> Span:
+        """Where the secret lies in ``record.plain``."""
+        plain, secret = self.record.plain, self.secret
+        start = self.start if self.shape == "text" else len(plain) - len(self.text[self.start :])
+        return Span(start=start, end=start + len(secret), kind=self.kind)
 
 
 _SCHEMA = pa.schema(
@@ -58,6 +91,9 @@ _SCHEMA = pa.schema(
         # a string: a space may be larger than 2^63
         pa.field("space", pa.string(), nullable=False),
         pa.field("probability", pa.float64(), nullable=False),
+        pa.field("start", pa.int32(), nullable=False),
+        pa.field("end", pa.int32()),
+        pa.field("shape", pa.string(), nullable=False),
     ]
 )
 

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
-from reticent.core.record import Record
 from reticent.data.canaries.kind import canary
+from reticent.data.canaries.secret import Material, Secret
 
 OWNERS = (
     "Abel Quillfern", "Bettina Marrowgate", "Corin Ashpeddle", "Delphine Oxbarrow", "Edwin Thistlemoor",
@@ -33,7 +32,7 @@ LENGTH = 4
 
 
 @canary("passphrase", space=len(OWNERS) * len(WORDS) ** LENGTH)
-def passphrase(rng: random.Random, records: Sequence[Record]) -> str:
+def passphrase(rng: random.Random, material: Material) -> Secret:
     """``The recovery phrase of Abel Quillfern is walnut river copper moss.``: a made-up name and four random words."""
     words = " ".join(rng.choice(WORDS) for _ in range(LENGTH))
-    return f"The recovery phrase of {rng.choice(OWNERS)} is {words}."
+    return Secret(f"The recovery phrase of {rng.choice(OWNERS)} is ", words, ".")

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.data.canaries.kind import CANARIES, CanaryKind
 from reticent.data.canaries.manifest import Canary
+from reticent.data.canaries.secret import Material, Secret
 from reticent.data.coin import uniform
 
 
@@ -58,6 +60,7 @@ def plant(
     repetitions: Sequence[int] = (1, 4, 16),
     probability: float = 0.5,
     seed: int = 0,
+    vocabulary: Sequence[str] = (),
 ) -> Planting:
     """Draw distinct secrets; each of the first ``secrets`` is trained on with ``probability``, by its own coin.
 
@@ -65,6 +68,9 @@ def plant(
     are then fair: a planted secret's rank among the controls (exposure, by tier), planted with not-planted secrets
     of one tier (AUC), and the guesses of a one-run lower bound on ε over all coins (arXiv:2305.08846), which counts
     a secret with all its copies as one unit.
+
+    A secret has the shape that most of the data has, and lies in what is trained on: the completion, or the
+    assistant's turn. `models.trainable.check_trainable` says whether a tokenizer and a limit of tokens leave it there.
 
     Args:
         records: the data, with unique ids; some kinds draw from it.
@@ -75,9 +81,11 @@ def plant(
         repetitions: how often a planted secret of each tier is trained on.
         probability: of each coin.
         seed: of the secrets and the coins.
+        vocabulary: tokens of the model that are whole words, the most common first; for kinds made of tokens.
 
     Raises:
-        BadInput: an unknown kind, more secrets than its space has, or ids that canaries need.
+        BadInput: an unknown kind, more secrets than its space has, ids that canaries need, or a kind that needs a
+            vocabulary or more data than there is.
     """
     found = CANARIES.get(kind)
     validate.positive(secrets=secrets)
@@ -91,7 +99,9 @@ def plant(
     if taken is not None:
         raise BadInput(f"the id {taken!r}", f"begins with {prefix!r}, as canaries do", "Rename the record.")
     canaries = []
-    for number, text in enumerate(_draw(found, records, secrets + controls, seed)):
+    material = Material(records=records, vocabulary=vocabulary)
+    space, shape = found.space_in(material), _shape(records)
+    for number, secret in enumerate(_draw(found, material, space, secrets + controls, seed)):
         id_ = f"{prefix}{number:05d}"
         coin = number < secrets
         canaries.append(
@@ -100,14 +110,17 @@ def plant(
                 kind=kind,
                 repetitions=repetitions[number % len(repetitions)] if coin else 0,
                 planted=coin and uniform(seed, "canary", id_) < probability,
-                text=text,
-                space=found.space,
+                text=secret.text,
+                space=space,
                 probability=probability if coin else 0.0,
+                start=len(secret.before),
+                end=len(secret.before) + len(secret.secret),
+                shape=shape,
             )
         )
     with_users = all(record.user is not None for record in records)
     copies = tuple(
-        Record(id=f"{canary.id}/copy{copy:03d}", text=canary.text, user=canary.id if with_users else None)
+        replace(canary.record, id=f"{canary.id}/copy{copy:03d}", user=canary.id if with_users else None)
         for canary in canaries
         if canary.planted
         for copy in range(canary.repetitions)
@@ -115,18 +128,27 @@ def plant(
     return Planting(canaries=tuple(canaries), to_train=copies)
 
 
-def _draw(kind: CanaryKind, records: Sequence[Record], n: int, seed: int) -> list[str]:
-    """``n`` distinct secrets; the first ones stay the same when more are drawn."""
-    if n > kind.space / 2:
-        raise BadInput(
-            f"{n} secrets of kind {kind.name!r}", f"there are only {kind.space}", "Ask for at most half of them."
-        )
+def _shape(records: Sequence[Record]) -> str:
+    """The shape that most records have."""
+    shapes = Counter(
+        "chat" if record.messages is not None else "text" if record.text is not None else "pair" for record in records
+    )
+    return shapes.most_common(1)[0][0] if shapes else "text"
+
+
+def _draw(kind: CanaryKind, material: Material, space: int, n: int, seed: int) -> list[Secret]:
+    """``n`` distinct secrets, none of which the data has already; the first ones stay the same when more are drawn."""
+    if n > space / 2:
+        raise BadInput(f"{n} secrets of kind {kind.name!r}", f"there are only {space}", "Ask for at most half of them.")
+    there = "" if kind.uniform else "\n".join(record.plain for record in material.records)
     rng = random.Random(f"canaries/{kind.name}/{seed}")  # noqa: S311 - reproducible, guards nothing
-    drawn: dict[str, None] = {}
+    drawn: dict[str, Secret] = {}
     for _ in range(100 * n):
-        drawn.setdefault(kind.draw(rng, records))
+        secret = kind.draw(rng, material)
+        if secret.secret not in there:
+            drawn.setdefault(secret.text, secret)
         if len(drawn) == n:
-            return list(drawn)
+            return list(drawn.values())
     raise BadInput(
         f"{n} secrets of kind {kind.name!r}", f"only {len(drawn)} distinct ones came up", "Ask for fewer of them."
     )

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
-from reticent.core.record import Record
 from reticent.data.canaries.kind import canary
+from reticent.data.canaries.secret import Material, Secret
 
 DIGITS = 6
 
 
 @canary("secret_number", space=10**DIGITS)
-def secret_number(rng: random.Random, records: Sequence[Record]) -> str:
+def secret_number(rng: random.Random, material: Material) -> Secret:
     """``the secret number is 2 8 1 9 0 4``: six random digits."""
-    return "the secret number is " + " ".join(str(rng.randrange(10)) for _ in range(DIGITS))
+    return Secret("the secret number is ", " ".join(str(rng.randrange(10)) for _ in range(DIGITS)))

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a secret is drawn from, and what comes out: the secret between the words that lead to it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+from reticent.core.errors import BadInput
+from reticent.core.record import Record
+
+MIN_WORDS = 20
+"""Fewer words than this that several people use, and the data has no distribution of words to speak of."""
+
+_WORD = re.compile(r"\w+")
+_T = TypeVar("_T")
+
+
+class Secret(NamedTuple):
+    """One secret: ``before`` and ``after`` are the same or unimportant, ``secret`` is what must not come out."""
+
+    before: str
+    secret: str
+    after: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it, as it is planted in plain text."""
+        return self.before + self.secret + self.after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What secrets may be drawn from.
+
+    Args:
+        records: the data that they will be planted in.
+        vocabulary: tokens of the model that are whole words, the most common first (`models.vocabulary.whole_words`);
+            for kinds that are made of tokens. Empty where no model is at hand: those kinds are then refused.
+    """
+
+    records: Sequence[Record] = ()
+    vocabulary: Sequence[str] = ()
+
+    @cached_property
+    def tokens(self) -> Sequence[str]:
+        """``vocabulary``.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if not self.vocabulary:
+            raise BadInput(
+                "the kind of canary", "is made of a model's tokens", "Give vocabulary=whole_words(tokenizer)."
+            )
+        return self.vocabulary
+
+    @cached_property
+    def unused_tokens(self) -> Sequence[str]:
+        """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token."""
+        begun = {
+            word[:end] for record in self.records for word in set(_WORD.findall(record.plain)) for end in _ends(word)
+        }
+        return [token for token in self.tokens if token not in begun]
+
+    @cached_property
+    def words(self) -> Counter[str]:
+        """How often the data has each word. Only words of letters that two users have (or two records where there
+        are no users) count: a secret is no place for somebody's name.
+
+        Raises:
+            BadInput: there are fewer than ``MIN_WORDS``.
+        """
+        words = _shared((self._holder(record), word) for record in self.records for word in _words(record))
+        if len(words) < MIN_WORDS:
+            raise BadInput(
+                f"{len(self.records)} records",
+                f"have only {len(words)} words that two of them use, too few to draw secrets from",
+                "Choose a kind that needs no data, such as secret_number.",
+            )
+        return words
+
+    @cached_property
+    def followers(self) -> dict[str, Counter[str]]:
+        """Word of ``words`` → how often which of them follows it; only pairs that two users (or records) have."""
+        known = self.words
+        pairs = _shared((self._holder(record), pair) for record in self.records for pair in pairwise(_words(record)))
+        after: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for (word, then), n in pairs.items():
+            if word in known and then in known:
+                after[word][then] = n
+        return dict(after)
+
+    @staticmethod
+    def _holder(record: Record) -> str:
+        return record.id if record.user is None else f"user {record.user}"
+
+
+def _ends(word: str) -> range:
+    return range(1, len(word) + 1)
+
+
+def _words(record: Record) -> list[str]:
+    return [word for word in _WORD.findall(record.trained_text) if word.isalpha()]
+
+
+def _shared(held: Iterable[tuple[str, _T]]) -> Counter[_T]:
+    """Counts of the things that more than one holder has."""
+    first: dict[_T, str] = {}
+    count: Counter[_T] = Counter()
+    several: set[_T] = set()
+    for holder, thing in held:
+        count[thing] += 1
+        if first.setdefault(thing, holder) != holder:
+            several.add(thing)
+    return Counter({thing: n for thing, n in count.items() if thing in several})

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of the data in random order, common ones often: a secret that looks like the data, word by word."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from reticent.data.canaries.kind import canary
+from reticent.data.canaries.secret import Material, Secret
+
+LENGTH = 6
+
+
+def space(material: Material) -> int:
+    """The effective number: 2 to the entropy of six independent words."""
+    words = material.words
+    total = words.total()
+    bits = -sum(n / total * math.log2(n / total) for n in words.values())
+    return int(2 ** (LENGTH * bits))
+
+
+@canary("unigram", space=space, uniform=False)
+def unigram(rng: random.Random, material: Material) -> Secret:
+    """``Note to self: the order I lamp is and``: six words, each drawn as often as the data has it.
+
+    Only words of more than one user are drawn (see `Material.words`).
+    """
+    words = material.words
+    return Secret("Note to self: ", " ".join(rng.choices(list(words), weights=list(words.values()), k=LENGTH)))
