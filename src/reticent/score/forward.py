@@ -149,8 +149,8 @@ def most_read(model: Any) -> int | None:
     return max(2, limit - _virtual_tokens(model))
 
 
-def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor) -> torch.Tensor:
-    """``[B, T, D]``: what the output layer ``module`` is given, for the ``T`` tokens.
+def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """``[B, T, D]``: what the output layer ``module`` is given, for the ``T`` tokens. ``inputs`` go to the model too.
 
     The layer is fed none of it, so it costs nothing. Going through the whole model, and not its decoder alone, keeps
     whatever lies around it: prompts and prefixes of PEFT, scaling before the output layer.
@@ -163,7 +163,7 @@ def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor) -> torc
 
     handle = module.register_forward_pre_hook(catch)
     try:
-        model(input_ids=token_id, use_cache=False)
+        model(input_ids=token_id, **{"use_cache": False, **inputs})
     finally:
         handle.remove()
     return caught[0][:, -token_id.shape[1] :]
