@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PSMI: how much a record's hidden state tells of its label. Low: the model cannot have it from a rule, so it will
+memorize the record.
+
+Pointwise sliced mutual information of "Predicting memorization within Large Language Models fine-tuned for
+classification" (Dentan et al., ECAI 2025, arXiv:2409.18858): project the states on random directions; along each one
+take a Gaussian for each label; average the pointwise mutual information of record and label over the directions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from reticent.core.errors import BadInput, Underpowered
+from reticent.core.validate import in_range, positive, same_length
+from reticent.stats.scores import Floats, as_scores
+
+PROJECTIONS = 2000
+"""As the paper has it."""
+
+CELLS = 1 << 22
+"""Entries of one block of densities, so that memory does not grow with the number of projections."""
+
+
+def psmi(hidden: ArrayLike, label: ArrayLike, *, projections: int = PROJECTIONS, seed: int = 0) -> Floats:
+    """Pointwise sliced mutual information of each record's state and label, in nats. LOW = will be memorized.
+
+    ``mean over j of log[ N(P_ij; m_yj, s_yj) / sum_c w_c N(P_ij; m_cj, s_cj) ]`` with ``P = hidden · θᵀ``, directions
+    ``θ_j`` uniform on the sphere, mean ``m``, standard deviation ``s`` (n - 1 in its denominator) and share ``w`` of
+    the records of each label. Each record is among those that its label's Gaussian is fitted to, so labels of few
+    records look more informative than they are.
+
+    Args:
+        hidden: ``[N, D]`` states of one layer.
+        label: ``[N]`` integers or strings.
+        projections: directions.
+        seed: of the directions.
+
+    Returns:
+        ``[N]``; about 0 or less: the state does not tell the label.
+
+    Raises:
+        BadInput: states that are not finite, or one label only.
+        Underpowered: a label of one record, which has no spread.
+    """
+    positive(projections=projections)
+    state, names = np.asarray(hidden, dtype=np.float64), np.asarray(label)
+    if state.ndim != 2 or not state.size:
+        raise BadInput(f"hidden of shape {state.shape}", "is no [N, D]", "Give one state a record.")
+    same_length(hidden=state, label=names)
+    if not np.isfinite(state).all():
+        raise BadInput("hidden", "is not finite everywhere", "Look at the model: its states overflow.")
+    _, number, count = np.unique(names, return_inverse=True, return_counts=True)
+    if len(count) < 2:
+        raise BadInput("label", "is the same for all records, so nothing can tell of it", "Use labels that differ.")
+    if count.min() < 2:
+        raise Underpowered("a label of 1 record", "it has no spread", "Use coarser labels.")
+    rng = np.random.default_rng(seed)
+    total = np.zeros(len(state))
+    block = max(1, CELLS // (len(state) * len(count)))
+    for start in range(0, projections, block):
+        direction = rng.standard_normal((min(block, projections - start), state.shape[1]))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        total += _information(state @ direction.T, number, count).sum(axis=1)
+    return total / projections
+
+
+def _information(projected: Floats, number: NDArray[np.intp], count: NDArray[np.intp]) -> Floats:
+    """``[N, J]`` pointwise mutual information along each of J directions."""
+    n, labels = len(projected), len(count)
+    log_density = np.empty((labels, *projected.shape))
+    floor = 1e-9 * (projected.std(axis=0) + 1e-300)
+    for label in range(labels):
+        own = projected[number == label]
+        spread = np.maximum(own.std(axis=0, ddof=1), floor)
+        log_density[label] = -0.5 * ((projected - own.mean(axis=0)) / spread) ** 2 - np.log(spread)
+    marginal = logsumexp(log_density + np.log(count / n)[:, None, None], axis=0)
+    return np.asarray(log_density[number, np.arange(n)] - marginal)
+
+
+def quantile_bins(values: ArrayLike, bins: int) -> NDArray[np.int64]:
+    """Numbers of ``bins`` equally large bins of ``values``, 0 lowest. Ties stay together, so bins can be unequal.
+
+    >>> quantile_bins([0.1, 5.0, 0.3, 7.0], 2)
+    array([0, 1, 0, 1])
+    """
+    in_range(1, math.inf, bins=bins)
+    x = as_scores(values, name="values")
+    inner = np.quantile(x, np.arange(1, bins) / bins)
+    return np.searchsorted(np.unique(inner), x, side="left").astype(np.int64)
