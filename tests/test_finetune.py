@@ -24,7 +24,7 @@ from reticent.run_folder import RunFolder
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 
-TINY = TuneConfig(epochs=1, learning_rate=1e-2, max_tokens=24, dtype="float32")
+TINY = TuneConfig(epochs=1, learning_rate=1e-2, max_tokens=32, dtype="float32")
 
 
 def mails(users: int = 30, each: int = 4) -> list[Record]:
@@ -139,3 +139,38 @@ def test_an_audit_holds_its_bounds_against_the_promise(private: RunFolder) -> No
     page = private.report.read_text(encoding="utf-8")
     assert promise.sentence in page
     assert 'id="promise"' in page
+
+
+def pairs(records: list[Record]) -> list[Record]:
+    return [Record(id=r.id, user=r.user, prompt="Reply:", completion=f" {r.text}") for r in records]
+
+
+def test_secrets_of_prompts_and_completions_are_trained_on_and_ranked(base: str, tmp_path: Path) -> None:
+    config = replace(TINY, epochs=4, max_tokens=64)
+    canaries = CanaryConfig(canaries=40, canary_controls=60, canary_repetitions="8", canary_kind="email")
+    run = tune(pairs(mails()), base=base, out=tmp_path / "run", tune_config=config, canary_config=canaries)
+    planted = read_canaries(run.canaries)
+    assert {canary.shape for canary in planted} == {"pair"}
+    log = json.loads((run.model / "train_log.json").read_text())
+    members = int(read_membership(run.membership).member.sum())
+    assert log["records"] == members + 8 * sum(canary.planted for canary in planted)
+    results = audit(run, AuditConfig(attacks="loss", dtype="float32"))
+    tiers = {tier.tier: tier for tier in results.exposure}
+    assert tiers["planted 8 times"].bits.value > tiers["not planted (control)"].bits.value
+
+
+@pytest.mark.parametrize(
+    ("canaries", "why"),
+    [
+        (CanaryConfig(canaries=9), "are cut off.*--max_tokens 29 or more"),
+        (CanaryConfig(canaries=9, canary_kind="random_tokens", canary_controls=2), "only 2|there are only"),
+        (CanaryConfig(canary_users=4, canary_words=2), "beyond the first 12 tokens"),
+    ],
+)
+def test_canaries_that_training_would_not_see_are_refused_and_leave_no_folder(
+    base: str, tmp_path: Path, canaries: CanaryConfig, why: str
+) -> None:
+    short = replace(TINY, max_tokens=12)
+    with pytest.raises(BadInput, match=why):
+        tune(mails(), base=base, out=tmp_path / "run", tune_config=short, canary_config=canaries)
+    assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,8 @@ class CanaryConfig:
     Args:
         canaries: how many secrets get a coin each (about half are planted); 0 plants none. Do not ship a model that was
             trained with canaries.
-        canary_kind: which kind of secret.
+        canary_kind: which kind of secret: secret_number, passphrase, card_number, email, phone, record_number; of the
+            model's tokens random_tokens, rare_tokens, new_token; of words of the data unigram, bigram.
         canary_controls: how many further secrets are never planted and only serve to rank the planted ones.
         canary_repetitions: how often a secret is planted if its coin says so; "1,4,16" makes three tiers that take
             turns. "auto" is that, and "1" in private training: only a secret planted once is one record, whose coin
@@ -134,7 +135,7 @@ def tune(
 
     Raises:
         BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded; a setting
-            voids the promise.
+            voids the promise; ``max_tokens`` cuts canaries off.
     """
     splitting, secrets, tuning = (
         split_config or SplitConfig(),
@@ -153,16 +154,9 @@ def tune(
     records, repeated = within_user(records) if hardening.dedup_users else (records, ())
     records = without_copies(records)
     membership = throw_coins(records, splitting, spec)
-    if secrets.canary_users:
-        rewritten = plant_users(
-            records,
-            membership,
-            users=secrets.canary_users,
-            words=secrets.canary_words,
-            seed=splitting.split_seed,
-        )
-        records, membership = rewritten.records, rewritten.membership
-    planting = _plant(records, membership, secrets, splitting.split_seed, private=spec.is_private)
+    records, membership, planting = _plant(
+        records, membership, secrets, splitting.split_seed, base=base, max_tokens=tuning.max_tokens, spec=spec
+    )
     if planting is not None and spec.protect == "spans":
         planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
     with run.kept_if(lambda: _begun(run.model)):
@@ -261,16 +255,40 @@ def throw_coins(records: Sequence[Record], config: SplitConfig, privacy: Privacy
 
 
 def _plant(
-    records: Sequence[Record], membership: Membership, config: CanaryConfig, seed: int, *, private: bool
-) -> Planting | None:
-    if not config.canaries:
-        return None
-    return plant(
-        records,
-        membership,
-        kind=config.canary_kind,
-        secrets=config.canaries,
-        controls=config.canary_controls,
-        repetitions=config.tiers(private=private),
-        seed=seed,
-    )
+    records: Sequence[Record],
+    membership: Membership,
+    config: CanaryConfig,
+    seed: int,
+    *,
+    base: str,
+    max_tokens: int,
+    spec: PrivacySpec,
+) -> tuple[Sequence[Record], Membership, Planting | None]:
+    """Records and coins with canary users among them, and secrets; refused where training would not see them whole."""
+    if not (config.canaries or config.canary_users):
+        return records, membership, None
+    from reticent.models.load import load_tokenizer
+    from reticent.models.trainable import check_phrases, check_trainable
+    from reticent.models.vocabulary import whole_words
+
+    tokenizer, planting = load_tokenizer(base), None
+    if config.canary_users:
+        users = plant_users(records, membership, users=config.canary_users, words=config.canary_words, seed=seed)
+        cut = check_phrases(users.records, users.phrases, tokenizer, max_tokens)
+        if cut.lost:
+            said = f"{cut.lost} of {cut.texts} texts of canary users are cut off before their phrase (--max_tokens)"
+            console.print(said, style="yellow", highlight=False)
+        records, membership = users.records, users.membership
+    if config.canaries:
+        planting = plant(
+            records,
+            membership,
+            kind=config.canary_kind,
+            secrets=config.canaries,
+            controls=config.canary_controls,
+            repetitions=config.tiers(private=spec.is_private),
+            seed=seed,
+            vocabulary=whole_words(tokenizer),
+        )
+        check_trainable(planting.canaries, tokenizer, max_tokens)
+    return records, membership, planting
