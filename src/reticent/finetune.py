@@ -20,6 +20,7 @@ from reticent.data.canaries import Planting, plant, plant_users, write_canaries
 from reticent.data.dedup.within_user import Copy, within_user
 from reticent.data.split import split
 from reticent.intake import without_copies, write_rejects
+from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
@@ -113,6 +114,7 @@ def tune(
     canary_config: CanaryConfig | None = None,
     tune_config: TuneConfig | None = None,
     privacy: PrivacySpec | None = None,
+    monitor: MonitorConfig | None = None,
     harden: HardenConfig | None = None,
     rejects: str = "",
 ) -> RunFolder:
@@ -129,6 +131,8 @@ def tune(
         privacy: train with differential privacy; the promise lies in the model folder (``privacy.json``) and in the
             manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
             own. Hyper-parameters and the choice of the data are not covered.
+        monitor: look at a panel of records while training (``monitor.json``, ``panel.parquet``), end it early, or list
+            who is at risk (``risk.parquet``). Not with ``privacy``.
         harden: memorize less, without a promise. With ``dedup_users`` the copies are left out before coins are thrown,
             from what is trained on and from what is held out.
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
@@ -143,12 +147,15 @@ def tune(
         tune_config or TuneConfig(),
     )
     spec, hardening = privacy or PrivacySpec(), harden or HardenConfig()
+    watch = monitor or MonitorConfig()
     hardening.settled(tuning, spec)
     _check_records(spec, splitting, secrets)
+    _check_monitor(spec, watch)
     run = RunFolder(root=Path(out))
     parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
     parts |= {"privacy": asdict(spec)} if spec.is_private else {}
     parts |= {"harden": hardening.changed} if hardening.is_on else {}
+    parts |= {"monitor": asdict(watch)} if watch.is_on else {}
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **parts}
     run.refuse_other("tune", config)
     records, repeated = within_user(records) if hardening.dedup_users else (records, ())
@@ -168,7 +175,7 @@ def tune(
         membership.write(run.membership)
         if planting is not None:
             write_canaries(run.canaries, planting.canaries)
-        _train(base, records, membership, planting, run.model, tuning, spec, hardening)
+        _train(base, records, membership, planting, run, tuning, spec, hardening, watch)
     about = {"title": title or run.root.name, "base": base, "max_tokens": tuning.max_tokens, **parts, "finished": now()}
     if run.promise.exists():
         about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
@@ -181,17 +188,29 @@ def _train(
     records: Sequence[Record],
     membership: Membership,
     planting: Planting | None,
-    out: Path,
+    run: RunFolder,
     config: TuneConfig,
     privacy: PrivacySpec,
     harden: HardenConfig,
+    monitor: MonitorConfig,
 ) -> None:
     from reticent.train.trainer import tune as train
 
     members = [record for record, member in zip(records, membership.member, strict=True) if member]
     held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
     extra = list(planting.to_train) if planting is not None else []
-    train(base, [*members, *extra], out, config, held_out=held_out[:64], privacy=privacy, harden=harden)
+    trained, callbacks = [*members, *extra], []
+    if monitor.is_on:
+        from reticent.monitor.attach import watching
+
+        secrets = planting.canaries if planting is not None else ()
+        settled = harden.settled(config, privacy)
+        callbacks = watching(
+            monitor, base, records, membership, secrets, trained=trained, training=settled, out=run.root
+        )
+    # The monitor looks at held-out records itself.
+    sample = [] if monitor.watches else held_out[:64]
+    train(base, trained, run.model, config, held_out=sample, callbacks=callbacks, privacy=privacy, harden=harden)
 
 
 def _write_dropped(run: RunFolder, copies: Sequence[Copy]) -> None:
@@ -210,6 +229,17 @@ def _begun(model: Path) -> bool:
     from reticent.train.checkpoints import folder_for
 
     return model.exists() or any(folder_for(model).glob("checkpoint-*"))
+
+
+def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig) -> None:
+    """Refuse to publish what a promise does not cover."""
+    if spec.is_private and monitor.is_on:
+        raise BadInput(
+            "the monitor with differential privacy",
+            "what it shows is computed from the losses of single members, which the promise (epsilon, delta) does not "
+            "cover",
+            "Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
+        )
 
 
 def _check_records(spec: PrivacySpec, splitting: SplitConfig, secrets: CanaryConfig) -> None:

@@ -58,6 +58,18 @@ class RunFolder:
         return self.model / PROMISE_FILE
 
     @property
+    def monitor(self) -> Path:
+        return self.root / "monitor.json"
+
+    @property
+    def panel(self) -> Path:
+        return self.root / "panel.parquet"
+
+    @property
+    def risk(self) -> Path:
+        return self.root / "risk.parquet"
+
+    @property
     def tables(self) -> Path:
         return self.root / "tables"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from reticent.core.progress import console
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
+from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.hardening import HardenConfig
@@ -23,6 +24,7 @@ def tune(
     canary_config: CanaryConfig,
     tune_config: TuneConfig,
     privacy: PrivacySpec,
+    monitor: MonitorConfig,
     harden: HardenConfig,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
@@ -48,8 +50,14 @@ def tune(
         canary_config=canary_config,
         tune_config=tune_config,
         privacy=privacy,
+        monitor=monitor,
         harden=harden,
         rejects=rejects,
     )
+    if monitor.watches:
+        from reticent.monitor.log import read_watch
+        from reticent.monitor.words import table
+
+        console.print(table(read_watch(run.monitor)))
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
     return 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from reticent.core.finding import Estimate
@@ -25,13 +26,15 @@ class Moment:
         auc: of the same score, records; None before training, when there is no difference to the base.
         tpr: of the same score at 1 % FPR; None where there are fewer than 1,000 held-out records.
         user_auc: of the mean over a user's fresh texts; None without users.
-        exposure: median exposure in bits of the planted secrets, by tier ("planted 4 times", "control (never
-            planted)").
+        canary_user_auc: the same of users with a phrase of their own in all their texts; None without such users.
+        exposure: median exposure in bits of the planted secrets among controls, by tier ("planted once", "planted 4
+            times", "not planted (control)").
         copied: share of members' trained 5-grams that the model would say greedily, word for word, minus that of
             held-out records: the n-gram memorization score. None where not asked for.
         phase: see `PHASES`; methods: `reticent.stats.phases`.
-        refused: what is missing here and why, a sentence each.
+        refused: what is missing here and why, a sentence each, beginning with the field's name.
         seconds: that the look took.
+        trained_seconds: of training before this look, without looks.
     """
 
     step: int
@@ -43,11 +46,18 @@ class Moment:
     auc: Estimate | None
     tpr: Estimate | None = None
     user_auc: Estimate | None = None
+    canary_user_auc: Estimate | None = None
     exposure: dict[str, Estimate] = field(default_factory=dict)
     copied: Estimate | None = None
     phase: str = "start"
     refused: tuple[str, ...] = ()
     seconds: float = 0.0
+    trained_seconds: float = 0.0
+
+    @property
+    def perplexity(self) -> float:
+        """Of held-out text: ``exp(held_out_loss)``."""
+        return math.exp(min(self.held_out_loss.value, 700.0))
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:

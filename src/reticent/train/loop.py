@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,10 @@ class Diverged(BadInput):
     """The loss is no longer finite; going on from a checkpoint would end the same way."""
 
 
+class Stopped(Exception):
+    """Raised by a callback before the first step, when the checkpoint that is gone on with is where training ended."""
+
+
 class TuneTrainer(Trainer):  # type: ignore[misc]
     """One fine-tuning.
 
@@ -30,8 +35,6 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         held_out: what the held-out loss is measured on after each epoch; may be empty.
         pad: token id that fills up rows.
         autocast: whether to compute in bfloat16. Weights, their gradients and AdamW stay in float32.
-        loss: of a batch, ``loss(outputs, labels, num_items_in_batch)``; None for the model's own cross-entropy. The
-            held-out loss is always that.
     """
 
     control: Any
@@ -46,7 +49,6 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         pad: int,
         autocast: bool,
         callbacks: Sequence[TrainerCallback] = (),
-        loss: Callable[..., torch.Tensor] | None = None,
     ) -> None:
         super().__init__(
             model=model,
@@ -54,10 +56,9 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             train_dataset=list(encoded),
             eval_dataset=list(held_out) or None,
             data_collator=partial(collate, pad=pad),
-            compute_loss_func=loss,
             callbacks=list(callbacks),
         )
-        self.autocast = autocast
+        self.pad, self.autocast = pad, autocast
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -75,9 +76,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         Autocast is entered here rather than by ``args.bf16``, under which Accelerate would copy the logits
         ``[B, T, V]`` into float32 once more.
         """
-        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = result[0] if return_outputs else result
+        with self.computing():
+            result = self.batch_loss(model, inputs)
+            if result is None:
+                result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = result[0] if isinstance(result, tuple) else result
         if not math.isfinite(loss.item()):
             raise Diverged(
                 f"learning_rate={self.args.learning_rate:g}",
@@ -85,6 +88,18 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
                 "Choose a lower learning rate.",
             )
         return result
+
+    def batch_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor | None:
+        """The loss of a batch of training where it is another than the model's own; None where it is that. The
+        held-out loss always is."""
+        return None
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Within it the model computes in bfloat16, if that was asked for."""
+        context: AbstractContextManager[None] = torch.autocast(
+            self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast
+        )
+        return context
 
     @torch.no_grad()
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
@@ -94,10 +109,10 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         total, tokens = 0.0, 0
         for start in range(0, len(rows), self.args.eval_batch_size):
-            batch = self.data_collator(rows[start : start + self.args.eval_batch_size])
+            batch = collate(rows[start : start + self.args.eval_batch_size], pad=self.pad)
             inputs = {name: value.to(self.args.device) for name, value in batch.items()}
             n = int((inputs["labels"][:, 1:] != IGNORED).sum())
-            with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            with self.computing():
                 total += self.model(**inputs).loss.item() * n
             tokens += n
         loss = total / max(tokens, 1)

@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,9 +35,12 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall, remember
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
+from reticent.train.contextual.config import ContextualConfig
+from reticent.train.contextual.prepare import ContextualTraining
+from reticent.train.contextual.prepare import prepare as prepare_contextual
 from reticent.train.hardened import hardened_corpus, hardened_trainer
 from reticent.train.hardening import HardenConfig
-from reticent.train.loop import Bar, Diverged, TuneTrainer
+from reticent.train.loop import Bar, Diverged, Stopped, TuneTrainer
 
 if TYPE_CHECKING:
     from reticent.train.private_tune import PrivateTuning
@@ -62,6 +65,7 @@ def tune(
     callbacks: Sequence[TrainerCallback] = (),
     privacy: PrivacySpec | None = None,
     harden: HardenConfig | None = None,
+    contextual: ContextualConfig | None = None,
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
@@ -81,6 +85,7 @@ def tune(
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
         harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``finetune.tune``, as it
             changes which records there are.
+        contextual: learn without teaching what spans mark. The held-out loss stays that of the texts as they are.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
@@ -92,23 +97,26 @@ def tune(
     method = TUNINGS.get(config.method)
     spec = privacy if privacy is not None and privacy.is_private else None
     _check_trackers(config.report_to)
-    harden = harden or HardenConfig()
+    harden, contextual = harden or HardenConfig(), contextual or ContextualConfig()
+    contextual.check(harden, spec)
     config = harden.settled(config, spec).settled(method.learning_rate, private=spec is not None)
-    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec, harden)
+    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec, harden, contextual)
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
         return out
     loaded = load(base, dtype="float32", device=config.device)
     if loaded.is_adapter:
         raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    corpus, sample = _encode(loaded, records, held_out, config, harden)
+    settled, corpus, sample = _encode(loaded, records, held_out, config, harden, contextual)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
     private = _private(spec, corpus, sample, records, config, loaded, out)
     corpus = corpus if private is None else private.corpus
-    trainer, tuned = _trainer(loaded, method, corpus, sample, out, config, callbacks, private, harden)
+    arguments = _arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
+    make = (settled and settled.make_trainer) or hardened_trainer(harden)
+    trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
     _check_space(trainer.model, tuned, out)
     try:
         _run(trainer, checkpoint, out)
@@ -118,6 +126,8 @@ def tune(
         log |= {"harden": asdict(harden)} if harden.is_on else {}
         with replacing(out) as folder:
             _save(trainer.model, loaded, tuned, folder)
+            if settled is not None:
+                log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
             if private is not None:
                 log |= private.sign(trainer, folder)
                 remember(out, key)
@@ -136,9 +146,18 @@ def _check_trackers(report_to: str) -> None:
 
 
 def _encode(
-    loaded: Loaded, records: Sequence[Record], held_out: Sequence[Record], config: TuneConfig, harden: HardenConfig
-) -> tuple[Corpus, Corpus]:
-    corpus = hardened_corpus(encode_all(records, loaded.tokenizer, config.max_tokens), harden)
+    loaded: Loaded,
+    records: Sequence[Record],
+    held_out: Sequence[Record],
+    config: TuneConfig,
+    harden: HardenConfig,
+    contextual: ContextualConfig,
+) -> tuple[ContextualTraining | None, Corpus, Corpus]:
+    settled = None
+    if contextual.is_on:
+        settled = prepare_contextual(contextual, records, loaded.tokenizer, config.max_tokens)
+    corpus = settled.corpus if settled else encode_all(records, loaded.tokenizer, config.max_tokens)
+    corpus = hardened_corpus(corpus, harden)
     if not corpus.encoded:
         raise BadInput(
             f"{len(records)} records",
@@ -157,7 +176,7 @@ def _encode(
         if count:
             console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
     sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
-    return corpus, sample
+    return settled, corpus, sample
 
 
 def _private(
@@ -182,11 +201,11 @@ def _trainer(
     method: Tuning,
     corpus: Corpus,
     sample: Corpus,
-    out: Path,
+    arguments: TrainingArguments,
     config: TuneConfig,
     callbacks: Sequence[TrainerCallback],
     private: PrivateTuning | None,
-    harden: HardenConfig,
+    make: Callable[..., TuneTrainer],
 ) -> tuple[TuneTrainer, Tuned]:
     longest = max(len(one) for one in corpus.encoded)
     rows = config.batch_size if private is None else private.rows(longest)
@@ -201,10 +220,9 @@ def _trainer(
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
     )
-    make = hardened_trainer(harden) if private is None else private.trainer
-    trainer = make(
+    trainer = (make if private is None else private.trainer)(
         model=model,
-        args=_arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded)),
+        args=arguments,
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
@@ -258,6 +276,8 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
         try:
             with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except Stopped as stopped:
+            console.print(f"training had ended {stopped}", highlight=False)
         except (Diverged, BrokenPromise):
             close_folder(out)
             raise
@@ -309,17 +329,22 @@ def _key(
     config: TuneConfig,
     spec: PrivacySpec | None,
     harden: HardenConfig,
+    contextual: ContextualConfig,
 ) -> str:
     """SHA-256 (hex) of all that decides the outcome."""
     settings = asdict(replace(config, resume=True, report_to="none"))
+    spans = [[(span.start, span.end) for span in record.spans] for record in records]
     parts: list[Any] = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
     if spec is not None:
         # Users decide who is drawn, and the order of records which of them.
         parts += [asdict(spec), [(record.id, record.user) for record in records]]
         if spec.protect == "spans":
-            parts.append([[(span.start, span.end) for span in record.spans] for record in records])
+            parts.append(spans)
     if harden.is_on:
         parts.append({"harden": harden.changed})
+    if contextual.is_on:
+        kinds = [[span.kind for span in record.spans] for record in records]
+        parts.append({"contextual": contextual.changed, "spans": spans, "kinds": kinds})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

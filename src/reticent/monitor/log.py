@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``monitor.json`` and ``panel.parquet``: what was seen while a model trained. No text.
+
+``monitor.json`` is a `Watch` as JSON: each estimate an object with the fields of `Estimate`, an end without a bound
+``null``. ``panel.parquet`` has a row for each look and record:
+
+===============  ===================================================================================================
+``step``         int32, optimizer steps taken before the look; 0 is the model before training
+``record_id``    string
+``user``         string, null where unknown
+``user_member``  bool, whether a record of the user is trained on
+``member``       bool, whether the record is trained on
+``role``         "evaluate", "fresh", "canary" or "canary_user", see `Panel`
+``tier``         int32, how often a secret is planted; 0: its coin left it out, -1: control, null: no secret
+``nll``          float64, nats: negative log-likelihood summed over the trained tokens
+``base_nll``     float64, the same under the base model
+``tokens``       int32, how many these are
+``first_seen``   int32, the first optimizer step (counted from 1) whose batch held the record; -1 = never; null where
+                 the trainer does not tell
+===============  ===================================================================================================
+
+So a record has been trained on before a look if ``1 <= first_seen <= step``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.core.atomic import replacing, write_text
+from reticent.core.errors import BadInput
+from reticent.core.finding import Estimate
+from reticent.core.moment import Moment, Watch
+
+FORMAT = "reticent.monitor"
+VERSION = 1
+"""``schema_version`` of the file."""
+JSON, PANEL = "monitor.json", "panel.parquet"
+
+PANEL_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("user", pa.string()),
+        pa.field("user_member", pa.bool_(), nullable=False),
+        pa.field("member", pa.bool_(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("tier", pa.int32()),
+        pa.field("nll", pa.float64(), nullable=False),
+        pa.field("base_nll", pa.float64(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("first_seen", pa.int32()),
+    ]
+)
+
+
+def write_watch(path: str | Path, watch: Watch) -> None:
+    """Write ``monitor.json``, atomically."""
+    plain = {"format": FORMAT, "schema_version": VERSION, **asdict(watch), "overhead": watch.overhead}
+    write_text(path, json.dumps(_bounded(plain), indent=2, allow_nan=False) + "\n")
+
+
+def read_watch(path: str | Path) -> Watch:
+    """Read what `write_watch` wrote.
+
+    Raises:
+        BadInput: it is missing, broken, or of another version.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(str(path), "is missing", "Train with --monitor true.") from error
+    except ValueError as error:
+        raise BadInput(str(path), f"is not valid JSON ({error})", "Train again.") from error
+    if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.pop("schema_version", 0) != VERSION:
+        raise BadInput(str(path), f"is no {JSON} of version {VERSION}", "Train again with this version of reticent.")
+    found.pop("overhead", None)
+    try:
+        return Watch(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
+
+
+def write_panel(path: str | Path, table: pa.Table) -> None:
+    """Write ``panel.parquet``, atomically."""
+    with replacing(path) as temporary:
+        pq.write_table(table.cast(PANEL_SCHEMA), temporary, compression="zstd")
+
+
+def read_panel(path: str | Path) -> pa.Table:
+    """Read what `write_panel` wrote, a table with `PANEL_SCHEMA`.
+
+    Raises:
+        BadInput: it is missing or something else.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise BadInput(str(path), "is missing", "Train with --monitor true.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(str(path), "is no readable panel", "Train again.") from error
+    if set(PANEL_SCHEMA.names) - set(table.column_names):
+        raise BadInput(str(path), "is no panel", f"Give the {PANEL} of a run.")
+    return table.select(PANEL_SCHEMA.names).cast(PANEL_SCHEMA)
+
+
+def _bounded(value: Any) -> Any:
+    """JSON has no infinities: an open end of an interval becomes null."""
+    if isinstance(value, Mapping):
+        return {key: _bounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(one) for one in value]
+    return None if isinstance(value, float) and math.isinf(value) else value
+
+
+_ESTIMATES = tuple(field.name for field in fields(Moment) if "Estimate" in str(field.type) and field.name != "exposure")
+
+
+def _moment(found: dict[str, Any]) -> Moment:
+    one = {name: _estimate(found[name]) for name in _ESTIMATES if found.get(name) is not None}
+    exposure = {tier: _estimate(estimate) for tier, estimate in found["exposure"].items()}
+    return Moment(**{**found, **one, "exposure": exposure, "refused": tuple(found["refused"])})
+
+
+def _estimate(found: dict[str, Any]) -> Estimate:
+    lo = -math.inf if found["lo"] is None else found["lo"]
+    return Estimate(**{**found, "lo": lo, "hi": math.inf if found["hi"] is None else found["hi"]})

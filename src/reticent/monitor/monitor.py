@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monitor: a ``TrainerCallback`` that looks at a fixed panel while a model trains, and can end the training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reticent.core.errors import BadInput
+from reticent.core.moment import Moment, Watch
+from reticent.core.progress import console
+from reticent.models.encode import encode
+from reticent.monitor.config import MonitorConfig
+from reticent.monitor.first_seen import first_steps
+from reticent.monitor.log import JSON, PANEL, PANEL_SCHEMA, read_panel, read_watch, write_panel, write_watch
+from reticent.monitor.look import Look, finite, moment_of
+from reticent.monitor.panel import NO_TIER, Panel
+from reticent.monitor.passes import Passes
+from reticent.monitor.words import line
+from reticent.stats.phases import phases
+from reticent.train.loop import Stopped
+from reticent.train.private import LogicalBatches
+
+COPIED_RISE = 0.01
+"""``stop_at="ngrams"``: how far the lower end of `Moment.copied` must rise above its value before training."""
+CHANCE = 0.1
+"""Recall at 10 % false alarms of a model that learned nothing: what recall is before training."""
+
+
+class Monitor(TrainerCallback):  # type: ignore[misc]
+    """Looks at a panel before training, after each epoch (or every so many steps) and at the end.
+
+    ``trainer.add_callback(Monitor(panel, tokenizer))`` works in ``transformers.Trainer`` and TRL's ``SFTTrainer`` as in
+    ours: one process, without differential privacy. Weights do not change by being looked at, to the last bit. What is
+    trained is compared with the model before training; where a fresh adapter already changes what the model says
+    (prompts, prefixes), with the base below it.
+
+    A look is on disk before training goes on, so a training that is killed and gone on with has the same
+    ``monitor.json`` (but for seconds) and ``panel.parquet`` as one that was not.
+
+    Args:
+        panel: what is looked at; see `reticent.monitor.panel.make_panel`.
+        tokenizer: the one that the model is trained with.
+        out: folder of ``monitor.json`` and ``panel.parquet``; None keeps all in memory, for trainings that are never
+            gone on with.
+        config: how often to look, and when to stop.
+        max_tokens: records are cut off behind this many tokens, as in training.
+        dtype: what looks compute in; "auto" is bfloat16 where the machine has it.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        tokenizer: Any,
+        out: str | Path | None = None,
+        *,
+        config: MonitorConfig | None = None,
+        max_tokens: int | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in panel.records]
+        kept = np.array([bool(row.trained[1:].any()) for row in rows])
+        self.panel = panel.take(kept)
+        self.passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=dtype)
+        self.tokenizer, self.max_tokens = tokenizer, max_tokens
+        self.config = config or MonitorConfig(monitor=True)
+        self.out = Path(out) if out is not None else None
+        self.moments: list[Moment] = []
+        self.tables: list[pa.Table] = []
+        self.base: npt.NDArray[np.float64] = np.zeros(0)
+        self.first_seen: Mapping[str, int] | None = None
+        self.stopped = ""
+        self._trained, self._since = 0.0, 0.0
+
+    @property
+    def watch(self) -> Watch:
+        """What was seen so far."""
+        people = self.panel.user[[user is not None for user in self.panel.user]]
+        return Watch(
+            moments=tuple(self.moments),
+            members=int(self.panel.of("evaluate", member=True).sum()),
+            held_out=int(self.panel.of("evaluate", member=False).sum()),
+            users=len(np.unique(people.astype(str))),
+            training_seconds=self._trained,
+            watching_seconds=sum(moment.seconds for moment in self.moments),
+            stopped=self.stopped,
+        )
+
+    # ---- when ----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        loader = kwargs.get("train_dataloader")
+        _refuse(args, loader)
+        self.first_seen = first_steps(
+            [record for record, inside in zip(self.panel.records, self.panel.member, strict=True) if inside],
+            loader,
+            lambda record: encode(record, self.tokenizer, max_tokens=self.max_tokens, add_eos=True),
+        )
+        self._go_on(state.global_step)
+        self._since = time.perf_counter()
+        if not self.moments:
+            self._look(state, control, kwargs["model"])
+        if self.stopped:
+            raise Stopped(self.stopped)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.config.monitor_every is not None and state.global_step % self.config.monitor_every == 0:
+            self._look(state, control, kwargs["model"])
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.config.monitor_every is None:
+            self._look(state, control, kwargs["model"])
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._look(state, control, kwargs["model"])
+        self._clock()
+        self._write()
+
+    # ---- what ----------------------------------------------------------------------------------------------------
+
+    def _look(self, state: TrainerState, control: TrainerControl, model: Any) -> None:
+        """Look, keep what was seen, tell it, and stop if that is asked for. Nothing where this step was looked at."""
+        if self.moments and self.moments[-1].step == state.global_step:
+            return
+        self._clock()
+        look = finite(self.passes.look(model), state.global_step)
+        if not self.moments:
+            self.base = finite(self.passes.base(model, look), 0).nll
+        moment = moment_of(self.panel, look, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
+        self.tables.append(self._table(look, state.global_step))
+        self.moments.append(replace(moment, trained_seconds=self._trained))
+        self.moments[-1] = replace(self.moments[-1], phase=_phases(self.moments)[-1])
+        self.stopped = _why_stop(self.moments, self.config.stop_at)
+        if self.stopped:
+            control.should_training_stop = True
+        seconds = time.perf_counter() - self._since
+        self.moments[-1] = replace(self.moments[-1], seconds=seconds)
+        self._write()
+        console.print(line(self.moments[-1]), highlight=False)
+        if self.stopped:
+            console.print(f"training ends here: {self.stopped}", style="yellow", highlight=False)
+        self._since = time.perf_counter()
+
+    def _clock(self) -> None:
+        """Count the time since the last look as training."""
+        now = time.perf_counter()
+        self._trained += now - self._since
+        self._since = now
+
+    def _table(self, look: Look, step: int) -> pa.Table:
+        panel = self.panel
+        n = len(panel)
+        columns: dict[str, Any] = {
+            "step": np.full(n, step, dtype=np.int32),
+            "record_id": [record.id for record in panel.records],
+            "user": list(panel.user),
+            "user_member": panel.user_member,
+            "member": panel.member,
+            "role": list(panel.role),
+            "tier": pa.array(panel.tier, pa.int32(), mask=panel.tier == NO_TIER),
+            "nll": look.nll,
+            "base_nll": self.base,
+            "tokens": look.tokens,
+            "first_seen": self._first_seen(),
+        }
+        return pa.table(columns, schema=PANEL_SCHEMA)
+
+    def _first_seen(self) -> Sequence[int | None]:
+        seen = self.first_seen
+        return [
+            -1 if not member else None if seen is None else seen.get(record.id)
+            for record, member in zip(self.panel.records, self.panel.member, strict=True)
+        ]
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        if self.out is not None:
+            write_panel(self.out / PANEL, pa.concat_tables(self.tables))
+            write_watch(self.out / JSON, self.watch)
+
+    def _go_on(self, step: int) -> None:
+        """Take up the looks that were made up to ``step``; later ones will be made again, to the same outcome.
+
+        Raises:
+            BadInput: a training is gone on with whose beginning was not looked at.
+        """
+        self.moments, self.tables, self.stopped, self._trained = [], [], "", 0.0
+        if not step:
+            return
+        if self.out is not None and (self.out / JSON).exists() and (self.out / PANEL).exists():
+            seen, table = read_watch(self.out / JSON), read_panel(self.out / PANEL)
+            steps = table.column("step").to_numpy()
+            self.moments = [moment for moment in seen.moments if moment.step <= step]
+            self.tables = [table.filter(pa.array(steps == moment.step)) for moment in self.moments]
+        ids = [record.id for record in self.panel.records]
+        if not self.moments or any(one.column("record_id").to_pylist() != ids for one in self.tables):
+            raise BadInput(
+                f"a training that is gone on with from step {step}",
+                "was not looked at before, at these records, so there is nothing to compare with",
+                "Start it over (--resume false), or go on without the monitor.",
+            )
+        self.base = self.tables[0].column("base_nll").to_numpy()
+        self.stopped = _why_stop(self.moments, self.config.stop_at)
+        self._trained = self.moments[-1].trained_seconds
+        if self.moments[-1].step == seen.moments[-1].step:
+            self._trained = max(self._trained, seen.training_seconds)
+
+
+def _phases(moments: Sequence[Moment]) -> tuple[str, ...]:
+    """By recall, where there are enough held-out records for it, else by the gap."""
+    recall = [moment.recall.value if moment.recall is not None else None for moment in moments[1:]]
+    known = [value for value in recall if value is not None]
+    leak = [moment.gap.value for moment in moments] if len(known) < len(recall) else [CHANCE, *known]
+    perplexity = [moment.perplexity for moment in moments]
+    return phases(perplexity, leak, epoch=[moment.epoch for moment in moments])
+
+
+def _why_stop(moments: Sequence[Moment], stop_at: str) -> str:
+    """Why training ends after the last look; empty if it goes on."""
+    last, before = moments[-1], moments[0].copied
+    at = f"after epoch {last.epoch:.2f} (step {last.step})"
+    if stop_at == "memorization" and last.phase in ("memorization", "overfitting"):
+        return f'{at}, as the phase "{last.phase}" has begun'
+    if stop_at == "ngrams" and last.copied is not None and before is not None and len(moments) > 1:
+        risen = last.copied.lo > before.value + COPIED_RISE
+        return f"{at}, as members are said word for word more than held-out records: {last.copied}" if risen else ""
+    return ""
+
+
+def _refuse(args: TrainingArguments, loader: Any) -> None:
+    if args.world_size > 1:
+        raise BadInput("the monitor", f"runs in one process, and here are {args.world_size}", "Train in one process.")
+    if isinstance(getattr(loader, "dataset", None), LogicalBatches):
+        raise BadInput(
+            "the monitor with differential privacy",
+            "what it shows is computed from the losses of single members, which the promise does not cover",
+            "Train without it, and audit the model once it is trained.",
+        )
