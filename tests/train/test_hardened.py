@@ -24,6 +24,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
 from reticent.train.batches import Corpus, encode_all
 from reticent.train.config import TuneConfig
+from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardened import hardened_corpus
 from reticent.train.hardening import HardenConfig
 from reticent.train.losses.goldfish import left_out
@@ -72,7 +73,7 @@ def test_the_defaults_change_neither_a_bit_nor_the_key(base: str, tmp_path: Path
     settings = asdict(replace(settled, resume=True, report_to="none"))
     parts = ["base", fingerprint(RECORDS), fingerprint([]), settings]
     before = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    assert _key("base", RECORDS, [], settled, None, HardenConfig()) == before
+    assert _key("base", RECORDS, [], settled, None, HardenConfig(), ContextualConfig()) == before
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,13 @@ class Corpus:
 NOTHING = Corpus(encoded=[], records=(), truncated=0, empty=0)
 
 
-def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> Corpus:
-    """Encode records for training, each with its end marked."""
+def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int, *, mark_spans: bool = False) -> Corpus:
+    """Encode records for training, each with its end marked; with ``mark_spans`` as in ``encode``."""
     encoded = []
     with progress("Tokenising", len(records), unit="records") as advance:
         for record in records:
-            encoded.append(encode(record, tokenizer, max_tokens=max_tokens, add_eos=True))
+            one = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True, mark_spans=mark_spans)
+            encoded.append(one)
             advance(1)
     kept = tuple(i for i, one in enumerate(encoded) if one.trained[1:].any())
     useful = [encoded[i] for i in kept]

@@ -38,9 +38,25 @@ def hardened_trainer(config: HardenConfig) -> Callable[..., TuneTrainer]:
     if config.clip_examples is not None:
         return partial(ClippedTuneTrainer, clip_norm=config.clip_examples)
     if config.label_smoothing or config.loss_floor is not None:
-        loss = partial(hardened_loss, smoothing=config.label_smoothing, floor=config.loss_floor)
-        return partial(TuneTrainer, loss=loss)
+        return partial(HardenedTuneTrainer, smoothing=config.label_smoothing, floor=config.loss_floor)
     return TuneTrainer
+
+
+class HardenedTuneTrainer(TuneTrainer):
+    """One fine-tuning with label smoothing or a floor under each record's loss.
+
+    Args:
+        smoothing, floor: see `hardened_loss`.
+    """
+
+    def __init__(self, *, smoothing: float, floor: float | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.smoothing, self.floor = smoothing, floor
+
+    def batch_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """See `hardened_loss`."""
+        labels = inputs.pop("labels")
+        return hardened_loss(model(**inputs).logits, labels, smoothing=self.smoothing, floor=self.floor)
 
 
 class ClippedTuneTrainer(TuneTrainer):

@@ -56,7 +56,7 @@ def naive(outputs: Any, labels: torch.Tensor, smoothing: float, floor: float | N
 @pytest.mark.parametrize("floor", [None, 0.5, 4.0])
 def test_it_is_its_naive_twin(virtual: int, smoothing: float, floor: float | None) -> None:
     outputs, labels = batch(virtual)
-    found = hardened_loss(outputs, labels, smoothing=smoothing, floor=floor)
+    found = hardened_loss(outputs.logits, labels, smoothing=smoothing, floor=floor)
     assert found.item() == pytest.approx(naive(outputs, labels, smoothing, floor), rel=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_with_nothing_on_it_is_the_cross_entropy_in_value_and_gradient() -> None
     plain = F.cross_entropy(outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
     (expected,) = torch.autograd.grad(plain, outputs.logits)
     for floor in (None, 1e-9):
-        found = hardened_loss(outputs, labels, floor=floor)
+        found = hardened_loss(outputs.logits, labels, floor=floor)
         (gradient,) = torch.autograd.grad(found, outputs.logits)
         assert found.item() == pytest.approx(plain.item(), rel=1e-6)
         assert torch.allclose(gradient, expected, atol=1e-7)
@@ -80,11 +80,11 @@ def test_smoothing_is_that_of_pytorch() -> None:
 
 def test_below_the_floor_the_gradient_is_turned_round_record_by_record() -> None:
     outputs, labels = batch()
-    (plain,) = torch.autograd.grad(hardened_loss(outputs, labels), outputs.logits)
+    (plain,) = torch.autograd.grad(hardened_loss(outputs.logits, labels), outputs.logits)
     of_row = [SimpleNamespace(logits=one[None]) for one in outputs.logits]
     mean = [naive(of_row[row], labels[row : row + 1], 0, None) for row in (0, 1, 3)]
     floor = sorted(mean)[1] + 1e-3
-    (floored,) = torch.autograd.grad(hardened_loss(outputs, labels, floor=floor), outputs.logits)
+    (floored,) = torch.autograd.grad(hardened_loss(outputs.logits, labels, floor=floor), outputs.logits)
     signs = {row: (1 if loss > floor else -1) for row, loss in zip((0, 1, 3), mean, strict=True)}
     assert sorted(signs.values()) == [-1, -1, 1]
     for row, sign in signs.items():
@@ -98,6 +98,6 @@ def test_the_floor_is_the_smallest_value_that_it_takes() -> None:
 
 def test_logits_in_bfloat16_are_summed_in_float32() -> None:
     outputs, labels = batch(dtype=torch.bfloat16)
-    found = hardened_loss(outputs, labels, smoothing=0.1, floor=1.0)
+    found = hardened_loss(outputs.logits, labels, smoothing=0.1, floor=1.0)
     assert found.dtype == torch.float32
     assert found.item() == pytest.approx(naive(outputs, labels, 0.1, 1.0), rel=1e-5)

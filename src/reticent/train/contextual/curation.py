@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corpus curation: what spans mark is removed, or replaced by the name of its kind, before anything is trained on
+(PrivacyMind, section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reticent.core.record import Message, Record
+from reticent.data.pii import Scrubber
+from reticent.data.pii.detect import borders
+
+_SUBSTITUTION = Scrubber(style="placeholder")
+
+
+def substitution(record: Record) -> Record:
+    """The record with each marked stretch replaced by its kind in brackets; spans mark the replacements."""
+    return _SUBSTITUTION.scrub(record)
+
+
+def removal(record: Record) -> Record:
+    """The record without its marked stretches, without a blank that would stand beside another, and without spans.
+
+    >>> from reticent.core.record import Span
+    >>> removal(Record(id="1", text="Ask Ana Lee about it", spans=(Span(start=4, end=11, kind="PERSON"),))).text
+    'Ask about it'
+    """
+    named = substitution(record)  # its spans are apart from each other, and none crosses a border
+    plain = named.plain
+    texts = []
+    for start, end in borders(named):
+        text, done = "", start
+        for span in named.spans:
+            if start <= span.start and span.end <= end and span.start < span.end:
+                text, done = _joined(text, plain[done : span.start]), span.end
+        texts.append(_joined(text, plain[done:end]))
+    return _with_texts(named, texts)
+
+
+def _joined(left: str, right: str) -> str:
+    doubled = right.startswith(" ") and (not left or left[-1].isspace())
+    return left + (right[1:] if doubled and left else right)
+
+
+def _with_texts(record: Record, texts: list[str]) -> Record:
+    if record.messages is not None:
+        messages = tuple(Message(role=m.role, content=text) for m, text in zip(record.messages, texts, strict=True))
+        return replace(record, messages=messages, spans=())
+    if record.text is not None:
+        return replace(record, text=texts[0], spans=())
+    return replace(record, prompt=texts[0], completion=texts[1], spans=())
