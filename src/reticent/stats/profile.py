@@ -199,13 +199,12 @@ def profile(
     instantaneous, persistent, residual = _over_records(panel, times, how)
     cohorts, placebos = _cohorts(panel, times, how)
     placebo = _placebo(panel, times, placebos, how)
-    refused, units = [], "records" if cluster is None else "users"
+    units = "records" if cluster is None else "users"
+    refused = []
     if persistent is None:
         refused.append(f"persistent memorization: fewer than {LEAST} {units} have a second look after they were seen")
     if placebo is None:
-        refused.append(
-            f"placebo test: fewer than {LEAST} records have two looks before they were seen; look more often"
-        )
+        refused.append(f"placebo test: fewer than {LEAST} {units} have two looks before they were seen")
     return Profile(
         instantaneous=instantaneous,
         persistent=persistent,
