@@ -17,6 +17,8 @@ class AuditConfig:
         confidence: coverage of the intervals, for all attacks of a level together.
         delta: of the lower bounds on epsilon.
         show_text: put private texts into the report.
+        whitebox: look inside the model too: train auditors on hidden states and gradients of half the records and
+            judge them on the other half. One more pass of each model and a backward pass; "auto" computes in float32.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
@@ -26,6 +28,7 @@ class AuditConfig:
     confidence: float = 0.95
     delta: float = 1e-5
     show_text: bool = False
+    whitebox: bool = False
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0

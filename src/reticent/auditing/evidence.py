@@ -22,6 +22,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.table import TokenTable, read_table
 from reticent.score.engine import ScoreOptions
+from reticent.score.inside import Inside
 from reticent.score.plan import make_tables
 from reticent.score.requests import PLAIN, Request
 
@@ -38,6 +39,7 @@ class Evidence:
         canaries_ref: the reference's.
         dropped: evaluated records without a single trained token to score.
         canary_users: fresh texts of users who were made canaries; None without such users or without a reference.
+        inside: hidden states and gradients of the records of the record level, in order; None where nobody asked.
     """
 
     coins: Membership
@@ -47,6 +49,7 @@ class Evidence:
     canaries_ref: TokenTable | None
     dropped: int
     canary_users: PlantedUsers | None = None
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +120,12 @@ def _canary_users(
     scores = run_attack(attack, {request.name: path for request, path in tables.items()})
     kept = ~np.isnan(scores)
     return PlantedUsers(coins=coins.take(fresh).take(kept), score=scores[kept])
+
+
+def record_rows(coins: Membership) -> npt.NDArray[np.bool_]:
+    """``[N]`` bool: the records that are compared at record level."""
+    rows: npt.NDArray[np.bool_] = coins.role == "evaluate"
+    return rows & coins.user_member if coins.unit == "user" else rows
 
 
 def write_scores(path: Path, evidence: Evidence) -> None:

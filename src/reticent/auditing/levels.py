@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
-from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
+from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import Curve, Distribution, Power
 from reticent.stats.clustered import auc_clustered
+from reticent.stats.halves import confidence_of_each, mean_of
 from reticent.stats.hypothesis import family_confidence
+from reticent.stats.polytope import discrepancy
 from reticent.stats.power import smallest_auc, smallest_tpr
 from reticent.stats.roc import auc, roc_curve, thin, tpr_at_fpr
 
@@ -26,6 +28,8 @@ MIN_UNITS = 10
 """Fewer members or held-out units than this on a side, and nothing is said about the level."""
 MIN_CLUSTERS = 20
 """Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
+DISCREPANCY = "discrepancy"
+"""What a finding about all attacks of a level together is called."""
 POWER = 0.8
 PERFECT = 0.999
 """An audit that could only have seen this or more could in effect not have seen anything."""
@@ -51,6 +55,8 @@ class Scored:
         notes: edge cases counted.
         paper: where the attack was published.
         summary: what it computes, in a line.
+        second: ``[U]`` bool, for scores that were learned: each half of the units was scored by what was learned on
+            the other, so each is judged by itself. None: nothing was learned from labels, or folds were pooled.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Scored:
     notes: tuple[str, ...] = ()
     paper: str = ""
     summary: str = ""
+    second: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +79,8 @@ class Level:
         cluster: ``[U]`` who a unit belongs to, for intervals; None when units are independent.
         attacks: the scores.
         what: which units are compared, for the report.
+        together: ``[U, A]`` scores of attacks that learned from no label, whose discrepancy is measured; None: it is
+            not.
     """
 
     name: str
@@ -79,6 +88,7 @@ class Level:
     cluster: npt.NDArray[np.object_] | None
     attacks: Sequence[Scored]
     what: str
+    together: Scores | None = None
 
     @property
     def n_member(self) -> int:
@@ -115,29 +125,32 @@ def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> Le
         reason = f"{level.name} level: {level.n_member} members and {level.n_held_out} held-out; needs {MIN_UNITS} each"
         return replace(NOTHING, refused=(reason,))
     fprs = [fpr for fpr in FPRS if level.n_held_out >= 10 / fpr]
-    family = max(1, len(level.attacks) * (1 + len(fprs)))
+    family = max(1, len(level.attacks) * (1 + len(fprs)) + (level.together is not None))
     each = family_confidence(confidence, family)
     together = f"; one of {family} intervals of this level that hold together" if family > 1 else ""
-    aucs = {scored.name: _tag(_auc(level, scored.score, each, seed), together) for scored in level.attacks}
+    aucs = {scored.name: _tag(_auc(level, scored, each, seed), together) for scored in level.attacks}
     best = max(level.attacks, key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value), default=None)
     findings = [_auc_finding(level, scored, aucs[scored.name], confounded) for scored in level.attacks]
     refused: list[str] = []
     for fpr in FPRS:
-        try:
-            found = [tpr_at_fpr(*_sides(level, scored.score), fpr, confidence=each) for scored in level.attacks]
-        except Underpowered as error:
-            refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR: {error.why}. {error.fix}")
-            continue
-        findings += [
-            _tpr_finding(level, scored, fpr, _tag(estimate, together), confounded)
-            for scored, estimate in zip(level.attacks, found, strict=True)
-        ]
+        for scored in level.attacks:
+            try:
+                estimate = _tpr(level, scored, fpr, each)
+            except Underpowered as error:
+                who = "" if scored.second is None else f", {scored.name}"
+                refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR{who}: {error.why}. {error.fix}")
+                continue
+            findings.append(_tpr_finding(level, scored, fpr, _tag(estimate, together), confounded))
+    if level.together is not None:
+        found, why_not = _discrepancy(level, level.together, each, together, confounded, seed)
+        findings += found
+        refused += why_not
     return LevelOutcome(
         findings=tuple(findings),
         curves=tuple(_curve(level, scored) for scored in level.attacks),
         distributions=tuple(_distribution(level, scored) for scored in level.attacks),
         power=_power(level, each),
-        refused=tuple(refused),
+        refused=tuple(dict.fromkeys(refused)),
         best=best,
     )
 
@@ -146,7 +159,29 @@ def _sides(level: Level, score: Scores) -> tuple[Scores, Scores]:
     return score[level.member], score[~level.member]
 
 
-def _auc(level: Level, score: Scores, confidence: float, seed: int) -> Estimate:
+def _auc(level: Level, scored: Scored, confidence: float, seed: int) -> Estimate:
+    if scored.second is None:
+        return _plain_auc(level, scored.score, confidence, seed)
+    each = confidence_of_each(confidence)
+    halves = [(_part(level, half), scored.score[half]) for half in (~scored.second, scored.second)]
+    return mean_of([_plain_auc(part, score, each, seed) for part, score in halves], confidence=confidence)
+
+
+def _tpr(level: Level, scored: Scored, fpr: float, confidence: float) -> Estimate:
+    if scored.second is None:
+        return tpr_at_fpr(*_sides(level, scored.score), fpr, confidence=confidence)
+    each = confidence_of_each(confidence)
+    halves = [(_part(level, half), scored.score[half]) for half in (~scored.second, scored.second)]
+    parts = [tpr_at_fpr(*_sides(part, score), fpr, confidence=each) for part, score in halves]
+    return mean_of(parts, confidence=confidence)
+
+
+def _part(level: Level, rows: npt.NDArray[np.bool_]) -> Level:
+    cluster = None if level.cluster is None else level.cluster[rows]
+    return replace(level, member=level.member[rows], cluster=cluster, attacks=(), together=None)
+
+
+def _plain_auc(level: Level, score: Scores, confidence: float, seed: int) -> Estimate:
     member, held_out = _sides(level, score)
     if level.cluster is None or len(np.unique(level.cluster.astype(str))) < MIN_CLUSTERS:
         return auc(member, held_out, confidence=confidence)
@@ -189,11 +224,50 @@ def _tpr_finding(level: Level, scored: Scored, fpr: float, estimate: Estimate, c
     )
 
 
-def _notes(level: Level, scored: Scored, confounded: bool, metric: str) -> tuple[str, ...]:
+def _discrepancy(
+    level: Level, scores: Scores, confidence: float, together: str, confounded: bool, seed: int
+) -> tuple[Sequence[Finding], Sequence[str]]:
+    """The advantage of a polytope in the space of all scores, or why it is not given."""
+    clusters = (None, None) if level.cluster is None else _sides(level, level.cluster.astype(str))
+    try:
+        found = discrepancy(
+            *_sides(level, scores),
+            member_cluster=clusters[0],
+            held_out_cluster=clusters[1],
+            confidence=confidence,
+            seed=seed,
+        )
+    except Underpowered as error:
+        return (), [f"{level.name} level, {DISCREPANCY}: {error.given}: {error.why}. {error.fix}"]
+    if found.control.lo > 0:
+        return (), [f"{DISCREPANCY}: it finds membership in permuted labels ({found.control}), so it is not believed"]
+    estimate = _tag(found.advantage, together)
+    used = [scored.threat for scored in level.attacks if scored.second is None]
+    needs = dict.fromkeys(need for one in used for need in one.needs) | {"records of known membership": None}
+    threat = ThreatModel(access=max((one.access for one in used), key=ACCESS.index, default="logits"), needs=(*needs,))
+    around = "members" if found.inside == "member" else "held-out units"
+    chosen = f"{found.facets} facets around {around}, chosen and fitted on one half, measured on the other"
+    control = f"with permuted labels {found.control.value:.3f} [{found.control.lo:.3f}, {found.control.hi:.3f}]"
+    finding = Finding(
+        attack=DISCREPANCY,
+        level=level.name,
+        metric="advantage",
+        estimate=estimate,
+        severity=Severity.NONE if confounded else severity("advantage", estimate.lo),
+        threat=threat,
+        statement=f"All attacks together: one set of scores holds a {level.name} that was trained on more often than "
+        f"one that was not, by {_shown(estimate)} (0 is chance, 1 tells them apart).",
+        advice=ADVICE[level.name],
+        notes=(*(_notes(level, None, confounded, "advantage")), chosen, control),
+    )
+    return [finding], ()
+
+
+def _notes(level: Level, scored: Scored | None, confounded: bool, metric: str) -> tuple[str, ...]:
     warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
-    alone = level.cluster is not None and metric != "auc"
+    alone = level.cluster is not None and metric.startswith("tpr@")
     apart = ("this interval takes the records of a user as independent",) if alone else ()
-    return (*warning, level.what, *apart, *scored.notes)
+    return (*warning, level.what, *apart, *(scored.notes if scored is not None else ()))
 
 
 def _shown(estimate: Estimate) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from reticent.auditing.choose import Available, asked_for, choose
@@ -14,6 +14,7 @@ from reticent.auditing.models import Models, open_models
 from reticent.auditing.promise import read_promise
 from reticent.auditing.subject import Subject, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
+from reticent.auditing.whitebox import inside
 from reticent.confound import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
@@ -52,7 +53,8 @@ def audit(
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
     kept = read_promise(subject.target)
     users = user_evidence(subject.evaluated)
-    models = open_models(subject, dtype=config.dtype, device=config.device)
+    dtype = "float32" if config.whitebox and config.dtype == "auto" else config.dtype  # updates are small differences
+    models = open_models(subject, dtype=dtype, device=config.device)
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
@@ -61,6 +63,8 @@ def audit(
     with run.kept_if(run.results.exists):
         run.record("audit", about | {"max_tokens": subject.max_tokens, "audit": asdict(config)})
         evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
+        if config.whitebox:
+            evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))
         write_scores(run.scores, evidence)
         confound = check(subject.records, subject.membership)
         results = conclude(subject, about_models, choice, evidence, confound, config, key=run.hash_key(), kept=kept)

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.membership.combination import combine
 from reticent.attacks.user.aggregate import aggregate
-from reticent.auditing.evidence import Evidence
+from reticent.auditing.evidence import Evidence, record_rows
 from reticent.auditing.levels import Level, Scored
 from reticent.auditing.users import UserEvidence
+from reticent.auditing.whitebox import auditors
 from reticent.core.finding import ThreatModel
 from reticent.stats.roc import auc
 
@@ -49,9 +50,7 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
     two sides is then only the coin, not who wrote them.
     """
     coins = evidence.coins
-    rows = coins.role == "evaluate"
-    if coins.unit == "user":
-        rows &= coins.user_member
+    rows = record_rows(coins)
     what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
     scored = [
         Scored(
@@ -71,10 +70,14 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
         cluster=coins.user[rows] if coins.has_users else None,
         attacks=scored,
         what=f"members against {what}",
+        together=np.column_stack([one.score for one in scored]) if scored else None,
     )
     combined, refused = _combined(level, seed)
+    looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
     return Units(
-        level=replace(level, attacks=(*scored, *combined)), ids=list(coins.record_id[rows]), refused=tuple(refused)
+        level=replace(level, attacks=(*scored, *combined, *looked)),
+        ids=list(coins.record_id[rows]),
+        refused=(*refused, *why_not),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reticent.core.finding import Finding, Severity
 from reticent.core.results import Confound, Power, Verdict
 
-CHANCE = {"auc": 0.5, "exposure_bits": 1.0, "epsilon_lower": 0.0}
+CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
 
 GIVEN_AWAY = {"record": "records", "user": "users", "canary": "planted secrets"}
@@ -25,6 +25,7 @@ def severity(metric: str, lo: float) -> Severity:
 
     AUC: an attacker who tells members from others with certainty above 0.9 / 0.75 / 0.6 / 0.5.
     TPR at FPR f: f·30 / f·10 / f·3 / f: how many times more often than chance the attacker is right.
+    Advantage (TPR less FPR): 0.65 / 0.35 / 0.15 / 0, about what the same AUC gives for Gaussian scores.
     Exposure: 10 / 5 / 3 / 1 bits: the secret is among the first 2^-bits of all possible ones.
     ε: 8 / 4 / 1 / 0 nats. The steps are this project's convention, not a law of nature.
     """
@@ -105,6 +106,8 @@ def _steps(metric: str) -> tuple[float, ...]:
         return tuple(min(times * fpr, top) for times, top in ((30, 0.9), (10, 0.6), (3, 0.3), (1, 1.0)))
     if metric == "auc":
         return (0.9, 0.75, 0.6, 0.5)
+    if metric == "advantage":
+        return (0.65, 0.35, 0.15, 0.0)
     if metric == "exposure_bits":
         return (10.0, 5.0, 3.0, 1.0)
     if metric == "epsilon_lower":

@@ -78,8 +78,8 @@ class Finding:
 
     Args:
         attack: name in the attack registry, or the name of the check.
-        level: what was attacked: ``"record"``, ``"user"`` or ``"canary"``.
-        metric: ``"auc"``, ``"tpr@0.01"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
+        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, or ``"passage"`` where text was pulled out.
+        metric: ``"auc"``, ``"tpr@0.01"``, ``"advantage"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
         estimate: the number.
         severity: how much it matters.
         threat: who could do this.
@@ -99,5 +99,5 @@ class Finding:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if self.level not in ("record", "user", "canary"):
-            raise ValueError(f"level {self.level!r} is not one of record, user, canary")
+        if self.level not in ("record", "user", "canary", "passage"):
+            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage")

@@ -10,6 +10,7 @@ from reticent.core.finding import Estimate
 
 METRICS = {
     "auc": "AUC",
+    "advantage": "Advantage (TPR − FPR)",
     "exposure_bits": "Exposure",
     "epsilon_lower": "ε lower bound",
     "promise_broken": "Above the promise",
@@ -42,7 +43,7 @@ def chance(metric: str) -> float | None:
     kind, _, rate = metric.partition("@")
     if kind == "tpr" and _is_number(rate):
         return float(rate)
-    return {"auc": 0.5, "epsilon_lower": 0.0}.get(metric)
+    return {"auc": 0.5, "advantage": 0.0, "epsilon_lower": 0.0}.get(metric)
 
 
 def show(estimate: Estimate, metric: str = "") -> Shown:

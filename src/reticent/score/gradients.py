@@ -174,25 +174,17 @@ def trained_parameters(model: Any, base: Any | None = None) -> tuple[str, ...]:
     """Names of the parameters whose gradients are looked at.
 
     An adapter's own parameters. For a whole model the weights of the linear layers in its blocks that differ from
-    ``base`` (without one: all of them), or where none of these was trained, whatever else differs: biases, the output
-    matrix.
-
-    Raises:
-        BadInput: nothing was trained.
+    ``base``; where none of these was trained, whatever else differs: biases, the output matrix. Without a base, or
+    where nothing differs, all weights of linear layers in blocks.
     """
     names = [name for name, _ in model.named_parameters()]
     own = [name for name in names if _is_adapter(model, name)]
     if own:
         return tuple(own)
     linear = _linear_weights(model)
-    if base is None:
-        return tuple(name for name in names if name in linear)
-    before = dict(base.named_parameters())
-    moved = [name for name, now in model.named_parameters() if name not in before or not torch.equal(now, before[name])]
-    found = [name for name in moved if name in linear] or moved
-    if not found:
-        raise BadInput("the target", "has the weights of its base", "Audit a model that was tuned.")
-    return tuple(found)
+    before = {} if base is None else dict(base.named_parameters())
+    moved = [name for name, now in model.named_parameters() if name in before and not torch.equal(now, before[name])]
+    return tuple([name for name in moved if name in linear] or moved or [name for name in names if name in linear])
 
 
 def origin_of(model: Any, parameters: Sequence[str], base: Any | None = None) -> dict[str, torch.Tensor | float]:
