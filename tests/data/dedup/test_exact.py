@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from reticent.core.record import Message, Record
-from reticent.data.dedup import drop_exact_duplicates
+from reticent.data.dedup import Dropped, drop_exact_duplicates
 
 
 def test_first_copy_stays_and_shape_counts() -> None:
@@ -16,8 +16,8 @@ def test_first_copy_stays_and_shape_counts() -> None:
     ]
     kept, dropped = drop_exact_duplicates(iter(records))
     assert [record.id for record in kept] == ["a", "c", "d", "e"]
-    assert dropped == 2
+    assert dropped == (Dropped("b", "a", "exact"), Dropped("f", "c", "exact"))
 
 
 def test_nothing() -> None:
-    assert drop_exact_duplicates([]) == ([], 0)
+    assert drop_exact_duplicates([]) == ([], ())

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.data.dedup import near_copies, near_duplicates
+from reticent.core.record import Record
+from reticent.data.dedup import drop_near_duplicates, near_duplicates
+from reticent.data.dedup.near import grams, near_originals, pairs_alike
 
 
 def naive(texts: list[str], others: list[str]) -> list[bool]:
@@ -78,11 +80,34 @@ def test_nothing_to_compare() -> None:
     assert near_duplicates(["", "y"], [""]).tolist() == [True, False]
 
 
+def originals(texts: list[str]) -> list[int]:
+    return near_originals([Record(id=str(i), text=text) for i, text in enumerate(texts)]).tolist()
+
+
 def test_copies_within_one_set_are_those_with_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = random_texts(np.random.default_rng(3), 60)
-    slow = [any(naive([text], texts[:i])) for i, text in enumerate(texts)]
-    assert any(slow)
-    assert near_copies(texts).tolist() == slow
+    slow = [next((j for j in range(i) if naive([text], [texts[j]])[0]), -1) for i, text in enumerate(texts)]
+    assert max(slow) >= 0
+    assert originals(texts) == slow
     monkeypatch.setattr("reticent.data.dedup.near._BLOCK", 7)
-    assert near_copies(texts).tolist() == slow
-    assert near_copies([]).tolist() == []
+    assert originals(texts) == slow
+    assert originals([]) == []
+    assert originals(["x"]) == [-1]
+
+
+def test_pairs_alike_is_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = random_texts(np.random.default_rng(4), 40)
+    a, b = (found.ravel() for found in np.meshgrid(np.arange(40), np.arange(40)))
+    slow = [naive([texts[i]], [texts[j]])[0] for i, j in zip(a, b, strict=True)]
+    monkeypatch.setattr("reticent.data.dedup.near._PAIRS", 100)
+    assert pairs_alike(grams(texts), a, b).tolist() == slow
+
+
+def test_a_copy_is_one_as_a_whole_and_in_what_is_trained_on() -> None:
+    """With the same prompt and the same completion, but never both of the same earlier record."""
+    question, answer = (" ".join(f"{letter}{i}" for i in range(30)) for letter in "qa")
+    parts = [(question, "one"), ("two", answer), (question, answer), (question, answer)]
+    records = [Record(id=str(i), prompt=prompt, completion=completion) for i, (prompt, completion) in enumerate(parts)]
+    assert near_originals(records).tolist() == [-1, -1, 1, 1]
+    short = [Record(id=str(i), prompt=f"question {i} on topic {i * 7}", completion="yes") for i in range(3)]
+    assert drop_near_duplicates(short).dropped == ()

@@ -5,7 +5,7 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record
-from reticent.data.dedup.within_user import Copy, within_user
+from reticent.data.dedup import Dropped, within_user
 
 LETTER = "my parcel with the blue lamp has not come although it was sent two weeks ago from your shop"
 
@@ -19,7 +19,7 @@ def test_copies_and_near_copies_of_a_user_are_left_out_and_listed() -> None:
     ]
     found = within_user(records)
     assert [record.id for record in found.records] == ["a", "b"]
-    assert found.copies == (Copy("c", "exact"), Copy("d", "near"))
+    assert found.dropped == (Dropped("c", "a", "exact of the user"), Dropped("d", "a", "near of the user"))
 
 
 def test_what_others_wrote_and_what_nobody_wrote_is_left_alone() -> None:
@@ -39,14 +39,14 @@ def test_a_prompt_that_all_share_or_a_short_answer_makes_no_copy() -> None:
         for i in range(3)
     ]
     for records in (shared, short, chats):
-        assert within_user(records).copies == ()
+        assert within_user(records).dropped == ()
 
 
 def test_what_is_left_has_no_copies_and_nothing_comes_of_nothing() -> None:
     records = [Record(id=str(i), text=f"{LETTER} {i}", user=f"u{i % 2}") for i in range(10)]
     once = within_user(records)
     assert len(once.records) == 2
-    assert within_user(once.records).copies == ()
+    assert within_user(once.records).dropped == ()
     assert within_user([]).records == []
 
 

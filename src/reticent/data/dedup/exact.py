@@ -4,16 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import numpy as np
 
 from reticent.core.record import Record
-
-
-class Deduplicated(NamedTuple):
-    """What is left, and how many copies were dropped."""
-
-    records: list[Record]
-    dropped: int
+from reticent.data.dedup.dropped import Deduplicated, leave_out
 
 
 def drop_exact_duplicates(records: Iterable[Record]) -> Deduplicated:
@@ -23,10 +18,12 @@ def drop_exact_duplicates(records: Iterable[Record]) -> Deduplicated:
 
     >>> kept = drop_exact_duplicates([Record(id="a", text="x"), Record(id="b", text="x"), Record(id="c", text="y")])
     >>> [record.id for record in kept.records], kept.dropped
-    (['a', 'c'], 1)
+    (['a', 'c'], (Dropped(id='b', kept='a', why='exact'),))
     """
-    first: dict[str, Record] = {}
     every = list(records)
-    for record in every:
-        first.setdefault(record.content_hash, record)
-    return Deduplicated(list(first.values()), len(every) - len(first))
+    first: dict[str, int] = {}
+    original = [
+        earlier if (earlier := first.setdefault(record.content_hash, place)) < place else -1
+        for place, record in enumerate(every)
+    ]
+    return leave_out(every, np.array(original, dtype=np.int64), "exact")

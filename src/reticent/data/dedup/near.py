@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Near-duplicates between two sets of texts or within one, exactly, by word 5-grams."""
+"""Near-duplicates between two sets of texts or within one, exactly, by word 5-grams. `minhash` is for many texts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from reticent.core.record import Record
+from reticent.data.dedup.dropped import Deduplicated, leave_out
+
 WORDS = 5
 JACCARD = 0.5
 CONTAINMENT = 0.8
 MIN_CONTAINED = 10
 """A text of fewer 5-grams than this is not called a duplicate for being contained: a greeting is in many mails."""
 
+Indices = npt.NDArray[np.int64]
+
 _TOKEN = re.compile(r"\w+")
 _BLOCK = 512
+_PAIRS = 2**16
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -30,24 +36,67 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     """
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)
-    grams = _grams([*texts, *others])
+    both = grams([*texts, *others])
     found = np.zeros(len(texts), dtype=bool)
-    for row, _ in _alike(grams[: len(texts)], grams[len(texts) :]):
+    for row, _ in _alike(both[: len(texts)], both[len(texts) :]):
         found[row] = True
     return found
 
 
-def near_copies(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which of ``texts`` have a near-duplicate (see `near_duplicates`) before them, itself a copy or not: ``[N]``
-    bool. Without them no two are alike."""
-    found = np.zeros(len(texts), dtype=bool)
-    grams = _grams(texts) if texts else None
-    for row, column in _alike(grams, grams) if grams is not None else ():
-        found[row[column < row]] = True
-    return found
+def drop_near_duplicates(records: Sequence[Record]) -> Deduplicated:
+    """Leave out records that nearly repeat an earlier one, left out or not: no two of those that are left are alike.
+
+    Records are alike when they are near-duplicates (see `near_duplicates`) both as a whole and in what is trained on:
+    neither a long prompt that all records share nor a short answer to different questions makes a copy.
+    """
+    return leave_out(records, near_originals(records), "near")
 
 
-def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def near_originals(records: Sequence[Record]) -> Indices:
+    """``[N]``: the place of the first earlier record that is alike; -1 for none."""
+    original = np.full(len(records), len(records), dtype=np.int64)
+    if len(records) > 1:
+        whole, trained = of_records(records)
+        for row, column in _alike(whole, whole):
+            a, b = row[column < row], column[column < row]
+            if trained is not None:
+                agreed = pairs_alike(trained, a, b)
+                a, b = a[agreed], b[agreed]
+            np.minimum.at(original, a, b)
+    return np.where(original < len(records), original, -1)
+
+
+def of_records(records: Sequence[Record]) -> tuple[csr_array, csr_array | None]:
+    """Grams of the whole records, and of what is trained on where that is less."""
+    whole = grams([record.plain for record in records])
+    if all(record.text is not None for record in records):
+        return whole, None
+    return whole, grams([record.trained_text for record in records])
+
+
+def pairs_alike(of_texts: csr_array, a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
+    """``[P]``: whether texts ``a[p]`` and ``b[p]`` are near-duplicates.
+
+    Args:
+        of_texts: as `grams` gives them.
+        a, b: ``[P]`` places of texts.
+    """
+    n = np.asarray(of_texts.sum(axis=1))
+    common = np.zeros(len(a), dtype=np.int64)
+    for start in range(0, len(a), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        common[part] = of_texts[a[part]].multiply(of_texts[b[part]]).sum(axis=1)
+    return _rule(common, n[a], n[b])
+
+
+def _rule(common: Indices, a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
+    """From the number of shared grams and the numbers of grams."""
+    smaller = np.minimum(a, b)
+    contained = (common >= CONTAINMENT * smaller) & (smaller >= MIN_CONTAINED)
+    return np.asarray((common >= JACCARD * (a + b - common)) | contained, dtype=np.bool_)
+
+
+def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[Indices, Indices]]:
     """Rows of ``left`` and of ``right`` that are near-duplicates, pair by pair, a block of ``left`` at a time."""
     shared_only = (left.sum(axis=0) > 0) & (right.sum(axis=0) > 0)
     n_left, n_right = left.sum(axis=1), right.sum(axis=1)
@@ -56,23 +105,13 @@ def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[npt.NDArray[np.i
         common = (left[start : start + _BLOCK] @ right).tocoo()
         row, column = common.coords
         row = row + start
-        a, b = n_left[row], n_right[column]
-        smaller = np.minimum(a, b)
-        alike = common.data >= JACCARD * (a + b - common.data)
-        alike |= (common.data >= CONTAINMENT * smaller) & (smaller >= MIN_CONTAINED)
+        alike = _rule(common.data, n_left[row], n_right[column])
         yield row[alike], column[alike]
 
 
-def _grams(texts: Sequence[str]) -> csr_array:
+def grams(texts: Sequence[str]) -> csr_array:
     """``[texts, distinct grams]`` of ones."""
-    number: dict[str, int] = {}
-    multiplier = np.random.default_rng(0).integers(1, 2**63, size=WORDS, dtype=np.uint64) | np.uint64(1)
-    hashes = []
-    for text in texts:
-        words = [number.setdefault(word, len(number) + 1) for word in _TOKEN.findall(text.lower())]
-        padded = np.array(words + [0] * (WORDS - len(words)), dtype=np.uint64)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, WORDS)
-        hashes.append(np.unique(_mix(windows * multiplier).sum(axis=1, dtype=np.uint64)))
+    hashes = gram_hashes(texts)
     lengths = np.array([len(found) for found in hashes])
     names, column = np.unique(np.concatenate(hashes), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -82,7 +121,20 @@ def _grams(texts: Sequence[str]) -> csr_array:
     )
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def gram_hashes(texts: Sequence[str]) -> list[npt.NDArray[np.uint64]]:
+    """For each text its distinct 5-grams of lower-cased words, hashed, rising; at least one."""
+    number: dict[str, int] = {}
+    multiplier = np.random.default_rng(0).integers(1, 2**63, size=WORDS, dtype=np.uint64) | np.uint64(1)
+    hashes = []
+    for text in texts:
+        words = [number.setdefault(word, len(number) + 1) for word in _TOKEN.findall(text.lower())]
+        padded = np.array(words + [0] * (WORDS - len(words)), dtype=np.uint64)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, WORDS)
+        hashes.append(np.unique(mix(windows * multiplier).sum(axis=1, dtype=np.uint64)))
+    return hashes
+
+
+def mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Scramble the bits (the finisher of splitmix64), so that sums of products do not collide by structure."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -9,44 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.dedup.near import near_copies
+from reticent.data.dedup.dropped import Deduplicated, Dropped, settled
+from reticent.data.dedup.exact import drop_exact_duplicates
+from reticent.data.dedup.near import drop_near_duplicates
+
+OF_THE_USER = " of the user"
 
 
-class Copy(NamedTuple):
-    """A record that was left out: ``kind`` is ``"exact"`` or ``"near"``."""
+def within_user(records: Sequence[Record]) -> Deduplicated:
+    """Leave out records that repeat, exactly or nearly (see `drop_near_duplicates`), an earlier one of the same user.
 
-    id: str
-    kind: str
-
-
-class Dropped(NamedTuple):
-    """What is left, in the order given, and what is not."""
-
-    records: list[Record]
-    copies: tuple[Copy, ...]
-
-
-def within_user(records: Sequence[Record]) -> Dropped:
-    """Leave out records that repeat, exactly or nearly, an earlier one of the same user.
-
-    Exactly: the same content in the same shape. Nearly: both the whole text and the part that is trained on have a
-    near-duplicate (see `near_duplicates`) before them, so neither a long prompt that all records share nor a short
-    answer to different questions makes a copy. Records without a user are kept.
+    Records without a user are kept.
 
     Raises:
         BadInput: no record has a user.
 
     >>> mails = [Record(id="a", text="x", user="ana"), Record(id="b", text="x", user="ana"),
     ...          Record(id="c", text="x", user="bo")]
-    >>> within_user(mails).copies
-    (Copy(id='b', kind='exact'),)
+    >>> within_user(mails).dropped
+    (Dropped(id='b', kept='a', why='exact of the user'),)
     """
     if records and all(record.user is None for record in records):
         raise BadInput("the records", "have no users, so none can repeat themselves", "Give --user_field.")
@@ -54,29 +38,13 @@ def within_user(records: Sequence[Record]) -> Dropped:
     for place, record in enumerate(records):
         if record.user is not None:
             of_user[record.user].append(place)
-    kind: dict[int, str] = {}
+    gone: dict[int, Dropped] = {}
     for places in of_user.values():
-        seen: set[str] = set()
-        once = []
-        for place in places:
-            content = records[place].content_hash
-            if content in seen:
-                kind[place] = "exact"
-            else:
-                once.append(place)
-            seen.add(content)
-        near = _near([records[place] for place in once])
-        kind |= {place: "near" for place, copy in zip(once, near, strict=True) if copy}
-    return Dropped(
-        [record for place, record in enumerate(records) if place not in kind],
-        tuple(Copy(records[place].id, kind[place]) for place in sorted(kind)),
+        own = [records[place] for place in places]
+        once = drop_exact_duplicates(own)
+        found = {one.id: one for one in (*once.dropped, *drop_near_duplicates(once.records).dropped)}
+        gone |= {place: found[record.id] for place, record in zip(places, own, strict=True) if record.id in found}
+    return Deduplicated(
+        [record for place, record in enumerate(records) if place not in gone],
+        settled(one._replace(why=one.why + OF_THE_USER) for _, one in sorted(gone.items())),
     )
-
-
-def _near(records: Sequence[Record]) -> npt.NDArray[np.bool_]:
-    if len(records) < 2:
-        return np.zeros(len(records), dtype=np.bool_)
-    near = near_copies([record.plain for record in records])
-    if near.any() and any(record.text is None for record in records):
-        near &= near_copies([record.trained_text for record in records])
-    return near

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every rule against copies gives: the records that are left, and for each other which stands for it and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.core.atomic import write_text
+from reticent.core.record import Record
+
+
+class Dropped(NamedTuple):
+    """A record that was left out.
+
+    Args:
+        id: of it.
+        kept: the id of the record that stands for it. Where near-copies form a chain, the first of the chain.
+        why: ``"exact"``, ``"near"``, ``"substring"``; with ``" of the user"`` behind it where only the user's own
+            records were compared.
+    """
+
+    id: str
+    kept: str
+    why: str
+
+
+class Deduplicated(NamedTuple):
+    """What is left, and what is not, both in the order given."""
+
+    records: list[Record]
+    dropped: tuple[Dropped, ...]
+
+
+def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: str) -> Deduplicated:
+    """Leave out the records that repeat an earlier one.
+
+    Args:
+        records: ``[N]``.
+        original: ``[N]`` the place of an earlier record that each one repeats; -1 for none.
+        why: of all of them.
+    """
+    kept, dropped = [], []
+    root = list(range(len(records)))
+    for place, earlier in enumerate(original.tolist()):
+        if earlier < 0:
+            kept.append(records[place])
+        else:
+            root[place] = root[earlier]
+            dropped.append(Dropped(records[place].id, records[root[place]].id, why))
+    return Deduplicated(kept, tuple(dropped))
+
+
+def settled(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
+    """What several rules left out, with ``kept`` followed to a record that none of them left out.
+
+    >>> settled([Dropped("c", "b", "exact"), Dropped("b", "a", "near")])
+    (Dropped(id='c', kept='a', why='exact'), Dropped(id='b', kept='a', why='near'))
+    """
+    every = tuple(dropped)
+    stands_for = {one.id: one.kept for one in every}
+
+    def root(name: str) -> str:
+        while name in stands_for:
+            name = stands_for[name]
+        return name
+
+    return tuple(one._replace(kept=root(one.kept)) for one in every)
+
+
+def write_dropped(path: str | Path, dropped: Iterable[Dropped]) -> None:
+    """Write one JSON line for each record that was left out: ids and reasons, no text. Atomically."""
+    write_text(path, "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped))
