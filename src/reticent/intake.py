@@ -16,6 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
+from reticent.data.blocks import blocks
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
 from reticent.data.read import read
@@ -39,6 +40,7 @@ class DataConfig:
         on_bad_row: "error" stops at the first bad row, "skip" counts them and writes them to a rejects file.
         min_user_records: leave out users with fewer distinct records than this.
         drop_users: leave out these users (separated by commas), for example automatic senders.
+        block_words: join plain text and cut it into blocks of so many words, which are then the records.
         max_records: use only the first so many records.
     """
 
@@ -52,12 +54,15 @@ class DataConfig:
     on_bad_row: str = "error"
     min_user_records: int = 1
     drop_users: str = ""
+    block_words: int | None = None
     max_records: int | None = None
 
     def __post_init__(self) -> None:
         validate.positive(min_user_records=self.min_user_records)
         if self.max_records is not None:
             validate.positive(max_records=self.max_records)
+        if self.block_words is not None:
+            validate.positive(block_words=self.block_words)
 
 
 class Reading(NamedTuple):
@@ -85,7 +90,10 @@ def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Readi
             rejects=listed,
         )
         rejects = listed.read_text(encoding="utf-8")
-    records = _of_users(list(dataset.records), config)[: config.max_records]
+    read_records = list(dataset.records)
+    if config.block_words is not None:
+        read_records = blocks(read_records, config.block_words, id_prefix=f"{id_prefix}b")
+    records = _of_users(read_records, config)[: config.max_records]
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
     return Reading(records, rejects)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a comparison is told. No torch, so that command lines can show their help at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reticent.core import validate
+from reticent.core.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What is compared, at which scale, and how it is run.
+
+    Args:
+        preset: a whole study (memorization-study, user-inference, privacy-utility); flags given beside it win.
+        methods: tuning methods, with hyper-parameters behind colons: full,head,adapter:reduction_factor=2,lora:r=8.
+        learning_rates: for all methods, 1e-4,3e-4; left out, a third of each method's own, its own, and three times it.
+        seeds: of the trainings; two at least, or no ranking is made.
+        defences: none, goldfish, label_smoothing, loss_floor, dropout, dedup_users, clip_examples, clip_batch,
+            no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
+            user_epsilon8 …), canary_words5, canary_words10.
+        epochs: how often each record is seen.
+        max_tokens: records are cut off behind this many tokens.
+        batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.
+        look_every: look at the panel every so many steps; left out, after each epoch.
+        panel: records a side that are looked at, the same for all trainings.
+        jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores.
+        keep_models: keep each training's weights instead of deleting them when it is done.
+        dtype: what is computed in, as in reticent tune.
+        device: as in reticent tune.
+    """
+
+    preset: str | None = None
+    methods: str | None = None
+    learning_rates: str | None = None
+    seeds: str | None = None
+    defences: str | None = None
+    epochs: int | None = None
+    max_tokens: int = 128
+    batch_size: int | None = None
+    look_every: int | None = None
+    panel: int = 256
+    jobs: int | None = None
+    keep_models: bool = False
+    dtype: str = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        validate.positive(max_tokens=self.max_tokens, panel=self.panel)
+        for name in ("epochs", "batch_size", "look_every", "jobs"):
+            if getattr(self, name) is not None:
+                validate.positive(**{name: getattr(self, name)})
+
+
+def numbers(text: str, name: str) -> tuple[float, ...]:
+    """Distinct numbers of a list such as ``1e-4,3e-4``.
+
+    Raises:
+        BadInput: it is no such list.
+    """
+    try:
+        found = tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        found = ()
+    if not found or len(set(found)) < len(found):
+        raise BadInput(f"{name}={text!r}", "is no list of distinct numbers", "Separate them by commas.")
+    return found

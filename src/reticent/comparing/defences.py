@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Defences by name: each is a bundle of settings that a cell of the grid is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reticent.core.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence:
+    """What is done against memorization, beyond the choice of method and learning rate.
+
+    Args:
+        name: for tables and folders.
+        about: what it does, in a line.
+        split, monitor, harden, privacy, canaries: fields of `SplitConfig`, `MonitorConfig`, `HardenConfig`,
+            `PrivacySpec` and `CanaryConfig` that it sets.
+    """
+
+    name: str
+    about: str
+    split: Mapping[str, Any] = field(default_factory=dict)
+    monitor: Mapping[str, Any] = field(default_factory=dict)
+    harden: Mapping[str, Any] = field(default_factory=dict)
+    privacy: Mapping[str, Any] = field(default_factory=dict)
+    canaries: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the training keeps a promise of differential privacy, so that nothing may be looked at before."""
+        return bool(self.privacy)
+
+
+_ALL = (
+    Defence(name="none", about="no defence"),
+    Defence(name="goldfish", about="goldfish loss: one token in 4 is never trained on", harden={"goldfish": 4}),
+    Defence(name="label_smoothing", about="label smoothing of 0.1", harden={"label_smoothing": 0.1}),
+    Defence(name="loss_floor", about="records below 2 nats a token are not learned further", harden={"loss_floor": 2}),
+    Defence(name="dropout", about="dropout of 0.1 on LoRA's input", harden={"dropout": 0.1}),
+    Defence(name="dedup_users", about="copies within a user are trained on once", harden={"dedup_users": True}),
+    Defence(
+        name="clip_examples", about="each record's gradient clipped to norm 1, no noise", harden={"clip_examples": 1.0}
+    ),
+    Defence(name="clip_batch", about="each batch's gradient clipped to norm 0.1", harden={"clip_batch": 0.1}),
+    Defence(name="no_clip_batch", about="gradients of batches are not clipped", harden={"clip_batch": 0.0}),
+    Defence(
+        name="stop_early",
+        about="training stops where only memorization goes on",
+        monitor={"stop_at": "memorization"},
+    ),
+    Defence(name="stop_at_ngrams", about="training stops where 5-grams are copied", monitor={"stop_at": "ngrams"}),
+    *(
+        Defence(name=f"cap{n}", about=f"at most {n} records of each user", split={"max_records_per_user": n})
+        for n in (1, 2, 5, 10)
+    ),
+    *(
+        Defence(name=f"epsilon{n}", about=f"ε = {n} per record", privacy={"epsilon": float(n)})
+        for n in (1, 3, 8)
+    ),
+    *(
+        Defence(
+            name=f"user_epsilon{n}", about=f"ε = {n} per user", privacy={"epsilon": float(n), "unit": "user"}
+        )
+        for n in (1, 3, 8)
+    ),
+    *(
+        Defence(
+            name=f"canary_words{n}",
+            about=f"no defence; canary users share {n} words",
+            canaries={"canary_users": 28, "canary_words": n},
+        )
+        for n in (5, 10)
+    ),
+)  # fmt: skip
+
+DEFENCES = {defence.name: defence for defence in _ALL}
+
+
+def defence(name: str) -> Defence:
+    """The defence of that name.
+
+    Raises:
+        BadInput: there is none; lists all.
+    """
+    if name not in DEFENCES:
+        raise BadInput(f"defence {name!r}", "is not known", f"Known: {', '.join(DEFENCES)}.")
+    return DEFENCES[name]

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison from records to report: train every cell of the grid, read what it left, conclude."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from reticent.comparing.cell import Outcome, Shared, read_outcome, run_cell, write_job
+from reticent.comparing.conclude import conclude, gather
+from reticent.comparing.grid import Cell, Grid, with_rates
+from reticent.core.comparison import Comparison
+from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.core.record import Record, fingerprint, write_records
+from reticent.intake import without_copies
+from reticent.models.tuning.method import TUNINGS
+from reticent.report.comparison import write_comparison
+from reticent.run_folder import RunFolder
+
+CONFIG = "compare"
+
+
+def compare(
+    records: Sequence[Record],
+    *,
+    grid: Grid,
+    shared: Shared,
+    out: str | Path,
+    title: str = "",
+    jobs: int | None = None,
+    n_boot: int = 1000,
+) -> Comparison:
+    """Train all cells of ``grid`` on one split and compare them; writes ``comparison.json`` and ``report.html``.
+
+    The same call again goes on with the cells that are missing. A call with more methods, rates, defences or seeds in
+    the same folder trains only what is new. A cell that diverges or is refused is a row of the outcome.
+
+    Args:
+        records: unique ids, private text; exact copies are dropped.
+        grid: methods that leave their learning rates out get three around their own.
+        shared: what all cells have in common.
+        out: folder of the comparison; each cell is a run folder in ``cells/``.
+        title: for the report.
+        jobs: trainings at the same time, each a process; None for a quarter of the cores. 1 trains in this process.
+        n_boot: resamples behind the intervals.
+
+    Raises:
+        BadInput: the folder holds a comparison of other data, model or scale; a method does not exist; no training was
+            finished.
+    """
+    root = Path(out)
+    methods = tuple(with_rates(method, TUNINGS.get(method.method).learning_rate) for method in grid.methods)
+    grid = replace(grid, methods=methods)
+    folder = RunFolder(root=root)
+    records = without_copies(records)
+    about: dict[str, Any] = {"base": shared.base, "data": fingerprint(records)}
+    about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries", "training", "monitor")}
+    folder.claim(CONFIG, about)
+    write_records(folder.records, records)
+    key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+    outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
+    comparison = conclude(
+        grid, gather(root, grid, outcomes), title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
+    )
+    write_comparison(root / "comparison.json", comparison)
+    return comparison
+
+
+def _train_all(
+    root: Path, cells: Sequence[Cell], shared: Shared, records: Sequence[Record], key: str, jobs: int
+) -> list[Outcome | None]:
+    keys = [cell.key(key) for cell in cells]
+    folders = [root / "cells" / cell.name for cell in cells]
+    if len(set(folders)) < len(folders):
+        raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
+    for folder, own in zip(folders, keys, strict=True):
+        read_outcome(folder, own)  # refuses another training before hours of work
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+
+    def do(number: int) -> Outcome | None:
+        cell, folder = cells[number], folders[number]
+        console.print(f"training {number + 1} of {len(cells)}: {cell.name}", style="bold", highlight=False)
+        if jobs == 1:
+            outcome: Outcome | None = run_cell(folder, cell, shared, records, keys[number])
+        else:
+            outcome = _in_process(root, cell, folder, shared, keys[number], threads)
+        if outcome is not None and outcome.status != "done":
+            console.print(f"{cell.name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
+        return outcome
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
+
+
+def _in_process(root: Path, cell: Cell, folder: Path, shared: Shared, key: str, threads: int) -> Outcome | None:
+    """None where the process ended without a word, such as for lack of memory."""
+    found = read_outcome(folder, key)
+    if found is not None:
+        return found
+    write_job(folder, cell, shared, key)
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with (folder / "output.txt").open("w", encoding="utf-8") as output:
+        done = subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-m", "reticent.comparing.cell", str(root), cell.name],
+            env=os.environ | dict.fromkeys(variables, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    finished = read_outcome(folder, key)
+    if finished is None:
+        why = f"the process ended with {done.returncode}; see output.txt in its folder"
+        return Outcome(key=key, status="failed", why=why)
+    return finished
+
+
+def _provenance(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
+    return about | {
+        "methods": {method.name: list(method.learning_rates) for method in grid.methods},
+        "defences": {defence.name: defence.about for defence in grid.defences},
+        "seeds": list(grid.seeds),
+    }

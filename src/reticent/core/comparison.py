@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparison: everything that one `reticent compare` found, as plain data. No private text travels here.
+
+A *setting* is a tuning method with its hyper-parameters and a defence; a *point* is a setting at one learning rate
+after some steps, over all seeds; a *cell* is one training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reticent.core.finding import Estimate
+
+CELL_STATUSES = ("done", "diverged", "refused", "failed", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One training.
+
+    Args:
+        name: of its folder.
+        setting: index into ``Comparison.settings``.
+        learning_rate: peak of the schedule.
+        seed: of the training.
+        status: ``"done"``; ``"diverged"``: the loss was no longer finite; ``"refused"``: it cannot be trained so;
+            ``"failed"``: it broke; ``"missing"``: not run yet.
+        why: what went wrong; empty where nothing did.
+        training_seconds: without the looks.
+        watching_seconds: of the looks.
+        stopped: why it ended early; empty if it did not.
+    """
+
+    name: str
+    setting: int
+    learning_rate: float
+    seed: int
+    status: str
+    why: str = ""
+    training_seconds: float = 0.0
+    watching_seconds: float = 0.0
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in CELL_STATUSES:
+            raise ValueError(f"status {self.status!r} is not one of {CELL_STATUSES}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A setting at one learning rate after some steps, the mean over its seeds.
+
+    Args:
+        setting: index into ``Comparison.settings``.
+        learning_rate, step, epoch: where.
+        seeds: how many.
+        loss: held-out, nats a token.
+        auc: of the reference attack on records (loss difference to the base).
+        recall: of members at 10 % FPR, same attack; None where there are fewer than 100 held-out records.
+        user_auc: of the mean over a user's texts that were never trained on; None without a comparison of users.
+        user_gap: users who are out minus users who are in, mean loss of their fresh texts against the base, in nats a
+            token; None as above.
+        gap: held-out minus member records, mean loss of a record, in nats a token.
+        exposure: median exposure in bits by tier.
+        phase: of most seeds.
+        each_auc, each_recall, each_loss: of each seed.
+        on_frontier: whether no other point of the setting is better in loss and AUC.
+    """
+
+    setting: int
+    learning_rate: float
+    step: int
+    epoch: float
+    seeds: int
+    loss: Estimate
+    auc: Estimate
+    recall: Estimate | None
+    user_auc: Estimate | None
+    user_gap: float | None
+    gap: Estimate
+    exposure: dict[str, Estimate] = field(default_factory=dict)
+    phase: str = "start"
+    each_loss: tuple[float, ...] = ()
+    each_auc: tuple[float, ...] = ()
+    each_recall: tuple[float, ...] = ()
+    on_frontier: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """A setting at a held-out loss that others reach too, interpolated along its frontier.
+
+    Args:
+        setting: index.
+        loss: nats a token, the same for all.
+        auc: there.
+        recall: there; None as in `Point`.
+        between: the two points of the frontier that it lies between, as ``(learning rate, step)``; the same twice for a
+            point that was trained. Step 0 is the model before training.
+    """
+
+    setting: int
+    loss: float
+    auc: Estimate
+    recall: Estimate | None
+    between: tuple[tuple[float, int], tuple[float, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fairness:
+    """Who is served how well by the final weights at the learning rate with the best held-out loss.
+
+    Args:
+        setting: index.
+        learning_rate: where.
+        kl: KL(target‖base) of the next token on held-out text, nats a token: how far the model moved.
+        records: how much more the easiest third of held-out records (by the base's loss) gained than the hardest third,
+            in nats a token; 0 is even.
+        users: the same of users; None without users.
+        losses: held-out loss of the three thirds of records, easiest first, nats a token.
+    """
+
+    setting: int
+    learning_rate: float
+    kl: Estimate | None
+    records: Estimate
+    users: Estimate | None
+    losses: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A tuning method with a defence, and how it did.
+
+    Args:
+        name: for tables.
+        method, params: of `TuneConfig`.
+        defence: its name; "none".
+        about: what the defence does.
+        trained_parameters: how many; 0 where no cell was finished.
+        learning_rates: that were tried and not lost.
+        seeds: the fewest that any of those has.
+        best: index into ``Comparison.points`` of the lowest held-out loss; None where nothing was trained.
+        matched: at the loss that all settings reach; None where refused.
+        why_not: why ``matched`` is refused.
+        fairness: None where not measured.
+        notes: what to know before quoting its numbers.
+    """
+
+    name: str
+    method: str
+    params: dict[str, Any]
+    defence: str
+    about: str
+    trained_parameters: int = 0
+    learning_rates: tuple[float, ...] = ()
+    seeds: int = 0
+    best: int | None = None
+    matched: Matched | None = None
+    why_not: str = ""
+    fairness: Fairness | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two settings at the best loss that both reach.
+
+    Args:
+        a, b: indices; ``difference`` is a minus b.
+        kind: ``"method"`` (same defence) or ``"defence"`` (same method).
+        loss: where they are compared, nats a token; None where refused.
+        auc: difference of AUC; its interval holds for all pairs together. None where refused.
+        recall: the same of the recall at 10 % FPR.
+        less: the index of the one that leaks less; None where no ranking is made.
+        why_not: why no ranking is made; empty where one is.
+    """
+
+    a: int
+    b: int
+    kind: str
+    loss: float | None
+    auc: Estimate | None
+    recall: Estimate | None
+    less: int | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Association:
+    """Whether two things rise together over the points of all trainings: Spearman's rank correlation."""
+
+    what: str
+    rho: Estimate
+    points: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The whole outcome.
+
+    Args:
+        title: of the page.
+        created: ISO 8601, UTC.
+        headline: the answer in one sentence.
+        sentences: what follows, one fact each.
+        base_loss: held-out loss of the model before training.
+        settings, points, pairs, cells: see there.
+        associations: see there.
+        refused: what cannot be said and why.
+        counts: how many records, users and secrets.
+        provenance: model, data, grid, versions, hardware.
+    """
+
+    title: str
+    created: str
+    headline: str
+    sentences: tuple[str, ...]
+    base_loss: Estimate
+    settings: tuple[Setting, ...]
+    points: tuple[Point, ...]
+    pairs: tuple[Pair, ...]
+    cells: tuple[CellRow, ...]
+    associations: tuple[Association, ...]
+    refused: tuple[str, ...]
+    counts: dict[str, int]
+    provenance: dict[str, Any]

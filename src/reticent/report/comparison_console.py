@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a comparison prints at its end: the answer, and a table of the settings."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reticent.core.comparison import Comparison, Setting
+from reticent.core.finding import Estimate
+from reticent.core.progress import console as person
+from reticent.report import numbers
+
+
+def print_comparison(comparison: Comparison, *, console: Console = person) -> None:
+    """Print the headline, its sentences and a row a setting. Nothing is read as markup."""
+    console.print()
+    console.print(Text(comparison.headline, style="bold"))
+    for sentence in comparison.sentences:
+        console.print(Text(f"  • {sentence}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("setting")
+    for name in ("learning rate", "perplexity", "AUC at its best", "recall at 10 % FPR", "AUC at the same loss"):
+        table.add_column(name, justify="right")
+    for setting in comparison.settings:
+        table.add_row(*map(Text, _row(comparison, setting)))
+    console.print(table)
+    lost = [cell for cell in comparison.cells if cell.status != "done"]
+    for cell in lost:
+        console.print(Text(f"{cell.name} {cell.status}: {cell.why}", style="yellow"))
+
+
+def _row(comparison: Comparison, setting: Setting) -> list[str]:
+    if setting.best is None:
+        return [setting.name, *["–"] * 5]
+    best = comparison.points[setting.best]
+    return [
+        setting.name,
+        f"{best.learning_rate:g}",
+        f"{math.exp(best.loss.value):.2f}",
+        _shown(best.auc),
+        _shown(best.recall),
+        _shown(setting.matched.auc if setting.matched else None),
+    ]
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    shown = numbers.show(estimate)
+    return f"{shown.value} {shown.interval}"
