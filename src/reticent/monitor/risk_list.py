@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RiskList: early in training, say which records the model is about to memorize, so that they can be protected.
+
+After "Predicting memorization within Large Language Models fine-tuned for classification" (Dentan et al., ECAI 2025,
+arXiv:2409.18858), which finds early loss nearly as good as its own PSMI. There each record has one answer, which is
+PSMI's label. Texts have none; the label used here, a bin of the loss before training, is this project's own: PSMI is
+then low for records that are harder, or easier, than others that look like them to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.typing import ArrayLike
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reticent.core import validate
+from reticent.core.atomic import write_text
+from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.core.record import Record
+from reticent.models.encode import Encoded, encode
+from reticent.models.load import pick_dtype
+from reticent.monitor.passes import as_it_was, rounded
+from reticent.score.engine import Engine, ScoreOptions, batches, open_engine, padded, plan_pieces
+from reticent.score.forward import device_of
+from reticent.score.token_stats import token_stats
+from reticent.stats.psmi import psmi, quantile_bins
+from reticent.stats.risk import RiskQuality, places, quality, rank_average, top
+from reticent.train.private import LogicalBatches
+
+Floats = npt.NDArray[np.float64]
+
+BINS = 8
+"""Bins of the loss before training that PSMI takes for labels."""
+LEAST = 20
+"""Records that a list takes: below, bins of two records and a top tenth of one say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Risk:
+    """One line of ``risk.jsonl``, about one record that is trained on.
+
+    Args:
+        id: of the record. The list says which private records stand out: keep it where the data may be kept.
+        user: None where unknown.
+        tokens: trained tokens.
+        loss_before: mean negative log-likelihood of these before training, nats a token.
+        loss: the same when the list was made.
+        psmi: see `reticent.stats.psmi`, nats; low is risky.
+        risk: mean rank of ``loss`` and ``-psmi``, in (0, 1]; high is risky.
+        rank: by ``risk``; 1 = protect first.
+        flagged: among the riskiest tenth.
+        step, epoch: when the list was made.
+    """
+
+    id: str
+    user: str | None
+    tokens: int
+    loss_before: float
+    loss: float
+    psmi: float
+    risk: float
+    rank: int
+    flagged: bool
+    step: int
+    epoch: float
+
+
+class RiskList(TrainerCallback):  # type: ignore[misc]
+    """Scores all training records once, early, and writes the list of who should be protected.
+
+    ``trainer.add_callback(RiskList(records=…, tokenizer=…, path="risk.jsonl"))`` works in ``transformers.Trainer`` and
+    what derives from it, in one process, without differential privacy. It reads each record twice, before training and
+    at the fraction; weights do not change by it, to the last bit.
+
+    Args:
+        records: all that is trained on, at least 20.
+        tokenizer: the one that the model is trained with.
+        path: of ``risk.jsonl``, a line of JSON a record (`Risk`), riskiest first. Records of which nothing is
+            predicted are left out.
+        at: fraction of the first epoch at which the list is made. The paper measures just before the median loss falls
+            below 5 % of its first value, which was at 0.2 to 0.4.
+        max_tokens: records are cut off behind this many tokens, as in training.
+        base: ``[len(records)]`` losses before training, nats a token, if they are known; None: measured.
+        dtype: what is computed in; "auto" is bfloat16 where the machine has it.
+
+    Raises:
+        BadInput: too few records, or ``at`` is not in (0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        records: Sequence[Record],
+        tokenizer: Any,
+        path: str | Path,
+        at: float = 0.3,
+        max_tokens: int | None = None,
+        base: ArrayLike | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        validate.in_range(0, 1, at=at)
+        encoded = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
+        kept = [place for place, row in enumerate(encoded) if row.trained[1:].any()]
+        if len(kept) < LEAST:
+            raise BadInput(f"{len(kept)} records", "are too few for a list of risks", f"Give at least {LEAST}.")
+        self.records, self.rows = [records[place] for place in kept], [encoded[place] for place in kept]
+        self.base: Floats | None = None
+        if base is not None:
+            known = np.asarray(base, dtype=np.float64)
+            validate.same_length(records=records, base=known.tolist())
+            self.base = known[kept]
+        self.path, self.at, self.dtype = Path(path), at, dtype
+        self.done = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        _refuse(args, kwargs.get("train_dataloader"))
+        self.done = bool(state.global_step) and self.path.exists()
+        if self.done:
+            return
+        if state.global_step:
+            raise BadInput(
+                f"a training that is gone on with from step {state.global_step}",
+                "had no list of risks made while it was early",
+                "Start it over (--resume false), or go on without the list.",
+            )
+        if self.base is None:
+            self.base = self._read(kwargs["model"]).loss
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.done or (state.epoch or 0.0) < self.at - 1e-9:
+            return
+        assert self.base is not None
+        seen = self._read(kwargs["model"])
+        rows = list_of(self.records, seen, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
+        write_risks(self.path, rows)
+        self.done = True
+        flagged = sum(row.flagged for row in rows)
+        console.print(f"epoch {state.epoch:.2f}: {flagged} of {len(rows)} records flagged in {self.path.name}")
+
+    def _read(self, model: Any) -> Seen:
+        return read(model, self.rows, dtype=self.dtype)
+
+
+# ---- one pass -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What one pass gave, for ``N`` records.
+
+    Args:
+        loss: ``[N]`` mean negative log-likelihood of the trained tokens, nats a token.
+        tokens: ``[N]`` how many these are.
+        hidden: ``[N, D]`` mean of the last hidden states from which they are predicted, as the output layer is given
+            them.
+    """
+
+    loss: Floats
+    tokens: npt.NDArray[np.int64]
+    hidden: npt.NDArray[np.float32]
+
+
+def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto") -> Seen:
+    """Losses and last hidden states of texts in one pass; the model is left exactly as it was.
+
+    Args:
+        model: a causal language model, in training or not.
+        rows: ``N`` encoded records, each with a token to predict.
+        dtype: what is computed in: "float32", "bfloat16", or "auto" for bfloat16 where the device computes in it.
+
+    Raises:
+        BadInput: a loss is not a finite number.
+    """
+    with as_it_was(model), ExitStack() as within:
+        if pick_dtype(dtype, device_of(model).type) == "bfloat16":
+            within.enter_context(rounded(model))
+        engine = open_engine(model, "the model in training", ScoreOptions())
+        seen = _read(engine, model.get_output_embeddings(), rows)
+    if not np.isfinite(seen.loss).all():
+        raise BadInput("the list of risks", "the model gives losses that are no numbers", "Lower the learning rate.")
+    return seen
+
+
+def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded]) -> Seen:
+    offsets, pieces = plan_pieces(rows, engine.choices.window)
+    logp = np.zeros(int(offsets[-1]))
+    hidden: npt.NDArray[np.float32] | None = None
+    caught: list[torch.Tensor] = []
+
+    def catch(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        if not caught:  # the first call of a batch: later ones are chunks of it
+            caught.append(args[0])
+
+    handle = head.register_forward_pre_hook(catch)
+    try:
+        with torch.inference_mode():
+            for batch in batches(pieces, engine.choices.tokens_per_batch):
+                token_id, where, gold = padded(rows, batch)
+                out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
+                caught.clear()
+                for some, logits in engine.forward.logits_at(token_id, where):
+                    logp[out[some]] = token_stats(logits, gold[some], impl=engine.choices.impl).logp
+                states = caught[0][:, -token_id.shape[1] :].flatten(0, 1)[where.to(caught[0].device)].float()
+                owner = torch.from_numpy(np.repeat([p.row for p in batch], [len(p.where) for p in batch]))
+                sums = torch.zeros(len(rows), states.shape[1]).index_add_(0, owner, states.cpu()).numpy()
+                hidden = sums if hidden is None else hidden + sums
+    finally:
+        handle.remove()
+    assert hidden is not None
+    tokens = np.diff(offsets)
+    loss = -np.add.reduceat(logp, offsets[:-1]) / tokens
+    return Seen(loss=loss, tokens=tokens, hidden=np.asarray(hidden / tokens[:, None], dtype=np.float32))
+
+
+def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, epoch: float) -> list[Risk]:
+    """The list, riskiest first.
+
+    Args:
+        records: ``N``.
+        seen: what one early pass gave.
+        base: ``[N]`` losses before training, nats a token.
+        step, epoch: when that pass was made.
+    """
+    told = psmi(seen.hidden, quantile_bins(base, min(BINS, len(records) // 10)))
+    risk = rank_average(seen.loss, -told)
+    rank, flagged = places(risk), top(risk)
+    return [
+        Risk(
+            id=records[i].id,
+            user=records[i].user,
+            tokens=int(seen.tokens[i]),
+            loss_before=float(base[i]),
+            loss=float(seen.loss[i]),
+            psmi=float(told[i]),
+            risk=float(risk[i]),
+            rank=int(rank[i]),
+            flagged=bool(flagged[i]),
+            step=step,
+            epoch=round(epoch, 6),
+        )
+        for i in np.argsort(rank)
+    ]
+
+
+# ---- the file -------------------------------------------------------------------------------------------------------
+
+
+def write_risks(path: str | Path, rows: Sequence[Risk]) -> None:
+    """Write ``risk.jsonl``, atomically."""
+    write_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_risks(path: str | Path) -> list[Risk]:
+    """Read what `write_risks` wrote.
+
+    Raises:
+        BadInput: it is missing or broken.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # ids may hold other line breaks
+        return [Risk(**json.loads(line)) for line in lines if line]
+    except FileNotFoundError as error:
+        raise BadInput(str(path), "is missing", "Train with --risk_list true.") from error
+    except (ValueError, TypeError) as error:
+        raise BadInput(str(path), f"is no list of risks ({error})", "Train again.") from error
+
+
+def foresight(rows: Sequence[Risk], final_loss: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
+    """How well the list, and each score in it, foresaw what was memorized in the end.
+
+    "Memorized" is the tenth of the records whose loss fell most from before training to the end. That is a proxy: the
+    paper's ground truth needs many trainings (`reticent.stats.memorization`), and a fall holds what any other text
+    would have fallen too. Records that are hard at first have far to fall, which favours all scores that are a loss;
+    ``loss_before`` is in the table to show how much of their foresight is that.
+
+    Args:
+        rows: the list.
+        final_loss: loss of each record under the trained model, nats a token, by record id.
+        how: as in `reticent.stats.risk.quality`. Where all records have users, these are the units of the intervals.
+
+    Returns:
+        By score, all turned so that high is risky: "risk", "loss", "psmi" (negated), "loss_before", and "fallen"
+        (what the loss had fallen by when the list was made).
+
+    Raises:
+        BadInput: a record of the list has no final loss.
+        Underpowered: fewer than 100 records.
+    """
+    missing = [row.id for row in rows if row.id not in final_loss]
+    if missing:
+        raise BadInput(f"{len(missing)} records of the list", "have no final loss", "Score all records of the list.")
+    before, loss = (np.array([getattr(row, name) for row in rows]) for name in ("loss_before", "loss"))
+    fall = before - np.array([final_loss[row.id] for row in rows])
+    users = [row.user for row in rows]
+    if "cluster" not in how and all(user is not None for user in users):
+        how["cluster"] = users
+    scores = {
+        "risk": np.array([row.risk for row in rows]),
+        "loss": loss,
+        "psmi": -np.array([row.psmi for row in rows]),
+        "loss_before": before,
+        "fallen": before - loss,
+    }
+    return {name: quality(score, fall, **how) for name, score in scores.items()}
+
+
+def _refuse(args: TrainingArguments, loader: Any) -> None:
+    if args.world_size > 1:
+        raise BadInput("risk_list", f"runs in one process, and here are {args.world_size}", "Train in one process.")
+    if isinstance(getattr(loader, "dataset", None), LogicalBatches):
+        raise BadInput(
+            "risk_list with differential privacy",
+            "the list is computed from the losses of single records, which the promise does not cover",
+            "Train without it: a private training protects all records alike.",
+        )
