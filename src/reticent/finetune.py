@@ -17,13 +17,15 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record, Span, fingerprint, write_records
 from reticent.data.canaries import Planting, plant, plant_users, write_canaries
-from reticent.data.dedup.within_user import Copy, within_user
+from reticent.data.dedup.dropped import Dropped
+from reticent.data.dedup.within_user import within_user
 from reticent.data.split import split
 from reticent.intake import without_copies, write_rejects
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
+from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardening import HardenConfig
 
 
@@ -116,6 +118,7 @@ def tune(
     privacy: PrivacySpec | None = None,
     monitor: MonitorConfig | None = None,
     harden: HardenConfig | None = None,
+    contextual: ContextualConfig | None = None,
     rejects: str = "",
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
@@ -132,9 +135,10 @@ def tune(
             manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
             own. Hyper-parameters and the choice of the data are not covered.
         monitor: look at a panel of records while training (``monitor.json``, ``panel.parquet``), end it early, or list
-            who is at risk (``risk.parquet``). Not with ``privacy``.
+            who is at risk (``risk.jsonl``). Not with ``privacy``.
         harden: memorize less, without a promise. With ``dedup_users`` the copies are left out before coins are thrown,
             from what is trained on and from what is held out.
+        contextual: learn without teaching what the records' spans mark. Planted secrets are in no span.
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
 
     Raises:
@@ -147,14 +151,17 @@ def tune(
         tune_config or TuneConfig(),
     )
     spec, hardening = privacy or PrivacySpec(), harden or HardenConfig()
+    curbing = contextual or ContextualConfig()
     watch = monitor or MonitorConfig()
     hardening.settled(tuning, spec)
+    curbing.check(hardening, spec)
     _check_records(spec, splitting, secrets)
-    _check_monitor(spec, watch)
+    _check_monitor(spec, watch, curbing)
     run = RunFolder(root=Path(out))
     parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
     parts |= {"privacy": asdict(spec)} if spec.is_private else {}
     parts |= {"harden": hardening.changed} if hardening.is_on else {}
+    parts |= {"contextual": curbing.changed} if curbing.is_on else {}
     parts |= {"monitor": asdict(watch)} if watch.is_on else {}
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **parts}
     run.refuse_other("tune", config)
@@ -175,7 +182,7 @@ def tune(
         membership.write(run.membership)
         if planting is not None:
             write_canaries(run.canaries, planting.canaries)
-        _train(base, records, membership, planting, run, tuning, spec, hardening, watch)
+        _train(base, records, membership, planting, run, tuning, spec, hardening, curbing, watch)
     about = {"title": title or run.root.name, "base": base, "max_tokens": tuning.max_tokens, **parts, "finished": now()}
     if run.promise.exists():
         about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
@@ -192,6 +199,7 @@ def _train(
     config: TuneConfig,
     privacy: PrivacySpec,
     harden: HardenConfig,
+    contextual: ContextualConfig,
     monitor: MonitorConfig,
 ) -> None:
     from reticent.train.trainer import tune as train
@@ -210,10 +218,20 @@ def _train(
         )
     # The monitor looks at held-out records itself.
     sample = [] if monitor.watches else held_out[:64]
-    train(base, trained, run.model, config, held_out=sample, callbacks=callbacks, privacy=privacy, harden=harden)
+    train(
+        base,
+        trained,
+        run.model,
+        config,
+        held_out=sample,
+        callbacks=callbacks,
+        privacy=privacy,
+        harden=harden,
+        contextual=contextual,
+    )
 
 
-def _write_dropped(run: RunFolder, copies: Sequence[Copy]) -> None:
+def _write_dropped(run: RunFolder, copies: Sequence[Dropped]) -> None:
     listed = [copy._asdict() for copy in copies]
     write_text(run.dropped, json.dumps({"within_user": listed}, indent=2) + "\n")
     console.print(f"{len(copies)} texts in which users repeat themselves left out; see {run.dropped}", highlight=False)
@@ -231,8 +249,14 @@ def _begun(model: Path) -> bool:
     return model.exists() or any(folder_for(model).glob("checkpoint-*"))
 
 
-def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig) -> None:
-    """Refuse to publish what a promise does not cover."""
+def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig, contextual: ContextualConfig) -> None:
+    """Refuse to publish what a promise does not cover, and to watch texts that are not trained on."""
+    if monitor.is_on and contextual.rewrites:
+        raise BadInput(
+            f"the monitor with contextual={contextual.contextual!r}",
+            "other texts are trained on than those that it would look at, so it would take members for unseen",
+            "Leave out --monitor, --stop_at and --risk_list, or take unlikelihood, classifier or dpo.",
+        )
     if spec.is_private and monitor.is_on:
         raise BadInput(
             "the monitor with differential privacy",

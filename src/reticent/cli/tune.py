@@ -11,6 +11,7 @@ from reticent.intake import DataConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
+from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardening import HardenConfig
 
 
@@ -26,6 +27,7 @@ def tune(
     privacy: PrivacySpec,
     monitor: MonitorConfig,
     harden: HardenConfig,
+    contextual: ContextualConfig,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
 
@@ -52,6 +54,7 @@ def tune(
         privacy=privacy,
         monitor=monitor,
         harden=harden,
+        contextual=contextual,
         rejects=rejects,
     )
     if monitor.watches:

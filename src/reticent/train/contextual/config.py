@@ -52,6 +52,11 @@ class ContextualConfig:
         return self.contextual is not None
 
     @property
+    def rewrites(self) -> bool:
+        """Whether no text is trained on as it is."""
+        return self.contextual in (*CURATION, "instruct_pn", "instruct_np")
+
+    @property
     def changed(self) -> dict[str, Any]:
         """Settings that differ from the defaults."""
         return {name: value for name, value in asdict(self).items() if value != getattr(ContextualConfig, name)}

@@ -13,6 +13,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -42,6 +44,11 @@ class Pair:
 
     def __len__(self) -> int:
         return max(len(self.chosen), len(self.rejected) if self.rejected is not None else 0)
+
+    @property
+    def token_id(self) -> npt.NDArray[np.int32]:
+        """Of the record as it is."""
+        return (self.chosen if self.rejected is None else self.rejected).token_id
 
 
 class DpoTrainer(TuneTrainer):
