@@ -13,8 +13,10 @@ from reticent.auditing.config import AuditConfig
 from reticent.auditing.epsilon import Bound, all_thrown, epsilon_bounds, epsilon_finding
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
+from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.levels import judge
 from reticent.auditing.promise import Kept, audit_promise, broken_findings
+from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
 from reticent.auditing.subject import Subject, counts
 from reticent.auditing.users import user_evidence
@@ -26,8 +28,11 @@ from reticent.stats.hypothesis import family_confidence
 
 LIMITS = (
     "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
-    "Extraction by generation, and personal data in what the model writes: the model was only scored, not sampled.",
     "Attackers who saw or poisoned the training itself.",
+)
+NOT_WRITTEN = (
+    "Extraction by generation, and personal data in what the model writes: the model was only scored, not sampled; "
+    "--extraction lets it write."
 )
 
 
@@ -41,26 +46,30 @@ def conclude(
     *,
     key: str,
     kept: Kept | None = None,
+    pulled: Pulled | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
     All intervals of the report hold together with ``config.confidence``: each kind of finding (records, users, planted
-    secrets, canary users, ε) gets an equal part of the error that is allowed, and divides it further.
+    secrets, canary users, ε, extraction) gets an equal part of the error that is allowed, and divides it further.
 
     Args:
         models: what the manifest says of them.
         key: of the hashes that stand for ids.
         kept: what was promised when the target was trained; bounds on ε are then made at its δ.
+        pulled: what both models wrote; None: they were not asked to.
     """
     levels = _levels(subject, evidence, config.seed)
-    kinds = len(levels) + 2
+    kinds = len(levels) + 2 + (pulled is not None)
     confidence = family_confidence(config.confidence, kinds)
     outcomes = [
         judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
     ]
     tiers = _tiers(subject, evidence, confidence)
     bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
+    extraction = None if pulled is None else judge_extraction(pulled, confidence=confidence, joint=config.confidence)
     findings: tuple[Finding, ...] = (
+        *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(tiers),
         *(epsilon_finding(bound) for bound in bounds),
@@ -94,7 +103,8 @@ def conclude(
         not_tested=(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
-            *_not_tested(subject, choice, evidence, confound),
+            *_not_tested(subject, choice, evidence, confound, config),
+            *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
         ),
         counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
@@ -106,6 +116,7 @@ def conclude(
             "environment": environment(),
         },
         promise=promise,
+        extraction=extraction,
     )
 
 
@@ -149,8 +160,12 @@ def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:
     return {record.id: record.plain for record in subject.records} if config.show_text else {}
 
 
-def _not_tested(subject: Subject, choice: Choice, evidence: Evidence, confound: Confound) -> Sequence[str]:
+def _not_tested(
+    subject: Subject, choice: Choice, evidence: Evidence, confound: Confound, config: AuditConfig
+) -> Sequence[str]:
     lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
+    if not config.whitebox:
+        lines.append("the inside of the model: hidden states and gradients were not looked at; add --whitebox")
     if confound.blind_auc is None:
         lines.append(f"confounding: {confound.note}")
     if subject.membership.unit == "record" and evidence.coins.has_users:

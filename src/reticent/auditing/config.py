@@ -19,6 +19,9 @@ class AuditConfig:
         show_text: put private texts into the report.
         whitebox: look inside the model too: train auditors on hidden states and gradients of half the records and
             judge them on the other half. One more pass of each model and a backward pass; "auto" computes in float32.
+        extraction: let both models write, and see what comes out word for word: planted secrets, personal data, whole
+            records. Minutes on a CPU.
+        extraction_samples: sampled texts after each secret's prefix; the more, the rarer the slips that are seen.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
@@ -29,6 +32,8 @@ class AuditConfig:
     delta: float = 1e-5
     show_text: bool = False
     whitebox: bool = False
+    extraction: bool = False
+    extraction_samples: int = 8
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
@@ -36,3 +41,4 @@ class AuditConfig:
     def __post_init__(self) -> None:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
         validate.in_range(0, 0.1, delta=self.delta)
+        validate.positive(extraction_samples=self.extraction_samples)

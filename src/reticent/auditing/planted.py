@@ -42,7 +42,7 @@ def exposures(
     each = family_confidence(confidence, max(1, len(tiers)))
     return tuple(
         CanaryExposure(
-            tier=_named(tier),
+            tier=named_tier(tier),
             kind="record",
             repetitions=tier,
             bits=exposure(losses[tier_of == tier], controls, confidence=each),
@@ -73,7 +73,7 @@ def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
     )
 
 
-def _named(tier: int) -> str:
+def named_tier(tier: int) -> str:
     if tier == 0:
         return NOT_PLANTED
     return "planted once" if tier == 1 else f"planted {tier} times"

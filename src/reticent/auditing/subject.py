@@ -15,6 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
 from reticent.core.membership import Membership, read_membership
 from reticent.core.record import Record, fingerprint, read_records
+from reticent.core.target import Target
 from reticent.data.canaries import Canary, read_canaries
 from reticent.run_folder import RunFolder
 
@@ -30,6 +31,7 @@ class Subject:
         records: all records that coins were thrown for, in the order of ``membership``.
         membership: who was in.
         canaries: planted secrets and their controls.
+        targets: secrets to be pulled out besides the planted ones and the personal data of the records.
         max_tokens: how much of each record was trained on; longer records are scored up to there.
         about: what is known of how the target was made, for the report.
     """
@@ -40,6 +42,7 @@ class Subject:
     records: Sequence[Record]
     membership: Membership
     canaries: Sequence[Canary] = ()
+    targets: Sequence[Target] = ()
     max_tokens: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
 

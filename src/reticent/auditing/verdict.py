@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from reticent.core.finding import Finding, Severity
 from reticent.core.results import Confound, Power, Verdict
 
-CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0}
+CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0, "extracted": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
 
-GIVEN_AWAY = {"record": "records", "user": "users", "canary": "planted secrets"}
+GIVEN_AWAY = {"passage": "text word for word", "record": "records", "user": "users", "canary": "planted secrets"}
 """What is leaked at each level, in the headline's words."""
 
 BROKEN = "promise_broken"
@@ -26,6 +26,7 @@ def severity(metric: str, lo: float) -> Severity:
     AUC: an attacker who tells members from others with certainty above 0.9 / 0.75 / 0.6 / 0.5.
     TPR at FPR f: f·30 / f·10 / f·3 / f: how many times more often than chance the attacker is right.
     Advantage (TPR less FPR): 0.65 / 0.35 / 0.15 / 0, about what the same AUC gives for Gaussian scores.
+    Extracted share: more than 0.3 / 0.1 / 0.02 / 0 of the secrets come out of this model and not otherwise.
     Exposure: 10 / 5 / 3 / 1 bits: the secret is among the first 2^-bits of all possible ones.
     ε: 8 / 4 / 1 / 0 nats. The steps are this project's convention, not a law of nature.
     """
@@ -44,7 +45,7 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
                 f"A classifier that sees only the text, not the model, reaches an AUC of {confound.blind_auc}.",
                 "No membership claim can be made from this split: what looks like leakage may be the data.",
                 "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
-                *(finding.statement for finding in findings if finding.level == "canary"),
+                *(finding.statement for finding in findings if finding.level in ("canary", "passage")),
             ),
         )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
@@ -110,6 +111,8 @@ def _steps(metric: str) -> tuple[float, ...]:
         return (0.65, 0.35, 0.15, 0.0)
     if metric == "exposure_bits":
         return (10.0, 5.0, 3.0, 1.0)
+    if metric == "extracted":
+        return (0.3, 0.1, 0.02, 0.0)
     if metric == "epsilon_lower":
         return (8.0, 4.0, 1.0, 0.0)
     raise ValueError(f"metric {metric!r} has no severity steps")

@@ -230,6 +230,106 @@ class PromiseAudit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtractionRow:
+    """How much of one group of secrets, records or texts one attack pulls out of the model.
+
+    Args:
+        attack: name of the attack.
+        family: ``"extraction"`` or ``"personal data"``.
+        group: what was to be pulled out, e.g. ``"planted 4 times"``.
+        metric: ``"share"``: of the group's units, those that were pulled out whole. ``"mean"``: how much of a unit, on
+            average, from 0 to 1.
+        target: of the model under audit.
+        base: of the model that it was tuned from, attacked alike; None without one.
+        difference: target minus base, of the same units where they are the same; None without a base.
+        n: units of the group.
+        access: what the attacker sees of the model, one of ``core.finding.ACCESS``.
+        summary: what the attack does, in a line.
+        notes: caveats.
+        units: what the group is made of: ``"secrets"``, ``"records"`` or ``"texts"``.
+        control: whether the group was never trained on, and shows what comes out by chance.
+        above_control: of the model under audit, this group minus its control group; None without a control group.
+    """
+
+    attack: str
+    family: str
+    group: str
+    metric: str
+    target: Estimate
+    base: Estimate | None
+    difference: Estimate | None
+    n: int
+    access: str
+    summary: str
+    notes: tuple[str, ...] = ()
+    units: str = "secrets"
+    control: bool = False
+    above_control: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in ("extraction", "personal data") or self.metric not in ("share", "mean"):
+            raise ValueError(f"family {self.family!r} or metric {self.metric!r} is unknown")
+        if (self.base is None) != (self.difference is None):
+            raise ValueError("a base comes with a difference")
+
+    @property
+    def compared(self) -> Estimate | None:
+        """What a claim of a leak rests on: the excess over the control group, else over the base; None without both.
+
+        Where coins decided what was trained on, only training tells a group from its control.
+        """
+        return self.above_control if self.above_control is not None else self.difference
+
+    @property
+    def leaks(self) -> bool:
+        """Whether units that were trained on come out whole and others do not, beyond the interval's doubt, and not
+        as often from the base."""
+        compared = self.compared
+        only_here = self.difference is None or self.difference.value > 0
+        return self.metric == "share" and not self.control and only_here and compared is not None and compared.lo > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionCurve:
+    """How many samples it takes: share of a group's secrets that come up within so many with probability ``p``.
+
+    Args:
+        group: as in `ExtractionRow`.
+        control: whether the group was never trained on.
+        p: the probability.
+        queries: rising numbers of samples.
+        target: for each the share of secrets, from the model under audit.
+        base: the same from its base; empty without one.
+        n: secrets in the group.
+    """
+
+    group: str
+    control: bool
+    p: float
+    queries: tuple[float, ...]
+    target: tuple[float, ...]
+    base: tuple[float, ...]
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """What can be pulled out of the model.
+
+    Args:
+        rows: one for each attack and group.
+        curves: one for each group of secrets.
+        scheme: how the samples of ``curves`` are drawn, in words.
+        notes: what was left out and why.
+    """
+
+    rows: tuple[ExtractionRow, ...]
+    curves: tuple[ExtractionCurve, ...] = ()
+    scheme: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """The whole outcome of one audit."""
 
@@ -253,3 +353,5 @@ class Results:
     """The manifest: models, data, seeds, versions, hardware."""
     promise: PromiseAudit | None = None
     """What differential privacy was promised, and whether the audit bears it out; None: nothing was promised."""
+    extraction: Extraction | None = None
+    """What can be pulled out of the model; None: nobody tried."""

@@ -14,6 +14,7 @@ METRICS = {
     "exposure_bits": "Exposure",
     "epsilon_lower": "ε lower bound",
     "promise_broken": "Above the promise",
+    "extracted": "Share pulled out",
 }
 
 
@@ -47,8 +48,8 @@ def chance(metric: str) -> float | None:
 
 
 def show(estimate: Estimate, metric: str = "") -> Shown:
-    """``estimate`` with two significant digits of its uncertainty; rates (``tpr@…``, ``share``) in percent."""
-    percent = metric.startswith("tpr@") or metric == "share"
+    """``estimate`` with two significant digits of its uncertainty; rates (``tpr@…``, shares) in percent."""
+    percent = metric.startswith("tpr@") or metric in ("share", "extracted")
     scale = 100.0 if percent else 1.0
     places = decimals(estimate, scale)
     lo = f"[{_fixed(estimate.lo * scale, places)}" if math.isfinite(estimate.lo) else "(−∞"

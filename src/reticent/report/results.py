@@ -31,6 +31,9 @@ from reticent.core.results import (
     Curve,
     Distribution,
     Exposed,
+    Extraction,
+    ExtractionCurve,
+    ExtractionRow,
     Power,
     PromiseAudit,
     PromiseBound,
@@ -39,7 +42,7 @@ from reticent.core.results import (
     Verdict,
 )
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 FORMAT = "reticent.results"
@@ -119,6 +122,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "counts": dict(results.counts),
         "provenance": _plain(results.provenance),
         "promise": _promise_to_json(results.promise) if results.promise else None,
+        "extraction": _extraction_to_json(results.extraction) if results.extraction else None,
     }
     return _lists(content)
 
@@ -154,6 +158,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
         counts=content["counts"],
         provenance=content["provenance"],
         promise=_promise_from_json(content["promise"]) if content["promise"] else None,
+        extraction=_extraction_from_json(content["extraction"]) if content["extraction"] else None,
     )
 
 
@@ -179,11 +184,35 @@ def _promise_from_json(content: Mapping[str, Any]) -> PromiseAudit:
     )
 
 
+_COMPARED = ("target", "base", "difference", "above_control")
+
+
+def _extraction_to_json(extraction: Extraction) -> dict[str, Any]:
+    rows = []
+    for row in extraction.rows:
+        estimates = {name: getattr(row, name) for name in _COMPARED}
+        shown = {name: _estimate_to_json(one) if one else None for name, one in estimates.items()}
+        rows.append(asdict(row) | shown | {"leaks": row.leaks})
+    return asdict(extraction) | {"rows": rows, "curves": [asdict(curve) for curve in extraction.curves]}
+
+
+def _extraction_from_json(content: Mapping[str, Any]) -> Extraction:
+    rows = []
+    for row in content["rows"]:
+        estimates = {name: _estimate_from_json(row[name]) if row[name] else None for name in _COMPARED}
+        rows.append(ExtractionRow(**_tuples({key: row[key] for key in row if key != "leaks"}) | estimates))
+    curves = tuple(ExtractionCurve(**_tuples(curve)) for curve in content["curves"])
+    return Extraction(rows=tuple(rows), curves=curves, scheme=content["scheme"], notes=tuple(content["notes"]))
+
+
 def _check_lengths(results: Results) -> None:
     """What a JSON schema cannot say: which lists belong together."""
     for curve in results.curves:
         if len(curve.fpr) != len(curve.tpr):
             raise ValueError(f"the ROC curve of {curve.attack} has {len(curve.fpr)} fpr and {len(curve.tpr)} tpr")
+    for rising in results.extraction.curves if results.extraction else ():
+        if not len(rising.queries) == len(rising.target) or len(rising.base) not in (0, len(rising.queries)):
+            raise ValueError(f"the curve of {rising.group} has shares that do not fit its numbers of samples")
     for histogram in results.distributions:
         if not len(histogram.edges) - 1 == len(histogram.member) == len(histogram.held_out):
             raise ValueError(f"the histogram of {histogram.attack} has counts that do not fit its edges")

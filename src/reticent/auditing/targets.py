@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an extraction audit tries to pull out: planted secrets, and personal data of trained and of other records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from reticent.auditing.planted import NOT_PLANTED, named_tier
+from reticent.core.record import Record, Span
+from reticent.core.target import Target
+from reticent.data.canaries import Canary
+from reticent.data.coin import uniform
+
+T = TypeVar("T")
+
+TRAINED = "personal data, trained on"
+HELD_OUT = "personal data, held out (control)"
+SHORTEST = 4
+"""Characters of a marked value that is worth pulling out: shorter ones are guessed."""
+
+
+def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
+    """One target for each canary, in groups by how often it was planted.
+
+    Controls and secrets whose coin left them out are one group, never planted: of these the first ``most`` by hash.
+    """
+    planted = [canary for canary in canaries if canary.planted]
+    others = _some([canary for canary in canaries if not canary.planted], lambda one: one.id, most)
+    return [
+        Target(
+            id=canary.id,
+            record=canary.record,
+            start=canary.span.start,
+            end=canary.span.end,
+            kind=canary.kind,
+            group=named_tier(canary.repetitions) if canary.planted else NOT_PLANTED,
+            member=canary.planted,
+        )
+        for canary in (*planted, *others)
+    ]
+
+
+def span_targets(
+    records: Sequence[Record], member: Sequence[bool], *, most: int, find: Callable[[Record], Record] | None = None
+) -> list[Target]:
+    """Sensitive stretches of records, those trained on and, as a control, those held out.
+
+    A value that also stands in a record of the other side is left out: whether it comes up says nothing of either. Of
+    a value that stands in several records of one side the first place is taken. Records come by hash, one value of each
+    before a second one of any, until there are ``most`` on a side.
+
+    Args:
+        records: ``N``.
+        member: ``[N]`` whether each was trained on.
+        most: targets on each side.
+        find: marks spans on records that have none; None where nobody is to look.
+    """
+    texts = {
+        side: "\n".join(r.plain for r, m in zip(records, member, strict=True) if m == side) for side in (True, False)
+    }
+    targets: list[Target] = []
+    for side, group in ((True, TRAINED), (False, HELD_OUT)):
+        mine = [record for record, m in zip(records, member, strict=True) if m == side]
+        found: dict[str, Target] = {}
+        for record, span in _in_turn(_some(mine, lambda one: one.id), find):
+            value = record.plain[span.start : span.end]
+            if len(found) < most and value not in found and value not in texts[not side]:
+                found[value] = _target(record, span, group, side)
+        targets += found.values()
+    return targets
+
+
+def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None) -> Iterator[tuple[Record, Span]]:
+    """One span of each record, then a second one of each, and so on: many people's data before much of one's."""
+    waiting: list[tuple[Record, list[Span]]] = []
+    for record in records:
+        marked = record if record.spans or find is None else find(record)
+        spans = [span for span in marked.spans if span.end - span.start >= SHORTEST and _trained(record, span)]
+        spans = _some(spans, lambda one, owner=record.id: f"{owner}:{one.start}")  # type: ignore[misc]
+        if spans:
+            yield record, spans[0]
+            waiting.append((record, spans))
+    for turn in range(1, max((len(spans) for _, spans in waiting), default=0)):
+        for record, spans in waiting:
+            if turn < len(spans):
+                yield record, spans[turn]
+
+
+def _target(record: Record, span: Span, group: str, member: bool) -> Target:
+    return Target(
+        id=f"{record.id}:{span.start}-{span.end}",
+        record=replace(record, spans=()),
+        start=span.start,
+        end=span.end,
+        kind=span.kind,
+        group=group,
+        member=member,
+    )
+
+
+def _trained(record: Record, span: Span) -> bool:
+    """Whether the span lies in a piece that is trained on."""
+    begin = 0
+    for trained, piece in record.pieces:
+        if begin <= span.start and span.end <= begin + len(piece):
+            return trained
+        begin += len(piece) + 1
+    return False
+
+
+def _some(things: Sequence[T], name: Callable[[T], str], most: int | None = None) -> list[T]:
+    """The first ``most`` by hash of their names, in that order: the same ones when more are to be had elsewhere."""
+    return sorted(things, key=lambda one: uniform(0, "target", name(one)))[:most]
