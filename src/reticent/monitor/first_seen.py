@@ -26,7 +26,9 @@ def first_steps(records: Sequence[Record], loader: Any, encoded: Callable[[Recor
     rows = getattr(loader, "dataset", None)
     if not isinstance(sampler, LengthGrouped) or not isinstance(rows, list):
         return None
-    order = LengthGrouped(sampler.lengths, sampler.batch_size, sampler.seed)  # the first epoch's, whatever runs now
+    order = LengthGrouped(
+        sampler.lengths.tolist(), sampler.batch_size, sampler.seed
+    )  # the first epoch's, whatever runs now
     first: dict[bytes, int] = {}
     for place, row in enumerate(order):
         first.setdefault(rows[row].token_id.tobytes(), place // sampler.batch_size + 1)

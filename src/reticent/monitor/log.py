@@ -84,7 +84,7 @@ def read_watch(path: str | Path) -> Watch:
     found.pop("overhead", None)
     try:
         return Watch(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
 
 

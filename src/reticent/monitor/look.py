@@ -25,7 +25,7 @@ NGRAM = 5
 MIN_CLUSTERS = 20
 """Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
 MIN_USERS = 10
-RESAMPLES = 500
+RESAMPLES = 1000
 _RATE = "nats a token"
 
 

@@ -150,9 +150,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         seconds = time.perf_counter() - self._since
         self.moments[-1] = replace(self.moments[-1], seconds=seconds)
         self._write()
-        console.print(line(self.moments[-1]), highlight=False)
+        console.print(line(self.moments[-1]), highlight=False, soft_wrap=True)
         if self.stopped:
-            console.print(f"training ends here: {self.stopped}", style="yellow", highlight=False)
+            console.print(f"training ends here: {self.stopped}", style="yellow", highlight=False, soft_wrap=True)
         self._since = time.perf_counter()
 
     def _clock(self) -> None:

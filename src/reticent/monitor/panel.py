@@ -63,7 +63,7 @@ class Panel:
 
     def of(self, role: str, *, member: bool | None = None) -> npt.NDArray[np.bool_]:
         """``[N]``: records of the role, on one side where asked."""
-        wanted = self.role == role
+        wanted: npt.NDArray[np.bool_] = self.role == role
         return wanted if member is None else wanted & (self.member == member)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Panel:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.table import Table
 
 from reticent.core.finding import Estimate
@@ -30,28 +32,32 @@ def line(moment: Moment) -> str:
 
 def table(watch: Watch) -> Table:
     """All looks; an interval is in monitor.json."""
+    columns: dict[str, Callable[[Moment], str]] = {
+        "epoch": lambda moment: f"{moment.epoch:.2f}",
+        "step": lambda moment: f"{moment.step}",
+        "perplexity": lambda moment: f"{moment.perplexity:.2f}",
+        "gap": lambda moment: f"{moment.gap.value:+.3f}",
+        "recall": lambda moment: _shown(moment.recall, "{:.0%}"),
+        "AUC": lambda moment: _shown(moment.auc, "{:.3f}"),
+        "user AUC": lambda moment: _shown(moment.user_auc, "{:.3f}"),
+        "exposure": lambda moment: _shown(_exposure(moment), "{:.1f}"),
+        "phase": lambda moment: PHASES[moment.phase],
+    }
+    shown = {name: [cell(moment) for moment in watch.moments] for name, cell in columns.items()}
+    shown = {name: cells for name, cells in shown.items() if any(cells)}
     out = Table(title="While it trained", caption=_caption(watch), caption_justify="left", title_justify="left")
-    for column in ("epoch", "step", "held-out perplexity", "gap", "recall", "AUC", "user AUC", "exposure", "phase"):
-        out.add_column(column, justify="left" if column == "phase" else "right")
-    for moment in watch.moments:
-        out.add_row(
-            f"{moment.epoch:.2f}",
-            str(moment.step),
-            f"{moment.perplexity:.2f}",
-            f"{moment.gap.value:+.3f}",
-            _shown(moment.recall, "{:.0%}"),
-            _shown(moment.auc, "{:.3f}"),
-            _shown(moment.user_auc, "{:.3f}"),
-            _shown(_exposure(moment), "{:.1f} bits"),
-            PHASES[moment.phase],
-        )
+    for name in shown:
+        out.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
+    for row in zip(*shown.values(), strict=True):
+        out.add_row(*row)
     return out
 
 
 def _caption(watch: Watch) -> str:
     said = [
         f"{watch.members} members and {watch.held_out} held-out records; looking took {watch.overhead:.1%} of the "
-        "training time. Recall: members found with 10 % false alarms, by the loss against the base."
+        "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. Recall: members "
+        "found with 10 % false alarms, by their loss against the base. Exposure: bits, of the most exposed tier."
     ]
     said += [f"Not shown: {reason}" for reason in watch.moments[-1].refused]
     said += [f"Stopped early: {watch.stopped}"] if watch.stopped else []
