@@ -67,7 +67,7 @@ class RunFolder:
 
     @property
     def risk(self) -> Path:
-        return self.root / "risk.parquet"
+        return self.root / "risk.jsonl"
 
     @property
     def tables(self) -> Path:

@@ -14,9 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from reticent import finetune
 from reticent.core.errors import BadInput, Underpowered
+from reticent.core.membership import read_membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
+from reticent.monitor.config import MonitorConfig
 from reticent.monitor.risk_list import Risk, RiskList, foresight, list_of, read, read_risks, write_risks
 from reticent.privacy.spec import PrivacySpec
 from reticent.stats.psmi import psmi, quantile_bins
@@ -175,6 +178,20 @@ def test_private_training_and_few_records_are_refused(tmp_path: Path) -> None:
         listing(tmp_path / "risk.jsonl", records=RECORDS[:10])
     with pytest.raises(BadInput, match="at=1"):
         listing(tmp_path / "risk.jsonl", at=1.5)
+
+
+def test_tune_writes_the_list_into_the_run_folder(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "base")
+    run = finetune.tune(
+        [Record(id=f"n{i}", text=f"note {i * 7919 % 1000} of the customer") for i in range(60)],
+        base=str(base),
+        out=tmp_path / "run",
+        tune_config=config(epochs=1),
+        monitor=MonitorConfig(risk_list=True, risk_at=0.5),
+    )
+    membership = read_membership(run.membership)
+    assert {row.id for row in read_risks(run.risk)} == set(membership.record_id[membership.member])
+    assert not run.panel.exists()
 
 
 def test_the_file_keeps_odd_ids_and_says_when_it_is_broken(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from reticent.models.tuning.method import TUNINGS
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import fitting_panel, make_panel
+from reticent.monitor.risk_list import RISKS, RiskList
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
 
 
@@ -61,5 +62,17 @@ def watching(
             )
         found.append(
             Monitor(panel, tokenizer, out, config=config, max_tokens=training.max_tokens, dtype=training.dtype)
+        )
+    if config.risk_list:
+        members = [record for record, inside in zip(records, membership.member, strict=True) if inside]
+        found.append(
+            RiskList(
+                records=members,
+                tokenizer=tokenizer,
+                path=out / RISKS,
+                at=config.risk_at,
+                max_tokens=training.max_tokens,
+                dtype=training.dtype,
+            )
         )
     return found

@@ -23,7 +23,7 @@ class MonitorConfig:
         stop_at: end the training early: "memorization" as soon as held-out perplexity no longer falls while leakage
             rises, or perplexity rises; "ngrams" as soon as members are clearly more often said word for word than
             held-out records. The model is what it is at that moment. Empty never stops.
-        risk_list: score each member early in training by how likely it is to be memorized, and write risk.parquet.
+        risk_list: score each member early in training by how likely it is to be memorized, and write risk.jsonl.
         risk_at: when that is done, as a share of the first epoch.
     """
 

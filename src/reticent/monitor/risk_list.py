@@ -39,6 +39,7 @@ from reticent.train.private import LogicalBatches
 
 Floats = npt.NDArray[np.float64]
 
+RISKS = "risk.jsonl"
 BINS = 8
 """Bins of the loss before training that PSMI takes for labels."""
 LEAST = 20
