@@ -183,6 +183,24 @@ def test_own_records_come_back(tmp_path: Path) -> None:
     assert [(record.id, record.text, record.user) for record in found] == [("a", "x", "u"), ("b", "y", None)]
 
 
+@pytest.mark.parametrize("gap", [{"user": None}, {"user": ""}, {}])
+def test_users_are_found_though_the_first_rows_have_none(file: Path, gap: dict) -> None:
+    rows = [{"text": "a", **gap}, {"text": "b", **gap}, {"text": "c", "user": "u"}, {"text": "d", **gap}]
+    dataset = read(write(file, *rows))
+    assert [record.user for record in dataset.records] == [None, None, "u", None]
+    assert dataset.fields.user == "user"
+
+
+def test_the_user_that_a_row_has_is_not_replaced_by_another_field_later(file: Path) -> None:
+    source = write(file, {"text": "a", "author": "u", "user": None}, {"text": "b", "author": "v", "user": "x"})
+    assert [record.user for record in read(source).records] == ["u", "v"]
+
+
+def test_spans_are_found_though_the_first_rows_have_none(file: Path) -> None:
+    rows = [{"text": "a", "spans": []}, {"text": "bc", "spans": [{"start": 0, "end": 1}]}, {"text": "d", "spans": []}]
+    assert [len(record.spans) for record in read(write(file, *rows)).records] == [0, 1, 0]
+
+
 def test_a_usual_user_field_may_have_gaps_but_a_named_one_may_not(file: Path) -> None:
     source = write(file, {"text": "a", "user": "u"}, {"text": "b", "user": None})
     assert [record.user for record in read(source).records] == ["u", None]

@@ -120,10 +120,7 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
         BadInput: none of the usual names, or names of several shapes: then which is meant must be said.
     """
     have = {name for name, value in row.items() if value is not None}
-    if fields.user is None:
-        fields = replace(fields, user=next((name for name in USUAL_USER if name in have), None))
-    if fields.spans is None and row.get(USUAL_SPANS) and _look_like_spans(row[USUAL_SPANS]):
-        fields = replace(fields, spans=USUAL_SPANS)
+    fields = complete_later(fields, row)
     if fields.text or fields.completion or fields.messages:
         return fields
     shapes: list[Fields] = []
@@ -143,6 +140,19 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
     near = _near("text", row)
     fix = f"Name what holds the text: --text_field{f' {near}' if near else ''}, or --prompt_field and "
     raise BadInput(source, f"{why}; its fields are {names}", f"{fix}--completion_field, or --messages_field.")
+
+
+def complete_later(fields: Fields, row: Mapping[str, Any]) -> Fields:
+    """Fill in what a row may lack and a later one have: the user, and spans.
+
+    Nothing is lost on the rows before: none of the usual names of users had a value there, and no spans.
+    """
+    if fields.user is None:
+        user = next((name for name in USUAL_USER if row.get(name) not in (None, "")), None)
+        fields = fields if user is None else replace(fields, user=user)
+    if fields.spans is None and row.get(USUAL_SPANS) and _look_like_spans(row[USUAL_SPANS]):
+        fields = replace(fields, spans=USUAL_SPANS)
+    return fields
 
 
 def _split(names: str | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
-from reticent.data.fields import BadField, Fields, complete, named
+from reticent.data.fields import BadField, Fields, complete, complete_later, named
 from reticent.data.readers.reader import BadRow, rows_of
 
 
@@ -52,8 +52,9 @@ def read(
     """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder or a hub id.
 
     Fields that are not named are looked for under their usual names (``text``; ``prompt`` + ``completion``;
-    ``instruction`` + ``output``; ``messages``; ``user``; …) in the first row. Without ``id_field`` the rows are
-    numbered from 1, bad rows counted, so that mending or skipping a row renames no other.
+    ``instruction`` + ``output``; ``messages``; …) in the first row, ``user`` and ``spans`` in the first that has them.
+    Without ``id_field`` the rows are numbered from 1, bad rows counted, so that mending or skipping a row renames no
+    other.
 
     Args:
         source: path or hub id; see `reticent.data.readers`.
@@ -106,7 +107,7 @@ def read(
 
 
 class _Reading:
-    """One pass over a source: the first good row settles the fields, and ids are remembered."""
+    """One pass over a source: the first good row settles the shape, and ids are remembered."""
 
     def __init__(self, *, source: str, fields: Fields, id_prefix: str) -> None:
         self.source, self.fields, self.id_prefix = source, fields, id_prefix
@@ -120,6 +121,8 @@ class _Reading:
                 continue
             if not self._settled:
                 self.fields, self._settled = complete(self.fields, self.source, row.fields), True
+            elif self.fields.user is None or self.fields.spans is None:
+                self.fields = complete_later(self.fields, row.fields)
             try:
                 record = self.fields.record(row.fields, f"{self.id_prefix}{number:06d}")
             except BadField as error:
