@@ -207,10 +207,11 @@ def origin_of(model: Any, parameters: Sequence[str], base: Any | None = None) ->
 
 
 def by_block(name: str) -> str:
-    """``block.side`` of a parameter: ``"3.lora_A"``, ``"3.weight"``; outside of the blocks its own name."""
+    """``block.side`` of a parameter: ``"3.lora_A"``, ``"3.up"``, ``"3.weight"``; outside of the blocks its own name."""
     number = re.search(r"\.(\d+)\.", name)
     parts = name.split(".")
-    side = next((part for part in parts if part.startswith(("lora_", "ia3_"))), parts[-1])
+    last = parts[-2] if bottleneck.NAME in parts else parts[-1]
+    side = next((part for part in parts if part.startswith(("lora_", "ia3_"))), last)
     return f"{number[1]}.{side}" if number else name
 
 

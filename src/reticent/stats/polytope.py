@@ -231,11 +231,12 @@ def _normal_scores(known: Floats, z: Floats) -> Floats:
 
 def _best_level(inside: Floats, outside: Floats) -> float:
     """The height at which the share of ``inside`` at or below it exceeds that of ``outside`` by most."""
-    levels = np.unique(np.concatenate([inside, outside]))
-    levels = np.concatenate([levels, (levels[1:] + levels[:-1]) / 2])
+    heights = np.unique(np.concatenate([inside, outside]))
+    levels = np.sort(np.concatenate([heights, (heights[1:] + heights[:-1]) / 2]))
     gain = np.searchsorted(np.sort(inside), levels, side="right") / len(inside)
     gain = gain - np.searchsorted(np.sort(outside), levels, side="right") / len(outside)
-    return float(np.median(levels[gain >= gain.max() - 1e-12]))
+    best = levels[gain >= gain.max() - 1e-12]
+    return float(best[len(best) // 2])
 
 
 def _advantage(

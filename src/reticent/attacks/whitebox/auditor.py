@@ -10,6 +10,7 @@ and labels, not tables.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -172,10 +173,13 @@ def pairwise(properties: Floats, member: Labels, seed: int, *, ridge: float) -> 
 
 def network(properties: Floats, member: Labels, seed: int, *, width: int = 8) -> Scorer:
     """One hidden layer, by log-loss."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier((width,), alpha=1.0, solver="lbfgs", max_iter=200, random_state=seed)
-    model.fit(properties, member)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early on purpose: it is a second ridge
+        model.fit(properties, member)
     return lambda found: np.asarray(np.diff(model.predict_log_proba(found), axis=1)[:, 0])
 
 
