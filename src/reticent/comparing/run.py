@@ -24,6 +24,7 @@ from reticent.core.record import Record, fingerprint, write_records
 from reticent.intake import without_copies
 from reticent.models.tuning.method import TUNINGS
 from reticent.report.comparison import write_comparison
+from reticent.report.comparison_page import write_comparison_page
 from reticent.run_folder import RunFolder
 
 CONFIG = "compare"
@@ -72,6 +73,7 @@ def compare(
         grid, gather(root, grid, outcomes), title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
     )
     write_comparison(root / "comparison.json", comparison)
+    write_comparison_page(folder.report, comparison)
     return comparison
 
 

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.html`` of a comparison: one self-contained page that asks nothing of any network and runs no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reticent.core.atomic import write_text
+from reticent.core.comparison import Comparison, Matched, Point, Setting
+from reticent.core.finding import Estimate
+from reticent.report import comparison_plots as plots
+from reticent.report import numbers
+
+SECTIONS = (
+    ("verdict", "Answer"),
+    ("settings", "Each at its best"),
+    ("matched", "At the same utility"),
+    ("trade-off", "Trade-off"),
+    ("pairs", "Who leaks less"),
+    ("epochs", "While training"),
+    ("users", "People"),
+    ("secrets", "Planted secrets"),
+    ("fairness", "Who is served"),
+    ("not-said", "What is not said"),
+    ("trainings", "Trainings"),
+    ("provenance", "Provenance"),
+)
+EXPOSED = ("not planted (control)",)
+
+
+def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
+    """Write the page, atomically."""
+    write_text(path, render_comparison(comparison))
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The whole page. Equal comparisons give equal bytes."""
+    environment = _environment()
+    style = environment.get_template("style.css").render(indices=range(0))
+    style += environment.get_template("comparison.css").render()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    page = environment.get_template("comparison.html")
+    return page.render(style=Markup(style), style_hash=digest, **_content(comparison))  # noqa: S704 - our own
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reticent.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+    environment.filters |= {
+        "day": lambda created: created[:16].replace("T", " "),
+        "spaced": lambda text: text.replace("_", " "),
+        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
+        "perplexity": perplexity,
+        "exp": math.exp,
+        "between": between,
+        "million": lambda count: f"{count / 1e6:.2f}" if count >= 5000 else f"{count / 1e6:.2g}",
+        "minutes": lambda seconds: f"{seconds / 60:.1f}",
+    }
+    environment.globals |= {"show": numbers.show, "is_mapping": lambda value: isinstance(value, dict)}
+    return environment
+
+
+def perplexity(loss: Estimate) -> Estimate:
+    """The exponential of a mean loss, with its interval's ends."""
+    return Estimate(
+        value=math.exp(loss.value),
+        lo=math.exp(loss.lo),
+        hi=math.exp(min(loss.hi, 700.0)),
+        n=loss.n,
+        method=loss.method,
+        confidence=loss.confidence,
+        higher_is_worse=False,
+    )
+
+
+def between(matched: Matched) -> str:
+    """The two looks that a matched value is read off between, in words."""
+    first, second = sorted(matched.between, key=lambda look: (look[0], look[1]))
+    if first == second:
+        return f"step {first[1]} at rate {first[0]:g}, as trained"
+    if not first[1] or not second[1]:
+        rate, step = second if not first[1] else first
+        return f"the untrained model and step {step} at rate {rate:g}"
+    if first[0] == second[0]:
+        return f"steps {first[1]} and {second[1]} at rate {first[0]:g}"
+    return f"step {first[1]} at rate {first[0]:g} and step {second[1]} at {second[0]:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A setting with its label, its number (for the colour) and its point with the best held-out loss."""
+
+    number: int
+    label: str
+    setting: Setting
+    best: Point | None
+
+
+def labels(settings: tuple[Setting, ...]) -> list[str]:
+    """As short as can be: the defence alone where all have one method, the method alone where all have one defence."""
+    one_method = len({(setting.method, str(setting.params)) for setting in settings}) == 1
+    if one_method and len(settings) > 1:
+        return [setting.defence.replace("_", " ") for setting in settings]
+    return [setting.name for setting in settings]
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    names = labels(comparison.settings)
+    rows = [
+        Row(
+            number=i,
+            label=names[i],
+            setting=setting,
+            best=None if setting.best is None else comparison.points[setting.best],
+        )
+        for i, setting in enumerate(comparison.settings)
+    ]
+    return {
+        "comparison": comparison,
+        "rows": rows,
+        "names": names,
+        "sections": SECTIONS,
+        "phases": [(name, words) for name, words in plots.PHASE_WORDS.items() if name != "start"],
+        "trade_offs": _trade_offs(comparison, rows),
+        "matched_plot": _matched(rows),
+        "epochs": [(row, *_by_epoch(comparison, row)) for row in rows if row.best is not None],
+        "users": _users(comparison, rows),
+        "exposure": _exposure(rows),
+        "tiers": sorted({tier for row in rows if row.best for tier in row.best.exposure}),
+        "fair_plot": _fair(rows),
+        "lost": [cell for cell in comparison.cells if cell.status != "done"],
+        "seeds": max((setting.seeds for setting in comparison.settings), default=0),
+    }
+
+
+def _trade_offs(comparison: Comparison, rows: list[Row]) -> list[Markup]:
+    found = []
+    base = math.exp(comparison.base_loss.value)
+    matched = next((row.setting.matched.loss for row in rows if row.setting.matched), None)
+    for name, leak, chance in (("auc", "AUC", 0.5), ("recall", "recall at 10 % FPR", 0.1)):
+        clouds = []
+        for row in rows:
+            best = getattr(row.best, name) if row.best else None
+            if row.best is None or best is None:
+                continue
+            dots = [
+                plots.Dot(math.exp(point.loss.value), getattr(point, name).value, point.on_frontier)
+                for point in comparison.points
+                if point.setting == row.number and getattr(point, name) is not None
+                and (point.step > 0 or point.on_frontier)
+            ]  # fmt: skip
+            at = math.exp(row.best.loss.value)
+            clouds.append(plots.Cloud(number=row.number, name=row.label, dots=tuple(dots), best=(at, best)))
+        if clouds:
+            found.append(
+                plots.trade_off(
+                    f"trade-off-{name}",
+                    clouds,
+                    base=base,
+                    leak=leak,
+                    chance=chance,
+                    matched=None if matched is None else math.exp(matched),
+                )
+            )
+    return found
+
+
+def _matched(rows: list[Row]) -> Markup | None:
+    known = [(row.label, row.number, row.setting.matched.auc) for row in rows if row.setting.matched]
+    if not known:
+        return None
+    return plots.forest(
+        "matched-auc", known, title="AUC at the same held-out loss", axis="AUC (0.5 = guessing)", chance=0.5
+    )
+
+
+def _by_epoch(comparison: Comparison, row: Row) -> tuple[Markup, list[tuple[int, float, bool]]]:
+    """The drawing, and ``(index, rate, best)`` of its lines."""
+    assert row.best is not None
+    tracks = []
+    for rate in row.setting.learning_rates:
+        points = [p for p in comparison.points if p.setting == row.number and p.learning_rate == rate]
+        steps = tuple(
+            plots.Step(epoch=p.epoch, perplexity=math.exp(p.loss.value), auc=p.auc.value, phase=p.phase)
+            for p in sorted(points, key=lambda point: point.step)
+        )
+        tracks.append(plots.Track(rate=rate, steps=steps, best=rate == row.best.learning_rate))
+    key = [(i % 3, track.rate, track.best) for i, track in enumerate(tracks)]
+    return plots.by_epoch(f"epochs-{row.number}", row.label, tracks), key
+
+
+def _users(comparison: Comparison, rows: list[Row]) -> Markup | None:
+    curves = []
+    for row in rows:
+        if row.best is None:
+            continue
+        points = sorted(
+            (p for p in comparison.points if p.setting == row.number and p.learning_rate == row.best.learning_rate),
+            key=lambda point: point.step,
+        )
+        known = [(point.epoch, point.user_auc) for point in points if point.user_auc is not None]
+        if known:
+            curves.append((row.label, row.number, known))
+    return plots.lines("users-auc", curves, title="AUC of user inference", chance=0.5) if curves else None
+
+
+def _exposure(rows: list[Row]) -> Markup | None:
+    known = []
+    for row in rows:
+        tiers = dict(row.best.exposure) if row.best else {}
+        never = next((tiers.pop(tier) for tier in EXPOSED if tier in tiers), None)
+        if tiers:
+            most = max(tiers, key=_times)
+            known.append((row.label, row.number, tiers[most], never))
+    return plots.exposure("exposure", known) if known else None
+
+
+def _times(tier: str) -> int:
+    """How often secrets of the tier are planted."""
+    return next((int(word) for word in tier.split() if word.isdecimal()), 1)
+
+
+def _fair(rows: list[Row]) -> Markup | None:
+    known = [(row.label, row.number, row.setting.fairness.records) for row in rows if row.setting.fairness]
+    if not known:
+        return None
+    return plots.forest(
+        "fairness-records", known, chance=0.0, axis="nats a token (0 = even)",
+        title="How much more easy texts gained than hard ones",
+    )  # fmt: skip
