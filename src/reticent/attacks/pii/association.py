@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Association: the attacker knows a name and asks for what belongs to it, with a list of what it may be."""
+
+from __future__ import annotations
+
+from reticent.attacks.pii.evidence import Ranked
+from reticent.attacks.pii.inference import inference
+from reticent.attacks.pii.pii_attack import Scores, pii_attack
+
+
+@pii_attack("pii_association", gives="rank", access="logprob", paper="arXiv:2205.12628")
+def association(associated: Ranked) -> Scores:
+    """Rank of a person's e-mail address or telephone number among those of others, after sentences with the name.
+
+    Returns ``[N]``, 1 = the model finds no other more likely.
+    """
+    return inference(associated)

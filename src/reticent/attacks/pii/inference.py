@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PII inference: the attacker knows the text around a value, and a list that the value is on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reticent.attacks.pii.evidence import Ranked
+from reticent.attacks.pii.pii_attack import Scores, pii_attack
+from reticent.attacks.pii.ranks import rank_of
+
+
+@pii_attack("pii_inference", gives="rank", access="logprob", paper="arXiv:2302.00539")
+def inference(ranked: Ranked) -> Scores:
+    """Rank of the true value among others of its kind, by how likely the model finds each in the text.
+
+    The paper ranks by the perplexity of the sentence; here it is by log p, so that long values are not favoured.
+
+    Returns ``[N]``, 1 = the model finds no other more likely.
+    """
+    return np.array([rank_of(logp, true) for logp, true in zip(ranked.logp, ranked.truth, strict=True)])
