@@ -31,6 +31,12 @@ def test_a_promise_is_printed_with_its_unit(sample: ModuleType) -> None:
     assert "promised: ε = 8.00 per user at δ = 1e-05" in " ".join(_printed(sample.private()).split())
 
 
+def test_what_comes_out_word_for_word_is_printed(sample: ModuleType) -> None:
+    text = " ".join(_printed(sample.extracted()).split())
+    assert "passage level, Share pulled out: 70 % [50, 90]" in text
+    assert "n = 40, discoverable" in text
+
+
 def test_a_confounded_audit_prints_no_membership_number(sample: ModuleType) -> None:
     text = _printed(sample.confounded())
     assert "NO CLAIM POSSIBLE" in text

@@ -105,3 +105,14 @@ def test_bars_repeat_a_number_so_they_are_hidden() -> None:
     assert root.get("aria-hidden") == "true"
     assert [part.get("width") for part in root] == ["80", "20"]
     assert [part.get("width") for part in ET.fromstring(plots.bar(7.0))] == ["80", "80"]
+
+
+def test_the_extraction_curve_draws_model_and_base_and_says_where_they_end(sample: ModuleType) -> None:
+    curves = sample.extracted().extraction.curves
+    root = _parsed(plots.extraction("pulled", curves))
+    paths = _with_class(root, "line-swatch")
+    assert len(paths) == 2 * len(curves)
+    assert len([path for path in paths if "d2" in (path.get("class") or "").split()]) == len(curves)
+    assert "planted 16 times (n = 40): 100 % within 1,000,000 samples, base 3 %" in (root[1].text or "")
+    alone = [replace(curve, base=()) for curve in curves]
+    assert len(_with_class(_parsed(plots.extraction("pulled", alone)), "line-swatch")) == len(curves)

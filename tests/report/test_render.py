@@ -18,7 +18,7 @@ from reticent.core.results import Results
 from reticent.report.render import render, write_report
 
 HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
-KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken"]
+KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
 VOID = {"meta", "link", "br", "input", "img", "wbr", "hr"}
 
 
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 def _hostile(value: Any, key: str = "") -> Any:
     """``value`` with every free text replaced by the hostile one; closed vocabularies stay."""
-    if isinstance(value, Severity) or key in ("level", "status", "access", "kind", "metric"):
+    if isinstance(value, Severity) or key in ("level", "status", "access", "kind", "metric", "family"):
         return value
     if isinstance(value, str):
         return HOSTILE
@@ -128,7 +128,7 @@ def test_the_structure_serves_a_screen_reader(html: str) -> None:
     for svg in page.all("svg"):
         assert svg.get("aria-hidden") == "true" or (svg.get("role") == "img" and svg.get("aria-labelledby"))
     assert names["table"] == names["caption"]
-    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    assert all(head.get("scope") in ("col", "row", "rowgroup") for head in page.all("th"))
     tables = [path for tag, _, path in page.tags if tag == "table"]
     boxes = [a for a in page.all("div") if a.get("class") == "scroll"]
     assert len(boxes) == len(tables)
@@ -188,6 +188,17 @@ def test_a_promise_that_nothing_is_held_against_is_not_said_to_hold(sample: Modu
     assert "Unknown: nothing could be held against it." in text
     assert "No checks are on record." in text
     assert "Nothing above it" not in text
+
+
+def test_what_can_be_pulled_out_is_shown_beside_the_base_and_what_was_never_trained_on(sample: ModuleType) -> None:
+    page = Page(render(sample.extracted()))
+    text = " ".join(page.text.split())
+    assert "What can be pulled out" in text
+    for said in ("Planted 16 times", "70 % [50, 90]", "pulled out", "E-mail of a person", "made up people", "top-k 40"):
+        assert said in text, said
+    assert text.index("Planted 16 times") < text.index("Controls: what was never trained on")
+    assert "3 secrets were left out" in text
+    assert "What can be pulled out" not in Page(render(sample.leaking())).text
 
 
 def test_a_confounded_split_names_no_one_and_claims_nothing(sample: ModuleType) -> None:

@@ -19,7 +19,9 @@ from reticent.core.finding import Estimate
 from reticent.report.results import RESULTS_VERSION, _dump, read_results, schema, to_json, write_results
 
 
-@pytest.mark.parametrize("kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken"])
+@pytest.mark.parametrize(
+    "kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
+)
 def test_what_is_read_equals_what_was_written(sample: ModuleType, tmp_path: Path, kind: str) -> None:
     results = getattr(sample, kind)()
     write_results(tmp_path / "results.json", results)
@@ -48,6 +50,19 @@ def test_other_tools_need_not_work_out_whether_a_promise_is_broken(sample: Modul
     assert to_json(sample.leaking())["promise"] is None
     assert to_json(sample.private())["promise"]["broken"] is False
     assert to_json(sample.broken())["promise"]["broken"] is True
+
+
+def test_other_tools_need_not_work_out_what_leaks_word_for_word(sample: ModuleType) -> None:
+    assert to_json(sample.leaking())["extraction"] is None
+    rows = to_json(sample.extracted())["extraction"]["rows"]
+    assert [row["leaks"] for row in rows] == [False, True, True, False, False, True, False]
+
+
+def test_a_curve_needs_a_share_for_each_number_of_samples(sample: ModuleType, tmp_path: Path) -> None:
+    results = sample.extracted()
+    curve = replace(results.extraction.curves[0], base=(0.0,))
+    with pytest.raises(ValueError, match="do not fit its numbers"):
+        write_results(tmp_path / "r.json", replace(results, extraction=replace(results.extraction, curves=(curve,))))
 
 
 def test_same_results_give_same_bytes(sample: ModuleType, tmp_path: Path) -> None:

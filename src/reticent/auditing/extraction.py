@@ -83,17 +83,8 @@ def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Fin
 
     On a confounded split groups of trained and held-out records say nothing about training; planted secrets do.
     """
-    findings = []
-    for family in ("extraction", "personal data"):
-        rows = [
-            row
-            for row in extraction.rows
-            if row.family == family and row.metric == "share" and not row.control and row.compared is not None
-        ]
-        rows = [row for row in rows if not confounded or row.group.startswith("planted")]
-        if rows:
-            findings.append(_finding(max(rows, key=lambda row: (row.leaks, _certain(row)))))
-    return findings
+    found = (extraction.strongest(family, only_planted=confounded) for family in ("extraction", "personal data"))
+    return [_finding(row) for row in found if row is not None]
 
 
 def _finding(row: ExtractionRow) -> Finding:
@@ -115,10 +106,6 @@ def _finding(row: ExtractionRow) -> Finding:
         advice=ADVICE if row.leaks else "",
         notes=row.notes,
     )
-
-
-def _certain(row: ExtractionRow) -> float:
-    return -1.0 if row.compared is None else row.compared.lo
 
 
 # ---- groups -----------------------------------------------------------------------------------------------------

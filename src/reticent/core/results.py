@@ -328,6 +328,18 @@ class Extraction:
     scheme: str = ""
     notes: tuple[str, ...] = ()
 
+    def strongest(self, family: str, *, only_planted: bool = False) -> ExtractionRow | None:
+        """The row of a family that leaks with the most certainty; where none leaks, the one nearest to it.
+
+        Args:
+            family: of `ExtractionRow`.
+            only_planted: look at planted secrets only, for data whose two sides differ without any model.
+        """
+        rows = [row for row in self.rows if row.family == family and row.metric == "share" and not row.control]
+        rows = [row for row in rows if row.group.startswith("planted") or not only_planted]
+        known = [(row.leaks, row.compared.lo, row.target.value, row) for row in rows if row.compared is not None]
+        return max(known, key=lambda one: one[:3])[3] if known else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Results:

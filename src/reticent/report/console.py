@@ -37,8 +37,9 @@ def print_summary(results: Results, *, console: Console = person) -> None:
 
 def _rows(results: Results) -> list[Finding]:
     wanted = [("record", "auc"), ("record", "tpr@0.01"), ("user", "auc"), ("canary", "exposure_bits")]
+    wanted.append(("passage", "extracted"))
     if results.verdict.status == "confounded":
-        wanted = [("canary", "exposure_bits")]
+        wanted = [("canary", "exposure_bits"), ("passage", "extracted")]
     found = [summary.best(results, level, metric) for level, metric in wanted]
     if results.verdict.status != "confounded":
         found.append(summary.strongest_epsilon(results))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.core.results import CanaryExposure, Curve, Distribution, PromiseBound
+from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, PromiseBound
 from reticent.report import numbers
-from reticent.report.svg import Scale, frame, series, short, steps, tag, x_axis, y_axis
+from reticent.report.svg import COLOURS, Scale, frame, series, short, steps, tag, x_axis, y_axis
 
 WIDTH = 440.0
 FEW = 10
@@ -111,6 +111,32 @@ def exposure(identity: str, tiers: Sequence[CanaryExposure]) -> Markup:
     parts.append(tag("text", "times planted in the training data", class_="axis", x=234, y=336, text_anchor="middle"))
     description = ". ".join(f"{tier.tier}: median {numbers.show(tier.bits)}, n = {len(tier.each)}" for tier in tiers)
     return frame(identity, WIDTH, 344, f"Exposure of planted {tiers[0].kind} canaries", f"{description}.", *parts)
+
+
+def extraction(identity: str, curves: Sequence[ExtractionCurve]) -> Markup:
+    """Share of secrets that come up within so many samples: solid for this model, dotted for its base.
+
+    The ``i``-th curve has the ``i``-th series colour, by which the page's legend names it.
+    """
+    most = max(max(curve.queries) for curve in curves)
+    x = Scale(low=1, high=max(most, 10.0), start=52, end=428, log=True)
+    y = Scale(low=0, high=1, start=280, end=34)
+    parts = [
+        *x_axis(x, 34, 280, "samples that an attacker draws", lambda value: f"{value:,.0f}".replace(",", "\u202f")),
+        *y_axis(y, 52, 428, f"secrets that come up with probability ≥ {curves[0].p:g}", percent),
+    ]
+    for i, curve in enumerate(curves):
+        for shares, pattern in ((curve.base, "d2 thin"), (curve.target, "d0")):
+            if shares:
+                places = [(x(n), y(share)) for n, share in zip(curve.queries, shares, strict=True)]
+                path = steps([place[0] for place in places], [place[1] for place in places])
+                parts.append(tag("path", class_=f"line-swatch c{i % COLOURS} {pattern}", d=path))
+    description = "; ".join(
+        f"{curve.group} (n = {curve.n}): {percent(curve.target[-1])} within {curve.queries[-1]:,.0f} samples"
+        + (f", base {percent(curve.base[-1])}" if curve.base else "")
+        for curve in curves
+    )
+    return frame(identity, WIDTH, 322, "Secrets that come up by number of samples", f"{description}.", *parts)
 
 
 def forest(identity: str, rows: Sequence[tuple[str, Estimate]]) -> Markup:

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from reticent.core.atomic import write_text
 from reticent.core.finding import Estimate, Finding
-from reticent.core.results import AttackRun, Exposed, PromiseAudit, PromiseBound, Results
+from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
 from reticent.report import numbers, plots, summary
 from reticent.report.numbers import Shown
 
@@ -39,6 +39,7 @@ SECTIONS = (
     ("roc", "ROC curves"),
     ("scores", "Score distributions"),
     ("canaries", "Planted secrets"),
+    ("extraction", "What can be pulled out"),
     ("forest", "All attacks compared"),
     ("attacks", "Attacks and attackers"),
     ("check", "Validity and power"),
@@ -46,7 +47,8 @@ SECTIONS = (
     ("findings", "Findings and advice"),
     ("provenance", "Provenance"),
 )
-"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" only where there is one."""
+"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" and "What can be pulled out" only where
+there is such a thing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ def _environment() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
         "spaced": lambda text: text.replace("_", " "),
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
         "day": lambda created: created[:16].replace("T", " "),
     }
     environment.globals |= {
@@ -139,7 +142,9 @@ def _content(results: Results) -> dict[str, Any]:
         "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
         "detected": detected,
         "clean": clean,
-        "sections": [row for row in SECTIONS if row[0] != "promise" or results.promise is not None],
+        "pulled": _pulled(results),
+        "pulled_curves": _pulled_curves(results),
+        "sections": [row for row in SECTIONS if getattr(results, row[0].replace("-", "_"), row) is not None],
         "roc_shown": ROC_SHOWN,
         "ranked_shown": RANKED_SHOWN,
     }
@@ -148,12 +153,13 @@ def _content(results: Results) -> dict[str, Any]:
 def _cards(results: Results) -> list[Card]:
     """The numbers to know first. Where nothing can be said about membership, only those that need no membership."""
     if results.verdict.status == "confounded":
-        return [_blind_card(results), _exposure_card(results)]
+        return [_blind_card(results), _exposure_card(results), *_pulled_cards(results)]
     return [
         _auc_card(results, "record"),
         _auc_card(results, "user"),
         _exposure_card(results),
         _epsilon_card(results),
+        *_pulled_cards(results),
     ]
 
 
@@ -219,6 +225,31 @@ def _epsilon_card(results: Results) -> Card:
     return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
 
 
+def _pulled_cards(results: Results) -> list[Card]:
+    """What comes out word for word, of each family of attacks that was tried."""
+    if results.extraction is None:
+        return []
+    confounded = results.verdict.status == "confounded"
+    cards = []
+    for family, label in (("extraction", "Pulled out word for word"), ("personal data", "Personal data pulled out")):
+        row = results.extraction.strongest(family, only_planted=confounded)
+        if row is None:
+            continue
+        caption = f"{row.units.capitalize()}, {row.group}, by {row.attack}, n = {row.n:,}."
+        if row.base is not None:
+            caption += f" From the base model: {_percent(row.base)}."
+        if row.above_control is not None:
+            shown = numbers.show(row.above_control, "share")
+            caption += f" Above what was never trained on: {shown.value}\u00a0% {shown.interval}."
+        cards.append(Card(label=label, shown=numbers.show(row.target, "share"), caption=caption))
+    return cards
+
+
+def _percent(estimate: Estimate) -> str:
+    shown = numbers.show(estimate, "share")
+    return f"{shown.value}\u00a0% {shown.interval}"
+
+
 def _blind_card(results: Results) -> Card:
     blind = results.confound.blind_auc
     label = "Blind baseline, AUC"
@@ -258,6 +289,24 @@ def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup |
         return None
     low = 0.3 if estimate.lo >= 0.3 else 0.0
     return plots.gauge(identity, estimate, low=low, high=1.0, chance=0.5, title=title)
+
+
+def _pulled(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
+    """``(family, group, control?, rows)``: groups that were trained on first, in each what leaks and then what is
+    largest first."""
+    groups: dict[tuple[str, str, bool], list[ExtractionRow]] = {}
+    for row in results.extraction.rows if results.extraction else ():
+        groups.setdefault((row.family, row.group, row.control), []).append(row)
+    found = [
+        (*about, sorted(rows, key=lambda row: (row.metric != "share", not row.leaks, -row.target.value, row.attack)))
+        for about, rows in groups.items()
+    ]
+    return sorted(found, key=lambda one: (one[2], one[0] != "extraction"))
+
+
+def _pulled_curves(results: Results) -> Markup | None:
+    curves = results.extraction.curves if results.extraction else ()
+    return plots.extraction("extraction-curve", curves) if curves else None
 
 
 def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
