@@ -12,11 +12,14 @@ import pytest
 
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.run import audit
+from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
 from reticent.core.membership import read_membership
 from reticent.core.record import Record, read_records
 from reticent.data.canaries import read_canaries
+from reticent.data.pii import DETECTORS
+from reticent.data.targets import read_targets
 from reticent.finetune import CanaryConfig, SplitConfig, throw_coins, tune
 from reticent.privacy.spec import PrivacySpec
 from reticent.report.results import read_results
@@ -174,3 +177,27 @@ def test_canaries_that_training_would_not_see_are_refused_and_leave_no_folder(
     with pytest.raises(BadInput, match=why):
         tune(mails(), base=base, out=tmp_path / "run", tune_config=short, canary_config=canaries)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_scrubber_missed_is_in_the_run_folder(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """prepare -> tune: the list lies beside the data, goes into the run by itself, and has the coins of the run."""
+    monkeypatch.setattr("reticent.data.pii.missed.DETECTORS", [DETECTORS.get("phone")])
+    source, prepared = tmp_path / "mails.jsonl", tmp_path / "prepared.parquet"
+    rows = [
+        {"id": r.id, "user": r.user, "text": f"{r.text}, write to {r.id}@corp.com or 07911 123456"} for r in mails()
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scrub = ["--scrub", "placeholder", "--detectors", "email", "--id-field", "id", "--out", str(prepared)]
+    assert main(["prepare", str(source), *scrub]) == 0
+    flags = ["--model", base, "--out", str(tmp_path / "run"), "--epochs", "1", "--max-tokens", "24"]
+    assert main(["tune", str(prepared), *flags]) == 0
+    run = RunFolder(root=tmp_path / "run")
+    targets = read_targets(run.targets)
+    assert [target.secret for target in targets if target.kind == "PHONE"] == ["07911 123456"] * len(rows)
+    assert {target.group for target in targets} == {"missed by the scrubber"}
+    coins = read_membership(run.membership)
+    member = dict(zip(coins.record_id, coins.member, strict=True))
+    assert all(target.member == member[target.record.id] for target in targets)
+    assert {target.record for target in targets} <= set(read_records(run.records))

@@ -33,8 +33,8 @@ def test_copies_are_left_out_before_the_coins_and_recorded(tmp_path: Path) -> No
         tune_config=TINY,
         harden=HardenConfig(dedup_users=True),
     )
-    dropped = json.loads(run.dropped.read_text())["within_user"]
-    assert [copy["id"] for copy in dropped] == [record.id for record in again]
+    dropped = [json.loads(line) for line in run.dropped.read_text().splitlines()]
+    assert dropped == [{"id": mail.id, "kept": mail.id[:-1], "why": "near of the user"} for mail in again]
     assert read_records(run.records) == mails
     assert (read_membership(run.membership).member == read_membership(plain.membership).member).all()
     assert not plain.dropped.exists()

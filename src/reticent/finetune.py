@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core import validate
-from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record, Span, fingerprint, write_records
+from reticent.core.target import Target
 from reticent.data.canaries import Planting, plant, plant_users, write_canaries
-from reticent.data.dedup.dropped import Dropped
-from reticent.data.dedup.within_user import within_user
+from reticent.data.dedup import Dropped, within_user, write_dropped
 from reticent.data.split import split
+from reticent.data.targets import carried, write_targets
 from reticent.intake import without_copies, write_rejects
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
@@ -120,6 +120,7 @@ def tune(
     harden: HardenConfig | None = None,
     contextual: ContextualConfig | None = None,
     rejects: str = "",
+    targets: Sequence[Target] = (),
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
@@ -140,6 +141,8 @@ def tune(
             from what is trained on and from what is held out.
         contextual: learn without teaching what the records' spans mark. Planted secrets are in no span.
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
+        targets: secrets in the records that the audit is to try to get out, such as a scrubber's misses; kept in the
+            folder with their coins.
 
     Raises:
         BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded; a setting
@@ -167,7 +170,7 @@ def tune(
     run.refuse_other("tune", config)
     records, repeated = within_user(records) if hardening.dedup_users else (records, ())
     records = without_copies(records)
-    membership = throw_coins(records, splitting, spec)
+    membership, as_read = throw_coins(records, splitting, spec), records
     records, membership, planting = _plant(
         records, membership, secrets, splitting.split_seed, base=base, max_tokens=tuning.max_tokens, spec=spec
     )
@@ -178,6 +181,8 @@ def tune(
         write_rejects(run, rejects)
         if hardening.dedup_users:
             _write_dropped(run, repeated)
+        if targets:
+            write_targets(run.targets, carried(targets, as_read, records, membership))
         write_records(run.records, records)
         membership.write(run.membership)
         if planting is not None:
@@ -232,8 +237,7 @@ def _train(
 
 
 def _write_dropped(run: RunFolder, copies: Sequence[Dropped]) -> None:
-    listed = [copy._asdict() for copy in copies]
-    write_text(run.dropped, json.dumps({"within_user": listed}, indent=2) + "\n")
+    write_dropped(run.dropped, copies)
     console.print(f"{len(copies)} texts in which users repeat themselves left out; see {run.dropped}", highlight=False)
 
 

@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make data ready: find personal data, scrub it, drop copies, write the records with spans and a data card."""
+"""Make data ready: drop copies, find personal data, scrub it, look for what was missed; write records and a card."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from reticent.core import validate
 from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
+from reticent.core.membership import Membership
 from reticent.core.progress import progress
 from reticent.core.record import Record, Span, fingerprint, write_records
-from reticent.data.dedup import drop_exact_duplicates, near_copies
+from reticent.core.target import Target
+from reticent.data import card as cards
+from reticent.data.dedup import Dropped, write_dropped
+from reticent.data.dedup.rules import Once, deduplicate, named
 from reticent.data.pii import DETECTORS, Detector, Scrubber, choose, detect, find, originals
+from reticent.data.pii.missed import missed, others, targets, unscrubbed
 from reticent.data.pii.surrogate import KEY_BYTES
+from reticent.data.targets import targets_beside, write_targets
 
-MAX_NEAR = 50_000
-"""More texts than this, and near-duplicates are counted only when they are to be dropped: it takes minutes."""
 SUFFIXES = (".parquet", ".jsonl")
-TOP_USERS = 5
+MARKS = ("scrub", "check")
+
+Coins = Callable[[Sequence[Record]], Membership]
+"""Who would be in, of the records as they are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +42,24 @@ class Prepared:
         card: counts, without any text, name of a user or value: what is in the JSON file beside the records.
         out: the records.
         card_path: the card.
+        dropped: copies that were left out; in ``dropped_path``, if any.
+        targets: what the scrubber missed, as far as it is known; in ``targets_path``, if any.
     """
 
     records: list[Record]
     card: dict[str, Any]
     out: Path
     card_path: Path
+    dropped: tuple[Dropped, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def dropped_path(self) -> Path:
+        return self.out.with_suffix(".dropped.jsonl")
+
+    @property
+    def targets_path(self) -> Path:
+        return targets_beside(self.out)
 
 
 def prepare(
@@ -53,8 +69,10 @@ def prepare(
     scrub: str | None = None,
     dedup: str | None = None,
     detectors: str | None = None,
+    marks: str = "scrub",
     key_file: str | Path | None = None,
     source: str = "",
+    coins: Coins | None = None,
 ) -> Prepared:
     """Find personal data in records, scrub it where asked to, and write them with spans, and a data card beside them.
 
@@ -62,14 +80,21 @@ def prepare(
     to a record stays the same; only under ``scrub`` do users and ids that are themselves personal data (a sender's
     address) get pseudonyms.
 
+    After scrubbing, all detectors that did not scrub look through what was written, the text between the replacements.
+    What they find is written as targets beside the records: `reticent tune` takes them along, and the audit of the run
+    tries to get them out.
+
     Args:
         records: with unique ids.
         out: ``.parquet`` or ``.jsonl``; replaced whole, or left as it was where anything fails.
         scrub: ``"surrogate"``, ``"placeholder"``, ``"mask"``, or None to mark only.
-        dedup: ``"exact"``, ``"near"``, or None to count only.
+        dedup: names of `dedup.rules.RULES`, separated by commas; None to count only.
         detectors: their names, separated by commas; None for all that run by default here.
+        marks: what the spans that the records have are for: ``"scrub"`` scrubs them as well; ``"check"`` leaves them to
+            the detectors, and those that they overlook become targets. With ``scrub`` only.
         key_file: holds the key of surrogates; made where there is none. Without it a key is made and forgotten.
         source: what the card calls the data.
+        coins: throws the coins that training would throw; the card counts them.
 
     Raises:
         BadInput: an unknown choice, no records, a file that is no key, or a place that cannot be written to.
@@ -77,22 +102,35 @@ def prepare(
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise BadInput(str(out), "is of no format that can be written", f"Name it with one of: {', '.join(SUFFIXES)}.")
-    if dedup is not None:
-        validate.one_of(("exact", "near"), dedup=dedup)
+    validate.one_of(MARKS, marks=marks)
+    if marks == "check" and scrub is None:
+        raise BadInput("marks='check'", "checks a scrubber, and nothing is scrubbed", "Give --scrub, or leave it out.")
+    rules = named(dedup)
     scrubber = None if scrub is None else Scrubber(style=scrub, key=_key(key_file))
     if not records:
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
     chosen = choose(detectors)
-    kept, copies = _without_copies(list(records), dedup)
-    found = _detected(kept, chosen)
-    card = _card(found, copies=copies, detectors=chosen, source=source, given=records)
+    once = deduplicate(records, rules)
+    plain = [replace(record, spans=()) for record in once.records] if marks == "check" else once.records
+    found = _detected(plain, chosen)
+    card = _card(found, once, rules=rules, detectors=chosen, source=source, given=records)
+    left: tuple[Target, ...] = ()
+    dropped = once.dropped
     if scrubber is not None:
-        found, card["scrub"] = _scrubbed(found, replace(scrubber, avoid=originals(found)), chosen)
+        scrubber = replace(scrubber, avoid=originals(found))
+        found, card["scrub"], card["missed"], left, dropped = _scrubbed(once, found, scrubber, chosen, marks == "check")
+    card["coins"] = _coins(coins, found)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}
-    card_path = out.with_suffix(".card.json")
-    _write(out, found)
-    write_text(card_path, json.dumps(card, indent=2) + "\n")
-    return Prepared(records=found, card=card, out=out, card_path=card_path)
+    done = Prepared(
+        records=found,
+        card=card,
+        out=out,
+        card_path=out.with_suffix(".card.json"),
+        dropped=dropped,
+        targets=left,
+    )
+    _write(done)
+    return done
 
 
 def _key(path: str | Path | None) -> bytes:
@@ -114,19 +152,6 @@ def _key(path: str | Path | None) -> bytes:
     return key
 
 
-def _without_copies(records: list[Record], dedup: str | None) -> tuple[list[Record], dict[str, Any]]:
-    """Records without the copies that are to go, and how many copies of each sort there were."""
-    once = drop_exact_duplicates(records)
-    near: int | None = None
-    kept = records if dedup is None else once.records
-    if dedup == "near" or len(once.records) <= MAX_NEAR:
-        copy = near_copies([record.plain for record in once.records])
-        near = int(copy.sum())
-        if dedup == "near":
-            kept = [record for record, gone in zip(once.records, copy, strict=True) if not gone]
-    return kept, {"exact": once.dropped, "near": near, "dropped": len(records) - len(kept), "rule": dedup}
-
-
 def _detected(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
     found = []
     with progress("Finding personal data", len(records), unit="records") as advance:
@@ -136,28 +161,62 @@ def _detected(records: Sequence[Record], detectors: Sequence[Detector]) -> list[
     return found
 
 
+class _Scrubbed(NamedTuple):
+    records: list[Record]
+    done: dict[str, Any]
+    missed: dict[str, Any]
+    targets: tuple[Target, ...]
+    dropped: tuple[Dropped, ...]
+
+
 def _scrubbed(
-    records: list[Record], scrubber: Scrubber, detectors: Sequence[Detector]
-) -> tuple[list[Record], dict[str, Any]]:
-    """Scrubbed records, and what was done, with a count of the values that are still there: marked nowhere else."""
+    once: Once, records: list[Record], scrubber: Scrubber, detectors: Sequence[Detector], check: bool
+) -> _Scrubbed:
+    """Scrubbed records; what was done, with a count of the values that are still there, marked nowhere else; and what
+    others find in them.
+
+    Args:
+        once: the records as they were given, with the marks that they had.
+        records: the same with spans on what is to be scrubbed.
+        check: whether the marks were kept from the detectors.
+    """
     names = {name for record in records for name in (record.id, record.user) if name}
+    names |= {name for one in once.dropped for name in (one.id, one.kept)}
     personal = {name for name in names if _is_personal(name, detectors)}
     renamed = {name: scrubber.pseudonym(name) if name in personal else name for name in names}
-    done, left = [], 0
+    done, still = [], 0
     with progress("Scrubbing", len(records), unit="records") as advance:
         for record in records:
             new = scrubber.scrub(record)
-            left += sum(value in new.plain for value in _long_values(record))
+            still += sum(value in new.plain for value in _long_values(record))
             done.append(replace(new, id=renamed[record.id], user=renamed[record.user] if record.user else record.user))
             advance(1)
-    return done, {
+    left, looking = [], others(detectors)
+    with progress("Looking for what was missed", len(records), unit="records") as advance:
+        for given, record, new in zip(once.records, records, done, strict=True):
+            known = unscrubbed(given.spans, record, new) if check else ()
+            left += targets(new, [*known, *missed(new, looking)])
+            advance(1)
+    counts = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),
         "renamed_users": len({record.user for record in records} & personal),
         "renamed_ids": len({record.id for record in records} & personal),
-        "values_still_there": left,
+        "values_still_there": still,
         "copies_made": len(done) - len({record.content_hash for record in done}),
     }
+    dropped = tuple(one._replace(id=renamed[one.id], kept=renamed[one.kept]) for one in once.dropped)
+    return _Scrubbed(done, counts, cards.missed(left, [one.name for one in looking], marks=check), tuple(left), dropped)
+
+
+def _coins(throw: Coins | None, records: Sequence[Record]) -> dict[str, Any] | None:
+    """Counts of who would be in, or why no coins can be thrown."""
+    if throw is None:
+        return None
+    try:
+        return cards.coins(throw(records))
+    except BadInput as error:
+        return {"refused": f"{error.why}. {error.fix}"}
 
 
 def _is_personal(name: str, detectors: Sequence[Detector]) -> bool:
@@ -172,86 +231,49 @@ def _long_values(record: Record, shortest: int = 4) -> set[str]:
 
 def _card(
     records: Sequence[Record],
+    once: Once,
     *,
-    copies: dict[str, Any],
+    rules: Sequence[str],
     detectors: Sequence[Detector],
     source: str,
     given: Sequence[Record],
 ) -> dict[str, Any]:
     """What is in the data, in counts. It is made before scrubbing."""
-    users = Counter(record.user for record in records if record.user is not None)
-    sensitive = [record for record in records if record.spans]
-    characters = sum(len(record.plain) for record in records)
-    idle = sorted(set(DETECTORS.names()) - {found.name for found in detectors})
-    shares = sorted(users.values(), reverse=True)
     return {
-        "format": 1,
+        "format": 2,
         "made": now(),
         "source": source,
         "environment": environment(),
-        "detectors": {"ran": [found.name for found in detectors], "did_not": idle},
-        "records": {"given": len(given), "kept": len(records), "characters": characters},
-        "copies": copies,
-        "users": {
-            "users": len(users),
-            "records_without": sum(record.user is None for record in records),
-            "median_records": float(np.median(shares)) if shares else None,
-            "largest_shares": [round(n / len(records), 6) for n in shares[:TOP_USERS]],
+        "detectors": {
+            "ran": [found.name for found in detectors],
+            "did_not": sorted(set(DETECTORS.names()) - {found.name for found in detectors}),
         },
-        "sensitive": {
-            "spans": sum(len(record.spans) for record in records),
-            "records": len(sensitive),
-            "users": len({record.user for record in sensitive if record.user is not None}),
-            "share_of_characters": round(_covered(sensitive) / characters, 6) if characters else 0.0,
-            "spans_in_trained_text": sum(_trained_spans(record) for record in sensitive),
+        "records": {
+            "given": len(given),
+            "kept": len(records),
+            "characters": sum(len(record.plain) for record in records),
         },
-        "kinds": _kinds(records),
+        "copies": {**once.counts, "dropped": len(once.dropped), "rules": list(rules)},
+        "users": cards.users(records),
+        "sensitive": cards.sensitive(records),
+        "kinds": cards.kinds(records),
     }
 
 
-def _kinds(records: Sequence[Record]) -> dict[str, dict[str, int]]:
-    """By kind: spans, records and users with one, distinct values, and values that are in more than one record."""
-    spans: Counter[str] = Counter()
-    holders: defaultdict[str, set[str]] = defaultdict(set)
-    users: defaultdict[str, set[str]] = defaultdict(set)
-    values: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for record in records:
-        text = record.plain
-        for kind in {span.kind for span in record.spans}:
-            here = [text[span.start : span.end].casefold() for span in record.spans if span.kind == kind]
-            spans[kind] += len(here)
-            holders[kind].add(record.id)
-            values[kind].update(set(here))
-            if record.user is not None:
-                users[kind].add(record.user)
-    return {
-        kind: {
-            "spans": n,
-            "records": len(holders[kind]),
-            "users": len(users[kind]),
-            "values": len(values[kind]),
-            "values_in_several_records": sum(count > 1 for count in values[kind].values()),
-        }
-        for kind, n in spans.most_common()
-    }
+def _write(done: Prepared) -> None:
+    """Records, card and lists; lists of an earlier run that have nothing in them now go."""
+    _write_records(done.out, done.records)
+    for path, rows in ((done.dropped_path, done.dropped), (done.targets_path, done.targets)):
+        if not rows:
+            path.unlink(missing_ok=True)
+    if done.dropped:
+        write_dropped(done.dropped_path, done.dropped)
+    if done.targets:
+        write_targets(done.targets_path, done.targets)
+    write_text(done.card_path, json.dumps(done.card, indent=2) + "\n")
 
 
-def _covered(records: Sequence[Record]) -> int:
-    """Characters under spans."""
-    return sum(len({i for span in record.spans for i in range(span.start, span.end)}) for record in records)
-
-
-def _trained_spans(record: Record) -> int:
-    """Spans that touch what is trained on; the others are only read by the model as context."""
-    place, count = 0, 0
-    for trained, piece in record.pieces:
-        end = place + len(piece)
-        count += sum(trained and span.start < end and span.end > place for span in record.spans)
-        place = end + 1
-    return count
-
-
-def _write(out: Path, records: Sequence[Record]) -> None:
+def _write_records(out: Path, records: Sequence[Record]) -> None:
     if out.suffix == ".parquet":
         write_records(out, records)
         return

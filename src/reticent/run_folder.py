@@ -43,11 +43,15 @@ class RunFolder:
 
     @property
     def dropped(self) -> Path:
-        return self.root / "dropped.json"
+        return self.root / "dropped.jsonl"
 
     @property
     def canaries(self) -> Path:
         return self.root / "canaries.parquet"
+
+    @property
+    def targets(self) -> Path:
+        return self.root / "targets.jsonl"
 
     @property
     def model(self) -> Path:

@@ -6,7 +6,15 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from reticent.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def no_slow_second_look(monkeypatch):
+    """Presidio takes seconds to load, where it is installed."""
+    monkeypatch.setattr("reticent.data.pii.missed.DETECTORS", [])
 
 
 def data(tmp_path, *texts):
@@ -27,6 +35,27 @@ def test_marks_scrubs_and_prints_counts_only(tmp_path, capsys):
     assert "ana" not in printed
     assert out.exists()
     assert json.loads((tmp_path / "out.card.json").read_text())["scrub"]["replaced"] == 1
+    assert "missed was NOT looked for" in printed
+    assert "coins: none can be thrown (are too few to split" in printed
+    assert "exact copies: 1; repeats of a user: 0; near-copies: 0; quoting others: 0; dropped: 1" in printed
+    assert json.loads((tmp_path / "out.dropped.jsonl").read_text()) == {
+        "id": "r000003",
+        "kept": "r000002",
+        "why": "exact",
+    }
+    assert f"dropped copies: {tmp_path / 'out.dropped.jsonl'}" in printed
+
+
+def test_the_card_shows_the_coins_that_tune_would_throw(tmp_path, capsys):
+    source = data(tmp_path, *(f"mail {i} of many" for i in range(40)))
+    flags = ["--out", str(tmp_path / "out.parquet"), "--detectors", "email"]
+    assert (
+        main(["prepare", source, *flags, "--split-unit", "record", "--split-seed", "3", "--probability", "0.25"]) == 0
+    )
+    coins = json.loads((tmp_path / "out.card.json").read_text())["coins"]
+    assert (coins["unit"], coins["probability"], coins["seed"]) == ("record", 0.25, 3)
+    said = f"coins by record: {coins['records_in']} records would be trained on, 1 users in and 0 out"
+    assert said in capsys.readouterr().err
 
 
 def test_bad_input_is_2(tmp_path, capsys):

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
 from reticent.core.atomic import write_text
+from reticent.core.membership import Membership
 from reticent.core.progress import console
+from reticent.core.record import Record
+from reticent.data.dedup import drop_exact_duplicates
+from reticent.finetune import SplitConfig, throw_coins
 from reticent.intake import DataConfig
+
+if TYPE_CHECKING:
+    from reticent.prepare import Prepared
 
 
 def prepare(
@@ -18,23 +26,29 @@ def prepare(
     *,
     out: str = "prepared.parquet",
     scrub: Literal["surrogate", "placeholder", "mask"] | None = None,
-    dedup: Literal["exact", "near"] | None = None,
+    dedup: str | None = None,
     detectors: str | None = None,
+    marks: Literal["scrub", "check"] = "scrub",
     key_file: str | None = None,
     data_config: DataConfig,
+    split_config: SplitConfig,
 ) -> int:
     """Find personal data and secrets in records, scrub them if asked to, and write records with spans and a data card.
 
     The card (a JSON file beside the records, and a short table) has counts only: no text, no value, no user's name.
-    Detection misses some; docs/personal_data.md says how much of what.
+    Detection misses some; docs/personal_data.md says how much of what. What other detectors find in scrubbed text is
+    listed beside the records: `reticent tune` takes the list along, and `reticent audit` tries to get it out.
 
     Args:
         data: JSONL, CSV, Parquet, mbox or Maildir, a folder or hub id of Hugging Face datasets.
         out: where to write the records: a .parquet or .jsonl file. It holds private text, even scrubbed.
         scrub: "surrogate" puts made-up values of the same form, the same for the same value; "placeholder" the
             type in brackets; "mask" three asterisks. Left out, personal data is marked and stays.
-        dedup: "exact" drops copies, "near" also near-copies. Left out, they are counted.
+        dedup: rules separated by commas: "exact" drops copies, "near" also near-copies, "user" what a user repeats,
+            "substring" records of which half or more are passages of earlier ones. Left out, they are counted.
         detectors: names separated by commas; left out, all that can run here (names need the extra pii).
+        marks: what marks that the data has (--spans-field) are for: "scrub" scrubs them as well; "check" leaves them to
+            the detectors, and lists those that they miss.
         key_file: keep the key of surrogates here, so that other runs give the same ones. Keep it secret.
     """
     from reticent.intake import read_data
@@ -47,8 +61,10 @@ def prepare(
         scrub=scrub,
         dedup=dedup,
         detectors=detectors,
+        marks=marks,
         key_file=key_file,
         source=Path(data).name,
+        coins=lambda kept: _coins(kept, split_config),
     )
     if rejects:
         listed = done.out.with_suffix(".rejects.jsonl")
@@ -56,8 +72,23 @@ def prepare(
         n = rejects.count("\n")
         console.print(f"{n} bad rows skipped; see {listed}", style="yellow", highlight=False, soft_wrap=True)
     _show(done.card)
-    console.print(f"records: {done.out}\ndata card: {done.card_path}", highlight=False, soft_wrap=True)
+    for what, path in _files(done):
+        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _coins(records: Sequence[Record], config: SplitConfig) -> Membership:
+    """The coins that `reticent tune` throws where there is no promise and the ids are kept (--id-field id)."""
+    return throw_coins(drop_exact_duplicates(records).records, config)
+
+
+def _files(done: Prepared) -> list[tuple[str, Path]]:
+    files = [("records", done.out), ("data card", done.card_path)]
+    if done.dropped:
+        files.append(("dropped copies", done.dropped_path))
+    if done.targets:
+        files.append(("missed, for the audit", done.targets_path))
+    return files
 
 
 def _show(card: dict[str, Any]) -> None:
@@ -70,20 +101,17 @@ def _show(card: dict[str, Any]) -> None:
 
 
 def _lines(card: dict[str, Any]) -> list[str]:
-    records, sensitive, copies, users = card["records"], card["sensitive"], card["copies"], card["users"]
-    near = "not counted" if copies["near"] is None else f"{copies['near']:,}"
+    records, sensitive = card["records"], card["sensitive"]
     lines = [
         f"{sensitive['records']:,} of {records['kept']:,} records hold personal data "
         f"({100 * sensitive['share_of_characters']:.1f} % of the characters); "
         f"{sensitive['spans_in_trained_text']:,} of {sensitive['spans']:,} spans are in what is trained on",
-        f"exact copies: {copies['exact']:,}; near-copies: {near}; dropped: {copies['dropped']:,}",
+        _copies(card["copies"]),
     ]
-    if users["users"]:
-        share = 100 * users["largest_shares"][0]
-        lines.append(
-            f"users: {users['users']:,}, {sensitive['users']:,} of them with personal data; the largest has "
-            f"{share:.1f} % of the records; {users['records_without']:,} records have no user"
-        )
+    if card["users"]["users"]:
+        lines.append(_users(card["users"], sensitive["users"]))
+    if card["coins"] is not None:
+        lines.append(_thrown(card["coins"]))
     if "names" not in card["detectors"]["ran"]:
         lines.append('names of people, organisations and places were NOT looked for: pip install "reticent[pii]"')
     if "scrub" in card:
@@ -92,4 +120,35 @@ def _lines(card: dict[str, Any]) -> list[str]:
             f"scrubbed: {done['replaced']:,} spans ({done['style']}); {done['values_still_there']:,} values still "
             f"stand where nothing was marked; {done['renamed_users']:,} users and {done['renamed_ids']:,} ids renamed"
         )
+        lines.append(_missed(card["missed"]))
     return lines
+
+
+def _copies(copies: dict[str, Any]) -> str:
+    said = {"exact": "exact copies", "user": "repeats of a user", "near": "near-copies", "substring": "quoting others"}
+    counts = (f"{words}: {copies[rule]:,}" for rule, words in said.items() if copies[rule] is not None)
+    return f"{'; '.join(counts)}; dropped: {copies['dropped']:,}"
+
+
+def _users(users: dict[str, Any], with_data: int) -> str:
+    return (
+        f"users: {users['users']:,}, {with_data:,} of them with personal data; the largest has "
+        f"{100 * users['largest_shares'][0]:.1f} % of the records; {users['records_without']:,} records have no user"
+    )
+
+
+def _thrown(coins: dict[str, Any]) -> str:
+    if "refused" in coins:
+        return f"coins: none can be thrown ({coins['refused'].rstrip('.')})"
+    users = f", {coins['users_in']:,} users in and {coins['users_out']:,} out" if "users_in" in coins else ""
+    return f"coins by {coins['unit']}: {coins['records_in']:,} records would be trained on{users}"
+
+
+def _missed(missed: dict[str, Any]) -> str:
+    if not missed["looked"]:
+        return 'what the scrubber missed was NOT looked for, all detectors scrubbed: pip install "reticent[pii]"'
+    kinds = ", ".join(f"{n:,} {kind or 'marked'}" for kind, n in missed["kinds"].items())
+    return (
+        f"missed by the scrubber, as {', '.join(missed['looked'])} see it: {missed['passages']:,} passages in "
+        f"{missed['records']:,} records{f' ({kinds})' if kinds else ''}"
+    )

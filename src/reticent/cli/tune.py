@@ -39,10 +39,12 @@ def tune(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
     """
+    from reticent.data.targets import read_targets, targets_beside
     from reticent.finetune import tune as run_tune
     from reticent.intake import read_data
 
     records, rejects = read_data(data, data_config)
+    missed = targets_beside(data)
     run = run_tune(
         records,
         base=model,
@@ -56,6 +58,7 @@ def tune(
         harden=harden,
         contextual=contextual,
         rejects=rejects,
+        targets=read_targets(missed) if missed.exists() else (),
     )
     if monitor.watches:
         from reticent.monitor.log import read_watch

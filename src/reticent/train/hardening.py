@@ -32,7 +32,7 @@ class HardenConfig:
         clip_batch: bound on the length of a batch's gradient; 0 for none.
         dropout: chance that an input of a LoRA update is dropped in training.
         dedup_users: of a user's texts that are copies or nearly so, use only the first; which were left out is written
-            to dropped.json.
+            to dropped.jsonl.
 
     Raises:
         BadInput: a value out of range, or settings that cannot work together.
