@@ -29,13 +29,12 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.data.example import help_desk
 from reticent.data.split import split
-from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import make_panel
 from reticent.monitor.profile import profile_of
-from reticent.monitor.risk_list import RiskList, foresight, read, read_risks
+from reticent.monitor.risk_list import RiskList, foresight, losses, read_risks
 from reticent.stats.profile import Effect, Profile
 from reticent.train.trainer import TuneConfig, tune
 
@@ -61,7 +60,8 @@ def train(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], dic
     started = time.perf_counter()
     out = tune(args.base, members, folder / "model", config, callbacks=callbacks)
     trained = time.perf_counter()
-    final = losses(str(out), members, args.max_tokens)
+    loaded = load(str(out))
+    final = losses(loaded.model, loaded.tokenizer, members, max_tokens=args.max_tokens)
     done = time.perf_counter()
     return {"training_and_looks": round(trained - started, 1), "final_losses": round(done - trained, 1)}, final
 
@@ -83,14 +83,6 @@ def watchers(
         records=members, tokenizer=tokenizer, path=folder / "risk.jsonl", at=args.at, max_tokens=args.max_tokens
     )
     return [risk, Monitor(panel, tokenizer, folder, config=watch, max_tokens=args.max_tokens)]
-
-
-def losses(source: str, records: list[Record], max_tokens: int) -> dict[str, float]:
-    """Loss of each record, nats a token, by id."""
-    loaded = load(source)
-    rows = [encode(record, loaded.tokenizer, max_tokens=max_tokens) for record in records]
-    seen = read(loaded.model, rows)
-    return dict(zip((record.id for record in records), seen.loss.tolist(), strict=True))
 
 
 def plain(estimate: Estimate | None) -> dict[str, Any] | None:

@@ -197,7 +197,7 @@ def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto") -> Seen:
 def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded]) -> Seen:
     offsets, pieces = plan_pieces(rows, engine.choices.window)
     logp = np.zeros(int(offsets[-1]))
-    hidden: npt.NDArray[np.float32] | None = None
+    hidden: torch.Tensor | None = None
     caught: list[torch.Tensor] = []
 
     def catch(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
@@ -215,14 +215,14 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded]) -> See
                     logp[out[some]] = token_stats(logits, gold[some], impl=engine.choices.impl).logp
                 states = caught[0][:, -token_id.shape[1] :].flatten(0, 1)[where.to(caught[0].device)].float()
                 owner = torch.from_numpy(np.repeat([p.row for p in batch], [len(p.where) for p in batch]))
-                sums = torch.zeros(len(rows), states.shape[1]).index_add_(0, owner, states.cpu()).numpy()
-                hidden = sums if hidden is None else hidden + sums
+                hidden = torch.zeros(len(rows), states.shape[1]) if hidden is None else hidden
+                hidden.index_add_(0, owner, states.cpu())
     finally:
         handle.remove()
     assert hidden is not None
     tokens = np.diff(offsets)
     loss = -np.add.reduceat(logp, offsets[:-1]) / tokens
-    return Seen(loss=loss, tokens=tokens, hidden=np.asarray(hidden / tokens[:, None], dtype=np.float32))
+    return Seen(loss=loss, tokens=tokens, hidden=(hidden / torch.from_numpy(tokens)[:, None]).numpy())
 
 
 def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, epoch: float) -> list[Risk]:
@@ -276,6 +276,17 @@ def read_risks(path: str | Path) -> list[Risk]:
         raise BadInput(str(path), "is missing", "Train with --risk_list true.") from error
     except (ValueError, TypeError) as error:
         raise BadInput(str(path), f"is no list of risks ({error})", "Train again.") from error
+
+
+def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens: int | None = None) -> dict[str, float]:
+    """Loss of each record under a model, nats a token, by record id: what `foresight` is given for the trained one.
+
+    Records of which nothing is predicted are left out, as in the list.
+    """
+    rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
+    kept = [place for place, row in enumerate(rows) if row.trained[1:].any()]
+    seen = read(model, [rows[place] for place in kept])
+    return {records[place].id: float(loss) for place, loss in zip(kept, seen.loss, strict=True)}
 
 
 def foresight(rows: Sequence[Risk], final_loss: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
