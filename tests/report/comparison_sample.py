@@ -58,7 +58,8 @@ def points_of(number: int, rng: np.random.Generator) -> list[Point]:
                     each_recall=(0.2, 0.2),
                 )
             )  # fmt: skip
-    on = frontier([point.loss.value for point in found], [point.auc.value for point in found]).tolist()
+    losses = [point.loss.value if point.step else math.inf for point in found]
+    on = frontier(losses, [point.auc.value for point in found])[:-1].tolist()
     return [replace(point, on_frontier=row in on) for row, point in enumerate(found)]
 
 

@@ -17,7 +17,7 @@ from reticent.comparing.fairness import fairness
 from reticent.comparing.grid import Cell, Grid
 from reticent.comparing.looks import Looks, read_looks
 from reticent.comparing.matched import Curve, curve_of, improves, matched
-from reticent.comparing.ranking import pairs_of
+from reticent.comparing.ranking import TOO_LATE, pairs_of
 from reticent.comparing.resamples import MIN_CLUSTERS, MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
 from reticent.comparing.tracks import NATS, Place, as_point, follow, units_of
 from reticent.comparing.words import headline, notes_of
@@ -81,8 +81,9 @@ def conclude(
             places = [place for track in tracks.values() for place in track]
             curve = curve_of(number, places, units_of(first, resamples), base_loss(first, resamples))
             curves[number] = curve
-            setting = _described(setting, own, tracks, curve, resamples, base=len(points), notes=notes)
-            points += _points(curve)
+            setting = _described(setting, own, tracks, curve, resamples, notes)
+            setting = replace(setting, best=len(points) + places.index(curve.best))
+            points += _points(places, curve)
         else:
             setting = replace(setting, why_not="no training was finished")
         settings.append(setting)
@@ -133,11 +134,9 @@ def _described(
     tracks: dict[float, list[Place]],
     curve: Curve,
     resamples: Resamples,
-    *,
-    base: int,
     notes: list[str],
 ) -> Setting:
-    best = curve.places[curve.best]
+    best = curve.best
     cells = [one for one in own if one.cell.learning_rate == best.rate]
     seeds = min(len(track[0].seeds) for track in tracks.values())
     return replace(
@@ -145,7 +144,6 @@ def _described(
         trained_parameters=max((one.outcome.trained_parameters for one in own if one.outcome), default=0),
         learning_rates=tuple(tracks),
         seeds=seeds,
-        best=base + curve.best,
         fairness=fairness(
             setting=best.setting,
             rate=best.rate,
@@ -158,9 +156,9 @@ def _described(
     )
 
 
-def _points(curve: Curve) -> list[Point]:
-    on = set(frontier(curve.loss[:, 0], curve.auc[:, 0]).tolist())
-    return [as_point(place, curve.like, curve.units, on_frontier=row in on) for row, place in enumerate(curve.places)]
+def _points(places: Sequence[Place], curve: Curve) -> list[Point]:
+    on = [curve.places[row] for row in frontier(curve.loss[:, 0], curve.auc[:, 0]).tolist()]
+    return [as_point(place, curve.like, curve.units, on_frontier=place in on) for place in places]
 
 
 def _match(settings: Sequence[Setting], curves: dict[int, Curve]) -> list[Setting]:
@@ -175,7 +173,8 @@ def _match(settings: Sequence[Setting], curves: dict[int, Curve]) -> list[Settin
             why = "its held-out loss is never clearly below the untrained model's"
             found.append(replace(setting, why_not=why))
         else:
-            found.append(replace(setting, matched=matched(learned[number], target)))
+            there = matched(learned[number], target)
+            found.append(replace(setting, matched=there, why_not="" if there else TOO_LATE.format("it")))
     return found
 
 

@@ -21,7 +21,7 @@ class Curve:
 
     Args:
         setting: its index.
-        places: ``P`` of them, the untrained model among them.
+        places: ``P`` of them, without the untrained model.
         loss, auc: ``[P, 1 + B]``.
         recall: the same; None where refused.
         like: the place with the best loss of each learning rate, whose seeds are taken to vary alike.
@@ -40,31 +40,30 @@ class Curve:
 
     @property
     def best_loss(self) -> Floats:
-        """``[1 + B]`` the lowest held-out loss of the trained places."""
-        trained = np.array([place.step > 0 for place in self.places])
-        found: Floats = self.loss[trained].min(axis=0)
+        """``[1 + B]`` the lowest held-out loss."""
+        found: Floats = self.loss.min(axis=0)
         return found
 
     @property
-    def best(self) -> int:
-        """The place with the lowest held-out loss after step 0."""
-        values = [value if place.step else np.inf for place, value in zip(self.places, self.loss[:, 0], strict=True)]
-        return int(np.argmin(values))
+    def best(self) -> Place:
+        """The place with the lowest held-out loss."""
+        return self.places[int(np.argmin(self.loss[:, 0]))]
 
 
 def curve_of(setting: int, places: Sequence[Place], units: Units, base_loss: Floats) -> Curve:
-    """The curve of a setting's places of all learning rates."""
+    """The curve of a setting's places of all learning rates. The untrained model is no part of it, see `cross`."""
+    trained = [place for place in places if place.step > 0]
     by_rate: dict[float, Place] = {}
-    for place in places:
+    for place in trained:
         known = by_rate.get(place.rate)
-        if place.step and (known is None or place.each("loss").mean() < known.each("loss").mean()):
+        if known is None or place.each("loss").mean() < known.each("loss").mean():
             by_rate[place.rate] = place
-    recalls = [place.mean("recall") for place in places]
+    recalls = [place.mean("recall") for place in trained]
     return Curve(
         setting=setting,
-        places=tuple(places),
-        loss=_stack([place.mean("loss") for place in places]),
-        auc=_stack([place.mean("auc") for place in places]),
+        places=tuple(trained),
+        loss=_stack([place.mean("loss") for place in trained]),
+        auc=_stack([place.mean("auc") for place in trained]),
         recall=None if any(value is None for value in recalls) else _stack(recalls),
         like=tuple(by_rate.values()),
         units=units,
@@ -74,7 +73,7 @@ def curve_of(setting: int, places: Sequence[Place], units: Units, base_loss: Flo
 
 def improves(curve: Curve) -> bool:
     """Whether the best held-out loss is below the untrained model's beyond doubt."""
-    spread = spread_of(curve.places[curve.best], "loss", curve.like)
+    spread = spread_of(curve.best, "loss", curve.like)
     change = over_seeds(
         curve.best_loss - curve.base_loss, [spread], clusters=curve.units.clusters, n=curve.units.held_out
     )
@@ -101,10 +100,12 @@ def cross(curve: Curve, target: Floats) -> Crossing | None:
     """The curve at the held-out losses ``target [1 + B]``; None where it does not reach the first, the sample's own.
 
     AUC and recall are both taken between the two neighbours on the frontier of loss and AUC, so that they belong to the
-    same mixture of models.
+    same mixture of models. A curve reaches a loss if it has looks on both sides of it. The untrained model does not
+    count as one: an AUC does not care how large scores are, so it leaves 0.5 with the first step, and a straight line
+    from there would flatter whoever was looked at late.
     """
     low, high, weight = bracket(curve.loss, curve.auc, target)
-    if low[0] < 0:
+    if low[0] < 0 or curve.loss[:, 0].max() < target[0]:
         return None
     each, reached = np.arange(len(target)), low >= 0
 

@@ -15,6 +15,7 @@ from reticent.stats.over_seeds import over_seeds
 
 LEAST_RATES = 2
 LEAST_SEEDS = 2
+TOO_LATE = "the first look at {} is already more useful than this loss (look more often: --look_every)."
 
 
 def pairs_of(settings: Sequence[Setting], curves: dict[int, Curve], *, confidence: float = 0.95) -> list[Pair]:
@@ -58,8 +59,10 @@ def _pair(
     left, right = curves[a], curves[b]
     target = np.maximum(left.best_loss, right.best_loss)
     x, y = cross(left, target), cross(right, target)
-    assert x is not None
-    assert y is not None
+    if x is None or y is None:
+        late = settings[a if x is None else b].name
+        why = TOO_LATE.format(late)
+        return Pair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=why)
     clusters = min(left.units.clusters, right.units.clusters)
     n = max(left.units.records, right.units.records)
 

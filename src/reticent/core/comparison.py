@@ -65,7 +65,7 @@ class Point:
         exposure: median exposure in bits by tier.
         phase: of most seeds.
         each_auc, each_recall, each_loss: of each seed.
-        on_frontier: whether no other point of the setting is better in loss and AUC.
+        on_frontier: whether no other point of the setting, the untrained model left out, is better in loss and AUC.
     """
 
     setting: int
@@ -89,7 +89,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """A setting at a held-out loss that others reach too, interpolated along its frontier.
+    """A setting at a held-out loss that others reach too, interpolated along its frontier between two looks.
 
     Args:
         setting: index.
@@ -97,7 +97,7 @@ class Matched:
         auc: there.
         recall: there; None as in `Point`.
         between: the two points of the frontier that it lies between, as ``(learning rate, step)``; the same twice for a
-            point that was trained. Step 0 is the model before training.
+            point that was looked at.
     """
 
     setting: int

@@ -94,9 +94,6 @@ def between(matched: Matched) -> str:
     first, second = sorted(matched.between, key=lambda look: (look[0], look[1]))
     if first == second:
         return f"step {first[1]} at rate {first[0]:g}, as trained"
-    if not first[1] or not second[1]:
-        rate, step = second if not first[1] else first
-        return f"the untrained model and step {step} at rate {rate:g}"
     if first[0] == second[0]:
         return f"steps {first[1]} and {second[1]} at rate {first[0]:g}"
     return f"step {first[1]} at rate {first[0]:g} and step {second[1]} at {second[0]:g}"
@@ -163,7 +160,7 @@ def _trade_offs(comparison: Comparison, rows: list[Row]) -> list[Markup]:
                 plots.Dot(math.exp(point.loss.value), getattr(point, name).value, point.on_frontier)
                 for point in comparison.points
                 if point.setting == row.number and getattr(point, name) is not None
-                and (point.step > 0 or point.on_frontier)
+                and point.step > 0
             ]  # fmt: skip
             at = math.exp(row.best.loss.value)
             clouds.append(plots.Cloud(number=row.number, name=row.label, dots=tuple(dots), best=(at, best)))

@@ -10,7 +10,7 @@ from reticent.data.readers.reader import READERS, rows_of
 
 
 def test_registry_finds_every_file() -> None:
-    assert READERS.names() == ["csv", "hub", "json", "jsonl", "mbox", "parquet"]
+    assert READERS.names() == ["csv", "hub", "json", "jsonl", "mbox", "parquet", "text"]
 
 
 @pytest.mark.parametrize("name", ["gone.jsonl", "gone.csv", "gone.mbox", "gone.parquet", "gone", "gone.xyz"])

@@ -10,13 +10,13 @@ from reticent.comparing.presets.preset import Study, preset
 
 @preset("privacy-utility")
 def privacy_utility() -> Study:
-    """Without a promise, and with ε of 8, 3 and 1 per record, IA3 at two learning rates.
+    """Without a promise, and with ε of 8, 3 and 1 per record, IA3 at three learning rates.
 
     For promises per user give ``defences`` none,user_epsilon8,user_epsilon3,user_epsilon1 beside the preset.
     """
     return Study(
         grid=Grid(
-            methods=(Method(method="ia3", learning_rates=(1e-2, 3e-2)),),
+            methods=(Method(method="ia3", learning_rates=(3e-3, 1e-2, 3e-2)),),
             defences=tuple(DEFENCES[name] for name in ("none", "epsilon8", "epsilon3", "epsilon1")),
             seeds=(0, 1),
         ),
