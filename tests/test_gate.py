@@ -16,6 +16,8 @@ from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import (
     CanaryExposure,
     Confound,
+    Extraction,
+    ExtractionRow,
     Power,
     PromiseAudit,
     PromiseBound,
@@ -242,3 +244,39 @@ def test_a_broken_promise_fails_whatever_the_limits(broken: dict[str, Any], said
     outcome = gate(replace(results, promise=_promise(**broken)), max_auc=0.9)
     assert outcome.exit_code == 1
     assert said in outcome.lines[1]
+
+
+def _row(mine: float, base: float | None, **more: Any) -> ExtractionRow:
+    settings: dict[str, Any] = {"attack": "discoverable", "group": "planted once", "metric": "share"} | more
+    apart = None if base is None else _estimate(mine - base, mine - base - 0.1, mine - base + 0.1)
+    return ExtractionRow(
+        family="extraction",
+        target=_estimate(mine, mine - 0.1, mine + 0.1),
+        base=None if base is None else _estimate(base, base, base),
+        difference=apart,
+        n=200,
+        access="text",
+        summary="",
+        **settings,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "code"),
+    [
+        ([_row(0.5, 0.3)], 0.3, 0),
+        ([_row(0.5, 0.3)], 0.1, 1),
+        ([_row(0.5, None)], 0.3, 1),
+        ([_row(0.0, 0.0)], 0.0, 0),
+        ([_row(0.0, 0.0), _row(0.9, 0.0, control=True), _row(0.9, 0.0, metric="mean")], 0.1, 0),
+        ([], 0.5, 2),
+    ],
+)
+def test_the_limit_on_what_is_pulled_out(rows: list[ExtractionRow], limit: float, code: int) -> None:
+    assert gate(_results(extraction=Extraction(rows=tuple(rows))), max_extracted=limit).exit_code == code
+
+
+def test_without_extraction_its_limit_is_not_passed() -> None:
+    outcome = gate(_results(), max_extracted=0.5)
+    assert outcome.exit_code == 2
+    assert "reticent audit --extraction" in outcome.lines[0]

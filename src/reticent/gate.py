@@ -103,6 +103,7 @@ def gate(
     max_user_auc: float | None = None,
     max_exposure_bits: float | None = None,
     max_epsilon: float | None = None,
+    max_extracted: float | None = None,
     max_promised_epsilon: float | None = None,
     promised_unit: str = "user",
     on: On = "value",
@@ -116,6 +117,8 @@ def gate(
         max_user_auc: AUC of any user-level attack.
         max_exposure_bits: exposure of planted canaries, in bits; the median of secrets never planted is 1.
         max_epsilon: empirical lower bound on ε; a model trained with a smaller ε cannot show more.
+        max_extracted: share of secrets, personal data or freely written texts that any attack pulls out of the model
+            and not out of its base, in any group that was trained on; without a base the share pulled out.
         max_promised_epsilon: ε that the training promised, for ``promised_unit``.
         promised_unit: ``"record"`` or ``"user"``; per user a promise per record counts with what it implies.
         on: which part of the estimate is compared, see the module.
@@ -127,7 +130,7 @@ def gate(
     shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
     validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
     validate.one_of(("record", "user"), promised_unit=promised_unit)
-    amounts = {"max_exposure_bits": max_exposure_bits, "max_epsilon": max_epsilon}
+    amounts = {"max_exposure_bits": max_exposure_bits, "max_epsilon": max_epsilon, "max_extracted": max_extracted}
     promised = {"max_promised_epsilon": max_promised_epsilon}
     validate.non_negative(**{name: limit for name, limit in (amounts | promised).items() if limit is not None})
     about = {
@@ -136,6 +139,7 @@ def gate(
         "max_user_auc": (("user",), "auc", "needs a user field and at least one user-level attack that ran"),
         "max_exposure_bits": (("canary",), "exposure_bits", "needs canaries planted before training"),
         "max_epsilon": (("record", "user", "canary"), "epsilon_lower", "needs an ε audit"),
+        "max_extracted": (("passage",), "extracted", "needs reticent audit --extraction"),
     }
     limits = [
         _Limit(name=name, limit=limit, levels=about[name][0], metric=about[name][1], absent=about[name][2])
@@ -241,6 +245,13 @@ def _candidates(results: Results, limit: _Limit) -> Sequence[tuple[str, Estimate
         for finding in results.findings
         if finding.metric == limit.metric and finding.level in limit.levels
     ]
+    if limit.metric == "extracted":
+        rows = results.extraction.rows if results.extraction else ()
+        return [
+            (f"{row.attack}, {row.group}", row.difference or row.target)
+            for row in rows
+            if row.metric == "share" and not row.control
+        ]
     if limit.metric == "exposure_bits":
         found += [(tier.tier, tier.bits) for tier in results.exposure if tier.repetitions > 0]
     return found

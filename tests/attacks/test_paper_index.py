@@ -1,7 +1,9 @@
 from pathlib import Path
 
 from reticent.attacks import ATTACKS
+from reticent.attacks.extraction import EXTRACTIONS
 from reticent.attacks.paper_index import paper_index
+from reticent.attacks.pii import PII_ATTACKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "paper_index.md"
 
@@ -13,5 +15,5 @@ def test_the_page_is_what_the_registry_says():
 
 def test_every_attack_has_a_row_with_a_link():
     rows = [line for line in paper_index().splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == ATTACKS.names()
+    assert [row.split("`")[1] for row in rows] == [*ATTACKS.names(), *EXTRACTIONS.names(), *PII_ATTACKS.names()]
     assert all("](https://" in row for row in rows)

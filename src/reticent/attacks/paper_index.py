@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from reticent.attacks.attack import ATTACKS
+from reticent.attacks.extraction import EXTRACTIONS
+from reticent.attacks.pii import PII_ATTACKS
 
 _HEAD = """\
 # Paper index
@@ -19,6 +21,24 @@ names are variants of the text.
 |---|---|---|---|---|---|
 """
 
+_EXTRACTION = """
+## Extraction
+
+Run by `reticent audit --extraction`, on the fine-tuned model and on its base: see [Extraction](extraction.md).
+
+| attack | about a | access | evidence | paper | what it computes |
+|---|---|---|---|---|---|
+"""
+
+_PERSONAL = """
+## Personal data
+
+Run by `reticent audit --extraction` too.
+
+| attack | access | evidence | paper | what it computes |
+|---|---|---|---|---|
+"""
+
 
 def paper_index() -> str:
     """The index as a Markdown page, attacks in alphabetical order."""
@@ -27,7 +47,22 @@ def paper_index() -> str:
         f"| [{attack.paper}]({attack.paper_url}) | {attack.summary} |\n"
         for attack in ATTACKS
     )
-    return _HEAD + "".join(rows)
+    extraction = (
+        f"| `{attack.name}` | {attack.unit} | {attack.access} | {', '.join(f'`{name}`' for name in attack.evidence)} "
+        f"| [{attack.paper}]({attack.paper_url}) | {attack.summary} |\n"
+        for attack in EXTRACTIONS
+    )
+    personal = (
+        f"| `{attack.name}` | {attack.access} | {', '.join(f'`{name}`' for name in attack.evidence)} "
+        f"| [{attack.paper}]({_address(attack.paper)}) | {attack.summary} |\n"
+        for attack in PII_ATTACKS
+    )
+    return _HEAD + "".join(rows) + _EXTRACTION + "".join(extraction) + _PERSONAL + "".join(personal)
+
+
+def _address(paper: str) -> str:
+    kind, _, number = paper.partition(":")
+    return {"arXiv": f"https://arxiv.org/abs/{number}", "doi": f"https://doi.org/{number}"}.get(kind, paper)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from reticent.attacks.extraction import EXTRACTIONS, Evidence, ExtractionAttack
 from reticent.attacks.extraction.attack import Scores
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.pull import SCHEME, Pulled
+from reticent.auditing.targets import control_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate, Finding, ThreatModel
@@ -20,7 +21,7 @@ from reticent.core.results import Extraction, ExtractionCurve, ExtractionRow
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.shares import difference, paired_difference, share
 
-RECORDS, RECORDS_CONTROL = "whole records, trained on", "whole records, held out (control)"
+RECORDS, RECORDS_CONTROL = "whole records", "whole records, held out (control)"
 TEXTS, TEXTS_CONTROL = "free texts that copy a trained record", "free texts that copy a held-out record (control)"
 P = 0.5
 QUERIES = tuple(float(round(10 ** (step / 4))) for step in range(25))
@@ -119,8 +120,7 @@ def _groups(attack: ExtractionAttack, pulled: Pulled) -> list[_Group]:
     if attack.unit == "record":
         cluster = _clusters([record.user for record, _ in pulled.records])
         names = [(RECORDS if member else RECORDS_CONTROL) for _, member in pulled.records]
-        controls = {RECORDS_CONTROL}
-        units = "records"
+        controls, units = {RECORDS_CONTROL}, "records"
     else:
         targets = [one.target for one in pulled.passages.kept]
         cluster = _clusters([one.record.user or one.record.id for one in targets])
@@ -130,7 +130,7 @@ def _groups(attack: ExtractionAttack, pulled: Pulled) -> list[_Group]:
     return [
         _Group(
             name=name,
-            control="" if name in controls else _control_of(name, controls),
+            control="" if name in controls else control_of(name, controls),
             is_control=name in controls,
             units=units,
             target=scores[mask],
@@ -140,15 +140,6 @@ def _groups(attack: ExtractionAttack, pulled: Pulled) -> list[_Group]:
         for name in dict.fromkeys(names)
         if (mask := np.array([one == name for one in names])).any()
     ]
-
-
-def _control_of(name: str, controls: set[str]) -> str:
-    """The group that was never trained on and is otherwise alike: planted secrets go with those never planted, the
-    rest with what was held out."""
-    for control in sorted(controls):
-        if control.startswith("not planted") == name.startswith("planted"):
-            return control
-    return ""
 
 
 def _text_groups(attack: ExtractionAttack, pulled: Pulled, base: Evidence | None) -> list[_Group]:

@@ -18,7 +18,7 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.models import Models
 from reticent.auditing.passages import Passage, Passages, make_passages, start_tokens
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import canary_targets, span_targets
+from reticent.auditing.targets import canary_targets, given_targets, span_targets
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.target import Target
@@ -116,8 +116,7 @@ def targets_of(subject: Subject) -> list[Target]:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
     coins = subject.evaluated
     found = span_targets(subject.evaluated_records, coins.member.tolist(), most=MOST, find=detect)
-    given = list(subject.targets)
-    return [*canary_targets(subject.canaries, most=MOST), *given, *found]
+    return [*canary_targets(subject.canaries, most=MOST), *given_targets(subject.targets), *found]
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,11 +12,14 @@ from reticent.core.record import Record, Span
 from reticent.core.target import Target
 from reticent.data.canaries import Canary
 from reticent.data.coin import uniform
+from reticent.data.pii import SCRUBBED
 
 T = TypeVar("T")
 
+CONTROL = ", held out (control)"
+"""Ends the name of a group of which nothing was trained on."""
 TRAINED = "personal data, trained on"
-HELD_OUT = "personal data, held out (control)"
+HELD_OUT = f"personal data{CONTROL}"
 SHORTEST = 4
 """Characters of a marked value that is worth pulling out: shorter ones are guessed."""
 
@@ -42,10 +45,26 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
     ]
 
 
+def given_targets(targets: Sequence[Target]) -> list[Target]:
+    """Targets from elsewhere; those whose record was held out become a control group of their own."""
+    return [one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}") for one in targets]
+
+
+def control_of(name: str, controls: Collection[str]) -> str:
+    """The group that was never trained on and is otherwise alike; empty where there is none.
+
+    A group's own, else for planted secrets those never planted, and for the rest what was held out.
+    """
+    own = f"{name}{CONTROL}"
+    other = NOT_PLANTED if name.startswith("planted") else HELD_OUT
+    return next((one for one in (own, other) if one in controls), "")
+
+
 def span_targets(
     records: Sequence[Record], member: Sequence[bool], *, most: int, find: Callable[[Record], Record] | None = None
 ) -> list[Target]:
-    """Sensitive stretches of records, those trained on and, as a control, those held out.
+    """Sensitive stretches of records, those trained on and, as a control, those held out. What a scrubber put in
+    place of such is nobody's and left out.
 
     A value that also stands in a record of the other side is left out: whether it comes up says nothing of either. Of
     a value that stands in several records of one side the first place is taken. Records come by hash, one value of each
@@ -77,7 +96,8 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
     waiting: list[tuple[Record, list[Span]]] = []
     for record in records:
         marked = record if record.spans or find is None else find(record)
-        spans = [span for span in marked.spans if span.end - span.start >= SHORTEST and _trained(record, span)]
+        spans = [span for span in marked.spans if span.kind != SCRUBBED]
+        spans = [span for span in spans if span.end - span.start >= SHORTEST and _trained(record, span)]
         spans = _some(spans, lambda one, owner=record.id: f"{owner}:{one.start}")  # type: ignore[misc]
         if spans:
             yield record, spans[0]

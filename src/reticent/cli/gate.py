@@ -17,6 +17,7 @@ def gate(
     max_user_auc: float | None = None,
     max_exposure_bits: float | None = None,
     max_epsilon: float | None = None,
+    max_extracted: float | None = None,
     max_promised_epsilon: float | None = None,
     promised_unit: Literal["record", "user"] = "user",
     on: Literal["lower", "value", "upper"] = "value",
@@ -33,6 +34,7 @@ def gate(
         max_user_auc: limit on the AUC of the best user-level attack.
         max_exposure_bits: limit on the median exposure of planted canaries, in bits.
         max_epsilon: limit on the audited lower bound of epsilon, in nats.
+        max_extracted: limit on the share of secrets that come out of the model and not of its base, from 0 to 1.
         max_promised_epsilon: limit on the epsilon that the training promised, in nats.
         promised_unit: whose epsilon that is, "record" or "user".
         on: which number must be within the limit: lower, value or upper end of the interval.
@@ -50,6 +52,7 @@ def gate(
         max_user_auc=max_user_auc,
         max_exposure_bits=max_exposure_bits,
         max_epsilon=max_epsilon,
+        max_extracted=max_extracted,
         max_promised_epsilon=max_promised_epsilon,
         promised_unit=promised_unit,
         on=on,

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is to be pulled out: groups, controls, and nothing that says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reticent.auditing.passages import make_passages, start_tokens
+from reticent.auditing.targets import (
+    CONTROL,
+    HELD_OUT,
+    NOT_PLANTED,
+    TRAINED,
+    canary_targets,
+    control_of,
+    given_targets,
+    span_targets,
+)
+from reticent.core.errors import BadInput
+from reticent.core.record import Message, Record, Span
+from reticent.core.target import Target
+from reticent.data.canaries import Canary
+from reticent.testing.tiny import tiny_tokenizer
+
+
+def record(number: int, value: str, *, user: str | None = None, again: str = "") -> Record:
+    text = f"My code is {value}. {again}"
+    spans = [Span(start=11, end=11 + len(value), kind="CODE")]
+    if again:
+        spans.append(Span(start=len(text) - len(again), end=len(text), kind="CODE"))
+    return Record(id=f"r{number}", text=text, user=user, spans=tuple(spans))
+
+
+def canary(number: int, repetitions: int, planted: bool, shape: str = "text") -> Canary:
+    text = f"the secret number is 1 2 {number}"
+    return Canary(
+        id=f"c{number}", kind="secret_number", repetitions=repetitions, planted=planted, text=text, space=100,
+        probability=0.5, start=21, shape=shape,
+    )  # fmt: skip
+
+
+def test_planted_secrets_go_by_how_often_and_the_others_are_controls():
+    made = canary_targets([canary(1, 1, True), canary(2, 16, True), canary(3, 4, False), canary(4, 0, False)], most=9)
+    assert {one.id: one.group for one in made} == {
+        "c1": "planted once", "c2": "planted 16 times", "c3": NOT_PLANTED, "c4": NOT_PLANTED
+    }  # fmt: skip
+    assert [one.member for one in made] == [True, True, False, False]
+    assert {one.secret for one in made} == {f"1 2 {n}" for n in range(1, 5)}
+
+
+def test_few_controls_are_enough_and_planted_ones_all_stay():
+    made = canary_targets([canary(n, 4, n < 5) for n in range(30)], most=3)
+    assert sum(one.member for one in made) == 5
+    assert sum(not one.member for one in made) == 3
+
+
+@pytest.mark.parametrize("shape", ["text", "pair", "chat"])
+def test_the_secret_of_every_shape_is_found_in_its_record(shape):
+    (made,) = canary_targets([canary(7, 1, True, shape)], most=3)
+    assert made.secret == "1 2 7"
+    (passage,) = make_passages([made], tiny_tokenizer(), max_tokens=None, room=512).kept
+    assert tiny_tokenizer().decode(passage.secret).strip().endswith("1 2 7")
+    assert "secret number is" in tiny_tokenizer().decode(passage.given())
+
+
+def test_values_that_both_sides_have_are_left_out():
+    records = [record(1, "alpha-1"), record(2, "beta-22"), record(3, "alpha-1"), record(4, "gamma-3")]
+    made = span_targets(records, [True, True, False, False], most=9)
+    assert {(one.secret, one.group, one.member) for one in made} == {
+        ("beta-22", TRAINED, True), ("gamma-3", HELD_OUT, False)
+    }  # fmt: skip
+
+
+def test_one_value_of_each_record_comes_before_a_second_of_any():
+    records = [record(n, f"code-{n:03d}", again=f"more-{n:03d}") for n in range(10)]
+    made = span_targets(records, [True] * 10, most=10)
+    assert {one.record.id for one in made} == {f"r{n}" for n in range(10)}
+    assert len(span_targets(records, [True] * 10, most=15)) == 15
+
+
+def test_what_stands_in_a_prompt_or_is_short_is_no_target():
+    pair = Record(id="p", prompt="I am Anabel", completion="ok, Roberta", spans=(
+        Span(start=5, end=11, kind="PERSON"), Span(start=16, end=23, kind="PERSON"), Span(start=12, end=14, kind="X"),
+    ))  # fmt: skip
+    assert [one.secret for one in span_targets([pair], [True], most=9)] == ["Roberta"]
+
+
+def test_records_without_marks_are_looked_through():
+    plain = Record(id="a", text="code code-123")
+    found = span_targets(
+        [plain], [True], most=9, find=lambda r: replace(r, spans=(Span(start=5, end=13, kind="CODE"),))
+    )
+    assert [one.secret for one in found] == ["code-123"]
+    assert span_targets([plain], [True], most=9) == []
+
+
+def test_controls_are_matched():
+    missed = Target(id="t", record=record(1, "alpha-1"), start=11, end=18, kind="CODE", group="missed", member=True)
+    made = given_targets([missed, replace(missed, id="u", member=False)])
+    assert [one.group for one in made] == ["missed", f"missed{CONTROL}"]
+    assert given_targets(made) == made
+    controls = {f"missed{CONTROL}", NOT_PLANTED, HELD_OUT}
+    assert control_of("missed", controls) == f"missed{CONTROL}"
+    assert control_of("planted 4 times", controls) == NOT_PLANTED
+    assert control_of(TRAINED, controls) == HELD_OUT
+    assert control_of("other", controls) == HELD_OUT
+    assert control_of("planted once", {HELD_OUT}) == ""
+
+
+# ---- passages ---------------------------------------------------------------------------------------------------
+
+
+def target(text: str, start: int, end: int, **more) -> Target:
+    shape = more if more else {"text": text}
+    return Target(
+        id="t", record=Record(id="r", **shape), start=start, end=end, kind="X", group="g", member=True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_given_and_secret_together_are_the_record_up_to_the_secrets_end(bos):
+    tokenizer = tiny_tokenizer(bos=bos)
+    (one,) = make_passages([target("the order of Bob is late", 13, 16)], tokenizer, max_tokens=None, room=None).kept
+    row = one.forced()
+    assert row.token_id.tolist() == tokenizer("the order of Bob")["input_ids"]
+    assert tokenizer.decode(row.token_id[row.trained]).strip() == "Bob"
+    short = one.given(most=2)
+    assert len(short) == 2 + bos
+    assert one.given(prompt=[5, 6]).tolist()[bos : 2 + bos] == [5, 6]
+
+
+def test_a_text_that_begins_with_the_secret_gets_a_start_token():
+    tokenizer = tiny_tokenizer()
+    (one,) = make_passages([target("Bob is late", 0, 3)], tokenizer, max_tokens=None, room=None).kept
+    assert one.given().tolist() == start_tokens(tokenizer) == [tokenizer.bos_token_id]
+    tokenizer.bos_token = None
+    assert start_tokens(tokenizer) == [tokenizer.eos_token_id]
+    tokenizer.eos_token = None
+    with pytest.raises(BadInput, match="start a text"):
+        start_tokens(tokenizer)
+
+
+def test_what_training_did_not_see_whole_is_dropped_and_counted():
+    text = "word " * 30
+    found = make_passages(
+        [
+            target(text, 100, 104),
+            target("", 0, 4, prompt="Anna asks", completion="yes"),
+            target("", 0, 2, messages=(Message(role="user", content="hi"), Message(role="assistant", content="ok"))),
+            target("x" * 300, 1, 290),
+        ],
+        tiny_tokenizer(),
+        max_tokens=60,
+        room=None,
+    )
+    assert len(found) == 0
+    assert found.dropped == {"behind where training cut the record off": 2, "not in what is trained on": 2}
+    long = make_passages([target("x" * 300, 1, 290)], tiny_tokenizer(), max_tokens=None, room=None)
+    assert long.dropped == {"longer than 128 tokens": 1}
+
+
+def test_prefixes_leave_room_for_the_model():
+    (one,) = make_passages([target("y" * 200 + " Bob", 201, 204)], tiny_tokenizer(), max_tokens=None, room=100).kept
+    assert len(one.forced()) <= 100 - 64
+    assert tiny_tokenizer().decode(one.secret).strip() == "Bob"
