@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from reticent.auditing.targets import span_targets
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.data.example import help_desk
-from reticent.data.pii import DETECTORS
+from reticent.data.pii import DETECTORS, SCRUBBED, detect
 from reticent.data.split import split
 from reticent.data.targets import read_targets
 from reticent.intake import DataConfig, read_data
@@ -161,6 +162,12 @@ def test_marks_that_are_kept_from_the_scrubber_say_what_it_missed(tmp_path):
     assert done.card["kinds"].keys() == {"EMAIL"}
     with pytest.raises(BadInput, match="nothing is scrubbed"):
         prepare(records, out=tmp_path / "out.parquet", marks="check")
+
+
+def test_what_was_put_in_place_is_marked_and_no_audit_is_after_it(tmp_path):
+    done = prepare(RECORDS[:1], out=tmp_path / "out.jsonl", detectors=WHO, scrub="surrogate")
+    assert [span.kind for span in done.records[0].spans] == [SCRUBBED, SCRUBBED]
+    assert span_targets(done.records, [True], most=9, find=detect) == []
 
 
 def test_the_card_says_who_would_be_in(tmp_path):

@@ -21,7 +21,7 @@ from reticent.core.target import Target
 from reticent.data import card as cards
 from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
-from reticent.data.pii import DETECTORS, Detector, Scrubber, choose, detect, find, originals
+from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect, find, originals
 from reticent.data.pii.missed import missed, others, targets, unscrubbed
 from reticent.data.pii.surrogate import KEY_BYTES
 from reticent.data.targets import targets_beside, write_targets
@@ -76,9 +76,9 @@ def prepare(
 ) -> Prepared:
     """Find personal data in records, scrub it where asked to, and write them with spans, and a data card beside them.
 
-    Copies are dropped first, then data is found, then scrubbed. Spans that the records had are kept. Whoever belongs
-    to a record stays the same; only under ``scrub`` do users and ids that are themselves personal data (a sender's
-    address) get pseudonyms.
+    Copies are dropped first, then data is found, then scrubbed. Spans that the records had are kept; where something
+    was put in place of them, their kind is `SCRUBBED`. Whoever belongs to a record stays the same; only under ``scrub``
+    do users and ids that are themselves personal data (a sender's address) get pseudonyms.
 
     After scrubbing, all detectors that did not scrub look through what was written, the text between the replacements.
     What they find is written as targets beside the records: `reticent tune` takes them along, and the audit of the run
@@ -189,7 +189,9 @@ def _scrubbed(
         for record in records:
             new = scrubber.scrub(record)
             still += sum(value in new.plain for value in _long_values(record))
-            done.append(replace(new, id=renamed[record.id], user=renamed[record.user] if record.user else record.user))
+            user = renamed[record.user] if record.user else record.user
+            spans = tuple(replace(span, kind=SCRUBBED) for span in new.spans)
+            done.append(replace(new, id=renamed[record.id], user=user, spans=spans))
             advance(1)
     left, looking = [], others(detectors)
     with progress("Looking for what was missed", len(records), unit="records") as advance:

@@ -3,11 +3,12 @@
 
 from reticent.data.pii.detect import choose, detect, find
 from reticent.data.pii.detector import DETECTORS, Detector, Evidence, detector
-from reticent.data.pii.scrub import Scrubber, originals
+from reticent.data.pii.scrub import SCRUBBED, Scrubber, originals
 from reticent.data.pii.surrogate import SURROGATES, surrogate
 
 __all__ = [
     "DETECTORS",
+    "SCRUBBED",
     "SURROGATES",
     "Detector",
     "Evidence",

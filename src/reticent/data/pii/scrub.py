@@ -17,6 +17,8 @@ STYLES = ("surrogate", "placeholder", "mask")
 MASK = "***"
 """What stands for a value, whatever it is and however long."""
 PSEUDONYM_DIGITS = 12
+SCRUBBED = "SCRUBBED"
+"""The kind of a span in prepared data on what was put in place of personal data: nobody's, so no audit is after it."""
 
 
 def originals(records: Iterable[Record]) -> frozenset[str]:
