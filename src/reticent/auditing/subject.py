@@ -17,6 +17,7 @@ from reticent.core.membership import Membership, read_membership
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.target import Target
 from reticent.data.canaries import Canary, read_canaries
+from reticent.data.targets import read_targets
 from reticent.run_folder import RunFolder
 
 
@@ -87,6 +88,7 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
     try:
         records, coins = read_records(run.records), read_membership(run.membership)
         canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
+        targets = read_targets(run.targets) if run.targets.exists() else ()
     except pa.ArrowInvalid as error:
         why = f"holds a file that is no longer what was written ({str(error).splitlines()[0]})"
         raise BadInput(
@@ -100,6 +102,7 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
         records=records,
         membership=coins,
         canaries=canaries,
+        targets=targets,
         max_tokens=about.get("max_tokens"),
         about=about,
     )
