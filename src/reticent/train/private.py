@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -43,49 +42,32 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import IMPLS, Clipper, make_clipper
+from reticent.privacy.clip.api import Clipper, make_clipper
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.refuse import Training, refuse
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.dropout import keyed_dropout
 from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
-from reticent.train.micro_batches import MicroBatch, micro_batches, tokens_of
-from reticent.train.population import population_of, refuse_other
+from reticent.train.micro_batches import MicroBatch, micro_batches
+from reticent.train.population import population_of
+from reticent.train.private_settings import (
+    CPU_MICRO_TOKENS,
+    MICRO_TOKENS,
+    PrivateSpeed,
+    agree,
+    fitting_plan,
+    refuse_trainer,
+)
 from reticent.train.public_batch import public_batches
 
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
-CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
-
 _LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
 """What is logged of a training step: nothing that depends on the records."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivateSpeed:
-    """What changes time and memory and never the guarantee.
-
-    Args:
-        impl: of the clipper: ``bookkeeping``, or ``reference``, a slow loop over units.
-        micro_tokens: tokens in a micro-batch, padding included; None: 2,048 on a CPU, 16,384 elsewhere. A unit that is
-            larger makes a micro-batch of its own.
-        autocast: dtype of the activations; None: bfloat16 with ``bf16=True``, else the model's own.
-    """
-
-    impl: Literal["bookkeeping", "reference"] = "bookkeeping"
-    micro_tokens: int | None = None
-    autocast: torch.dtype | None = None
-
-    def __post_init__(self) -> None:
-        validate.one_of(IMPLS, impl=self.impl)
-        if self.micro_tokens is not None:
-            validate.positive(micro_tokens=self.micro_tokens)
 
 
 class LogicalBatches(Dataset[dict[str, Any]]):
@@ -141,10 +123,10 @@ class PrivateTrainerMixin:
     ) -> None:
         super().__init__(*args, **kwargs)
         self.speed = speed or PrivateSpeed()
-        self._refuse("user", evaluation)
-        self.plan = self._fitting(plan, population)
+        refuse_trainer(self, "user", evaluation)
+        self.plan = fitting_plan(plan, population, self.train_dataset, self.args)
         if self.plan.unit != "user":
-            self._refuse(self.plan.unit, evaluation)
+            refuse_trainer(self, self.plan.unit, evaluation)
         self.public = public_batches(public, self.train_dataset, self.plan)
         self.clipper = self._make_clipper()
         self.self_check: SelfCheck | None = None
@@ -263,7 +245,7 @@ class PrivateTrainerMixin:
             )
         if not resume_from_checkpoint:
             self._ledger.refuse_reuse(Path(self.args.output_dir))
-        self._agree()
+        agree((self.plan.fingerprint, self._ledger.settings), self.args.world_size)
         self._check()
         output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
         self.checks = self._finished()
@@ -384,69 +366,6 @@ class PrivateTrainerMixin:
 
     def _forget_key(self) -> None:
         forget_key(self.args.output_dir)
-
-    def _agree(self) -> None:
-        """All processes have the same plan and settings.
-
-        Raises:
-            BadInput: they have not.
-        """
-        if self.args.world_size == 1:
-            return
-        mine = (self.plan.fingerprint, self._ledger.settings)
-        found: list[Any] = [None] * self.args.world_size
-        dist.all_gather_object(found, mine)
-        if any(one != mine for one in found):
-            raise BadInput(
-                "the plans of the processes",
-                "differ, so batches would overlap and noise would be added more than once",
-                "Take the key from open_key() in a folder that all processes see, and give all the same data.",
-            )
-
-    def _fitting(
-        self, plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None
-    ) -> PrivacyPlan:
-        """The plan, which is for the very records that are trained on; ``max_steps`` becomes its steps."""
-        found = population_of(self.train_dataset, max_tokens=getattr(self.args, "max_length", None))
-        if population is not None:
-            refuse_other(population, found)
-        population = population or found
-        settled = plan if isinstance(plan, PrivacyPlan) else plan(population)
-        again = settled.spec.plan(
-            population, batch_size=round(settled.expected_batch), steps=settled.steps, key=settled.key
-        )
-        if again.fingerprint != settled.fingerprint:
-            raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
-        if self.args.max_steps not in (-1, settled.steps):
-            raise BadInput(
-                f"max_steps={self.args.max_steps}",
-                f"the plan is for {settled.steps} steps",
-                "Leave max_steps out, or make the plan for as many.",
-            )
-        self.args.max_steps = settled.steps
-        return settled
-
-    def _refuse(self, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
-        held_out = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"eval": self.eval_dataset}
-        refuse(
-            Training(
-                args=self.args,
-                model=self.model,
-                unit=unit,
-                rows=_token_ids(self.train_dataset),
-                evaluation_rows=[row for one in held_out.values() for row in _token_ids(one)],
-                evaluation=evaluation,
-                train_dataset=self.train_dataset,
-                callbacks=self.callback_handler.callbacks,  # type: ignore[attr-defined]
-                collator=self.data_collator,  # type: ignore[attr-defined]
-                compute_loss_func=self.compute_loss_func,  # type: ignore[attr-defined]
-            )
-        )
-
-
-def _token_ids(dataset: Any) -> list[list[int]]:
-    """Of each record; a stream, which is refused, has none."""
-    return [tokens_of(item).ids.tolist() for item in dataset] if hasattr(dataset, "__len__") else []
 
 
 class _StepDone(TrainerCallback):  # type: ignore[misc]

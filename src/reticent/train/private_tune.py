@@ -42,7 +42,8 @@ from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
 from reticent.train.loop import Diverged, TuneTrainer
-from reticent.train.private import CPU_MICRO_TOKENS, PrivateSpeed, PrivateTrainerMixin
+from reticent.train.private import PrivateTrainerMixin
+from reticent.train.private_settings import CPU_MICRO_TOKENS, PrivateSpeed
 
 LARGEST_BATCH = 1024
 _SCORED_TOKENS = 4096
