@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a fine-tune to rows about personal data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reticent.attacks.pii import Answered, Listed, Proposed, Ranked
+from reticent.auditing import asking
+from reticent.auditing.asking import Asked, Units
+from reticent.auditing.facts import among, facts_of, shots, values_by_kind
+from reticent.auditing.models import open_models
+from reticent.auditing.personal_data import judge_personal_data, personal_data_rows
+from reticent.auditing.pull import targets_of
+from reticent.auditing.subject import from_run
+from reticent.auditing.targets import HELD_OUT, TRAINED
+from reticent.core.record import Record, Span
+from reticent.data.example import help_desk
+from reticent.data.pii.detect import choose
+from reticent.finetune import SplitConfig, tune
+from reticent.testing.tiny import save_tiny
+from reticent.train.config import TuneConfig
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("personal")
+    base = save_tiny(folder / "base")
+    run = tune(
+        help_desk(users=40, mails_per_user=2),
+        base=str(base),
+        out=folder / "run",
+        split_config=SplitConfig(known_fraction=0.0),
+        tune_config=TuneConfig(epochs=1, max_tokens=500, dtype="float32", device="cpu"),
+    )
+    return from_run(run)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for name, value in {
+        "MOST": 4,
+        "CANDIDATES": 12,
+        "LEAST": 6,
+        "PROPOSALS": 2,
+        "FREE_TEXTS": 4,
+        "ANSWER_TOKENS": 8,
+        "MOST_LISTED": 20,
+    }.items():
+        monkeypatch.setattr(asking, name, value)
+    monkeypatch.setattr(asking, "choose", lambda: choose("email,phone,access_code"))
+
+
+def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
+    models = open_models(subject, dtype="float32", device="cpu")
+    targets = targets_of(subject)
+    rows, notes = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+    found = {row.attack for row in rows}
+    assert {
+        "pii_inference (top 1)",
+        "pii_inference_calibrated (top 5)",
+        "pii_association (mean reciprocal rank)",
+    } <= found
+    assert {"pii_probe, direct (exact)", "pii_probe, under attack (refused)", "pii_extraction"} <= found
+    assert all(row.family == "personal data" and row.base is not None for row in rows if "calibrated" not in row.attack)
+    inference = next(row for row in rows if row.attack == "pii_inference (top 5)" and not row.control)
+    assert inference.above_control is not None
+    assert "guessing gives" in inference.notes[0]
+    assert all("personal data" in note.lower() for note in notes)
+    again, _ = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+    assert again == rows
+    secrets = {target.secret for target in targets}
+    assert not any(secret in str(rows) for secret in secrets)
+
+
+# ---- judging, from made-up evidence -----------------------------------------------------------------------------
+
+
+def evidence(first):
+    """Of four values: ``first`` says whether the true one stands first, in everything."""
+    rank = [np.array([1.0, 0.5, 0.0]) if hit else np.array([0.0, 1.0, 2.0]) for hit in first]
+    secrets = [f"value{n}" for n in range(4)]
+    ranked = Ranked(logp=rank, truth=np.zeros(4, dtype=np.int64))
+    said = Answered(
+        secrets=secrets, texts=[[s if hit else "I cannot share that."] for s, hit in zip(secrets, first, strict=True)]
+    )
+    return {
+        "ranked": ranked,
+        "associated": ranked,
+        "proposed": Proposed(
+            secrets=secrets,
+            values=[(s,) if hit else () for s, hit in zip(secrets, first, strict=True)],
+            perplexity=[np.ones(int(hit)) for hit in first],
+        ),
+        "answered": said,
+        "direct": said,
+        "listed": Listed(
+            secrets=secrets, found=["value0", "other"], text=" ".join(np.array(secrets)[np.array(first, dtype=bool)])
+        ),
+    }
+
+
+UNITS = Units(
+    group=(TRAINED, TRAINED, HELD_OUT, HELD_OUT),
+    member=(True, True, False, False),
+    user=("a", "b", "c", "d"),
+    candidates=(3, 3, 3, 3),
+)
+
+
+def asked(target, base):
+    plain = replace(UNITS, candidates=(0, 0, 0, 0))
+    units = {name: UNITS if name in ("ranked", "associated") else plain for name in evidence(target)}
+    return Asked(units=units, target=evidence(target), base=None if base is None else evidence(base), notes=("left",))
+
+
+def test_rows_say_what_was_put_in():
+    rows, notes = judge_personal_data(asked([1, 1, 0, 0], [0, 0, 0, 0]), confidence=0.95)
+    by = {(row.attack, row.group): row for row in rows}
+    for attack in (
+        "pii_inference (top 1)", "pii_association (top 1)", "pii_reconstruction (top 5)", "pii_association_greedy",
+        "pii_extraction", "pii_probe, direct (exact)", "pii_probe, direct (partial)",
+    ):  # fmt: skip
+        mine, control = by[attack, TRAINED], by[attack, HELD_OUT]
+        assert (mine.target.value, mine.base.value, mine.difference.value, mine.above_control.value) == (1, 0, 1, 1)
+        assert (control.target.value, control.control, control.above_control) == (0, True, None)
+    assert by["pii_inference (mean reciprocal rank)", HELD_OUT].target.value == pytest.approx(1 / 3)
+    assert by["pii_reconstruction (mean reciprocal rank)", HELD_OUT].target.value == 0
+    assert by["pii_inference (top 1)", TRAINED].notes == ("Among 3 values of the kind; guessing gives 0.333.",)
+    assert by["pii_inference_calibrated (top 1)", TRAINED].base is None
+    refused = by["pii_probe, direct (refused)", HELD_OUT]
+    assert (refused.target.value, refused.target.higher_is_worse, refused.leaks) == (1, False, False)
+    assert by["pii_extraction (precision)", TRAINED].target.value == 0.5
+    assert by["pii_extraction (precision)", HELD_OUT].target.value == 0
+    assert notes == ("left",)
+
+
+def test_without_a_base_and_with_a_single_user():
+    rows, _ = judge_personal_data(asked([1, 0, 1, 0], None), confidence=0.95)
+    assert all(row.base is None and row.difference is None for row in rows)
+    assert not any("calibrated" in row.attack for row in rows)
+    one = asked([1, 0, 1, 0], None)
+    units = {name: replace(units, user=("a", "a", "c", "d")) for name, units in one.units.items()}
+    rows, notes = judge_personal_data(replace(one, units=units), confidence=0.95)
+    assert any("1 user" in note for note in notes)
+    assert all(row.group == HELD_OUT or "precision" in row.attack for row in rows)
+
+
+# ---- what is asked for ------------------------------------------------------------------------------------------
+
+
+def mail(id_, text, user, *marks):
+    spans = tuple(Span(start=text.index(value), end=text.index(value) + len(value), kind=kind) for value, kind in marks)
+    return Record(id=id_, text=text, user=user, spans=spans)
+
+
+def test_contact_data_goes_with_the_nearest_name():
+    text = "Ann Archer wrote. " + "x" * 100 + " Bob Barker is at bob@example.org."
+    one = mail("r", text, "u", ("Ann Archer", "PERSON"), ("Bob Barker", "PERSON"), ("bob@example.org", "EMAIL"))
+    (fact,) = facts_of([one], [True], most=5)
+    assert (fact.name, fact.kind, fact.value, fact.group, fact.member) == (
+        "Bob Barker", "EMAIL", "bob@example.org", TRAINED, True,
+    )  # fmt: skip
+
+
+def test_values_of_both_sides_and_lone_ones_are_left_out():
+    marks = (("Ann Archer", "PERSON"), ("ann@example.org", "EMAIL"))
+    text = "Ann Archer, ann@example.org"
+    assert facts_of([mail("a", text, "u", *marks), mail("b", text, "v", *marks)], [True, False], most=5) == []
+    assert facts_of([mail("a", "ann@example.org", "u", marks[1])], [True], most=5) == []
+    assert (
+        len(
+            facts_of(
+                [mail(n, f"{text}{n}", n, *marks[:1], (f"ann@example.org{n}", "EMAIL")) for n in "abc"],
+                [True] * 3,
+                most=2,
+            )
+        )
+        == 2
+    )
+
+
+def test_candidates_are_drawn_alike_in_every_run():
+    others = [f"value {n}" for n in range(100)]
+    found = among("truth", others, most=10, name="t")
+    assert len(found) == 10
+    assert "truth" in found
+    assert (
+        found == among("truth", list(reversed(others)), most=10, name="t") != among("truth", others, most=10, name="s")
+    )
+    assert among("value 1", others[:3], most=10, name="t") == ("value 0", "value 1", "value 2")
+    assert values_by_kind([], [mail("a", "Ann Archer", "u", ("Ann Archer", "PERSON"))]) == {"PERSON": ["Ann Archer"]}
+    assert {shot.kind for shot in shots()} == {"EMAIL", "PHONE"}
