@@ -112,7 +112,8 @@ def cross(curve: Curve, target: Floats) -> Crossing | None:
     def mixed(values: Floats) -> Floats:
         return np.where(reached, (1 - weight) * values[low, each] + weight * values[high, each], np.nan)
 
-    first, second, share = curve.places[low[0]], curve.places[high[0]], float(weight[0])
+    share = float(weight[0])
+    first, second = curve.places[low[0]], curve.places[high[0] if share > 0 else low[0]]
     spreads = tuple(_seed_spread(curve, first, second, share, float(target[0]), name) for name in ("auc", "recall"))
     return Crossing(
         auc=mixed(curve.auc),

@@ -26,6 +26,7 @@ class Place:
         setting, rate, step, epoch, phase: where; see `Point`.
         seeds: one `Measured` for each seed.
         exposure: median exposure by tier, one estimate for each seed.
+        canary_users: AUC of users with a phrase of their own, one for each seed; empty without such users.
     """
 
     setting: int
@@ -35,6 +36,7 @@ class Place:
     phase: str
     seeds: tuple[Measured, ...]
     exposure: dict[str, tuple[Estimate, ...]]
+    canary_users: tuple[Estimate, ...] = ()
 
     def mean(self, name: str) -> Floats | None:
         """``[1 + B]`` mean over seeds of a statistic of `Measured`; None where a seed lacks it."""
@@ -105,9 +107,16 @@ def follow(
                 phase=Counter(moment.phase for moment in moments).most_common(1)[0][0],
                 seeds=tuple(measure(one, i, resamples) for one, i in zip(looks, at, strict=True)),
                 exposure={tier: tuple(moment.exposure[tier] for moment in moments) for tier in tiers},
+                canary_users=_all([moment.canary_user_auc for moment in moments]),
             )
         )
     return places
+
+
+def _all(estimates: Sequence[Estimate | None]) -> tuple[Estimate, ...]:
+    """All of them, or none where one is missing."""
+    known = tuple(one for one in estimates if one is not None)
+    return known if len(known) == len(estimates) else ()
 
 
 def spread_of(place: Place, name: str, like: Sequence[Place]) -> SeedSpread:
@@ -150,6 +159,7 @@ def as_point(place: Place, like: Sequence[Place], units: Units, *, on_frontier: 
         user_gap=None if user_gap is None else float(user_gap[0]),
         gap=gap,
         exposure={tier: hull(each) for tier, each in place.exposure.items()},
+        canary_user_auc=hull(place.canary_users) if place.canary_users else None,
         phase=place.phase,
         each_loss=tuple(place.each("loss").tolist()),
         each_auc=tuple(place.each("auc").tolist()),
@@ -175,7 +185,7 @@ def _given(estimate: Estimate | None) -> Estimate:
 
 
 def hull(each: Sequence[Estimate]) -> Estimate:
-    """Mean over seeds of medians, with the hull of their intervals, which hold together at ``1 - S (1 - c)``."""
+    """Mean over seeds, with the hull of their intervals, which hold together at ``1 - S (1 - c)``."""
     value = sum(one.value for one in each) / len(each)
     confidence = max(1 - sum(1 - one.confidence for one in each), 0.01)
     first = each[0]

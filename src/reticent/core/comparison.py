@@ -59,6 +59,7 @@ class Point:
         auc: of the reference attack on records (loss difference to the base).
         recall: of members at 10 % FPR, same attack; None where there are fewer than 100 held-out records.
         user_auc: of the mean over a user's texts that were never trained on; None without a comparison of users.
+        canary_user_auc: the same of users with a phrase of their own in all their texts; None without such users.
         user_gap: users who are out minus users who are in, mean loss of their fresh texts against the base, in nats a
             token; None as above.
         gap: held-out minus member records, mean loss of a record, in nats a token.
@@ -79,6 +80,7 @@ class Point:
     user_auc: Estimate | None
     user_gap: float | None
     gap: Estimate
+    canary_user_auc: Estimate | None = None
     exposure: dict[str, Estimate] = field(default_factory=dict)
     phase: str = "start"
     each_loss: tuple[float, ...] = ()

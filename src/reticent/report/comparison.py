@@ -106,7 +106,7 @@ def _fairness(row: Mapping[str, Any]) -> Fairness:
 def _point(row: Mapping[str, Any]) -> Point:
     each = {name: tuple(row[name]) for name in ("each_loss", "each_auc", "each_recall")}
     sure = {name: _estimate(row[name]) for name in ("loss", "auc", "gap")}
-    found = {name: _maybe(row[name]) for name in ("recall", "user_auc")}
+    found = {name: _maybe(row[name]) for name in ("recall", "user_auc", "canary_user_auc")}
     exposure = {tier: _estimate(one) for tier, one in row["exposure"].items()}
     return Point(**dict(row) | each | sure | found | {"exposure": exposure})
 

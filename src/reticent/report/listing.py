@@ -11,9 +11,10 @@ from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.core.manifest import read_manifest
 from reticent.report import summary
+from reticent.report.comparison import read_comparison
 from reticent.report.results import read_results
 
-MARKS = ("results.json", "manifest.json", "tune.yaml", "audit.yaml")
+MARKS = ("results.json", "manifest.json", "tune.yaml", "audit.yaml", "comparison.json", "compare.yaml")
 """A folder that holds one of these is a run."""
 
 
@@ -24,7 +25,7 @@ class Run:
     Args:
         id: name of its folder.
         created: ISO 8601, UTC; empty when nothing says so.
-        status: the verdict's status, or ``"unfinished"`` (no results yet), or ``"unreadable"``.
+        status: the verdict's status, ``"comparison"``, ``"unfinished"`` (no results yet), or ``"unreadable"``.
         headline: the verdict's sentence, or what is wrong.
         best_auc: the largest AUC of a record-level attack; None when none was measured or none may be claimed.
     """
@@ -55,6 +56,8 @@ def runs(folder: str | Path) -> list[Run]:
 def _run(place: Path) -> Run:
     started = _manifest(place).get("created")
     created = started if isinstance(started, str) else ""
+    if (place / "comparison.json").is_file():
+        return _comparison(place)
     if not (place / "results.json").is_file():
         return Run(id=place.name, created=created, status="unfinished", headline="No results yet.", best_auc=None)
     try:
@@ -69,6 +72,14 @@ def _run(place: Path) -> Run:
         headline=results.verdict.headline,
         best_auc=finding.estimate if finding else None,
     )
+
+
+def _comparison(place: Path) -> Run:
+    try:
+        found = read_comparison(place / "comparison.json")
+    except BadInput as error:
+        return Run(id=place.name, created="", status="unreadable", headline=error.why, best_auc=None)
+    return Run(id=place.name, created=found.created, status="comparison", headline=found.headline, best_auc=None)
 
 
 def _manifest(place: Path) -> dict[str, Any]:
