@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.data.pii import DETECTORS, Evidence, choose, detect, find
-from reticent.data.pii.detect import Candidate, settle
+from reticent.data.pii.detect import Candidate, repeated, settle
 
 TEXT = "abc def. (ghi) jkl-mno 12 345 678"
 
@@ -55,6 +55,13 @@ def test_what_is_found_once_is_marked_wherever_it_stands():
     text = "My MRN is 00481516. Patient 00481516 came back; 004815167 is another."
     spans = find(text, choose("document_number"))
     assert [(span.start, span.kind) for span in spans] == [(10, "MEDICAL_RECORD"), (28, "MEDICAL_RECORD")]
+
+
+def test_a_repeat_at_the_very_end_is_found_beside_longer_values():
+    text = "anna@corp.com and Anna, Anna"
+    spans = [Span(start=0, end=13, kind="EMAIL"), Span(start=18, end=22, kind="PERSON")]
+    [again] = repeated(text, spans)
+    assert (again.start, again.end, again.kind) == (24, 28, "PERSON")
 
 
 def test_context_is_read_across_turns_and_spans_stay_within():

@@ -140,7 +140,7 @@ def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
         start = match.start()
         for length in lengths if start not in taken else ():
             end = start + length
-            kind = kinds.get(text[start:end])
+            kind = kinds.get(text[start:end]) if end <= len(text) else None
             if kind is not None and not (text[end - 1].isalnum() and text[end : end + 1].isalnum()):
                 found.append(Candidate(start=start, end=end, kind=kind, evidence=Evidence.MODEL))
     return found
