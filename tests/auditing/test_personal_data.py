@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from reticent.attacks.pii import Answered, Listed, Proposed, Ranked
-from reticent.auditing import asking
-from reticent.auditing.asking import Asked, Units
+from reticent.auditing import asking, places
 from reticent.auditing.facts import among, facts_of, shots, values_by_kind
+from reticent.auditing.gathered import Asked, Units
 from reticent.auditing.models import open_models
 from reticent.auditing.personal_data import judge_personal_data, personal_data_rows
 from reticent.auditing.pull import targets_of
@@ -50,7 +50,8 @@ def small(monkeypatch):
         "ANSWER_TOKENS": 8,
         "MOST_LISTED": 20,
     }.items():
-        monkeypatch.setattr(asking, name, value)
+        for module in (asking, places):
+            monkeypatch.setattr(module, name, value, raising=False)
     monkeypatch.setattr(asking, "choose", lambda: choose("email,phone,access_code"))
 
 

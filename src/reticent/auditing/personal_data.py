@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii import PII_ATTACKS, PiiAttack
+from reticent.attacks.pii import PII_ATTACKS, Listed, PiiAttack
 from reticent.attacks.pii.extraction import precision
 from reticent.attacks.pii.probe import TIERS, behaviour
 from reticent.attacks.pii.ranks import chance, reciprocal, top
-from reticent.auditing.asking import Asked, Units, ask
+from reticent.auditing.asking import ask
+from reticent.auditing.gathered import Asked, Units
 from reticent.auditing.models import Models
 from reticent.auditing.subject import Subject
 from reticent.auditing.targets import HELD_OUT, TRAINED, control_of
@@ -250,8 +251,6 @@ def _precision_rows(asked: Asked, confidence: float, joint: float | None) -> lis
 
 
 def _precise(listed: object, wanted: Sequence[bool]) -> Floats:
-    from reticent.attacks.pii import Listed
-
     assert isinstance(listed, Listed)
     chosen = [secret for secret, mine in zip(listed.secrets, wanted, strict=True) if mine]
     return precision(replace(listed, secrets=chosen))
