@@ -63,6 +63,7 @@ def compare(
     grid = replace(grid, methods=methods)
     folder = RunFolder(root=root)
     records = without_copies(records)
+    shared = one_split(shared, grid, records)
     about: dict[str, Any] = {"base": shared.base, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries", "training", "monitor")}
     folder.claim(CONFIG, about)
@@ -75,6 +76,23 @@ def compare(
     write_comparison(root / "comparison.json", comparison)
     write_comparison_page(folder.report, comparison)
     return comparison
+
+
+def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
+    """``shared`` with what each training would choose by itself settled once, so that all have the same coins and
+    secrets.
+
+    Coins are thrown for the unit of the promise where some trainings are private, so that it can be audited; else for
+    users where there are users. With private trainings secrets are planted once.
+    """
+    units = {str(defence.privacy.get("unit", "record")) for defence in grid.defences if defence.is_private}
+    split, canaries = shared.split, shared.canaries
+    if split.split_unit == "auto":
+        of_users = "user" in units or (not units and all(record.user is not None for record in records))
+        split = replace(split, split_unit="user" if of_users else "record")
+    if canaries.canary_repetitions == "auto" and units:
+        canaries = replace(canaries, canary_repetitions="1")
+    return replace(shared, split=split, canaries=canaries)
 
 
 def _train_all(
