@@ -91,6 +91,6 @@ def test_words() -> None:
     assert said.endswith("fitting")
     with console.capture() as caught:
         console.print(table(watch()))
-    for word in ("7.39", "30%", "too few", "Stopped early: x", "10.0%"):
+    for word in ("7.39", "30%", "Too few records for tpr", "Stopped early: x", "10.0%"):
         assert word in caught.get()
     assert "user AUC" not in caught.get()

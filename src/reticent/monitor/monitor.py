@@ -147,13 +147,16 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.stopped = _why_stop(self.moments, self.config.stop_at)
         if self.stopped:
             control.should_training_stop = True
-        seconds = time.perf_counter() - self._since
-        self.moments[-1] = replace(self.moments[-1], seconds=seconds)
+        self._count_look()
         self._write()
+        self._count_look()  # with what writing took; on disk from the next time on
         console.print(line(self.moments[-1]), highlight=False, soft_wrap=True)
         if self.stopped:
             console.print(f"training ends here: {self.stopped}", style="yellow", highlight=False, soft_wrap=True)
         self._since = time.perf_counter()
+
+    def _count_look(self) -> None:
+        self.moments[-1] = replace(self.moments[-1], seconds=time.perf_counter() - self._since)
 
     def _clock(self) -> None:
         """Count the time since the last look as training."""
@@ -202,11 +205,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.moments, self.tables, self.stopped, self._trained = [], [], "", 0.0
         if not step:
             return
-        if self.out is not None and (self.out / JSON).exists() and (self.out / PANEL).exists():
-            seen, table = read_watch(self.out / JSON), read_panel(self.out / PANEL)
-            steps = table.column("step").to_numpy()
-            self.moments = [moment for moment in seen.moments if moment.step <= step]
-            self.tables = [table.filter(pa.array(steps == moment.step)) for moment in self.moments]
+        seen = self._seen()
+        self.moments = [moment for moment in seen.moments if moment.step <= step] if seen else []
+        self.tables = self._seen_panel([moment.step for moment in self.moments])
         ids = [record.id for record in self.panel.records]
         if not self.moments or any(one.column("record_id").to_pylist() != ids for one in self.tables):
             raise BadInput(
@@ -217,8 +218,19 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.base = self.tables[0].column("base_nll").to_numpy()
         self.stopped = _why_stop(self.moments, self.config.stop_at)
         self._trained = self.moments[-1].trained_seconds
-        if self.moments[-1].step == seen.moments[-1].step:
+        if seen and self.moments[-1].step == seen.moments[-1].step:
             self._trained = max(self._trained, seen.training_seconds)
+
+    def _seen(self) -> Watch | None:
+        return read_watch(self.out / JSON) if self.out is not None and (self.out / JSON).exists() else None
+
+    def _seen_panel(self, steps: Sequence[int]) -> list[pa.Table]:
+        """The part of ``panel.parquet`` of each of these steps."""
+        if self.out is None or not steps:
+            return []
+        table = read_panel(self.out / PANEL)
+        made_at = table.column("step").to_numpy()
+        return [table.filter(pa.array(made_at == step)) for step in steps]
 
 
 def _phases(moments: Sequence[Moment]) -> tuple[str, ...]:

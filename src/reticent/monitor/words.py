@@ -59,7 +59,11 @@ def _caption(watch: Watch) -> str:
         "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. Recall: members "
         "found with 10 % false alarms, by their loss against the base. Exposure: bits, of the most exposed tier."
     ]
-    said += [f"Not shown: {reason}" for reason in watch.moments[-1].refused]
+    missing = [reason.split(":")[0] for reason in watch.moments[-1].refused]
+    if missing:
+        said.append(
+            f"Too few records for {', '.join(missing)}; a larger panel (--monitor_panel) takes longer to look at."
+        )
     said += [f"Stopped early: {watch.stopped}"] if watch.stopped else []
     return "\n".join(said)
 
