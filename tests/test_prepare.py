@@ -72,8 +72,10 @@ def test_the_card_holds_no_text(tmp_path):
     done = prepare(RECORDS, out=tmp_path / "out.jsonl", detectors=WHO, scrub="surrogate")
     written = done.card_path.read_text(encoding="utf-8")
     assert json.loads(written) == done.card
+    page = done.page_path.read_text(encoding="utf-8")
     for private in ("ana", "corp", "bob", "07911", "4539", "lamp", "example.com"):
         assert private not in written
+        assert private not in page.partition("<main>")[2]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_lists_of_an_earlier_run_go(tmp_path, monkeypatch):
     assert first.dropped_path.exists()
     assert first.targets_path.exists()
     prepare(RECORDS, out=out, detectors=WHO)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.card.json", "out.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.card.html", "out.card.json", "out.jsonl"]
 
 
 def test_what_the_scrubber_missed_is_what_others_find(tmp_path, monkeypatch):
@@ -251,4 +253,4 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         prepare(RECORDS[:1], out=out, detectors=WHO)
     assert out.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.card.json", "out.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.card.html", "out.card.json", "out.jsonl"]

@@ -25,6 +25,7 @@ from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, d
 from reticent.data.pii.missed import missed, others, targets, unscrubbed
 from reticent.data.pii.surrogate import KEY_BYTES
 from reticent.data.targets import targets_beside, write_targets
+from reticent.report.data_card import write_data_card
 
 SUFFIXES = (".parquet", ".jsonl")
 MARKS = ("scrub", "check")
@@ -56,6 +57,10 @@ class Prepared:
     @property
     def dropped_path(self) -> Path:
         return self.out.with_suffix(".dropped.jsonl")
+
+    @property
+    def page_path(self) -> Path:
+        return self.out.with_suffix(".card.html")
 
     @property
     def targets_path(self) -> Path:
@@ -273,6 +278,7 @@ def _write(done: Prepared) -> None:
     if done.targets:
         write_targets(done.targets_path, done.targets)
     write_text(done.card_path, json.dumps(done.card, indent=2) + "\n")
+    write_data_card(done.page_path, done.card)
 
 
 def _write_records(out: Path, records: Sequence[Record]) -> None:

@@ -35,7 +35,7 @@ def prepare(
 ) -> int:
     """Find personal data and secrets in records, scrub them if asked to, and write records with spans and a data card.
 
-    The card (a JSON file beside the records, and a short table) has counts only: no text, no value, no user's name.
+    The card (a page and a JSON file beside the records, and a short table) has counts only: no text, no value, no name.
     Detection misses some; docs/personal_data.md says how much of what. What other detectors find in scrubbed text is
     listed beside the records: `reticent tune` takes the list along, and `reticent audit` tries to get it out.
 
@@ -83,7 +83,7 @@ def _coins(records: Sequence[Record], config: SplitConfig) -> Membership:
 
 
 def _files(done: Prepared) -> list[tuple[str, Path]]:
-    files = [("records", done.out), ("data card", done.card_path)]
+    files = [("records", done.out), ("data card", done.page_path)]
     if done.dropped:
         files.append(("dropped copies", done.dropped_path))
     if done.targets:
