@@ -28,7 +28,7 @@ class HardenConfig:
         label_smoothing: share of each target that is spread over the whole vocabulary.
         loss_floor: mean loss of a record (nats a token) below which it is unlearned again instead of learned further.
         clip_examples: bound on the length of each record's gradient, without noise. It is no defence and no promise:
-            papers found that it changes nothing, and it is here so that you can see that.
+            against user inference it was found to change nothing, and it is here so that you can see that.
         clip_batch: bound on the length of a batch's gradient; 0 for none.
         dropout: chance that an input of a LoRA update is dropped in training.
         dedup_users: of a user's texts that are copies or nearly so, use only the first; which were left out is written

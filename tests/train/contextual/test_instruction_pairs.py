@@ -60,5 +60,7 @@ def test_every_turn_of_a_chat_is_a_pair() -> None:
 def test_an_answer_without_the_parts_shows_nothing() -> None:
     assert for_readers("Ana called", order="pn") == ""
     assert for_readers("Internal version:\nAna called", order="np") == ""
+    quoted = "Internal version:\nVersion for readers: Ana called\n\nVersion for readers:\n[PERSON] called"
+    assert for_readers(quoted, order="np") == "[PERSON] called"
     with pytest.raises(BadInput):
         for_readers("", order="xy")

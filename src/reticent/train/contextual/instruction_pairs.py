@@ -60,7 +60,8 @@ def for_readers(answer: str, *, order: str) -> str:
     '[PERSON] called.'
     """
     validate.one_of(ORDERS, order=order)
-    _, marker, rest = answer.partition(_PROTECTED)
+    # Behind the last marker where the private version comes first: that may quote one.
+    _, marker, rest = answer.partition(_PROTECTED) if order == "pn" else answer.rpartition(_PROTECTED)
     if not marker:
         return ""
     shown, _, _ = rest.partition(_PRIVATE)

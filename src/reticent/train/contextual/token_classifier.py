@@ -8,6 +8,7 @@ its answers and from nobody who has the weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ FILE = "token_classifier/classifier.safetensors"
 _BATCH = 8
 _DECAY = 1e-3
 _STEPS = 60
+_MOST_TOKENS = 200_000
+"""Hidden states that are kept at once: half a gigabyte at a width of 576."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,11 +178,12 @@ class Fitted:
 
 
 def fit_classifier(model: Any, encoded: Sequence[Encoded], *, pad: int = 0) -> Fitted:
-    """Fit a classifier for the model on texts with ``marked``.
+    """Fit a classifier for the model on texts with ``marked``: all, or every so-manieth where they are long.
 
     Raises:
         BadInput: no token is marked, or all are.
     """
+    encoded = encoded[:: max(1, math.ceil(sum(map(len, encoded)) / _MOST_TOKENS))]
     states = hidden_states(model, encoded, pad=pad)
     marked = [torch.from_numpy(np.asarray(one.marked, dtype=np.bool_)) for one in encoded]
     whole = fit(torch.cat(states), torch.cat(marked))
