@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,17 @@ def pull(subject: Subject, models: Models, *, samples: int, seed: int, cache: Pa
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
         chance=Evidence(drawn=drawn[target][1]),
         chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
-        notes=tuple(f"{count:,} secrets were left out: {why}." for why, count in sorted(passages.dropped.items())),
+        notes=tuple(_notes(passages, drawn[target][0])),
     )
+
+
+def _notes(passages: Passages, drawn: Drawn | None) -> Iterator[str]:
+    for why, count in sorted(passages.dropped.items()):
+        yield f"{count:,} secrets were left out: {why}."
+    if not passages:
+        yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
+    if drawn is None:
+        yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
 
 
 def targets_of(subject: Subject) -> list[Target]:
