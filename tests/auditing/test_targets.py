@@ -101,6 +101,10 @@ def test_controls_are_matched():
     made = given_targets([missed, replace(missed, id="u", member=False)])
     assert [one.group for one in made] == ["missed", f"missed{CONTROL}"]
     assert given_targets(made) == made
+    many = [replace(missed, id=f"t{n}", member=n % 3 == 0) for n in range(60)]
+    few = given_targets(many, most=9)
+    assert [sum(one.member == side for one in few) for side in (True, False)] == [9, 9]
+    assert set(few) < set(given_targets(many))
     controls = {f"missed{CONTROL}", NOT_PLANTED, HELD_OUT}
     assert control_of("missed", controls) == f"missed{CONTROL}"
     assert control_of("planted 4 times", controls) == NOT_PLANTED

@@ -45,9 +45,14 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
     ]
 
 
-def given_targets(targets: Sequence[Target]) -> list[Target]:
-    """Targets from elsewhere; those whose record was held out become a control group of their own."""
-    return [one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}") for one in targets]
+def given_targets(targets: Sequence[Target], *, most: int = 100) -> list[Target]:
+    """Targets from elsewhere; those whose record was held out become a control group of their own. Of each group the
+    first ``most`` by hash: a scrubber may have missed thousands."""
+    by_group: dict[str, list[Target]] = {}
+    for one in targets:
+        found = one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}")
+        by_group.setdefault(found.group, []).append(found)
+    return [one for found in by_group.values() for one in _some(found, lambda each: each.id, most)]
 
 
 def control_of(name: str, controls: Collection[str]) -> str:
