@@ -52,9 +52,11 @@ def _pair(
     confidence: float,
     joint: float | None,
 ) -> Pair:
-    missing = [settings[one].name for one in (a, b) if one not in learned]
-    if missing:
-        why = f"{' and '.join(missing)} did not learn: no held-out loss clearly below the untrained model's."
+    lost = [settings[one].name for one in (a, b) if one not in curves]
+    idle = [settings[one].name for one in (a, b) if one not in learned]
+    if lost or idle:
+        why = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
+        why = f"no training of {' and '.join(lost)} was finished." if lost else why
         return Pair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=why)
     left, right = curves[a], curves[b]
     target = np.maximum(left.best_loss, right.best_loss)
