@@ -166,9 +166,9 @@ def test_on_a_confounded_split_only_planted_secrets_count():
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    texts = [f"the order {n} of Customer{n:02d} is on the way to town {n * 7}" for n in range(24)]
+    texts = [f"the order {n:02d} of Customer{n:02d} is on the way to town {n * 7}" for n in range(24)]
     records = [
-        Record(id=f"r{n}", user=f"u{n // 2}", text=text, spans=(Span(start=text.index("C"), end=24, kind="PERSON"),))
+        Record(id=f"r{n}", user=f"u{n // 2}", text=text, spans=(Span(start=text.index("C"), end=26, kind="PERSON"),))
         for n, text in enumerate(texts)
     ]
     member = np.arange(24) % 4 < 2
