@@ -34,7 +34,7 @@ SECTIONS = (
     ("trainings", "Trainings"),
     ("provenance", "Provenance"),
 )
-EXPOSED = ("not planted (control)",)
+NEVER = ("not planted (control)",)
 
 
 def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
@@ -139,7 +139,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "epochs": [(row, *_by_epoch(comparison, row)) for row in rows if row.best is not None],
         "users": _users(comparison, rows),
         "exposure": _exposure(rows),
-        "tiers": sorted({tier for row in rows if row.best for tier in row.best.exposure}),
+        "tiers": sorted({tier for row in rows if row.best for tier in row.best.exposure}, key=_times),
         "fair_plot": _fair(rows),
         "lost": [cell for cell in comparison.cells if cell.status != "done"],
         "seeds": max((setting.seeds for setting in comparison.settings), default=0),
@@ -221,7 +221,7 @@ def _exposure(rows: list[Row]) -> Markup | None:
     known = []
     for row in rows:
         tiers = dict(row.best.exposure) if row.best else {}
-        never = next((tiers.pop(tier) for tier in EXPOSED if tier in tiers), None)
+        never = next((tiers.pop(tier) for tier in NEVER if tier in tiers), None)
         if tiers:
             most = max(tiers, key=_times)
             known.append((row.label, row.number, tiers[most], never))
@@ -230,6 +230,8 @@ def _exposure(rows: list[Row]) -> Markup | None:
 
 def _times(tier: str) -> int:
     """How often secrets of the tier are planted."""
+    if tier in NEVER:
+        return 0
     return next((int(word) for word in tier.split() if word.isdecimal()), 1)
 
 
