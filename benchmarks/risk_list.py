@@ -2,9 +2,10 @@
 """Prediction before the harm: does a list made early in training name the records that are memorized in the end?
 
 Fine-tunes a model on half of a made-up help desk's mails, a coin a mail, with the list of risks and the monitor
-looking every few steps of the first epoch. Then prints how well early loss, PSMI and their mean rank foresaw the tenth
-of the records whose loss fell most (a proxy: see docs/memorization.md), and the memorization profile by
-difference-in-differences with its placebo test. One run: intervals are over records, or users, of this run.
+looking four times an epoch. Then prints how well early loss, PSMI and their mean rank foresaw the tenth of the records
+whose loss fell most, which is a proxy, and the memorization profile by difference-in-differences with its placebo test.
+``--truth`` adds a second training on the mails that were held out, and holds the list against counterfactual
+memorization by the two runs. Intervals are over users of this one run.
 
     python benchmarks/risk_list.py --json benchmarks/results/risk_list.json
 """
@@ -34,7 +35,8 @@ from reticent.monitor.config import MonitorConfig
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import make_panel
 from reticent.monitor.profile import profile_of
-from reticent.monitor.risk_list import RiskList, foresight, losses, read_risks
+from reticent.monitor.risk_list import Risk, RiskList, falls, foresight, losses, read_risks
+from reticent.stats.memorization import counterfactual_memorization
 from reticent.stats.profile import Effect, Profile
 from reticent.train.trainer import TuneConfig, tune
 
@@ -42,13 +44,35 @@ LOOKS = 4
 """In the first epoch; each later epoch has as many."""
 
 
-def train(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """Train, watched, into ``folder``; seconds of each part, and each member's final loss."""
+def train(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Train, watched, into ``folder``; seconds of each part, each member's final loss, and with ``args.truth`` how much
+    each member was memorized."""
     records = help_desk(users=args.users, mails_per_user=args.mails, seed=args.seed)
     coins = split(records, unit="record", seed=args.seed)
     members = [record for record, inside in zip(records, coins.member, strict=True) if inside]
+    others = [record for record, inside in zip(records, coins.member, strict=True) if not inside]
     steps = -(-len(members) // args.batch_size)
-    callbacks = [*watchers(args, folder, records, coins, members, every=max(1, steps // LOOKS))]
+    started = time.perf_counter()
+    final = one_run(
+        args, members, folder / "model", members, watchers(args, folder, records, coins, members, every=steps // LOOKS)
+    )
+    seconds = {"watched_training": round(time.perf_counter() - started, 1)}
+    if not args.truth:
+        return seconds, final, {}
+    started = time.perf_counter()
+    without = one_run(args, others, folder / "other", members, [])
+    seconds["second_training"] = round(time.perf_counter() - started, 1)
+    ids = list(final)
+    nll = np.array([[run[record] for record in ids] for run in (final, without)])
+    member = np.array([[True], [False]]) & np.ones(nll.shape, dtype=bool)
+    truth = counterfactual_memorization(nll, member).value
+    return seconds, final, dict(zip(ids, truth.tolist(), strict=True))
+
+
+def one_run(
+    args: argparse.Namespace, trained: list[Record], out: Path, scored: list[Record], callbacks: list[Any]
+) -> dict[str, float]:
+    """Train on some records; the losses of others, or the same, in the end."""
     config = TuneConfig(
         epochs=args.epochs,
         learning_rate=args.learning_rate,
@@ -57,13 +81,8 @@ def train(args: argparse.Namespace, folder: Path) -> tuple[dict[str, float], dic
         seed=args.seed,
         resume=False,
     )
-    started = time.perf_counter()
-    out = tune(args.base, members, folder / "model", config, callbacks=callbacks)
-    trained = time.perf_counter()
-    loaded = load(str(out))
-    final = losses(loaded.model, loaded.tokenizer, members, max_tokens=args.max_tokens)
-    done = time.perf_counter()
-    return {"training_and_looks": round(trained - started, 1), "final_losses": round(done - trained, 1)}, final
+    loaded = load(str(tune(args.base, trained, out, config, callbacks=callbacks)))
+    return losses(loaded.model, loaded.tokenizer, scored, max_tokens=args.max_tokens)
 
 
 def watchers(
@@ -92,6 +111,19 @@ def plain(estimate: Estimate | None) -> dict[str, Any] | None:
 
 def told(effect: Effect | None) -> dict[str, Any] | None:
     return None if effect is None else {"did": plain(effect.did), "difference": plain(effect.difference)}
+
+
+def table(rows: list[Risk], memorized: dict[str, float], **how: Any) -> dict[str, Any]:
+    """Foresight of each score, as JSON has it."""
+    found = foresight(rows, memorized, **how)
+    keys = ("tpr", "fpr", "fpr_at_recall", "auc")
+    return {name: {key: plain(getattr(one, key)) for key in keys} for name, one in found.items()}
+
+
+def summary(values: dict[str, float]) -> dict[str, float]:
+    """Mean, and from where on a record is among the tenth."""
+    array = np.array(list(values.values()))
+    return {"mean": float(array.mean()), "tenth_from": float(np.quantile(array, 0.9))}
 
 
 def profile_figures(profile: Profile) -> dict[str, Any]:
@@ -123,12 +155,18 @@ def profile_figures(profile: Profile) -> dict[str, Any]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Both tables, for a person."""
-    print(f"{'score':<12} {'TPR':>22} {'FPR':>22} {'FPR at TPR 75 %':>22} {'AUC':>22}")
-    for name, row in figures["foresight"].items():
-        cells = [row[key] for key in ("tpr", "fpr", "fpr_at_recall", "auc")]
-        said = ["too few" if one is None else f"{one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]" for one in cells]
-        print(f"{name:<12} " + " ".join(f"{text:>22}" for text in said))
+    """The tables, for a person."""
+    for title, key in (
+        ("fall of the loss (proxy)", "foresight"),
+        ("counterfactual memorization, two runs", "foresight_of_counterfactual"),
+    ):
+        if figures[key]:
+            print(title)
+            print(f"{'score':<12} {'TPR':>22} {'FPR':>22} {'FPR at TPR 75 %':>22} {'AUC':>22}")
+            for name, row in figures[key].items():
+                cells = [row[column] for column in ("tpr", "fpr", "fpr_at_recall", "auc")]
+                said = [f"{one['value']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}]" if one else "too few" for one in cells]
+                print(f"{name:<12} " + " ".join(f"{text:>22}" for text in said))
     profile = figures["profile"]
     for name in ("instantaneous", "persistent", "residual"):
         if profile[name] is not None:
@@ -158,20 +196,22 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--at", type=float, default=0.3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--truth",
+        action="store_true",
+        help="also train on the held-out records, to know what was memorized; twice the time",
+    )
     parser.add_argument("--threads", type=int, help="of torch; all cores if left out")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seconds, final = train(args, folder)
+        seconds, final, truth = train(args, folder)
         rows = read_risks(folder / "risk.jsonl")
-        found = foresight(rows, final)
-        alone = foresight(rows, final, cluster=None)
         profile = profile_of(folder / "panel.parquet")
         watch = json.loads((folder / "monitor.json").read_text())
-    keys = ("tpr", "fpr", "fpr_at_recall", "auc")
-    falls = np.array([row.loss_before - final[row.id] for row in rows])
+    fall = falls(rows, final)
     figures = {
         "settings": {key: value for key, value in vars(args).items() if key != "json"},
         "records": len(rows),
@@ -181,11 +221,11 @@ def main() -> None:
             "at_the_list": float(np.mean([row.loss for row in rows])),
             "final": float(np.mean(list(final.values()))),
         },
-        "fall": {"mean": float(falls.mean()), "tenth_from": float(np.quantile(falls, 0.9))},
-        "foresight": {name: {key: plain(getattr(one, key)) for key in keys} for name, one in found.items()},
-        "foresight_records_independent": {
-            name: {key: plain(getattr(one, key)) for key in keys} for name, one in alone.items()
-        },
+        "fall": summary(fall),
+        "foresight": table(rows, fall),
+        "foresight_records_independent": table(rows, fall, cluster=None),
+        "counterfactual": summary(truth) if truth else None,
+        "foresight_of_counterfactual": table(rows, truth) if truth else None,
         "profile": profile_figures(profile),
         "monitor_overhead": watch["overhead"],
         "seconds": seconds,

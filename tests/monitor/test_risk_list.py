@@ -20,9 +20,20 @@ from reticent.core.membership import read_membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.monitor.config import MonitorConfig
-from reticent.monitor.risk_list import Risk, RiskList, foresight, list_of, losses, read, read_risks, write_risks
+from reticent.monitor.risk_list import (
+    Risk,
+    RiskList,
+    falls,
+    foresight,
+    list_of,
+    losses,
+    read,
+    read_risks,
+    states_of,
+    write_risks,
+)
 from reticent.privacy.spec import PrivacySpec
-from reticent.stats.psmi import psmi, quantile_bins
+from reticent.stats.psmi import frequent, psmi
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tokenizer
 from reticent.train.batches import collate, encode_all
 from reticent.train.trainer import TuneConfig, tune
@@ -67,7 +78,7 @@ def test_one_pass_reads_what_one_text_at_a_time_gives(family: str) -> None:
     """Twin: loss by softmax, state by the model's own list of hidden states (after the last norm)."""
     model = tiny_of_family(family)
     rows = [encode(record, TOKENIZER) for record in RECORDS[:9]]
-    seen = read(model, rows, dtype="float32")
+    seen = read(model, rows, dtype="float32", states=3)
     for i, row in enumerate(rows):
         ids = torch.from_numpy(row.token_id.astype(np.int64))[None]
         with torch.no_grad():
@@ -76,7 +87,9 @@ def test_one_pass_reads_what_one_text_at_a_time_gives(family: str) -> None:
         where = np.flatnonzero(row.trained[1:])
         assert seen.tokens[i] == len(where)
         assert seen.loss[i] == pytest.approx(-np.mean([logp[t, ids[0, t + 1]].item() for t in where]), rel=1e-4)
-        np.testing.assert_allclose(seen.hidden[i], answer.hidden_states[-1][0, where].mean(0), atol=1e-4)
+        chosen = where[[0, (len(where) - 1) // 2, len(where) - 1]]
+        np.testing.assert_allclose(seen.hidden[seen.owner == i], answer.hidden_states[-1][0, chosen], atol=1e-4)
+        assert (seen.token_id[seen.owner == i] == row.token_id[chosen + 1]).all()
 
 
 def test_the_list_is_of_the_model_at_that_step(tmp_path: Path) -> None:
@@ -93,12 +106,13 @@ def test_the_list_is_of_the_model_at_that_step(tmp_path: Path) -> None:
     rows = [encode(record, TOKENIZER) for record in RECORDS]
     before = read(model, rows, dtype="float32")
     model.load_state_dict(keep.weights)
-    early = read(model, rows, dtype="float32")
+    early = read(model, rows, dtype="float32", states=16)
     by_hand = losses(model, TOKENIZER, [*RECORDS, Record(id="empty", text="a")])
     assert list(by_hand) == [record.id for record in RECORDS]
     np.testing.assert_allclose(list(by_hand.values()), early.loss, rtol=0.05)  # bfloat16 where the machine has it
     by_id = {row.id: row for row in found}
-    told = psmi(early.hidden, quantile_bins(before.loss, 4))
+    each = psmi(early.hidden, frequent(early.token_id, 32), projections=200)
+    told = [each[early.owner == i].mean() for i in range(40)]
     for i, record in enumerate(RECORDS):
         assert by_id[record.id].loss_before == pytest.approx(before.loss[i], rel=1e-5)
         assert by_id[record.id].loss == pytest.approx(early.loss[i], rel=1e-5)
@@ -220,17 +234,24 @@ def test_foresight_is_held_against_the_final_loss() -> None:
     final = {str(i): float(before[i] - 2 * early[i] + rng.normal(0, 0.1)) for i in range(500)}
 
     class Made:
-        loss, tokens, hidden = early, np.full(500, 9), rng.normal(size=(500, 4)).astype(np.float32)
+        loss, tokens, hidden = early, np.full(500, 9), rng.normal(size=(1000, 4)).astype(np.float32)
+        token_id, owner = rng.integers(0, 5, 1000), np.arange(1000) % 500
 
     rows = list_of(records, Made(), before, step=1, epoch=0.3)  # type: ignore[arg-type]
-    found = foresight(rows, final, draws=50)
+    fell = falls(rows, final)
+    assert fell == {row.id: pytest.approx(row.loss_before - final[row.id]) for row in rows}
+    found = foresight(rows, fell, draws=50)
     assert set(found) == {"risk", "loss", "psmi", "loss_before", "fallen"}
     assert found["loss"].auc.value > 0.95
     assert found["loss"].tpr.value > found["risk"].tpr.value > found["fallen"].tpr.value
     assert abs(found["psmi"].auc.value - 0.5) < 0.15
     assert "user" in found["loss"].tpr.method
-    assert "user" not in foresight(rows, final, cluster=None)["loss"].tpr.method
-    with pytest.raises(BadInput, match="no final loss"):
+    assert "user" not in foresight(rows, fell, cluster=None)["loss"].tpr.method
+    with pytest.raises(BadInput, match="500 records of the list"):
         foresight(rows, {})
     with pytest.raises(Underpowered):
-        foresight(rows[:50], final)
+        foresight(rows[:50], fell)
+
+
+def test_few_states_are_kept_of_many_records() -> None:
+    assert [states_of(records) for records in (20, 3_125, 10_000, 10**6)] == [16, 16, 5, 1]

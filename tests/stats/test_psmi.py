@@ -5,11 +5,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
 
 from reticent.core.errors import BadInput, Underpowered
 from reticent.stats import psmi as module
-from reticent.stats.psmi import psmi, quantile_bins
+from reticent.stats.psmi import frequent, psmi
 
 
 def blobs(rng, n, centres, *, spread=1.0):
@@ -119,8 +121,14 @@ def test_what_cannot_be_told_is_refused():
         psmi([1.0, 2.0], [0, 1])
 
 
-def test_bins_are_equally_large_and_keep_ties_together():
-    values = np.random.default_rng(8).normal(size=100)
-    assert np.bincount(quantile_bins(values, 5)).tolist() == [20] * 5
-    assert (np.argsort(values).argsort() // 20 == quantile_bins(values, 5)).all()
-    assert len(set(quantile_bins(np.round(values), 8)[np.round(values) == 0])) == 1
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=60), st.integers(2, 9))
+def test_frequent_names_keep_a_label_of_their_own(names, classes):
+    label = frequent(names, classes)
+    assert len(set(label.tolist())) <= classes
+    for one in set(label.tolist()):
+        assert (label == one).sum() >= 2
+    for one in set(label.tolist()) - {0}:
+        assert len({name for name, its in zip(names, label, strict=True) if its == one}) == 1
+    shared = [names.count(name) for name, its in zip(names, label, strict=True) if its == 0]
+    own = [names.count(name) for name, its in zip(names, label, strict=True) if its]
+    assert not own or not shared or max(shared) <= min(own) or len(shared) <= min(own) + 1

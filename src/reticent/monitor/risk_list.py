@@ -2,9 +2,10 @@
 """RiskList: early in training, say which records the model is about to memorize, so that they can be protected.
 
 After "Predicting memorization within Large Language Models fine-tuned for classification" (Dentan et al., ECAI 2025,
-arXiv:2409.18858), which finds early loss nearly as good as its own PSMI. There each record has one answer, which is
-PSMI's label. Texts have none; the label used here, a bin of the loss before training, is this project's own: PSMI is
-then low for records that are harder, or easier, than others that look like them to the model.
+arXiv:2409.18858), which finds early loss nearly as good as its own PSMI. There each record has one answer, an option
+letter, which is PSMI's label. A text has an answer at each of its tokens. So here PSMI is taken for tokens, of the
+state that a token is predicted from and the token itself, and a record has the mean over its own: this project's
+adaptation, not the paper's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +35,21 @@ from reticent.monitor.passes import as_it_was, rounded
 from reticent.score.engine import Engine, ScoreOptions, batches, open_engine, padded, plan_pieces
 from reticent.score.forward import device_of
 from reticent.score.token_stats import token_stats
-from reticent.stats.psmi import psmi, quantile_bins
+from reticent.stats.psmi import frequent, psmi
 from reticent.stats.risk import RiskQuality, places, quality, rank_average, top
 from reticent.train.private import LogicalBatches
 
 Floats = npt.NDArray[np.float64]
 
 RISKS = "risk.jsonl"
-BINS = 8
-"""Bins of the loss before training that PSMI takes for labels."""
+CLASSES = 32
+"""Labels of PSMI: the 31 tokens that are trained on most often, and all others together."""
+TOKENS, TOKENS_IN_ALL = 16, 50_000
+"""Tokens of a record, spread over it, that PSMI is taken for; fewer where there would be more in all."""
+PROJECTIONS = 200
+"""A tenth of the paper's, as a record's value is a mean over several tokens."""
 LEAST = 20
-"""Records that a list takes: below, bins of two records and a top tenth of one say nothing."""
+"""Records that a list takes: below, a top tenth is of one record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Risk:
         tokens: trained tokens.
         loss_before: mean negative log-likelihood of these before training, nats a token.
         loss: the same when the list was made.
-        psmi: see `reticent.stats.psmi`, nats; low is risky.
+        psmi: see `reticent.stats.psmi`, nats, mean over tokens; low is risky.
         risk: mean rank of ``loss`` and ``-psmi``, in (0, 1]; high is risky.
         rank: by ``risk``; 1 = protect first.
         flagged: among the riskiest tenth.
@@ -137,21 +143,18 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
                 "Start it over (--resume false), or go on without the list.",
             )
         if self.base is None:
-            self.base = self._read(kwargs["model"]).loss
+            self.base = read(kwargs["model"], self.rows, dtype=self.dtype).loss
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.done or (state.epoch or 0.0) < self.at - 1e-9:
             return
         assert self.base is not None
-        seen = self._read(kwargs["model"])
+        seen = read(kwargs["model"], self.rows, dtype=self.dtype, states=states_of(len(self.rows)))
         rows = list_of(self.records, seen, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
         write_risks(self.path, rows)
         self.done = True
         flagged = sum(row.flagged for row in rows)
         console.print(f"epoch {state.epoch:.2f}: {flagged} of {len(rows)} records flagged in {self.path.name}")
-
-    def _read(self, model: Any) -> Seen:
-        return read(model, self.rows, dtype=self.dtype)
 
 
 # ---- one pass -------------------------------------------------------------------------------------------------------
@@ -159,27 +162,37 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What one pass gave, for ``N`` records.
+    """What one pass gave, for ``N`` records and ``K`` of their tokens.
 
     Args:
         loss: ``[N]`` mean negative log-likelihood of the trained tokens, nats a token.
         tokens: ``[N]`` how many these are.
-        hidden: ``[N, D]`` mean of the last hidden states from which they are predicted, as the output layer is given
+        hidden: ``[K, D]`` last hidden states from which the chosen tokens are predicted, as the output layer is given
             them.
+        token_id: ``[K]`` the chosen tokens.
+        owner: ``[K]`` which record each belongs to.
     """
 
     loss: Floats
     tokens: npt.NDArray[np.int64]
     hidden: npt.NDArray[np.float32]
+    token_id: npt.NDArray[np.int64]
+    owner: npt.NDArray[np.int64]
 
 
-def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto") -> Seen:
-    """Losses and last hidden states of texts in one pass; the model is left exactly as it was.
+def states_of(records: int) -> int:
+    """Tokens of a record whose states are kept, so that memory and time stay bounded."""
+    return max(1, min(TOKENS, TOKENS_IN_ALL // records))
+
+
+def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto", states: int = 0) -> Seen:
+    """Losses of texts, and states of some of their tokens, in one pass; the model is left exactly as it was.
 
     Args:
         model: a causal language model, in training or not.
         rows: ``N`` encoded records, each with a token to predict.
         dtype: what is computed in: "float32", "bfloat16", or "auto" for bfloat16 where the device computes in it.
+        states: tokens of a record, evenly spread, whose states are kept.
 
     Raises:
         BadInput: a loss is not a finite number.
@@ -188,16 +201,20 @@ def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto") -> Seen:
         if pick_dtype(dtype, device_of(model).type) == "bfloat16":
             within.enter_context(rounded(model))
         engine = open_engine(model, "the model in training", ScoreOptions())
-        seen = _read(engine, model.get_output_embeddings(), rows)
+        seen = _read(engine, model.get_output_embeddings(), rows, states)
     if not np.isfinite(seen.loss).all():
         raise BadInput("the list of risks", "the model gives losses that are no numbers", "Lower the learning rate.")
     return seen
 
 
-def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded]) -> Seen:
+def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded], states: int) -> Seen:
     offsets, pieces = plan_pieces(rows, engine.choices.window)
-    logp = np.zeros(int(offsets[-1]))
-    hidden: torch.Tensor | None = None
+    tokens = np.diff(offsets)
+    chosen, owner = _spread(offsets, states)
+    slot = np.full(int(offsets[-1]), -1)
+    slot[chosen] = np.arange(len(chosen))
+    logp, token_id = np.zeros(len(slot)), np.zeros(len(slot), dtype=np.int64)
+    hidden = np.zeros((0, 0), dtype=np.float32)
     caught: list[torch.Tensor] = []
 
     def catch(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
@@ -208,21 +225,28 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded]) -> See
     try:
         with torch.inference_mode():
             for batch in batches(pieces, engine.choices.tokens_per_batch):
-                token_id, where, gold = padded(rows, batch)
+                ids, where, gold = padded(rows, batch)
                 out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
+                token_id[out] = gold
                 caught.clear()
-                for some, logits in engine.forward.logits_at(token_id, where):
+                for some, logits in engine.forward.logits_at(ids, where):
                     logp[out[some]] = token_stats(logits, gold[some], impl=engine.choices.impl).logp
-                states = caught[0][:, -token_id.shape[1] :].flatten(0, 1)[where.to(caught[0].device)].float()
-                owner = torch.from_numpy(np.repeat([p.row for p in batch], [len(p.where) for p in batch]))
-                hidden = torch.zeros(len(rows), states.shape[1]) if hidden is None else hidden
-                hidden.index_add_(0, owner, states.cpu())
+                kept = np.flatnonzero(slot[out] >= 0)
+                places = where[torch.from_numpy(kept)].to(caught[0].device)
+                given = caught[0][:, -ids.shape[1] :].flatten(0, 1)[places].float().cpu().numpy()
+                if not hidden.size:
+                    hidden = np.zeros((len(chosen), given.shape[1]), dtype=np.float32)
+                hidden[slot[out[kept]]] = given
     finally:
         handle.remove()
-    assert hidden is not None
-    tokens = np.diff(offsets)
     loss = -np.add.reduceat(logp, offsets[:-1]) / tokens
-    return Seen(loss=loss, tokens=tokens, hidden=(hidden / torch.from_numpy(tokens)[:, None]).numpy())
+    return Seen(loss=loss, tokens=tokens, hidden=hidden, token_id=token_id[chosen], owner=owner)
+
+
+def _spread(offsets: npt.NDArray[np.int64], most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places of at most ``most`` tokens of each record, evenly spread over it, and whose they are."""
+    places = [a + np.unique(np.linspace(0, b - a - 1, most).astype(np.int64)) for a, b in pairwise(offsets.tolist())]
+    return np.concatenate(places), np.repeat(np.arange(len(places)), [len(one) for one in places])
 
 
 def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, epoch: float) -> list[Risk]:
@@ -230,11 +254,12 @@ def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, e
 
     Args:
         records: ``N``.
-        seen: what one early pass gave.
+        seen: what one early pass gave, with states.
         base: ``[N]`` losses before training, nats a token.
         step, epoch: when that pass was made.
     """
-    told = psmi(seen.hidden, quantile_bins(base, min(BINS, len(records) // 10)))
+    each = psmi(seen.hidden, frequent(seen.token_id, CLASSES), projections=PROJECTIONS)
+    told = np.bincount(seen.owner, weights=each) / np.bincount(seen.owner)
     risk = rank_average(seen.loss, -told)
     rank, flagged = places(risk), top(risk)
     return [
@@ -279,7 +304,7 @@ def read_risks(path: str | Path) -> list[Risk]:
 
 
 def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens: int | None = None) -> dict[str, float]:
-    """Loss of each record under a model, nats a token, by record id: what `foresight` is given for the trained one.
+    """Loss of each record under a model, nats a token, by record id.
 
     Records of which nothing is predicted are left out, as in the list.
     """
@@ -289,17 +314,32 @@ def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens:
     return {records[place].id: float(loss) for place, loss in zip(kept, seen.loss, strict=True)}
 
 
-def foresight(rows: Sequence[Risk], final_loss: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
-    """How well the list, and each score in it, foresaw what was memorized in the end.
+def falls(rows: Sequence[Risk], final_loss: Mapping[str, float]) -> dict[str, float]:
+    """How far each record's loss fell from before training to the end, nats a token: a proxy for its memorization.
 
-    "Memorized" is the tenth of the records whose loss fell most from before training to the end. That is a proxy: the
-    paper's ground truth needs many trainings (`reticent.stats.memorization`), and a fall holds what any other text
-    would have fallen too. Records that are hard at first have far to fall, which favours all scores that are a loss;
-    ``loss_before`` is in the table to show how much of their foresight is that.
+    It holds what any other text of the kind would have fallen too, and what is hard at first has far to fall, which
+    flatters every score that is a loss. The paper's ground truth takes several trainings
+    (`reticent.stats.memorization`).
 
     Args:
         rows: the list.
-        final_loss: loss of each record under the trained model, nats a token, by record id.
+        final_loss: by record id, under the trained model: `losses`.
+
+    Raises:
+        BadInput: a record of the list has no final loss.
+    """
+    return {row.id: row.loss_before - loss for row, loss in zip(rows, _values(rows, final_loss), strict=True)}
+
+
+def foresight(rows: Sequence[Risk], memorized: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
+    """How well the list, and each score in it, foresaw which tenth of the records was memorized most.
+
+    ``loss_before`` is in the table to show how much was known before training; a score that does not beat it has
+    foreseen nothing.
+
+    Args:
+        rows: the list.
+        memorized: how much, by record id: `falls`, or better, what several trainings say.
         how: as in `reticent.stats.risk.quality`. Where all records have users, these are the units of the intervals.
 
     Returns:
@@ -307,25 +347,28 @@ def foresight(rows: Sequence[Risk], final_loss: Mapping[str, float], **how: Any)
         (what the loss had fallen by when the list was made).
 
     Raises:
-        BadInput: a record of the list has no final loss.
+        BadInput: it is not told how much a record of the list was memorized.
         Underpowered: fewer than 100 records.
     """
-    missing = [row.id for row in rows if row.id not in final_loss]
-    if missing:
-        raise BadInput(f"{len(missing)} records of the list", "have no final loss", "Score all records of the list.")
-    before, loss = (np.array([getattr(row, name) for row in rows]) for name in ("loss_before", "loss"))
-    fall = before - np.array([final_loss[row.id] for row in rows])
+    outcome = _values(rows, memorized)
     users = [row.user for row in rows]
     if "cluster" not in how and all(user is not None for user in users):
         how["cluster"] = users
     scores = {
-        "risk": np.array([row.risk for row in rows]),
-        "loss": loss,
-        "psmi": -np.array([row.psmi for row in rows]),
-        "loss_before": before,
-        "fallen": before - loss,
+        "risk": [row.risk for row in rows],
+        "loss": [row.loss for row in rows],
+        "psmi": [-row.psmi for row in rows],
+        "loss_before": [row.loss_before for row in rows],
+        "fallen": [row.loss_before - row.loss for row in rows],
     }
-    return {name: quality(score, fall, **how) for name, score in scores.items()}
+    return {name: quality(score, outcome, **how) for name, score in scores.items()}
+
+
+def _values(rows: Sequence[Risk], told: Mapping[str, float]) -> list[float]:
+    missing = [row.id for row in rows if row.id not in told]
+    if missing:
+        raise BadInput(f"{len(missing)} records of the list", "have no value", "Give one for each record of the list.")
+    return [told[row.id] for row in rows]
 
 
 def _refuse(args: TrainingArguments, loader: Any) -> None:

@@ -9,15 +9,13 @@ take a Gaussian for each label; average the pointwise mutual information of reco
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from reticent.core.errors import BadInput, Underpowered
-from reticent.core.validate import in_range, positive, same_length
-from reticent.stats.scores import Floats, as_scores
+from reticent.core.validate import positive, same_length
+from reticent.stats.scores import Floats
 
 PROJECTIONS = 2000
 """As the paper has it."""
@@ -82,13 +80,22 @@ def _information(projected: Floats, number: NDArray[np.intp], count: NDArray[np.
     return np.asarray(log_density[number, np.arange(n)] - marginal)
 
 
-def quantile_bins(values: ArrayLike, bins: int) -> NDArray[np.int64]:
-    """Numbers of ``bins`` equally large bins of ``values``, 0 lowest. Ties stay together, so bins can be unequal.
+def frequent(names: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Labels for `psmi` from names of which most are rare: the most frequent ones keep their own, the rest share 0.
 
-    >>> quantile_bins([0.1, 5.0, 0.3, 7.0], 2)
-    array([0, 1, 0, 1])
+    >>> frequent(["a", "b", "a", "c", "b", "a", "d"], 3)
+    array([1, 2, 1, 0, 2, 1, 0])
+
+    Args:
+        names: ``[N]`` integers or strings.
+        classes: labels at most, the shared one included. Fewer where fewer names occur twice: each label has at least
+            two of ``names``, where there are two at all.
     """
-    in_range(1, math.inf, bins=bins)
-    x = as_scores(values, name="values")
-    inner = np.quantile(x, np.arange(1, bins) / bins)
-    return np.searchsorted(np.unique(inner), x, side="left").astype(np.int64)
+    positive(classes=classes - 1)
+    _, number, count = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
+    own = [name for name in np.argsort(-count, kind="stable")[: classes - 1] if count[name] > 1]
+    if own and len(number) - int(count[own].sum()) == 1:  # one alone has no spread, so it gets company
+        own.pop()
+    label = np.zeros(len(count), dtype=np.int64)
+    label[own] = np.arange(1, len(own) + 1)
+    return label[number]
