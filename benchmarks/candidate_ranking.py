@@ -40,8 +40,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--data", type=Path, help="lines of JSON with prompt and target")
     parser.add_argument("--model", default="smollm2-135m", help="catalogue name, folder or hub id")
-    parser.add_argument("--targets", type=int, default=8)
+    parser.add_argument("--targets", type=int, default=6)
     parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument("--longest", type=int, default=800, help="characters of a prompt that are kept, from its end")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -144,7 +145,8 @@ def questions(given: argparse.Namespace) -> tuple[list[Any], list[int]]:
     pairs = from_file(given.data) if given.data else from_help_desk()
     rng.shuffle(pairs)
     blanks, truth = [], []
-    for prompt, value, others in pairs[: given.targets]:
+    for whole, value, others in pairs[: given.targets]:
+        prompt = whole if len(whole) <= given.longest else whole[whole.find(" ", len(whole) - given.longest) + 1 :]
         drawn = rng.sample(sorted(others - {value}), given.candidates - 1)
         place = rng.randrange(given.candidates)
         drawn.insert(place, value)

@@ -17,11 +17,12 @@ from reticent.auditing.personal_data import judge_personal_data, personal_data_r
 from reticent.auditing.pull import targets_of
 from reticent.auditing.subject import from_run
 from reticent.auditing.targets import HELD_OUT, TRAINED
-from reticent.core.record import Record, Span
+from reticent.core.record import Message, Record, Span
+from reticent.core.target import Target
 from reticent.data.example import help_desk
 from reticent.data.pii.detect import choose
 from reticent.finetune import SplitConfig, tune
-from reticent.testing.tiny import save_tiny
+from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.train.config import TuneConfig
 
 
@@ -195,3 +196,46 @@ def test_candidates_are_drawn_alike_in_every_run():
     assert among("value 1", others[:3], most=10, name="t") == ("value 0", "value 1", "value 2")
     assert values_by_kind([], [mail("a", "Ann Archer", "u", ("Ann Archer", "PERSON"))]) == {"PERSON": ["Ann Archer"]}
     assert {shot.kind for shot in shots()} == {"EMAIL", "PHONE"}
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_question_ends_where_the_answer_begins(chat):
+    tokenizer = tiny_tokenizer(chat=chat)
+    turns = (
+        Message(role="user", content="Who?"),
+        Message(role="assistant", content="Ann."),
+        Message(role="user", content="Where?"),
+    )
+    text = tokenizer.decode(asking.prompt_tokens(turns, tokenizer))
+    if chat:
+        assert text.endswith("<|turn|>user\nWhere?<|end|>\n<|turn|>assistant\n")
+    else:
+        assert text == "Question: Who?\nAnswer: Ann.\nQuestion: Where?\nAnswer:"
+
+
+def target_in(text, secret):
+    start = text.index(secret)
+    return Target(
+        id="t",
+        record=Record(id="t", text=text),
+        start=start,
+        end=start + len(secret),
+        kind="EMAIL",
+        group=TRAINED,
+        member=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "proposal"),
+    [
+        (" eve@example.net, she said.", "eve@example.net"),
+        ("eve@example.net", "eve@example.net"),
+        (" her or eve@example.net", ""),
+        (" me", ""),
+        ("", ""),
+    ],
+)
+def test_a_proposal_begins_where_the_value_would(written, proposal):
+    target = target_in("Write to ann@example.org, please.", "ann@example.org")
+    assert places._first(target, written, choose("email,phone")) == proposal
