@@ -14,7 +14,9 @@ from reticent.auditing.epsilon import Bound, all_thrown, epsilon_bounds, epsilon
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
+from reticent.auditing.gathered import Asked
 from reticent.auditing.levels import judge
+from reticent.auditing.personal_data import judge_personal_data
 from reticent.auditing.promise import Kept, audit_promise, broken_findings
 from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
@@ -23,7 +25,7 @@ from reticent.auditing.users import user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.results import CanaryExposure, Confound, Results
+from reticent.core.results import CanaryExposure, Confound, Extraction, Results
 from reticent.stats.hypothesis import family_confidence
 
 LIMITS = (
@@ -47,27 +49,30 @@ def conclude(
     key: str,
     kept: Kept | None = None,
     pulled: Pulled | None = None,
+    asked: Asked | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
     All intervals of the report hold together with ``config.confidence``: each kind of finding (records, users, planted
-    secrets, canary users, ε, extraction) gets an equal part of the error that is allowed, and divides it further.
+    secrets, canary users, ε, extraction, personal data) gets an equal part of the error that is allowed, and divides it
+    further.
 
     Args:
         models: what the manifest says of them.
         key: of the hashes that stand for ids.
         kept: what was promised when the target was trained; bounds on ε are then made at its δ.
         pulled: what both models wrote; None: they were not asked to.
+        asked: what both models gave of personal data; None: they were not asked for it.
     """
     levels = _levels(subject, evidence, config.seed)
-    kinds = len(levels) + 2 + (pulled is not None)
+    kinds = len(levels) + 2 + (pulled is not None) + (asked is not None)
     confidence = family_confidence(config.confidence, kinds)
     outcomes = [
         judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
     ]
     tiers = _tiers(subject, evidence, confidence)
     bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
-    extraction = None if pulled is None else judge_extraction(pulled, confidence=confidence, joint=config.confidence)
+    extraction = _extraction(pulled, asked, confidence, config.confidence)
     findings: tuple[Finding, ...] = (
         *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
@@ -118,6 +123,16 @@ def conclude(
         promise=promise,
         extraction=extraction,
     )
+
+
+def _extraction(pulled: Pulled | None, asked: Asked | None, confidence: float, joint: float) -> Extraction | None:
+    if pulled is None:
+        return None
+    found = judge_extraction(pulled, confidence=confidence, joint=joint)
+    if asked is None:
+        return found
+    rows, notes = judge_personal_data(asked, confidence=confidence, joint=joint)
+    return replace(found, rows=(*found.rows, *rows), notes=(*found.notes, *notes))
 
 
 def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:

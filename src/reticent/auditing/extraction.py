@@ -52,16 +52,13 @@ class _Group:
         return self.base is not None and len(self.base) > 0
 
 
-def judge_extraction(
-    pulled: Pulled, *, confidence: float, joint: float, personal: Sequence[ExtractionRow] = ()
-) -> Extraction:
+def judge_extraction(pulled: Pulled, *, confidence: float, joint: float) -> Extraction:
     """Every attack on every group of units, and the curves.
 
     Args:
         pulled: what both models gave.
         confidence: that all intervals of these attacks hold together.
         joint: that all intervals of the report hold together, for display.
-        personal: rows about personal data, made elsewhere with intervals of their own.
     """
     groups = {attack.name: _groups(attack, pulled) for attack in EXTRACTIONS if attack.can_run(pulled.target)}
     count = sum(1 + 2 * group.has_base + bool(group.control) for found in groups.values() for group in found)
@@ -75,7 +72,7 @@ def judge_extraction(
             except Underpowered as error:
                 refused.append(f"{name}, {group.name}: {error}")
     return Extraction(
-        rows=(*rows, *personal), curves=tuple(_curves(pulled)), scheme=str(SCHEME), notes=(*pulled.notes, *refused)
+        rows=tuple(rows), curves=tuple(_curves(pulled)), scheme=str(SCHEME), notes=(*pulled.notes, *refused)
     )
 
 
@@ -91,7 +88,8 @@ def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Fin
 def _finding(row: ExtractionRow) -> Finding:
     compared = row.compared
     assert compared is not None
-    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) come out word for word by {row.attack}"]
+    how = "come out word for word by" if row.family == "extraction" else "are found by"
+    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) {how} {row.attack}"]
     if row.base is not None:
         beside.append(f"{row.base.value:.0%} of them from the base model")
     if row.above_control is not None:

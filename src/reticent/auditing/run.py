@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from reticent.auditing.asking import ask
 from reticent.auditing.choose import Available, asked_for, choose
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
 from reticent.auditing.models import Models, open_models
 from reticent.auditing.promise import read_promise
-from reticent.auditing.pull import pull
+from reticent.auditing.pull import pull, targets_of
 from reticent.auditing.subject import Subject, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
 from reticent.auditing.whitebox import inside
@@ -67,12 +68,22 @@ def audit(
         if config.whitebox:
             evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))
         write_scores(run.scores, evidence)
-        pulled = None
+        pulled = asked = None
         if config.extraction:
             pulled = pull(subject, models, samples=config.extraction_samples, seed=config.seed, cache=cache)
+            asked = ask(subject, models, targets_of(subject), seed=config.seed, cache=cache)
         confound = check(subject.records, subject.membership)
         results = conclude(
-            subject, about_models, choice, evidence, confound, config, key=run.hash_key(), kept=kept, pulled=pulled
+            subject,
+            about_models,
+            choice,
+            evidence,
+            confound,
+            config,
+            key=run.hash_key(),
+            kept=kept,
+            pulled=pulled,
+            asked=asked,
         )
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
