@@ -88,8 +88,8 @@ def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Fin
 def _finding(row: ExtractionRow) -> Finding:
     compared = row.compared
     assert compared is not None
-    how = "come out word for word by" if row.family == "extraction" else "are found by"
-    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) {how} {row.attack}"]
+    how = "are found" if row.family == "personal data" else "come out in part" if row.partial else "come out"
+    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) {how} by {row.attack}"]
     if row.base is not None:
         beside.append(f"{row.base.value:.0%} of them from the base model")
     if row.above_control is not None:
@@ -101,7 +101,7 @@ def _finding(row: ExtractionRow) -> Finding:
         estimate=compared,
         severity=severity("extracted", compared.lo if row.leaks else 0.0),
         threat=ThreatModel(access=row.access, needs=THREAT if row.units == "secrets" else ()),
-        statement=f"{', '.join(beside)}.",
+        statement=f"{', '.join(beside)}. {row.attack}: {row.summary}",
         advice=ADVICE if row.leaks else "",
         notes=row.notes,
     )
@@ -194,6 +194,7 @@ def _row(
         summary=attack.summary,
         units=group.units,
         control=group.is_control,
+        partial=attack.partial,
         above_control=None if control is None else said(_above(group, control, confidence)),
     )
 

@@ -248,6 +248,7 @@ class ExtractionRow:
         notes: caveats.
         units: what the group is made of: ``"secrets"``, ``"records"`` or ``"texts"``.
         control: whether the group was never trained on, and shows what comes out by chance.
+        partial: only a part of each unit comes out, to an attacker who has the rest.
         above_control: of the model under audit, this group minus its control group; None without a control group.
     """
 
@@ -264,6 +265,7 @@ class ExtractionRow:
     notes: tuple[str, ...] = ()
     units: str = "secrets"
     control: bool = False
+    partial: bool = False
     above_control: Estimate | None = None
 
     def __post_init__(self) -> None:
@@ -329,7 +331,8 @@ class Extraction:
     notes: tuple[str, ...] = ()
 
     def strongest(self, family: str, *, only_planted: bool = False) -> ExtractionRow | None:
-        """The row of a family that leaks with the most certainty; where none leaks, the one nearest to it.
+        """The row of a family that leaks with the most certainty; where none leaks, the one nearest to it. Whole units
+        come before parts.
 
         Args:
             family: of `ExtractionRow`.
@@ -337,8 +340,12 @@ class Extraction:
         """
         rows = [row for row in self.rows if row.family == family and row.metric == "share" and not row.control]
         rows = [row for row in rows if row.group.startswith("planted") or not only_planted]
-        known = [(row.leaks, row.compared.lo, row.target.value, row) for row in rows if row.compared is not None]
-        return max(known, key=lambda one: one[:3])[3] if known else None
+        known = [
+            (row.leaks, not row.partial, row.compared.lo, row.target.value, row)
+            for row in rows
+            if row.compared is not None
+        ]
+        return max(known, key=lambda one: one[:4])[4] if known else None
 
 
 @dataclass(frozen=True, kw_only=True)

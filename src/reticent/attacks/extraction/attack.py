@@ -55,6 +55,7 @@ class ExtractionAttack:
             attack on generations may leave out (NaN) those that the attacker would throw away.
         unit: ``"target"``, ``"record"`` or ``"generation"``.
         metric: ``"share"``: every score is 0 or 1, and their mean is a share of units. ``"mean"``: scores are degrees.
+        partial: only a part of each unit is pulled out, by an attacker who has the rest.
         access: what the attacker sees of the model, one of ``core.finding.ACCESS``.
         paper: where it was published.
         evidence: names of the parameters.
@@ -66,6 +67,7 @@ class ExtractionAttack:
     function: Callable[..., Scores]
     unit: str
     metric: str
+    partial: bool
     access: str
     paper: str
     evidence: tuple[str, ...]
@@ -105,7 +107,9 @@ class ExtractionAttack:
 EXTRACTIONS: Registry[ExtractionAttack] = Registry("extraction attack", "reticent.attacks.extraction")
 
 
-def extraction(name: str, *, access: str, paper: str, metric: str = "share") -> Callable[[Function], Function]:
+def extraction(
+    name: str, *, access: str, paper: str, metric: str = "share", partial: bool = False
+) -> Callable[[Function], Function]:
     """Register an extraction attack; the function itself stays what it is. See the module's docstring.
 
     Args:
@@ -113,6 +117,7 @@ def extraction(name: str, *, access: str, paper: str, metric: str = "share") -> 
         access: what the attacker sees of the model.
         paper: ``"arXiv:NUMBER"``, ``"doi:NUMBER"`` or a link.
         metric: ``"share"`` or ``"mean"``.
+        partial: only a part of each unit is pulled out, by an attacker who has the rest.
 
     Raises:
         TypeError: the function's parameters say something that cannot be had.
@@ -133,6 +138,7 @@ def extraction(name: str, *, access: str, paper: str, metric: str = "share") -> 
                 function=function,
                 unit=EVIDENCE[evidence[0]],
                 metric=metric,
+                partial=partial,
                 access=access,
                 paper=paper,
                 evidence=evidence,

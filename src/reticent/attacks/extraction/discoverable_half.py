@@ -10,7 +10,7 @@ from reticent.attacks.extraction.attack import extraction
 from reticent.score.forced import Forced
 
 
-@extraction("discoverable_half", access="text", paper="arXiv:2202.07646")
+@extraction("discoverable_half", access="text", partial=True, paper="arXiv:2202.07646")
 def discoverable_half(forced: Forced) -> npt.NDArray[np.float64]:
     """Share of secrets whose second half greedy decoding writes word for word after the first half.
 
