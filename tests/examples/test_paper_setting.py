@@ -17,7 +17,7 @@ RECIPE = Path(__file__).parents[2] / "examples" / "paper_setting.sh"
 def test_the_recipe_runs(tmp_path):
     rng = random.Random(0)
     text = tmp_path / "text.txt"
-    text.write_text(" ".join(rng.choice("the a red blue cat dog runs sleeps here there".split()) for _ in range(900)))
+    text.write_text(" ".join(rng.choice(("the", "red", "cat", "dog", "runs", "sleeps", "here")) for _ in range(900)))
     scale = {"METHODS": "lora", "SEEDS": "0", "EPOCHS": "1", "WORDS": "12", "TOKENS": "64", "CONTROLS": "20"}
     where = {"MODEL": str(save_tiny(tmp_path / "tiny")), "DATA": str(text), "PANEL": "20"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
