@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,10 @@ _TREE_TOKENS = {"cpu": 512, "cuda": 2048}
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _CLOSE_HALF = 0.15
 """How far apart, in nats and in the middle of the probe's tokens, the two ways may be in 16 bits."""
+
+
+_reasons: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
+"""What the probe of an engine found: it costs about as much as a short text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,7 +135,9 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
     validate.one_of(IMPLS, impl=impl)
     if impl == "whole":
         return "whole", "as asked"
-    why = _why_not(engine)
+    if engine not in _reasons:
+        _reasons[engine] = _why_not(engine)
+    why = _reasons[engine]
     if impl == "tree" and why:
         raise BadInput('impl="tree"', why, 'Score with impl="whole".')
     return ("whole", why) if why else ("tree", "the model gives the same numbers by it")
