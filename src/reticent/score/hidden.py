@@ -274,13 +274,12 @@ def _run_whole(
     """Run the model and keep what the trained tokens tell."""
     out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
     for some, logits in engine.forward.logits_at(token_id, where):
-        target = torch.as_tensor(gold[some], device=logits.device)
-        value, index = logits.topk(2, dim=1)
-        other = torch.where(index[:, 0] == target, value[:, 1], value[:, 0])
-        own = logits.gather(1, target[:, None])[:, 0]
-        told.margin[out[some]] = (own.float() - other.float()).cpu().numpy()
         stats = token_stats(logits, gold[some], impl=engine.choices.impl)
         told.logp[out[some]], told.entropy[out[some]] = stats.logp, -stats.mu
+        target = torch.as_tensor(gold[some], device=logits.device)[:, None]
+        own = logits.gather(1, target)[:, 0].float()
+        others = logits.scatter_(1, target, -torch.inf).amax(1)  # the chunk is ours until the next one
+        told.margin[out[some]] = (own - others.float()).cpu().numpy()
 
 
 @contextmanager
