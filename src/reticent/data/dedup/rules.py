@@ -15,8 +15,8 @@ from reticent.data.dedup.near import drop_near_duplicates
 from reticent.data.dedup.substring import drop_repeated_passages
 from reticent.data.dedup.within_user import within_user
 
-MAX_EXACT = 20_000
-"""More records than this, and near-duplicates are proposed by MinHash: comparing all pairs takes minutes."""
+MAX_EXACT = 5_000
+"""More records than this, and near-duplicates are proposed by MinHash: comparing all pairs of many form letters takes minutes."""
 
 
 def near(records: Sequence[Record]) -> Deduplicated:
