@@ -16,7 +16,7 @@ from reticent.data.dedup.substring import drop_repeated_passages
 from reticent.data.dedup.within_user import within_user
 
 MAX_EXACT = 5_000
-"""More records than this, and near-duplicates are proposed by MinHash: comparing all pairs of many form letters takes minutes."""
+"""More records than this, and near-duplicates are proposed by MinHash: all pairs of 20,000 form letters take long."""
 
 
 def near(records: Sequence[Record]) -> Deduplicated:
