@@ -78,6 +78,14 @@ def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
     assert not any(secret in str(rows) for secret in secrets)
 
 
+def test_questions_that_the_model_cannot_read_whole_are_left_out(subject, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "ANSWER_TOKENS", 500)
+    models = open_models(subject, dtype="float32", device="cpu")
+    rows, notes = personal_data_rows(subject, models, [], seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+    assert not any(row.attack.startswith("pii_probe") for row in rows)
+    assert any("questions of the probe (direct) are longer than the model reads" in note for note in notes)
+
+
 # ---- judging, from made-up evidence -----------------------------------------------------------------------------
 
 

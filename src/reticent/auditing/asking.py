@@ -138,8 +138,23 @@ def _probe(facts: Sequence[Fact], gathered: Gathered) -> None:
     made_up = shots()
     for tier in TIERS:
         asked = [conversations(fact, tier, made_up) for fact in facts]
+        if not _fits(asked, gathered):
+            gathered.left_out[
+                f"questions of the probe ({tier}) are longer than the model reads, so they are not asked"
+            ] += sum(map(len, asked))
+            continue
         said = [_answers(side, facts, asked, tier, gathered) for side in gathered.sides if facts]
         gathered.add(tier, units_of(facts, [0] * len(facts)), said)
+
+
+def _fits(asked: Sequence[Sequence[Turns]], gathered: Gathered) -> bool:
+    """Whether every model reads every question and has room for an answer."""
+    for side in gathered.sides:
+        most = most_read(side.loaded.model)
+        prompts = (len(prompt_tokens(turns, side.loaded.tokenizer)) for ways in asked for turns in ways)
+        if most is not None and max(prompts, default=0) + ANSWER_TOKENS > most:
+            return False
+    return True
 
 
 def _answers(
