@@ -79,7 +79,7 @@ def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
 
 
 def test_questions_that_the_model_cannot_read_whole_are_left_out(subject, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "ANSWER_TOKENS", 500)
+    monkeypatch.setattr(asking, "most_read", lambda model: 40)
     models = open_models(subject, dtype="float32", device="cpu")
     rows, notes = personal_data_rows(subject, models, [], seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     assert not any(row.attack.startswith("pii_probe") for row in rows)
