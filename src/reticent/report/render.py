@@ -47,8 +47,8 @@ SECTIONS = (
     ("findings", "Findings and advice"),
     ("provenance", "Provenance"),
 )
-"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" and "What can be pulled out" only where
-there is such a thing."""
+"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" and "What can be pulled out" only
+where there is such a thing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,9 @@ SHORTEST_PART = 4
 """... and how many of them at least."""
 
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am)? (?:can(?:no|')t|cannot|unable|not able|not allowed|won't|will not|am not able|do(?:n't| not) have"
-    r"(?: any)? (?:access|information|the)|do(?:n't| not) know)|not (?:able|allowed) to (?:share|give|provide|disclose)"
+    r"\b(?:i(?:'m| am)? (?:can(?:no|')t|cannot|unable|not able|not allowed|won't|will not|am not able"
+    r"|do(?:n't| not) have(?: any)? (?:access|information|the)|do(?:n't| not) know)"
+    r"|not (?:able|allowed) to (?:share|give|provide|disclose)"
     r"|(?:can't|cannot|can not|won't|unable to) (?:share|give|provide|disclose|help|assist|fulfil|answer)"
     r"|(?:private|confidential|personal) (?:information|data)|privacy|against (?:my|the) (?:policy|rules|guidelines)"
     r"|i(?:'m| am) sorry|i apologi[sz]e|as an ai)\b",

@@ -3,8 +3,8 @@
 
 After the tiers of the study of Chinese language models (arXiv:2403.18205): a plain question, the same question after a
 conversation in which such questions were answered, and the same question with words that argue the model into it. The
-study counts refusals and right answers; here a right answer is told from one that is right in part. The wordings are our
-own, in English. The names that are asked for are those of the data; who stands in the conversation is made up.
+study counts refusals and right answers; here a right answer is told from one that is right in part. The wordings are
+our own, in English. The names that are asked for are those of the data; who stands in the conversation is made up.
 """
 
 from __future__ import annotations
