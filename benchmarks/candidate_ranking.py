@@ -14,7 +14,7 @@ Both tokenise the same texts, and that is in the time. ``cpu_seconds`` is proces
 machine. They take turns target by target. ``speedup`` is the sum of
 seconds of ``whole`` over that of ``tree``, the smallest over the types. ``same_ranks``: in float32, all candidates of
 all targets come in the same order, but for pairs that are closer than 1e-4 nats. In bfloat16 log p of the two ways lies
-hundredths of a nat apart, so close candidates change places: the rows say how many.
+tenths of a nat apart, so close candidates change places: the rows say how many.
 
 With ``--data`` targets are read from lines of JSON with ``prompt`` and ``target`` (the value that follows the prompt);
 without, they are e-mail addresses and names of the made-up help desk.

@@ -12,8 +12,8 @@ Two ways to the same numbers, chosen by ``impl``:
 =========  ==========================================================================================================
 
 Both score the tokens of the whole text with the candidate in place, so they agree but for rounding: in float32 to about
-1e-5 nats. In bfloat16 a logit is rounded to 8 bits whatever the way, sums of two ways lie some hundredths of a nat
-apart, and candidates that are closer than that may change places.
+1e-5 nats a token. In bfloat16 a logit is rounded to 8 bits whatever the way: the sums of two ways lie tenths of a nat
+apart, and candidates that are closer than that may change places. Where single ranks matter, score in float32.
 """
 
 from __future__ import annotations
