@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reticent.auditing.config import AuditConfig as AuditConfig
     from reticent.auditing.run import audit as audit
     from reticent.auditing.subject import Subject as Subject
+    from reticent.comparing.run import compare as compare
     from reticent.core.finding import Estimate as Estimate
     from reticent.core.finding import Finding as Finding
     from reticent.core.membership import Membership as Membership
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from reticent.finetune import CanaryConfig as CanaryConfig
     from reticent.finetune import SplitConfig as SplitConfig
     from reticent.finetune import tune as tune
+    from reticent.monitor.config import MonitorConfig as MonitorConfig
+    from reticent.monitor.monitor import Monitor as Monitor
     from reticent.privacy.spec import PrivacySpec as PrivacySpec
     from reticent.privacy.statement import Promise as Promise
     from reticent.report.results import read_results as read_results
@@ -39,6 +42,8 @@ _WHERE = {
     "Estimate": "reticent.core.finding",
     "Finding": "reticent.core.finding",
     "Membership": "reticent.core.membership",
+    "Monitor": "reticent.monitor.monitor",
+    "MonitorConfig": "reticent.monitor.config",
     "PrivacySpec": "reticent.privacy.spec",
     "Promise": "reticent.privacy.statement",
     "Record": "reticent.core.record",
@@ -50,6 +55,7 @@ _WHERE = {
     "Variant": "reticent.score.requests",
     "attack": "reticent.attacks.attack",
     "audit": "reticent.auditing.run",
+    "compare": "reticent.comparing.run",
     "read": "reticent.data.read",
     "read_results": "reticent.report.results",
     "split": "reticent.data.split",
