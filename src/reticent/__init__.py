@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from reticent.finetune import CanaryConfig as CanaryConfig
     from reticent.finetune import SplitConfig as SplitConfig
     from reticent.finetune import tune as tune
-    from reticent.monitor.config import MonitorConfig as MonitorConfig
     from reticent.monitor.monitor import Monitor as Monitor
     from reticent.privacy.spec import PrivacySpec as PrivacySpec
     from reticent.privacy.statement import Promise as Promise
@@ -43,7 +42,6 @@ _WHERE = {
     "Finding": "reticent.core.finding",
     "Membership": "reticent.core.membership",
     "Monitor": "reticent.monitor.monitor",
-    "MonitorConfig": "reticent.monitor.config",
     "PrivacySpec": "reticent.privacy.spec",
     "Promise": "reticent.privacy.statement",
     "Record": "reticent.core.record",
