@@ -145,7 +145,7 @@ class Attack:
         return {request.name: request.variant.copies for request in self.requests}
 
 
-ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks")
+ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks", ("membership", "user"))
 
 _variants: dict[str, Variant] = {}
 """Every variant that a registered attack uses, so that one name never means two renderings."""

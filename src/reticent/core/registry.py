@@ -23,10 +23,11 @@ class Registry(Generic[T]):
         kind: what one thing is called in messages, e.g. ``"attack"``.
         package: the package whose modules register things when imported. The same string names the entry-point
             group that other distributions use, so that a plug-in needs no edit here.
+        folders: subpackages that hold things of this kind; all of them where none is named.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str, folders: tuple[str, ...] = ()) -> None:
+        self.kind, self.package, self.folders = kind, package, folders
         self._things: dict[str, T] = {}
         self._discovered = False
 
@@ -66,9 +67,10 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.walk_packages(package.__path__, prefix=f"{self.package}."):
-            importlib.import_module(module.name)
+        for name in [f"{self.package}.{folder}" for folder in self.folders] or [self.package]:
+            package = importlib.import_module(name)
+            for module in pkgutil.walk_packages(package.__path__, prefix=f"{name}."):
+                importlib.import_module(module.name)
         for point in entry_points(group=self.package):
             try:
                 point.load()
