@@ -137,7 +137,7 @@ def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> Le
             try:
                 estimate = _tpr(level, scored, fpr, each)
             except Underpowered as error:
-                who = "" if scored.second is None else f", {scored.name}"
+                who = "" if scored.second is None else ", scores judged by halves"
                 refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR{who}: {error.why}. {error.fix}")
                 continue
             findings.append(_tpr_finding(level, scored, fpr, _tag(estimate, together), confounded))

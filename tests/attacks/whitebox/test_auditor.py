@@ -35,6 +35,18 @@ def test_a_signal_is_found_and_the_control_is_chance():
     assert chance.lo <= 0.5 <= chance.hi
 
 
+def test_control_labels_are_drawn_as_membership_was(monkeypatch):
+    monkeypatch.setattr(auditor, "LEARNERS", {"logistic": LEARNERS["logistic, C=0.01"]})
+    properties, member, user = sample(n=480)
+
+    def users_with_both(control, owners):
+        return len(set(owners[control.member]) & set(owners[~control.member]))
+
+    assert users_with_both(held_out_control(properties, member, user), user[~member]) > 10
+    whole = np.arange(480) // 4 % 2 == 0
+    assert users_with_both(held_out_control(properties, whole, user), user[~whole]) == 0
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_learns(name):
     properties, member, _ = sample(gap=1.5, width=5)

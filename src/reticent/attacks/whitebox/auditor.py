@@ -102,13 +102,15 @@ def held_out_control(
 ) -> Audited:
     """The same procedure between two halves of the held-out records, where there is nothing to find.
 
-    Its AUC must not be told from 0.5; otherwise the halves differ in something else than membership, or labels leak
+    Labels are drawn as membership was: for records where users have both members and held-out records, else for users.
+    The AUC must not be told from 0.5; otherwise the halves differ in something else than membership, or labels leak
     through the procedure, and no auditor is to be believed. Arguments and errors as in ``cross_audit``; scores and
     labels are of the held-out records, in their order.
     """
     outside = ~np.asarray(member, dtype=bool)
     owners = None if user is None else user[outside]
-    called = halves(np.zeros(int(outside.sum()), dtype=bool), owners, seed=seed + 1)
+    mixed = user is not None and bool(set(user[outside].astype(str)) & set(user[~outside].astype(str)))
+    called = halves(np.zeros(int(outside.sum()), dtype=bool), None if mixed else owners, seed=seed + 1)
     return cross_audit(np.asarray(properties)[outside], called, owners, seed=seed)
 
 
