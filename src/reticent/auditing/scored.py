@@ -20,7 +20,8 @@ from reticent.core.finding import ThreatModel
 from reticent.stats.roc import auc
 
 COMBINATION = "combination"
-FOLDS = 5
+LEAST = 10
+"""Users or records on a side, at least, for something to be learned from half of them."""
 NEEDS = {
     "reference": "the base model",
     "known_held_out": "texts known to be outside",
@@ -86,20 +87,30 @@ def _combined(level: Level, seed: int) -> tuple[Sequence[Scored], Sequence[str]]
     procedure on permuted labels beats chance, so that labels would leak through it."""
     owners = level.cluster if level.cluster is not None else np.arange(len(level.member)).astype(str).astype(object)
     units = min(len(np.unique(owners[side].astype(str))) for side in (level.member, ~level.member))
-    if len(level.attacks) < 2 or units < 2 * FOLDS:
-        reason = f"needs 2 attacks and {2 * FOLDS} users or records on each side, has {len(level.attacks)} and {units}"
+    if len(level.attacks) < 2 or units < LEAST:
+        reason = f"needs 2 attacks and {LEAST} users or records on each side, has {len(level.attacks)} and {units}"
         return (), [f"{COMBINATION}: {reason}"]
     matrix = np.column_stack([scored.score for scored in level.attacks])
-    learned = combine(matrix, level.member, level.cluster, folds=FOLDS, seed=seed)
+    learned = combine(matrix, level.member, level.cluster, seed=seed)
     control = auc(
         learned.control_score[learned.control_member], learned.control_score[~learned.control_member], confidence=0.9999
     )
     if control.lo > 0.5:
         return (), [f"{COMBINATION}: it finds membership in permuted labels (AUC {control}), so it is not believed"]
-    note = f"{len(level.attacks)} attacks, cross-fitted in {FOLDS} folds; AUC on permuted labels {control.value:.3f}"
+    learnt = "learned on either half, judged on the other"
+    note = f"{len(level.attacks)} attacks, {learnt}; AUC on permuted labels {control.value:.3f}"
     threat = ThreatModel(access="logits", needs=("the base model", "records of known membership"))
     summary = "All record attacks weighed by an attacker who knows the membership of other records."
-    return [Scored(name=COMBINATION, score=learned.score, threat=threat, notes=(note,), summary=summary)], []
+    return [
+        Scored(
+            name=COMBINATION,
+            score=learned.score,
+            threat=threat,
+            notes=(note,),
+            summary=summary,
+            second=learned.second,
+        )
+    ], []
 
 
 def user_level(evidence: Evidence, users: UserEvidence) -> Units:

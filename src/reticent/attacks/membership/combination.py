@@ -25,13 +25,16 @@ class Combination:
     """Cross-fitted scores of ``N`` records, and the same made from labels that mean nothing.
 
     Args:
-        score: ``[N]``, log-odds in standard deviations of the record's fold, higher = member.
+        score: ``[N]``, log-odds in standard deviations of the record's half, higher = member.
+        second: ``[N]``, which half the record is in. Judge each half by itself (`stats.halves.mean_of`): an interval of
+            the pooled scores is too narrow, for a chance pattern that both halves share lifts both.
         control_score: ``[N]``, the whole procedure run on permuted labels.
         control_member: ``[N]``, the permuted labels. The AUC of ``control_score`` against them must not be told from
             0.5; otherwise the procedure lets labels through and ``score`` must not be believed.
     """
 
     score: Scores
+    second: Labels
     control_score: Scores
     control_member: Labels
 
@@ -42,7 +45,6 @@ def combine(
     user: npt.NDArray[np.object_] | None = None,
     *,
     model: str = "logistic",
-    folds: int = 5,
     seed: int = 0,
 ) -> Combination:
     """Learn one score from many, cross-fitted.
@@ -53,13 +55,12 @@ def combine(
     Args:
         scores: ``[N, A]``, one column for each record attack; no NaN.
         member: ``[N]``.
-        user: ``[N]``; all records of a user fall in the same fold. None: each record is on its own.
+        user: ``[N]``; all records of a user fall in the same half. None: each record is on its own.
         model: ``"logistic"`` or ``"boosting"`` (gradient-boosted trees, for attacks that matter only together).
-        folds: how many parts; each is scored by a model that saw the others.
-        seed: of folds, permutation and trees.
+        seed: of halves, permutation and trees.
 
     Raises:
-        BadInput: NaN among the scores, arrays that do not fit, or fewer units on a side than folds.
+        BadInput: NaN among the scores, arrays that do not fit, or fewer than two units on a side.
     """
     validate.one_of(("logistic", "boosting"), model=model)
     validate.same_length(scores=scores, member=member, user=member if user is None else user)
@@ -67,13 +68,17 @@ def combine(
         raise BadInput("scores", f"{np.isnan(scores).any(axis=1).sum()} records have NaN", "Drop those records first.")
     groups = np.arange(len(member)) if user is None else np.unique(user.astype(str), return_inverse=True)[1]
     units = min(len(np.unique(groups[member])), len(np.unique(groups[~member])))
-    if not 2 <= folds <= units:
-        raise BadInput(f"folds={folds}", f"there are {units} units on the smaller side", "Use 2 to that many folds.")
+    if units < 2:
+        raise BadInput("member", f"there are {units} units on the smaller side", "Give two of each side at least.")
     features = _ranks(np.asarray(scores, dtype=np.float64))
     permuted = np.random.default_rng(seed).permutation(np.asarray(member, dtype=bool))
+    from reticent.stats.halves import halves  # scipy behind it takes a third of a second, and attacks are listed often
+
+    second = halves(member, user, seed=seed)
     return Combination(
-        score=_cross_fitted(features, np.asarray(member, dtype=bool), groups, model, folds, seed),
-        control_score=_cross_fitted(features, permuted, groups, model, folds, seed),
+        score=_cross_fitted(features, np.asarray(member, dtype=bool), second, model, seed),
+        second=second,
+        control_score=_cross_fitted(features, permuted, second, model, seed),
         control_member=permuted,
     )
 
@@ -87,20 +92,16 @@ def _ranks(scores: Scores) -> Scores:
     return 2 * ranks / len(scores) - 1
 
 
-def _cross_fitted(
-    features: Scores, member: Labels, groups: npt.NDArray[np.int64], model: str, folds: int, seed: int
-) -> Scores:
-    """Standardised log-odds ``[N]``, each from a model fitted without the fold of the record.
+def _cross_fitted(features: Scores, member: Labels, second: Labels, model: str, seed: int) -> Scores:
+    """Standardised log-odds ``[N]``, each half by a model fitted on the other.
 
-    Folds are standardised before they are pooled. A record's label is in the models of all folds but its own, so that
-    raw log-odds, compared across folds, come out below chance where there is nothing to find.
+    Halves are standardised before they are put together. A record's label is in the model of the other half only, so
+    that raw log-odds, compared across halves, come out below chance where there is nothing to find.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     out = np.empty(len(member))
-    for rest, fold in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(features, member, groups):
-        odds = _model(model, seed).fit(features[rest], member[rest]).decision_function(features[fold])
-        out[fold] = (odds - odds.mean()) / (odds.std() or 1.0)
+    for judged in (second, ~second):
+        odds = _model(model, seed).fit(features[~judged], member[~judged]).decision_function(features[judged])
+        out[judged] = (odds - odds.mean()) / (odds.std() or 1.0)
     return out
 
 
