@@ -26,7 +26,7 @@ def test_head_and_lora_on_the_real_model(tmp_path):
     shared = Shared(
         base=MODEL,
         split=SplitConfig(split_unit="record"),
-        canaries=CanaryConfig(canaries=6, canary_controls=40),
+        canaries=CanaryConfig(),
         training=TuneConfig(epochs=2, max_tokens=64),
         monitor=MonitorConfig(monitor=True, monitor_panel=70),
         keep_models=False,
@@ -38,6 +38,5 @@ def test_head_and_lora_on_the_real_model(tmp_path):
         looks = sorted((p for p in done.points if p.setting == setting), key=lambda point: point.step)
         assert looks[-1].loss.hi < looks[0].loss.lo
         assert looks[-1].auc.lo > 0.55
-        assert looks[-1].exposure["planted 16 times"].value > looks[0].exposure["planted 16 times"].value
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert not any(record.plain[:40] in page for record in records)
