@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from reticent.core.atomic import write_text
@@ -19,6 +17,7 @@ from reticent.core.comparison import Comparison, Matched, Point, Setting
 from reticent.core.finding import Estimate
 from reticent.report import comparison_plots as plots
 from reticent.report import numbers
+from reticent.report.page import environment, filled
 
 SECTIONS = (
     ("verdict", "Answer"),
@@ -44,36 +43,19 @@ def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
 
 def render_comparison(comparison: Comparison) -> str:
     """The whole page. Equal comparisons give equal bytes."""
-    environment = _environment()
-    style = environment.get_template("style.css").render(indices=range(0))
-    style += environment.get_template("comparison.css").render()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = environment.get_template("comparison.html")
-    return page.render(style=Markup(style), style_hash=digest, **_content(comparison))  # noqa: S704 - our own
+    return filled(_templates(), "comparison.html", _content(comparison), more="comparison.css")
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reticent.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-    environment.filters |= {
-        "day": lambda created: created[:16].replace("T", " "),
-        "spaced": lambda text: text.replace("_", " "),
-        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
+def _templates() -> Environment:
+    filters = {
         "perplexity": perplexity,
         "exp": math.exp,
         "between": between,
         "million": lambda count: f"{count / 1e6:.2f}" if count >= 5000 else f"{count / 1e6:.2g}",
         "minutes": lambda seconds: f"{seconds / 60:.1f}",
     }
-    environment.globals |= {"show": numbers.show, "is_mapping": lambda value: isinstance(value, dict)}
-    return environment
+    return environment(filters, {"show": numbers.show})
 
 
 def perplexity(loss: Estimate) -> Estimate:

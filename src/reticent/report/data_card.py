@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from reticent.core.atomic import write_text
+from reticent.report.page import environment, filled
 
 RULES = (
     ("exact", "the same content, whoever it belongs to"),
@@ -36,27 +34,13 @@ def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:
 
 def render_data_card(card: Mapping[str, Any]) -> str:
     """The whole page. Equal cards give equal bytes."""
-    style = _environment().get_template("style.css").render(indices=range(0))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = _environment().get_template("data_card.html")
-    return page.render(style=Markup(style), style_hash=digest, card=card, rules=RULES)  # noqa: S704 - our own style sheet
+    return filled(_templates(), "data_card.html", {"card": card, "rules": RULES})
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reticent.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-    environment.filters |= {
+def _templates() -> Environment:
+    filters = {
         "count": lambda number: "–" if number is None else f"{number:,}",
         "percent": lambda share: f"{100 * share:.1f}",
-        "day": lambda created: created[:16].replace("T", " "),
-        "spaced": lambda text: text.replace("_", " "),
     }
-    environment.globals |= {"is_mapping": lambda value: isinstance(value, Mapping)}
-    return environment
+    return environment(filters, {})

@@ -7,8 +7,6 @@ sheet, by its hash, and nothing else: no script runs, whatever a text in the res
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from reticent.core.atomic import write_text
@@ -25,6 +23,7 @@ from reticent.core.finding import Estimate, Finding
 from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
 from reticent.report import numbers, plots, summary
 from reticent.report.numbers import Shown
+from reticent.report.page import environment, filled
 
 ROC_SHOWN = 4
 """Curves in colour when the page opens; the others are grey until chosen in the legend."""
@@ -79,40 +78,20 @@ def write_report(path: str | Path, results: Results) -> None:
 
 def render(results: Results) -> str:
     """The whole page. Equal results give equal bytes."""
-    style = _environment().get_template("style.css").render(indices=range(_most_curves(results)))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = _environment().get_template("report.html")
-    return page.render(style=Markup(style), style_hash=digest, **_content(results))  # noqa: S704 - our own style sheet
+    return filled(_templates(), "report.html", _content(results), curves=_most_curves(results))
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reticent.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-    environment.filters |= {
+def _templates() -> Environment:
+    filters = {
         "metric_name": numbers.metric_name,
         "p_value": numbers.p_value,
         "signed": numbers.signed,
         "bar": plots.bar,
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
-        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
-        "spaced": lambda text: text.replace("_", " "),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
-        "day": lambda created: created[:16].replace("T", " "),
     }
-    environment.globals |= {
-        "show": numbers.show,
-        "paper_link": _paper_link,
-        "is_mapping": _is_mapping,
-        "infinity": math.inf,
-    }
-    return environment
+    return environment(filters, {"show": numbers.show, "paper_link": _paper_link, "infinity": math.inf})
 
 
 def _content(results: Results) -> dict[str, Any]:
@@ -373,7 +352,3 @@ def _paper_link(paper: str) -> str:
     """Address of a paper named ``arXiv:…``; empty for anything else, so that no text can become an address."""
     found = re.fullmatch(r"arXiv:(\d{4}\.\d{4,5})", paper)
     return f"https://arxiv.org/abs/{found[1]}" if found else ""
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, dict)
