@@ -20,9 +20,9 @@ from reticent.data.canaries import read_canaries
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor.config import MonitorConfig
-from reticent.monitor.log import PANEL_SCHEMA, write_panel, write_watch
+from reticent.monitor.log import panel_rows, write_panel, write_watch
 from reticent.monitor.look import Look, finite, moment_of
-from reticent.monitor.panel import NO_TIER, Panel, make_panel
+from reticent.monitor.panel import Panel, make_panel
 from reticent.monitor.passes import Passes
 from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
@@ -69,7 +69,7 @@ def look_afterwards(
     looks = ((before, 0, 0.0), (after, steps, epochs))
     moments = [_moment(panel, look, before, step, epoch) for look, step, epoch in looks]
     watched = time.perf_counter() - started
-    tables = [_table(panel, look, before, step) for look, step, _ in looks]
+    tables = [panel_rows(panel, look, before.nll, step=step) for look, step, _ in looks]
     write_panel(run.panel, pa.concat_tables(tables))
     people = panel.user[[user is not None for user in panel.user]]
     write_watch(
@@ -88,23 +88,3 @@ def look_afterwards(
 def _moment(panel: Panel, look: Look, before: Look, step: int, epoch: float) -> Moment:
     """One look does not tell a phase; a finished model is said to be fitted."""
     return replace(moment_of(panel, look, before.nll, step=step, epoch=epoch), phase="fitting" if step else "start")
-
-
-def _table(panel: Panel, look: Look, before: Look, step: int) -> pa.Table:
-    n = len(panel)
-    return pa.table(
-        {
-            "step": np.full(n, step, dtype=np.int32),
-            "record_id": [record.id for record in panel.records],
-            "user": list(panel.user),
-            "user_member": panel.user_member,
-            "member": panel.member,
-            "role": list(panel.role),
-            "tier": pa.array(panel.tier, pa.int32(), mask=panel.tier == NO_TIER),
-            "nll": look.nll,
-            "base_nll": before.nll,
-            "tokens": look.tokens,
-            "first_seen": pa.nulls(n, pa.int32()),
-        },
-        schema=PANEL_SCHEMA,
-    )

@@ -26,11 +26,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -38,6 +40,8 @@ from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.core.moment import Moment, Watch
+from reticent.monitor.look import Look
+from reticent.monitor.panel import NO_TIER, Panel
 
 FORMAT = "reticent.monitor"
 VERSION = 1
@@ -86,6 +90,40 @@ def read_watch(path: str | Path) -> Watch:
         return Watch(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
+
+
+def panel_rows(
+    panel: Panel,
+    look: Look,
+    base: npt.NDArray[np.float64],
+    *,
+    step: int,
+    first_seen: Sequence[int | None] | None = None,
+) -> pa.Table:
+    """The rows of one look at ``N`` records, with `PANEL_SCHEMA`.
+
+    Args:
+        panel: the records.
+        look: at them.
+        base: ``[N]`` summed negative log-likelihood under the base.
+        step: at which it was.
+        first_seen: ``[N]`` as in the file; None where nobody counted.
+    """
+    n = len(panel)
+    columns: dict[str, Any] = {
+        "step": np.full(n, step, dtype=np.int32),
+        "record_id": [record.id for record in panel.records],
+        "user": list(panel.user),
+        "user_member": panel.user_member,
+        "member": panel.member,
+        "role": list(panel.role),
+        "tier": pa.array(panel.tier, pa.int32(), mask=panel.tier == NO_TIER),
+        "nll": look.nll,
+        "base_nll": base,
+        "tokens": look.tokens,
+        "first_seen": pa.nulls(n, pa.int32()) if first_seen is None else first_seen,
+    }
+    return pa.table(columns, schema=PANEL_SCHEMA)
 
 
 def write_panel(path: str | Path, table: pa.Table) -> None:

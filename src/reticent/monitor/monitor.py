@@ -20,9 +20,9 @@ from reticent.core.progress import console
 from reticent.models.encode import encode
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.first_seen import first_steps
-from reticent.monitor.log import JSON, PANEL, PANEL_SCHEMA, read_panel, read_watch, write_panel, write_watch
-from reticent.monitor.look import Look, finite, moment_of
-from reticent.monitor.panel import NO_TIER, Panel
+from reticent.monitor.log import JSON, PANEL, panel_rows, read_panel, read_watch, write_panel, write_watch
+from reticent.monitor.look import finite, moment_of
+from reticent.monitor.panel import Panel
 from reticent.monitor.passes import Passes
 from reticent.monitor.words import line
 from reticent.stats.phases import phases
@@ -141,7 +141,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         if not self.moments:
             self.base = finite(self.passes.base(model, look), 0).nll
         moment = moment_of(self.panel, look, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
-        self.tables.append(self._table(look, state.global_step))
+        self.tables.append(
+            panel_rows(self.panel, look, self.base, step=state.global_step, first_seen=self._first_seen())
+        )
         self.moments.append(replace(moment, trained_seconds=self._trained))
         self.moments[-1] = replace(self.moments[-1], phase=_phases(self.moments)[-1])
         self.stopped = _why_stop(self.moments, self.config.stop_at)
@@ -163,24 +165,6 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         now = time.perf_counter()
         self._trained += now - self._since
         self._since = now
-
-    def _table(self, look: Look, step: int) -> pa.Table:
-        panel = self.panel
-        n = len(panel)
-        columns: dict[str, Any] = {
-            "step": np.full(n, step, dtype=np.int32),
-            "record_id": [record.id for record in panel.records],
-            "user": list(panel.user),
-            "user_member": panel.user_member,
-            "member": panel.member,
-            "role": list(panel.role),
-            "tier": pa.array(panel.tier, pa.int32(), mask=panel.tier == NO_TIER),
-            "nll": look.nll,
-            "base_nll": self.base,
-            "tokens": look.tokens,
-            "first_seen": self._first_seen(),
-        }
-        return pa.table(columns, schema=PANEL_SCHEMA)
 
     def _first_seen(self) -> Sequence[int | None]:
         seen = self.first_seen
