@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reticent.attacks.pii.probe import ASKED, Fact
-from reticent.auditing.targets import HELD_OUT, TRAINED
+from reticent.auditing.targets import both_sides
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
 from reticent.data.coin import uniform
@@ -33,20 +33,16 @@ def facts_of(
         most: facts on each side.
         find: marks spans on records that have none; None where nobody is to look.
     """
-    texts = {
-        side: "\n".join(r.plain for r, m in zip(records, member, strict=True) if m == side) for side in (True, False)
-    }
     facts: list[Fact] = []
-    for side, group in ((True, TRAINED), (False, HELD_OUT)):
-        mine = [record for record, m in zip(records, member, strict=True) if m == side]
+    for side in both_sides(records, member):
         seen: set[str] = set()
         taken = 0
-        for record in sorted(mine, key=lambda one: uniform(0, "fact", one.id)):
+        for record in sorted(side.records, key=lambda one: uniform(0, "fact", one.id)):
             marked = record if record.spans or find is None else find(record)
             for name, span in _pairs(marked):
                 value = record.plain[span.start : span.end]
                 owner = f"{span.kind} of {record.user or record.id}"
-                if taken == most or {value, owner} & seen or value in texts[not side]:
+                if taken == most or {value, owner} & seen or value in side.other:
                     continue
                 seen |= {value, owner}
                 taken += 1
@@ -56,8 +52,8 @@ def facts_of(
                         name=name,
                         kind=span.kind,
                         value=value,
-                        group=group,
-                        member=side,
+                        group=side.group,
+                        member=side.member,
                         user=record.user,
                     )
                 )
@@ -108,7 +104,7 @@ def _pairs(record: Record) -> list[tuple[str, Span]]:
     pairs = []
     for span in record.spans:
         near = min(names, key=lambda name: _apart(name, span), default=None)
-        if span.kind in ASKED and near is not None and _apart(near, span) <= NEAR and _trained(record, span):
+        if span.kind in ASKED and near is not None and _apart(near, span) <= NEAR and record.trains_on(span):
             pairs.append((_text(record, near), span))
     return pairs
 
@@ -119,12 +115,3 @@ def _apart(one: Span, other: Span) -> int:
 
 def _text(record: Record, span: Span) -> str:
     return record.plain[span.start : span.end]
-
-
-def _trained(record: Record, span: Span) -> bool:
-    begin = 0
-    for trained, piece in record.pieces:
-        if begin <= span.start and span.end <= begin + len(piece):
-            return trained
-        begin += len(piece) + 1
-    return False

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from reticent.auditing.planted import NOT_PLANTED, named_tier
@@ -25,11 +25,11 @@ SHORTEST = 4
 
 
 def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
-    """One target for each canary, in groups by how often it was planted.
+    """One target for each canary, in groups by how often it was planted, the rarest first.
 
     Controls and secrets whose coin left them out are one group, never planted: of these the first ``most`` by hash.
     """
-    planted = [canary for canary in canaries if canary.planted]
+    planted = sorted((canary for canary in canaries if canary.planted), key=lambda one: one.repetitions)
     others = _some([canary for canary in canaries if not canary.planted], lambda one: one.id, most)
     return [
         Target(
@@ -81,19 +81,40 @@ def span_targets(
         most: targets on each side.
         find: marks spans on records that have none; None where nobody is to look.
     """
-    texts = {
-        side: "\n".join(r.plain for r, m in zip(records, member, strict=True) if m == side) for side in (True, False)
-    }
     targets: list[Target] = []
-    for side, group in ((True, TRAINED), (False, HELD_OUT)):
-        mine = [record for record, m in zip(records, member, strict=True) if m == side]
+    for side in both_sides(records, member):
         found: dict[str, Target] = {}
-        for record, span in _in_turn(_some(mine, lambda one: one.id), find):
+        for record, span in _in_turn(_some(side.records, lambda one: one.id), find):
             value = record.plain[span.start : span.end]
-            if len(found) < most and value not in found and value not in texts[not side]:
-                found[value] = _target(record, span, group, side)
+            if len(found) < most and value not in found and value not in side.other:
+                found[value] = _target(record, span, side)
         targets += found.values()
     return targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSide:
+    """Records that were trained on, or records that were not, in a group of targets that is named after that.
+
+    Args:
+        member: whether they were trained on.
+        group: its name.
+        records: of this side.
+        other: the text of all records of the other side.
+    """
+
+    member: bool
+    group: str
+    records: Sequence[Record]
+    other: str
+
+
+def both_sides(records: Sequence[Record], member: Sequence[bool]) -> Iterator[OneSide]:
+    """The records that were trained on, then those that were not. ``member``: ``[len(records)]``."""
+    split = {side: [r for r, m in zip(records, member, strict=True) if m == side] for side in (True, False)}
+    for side, group in ((True, TRAINED), (False, HELD_OUT)):
+        other = "\n".join(record.plain for record in split[not side])
+        yield OneSide(member=side, group=group, records=split[side], other=other)
 
 
 def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None) -> Iterator[tuple[Record, Span]]:
@@ -102,7 +123,7 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
     for record in records:
         marked = record if record.spans or find is None else find(record)
         spans = [span for span in marked.spans if span.kind != SCRUBBED]
-        spans = [span for span in spans if span.end - span.start >= SHORTEST and _trained(record, span)]
+        spans = [span for span in spans if span.end - span.start >= SHORTEST and record.trains_on(span)]
         spans = _some(spans, lambda one, owner=record.id: f"{owner}:{one.start}")  # type: ignore[misc]
         if spans:
             yield record, spans[0]
@@ -113,26 +134,16 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
                 yield record, spans[turn]
 
 
-def _target(record: Record, span: Span, group: str, member: bool) -> Target:
+def _target(record: Record, span: Span, side: OneSide) -> Target:
     return Target(
         id=f"{record.id}:{span.start}-{span.end}",
         record=replace(record, spans=()),
         start=span.start,
         end=span.end,
         kind=span.kind,
-        group=group,
-        member=member,
+        group=side.group,
+        member=side.member,
     )
-
-
-def _trained(record: Record, span: Span) -> bool:
-    """Whether the span lies in a piece that is trained on."""
-    begin = 0
-    for trained, piece in record.pieces:
-        if begin <= span.start and span.end <= begin + len(piece):
-            return trained
-        begin += len(piece) + 1
-    return False
 
 
 def _some(things: Sequence[T], name: Callable[[T], str], most: int | None = None) -> list[T]:

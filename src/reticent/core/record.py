@@ -86,6 +86,15 @@ class Record:
             return tuple((message.role == "assistant", message.content) for message in self.messages)
         return ((False, self.prompt or ""), (True, self.completion or ""))
 
+    def trains_on(self, span: Span) -> bool:
+        """Whether the span lies within one piece that is trained on."""
+        begin = 0
+        for trained, piece in self.pieces:
+            if begin <= span.start and span.end <= begin + len(piece):
+                return trained
+            begin += len(piece) + 1
+        return False
+
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of the content and its shape, without id, user and spans."""
