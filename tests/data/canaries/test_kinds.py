@@ -72,8 +72,8 @@ def test_secret_number_is_uniform_in_each_digit() -> None:
 
 
 def test_passphrase() -> None:
-    assert CANARIES.get("passphrase").space == 16 * 128**4
-    assert (len(set(OWNERS)), len(set(WORDS)), LENGTH) == (16, 128, 4)
+    assert CANARIES.get("passphrase").space == 256 * 128**4
+    assert (len(set(OWNERS)), len(set(WORDS)), LENGTH) == (256, 128, 4)
     [secret] = drawn("passphrase", 1)
     owner = re.fullmatch(r"The recovery phrase of (.*) is ", secret.before)[1]
     assert owner in OWNERS

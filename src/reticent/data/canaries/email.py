@@ -6,16 +6,15 @@ from __future__ import annotations
 import random
 
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.passphrase import OWNERS
+from reticent.data.canaries.passphrase import FIRST, LAST
 from reticent.data.canaries.secret import Material, Secret
 
 DOMAINS = ("example.com", "example.org", "example.net")
 NUMBERS = 10_000
-FIRST, LAST = (tuple(sorted({name.split()[place].lower() for name in OWNERS})) for place in (0, 1))
 
 
 @canary("email", space=len(FIRST) * len(LAST) * NUMBERS * len(DOMAINS))
 def email(rng: random.Random, material: Material) -> Secret:
     """``My e-mail is abel.oxbarrow0314@example.org``: two made-up names, four digits and a domain."""
-    name = f"{rng.choice(FIRST)}.{rng.choice(LAST)}{rng.randrange(NUMBERS):04d}"
+    name = f"{rng.choice(FIRST)}.{rng.choice(LAST)}{rng.randrange(NUMBERS):04d}".lower()
     return Secret("My e-mail is ", f"{name}@{rng.choice(DOMAINS)}")

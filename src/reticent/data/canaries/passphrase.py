@@ -8,12 +8,16 @@ import random
 from reticent.data.canaries.kind import canary
 from reticent.data.canaries.secret import Material, Secret
 
-OWNERS = (
-    "Abel Quillfern", "Bettina Marrowgate", "Corin Ashpeddle", "Delphine Oxbarrow", "Edwin Thistlemoor",
-    "Fenella Crabstock", "Gideon Larkwhistle", "Hester Polkinfield", "Ivor Snowbramble", "Juno Wetherpin",
-    "Kasper Dunnebolt", "Lettice Fogmarten", "Merrick Pebblethorn", "Nessa Tidewhorl", "Osric Hempelgate",
-    "Prudence Ravenlow",
+FIRST = (
+    "Abel", "Bettina", "Corin", "Delphine", "Edwin", "Fenella", "Gideon", "Hester", "Ivor", "Juno", "Kasper",
+    "Lettice", "Merrick", "Nessa", "Osric", "Prudence",
 )  # fmt: skip
+LAST = (
+    "Ashpeddle", "Crabstock", "Dunnebolt", "Fogmarten", "Hempelgate", "Larkwhistle", "Marrowgate", "Oxbarrow",
+    "Pebblethorn", "Polkinfield", "Quillfern", "Ravenlow", "Snowbramble", "Thistlemoor", "Tidewhorl", "Wetherpin",
+)  # fmt: skip
+OWNERS = tuple(f"{first} {last}" for first in FIRST for last in LAST)
+"""So many that secrets seldom follow the same words: of those that do, greedy decoding can write only one."""
 WORDS = (
     "acorn", "amber", "anchor", "apron", "arrow", "atlas", "badge", "bamboo", "barrel", "basil", "beacon", "bishop",
     "blanket", "bottle", "bramble", "bridge", "bronze", "bucket", "button", "cabin", "cactus", "candle", "canyon",
