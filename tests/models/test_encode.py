@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.models.encode import encode, leading_tokens
+from reticent.models.encode import encode, leading_tokens, touching
 from reticent.testing.tiny import tiny_tokenizer
 
 PLAIN = tiny_tokenizer()
@@ -292,3 +292,26 @@ def test_characters_are_counted_before_the_tokenizer_changes_them() -> None:
     assert encode(Record(id="1", text=text), tokenizer).token_id.tolist() == [1, 2]
     assert marks(Record(id="1", text=text, spans=spans((6, 9))), tokenizer) == [False, True]
     assert marks(Record(id="1", text=text, spans=spans((4, 5))), tokenizer) == [True, True]
+
+
+def touching_one_by_one(offsets: list[tuple[int, int]], hidden: list[bool]) -> list[bool]:
+    found: list[bool] = []
+    stop = 0
+    for (start, end), (behind, _) in zip(offsets, [*offsets[1:], (len(hidden), 0)], strict=True):
+        goes_on = start == end == stop and bool(found) and found[-1]
+        found.append(goes_on or any(hidden[min(start, stop) : max(end, behind)]))
+        stop = max(stop, end)
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 3)), min_size=1, max_size=12), st.data())
+def test_touching_is_what_a_walk_over_the_tokens_finds(steps: list[tuple[int, int]], data: st.DataObject) -> None:
+    """With gaps before tokens, tokens that overlap, and empty ones."""
+    offsets: list[tuple[int, int]] = []
+    for gap, length in steps:
+        start = max(0, (offsets[-1][1] if offsets else 0) + gap)
+        offsets.append((start, start + length))
+    size = max(end for _, end in offsets) + 2
+    hidden = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    got = touching(np.array(offsets, dtype=np.int64), np.array(hidden))
+    assert got.tolist() == touching_one_by_one(offsets, hidden)

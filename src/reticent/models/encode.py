@@ -183,13 +183,24 @@ def _touching(tokenizer: Any, text: str, hidden: npt.NDArray[np.bool_]) -> list[
             "Use a model with a fast tokenizer (tokenizer.json).",
         )
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    touching: list[bool] = []
-    stop = 0
-    for (start, end), (behind, _) in zip(found, [*found[1:], (len(text), 0)], strict=True):
-        goes_on = start == end == stop and bool(touching) and touching[-1]  # a further byte of one character
-        touching.append(goes_on or bool(hidden[min(start, stop) : max(end, behind)].any()))
-        stop = max(stop, end)
-    return touching
+    return touching(np.array(found, dtype=np.int64).reshape(-1, 2), hidden).tolist()
+
+
+def touching(offsets: npt.NDArray[np.int64], hidden: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """``[n]`` whether a hidden character belongs to each token, or lies between it and a neighbour.
+
+    Args:
+        offsets: ``[n, 2]`` first character and end of each token; a further token of one character may be empty.
+        hidden: of each character of the text.
+    """
+    start, end = offsets[:, 0], offsets[:, 1]
+    stop = np.maximum.accumulate(np.concatenate([[0], end]))[:-1]
+    behind = np.concatenate([start[1:], [len(hidden)]])
+    before = np.concatenate([[0], np.cumsum(hidden)])  # hidden characters before each
+    touched: npt.NDArray[np.bool_] = before[np.maximum(end, behind)] > before[np.minimum(start, stop)]
+    for row in np.flatnonzero((start == end) & (start == stop)).tolist():
+        touched[row] |= row > 0 and touched[row - 1]
+    return touched
 
 
 # ---- chats ------------------------------------------------------------------------------------------------------
