@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.run import audit
 from reticent.auditing.subject import Subject, from_run
-from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.results import ExtractionRow, Results
 from reticent.data.example import help_desk
@@ -28,6 +28,7 @@ from reticent.train.config import TuneConfig
 
 ATTACKS = ("discoverable", "discoverable_short", "probabilistic_np", "prompt_prefix", "exact_memorization")
 """What is printed; the reports have all of it."""
+console = Console(width=110)
 
 
 def scrubbed(mails: list[Record], out: Path) -> Prepared:
