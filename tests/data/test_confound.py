@@ -59,3 +59,13 @@ def test_same_seed_same_scores() -> None:
     member = coin(5)
     first, second = (blind_scores(TEXTS, member, USERS, seed=1).score for _ in range(2))
     assert first.tolist() == second.tolist()
+
+
+def test_texts_without_a_word_in_common_are_told_by_their_lengths() -> None:
+    """No word is in three texts, so there are no words to learn from."""
+    member = np.arange(80) % 2 == 0
+    texts = [f"{'longer' if inside else 'w'}{number}x" for number, inside in enumerate(member)]
+    score = blind_scores(texts, member).score
+    assert score[member].mean() > score[~member].mean() + 1
+    same = blind_scores([f"w{number:03d}x" for number in range(80)], member).score
+    assert np.isfinite(same).all()

@@ -22,6 +22,7 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.results import Results
 from reticent.core.user_cache import user_cache
+from reticent.models.encode import encode
 from reticent.report.render import write_report
 from reticent.report.results import read_results, write_results
 from reticent.run_folder import RunFolder
@@ -96,6 +97,15 @@ def _available(subject: Subject, models: Models, users: UserEvidence | None) -> 
     return Available(
         reference=models.compared_with is not None,
         users=users is not None,
-        known_held_out=len(subject.of_role("known", member=False)),
-        known_members=len(subject.of_role("known", member=True)),
+        known_held_out=_scorable(subject, models, member=False),
+        known_members=_scorable(subject, models, member=True),
     )
+
+
+def _scorable(subject: Subject, models: Models, *, member: bool) -> int:
+    """How many of the records that the attacker knows have a token that is trained on."""
+    rows = (
+        encode(record, models.target.tokenizer, max_tokens=subject.max_tokens)
+        for record in subject.of_role("known", member=member)
+    )
+    return sum(row.predicted > 0 for row in rows)

@@ -54,7 +54,7 @@ def look_afterwards(
     panel = make_panel(records, coins, canaries, size=monitor.monitor_panel)
     loaded = load(base, dtype="float32", device=training.device)
     rows = [encode(record, loaded.tokenizer, max_tokens=training.max_tokens) for record in panel.records]
-    kept = np.array([bool(row.trained[1:].any()) for row in rows])
+    kept = np.array([row.predicted > 0 for row in rows])
     panel = panel.take(kept)
     passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=training.dtype)
     started = time.perf_counter()

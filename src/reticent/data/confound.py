@@ -96,13 +96,15 @@ def _features(texts: Sequence[str]) -> csr_array:
         norm=None,
     )
     counts = counter.transform(cut).tocsc()
-    common = counts[:, np.diff(counts.indptr) >= MIN_TEXTS].tocsr()
-    words = TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(common)
-    lengths = _lengths(texts, cut)
-    spread = lengths.std(axis=0)
-    scaled = (lengths - lengths.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
-    # lengths weigh about as much as one strong word, or they would drown the words
-    return csr_array(hstack([words, csr_array(0.3 * scaled)]))
+    often = np.diff(counts.indptr) >= MIN_TEXTS
+    found = _lengths(texts, cut)
+    spread = found.std(axis=0)
+    scaled = (found - found.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+    lengths = csr_array(0.3 * scaled)  # as much as one strong word, or they would drown the words
+    if not often.any():  # texts in which no word comes three times
+        return lengths
+    words = TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(counts[:, often].tocsr())
+    return csr_array(hstack([words, lengths]))
 
 
 def _lengths(texts: Sequence[str], cut: Sequence[str]) -> Floats:

@@ -40,6 +40,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.token_id)
 
+    @property
+    def predicted(self) -> int:
+        """How many of the trained tokens a model predicts: nothing comes before the very first one."""
+        return int(self.trained[1:].sum())
+
 
 def encode(
     record: Record,

@@ -67,7 +67,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         dtype: str = "auto",
     ) -> None:
         rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in panel.records]
-        kept = np.array([bool(row.trained[1:].any()) for row in rows])
+        kept = np.array([row.predicted > 0 for row in rows])
         self.panel = panel.take(kept)
         self.passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=dtype)
         self.tokenizer, self.max_tokens = tokenizer, max_tokens

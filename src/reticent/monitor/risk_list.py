@@ -117,7 +117,7 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         validate.in_range(0, 1, at=at)
         encoded = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-        kept = [place for place, row in enumerate(encoded) if row.trained[1:].any()]
+        kept = [place for place, row in enumerate(encoded) if row.predicted]
         if len(kept) < LEAST:
             raise BadInput(f"{len(kept)} records", "are too few for a list of risks", f"Give at least {LEAST}.")
         self.records, self.rows = [records[place] for place in kept], [encoded[place] for place in kept]
@@ -309,7 +309,7 @@ def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens:
     Records of which nothing is predicted are left out, as in the list.
     """
     rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-    kept = [place for place, row in enumerate(rows) if row.trained[1:].any()]
+    kept = [place for place, row in enumerate(rows) if row.predicted]
     seen = read(model, [rows[place] for place in kept])
     return {records[place].id: float(loss) for place, loss in zip(kept, seen.loss, strict=True)}
 

@@ -72,7 +72,7 @@ def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> Sel
         for number, record in enumerate(records):
             encoded = _encode(redacted(record), tokenizer, max_tokens)
             encoded = _trained(encoded, outside=True)
-            if encoded.trained[1:].any():
+            if encoded.predicted:
                 public.append(encoded)
             if is_sensitive(record):
                 private.append(_trained(_encode(record, tokenizer, max_tokens), outside=False))
@@ -158,7 +158,7 @@ def _check(records: Sequence[Record], private: list[Encoded], public: list[Encod
             "have no marked spans, so protecting the spans would protect nothing",
             "Name the field that holds start and end of each (--spans_field), or protect whole texts (--protect all).",
         )
-    if not any(one.trained[1:].any() for one in private):
+    if not any(one.predicted for one in private):
         raise BadInput(
             f"{len(records)} records",
             f"have no marked span in what is trained on of the first {max_tokens} tokens",

@@ -151,7 +151,7 @@ def gradient_properties(
     directions = {name: _direction(parameter, (origin or {}).get(name)) for name, parameter in chosen.items()}
     limit = most_read(model)
     kept = [row if limit is None else _cut(row, limit) for row in rows]
-    empty = [number for number, row in enumerate(kept) if not row.trained[1:].any()]
+    empty = [number for number, row in enumerate(kept) if not row.predicted]
     if empty:
         raise BadInput(
             f"record number {empty[0]} ({len(empty)} of {len(rows)})", "has no loss", "Leave such records out."

@@ -44,7 +44,7 @@ class Corpus:
 
     @property
     def trained_tokens(self) -> int:
-        return sum(int(one.trained[1:].sum()) for one in self.encoded)
+        return sum(one.predicted for one in self.encoded)
 
 
 NOTHING = Corpus(encoded=[], records=(), truncated=0, empty=0)
@@ -58,7 +58,7 @@ def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int, *, ma
             one = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True, mark_spans=mark_spans)
             encoded.append(one)
             advance(1)
-    kept = tuple(i for i, one in enumerate(encoded) if one.trained[1:].any())
+    kept = tuple(i for i, one in enumerate(encoded) if one.predicted)
     useful = [encoded[i] for i in kept]
     return Corpus(
         encoded=useful,

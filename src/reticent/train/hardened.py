@@ -24,7 +24,7 @@ def hardened_corpus(corpus: Corpus, config: HardenConfig) -> Corpus:
     if config.goldfish is None:
         return corpus
     fewer = [goldfish(one, k=config.goldfish, context=config.goldfish_context) for one in corpus.encoded]
-    kept = [i for i, one in enumerate(fewer) if one.trained[1:].any()]
+    kept = [i for i, one in enumerate(fewer) if one.predicted]
     return replace(
         corpus,
         encoded=[fewer[i] for i in kept],

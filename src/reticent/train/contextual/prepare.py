@@ -90,4 +90,4 @@ def _rejected(record: Record, tokenizer: Any, max_tokens: int) -> Encoded | None
     if not record.spans:
         return None
     found = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True)
-    return found if found.trained[1:].any() else None
+    return found if found.predicted else None

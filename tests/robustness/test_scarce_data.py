@@ -1,0 +1,25 @@
+"""Data with too little in it for one attack switch that attack off, not the audit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.run import audit
+from reticent.auditing.subject import from_run
+from reticent.run_folder import RunFolder
+
+
+def test_known_texts_without_a_token_to_predict_switch_off_what_needs_them(tuned, tmp_path):
+    subject = from_run(RunFolder(root=tuned))
+    known = subject.membership.role == "known"
+    records = [
+        replace(record, text="") if hidden else record for record, hidden in zip(subject.records, known, strict=True)
+    ]
+    config = AuditConfig(attacks="loss,rmia", dtype="float32")
+    results = audit(replace(subject, records=records), config, out=tmp_path / "audit")
+    runs = {run.name: run for run in results.attacks}
+    assert known.any()
+    assert runs["loss"].ran
+    assert not runs["rmia"].ran
+    assert "no known non-members" in runs["rmia"].why_not
