@@ -1,10 +1,14 @@
 """Files are whole or not there."""
 
 import errno
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
-from reticent.core.atomic import replacing, write_text
+from reticent.core.atomic import STALE, replacing, write_text
 from reticent.core.errors import BadInput
 
 
@@ -47,3 +51,32 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(BadInput, match="cannot be written"):
         write_text(tmp_path / "file" / "a.txt", "y")
+
+
+LEFT = """
+import os, signal, sys
+from reticent.core.atomic import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("private")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process numbers that can be asked for")
+def test_what_a_killed_process_left_is_taken_away_later(tmp_path):
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", LEFT, str(path)], check=False)
+    [left] = tmp_path.iterdir()
+    with replacing(path) as temporary:
+        [mine] = [one for one in tmp_path.iterdir() if one != left]
+        temporary.write_text("new")
+        then = time.time() - 2 * STALE
+        for old in (left, mine):
+            os.utime(old, (then, then))
+        write_text(tmp_path / "b.txt", "another file's")
+        assert left.exists()
+        write_text(path, "in between")
+        assert not left.exists()
+        assert mine.exists()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert path.read_text() == "new"

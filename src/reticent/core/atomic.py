@@ -4,21 +4,28 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reticent.core.errors import BadInput
+
+STALE = 3600
+"""Seconds after which what a process left that is no more may be taken away: long, should process numbers mislead."""
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is moved to ``path``, on any error it is removed.
 
-    The temporary may be made a file or a folder by the caller. An existing folder at ``path`` is replaced whole.
+    The temporary may be made a file or a folder by the caller. An existing folder at ``path`` is replaced whole. What
+    an earlier process left here when it was killed is taken away: it may be large, and private.
 
     Raises:
         BadInput: the folder cannot be written to, or the disk is full.
@@ -26,7 +33,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _sweep(path)
+        holder = Path(tempfile.mkdtemp(prefix=f"{_ours(path)}{os.getpid()}-", dir=path.parent))
     except OSError as error:
         raise _refusal(path, error) from error
     temporary = holder / path.name
@@ -46,6 +54,35 @@ def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _ours(path: Path) -> str:
+    """How names of temporary folders for ``path`` begin on this machine."""
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    return f".{path.name}.{machine}-"
+
+
+def _sweep(path: Path) -> None:
+    start, long_ago = _ours(path), time.time() - STALE
+    for entry in os.scandir(path.parent):
+        process = entry.name.removeprefix(start).partition("-")[0]
+        if entry.name.startswith(start) and process.isdigit() and not _runs(int(process)):
+            with suppress(OSError):  # another process took it away
+                if entry.stat(follow_symlinks=False).st_mtime < long_ago:
+                    shutil.rmtree(entry.path)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process; true where nobody can say."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:
