@@ -148,97 +148,148 @@ def tune(
         BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded; a setting
             voids the promise; ``max_tokens`` cuts canaries off.
     """
-    splitting, secrets, tuning = (
-        split_config or SplitConfig(),
-        canary_config or CanaryConfig(),
-        tune_config or TuneConfig(),
+    settings = _Settings(
+        split=split_config or SplitConfig(),
+        canaries=canary_config or CanaryConfig(),
+        training=tune_config or TuneConfig(),
+        privacy=privacy or PrivacySpec(),
+        harden=harden or HardenConfig(),
+        contextual=contextual or ContextualConfig(),
+        monitor=monitor or MonitorConfig(),
     )
-    spec, hardening = privacy or PrivacySpec(), harden or HardenConfig()
-    curbing = contextual or ContextualConfig()
-    watch = monitor or MonitorConfig()
-    hardening.settled(tuning, spec)
-    curbing.check(hardening, spec)
-    _check_records(spec, splitting, secrets)
-    _check_monitor(spec, watch, curbing)
+    settings.check()
     run = RunFolder(root=Path(out))
-    parts = {"split": asdict(splitting), "canaries": asdict(secrets), "training": asdict(tuning)}
-    parts |= {"privacy": asdict(spec)} if spec.is_private else {}
-    parts |= {"harden": hardening.changed} if hardening.is_on else {}
-    parts |= {"contextual": curbing.changed} if curbing.is_on else {}
-    parts |= {"monitor": asdict(watch)} if watch.is_on else {}
-    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **parts}
+    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **settings.parts}
     run.refuse_other("tune", config)
-    records, repeated = within_user(records) if hardening.dedup_users else (records, ())
-    records = without_copies(records)
-    membership, as_read = throw_coins(records, splitting, spec), records
-    records, membership, planting = _plant(
-        records, membership, secrets, splitting.split_seed, base=base, max_tokens=tuning.max_tokens, spec=spec
-    )
-    if planting is not None and spec.protect == "spans":
-        planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
+    material = _material(records, base, settings)
     with run.kept_if(lambda: _begun(run.model)):
         run.claim("tune", config)
         write_rejects(run, rejects)
-        if hardening.dedup_users:
-            _write_dropped(run, repeated)
-        if targets:
-            write_targets(run.targets, carried(targets, as_read, records, membership))
-        write_records(run.records, records)
-        membership.write(run.membership)
-        if planting is not None:
-            write_canaries(run.canaries, planting.canaries)
-        _train(base, records, membership, planting, run, tuning, spec, hardening, curbing, watch)
-    about = {"title": title or run.root.name, "base": base, "max_tokens": tuning.max_tokens, **parts, "finished": now()}
+        _write(material, run, targets)
+        _train(base, material, run, settings)
+    about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
+    about |= {**settings.parts, "finished": now()}
     if run.promise.exists():
         about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
     write_manifest(run.manifest, tune=about, environment=environment())
     return run
 
 
-def _train(
-    base: str,
-    records: Sequence[Record],
-    membership: Membership,
-    planting: Planting | None,
-    run: RunFolder,
-    config: TuneConfig,
-    privacy: PrivacySpec,
-    harden: HardenConfig,
-    contextual: ContextualConfig,
-    monitor: MonitorConfig,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """All that a run is asked for beyond its data and its base, nothing left open."""
+
+    split: SplitConfig
+    canaries: CanaryConfig
+    training: TuneConfig
+    privacy: PrivacySpec
+    harden: HardenConfig
+    contextual: ContextualConfig
+    monitor: MonitorConfig
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other, before anything is written."""
+        self.harden.settled(self.training, self.privacy)
+        self.contextual.check(self.harden, self.privacy)
+        _check_records(self.privacy, self.split, self.canaries)
+        _check_monitor(self.privacy, self.monitor, self.contextual)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """For the run folder; what is off is left out."""
+        parts = {"split": asdict(self.split), "canaries": asdict(self.canaries), "training": asdict(self.training)}
+        parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
+        parts |= {"harden": self.harden.changed} if self.harden.is_on else {}
+        parts |= {"contextual": self.contextual.changed} if self.contextual.is_on else {}
+        parts |= {"monitor": asdict(self.monitor)} if self.monitor.is_on else {}
+        return parts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Material:
+    """What is trained on and what is held out.
+
+    Args:
+        records: with the texts of canary users.
+        membership: their coins.
+        planting: secrets; None where there are none.
+        as_read: the records before anything was planted.
+        repeated: texts in which users repeat themselves, left out; None where nobody looked.
+    """
+
+    records: Sequence[Record]
+    membership: Membership
+    planting: Planting | None
+    as_read: Sequence[Record]
+    repeated: Sequence[Dropped] | None
+
+
+def _material(records: Sequence[Record], base: str, settings: _Settings) -> _Material:
+    """Leave out copies, throw coins, plant."""
+    repeated: Sequence[Dropped] | None = None
+    if settings.harden.dedup_users:
+        records, repeated = within_user(records)
+    as_read = without_copies(records)
+    coins = throw_coins(as_read, settings.split, settings.privacy)
+    kept, coins, planting = _plant(
+        as_read,
+        coins,
+        settings.canaries,
+        settings.split.split_seed,
+        base=base,
+        max_tokens=settings.training.max_tokens,
+        spec=settings.privacy,
+    )
+    if planting is not None and settings.privacy.protect == "spans":
+        planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
+    return _Material(records=kept, membership=coins, planting=planting, as_read=as_read, repeated=repeated)
+
+
+def _write(material: _Material, run: RunFolder, targets: Sequence[Target]) -> None:
+    if material.repeated is not None:
+        write_dropped(run.dropped, material.repeated)
+        said = f"{len(material.repeated)} texts in which users repeat themselves left out; see {run.dropped}"
+        console.print(said, highlight=False)
+    if targets:
+        write_targets(run.targets, carried(targets, material.as_read, material.records, material.membership))
+    write_records(run.records, material.records)
+    material.membership.write(run.membership)
+    if material.planting is not None:
+        write_canaries(run.canaries, material.planting.canaries)
+
+
+def _train(base: str, material: _Material, run: RunFolder, settings: _Settings) -> None:
     from reticent.train.trainer import tune as train
 
-    members = [record for record, member in zip(records, membership.member, strict=True) if member]
-    held_out = [record for record, member in zip(records, membership.member, strict=True) if not member]
-    extra = list(planting.to_train) if planting is not None else []
-    trained, callbacks = [*members, *extra], []
-    if monitor.is_on:
+    inside = material.membership.member
+    members = [record for record, member in zip(material.records, inside, strict=True) if member]
+    held_out = [record for record, member in zip(material.records, inside, strict=True) if not member]
+    planting = material.planting
+    trained, callbacks = [*members, *(planting.to_train if planting is not None else ())], []
+    if settings.monitor.is_on:
         from reticent.monitor.attach import watching
 
-        secrets = planting.canaries if planting is not None else ()
-        settled = harden.settled(config, privacy)
         callbacks = watching(
-            monitor, base, records, membership, secrets, trained=trained, training=settled, out=run.root
+            settings.monitor,
+            base,
+            material.records,
+            material.membership,
+            planting.canaries if planting is not None else (),
+            trained=trained,
+            training=settings.harden.settled(settings.training, settings.privacy),
+            out=run.root,
         )
-    # The monitor looks at held-out records itself.
-    sample = [] if monitor.watches else held_out[:64]
     train(
         base,
         trained,
         run.model,
-        config,
-        held_out=sample,
+        settings.training,
+        held_out=[] if settings.monitor.watches else held_out[:64],  # the monitor looks at held-out records itself
         callbacks=callbacks,
-        privacy=privacy,
-        harden=harden,
-        contextual=contextual,
+        privacy=settings.privacy,
+        harden=settings.harden,
+        contextual=settings.contextual,
     )
-
-
-def _write_dropped(run: RunFolder, copies: Sequence[Dropped]) -> None:
-    write_dropped(run.dropped, copies)
-    console.print(f"{len(copies)} texts in which users repeat themselves left out; see {run.dropped}", highlight=False)
 
 
 def _marked(secret: Record) -> Record:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
-from reticent.auditing.levels import judge
+from reticent.auditing.levels import LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
 from reticent.auditing.promise import Kept, audit_promise, broken_findings
 from reticent.auditing.pull import Pulled
@@ -25,7 +25,7 @@ from reticent.auditing.users import user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.results import CanaryExposure, Confound, Extraction, Results
+from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, Results
 from reticent.stats.hypothesis import family_confidence
 
 LIMITS = (
@@ -97,12 +97,7 @@ def conclude(
         curves=tuple(curve for outcome in outcomes for curve in outcome.curves if curve.level != "canary"),
         distributions=tuple(row for outcome in outcomes for row in outcome.distributions if row.level != "canary"),
         exposure=tiers,
-        exposed=tuple(
-            row
-            for units, outcome in zip(levels, outcomes, strict=True)
-            if outcome.best is not None and units.level.name != "canary"
-            for row in exposed(units.level, outcome.best, units.ids, key, _texts(subject, config))
-        ),
+        exposed=tuple(_exposed(levels, outcomes, key, _texts(subject, config))),
         confound=confound,
         power=power,
         not_tested=(
@@ -123,6 +118,14 @@ def conclude(
         promise=promise,
         extraction=extraction,
     )
+
+
+def _exposed(
+    levels: Sequence[Units], outcomes: Sequence[LevelOutcome], key: str, texts: Mapping[str, str]
+) -> Iterator[Exposed]:
+    for units, outcome in zip(levels, outcomes, strict=True):
+        if outcome.best is not None and units.level.name != "canary":
+            yield from exposed(units.level, outcome.best, units.ids, key, texts)
 
 
 def _extraction(pulled: Pulled | None, asked: Asked | None, confidence: float, joint: float) -> Extraction | None:
