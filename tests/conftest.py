@@ -37,3 +37,14 @@ def own_cache(tmp_path_factory, request):
         if not request.config.getoption("--slow"):
             patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def one_thread():
+    """Trainings of tiny models are compared to the last bit, and threads that take turns cost more than they give."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

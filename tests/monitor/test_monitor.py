@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import trl
-from safetensors.torch import load_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from reticent.cli.main import main
@@ -32,6 +30,7 @@ from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import Panel, make_panel
 from reticent.privacy.spec import PrivacySpec
 from reticent.run_folder import RunFolder
+from reticent.testing.saved import equal, same
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train import trainer as our_trainer
 from reticent.train.batches import LengthGrouped
@@ -41,14 +40,6 @@ EPOCHS = 3
 TINY = TuneConfig(epochs=EPOCHS, learning_rate=1e-2, max_tokens=48, batch_size=4)
 WATCHED = MonitorConfig(monitor=True, monitor_panel=20)
 SECRETS = CanaryConfig(canaries=6, canary_controls=20)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +54,6 @@ def mails(users: int = 30, each: int = 4) -> list[Record]:
         for user in range(users)
         for mail in range(each)
     ]
-
-
-def weights(run: RunFolder) -> dict[str, torch.Tensor]:
-    (path,) = run.model.glob("*.safetensors")
-    return load_file(path)
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def timeless(path: Path) -> Any:
@@ -126,7 +108,7 @@ def test_weights_are_the_same_to_the_last_bit(
     plain = tune(mails(), out=tmp_path / "plain", **how)
     every = MonitorConfig(monitor=True, monitor_panel=20, monitor_every=3)
     watched = tune(mails(), out=tmp_path / "watched", monitor=every, **how)
-    assert same(weights(plain), weights(watched))
+    assert same(plain.model, watched.model)
     assert len(read_watch(watched.monitor).moments) > 3
     assert not plain.monitor.exists()
 
@@ -178,7 +160,7 @@ def test_killed_and_called_again_it_saw_the_same(
     killed = tune(out=tmp_path / "killed", **how)
     assert timeless(killed.monitor) == timeless(whole.monitor)
     assert read_panel(killed.panel).equals(read_panel(whole.panel))
-    assert same(weights(killed), weights(whole))
+    assert same(killed.model, whole.model)
     watch = read_watch(killed.monitor)
     assert watch.training_seconds >= watch.moments[-1].trained_seconds
 
@@ -202,7 +184,7 @@ def test_it_stops_at_memorization_with_the_weights_of_that_moment(
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2]
     assert watch.stopped.startswith("after epoch 2.00")
     whole = tune(mails(), base=base, out=tmp_path / "whole", tune_config=TINY, monitor=WATCHED)
-    assert not same(weights(run), weights(whole))
+    assert not same(run.model, whole.model)
     seen = [row["nll"] for row in read_panel(run.panel).to_pylist() if row["step"] == watch.moments[-1].step]
     model = Monitor(_panel_of(run), tiny_tokenizer(), max_tokens=48).passes.look(
         load(str(run.model), dtype="float32", device="cpu").model
@@ -230,7 +212,7 @@ def test_killed_between_the_stop_and_the_end_it_does_not_train_on(
         patch.setattr(our_trainer, "_save", die)
         tune(out=tmp_path / "killed", **how)
     killed = tune(out=tmp_path / "killed", **how)
-    assert same(weights(killed), weights(whole))
+    assert same(killed.model, whole.model)
     assert timeless(killed.monitor) == timeless(whole.monitor)
 
 
@@ -288,7 +270,7 @@ def test_in_the_librarys_trainer(tmp_path: Path) -> None:
     trainer.train()
     bare = plain_trainer(tmp_path / "b", trained_on(records, on))
     bare.train()
-    assert same(trainer.model.state_dict(), bare.model.state_dict())
+    assert equal(trainer.model.state_dict(), bare.model.state_dict())
     watch = read_watch(tmp_path / "log" / "monitor.json")
     assert watch == watched.watch
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2]
@@ -339,7 +321,7 @@ def test_in_trl(tmp_path: Path, lora: bool) -> None:
     trainer.train()
     bare = sft("b")
     bare.train()
-    assert same(trainer.model.state_dict(), bare.model.state_dict())
+    assert equal(trainer.model.state_dict(), bare.model.state_dict())
     assert isinstance(watched.watch, Watch)
     assert [moment.step for moment in watched.watch.moments][-1] == trainer.state.global_step
     assert watched.watch.moments[-1].perplexity < watched.watch.moments[0].perplexity

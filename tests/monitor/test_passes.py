@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ from reticent.score.requests import Request
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer, tiny_tuned
 
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of the customer{' on' * (i % 5)}") for i in range(12)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def passes(dtype: str = "float32") -> Passes:

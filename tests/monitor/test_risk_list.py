@@ -45,14 +45,6 @@ RECORDS = [
 TOKENIZER = tiny_tokenizer()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def config(**changes: Any) -> TuneConfig:
     return TuneConfig(**({"learning_rate": 1e-3, "epochs": 2, "batch_size": 4, "dtype": "float32"} | changes))
 

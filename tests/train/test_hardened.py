@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from reticent.core.errors import BadInput
@@ -21,6 +19,7 @@ from reticent.core.record import Record, fingerprint
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
+from reticent.testing.saved import same, weights
 from reticent.testing.tiny import save_tiny
 from reticent.train.batches import Corpus, encode_all
 from reticent.train.config import TuneConfig
@@ -34,14 +33,6 @@ RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
@@ -49,15 +40,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def config(**changes: Any) -> TuneConfig:
     return TuneConfig(**({"learning_rate": 1e-2, "epochs": 1, "batch_size": 8, "dtype": "float32"} | changes))
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in sorted(out.glob("*.safetensors")) for name, tensor in load_file(file).items()}
-
-
-def same(left: Path, right: Path) -> bool:
-    a, b = weights(left), weights(right)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def log(out: Path) -> dict[str, Any]:

@@ -31,14 +31,6 @@ class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
     """What a user of transformers writes."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def records(n: int, *, length: int | None = None, seed: int = 0, users: int = 0) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = [

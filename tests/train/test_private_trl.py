@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from reticent.train.private import PrivateTrainerMixin, open_key
 
 class PrivateSFTTrainer(PrivateTrainerMixin, trl.SFTTrainer):  # type: ignore[misc, name-defined]
     """What a user of TRL writes."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def mails(n: int, step: int) -> Any:

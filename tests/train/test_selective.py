@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,6 @@ SPEC = PrivacySpec(epsilon=8, **SPANS)
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
     """What a user of transformers writes."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def record(number: int, secret: str, *, shape: str = "text", user: str | None = None) -> Record:

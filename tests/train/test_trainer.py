@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel, TrainerCallback
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.models.load import load
+from reticent.testing.saved import same
 from reticent.testing.tiny import save_tiny, tiny_model
 from reticent.train import trainer
 from reticent.train.checkpoints import folder_for
@@ -27,26 +26,9 @@ RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def base(tmp_path: Path) -> str:
     return str(save_tiny(tmp_path / "base", arch="gpt2"))  # has dropout, so the random state matters
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in sorted(out.glob("*.safetensors")) for name, tensor in load_file(file).items()}
-
-
-def same(left: Path, right: Path) -> bool:
-    a, b = weights(left), weights(right)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def config(**changes: Any) -> TuneConfig:

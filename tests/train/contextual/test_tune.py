@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from reticent.core.errors import BadInput
@@ -22,6 +20,7 @@ from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
+from reticent.testing.saved import same
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.contextual.config import METHODS, ContextualConfig
@@ -44,14 +43,6 @@ RECORDS = records()
 HELD_OUT = [Record(id=f"h{i}", text=f"code {i * 104729 % 10000} of the order") for i in range(4)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
@@ -59,15 +50,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def config(**changes: Any) -> TuneConfig:
     return TuneConfig(**({"learning_rate": 1e-2, "epochs": 2, "batch_size": 8, "dtype": "float32"} | changes))
-
-
-def weights(out: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in sorted(out.glob("*.safetensors")) for name, tensor in load_file(file).items()}
-
-
-def same(left: Path, right: Path) -> bool:
-    a, b = weights(left), weights(right)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def nll(out: str, marked: bool) -> float:

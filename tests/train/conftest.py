@@ -1,0 +1,8 @@
+"""All tests here train."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def always(one_thread):
+    """On one thread."""
