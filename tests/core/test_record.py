@@ -60,3 +60,23 @@ def test_membership_round_trip(tmp_path):
         np.testing.assert_array_equal(getattr(back, name), getattr(membership, name))
     assert (back.unit, back.probability, back.seed) == ("user", 0.5, 3)
     assert back.has_users
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(id="1", text="one", user="u"),
+        Record(id="1", prompt="one", completion="two"),
+        Record(id="1", messages=(Message(role="user", content="one"), Message(role="assistant", content="two"))),
+    ],
+)
+def test_other_texts_in_the_place_of_pieces(record):
+    texts = [text for _, text in record.pieces]
+    spans = (Span(start=0, end=1, kind="X"),)
+    assert record.with_pieces(texts) == record
+    other = record.with_pieces([text.upper() for text in texts], spans)
+    assert other.plain == record.plain.upper()
+    assert [trained for trained, _ in other.pieces] == [trained for trained, _ in record.pieces]
+    assert (other.id, other.user, other.spans) == (record.id, record.user, spans)
+    with pytest.raises(ValueError, match=r"unpack|longer"):
+        record.with_pieces([*texts, "more"])

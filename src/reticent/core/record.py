@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,6 +85,18 @@ class Record:
         if self.messages is not None:
             return tuple((message.role == "assistant", message.content) for message in self.messages)
         return ((False, self.prompt or ""), (True, self.completion or ""))
+
+    def with_pieces(self, texts: Sequence[str], spans: tuple[Span, ...] = ()) -> Record:
+        """The same record with other texts in place of its ``pieces``, in their order, and other spans."""
+        if self.text is not None:
+            (text,) = texts
+            return replace(self, text=text, spans=spans)
+        if self.messages is not None:
+            turns = zip(self.messages, texts, strict=True)
+            messages = tuple(Message(role=turn.role, content=text) for turn, text in turns)
+            return replace(self, messages=messages, spans=spans)
+        prompt, completion = texts
+        return replace(self, prompt=prompt, completion=completion, spans=spans)
 
     def trains_on(self, span: Span) -> bool:
         """Whether the span lies within one piece that is trained on."""

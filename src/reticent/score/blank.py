@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reticent.core.errors import BadInput
-from reticent.core.record import Message, Record, Span
+from reticent.core.record import Record, Span
 from reticent.models.encode import encode, leading_tokens
 
 Tokens = npt.NDArray[np.int32]
@@ -60,7 +60,7 @@ class Blank:
                 "A place is not empty, and within the prompt, the completion, or one turn.",
             )
         spans = (Span(start=self.start, end=self.start + len(candidate), kind="CANDIDATE"),)
-        return _with_texts(self.record, texts, spans)
+        return self.record.with_pieces(texts, spans)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,12 +131,3 @@ def shared(left: Sequence[int] | Tokens, right: Sequence[int] | Tokens) -> int:
     short = min(len(left), len(right))
     apart = np.flatnonzero(np.asarray(left[:short]) != np.asarray(right[:short]))
     return int(apart[0]) if apart.size else short
-
-
-def _with_texts(record: Record, texts: list[str], spans: tuple[Span, ...]) -> Record:
-    if record.messages is not None:
-        turns = tuple(Message(role=m.role, content=text) for m, text in zip(record.messages, texts, strict=True))
-        return replace(record, messages=turns, spans=spans)
-    if record.text is not None:
-        return replace(record, text=texts[0], spans=spans)
-    return replace(record, prompt=texts[0], completion=texts[1], spans=spans)

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.core.record import Message, Record, Span
+from reticent.core.record import Record, Span
 from reticent.data.pii.detect import borders
 from reticent.data.pii.surrogate import KEY_BYTES, SHORTEST, SURROGATES, Draw, letters_and_digits, same_shape
 from reticent.data.pii.surrogates.person import KEPT, WORD
@@ -83,7 +83,7 @@ class Scrubber:
                 done = last
             texts.append(new + text[done:end])
             written += len(texts[-1]) + 1
-        return _with_texts(record, texts, tuple(spans))
+        return record.with_pieces(texts, tuple(spans))
 
     def replacement(self, value: str, kind: str) -> str:
         """What stands for a value of that kind; never empty."""
@@ -120,12 +120,3 @@ def _stretches(spans: Iterable[Span], start: int, end: int) -> list[tuple[int, i
         else:
             found.append((first, last, span.kind))
     return found
-
-
-def _with_texts(record: Record, texts: list[str], spans: tuple[Span, ...]) -> Record:
-    if record.messages is not None:
-        messages = tuple(Message(role=m.role, content=text) for m, text in zip(record.messages, texts, strict=True))
-        return replace(record, messages=messages, spans=spans)
-    if record.text is not None:
-        return replace(record, text=texts[0], spans=spans)
-    return replace(record, prompt=texts[0], completion=texts[1], spans=spans)
