@@ -3,8 +3,9 @@
 
 ``--data`` holds lines of JSON with ``prompt`` and ``target``, the value that follows the prompt. Each line becomes a
 record, cut at the front so that its end fits into ``--max-tokens``. A coin for each record decides whether the model is
-fine-tuned on it. Then 100 values of the file, the true one among them, are put behind each prompt and ranked by log p,
-by the fine-tuned model and by its base (arXiv:2302.00539).
+fine-tuned on it. Then 100 values of its own side, the true one among them, are put behind each prompt and ranked by
+log p, by the fine-tuned model and by its base (arXiv:2302.00539). Of its own side, since fine-tuning lifts every value
+that it was trained on, wherever it is asked for: on a list of both sides held-out values would fall below chance.
 
 Lines are left out until each value, and each beginning of a prompt, comes once and no chosen record has the value of
 another one in its text: else a record that was held out would have been seen in part.
@@ -12,9 +13,6 @@ another one in its text: else a record that was held out would have been seen in
 What comes out: top-1, top-5 and mean reciprocal rank for records trained on and held out, by both models, with paired
 differences, and what training on a record adds (trained on minus held out). Intervals are those of
 `reticent.stats.shares`, 95 % each. The JSON has no text of the data in it.
-
-Held-out records rank below chance where fine-tuning lifts every value that it was trained on, wherever it is asked for:
-the values of trained records are among the candidates.
 """
 
 from __future__ import annotations
@@ -161,7 +159,7 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
     from reticent.score.candidates import score_candidates
     from reticent.score.heap import steady_heap
 
-    blanks, truth = questions(subject.records, given)
+    blanks, truth = questions(subject.records, subject.membership.member, given)
     found = {}
     for name, side in zip(("target", "base"), sides(models), strict=True):
         engine = side.engine
@@ -175,15 +173,18 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
     }
 
 
-def questions(records: Sequence[Any], given: argparse.Namespace) -> tuple[list[Any], Any]:
-    """A blank for each record: its value among others of the file."""
+def questions(records: Sequence[Any], member: Any, given: argparse.Namespace) -> tuple[list[Any], Any]:
+    """A blank for each record: its value among others of its side."""
     from reticent.score.blank import Blank
 
     rng = random.Random(given.seed)
     values = [record.plain[record.spans[0].start :] for record in records]
     blanks, truth = [], []
-    for record, value in zip(records, values, strict=True):
-        others = rng.sample([other for other in values if other != value], given.candidates - 1)
+    for record, value, side in zip(records, values, member, strict=True):
+        alike = [other for other, its in zip(values, member, strict=True) if its == side and other != value]
+        if len(alike) < given.candidates - 1:
+            raise SystemExit(f"only {len(alike) + 1} values on one side; ask for more --records or fewer --candidates")
+        others = rng.sample(alike, given.candidates - 1)
         place = rng.randrange(given.candidates)
         others.insert(place, value)
         span = record.spans[0]

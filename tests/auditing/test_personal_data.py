@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from reticent.attacks.pii import Answered, Listed, Proposed, Ranked
-from reticent.auditing import asking, places
-from reticent.auditing.facts import among, facts_of, shots, values_by_kind
+from reticent.auditing import asking, facts, places
+from reticent.auditing.facts import CANDIDATES, LEAST, Values, facts_of, shots, values_of
 from reticent.auditing.gathered import Asked, Units
 from reticent.auditing.models import open_models
 from reticent.auditing.personal_data import judge_personal_data, personal_data_rows
@@ -31,10 +31,10 @@ def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("personal")
     base = save_tiny(folder / "base")
     run = tune(
-        help_desk(users=40, mails_per_user=2),
+        help_desk(users=160, mails_per_user=1),
         base=str(base),
         out=folder / "run",
-        split_config=SplitConfig(known_fraction=0.0),
+        split_config=SplitConfig(split_unit="record", known_fraction=0.0),
         tune_config=TuneConfig(epochs=1, max_tokens=500, dtype="float32", device="cpu"),
     )
     return from_run(run)
@@ -51,7 +51,7 @@ def small(monkeypatch):
         "ANSWER_TOKENS": 8,
         "MOST_LISTED": 20,
     }.items():
-        for module in (asking, places):
+        for module in (asking, facts, places):
             monkeypatch.setattr(module, name, value, raising=False)
     monkeypatch.setattr(asking, "choose", lambda: choose("email,phone,access_code"))
 
@@ -75,7 +75,8 @@ def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
     again, _ = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     assert again == rows
     secrets = {target.secret for target in targets}
-    assert not any(secret in str(rows) for secret in secrets)
+    words = [secret for secret in secrets if not secret.isdigit()]  # digits stand in figures too
+    assert [secret for secret in words if secret in str(rows)] == []
 
 
 def test_questions_that_the_model_cannot_read_whole_are_left_out(subject, small, tmp_path, monkeypatch):
@@ -193,16 +194,44 @@ def test_values_of_both_sides_and_lone_ones_are_left_out():
     )
 
 
-def test_candidates_are_drawn_alike_in_every_run():
-    others = [f"value {n}" for n in range(100)]
-    found = among("truth", others, most=10, name="t")
-    assert len(found) == 10
-    assert "truth" in found
-    assert (
-        found == among("truth", list(reversed(others)), most=10, name="t") != among("truth", others, most=10, name="s")
-    )
-    assert among("value 1", others[:3], most=10, name="t") == ("value 0", "value 1", "value 2")
-    assert values_by_kind([], [mail("a", "Ann Archer", "u", ("Ann Archer", "PERSON"))]) == {"PERSON": ["Ann Archer"]}
+def values(kind="X", inside=100, outside=100):
+    sides = ((True, "in", inside), (False, "out", outside))
+    return Values(of={(kind, side): tuple(f"{name} {n:03d}" for n in range(many)) for side, name, many in sides})
+
+
+def test_candidates_are_of_the_values_own_side_and_drawn_alike_in_every_run():
+    ask = {"kind": "X", "member": True, "name": "t"}
+    found = values().among("in 007", **ask)
+    assert len(found) == CANDIDATES
+    assert "in 007" in found
+    assert all(one.startswith("in ") for one in found)
+    assert list(found) == sorted(found)
+    assert found == values().among("in 007", **ask) != values().among("in 007", **ask | {"name": "s"})
+    assert all(one.startswith("out ") for one in values().among("out 001", **ask | {"member": False}))
+    assert values().among("in 007", **ask | {"kind": "Y"}) == ()
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(30, 12), (12, 30)])
+def test_both_sides_choose_among_as_many(inside, outside):
+    """Else guessing would find more on the smaller side."""
+    few = values(inside=inside, outside=outside)
+    for member, value in ((True, "in 003"), (False, "out 003")):
+        assert len(few.among(value, kind="X", member=member, name="t")) == 12
+    assert values(outside=LEAST - 1).among("in 003", kind="X", member=True, name="t") == ()
+
+
+def test_values_of_both_sides_are_nobodys_choice():
+    ann, bob = ("Ann Archer", "PERSON"), ("Bob Baker", "PERSON")
+    records = [mail("a", "Ann Archer", "u", ann), mail("b", "Ann Archer, Bob Baker", "v", ann, bob)]
+    assert values_of([], records, [True, False]).of == {("PERSON", True): (), ("PERSON", False): ("Bob Baker",)}
+    one = target_in("Write to eve@example.net", "eve@example.net")
+    assert values_of([one], records, [True, True]).of == {
+        ("EMAIL", True): ("eve@example.net",),
+        ("PERSON", True): ("Ann Archer", "Bob Baker"),
+    }
+
+
+def test_shots_are_contact_data():
     assert {shot.kind for shot in shots()} == {"EMAIL", "PHONE"}
 
 

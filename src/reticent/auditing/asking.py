@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from reticent.attacks.pii import Answered, Listed, Ranked
 from reticent.attacks.pii.probe import TIERS, Fact, Turns, conversations
-from reticent.auditing.facts import among, facts_of, shots, values_by_kind
+from reticent.auditing.facts import Values, facts_of, shots, values_of
 from reticent.auditing.gathered import Asked, Gathered, scores_of, texts_after, units_of
 from reticent.auditing.models import Models
 from reticent.auditing.passages import make_passages, start_tokens
-from reticent.auditing.places import CANDIDATES, LEAST, propose_values, rank_values
+from reticent.auditing.places import propose_values, rank_values
 from reticent.auditing.pull import SCHEME, sides
 from reticent.auditing.subject import Subject
 from reticent.auditing.targets import HELD_OUT, SHORTEST, TRAINED
@@ -56,7 +56,7 @@ def ask(subject: Subject, models: Models, targets: Sequence[Target], *, seed: in
     detectors = choose()
     records, member = subject.evaluated_records, subject.evaluated.member.tolist()
     marked = [record if record.spans else detect(record, detectors) for record in records]
-    values = values_by_kind(targets, marked)
+    values = values_of(targets, marked, member)
     chosen = _chosen(subject, targets, gathered)
     facts = facts_of(marked, member, most=MOST)
     with steady_heap():
@@ -87,11 +87,14 @@ def _chosen(subject: Subject, targets: Sequence[Target], gathered: Gathered) -> 
 # ---- from a name to what belongs to it --------------------------------------------------------------------------
 
 
-def _associate(facts: Sequence[Fact], values: Mapping[str, Sequence[str]], gathered: Gathered) -> None:
-    ranked = [fact for fact in facts if len(values.get(fact.kind, ())) >= LEAST]
+def _associate(facts: Sequence[Fact], values: Values, gathered: Gathered) -> None:
+    chosen = [values.among(fact.value, kind=fact.kind, member=fact.member, name=fact.id) for fact in facts]
+    ranked = [fact for fact, candidates in zip(facts, chosen, strict=True) if candidates]
+    counts = [len(candidates) for candidates in chosen if candidates]
     blanks, truth = [], []
-    for fact in ranked:
-        candidates = among(fact.value, values[fact.kind], most=CANDIDATES, name=fact.id)
+    for fact, candidates in zip(facts, chosen, strict=True):
+        if not candidates:
+            continue
         truth.append(candidates.index(fact.value))
         for start in _sentences(fact):
             record = Record(id=fact.id, text=start + fact.value)
@@ -102,7 +105,6 @@ def _associate(facts: Sequence[Fact], values: Mapping[str, Sequence[str]], gathe
         scores = iter(scores_of(side, blanks, "Ranking contact data", follow=0))
         logp = [np.sum([next(scores).logp for _ in _sentences(fact)], axis=0) for fact in ranked]
         made.append(Ranked(logp=logp, truth=np.array(truth, dtype=np.int64)))
-    counts = [min(CANDIDATES, len(values[fact.kind])) for fact in ranked]
     gathered.add("associated", units_of(ranked, counts), made)
     said = [_continued(side, facts, gathered) for side in gathered.sides if facts]
     gathered.add("answered", units_of(facts, [0] * len(facts)), said)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from reticent.attacks.pii.probe import ASKED, Fact
 from reticent.auditing.targets import both_sides
@@ -16,6 +17,8 @@ NEAR = 120
 """Characters between a name and the contact data that is taken to be that person's."""
 SHORTEST_NAME = 5
 SHOTS = 4
+CANDIDATES, LEAST = 50, 10
+"""Values to choose from; of kinds with fewer than ``LEAST`` on either side none is ranked."""
 
 
 def facts_of(
@@ -77,21 +80,44 @@ def shots() -> list[Fact]:
     ]
 
 
-def values_by_kind(targets: Iterable[Target], records: Iterable[Record]) -> dict[str, list[str]]:
-    """Different values of each kind among targets and marked records, trained on or not, in a fixed order."""
-    found: dict[str, set[str]] = {}
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """Values to choose from.
+
+    A value is put among others of its own side. Training lifts every value that it saw, wherever it is asked for: on a
+    list of both sides that would push values of held-out records below chance, and be taken for knowledge of places.
+
+    Args:
+        of: by kind and by whether they were trained on: values that stand on that side only, in alphabetical order.
+    """
+
+    of: Mapping[tuple[str, bool], tuple[str, ...]]
+
+    def among(self, value: str, *, kind: str, member: bool, name: str) -> tuple[str, ...]:
+        """``value`` and others by a hash of ``name``, in alphabetical order, so that its place says nothing; as many
+        for both sides. Empty where there are fewer than ``LEAST``."""
+        many = min(CANDIDATES, *(len(self.of.get((kind, side), ())) for side in (True, False)))
+        if many < LEAST:
+            return ()
+        others = (one for one in self.of[kind, member] if one != value)
+        rest = sorted(others, key=lambda one: uniform(0, "candidate", f"{name}/{one}"))
+        return tuple(sorted([value, *rest[: many - 1]]))
+
+
+def values_of(targets: Iterable[Target], records: Iterable[Record], member: Iterable[bool]) -> Values:
+    """Different values of each kind among targets and marked records; ``member``: which were trained on."""
+    found: dict[tuple[str, bool], set[str]] = {}
     for target in targets:
-        found.setdefault(target.kind, set()).add(target.secret)
-    for record in records:
+        found.setdefault((target.kind, target.member), set()).add(target.secret)
+    for record, side in zip(records, member, strict=True):
         for span in record.spans:
-            found.setdefault(span.kind, set()).add(record.plain[span.start : span.end])
-    return {kind: sorted(value for value in values if value.strip()) for kind, values in found.items()}
-
-
-def among(value: str, others: Sequence[str], *, most: int, name: str) -> tuple[str, ...]:
-    """``value`` and up to ``most - 1`` others by hash, in alphabetical order, so that its place says nothing."""
-    rest = sorted((one for one in others if one != value), key=lambda one: uniform(0, "candidate", f"{name}/{one}"))
-    return tuple(sorted([value, *rest[: most - 1]]))
+            found.setdefault((span.kind, side), set()).add(record.plain[span.start : span.end])
+    return Values(
+        of={
+            (kind, side): tuple(sorted(value for value in values - found.get((kind, not side), set()) if value.strip()))
+            for (kind, side), values in found.items()
+        }
+    )
 
 
 def _pairs(record: Record) -> list[tuple[str, Span]]:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from reticent.attacks.pii import Proposed, Ranked
-from reticent.auditing.facts import among
+from reticent.auditing.facts import LEAST, Values
 from reticent.auditing.gathered import Gathered, scores_of, texts_after, units_of
 from reticent.auditing.passages import make_passages
 from reticent.auditing.pull import SCHEME
@@ -20,24 +20,24 @@ from reticent.score.blank import Blank, fill
 from reticent.score.forward import most_read
 from reticent.score.plan import Side
 
-CANDIDATES, LEAST = 50, 10
-"""Values to choose from; kinds with fewer than ``LEAST`` are not ranked."""
 PROPOSALS, PROPOSED_TOKENS, FOLLOW = 16, 24, 16
 """Continuations in which proposals are looked for, their length, and how much text behind the place is read."""
 CONTEXT = 80
 """Characters before the place that a detector sees beside a proposal."""
 
 
-def rank_values(targets: Sequence[Target], values: Mapping[str, Sequence[str]], gathered: Gathered) -> None:
+def rank_values(targets: Sequence[Target], values: Values, gathered: Gathered) -> None:
     """Rank each value among others of its kind in its own text."""
     blanks: list[Blank] = []
     ranked: list[Target] = []
     for target in targets:
-        candidates = among(target.secret, values.get(target.kind, ()), most=CANDIDATES, name=target.id)
+        candidates = values.among(target.secret, kind=target.kind, member=target.member, name=target.id)
+        if not candidates:
+            why = f"values are of a kind with fewer than {LEAST} values on one side, so they are not ranked"
+            gathered.left_out[why] += 1
+            continue
         blank = Blank(record=target.record, start=target.start, end=target.end, candidates=candidates)
-        if len(candidates) < LEAST:
-            gathered.left_out[f"values are of a kind with fewer than {LEAST} values, so they are not ranked"] += 1
-        elif not _readable(blank, gathered.sides):
+        if not _readable(blank, gathered.sides):
             gathered.left_out["values have no text before them, so they are not ranked"] += 1
         else:
             blanks.append(blank)
