@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
 from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect, find, originals
 from reticent.data.pii.missed import missed, others, targets, unscrubbed
+from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
 from reticent.data.targets import targets_beside, write_targets
 from reticent.report.data_card import write_data_card
@@ -74,6 +75,7 @@ def prepare(
     scrub: str | None = None,
     dedup: str | None = None,
     detectors: str | None = None,
+    patterns: Mapping[str, str] | None = None,
     marks: str = "scrub",
     key_file: str | Path | None = None,
     source: str = "",
@@ -95,6 +97,7 @@ def prepare(
         scrub: ``"surrogate"``, ``"placeholder"``, ``"mask"``, or None to mark only.
         dedup: names of `dedup.rules.RULES`, separated by commas; None to count only.
         detectors: their names, separated by commas; None for all that run by default here.
+        patterns: kind → regular expression of one's own, beside the detectors: `pii.patterns.pattern_detectors`.
         marks: what the spans that the records have are for: ``"scrub"`` scrubs them as well; ``"check"`` leaves them to
             the detectors, and those that they overlook become targets. With ``scrub`` only.
         key_file: holds the key of surrogates; made where there is none. Without it a key is made and forgotten.
@@ -114,7 +117,7 @@ def prepare(
     scrubber = None if scrub is None else Scrubber(style=scrub, key=_key(key_file))
     if not records:
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
-    chosen = choose(detectors)
+    chosen = [*choose(detectors), *pattern_detectors(patterns or {})]
     once = deduplicate(records, rules)
     plain = [replace(record, spans=()) for record in once.records] if marks == "check" else once.records
     found = _detected(plain, chosen)

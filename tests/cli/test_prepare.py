@@ -46,6 +46,17 @@ def test_marks_scrubs_and_prints_counts_only(tmp_path, capsys):
     assert f"dropped copies: {tmp_path / 'out.dropped.jsonl'}" in printed
 
 
+def test_patterns_of_ones_own_are_scrubbed_and_counted(tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+    flags = ["--out", str(out), "--scrub", "placeholder", "--detectors", "email"]
+    assert main(["prepare", data(tmp_path, "order BW-123456"), *flags, "--patterns", '{"ORDER": "BW-[0-9]{6}"}']) == 0
+    assert "ORDER" in capsys.readouterr().err
+    assert "BW-123456" not in out.read_text()
+    assert "[ORDER]" in out.read_text()
+    assert main(["prepare", data(tmp_path, "x"), *flags, "--patterns", '{"ORDER": "BW-["}']) == 2
+    assert "is no regular expression" in capsys.readouterr().err
+
+
 def test_the_card_shows_the_coins_that_tune_would_throw(tmp_path, capsys):
     source = data(tmp_path, *(f"mail {i} of many" for i in range(40)))
     flags = ["--out", str(tmp_path / "out.parquet"), "--detectors", "email"]

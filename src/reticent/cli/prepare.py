@@ -28,6 +28,7 @@ def prepare(
     scrub: Literal["surrogate", "placeholder", "mask"] | None = None,
     dedup: str | None = None,
     detectors: str | None = None,
+    patterns: dict[str, str] | None = None,
     marks: Literal["scrub", "check"] = "scrub",
     key_file: str | None = None,
     data_config: DataConfig,
@@ -47,6 +48,7 @@ def prepare(
         dedup: rules separated by commas: "exact" drops copies, "near" also near-copies, "user" what a user repeats,
             "substring" records of which half or more are passages of earlier ones. Left out, they are counted.
         detectors: names separated by commas; left out, all that can run here (names need the extra pii).
+        patterns: regular expressions for what only your data has, by type: {"ORDER": "BW-[0-9]{6}"}.
         marks: what marks that the data has (--spans-field) are for: "scrub" scrubs them as well; "check" leaves them to
             the detectors, and lists those that they miss.
         key_file: keep the key of surrogates here, so that other runs give the same ones. Keep it secret.
@@ -61,6 +63,7 @@ def prepare(
         scrub=scrub,
         dedup=dedup,
         detectors=detectors,
+        patterns=patterns,
         marks=marks,
         key_file=key_file,
         source=Path(data).name,

@@ -26,6 +26,9 @@ DB = "postgres://bob:s3cret@db.example.com/app"
 TOKEN = "https://example.com/a?id=1&access_token=abcdef12"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMII=\n-----END RSA PRIVATE KEY-----"
 AWS = "wJalrXUtnFEMI/K7MDENG/bPxRfiCY"
+MARYLAND = "194 Fischer Isle, Sandramouth, MD 32150"
+KENT = "8 Nicholls Underpass,\nTaylormouth, TN56 7TA"
+FLAT = "Flat 59m, Davis Square, New Guyside, KW3B 6GL"
 COIN = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 
 FOUND = [
@@ -71,6 +74,12 @@ FOUND = [
     ("phone", "07700 900123", "07700 900123", "PHONE"),
     ("postal_address", "at 12 Long Street, Springfield, IL 62704.", "12 Long Street, Springfield, IL 62704", "ADDRESS"),
     ("postal_address", "Flat 3, 7 Mill Lane, York YO1 7HH", "Flat 3, 7 Mill Lane, York YO1 7HH", "ADDRESS"),
+    ("postal_address", f"at {MARYLAND}.", MARYLAND, "ADDRESS"),
+    ("postal_address", KENT, KENT, "ADDRESS"),
+    ("postal_address", f"to {FLAT}. It", FLAT, "ADDRESS"),
+    ("signature", "See you then.\nKind regards,\nAda Quill", "Ada Quill", "PERSON"),
+    ("signature", "> Yours sincerely,\r\n>\r\n> A. J. Quill\r\n", "A. J. Quill", "PERSON"),
+    ("signature", "with many thanks\n- Ada\nSent from", "Ada", "PERSON"),
     ("postal_address", "in Lindenstraße 12a", "Lindenstraße 12a", "ADDRESS"),
     ("postal_address", "PO Box 101", "PO Box 101", "ADDRESS"),
 ]  # fmt: skip
@@ -123,6 +132,10 @@ LEFT_ALONE = [
     ("document_number", "my passport is blue and my account number is missing"),
     ("access_code", "the pin costs $4821 and 12.50; room 4821"),
     ("phone", "order 482193, £1,250,000, 2024-05-12, 12/05/2024, 3.14159265"),
+    ("postal_address", "In 2024 Ada Quill paid Bob Baker 32150 pounds, of 12 Great Works"),
+    ("signature", "Kind regards,\nThe Support Team"),
+    ("signature", "Thanks,\nI will write again soon"),
+    ("signature", "the best\nAda Quill ever wrote"),
     ("postal_address", "I have 3 cats and 12 dogs in 2024"),
 ]
 

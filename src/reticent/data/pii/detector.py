@@ -26,6 +26,8 @@ class Evidence(IntEnum):
     """It looks like one and like little else."""
     CHECKED = 3
     """A checksum, a numbering plan or an issuer's own mark says so."""
+    TOLD = 4
+    """Who holds the data says so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ _ZIP = r"[0-9]{5}(?:-[0-9]{4})?(?![\w-])"
 _POSTCODE = r"(?:GIR ?0AA|[A-Z]{1,2}[0-9][A-Z0-9]? ?[0-9][ABD-HJLNP-UW-Z]{2})(?!\w)"
 _GAP = r"[,\s]{1,3}+"
 _TAIL = rf"(?:(?:{_GAP}(?:{_UNIT}|{_WORD})){{0,7}}?{_GAP}(?:{_ZIP}|{_POSTCODE})|(?:{_GAP}{_UNIT}){{0,2}}+)"
+_CODE = rf"(?:{_GAP}[A-Z]{{2}}{_GAP}{_ZIP}|{_GAP}{_POSTCODE})"
 _HOUSE = r"(?<![\w.,$£€#/-])[0-9]{1,6}[A-Za-z]?(?:-[0-9]{1,5})?"
 _NORDIC = r"(?:stra(?:ß|ss)e|str\.|gasse|allee|platz|weg|gatan|vägen|katu|kuja|vej|gade|laan|straat|utca)"
 _ROMANCE = (
@@ -32,6 +33,8 @@ ADDRESSES = tuple(
     re.compile(form)
     for form in (
         rf"(?:{_UNIT}{_GAP})?{_HOUSE},?\s(?:{_CAPITAL}\s){{1,4}}?(?<!\w\w\w\.\s){_SUFFIX}\b\.?{_TAIL}",
+        rf"(?:{_UNIT}{_GAP})?{_HOUSE},?\s{_CAPITAL}(?:{_GAP}(?:{_UNIT}|{_CAPITAL})){{0,7}}?{_CODE}",
+        rf"(?<!\w){_UNIT}(?:{_GAP}{_CAPITAL}){{1,7}}?{_CODE}",
         rf"(?<!\w)(?i:P\.?\s?O\.?\s?Box|Post Office Box)\s#?\d{{1,6}}+{_TAIL}",
         rf"(?<!\w)[^\W\d_]{{2,25}}(?i:{_NORDIC})\s[0-9]{{1,4}}[a-z]?(?![\w-]){_TAIL}",
         rf"(?<!\w)(?i:{_ROMANCE})\s(?:{_WORD}\s){{1,4}}?(?:n[°ºo.]\s?)?[0-9]{{1,4}}[a-z]?(?![\w-]){_TAIL}",
@@ -40,7 +43,8 @@ ADDRESSES = tuple(
         rf"(?<!\w){_POSTCODE}",
     )
 )
-"""House and street; box; street and house of the north and of the south; town, state and ZIP code; UK postcode."""
+"""House and street, told by its last word or by the code that follows; a unit with a code; box; street and house of the
+north and of the south; town, state and ZIP code; UK postcode."""
 
 
 @detector("postal_address", kinds=("ADDRESS",), evidence=Evidence.FORM)
