@@ -80,6 +80,11 @@ FOUND = [
     ("signature", "See you then.\nKind regards,\nAda Quill", "Ada Quill", "PERSON"),
     ("signature", "> Yours sincerely,\r\n>\r\n> A. J. Quill\r\n", "A. J. Quill", "PERSON"),
     ("signature", "with many thanks\n- Ada\nSent from", "Ada", "PERSON"),
+    ("introduction", "Well, my name is Ada Quill and", "Ada Quill", "PERSON"),
+    ("introduction", "call me Ada.", "Ada", "PERSON"),
+    ("introduction", "> Dear Ada,\n> thanks", "Ada", "PERSON"),
+    ("introduction", "seen by Dr. Ada Quill today", "Ada Quill", "PERSON"),
+    ("introduction", "Name:   ada van quill \nAge: 40", "ada van quill", "PERSON"),
     ("postal_address", "in Lindenstraße 12a", "Lindenstraße 12a", "ADDRESS"),
     ("postal_address", "PO Box 101", "PO Box 101", "ADDRESS"),
 ]  # fmt: skip
@@ -136,6 +141,9 @@ LEFT_ALONE = [
     ("signature", "Kind regards,\nThe Support Team"),
     ("signature", "Thanks,\nI will write again soon"),
     ("signature", "the best\nAda Quill ever wrote"),
+    ("introduction", "Dear Sir or Madam,\nDear Support Team,\nHi all,\nHello There!"),
+    ("introduction", "the name is not known. File name: report.txt. They call me often."),
+    ("introduction", "Name: What you called it. I miss Autumn"),
     ("postal_address", "I have 3 cats and 12 dogs in 2024"),
 ]
 
