@@ -54,12 +54,14 @@ def samples_needed(results: Results) -> Table:
 
 def exposure(results: Results) -> Table:
     """Bits of exposure by how often a secret was planted."""
-    table = Table("planted", "secrets", "mean bits", "at most", box=None)
+    table = Table("planted", "secrets", "median bits by rank", "at most", "by a fitted curve", box=None)
     for tier in results.exposure:
-        found = tier.bits
-        bits = f"{found.value:.1f} [{found.lo:.1f}, {found.hi:.1f}]"
-        table.add_row(tier.tier, str(len(tier.each)), bits, f"{tier.ceiling:.1f}")
+        table.add_row(tier.tier, str(len(tier.each)), _bits(tier.bits), f"{tier.ceiling:.1f}", _bits(tier.fitted))
     return table
+
+
+def _bits(found: Estimate | None) -> str:
+    return "–" if found is None else f"{found.value:.1f} [{found.lo:.1f}, {found.hi:.1f}]"
 
 
 def _of_secrets(results: Results) -> list[ExtractionRow]:

@@ -158,6 +158,7 @@ def _exposure(scale: float, seed: int) -> tuple[CanaryExposure, ...]:
                 bits=estimate(middle, 0.9, 12, "order statistics", unit="bits", top=math.inf),
                 each=tuple(map(float, each)),
                 ceiling=14.6,
+                fitted=estimate(middle * 1.3, 1.1, 12, "skew-normal", unit="bits", top=math.inf) if scale else None,
             )
         )
     return tuple(tiers)

@@ -30,7 +30,7 @@ def test_planted_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     groups = {row.group for row in read_results(out / "results.json").extraction.rows}
     assert {"planted once", "planted 4 times", "planted 16 times", "not planted (control)"} <= groups
     printed = capsys.readouterr()
-    for words in ("probabilistic_np", "1,000 samples", "mean bits"):
+    for words in ("probabilistic_np", "1,000 samples", "median bits"):
         assert words in printed.out + printed.err
 
 

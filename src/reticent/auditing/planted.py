@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.auditing.verdict import severity
-from reticent.core.finding import Finding, ThreatModel
+from reticent.core.errors import BadInput
+from reticent.core.finding import Estimate, Finding, ThreatModel
 from reticent.core.results import CanaryExposure
 from reticent.core.table import TokenTable
 from reticent.data.canaries import Canary
-from reticent.stats.exposure import ceiling, exposure, rank_exposure
+from reticent.stats.exposure import ceiling, exposure, rank_exposure, skew_normal_exposure
 from reticent.stats.hypothesis import family_confidence
 
 THREAT = ThreatModel(access="logprob", needs=("the format of the secret",))
@@ -48,9 +49,17 @@ def exposures(
             bits=exposure(losses[tier_of == tier], controls, confidence=each),
             each=tuple(map(float, rank_exposure(losses[tier_of == tier], controls))),
             ceiling=ceiling(len(controls)),
+            fitted=_fitted(losses[tier_of == tier], controls),
         )
         for tier in tiers
     )
+
+
+def _fitted(losses: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) -> Estimate | None:
+    try:
+        return skew_normal_exposure(losses, controls)
+    except BadInput:  # too few controls, or of another shape
+        return None
 
 
 def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:

@@ -86,6 +86,8 @@ class CanaryExposure:
         bits: exposure in bits (log2 of reference size - log2 of rank), the tier's median over its canaries.
         each: exposure of every canary of the tier, in bits.
         ceiling: the largest exposure this reference set can show, in bits.
+        fitted: the median by a curve fitted to the references, which goes beyond the ceiling; approximate, with an
+            interval of its own. None where no curve fits.
     """
 
     tier: str
@@ -94,6 +96,7 @@ class CanaryExposure:
     bits: Estimate
     each: tuple[float, ...]
     ceiling: float
+    fitted: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,7 @@ def _content(results: Results) -> dict[str, Any]:
         "exposed": _exposed(results),
         "rocs": [chart for level in ("record", "user") if (chart := _roc(results, level))],
         "histograms": _histograms(results),
+        "fitted_exposure": any(tier.fitted is not None for tier in results.exposure),
         "exposures": [
             plots.exposure(f"exposure-{kind}", tiers)
             for kind in ("record", "user")

@@ -42,7 +42,7 @@ from reticent.core.results import (
     Verdict,
 )
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 FORMAT = "reticent.results"
@@ -103,7 +103,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "attacks": [asdict(run) | {"params": _plain(run.params)} for run in results.attacks],
         "curves": [asdict(curve) for curve in results.curves],
         "distributions": [asdict(distribution) for distribution in results.distributions],
-        "exposure": [asdict(tier) | {"bits": _estimate_to_json(tier.bits)} for tier in results.exposure],
+        "exposure": [_tier_to_json(tier) for tier in results.exposure],
         "exposed": [asdict(unit) for unit in results.exposed],
         "confound": {
             "blind_auc": _estimate_to_json(confound.blind_auc) if confound.blind_auc else None,
@@ -139,9 +139,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
         attacks=tuple(AttackRun(**_tuples(row) | {"params": row["params"]}) for row in content["attacks"]),
         curves=tuple(Curve(**_tuples(row)) for row in content["curves"]),
         distributions=tuple(Distribution(**_tuples(row)) for row in content["distributions"]),
-        exposure=tuple(
-            CanaryExposure(**_tuples(row) | {"bits": _estimate_from_json(row["bits"])}) for row in content["exposure"]
-        ),
+        exposure=tuple(_tier_from_json(row) for row in content["exposure"]),
         exposed=tuple(Exposed(**row) for row in content["exposed"]),
         confound=Confound(
             **dict(confound)
@@ -216,6 +214,16 @@ def _check_lengths(results: Results) -> None:
     for histogram in results.distributions:
         if not len(histogram.edges) - 1 == len(histogram.member) == len(histogram.held_out):
             raise ValueError(f"the histogram of {histogram.attack} has counts that do not fit its edges")
+
+
+def _tier_to_json(tier: CanaryExposure) -> dict[str, Any]:
+    fitted = None if tier.fitted is None else _estimate_to_json(tier.fitted)
+    return asdict(tier) | {"bits": _estimate_to_json(tier.bits), "fitted": fitted}
+
+
+def _tier_from_json(row: Mapping[str, Any]) -> CanaryExposure:
+    fitted = None if row["fitted"] is None else _estimate_from_json(row["fitted"])
+    return CanaryExposure(**_tuples(row) | {"bits": _estimate_from_json(row["bits"]), "fitted": fitted})
 
 
 def _estimate_to_json(estimate: Estimate) -> dict[str, Any]:

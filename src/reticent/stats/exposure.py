@@ -15,7 +15,7 @@ from numpy.polynomial.laguerre import laggauss
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import log_ndtr
-from scipy.stats import skewnorm
+from scipy.stats import kstest, skewnorm
 
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
@@ -25,6 +25,9 @@ from reticent.stats.scores import Floats, as_scores
 
 FEWEST_TO_FIT = 100
 """References below which three fitted parameters say nothing about a tail."""
+MISFIT = 0.01
+"""A Kolmogorov-Smirnov p-value below this, and the references are not taken for skew-normal. With parameters that were
+fitted to the same values the test is lenient: what it rejects is far off."""
 
 
 def ceiling(n_reference: int) -> float:
@@ -126,7 +129,7 @@ def skew_normal_exposure(
         confidence: two-sided.
 
     Raises:
-        BadInput: infinite values, or references without spread.
+        BadInput: infinite values, references without spread, or references that no skew-normal fits (`MISFIT`).
         Underpowered: fewer than 100 references.
 
     Source: arXiv:2205.12506 (its code gives 0 bits where F underflows; here log F is computed in the log domain).
@@ -136,6 +139,7 @@ def skew_normal_exposure(
     if not np.isfinite(c).all():
         raise BadInput("canary", "some values are infinite", "Give finite NLLs or perplexities, or use `exposure`.")
     fitted = fit_skew_normal(r)
+    _check_fit(r, fitted)
     each = skew_normal_bits(c, fitted)
     places = median_places(len(each), confidence)
     by_bits = np.argsort(-each, kind="stable")
@@ -154,6 +158,16 @@ def skew_normal_exposure(
         confidence=confidence,
         unit="bits",
     )
+
+
+def _check_fit(reference: Floats, fitted: SkewNormal) -> None:
+    p = kstest(reference, skewnorm(*fitted).cdf).pvalue
+    if p < MISFIT:
+        raise BadInput(
+            f"{len(reference)} references",
+            f"are not spread like a skew-normal (Kolmogorov-Smirnov p = {p:.2g}), so nothing beyond them can be said",
+            "Use `exposure`.",
+        )
 
 
 def skew_normal_bits(values: ArrayLike, fitted: SkewNormal) -> Floats:
