@@ -66,12 +66,15 @@ def show(estimate: Estimate, metric: str = "") -> Shown:
 
 
 def decimals(estimate: Estimate, scale: float = 1.0) -> int:
-    """Decimal places that show two significant digits of the interval's half width, from 0 to 4."""
+    """Decimal places that show two significant digits of the interval's half width, in percent of its width; from 0 to
+    4."""
     ends = [end for end in (estimate.lo, estimate.hi) if math.isfinite(end)]
     half = (max(ends) - min(ends)) / 2 * scale if ends else 0.0
     if half <= 0:
         return 1 if scale > 1 else 2
-    return min(max(1 - math.floor(math.log10(half)), 0 if scale > 1 else 1), 4)
+    if scale > 1:
+        return min(max(1 - math.floor(math.log10(2 * half)), 0), 4)
+    return min(max(1 - math.floor(math.log10(half)), 1), 4)
 
 
 def p_value(p: float) -> str:

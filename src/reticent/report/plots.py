@@ -96,8 +96,8 @@ def exposure(identity: str, tiers: Sequence[CanaryExposure]) -> Markup:
     y = Scale(low=low, high=max(ceiling * 1.06, 1.0), start=280, end=34)
     parts = y_axis(y, 40, 428, "exposure (bits)", lambda value: f"{value:g}")
     parts.append(tag("line", class_="ceiling", x1=40, x2=428, y1=y(ceiling), y2=y(ceiling)))
-    label = f"ceiling of this reference set: {ceiling:.1f} bits"
-    parts.append(tag("text", label, class_="tick", x=428, y=y(ceiling) - 5, text_anchor="end"))
+    label = f"dashed: all that {2**ceiling - 1:,.0f} controls can show"
+    parts.append(tag("text", label, class_="tick", x=428, y=20, text_anchor="end"))
     room = (x(1) - x(0)) * 0.22
     for column, tier in enumerate(tiers):
         planted = "planted" if tier.repetitions else "control"
