@@ -12,7 +12,7 @@ import numpy as np
 from reticent.attacks.pii import Answered, Listed, Ranked
 from reticent.attacks.pii.probe import TIERS, Fact, Turns, conversations
 from reticent.auditing.facts import Values, facts_of, shots, values_of
-from reticent.auditing.gathered import Asked, Gathered, scores_of, texts_after, units_of
+from reticent.auditing.gathered import Asked, Gathered, texts_after, units_of
 from reticent.auditing.models import Models
 from reticent.auditing.passages import make_passages, start_tokens
 from reticent.auditing.places import propose_values, rank_values
@@ -27,6 +27,7 @@ from reticent.data.pii.detector import Detector
 from reticent.score.blank import Blank
 from reticent.score.forward import most_read
 from reticent.score.heap import steady_heap
+from reticent.score.kept_candidates import make_candidate_scores
 from reticent.score.plan import Side
 
 MOST = 40
@@ -102,7 +103,8 @@ def _associate(facts: Sequence[Fact], values: Values, gathered: Gathered) -> Non
             blanks.append(Blank(record=record, start=len(start), end=end, candidates=candidates))
     made = []
     for side in gathered.sides if ranked else ():
-        scores = iter(scores_of(side, blanks, "Ranking contact data", follow=0))
+        scored = make_candidate_scores(side, blanks, follow=0, cache=gathered.cache, title="Ranking contact data")
+        scores = iter(scored)
         logp = [np.sum([next(scores).logp for _ in _sentences(fact)], axis=0) for fact in ranked]
         made.append(Ranked(logp=logp, truth=np.array(truth, dtype=np.int64)))
     gathered.add("associated", units_of(ranked, counts), made)

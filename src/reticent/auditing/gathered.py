@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.attacks.pii.probe import Fact
-from reticent.core.progress import progress
 from reticent.core.target import Target
-from reticent.score.blank import Blank
-from reticent.score.candidates import CandidateScores, score_candidates
 from reticent.score.generate import make_generations
 from reticent.score.plan import Side
 from reticent.score.scheme import GREEDY, Scheme
@@ -69,14 +66,6 @@ class Gathered:
             self.units[name] = units
             for held, one in zip(self.evidence, each, strict=True):
                 held[name] = one
-
-
-def scores_of(
-    side: Side, blanks: Sequence[Blank], title: str, *, follow: int, before: bool = False
-) -> list[CandidateScores]:
-    engine = side.engine  # opened outside of the context below: PEFT's does not nest
-    with progress(f"{title} ({side.name})", len(blanks), unit="places") as advance, side.answering():
-        return score_candidates(engine, side.loaded.tokenizer, blanks, follow=follow, before=before, advance=advance)
 
 
 def units_of(things: Sequence[Target] | Sequence[Fact], candidates: Sequence[int]) -> Units:

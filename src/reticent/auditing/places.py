@@ -9,7 +9,7 @@ import numpy as np
 
 from reticent.attacks.pii import Proposed, Ranked
 from reticent.auditing.facts import LEAST, Values
-from reticent.auditing.gathered import Gathered, scores_of, texts_after, units_of
+from reticent.auditing.gathered import Gathered, texts_after, units_of
 from reticent.auditing.passages import make_passages
 from reticent.auditing.pull import SCHEME
 from reticent.core.errors import BadInput
@@ -18,6 +18,7 @@ from reticent.data.pii.detect import find
 from reticent.data.pii.detector import Detector
 from reticent.score.blank import Blank, fill
 from reticent.score.forward import most_read
+from reticent.score.kept_candidates import make_candidate_scores
 from reticent.score.plan import Side
 
 PROPOSALS, PROPOSED_TOKENS, FOLLOW = 16, 24, 16
@@ -44,7 +45,11 @@ def rank_values(targets: Sequence[Target], values: Values, gathered: Gathered) -
             ranked.append(target)
     truth = np.array([b.candidates.index(t.secret) for b, t in zip(blanks, ranked, strict=True)], dtype=np.int64)
     units = units_of(ranked, [len(blank.candidates) for blank in blanks])
-    scored = [scores_of(side, blanks, "Ranking values", follow=0) for side in gathered.sides if blanks]
+    scored = [
+        make_candidate_scores(side, blanks, follow=0, cache=gathered.cache, title="Ranking values")
+        for side in gathered.sides
+        if blanks
+    ]
     gathered.add("ranked", units, [Ranked(logp=[one.logp for one in scores], truth=truth) for scores in scored])
 
 
@@ -93,7 +98,10 @@ def _proposals(side: Side, targets: Sequence[Target], detectors: Sequence[Detect
         Blank(record=t.record, start=t.start, end=t.end, candidates=values[row]) for row in rows for t in [targets[row]]
     ]
     kept = [(row, blank) for row, blank in zip(rows, blanks, strict=True) if _readable(blank, [side])]
-    scores = scores_of(side, [blank for _, blank in kept], "Ranking proposals", follow=FOLLOW, before=True)
+    blanks = [blank for _, blank in kept]
+    scores = make_candidate_scores(
+        side, blanks, follow=FOLLOW, before=True, cache=gathered.cache, title="Ranking proposals"
+    )
     for (row, _), one in zip(kept, scores, strict=True):
         perplexity[row] = one.perplexity
     values = [found if len(fits) else () for found, fits in zip(values, perplexity, strict=True)]

@@ -103,9 +103,21 @@ def score_candidates(
     """
     if follow is not None:
         validate.non_negative(follow=follow)
-    impl, _ = resolve_candidates(engine, impl)
     window = engine.choices.window
     texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks]
+    return score_filled(engine, texts, before=before, impl=impl, advance=advance)
+
+
+def score_filled(
+    engine: Engine,
+    texts: Sequence[Filled],
+    *,
+    before: bool = False,
+    impl: str = "auto",
+    advance: Callable[[int], None] = lambda blanks: None,
+) -> list[CandidateScores]:
+    """As `score_candidates`, for places that are tokenised already."""
+    impl, _ = resolve_candidates(engine, impl)
     _check_tokens(texts, engine.forward.vocabulary)
     reach = _sliding_window(engine.forward.model)
     by_tree = [impl == "tree" and (reach is None or max(map(len, text.rows)) <= reach) for text in texts]
@@ -120,7 +132,7 @@ def score_candidates(
         for group in _groups(jobs, engine.choices.tokens_per_batch):
             found.update(_read(engine.forward, group, before))
             advance(len(group))
-    return [found[number] for number in range(len(blanks))]
+    return [found[number] for number in range(len(texts))]
 
 
 def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
