@@ -104,9 +104,7 @@ def tune(
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
         return out
-    loaded = load(base, dtype="float32", device=config.device)
-    if loaded.is_adapter:
-        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    loaded = _load_whole(base, config.device)
     settled, corpus, sample = _encode(loaded, records, held_out, config, harden, contextual)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
@@ -136,6 +134,13 @@ def tune(
         raise _disk_error(out, error) from error
     close_folder(out)
     return out
+
+
+def _load_whole(base: str, device: str) -> Loaded:
+    loaded = load(base, dtype="float32", device=device)
+    if loaded.is_adapter:
+        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    return loaded
 
 
 def _check_trackers(report_to: str) -> None:
