@@ -3,106 +3,130 @@
 
     python examples/scrub_tune_audit.py --out runs/scrub
 
-Prints three tables of what comes out of the models word for word: from the model tuned on the mails as they are;
-the same secrets from the model that was tuned on the scrubbed mails; and, from that one, what the scrubber missed.
+Prints what an attacker who has the text before a value gets from the model tuned on the mails as they are, from the one
+tuned on the scrubbed mails, and from their base: of values that the scrubber took out, and of those that it missed.
+Beside both models stands the audit's report; that of the second one is after what the scrubber missed by itself.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from reticent.attacks.extraction.discoverable import discoverable
+from reticent.attacks.extraction.probabilistic_np import probabilistic_np
 from reticent.auditing.config import AuditConfig
+from reticent.auditing.passages import make_passages
+from reticent.auditing.pull import SCHEME
 from reticent.auditing.run import audit
-from reticent.auditing.subject import Subject, from_run
+from reticent.auditing.subject import from_run
+from reticent.auditing.targets import span_targets
 from reticent.core.record import Record
-from reticent.core.results import ExtractionRow, Results
+from reticent.core.target import Target
 from reticent.data.example import help_desk
 from reticent.finetune import tune
+from reticent.models.load import load
 from reticent.prepare import Prepared, prepare
 from reticent.run_folder import RunFolder
+from reticent.score.engine import ScoreOptions, open_engine
+from reticent.score.forced import Forced
+from reticent.score.sampled_logp import force
+from reticent.stats.shares import share
 from reticent.train.config import TuneConfig
 
-ATTACKS = ("discoverable", "discoverable_short", "probabilistic_np", "prompt_prefix", "exact_memorization")
-"""What is printed; the reports have all of it."""
+MOST = 400
+"""Values of one side."""
+GROUPS = ("taken out", "missed", "never trained on")
 console = Console(width=110)
 
 
 def scrubbed(mails: list[Record], out: Path) -> Prepared:
     """The mails without what the detectors find. Their marks are kept from the scrubber: so what it missed is known."""
-    return prepare(mails, out=out / "prepared.parquet", scrub="surrogate", marks="check", source="help desk")
+    return prepare(
+        mails,
+        out=out / "prepared.parquet",
+        scrub="surrogate",
+        marks="check",
+        key_file=out / "surrogates.key",
+        source="help desk",
+    )
 
 
-def audited(subject: Subject, out: Path) -> Results:
-    """What both models write, and the report."""
-    return audit(subject, AuditConfig(attacks="ref_diff", extraction=True, extraction_samples=1), out=out)
+def values(raw: RunFolder, prepared: Prepared) -> list[Target]:
+    """Marked values of the mails, in groups by what became of them."""
+    subject = from_run(raw)
+    found = span_targets(subject.evaluated_records, subject.evaluated.member.tolist(), most=MOST)
+    text = {record.id: record.plain for record in prepared.records}
+    return [replace(one, group=_group(one, text[one.record.id])) for one in found]
 
 
-def show(title: str, results: Results, group: str) -> None:
-    """Rows about one group and its control: the model, its base, and the model on what was never trained on."""
-    table = Table("attack", "secrets", "model", "base", "model - control", title=title, title_justify="left", box=None)
-    rows = results.extraction.rows if results.extraction is not None else ()
-    for row in rows:
-        if row.group == group and row.attack in ATTACKS:
-            table.add_row(row.attack, str(row.n), *_numbers(row))
-    console.print(table if table.row_count else f"{title}: nothing to pull out", highlight=False)
+def _group(one: Target, written: str) -> str:
+    if not one.member:
+        return "never trained on"
+    return "missed" if one.secret in written else "taken out"
 
 
-def _numbers(row: ExtractionRow) -> list[str]:
-    shown = []
-    for found in (row.target, row.base, row.above_control):
-        shown.append("–" if found is None else f"{found.value:.0%} [{found.lo:.0%}, {found.hi:.0%}]")
-    return shown
+def read(model: str, targets: Sequence[Target], max_tokens: int) -> tuple[list[Target], Forced]:
+    """How the model reads each value after the text before it, and which values training would have seen whole."""
+    loaded = load(model)
+    kept = make_passages(targets, loaded.tokenizer, max_tokens=max_tokens, room=None).kept
+    engine = open_engine(loaded.model, model, ScoreOptions())
+    return [one.target for one in kept], force(engine, [one.forced() for one in kept], SCHEME)
+
+
+def show(targets: Sequence[Target], models: dict[str, str], max_tokens: int) -> Table:
+    """Shares of each group, by model; 95 % intervals of each by itself, over users."""
+    table = Table("comes up", "values", "n", *models, box=None)
+    known: list[Target] = []
+    forced: dict[str, Forced] = {}
+    for name, model in models.items():
+        known, forced[name] = read(model, targets, max_tokens)
+    for words, attack in (("greedily", discoverable), ("in 1,000 samples, p ≥ 0.5", probabilistic_np)):
+        hits = {name: attack(one) for name, one in forced.items()}
+        for group in GROUPS:
+            mine = np.array([one.group == group for one in known])
+            users = np.array([one.record.user or one.record.id for one in known])[mine]
+            if len(set(users)) < 2:
+                continue
+            found = (share(hit[mine], users) for hit in hits.values())
+            table.add_row(words, group, str(mine.sum()), *(f"{f.value:.0%} [{f.lo:.0%}, {f.hi:.0%}]" for f in found))
+    return table
 
 
 def main() -> None:
-    """Tune twice, audit three times."""
+    """Tune twice, audit twice, compare."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, default=Path("runs/scrub"), help="folder for data, runs and reports")
     parser.add_argument("--model", default="smollm2-135m", help="what is tuned")
     parser.add_argument("--users", type=int, default=60, help="people who write, ten mails each")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
-    arguments = parser.parse_args()
-    out, config = arguments.out, TuneConfig(epochs=arguments.epochs, learning_rate=arguments.learning_rate)
-    mails = help_desk(users=arguments.users)
+    given = parser.parse_args()
+    config = TuneConfig(epochs=given.epochs, learning_rate=given.learning_rate)
+    mails = help_desk(users=given.users)
 
-    raw = tune(mails, base=arguments.model, out=out / "as_it_is", title="as it is", tune_config=config)
-    before = audited(from_run(raw), raw.root)
-
-    prepared = scrubbed(mails, out)
+    raw = tune(mails, base=given.model, out=given.out / "as_it_is", title="as it is", tune_config=config)
+    prepared = scrubbed(mails, given.out)
     clean = tune(
         prepared.records,
-        base=arguments.model,
-        out=out / "scrubbed",
+        base=given.model,
+        out=given.out / "scrubbed",
         title="scrubbed",
         tune_config=config,
         targets=prepared.targets,
     )
-    missed = audited(from_run(clean), clean.root)
-    after = audited(_same_secrets(raw, clean), out / "as_it_is_from_scrubbed")
-
-    known = "personal data, trained on"
-    show("Before: personal data, from the model tuned on the mails as they are", before, known)
-    show("After: the same personal data, from the model tuned on the scrubbed mails", after, known)
-    show("What the scrubber missed, from the model tuned on the scrubbed mails", missed, "missed by the scrubber")
-    console.print(f"reports: {raw.report}, {clean.report}; data card: {prepared.page_path}", highlight=False)
-
-
-def _same_secrets(raw: RunFolder, clean: RunFolder) -> Subject:
-    """The clean model, asked for what the other one was asked for: the coins are the same, by ids and users."""
-    asked = from_run(raw)
-    return Subject(
-        title="the mails as they are, from the model tuned on scrubbed ones",
-        target=str(clean.model),
-        reference=asked.reference,
-        records=asked.records,
-        membership=asked.membership,
-        max_tokens=asked.max_tokens,
-    )
+    models = {"as it is": str(raw.model), "scrubbed": str(clean.model), "base": given.model}
+    console.print(show(values(raw, prepared), models, config.max_tokens), highlight=False)
+    for run in (raw, clean):
+        audit(run, AuditConfig(attacks="ref_diff", extraction=True, extraction_samples=1))
+        console.print(f"report: {run.report}", highlight=False)
+    console.print(f"data card: {prepared.page_path}", highlight=False)
 
 
 if __name__ == "__main__":

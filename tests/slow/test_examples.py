@@ -36,12 +36,9 @@ def test_planted_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_scrub_tune_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = run("scrub_tune_audit.py", tmp_path, monkeypatch, "--users", "30")
-    before = read_results(out / "as_it_is" / "results.json").extraction.rows
-    after = read_results(out / "as_it_is_from_scrubbed" / "results.json").extraction.rows
     missed = read_results(out / "scrubbed" / "results.json").extraction.rows
-    known = "personal data, trained on"
-    asked = [[row.n for row in rows if row.group == known and row.attack == "discoverable"] for rows in (before, after)]
-    assert asked[0] == asked[1] != []
     assert any(row.group == "missed by the scrubber" for row in missed)
-    printed = capsys.readouterr()
-    assert "What the scrubber missed" in printed.out + printed.err
+    assert (out / "as_it_is" / "report.html").exists()
+    printed = capsys.readouterr().out
+    for words in ("taken out", "missed", "never trained on", "greedily", "in 1,000 samples"):
+        assert words in printed
