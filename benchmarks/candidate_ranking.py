@@ -143,6 +143,9 @@ def questions(given: argparse.Namespace) -> tuple[list[Any], list[int]]:
 
     rng = random.Random(given.seed)
     pairs = from_file(given.data) if given.data else from_help_desk()
+    pairs = [pair for pair in pairs if len(pair[2]) >= given.candidates]
+    if len(pairs) < given.targets:
+        raise SystemExit(f"only {len(pairs)} targets have {given.candidates} values of their kind; ask for fewer")
     rng.shuffle(pairs)
     blanks, truth = [], []
     for whole, value, others in pairs[: given.targets]:
@@ -165,7 +168,7 @@ def from_file(path: Path) -> list[tuple[str, str, set[str]]]:
 def from_help_desk() -> list[tuple[str, str, set[str]]]:
     from reticent.data.example import help_desk
 
-    records = help_desk(users=200, mails_per_user=3)
+    records = help_desk(users=600, mails_per_user=3)
     values: dict[str, set[str]] = {}
     for record in records:
         for span in record.spans:
