@@ -16,6 +16,7 @@ from reticent.auditing.targets import (
     canary_targets,
     control_of,
     given_targets,
+    of_one_side,
     span_targets,
 )
 from reticent.core.errors import BadInput
@@ -111,6 +112,25 @@ def test_controls_are_matched():
     assert control_of(TRAINED, controls) == HELD_OUT
     assert control_of("other", controls) == HELD_OUT
     assert control_of("planted once", {HELD_OUT}) == ""
+
+
+def test_a_listed_value_of_both_sides_is_nobodys():
+    def listed(number: int, value: str, member: bool) -> Target:
+        made = record(number, value)
+        return Target(
+            id=f"t{number}", record=made, start=11, end=11 + len(value), kind="CODE", group="g", member=member
+        )
+
+    targets = [
+        listed(1, "alpha-1", True), listed(2, "beta-22", True), listed(3, "alpha-1", True), listed(4, "beta-22", False),
+        listed(5, "gamma-3", False), listed(6, "gamma-3", False),
+    ]  # fmt: skip
+    records = [one.record for one in targets]
+    member = [one.member for one in targets]
+    assert [one.id for one in of_one_side(targets, records, member)] == ["t1", "t5"]
+    assert of_one_side([], records, member) == []
+    more = [*records, Record(id="x", text="and alpha-1 again")]
+    assert [one.id for one in of_one_side(targets, more, [*member, False])] == ["t5"]
 
 
 # ---- passages ---------------------------------------------------------------------------------------------------

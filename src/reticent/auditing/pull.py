@@ -18,7 +18,7 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.models import Models
 from reticent.auditing.passages import Passage, Passages, make_passages, start_tokens
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import canary_targets, given_targets, span_targets
+from reticent.auditing.targets import canary_targets, given_targets, of_one_side, span_targets
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.target import Target
@@ -108,11 +108,13 @@ def pull(subject: Subject, models: Models, *, samples: int, seed: int, cache: Pa
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
         chance=Evidence(drawn=drawn[target][1]),
         chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
-        notes=tuple(_notes(passages, drawn[target][0])),
+        notes=tuple(_notes(passages, drawn[target][0], common=len(subject.targets) - len(_given(subject)))),
     )
 
 
-def _notes(passages: Passages, drawn: Drawn | None) -> Iterator[str]:
+def _notes(passages: Passages, drawn: Drawn | None, *, common: int) -> Iterator[str]:
+    if common:
+        yield f"{common:,} secrets on the list were left out: their values stand on both sides, or on the list before."
     for why, count in sorted(passages.dropped.items()):
         yield f"{count:,} secrets were left out: {why}."
     if not passages:
@@ -125,7 +127,11 @@ def targets_of(subject: Subject) -> list[Target]:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
     coins = subject.evaluated
     found = span_targets(subject.evaluated_records, coins.member.tolist(), most=MOST, find=detect)
-    return [*canary_targets(subject.canaries, most=MOST), *given_targets(subject.targets), *found]
+    return [*canary_targets(subject.canaries, most=MOST), *given_targets(_given(subject), most=MOST), *found]
+
+
+def _given(subject: Subject) -> list[Target]:
+    return of_one_side(subject.targets, subject.records, subject.membership.member.tolist())
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------

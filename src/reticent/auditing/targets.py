@@ -45,6 +45,22 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
     ]
 
 
+def of_one_side(targets: Sequence[Target], records: Sequence[Record], member: Sequence[bool]) -> list[Target]:
+    """Without targets whose value also stands in a record of the other side, for whether it comes up says nothing of
+    either; of the same value in a group the first.
+
+    Args:
+        targets: secrets in texts.
+        records: ``N``: all that there are, trained on or not.
+        member: ``[N]`` whether each was trained on.
+    """
+    other = {side.member: side.other for side in both_sides(records, member)}
+    kept = {
+        (one.group, one.member, one.secret): one for one in reversed(targets) if one.secret not in other[one.member]
+    }
+    return [one for one in targets if kept.get((one.group, one.member, one.secret)) is one]
+
+
 def given_targets(targets: Sequence[Target], *, most: int = 100) -> list[Target]:
     """Targets from elsewhere; those whose record was held out become a control group of their own. Of each group the
     first ``most`` by hash: a scrubber may have missed thousands."""
