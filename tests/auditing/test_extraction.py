@@ -17,7 +17,7 @@ from reticent.auditing.passages import Passage, Passages
 from reticent.auditing.pull import Pulled
 from reticent.auditing.run import audit
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import HELD_OUT, NOT_PLANTED, TRAINED
+from reticent.auditing.targets import HELD_OUT, TRAINED
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
 from reticent.core.finding import Severity
@@ -25,7 +25,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record, Span
 from reticent.core.results import Confound
 from reticent.core.target import Target
-from reticent.data.canaries import Canary
+from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results import read_results
 from reticent.stats.shares import difference, paired_difference, share
 from reticent.testing.extraction_conformance import planted_evidence

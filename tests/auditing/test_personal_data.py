@@ -58,7 +58,7 @@ def small(monkeypatch):
 
 def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
     models = open_models(subject, dtype="float32", device="cpu")
-    targets = targets_of(subject)
+    targets = targets_of(subject).targets
     rows, notes = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     found = {row.attack for row in rows}
     assert {

@@ -11,18 +11,16 @@ from reticent.auditing.passages import make_passages, start_tokens
 from reticent.auditing.targets import (
     CONTROL,
     HELD_OUT,
-    NOT_PLANTED,
     TRAINED,
     canary_targets,
     control_of,
     given_targets,
-    of_one_side,
     span_targets,
 )
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.core.target import Target
-from reticent.data.canaries import Canary
+from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.testing.tiny import tiny_tokenizer
 
 
@@ -99,13 +97,13 @@ def test_records_without_marks_are_looked_through():
 
 def test_controls_are_matched():
     missed = Target(id="t", record=record(1, "alpha-1"), start=11, end=18, kind="CODE", group="missed", member=True)
-    made = given_targets([missed, replace(missed, id="u", member=False)])
+    made, _ = given_targets([missed, replace(missed, id="u", member=False)], [], [])
     assert [one.group for one in made] == ["missed", f"missed{CONTROL}"]
-    assert given_targets(made) == made
-    many = [replace(missed, id=f"t{n}", member=n % 3 == 0) for n in range(60)]
-    few = given_targets(many, most=9)
+    assert given_targets(made, [], []) == (made, 0)
+    many = [replace(missed, id=f"t{n}", record=record(n, f"code-{n:02d}"), member=n % 3 == 0) for n in range(60)]
+    few, _ = given_targets(many, [], [], most=9)
     assert [sum(one.member == side for one in few) for side in (True, False)] == [9, 9]
-    assert set(few) < set(given_targets(many))
+    assert set(few) < set(given_targets(many, [], [])[0])
     controls = {f"missed{CONTROL}", NOT_PLANTED, HELD_OUT}
     assert control_of("missed", controls) == f"missed{CONTROL}"
     assert control_of("planted 4 times", controls) == NOT_PLANTED
@@ -127,10 +125,12 @@ def test_a_listed_value_of_both_sides_is_nobodys():
     ]  # fmt: skip
     records = [one.record for one in targets]
     member = [one.member for one in targets]
-    assert [one.id for one in of_one_side(targets, records, member)] == ["t1", "t5"]
-    assert of_one_side([], records, member) == []
+    kept, left_out = given_targets(targets, records, member)
+    assert ([one.id for one in kept], left_out) == (["t1", "t5"], 2)
+    assert given_targets([], records, member) == ([], 0)
     more = [*records, Record(id="x", text="and alpha-1 again")]
-    assert [one.id for one in of_one_side(targets, more, [*member, False])] == ["t5"]
+    kept, left_out = given_targets(targets, more, [*member, False])
+    assert ([one.id for one in kept], left_out) == (["t5"], 3)
 
 
 # ---- passages ---------------------------------------------------------------------------------------------------

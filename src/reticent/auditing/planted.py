@@ -13,12 +13,11 @@ from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate, Finding, ThreatModel
 from reticent.core.results import CanaryExposure
 from reticent.core.table import TokenTable
-from reticent.data.canaries import Canary
+from reticent.data.canaries import Canary, named_tier
 from reticent.stats.exposure import ceiling, exposure, rank_exposure, skew_normal_exposure
 from reticent.stats.hypothesis import family_confidence
 
 THREAT = ThreatModel(access="logprob", needs=("the format of the secret",))
-NOT_PLANTED = "not planted (control)"
 
 
 def nll(table: TokenTable) -> npt.NDArray[np.float64]:
@@ -80,9 +79,3 @@ def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
         for tier in tiers
         if tier.repetitions
     )
-
-
-def named_tier(tier: int) -> str:
-    if tier == 0:
-        return NOT_PLANTED
-    return "planted once" if tier == 1 else f"planted {tier} times"

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.models import Models
 from reticent.auditing.passages import Passage, Passages, make_passages, start_tokens
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import canary_targets, given_targets, of_one_side, span_targets
+from reticent.auditing.targets import canary_targets, given_targets, span_targets
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.target import Target
@@ -78,10 +78,11 @@ def sides(models: Models) -> tuple[Side, Side | None]:
     return target, Side(loaded=models.target, off=True, options=options) if models.compared_with else None
 
 
-def pull(subject: Subject, models: Models, *, samples: int, seed: int, cache: Path) -> Pulled:
+def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed: int, cache: Path) -> Pulled:
     """Let both models read and write all that the attacks ask for.
 
     Args:
+        chosen: the secrets that are asked for.
         samples: sampled continuations of each secret's prefix.
         seed: of the sampling.
         cache: content-addressed store; what was generated is kept there.
@@ -89,7 +90,7 @@ def pull(subject: Subject, models: Models, *, samples: int, seed: int, cache: Pa
     target, base = sides(models)
     tokenizer = models.target.tokenizer
     room = min((most for side in (target, base) if side and (most := most_read(side.loaded.model))), default=None)
-    passages = make_passages(targets_of(subject), tokenizer, max_tokens=subject.max_tokens, room=room)
+    passages = make_passages(chosen.targets, tokenizer, max_tokens=subject.max_tokens, room=room)
     records, rows = _whole_records(subject, tokenizer)
     gathered = {
         side: Evidence(
@@ -108,13 +109,13 @@ def pull(subject: Subject, models: Models, *, samples: int, seed: int, cache: Pa
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
         chance=Evidence(drawn=drawn[target][1]),
         chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
-        notes=tuple(_notes(passages, drawn[target][0], common=len(subject.targets) - len(_given(subject)))),
+        notes=tuple(_notes(passages, drawn[target][0], common=chosen.common)),
     )
 
 
 def _notes(passages: Passages, drawn: Drawn | None, *, common: int) -> Iterator[str]:
     if common:
-        yield f"{common:,} secrets on the list were left out: their values stand on both sides, or on the list before."
+        yield f"{common:,} secrets on the list were left out: their values stand on both sides."
     for why, count in sorted(passages.dropped.items()):
         yield f"{count:,} secrets were left out: {why}."
     if not passages:
@@ -123,15 +124,20 @@ def _notes(passages: Passages, drawn: Drawn | None, *, common: int) -> Iterator[
         yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
 
 
-def targets_of(subject: Subject) -> list[Target]:
+class Chosen(NamedTuple):
+    """What is to be pulled out, and how many of the listed secrets were left out, since both sides have them."""
+
+    targets: list[Target]
+    common: int
+
+
+def targets_of(subject: Subject) -> Chosen:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
     coins = subject.evaluated
     found = span_targets(subject.evaluated_records, coins.member.tolist(), most=MOST, find=detect)
-    return [*canary_targets(subject.canaries, most=MOST), *given_targets(_given(subject), most=MOST), *found]
-
-
-def _given(subject: Subject) -> list[Target]:
-    return of_one_side(subject.targets, subject.records, subject.membership.member.tolist())
+    member = subject.membership.member.tolist()
+    given, common = given_targets(subject.targets, subject.records, member, most=MOST)
+    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common)
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------

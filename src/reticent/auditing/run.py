@@ -71,8 +71,9 @@ def audit(
         write_scores(run.scores, evidence)
         pulled = asked = None
         if config.extraction:
-            pulled = pull(subject, models, samples=config.extraction_samples, seed=config.seed, cache=cache)
-            asked = ask(subject, models, targets_of(subject), seed=config.seed, cache=cache)
+            chosen = targets_of(subject)
+            pulled = pull(subject, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache)
+            asked = ask(subject, models, chosen.targets, seed=config.seed, cache=cache)
         confound = check(subject.records, subject.membership)
         results = conclude(
             subject,
@@ -97,12 +98,12 @@ def _available(subject: Subject, models: Models, users: UserEvidence | None) -> 
     return Available(
         reference=models.compared_with is not None,
         users=users is not None,
-        known_held_out=_scorable(subject, models, member=False),
-        known_members=_scorable(subject, models, member=True),
+        known_held_out=_with_tokens(subject, models, member=False),
+        known_members=_with_tokens(subject, models, member=True),
     )
 
 
-def _scorable(subject: Subject, models: Models, *, member: bool) -> int:
+def _with_tokens(subject: Subject, models: Models, *, member: bool) -> int:
     """How many of the records that the attacker knows have a token that is trained on."""
     rows = (
         encode(record, models.target.tokenizer, max_tokens=subject.max_tokens)

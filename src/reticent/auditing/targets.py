@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reticent.auditing.planted import NOT_PLANTED, named_tier
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
-from reticent.data.canaries import Canary
+from reticent.data.canaries import NOT_PLANTED, Canary, named_tier
 from reticent.data.coin import uniform
 from reticent.data.pii import SCRUBBED
 
@@ -38,37 +37,50 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
             start=canary.span.start,
             end=canary.span.end,
             kind=canary.kind,
-            group=named_tier(canary.repetitions) if canary.planted else NOT_PLANTED,
+            group=named_tier(canary.repetitions * canary.planted),
             member=canary.planted,
         )
         for canary in (*planted, *others)
     ]
 
 
-def of_one_side(targets: Sequence[Target], records: Sequence[Record], member: Sequence[bool]) -> list[Target]:
-    """Without targets whose value also stands in a record of the other side, for whether it comes up says nothing of
-    either; of the same value in a group the first.
+def given_targets(
+    targets: Sequence[Target], records: Sequence[Record], member: Sequence[bool], *, most: int = 100
+) -> tuple[list[Target], int]:
+    """Targets from elsewhere; those whose record was held out become a control group of their own.
+
+    Left out are values that also stand in a record of the other side, for whether they come up says nothing of either.
+    Of the same value in a group the first is taken, and of each group the first ``most`` by hash: a scrubber may have
+    missed thousands.
 
     Args:
         targets: secrets in texts.
         records: ``N``: all that there are, trained on or not.
         member: ``[N]`` whether each was trained on.
+        most: targets of each group.
+
+    Returns:
+        The targets, and how many were left out on the way to them.
     """
+    if not targets:
+        return [], 0
     other = {side.member: side.other for side in both_sides(records, member)}
-    kept = {
-        (one.group, one.member, one.secret): one for one in reversed(targets) if one.secret not in other[one.member]
-    }
-    return [one for one in targets if kept.get((one.group, one.member, one.secret)) is one]
-
-
-def given_targets(targets: Sequence[Target], *, most: int = 100) -> list[Target]:
-    """Targets from elsewhere; those whose record was held out become a control group of their own. Of each group the
-    first ``most`` by hash: a scrubber may have missed thousands."""
-    by_group: dict[str, list[Target]] = {}
+    groups: dict[str, dict[str, Target]] = {}
     for one in targets:
         found = one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}")
-        by_group.setdefault(found.group, []).append(found)
-    return [one for found in by_group.values() for one in _some(found, lambda each: each.id, most)]
+        groups.setdefault(found.group, {}).setdefault(found.secret, found)
+    kept: list[Target] = []
+    left_out = 0
+    for values in groups.values():
+        full = len(kept) + most
+        for one in _some(list(values.values()), lambda each: each.id):
+            if len(kept) == full:
+                break
+            if one.secret in other[one.member]:
+                left_out += 1
+            else:
+                kept.append(one)
+    return kept, left_out
 
 
 def control_of(name: str, controls: Collection[str]) -> str:

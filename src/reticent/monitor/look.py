@@ -12,6 +12,7 @@ import numpy.typing as npt
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.moment import Moment
+from reticent.data.canaries import named_tier
 from reticent.monitor.panel import CONTROL, Panel
 from reticent.stats.clustered import auc_clustered
 from reticent.stats.exposure import exposure
@@ -182,13 +183,9 @@ def _exposures(panel: Panel, look: Look) -> dict[str, Estimate]:
     if not controls.any():
         return {}
     tiers = sorted({int(tier) for tier in panel.tier[secrets & ~controls]})
-    return {_tier(tier): exposure(look.loss[secrets & (panel.tier == tier)], look.loss[controls]) for tier in tiers}
-
-
-def _tier(tier: int) -> str:
-    if tier == 0:
-        return "not planted (control)"
-    return "planted once" if tier == 1 else f"planted {tier} times"
+    return {
+        named_tier(tier): exposure(look.loss[secrets & (panel.tier == tier)], look.loss[controls]) for tier in tiers
+    }
 
 
 def _copied(look: Look, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], clusters: Clusters) -> Estimate:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from reticent.core.atomic import write_text
 from reticent.core.comparison import Comparison, Matched, Point, Setting
 from reticent.core.finding import Estimate
+from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
 from reticent.report import numbers
 from reticent.report.page import environment, filled
@@ -33,7 +34,6 @@ SECTIONS = (
     ("trainings", "Trainings"),
     ("provenance", "Provenance"),
 )
-NEVER = ("not planted (control)",)
 
 
 def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
@@ -203,7 +203,7 @@ def _exposure(rows: list[Row]) -> Markup | None:
     known = []
     for row in rows:
         tiers = dict(row.best.exposure) if row.best else {}
-        never = next((tiers.pop(tier) for tier in NEVER if tier in tiers), None)
+        never = tiers.pop(NOT_PLANTED, None)
         if tiers:
             most = max(tiers, key=_times)
             known.append((row.label, row.number, tiers[most], never))
@@ -212,7 +212,7 @@ def _exposure(rows: list[Row]) -> Markup | None:
 
 def _times(tier: str) -> int:
     """How often secrets of the tier are planted."""
-    if tier in NEVER:
+    if tier == NOT_PLANTED:
         return 0
     return next((int(word) for word in tier.split() if word.isdecimal()), 1)
 

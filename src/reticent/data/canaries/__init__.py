@@ -2,13 +2,14 @@
 """Canaries: made-up secrets that are planted by coin, to see what a model tells. One kind of secret a file."""
 
 from reticent.data.canaries.kind import CANARIES, CanaryKind, canary
-from reticent.data.canaries.manifest import Canary, read_canaries, write_canaries
+from reticent.data.canaries.manifest import NOT_PLANTED, Canary, named_tier, read_canaries, write_canaries
 from reticent.data.canaries.plant import Planting, plant
 from reticent.data.canaries.secret import Material, Secret
 from reticent.data.canaries.user_canary import UserPlanting, plant_users
 
 __all__ = [
     "CANARIES",
+    "NOT_PLANTED",
     "Canary",
     "CanaryKind",
     "Material",
@@ -16,6 +17,7 @@ __all__ = [
     "Secret",
     "UserPlanting",
     "canary",
+    "named_tier",
     "plant",
     "plant_users",
     "read_canaries",

@@ -16,6 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 
 SHAPES = ("text", "pair", "chat")
+NOT_PLANTED = "not planted (control)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +119,10 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     if not set(_SCHEMA.names) <= set(table.column_names):
         raise BadInput(str(path), "is no list of canaries", "Give the canaries.parquet of a run.")
     return tuple(Canary(**row | {"space": int(row["space"])}) for row in table.select(_SCHEMA.names).to_pylist())
+
+
+def named_tier(repetitions: int) -> str:
+    """What secrets that were planted so often are called; 0 where their coin left them out."""
+    if repetitions == 0:
+        return NOT_PLANTED
+    return "planted once" if repetitions == 1 else f"planted {repetitions} times"

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+NAME_PART = r"(?:[^\W\d_a-z]\.|[^\W\d_a-z][\w'’-]{0,24}+)"
+"""A capitalised word, or an initial."""
 REACH = 40
 """Characters before a value in which a context word counts."""
 

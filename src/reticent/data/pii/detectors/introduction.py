@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
+from reticent.data.pii.context import NAME_PART
 from reticent.data.pii.detector import Evidence, detector
 
-_PART = r"(?:[^\W\d_a-z]\.|[^\W\d_a-z][\w'’-]{0,24}+)"
-_NAME = rf"{_PART}(?:[ ]{_PART}){{0,3}}"
+_NAME = rf"{NAME_PART}(?:[ ]{NAME_PART}){{0,3}}"
 _ANY = r"[^\W\d_][\w'’.-]{0,24}+"
 ANNOUNCED = tuple(
     re.compile(form)
     for form in (
         rf"(?<!\w)(?i:(?:my|his|her|whose|maiden|full|first|last|middle|nick|sur)[ ]?name(?:['’]s| is| was)|calls? me|"
         rf"I(?:['’]?m| am) called)[ ](?P<name>{_NAME})",
-        rf"(?m:^[ \t>*-]{{0,8}}(?i:hi|hello|hey|dear)(?:[ ]{_PART}\.?)??[ ](?P<name>{_NAME})[ ]?[,!:\n])",
+        rf"(?m:^[ \t>*-]{{0,8}}(?i:hi|hello|hey|dear)(?:[ ]{NAME_PART}\.?)??[ ](?P<name>{_NAME})[ ]?[,!:\n])",
         rf"(?<!\w)(?:(?i:mr|mrs|ms|mx|dr|prof)|Miss)\.?[ ](?P<name>{_NAME})",
         r"(?m:^[ \t>*-]{0,8}(?i:(?:full |first |last |sur|sender'?s? |customer |patient |client |contact )?name)[ \t]?:"
         rf"[ \t]{{0,16}}(?P<name>{_ANY}(?:[ ]{_ANY}){{0,3}})[ \t]{{0,8}}\r?$)",

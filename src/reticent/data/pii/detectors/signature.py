@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
+from reticent.data.pii.context import NAME_PART
 from reticent.data.pii.detector import Evidence, detector
 
 _CLOSING = (
@@ -15,8 +16,7 @@ _CLOSING = (
     r"appreciation|respect)|all the best|best|cordially|cheers|thanks(?: (?:again|so much|a lot|in advance))?|"
     r"thank you(?: (?:again|very much|so much|in advance))?|take care|love)"
 )
-_PART = r"(?:[^\W\d_a-z]\.|[^\W\d_a-z][\w'’-]{0,24}+)"
-_NAME = rf"{_PART}(?:[ \t]{{1,2}}{_PART}){{0,3}}"
+_NAME = rf"{NAME_PART}(?:[ \t]{{1,2}}{NAME_PART}){{0,3}}"
 SIGNED = re.compile(
     rf"^[ \t>]{{0,8}}{_CLOSING}[,.!;:]{{0,3}}[ \t]{{0,8}}\r?\n(?:[ \t>]{{0,8}}\r?\n)?[ \t>-]{{0,8}}(?P<name>{_NAME})"
     r"[,.]?[ \t]{0,8}(?=\r?$)",
