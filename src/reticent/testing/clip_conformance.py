@@ -160,7 +160,8 @@ def check_company(model: Any, batch: Batch) -> None:
     whole, sums = clip(model, batch)
     order = list(reversed(range(len(batch.labels))))
     backwards, same = clip(model, batch.take(order))
-    check_same_seen(Clipped(norm=backwards.norm.flip(0), loss=backwards.loss.flip(0)), whole)
+    turned = {name: getattr(backwards, name).flip(0) for name in ("norm", "loss", "finite")}
+    check_same_seen(Clipped(**turned), whole)
     check_same_sums(model, same, sums)
     ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
     other = torch.randint(0, model.config.vocab_size, ids.shape, generator=torch.Generator().manual_seed(1))

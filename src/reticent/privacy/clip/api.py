@@ -10,7 +10,8 @@ a unit whose gradient is  contributes
 shorter than clip_norm    its gradient ("automatic": scaled up towards it)
 longer                    its direction, with length clip_norm
 zero                      zero
-not finite                nothing can be promised: ``BadInput`` is raised
+not finite, or so long    zero: were it an error, one record could decide
+that its square is not    whether there is a model at all
 ========================  ==============================================
 
 With ``clip_norm=math.inf`` nothing is clipped, and the sum is the ordinary gradient.
@@ -42,12 +43,15 @@ class Clipped:
     """What one call of ``accumulate`` saw; not covered by any guarantee, so not to be released.
 
     Args:
-        norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping, over all layers also with ``per_layer``.
+        norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping, over all layers also with ``per_layer``;
+            0 where it is not finite.
         loss: ``[U]`` float32, each unit's weighted sum of its rows' mean losses (nats a token).
+        finite: ``[U]`` bool, whether the unit's gradient is; where it is not, the unit contributed zero.
     """
 
     norm: torch.Tensor
     loss: torch.Tensor
+    finite: torch.Tensor
 
 
 class Clipper(Protocol):

@@ -24,10 +24,6 @@ from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
 from reticent.privacy.clip.virtual_tokens import looked_up_by_row
 
-ROUNDING = 2**-7
-"""Share of the clip norm that is kept back where products are rounded to bfloat16 (2^-9 each): a clipped gradient may
-come out longer than its norm says, by a quarter of a percent on SmolLM2, and must not be longer than is promised."""
-
 
 class BookkeepingClipper:
     """See ``api.Clipper``.
@@ -64,12 +60,22 @@ class BookkeepingClipper:
     ) -> Clipped:
         """See ``api.Clipper``."""
         if not len(labels):
-            return Clipped(norm=labels.new_zeros(0, dtype=torch.float32), loss=labels.new_zeros(0, dtype=torch.float32))
+            nothing = labels.new_zeros(0, dtype=torch.float32)
+            return Clipped(norm=nothing, loss=nothing, finite=nothing.bool())
         tape, losses = self.record(inputs, labels, weight=weight, rows_per_unit=rows_per_unit)
         squares = tape.squares()
-        norm = _norm(squares, losses)
-        tape.add_clipped(self._totals, self._factors(squares, norm))
-        return Clipped(norm=norm, loss=losses.view(-1, rows_per_unit).sum(1))
+        if not squares:
+            raise BadInput("this model", "used none of its trained parameters", "Check what is trained.")
+        uppers = tape.uppers(squares)
+        norm, longest = _over_parameters(squares), _over_parameters({p: x.square() for p, x in uppers.items()})
+        loss = losses.view(-1, rows_per_unit).sum(1)
+        finite = torch.isfinite(longest) & torch.isfinite(loss)
+        factors = self._factors(uppers, longest)
+        if not bool(finite.all()):
+            tape.forget(~finite)
+            factors = {p: factor.masked_fill(~finite, 0) for p, factor in factors.items()}
+        tape.add_clipped(self._totals, factors)
+        return Clipped(norm=norm.masked_fill(~finite, 0), loss=loss, finite=finite)
 
     @torch.no_grad()
     def record(
@@ -107,17 +113,16 @@ class BookkeepingClipper:
         return rule.forward(module, self._tape, *args, **kwargs)
 
     def _factors(
-        self, squares: dict[nn.Parameter, torch.Tensor], norm: torch.Tensor
+        self, uppers: Mapping[nn.Parameter, torch.Tensor], longest: torch.Tensor
     ) -> dict[nn.Parameter, torch.Tensor]:
-        limit = self.clip_norm * (1 if self.autocast is None else 1 - ROUNDING)
         if self.clipping == "per_layer":
-            share = limit / len(self.parameters) ** 0.5
-            return {p: (share / square.sqrt()).clamp(max=1) for p, square in squares.items()}
+            share = self.clip_norm / len(self.parameters) ** 0.5
+            return {p: (share / upper).clamp(max=1) for p, upper in uppers.items()}
         if self.clipping == "automatic":
-            factor = limit / (norm + STABILITY)
+            factor = self.clip_norm / (longest + STABILITY)
         else:
-            factor = (limit / norm).clamp(max=1)
-        return dict.fromkeys(squares, factor)
+            factor = (self.clip_norm / longest).clamp(max=1)
+        return dict.fromkeys(uppers, factor)
 
     def _refuse_leaks(self) -> None:
         leaked = [name for name, p in self.model.named_parameters() if p.requires_grad and p.grad is not None]
@@ -129,13 +134,9 @@ class BookkeepingClipper:
             )
 
 
-def _norm(squares: dict[nn.Parameter, torch.Tensor], losses: torch.Tensor) -> torch.Tensor:
-    if not squares:
-        raise BadInput("this model", "used none of its trained parameters", "Check what is trained.")
-    norm = torch.stack(list(squares.values())).sum(0).sqrt()
-    if not bool(torch.isfinite(norm).all() and torch.isfinite(losses).all()):
-        raise BadInput("a gradient", "is not finite, so nothing can be promised", "Choose a lower learning rate.")
-    return norm
+def _over_parameters(squares: Mapping[nn.Parameter, torch.Tensor]) -> torch.Tensor:
+    """``[U]``: the norm over all parameters, from the squared norm of each."""
+    return torch.stack(list(squares.values())).sum(0).sqrt()
 
 
 def _rules(model: Any) -> dict[nn.Module, LayerRule]:

@@ -13,19 +13,35 @@ Dense     written out, ``[d, p]`` or any shape         all that is small
 
 A parameter that is used more than once (an embedding tied to the output matrix, a shared layer) has several
 contributions; the norm of their sum needs the inner products between them.
+
+**Rounding.** A unit must not add more than its norm says, whatever its text. Tokens of a unit can nearly cancel (a text
+that repeats itself), so an error that is small beside each product of tokens need not be small beside their sum. Hence:
+
+- products of tokens, from which norms follow, are taken and summed in float32. Their error is small beside
+  ``size² = (Σ_t ‖left_t‖ ‖right_t‖)²``, and ``PAIRS`` of that is added to the squared norm before clipping;
+- a sum over several units is taken in float32, as the rounding of a sum of many units would be more than one unit may
+  add. In lower precision each unit is multiplied out alone and comes out rounded by ``OWN`` of itself, which clipping
+  allows for; its factor is applied afterwards, in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
 
+OWN = 2.0**-8
+"""What rounding to bfloat16 may add to the length of a gradient (2^-9), twice over."""
+PAIRS = 2.0**-22
+"""What summing over pairs of tokens in float32 may be off, over ``size²``: several times what the search of
+``benchmarks/clip_worst.py`` finds."""
 _COPIED = 2**23
 """Numbers that are widened to float32 at once: 32 MiB."""
+_BLOCK = 2**20
+"""Numbers of a sum that units are added to in turn: few enough to stay in cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,12 +70,39 @@ class Dense:
 Contribution = Outer | Rows | Dense
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Length:
+    """How long one contribution is, unit by unit.
+
+    Args:
+        square: ``[U]`` float32, its squared norm.
+        size: ``[U]`` float32, the norm that it would have if all its tokens pulled the same way; at least the norm.
+        rounding: what adding it up may add to its length, over its norm.
+    """
+
+    square: torch.Tensor
+    size: torch.Tensor
+    rounding: float = 0.0
+
+
 def squares(contributions: list[Contribution], own: list[torch.Tensor]) -> torch.Tensor:
     """``[U]`` float32: squared norm of the sum of contributions to one parameter, given each one's ``own``."""
     total = torch.stack(own).sum(0)
     for one, other in combinations(contributions, 2):
         total = total + 2 * inner(one, other)
     return total.clamp(min=0)
+
+
+def upper(square: torch.Tensor, lengths: Sequence[Length]) -> torch.Tensor:
+    """``[U]`` float32: what the length of one parameter's gradient is at most once it is added up.
+
+    Args:
+        square: ``squares`` of its contributions.
+        lengths: of each of them.
+    """
+    size = torch.stack([one.size for one in lengths]).sum(0)
+    rounded = [one.square.sqrt() * one.rounding for one in lengths if one.rounding]
+    return torch.stack([(square + PAIRS * size.square()).sqrt(), *rounded]).sum(0)
 
 
 def inner(one: Contribution, other: Contribution) -> torch.Tensor:
@@ -90,9 +133,11 @@ def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) ->
         factor: ``[U]`` float32.
     """
     match one:
-        case Outer():
+        case Outer() if one.left.dtype == one.right.dtype == torch.float32:
             left, right = _scaled(one, factor)
             total += left.flatten(0, 1).t() @ right.flatten(0, 1)
+        case Outer():
+            _add_one_by_one(total, one, factor.tolist())
         case Rows():
             value = one.value.float() * factor[:, None, None]
             total.index_add_(0, one.index.flatten(), value.flatten(0, 1))
@@ -101,21 +146,69 @@ def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) ->
                 total.view(-1).addmv_(wide.flatten(1).t(), factor[units])
 
 
+def without(one: Contribution, gone: torch.Tensor) -> Contribution:
+    """The contribution with zeros for the units that are ``gone`` (``[U]`` bool), whatever they held."""
+
+    def emptied(x: torch.Tensor) -> torch.Tensor:
+        return x.masked_fill(gone.view(-1, *[1] * (x.dim() - 1)), 0)
+
+    match one:
+        case Outer():
+            return Outer(left=emptied(one.left), right=emptied(one.right))
+        case Rows():
+            return Rows(index=one.index, value=emptied(one.value))
+        case Dense():
+            return Dense(gradient=emptied(one.gradient))
+
+
 def _scaled(one: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both sides, the narrower one times ``factor``."""
     by = factor[:, None, None]
-    if one.left.shape[-1] < one.right.shape[-1]:
-        return (one.left * by.to(one.left.dtype)), one.right
-    return one.left, one.right * by.to(one.right.dtype)
+    return (one.left * by, one.right) if one.left.shape[-1] < one.right.shape[-1] else (one.left, one.right * by)
 
 
-def square(one: Contribution) -> torch.Tensor:
-    """``[U]`` float32: squared norm of one contribution."""
-    if not isinstance(one, Dense):
-        return inner(one, one)
-    # Row by row: a float32 norm over tens of millions of numbers is off in the third digit on CPUs.
-    rows = [torch.linalg.vector_norm(wide, dim=-1).square().flatten(1).sum(1) for _, wide in _widened(one.gradient)]
-    return torch.cat(rows)
+def _add_one_by_one(total: torch.Tensor, one: Outer, factors: Sequence[float]) -> None:
+    """Each unit is multiplied out alone, in its own precision, and added in float32; a block of rows after another."""
+    rows = max(1, _BLOCK // total.shape[1])
+    for start in range(0, len(total), rows):
+        block = total[start : start + rows]
+        for left, right, factor in zip(one.left[..., start : start + rows], one.right, factors, strict=True):
+            block.add_(left.t() @ right, alpha=factor)
+
+
+def length(one: Contribution) -> Length:
+    """How long a contribution is."""
+    match one:
+        case Outer():
+            return length_of_outer(one, tokens(one.right, one.right))
+        case Rows():
+            same = one.index[:, :, None] == one.index[:, None, :]
+            products = tokens(one.value, one.value)
+            return Length(square=_sum(products * same), size=_diagonal(products).sqrt().sum(1))
+        case Dense():
+            # Row by row: a float32 norm over tens of millions of numbers is off in the third digit on CPUs.
+            rows = [torch.linalg.vector_norm(x, dim=-1).square().flatten(1).sum(1) for _, x in _widened(one.gradient)]
+            square = torch.cat(rows)
+            return Length(square=square, size=square.sqrt())
+
+
+def length_of_outer(one: Outer, right: torch.Tensor) -> Length:
+    """How long ``one`` is, given the products of its right side's tokens; they are taken once where layers share it."""
+    left = tokens(one.left, one.left)
+    size = (_diagonal(left) * _diagonal(right)).sqrt().sum(1)
+    lower = torch.float32 not in (one.left.dtype, one.right.dtype)
+    return Length(square=_sum(left.mul_(right)), size=size, rounding=OWN if lower else 0.0)
+
+
+def tokens(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """``[U, S, T]`` float32: inner products of ``one [U, S, d]`` and ``other [U, T, d]``, token by token."""
+    if one.is_cuda and one.dtype == other.dtype and one.dtype != torch.float32:
+        return torch.bmm(one, other.transpose(1, 2), out_dtype=torch.float32)
+    return torch.bmm(one.float(), other.float().transpose(1, 2))
+
+
+def _diagonal(products: torch.Tensor) -> torch.Tensor:
+    return products.diagonal(dim1=1, dim2=2)
 
 
 def _widened(gradient: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -134,26 +227,22 @@ def _sum(product: torch.Tensor) -> torch.Tensor:
 
 
 def _outer_outer(one: Outer, other: Outer) -> torch.Tensor:
-    left = torch.bmm(one.left, other.left.transpose(1, 2))
-    right = torch.bmm(one.right, other.right.transpose(1, 2))
-    return _sum(left.float() * right.float())
+    return _sum(tokens(one.left, other.left) * tokens(one.right, other.right))
 
 
 def _outer_rows(one: Outer, other: Rows) -> torch.Tensor:
     # Σ_s Σ_t left_s[index_t] (right_s · value_t): a gather instead of a [V, D] gradient.
     index = other.index[:, None, :].expand(-1, one.left.shape[1], -1)
-    picked = one.left.gather(2, index).float()
-    return _sum(picked * torch.bmm(one.right.float(), other.value.float().transpose(1, 2)))
+    return _sum(one.left.gather(2, index).float() * tokens(one.right, other.value))
 
 
 def _outer_dense(one: Outer, other: Dense) -> torch.Tensor:
-    gradient = other.gradient.to(one.left.dtype)
-    return _sum(torch.bmm(one.left, gradient).float() * one.right.float())
+    return _sum(torch.bmm(one.left.float(), other.gradient.float()) * one.right.float())
 
 
 def _rows_rows(one: Rows, other: Rows) -> torch.Tensor:
     same = one.index[:, :, None] == other.index[:, None, :]
-    return _sum(torch.bmm(one.value.float(), other.value.float().transpose(1, 2)) * same)
+    return _sum(tokens(one.value, other.value) * same)
 
 
 def _rows_dense(one: Rows, other: Dense) -> torch.Tensor:

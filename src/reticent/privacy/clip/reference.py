@@ -48,7 +48,7 @@ class ReferenceClipper:
         """See ``Clipper.accumulate``: here one forward and one backward pass for each unit.
 
         Raises:
-            BadInput: rows do not make whole units, or a unit's gradient is not finite.
+            BadInput: rows do not make whole units.
         """
         if len(labels) % rows_per_unit or len(weight) != len(labels):
             raise BadInput(
@@ -56,18 +56,23 @@ class ReferenceClipper:
                 "rows do not make whole units",
                 "Fill units up with rows of weight 0.",
             )
-        norms, losses = [], []
+        norms, losses, finite = [], [], []
         for start in range(0, len(labels), rows_per_unit):
             rows = [row for row in range(start, start + rows_per_unit) if weight[row] != 0]
             loss, gradients = self._unit(inputs, labels, weight, rows)
             norm = [float(gradient.double().square().sum().sqrt()) for gradient in gradients]
-            if not math.isfinite(math.hypot(*norm)):
-                self._refuse(norm)
-            for total, gradient, factor in zip(self.sums, gradients, self._factors(norm), strict=True):
-                total.add_(gradient.float(), alpha=factor)
-            norms.append(math.hypot(*norm))
+            finite.append(math.isfinite(math.hypot(*norm)) and math.isfinite(loss))
+            if finite[-1]:
+                for total, gradient, factor in zip(self.sums, gradients, self._factors(norm), strict=True):
+                    total.add_(gradient.float(), alpha=factor)
+            norms.append(math.hypot(*norm) if finite[-1] else 0.0)
             losses.append(loss)
-        return Clipped(norm=torch.tensor(norms, device=labels.device), loss=torch.tensor(losses, device=labels.device))
+        device = labels.device
+        return Clipped(
+            norm=torch.tensor(norms, device=device),
+            loss=torch.tensor(losses, device=device),
+            finite=torch.tensor(finite, dtype=torch.bool, device=device),
+        )
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
         """See ``Clipper.take``."""
@@ -118,11 +123,3 @@ class ReferenceClipper:
 
     def _zeros(self) -> list[torch.Tensor]:
         return [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self.parameters]
-
-    def _refuse(self, norm: Sequence[float]) -> None:
-        names = [name for name, one in zip(self.names.values(), norm, strict=True) if not math.isfinite(one)]
-        raise BadInput(
-            ", ".join(names[:3]) + (" …" if len(names) > 3 else ""),
-            "a unit's gradient is not finite, so it cannot be clipped",
-            "Choose a lower learning rate, and look for broken records.",
-        )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -12,12 +12,17 @@ from reticent.core.errors import BadInput
 from reticent.privacy.clip.contribution import (
     Contribution,
     Dense,
+    Length,
     Outer,
     Rows,
     add_clipped,
+    length,
+    length_of_outer,
     smaller_written_out,
-    square,
     squares,
+    tokens,
+    upper,
+    without,
     write_out,
 )
 
@@ -34,7 +39,7 @@ class Tape:
     def __init__(self, *, rows: int, rows_per_unit: int, dtype: torch.dtype | None) -> None:
         self.rows, self.rows_per_unit, self.dtype = rows, rows_per_unit, dtype
         self.contributions: dict[nn.Parameter, list[Contribution]] = {}
-        self.own: dict[nn.Parameter, list[torch.Tensor]] = {}
+        self.own: dict[nn.Parameter, list[Length]] = {}
         self._cast: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
         self._last: tuple[torch.Tensor, int, torch.Tensor] | None = None
         self._gram: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -71,7 +76,7 @@ class Tape:
         if smaller_written_out(one):
             self._add(parameter, write_out(one))
         else:
-            self._add(parameter, one, self._outer_square)
+            self._add(parameter, one, self._outer_length)
 
     def rows_of(self, parameter: nn.Parameter, index: torch.Tensor, value: torch.Tensor) -> None:
         """Row ``index_t`` of the gradient gets ``value_t``; ``index [B, ...]``, ``value [B, ..., D]``."""
@@ -90,7 +95,15 @@ class Tape:
 
     def squares(self) -> dict[nn.Parameter, torch.Tensor]:
         """``[U]`` float32 by parameter: squared norms of the units' gradients."""
-        return {p: squares(found, self.own[p]) for p, found in self.contributions.items()}
+        return {p: squares(found, [one.square for one in self.own[p]]) for p, found in self.contributions.items()}
+
+    def uppers(self, squares: Mapping[nn.Parameter, torch.Tensor]) -> dict[nn.Parameter, torch.Tensor]:
+        """``[U]`` float32 by parameter: what the units' gradients may measure at most, given their ``squares()``."""
+        return {p: upper(square, self.own[p]) for p, square in squares.items()}
+
+    def forget(self, gone: torch.Tensor) -> None:
+        """Let go of what the units that are ``gone`` (``[U]`` bool) have contributed, finite or not."""
+        self.contributions = {p: [without(one, gone) for one in found] for p, found in self.contributions.items()}
 
     def add_clipped(self, totals: dict[nn.Parameter, torch.Tensor], factors: dict[nn.Parameter, torch.Tensor]) -> None:
         """Add the clipped sums to ``totals``, making what is missing there, and let go of the contributions."""
@@ -105,18 +118,17 @@ class Tape:
         self,
         parameter: nn.Parameter,
         one: Contribution,
-        square: Callable[[Contribution], torch.Tensor] = square,
+        length: Callable[[Contribution], Length] = length,
     ) -> None:
         self.contributions.setdefault(parameter, []).append(one)
-        self.own.setdefault(parameter, []).append(square(one))
+        self.own.setdefault(parameter, []).append(length(one))
 
-    def _outer_square(self, one: Contribution) -> torch.Tensor:
-        """Σ over pairs of tokens; the products of an input that several layers read are taken once."""
+    def _outer_length(self, one: Contribution) -> Length:
+        """The products of an input that several layers read are taken once."""
         assert isinstance(one, Outer)
         if self._gram is None or not _same(self._gram[0], one.right):
-            self._gram = (one.right, torch.bmm(one.right, one.right.transpose(1, 2)).float())
-        left = torch.bmm(one.left, one.left.transpose(1, 2)).float()
-        return (left * self._gram[1]).flatten(1).sum(1)
+            self._gram = (one.right, tokens(one.right, one.right))
+        return length_of_outer(one, self._gram[1])
 
     def _by_unit(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, ..., D]`` as ``[U, tokens, D]``."""
