@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -46,6 +47,7 @@ RECORDS = [
 ]
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 USER = PrivacySpec(epsilon=8, unit="user")
+SECRET = hashlib.sha256(b"a key for tests").digest()
 
 
 @pytest.fixture
@@ -101,14 +103,14 @@ tune({base!r}, RECORDS, {out!r}, config(), held_out=HELD_OUT, callbacks=[Kill()]
 def test_killed_and_called_again_it_ends_with_the_same_weights(base: str, tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         folder_for(tmp_path / name).mkdir()
-        (folder_for(tmp_path / name) / KEY).write_bytes(b"k" * 32)
+        (folder_for(tmp_path / name) / KEY).write_bytes(SECRET)
     whole = tune(base, RECORDS, tmp_path / "whole", config(), held_out=HELD_OUT, privacy=USER)
     driver = KILL.format(here=str(Path(__file__).parent), base=base, out=str(tmp_path / "killed"))
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, timeout=100, env=env)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "killed").exists()
-    assert (folder_for(tmp_path / "killed") / KEY).read_bytes() == b"k" * 32
+    assert (folder_for(tmp_path / "killed") / KEY).read_bytes() == SECRET
     again = tune(base, RECORDS, tmp_path / "killed", config(), held_out=HELD_OUT, privacy=USER)
     one, other = load_file(whole / "model.safetensors"), load_file(again / "model.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
