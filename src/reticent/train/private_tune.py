@@ -31,7 +31,7 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
 from reticent.privacy.clip.loss import row_losses
-from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.plan import PrivacyPlan, counts
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.spec import PrivacySpec
@@ -213,23 +213,13 @@ def perplexities(model: Any, encoded: Sequence[Encoded]) -> tuple[float, ...]:
 
 def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
     """The plan of the training whose checkpoints lie in ``folder``, where its key is kept."""
-    units = _sampled(spec, people)
+    _, units = counts(spec, people)
     batch = min(config.batch_size or max(1, min(LARGEST_BATCH, units // 8)), units)
     steps = math.ceil(units / batch) * (config.epochs or 1)
     plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
     console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)
     console.print("The loss on the training data is not covered by ε, so it is not shown.", highlight=False)
     return plan
-
-
-def _sampled(spec: PrivacySpec, people: Population) -> int:
-    """How many units there are to draw from: records, or users, or the records of users up to the cap."""
-    if spec.unit == "record":
-        return len(people)
-    of_users = [len(records) for records in people.records_of_users().values()]
-    if spec.user_sampling == "user":
-        return len(of_users)
-    return sum(min(count, spec.records_per_user) for count in of_users)
 
 
 def private_arguments(arguments: TrainingArguments, plan: PrivacyPlan) -> TrainingArguments:
