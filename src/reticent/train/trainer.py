@@ -21,6 +21,7 @@ from transformers.utils import logging as hf_logging
 
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
+from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
@@ -89,11 +90,26 @@ def tune(
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
-            finite, the disk is full, ``out`` holds another training, or a setting would void the privacy guarantee.
+            finite, the disk is full, ``out`` holds another training or another process works on it, or a setting would
+            void the privacy guarantee.
         BrokenPromise: the self-check of a private training failed; nothing of it is kept.
     """
-    config = config or TuneConfig()
-    out = Path(out)
+    with locked(Path(out)):
+        return _tune(base, records, Path(out), config or TuneConfig(), held_out, callbacks, privacy, harden, contextual)
+
+
+def _tune(
+    base: str,
+    records: Sequence[Record],
+    out: Path,
+    config: TuneConfig,
+    held_out: Sequence[Record],
+    callbacks: Sequence[TrainerCallback],
+    privacy: PrivacySpec | None,
+    harden: HardenConfig | None,
+    contextual: ContextualConfig | None,
+) -> Path:
+    """``tune``, while no other process works in ``out``."""
     method = TUNINGS.get(config.method)
     spec = privacy if privacy is not None and privacy.is_private else None
     _check_trackers(config.report_to)
