@@ -31,7 +31,7 @@ from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import Promise, covered_spans
 from reticent.privacy.token_mask import Selected, select
-from reticent.privacy.verify import BrokenPromise
+from reticent.privacy.verify import BrokenPromise, Check
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train import private, public_batch
 from reticent.train.batches import IGNORED
@@ -137,6 +137,9 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unchecked:
         def __init__(self, *args: Any) -> None:
             pass
+
+        def finished(self, promise: Promise) -> tuple[Check, ...]:
+            return ()
 
         def __getattr__(self, name: str) -> Any:
             return lambda *args, **kwargs: 0

@@ -53,6 +53,7 @@ from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.dropout import keyed_dropout
 from reticent.train.ledger import Ledger, alone, forget_key, open_key, settings_fingerprint
 from reticent.train.micro_batches import MicroBatch, micro_batches
+from reticent.train.planned_end import planned_end
 from reticent.train.population import population_of, read_of
 from reticent.train.private_settings import (
     CPU_MICRO_TOKENS,
@@ -364,7 +365,9 @@ class PrivateTrainerMixin:
 
     def _finished(self) -> tuple[Check, ...]:
         # A training that was resumed behind its last step has run nothing that could be checked.
-        return self._check().finished(self.promise) if self._steps_here else ()
+        if not self._steps_here:
+            return ()
+        return (*self._check().finished(self.promise), planned_end(int(self.state.global_step), self.plan.steps))
 
     def _forget_key(self) -> None:
         forget_key(self.args.output_dir)

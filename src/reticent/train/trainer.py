@@ -135,8 +135,8 @@ def _tune(
     try:
         _run(trainer, checkpoint, out)
         log = _log(trainer, corpus, config, time.perf_counter() - started)
-        if private is None:
-            log = {"key": key, **log, **_counts(corpus)}
+        exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
+        log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
         log |= {"harden": asdict(harden)} if harden.is_on else {}
         with replacing(out) as folder:
             _save(trainer.model, loaded, tuned, folder)
@@ -144,7 +144,7 @@ def _tune(
                 log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
             if private is not None:
                 log |= private.sign(trainer, folder)
-                remember(out, key)
+                remember(out, key, exact)
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _disk_error(out, error) from error
