@@ -145,8 +145,8 @@ def tune(
             folder with their coins.
 
     Raises:
-        BadInput: the folder holds another run; a side of the split is empty; the model cannot be loaded; a setting
-            voids the promise; ``max_tokens`` cuts canaries off.
+        BadInput: the folder holds another run, or another process works in it; a side of the split is empty; the model
+            cannot be loaded; a setting voids the promise; ``max_tokens`` cuts canaries off.
     """
     settings = _Settings(
         split=split_config or SplitConfig(),
@@ -162,16 +162,17 @@ def tune(
     config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **settings.parts}
     run.refuse_other("tune", config)
     material = _material(records, base, settings)
-    with run.kept_if(lambda: _begun(run.model)):
-        run.claim("tune", config)
-        write_rejects(run, rejects)
-        _write(material, run, targets)
-        _train(base, material, run, settings)
-    about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
-    about |= {**settings.parts, "finished": now()}
-    if run.promise.exists():
-        about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
-    write_manifest(run.manifest, tune=about, environment=environment())
+    with run.alone():
+        with run.kept_if(lambda: _begun(run.model)):
+            run.claim("tune", config)
+            write_rejects(run, rejects)
+            _write(material, run, targets)
+            _train(base, material, run, settings)
+        about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
+        about |= {**settings.parts, "finished": now()}
+        if run.promise.exists():
+            about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
+        write_manifest(run.manifest, tune=about, environment=environment())
     return run
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
+from reticent.core.lock import locked
 from reticent.privacy.statement import PROMISE_FILE
 
 
@@ -88,6 +89,17 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work in the folder while no other process does. To be held around ``kept_if``, which takes away what it did
+        not find: it might be another's.
+
+        Raises:
+            BadInput: another process works in it.
+        """
+        with locked(self.root):
+            yield
 
     def hash_key(self) -> str:
         """The secret of this folder with which reports name units; made when first asked for, readable by its owner.

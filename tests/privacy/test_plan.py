@@ -176,7 +176,7 @@ def test_fingerprint_tells_plans_apart_and_not_the_key():
         plan(batch_size=11),
         plan(noise_multiplier=2.1),
         plan(clip_norm=0.5),
-        plan(key=bytes(32)),
+        plan(key=hashlib.sha256(b"another").digest()),
         plan(unit="user"),
         plan(population=Population(**{**asdict(POPULATION), "lengths": (9,) * 120})),
     ]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import PROMISE_FILE, Promise
-from reticent.privacy.verify import BrokenPromise
+from reticent.privacy.verify import BrokenPromise, Check
 from reticent.testing.tiny import tiny_model
 from reticent.train import private
 from reticent.train.ledger import KEY, open_key
 from reticent.train.private import PrivateSpeed, PrivateTrainerMixin, population_of
+
+SECRET, OTHER = (hashlib.sha256(name).digest() for name in (b"a key for tests", b"another"))
 
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
@@ -54,7 +57,7 @@ def arguments(out: Path, **changes: Any) -> TrainingArguments:
     return TrainingArguments(**(usual | changes))
 
 
-def plan(population: Population, *, batch: int, steps: int, key: bytes = bytes(32), **spec: Any) -> PrivacyPlan:
+def plan(population: Population, *, batch: int, steps: int, key: bytes = SECRET, **spec: Any) -> PrivacyPlan:
     wanted = PrivacySpec(**({"noise_multiplier": 1.0} | spec))
     return wanted.plan(population, batch_size=batch, steps=steps, key=key)
 
@@ -83,6 +86,9 @@ class Unchecked:
 
     def __init__(self, *args: Any) -> None:
         pass
+
+    def finished(self, promise: Promise) -> tuple[Check, ...]:
+        return ()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: 0
@@ -185,7 +191,7 @@ def _sampler(data: list[dict[str, Any]], key: bytes, *, batch: int) -> Any:
 
 def keys() -> Iterator[bytes]:
     for i in range(256):
-        yield bytes([i]) * 32
+        yield hashlib.sha256(bytes([i])).digest()
 
 
 # ---- noise ----------------------------------------------------------------------------------------------------------
@@ -220,7 +226,7 @@ def test_noise_is_new_in_every_step_and_follows_the_key(tmp_path: Path) -> None:
             steps.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
 
     found = []
-    for key in (bytes(32), bytes(32), b"1" * 32):
+    for key in (SECRET, SECRET, OTHER):
         steps: list[torch.Tensor] = []
         trainer(records(30), tmp_path, batch=2, steps=3, noise_multiplier=50.0, key=key, callbacks=[Keep()]).train()
         found.append(torch.stack(steps))
@@ -340,7 +346,7 @@ def test_a_resumed_training_ends_with_the_same_weights_and_the_key_is_gone(tmp_p
 
 @pytest.mark.parametrize(
     "changes",
-    [{"key": b"1" * 32}, {"clip_norm": 2.0}, {"noise_multiplier": 2.0}, {"args": {"learning_rate": 2e-3}}],
+    [{"key": OTHER}, {"clip_norm": 2.0}, {"noise_multiplier": 2.0}, {"args": {"learning_rate": 2e-3}}],
     ids=str,
 )
 def test_another_training_is_not_gone_on_with(tmp_path: Path, changes: dict[str, Any]) -> None:

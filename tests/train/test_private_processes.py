@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from reticent.train import private
 from reticent.train.ledger import KEY
 from reticent.train.private import PrivateTrainerMixin, open_key
 
+SECRET = hashlib.sha256(b"a key for tests").digest()
 SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
@@ -83,7 +85,7 @@ def start(out: Path, rank: int, port: int) -> subprocess.Popen[str]:
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / KEY).write_bytes(b"k" * 32)
+        (tmp_path / name / KEY).write_bytes(SECRET)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from reticent.privacy.verify import BrokenPromise
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train import private
 from reticent.train.batches import encode_all
-from reticent.train.checkpoints import folder_for
+from reticent.train.checkpoints import folder_for, recall_exact
 from reticent.train.config import TuneConfig
 from reticent.train.ledger import KEY
 from reticent.train.private_tune import (
@@ -46,6 +47,7 @@ RECORDS = [
 ]
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 USER = PrivacySpec(epsilon=8, unit="user")
+SECRET = hashlib.sha256(b"a key for tests").digest()
 
 
 @pytest.fixture
@@ -65,7 +67,12 @@ def test_the_promise_lies_with_the_weights_and_nothing_exact_of_the_data(base: s
     log = json.loads((out / LOG).read_text())
     assert log["privacy"]["epsilon"] == promise.epsilon
     assert all(check["passed"] for check in log["self_check"])
-    assert {"key", "tokens", "truncated"}.isdisjoint(log)
+    assert {"key", "tokens", "truncated", "records", "seconds_since_start_or_resume"}.isdisjoint(log)
+    assert {name for row in log["history"] for name in row} == {
+        *("epoch", "step", "learning_rate", "eval_loss", "eval_perplexity")
+    }
+    assert recall_exact(out)["seconds_since_start_or_resume"] >= 0
+    assert log["self_check"][-1]["name"] == "steps of the plan that were run"
     assert [entry["epoch"] for entry in log["history"] if "eval_loss" in entry] == [1, 2]
     assert not any("loss" in entry for entry in log["history"])
     assert load(str(out), dtype="float32").tuned is not None
@@ -101,14 +108,14 @@ tune({base!r}, RECORDS, {out!r}, config(), held_out=HELD_OUT, callbacks=[Kill()]
 def test_killed_and_called_again_it_ends_with_the_same_weights(base: str, tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         folder_for(tmp_path / name).mkdir()
-        (folder_for(tmp_path / name) / KEY).write_bytes(b"k" * 32)
+        (folder_for(tmp_path / name) / KEY).write_bytes(SECRET)
     whole = tune(base, RECORDS, tmp_path / "whole", config(), held_out=HELD_OUT, privacy=USER)
     driver = KILL.format(here=str(Path(__file__).parent), base=base, out=str(tmp_path / "killed"))
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", driver], capture_output=True, text=True, timeout=100, env=env)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "killed").exists()
-    assert (folder_for(tmp_path / "killed") / KEY).read_bytes() == b"k" * 32
+    assert (folder_for(tmp_path / "killed") / KEY).read_bytes() == SECRET
     again = tune(base, RECORDS, tmp_path / "killed", config(), held_out=HELD_OUT, privacy=USER)
     one, other = load_file(whole / "model.safetensors"), load_file(again / "model.safetensors")
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -203,7 +210,7 @@ def test_what_is_held_out_too_after_cutting_is_not_trained_on(base: str, tmp_pat
     assert without_held_out(corpus, ()) is corpus
     twin = Record(id="twin", text=RECORDS[3].text, user="else")
     out = tune(base, RECORDS, tmp_path / "out", config(epochs=1), held_out=[*HELD_OUT, twin], privacy=USER)
-    assert json.loads((out / LOG).read_text())["records"] == len(RECORDS) - 1
+    assert recall_exact(out)["records"] == len(RECORDS) - 1
 
 
 @pytest.mark.parametrize(

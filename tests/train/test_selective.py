@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import Promise, covered_spans
 from reticent.privacy.token_mask import Selected, select
-from reticent.privacy.verify import BrokenPromise
+from reticent.privacy.verify import BrokenPromise, Check
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train import private, public_batch
 from reticent.train.batches import IGNORED
@@ -43,6 +45,7 @@ from reticent.train.trainer import tune
 TOKENIZER = tiny_tokenizer()
 SPANS = {"protect": "spans", "detector_recall": 0.9}
 SPEC = PrivacySpec(epsilon=8, **SPANS)
+SECRET = hashlib.sha256(b"a key for tests").digest()
 
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
@@ -86,7 +89,7 @@ def population(found: Selected, source: Sequence[Record]) -> Population:
     )
 
 
-def plan(people: Population, *, batch: int, steps: int, key: bytes = bytes(32), **spec: Any) -> PrivacyPlan:
+def plan(people: Population, *, batch: int, steps: int, key: bytes = SECRET, **spec: Any) -> PrivacyPlan:
     wanted = PrivacySpec(**({"noise_multiplier": 1.0} | SPANS | spec))
     return wanted.plan(people, batch_size=batch, steps=steps, key=key)
 
@@ -135,6 +138,9 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, *args: Any) -> None:
             pass
 
+        def finished(self, promise: Promise) -> tuple[Check, ...]:
+            return ()
+
         def __getattr__(self, name: str) -> Any:
             return lambda *args, **kwargs: 0
 
@@ -178,7 +184,7 @@ def test_a_secret_that_is_never_drawn_changes_no_bit_of_the_weights(tmp_path: Pa
     source = [record(i, secret(i), shape=shape) for i in range(12)]
     found = selected(source)
     people = population(found, source)
-    keys = (bytes([i]) * 32 for i in range(256))
+    keys = (hashlib.sha256(bytes([i])).digest() for i in range(256))
     key, hidden = next(
         (key, i)
         for key in keys
@@ -359,11 +365,31 @@ def test_spans_without_public_text_and_the_other_way_round_are_refused() -> None
     everything = plan(population(found, source), batch=5, steps=2, protect="all", detector_recall=None)
     with pytest.raises(BadInput, match="with public text"):
         public_batches(found.public, found.private, everything)
-    with pytest.raises(BadInput, match="every private text as it is"):
+    with pytest.raises(BadInput, match="10 of 10 private texts as they are"):
         public_batches(found.private, found.private, made)
     with pytest.raises(BadInput, match="no token to train on"):
         public_batches(found.public[:0], found.private, made)
     assert public_batches(None, found.private, everything) is None
+
+
+def test_one_private_text_in_the_public_text_is_refused() -> None:
+    """Thirty-nine of forty trained without noise used to do: one is too many, wherever it stands."""
+    source = records(10)
+    found = selected(source)
+    made = plan(population(found, source), batch=5, steps=2)
+    for place in (0, 7):
+        public = [*found.public[:place], found.private[place], *found.public[place + 1 :]]
+        everywhere = [replace(one, trained=np.ones_like(one.trained)) for one in public]
+        with pytest.raises(BadInput, match="holds 1 of 10 private texts as they are"):
+            public_batches(everywhere, found.private, made)
+
+
+def test_a_copy_that_nobody_marked_is_refused(base: str, tmp_path: Path) -> None:
+    """The same text twice, marked once: the unmarked one would be learned without noise."""
+    source = records(10)
+    bare = Record(id="bare", text=source[3].text)
+    with pytest.raises(BadInput, match=r"holds 1 of 10 private texts.*mark every copy of a text alike"):
+        tune(base, [*source, bare], tmp_path / "out", config(), privacy=SPEC)
 
 
 def test_an_engine_without_noise_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +410,7 @@ class Kill(TrainerCallback):  # type: ignore[misc]
 
 
 def test_a_resumed_training_ends_with_the_same_weights_and_with_other_public_text_is_refused(tmp_path: Path) -> None:
-    source = records(30, users=10)
+    source = [*records(30, users=10), Record(id="free", text="the order of the customer", user="u1")]
 
     def resumable(out: Path, these: Sequence[Record], **more: Any) -> PrivateTrainer:
         args = arguments(out, save_strategy="steps", save_steps=2)
@@ -397,10 +423,11 @@ def test_a_resumed_training_ends_with_the_same_weights_and_with_other_public_tex
     whole.train()
     with pytest.raises(Killed):
         resumable(tmp_path / "killed", source, callbacks=[Kill()]).train()
-    other = Record(id="29", text=str(source[-1].text)[:-1] + "x", user=source[-1].user, spans=source[-1].spans)
-    reworded = [*source[:-1], other]
-    with pytest.raises(BadInput, match=r"another privacy settings.*would be used twice"):
-        resumable(tmp_path / "killed", reworded).train(resume_from_checkpoint=True)
+    free = replace(source[-1], text="the order of the other")
+    marked = replace(source[-2], text=str(source[-2].text)[:-1] + "x")
+    for reworded, what in (([*source[:-1], free], "settings"), ([*source[:-2], marked, source[-1]], "plan")):
+        with pytest.raises(BadInput, match=rf"another privacy {what}.*would be used twice"):
+            resumable(tmp_path / "killed", reworded).train(resume_from_checkpoint=True)
     again = resumable(tmp_path / "killed", source)
     again.train(resume_from_checkpoint=True)
     assert all(torch.equal(tensor, weights(again.model)[name]) for name, tensor in weights(whole.model).items())

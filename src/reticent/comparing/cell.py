@@ -155,6 +155,7 @@ def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) 
     )
     if private:
         from reticent.comparing.afterwards import look_afterwards
+        from reticent.train.checkpoints import recall_exact
 
         log = _log(run)
         look_afterwards(
@@ -164,7 +165,7 @@ def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) 
             training=training,
             steps=max((int(row.get("step", 0)) for row in log["history"]), default=1),
             epochs=float(log["config"]["epochs"]),
-            seconds=float(log["seconds_since_start_or_resume"]),
+            seconds=float(recall_exact(run.model)["seconds_since_start_or_resume"]),
         )
     return run
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from dp_accounting import dp_event
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.sampling import KEY_BYTES, PoissonSampler, Population, Unit
+from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import EVERYTHING, Promise, covered_spans
@@ -107,6 +107,15 @@ class PrivacyPlan:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def refuse_other(self, population: Population) -> None:
+        """Refuse ``population`` unless the plan was made for it; nothing is accounted for again.
+
+        Raises:
+            BadInput: other records, users, scores or contents, or other counts than the sampler has.
+        """
+        if (self.data, self.units, self.sampler.units) != (population.fingerprint, *counts(self.spec, population)):
+            raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
+
     def spent(self, steps: int | None = None) -> Promise:
         """What holds after ``steps`` steps; all of them where it is left out. Stopping early is allowed.
 
@@ -142,8 +151,9 @@ class PrivacyPlan:
 
 def calibrate(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
     """`PrivacySpec.calibrate`."""
-    # Which records are kept at random depends on the key, how many does not.
-    sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=bytes(KEY_BYTES))
+    # Which records are kept at random depends on the key, how many does not; nothing is ever drawn with this one.
+    key = hashlib.sha256(b"calibration").digest()
+    sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     return _calibrated(spec, sampler, _units(spec, population))
 
 
@@ -157,7 +167,7 @@ def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: 
         sampler=sampler,
         units=units,
         largest_user=max(owners.values(), default=None),
-        data=_fingerprint(population),
+        data=population.fingerprint,
         covers=EVERYTHING if spec.detector_recall is None else covered_spans(spec.detector_recall),
     )
 
@@ -185,7 +195,7 @@ def _sampler(spec: PrivacySpec, population: Population, *, batch_size: int, step
     draw: Callable[[int, int], Unit]
     if spec.unit == "record":
         count = len(population)
-        draw = partial(_draw_record, population, tuple(range(count)))
+        draw = partial(_draw_record, population, range(count))
     else:
         check_rule(population, spec.record_selection)
         users = tuple(population.records_of_users().values())
@@ -208,7 +218,7 @@ def _sampler(spec: PrivacySpec, population: Population, *, batch_size: int, step
     )
 
 
-def _draw_record(population: Population, records: tuple[int, ...], unit: int, step: int) -> Unit:
+def _draw_record(population: Population, records: Sequence[int], unit: int, step: int) -> Unit:
     return (whole(population, records[unit]),)
 
 
@@ -249,7 +259,17 @@ def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> Priva
 
 
 def _units(spec: PrivacySpec, population: Population) -> int:
-    return len(population) if spec.unit == "record" else len(population.records_of_users())
+    return counts(spec, population)[0]
+
+
+def counts(spec: PrivacySpec, population: Population) -> tuple[int, int]:
+    """How many units are protected, and how many are there to draw from."""
+    if spec.unit == "record":
+        return len(population), len(population)
+    of_users = Counter(population.users).values()
+    if spec.user_sampling == "user":
+        return len(of_users), len(of_users)
+    return len(of_users), sum(min(count, spec.records_per_user) for count in of_users)
 
 
 def _sampled(spec: PrivacySpec) -> str:
@@ -268,10 +288,6 @@ def _describe(spec: PrivacySpec) -> str:
 def _what_differs(spec: PrivacySpec) -> str:
     """Between neighbouring data sets."""
     return f"one {spec.unit}" if spec.protect == "all" else f"what the marked spans of one {spec.unit} hold"
-
-
-def _fingerprint(population: Population) -> str:
-    return hashlib.sha256(json.dumps(asdict(population)).encode()).hexdigest()
 
 
 def _given(value: float | None) -> float:

@@ -1,17 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which units are in which step: Poisson sampling, as a pure function of a secret key and the step.
 
-A draw depends on nothing but (key, step, unit), so a resumed training sees the batches that it would have seen. Random
-numbers are read from SHAKE-256 of the key: who does not know it cannot predict who was in a batch, which is what
-privacy amplification by sampling rests on.
+A draw depends on nothing but (key, step, number and rate of units), so a resumed training sees the batches that it
+would have seen. Random numbers are read from SHAKE-256 of the key: who does not know it cannot predict who was in a
+batch, which is what privacy amplification by sampling rests on.
+
+**Definition.** The words of step t are ``words(key, "sample", t, j, count=CHUNK)`` for j = 0, 1, 2, …, one behind the
+other; each is a uniform number in [0, 2^64). A word w is read as the standard exponential E = -ln(w / 2^64): with
+``tail = (min(w, 2^64 - 1 - w) + ½) / 2^64``, E is ``-log(tail)`` where w < 2^63 and ``-log1p(-tail)`` elsewhere, which
+is precise for long and for short E, and never infinite. A unit is left out ``floor(E / -log1p(-rate))`` times in a row
+before the next one is in:
+
+    place = -1
+    for each word:
+        place += 1 + floor(E(word) / -log1p(-rate))
+        if place >= units: stop
+        place is in
+
+The number of failures before a success of coins with chance ``rate`` is geometric, and floor(E / λ) with
+λ = -ln(1 - rate) is exactly that: P(floor(E / λ) ≥ g) = e^(-gλ) = (1 - rate)^g. So the units are those of independent
+coins, and the work is that of the units drawn, not of all. With rate 1 all are in and no word is read.
+
+**Rounding.** Words are multiples of 2^-64, and quotients may be off by 2^-52 of themselves. So, given who was drawn
+before, a unit at the end of a gap g is in with a chance of rate·(1 ± η), η = g·2^-51 + 2^-64 / (rate·P(gap ≥ g)). For
+10^6 units and a batch of 1 that is 10^-9 of the rate where g is as long as on average, and 10^-4 where it is so long
+that it comes once in 10^9 draws; larger batches have shorter gaps. Noise is calibrated to three digits, rounded up. Two
+mathematical libraries may differ in the last bit of a logarithm: they draw another batch once in some 2^51 draws.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +44,9 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 
 KEY_BYTES = 32
+CHUNK = 512
+"""Words of a step that are read at a time."""
+_LONGEST_PERIOD, _LEAST_DIFFERENT = 16, 12
 
 
 class Piece(NamedTuple):
@@ -48,6 +74,8 @@ class Population:
         scores: perplexity of each record under the base model; needed by the rules that select by it.
         max_tokens: the context that records were cut to, a number that does not depend on the data; needed by
             random_chunk.
+        contents: digest of all token ids and labels (``train.population.Read``), so that a plan is for these very
+            texts; None where only lengths are known.
 
     Raises:
         BadInput: columns of different lengths, or a record without tokens.
@@ -57,6 +85,7 @@ class Population:
     lengths: tuple[int, ...]
     scores: tuple[float, ...] | None = None
     max_tokens: int | None = None
+    contents: bytes | None = None
 
     def __post_init__(self) -> None:
         validate.same_length(users=self.users, lengths=self.lengths)
@@ -72,6 +101,27 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of all that is known of the records, in their order.
+
+        Each part has its name and length before it, so that no two populations are hashed as the same bytes.
+        """
+        users = [None if user is None else user.encode("utf-8", "surrogatepass") for user in self.users]
+        columns: dict[str, bytes | None] = {
+            "lengths": np.asarray(self.lengths, dtype="<i8").tobytes(),
+            "users": np.asarray([-1 if user is None else len(user) for user in users], dtype="<i8").tobytes(),
+            "names": b"".join(user for user in users if user is not None),
+            "scores": None if self.scores is None else np.asarray(self.scores, dtype="<f8").tobytes(),
+            "max_tokens": None if self.max_tokens is None else str(self.max_tokens).encode(),
+            "contents": self.contents,
+        }
+        digest = hashlib.sha256()
+        for name, column in columns.items():
+            digest.update(f"{name} {-1 if column is None else len(column)}\n".encode())
+            digest.update(column or b"")
+        return digest.hexdigest()
 
     def records_of_users(self) -> dict[str, tuple[int, ...]]:
         """Numbers of the records of each user, users by first appearance.
@@ -132,8 +182,22 @@ class PoissonSampler:
             raise BadInput(f"step {step}", f"must be in 0 … {self.steps - 1}", "Account for all steps in the plan.")
         if self.rate == 1:
             return np.arange(self.units)
-        # Rounded down, so that no unit is drawn more often than is accounted for.
-        return np.flatnonzero(words(self.key, "sample", step, count=self.units) < np.uint64(int(self.rate * 2**64)))
+        found, last = [], -1
+        for word in self._chunks(step):
+            # As floats first: at tiny rates a gap can be larger than any integer of 64 bits.
+            gaps = np.minimum(exponentials(word) / -math.log1p(-self.rate), self.units).astype(np.int64)
+            places = last + np.cumsum(gaps + 1)
+            found.append(places[places < self.units])
+            last = int(places[-1])
+            if last >= self.units:
+                break
+        return np.concatenate(found)
+
+    def _chunks(self, step: int) -> Iterator[npt.NDArray[np.uint64]]:
+        chunk = 0
+        while True:
+            yield words(self.key, "sample", step, chunk, count=CHUNK)
+            chunk += 1
 
     def batch(self, step: int) -> list[Unit]:
         """The units of that step; an empty list where no coin showed heads.
@@ -151,7 +215,27 @@ def words(key: bytes, purpose: str, *numbers: int | str, count: int) -> npt.NDAr
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
+def exponentials(word: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
+    """``[n]`` uniform 64-bit numbers as standard exponentials, between 2^-65 and 46; see the module."""
+    tail = (np.minimum(word, ~word).astype(np.float64) + 0.5) * 2.0**-64
+    found: npt.NDArray[np.float64] = np.where(word >> np.uint64(63), -np.log1p(-tail), -np.log(tail))
+    return found
+
+
 def check_key(key: bytes) -> None:
-    """Refuse keys of another length than ``KEY_BYTES``: the length keeps keys and purposes apart in the hash."""
+    """Refuse keys that are no secret, or of another length than ``KEY_BYTES``: the length keeps keys and purposes apart
+    in the hash.
+
+    Raises:
+        BadInput: another length; a pattern of at most 16 bytes again and again; fewer than 12 different bytes. Random
+            keys are none of these, but for one in 10^24.
+    """
     if len(key) != KEY_BYTES:
         raise BadInput(f"a key of {len(key)} bytes", f"must have {KEY_BYTES}", "Take secrets.token_bytes(32).")
+    repeats = any(key[period:] == key[:-period] for period in range(1, _LONGEST_PERIOD + 1))
+    if repeats or len(set(key)) < _LEAST_DIFFERENT:
+        raise BadInput(
+            "the key",
+            "is a pattern that can be guessed, and whoever has it can subtract the noise",
+            "Take secrets.token_bytes(32), or open_key(folder).",
+        )

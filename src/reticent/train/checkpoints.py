@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +68,23 @@ def _read_key(folder: Path) -> str | None:
         return None
 
 
-def remember(out: Path, key: str) -> None:
-    """Note beside ``out`` which private training made it. Not in it: the key is exact, and tells of the records."""
-    write_text(_note(out), json.dumps({"key": key}) + "\n")
+def remember(out: Path, key: str, exact: Mapping[str, float]) -> None:
+    """Note beside ``out`` which private training made it, and figures of the data. Not in it: they are exact."""
+    write_text(_note(out), json.dumps({"key": key, **exact}) + "\n")
 
 
 def recall(out: Path) -> str | None:
-    """What `remember` noted, or None."""
+    """The key that `remember` noted, or None."""
+    found = recall_exact(out).get("key")
+    return None if found is None else str(found)
+
+
+def recall_exact(out: Path) -> dict[str, Any]:
+    """All that `remember` noted; empty where there is nothing. Not to be published."""
     try:
-        return str(json.loads(_note(out).read_text(encoding="utf-8"))["key"])
-    except (OSError, ValueError, KeyError):
-        return None
+        return dict(json.loads(_note(out).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _note(out: Path) -> Path:

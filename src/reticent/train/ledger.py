@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import secrets
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
+from reticent.core.lock import locked
 from reticent.privacy.sampling import KEY_BYTES
 
 KEY = "_noise.key"
@@ -138,6 +139,19 @@ def open_key(folder: str | Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise BadInput(str(path), f"holds {len(key)} bytes instead of {KEY_BYTES}", "Start over in an empty folder.")
     return key
+
+
+def alone(folder: str | Path, process: int) -> AbstractContextManager[None]:
+    """Hold the lock of the folder of a training, so that no second one spends under its ledger or uses its noise.
+
+    Args:
+        folder: where key and checkpoints lie.
+        process: number of this process in the training; the first holds the lock for all of them.
+
+    Raises:
+        BadInput: another training runs in ``folder``.
+    """
+    return locked(Path(folder), within=True) if process == 0 else nullcontext()
 
 
 def forget_key(folder: str | Path) -> None:

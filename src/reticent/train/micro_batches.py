@@ -102,10 +102,12 @@ def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad
     whole = [[row for row in (row_of(dataset, pieces) for pieces in unit) if row.is_trained] for unit in units]
     shapes = [(len(rows), max((len(row.ids) for row in rows), default=0)) for rows in whole]
     group: list[int] = []
-    for place in sorted((i for i, rows in enumerate(whole) if rows), key=lambda i: shapes[i], reverse=True):
-        if group and _tokens([*group, place], shapes) > micro_tokens:
+    rows = longest = 0
+    for place in sorted((i for i, unit in enumerate(whole) if unit), key=lambda i: shapes[i], reverse=True):
+        rows, longest = max(rows, shapes[place][0]), max(longest, shapes[place][1])
+        if group and (len(group) + 1) * rows * longest > micro_tokens:
             yield _padded([whole[i] for i in group], pad)
-            group = []
+            group, (rows, longest) = [], shapes[place]
         group.append(place)
     if group:
         yield _padded([whole[i] for i in group], pad)
@@ -114,10 +116,6 @@ def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad
 def _cut(tokens: Tokens, piece: Piece) -> Tokens:
     part = slice(piece.start, piece.stop)
     return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
-
-
-def _tokens(group: Sequence[int], shapes: Sequence[tuple[int, int]]) -> int:
-    return len(group) * max(shapes[i][0] for i in group) * max(shapes[i][1] for i in group)
 
 
 def _padded(units: Sequence[Sequence[Tokens]], pad: int) -> MicroBatch:

@@ -51,9 +51,10 @@ from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.dropout import keyed_dropout
-from reticent.train.ledger import Ledger, forget_key, open_key, settings_fingerprint
+from reticent.train.ledger import Ledger, alone, forget_key, open_key, settings_fingerprint
 from reticent.train.micro_batches import MicroBatch, micro_batches
-from reticent.train.population import population_of
+from reticent.train.planned_end import planned_end
+from reticent.train.population import population_of, read_of
 from reticent.train.private_settings import (
     CPU_MICRO_TOKENS,
     MICRO_TOKENS,
@@ -123,10 +124,11 @@ class PrivateTrainerMixin:
     ) -> None:
         super().__init__(*args, **kwargs)
         self.speed = speed or PrivateSpeed()
-        refuse_trainer(self, "user", evaluation)
-        self.plan = fitting_plan(plan, population, self.train_dataset, self.args)
+        read = read_of(self.train_dataset)
+        refuse_trainer(self, read, "user", evaluation)
+        self.plan = fitting_plan(plan, population, read, self.args)
         if self.plan.unit != "user":
-            refuse_trainer(self, self.plan.unit, evaluation)
+            refuse_trainer(self, read, self.plan.unit, evaluation)
         self.public = public_batches(public, self.train_dataset, self.plan)
         self.clipper = self._make_clipper()
         self.self_check: SelfCheck | None = None
@@ -243,13 +245,14 @@ class PrivateTrainerMixin:
                 "would add the noise of the first to other gradients, and both could be subtracted",
                 "Make a new trainer with a new plan (their ε add up), or give resume_from_checkpoint.",
             )
-        if not resume_from_checkpoint:
-            self._ledger.refuse_reuse(Path(self.args.output_dir))
-        agree((self.plan.fingerprint, self._ledger.settings), self.args.world_size)
-        self._check()
-        output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
-        self.checks = self._finished()
-        self._forget_key()
+        with alone(self.args.output_dir, self.args.process_index):
+            if not resume_from_checkpoint:
+                self._ledger.refuse_reuse(Path(self.args.output_dir))
+            agree((self.plan.fingerprint, self._ledger.settings), self.args.world_size)
+            self._check()
+            output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
+            self.checks = self._finished()
+            self._forget_key()
         metrics = {name: value for name, value in output.metrics.items() if name in (*_LOGGED, "epoch")}
         return TrainOutput(output.global_step, math.nan, metrics)
 
@@ -362,7 +365,9 @@ class PrivateTrainerMixin:
 
     def _finished(self) -> tuple[Check, ...]:
         # A training that was resumed behind its last step has run nothing that could be checked.
-        return self._check().finished(self.promise) if self._steps_here else ()
+        if not self._steps_here:
+            return ()
+        return (*self._check().finished(self.promise), planned_end(int(self.state.global_step), self.plan.steps))
 
     def _forget_key(self) -> None:
         forget_key(self.args.output_dir)

@@ -4,10 +4,12 @@ records that are trained on, that all processes have the same one, and what only
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
@@ -16,9 +18,10 @@ from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import IMPLS
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import Training, refuse
+from reticent.privacy.rows import rows_of
 from reticent.privacy.sampling import Population
 from reticent.train.micro_batches import tokens_of
-from reticent.train.population import population_of, refuse_other
+from reticent.train.population import Read, refuse_other
 
 CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
@@ -45,23 +48,23 @@ class PrivateSpeed:
 
 
 def fitting_plan(
-    plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None, dataset: Any, args: Any
+    plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None, read: Read, args: Any
 ) -> PrivacyPlan:
-    """The plan, which is for the very records of ``dataset``; ``args.max_steps`` becomes its steps.
+    """The plan, which is for the very records that were ``read``; ``args.max_steps`` becomes its steps.
+
+    Its fingerprint covers their token ids and labels, also where the population that it was made for has none.
 
     Raises:
         BadInput: it is for another population, or for another number of steps.
     """
-    found = population_of(dataset, max_tokens=getattr(args, "max_length", None))
+    found = read.population(max_tokens=getattr(args, "max_length", None))
     if population is not None:
         refuse_other(population, found)
-    population = population or found
-    settled = plan if isinstance(plan, PrivacyPlan) else plan(population)
-    again = settled.spec.plan(
-        population, batch_size=round(settled.expected_batch), steps=settled.steps, key=settled.key
-    )
-    if again.fingerprint != settled.fingerprint:
-        raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
+    whole = found if population is None else replace(population, contents=found.contents)
+    settled = plan if isinstance(plan, PrivacyPlan) else plan(whole)
+    # Made by hand for lengths alone, it is taken, and from here on holds for these contents.
+    settled.refuse_other(whole if settled.data == whole.fingerprint else replace(whole, contents=None))
+    settled = replace(settled, data=whole.fingerprint)
     if args.max_steps not in (-1, settled.steps):
         raise BadInput(
             f"max_steps={args.max_steps}",
@@ -94,16 +97,16 @@ def agree(mine: tuple[str, str], processes: int) -> None:
         )
 
 
-def refuse_trainer(trainer: Any, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
-    """See ``refuse``, of a Trainer that has been set up."""
+def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
+    """See ``refuse``, of a Trainer that has been set up on records that were ``read``."""
     held_out = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {"eval": trainer.eval_dataset}
     refuse(
         Training(
             args=trainer.args,
             model=trainer.model,
             unit=unit,
-            rows=_token_ids(trainer.train_dataset),
-            evaluation_rows=[row for one in held_out.values() for row in _token_ids(one)],
+            rows=read.rows,
+            evaluation_rows=rows_of(ids for one in held_out.values() for ids in _token_ids(one)),
             evaluation=evaluation,
             train_dataset=trainer.train_dataset,
             callbacks=trainer.callback_handler.callbacks,
@@ -113,6 +116,6 @@ def refuse_trainer(trainer: Any, unit: str, evaluation: Literal["held_out", "pub
     )
 
 
-def _token_ids(dataset: Any) -> list[list[int]]:
-    """Of each record; a stream, which is refused, has none."""
-    return [tokens_of(item).ids.tolist() for item in dataset] if hasattr(dataset, "__len__") else []
+def _token_ids(dataset: Any) -> Iterator[npt.NDArray[np.int64]]:
+    """Of each record, one at a time; a stream has none."""
+    yield from (tokens_of(item).ids for item in dataset) if hasattr(dataset, "__len__") else ()

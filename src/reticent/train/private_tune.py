@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
 from reticent.privacy.clip.loss import row_losses
-from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.plan import PrivacyPlan, counts
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.spec import PrivacySpec
@@ -42,11 +43,15 @@ from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
 from reticent.train.loop import Diverged, TuneTrainer
+from reticent.train.planned_end import NAME
 from reticent.train.private import PrivateTrainerMixin
 from reticent.train.private_settings import CPU_MICRO_TOKENS, PrivateSpeed
 
 LARGEST_BATCH = 1024
 _SCORED_TOKENS = 4096
+EXACT = ("records", "seconds_since_start_or_resume")
+"""What an ordinary log says of the data."""
+_TIMES = re.compile("_(runtime|seconds|per_second)$")
 _BY_PERPLEXITY = ("low_perplexity", "high_perplexity")
 
 
@@ -96,6 +101,15 @@ class PrivateTuning:
             **kwargs,
         )
 
+    @staticmethod
+    def published(log: dict[str, Any]) -> dict[str, Any]:
+        """What of a log may lie beside the weights: neither how many records there are, which is public only where each
+        is a unit (``privacy.json`` then says it), nor how long anything took, which follows how long texts are.
+        """
+        history = [{name: value for name, value in row.items() if not _TIMES.search(name)} for row in log["history"]]
+        kept = {name: value for name, value in log.items() if name not in EXACT}
+        return kept | {"history": history}
+
     def sign(self, trainer: Any, folder: Path) -> dict[str, Any]:
         """Check what was saved in ``folder`` and put the promise there.
 
@@ -108,6 +122,9 @@ class PrivateTuning:
         (folder / PROMISE_FILE).write_text(promise + "\n", encoding="utf-8")
         passed = sum(check.passed is True for check in checks)
         console.print(f"self-check: {passed} of {len(checks)} passed", highlight=False)
+        if trainer.state.global_step < self.plan.steps:
+            short = next(check for check in checks if check.name == NAME)
+            console.print(f"{short.name}: {short.measured}, and not {short.bound}", style="yellow", highlight=False)
         told = [{"name": check.name, "bound": check.bound, "passed": check.passed} for check in checks]
         return {"privacy": json.loads(promise), "self_check": told}
 
@@ -213,23 +230,13 @@ def perplexities(model: Any, encoded: Sequence[Encoded]) -> tuple[float, ...]:
 
 def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
     """The plan of the training whose checkpoints lie in ``folder``, where its key is kept."""
-    units = _sampled(spec, people)
+    _, units = counts(spec, people)
     batch = min(config.batch_size or max(1, min(LARGEST_BATCH, units // 8)), units)
     steps = math.ceil(units / batch) * (config.epochs or 1)
     plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
     console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)
     console.print("The loss on the training data is not covered by ε, so it is not shown.", highlight=False)
     return plan
-
-
-def _sampled(spec: PrivacySpec, people: Population) -> int:
-    """How many units there are to draw from: records, or users, or the records of users up to the cap."""
-    if spec.unit == "record":
-        return len(people)
-    of_users = [len(records) for records in people.records_of_users().values()]
-    if spec.user_sampling == "user":
-        return len(of_users)
-    return sum(min(count, spec.records_per_user) for count in of_users)
 
 
 def private_arguments(arguments: TrainingArguments, plan: PrivacyPlan) -> TrainingArguments:

@@ -38,6 +38,7 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.loss import row_losses
 from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.rows import rows_of
 from reticent.privacy.sampling import Piece, Unit, words
 from reticent.train.batches import IGNORED
 from reticent.train.dropout import keyed_dropout
@@ -154,12 +155,15 @@ class PublicBatches:
 def public_batches(public: Sequence[Any] | None, private: Sequence[Any], plan: PrivacyPlan) -> PublicBatches | None:
     """The public part of a training by ``plan``; None where the plan protects whole texts.
 
+    What is compared are whole texts, token for token. A private text that stands *within* a longer public one, or what
+    a span holds in the middle of another text, is not looked for: what is not marked counts as public.
+
     Args:
         public: ``token_mask.Selected.public``, or a tokenised data set of that kind.
         private: what the plan draws from.
 
     Raises:
-        BadInput: a plan for spans without public text or the other way round, or text that has no placeholders.
+        BadInput: a plan for spans without public text or the other way round, or public text that holds a private one.
     """
     if (plan.spec.protect == "spans") != (public is not None):
         raise BadInput(
@@ -172,14 +176,20 @@ def public_batches(public: Sequence[Any] | None, private: Sequence[Any], plan: P
     useful = [item for item in public if tokens_of(item).is_trained]
     if not useful:
         raise BadInput("the public text", "has no token to train on", "Protect whole texts (--protect all).")
-    read = {tokens_of(item).ids.tobytes() for item in useful}
-    if all(tokens_of(item).ids.tobytes() in read for item in private):
+    bare = len(rows_of(map(_ids, private)).shared(rows_of(map(_ids, useful))))
+    if bare:
         raise BadInput(
             "the public text",
-            "holds every private text as it is, so what is in their spans would be learned without noise",
-            "Put placeholders in place of spans (reticent.privacy.token_mask.select does).",
+            f"holds {bare} of {len(private)} private texts as they are, so what is in their spans would be learned "
+            "without noise",
+            "Put placeholders in place of spans (reticent.privacy.token_mask.select does), and mark every copy of a "
+            "text alike.",
         )
     return PublicBatches(dataset=useful, private=len(private), rate=plan.sampler.rate, key=plan.key)
+
+
+def _ids(item: Any) -> npt.NDArray[np.int64]:
+    return tokens_of(item).ids
 
 
 def _trained(batch: MicroBatch) -> torch.Tensor:

@@ -21,6 +21,7 @@ from transformers.utils import logging as hf_logging
 
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
+from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
@@ -89,11 +90,26 @@ def tune(
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
-            finite, the disk is full, ``out`` holds another training, or a setting would void the privacy guarantee.
+            finite, the disk is full, ``out`` holds another training or another process works on it, or a setting would
+            void the privacy guarantee.
         BrokenPromise: the self-check of a private training failed; nothing of it is kept.
     """
-    config = config or TuneConfig()
-    out = Path(out)
+    with locked(Path(out)):
+        return _tune(base, records, Path(out), config or TuneConfig(), held_out, callbacks, privacy, harden, contextual)
+
+
+def _tune(
+    base: str,
+    records: Sequence[Record],
+    out: Path,
+    config: TuneConfig,
+    held_out: Sequence[Record],
+    callbacks: Sequence[TrainerCallback],
+    privacy: PrivacySpec | None,
+    harden: HardenConfig | None,
+    contextual: ContextualConfig | None,
+) -> Path:
+    """``tune``, while no other process works in ``out``."""
     method = TUNINGS.get(config.method)
     spec = privacy if privacy is not None and privacy.is_private else None
     _check_trackers(config.report_to)
@@ -119,8 +135,8 @@ def tune(
     try:
         _run(trainer, checkpoint, out)
         log = _log(trainer, corpus, config, time.perf_counter() - started)
-        if private is None:
-            log = {"key": key, **log, **_counts(corpus)}
+        exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
+        log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
         log |= {"harden": asdict(harden)} if harden.is_on else {}
         with replacing(out) as folder:
             _save(trainer.model, loaded, tuned, folder)
@@ -128,7 +144,7 @@ def tune(
                 log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
             if private is not None:
                 log |= private.sign(trainer, folder)
-                remember(out, key)
+                remember(out, key, exact)
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _disk_error(out, error) from error

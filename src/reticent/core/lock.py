@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process works in a folder at a time. The system holds the lock, so that it goes with the process, however it
+ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reticent.core.errors import BadInput
+
+LOCK = "_training.lock"
+"""In a folder that is locked from within; the underscore keeps it out of uploads."""
+
+
+@contextmanager
+def locked(path: Path, *, within: bool = False) -> Iterator[None]:
+    """Hold the lock of the folder ``path``, which need not exist. The lock is an empty file that stays: taking it away
+    could part those who wait for it from those who come later.
+
+    Args:
+        path: the folder.
+        within: put the file into the folder (``LOCK``) rather than beside it, hidden (``.NAME.lock``).
+
+    Raises:
+        BadInput: another process, or another training in this one, holds it; or the place cannot be written.
+    """
+    folder = path.resolve()  # one folder has one lock, whatever leads to it
+    file = folder / LOCK if within else folder.with_name(f".{folder.name}.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(file), timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise BadInput(
+            str(path),
+            "another process works in it, and both would go on from one checkpoint and change the same files",
+            "Wait until it is done, or choose another folder (--out).",
+        ) from error
+    except OSError as error:
+        raise BadInput(
+            str(path), f"cannot be locked ({error.strerror})", "Choose a writable folder (--out)."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
