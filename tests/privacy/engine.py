@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from reticent.privacy.clip.api import make_clipper
-from reticent.privacy.noise import NoiseSums
+from reticent.privacy.noise import NoiseSums, add_noise
+from reticent.privacy.probe import Alone
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.verify import SelfCheck
@@ -39,54 +40,73 @@ def seen_of(before: torch.Tensor, noise: torch.Tensor) -> NoiseSums:
 class Engine:
     """Right as it stands; tests override one method to break it."""
 
-    def __init__(self, plan, model=None, *, impl="bookkeeping", lr=1e-3, seed=0):
-        self.plan, self.seed = plan, seed
+    def __init__(self, plan, model=None, *, impl="bookkeeping", lr=1e-3, ids=None):
+        self.plan = plan
         self.model = (tiny_model() if model is None else model).train()
         self.names = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.ids = texts(plan.sampler.units)
+        self.ids = texts(plan.sampler.units) if ids is None else ids
         self.clipper = make_clipper(self.model, clip_norm=plan.clip_norm, clipping=plan.spec.clipping, impl=impl)
-        self.check = SelfCheck(plan, self.names)
+        self.check = SelfCheck(plan, self.model)
         self.optimizer = torch.optim.SGD(self.names.values(), lr=lr)
 
     def draw(self, step):
         return self.plan.sampler.batch(step)
 
-    def sums(self, step, units):
-        ids = self.ids[[unit[0][0].record for unit in units]]
+    def clip(self, units, stretches=None):
+        """Norms of the units, whose clipped gradients are added to the clipper's sums."""
         if not len(units):
-            return self.clipper.take(), 0.0
+            return torch.zeros(0)
+        ids = self.ids[[unit[0][0].record for unit in units]]
+        weight = torch.ones(len(ids)) if stretches is None else torch.tensor(stretches)
         with self.clipper.attached():
-            seen = self.clipper.accumulate({"input_ids": ids}, ids, weight=torch.ones(len(ids)))
-        return self.clipper.take(), self.check.contributed(seen.norm)
+            return self.clipper.accumulate({"input_ids": ids}, ids, weight=weight).norm
+
+    def sums(self, step, units):
+        contributed = self.check.clipped(self.clip(units), units=len(units))
+        return self.clipper.take(), contributed
 
     def add_noise(self, total: torch.Tensor, step: int, index: int, name: str) -> NoiseSums:
-        """With torch's generator: ``add_noise`` has tests of its own."""
-        generator = torch.Generator().manual_seed(self.seed + 1_000 * step + index)
-        before = total.clone()
-        noise = torch.randn(total.shape, generator=generator) * (self.plan.noise_multiplier * self.plan.clip_norm)
-        total.add_(noise).div_(self.plan.expected_batch)
-        return seen_of(before, noise)
+        std = self.plan.noise_multiplier * self.plan.clip_norm
+        scale = 1 / self.plan.expected_batch
+        return add_noise(total, std=std, scale=scale, key=self.plan.key, step=step, index=index)
 
-    def update(self, sums: dict[nn.Parameter, torch.Tensor]) -> None:
+    def hand_over(self, sums: dict[nn.Parameter, torch.Tensor]) -> None:
         for p, gradient in sums.items():
             p.grad = gradient
+        self.check.given()
+
+    def update(self) -> None:
+        self.check.before_update([p for group in self.optimizer.param_groups for p in group["params"]])
         self.optimizer.step()
+        self.check.after_update()
         self.model.zero_grad(set_to_none=True)
 
-    def probe(self):
-        ids = self.ids[:1]
-        return self.check.one_unit(self.model, self.clipper, {"input_ids": ids}, ids, weight=torch.ones(1))
+    def between(self, step: int) -> None:
+        """Between two steps."""
+
+    def probe(self, units):
+        some = units[:4]
+        rows = [self.ids[unit[0][0].record] for unit in some]
+
+        def run(stretches):
+            norms = self.clip(some, stretches)
+            return self.clipper.take(), norms
+
+        return self.check.probe(self.model, [[Alone(ids=ids, labels=ids, weight=1.0)] for ids in rows], run)
 
     def run(self, steps=None, *, first=0):
-        self.probe()
         for step in range(first, self.plan.steps if steps is None else steps):
             units = self.draw(step)
             self.check.drawn(step, units)
+            if self.check.due(step):
+                self.probe(units)
             sums, contributed = self.sums(step, units)
             self.check.before_noise(sums, contributed)
             of = {p: name for name, p in self.names.items()}
             noise = [self.add_noise(total, step, i, of[p]) for i, (p, total) in enumerate(sums.items())]
             self.check.after_noise(sums, noise)
-            self.update(sums)
+            self.hand_over(sums)
+            self.update()
             self.check.step_done(step)
+            self.between(step)
         return self.check

@@ -84,7 +84,7 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 class Unchecked:
     """In place of the self-check, which stops a training without noise."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
     def finished(self, promise: Promise) -> tuple[Check, ...]:

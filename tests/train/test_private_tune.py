@@ -149,10 +149,13 @@ def test_a_broken_promise_leaves_nothing(base: str, tmp_path: Path, monkeypatch:
     assert not folder_for(tmp_path / "out").exists()
 
 
-def test_divergence_is_an_error_and_leaves_nothing(base: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="not finite"):
-        tune(base, RECORDS, tmp_path / "out", config(learning_rate=1e30, warmup=0.0), privacy=USER)
-    assert not folder_for(tmp_path / "out").exists()
+def test_weights_that_are_not_finite_end_the_run_and_take_no_checkpoint_with_them(base: str, tmp_path: Path) -> None:
+    """What the data can bring about must not decide what is left of a private training."""
+    out = tmp_path / "out"
+    with pytest.raises(BadInput, match=r"weights, .* are not finite any more .*--learning_rate"):
+        tune(base, RECORDS, out, config(learning_rate=1e30, warmup=0.5, epochs=6), privacy=USER)
+    assert not out.exists()
+    assert list(folder_for(out).glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise, and no self-check, which would stop a training without noise."""
 
     class Unchecked:
-        def __init__(self, *args: Any) -> None:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
             pass
 
         def finished(self, promise: Promise) -> tuple[Check, ...]:

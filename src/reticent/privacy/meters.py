@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of a running engine against what was promised: the size and freshness of noise, the sizes of batches.
+"""Tests of a running engine against what was promised: the size and freshness of noise, sizes and overlap of batches.
 
 Each test is exact, is made again after every step, and all looks of a run together raise a false alarm with at most the
 stated probability (Bonferroni). No torch: arrays in, the first deviation out.
@@ -158,6 +158,41 @@ class SizeMeter:
     def mean(self) -> float:
         """Mean size so far."""
         return self.total / max(self.looks, 1)
+
+
+class DrawMeter:
+    """Whether units are drawn by coins of their own, new in each step: none too often or too seldom, and no more in two
+    steps one after the other than by chance. Sizes alone do not show it: a training can go through shuffled passes.
+
+    Args:
+        units: how many there are to draw.
+        rate: chance of each to be drawn.
+        steps: how many steps there are at most.
+        error: chance of a false alarm in a run.
+    """
+
+    def __init__(self, units: int, rate: float, *, steps: int, error: float) -> None:
+        self.units, self.rate = units, rate
+        self.counts = np.zeros(units, dtype=np.int64)
+        self.before: npt.NDArray[np.int64] | None = None
+        self.looks = 0
+        self.alpha = error / (2 * steps)
+
+    def add(self, numbers: Sequence[int]) -> str | None:
+        """Take the numbers of the units of one batch; say what deviates, if anything does."""
+        drawn = np.asarray(numbers, dtype=np.int64)
+        self.counts[drawn] += 1
+        self.looks += 1
+        shared = None if self.before is None else int(np.isin(drawn, self.before, assume_unique=True).sum())
+        before, self.before = self.before, drawn
+        if self.rate == 1:
+            return None
+        for count, side in ((int(self.counts.max()), 1), (int(self.counts.min()), 0)):
+            if not 2 * self.units * tails(count, self.looks, self.rate)[side] >= self.alpha:
+                return f"a unit was in {count} of {self.looks} batches, and {self.looks * self.rate:.1f} are expected"
+        if before is None or shared is None or two_sided(*tails(shared, len(before), self.rate)) >= self.alpha:
+            return None
+        return f"{shared} of the {len(before)} units of one batch are in the next"
 
 
 def tails(count: int, n: int, rate: float) -> tuple[float, float]:

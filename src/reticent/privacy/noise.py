@@ -223,22 +223,24 @@ def quarter_round(x: list[Words], a: int, b: int, c: int, d: int) -> None:
         x[third] = (mixed << np.uint32(bits)) | (mixed >> np.uint32(32 - bits))
 
 
-def states(key: bytes, step: int, index: int, counters: npt.NDArray[np.int64], *, refine: bool) -> Words:
+def states(key: bytes, step: int, index: int | Words, counters: npt.NDArray[np.int64], *, refine: bool) -> Words:
     """``[..., 16]`` words of state for ``[...]`` block counters; the top bit of the nonce says which of two streams."""
-    nonce = index.to_bytes(4, "little") + (step | refine << 63).to_bytes(8, "little")
+    nonce = bytes(4) + (step | refine << 63).to_bytes(8, "little")
     out = np.empty((*counters.shape, 16), dtype=np.uint32)
     out[...] = np.frombuffer(b"expand 32-byte k" + key + bytes(4) + nonce, dtype="<u4")
     out[..., 12] = counters
+    out[..., 13] = index
     return out
 
 
-def normals(key: bytes, step: int, index: int, tiles: npt.NDArray[np.int64]) -> Doubles:
-    """``[tiles, 256]`` standard normals of the tiles of those numbers.
+def normals(key: bytes, step: int, index: int | Words, tiles: npt.NDArray[np.int64]) -> Doubles:
+    """``[tiles, 256]`` standard normals of the tiles of those numbers, of one tensor or of a tensor for each tile.
 
     Word w of block 16·t + l is at place 16·w + l of tile t. Words of the first half of a tile give radii, those 8 words
     further in the same block the angles.
     """
     blocks = LANES * tiles[:, None] + np.arange(LANES)
+    index = index[:, None] if isinstance(index, np.ndarray) else index
     words = chacha(states(key, step, index, blocks, refine=False)).transpose(0, 2, 1)
     more = chacha(states(key, step, index, blocks, refine=True)).transpose(0, 2, 1)
     radius = radii(words[:, :8], more[:, 0::2], more[:, 1::2])

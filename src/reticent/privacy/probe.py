@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One unit run alone through a clipper, against its gradient from plain autograd, clipped here as the papers say."""
+"""Some units together through the training's own clipping, against the gradient of each from plain autograd, alone.
+
+Each unit's loss is stretched so that its gradient is a known number of clip norms long: some are to be cut, others to
+be left. Then the sum and every norm are known, whatever shares the micro-batch, and a factor that belongs to another
+unit, or to all, or a row that sees its neighbour's padding, shows.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,66 +18,86 @@ import torch.nn.functional as F
 from torch import nn
 
 from reticent.privacy.check import BrokenPromise
-from reticent.privacy.clip.api import STABILITY, Clipper
+from reticent.privacy.clip.api import STABILITY
 
-LENGTHS = (4.0, 0.25)
-"""Of the unit's gradient, in clip norms: one is to be cut, one to be left."""
+LENGTHS = (4.0, 0.25, 2.5, 0.6)
+"""Of the units' gradients, in clip norms."""
 EXACT, ROUNDED = 1e-3, 0.02
 """Relative deviation of a length that is let pass, where all is computed in float32 and where not."""
+
+Sums = Mapping[nn.Parameter, torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Alone:
+    """One row of a unit, alone and not padded.
+
+    Args:
+        ids: ``[n]`` int64.
+        labels: ``[n]`` int64, -100 where not trained on.
+        weight: of its mean loss in the unit's.
+    """
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    weight: float
 
 
 def probe(
     model: Any,
-    clipper: Clipper,
     names: Mapping[nn.Parameter, str],
-    inputs: Mapping[str, torch.Tensor],
-    labels: torch.Tensor,
+    units: Sequence[Sequence[Alone]],
+    run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
     *,
-    weight: torch.Tensor,
     autocast: torch.dtype | None,
     clip_norm: float,
     clipping: str,
-) -> float | None:
-    """Stretch a unit's loss so that its gradient is longer, then shorter than ``clip_norm``; compare what comes out.
+) -> int:
+    """Compare what ``run`` makes of ``units`` with what plain autograd says of each of them.
 
-    Nothing may be accumulated in ``clipper``. The model is in evaluation mode meanwhile, so that dropout is off; no
-    ``.grad`` and no random number is touched.
+    The model is in evaluation mode meanwhile, so that dropout is off; no ``.grad`` and no random number is touched.
 
     Args:
         model: the model that is trained.
-        clipper: the one that the training uses.
         names: of all trained parameters.
-        inputs, labels, weight: of the rows of one unit, as in ``Clipper.accumulate``.
+        units: at most ``len(LENGTHS)``, each by its rows.
+        run: puts the same units through the training's clipping, each unit's loss times a number; gives the clipped
+            sums, and the norms before clipping in the order of the units. A number of 0 leaves a unit out, with a norm
+            of 0.
         autocast, clip_norm, clipping: what the clipper was made with.
 
     Returns:
-        The largest relative deviation of a length; None where the unit has no gradient, so that nothing was checked.
+        How many units had a gradient that can be compared; with none, nothing was checked.
 
     Raises:
-        BrokenPromise: a parameter's share is missing, unclipped or wrong.
+        BrokenPromise: a parameter's share is missing, unclipped or wrong, or a norm is.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        gradients = _autograd(model, list(names), inputs, labels, weight, autocast)
-        length = _length(gradients)
-        if length == 0:
-            return None
         exact = autocast is None and all(p.dtype == torch.float32 for p in model.parameters())
-        worst = 0.0
-        for times in LENGTHS:
-            stretch = times * clip_norm / length
-            with clipper.attached():
-                clipped = clipper.accumulate(inputs, labels, weight=weight * stretch, rows_per_unit=len(labels))
-            lengths = [float(length_of(gradient)) * stretch for gradient in gradients]
-            factors = clip_factors(lengths, clip_norm, clipping)
-            wanted = [gradient.mul(factor * stretch) for gradient, factor in zip(gradients, factors, strict=True)]
-            worst = max(worst, _compare(clipper.take(), dict(zip(names, wanted, strict=True)), names, exact=exact))
-            _close(float(clipped.norm.sum()), math.hypot(*lengths), "its norm is said to be", exact=exact)
+        wanted = {parameter: torch.zeros_like(parameter, dtype=torch.float32) for parameter in names}
+        stretches, lengths = [], []
+        for unit, times in zip(units, LENGTHS, strict=False):
+            gradients = _autograd(model, list(names), unit, autocast)
+            own = [float(length_of(gradient)) for gradient in gradients]
+            length = math.hypot(*own)
+            usable = length > 0 and math.isfinite(length)
+            stretches.append(times * clip_norm / length if usable else 0.0)
+            lengths.append(length * stretches[-1] if usable else 0.0)
+            if usable:
+                factors = clip_factors([stretches[-1] * one for one in own], clip_norm, clipping)
+                for total, gradient, factor in zip(wanted.values(), gradients, factors, strict=True):
+                    total.add_(gradient, alpha=factor * stretches[-1])
+        compared = sum(stretch > 0 for stretch in stretches)
+        if compared:
+            sums, norms = run(stretches)
+            _compare(sums, wanted, names, exact=exact)
+            _same_norms(norms.tolist(), lengths, exact=exact)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return worst
+    return compared
 
 
 def clip_factors(lengths: Sequence[float], clip_norm: float, clipping: str) -> list[float]:
@@ -95,14 +121,8 @@ def length_of(tensor: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).double())
 
 
-def _compare(
-    sums: Mapping[nn.Parameter, torch.Tensor],
-    wanted: Mapping[nn.Parameter, torch.Tensor],
-    names: Mapping[nn.Parameter, str],
-    *,
-    exact: bool,
-) -> float:
-    """Each parameter's share; returns the relative deviation of the whole length.
+def _compare(sums: Sums, wanted: Sums, names: Mapping[nn.Parameter, str], *, exact: bool) -> None:
+    """Each parameter's share, and the whole length.
 
     What is rounded may be off by a tenth of a share, and by a little of the whole where a share is small.
     """
@@ -114,45 +134,50 @@ def _compare(
         length = float(length_of(wanted[parameter]))
         off = float(length_of(sums[parameter] - wanted[parameter]))
         if not off <= own * length + rest * whole:
-            _broke(f"in {name} its gradient is off by {off:.4g}, with a length of {length:.4g}")
-    return _close(_length([sums[p] for p in names]), whole, "it adds a length of", exact=exact)
+            _broke(f"in {name} their sum is off by {off:.4g}, with a length of {length:.4g}")
+    _close(_length([sums[p] for p in names]), whole, "they add a length of", exact=exact)
 
 
-def _close(measured: float, wanted: float, what: str, *, exact: bool) -> float:
-    off = abs(measured / wanted - 1)
-    if not off <= (EXACT if exact else ROUNDED):
+def _same_norms(norms: Sequence[float], wanted: Sequence[float], *, exact: bool) -> None:
+    if len(norms) != len(wanted):
+        _broke(f"{len(norms)} norms were taken of {len(wanted)} units")
+    for measured, length in zip(norms, wanted, strict=True):
+        if length:
+            _close(measured, length, "a norm is said to be", exact=exact)
+        elif measured:
+            _broke("a unit that adds nothing has a norm")
+
+
+def _close(measured: float, wanted: float, what: str, *, exact: bool) -> None:
+    if not abs(measured / wanted - 1) <= (EXACT if exact else ROUNDED):
         _broke(f"{what} {measured:.4g} instead of {wanted:.4g}")
-    return off
 
 
 def _broke(measured: str) -> None:
     raise BrokenPromise(
         "a unit adds its own gradient, clipped over all parameters",
-        f"one unit was run alone, and {measured}",
+        f"some units were run together and each alone, and {measured}",
         "What one unit can change is not bounded as the noise assumes.",
     )
 
 
 def _autograd(
-    model: Any,
-    parameters: Sequence[nn.Parameter],
-    inputs: Mapping[str, torch.Tensor],
-    labels: torch.Tensor,
-    weight: torch.Tensor,
-    autocast: torch.dtype | None,
+    model: Any, parameters: Sequence[nn.Parameter], unit: Sequence[Alone], autocast: torch.dtype | None
 ) -> list[torch.Tensor]:
     """float32 gradients of the sum over rows of weight times mean -log p (nats) of the trained tokens."""
-    with torch.enable_grad():
-        with torch.autocast(labels.device.type, dtype=autocast, enabled=autocast is not None):
-            logits = model(**inputs).logits[:, -labels.shape[1] :]
-        total = torch.zeros((), device=labels.device)
-        for row, targets, factor in zip(logits, labels, weight, strict=True):
-            if bool((targets[1:] != -100).any()):
-                total = total + factor * F.cross_entropy(row[:-1].float(), targets[1:], ignore_index=-100)
-        if not total.requires_grad:
-            return [torch.zeros_like(p) for p in parameters]
-        found = torch.autograd.grad(total, list(parameters), allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, found, strict=True)]
+    total: list[torch.Tensor] | None = None
+    for row in unit:
+        targets = row.labels[1:]
+        if not bool((targets != -100).any()):
+            continue
+        with torch.enable_grad():
+            with torch.autocast(row.ids.device.type, dtype=autocast, enabled=autocast is not None):
+                logits = model(input_ids=row.ids[None], use_cache=False).logits[0, -len(row.ids) :]
+            loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=-100)
+        found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, found, strict=True)]
+        total = gradients if total is None else [one.add_(more) for one, more in zip(total, gradients, strict=True)]
+    return [torch.zeros_like(p, dtype=torch.float32) for p in parameters] if total is None else total
 
 
 def _length(tensors: Sequence[torch.Tensor]) -> float:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The self-check of private training: what the engine does is measured while it runs, and compared with the plan.
 
-It is independent of what it checks: gradients come from plain autograd, noise from what the optimizer is given minus
-what was summed. A check that fails stops the run, for a model trained under a broken promise must not be released.
+It is independent of what it checks: gradients come from plain autograd, batches, noise and ε are made a second time by
+other code, and weights are looked at before and after each step. A check that fails stops the run, for a model trained
+under a broken promise must not be released.
 
 An engine that keeps its promises is stopped by the statistical checks with probability at most ``ERROR`` in a run. The
 others allow for the rounding of the arithmetic only. What they cannot see is said in ``docs/private_training.md``.
@@ -13,8 +14,10 @@ it is for whoever runs the training, and not to be published.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,141 +26,207 @@ from safetensors import safe_open
 from torch import nn
 
 from reticent.privacy.check import BrokenPromise, Check
-from reticent.privacy.clip.api import STABILITY, Clipper
-from reticent.privacy.meters import NoiseMeter, SizeMeter
+from reticent.privacy.clip.api import STABILITY
+from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.meters import DrawMeter, NoiseMeter, SizeMeter
 from reticent.privacy.noise import NoiseSums
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import ROUNDED, length_of, probe
-from reticent.privacy.sampling import Unit
+from reticent.privacy.probe import LENGTHS, ROUNDED, Alone, Sums, length_of, probe
+from reticent.privacy.recount import epsilon_again
+from reticent.privacy.redraw import batch_again, noise_again, noise_of_one
+from reticent.privacy.sampling import Unit, words
 from reticent.privacy.statement import Promise
+from reticent.privacy.watch import FIRST, Places, Weights, places
 
 __all__ = ["ERROR", "BrokenPromise", "Check", "SelfCheck"]
 
 ERROR = 1e-6
 """Probability that a run whose engine is right is stopped, over all statistical checks and steps; half for noise, half
-for batch sizes."""
+for batches."""
 PATIENCE = 20
 """Steps after which each parameter must have moved and must have had a gradient."""
+PROBE_SHARE = 0.05
+"""Of the work of a training that may go into running units a second time, beside the first time."""
+RECOUNTED = 0.03
+"""How far a stated ε may be below what a second count finds."""
 SAMPLES = 64
-"""First elements of each parameter whose noise is looked at; as many again lie scattered behind them."""
+"""Elements by which a stored tensor is recognised before all of it is compared."""
 
 
 class SelfCheck:
     """Watches one private training. Every method raises ``BrokenPromise`` as soon as a promise breaks.
 
-    Call order: ``one_unit`` once; then in each step ``drawn``, ``before_noise``, ``after_noise``, ``step_done``; then
-    ``saved`` and ``finished``. With several processes each runs its own, on the sums over all processes.
+    Call order in each step: ``drawn``; ``probe`` where ``due``; ``clipped`` for each process's share; ``before_noise``,
+    ``after_noise``, ``given``; ``before_update`` and ``after_update`` around the optimizer's own step; ``step_done``.
+    Then ``saved`` and ``finished``. With several processes each runs its own, on the sums over all processes.
 
     Args:
         plan: what was promised.
-        parameters: every parameter that is trained, by name, with the values that it has before training.
+        model: what is trained, as it is before the first step of this process.
+        users: whose each record is, in the order of the population; None where nobody is known.
     """
 
-    def __init__(self, plan: PrivacyPlan, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.plan, self.names = plan, {parameter: name for name, parameter in parameters.items()}
-        self.places = {p: _places(p) for p in self.names}
-        self.start = self._slices(parameters.values())
-        shared = [min(SAMPLES, p.numel()) for p in self.names]
-        sizes = [len(places) for places in self.places.values()]
+    def __init__(self, plan: PrivacyPlan, model: nn.Module, *, users: Sequence[str | None] | None = None) -> None:
+        self.plan, self.users = plan, users
+        self.weights = Weights(model, plan.key)
+        self.names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        sizes = [p.numel() for p in self.names]
+        self.places = places(sizes, plan.key, 0)
+        self.begun = places(sizes, plan.key, 0)
+        self.start = self.begun.of(list(self.names))
         self.std = plan.noise_multiplier * plan.clip_norm
-        half = ERROR / 2
-        self.noise = NoiseMeter(list(parameters), sizes, shared, std=self.std, steps=plan.steps, error=half)
-        sampler = plan.sampler
-        self.sizes = SizeMeter(sampler.units, sampler.rate, steps=plan.steps, error=half)
+        shared = [min(FIRST, size) for size in sizes]
+        error, steps, sampler = ERROR / 2, plan.steps, plan.sampler
+        names = list(self.names.values())
+        self.noise = NoiseMeter(names, self.places.counts, shared, std=self.std, steps=steps, error=error)
+        self.sizes = SizeMeter(sampler.units, sampler.rate, steps=steps, error=error / 2)
+        self.draws = DrawMeter(sampler.units, sampler.rate, steps=steps, error=error / 2)
         self.first: int | None = None
         self.done = 0
         """Number of the step after the last that was done."""
         self.busy_steps = 0
         self.silent = set(self.names)
         self.still = set(self.names)
-        self.probed: float | None = None
+        self.probed = 0
+        """How often units were run a second time."""
         self.reread: int | None = None
+        self._probe_due = 0
+        self._kept: dict[str | None, set[int]] = {}
         self._units = 0
         self._bound = 0.0
-        self._before: torch.Tensor | None = None
+        self._before: npt.NDArray[np.float64] | None = None
+        self._given: npt.NDArray[np.float64] | None = None
         self._measured: torch.Tensor | None = None
-        self._buffers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+        self._updated = True
+        self._recount(plan.spent())
 
-    def one_unit(
-        self,
-        model: nn.Module,
-        clipper: Clipper,
-        inputs: Mapping[str, torch.Tensor],
-        labels: torch.Tensor,
-        *,
-        weight: torch.Tensor,
-        autocast: torch.dtype | None = None,
-    ) -> bool:
-        """Run one unit alone, through autograd and through the clipper, stretched to a long and to a short gradient.
-
-        To be called before the first step, again with another unit while it returns False. Nothing may be accumulated
-        in ``clipper``. Everything is left as it was (no ``.grad``, the same mode, the same random state).
-
-        Args:
-            model: the model that is trained.
-            clipper: the one that the training uses.
-            inputs: of the rows of one unit, ``[k, T]``.
-            labels: ``[k, T]``.
-            weight: ``[k]``.
-            autocast: what the clipper was made with.
-
-        Returns:
-            Whether the unit had a gradient, so that something was checked.
-        """
-        self._buffers = self._buffers or _buffers(model)
-        off = probe(
-            model,
-            clipper,
-            self.names,
-            inputs,
-            labels,
-            weight=weight,
-            autocast=autocast,
-            clip_norm=self.plan.clip_norm,
-            clipping=self.plan.spec.clipping,
-        )
-        self.probed = self.probed if off is None else off
-        return off is not None
+    # ---- who is in a step ------------------------------------------------------------------------------------------
 
     def drawn(self, step: int, units: Sequence[Unit]) -> None:
         """The units, over all processes, that step number ``step`` (from 0) trains on."""
         if self.first is None:
-            self.first = self.done = step
+            self.first = self.done = self._probe_due = step
+            self.weights.stamp(step)
         if step != self.done:
             raise BrokenPromise(
                 "each step is taken once, in order",
                 f"step {step} was drawn and step {self.done} is due",
                 "Steps that are taken twice, or under another's noise, are not accounted for.",
             )
+        self.places = places([p.numel() for p in self.names], self.plan.key, step)
         self._units = len(units)
-        if list(units) != self.plan.sampler.batch(step):
+        sampler = self.plan.sampler
+        odd = self.sizes.add(len(units))
+        numbers = batch_again(self.plan.key, step, units=sampler.units, rate=sampler.rate)
+        if list(units) != [sampler.draw(number, step) for number in numbers]:
             raise BrokenPromise(
-                "batches are those of the plan's sampler",
-                f"the {len(units)} units of step {step} are others than the sampler draws",
+                "batches are those that the key and the rate give",
+                f"the {len(units)} units of step {step} are others than a second draw has",
                 "ε is computed for units drawn independently, each with the plan's rate.",
             )
-        odd = self.sizes.add(len(units))
+        odd = odd or self.draws.add(numbers) or self._odd_units(units)
         if odd:
             raise BrokenPromise(
                 "units are drawn with the plan's rate", odd, "ε is larger than promised if units are drawn otherwise."
             )
 
-    def contributed(self, norms: torch.Tensor) -> torch.Tensor:
+    def _odd_units(self, units: Sequence[Unit]) -> str | None:
+        """What is wrong with the rows of the units of one step, as far as the plan and the users tell."""
+        spec, sampler = self.plan.spec, self.plan.sampler
+        if any(len(unit) > sampler.rows_per_unit for unit in units):
+            return f"a unit has more than the {sampler.rows_per_unit} rows that the plan has"
+        records = [{piece.record for row in unit for piece in row} for unit in units]
+        users = self.users if spec.unit == "user" else None
+        owners: list[set[Any]] = list(records)
+        if users is not None and spec.user_sampling == "user":
+            owners = [{users[record] for record in of_one} for of_one in records]
+        if any(len(owner) > 1 for owner in owners) or len(set().union(*owners)) < len(owners):
+            return "two of the units that were drawn are one, or one of them is two"
+        if users is not None and spec.user_sampling != "user":
+            for record in set().union(*records):
+                self._kept.setdefault(users[record], set()).add(record)
+            if any(len(kept) > sampler.owned for kept in self._kept.values()):
+                return f"a user has more than the {sampler.owned} records that are accounted for"
+        return None
+
+    # ---- clipping --------------------------------------------------------------------------------------------------
+
+    def due(self, step: int) -> bool:
+        """Whether units are to be run a second time in this step: in the first, and again each epoch, or so much less
+        often that it stays a small share of the work."""
+        return step >= self._probe_due
+
+    def probe(
+        self,
+        model: nn.Module,
+        units: Sequence[Sequence[Alone]],
+        run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
+        *,
+        autocast: torch.dtype | None = None,
+    ) -> bool:
+        """Run some units of a step together by the training's own way, and each alone through plain autograd.
+
+        To be called before anything of the step is accumulated. Everything is left as it was (no ``.grad``, the same
+        mode, the same random state).
+
+        Args:
+            model: the model that is trained.
+            units: a few units of different lengths, see `reticent.privacy.probe.probe`.
+            run: the training's own way.
+            autocast: what it computes in.
+
+        Returns:
+            Whether a unit had a gradient, so that something was checked; else it is due again in the next step.
+        """
+        compared = probe(
+            model,
+            self.names,
+            units[: len(LENGTHS)],
+            run,
+            autocast=autocast,
+            clip_norm=self.plan.clip_norm,
+            clipping=self.plan.spec.clipping,
+        )
+        if compared:
+            self.probed += 1
+            self._probe_due = self.done + self._period()
+            self.weights.whole()
+        return compared > 0
+
+    def _period(self) -> int:
+        """Steps from one probe to the next: an epoch, or more where batches are small."""
+        passes = 2 * len(LENGTHS)
+        batch = max(self.plan.expected_batch, 1e-9)
+        return max(math.ceil(1 / self.plan.sampler.rate), math.ceil(passes / (PROBE_SHARE * batch)))
+
+    def clipped(self, norms: torch.Tensor, *, units: int) -> torch.Tensor:
         """The most that units' clipped gradients can add up to (scalar), from their norms ``[U]`` before clipping.
 
-        To be summed over micro-batches and processes. A norm of 0 adds nothing.
+        To be summed over processes. A norm of 0 adds nothing.
+
+        Args:
+            norms: of all units of this process's share.
+            units: how many of them train on any token.
         """
+        if len(norms) != units:
+            raise BrokenPromise(
+                "each unit that was drawn adds its gradient once",
+                f"{len(norms)} norms were taken of {units} units in step {self.done}",
+                "A unit that is added twice adds twice the clip norm.",
+            )
         limit = self.plan.clip_norm
         if self.plan.spec.clipping == "automatic":
             return (limit * norms / (norms + STABILITY)).sum()
         return norms.clamp(max=limit).sum()
 
+    # ---- noise -----------------------------------------------------------------------------------------------------
+
     def before_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], contributed: torch.Tensor | float) -> None:
         """The clipped sums over all processes are within their bound, for all parameters, none with a ``.grad``.
 
         Args:
-            sums: float32, of every trained parameter; only read. Small slices are kept until ``after_noise``.
-            contributed: the sum of ``contributed`` over micro-batches and processes.
+            sums: float32, of every trained parameter; only read. A few elements are kept until ``after_noise``.
+            contributed: the sum of what ``clipped`` returned in all processes.
         """
         self._complete(sums, "has no sum of clipped gradients")
         leaked = [name for p, name in self.names.items() if p.grad is not None]
@@ -171,10 +240,10 @@ class SelfCheck:
             # Once by itself, after that from what add_noise sees on its way through: a pass over all weights is saved.
             self._measured = torch.stack([length_of(sums[p]) for p in self.names])
         self._bound = min(self._units * self.plan.clip_norm, float(contributed))
-        self._before = self._slices(sums[p] for p in self.names)
+        self._before = self.places.of([sums[p] for p in self.names])
 
     def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[NoiseSums]) -> None:
-        """What the optimizer is given minus what was summed is Gaussian noise of the promised size, in each parameter.
+        """What was noised minus what was summed is the noise of this step and parameter, drawn a second time here.
 
         Args:
             noised: the sums after noise and division by the expected batch (what becomes ``.grad``), float32.
@@ -182,30 +251,90 @@ class SelfCheck:
         """
         self._complete(noised, "is not noised")
         assert self._before is not None, "before_noise comes first"
-        after = self._slices(noised[p] for p in self.names)
-        drawn = (after * self.plan.expected_batch - self._before).cpu().numpy()
+        self._given = self.places.of([noised[p] for p in self.names])
+        drawn = self._given * self.plan.expected_batch - self._before
         seen = dict(zip(noised, noise, strict=True))
-        self._check_sums([seen[p] for p in self.names], self._before.cpu().numpy())
-        odd = self.noise.add(drawn) or _odd_noise(seen, self.names, self.std)
+        self._check_sums([seen[p] for p in self.names], self._before)
+        odd = self.noise.add(drawn) or _odd_noise(seen, self.names, self.std) or self._other_noise(drawn)
         if odd:
             raise BrokenPromise(
                 f"noise of standard deviation {self.std:.4g} (noise_multiplier × clip_norm) is in each parameter",
                 f"at step {self.done}, {odd}",
                 "ε is larger than promised, or there is no privacy at all.",
             )
-        self._before = self._measured = None
+        self._before, self._measured = (self._before, None)
+
+    def _other_noise(self, drawn: npt.NDArray[np.float64]) -> str | None:
+        """Which parameter has other noise than the key, the step and its number give."""
+        assert self._before is not None
+        expected, chosen = self._expected()
+        off = np.abs(drawn[chosen] - self.std * expected)
+        # add_noise is good to 1e-5, and sums are float32.
+        wrong = ~(off <= 1e-4 * self.std + 1e-6 * np.abs(self._before[chosen]))
+        if not wrong.any():
+            return None
+        element = int(np.flatnonzero(chosen)[int(np.argmax(wrong))])
+        name = list(self.names.values())[int(np.searchsorted(np.cumsum(self.places.counts), element, side="right"))]
+        return f"the noise in {name} is other than the generator's at this key, step and place"
+
+    def _expected(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Standard normals at the watched places, and which of the watched elements they are for."""
+        parameters = list(self.names)
+        if all(p.device.type == "cpu" for p in parameters):
+            where = np.ones(sum(self.places.counts), dtype=bool)
+            return noise_again(self.plan.key, self.done, self.places), where
+        # A generator that cannot be read in the middle: one parameter in a step, another in each.
+        index = int(words(self.plan.key, "redraw", self.done, count=1)[0]) % len(parameters)
+        again = noise_of_one(self.plan.key, self.done, index, parameters[index].numel(), parameters[index].device)
+        where = np.repeat(np.arange(len(parameters)) == index, self.places.counts)
+        return Places(spans=(self.places.spans[index],)).of([again]), where
+
+    # ---- the optimizer ---------------------------------------------------------------------------------------------
+
+    def given(self, *, public: bool = False) -> None:
+        """``.grad`` of each parameter, as it is left for the optimizer, is what was noised.
+
+        Args:
+            public: the gradient of public text was added to it since, so only from here on it must stay as it is.
+        """
+        gradients = self.places.of([_gradient(p, name) for p, name in self.names.items()])
+        if not public and self._given is not None and not np.array_equal(gradients, self._given):
+            self._broke_gradient("is not what was noised")
+        self._given, self._updated = gradients, False
+
+    def before_update(self, optimized: Collection[torch.Tensor]) -> None:
+        """The optimizer takes what it was left, and no weight has changed since its last step.
+
+        Args:
+            optimized: all that the optimizer may change.
+        """
+        for tensor in optimized:
+            if tensor.grad is not None and tensor not in self.names:
+                self._broke_gradient("is there for a weight that is not trained")
+        gradients = self.places.of([_gradient(p, name) for p, name in self.names.items()])
+        if self._given is None or not np.array_equal(gradients, self._given):
+            self._broke_gradient("has changed since it was noised")
+        self.weights.unmoved(trained=True)
+
+    def after_update(self) -> None:
+        """The optimizer has left alone what is frozen."""
+        self.weights.unmoved(trained=False)
+        self.weights.stamp(self.done + 1)
+        self._updated = True
 
     def step_done(self, step: int) -> None:
         """After the optimizer's step number ``step`` (from 0)."""
-        if step != self.done:
+        if step != self.done or not self._updated:
             raise BrokenPromise(
                 "each draw is one step of the optimizer",
-                f"step {step} was done and step {self.done} was drawn",
+                f"step {step} was done and step {self.done} was drawn"
+                if step != self.done
+                else f"the optimizer made no step of what was drawn for step {step}",
                 "The steps that are accounted for are not those that were taken.",
             )
         self.done += 1
         if self.still:
-            same = (self._slices(self.names) == self.start).cpu().numpy()
+            same = self.begun.of(list(self.names)) == self.start
             unchanged = np.logical_and.reduceat(same, self.noise.starts)
             self.still &= {p for p, one in zip(self.names, unchanged, strict=True) if one}
         if self.done - self.first_step == PATIENCE:
@@ -236,28 +365,47 @@ class SelfCheck:
         """After the last step: the ledger matches the steps that were run, and every parameter moved.
 
         Args:
-            promise: what the run states about itself.
+            promise: what the run states about itself; where it ended early, of all steps that were planned, as the
+                choice of the end may tell of the data.
 
         Returns:
             All checks, for the logs.
         """
         self._alive(at_end=True)
-        stated = (promise.steps, promise.noise_multiplier, promise.rate)
-        real = (self.done, self.plan.noise_multiplier, self.plan.sampler.rate)
-        if stated != real:
+        stated = (promise.noise_multiplier, promise.rate, promise.delta)
+        real = (self.plan.noise_multiplier, self.plan.sampler.rate, self.plan.delta)
+        if stated != real or promise.steps not in (self.done, self.plan.steps) or promise.steps < self.done:
             raise BrokenPromise(
                 "the ledger matches the run",
-                f"it has {stated} (steps, noise multiplier, rate), and the run had {real}",
+                f"it has {(promise.steps, *stated)} (steps, noise multiplier, rate, δ), and the run had "
+                f"{(self.done, *real)}",
                 "ε is stated for another training than this one.",
             )
-        changed = [name for name, now, before in self._buffers if not torch.equal(now, before)]
-        if changed:
-            raise BrokenPromise(
-                "only noised gradients change the model",
-                f"the buffer {changed[0]} changed while training",
-                "It holds statistics of the data that no noise covers, and is saved with the model.",
-            )
+        self._recount(promise)
+        self.weights.whole()
         return self._checks()
+
+    def _recount(self, promise: Promise) -> None:
+        """The stated ε is not below what a second count finds, for the noise, rate and steps that are run."""
+        sampler = self.plan.sampler
+        single = self.plan.spec.user_sampling == "group"
+        mechanism = Mechanism(
+            noise_multiplier=self.std / self.plan.clip_norm, rate=sampler.rate, owned=1 if single else sampler.owned
+        )
+        drawn = mechanism.drawn()
+        again = epsilon_again(
+            mechanism.noise_multiplier,
+            drawn.counts.tolist(),
+            drawn.chances.tolist(),
+            steps=promise.steps,
+            delta=promise.delta,
+        )
+        if again is not None and promise.epsilon < again * (1 - RECOUNTED) - 1e-3:
+            raise BrokenPromise(
+                "ε is at least what these steps cost",
+                f"ε = {promise.epsilon:.4g} is stated for {promise.steps} steps, and a second count has {again:.4g}",
+                "The accounting is wrong, or is of another training.",
+            )
 
     @property
     def first_step(self) -> int:
@@ -315,22 +463,25 @@ class SelfCheck:
         names = [name for p, name in self.names.items() if p in those]
         return names[0] if len(names) == 1 else f"{len(names)} parameters ({names[0]} …)"
 
-    def _slices(self, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Numbers at the watched places of each parameter, one behind the other."""
-        pairs = zip(tensors, self.places.values(), strict=True)
-        return torch.cat([tensor.detach().reshape(-1).index_select(0, places) for tensor, places in pairs]).double()
+    def _broke_gradient(self, how: str) -> None:
+        raise BrokenPromise(
+            "the optimizer is given the noised sum and nothing else",
+            f"at step {self.done}, a gradient {how}",
+            "It would carry into the weights what no noise covers.",
+        )
 
     def _checks(self) -> tuple[Check, ...]:
         """No figure that depends on the records: it would be published without noise."""
         sampler, trained, half = self.plan.sampler, len(self.names), ERROR / 2
         ran = f"in all of steps {self.first_step} to {self.done - 1}" if self.done > self.first_step else "no step ran"
         drawn = f"Binomial({sampler.units}, {sampler.rate:.4g}), exact tests, false alarm {half:.0e} a run"
-        probed, reread = self.probed is not None, self.reread is not None
+        probed, reread = self.probed > 0, self.reread is not None
+        looked = f"{sum(self.places.counts)} elements in each step"
         return (
             Check(
-                name="one unit alone, against autograd",
-                measured="agrees" if probed else "no unit had a gradient",
-                bound=f"length within {ROUNDED:.0%}, each parameter's share in place",
+                name="units together, against each alone by autograd",
+                measured=f"agree, {self.probed} times" if probed else "no unit had a gradient",
+                bound=f"lengths within {ROUNDED:.0%}, each parameter's share in place",
                 passed=True if probed else None,
             ),
             Check(
@@ -345,11 +496,23 @@ class SelfCheck:
                 bound=f"1 overall and in each parameter, χ² tests, false alarm {half:.0e} a run",
                 passed=True,
             ),
-            Check(name="batches", measured=f"as the sampler draws them {ran}", bound=drawn, passed=True),
+            Check(
+                name="noise drawn a second time",
+                measured=f"the same {ran}",
+                bound=f"{looked}, at places that move",
+                passed=True,
+            ),
+            Check(name="batches", measured=f"as drawn a second time {ran}", bound=drawn, passed=True),
             Check(
                 name="trained parameters that moved",
                 measured=str(trained - len(self.still)),
                 bound=str(trained),
+                passed=True,
+            ),
+            Check(
+                name="weights outside of the optimizer's step, and frozen ones",
+                measured=f"unchanged {ran}",
+                bound=f"{looked}; of frozen ones all bits now and then and at the end",
                 passed=True,
             ),
             Check(
@@ -358,25 +521,19 @@ class SelfCheck:
                 bound=str(trained),
                 passed=True if reread else None,
             ),
+            Check(name="ε counted a second time", measured="not above", bound=f"{RECOUNTED:.0%}", passed=True),
             Check(name="steps in the ledger", measured=str(self.done), bound=str(self.done), passed=True),
         )
 
 
-def _places(parameter: nn.Parameter) -> torch.Tensor:
-    """Which elements are watched: the first ones, and as many spread over the rest."""
-    n = parameter.numel()
-    if n <= 2 * SAMPLES:
-        return torch.arange(n, device=parameter.device)
-    first = torch.arange(SAMPLES, device=parameter.device)
-    return torch.cat(
-        [first, torch.linspace(SAMPLES, n - 1, SAMPLES, device=parameter.device, dtype=torch.float64).long()]
-    )
-
-
-def _buffers(model: nn.Module) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """Buffers that are saved with the model, and what they are now."""
-    kept = model.state_dict(keep_vars=True)
-    return [(name, one, one.clone()) for name, one in model.named_buffers() if name in kept]
+def _gradient(parameter: nn.Parameter, name: str) -> torch.Tensor:
+    if parameter.grad is None:
+        raise BrokenPromise(
+            "the optimizer is given the noised sum and nothing else",
+            f"{name} has no gradient",
+            "What it is changed by was not noised.",
+        )
+    return parameter.grad
 
 
 def _odd_noise(seen: Mapping[nn.Parameter, NoiseSums], names: Mapping[nn.Parameter, str], std: float) -> str | None:

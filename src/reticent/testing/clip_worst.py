@@ -2,10 +2,10 @@
 """How much one unit can add to a clipped sum, in clip norms: a search for the worst case.
 
 The clip norm bounds what a unit adds in exact arithmetic. Here hostile inputs look for more than that in the arithmetic
-that runs: texts that repeat themselves (tokens nearly cancel, and their rounding does not), many units that all pull the
-same way (a sum of 256 clip norms, of which one unit must still move only its own), gradients close to the clip norm and
-far above it, and very small and very large scales. `worst_of_model` goes through a model, so through the layer rules
-that it uses; `worst_of_outer` through one layer's products, which can be made worse than a text makes them.
+that runs: texts that repeat themselves (tokens nearly cancel, and their rounding does not), many units that all pull
+the same way (a sum of 256 clip norms, of which one unit must still move only its own), gradients close to the clip norm
+and far above it, and very small and very large scales. `worst_of_model` goes through a model, so through the layer
+rules that it uses; `worst_of_outer` through one layer's products, which can be made worse than a text makes them.
 """
 
 from __future__ import annotations

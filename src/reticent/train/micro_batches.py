@@ -7,7 +7,7 @@ Which units share a micro-batch changes nothing but rounding: each unit's gradie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,12 @@ class Tokens(NamedTuple):
     @property
     def is_trained(self) -> bool:
         """Whether any token is predicted; the first one never is."""
-        return bool((self.labels[1:] != IGNORED).any())
+        return self.predicted > 0
+
+    @property
+    def predicted(self) -> int:
+        """How many tokens are predicted."""
+        return int((self.labels[1:] != IGNORED).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,20 +49,22 @@ class MicroBatch:
         labels: ``[B, T]`` int64.
         weight: ``[B]`` float32: 1 / (rows of the unit), 0 for rows that only fill up.
         rows_per_unit: R.
+        places: of the U units among those that were given.
     """
 
     inputs: dict[str, torch.Tensor]
     labels: torch.Tensor
     weight: torch.Tensor
     rows_per_unit: int
+    places: tuple[int, ...]
 
     def to(self, device: torch.device | str) -> MicroBatch:
         """The same on ``device``."""
-        return MicroBatch(
+        return replace(
+            self,
             inputs={name: tensor.to(device) for name, tensor in self.inputs.items()},
             labels=self.labels.to(device),
             weight=self.weight.to(device),
-            rows_per_unit=self.rows_per_unit,
         )
 
 
@@ -106,11 +113,11 @@ def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad
     for place in sorted((i for i, unit in enumerate(whole) if unit), key=lambda i: shapes[i], reverse=True):
         rows, longest = max(rows, shapes[place][0]), max(longest, shapes[place][1])
         if group and (len(group) + 1) * rows * longest > micro_tokens:
-            yield _padded([whole[i] for i in group], pad)
+            yield _padded({i: whole[i] for i in group}, pad)
             group, (rows, longest) = [], shapes[place]
         group.append(place)
     if group:
-        yield _padded([whole[i] for i in group], pad)
+        yield _padded({i: whole[i] for i in group}, pad)
 
 
 def _cut(tokens: Tokens, piece: Piece) -> Tokens:
@@ -118,7 +125,8 @@ def _cut(tokens: Tokens, piece: Piece) -> Tokens:
     return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
 
 
-def _padded(units: Sequence[Sequence[Tokens]], pad: int) -> MicroBatch:
+def _padded(found: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
+    units = list(found.values())
     rows_per_unit = max(map(len, units))
     rows = len(units) * rows_per_unit
     shape = (rows, max(len(row.ids) for unit in units for row in unit))
@@ -137,4 +145,5 @@ def _padded(units: Sequence[Sequence[Tokens]], pad: int) -> MicroBatch:
         labels=torch.from_numpy(labels),
         weight=torch.from_numpy(weight),
         rows_per_unit=rows_per_unit,
+        places=tuple(found),
     )

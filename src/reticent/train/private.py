@@ -47,12 +47,13 @@ from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import Clipper, make_clipper
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.probe import Alone
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import Check, SelfCheck
 from reticent.train.dropout import keyed_dropout
 from reticent.train.ledger import Ledger, alone, forget_key, open_key, settings_fingerprint
-from reticent.train.micro_batches import MicroBatch, micro_batches
+from reticent.train.micro_batches import MicroBatch, micro_batches, row_of
 from reticent.train.planned_end import planned_end
 from reticent.train.population import population_of, read_of
 from reticent.train.private_settings import (
@@ -60,7 +61,10 @@ from reticent.train.private_settings import (
     MICRO_TOKENS,
     PrivateSpeed,
     agree,
+    chosen,
     fitting_plan,
+    refuse_broken,
+    refuse_trained_on,
     refuse_trainer,
 )
 from reticent.train.public_batch import public_batches
@@ -111,6 +115,8 @@ class PrivateTrainerMixin:
     accelerator: Any
     train_dataset: Any
     eval_dataset: Any
+    held_out_blindly = False
+    """Whether who is evaluated was settled without looking at what is trained on; only then may texts be in both."""
 
     def __init__(
         self,
@@ -124,7 +130,7 @@ class PrivateTrainerMixin:
     ) -> None:
         super().__init__(*args, **kwargs)
         self.speed = speed or PrivateSpeed()
-        read = read_of(self.train_dataset)
+        self._read = read = read_of(self.train_dataset)
         refuse_trainer(self, read, "user", evaluation)
         self.plan = fitting_plan(plan, population, read, self.args)
         if self.plan.unit != "user":
@@ -135,16 +141,19 @@ class PrivateTrainerMixin:
         self.checks: tuple[Check, ...] = ()
         self._promises: dict[int, Promise] = {}
         self._steps_here = 0
-        self._evaluating = False
-        self._probed = False
+        self._evaluating = self._ended = False
+        self._users = (population or read).users
+        self._watched: Any = None
+        self._looked_at: set[int] = set()
         self.add_callback(_StepDone(self))  # type: ignore[attr-defined]
 
     # ---- what is promised ------------------------------------------------------------------------------------------
 
     @property
     def promise(self) -> Promise:
-        """What holds for the weights as they are now."""
-        steps = int(self.state.global_step)
+        """What holds for the weights as they are now; once the training has ended, of all steps that were planned: the
+        choice of an earlier end may tell of the data."""
+        steps = self.plan.steps if self._ended else int(self.state.global_step)
         if steps not in self._promises:
             self._promises[steps] = self.plan.spent(steps)
         return self._promises[steps]
@@ -163,11 +172,15 @@ class PrivateTrainerMixin:
                 f"the Trainer is at step {self.state.global_step} and was given the batch of step {step}"
             )
         check = self._check()
+        self._watch_optimizer(check)
         check.drawn(step, units)
         self.model.train()
         process, processes = self.args.process_index, self.args.world_size
+        own = units[process::processes]
+        if check.due(step):
+            self._probe(own, check)
         with keyed_dropout(self.plan.key, "private dropout", step, process, self.args.device):
-            contributed = self._accumulate(units[process::processes], check)
+            contributed = check.clipped(self._clip(own), units=self._trained_units(own))
         sums = self.clipper.take()
         self._sum_over_processes([*sums.values(), contributed])
         check.before_noise(sums, contributed)
@@ -184,37 +197,92 @@ class PrivateTrainerMixin:
                 process=process,
                 processes=processes,
             )
+        check.given(public=self.public is not None)
         return torch.zeros((), device=self.args.device)
 
-    def _accumulate(self, units: Sequence[Unit], check: SelfCheck) -> torch.Tensor:
-        """Add the clipped gradients of ``units`` to the clipper's sums; returns what the self-check says of norms."""
-        contributed = torch.zeros((), device=self.args.device)
-        for place, batch in enumerate(self._micro_batches(units)):
-            if place == 0 and not self._probed:
-                self._probed = self._probe(batch, check)
+    def _clip(self, units: Sequence[Unit], stretches: Sequence[float] | None = None) -> torch.Tensor:
+        """Add the clipped gradients of ``units`` to the clipper's sums; returns the norm of each that trains anything,
+        in their order, 0 where it is not finite.
+
+        Args:
+            stretches: what to multiply the loss of each unit by.
+        """
+        norms: dict[int, torch.Tensor] = {}
+        again: list[torch.Tensor] = []
+        finite = 0
+        for batch in self._micro_batches(units):
+            weight = batch.weight
+            if stretches is not None:
+                factor = torch.tensor([stretches[place] for place in batch.places], device=weight.device)
+                weight = weight * factor.repeat_interleave(batch.rows_per_unit)
             with self.clipper.attached():
                 seen = self.clipper.accumulate(
-                    batch.inputs, batch.labels, weight=batch.weight, rows_per_unit=batch.rows_per_unit
+                    batch.inputs, batch.labels, weight=weight, rows_per_unit=batch.rows_per_unit
                 )
-            contributed += check.contributed(seen.norm)
-        return contributed
+            finite += int(seen.finite.sum())
+            for place, norm in zip(batch.places, seen.norm, strict=True):
+                again += [norm] if place in norms else []
+                norms.setdefault(place, norm)
+        if norms and not finite:
+            refuse_broken(self.model)
+        found = [norms[place] for place in sorted(norms)] + again
+        return torch.stack(found) if found else torch.zeros(0, device=self.args.device)
 
     def _micro_batches(self, units: Sequence[Unit]) -> Iterator[MicroBatch]:
         for batch in micro_batches(units, self.train_dataset, micro_tokens=self._micro_tokens, pad=self._pad):
             yield (batch if self.public is None else self.public.weighed(batch)).to(self.args.device)
 
-    def _probe(self, batch: MicroBatch, check: SelfCheck) -> bool:
-        """The first unit alone, by plain autograd and by the clipper. Nothing may be accumulated yet."""
-        rows = slice(0, batch.rows_per_unit)
-        inputs = {name: tensor[rows] for name, tensor in batch.inputs.items()}
-        return check.one_unit(
-            self.model,
-            self.clipper,
-            inputs,
-            batch.labels[rows],
-            weight=batch.weight[rows],
-            autocast=self._autocast,
-        )
+    def _trained_units(self, units: Sequence[Unit]) -> int:
+        """How many of them train on any token."""
+        return sum(any(row_of(self.train_dataset, row).is_trained for row in unit) for unit in units)
+
+    def _probe(self, units: Sequence[Unit], check: SelfCheck) -> None:
+        """A few units, the shortest and the longest among them, together and each alone. Nothing may be accumulated."""
+        alone = [(rows, unit) for rows, unit in ((self._alone(unit), unit) for unit in units) if rows]
+        some = chosen(sorted(alone, key=lambda one: sum(len(row.ids) for row in one[0])))
+
+        def run(stretches: Sequence[float]) -> tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor]:
+            norms = self._clip([unit for _, unit in some], stretches)
+            return self.clipper.take(), norms
+
+        check.probe(self.model, [rows for rows, _ in some], run, autocast=self._autocast)
+
+    def _alone(self, unit: Unit) -> list[Alone]:
+        """The rows of a unit that train anything, each by itself; a unit's rows are averaged, or, of marked spans, the
+        tokens of a mean record of public text are what their sums are divided by."""
+        rows = [tokens for tokens in (row_of(self.train_dataset, row) for row in unit) if tokens.is_trained]
+        device = self.args.device
+        return [
+            Alone(
+                ids=torch.from_numpy(tokens.ids).to(device),
+                labels=torch.from_numpy(tokens.labels).to(device),
+                weight=(1.0 if self.public is None else tokens.predicted / self.public.tokens) / len(rows),
+            )
+            for tokens in rows
+        ]
+
+    def _watch_optimizer(self, check: SelfCheck) -> None:
+        """Look at gradients and weights right before and after the optimizer's own step."""
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "optimizer", optimizer)  # Accelerate wraps it
+        if optimizer is self._watched:
+            return
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise BadInput(
+                f"optimizer {type(optimizer).__name__}",
+                "does not let its steps be watched, so it cannot be checked that it takes the noised gradient alone",
+                'Take an optimizer of PyTorch, such as optim="adamw_torch" or "sgd".',
+            )
+        self._watched = optimizer
+
+        def before(made: torch.optim.Optimizer, *_: Any) -> None:
+            check.before_update([tensor for group in made.param_groups for tensor in group["params"]])
+
+        def after(*_: Any) -> None:
+            check.after_update()
+
+        optimizer.register_step_pre_hook(before)
+        optimizer.register_step_post_hook(after)
 
     def _sum_over_processes(self, tensors: Sequence[torch.Tensor]) -> None:
         if self.args.world_size > 1:
@@ -251,6 +319,7 @@ class PrivateTrainerMixin:
             agree((self.plan.fingerprint, self._ledger.settings), self.args.world_size)
             self._check()
             output: TrainOutput = super().train(resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
+            self._ended = True
             self.checks = self._finished()
             self._forget_key()
         metrics = {name: value for name, value in output.metrics.items() if name in (*_LOGGED, "epoch")}
@@ -282,12 +351,24 @@ class PrivateTrainerMixin:
         return self.checks
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's."""
+        """As the Trainer's, on other records than those that are trained on."""
         before, self._evaluating = self._evaluating, True
         try:
             return super().evaluate(*args, **kwargs)  # type: ignore[misc]
         finally:
             self._evaluating = before
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's: what ``evaluate`` and ``predict`` go through.
+
+        Raises:
+            BadInput: records of it are trained on, and no noise covers what is measured of them.
+        """
+        dataset = getattr(dataloader, "dataset", None)
+        if id(dataset) not in self._looked_at:
+            refuse_trained_on(dataset, self._read.rows, blindly=self.held_out_blindly)
+            self._looked_at.add(id(dataset))
+        return super().evaluation_loop(dataloader, *args, **kwargs)  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log what does not depend on training records: of an evaluation all, of steps learning rate and time."""
@@ -353,8 +434,7 @@ class PrivateTrainerMixin:
     def _check(self) -> SelfCheck:
         """The self-check, made before the first step of this process."""
         if self.self_check is None:
-            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-            self.self_check = SelfCheck(self.plan, trained)
+            self.self_check = SelfCheck(self.plan, self.model, users=self._users)
         return self.self_check
 
     def _step_done(self) -> None:

@@ -4,25 +4,28 @@ records that are trained on, that all processes have the same one, and what only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import IMPLS
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import Training, refuse
-from reticent.privacy.rows import rows_of
+from reticent.privacy.rows import Rows, rows_of
 from reticent.privacy.sampling import Population
+from reticent.train.loop import Diverged
 from reticent.train.micro_batches import tokens_of
 from reticent.train.population import Read, refuse_other
 
+T = TypeVar("T")
 CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
 
@@ -114,6 +117,49 @@ def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["hel
             compute_loss_func=trainer.compute_loss_func,
         )
     )
+
+
+def refuse_trained_on(dataset: Any, trained: Rows, *, blindly: bool) -> None:
+    """Refuse to measure on records that are trained on.
+
+    Args:
+        dataset: what is about to be measured on.
+        trained: what is trained on.
+        blindly: who is measured was settled without looking at what is trained on.
+
+    Raises:
+        BadInput: some records are in both.
+    """
+    shared = 0 if blindly else len(rows_of(_token_ids(dataset)).shared(trained))
+    if shared:
+        raise BadInput(
+            f"{shared} of {len(dataset)} records to evaluate or predict",
+            "are trained on too, and no noise covers their exact losses and predictions",
+            "Give other records.",
+        )
+
+
+def refuse_broken(model: nn.Module) -> None:
+    """Refuse to go on with weights that are not finite.
+
+    Raises:
+        Diverged: a weight is infinite, or no number.
+    """
+    broken = [name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())]
+    if broken:
+        raise Diverged(
+            "training",
+            f"{len(broken)} weights, {broken[0]} first, are not finite any more (checkpoints are kept, and what was "
+            "spent is spent)",
+            "Start over in another folder with a lower --learning_rate.",
+        )
+
+
+def chosen(units: Sequence[T]) -> list[T]:
+    """Of units that are sorted by length some that differ: the longest, the shortest, and two in between."""
+    n = len(units)
+    places = dict.fromkeys(place for place in (0, n - 1, n // 3, 2 * n // 3) if place >= 0)
+    return [units[place] for place in places if n]
 
 
 def _token_ids(dataset: Any) -> Iterator[npt.NDArray[np.int64]]:

@@ -27,22 +27,20 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
 from reticent.privacy.clip.loss import row_losses
 from reticent.privacy.plan import PrivacyPlan, counts
 from reticent.privacy.refuse import copies
-from reticent.privacy.sampling import Population, Unit
+from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import PROMISE_FILE
 from reticent.privacy.token_mask import select
-from reticent.privacy.verify import SelfCheck
 from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
-from reticent.train.loop import Diverged, TuneTrainer
+from reticent.train.loop import TuneTrainer
 from reticent.train.planned_end import NAME
 from reticent.train.private import PrivateTrainerMixin
 from reticent.train.private_settings import CPU_MICRO_TOKENS, PrivateSpeed
@@ -57,13 +55,6 @@ _BY_PERPLEXITY = ("low_perplexity", "high_perplexity")
 
 class PrivateTuneTrainer(PrivateTrainerMixin, TuneTrainer):
     """One private fine-tuning by `tune`."""
-
-    def _accumulate(self, units: Sequence[Unit], check: SelfCheck) -> torch.Tensor:
-        try:
-            return super()._accumulate(units, check)
-        except BadInput as error:
-            # A gradient that is not finite: going on from a checkpoint would end the same way.
-            raise Diverged(error.given, error.why, error.fix) from error
 
     def _forget_key(self) -> None:
         """Not yet: it goes with the folder of checkpoints, once the outcome is saved."""

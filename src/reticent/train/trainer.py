@@ -133,7 +133,7 @@ def _tune(
     trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
     _check_space(trainer.model, tuned, out)
     try:
-        _run(trainer, checkpoint, out)
+        _run(trainer, checkpoint, out, private=private is not None)
         log = _log(trainer, corpus, config, time.perf_counter() - started)
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
@@ -289,7 +289,9 @@ def _arguments(config: TuneConfig, out: Path, device: str, clip_batch: float, *,
     return arguments
 
 
-def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
+def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, *, private: bool) -> None:
+    """Train. Where a step led to weights that are not finite, checkpoints go, for going on would end the same way; not
+    those of a private training, where the data must not decide what is left."""
     steps = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size) * int(trainer.args.num_train_epochs)
     steps = trainer.args.max_steps if trainer.args.max_steps > 0 else steps
     with progress("Training", steps, unit="steps") as advance:
@@ -299,7 +301,11 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path) -> None:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except Stopped as stopped:
             console.print(f"training had ended {stopped}", highlight=False)
-        except (Diverged, BrokenPromise):
+        except Diverged:
+            if not private:
+                close_folder(out)
+            raise
+        except BrokenPromise:
             close_folder(out)
             raise
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watching tensors while a training runs: a few elements of each in every step, all of them now and then.
+
+What is looked at is the first elements of a tensor and a stretch that lies elsewhere in each step, where a secret key
+puts it. Looking costs the same for a large tensor as for a small one; what happens to all of a tensor is seen at once,
+what happens to a few of its elements sooner or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from reticent.privacy.check import BrokenPromise
+from reticent.privacy.sampling import words
+
+FIRST, MOVING = 64, 256
+"""Elements that are looked at: at the beginning, and in the stretch that moves."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where tensors are looked at.
+
+    Args:
+        spans: for each tensor the stretches of its elements, from and to, in the order of its flat form.
+    """
+
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many elements of each tensor are looked at; the same in every step."""
+        return [sum(stop - start for start, stop in of_one) for of_one in self.spans]
+
+    def of(self, tensors: Sequence[torch.Tensor]) -> Floats:
+        """Their elements at these places, one tensor behind the other."""
+        parts = [
+            tensor.detach().reshape(-1)[start:stop].double()
+            for tensor, of_one in zip(tensors, self.spans, strict=True)
+            for start, stop in of_one
+        ]
+        if not parts:
+            return np.zeros(0)
+        together = len({part.device for part in parts}) == 1
+        found: Floats = (torch.cat(parts) if together else torch.cat([part.cpu() for part in parts])).cpu().numpy()
+        return found
+
+
+def places(sizes: Sequence[int], key: bytes, step: int) -> Places:
+    """Where tensors of these ``sizes`` are looked at in a step; all of what is small."""
+    drawn = words(key, "watch", step, count=len(sizes)).tolist() if sizes else []
+    spans: list[tuple[tuple[int, int], ...]] = []
+    for size, word in zip(sizes, drawn, strict=True):
+        if size <= FIRST + MOVING:
+            spans.append(((0, size),))
+        else:
+            start = FIRST + word % (size - FIRST - MOVING + 1)
+            spans.append(((0, FIRST), (start, start + MOVING)))
+    return Places(spans=tuple(spans))
+
+
+class Weights:
+    """Whether trained weights change in the optimizer's step only, and what is frozen, buffers included, never.
+
+    ``stamp`` remembers elements of all of them; ``unmoved`` says whether they still are what they were. Of what is
+    frozen there is a sum of all bits too, which a change of a single element changes.
+
+    Args:
+        model: the model that is trained.
+        key: 32 secret bytes.
+    """
+
+    def __init__(self, model: nn.Module, key: bytes) -> None:
+        self.key = key
+        parameters = list(model.named_parameters())
+        saved = model.state_dict(keep_vars=True)
+        self.trained = {name: p for name, p in parameters if p.requires_grad}
+        self.frozen: dict[str, torch.Tensor] = {name: p for name, p in parameters if not p.requires_grad}
+        self.frozen |= {name: buffer for name, buffer in model.named_buffers() if name in saved}
+        self.sums = {name: bits(tensor) for name, tensor in self.frozen.items()}
+        self.stamp(0)
+
+    def stamp(self, step: int) -> None:
+        """Remember all as they are, at the places of that step."""
+        self.places = [places([t.numel() for t in of.values()], self.key, step) for of in (self.trained, self.frozen)]
+        self.seen = [where.of(list(of.values())) for where, of in zip(self.places, self._both, strict=True)]
+
+    def unmoved(self, *, trained: bool) -> None:
+        """All, or only what is frozen, is as it was at the last ``stamp``.
+
+        Raises:
+            BrokenPromise: something has changed.
+        """
+        for number, (of, where, before) in enumerate(zip(self._both, self.places, self.seen, strict=True)):
+            if number == 0 and not trained:
+                continue
+            same = where.of(list(of.values())) == before
+            if not (same | np.isnan(before)).all():
+                element = int(np.argmin(same | np.isnan(before)))
+                name = list(of)[int(np.searchsorted(np.cumsum(where.counts), element, side="right"))]
+                _changed(name, "outside of the optimizer's step" if number == 0 else "though nothing may change it")
+
+    def whole(self) -> None:
+        """All that is frozen is as it was at the beginning, to the last bit.
+
+        Raises:
+            BrokenPromise: something has changed.
+        """
+        for name, tensor in self.frozen.items():
+            if bits(tensor) != self.sums[name]:
+                _changed(name, "though nothing may change it")
+
+    @property
+    def _both(self) -> tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]:
+        return self.trained, self.frozen
+
+
+def bits(tensor: torch.Tensor) -> int:
+    """The sum of the bits of a tensor, read as integers; another one if a single element is another."""
+    flat = tensor.detach().reshape(-1)
+    if flat.is_complex():
+        flat = torch.view_as_real(flat).reshape(-1)
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return int(flat.view(kinds[flat.element_size()]).sum(dtype=torch.int64)) if flat.numel() else 0
+
+
+def _changed(name: str, how: str) -> None:
+    raise BrokenPromise(
+        "only noised gradients change the model",
+        f"{name} changed {how}",
+        "Whatever wrote to it may have written what it saw of the data, and no noise covers that.",
+    )
