@@ -50,7 +50,9 @@ def test_a_right_engine_passes(engine, clipping, impl):
 def test_a_hundred_steps_pass_and_the_noise_is_measured(right):
     one = right(steps=100)
     check = one.run()
-    assert check.noise.ratio == pytest.approx(1, abs=5 / (2 * check.noise.samples) ** 0.5)  # false alarm 6e-7
+    assert check.noise.meter.ratio == pytest.approx(
+        1, abs=5 / (2 * check.noise.meter.samples) ** 0.5
+    )  # false alarm 6e-7
     check.finished(one.plan.spent())
 
 

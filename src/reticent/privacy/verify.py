@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +24,18 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from reticent.privacy.batch_check import BatchCheck
 from reticent.privacy.check import BrokenPromise, Check
 from reticent.privacy.clip.api import STABILITY
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.meters import DrawMeter, NoiseMeter, SizeMeter
 from reticent.privacy.noise import NoiseSums
+from reticent.privacy.noise_check import NoiseCheck
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.probe import LENGTHS, ROUNDED, Alone, Sums, length_of, probe
 from reticent.privacy.recount import epsilon_again
-from reticent.privacy.redraw import batch_again, noise_again, noise_of_one
-from reticent.privacy.sampling import Unit, words
+from reticent.privacy.sampling import Unit
 from reticent.privacy.statement import Promise
-from reticent.privacy.watch import FIRST, Places, Weights, places
+from reticent.privacy.watch import Weights, places
 
 __all__ = ["ERROR", "BrokenPromise", "Check", "SelfCheck"]
 
@@ -67,20 +66,13 @@ class SelfCheck:
     """
 
     def __init__(self, plan: PrivacyPlan, model: nn.Module, *, users: Sequence[str | None] | None = None) -> None:
-        self.plan, self.users = plan, users
+        self.plan = plan
         self.weights = Weights(model, plan.key)
         self.names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        sizes = [p.numel() for p in self.names]
-        self.places = places(sizes, plan.key, 0)
-        self.begun = places(sizes, plan.key, 0)
+        self.begun = places([p.numel() for p in self.names], plan.key, 0)
         self.start = self.begun.of(list(self.names))
-        self.std = plan.noise_multiplier * plan.clip_norm
-        shared = [min(FIRST, size) for size in sizes]
-        error, steps, sampler = ERROR / 2, plan.steps, plan.sampler
-        names = list(self.names.values())
-        self.noise = NoiseMeter(names, self.places.counts, shared, std=self.std, steps=steps, error=error)
-        self.sizes = SizeMeter(sampler.units, sampler.rate, steps=steps, error=error / 2)
-        self.draws = DrawMeter(sampler.units, sampler.rate, steps=steps, error=error / 2)
+        self.noise = NoiseCheck(plan, self.names, error=ERROR / 2)
+        self.batches = BatchCheck(plan, users, error=ERROR / 2)
         self.first: int | None = None
         self.done = 0
         """Number of the step after the last that was done."""
@@ -91,11 +83,8 @@ class SelfCheck:
         """How often units were run a second time."""
         self.reread: int | None = None
         self._probe_due = 0
-        self._kept: dict[str | None, set[int]] = {}
         self._units = 0
         self._bound = 0.0
-        self._before: npt.NDArray[np.float64] | None = None
-        self._given: npt.NDArray[np.float64] | None = None
         self._measured: torch.Tensor | None = None
         self._updated = True
         self._recount(plan.spent())
@@ -113,41 +102,8 @@ class SelfCheck:
                 f"step {step} was drawn and step {self.done} is due",
                 "Steps that are taken twice, or under another's noise, are not accounted for.",
             )
-        self.places = places([p.numel() for p in self.names], self.plan.key, step)
         self._units = len(units)
-        sampler = self.plan.sampler
-        odd = self.sizes.add(len(units))
-        numbers = batch_again(self.plan.key, step, units=sampler.units, rate=sampler.rate)
-        if list(units) != [sampler.draw(number, step) for number in numbers]:
-            raise BrokenPromise(
-                "batches are those that the key and the rate give",
-                f"the {len(units)} units of step {step} are others than a second draw has",
-                "ε is computed for units drawn independently, each with the plan's rate.",
-            )
-        odd = odd or self.draws.add(numbers) or self._odd_units(units)
-        if odd:
-            raise BrokenPromise(
-                "units are drawn with the plan's rate", odd, "ε is larger than promised if units are drawn otherwise."
-            )
-
-    def _odd_units(self, units: Sequence[Unit]) -> str | None:
-        """What is wrong with the rows of the units of one step, as far as the plan and the users tell."""
-        spec, sampler = self.plan.spec, self.plan.sampler
-        if any(len(unit) > sampler.rows_per_unit for unit in units):
-            return f"a unit has more than the {sampler.rows_per_unit} rows that the plan has"
-        records = [{piece.record for row in unit for piece in row} for unit in units]
-        users = self.users if spec.unit == "user" else None
-        owners: list[set[Any]] = list(records)
-        if users is not None and spec.user_sampling == "user":
-            owners = [{users[record] for record in of_one} for of_one in records]
-        if any(len(owner) > 1 for owner in owners) or len(set().union(*owners)) < len(owners):
-            return "two of the units that were drawn are one, or one of them is two"
-        if users is not None and spec.user_sampling != "user":
-            for record in set().union(*records):
-                self._kept.setdefault(users[record], set()).add(record)
-            if any(len(kept) > sampler.owned for kept in self._kept.values()):
-                return f"a user has more than the {sampler.owned} records that are accounted for"
-        return None
+        self.batches.check(step, units)
 
     # ---- clipping --------------------------------------------------------------------------------------------------
 
@@ -240,7 +196,7 @@ class SelfCheck:
             # Once by itself, after that from what add_noise sees on its way through: a pass over all weights is saved.
             self._measured = torch.stack([length_of(sums[p]) for p in self.names])
         self._bound = min(self._units * self.plan.clip_norm, float(contributed))
-        self._before = self.places.of([sums[p] for p in self.names])
+        self.noise.before(self.done, [sums[p] for p in self.names])
 
     def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[NoiseSums]) -> None:
         """What was noised minus what was summed is the noise of this step and parameter, drawn a second time here.
@@ -250,44 +206,10 @@ class SelfCheck:
             noise: what ``add_noise`` returned for each, in the order of ``noised``.
         """
         self._complete(noised, "is not noised")
-        assert self._before is not None, "before_noise comes first"
-        self._given = self.places.of([noised[p] for p in self.names])
-        drawn = self._given * self.plan.expected_batch - self._before
         seen = dict(zip(noised, noise, strict=True))
-        self._check_sums([seen[p] for p in self.names], self._before)
-        odd = self.noise.add(drawn) or _odd_noise(seen, self.names, self.std) or self._other_noise(drawn)
-        if odd:
-            raise BrokenPromise(
-                f"noise of standard deviation {self.std:.4g} (noise_multiplier × clip_norm) is in each parameter",
-                f"at step {self.done}, {odd}",
-                "ε is larger than promised, or there is no privacy at all.",
-            )
-        self._before, self._measured = (self._before, None)
-
-    def _other_noise(self, drawn: npt.NDArray[np.float64]) -> str | None:
-        """Which parameter has other noise than the key, the step and its number give."""
-        assert self._before is not None
-        expected, chosen = self._expected()
-        off = np.abs(drawn[chosen] - self.std * expected)
-        # add_noise is good to 1e-5, and sums are float32.
-        wrong = ~(off <= 1e-4 * self.std + 1e-6 * np.abs(self._before[chosen]))
-        if not wrong.any():
-            return None
-        element = int(np.flatnonzero(chosen)[int(np.argmax(wrong))])
-        name = list(self.names.values())[int(np.searchsorted(np.cumsum(self.places.counts), element, side="right"))]
-        return f"the noise in {name} is other than the generator's at this key, step and place"
-
-    def _expected(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Standard normals at the watched places, and which of the watched elements they are for."""
-        parameters = list(self.names)
-        if all(p.device.type == "cpu" for p in parameters):
-            where = np.ones(sum(self.places.counts), dtype=bool)
-            return noise_again(self.plan.key, self.done, self.places), where
-        # A generator that cannot be read in the middle: one parameter in a step, another in each.
-        index = int(words(self.plan.key, "redraw", self.done, count=1)[0]) % len(parameters)
-        again = noise_of_one(self.plan.key, self.done, index, parameters[index].numel(), parameters[index].device)
-        where = np.repeat(np.arange(len(parameters)) == index, self.places.counts)
-        return Places(spans=(self.places.spans[index],)).of([again]), where
+        before = self.noise.after([noised[p] for p in self.names], [seen[p] for p in self.names])
+        self._check_sums([seen[p] for p in self.names], before)
+        self._measured = None
 
     # ---- the optimizer ---------------------------------------------------------------------------------------------
 
@@ -297,10 +219,8 @@ class SelfCheck:
         Args:
             public: the gradient of public text was added to it since, so only from here on it must stay as it is.
         """
-        gradients = self.places.of([_gradient(p, name) for p, name in self.names.items()])
-        if not public and self._given is not None and not np.array_equal(gradients, self._given):
-            self._broke_gradient("is not what was noised")
-        self._given, self._updated = gradients, False
+        self.noise.given(public=public)
+        self._updated = False
 
     def before_update(self, optimized: Collection[torch.Tensor]) -> None:
         """The optimizer takes what it was left, and no weight has changed since its last step.
@@ -308,12 +228,7 @@ class SelfCheck:
         Args:
             optimized: all that the optimizer may change.
         """
-        for tensor in optimized:
-            if tensor.grad is not None and tensor not in self.names:
-                self._broke_gradient("is there for a weight that is not trained")
-        gradients = self.places.of([_gradient(p, name) for p, name in self.names.items()])
-        if self._given is None or not np.array_equal(gradients, self._given):
-            self._broke_gradient("has changed since it was noised")
+        self.noise.untouched(optimized)
         self.weights.unmoved(trained=True)
 
     def after_update(self) -> None:
@@ -335,7 +250,7 @@ class SelfCheck:
         self.done += 1
         if self.still:
             same = self.begun.of(list(self.names)) == self.start
-            unchanged = np.logical_and.reduceat(same, self.noise.starts)
+            unchanged = np.logical_and.reduceat(same, self.noise.meter.starts)
             self.still &= {p for p, one in zip(self.names, unchanged, strict=True) if one}
         if self.done - self.first_step == PATIENCE:
             self._alive()
@@ -390,7 +305,7 @@ class SelfCheck:
         sampler = self.plan.sampler
         single = self.plan.spec.user_sampling == "group"
         mechanism = Mechanism(
-            noise_multiplier=self.std / self.plan.clip_norm, rate=sampler.rate, owned=1 if single else sampler.owned
+            noise_multiplier=self.plan.noise_multiplier, rate=sampler.rate, owned=1 if single else sampler.owned
         )
         drawn = mechanism.drawn()
         again = epsilon_again(
@@ -415,7 +330,7 @@ class SelfCheck:
     def _check_sums(self, seen: Sequence[NoiseSums], slices: npt.NDArray[np.float64]) -> None:
         """The sums of clipped gradients are within their bound; what ``add_noise`` says of them fits what is seen."""
         lengths = np.sqrt([one.x_squared for one in seen])
-        parts = np.sqrt(np.add.reduceat(slices**2, self.noise.starts))
+        parts = np.sqrt(np.add.reduceat(slices**2, self.noise.meter.starts))
         own = lengths if self._measured is None else self._measured.cpu().numpy()
         if not (np.allclose(own, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
             raise BrokenPromise(
@@ -463,20 +378,13 @@ class SelfCheck:
         names = [name for p, name in self.names.items() if p in those]
         return names[0] if len(names) == 1 else f"{len(names)} parameters ({names[0]} …)"
 
-    def _broke_gradient(self, how: str) -> None:
-        raise BrokenPromise(
-            "the optimizer is given the noised sum and nothing else",
-            f"at step {self.done}, a gradient {how}",
-            "It would carry into the weights what no noise covers.",
-        )
-
     def _checks(self) -> tuple[Check, ...]:
         """No figure that depends on the records: it would be published without noise."""
         sampler, trained, half = self.plan.sampler, len(self.names), ERROR / 2
         ran = f"in all of steps {self.first_step} to {self.done - 1}" if self.done > self.first_step else "no step ran"
         drawn = f"Binomial({sampler.units}, {sampler.rate:.4g}), exact tests, false alarm {half:.0e} a run"
         probed, reread = self.probed > 0, self.reread is not None
-        looked = f"{sum(self.places.counts)} elements in each step"
+        looked = f"{sum(self.begun.counts)} elements in each step"
         return (
             Check(
                 name="units together, against each alone by autograd",
@@ -492,7 +400,7 @@ class SelfCheck:
             ),
             Check(
                 name="standard deviation of the noise over the promised one",
-                measured=f"{self.noise.ratio:.2f} ({self.noise.samples} samples of {trained} parameters)",
+                measured=f"{self.noise.meter.ratio:.2f} ({self.noise.meter.samples} samples of {trained} parameters)",
                 bound=f"1 overall and in each parameter, χ² tests, false alarm {half:.0e} a run",
                 passed=True,
             ),
@@ -524,30 +432,6 @@ class SelfCheck:
             Check(name="ε counted a second time", measured="not above", bound=f"{RECOUNTED:.0%}", passed=True),
             Check(name="steps in the ledger", measured=str(self.done), bound=str(self.done), passed=True),
         )
-
-
-def _gradient(parameter: nn.Parameter, name: str) -> torch.Tensor:
-    if parameter.grad is None:
-        raise BrokenPromise(
-            "the optimizer is given the noised sum and nothing else",
-            f"{name} has no gradient",
-            "What it is changed by was not noised.",
-        )
-    return parameter.grad
-
-
-def _odd_noise(seen: Mapping[nn.Parameter, NoiseSums], names: Mapping[nn.Parameter, str], std: float) -> str | None:
-    """Mean and size of all noise of one step, as ``add_noise`` saw it. 8 standard errors: a false alarm in 10^14."""
-    for parameter, sums in seen.items():
-        if sums.n != parameter.numel():
-            return f"{sums.n} of {parameter.numel()} elements of {names[parameter]} got noise"
-        if not abs(sums.noise) <= 8 * std * sums.n**0.5:
-            return f"the noise in {names[parameter]} is not centred"
-    n, squares = sum(one.n for one in seen.values()), sum(one.noise_squared for one in seen.values())
-    # Few elements do not make a Gaussian, and are all among the samples; float32 may be off in the fourth digit.
-    if n >= 10_000 and not abs(squares / (n * std**2) - 1) <= 8 * (2 / n) ** 0.5 + 1e-3:
-        return f"the standard deviation is {(squares / n) ** 0.5:.4g} instead of {std:.4g} (all {n} elements)"
-    return None
 
 
 def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor) -> bool:

@@ -40,6 +40,10 @@ class Places:
         """How many elements of each tensor are looked at; the same in every step."""
         return [sum(stop - start for start, stop in of_one) for of_one in self.spans]
 
+    def tensor_of(self, element: int) -> int:
+        """Number of the tensor that the watched element of that number is of."""
+        return int(np.searchsorted(np.cumsum(self.counts), element, side="right"))
+
     def of(self, tensors: Sequence[torch.Tensor]) -> Floats:
         """Their elements at these places, one tensor behind the other."""
         parts = [
@@ -104,8 +108,7 @@ class Weights:
                 continue
             same = where.of(list(of.values())) == before
             if not (same | np.isnan(before)).all():
-                element = int(np.argmin(same | np.isnan(before)))
-                name = list(of)[int(np.searchsorted(np.cumsum(where.counts), element, side="right"))]
+                name = list(of)[where.tensor_of(int(np.argmin(same | np.isnan(before))))]
                 _changed(name, "outside of the optimizer's step" if number == 0 else "though nothing may change it")
 
     def whole(self) -> None:
