@@ -44,6 +44,8 @@ ERROR = 1e-6
 for batches."""
 PATIENCE = 20
 """Steps after which each parameter must have moved and must have had a gradient."""
+PROBED = 5
+"""Units that are run a second time at once, see `train.private_settings.chosen`."""
 PROBE_SHARE = 0.05
 """Of the work of a training that may go into running units a second time, beside the first time."""
 RECOUNTED = 0.03
@@ -151,7 +153,7 @@ class SelfCheck:
 
     def _period(self) -> int:
         """Steps from one probe to the next: an epoch, or more where batches are small."""
-        passes = 2 * len(LENGTHS)
+        passes = 2 * PROBED
         batch = max(self.plan.expected_batch, 1e-9)
         return max(math.ceil(1 / self.plan.sampler.rate), math.ceil(passes / (PROBE_SHARE * batch)))
 
@@ -228,6 +230,12 @@ class SelfCheck:
         Args:
             optimized: all that the optimizer may change.
         """
+        if self._updated:
+            raise BrokenPromise(
+                "each draw is one step of the optimizer",
+                f"the optimizer makes a second step of what was drawn for step {self.done}",
+                "The steps that are accounted for are not those that are taken.",
+            )
         self.noise.untouched(optimized)
         self.weights.unmoved(trained=True)
 

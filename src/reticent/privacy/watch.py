@@ -19,7 +19,7 @@ from torch import nn
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.sampling import words
 
-FIRST, MOVING = 64, 256
+FIRST, MOVING = 64, 1024
 """Elements that are looked at: at the beginning, and in the stretch that moves."""
 
 Floats = npt.NDArray[np.float64]

@@ -237,15 +237,17 @@ class PrivateTrainerMixin:
         return sum(any(row_of(self.train_dataset, row).is_trained for row in unit) for unit in units)
 
     def _probe(self, units: Sequence[Unit], check: SelfCheck) -> None:
-        """A few units, the shortest and the longest among them, together and each alone. Nothing may be accumulated."""
+        """A few units together and each alone. Nothing may be accumulated."""
         alone = [(rows, unit) for rows, unit in ((self._alone(unit), unit) for unit in units) if rows]
-        some = chosen(sorted(alone, key=lambda one: sum(len(row.ids) for row in one[0])))
+        for some in chosen(sorted(alone, key=lambda one: sum(len(row.ids) for row in one[0]))):
 
-        def run(stretches: Sequence[float]) -> tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor]:
-            norms = self._clip([unit for _, unit in some], stretches)
-            return self.clipper.take(), norms
+            def run(
+                stretches: Sequence[float], some: Any = some
+            ) -> tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor]:
+                norms = self._clip([unit for _, unit in some], stretches)
+                return self.clipper.take(), norms
 
-        check.probe(self.model, [rows for rows, _ in some], run, autocast=self._autocast)
+            check.probe(self.model, [rows for rows, _ in some], run, autocast=self._autocast)
 
     def _alone(self, unit: Unit) -> list[Alone]:
         """The rows of a unit that train anything, each by itself; a unit's rows are averaged, or, of marked spans, the

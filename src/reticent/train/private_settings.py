@@ -155,11 +155,16 @@ def refuse_broken(model: nn.Module) -> None:
         )
 
 
-def chosen(units: Sequence[T]) -> list[T]:
-    """Of units that are sorted by length some that differ: the longest, the shortest, and two in between."""
+def chosen(units: Sequence[T]) -> list[list[T]]:
+    """Of units that are sorted by length two groups: three that differ as much as can be, and the two shortest, as how
+    norms are taken depends on the longest of a group.
+
+    >>> chosen([10, 11, 12, 13, 14])
+    [[10, 14, 12], [10, 11]]
+    """
     n = len(units)
-    places = dict.fromkeys(place for place in (0, n - 1, n // 3, 2 * n // 3) if place >= 0)
-    return [units[place] for place in places if n]
+    differing = dict.fromkeys([0, n - 1, n // 2] if n else [])
+    return [[units[place] for place in differing], list(units[:2])] if n > 1 else [list(units)]
 
 
 def _token_ids(dataset: Any) -> Iterator[npt.NDArray[np.int64]]:
