@@ -29,7 +29,7 @@ def locked(path: Path, *, within: bool = False) -> Iterator[None]:
         BadInput: another process, or another training in this one, holds it; or the place cannot be written.
     """
     folder = path.resolve()  # one folder has one lock, whatever leads to it
-    file = folder / LOCK if within else folder.with_name(f".{folder.name}.lock")
+    file = folder / LOCK if within else folder.parent / f".{folder.name}.lock"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(file), timeout=0)
