@@ -62,6 +62,7 @@ def test_nothing_stands_against_plain_settings(model):
         (TrainingArguments, "include_num_input_tokens_seen", "all"),
         (TrainingArguments, "optim", "galore_adamw_layerwise"),
         (TrainingArguments, "optim", "lomo"),
+        (TrainingArguments, "debug", "underflow_overflow"),
         (None, "group_by_length", True),
         (None, "fp16", True),
         (None, "torch_compile", True),

@@ -32,7 +32,6 @@ def test_a_digest_is_of_the_numbers_and_not_of_how_they_are_held():
 
 
 def test_digests_that_end_in_zeros_are_told_apart():
-    """Bytes as numpy strings lose their last zeros."""
     made = [bytes(16), bytes(15) + b"\1", b"\1" + bytes(15), b"\1" + bytes(14) + b"\1"]
     assert Rows.from_digests([1] * 4, made).copies() == []
     assert Rows.from_digests([1] * 5, [*made, made[2]]).copies() == [4]

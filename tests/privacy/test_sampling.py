@@ -256,6 +256,7 @@ def test_fingerprints_tell_populations_apart():
     usual = {"users": ("ab", "c", None), "lengths": (3, 4, 5), "scores": (1.0, 2.0, 3.0), "max_tokens": 9}
     changes = [
         {},
+        {"users": ("xy", "c", None)},
         {"users": ("a", "bc", None)},
         {"users": (None, "ab", "c")},
         {"users": ("ab", "c", "")},

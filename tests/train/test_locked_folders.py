@@ -152,5 +152,6 @@ def test_a_trainer_of_your_own_is_alone_in_its_folder_and_its_further_processes_
             pass
     assert (tmp_path / KEY).read_bytes() == key
     one.train()
+    assert one.state.total_flos == 0  # would be an exact count of tokens, and is saved with each checkpoint
     assert not (tmp_path / KEY).exists()
     assert one.state.global_step == 2

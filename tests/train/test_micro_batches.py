@@ -67,6 +67,12 @@ def test_similar_units_share_a_micro_batch_longest_first() -> None:
     assert shapes == [(2, 12), (2, 4)]
 
 
+def test_a_long_unit_leaves_the_whole_budget_to_those_behind_it() -> None:
+    units = [tuple(map(whole, [record])) for record in (4, 0, 0, 0, 0)]
+    shapes = [tuple(batch.labels.shape) for batch in micro_batches(units, DATA, micro_tokens=12, pad=0)]
+    assert shapes == [(1, 12), (4, 3)]
+
+
 def test_labels_follow_what_is_trained() -> None:
     one = Encoded(token_id=np.array([4, 5, 6], dtype=np.int32), trained=np.array([False, True, True]))
     assert tokens_of(one).labels.tolist() == [IGNORED, 5, 6]

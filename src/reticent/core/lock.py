@@ -4,8 +4,9 @@ ends."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,8 +19,9 @@ LOCK = "_training.lock"
 
 @contextmanager
 def locked(path: Path, *, within: bool = False) -> Iterator[None]:
-    """Hold the lock of the folder ``path``, which need not exist. The lock is an empty file that stays: taking it away
-    could part those who wait for it from those who come later.
+    """Hold the lock of the folder ``path``, which need not exist.
+
+    The lock is an empty file, taken away at the end (one that a killed process left is free, and used again).
 
     Args:
         path: the folder.
@@ -29,11 +31,16 @@ def locked(path: Path, *, within: bool = False) -> Iterator[None]:
         BadInput: another process, or another training in this one, holds it; or the place cannot be written.
     """
     folder = path.resolve()  # one folder has one lock, whatever leads to it
-    file = folder / LOCK if within else folder.with_name(f".{folder.name}.lock")
+    file = folder / LOCK if within else folder.parent / f".{folder.name}.lock"
+    descriptors: list[int] = []
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(file), timeout=0)
+        lock = FileLock(str(file), timeout=0, on_acquired=descriptors.append)
         lock.acquire()
+        while not _lies_at(file, descriptors):
+            # Who had it took it away between our opening and locking it: this file is nobody's lock any more.
+            lock.release()
+            lock.acquire()
     except Timeout as error:
         raise BadInput(
             str(path),
@@ -47,4 +54,18 @@ def locked(path: Path, *, within: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        if descriptors:
+            with suppress(OSError):  # open files cannot be taken away on every system
+                file.unlink()
         lock.release()
+
+
+def _lies_at(file: Path, descriptors: list[int]) -> bool:
+    """Whether the file that was locked last is the one at this path. Where the system has no locks there is no
+    descriptor, and ``filelock`` does with a file that it checks itself."""
+    if not descriptors:
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptors[-1]), file.stat())
+    except FileNotFoundError:
+        return False

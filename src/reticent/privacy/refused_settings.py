@@ -147,6 +147,12 @@ SETTINGS = (
         'Set include_num_input_tokens_seen="no".',
     ),
     Setting(
+        "debug",
+        lambda value: "underflow_overflow" in str(value),
+        "it prints the largest and smallest activations of the private records, which no noise covers",
+        "Leave debug out, or look for overflows on public data.",
+    ),
+    Setting(
         "optim",
         lambda value: value is not None and ("layerwise" in value or "lomo" in value),
         "it updates weights inside the backward pass, before anything is clipped or noised",
