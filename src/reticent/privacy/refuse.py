@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings under which a privacy guarantee would not hold, or would be other than it seems. Each is refused by name.
 
-Two tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
-``RULES`` at anything. A new rule is one entry. All violations are found and raised together.
+Tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
+``MODEL_RULES`` (in `reticent.privacy.refused_models`) at what is trained, ``RULES`` at anything. A new rule is one entry. All violations are found and raised together.
 
 The guarantee needs that one unit's clipped gradient depends on that unit alone (so nothing may mix the records of a
 batch), that batches are those of the plan's sampler, that nothing but the noised sum leaves the training, and that the
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -22,17 +22,10 @@ from transformers import EarlyStoppingCallback
 from transformers.data.data_collator import DataCollatorWithFlattening
 
 from reticent.core.errors import BadInput
-from reticent.privacy.refused_settings import SETTINGS
+from reticent.privacy.refused_models import MODEL_RULES
+from reticent.privacy.refused_settings import SETTINGS, Violation
 
 Rows = Sequence[Sequence[int]]
-
-
-class Violation(NamedTuple):
-    """One setting that cannot be."""
-
-    given: str
-    why: str
-    fix: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,7 @@ class Training:
         callbacks: of the trainer.
         collator: makes batches.
         compute_loss_func: given to the trainer.
+        trainer: that trains; None where there is none yet.
     """
 
     args: Any
@@ -64,6 +58,7 @@ class Training:
     callbacks: Sequence[Any] = ()
     collator: Any = None
     compute_loss_func: Any = None
+    trainer: Any = None
 
 
 def refuse(training: Training) -> None:
@@ -344,5 +339,6 @@ RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (
     _steering,
     _evaluated_on_training_data,
     _copied_records,
+    *MODEL_RULES,
 )
 """Rules that look at more than one field."""

@@ -7,6 +7,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
+class Violation(NamedTuple):
+    """One setting that cannot be."""
+
+    given: str
+    why: str
+    fix: str
+
+
 class Setting(NamedTuple):
     """A field of the training arguments and the values that it must not have."""
 

@@ -20,6 +20,7 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
 from reticent.privacy.clip.loss import row_losses
+from reticent.privacy.clip.order import run_by_row
 from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
 from reticent.privacy.clip.virtual_tokens import looked_up_by_row
@@ -104,7 +105,7 @@ class BookkeepingClipper:
     def _forward(self, module: nn.Module, rule: LayerRule, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self._tape is None:
             return type(module).forward(module, *args, **kwargs)
-        return rule.forward(module, self._tape, *args, **kwargs)
+        return run_by_row(rule.forward, module, self._tape, *args, **kwargs)
 
     def _factors(
         self, squares: dict[nn.Parameter, torch.Tensor], norm: torch.Tensor
@@ -158,6 +159,7 @@ def _rules(model: Any) -> dict[nn.Module, LayerRule]:
         raise BadInput(
             "; ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
             "no layer rule knows how to take its per-unit gradients",
-            "Freeze it, choose another method, or add a rule (privacy/clip/layers/).",
+            'Freeze it, choose another method, take the slow exact loop (PrivateSpeed(impl="reference"), or "auto"), or '
+            "add a rule (privacy/clip/layers/).",
         )
     return rules
