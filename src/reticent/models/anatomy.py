@@ -17,7 +17,7 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
     Raises:
         BadInput: there is none, or more than one list could be it.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     wanted = getattr(text, "num_hidden_layers", None)
     lists = [m for m in text_part(model).modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
@@ -36,7 +36,7 @@ def text_part(model: Any) -> nn.Module:
 
 
 def beside_text(model: Any) -> list[str]:
-    """Names of the layers that text does not go through: towers for images or sound, and what joins them to the text."""
+    """Names of the layers that text does not go through: towers for images or sound, and what joins them to it."""
     if not _has_other_parts(model):
         return []
     kept = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
@@ -48,7 +48,7 @@ def beside_text(model: Any) -> list[str]:
 
 
 def _has_other_parts(model: Any) -> bool:
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     return text is not config and not getattr(config, "is_encoder_decoder", False) and hasattr(model, "get_decoder")
 

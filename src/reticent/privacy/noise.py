@@ -21,9 +21,9 @@ standard deviations. 32 bits alone would stop at 6.66: the coordinates and steps
 and the guarantee counts on it.
 
 **Without a compiler** ``auto`` takes ``reference`` and says so once: a hundred times as long, a second or two for ten
-million numbers on one core. The two agree to 1e-5 and not to the bit, so a run that is resumed on a machine of the other
-kind draws the same noise up to rounding. It is the same noise for the guarantee too: a step that is made again adds it
-to the same sum, of the same batch and weights, and nothing of the first try is kept.
+million numbers on one core. The two agree to 1e-5 and not to the bit, so a run that is resumed on a machine of the
+other kind draws the same noise up to rounding. That is the same noise for the guarantee too: a step that is made again
+adds it to the same sum (that of the same batch and weights, up to rounding), and nothing of the first try is kept.
 
 **Limits.** These are floating-point numbers, not the discrete Gaussian: the sum ``x + std·N`` rounds, and which results
 can occur depends on ``x`` (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012;
@@ -122,7 +122,7 @@ def add_noise(
     _check(x, std, scale, key, step, index, impl)
     if impl == "auto":
         impl = "torch" if x.device.type == "cuda" else "fused"
-        if x.device.type == "cpu" and _no_kernel() is not None:
+        if x.device.type == "cpu" and why_no_kernel() is not None:
             impl = "reference"
     if impl == "torch" and x.device.type != "cuda":
         raise BadInput('impl="torch"', "is for CUDA: elsewhere PyTorch seeds with 32 bits", 'Use impl="auto".')
@@ -148,8 +148,8 @@ def load_kernel() -> ctypes.CDLL:
 
 
 @functools.cache
-def _no_kernel() -> str | None:
-    """Why the kernel cannot be had, found out and said once; None where it can."""
+def why_no_kernel() -> str | None:
+    """Why the kernel cannot be had here, found out and said once; None where it can."""
     try:
         load_kernel()
     except BadInput as error:

@@ -2,7 +2,8 @@
 """Settings under which a privacy guarantee would not hold, or would be other than it seems. Each is refused by name.
 
 Tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
-``MODEL_RULES`` (in `reticent.privacy.refused_models`) at what is trained, ``RULES`` at anything. A new rule is one entry. All violations are found and raised together.
+``MODEL_RULES`` (in `reticent.privacy.refused_models`) at what is trained and by what, ``RULES`` at anything and hold
+these too. A new rule is one entry. All violations are found and raised together.
 
 The guarantee needs that one unit's clipped gradient depends on that unit alone (so nothing may mix the records of a
 batch), that batches are those of the plan's sampler, that nothing but the noised sum leaves the training, and that the

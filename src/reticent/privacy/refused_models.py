@@ -43,6 +43,7 @@ PEFT_TASKS = {
 """Task types of adapters."""
 
 _USE = "Use a causal language model (AutoModelForCausalLM)."
+_OTHER = "Use another model, or another way to tune it."
 _LOSS = "private training takes the next token's cross-entropy, which would train this model for something else"
 _TOKENS = 8
 _LATE = 2
@@ -86,9 +87,10 @@ def _named_task(model: Any, base: Any) -> str | None:
                 if kind.__name__.endswith(end):
                     return found
     for config in (getattr(model, "peft_config", None) or {}).values():
-        kind = getattr(getattr(config, "task_type", None), "value", getattr(config, "task_type", None))
-        if kind in PEFT_TASKS:
-            return f"with an adapter for {PEFT_TASKS[kind]}"
+        wanted = getattr(config, "task_type", None)
+        wanted = getattr(wanted, "value", wanted)
+        if wanted in PEFT_TASKS:
+            return f"with an adapter for {PEFT_TASKS[wanted]}"
     return None
 
 
@@ -111,9 +113,9 @@ def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
                 _logits(model.train(), ids)
             logits, other = _logits(model.eval(), ids), _logits(model, late)
             own = _own_loss(base, ids)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the training would end with it
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        yield Violation(name, f"cannot be run on token ids and a mask alone ({type(error).__name__}: {first})", _USE)
+        yield Violation(name, f"cannot be run on token ids and a mask ({type(error).__name__}: {first})", _OTHER)
         return
     exact = all(p.dtype == torch.float32 for p in model.parameters())
     before = slice(0, _TOKENS - _LATE)
@@ -121,14 +123,14 @@ def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
     if moved > (_EXACT if exact else _ROUNDED):
         yield Violation(
             name,
-            "sees the tokens to come (its attention is not causal), so the next token's cross-entropy teaches it nothing",
+            "sees the tokens to come (its attention is not causal), so predicting the next one teaches it nothing",
             "Use a causal language model; of an encoder such as BERT the decoder (config.is_decoder=True).",
         )
         return
     if own is not None and not own.is_cross_entropy:
         yield Violation(
             f"{name}, whose own loss is {own.loss:.3g} where the next token's cross-entropy is {own.next:.3g}",
-            "private training takes the cross-entropy, so what else the model is trained for would silently be left out",
+            "private training takes the latter, so what else the model is trained for would silently be left out",
             "Switch off what it adds (a balance loss of experts, further heads), or use another model.",
         )
 
@@ -205,7 +207,7 @@ def context(training: Any) -> Iterator[Violation]:
     if not isinstance(base, PreTrainedModel) or not len(training.rows):
         return
     config = base.config.get_text_config()
-    limit = next((getattr(config, n, None) for n in ("max_position_embeddings", "max_seq_len") if hasattr(config, n)), 0)
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
     longest = max(map(len, training.rows))
     virtual = _virtual_tokens(training.model) if _learned_positions(base, limit) else 0
     if isinstance(limit, int) and 0 < limit < longest + virtual:

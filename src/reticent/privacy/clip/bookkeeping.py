@@ -159,7 +159,7 @@ def _rules(model: Any) -> dict[nn.Module, LayerRule]:
         raise BadInput(
             "; ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
             "no layer rule knows how to take its per-unit gradients",
-            'Freeze it, choose another method, take the slow exact loop (PrivateSpeed(impl="reference"), or "auto"), or '
-            "add a rule (privacy/clip/layers/).",
+            "Freeze it, choose another method, add a rule (privacy/clip/layers/), or take the exact loop, which is "
+            'slower (PrivateSpeed(impl="reference"); "auto" does so by itself).',
         )
     return rules

@@ -26,7 +26,7 @@ from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.probe import length_of
 
 LENGTHS = (7, 4, 2)
-"""Tokens of the made-up records. No two numbers of rows, tokens and records are equal, so no layout passes for another."""
+"""Tokens of the made-up records: more in the longest than there are records, so no layout passes for another."""
 EXACT, ROUNDED = 1e-3, 0.05
 """How far a parameter's gradient may be off, relatively to a record's whole gradient: in float32, and else."""
 
@@ -39,8 +39,10 @@ def choose(model: Any, *, clip_norm: float, clipping: Clipping, autocast: torch.
         clip_norm, clipping, autocast: see ``make_clipper``.
 
     Raises:
-        BadInput: nothing is trained, or the model cannot be run on token ids.
+        BadInput: nothing is trained.
     """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise BadInput(type(model).__name__, "has nothing that is trained", "Set requires_grad on what is.")
     try:
         fast = BookkeepingClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
         why_not = _why_not(fast)
@@ -68,6 +70,7 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
     """
     model = clipper.model
     modes = {module: module.training for module in model.modules()}
+    before = [parameter.grad for parameter in clipper.parameters]
     model.eval()
     try:
         batch = made_up(model)
@@ -76,6 +79,9 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        # A parameter that is used outside of its layer got a gradient.
+        for parameter, gradient in zip(clipper.parameters, before, strict=True):
+            parameter.grad = gradient
     exact = clipper.autocast is None and all(p.dtype == torch.float32 for p in model.parameters())
     for row, one in enumerate(expected):
         whole = torch.stack(list(one.values())).square().sum().sqrt()
@@ -108,7 +114,7 @@ def vocabulary_of(model: Any) -> int:
     Raises:
         BadInput: it does not say.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     size = getattr(text, "vocab_size", None)
     if not isinstance(size, int) or size < 1:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the rows of a flattened activation are still those of the batch, in order.
 
-Some decoders (OPT's) flatten hidden states ``[B, T, D]`` to ``[B·T, D]`` before they go through linear layers. Each B-th
-part of the rows then belongs to one record, and gradients can be taken apart as usual. Experts of a mixture read
+Some decoders (OPT's) flatten hidden states ``[B, T, D]`` to ``[B·T, D]`` before they go through linear layers. Each
+B-th part of the rows then belongs to one record, and gradients can be taken apart as usual. Experts of a mixture read
 ``[N, D]`` too, where N is how many tokens were sent to them: any record's, in any order, and now and then N = B·T.
 
 So the number of rows says nothing. What does is where they come from: autograd's graph is followed backwards through
@@ -24,10 +24,11 @@ from reticent.privacy.clip.tape import Tape
 _VIEWS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
 """Row-major views; they remember the sizes of what they were made from."""
 
-_IN_PLACE_OF_ROW = frozenset(
-    f"{name}Backward0"
-    for name in """Add Sub Mul Div Neg Pow Sqrt Rsqrt Square Abs Exp Sigmoid Tanh Relu Relu6 LeakyRelu Elu Silu Mish Gelu
-    Softplus Hardtanh Hardswish Clamp ClampMin ClampMax Threshold Erf NativeDropout ToCopy Clone""".split()
+_EACH_NUMBER = frozenset(
+    """AddBackward0 SubBackward0 MulBackward0 DivBackward0 NegBackward0 PowBackward0 SqrtBackward0 RsqrtBackward0
+    ExpBackward0 SigmoidBackward0 TanhBackward0 ErfBackward0 ReluBackward0 LeakyReluBackward0 EluBackward0 SiluBackward0
+    MishBackward0 GeluBackward0 SoftplusBackward0 HardtanhBackward0 HardswishBackward0 ClampBackward0 ClampMinBackward0
+    NativeDropoutBackward0 ToCopyBackward0 CloneBackward0""".split()  # noqa: SIM905 - twenty-six lines otherwise
 )
 """Operations on each number by itself. Those of two tensors line rows up with rows."""
 
@@ -67,7 +68,7 @@ def run_by_row(
             "cannot tell which record they are of (experts of a mixture pick tokens of all records)",
             'Train without it (target_modules), or by the slow exact loop: PrivateSpeed(impl="reference").',
         )
-    return forward(module, tape, x.unflatten(0, (tape.rows, -1)), *args[1:], **kwargs).flatten(0, 1)
+    return forward(module, tape, x.view(tape.rows, -1, x.shape[-1]), *args[1:], **kwargs).flatten(0, 1)
 
 
 def in_order(x: torch.Tensor, rows: int) -> bool:
@@ -96,15 +97,19 @@ def _behind(node: Any, rows: int) -> list[Any] | None:
     """What is to be followed further, nothing where rows are certain, None where they are not."""
     name, sources = node.name(), [source for source, _ in node.next_functions]
     if name in _VIEWS:
-        # A view of [B, ...] as [N, D], N a multiple of B, gives each record N / B rows in turn.
-        return [] if node._saved_self_sym_sizes[0] == rows else None
+        # A view of [B, T, ...] as [N, D], N a multiple of B, gives each record N / B rows in turn; so does one of
+        # [M, D], if the M are in order and a multiple of B: that B rows are the batch, their number does not say.
+        size = node._saved_self_sym_sizes
+        if len(size) == 2:
+            return sources if size[0] % rows == 0 and sources[0] is not None else None
+        return [] if size[0] == rows else None
     if name in _ROW_BY_ROW:
         at = _ROW_BY_ROW[name]
         if name == "NativeLayerNormBackward0" and len(node._saved_normalized_shape) != 1:
             return None
         others = [source for place, source in enumerate(sources) if place != at]
         return [sources[at]] if sources[at] is not None and all(map(_is_parameter, others)) else None
-    if name in _IN_PLACE_OF_ROW:
+    if name in _EACH_NUMBER:
         return [source for source in sources if not _is_parameter(source)] or None
     return None
 

@@ -17,8 +17,9 @@ Formula = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 
 
 def computes(module: nn.Module, shape: Sequence[int], formula: Formula) -> bool:
-    """Whether ``module`` gives what ``formula`` gives: for other weights than its own (zeros would hide much), for large
-    and small inputs, in training and in evaluation.
+    """Whether ``module`` gives what ``formula`` gives.
+
+    Tried for other weights than its own (zeros would hide much), large and small inputs, in training and evaluation.
 
     The module and the random state are left as they are. Layers that hold others, or whose weights are quantised or not
     there (meta), are not tried.
@@ -44,7 +45,7 @@ def computes(module: nn.Module, shape: Sequence[int], formula: Formula) -> bool:
                 for training in (False, True)
                 for scale in SCALES
             )
-    except Exception:  # whatever it is, it is not called as such a layer is
+    except Exception:  # noqa: BLE001 - whatever it is, it is not called as such a layer is
         return False
     finally:
         module.train(before)

@@ -34,7 +34,7 @@ def embedding(module: Any, tape: Tape, *args: Any, **kwargs: Any) -> torch.Tenso
     return looked_up
 
 
-class _LookUp(TorchFunctionMode):  # type: ignore[misc]
+class _LookUp(TorchFunctionMode):
     """Within it, looking up rows of the module's weight writes into the tape."""
 
     def __init__(self, module: nn.Embedding, tape: Tape) -> None:

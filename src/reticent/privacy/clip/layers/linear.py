@@ -13,15 +13,14 @@ from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
 from reticent.privacy.clip.tried_out import computes
 
+
 def _is_linear(module: nn.Module) -> bool:
     """``x Wᵀ + b``, whatever the class calls it: what is no plain linear layer is tried out (Falcon writes its own)."""
     if type(module).forward is nn.Linear.forward:
         return True
     if not isinstance(module, nn.Linear):
         return False
-    return computes(
-        module, (2, 3, module.in_features), lambda x, own: F.linear(x, own["weight"], own.get("bias"))
-    )
+    return computes(module, (2, 3, module.in_features), lambda x, own: F.linear(x, own["weight"], own.get("bias")))
 
 
 @layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"))
