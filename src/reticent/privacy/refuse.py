@@ -2,7 +2,7 @@
 """Settings under which a privacy guarantee would not hold, or would be other than it seems. Each is refused by name.
 
 Tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
-``MODEL_RULES`` (in `reticent.privacy.refused_models`) at what is trained and by what, ``RULES`` at anything and hold
+``TASK_RULES`` (in `reticent.privacy.refused_tasks`) at what is trained and by what, ``RULES`` at anything and hold
 these too. A new rule is one entry. All violations are found and raised together.
 
 The guarantee needs that one unit's clipped gradient depends on that unit alone (so nothing may mix the records of a
@@ -23,8 +23,8 @@ from transformers import EarlyStoppingCallback
 from transformers.data.data_collator import DataCollatorWithFlattening
 
 from reticent.core.errors import BadInput
-from reticent.privacy.refused_models import MODEL_RULES
 from reticent.privacy.refused_settings import SETTINGS, Violation
+from reticent.privacy.refused_tasks import TASK_RULES
 
 Rows = Sequence[Sequence[int]]
 
@@ -340,6 +340,6 @@ RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (
     _steering,
     _evaluated_on_training_data,
     _copied_records,
-    *MODEL_RULES,
+    *TASK_RULES,
 )
 """Rules that look at more than one field."""

@@ -70,6 +70,17 @@ def test_a_layer_that_mixes_rows_in_the_first_batch_only() -> None:
     assert isinstance(chosen(model), ReferenceClipper)
 
 
+def test_a_layer_that_is_called_otherwise_than_its_rule_knows() -> None:
+    model = Wrapped()
+    model.between = lambda x: model.layer(input=x)
+    assert isinstance(chosen(model), ReferenceClipper)
+
+
+def test_a_model_that_cannot_be_run_is_said_in_a_sentence() -> None:
+    with pytest.raises(BadInput, match=r"cannot be run on token ids and a mask \(RuntimeError: shape"):
+        chosen(Wrapped(lambda x: x.view(1, 1)))
+
+
 def test_a_rule_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: norms of the linear layers leave out a quarter."""
     from reticent.privacy.clip.tape import Tape

@@ -175,6 +175,47 @@ def test_an_embedding_that_mixes_records_is_refused(option: dict[str, Any]) -> N
         clip(model, make_batch(model, units=2, tokens=6))
 
 
+class Positions(nn.Embedding):
+    """Looks up places with an offset, scaled, and none of padding: written out by keyword."""
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(index.shape[1])[None] + 2
+        return 3 * nn.functional.embedding(weight=self.weight, input=places, padding_idx=-1) + nn.functional.embedding(
+            index, self.weight
+        )
+
+
+class Leaky(nn.Embedding):
+    """Uses its weight beside the look-up too."""
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        return super().forward(index) + self.weight.mean(0)
+
+
+def test_an_embedding_of_another_class_is_looked_into() -> None:
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Positions(45, 8, padding_idx=7)
+    check_clip(lambda: model)
+
+
+def test_an_embedding_that_does_more_than_look_up_is_an_error() -> None:
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Leaky(20, 8)
+    with pytest.raises(BadInput, match=r"embedding\.weight.*not clipped"):
+        clip(model, make_batch(model, units=2, tokens=6))
+
+
+def test_an_embedding_with_one_index_for_all_is_an_error() -> None:
+    class Shared(nn.Embedding):
+        def forward(self, index: torch.Tensor) -> torch.Tensor:
+            return super().forward(index) + super().forward(torch.arange(index.shape[1]))
+
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Shared(45, 8)
+    with pytest.raises(BadInput, match="one index for all"):
+        clip(model, make_batch(model, units=6, tokens=6))
+
+
 # ---- what is left behind -------------------------------------------------------------------------------------------
 
 

@@ -39,16 +39,16 @@ def choose(model: Any, *, clip_norm: float, clipping: Clipping, autocast: torch.
         clip_norm, clipping, autocast: see ``make_clipper``.
 
     Raises:
-        BadInput: nothing is trained.
+        BadInput: nothing is trained, or the model cannot be run on token ids and a mask.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise BadInput(type(model).__name__, "has nothing that is trained", "Set requires_grad on what is.")
     try:
         fast = BookkeepingClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
-        why_not = _why_not(fast)
     except BadInput as error:
-        why_not = f"{error.given} {error.why}"
+        why_not: str | None = f"{error.given} {error.why}"
     else:
+        why_not = _why_not(fast)
         if why_not is None:
             return fast
     console.print(
@@ -66,7 +66,7 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
     """Why bookkeeping is not right for its model; None where it is.
 
     Raises:
-        BadInput: a layer mixes records, or the model cannot be run.
+        BadInput: the model cannot be run.
     """
     model = clipper.model
     modes = {module: module.training for module in model.modules()}
@@ -74,8 +74,10 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
     model.eval()
     try:
         batch = made_up(model)
-        expected = [_autograd(clipper, batch, row) for row in range(len(LENGTHS))]
+        expected = _alone(clipper, batch)
         found = _bookkept(clipper, batch)
+    except _NotTogether as error:
+        return str(error)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -122,6 +124,24 @@ def vocabulary_of(model: Any) -> int:
     return size
 
 
+class _NotTogether(Exception):
+    """Records cannot be run together by rule."""
+
+
+def _alone(clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor]) -> list[dict[nn.Parameter, torch.Tensor]]:
+    """What ``_autograd`` gives for each record."""
+    try:
+        return [_autograd(clipper, batch, row) for row in range(len(LENGTHS))]
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(
+            type(clipper.model).__name__,
+            f"cannot be run on token ids and a mask ({type(error).__name__}: {error})",
+            "Use another model, or another way to tune it.",
+        ) from error
+
+
 def _autograd(
     clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor], row: int
 ) -> dict[nn.Parameter, torch.Tensor]:
@@ -146,7 +166,12 @@ def _bookkept(clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor]) ->
     """``[3]`` lengths by parameter, from one pass over all records."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     ones = torch.ones(len(LENGTHS), device=batch["labels"].device)
-    with clipper.attached():
-        tape, _ = clipper.record(inputs, batch["labels"], weight=ones)
+    try:
+        with clipper.attached():
+            tape, _ = clipper.record(inputs, batch["labels"], weight=ones)
+    except BadInput as error:
+        raise _NotTogether(f"{error.given} {error.why}") from error
+    except Exception as error:  # a layer that is called otherwise than its rule knows
+        raise _NotTogether(f"a layer rule fails ({type(error).__name__}: {error})") from error
     found = {p: square.clamp(min=0).sqrt() for p, square in tape.squares().items()}
     return {p: found.get(p, torch.zeros_like(ones)) for p in clipper.parameters}

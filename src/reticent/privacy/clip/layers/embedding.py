@@ -14,6 +14,9 @@ from reticent.core.errors import BadInput
 from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
 
+_ARGUMENTS = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
+"""Of ``F.embedding``, in order."""
+
 
 @layer_rule("embedding", matches=lambda module: isinstance(module, nn.Embedding), parameters=("weight",))
 def embedding(module: Any, tape: Tape, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -23,12 +26,6 @@ def embedding(module: Any, tape: Tape, *args: Any, **kwargs: Any) -> torch.Tenso
     constant): its own forward runs, and only the look-up in it is exchanged. A weight that it uses otherwise gets a
     gradient of its own, which is an error after the pass.
     """
-    if module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
-        raise BadInput(
-            "an embedding with max_norm, scale_grad_by_freq or sparse",
-            "mixes what belongs to different records",
-            "Turn it off.",
-        )
     with _LookUp(module, tape):
         looked_up: torch.Tensor = type(module).forward(module, *args, **kwargs)
     return looked_up
@@ -44,9 +41,16 @@ class _LookUp(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is not F.embedding or args[1] is not self.module.weight:
+        asked = dict(zip(_ARGUMENTS, args, strict=False)) | (kwargs or {})
+        if func is not F.embedding or asked.get("weight") is not self.module.weight:
             return func(*args, **(kwargs or {}))
-        index = args[0]
+        if asked.get("max_norm") is not None or asked.get("scale_grad_by_freq") or asked.get("sparse"):
+            raise BadInput(
+                "an embedding with max_norm, scale_grad_by_freq or sparse",
+                "mixes what belongs to different records",
+                "Turn it off.",
+            )
+        index, padding = asked["input"], asked.get("padding_idx")
         if index.dim() < 2:
             raise BadInput(
                 f"{type(self.module).__name__} that looks up {tuple(index.shape)}",
@@ -56,7 +60,9 @@ class _LookUp(TorchFunctionMode):
         # Positions come once for all rows; looked up row by row, each row has a gradient of its own.
         if index.shape[0] == 1:
             index = index.expand(self.tape.rows, *index.shape[1:])
-        return _Embedding.apply(self.module.weight, index, self.module.padding_idx, self.tape)  # type: ignore[no-untyped-call]
+        if padding is not None:
+            padding %= self.module.num_embeddings
+        return _Embedding.apply(self.module.weight, index, padding, self.tape)  # type: ignore[no-untyped-call]
 
 
 class _Embedding(torch.autograd.Function):

@@ -202,7 +202,7 @@ def own_loss(training: Any) -> Iterator[Violation]:
 
 
 def context(training: Any) -> Iterator[Violation]:
-    """Records that the model has no positions for, and tokens that it does not know."""
+    """Records that the model has no positions for."""
     base = _base(training.model)
     if not isinstance(base, PreTrainedModel) or not len(training.rows):
         return
@@ -215,15 +215,6 @@ def context(training: Any) -> Iterator[Violation]:
             f"records of up to {longest} tokens{f' behind {virtual} virtual ones' if virtual else ''}",
             f"are longer than the model's context of {limit}",
             f"Cut records at {limit - virtual} tokens (max_length).",
-        )
-    known = base.get_input_embeddings()
-    size = len(known.weight) if isinstance(known, nn.Embedding) else None
-    largest = max((max(row) for row in training.rows if len(row)), default=-1)
-    if size is not None and largest >= size:
-        yield Violation(
-            f"records with token {largest}",
-            f"the model knows tokens 0 to {size - 1}",
-            "Take the model's own tokenizer, or resize its embeddings.",
         )
 
 
@@ -243,5 +234,5 @@ def _base(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-MODEL_RULES: tuple[Callable[[Any], Iterator[Violation]], ...] = (compiled, task, own_loss, context)
+TASK_RULES: tuple[Callable[[Any], Iterator[Violation]], ...] = (compiled, task, own_loss, context)
 """Rules about what is trained, and by what."""

@@ -221,12 +221,5 @@ def test_records_beyond_the_context() -> None:
     assert found(rotary, rows=[[1] * CONTEXT]) == []  # has no table of positions that would end
 
 
-def test_tokens_that_the_model_does_not_know() -> None:
-    model = tiny_model()
-    size = model.config.vocab_size
-    assert found(model, rows=[[size - 1], []]) == []
-    assert f"token {size}" in only(model, rows=[[1], [size, 2]])
-
-
 def test_what_is_no_model_of_the_library_is_not_tried() -> None:
     assert found(nn.Linear(3, 3), rows=[[10**9]]) == []
