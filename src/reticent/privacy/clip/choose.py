@@ -111,14 +111,16 @@ def made_up(model: Any) -> dict[str, torch.Tensor]:
 
 
 def vocabulary_of(model: Any) -> int:
-    """How many tokens the model knows.
+    """How many tokens the model knows: as its configuration says, else its smallest embedding.
 
     Raises:
-        BadInput: it does not say.
+        BadInput: it has neither.
     """
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     size = getattr(text, "vocab_size", None)
+    if size is None:
+        size = min((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), default=None)
     if not isinstance(size, int) or size < 1:
         raise BadInput(type(model).__name__, "does not say how many tokens it knows", "Use a causal language model.")
     return size
