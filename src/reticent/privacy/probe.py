@@ -144,7 +144,7 @@ def _autograd(
     """float32 gradients of the sum over rows of weight times mean -log p (nats) of the trained tokens."""
     with torch.enable_grad():
         with torch.autocast(labels.device.type, dtype=autocast, enabled=autocast is not None):
-            logits = model(**inputs, use_cache=False).logits[:, -labels.shape[1] :]
+            logits = model(**inputs).logits[:, -labels.shape[1] :]
         total = torch.zeros((), device=labels.device)
         for row, targets, factor in zip(logits, labels, weight, strict=True):
             if bool((targets[1:] != -100).any()):
