@@ -378,16 +378,36 @@ def test_refusals(changed, message):
         add_noise(given.pop("x"), **given)
 
 
-def test_no_compiler_is_an_error_and_not_another_generator(monkeypatch, tmp_path):
+@pytest.fixture
+def no_kernel(monkeypatch, tmp_path, request):
+    """A machine without a compiler, with one that fails, or with one that makes nonsense."""
+    compiler = tmp_path / "compiler"
+    if request.param is not None:
+        compiler.write_text(request.param)
+        compiler.chmod(0o755)
     monkeypatch.setenv("RETICENT_CACHE", str(tmp_path))
-    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("CXX", str(compiler))
     noise.load_kernel.cache_clear()
-    try:
-        x = torch.zeros(4)
-        with pytest.raises(BadInput, match=r"noise kernel: needs a C\+\+ compiler.*reference"):
-            add_noise(x, std=1.0, scale=1.0, key=KEY, step=0, index=0)
-        assert (x == 0).all()
-        add_noise(x, std=1.0, scale=1.0, key=KEY, step=0, index=0, impl="reference")
-        assert (x != 0).all()
-    finally:
-        noise.load_kernel.cache_clear()
+    noise.why_no_kernel.cache_clear()
+    yield
+    noise.load_kernel.cache_clear()
+    noise.why_no_kernel.cache_clear()
+
+
+FAILS = '#!/bin/sh\necho "no such header" >&2\nexit 1\n'
+NONSENSE = '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho nonsense > "$2"\n'
+
+
+@pytest.mark.parametrize("no_kernel", [None, FAILS, NONSENSE], indirect=True)
+def test_without_a_kernel_the_reference_draws_the_same_numbers_and_it_is_said_once(no_kernel, capsys):
+    with pytest.raises(BadInput, match=r"noise kernel.*reference"):
+        draw(4, impl="fused")
+    first, again = draw(3000, step=2, impl="auto"), draw(3000, step=2, impl="auto")
+    assert (first == draw(3000, step=2, impl="reference")).all()
+    assert (first == again).all()
+    assert capsys.readouterr().err.count("drawn by the reference") == 1
+
+
+@compiled
+def test_a_run_that_moves_between_machines_draws_the_same_noise_up_to_rounding():
+    np.testing.assert_allclose(draw(3000, step=2, impl="auto"), draw(3000, step=2, impl="reference"), atol=1e-5)

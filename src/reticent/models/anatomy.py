@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -17,12 +17,40 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
     Raises:
         BadInput: there is none, or more than one list could be it.
     """
-    wanted = getattr(getattr(model, "config", None), "num_hidden_layers", None)
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    wanted = getattr(text, "num_hidden_layers", None)
+    lists = [m for m in text_part(model).modules() if isinstance(m, nn.ModuleList) and len(m) == wanted]
     outer = [m for m in lists if not any(m is not other and _holds(other, m) for other in lists)]
     if len(outer) != 1:
         raise BadInput(type(model).__name__, "has no single list of transformer blocks", "Use full, head or lora.")
     return outer[0]
+
+
+def text_part(model: Any) -> nn.Module:
+    """What reads and writes text: the language model within one for images or sound too, else the model itself."""
+    if not _has_other_parts(model):
+        return cast(nn.Module, model)
+    found = model.get_decoder()
+    return found if isinstance(found, nn.Module) else cast(nn.Module, model)
+
+
+def beside_text(model: Any) -> list[str]:
+    """Names of the layers that text does not go through: towers for images or sound, and what joins them to it."""
+    if not _has_other_parts(model):
+        return []
+    kept = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if id(module) not in kept and any(True for _ in module.parameters(recurse=False))
+    ]
+
+
+def _has_other_parts(model: Any) -> bool:
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    return text is not config and not getattr(config, "is_encoder_decoder", False) and hasattr(model, "get_decoder")
 
 
 def output_matrix(model: Any) -> nn.Module:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gaussian noise for a private step: in place, in one pass, the same for the same (key, step, index, position).
 
-Four ways, chosen by ``impl``; none stands in for another unasked:
+Four ways, chosen by ``impl``:
 
 =============  =====================================================================================================
 ``fused``      C++ (``noise.cpp``): the noise is drawn and added while the tensor is in cache; CPU, needs a compiler
 ``reference``  the same numbers (to 1e-5) in numpy and float64, as the definitions read; slow; any device
 ``torch``      CUDA only: PyTorch's own generator; equal in distribution only, see below
-``auto``       ``torch`` on CUDA, ``fused`` anywhere else
+``auto``       ``torch`` on CUDA; on a CPU ``fused``, or ``reference`` where the kernel cannot be had; else refused
 =============  =====================================================================================================
 
 **Bits.** Whoever can predict the noise can subtract it, so the bits come from ChaCha20 (RFC 8439) under a secret key of
@@ -19,6 +19,11 @@ save a third of a time that is about one nanosecond a number and core where the 
 **Normals.** Box-Muller. One radius in 4,096, those beyond 4.08, is drawn again from 96 bits, so the normals reach 11.6
 standard deviations. 32 bits alone would stop at 6.66: the coordinates and steps of a real run are enough to go beyond,
 and the guarantee counts on it.
+
+**Without a compiler** ``auto`` takes ``reference`` and says so once: a hundred times as long, a second or two for ten
+million numbers on one core. The two agree to 1e-5 and not to the bit, so a run that is resumed on a machine of the
+other kind draws the same noise up to rounding. That is the same noise for the guarantee too: a step that is made again
+adds it to the same sum (that of the same batch and weights, up to rounding), and nothing of the first try is kept.
 
 **Limits.** These are floating-point numbers, not the discrete Gaussian: the sum ``x + std·N`` rounds, and which results
 can occur depends on ``x`` (Mironov, "On significance of the least significant bits for differential privacy", CCS 2012;
@@ -48,6 +53,7 @@ import torch
 from reticent.core import validate
 from reticent.core.compiled import Kernel, open_kernel
 from reticent.core.errors import BadInput
+from reticent.core.progress import console
 
 IMPLS = ("auto", "fused", "torch", "reference")
 LANES = 16
@@ -116,6 +122,8 @@ def add_noise(
     _check(x, std, scale, key, step, index, impl)
     if impl == "auto":
         impl = "torch" if x.device.type == "cuda" else "fused"
+        if x.device.type == "cpu" and why_no_kernel() is not None:
+            impl = "reference"
     if impl == "torch" and x.device.type != "cuda":
         raise BadInput('impl="torch"', "is for CUDA: elsewhere PyTorch seeds with 32 bits", 'Use impl="auto".')
     if impl == "fused" and x.device.type != "cpu":
@@ -137,6 +145,25 @@ def load_kernel() -> ctypes.CDLL:
         BadInput: no compiler is found, it fails, or what it made gives wrong numbers.
     """
     return open_kernel(KERNEL)
+
+
+@functools.cache
+def why_no_kernel() -> str | None:
+    """Why the kernel cannot be had here, found out and said once; None where it can."""
+    try:
+        load_kernel()
+    except BadInput as error:
+        why = f"{error.given} {error.why}"
+        console.print(
+            f"{why}: noise is drawn by the reference instead, the same numbers in about a hundred times the time "
+            "(a second or two for ten million trained weights)",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return why
+    return None
 
 
 def _check(x: torch.Tensor, std: float, scale: float, key: bytes, step: int, index: int, impl: str) -> None:

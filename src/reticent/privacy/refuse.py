@@ -2,8 +2,8 @@
 """Settings under which a privacy guarantee would not hold, or would be other than it seems. Each is refused by name.
 
 Two tables of rules: ``SETTINGS`` (in `reticent.privacy.refused_settings`) look at one field of the training arguments,
-``RULES`` at anything (at the model in ``refused_models``, at what is sent away in ``refused_uploads``). A new rule is
-one entry. All violations are found and raised together.
+``RULES`` at anything (at the model in ``refused_models``, at its task in ``refused_tasks``, at what is sent away in
+``refused_uploads``). A new rule is one entry. All violations are found and raised together.
 
 The guarantee needs that one unit's clipped gradient depends on that unit alone (so nothing may mix the records of a
 batch), that batches are those of the plan's sampler, that nothing but the noised sum leaves the training, and that the
@@ -23,6 +23,7 @@ from transformers.data.data_collator import DataCollatorWithFlattening
 from reticent.core.errors import BadInput
 from reticent.privacy.refused_models import MODEL_RULES
 from reticent.privacy.refused_settings import SETTINGS
+from reticent.privacy.refused_tasks import TASK_RULES
 from reticent.privacy.refused_uploads import UPLOAD_RULES
 from reticent.privacy.rows import Rows, rows_of
 from reticent.privacy.training import Training, Violation
@@ -146,5 +147,6 @@ RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (
     _steering,
     _evaluated_on_training_data,
     _copied_records,
+    *TASK_RULES,
 )
 """Rules that look at more than one field."""

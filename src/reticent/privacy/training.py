@@ -36,6 +36,7 @@ class Training:
         callbacks: of the trainer.
         collator: makes batches.
         compute_loss_func: given to the trainer.
+        trainer: that trains; None where there is none yet.
     """
 
     args: Any
@@ -48,6 +49,7 @@ class Training:
     callbacks: Sequence[Any] = ()
     collator: Any = None
     compute_loss_func: Any = None
+    trainer: Any = None
 
     @cached_property
     def trained(self) -> Rows:

@@ -34,6 +34,7 @@ from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.probe import LENGTHS, ROUNDED, Alone, Sums, length_of, probe
 from reticent.privacy.recount import epsilon_again
 from reticent.privacy.sampling import Unit
+from reticent.privacy.saved_experts import saved_by_expert
 from reticent.privacy.statement import Promise
 from reticent.privacy.watch import Weights, places
 
@@ -266,7 +267,8 @@ class SelfCheck:
     def saved(self, folder: Path) -> None:
         """Each trained parameter lies in the folder's safetensors files as it is now, and not as before training.
 
-        Names do not matter, as adapters are stored under others than they have in the model.
+        Names do not matter, as adapters are stored under others than they have in the model. Stacked weights of experts
+        may be stored one by one.
         """
         missing = {p: p.detach().cpu() for p in self.names}
         for path in sorted(folder.glob("*.safetensors")):
@@ -275,7 +277,8 @@ class SelfCheck:
                     tensor = file.get_tensor(key)
                     for parameter in [p for p, numbers in missing.items() if _lies_in(numbers, tensor)]:
                         del missing[parameter]
-        lost = [self.names[p] for p in missing]
+        by_expert = saved_by_expert(missing, folder)
+        lost = [self.names[p] for p in missing if p not in by_expert]
         if lost:
             raise BrokenPromise(
                 "what was trained is what is saved",

@@ -69,10 +69,11 @@ def make_batch(model: Any, *, units: int, tokens: int, rows_per_unit: int = 1, s
     place = torch.arange(tokens)
     real = place < lengths[:, None]
     ids = torch.randint(0, model.config.vocab_size, (rows, tokens), generator=draw)
+    pad = getattr(model.config, "pad_token_id", None) or 0
     if tokens > 3 and rows:
-        ids[0, 1] = model.config.pad_token_id  # within a text it is a token like others
+        ids[0, 1] = pad  # within a text it is a token like others
         ids[0, 3] = ids[0, 2]
-    ids[~real] = model.config.pad_token_id
+    ids[~real] = pad
     trained = real & (place > prompt[:, None])
     return Batch(
         inputs={"input_ids": ids, "attention_mask": real.long()},

@@ -84,6 +84,12 @@ def tokens_of(item: Any) -> Tokens:
         raise BadInput(f"train_dataset with {masks[0]} but no labels", "would train on all tokens", "Add labels.")
     ids = np.asarray(item["input_ids"], dtype=np.int64)
     labels = np.asarray(item["labels"], dtype=np.int64) if item.get("labels") is not None else ids
+    if labels.shape != ids.shape:
+        raise BadInput(
+            f"train_dataset with {labels.size} label{'' if labels.size == 1 else 's'} for {ids.size} tokens",
+            "is for another task: private training is for causal language models, which have a label for each token",
+            "Give labels of the length of input_ids (-100 where not trained on), or none.",
+        )
     if "attention_mask" in item and not np.all(item["attention_mask"]):
         raise BadInput("train_dataset", "holds records that are padded already", "Tokenise without padding.")
     return Tokens(ids=ids, labels=labels)

@@ -16,7 +16,7 @@ from torch import nn
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import IMPLS
+from reticent.privacy.clip.api import IMPLS, Impl
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import Training, refuse
 from reticent.privacy.rows import Rows, rows_of
@@ -34,13 +34,14 @@ class PrivateSpeed:
     """What changes time and memory and never the guarantee.
 
     Args:
-        impl: of the clipper: ``bookkeeping``, or ``reference``, a slow loop over units.
+        impl: of the clipper: ``bookkeeping``; ``reference``, a slow loop over units that is right for any layer; or
+            ``auto``, the first where it is right for the model, else the second.
         micro_tokens: tokens in a micro-batch, padding included; None: 2,048 on a CPU, 16,384 elsewhere. A unit that is
             larger makes a micro-batch of its own.
         autocast: dtype of the activations; None: bfloat16 with ``bf16=True``, else the model's own.
     """
 
-    impl: Literal["bookkeeping", "reference"] = "bookkeeping"
+    impl: Impl = "auto"
     micro_tokens: int | None = None
     autocast: torch.dtype | None = None
 
@@ -115,6 +116,7 @@ def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["hel
             callbacks=trainer.callback_handler.callbacks,
             collator=trainer.data_collator,
             compute_loss_func=trainer.compute_loss_func,
+            trainer=trainer,
         )
     )
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel
 
 from reticent.core.errors import BadInput
 from reticent.models import adapters
-from reticent.models.anatomy import is_tied, transformer_blocks
+from reticent.models.anatomy import beside_text, is_tied, transformer_blocks
 from reticent.models.load import load
 from reticent.models.tuned import Tuned
 from reticent.models.tuning.adapter import Bottleneck
@@ -231,3 +231,64 @@ def test_the_fingerprint_knows_the_adapters_scale(tmp_path: Path) -> None:
     config = out / "adapter_config.json"
     config.write_text(config.read_text().replace('"lora_alpha": 32', '"lora_alpha": 16'))
     assert load(str(out)).fingerprint != before
+
+
+# ---- models for images and text --------------------------------------------------------------------------------------
+
+
+def with_a_tower() -> Any:
+    """Gemma 3 with a tower for images that has as many blocks as the text part."""
+    words = {"vocab_size": 300, "pad_token_id": 0}
+    block = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {**words, **block, "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4}
+    vision = {**block, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=4,
+        image_token_index=299,
+        boi_token_index=298,
+        eoi_token_index=297,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Gemma3ForConditionalGeneration(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("full", {}),
+        ("lora", {"r": 2}),
+        ("ia3", {"target_modules": ["k_proj", "v_proj"], "feedforward_modules": []}),
+        ("blocks", {}),
+        ("adapter", {"reduction_factor": 4}),
+        ("prompt", {"virtual_tokens": 2}),
+        ("head", {}),
+    ],
+)
+def test_only_what_text_goes_through_is_trained(name: str, params: dict[str, Any]) -> None:
+    """Whatever is trained gets a gradient from text: private training would put nothing but noise into the rest."""
+    model = TUNINGS.get(name)(with_a_tower(), **params)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model(input_ids=IDS, attention_mask=torch.ones_like(IDS), labels=IDS).loss.backward()
+    trained = {path: p for path, p in model.named_parameters() if p.requires_grad}
+    assert not [path for path in trained if "vision" in path or "projector" in path]
+    assert not [path for path, p in trained.items() if p.grad is None or not p.grad.any()]
+
+
+def test_biases_of_a_tower_are_not_those_of_the_text() -> None:
+    with pytest.raises(BadInput, match="no biases"):
+        TUNINGS.get("bitfit")(with_a_tower())
+
+
+def test_where_the_text_part_is() -> None:
+    model = with_a_tower()
+    assert transformer_blocks(model) is model.model.language_model.layers
+    assert beside_text(tiny_model()) == []
+    beside = beside_text(model)
+    assert beside
+    assert all("vision_tower" in name or "projector" in name for name in beside)

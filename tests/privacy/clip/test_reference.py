@@ -28,7 +28,7 @@ class Bigram(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(0)))
 
-    def forward(self, input_ids: torch.Tensor) -> CausalLMOutput:
+    def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> CausalLMOutput:
         return CausalLMOutput(logits=self.table[input_ids])
 
 

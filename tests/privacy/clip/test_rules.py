@@ -50,6 +50,65 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Zero(Doubled):
+    """Its own weights would not tell."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class Noisy(nn.Linear):
+    """A linear layer in evaluation, and in training not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + 0.1 * torch.randn_like(x) if self.training else x)
+
+
+class OddLayerNorm(nn.LayerNorm):
+    """Adds its eps to the deviation: as good as the same where numbers are large."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True).sqrt() + self.eps) * self.weight + self.bias
+
+
+class ByHand(nn.Linear):
+    """A linear layer that says so in other words."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.T + self.bias
+
+
+class OneMore(nn.LayerNorm):
+    """Nemotron's: ``1 + w`` in place of ``w``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.layer_norm(x, self.normalized_shape, 1 + self.weight, self.bias, self.eps)
+
+
+class HeadLayerNorm(nn.Module):
+    """Cohere's: no bias, a weight for each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.variance_epsilon = nn.Parameter(torch.ones(2, 4)), 1e-5
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = x
+        centred = heads - heads.mean(-1, keepdim=True)
+        return self.weight * centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.variance_epsilon)
+
+
+class ByHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = HeadLayerNorm()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x.unflatten(-1, (2, 4))).flatten(-2)
+
+
 class Scale(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -77,6 +136,9 @@ class Held(nn.Module):
     ("layer", "named"),
     [
         (Doubled(8, 8), r"layer \(Doubled: weight, bias\)"),
+        (Zero(8, 8), r"layer \(Zero: weight, bias\)"),
+        (Noisy(8, 8), r"layer \(Noisy: weight, bias\)"),
+        (OddLayerNorm(8), r"layer \(OddLayerNorm: weight, bias\)"),
         (Scale(), r"layer \(Scale: by\)"),
         (OddRMSNorm(8), r"layer \(OddRMSNorm: weight\)"),
         (Held(), r"layer \(Held: all.by\)"),
@@ -105,23 +167,53 @@ def test_a_parameter_used_outside_of_its_layer_is_an_error() -> None:
         make_batch(model, units=2, tokens=5).give(clipper)
 
 
-def test_a_layer_that_mixes_rows_is_an_error() -> None:
-    class Mixing(Tiny):
-        def between(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.layer(hidden.flatten(0, 1)).view(hidden.shape)
-
-    model = Mixing(nn.Linear(8, 8))
-    clipper = make(model)
-    with clipper.attached(), pytest.raises(Exception, match="rows"):
-        make_batch(model, units=2, tokens=5).give(clipper)
-
-
 @pytest.mark.parametrize("option", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}, {"sparse": True}])
 def test_an_embedding_that_mixes_records_is_refused(option: dict[str, Any]) -> None:
     model = Tiny(nn.Linear(8, 8))
     model.embedding = nn.Embedding(20, 8, **option)
     with pytest.raises(BadInput, match="embedding"):
         clip(model, make_batch(model, units=2, tokens=6))
+
+
+class Positions(nn.Embedding):
+    """Looks up places with an offset, scaled, and none of padding: written out by keyword."""
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(index.shape[1])[None] + 2
+        return 3 * nn.functional.embedding(weight=self.weight, input=places, padding_idx=-1) + nn.functional.embedding(
+            index, self.weight
+        )
+
+
+class Leaky(nn.Embedding):
+    """Uses its weight beside the look-up too."""
+
+    def forward(self, index: torch.Tensor) -> torch.Tensor:
+        return super().forward(index) + self.weight.mean(0)
+
+
+def test_an_embedding_of_another_class_is_looked_into() -> None:
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Positions(45, 8, padding_idx=7)
+    check_clip(lambda: model)
+
+
+def test_an_embedding_that_does_more_than_look_up_is_an_error() -> None:
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Leaky(20, 8)
+    with pytest.raises(BadInput, match=r"embedding\.weight.*not clipped"):
+        clip(model, make_batch(model, units=2, tokens=6))
+
+
+def test_an_embedding_with_one_index_for_all_is_an_error() -> None:
+    class Shared(nn.Embedding):
+        def forward(self, index: torch.Tensor) -> torch.Tensor:
+            return super().forward(index) + super().forward(torch.arange(index.shape[1]))
+
+    model = Tiny(nn.Linear(8, 8))
+    model.embedding = Shared(45, 8)
+    with pytest.raises(BadInput, match="one index for all"):
+        clip(model, make_batch(model, units=6, tokens=6))
 
 
 # ---- what is left behind -------------------------------------------------------------------------------------------
@@ -152,6 +244,9 @@ def test_a_layer_whose_forward_was_replaced_is_refused() -> None:
         nn.Linear(8, 8, bias=False),
         nn.LayerNorm(8, bias=False),
         nn.LayerNorm(8, eps=1e-2),
+        ByHand(8, 8),
+        OneMore(8),
+        ByHead(),
         nn.RMSNorm(8),
         nn.RMSNorm(8, eps=1e-2),
         nn.Sequential(nn.Linear(8, 300), nn.ReLU(), nn.Linear(300, 8)),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.models.anatomy import beside_text
 from reticent.models.tuning.method import tuning
 
 
@@ -17,7 +18,8 @@ def bitfit(model: Any) -> Any:
         BadInput: the model has no biases (Llama and its kin). Training their RMSNorm gains instead would be another
             method, so it is not done under this name.
     """
-    biases = [parameter for name, parameter in model.named_parameters() if name.split(".")[-1] == "bias"]
+    left = {f"{name}.bias" for name in beside_text(model)}
+    biases = [p for name, p in model.named_parameters() if name.split(".")[-1] == "bias" and name not in left]
     if not biases:
         raise BadInput("bitfit", "this model has no biases to train", "Use ia3 (as small) or lora.")
     for parameter in biases:

@@ -8,7 +8,7 @@ from typing import Any
 from peft import IA3Config, get_peft_model
 
 from reticent.core.errors import BadInput
-from reticent.models.anatomy import has_conv1d
+from reticent.models.anatomy import beside_text, has_conv1d
 from reticent.models.tuning.method import tuning
 
 
@@ -28,6 +28,7 @@ def ia3(model: Any, *, target_modules: list[str] | None = None, feedforward_modu
         task_type="CAUSAL_LM",
         target_modules=target_modules,
         feedforward_modules=feedforward_modules,
+        exclude_modules=beside_text(model) or None,
         fan_in_fan_out=has_conv1d(model),
     )
     try:

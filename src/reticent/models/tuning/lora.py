@@ -8,7 +8,7 @@ from typing import Any
 from peft import LoraConfig, get_peft_model
 
 from reticent.core import validate
-from reticent.models.anatomy import has_conv1d
+from reticent.models.anatomy import beside_text, has_conv1d
 from reticent.models.tuning.method import tuning
 
 
@@ -23,7 +23,8 @@ def lora(
         r: rank of the update.
         alpha: scale of the update.
         dropout: chance that an input of the update is dropped in training.
-        target_modules: names of layers, or ``"all-linear"``: all but the output matrix.
+        target_modules: names of layers, or ``"all-linear"``: all but the output matrix. Layers for images or sound are
+            left alone: text does not go through them.
     """
     validate.positive(r=r, alpha=alpha)
     validate.in_range(-1e-12, 1, dropout=dropout)
@@ -33,6 +34,7 @@ def lora(
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=target_modules,
+        exclude_modules=beside_text(model) or None,
         fan_in_fan_out=has_conv1d(model),
     )
     return get_peft_model(model, config)

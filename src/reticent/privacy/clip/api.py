@@ -33,7 +33,8 @@ from reticent.core.errors import BadInput
 
 Clipping = Literal["flat", "per_layer", "automatic"]
 CLIPPINGS = ("flat", "per_layer", "automatic")
-IMPLS = ("bookkeeping", "reference")
+Impl = Literal["auto", "bookkeeping", "reference"]
+IMPLS = ("auto", "bookkeeping", "reference")
 STABILITY = 0.01
 """γ of automatic clipping, ``C / (‖g‖ + γ)`` (Bu et al., "Automatic Clipping", 2023, equation 4.1)."""
 
@@ -81,7 +82,7 @@ def make_clipper(
     *,
     clip_norm: float,
     clipping: Clipping = "flat",
-    impl: Literal["bookkeeping", "reference"] = "bookkeeping",
+    impl: Impl = "auto",
     autocast: torch.dtype | None = None,
 ) -> Clipper:
     """A clipper for the parameters of ``model`` that have ``requires_grad``.
@@ -91,7 +92,8 @@ def make_clipper(
         clip_norm: bound on a unit's contribution, over all trained parameters together.
         clipping: ``flat``: ``min(1, C/‖g‖)``; ``per_layer``: each of L parameters by ``C/√L``; ``automatic``:
             ``C/(‖g‖ + 0.01)``.
-        impl: ``bookkeeping`` needs one backward pass; ``reference`` goes through units one by one.
+        impl: ``bookkeeping`` needs one backward pass; ``reference`` goes through units one by one, slowly; ``auto``
+            takes bookkeeping where it is found to be right for the model, else the loop, and says so (``choose.py``).
         autocast: dtype of the activations; None leaves the model's own.
 
     Raises:
@@ -109,6 +111,10 @@ def make_clipper(
         from reticent.privacy.clip.reference import ReferenceClipper
 
         return ReferenceClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
+    if impl == "auto":
+        from reticent.privacy.clip.choose import choose
+
+        return choose(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)
     from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 
     return BookkeepingClipper(model, clip_norm=clip_norm, clipping=clipping, autocast=autocast)

@@ -20,6 +20,7 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
 from reticent.privacy.clip.loss import row_losses
+from reticent.privacy.clip.order import run_by_row
 from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
 from reticent.privacy.clip.virtual_tokens import looked_up_by_row
@@ -110,7 +111,7 @@ class BookkeepingClipper:
     def _forward(self, module: nn.Module, rule: LayerRule, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self._tape is None:
             return type(module).forward(module, *args, **kwargs)
-        return rule.forward(module, self._tape, *args, **kwargs)
+        return run_by_row(rule.forward, module, self._tape, *args, **kwargs)
 
     def _factors(
         self, uppers: Mapping[nn.Parameter, torch.Tensor], longest: torch.Tensor
@@ -159,6 +160,7 @@ def _rules(model: Any) -> dict[nn.Module, LayerRule]:
         raise BadInput(
             "; ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
             "no layer rule knows how to take its per-unit gradients",
-            "Freeze it, choose another method, or add a rule (privacy/clip/layers/).",
+            "Freeze it, choose another method, add a rule (privacy/clip/layers/), or take the exact loop, which is "
+            'slower (PrivateSpeed(impl="reference"); "auto" does so by itself).',
         )
     return rules

@@ -87,8 +87,16 @@ class ReferenceClipper:
         total = self._loss(inputs, labels, weight, rows) if rows else None
         if total is None or not total.requires_grad:
             return 0.0, [torch.zeros_like(parameter) for parameter in self.parameters]
-        found = torch.autograd.grad(total, self.parameters, allow_unused=True)
-        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, found, strict=True)]
+        # Not autograd.grad, which checkpointed blocks of the older kind (use_reentrant=True) do not go with.
+        before = [parameter.grad for parameter in self.parameters]
+        try:
+            for parameter in self.parameters:
+                parameter.grad = None
+            torch.autograd.backward(total)
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        finally:
+            for parameter, grad in zip(self.parameters, before, strict=True):
+                parameter.grad = grad
         return float(total.detach()), gradients
 
     def _loss(
@@ -98,7 +106,7 @@ class ReferenceClipper:
         with torch.enable_grad():
             dtype = self.autocast or torch.float32
             with torch.autocast(labels.device.type, dtype=dtype, enabled=self.autocast is not None):
-                logits = self.model(**{name: value[rows] for name, value in inputs.items()}).logits
+                logits = self.model(**{name: value[rows] for name, value in inputs.items()}, use_cache=False).logits
             logits = logits[:, -labels.shape[1] :].float()  # virtual tokens come before the text
             total = torch.zeros((), device=logits.device)
             for place, row in enumerate(rows):

@@ -140,7 +140,8 @@ class Tape:
             raise BadInput(
                 f"a trained layer that reads {x.shape[0]} rows of a batch of {self.rows}",
                 "flattens or mixes records (experts of a mixture do), so what belongs to whom is lost",
-                "Freeze such layers, for example by LoRA on the attention alone (target_modules).",
+                "Freeze such layers, for example by LoRA on the attention alone (target_modules), or take the exact "
+                'loop (PrivateSpeed(impl="reference"), or "auto").',
             )
 
 

@@ -11,9 +11,19 @@ from torch import nn
 
 from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
+from reticent.privacy.clip.tried_out import computes
 
 
-@layer_rule("linear", matches=lambda module: type(module).forward is nn.Linear.forward, parameters=("weight", "bias"))
+def _is_linear(module: nn.Module) -> bool:
+    """``x Wᵀ + b``, whatever the class calls it: what is no plain linear layer is tried out (Falcon writes its own)."""
+    if type(module).forward is nn.Linear.forward:
+        return True
+    if not isinstance(module, nn.Linear):
+        return False
+    return computes(module, (2, 3, module.in_features), lambda x, own: F.linear(x, own["weight"], own.get("bias")))
+
+
+@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"))
 def linear(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x Wᵀ + b``: per token, the output gradient times the input."""
     y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]
