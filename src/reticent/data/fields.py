@@ -45,7 +45,7 @@ class Fields:
         messages: a list of turns with ``role`` and ``content`` (or ``from`` and ``value``).
         user: who the record belongs to; None where no field says.
         user_required: whether a row without a user is bad.
-        id: unique id; None numbers the rows.
+        id: unique id; None where it is made of user and text.
         spans: sensitive stretches of ``Record.plain``, ``{"start": 3, "end": 8}`` and if known their ``kind``; where a
             field is named, every row must have it, for a text whose marks got lost would pass for one without secrets.
     """
@@ -59,13 +59,13 @@ class Fields:
     id: str | None = None
     spans: str | None = None
 
-    def record(self, row: Mapping[str, Any], number: str) -> Record:
-        """The record that ``row`` holds; ``number`` is its id where no field is named.
+    def record(self, row: Mapping[str, Any]) -> Record:
+        """The record that ``row`` holds; its id is empty where no field is named.
 
         Raises:
             BadField: a field is missing, empty or of the wrong type.
         """
-        id_ = number if self.id is None else _name(row, self.id)
+        id_ = "" if self.id is None else _name(row, self.id)
         user = None
         if self.user is not None and (self.user_required or row.get(self.user) not in (None, "")):
             user = _name(row, self.user)
