@@ -35,12 +35,15 @@ def compare(
         out: folder of the comparison.
     """
     from reticent.comparing.run import compare as run_compare
+    from reticent.comparing.run import refuse_unstable_cells
     from reticent.comparing.settle import settle
     from reticent.intake import read_data
     from reticent.report.comparison_console import print_comparison
 
     grid, shared = settle(compare_config, model=model, split=split_config, canaries=canary_config)
-    records, _ = read_data(data, data_config)
+    refuse_unstable_cells(grid, shared, data_config)
+    private = [defence for defence in grid.defences if defence.is_private]
+    records, _ = read_data(data, data_config, each_alone=bool(private))
     comparison = run_compare(
         records, grid=grid, shared=shared, out=out, title=Path(data).name, jobs=compare_config.jobs
     )

@@ -103,7 +103,10 @@ def refuse_trainer(trainer: Any, unit: str, evaluation: Literal["held_out", "pub
             model=trainer.model,
             unit=unit,
             rows=_token_ids(trainer.train_dataset),
-            evaluation_rows=[row for one in held_out.values() for row in _token_ids(one)],
+            # Of a sample that was drawn without a look at texts, equal texts tell nothing of who is trained on.
+            evaluation_rows=[]
+            if getattr(trainer, "held_out_blindly", False)
+            else [row for one in held_out.values() for row in _token_ids(one)],
             evaluation=evaluation,
             train_dataset=trainer.train_dataset,
             callbacks=trainer.callback_handler.callbacks,
