@@ -181,9 +181,9 @@ def refuse_trained_on(spec: PrivacySpec, records: Sequence[Record], held_out: Se
     Raises:
         BadInput: an id, or with users as units a user, is on both sides.
     """
-    trained = {record.id for record in records} | {record.user for record in records if spec.unit == "user"}
-    names = [(record.id, record.user) if spec.unit == "user" else (record.id,) for record in held_out]
-    both = sum(not trained.isdisjoint(name for name in own if name is not None) for own in names)
+    ids = {record.id for record in records}
+    users = {record.user for record in records if spec.unit == "user"} - {None}
+    both = sum(record.id in ids or record.user in users for record in held_out)
     if both:
         raise BadInput(
             f"{both} of {len(held_out)} held-out records",
