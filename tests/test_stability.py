@@ -454,6 +454,22 @@ def test_records_of_two_shapes_get_no_secrets_in_private_training(path2rows: Pat
     training_rows(mixed, **settings_, privacy=PrivacySpec(), harden=HardenConfig(), max_tokens=64)
 
 
+def test_no_coin_follows_from_what_protected_spans_hold(path2rows: Path2Rows) -> None:
+    rows = [(user, f"{user} {i}") for user in USERS for i in range(8)]
+    source = written(path2rows.file, rows, [""] * len(rows))
+    made = {"base": path2rows.base, "split_config": SplitConfig(), "canary_config": CanaryConfig()}
+    spans = PrivacySpec(epsilon=8, protect="spans", detector_recall=1.0)
+    told, hidden = (read_data(source, DataConfig(), hide_spans=hide).records for hide in (False, True))
+    with pytest.raises(BadInput, match="would follow from what its protected spans hold"):
+        training_rows(told, **made, privacy=spans, harden=HardenConfig(), max_tokens=64)
+    before = training_rows(hidden, **made, privacy=spans, harden=HardenConfig(), max_tokens=64).membership
+    other = [(user, f"@{text[1:]}") for user, text in rows]  # the first letter is marked in all
+    source = written(path2rows.file, other, [""] * len(rows))
+    changed_spans = read_data(source, DataConfig(), hide_spans=True).records
+    after = training_rows(changed_spans, **made, privacy=spans, harden=HardenConfig(), max_tokens=64).membership
+    assert before.member.tolist() == after.member.tolist()
+
+
 def test_every_unit_of_every_flag_is_either_stable_or_refused() -> None:
     assert sorted(chain(STABLE, UNSTABLE)) == sorted((flag, unit) for flag in FLAGS for unit in UNITS)
     assert set(UNSTABLE) >= FOUR

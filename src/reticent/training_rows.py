@@ -17,6 +17,7 @@ from reticent.core.progress import console
 from reticent.core.record import Record, Span
 from reticent.data.canaries import Planting, plant, plant_users
 from reticent.data.dedup import Dropped, within_user
+from reticent.data.ids import tells_of_spans
 from reticent.data.shared_texts import set_aside_shared
 from reticent.data.split import split
 from reticent.intake import without_copies
@@ -173,6 +174,8 @@ def training_rows(
     Raises:
         BadInput: a side of the split is empty, or ``max_tokens`` cuts secrets off.
     """
+    if privacy.protect == "spans":
+        _check_ids(records)
     repeated: Sequence[Dropped] | None = None
     if harden.dedup_users:
         records, repeated = within_user(records)
@@ -184,6 +187,17 @@ def training_rows(
     if planting is not None and privacy.protect == "spans":
         planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
     return TrainingRows(records=kept, membership=coins, planting=planting, as_read=as_read, repeated=repeated)
+
+
+def _check_ids(records: Sequence[Record]) -> None:
+    """Refuse coins that follow from what spans hold: which texts are learned, without noise, would tell of it."""
+    telling = sum(map(tells_of_spans, records))
+    if telling:
+        raise BadInput(
+            f"the ids of {telling} of {len(records)} records",
+            "are made of the whole text, so the coin of each would follow from what its protected spans hold",
+            "Read them with hide_spans=True, or give them ids of their own.",
+        )
 
 
 def throw_coins(records: Sequence[Record], config: SplitConfig, privacy: PrivacySpec | None = None) -> Membership:

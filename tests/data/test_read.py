@@ -11,7 +11,7 @@ import pytest
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span, fingerprint, write_records
 from reticent.data.fields import Fields
-from reticent.data.ids import Naming
+from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.read import read
 
 
@@ -127,6 +127,17 @@ def test_ids_say_nothing_of_what_spans_hold_where_asked(file: Path) -> None:
     assert ids("Ann", "Bo") == ids("X", "Y")
     assert len(set(ids("Ann", "Bo"))) == 2
     assert ids("Ann", hide=False) != ids("Roberta", hide=False)
+
+
+def test_ids_that_were_made_of_spans_earlier_are_made_again(file: Path) -> None:
+    row = {"text": "I am Ann!", "spans": [{"start": 5, "end": 8}]}
+    (told,) = read(write(file, row)).records
+    (hidden,) = read(write(file, row), hide_spans=True).records
+    assert tells_of_spans(told)
+    assert not tells_of_spans(hidden)
+    given = [row | {"key": told.id}, row | {"key": "own"}]
+    assert [one.id for one in read(write(file, *given), id_field="key").records] == [told.id, "own"]
+    assert [one.id for one in read(write(file, *given), id_field="key", hide_spans=True).records] == [hidden.id, "own"]
 
 
 @pytest.mark.parametrize(

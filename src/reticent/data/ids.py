@@ -56,6 +56,11 @@ def is_digest(record: Record) -> bool:
     return any(digest(record, hide_spans=hidden) in record.id for hidden in (False, True))
 
 
+def tells_of_spans(record: Record) -> bool:
+    """Whether the record's id was made of what its spans hold. Then so was its coin, which a model shows."""
+    return bool(record.spans) and digest(record) in record.id
+
+
 def _outside(record: Record) -> list[str]:
     """The stretches of the text that no span touches."""
     plain, done, found = record.plain, 0, []

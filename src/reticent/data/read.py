@@ -13,7 +13,7 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, named
-from reticent.data.ids import Naming
+from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.readers.reader import BadRow, Row, rows_of
 
 
@@ -72,7 +72,7 @@ def read(
         rejects: JSONL file for the place and reason (not the text) of every row that was skipped.
         each_alone: for private training: refuse a row that by itself would be read by other fields than the first rows
             are, for then one row decides how all others are read. Fields that are named are the same for all.
-        hide_spans: what spans hold does not enter ids that are made.
+        hide_spans: what spans hold does not enter ids that are made, here or earlier (by `reticent prepare`).
 
     Raises:
         BadInput: no such source, an unknown format, no usable row, or a bad row; says where, why and how to mend it.
@@ -140,7 +140,8 @@ class _Reading:
             record = self.fields.record(row.fields)
         except BadField as error:
             return BadRow(place=row.place, why=error.why, fix=error.fix)
-        record = record if self.fields.id is not None else replace(record, id=self.naming(record))
+        if self.fields.id is None or (self.naming.hide_spans and tells_of_spans(record)):
+            record = replace(record, id=self.naming(record))
         if record.id in self._place:
             why = f"the id {record.id!r} was already used at {self._place[record.id]}"
             return BadRow(place=row.place, why=why, fix="Give each record its own id, or leave --id_field out.")
