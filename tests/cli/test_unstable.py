@@ -60,3 +60,29 @@ def test_a_list_of_row_numbers_needs_ids(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["audit", "--target", "base", "--data", str(data), "--membership", str(labels)]) == 2
     said = capsys.readouterr().err
     assert "names records such as 'r000001', and without --id_field their ids are made of user and text" in said
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused"), [("exact", {"user"}), ("user", {"record"}), ("near", {"record", "user"}), (None, set())]
+)
+def test_data_that_was_prepared_by_comparing_records_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str | None, refused: set[str]
+) -> None:
+    source, out = tmp_path / "mails.jsonl", tmp_path / "prepared.parquet"
+    rows = [{"text": f"mail {i} of {user}", "user": f"u{user}"} for user in range(3) for i in range(2)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dedup = ["--dedup", rule] if rule else []
+    assert main(["prepare", str(source), "--out", str(out), "--detectors", "email", *dedup]) == 0
+    capsys.readouterr()
+    for unit in ("record", "user"):
+        assert main(["tune", str(out), "--epsilon", "8", "--unit", unit, "--out", str(tmp_path / "run")]) == 2
+        said = capsys.readouterr().err
+        assert (f"prepared with --dedup {rule}: " in said) == (unit in refused)
+        assert ("too few" in said) == (unit not in refused)  # read, and then not enough
+        if unit in refused:
+            flags = ["--defences", f"none,{'user_' if unit == 'user' else ''}epsilon8", "--out", str(tmp_path / "grid")]
+            assert main(["compare", str(out), *flags]) == 2
+            assert f"prepared with --dedup {rule}: " in capsys.readouterr().err
+    (tmp_path / "prepared.card.json").write_text("{}")
+    assert main(["tune", str(out), "--epsilon", "8", "--out", str(tmp_path / "run")]) == 2
+    assert "is no readable data card" in capsys.readouterr().err

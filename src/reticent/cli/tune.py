@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reticent.core.progress import console
-from reticent.data.stability import refuse_unstable
+from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
 from reticent.monitor.config import MonitorConfig
@@ -47,6 +47,7 @@ def tune(
 
     unit = promised_unit(privacy)
     refuse_unstable(unit, data_config, split_config, canary_config, harden, contextual)
+    refuse_prepared(unit, data)
     records, rejects = read_data(data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans")
     missed = targets_beside(data)
     run = run_tune(

@@ -93,7 +93,7 @@ def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
     Coins are thrown for the unit of the promise where some trainings are private, so that it can be audited; else for
     users where there are users. With private trainings secrets are planted once.
     """
-    units = _units(grid)
+    units = units_of(grid)
     split, canaries = shared.split, shared.canaries
     if split.split_unit == "auto":
         of_users = "user" in units or (not units and all(record.user is not None for record in records))
@@ -119,7 +119,7 @@ def refuse_unstable_cells(grid: Grid, shared: Shared, *more: Any) -> None:
             refuse_unstable(unit, *more, split, canaries, HardenConfig(**defence.harden))
 
 
-def _units(grid: Grid) -> set[str]:
+def units_of(grid: Grid) -> set[str]:
     """What the private trainings of the grid protect."""
     return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
 
@@ -128,7 +128,7 @@ def _copies(shared: Shared, grid: Grid) -> str:
     """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
     if shared.split.copies != "auto":
         return shared.split.copies
-    return "user" if "user" in _units(grid) else "all"
+    return "user" if "user" in units_of(grid) else "all"
 
 
 def _train_all(

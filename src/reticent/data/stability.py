@@ -20,9 +20,11 @@ taken as public.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
@@ -162,9 +164,21 @@ STEPS: tuple[Step, ...] = (
     # TuneConfig
     Step(flag="max_tokens", why="cuts each row by itself"),
 )
-"""All that makes training rows out of a file. A setting that touches data and is not here is refused."""
+"""All that makes training rows out of a file."""
 
 OF = {step.flag: step for step in STEPS}
+
+_ANOTHERS = "a record is left out for what another one holds"
+_AGAIN = "Prepare the data without it; exact copies are dropped by the training itself."
+PREPARED = {
+    "exact": Step(flag="exact", user=UNBOUNDED, why=OF["copies"].why, fix=_AGAIN),
+    "user": Step(flag="user", record=UNBOUNDED, why=OF["dedup_users"].why, fix=_AGAIN),
+    **{
+        name: Step(flag=name, record=UNBOUNDED, user=UNBOUNDED, why=_ANOTHERS, fix=_AGAIN)
+        for name in ("near", "substring")
+    },
+}
+"""Rules of `reticent prepare --dedup`; one that is not known counts as the worst."""
 
 
 def refuse_unstable(unit: str | None, *configs: Any) -> None:
@@ -182,10 +196,35 @@ def refuse_unstable(unit: str | None, *configs: Any) -> None:
     if unit is None:
         return
     given = {field.name: getattr(config, field.name) for config in configs for field in fields(config)}
+    steps = ((f"{name}={given[name]!r}", OF[name]) for name in given if OF[name].when(given))
+    _refuse(unit, steps)
+
+
+def refuse_prepared(unit: str | None, source: str) -> None:
+    """Refuse a file whose data card says that `reticent prepare` left records out because of others.
+
+    Args:
+        unit: as in `refuse_unstable`.
+        source: as it is read; the card lies beside it, or there is none and nothing is known.
+
+    Raises:
+        BadInput: a rule against copies was applied whose stability is above 1, or the card cannot be read.
+    """
+    card = Path(source).with_suffix(".card.json") if Path(source).is_file() else None
+    if unit is None or card is None or not card.is_file():
+        return
+    try:
+        rules = json.loads(card.read_text(encoding="utf-8"))["copies"]["rules"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(str(card), "is no readable data card", "Run `reticent prepare` again, or delete it.") from error
+    _refuse(unit, ((f"{source}, prepared with --dedup {name}", PREPARED.get(name, PREPARED["near"])) for name in rules))
+
+
+def _refuse(unit: str, steps: Iterable[tuple[str, Step]]) -> None:
     found = [
-        (f"{name}={given[name]!r}", f"{step.why}, which a promise per {unit} does not cover", step.fix)
-        for name, step in ((name, OF[name]) for name in given)
-        if step.of(unit) > 1 and step.when(given)
+        (given, f"{step.why}, which a promise per {unit} does not cover", step.fix)
+        for given, step in steps
+        if step.of(unit) > 1
     ]
     if len(found) == 1:
         raise BadInput(*found[0])
