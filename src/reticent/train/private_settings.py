@@ -97,16 +97,15 @@ def agree(mine: tuple[str, str], processes: int) -> None:
 def refuse_trainer(trainer: Any, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
     """See ``refuse``, of a Trainer that has been set up."""
     held_out = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {"eval": trainer.eval_dataset}
+    if getattr(trainer, "held_out_blindly", False):
+        held_out = {}  # drawn without a look at texts: which of them are equal tells nothing of who is trained on
     refuse(
         Training(
             args=trainer.args,
             model=trainer.model,
             unit=unit,
             rows=_token_ids(trainer.train_dataset),
-            # Of a sample that was drawn without a look at texts, equal texts tell nothing of who is trained on.
-            evaluation_rows=[]
-            if getattr(trainer, "held_out_blindly", False)
-            else [row for one in held_out.values() for row in _token_ids(one)],
+            evaluation_rows=[row for one in held_out.values() for row in _token_ids(one)],
             evaluation=evaluation,
             train_dataset=trainer.train_dataset,
             callbacks=trainer.callback_handler.callbacks,
