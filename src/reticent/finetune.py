@@ -55,7 +55,7 @@ def tune(
     Args:
         records: unique ids, private text. With ``privacy`` the promise is about what is done with these records; that
             none of them depends on others (ids that do not count rows, no cut, filter or join over all of them) is up
-            to who made them, and cannot be seen from here. ``read`` without a selection afterwards makes such.
+            to who made them, and cannot be seen from here. ``read(..., each_alone=True)`` makes such.
         base: folder, hub id or catalogue name of a pre-trained model.
         out: the run folder.
         title: for the report.

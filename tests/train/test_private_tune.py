@@ -35,7 +35,7 @@ from reticent.train.private_tune import (
     make_plan,
     perplexities,
     private_arguments,
-    refuse_trained_on,
+    refuse_units_on_both_sides,
     without_copies,
 )
 from reticent.train.trainer import LOG, tune
@@ -216,8 +216,8 @@ def test_units_that_are_trained_on_cannot_be_held_out(base: str, tmp_path: Path,
     spec = PrivacySpec(epsilon=8, unit=unit)
     with pytest.raises(BadInput, match=rf"1 of 6 held-out records: are of a {unit} that is trained on"):
         tune(base, RECORDS, tmp_path / "out", config(), held_out=[*HELD_OUT, held_out], privacy=spec)
-    refuse_trained_on(PrivacySpec(epsilon=8), RECORDS, [Record(id="h", text="x", user="u3")])
-    refuse_trained_on(USER, RECORDS, [Record(id="h", text="x")])
+    refuse_units_on_both_sides(PrivacySpec(epsilon=8), RECORDS, [Record(id="h", text="x", user="u3")])
+    refuse_units_on_both_sides(USER, RECORDS, [Record(id="h", text="x")])
 
 
 @pytest.mark.parametrize(

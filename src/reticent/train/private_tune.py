@@ -54,9 +54,9 @@ class PrivateTuneTrainer(PrivateTrainerMixin, TuneTrainer):
     """One private fine-tuning by `tune`."""
 
     held_out_blindly = True
-    """Held-out records are other units than those that are trained on (`refuse_trained_on`), chosen without a look at
-    texts. Of one whose tokens are trained on too, as another unit's, only the held-out unit's own loss is logged: for
-    those who are trained on it is computed from the private weights. So such a text is no reason to refuse."""
+    """Held-out records are of units that are not trained on (`refuse_units_on_both_sides`), chosen without a look at
+    texts. If one's tokens are trained on too, as another unit's, only the held-out unit's own loss is logged: for those
+    who are trained on it is computed from the private weights. So such a text is no reason to refuse."""
 
     def _accumulate(self, units: Sequence[Unit], check: SelfCheck) -> torch.Tensor:
         try:
@@ -175,7 +175,7 @@ def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
     return replace(corpus, encoded=[corpus.encoded[i] for i in kept], records=tuple(corpus.records[i] for i in kept))
 
 
-def refuse_trained_on(spec: PrivacySpec, records: Sequence[Record], held_out: Sequence[Record]) -> None:
+def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], held_out: Sequence[Record]) -> None:
     """Refuse held-out records of units that are trained on: their exact loss is logged, and no noise covers it.
 
     Raises:

@@ -196,9 +196,9 @@ def _private(
 ) -> PrivateTuning | None:
     if spec is None:
         return None
-    from reticent.train.private_tune import prepare, refuse_trained_on  # the accountant takes a second to load
+    from reticent.train.private_tune import prepare, refuse_units_on_both_sides  # the accountant takes a second to load
 
-    refuse_trained_on(spec, records, held_out)
+    refuse_units_on_both_sides(spec, records, held_out)
     return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
 
 
