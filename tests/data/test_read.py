@@ -147,8 +147,10 @@ def test_ids_that_were_made_of_spans_earlier_are_made_again(file: Path) -> None:
         ([{"text": "x"}, {"messages": TURNS}], 2, "its text from other fields"),
         ([{"text": "x", "author": "a"}, {"text": "y", "user": "b", "author": "c"}], 2, "its user from 'user'"),
         ([{"text": "x"}, {"text": "y", "author": "a"}, {"text": "z", "sender": "b"}], 3, "its user from 'sender'"),
-        ([{"text": "x"}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no field 'spans'"),
-        ([{"text": "x", "spans": [{"start": 0, "end": 1}]}, {"text": "y"}], 2, "no field 'spans'"),
+        ([{"text": "x"}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
+        ([{"text": "x", "spans": [{"start": 0, "end": 1}]}, {"text": "y"}], 2, "no spans in 'spans'"),
+        ([{"text": "x", "spans": None}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
+        ([{"text": "x", "spans": [3]}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
     ],
 )
 @pytest.mark.parametrize("on_bad_row", ["error", "skip"])

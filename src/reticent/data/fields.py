@@ -150,7 +150,7 @@ def complete_later(fields: Fields, row: Mapping[str, Any]) -> Fields:
     if fields.user is None:
         user = next((name for name in USUAL_USER if row.get(name) not in (None, "")), None)
         fields = fields if user is None else replace(fields, user=user)
-    if fields.spans is None and row.get(USUAL_SPANS) and _look_like_spans(row[USUAL_SPANS]):
+    if fields.spans is None and row.get(USUAL_SPANS) and look_like_spans(row[USUAL_SPANS]):
         fields = replace(fields, spans=USUAL_SPANS)
     return fields
 
@@ -219,13 +219,14 @@ def _message(field: str, turn: Any) -> Message:
     raise BadField(f"a turn of {field!r} has no role and content in text", 'Give {"role": "user", "content": "…"}.')
 
 
-def _look_like_spans(value: Any) -> bool:
+def look_like_spans(value: Any) -> bool:
+    """Whether ``value`` is a list, perhaps empty, of what has a start and an end."""
     return isinstance(value, list) and all(isinstance(one, Mapping) and {"start", "end"} <= set(one) for one in value)
 
 
 def _spans(row: Mapping[str, Any], field: str, length: int) -> tuple[Span, ...]:
     found = _get(row, field)
-    if not _look_like_spans(found):
+    if not look_like_spans(found):
         raise BadField(
             f"field {field!r} is no list of spans",
             'Give [{"start": 3, "end": 8}, …], and [] where nothing is sensitive.',

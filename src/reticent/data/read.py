@@ -12,7 +12,7 @@ from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
-from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, named
+from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.readers.reader import BadRow, Row, rows_of
 
@@ -120,6 +120,7 @@ class _Reading:
         self.source, self.named, self.fields, self.naming = source, fields, fields, naming
         self.each_alone = each_alone
         self._settled, self._no_spans = False, ""
+        self._forms: set[frozenset[tuple[str, bool, bool, bool]]] = set()
         self._place: dict[str, str] = {}
 
     def records(self) -> Iterator[Record | BadRow]:
@@ -151,9 +152,16 @@ class _Reading:
     def _check_alone(self, row: Row) -> None:
         """Refuse a row whose own fields are others than those that are settled."""
         if self.named.spans is None:
-            self._no_spans = self._no_spans or ("" if USUAL_SPANS in row.fields else row.place)
+            marked = look_like_spans(row.fields.get(USUAL_SPANS))
+            self._no_spans = self._no_spans or ("" if marked else row.place)
             if self.fields.spans is not None and self._no_spans:
-                raise _other_fields(self._no_spans, f"it has no field {USUAL_SPANS!r}, which other rows have")
+                raise _other_fields(self._no_spans, f"it has no spans in {USUAL_SPANS!r}, as other rows have")
+        form = frozenset(
+            (name, value is None, value == "", isinstance(value, list)) for name, value in row.fields.items()
+        )
+        if form in self._forms:
+            return
+        self._forms.add(form)
         try:
             own = complete(self.named, row.place, row.fields)
         except BadInput:
