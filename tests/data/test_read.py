@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span, fingerprint, write_records
@@ -288,3 +291,40 @@ def test_a_usual_user_field_may_have_gaps_but_a_named_one_may_not(file: Path) ->
     assert [record.user for record in read(source).records] == ["u", None]
     with pytest.raises(BadInput, match="'user' is empty"):
         read(source, user_field="user")
+
+
+VALUES = {
+    "text": ["x", "", None, 3],
+    "content": ["y", None],
+    "prompt": ["p", None],
+    "completion": ["c", ""],
+    "messages": [TURNS, None, "t"],
+    "user": ["a", "", None, 1.5],
+    "author": ["b", None],
+    "spans": [[{"start": 0, "end": 1}], [], None, "t", [{"start": 0, "end": 9}]],
+}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_a_row_that_goes_changes_no_other_where_each_is_read_alone(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Rows of many shapes in a file: whatever is not refused is read as it would be without one row."""
+    optional = {name: st.sampled_from(values) for name, values in VALUES.items()}
+    plain = st.fixed_dictionaries(
+        {"text": st.just("x")}, optional={name: optional[name] for name in ("user", "author", "spans")}
+    )
+    any_kind = st.fixed_dictionaries({}, optional=optional)
+    one, *rest = data.draw(st.lists(st.one_of(plain, plain, any_kind), min_size=3, max_size=3))
+    gone = data.draw(st.integers(0, 2))
+    rows = [*rest[:gone], one, *rest[gone:]]
+    file = tmp_path_factory.mktemp("alone") / "data.jsonl"
+    try:
+        whole = read(write(file, *rows), each_alone=True, on_bad_row="skip")
+        other = read(write(file, *rows[:gone], *rows[gone + 1 :]), each_alone=True, on_bad_row="skip")
+    except BadInput:
+        return
+    left, more = (Counter((one.user, one.content_hash, one.spans) for one in found.records) for found in (other, whole))
+    assert not left - more
+    assert (more - left).total() <= 1
