@@ -147,13 +147,13 @@ def serve(side: str, row: str, users: int | None) -> None:
 
     from reticent import demo
     from reticent.data.example import help_desk
-    from reticent.finetune import SplitConfig, throw_coins
     from reticent.models.load import load_tokenizer
     from reticent.monitor.attach import watching
     from reticent.monitor.config import MonitorConfig
     from reticent.train.batches import encode_all
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
+    from reticent.training_rows import SplitConfig, throw_coins
 
     records = help_desk(users=users or demo.USERS, mails_per_user=demo.MAILS_PER_USER, seed=0)
     coins = throw_coins(records, SplitConfig())

@@ -20,12 +20,13 @@ from reticent.core.record import Record, read_records
 from reticent.data.canaries import read_canaries
 from reticent.data.pii import DETECTORS
 from reticent.data.targets import read_targets
-from reticent.finetune import CanaryConfig, SplitConfig, throw_coins, tune
+from reticent.finetune import CanaryConfig, SplitConfig, tune
 from reticent.privacy.spec import PrivacySpec
 from reticent.report.results import read_results
 from reticent.run_folder import RunFolder
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.training_rows import throw_coins
 
 TINY = TuneConfig(epochs=1, learning_rate=1e-2, max_tokens=32, dtype="float32")
 

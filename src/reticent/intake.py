@@ -34,7 +34,7 @@ class DataConfig:
         completion_field: what is trained on after the prompt.
         messages_field: a chat; the assistant's turns are trained on.
         user_field: who a record belongs to.
-        id_field: unique id; records are numbered when not given.
+        id_field: unique id; made of user and text when not given.
         spans_field: sensitive stretches of the text, for --protect spans: [{"start": 3, "end": 8}], counted in
             characters of prompt and completion, or of all turns, joined by a line break.
         on_bad_row: "error" stops at the first bad row, "skip" counts them and writes them to a rejects file.
@@ -72,8 +72,16 @@ class Reading(NamedTuple):
     rejects: str = ""
 
 
-def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Reading:
-    """Read records and leave out what ``config`` says."""
+def read_data(
+    source: str, config: DataConfig, *, id_prefix: str = "r", each_alone: bool = False, hide_spans: bool = False
+) -> Reading:
+    """Read records and leave out what ``config`` says.
+
+    For private training refuse what `data.stability` declares unstable before.
+
+    Args:
+        each_alone, hide_spans: as in `data.read.read`.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch) / "rejects.jsonl"
         dataset = read(
@@ -88,6 +96,8 @@ def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Readi
             id_prefix=id_prefix,
             on_bad_row=config.on_bad_row,
             rejects=listed,
+            each_alone=each_alone,
+            hide_spans=hide_spans,
         )
         rejects = listed.read_text(encoding="utf-8")
     read_records = list(dataset.records)
@@ -99,15 +109,18 @@ def read_data(source: str, config: DataConfig, *, id_prefix: str = "r") -> Readi
     return Reading(records, rejects)
 
 
-def without_copies(records: Sequence[Record], trained: Collection[str] = ()) -> list[Record]:
+def without_copies(
+    records: Sequence[Record], trained: Collection[str] = (), *, within_users: bool = False
+) -> list[Record]:
     """Each content once; of several copies one that was trained on, if any was: then the others were learnt as well.
 
     Args:
         records: with unique ids.
         trained: ids that are known to have been trained on.
+        within_users: each content once for each user; see `drop_exact_duplicates`.
     """
     first = sorted(records, key=lambda record: record.id not in trained)
-    kept = {record.id for record in drop_exact_duplicates(first).records}
+    kept = {record.id for record in drop_exact_duplicates(first, within_users=within_users).records}
     if len(kept) < len(records):
         console.print(f"{len(records) - len(kept)} exact copies dropped", highlight=False)
     return [record for record in records if record.id in kept]
@@ -160,6 +173,13 @@ def given_data(
     if data and membership and not (members or held_out):
         records, rejects = read_data(data, config)
         labels = read_labels(membership)
+        if config.id_field is None and labels and not any(record.id in labels for record in records):
+            raise BadInput(
+                f"--membership {membership}",
+                f"names records such as {next(iter(labels))!r}, and without --id_field their ids are made of user and "
+                "text, not of row numbers",
+                "Give the data a field with the ids of the list, and name it: --id_field.",
+            )
         records = without_copies(records, {id_ for id_, member in labels.items() if member})
         kept = {record.id for record in records}
         coins = from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})

@@ -15,12 +15,14 @@ from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
 from reticent.core.membership import Membership
+from reticent.core.processes import refuse_several
 from reticent.core.progress import progress
 from reticent.core.record import Record, Span, fingerprint, write_records
 from reticent.core.target import Target
 from reticent.data import card as cards
 from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
+from reticent.data.ids import Naming, is_digest
 from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect, find, originals
 from reticent.data.pii.missed import missed, others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
@@ -85,7 +87,7 @@ def prepare(
 
     Copies are dropped first, then data is found, then scrubbed. Spans that the records had are kept; where something
     was put in place of them, their kind is `SCRUBBED`. Whoever belongs to a record stays the same; only under ``scrub``
-    do users and ids that are themselves personal data (a sender's address) get pseudonyms.
+    do users and ids that are themselves personal data (a sender's address; a hash of the text) get pseudonyms.
 
     After scrubbing, all detectors that did not scrub look through what was written, the text between the replacements.
     What they find is written as targets beside the records: `reticent tune` takes them along, and the audit of the run
@@ -105,8 +107,10 @@ def prepare(
         coins: throws the coins that training would throw; the card counts them.
 
     Raises:
-        BadInput: an unknown choice, no records, a file that is no key, or a place that cannot be written to.
+        BadInput: an unknown choice, no records, a file that is no key, a place that cannot be written to, or several
+            processes.
     """
+    refuse_several("reticent.prepare")
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise BadInput(str(out), "is of no format that can be written", f"Name it with one of: {', '.join(SUFFIXES)}.")
@@ -126,7 +130,9 @@ def prepare(
     dropped = once.dropped
     if scrubber is not None:
         scrubber = replace(scrubber, avoid=originals(found))
-        found, card["scrub"], card["missed"], left, dropped = _scrubbed(once, found, scrubber, chosen, marks == "check")
+        found, card["scrub"], card["missed"], left, dropped = _scrubbed(
+            once, found, scrubber, chosen, marks == "check", made={record.id for record in records if is_digest(record)}
+        )
     card["coins"] = _coins(coins, found)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}
     done = Prepared(
@@ -178,7 +184,12 @@ class _Scrubbed(NamedTuple):
 
 
 def _scrubbed(
-    once: Once, records: list[Record], scrubber: Scrubber, detectors: Sequence[Detector], check: bool
+    once: Once,
+    records: list[Record],
+    scrubber: Scrubber,
+    detectors: Sequence[Detector],
+    check: bool,
+    made: set[str],
 ) -> _Scrubbed:
     """Scrubbed records; what was done, with a count of the values that are still there, marked nowhere else; and what
     others find in them.
@@ -187,10 +198,13 @@ def _scrubbed(
         once: the records as they were given, with the marks that they had.
         records: the same with spans on what is to be scrubbed.
         check: whether the marks were kept from the detectors.
+        made: ids that were made of texts: who guesses what a scrubbed text held could confirm it by them. They are made
+            again, of what is written.
     """
     names = {name for record in records for name in (record.id, record.user) if name}
-    names |= {name for one in once.dropped for name in (one.id, one.kept)}
+    names = (names | {name for one in once.dropped for name in (one.id, one.kept)}) - made
     personal = {name for name in names if _is_personal(name, detectors)}
+    naming = Naming("r")
     renamed = {name: scrubber.pseudonym(name) if name in personal else name for name in names}
     done, still = [], 0
     with progress("Scrubbing", len(records), unit="records") as advance:
@@ -199,7 +213,10 @@ def _scrubbed(
             still += sum(value in new.plain for value in _long_values(record))
             user = renamed[record.user] if record.user else record.user
             spans = tuple(replace(span, kind=SCRUBBED) for span in new.spans)
-            done.append(replace(new, id=renamed[record.id], user=user, spans=spans))
+            new = replace(new, user=user, spans=spans)
+            if record.id in made:
+                renamed[record.id] = naming(new)
+            done.append(replace(new, id=renamed[record.id]))
             advance(1)
     left, looking = [], others(detectors)
     with progress("Looking for what was missed", len(records), unit="records") as advance:
@@ -215,8 +232,16 @@ def _scrubbed(
         "values_still_there": still,
         "copies_made": len(done) - len({record.content_hash for record in done}),
     }
-    dropped = tuple(one._replace(id=renamed[one.id], kept=renamed[one.kept]) for one in once.dropped)
+    dropped = _renamed(once.dropped, renamed)
     return _Scrubbed(done, counts, cards.missed(left, [one.name for one in looking], marks=check), tuple(left), dropped)
+
+
+def _renamed(dropped: Sequence[Dropped], renamed: Mapping[str, str]) -> tuple[Dropped, ...]:
+    """The list of copies under new names; a copy whose id was made of its text is named after the record it repeats."""
+    return tuple(
+        Dropped(renamed.get(one.id, f"{renamed[one.kept]}-copy{number}"), renamed[one.kept], one.why)
+        for number, one in enumerate(dropped, start=1)
+    )
 
 
 def _coins(throw: Coins | None, records: Sequence[Record]) -> dict[str, Any] | None:

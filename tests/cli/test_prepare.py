@@ -9,6 +9,9 @@ import sys
 import pytest
 
 from reticent.cli.main import main
+from reticent.core.record import read_records
+from reticent.data.ids import is_digest
+from reticent.data.read import read
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +41,28 @@ def test_marks_scrubs_and_prints_counts_only(tmp_path, capsys):
     assert "missed was NOT looked for" in printed
     assert "coins: none can be thrown (are too few to split" in printed
     assert "exact copies: 1; repeats of a user: 0; near-copies: 0; quoting others: 0; dropped: 1" in printed
+    kept = read_records(out)[1].id
     assert json.loads((tmp_path / "out.dropped.jsonl").read_text()) == {
-        "id": "r000003",
-        "kept": "r000002",
+        "id": f"{kept}-copy1",
+        "kept": kept,
         "why": "exact",
     }
     assert f"dropped copies: {tmp_path / 'out.dropped.jsonl'}" in printed
+
+
+def test_no_id_of_a_scrubbed_record_confirms_a_guess_of_what_it_held(tmp_path):
+    source = data(tmp_path, "write to ana@corp.com", "write to bo@corp.com", "write to bo@corp.com", "nothing")
+    before = [record.id for record in read(source).records]
+    out = tmp_path / "out.jsonl"
+    flags = ["--out", str(out), "--scrub", "placeholder", "--dedup", "exact", "--detectors", "email"]
+    assert main(["prepare", source, *flags]) == 0
+    written = "".join(path.read_text() for path in tmp_path.glob("out.*") if path.suffix != ".html")
+    assert not any(id_[1:17] in written for id_ in before[:3])
+    found = read(str(out), id_field="id").records
+    assert [record.id for record in found] == [record.id for record in read(str(out)).records]
+    assert all(map(is_digest, found))
+    assert main(["prepare", source, *flags]) == 0  # the same again, where no key decides
+    assert read(str(out), id_field="id").records == found
 
 
 def test_patterns_of_ones_own_are_scrubbed_and_counted(tmp_path, capsys):

@@ -194,3 +194,35 @@ def test_private_cells_are_looked_at_once_they_are_done(base: Path, tmp_path: Pa
     watch = json.loads((folder / "monitor.json").read_text())
     assert [moment["phase"] for moment in watch["moments"]] == ["start", "fitting"]
     assert watch["moments"][1]["auc"] is not None
+
+
+def test_where_a_training_is_private_per_user_no_user_holds_back_anothers_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All trainings have the same records, coins and rule for copies."""
+    given: list[tuple[Shared, list[Record]]] = []
+
+    def seen(root: Any, cells: Any, shared: Shared, records: list[Record], *rest: Any) -> list[None]:
+        given.append((shared, records))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_train_all", seen)
+    records = [*mails(), *(replace(mail, id=f"{mail.id}b", user="else") for mail in mails()[:7])]
+    for number, names in enumerate((["none"], ["none", "epsilon8"], ["none", "epsilon8", "user_epsilon8"])):
+        grid = replace(GRID, defences=tuple(DEFENCES[name] for name in names))
+        with pytest.raises(KeyboardInterrupt):
+            compare(records, grid=grid, shared=shared_of(Path("base")), out=tmp_path / str(number), jobs=1)
+    assert [shared.split.copies for shared, _ in given] == ["all", "all", "user"]
+    assert [len(kept) for _, kept in given] == [len(mails()), len(mails()), len(records)]
+
+
+def test_unstable_settings_are_refused_where_any_training_is_private(tmp_path: Path) -> None:
+    grid = replace(GRID, defences=(DEFENCES["none"], DEFENCES["epsilon8"]))
+    shared = replace(shared_of(Path("base")), split=SplitConfig(max_records_per_user=2))
+    with pytest.raises(BadInput, match="can push out another"):
+        compare(mails(), grid=grid, shared=shared, out=tmp_path / "out")
+    user = replace(grid, defences=(DEFENCES["none"], DEFENCES["user_epsilon8"]))
+    words = replace(shared, canaries=CanaryConfig(canaries=6, canary_kind="unigram"))
+    with pytest.raises(BadInput, match="canary_kind='unigram'"):
+        compare(mails(), grid=user, shared=words, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -2,14 +2,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span, fingerprint, write_records
 from reticent.data.fields import Fields
+from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.read import read
 
 
@@ -52,7 +57,8 @@ TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 )
 def test_usual_fields(file: Path, row: dict, expected: dict) -> None:
     dataset = read(write(file, row))
-    assert dataset.records == (Record(id="r000001", **expected),)
+    made = Naming("r")(Record(id="", **expected))
+    assert dataset.records == (Record(id=made, **expected),)
     assert dataset.fingerprint == fingerprint(dataset.records)
 
 
@@ -93,7 +99,84 @@ def test_spans_count_over_all_that_a_record_holds(file: Path) -> None:
 def test_ids(file: Path) -> None:
     source = write(file, {"text": "a", "key": 5}, {"text": "b", "key": "six"})
     assert [record.id for record in read(source, id_field="key").records] == ["5", "six"]
-    assert [record.id for record in read(source, id_prefix="h").records] == ["h000001", "h000002"]
+    made = [record.id for record in read(source, id_prefix="h").records]
+    assert len(set(made)) == 2
+    assert all(re.fullmatch("h[0-9a-f]{16}", id_) for id_ in made)
+
+
+def test_no_row_renames_another(file: Path) -> None:
+    rows = [{"text": text, "user": user} for text, user in ("aA", "bA", "aB", "aA", "cB", "aA")]
+    whole = read(write(file, *rows)).records
+    assert whole[3].id == f"{whole[0].id}-2"
+    assert whole[5].id == f"{whole[0].id}-3"
+    assert whole[2].id != whole[0].id  # of another user
+    for gone in range(len(rows)):
+        kept = [record for place, record in enumerate(whole) if place != gone]
+        found = read(write(file, *rows[:gone], *rows[gone + 1 :])).records
+        same = [(one.user, one.text) == ("A", "a") for one in kept]  # exact repeats count themselves
+        assert [a.id for a, b in zip(found, same, strict=True) if not b] == [
+            a.id for a, b in zip(kept, same, strict=True) if not b
+        ]
+        repeats = [one.id for one, b in zip(found, same, strict=True) if b]
+        assert repeats == [whole[0].id, *(f"{whole[0].id}-{n}" for n in range(2, 4))][: len(repeats)]
+
+
+def test_ids_say_nothing_of_what_spans_hold_where_asked(file: Path) -> None:
+    def ids(*names: str, hide: bool = True) -> list[str]:
+        rows = [{"text": f"I am {name}!", "spans": [{"start": 5, "end": 5 + len(name)}]} for name in names]
+        return [record.id for record in read(write(file, *rows), hide_spans=hide).records]
+
+    assert ids("Ann") == ids("Roberta")
+    assert ids("Ann", "Bo") == ids("X", "Y")
+    assert len(set(ids("Ann", "Bo"))) == 2
+    assert ids("Ann", hide=False) != ids("Roberta", hide=False)
+
+
+def test_ids_that_were_made_of_spans_earlier_are_made_again(file: Path) -> None:
+    row = {"text": "I am Ann!", "spans": [{"start": 5, "end": 8}]}
+    (told,) = read(write(file, row)).records
+    (hidden,) = read(write(file, row), hide_spans=True).records
+    assert tells_of_spans(told)
+    assert not tells_of_spans(hidden)
+    given = [row | {"key": told.id}, row | {"key": "own"}]
+    assert [one.id for one in read(write(file, *given), id_field="key").records] == [told.id, "own"]
+    assert [one.id for one in read(write(file, *given), id_field="key", hide_spans=True).records] == [hidden.id, "own"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "place", "why"),
+    [
+        ([{"content": "x"}, {"content": "y", "text": "z"}], 2, "its text from other fields"),
+        ([{"text": "x"}, {"messages": TURNS}], 2, "its text from other fields"),
+        ([{"text": "x", "author": "a"}, {"text": "y", "user": "b", "author": "c"}], 2, "its user from 'user'"),
+        ([{"text": "x"}, {"text": "y", "author": "a"}, {"text": "z", "sender": "b"}], 3, "its user from 'sender'"),
+        ([{"text": "x"}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
+        ([{"text": "x", "spans": [{"start": 0, "end": 1}]}, {"text": "y"}], 2, "no spans in 'spans'"),
+        ([{"text": "x", "spans": None}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
+        ([{"text": "x", "spans": [3]}, {"text": "y", "spans": [{"start": 0, "end": 1}]}], 1, "no spans in 'spans'"),
+    ],
+)
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_in_private_training_no_row_decides_how_others_are_read(
+    file: Path, rows: list[dict], place: int, why: str, on_bad_row: str
+) -> None:
+    with pytest.raises(BadInput, match=why) as error:
+        read(write(file, *rows), each_alone=True, on_bad_row=on_bad_row)
+    assert error.value.given == f"{file}:{place}"
+
+
+def test_rows_alike_or_unreadable_are_no_matter_in_private_training(file: Path) -> None:
+    rows = [
+        {"text": "x", "user": None},
+        {"text": None},
+        {},
+        {"text": "y", "user": "a"},
+        {"text": "z", "messages": TURNS},
+    ]
+    found = read(write(file, *rows), each_alone=True, on_bad_row="skip")
+    assert [(record.text, record.user) for record in found.records] == [("x", None), ("y", "a"), ("z", None)]
+    named = read(write(file, {"content": "x"}, {"content": "y", "text": "z"}), each_alone=True, text_field="content")
+    assert [record.text for record in named.records] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +218,9 @@ def test_bad_rows_stop_or_are_listed(file: Path, tmp_path: Path, row: dict, argu
     assert dataset.n_rejected == 1
     assert len(dataset.records) == 2
     if "id_field" not in arguments:
-        assert [record.id for record in dataset.records] == ["r000001", "r000003"]
+        assert [record.id for record in dataset.records] == [
+            record.id for record in read(write(file, good, {**good, "key": 2}), **arguments).records
+        ]
     (listed,) = map(json.loads, rejects.read_text().splitlines())
     assert listed == {"place": f"{source}:2", "reason": error.value.why}
     assert "secret" not in rejects.read_text()
@@ -206,3 +291,40 @@ def test_a_usual_user_field_may_have_gaps_but_a_named_one_may_not(file: Path) ->
     assert [record.user for record in read(source).records] == ["u", None]
     with pytest.raises(BadInput, match="'user' is empty"):
         read(source, user_field="user")
+
+
+VALUES = {
+    "text": ["x", "", None, 3],
+    "content": ["y", None],
+    "prompt": ["p", None],
+    "completion": ["c", ""],
+    "messages": [TURNS, None, "t"],
+    "user": ["a", "", None, 1.5],
+    "author": ["b", None],
+    "spans": [[{"start": 0, "end": 1}], [], None, "t", [{"start": 0, "end": 9}]],
+}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_a_row_that_goes_changes_no_other_where_each_is_read_alone(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Rows of many shapes in a file: whatever is not refused is read as it would be without one row."""
+    optional = {name: st.sampled_from(values) for name, values in VALUES.items()}
+    plain = st.fixed_dictionaries(
+        {"text": st.just("x")}, optional={name: optional[name] for name in ("user", "author", "spans")}
+    )
+    any_kind = st.fixed_dictionaries({}, optional=optional)
+    one, *rest = data.draw(st.lists(st.one_of(plain, plain, any_kind), min_size=3, max_size=3))
+    gone = data.draw(st.integers(0, 2))
+    rows = [*rest[:gone], one, *rest[gone:]]
+    file = tmp_path_factory.mktemp("alone") / "data.jsonl"
+    try:
+        whole = read(write(file, *rows), each_alone=True, on_bad_row="skip")
+        other = read(write(file, *rows[:gone], *rows[gone + 1 :]), each_alone=True, on_bad_row="skip")
+    except BadInput:
+        return
+    left, more = (Counter((one.user, one.content_hash, one.spans) for one in found.records) for found in (other, whole))
+    assert not left - more
+    assert (more - left).total() <= 1

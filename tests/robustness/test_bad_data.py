@@ -108,7 +108,9 @@ def test_too_few_records_are_refused(refused, tune, tmp_path, tools):
 
 
 @pytest.mark.parametrize(
-    ("probability", "missing"), [("0.999", "no held-out records"), ("0.001", "no members")], ids=["all_in", "all_out"]
+    ("probability", "missing"),
+    [("0.999999", "no held-out records"), ("0.000001", "no members")],
+    ids=["all_in", "all_out"],
 )
 def test_coins_that_leave_a_side_empty_are_refused(refused, tune, tmp_path, tools, probability, missing):
     path = tools.write_rows(tmp_path / "mails.jsonl", tools.mails(12))

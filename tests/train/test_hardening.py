@@ -62,7 +62,6 @@ SPANS = PrivacySpec(epsilon=8, protect="spans", detector_recall=1.0)
         ({"loss_floor": 1.0}, RECORD),
         ({"clip_examples": 1.0}, RECORD),
         ({"clip_batch": 2.0}, RECORD),
-        ({"dedup_users": True}, RECORD),
         ({"goldfish": 4}, SPANS),
     ],
 )

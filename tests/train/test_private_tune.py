@@ -36,8 +36,8 @@ from reticent.train.private_tune import (
     make_plan,
     perplexities,
     private_arguments,
+    refuse_units_on_both_sides,
     without_copies,
-    without_held_out,
 )
 from reticent.train.trainer import LOG, tune
 
@@ -205,15 +205,29 @@ def test_records_that_are_the_same_after_cutting_count_once() -> None:
     assert without_copies(corpus, PrivacySpec(epsilon=8, unit="user")).records == (0, 1, 2)
 
 
-def test_what_is_held_out_too_after_cutting_is_not_trained_on(base: str, tmp_path: Path) -> None:
-    records = [Record(id=str(i), text=text) for i, text in enumerate(["abcdef", "xyzxyz", "fedcba"])]
-    held_out = [Record(id="h", text="abcdxx")]
-    corpus, sample = (encode_all(some, tiny_tokenizer(), 4) for some in (records, held_out))
-    assert without_held_out(corpus, sample.encoded).records == (1, 2)
-    assert without_held_out(corpus, ()) is corpus
+def test_what_is_trained_on_does_not_depend_on_what_is_held_out(base: str, tmp_path: Path) -> None:
+    """A text of somebody who is held out may be another's, who is trained on, token for token: it stays."""
     twin = Record(id="twin", text=RECORDS[3].text, user="else")
     out = tune(base, RECORDS, tmp_path / "out", config(epochs=1), held_out=[*HELD_OUT, twin], privacy=USER)
-    assert recall_exact(out)["records"] == len(RECORDS) - 1
+    assert recall_exact(out)["records"] == len(RECORDS)
+    log = json.loads((out / LOG).read_text())
+    assert any("eval_loss" in entry for entry in log["history"])
+
+
+@pytest.mark.parametrize(
+    ("unit", "held_out"),
+    [
+        ("user", Record(id="h", text="else", user="u3")),
+        ("user", Record(id="3", text="else", user="else")),
+        ("record", Record(id="3", text="else")),
+    ],
+)
+def test_units_that_are_trained_on_cannot_be_held_out(base: str, tmp_path: Path, unit: str, held_out: Record) -> None:
+    spec = PrivacySpec(epsilon=8, unit=unit)
+    with pytest.raises(BadInput, match=rf"1 of 6 held-out records: are of a {unit} that is trained on"):
+        tune(base, RECORDS, tmp_path / "out", config(), held_out=[*HELD_OUT, held_out], privacy=spec)
+    refuse_units_on_both_sides(PrivacySpec(epsilon=8), RECORDS, [Record(id="h", text="x", user="u3")])
+    refuse_units_on_both_sides(USER, RECORDS, [Record(id="h", text="x")])
 
 
 @pytest.mark.parametrize(

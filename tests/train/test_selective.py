@@ -492,7 +492,7 @@ def test_planted_secrets_are_marked_and_phrases_of_users_are_refused(base: str, 
     members = int(read_membership(run.membership).member.sum())
     planted = sum(canary.planted for canary in read_canaries(run.canaries))
     assert promise.units == members + planted
-    with pytest.raises(BadInput, match="would not be marked"):
+    with pytest.raises(BadInput, match="makes a canary of another"):
         tune_run(
             source,
             base=base,

@@ -175,7 +175,7 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
 
 def _largest_user(coins: Membership) -> int:
     """Most records of one user that were trained on, or would have been if the user's coin had come up (at least)."""
-    would = coins.member | (~coins.user_member & np.isin(coins.role.astype(str), ("spare", "known")))
+    would = coins.member | (~coins.user_member & np.isin(coins.role.astype(str), ("spare", "known", "shared")))
     return max(Counter(coins.user[would]).values(), default=0)
 
 

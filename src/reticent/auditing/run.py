@@ -20,6 +20,7 @@ from reticent.auditing.whitebox import inside
 from reticent.confound import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.processes import refuse_several
 from reticent.core.results import Results
 from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
@@ -43,8 +44,9 @@ def audit(
         out: the folder to write to; needed for a subject, by default the run folder itself otherwise.
 
     Raises:
-        BadInput: a model or the data cannot be used; an unknown attack.
+        BadInput: a model or the data cannot be used; an unknown attack; several processes.
     """
+    refuse_several("reticent.audit")
     config = config or AuditConfig()
     if isinstance(what, Subject):
         if out is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reticent.comparing.config import CompareConfig
 from reticent.core.progress import console
+from reticent.data.stability import refuse_prepared
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
 
@@ -35,12 +36,16 @@ def compare(
         out: folder of the comparison.
     """
     from reticent.comparing.run import compare as run_compare
+    from reticent.comparing.run import refuse_unstable_cells, units_of
     from reticent.comparing.settle import settle
     from reticent.intake import read_data
     from reticent.report.comparison_console import print_comparison
 
     grid, shared = settle(compare_config, model=model, split=split_config, canaries=canary_config)
-    records, _ = read_data(data, data_config)
+    refuse_unstable_cells(grid, shared, data_config)
+    for unit in units_of(grid):
+        refuse_prepared(unit, data)
+    records, _ = read_data(data, data_config, each_alone=bool(units_of(grid)))
     comparison = run_compare(
         records, grid=grid, shared=shared, out=out, title=Path(data).name, jobs=compare_config.jobs
     )

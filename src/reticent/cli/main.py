@@ -22,12 +22,17 @@ from jsonargparse import ArgumentParser, Namespace
 
 import reticent
 from reticent.core.errors import BadInput, ReticentError
+from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
 
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
 """What a person can mend. Any other error of the system is a fault of this package and keeps its traceback."""
+
+
+HARMLESS = {"env"}
+"""Verbs that may run in any number of processes at once: they neither train nor write."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     verb = verbs[options.subcommand]
     try:
+        if options.subcommand not in HARMLESS:
+            refuse_several(f"reticent {options.subcommand}")
         return verb(**_arguments(verb, options[options.subcommand]))
     except ReticentError as error:
         console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)

@@ -14,8 +14,8 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.data.dedup import drop_exact_duplicates
-from reticent.finetune import SplitConfig, throw_coins
 from reticent.intake import DataConfig
+from reticent.training_rows import SplitConfig, throw_coins
 
 if TYPE_CHECKING:
     from reticent.prepare import Prepared
@@ -82,7 +82,7 @@ def prepare(
 
 def _coins(records: Sequence[Record], config: SplitConfig) -> Membership:
     """The coins that `reticent tune` throws where there is no promise and the ids are kept (--id-field id)."""
-    return throw_coins(drop_exact_duplicates(records).records, config)
+    return throw_coins(drop_exact_duplicates(records, within_users=config.copies_within_users()).records, config)
 
 
 def _files(done: Prepared) -> list[tuple[str, Path]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reticent.core.progress import console
+from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
 from reticent.monitor.config import MonitorConfig
@@ -13,6 +14,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardening import HardenConfig
+from reticent.training_rows import promised_unit
 
 
 def tune(
@@ -43,7 +45,10 @@ def tune(
     from reticent.finetune import tune as run_tune
     from reticent.intake import read_data
 
-    records, rejects = read_data(data, data_config)
+    unit = promised_unit(privacy)
+    refuse_unstable(unit, data_config, split_config, canary_config, harden, contextual)
+    refuse_prepared(unit, data)
+    records, rejects = read_data(data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans")
     missed = targets_beside(data)
     run = run_tune(
         records,

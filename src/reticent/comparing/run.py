@@ -19,13 +19,17 @@ from reticent.comparing.conclude import conclude, gather
 from reticent.comparing.grid import Cell, Grid, with_rates
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
+from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
+from reticent.data.stability import refuse_unstable
 from reticent.intake import without_copies
 from reticent.models.tuning.method import TUNINGS
+from reticent.privacy.spec import PrivacySpec
 from reticent.report.comparison import write_comparison
 from reticent.report.comparison_page import write_comparison_page
 from reticent.run_folder import RunFolder
+from reticent.train.hardening import HardenConfig
 
 CONFIG = "compare"
 
@@ -46,7 +50,8 @@ def compare(
     the same folder trains only what is new. A cell that diverges or is refused is a row of the outcome.
 
     Args:
-        records: unique ids, private text; exact copies are dropped.
+        records: unique ids, private text; exact copies are dropped, with trainings that are private per user only those
+            within a user. Under a promise none may depend on others, see `finetune.tune`.
         grid: methods that leave their learning rates out get three around their own.
         shared: what all cells have in common.
         out: folder of the comparison; each cell is a run folder in ``cells/``.
@@ -56,13 +61,16 @@ def compare(
 
     Raises:
         BadInput: the folder holds a comparison of other data, model or scale; a method does not exist; no training was
-            finished.
+            finished; a setting for the data voids a promise; several processes.
     """
+    refuse_several("reticent.compare")
+    refuse_unstable_cells(grid, shared)
     root = Path(out)
     methods = tuple(with_rates(method, TUNINGS.get(method.method).learning_rate) for method in grid.methods)
     grid = replace(grid, methods=methods)
     folder = RunFolder(root=root)
-    records = without_copies(records)
+    shared = replace(shared, split=replace(shared.split, copies=_copies(shared, grid)))
+    records = without_copies(records, within_users=shared.split.copies == "user")
     shared = one_split(shared, grid, records)
     about: dict[str, Any] = {"base": shared.base, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries", "training", "monitor")}
@@ -85,7 +93,7 @@ def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
     Coins are thrown for the unit of the promise where some trainings are private, so that it can be audited; else for
     users where there are users. With private trainings secrets are planted once.
     """
-    units = {str(defence.privacy.get("unit", "record")) for defence in grid.defences if defence.is_private}
+    units = units_of(grid)
     split, canaries = shared.split, shared.canaries
     if split.split_unit == "auto":
         of_users = "user" in units or (not units and all(record.user is not None for record in records))
@@ -93,6 +101,34 @@ def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
     if canaries.canary_repetitions == "auto" and units:
         canaries = replace(canaries, canary_repetitions="1")
     return replace(shared, split=split, canaries=canaries)
+
+
+def refuse_unstable_cells(grid: Grid, shared: Shared, *more: Any) -> None:
+    """Refuse what would make the training rows of one unit depend on another, in any training that is private.
+
+    Args:
+        more: further settings, such as `DataConfig` where the records are yet to be read.
+
+    Raises:
+        BadInput: see `data.stability.refuse_unstable`.
+    """
+    for defence in grid.defences:
+        if defence.is_private:
+            split, canaries = replace(shared.split, **defence.split), replace(shared.canaries, **defence.canaries)
+            unit = PrivacySpec(**defence.privacy).unit
+            refuse_unstable(unit, *more, split, canaries, HardenConfig(**defence.harden))
+
+
+def units_of(grid: Grid) -> set[str]:
+    """What the private trainings of the grid protect."""
+    return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
+
+
+def _copies(shared: Shared, grid: Grid) -> str:
+    """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
+    if shared.split.copies != "auto":
+        return shared.split.copies
+    return "user" if "user" in units_of(grid) else "all"
 
 
 def _train_all(

@@ -28,7 +28,9 @@ class Membership:
             (population, prefixes) and are never evaluated; ``"spare"`` rows are neither trained on nor evaluated, so
             that users on both sides show texts chosen by the same coin; ``"fresh"`` rows, never trained on, are
             attacked at user level only: they stand behind a cap on the records of each user, and with them held-out
-            records would come from prolific users more often than members do; ``"canary"`` rows are planted secrets.
+            records would come from prolific users more often than members do; ``"shared"`` rows have a text that
+            another user has too, with another coin, so they are no clean member and no clean held-out: never evaluated
+            and no attacker's knowledge; ``"canary"`` rows are planted secrets.
         unit: what the coins were thrown for: ``"record"``, ``"user"``, or ``"given"`` by the person.
         probability: chance that a coin came up "member"; NaN when given.
         seed: of the coins; -1 when given.

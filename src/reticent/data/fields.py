@@ -45,7 +45,7 @@ class Fields:
         messages: a list of turns with ``role`` and ``content`` (or ``from`` and ``value``).
         user: who the record belongs to; None where no field says.
         user_required: whether a row without a user is bad.
-        id: unique id; None numbers the rows.
+        id: unique id; None where it is made of user and text.
         spans: sensitive stretches of ``Record.plain``, ``{"start": 3, "end": 8}`` and if known their ``kind``; where a
             field is named, every row must have it, for a text whose marks got lost would pass for one without secrets.
     """
@@ -59,13 +59,13 @@ class Fields:
     id: str | None = None
     spans: str | None = None
 
-    def record(self, row: Mapping[str, Any], number: str) -> Record:
-        """The record that ``row`` holds; ``number`` is its id where no field is named.
+    def record(self, row: Mapping[str, Any]) -> Record:
+        """The record that ``row`` holds; its id is empty where no field is named.
 
         Raises:
             BadField: a field is missing, empty or of the wrong type.
         """
-        id_ = number if self.id is None else _name(row, self.id)
+        id_ = "" if self.id is None else _name(row, self.id)
         user = None
         if self.user is not None and (self.user_required or row.get(self.user) not in (None, "")):
             user = _name(row, self.user)
@@ -150,7 +150,7 @@ def complete_later(fields: Fields, row: Mapping[str, Any]) -> Fields:
     if fields.user is None:
         user = next((name for name in USUAL_USER if row.get(name) not in (None, "")), None)
         fields = fields if user is None else replace(fields, user=user)
-    if fields.spans is None and row.get(USUAL_SPANS) and _look_like_spans(row[USUAL_SPANS]):
+    if fields.spans is None and row.get(USUAL_SPANS) and look_like_spans(row[USUAL_SPANS]):
         fields = replace(fields, spans=USUAL_SPANS)
     return fields
 
@@ -219,13 +219,14 @@ def _message(field: str, turn: Any) -> Message:
     raise BadField(f"a turn of {field!r} has no role and content in text", 'Give {"role": "user", "content": "…"}.')
 
 
-def _look_like_spans(value: Any) -> bool:
+def look_like_spans(value: Any) -> bool:
+    """Whether ``value`` is a list, perhaps empty, of what has a start and an end."""
     return isinstance(value, list) and all(isinstance(one, Mapping) and {"start", "end"} <= set(one) for one in value)
 
 
 def _spans(row: Mapping[str, Any], field: str, length: int) -> tuple[Span, ...]:
     found = _get(row, field)
-    if not _look_like_spans(found):
+    if not look_like_spans(found):
         raise BadField(
             f"field {field!r} is no list of spans",
             'Give [{"start": 3, "end": 8}, …], and [] where nothing is sensitive.',

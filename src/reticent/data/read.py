@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
-from reticent.data.fields import BadField, Fields, complete, complete_later, named
-from reticent.data.readers.reader import BadRow, rows_of
+from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
+from reticent.data.ids import Naming, tells_of_spans
+from reticent.data.readers.reader import BadRow, Row, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +49,15 @@ def read(
     id_prefix: str = "r",
     on_bad_row: str = "error",
     rejects: str | Path | None = None,
+    each_alone: bool = False,
+    hide_spans: bool = False,
 ) -> Dataset:
     """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder or a hub id.
 
     Fields that are not named are looked for under their usual names (``text``; ``prompt`` + ``completion``;
     ``instruction`` + ``output``; ``messages``; …) in the first row, ``user`` and ``spans`` in the first that has them.
-    Without ``id_field`` the rows are numbered from 1, bad rows counted, so that mending or skipping a row renames no
-    other.
+    Without ``id_field`` ids are made of user and text (`reticent.data.ids`), so that adding, mending or skipping a row
+    renames no other.
 
     Args:
         source: path or hub id; see `reticent.data.readers`.
@@ -62,11 +65,14 @@ def read(
             breaks.
         messages_field: a chat.
         user_field: who a record belongs to; when named, a row without a user is bad.
-        id_field: unique id.
+        id_field: unique id. It must not count rows where coins shall not move when a row goes.
         spans_field: sensitive stretches of a record's text; when named, a row without it is bad.
-        id_prefix: what numbered ids begin with; two sources that are used together need two.
+        id_prefix: what ids that are made begin with; two sources that are used together need two.
         on_bad_row: ``"error"`` stops at the first bad row; ``"skip"`` counts it.
         rejects: JSONL file for the place and reason (not the text) of every row that was skipped.
+        each_alone: for private training: refuse a row that by itself would be read by other fields than the first rows
+            are, for then one row decides how all others are read. Fields that are named are the same for all.
+        hide_spans: what spans hold does not enter ids that are made, here or earlier (by `reticent prepare`).
 
     Raises:
         BadInput: no such source, an unknown format, no usable row, or a bad row; says where, why and how to mend it.
@@ -81,7 +87,8 @@ def read(
         id_field=id_field,
         spans_field=spans_field,
     )
-    reading = _Reading(source=str(source), fields=fields, id_prefix=id_prefix)
+    naming = Naming(id_prefix, hide_spans=hide_spans)
+    reading = _Reading(source=str(source), fields=fields, naming=naming, each_alone=each_alone)
     records: list[Record] = []
     bad: list[BadRow] = []
     for found in reading.records():
@@ -109,13 +116,15 @@ def read(
 class _Reading:
     """One pass over a source: the first good row settles the shape, and ids are remembered."""
 
-    def __init__(self, *, source: str, fields: Fields, id_prefix: str) -> None:
-        self.source, self.fields, self.id_prefix = source, fields, id_prefix
-        self._settled = False
+    def __init__(self, *, source: str, fields: Fields, naming: Naming, each_alone: bool) -> None:
+        self.source, self.named, self.fields, self.naming = source, fields, fields, naming
+        self.each_alone = each_alone
+        self._settled, self._no_spans = False, ""
+        self._forms: set[frozenset[tuple[str, bool, bool, bool]]] = set()
         self._place: dict[str, str] = {}
 
     def records(self) -> Iterator[Record | BadRow]:
-        for number, row in enumerate(rows_of(self.source), start=1):
+        for row in rows_of(self.source):
             if isinstance(row, BadRow):
                 yield row
                 continue
@@ -123,14 +132,50 @@ class _Reading:
                 self.fields, self._settled = complete(self.fields, self.source, row.fields), True
             elif self.fields.user is None or self.fields.spans is None:
                 self.fields = complete_later(self.fields, row.fields)
-            try:
-                record = self.fields.record(row.fields, f"{self.id_prefix}{number:06d}")
-            except BadField as error:
-                yield BadRow(place=row.place, why=error.why, fix=error.fix)
-                continue
-            if record.id in self._place:
-                why = f"the id {record.id!r} was already used at {self._place[record.id]}"
-                yield BadRow(place=row.place, why=why, fix="Give each record its own id, or leave --id_field out.")
-                continue
-            self._place[record.id] = row.place
-            yield record
+            if self.each_alone:
+                self._check_alone(row)
+            yield self._record(row)
+
+    def _record(self, row: Row) -> Record | BadRow:
+        try:
+            record = self.fields.record(row.fields)
+        except BadField as error:
+            return BadRow(place=row.place, why=error.why, fix=error.fix)
+        if self.fields.id is None or (self.naming.hide_spans and tells_of_spans(record)):
+            record = replace(record, id=self.naming(record))
+        if record.id in self._place:
+            why = f"the id {record.id!r} was already used at {self._place[record.id]}"
+            return BadRow(place=row.place, why=why, fix="Give each record its own id, or leave --id_field out.")
+        self._place[record.id] = row.place
+        return record
+
+    def _check_alone(self, row: Row) -> None:
+        """Refuse a row whose own fields are others than those that are settled."""
+        if self.named.spans is None:
+            marked = look_like_spans(row.fields.get(USUAL_SPANS))
+            self._no_spans = self._no_spans or ("" if marked else row.place)
+            if self.fields.spans is not None and self._no_spans:
+                raise _other_fields(self._no_spans, f"it has no spans in {USUAL_SPANS!r}, as other rows have")
+        form = frozenset(
+            (name, value is None, value == "", isinstance(value, list)) for name, value in row.fields.items()
+        )
+        if form in self._forms:
+            return
+        self._forms.add(form)
+        try:
+            own = complete(self.named, row.place, row.fields)
+        except BadInput:
+            return  # it settles nothing: as a first row it is refused, as a later one it is read as the others are
+        if replace(own, user=None, spans=None) != replace(self.fields, user=None, spans=None):
+            raise _other_fields(row.place, "its text from other fields")
+        if own.user not in (None, self.fields.user):
+            raise _other_fields(row.place, f"its user from {own.user!r}, not {self.fields.user!r}")
+
+
+def _other_fields(place: str, why: str) -> BadInput:
+    return BadInput(
+        place,
+        f"in private training no row may decide how others are read, and by itself this one would be read otherwise: "
+        f"{why}",
+        "Name the fields (--text_field, --user_field, --spans_field), or give all rows the same ones.",
+    )

@@ -49,7 +49,8 @@ def split(
     Args:
         records: with unique ids.
         unit: ``"record"`` or ``"user"``.
-        seed: of all coins. A coin depends on the seed and the id only, so added records move no other coin.
+        seed: of all coins. A coin depends on the seed and the id only, so added records move no other coin, where
+            ids do not count rows (see `reticent.data.ids`).
         probability: chance that a unit is in.
         train_fraction: chance that a record of a user is a train record; only with ``unit="user"``.
         known_fraction: chance that a member, and a held-out record (with ``unit="user"``: a spare one), gets the role
@@ -97,7 +98,7 @@ def split(
     for side in pool:
         role[_known(ids, side, seed=seed, fraction=known_fraction, most=max_known)] = "known"
     membership = _membership(records, member, user_member, role, unit=unit, probability=probability, seed=seed)
-    _check_sides(membership)
+    check_sides(membership)
     return membership
 
 
@@ -159,7 +160,7 @@ def from_labels(
     for side in (chosen, ~chosen):
         role[_known(ids, side, seed=seed, fraction=known_fraction, most=max_known)] = "known"
     membership = _membership(records, chosen, _any_of_user(records, chosen), role, unit="given")
-    _check_sides(membership)
+    check_sides(membership)
     return membership
 
 
@@ -271,7 +272,12 @@ def _check_labels(ids: Sequence[str], member: Mapping[str, bool]) -> None:
             )
 
 
-def _check_sides(membership: Membership) -> None:
+def check_sides(membership: Membership) -> None:
+    """Refuse a split in which a side has nothing to evaluate.
+
+    Raises:
+        BadInput: says which.
+    """
     evaluated = membership.take(membership.role == "evaluate")
     members, held_out = int(evaluated.member.sum()), int((~evaluated.member).sum())
     if membership.unit == "given":

@@ -50,7 +50,8 @@ def carried(
     """The targets as they lie in the records of a run, with the coins of those.
 
     A target is found by what its record holds, whatever the run calls the record; targets whose record is not in the
-    run, or no longer has the secret, are left out.
+    run, or no longer has the secret, are left out. Of several records with one content (of several users) one that was
+    trained on counts, if any was.
 
     Args:
         targets: as they were found.
@@ -58,7 +59,8 @@ def carried(
         after: ``[N]`` the same as they are trained on or held out; canary users have a phrase in theirs.
         membership: of ``after``.
     """
-    place = {record.content_hash: number for number, record in enumerate(before)}
+    trained_last = sorted(range(len(before)), key=lambda number: bool(membership.member[number]))
+    place = {before[number].content_hash: number for number in trained_last}
     found = []
     for target in targets:
         number = place.get(target.record.content_hash)

@@ -130,11 +130,5 @@ _IN_PRIVATE = (
         "with spans protected a text is trained on in two parts, and the loss of neither leaves tokens out",
         "Leave --goldfish out, or protect whole texts (--protect all).",
     ),
-    (
-        "dedup_users",
-        lambda privacy: privacy.unit == "record",
-        "one more record of a user can push out others, which a promise per record does not cover",
-        "Leave it out (exact copies are dropped anyway), or promise per user (--unit user).",
-    ),
 )
 """Setting, where it cannot be, why, and the fix."""

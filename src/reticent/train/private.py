@@ -368,7 +368,7 @@ class PrivateTrainerMixin:
         """
         dataset = getattr(dataloader, "dataset", None)
         if id(dataset) not in self._looked_at:
-            refuse_trained_on(dataset, self._read.rows, blindly=self.held_out_blindly)
+            refuse_trained_on(dataset, self._read.rows, blindly=self.held_out_blindly and dataset is self.eval_dataset)
             self._looked_at.add(id(dataset))
         return super().evaluation_loop(dataloader, *args, **kwargs)  # type: ignore[misc]
 

@@ -104,6 +104,8 @@ def agree(mine: tuple[str, str], processes: int) -> None:
 def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
     """See ``refuse``, of a Trainer that has been set up on records that were ``read``."""
     held_out = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {"eval": trainer.eval_dataset}
+    if getattr(trainer, "held_out_blindly", False):
+        held_out = {}  # drawn without a look at texts: which of them are equal tells nothing of who is trained on
     refuse(
         Training(
             args=trainer.args,

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
@@ -55,6 +56,11 @@ _BY_PERPLEXITY = ("low_perplexity", "high_perplexity")
 
 class PrivateTuneTrainer(PrivateTrainerMixin, TuneTrainer):
     """One private fine-tuning by `tune`."""
+
+    held_out_blindly = True
+    """Held-out records are of units that are not trained on (`refuse_units_on_both_sides`), chosen without a look at
+    texts. If one's tokens are trained on too, as another unit's, only the held-out unit's own loss is logged: for those
+    who are trained on it is computed from the private weights. So such a text is no reason to refuse."""
 
     def _forget_key(self) -> None:
         """Not yet: it goes with the folder of checkpoints, once the outcome is saved."""
@@ -128,7 +134,6 @@ def prepare(
     model: Any,
     tokenizer: Any,
     folder: Path,
-    held_out: Sequence[Encoded] = (),
 ) -> PrivateTuning:
     """Settle who is trained on and how much noise that takes.
 
@@ -139,14 +144,13 @@ def prepare(
         config: settled; its batch may be left out.
         model, tokenizer: the base.
         folder: of the checkpoints; the key lies there.
-        held_out: whose loss is logged.
     """
     public = None
     if spec.protect == "spans":
         # Placeholders can make a text longer than it was.
         context = getattr(model.config, "max_position_embeddings", config.max_tokens)
         corpus, public = _selected(records, tokenizer, min(config.max_tokens, context))
-    corpus = without_copies(without_held_out(corpus, held_out), spec)
+    corpus = without_copies(corpus, spec)
     people = population(corpus, records, spec, config, model)
     return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
 
@@ -164,30 +168,37 @@ def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tup
 
 
 def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
-    """With records as units, each sequence of tokens once: what occurs m times would be protected at m times ε only."""
+    """With records as units, each sequence of tokens once: what occurs m times would be protected at m times ε only.
+
+    One record more or less adds or takes away one sequence at most. With users as units nothing is left out: a user's
+    rows must not depend on those of others.
+    """
     if spec.unit != "record":
         return corpus
-    again = set(copies([one.token_id.tolist() for one in corpus.encoded]))
-    return _without(corpus, again, "repeat another token for token")
-
-
-def without_held_out(corpus: Corpus, held_out: Sequence[Encoded]) -> Corpus:
-    """Without what is held out too, token for token (in real data: texts that only differ behind the cut).
-
-    It goes from the training, not from the held-out sample: a sample that depends on what is trained on would tell of
-    it through its loss. One record more still adds at most one.
-    """
-    unseen = {tuple(one.token_id.tolist()) for one in held_out}
-    both = {i for i, one in enumerate(corpus.encoded) if tuple(one.token_id.tolist()) in unseen}
-    return _without(corpus, both, "are the same as a held-out one up to the cut")
-
-
-def _without(corpus: Corpus, left_out: set[int], why: str) -> Corpus:
-    if not left_out:
+    again = set(copies(one.token_id for one in corpus.encoded))
+    if not again:
         return corpus
-    console.print(f"{len(left_out)} records that {why} left out", style="yellow", highlight=False)
-    kept = [i for i in range(len(corpus.encoded)) if i not in left_out]
+    said = f"{len(again)} records that repeat another token for token left out"
+    console.print(said, style="yellow", highlight=False)
+    kept = [i for i in range(len(corpus.encoded)) if i not in again]
     return replace(corpus, encoded=[corpus.encoded[i] for i in kept], records=tuple(corpus.records[i] for i in kept))
+
+
+def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], held_out: Sequence[Record]) -> None:
+    """Refuse held-out records of units that are trained on: their exact loss is logged, and no noise covers it.
+
+    Raises:
+        BadInput: an id, or with users as units a user, is on both sides.
+    """
+    ids = {record.id for record in records}
+    users = {record.user for record in records if spec.unit == "user"} - {None}
+    both = sum(record.id in ids or record.user in users for record in held_out)
+    if both:
+        raise BadInput(
+            f"{both} of {len(held_out)} held-out records",
+            f"are of a {spec.unit} that is trained on, and their exact loss would be logged",
+            f"Hold out other {spec.unit}s.",
+        )
 
 
 def population(

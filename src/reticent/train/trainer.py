@@ -80,7 +80,8 @@ def tune(
         out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
             ``train_log.json``.
         config: how; None for the defaults.
-        held_out: a small sample whose loss is logged after each epoch; never trained on.
+        held_out: a small sample whose loss is logged after each epoch; never trained on. With ``privacy`` of units that
+            are not trained on, chosen without a look at what is.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
@@ -126,7 +127,7 @@ def _tune(
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
-    private = _private(spec, corpus, sample, records, config, loaded, out)
+    private = _private(spec, corpus, held_out, records, config, loaded, out)
     corpus = corpus if private is None else private.corpus
     arguments = _arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
     make = (settled and settled.make_trainer) or hardened_trainer(harden)
@@ -203,7 +204,7 @@ def _encode(
 def _private(
     spec: PrivacySpec | None,
     corpus: Corpus,
-    sample: Corpus,
+    held_out: Sequence[Record],
     records: Sequence[Record],
     config: TuneConfig,
     loaded: Loaded,
@@ -211,10 +212,10 @@ def _private(
 ) -> PrivateTuning | None:
     if spec is None:
         return None
-    from reticent.train.private_tune import prepare  # the accountant takes a second to load
+    from reticent.train.private_tune import prepare, refuse_units_on_both_sides  # the accountant takes a second to load
 
-    folder = folder_for(out)
-    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder, sample.encoded)
+    refuse_units_on_both_sides(spec, records, held_out)
+    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
 
 
 def _trainer(

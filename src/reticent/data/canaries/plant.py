@@ -61,6 +61,7 @@ def plant(
     probability: float = 0.5,
     seed: int = 0,
     vocabulary: Sequence[str] = (),
+    blind: bool = False,
 ) -> Planting:
     """Draw distinct secrets; each of the first ``secrets`` is trained on with ``probability``, by its own coin.
 
@@ -82,10 +83,11 @@ def plant(
         probability: of each coin.
         seed: of the secrets and the coins.
         vocabulary: tokens of the model that are whole words, the most common first; for kinds made of tokens.
+        blind: for private training: secrets are drawn without a look at the data, so that no record changes them.
 
     Raises:
         BadInput: an unknown kind, more secrets than its space has, ids that canaries need, or a kind that needs a
-            vocabulary or more data than there is.
+            vocabulary or more data than there is; with ``blind``, records of several shapes.
     """
     found = CANARIES.get(kind)
     validate.positive(secrets=secrets)
@@ -99,8 +101,8 @@ def plant(
     if taken is not None:
         raise BadInput(f"the id {taken!r}", f"begins with {prefix!r}, as canaries do", "Rename the record.")
     canaries = []
-    material = Material(records=records, vocabulary=vocabulary)
-    space, shape = found.space_in(material), _shape(records)
+    material = Material(records=() if blind else records, vocabulary=vocabulary)
+    space, shape = found.space_in(material), _shape(records, only=blind)
     for number, secret in enumerate(_draw(found, material, space, secrets + controls, seed)):
         id_ = f"{prefix}{number:05d}"
         coin = number < secrets
@@ -128,11 +130,17 @@ def plant(
     return Planting(canaries=tuple(canaries), to_train=copies)
 
 
-def _shape(records: Sequence[Record]) -> str:
-    """The shape that most records have."""
+def _shape(records: Sequence[Record], *, only: bool) -> str:
+    """The shape that most records have; with ``only``, that all have: else one record could tip the scales."""
     shapes = Counter(
         "chat" if record.messages is not None else "text" if record.text is not None else "pair" for record in records
     )
+    if only and len(shapes) > 1:
+        raise BadInput(
+            f"canaries in records of {len(shapes)} shapes ({', '.join(sorted(shapes))})",
+            "secrets take the shape that most records have, so in private training one record could change all of them",
+            "Give records of one shape, or leave --canaries out.",
+        )
     return shapes.most_common(1)[0][0] if shapes else "text"
 
 

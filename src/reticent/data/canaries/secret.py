@@ -62,7 +62,13 @@ class Material:
 
     @cached_property
     def unused_tokens(self) -> Sequence[str]:
-        """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token."""
+        """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token.
+
+        Raises:
+            BadInput: there is no vocabulary, or no data to look through.
+        """
+        if not self.records:
+            raise BadInput("a token that no text has", "needs texts to look through", "Choose rare_tokens.")
         begun = {
             word[:end] for record in self.records for word in set(_WORD.findall(record.plain)) for end in _ends(word)
         }

@@ -11,19 +11,28 @@ from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplicated, leave_out
 
 
-def drop_exact_duplicates(records: Iterable[Record]) -> Deduplicated:
-    """Keep the first record of each content (``Record.content_hash``); ids, users and spans are not compared.
+def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = False) -> Deduplicated:
+    """Keep the first record of each content (``Record.content_hash``); ids and spans are not compared.
 
     A text with one copy in and one copy out would be a member and held out at once, so this comes before any split.
+
+    Args:
+        records: with unique ids.
+        within_users: only copies of the same user (or of nobody) are dropped, so that what is left of a user does not
+            depend on others. Else whose they are is not compared.
 
     >>> kept = drop_exact_duplicates([Record(id="a", text="x"), Record(id="b", text="x"), Record(id="c", text="y")])
     >>> [record.id for record in kept.records], kept.dropped
     (['a', 'c'], (Dropped(id='b', kept='a', why='exact'),))
     """
     every = list(records)
-    first: dict[str, int] = {}
+    first: dict[tuple[str | None, str], int] = {}
     original = [
-        earlier if (earlier := first.setdefault(record.content_hash, place)) < place else -1
+        earlier if (earlier := first.setdefault(_key(record, within_users), place)) < place else -1
         for place, record in enumerate(every)
     ]
     return leave_out(every, np.array(original, dtype=np.int64), "exact")
+
+
+def _key(record: Record, within_users: bool) -> tuple[str | None, str]:
+    return (record.user if within_users else None, record.content_hash)
