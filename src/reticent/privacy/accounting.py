@@ -224,8 +224,9 @@ def _interval(mechanism: Mechanism, steps: int, slack: float | None = None) -> f
 def _spread(mechanism: Mechanism, steps: int) -> float:
     """Standard deviation of the privacy loss of a step where it is small: the root of the χ² divergence."""
     if mechanism.relation == REPLACE_ONE:
-        # Against N(0, σ²), from which both mixtures are hardly apart where the loss is small.
-        inverse = min((mechanism.shift / 2 / mechanism.noise_multiplier) ** 2, 50.0)
+        # With N(0, σ²) in place of the second mixture, from which it is hardly apart where the loss is small.
+        single = 1 if mechanism.black_box else mechanism.owned
+        inverse = min((single / mechanism.noise_multiplier) ** 2, 50.0)
         return mechanism.rate * math.sqrt(2 * (math.exp(inverse) - math.exp(-inverse)))
     # The tail that is left out is rare, but would rule the divergence.
     counts, chances, _ = mechanism.drawn(tail=1e-3 / steps)

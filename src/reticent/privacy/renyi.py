@@ -56,9 +56,9 @@ def replacement_divergence(noise: float, rate: float, order: int) -> float:
     N(1, σ²) and with N(-1, σ²), of which the second comes in with chance ``rate``; by the trapezoid rule as
     `mixture_divergence`.
 
-    Both directions are the same, by symmetry.
+    Both directions are the same, by symmetry. The integrand is widest at a rate of 1: a Gaussian around 2·order - 1.
     """
-    points = np.arange(-order - 12 * noise, order + 12 * noise, noise / 20)
+    points = np.arange(-1 - 12 * noise, 2 * order + 12 * noise, noise / 20)
 
     def log_density(shift: float) -> npt.NDArray[np.float64]:
         stays, moves = norm.logpdf(points, scale=noise), norm.logpdf(points, loc=shift, scale=noise)

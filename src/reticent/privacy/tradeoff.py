@@ -31,8 +31,8 @@ LEAST_DELTA = 1e-11
 """Lines with a smaller δ are rounding."""
 LARGEST_EXPONENT = 700.0
 """e to a larger power is no float."""
-PLOTTED = 14
-"""Lines on each side that a curve is shown with."""
+PLOTTED, EXACT = 14, (1e-3, 0.01, 0.1)
+"""Lines on each side that a curve is shown with, and false positive rates at which it is shown exactly."""
 UP, SLIP = 1e6, 1e-9
 """Published numbers are rounded up to one over the first, after adding the second, which covers floating point."""
 
@@ -66,7 +66,7 @@ class Allowed:
         validate.non_negative(mu=self.mu)
 
     def tpr_at(self, fpr: float) -> float:
-        """The most true positives at a false positive rate, by ``roc``; a little above the exact fields.
+        """The most true positives at a false positive rate, by ``roc``.
 
         >>> of_promise(0.0, 0.0).tpr_at(0.25)
         0.25
@@ -190,7 +190,7 @@ class Curve:
             return self
         low = np.geomspace(1e-6, max(self.fpr[middle], 2e-6), PLOTTED)
         high = np.geomspace(1e-6, max(1 - self.tpr[middle], 2e-6), PLOTTED)
-        places = np.concatenate([low, np.interp(1 - high, self.tpr, self.fpr)])
+        places = np.concatenate([low, np.interp(1 - high, self.tpr, self.fpr), EXACT])
         return self._below_lines(np.unique(np.searchsorted(self.fpr, places) - 1).clip(0, len(steepness) - 1))
 
     def _below_lines(self, which: npt.NDArray[np.int64]) -> Curve:
