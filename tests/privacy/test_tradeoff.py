@@ -283,3 +283,32 @@ def test_of_lines_with_one_slope_the_lower_counts():
 def test_what_is_no_rate_is_refused(change):
     with pytest.raises(BadInput):
         replace(of_promise(1.0, 1e-5), **change)
+
+
+@given(
+    noise=st.floats(0.4, 20),
+    rate=st.floats(1e-3, 1),
+    steps=st.integers(1, 300),
+    delta=st.floats(1e-7, 1e-3),
+    owned=st.sampled_from([(1, False), (3, True), (2, False)]),
+    relation=st.sampled_from(["add_or_remove", "replace_one"]),
+)
+@settings(deadline=None, max_examples=15, derandomize=True)
+def test_the_curve_never_allows_more_than_its_own_epsilon_and_delta(noise, rate, steps, delta, owned, relation):
+    several, black_box = owned
+    if relation == "replace_one" and not black_box:
+        several = 1
+    mechanism = Mechanism(noise_multiplier=noise, rate=rate, owned=several, black_box=black_box, relation=relation)
+    try:
+        epsilon = accounting.spent(mechanism, steps=steps, delta=delta).epsilon
+    except BadInput:
+        return  # too little noise for a promise
+    got, coarse = accounting.allowed(mechanism, steps=steps, delta=delta), of_promise(epsilon, delta)
+    for fine, most in zip(
+        (got.auc, got.tpr_at_1pct_fpr, got.tpr_at_10pct_fpr),
+        (coarse.auc, coarse.tpr_at_1pct_fpr, coarse.tpr_at_10pct_fpr),
+        strict=True,
+    ):
+        assert fine <= most + 2e-6
+    if epsilon > 0 and several == 1:
+        assert tradeoff.gaussian_deltas(got.mu, np.array([epsilon]))[0] >= delta * 0.999
