@@ -14,6 +14,7 @@ from reticent.core.record import Record
 from reticent.finetune import CanaryConfig, SplitConfig, tune
 from reticent.gate import gate
 from reticent.privacy.statement import Promise
+from reticent.privacy.tradeoff import of_gaussian
 from reticent.report.results import read_results
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
@@ -109,15 +110,16 @@ def test_a_promise_that_no_noise_kept_is_found_to_be_broken(run, tmp_path):
     said = Promise(
         epsilon=0.2,
         delta=1e-5,
-        unit="record",
-        neighbouring="add or remove one record",
+        unit="user",
+        neighbouring="add or remove one user",
         mechanism="Poisson-sampled Gaussian mechanism",
         accountant="PLD accountant",
         noise_multiplier=30.0,
         rate=0.1,
         steps=10,
-        units=150,
+        units=48,
         check=0.3,
+        allowed=of_gaussian(0.1).allowed(1e-5),
     )
     made.promise.write_text(said.to_json(), encoding="utf-8")
     try:

@@ -135,7 +135,10 @@ def test_an_audit_holds_its_bounds_against_the_promise(private: RunFolder) -> No
     assert promise is not None
     assert {bound.units for bound in promise.bounds} == {"users", "planted secrets"}
     for bound in promise.bounds:
-        assert bound.promised == promise.epsilon
+        assert bound.promised == pytest.approx(
+            promise.epsilon, rel=0.03
+        )  # what assumes Gaussian noise is held against μ
+        assert bound.promised >= promise.epsilon
         assert f"δ = {promise.delta:g}, one user" in bound.estimate.unit  # not the audit's own δ
     assert promise.checks
     assert all(check.passed for check in promise.checks)

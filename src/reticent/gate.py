@@ -180,7 +180,10 @@ def _broken(promise: PromiseAudit) -> Check:
         if row.broken
     ]
     shown += [f"the check {one.name!r} failed" for one in promise.checks if one.passed is False]
-    shown += [f"an AUC above {promise.auc_limit:.4g}"] if not shown else []
+    shown += [f"an AUC above {promise.auc_limit:.4g}"] if promise.auc_broken else []
+    shown += [
+        f"more than {row.limit:.4g} of members at {row.fpr:g} false alarms" for row in promise.rates if row.broken
+    ]
     reason = f"broken by this audit: {', '.join(shown)}. Promised was {promise.sentence}"
     return Check(name="promise", limit=promise.epsilon, state="failed", measured=None, attack="", reason=reason)
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from reticent.privacy.accounting import implied_user_epsilon
 from reticent.privacy.check import Check
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.statement import SPANS, Promise, auroc_bound
+from reticent.privacy.tradeoff import of_gaussian
+from reticent.stats.epsilon import gdp_epsilon
 
 THREAT = ThreatModel(access="logprob")
 PROMISE = Promise(
@@ -37,10 +40,12 @@ PROMISE = Promise(
     steps=30,
     units=500,
     check=2.2,
-    implied=9.0,
-    implied_records=6,
+    implied=((2, 4.0), (10, 15.0)),
 )
-USERS = replace(PROMISE, unit="user", neighbouring="add or remove one user", implied=None, implied_records=None)
+USERS = replace(PROMISE, unit="user", neighbouring="add or remove one user", implied=())
+CURVE = of_gaussian(0.4).allowed(1e-5)
+STATED = replace(PROMISE, epsilon=1.5, allowed=CURVE)
+"""With the curve of the very mechanism, which allows far less than (ε, δ) alone."""
 
 
 def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> Thrown:
@@ -66,8 +71,16 @@ def coins(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> M
     )
 
 
+def implied(records: int) -> float:
+    return implied_user_epsilon(Mechanism(noise_multiplier=2.0, rate=0.1), records=records, steps=30, delta=1e-5)
+
+
 def audited(
-    promise: Promise, *units: Thrown, membership: Membership | None = None, auc: float | None = None, **options: Any
+    promise: Promise,
+    *units: Thrown,
+    membership: Membership | None = None,
+    auc: float | None = None,
+    rates: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[PromiseAudit, list[Bound], list[Finding]]:
     bounds = epsilon_bounds(units, delta=promise.delta, confidence=0.95)
     findings = [epsilon_finding(bound) for bound in bounds]
@@ -78,30 +91,93 @@ def audited(
             statement="",
         )  # fmt: skip
         findings += [blank, replace(blank, attack="zlib", estimate=replace(estimate, lo=auc - 0.1))]
+    for metric, tpr in rates.items():
+        estimate = Estimate(value=tpr, lo=tpr - 0.02, hi=tpr + 0.02, n=600, method="Clopper-Pearson")
+        high = {"severity": Severity.HIGH, "threat": THREAT, "statement": ""}
+        findings.append(Finding(attack="zlib", level=promise.unit, metric=metric, estimate=estimate, **high))
     membership = membership or coins(promise.unit)
-    return audit_promise(Kept(promise, ()), bounds, findings, membership, confounded=False, **options), bounds, findings
+    held_out = {"record": 300, "user": 300}
+    found = audit_promise(Kept(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out)
+    return found, bounds, findings
 
 
 def test_a_bound_of_the_promised_unit_is_held_against_it() -> None:
     found, _, _ = audited(PROMISE, thrown(), auc=0.6)
     assert [bound.promised for bound in found.bounds] == [2.0] * 3
+    assert found.mu == PROMISE.most.mu
     assert all(bound.estimate.unit.startswith("nats (δ = 1e-05") for bound in found.bounds)
     assert not found.broken
     assert found.auc is not None
-    assert (found.auc_attack, found.auc.value, found.auc_limit) == ("loss", 0.6, auroc_bound(2.0, 1e-5))
+    assert (found.auc_attack, found.auc.value) == ("loss", 0.6)
+    assert found.auc_limit == pytest.approx(auroc_bound(2.0, 1e-5), abs=2e-6)
+    assert found.auc_slack == (found.auc_limit - 0.5) / 300
+    assert [(rate.fpr, rate.estimate, rate.attack) for rate in found.rates] == [(0.01, None, ""), (0.1, None, "")]
     assert found.not_compared == ()
-    assert (found.user_epsilon, found.user_delta) == (9.0, 1e-5)
+    assert (found.user_epsilon, found.user_delta) == (implied(4), 1e-5)
+
+
+def test_with_the_curve_of_the_mechanism_far_less_is_allowed() -> None:
+    found, bounds, findings = audited(
+        STATED, thrown(), auc=0.62, rates={"tpr@0.1": 0.19, "tpr@0.01": 0.02, "tpr@0.001": 0.0}
+    )
+    assert (found.auc_limit, found.mu, found.roc) == (CURVE.auc, CURVE.mu, CURVE.roc)
+    assert [bound.promised for bound in found.bounds] == [1.5, max(1.5, gdp_epsilon(CURVE.mu, 1e-5)), 1.5]
+    assert [(rate.fpr, rate.limit) for rate in found.rates] == [
+        (0.001, CURVE.tpr_at(0.001)),
+        (0.01, CURVE.tpr_at_1pct_fpr),
+        (0.1, CURVE.tpr_at_10pct_fpr),
+    ]
+    assert not found.broken
+    assert broken_findings(found, bounds, findings) == ()
+    more, bounds, findings = audited(STATED, thrown(), auc=0.7, rates={"tpr@0.1": 0.3})
+    assert more.broken
+    assert [(one.attack, one.metric) for one in broken_findings(more, bounds, findings)] == [
+        ("loss", "promise_broken"),
+        ("zlib", "promise_broken"),
+    ]
+    assert "28.0% of the records at 10.0% false alarms" in broken_findings(more, bounds, findings)[1].statement
+    # What (ε, δ) alone allows would have passed for kept.
+    assert not audited(replace(STATED, allowed=None), thrown(), auc=0.7, rates={"tpr@0.1": 0.3})[0].broken
+
+
+def test_only_what_is_certain_breaks_a_promise() -> None:
+    """Values above the limits, lower ends below them; and an AUC that only exceeds the limit as one run can."""
+    found, _, _ = audited(STATED, auc=CURVE.auc + 0.04, rates={"tpr@0.1": CURVE.tpr_at_10pct_fpr + 0.01})
+    assert not found.broken
+    assert not audited(STATED, auc=CURVE.auc + 0.05 + 0.9 * found.auc_slack)[0].broken
+    assert audited(STATED, auc=CURVE.auc + 0.05 + 1.1 * found.auc_slack)[0].broken
+
+
+def test_records_of_users_who_had_the_coin_are_not_held_against_a_promise_per_record() -> None:
+    """All records of a user come in together, which is more than one record."""
+    found, _, _ = audited(STATED, thrown("user"), membership=coins("user"), auc=0.99, rates={"tpr@0.1": 0.9})
+    assert found.auc is None
+    assert [rate.estimate for rate in found.rates] == [None, None]
+    assert not found.broken
+
+
+def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could_show() -> None:
+    replaced = replace(STATED, relation="replace_one", neighbouring="replace one record", implied=())
+    found, _, _ = audited(replaced, thrown(), thrown("user"), auc=0.6)
+    assert [bound.promised for bound in found.bounds][:1] == [1.5]
+    assert [bound.promised for bound in found.bounds][3:] == [None] * 3
+    assert found.user_epsilon is None
+    assert found.relation == "replace_one"
+    assert "no ε per user is known" in found.not_compared[0]
 
 
 def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
     found, _, _ = audited(PROMISE, thrown("user"), membership=coins("user", each=6))
-    assert [bound.promised for bound in found.bounds] == [9.0] * 3
+    assert [bound.promised for bound in found.bounds] == [implied(6)] * 3
     # Someone who is out would have been larger than anyone who is in: the group is theirs.
     large = coins("user", each=9)
     found, _, _ = audited(PROMISE, thrown("user"), membership=large)
-    expected = implied_user_epsilon(Mechanism(noise_multiplier=2.0, rate=0.1), records=9, steps=30, delta=1e-5)
-    assert [bound.promised for bound in found.bounds] == [expected] * 3
-    found, _, _ = audited(replace(PROMISE, implied=None, implied_records=None), thrown("user"), membership=large)
+    assert [bound.promised for bound in found.bounds] == [implied(9)] * 3
+    # However many records that is, it is counted here, and not read in the promise, which is published.
+    found, _, _ = audited(replace(PROMISE, implied=()), thrown("user"), membership=large)
+    assert [bound.promised for bound in found.bounds] == [implied(9)] * 3
+    nameless = replace(large, user=np.full(len(large), None))
+    found, _, _ = audited(PROMISE, thrown("user"), membership=nameless)
     assert [bound.promised for bound in found.bounds] == [None] * 3
     assert "no ε per user is known" in found.not_compared[0]
 

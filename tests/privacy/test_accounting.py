@@ -17,7 +17,7 @@ from scipy.stats import binom, norm
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.renyi import ORDERS, mixture_divergence, renyi_epsilon
+from reticent.privacy.renyi import ORDERS, mixture_divergence, renyi_epsilon, replacement_divergence
 from reticent.stats.epsilon import gdp_epsilon
 
 
@@ -135,6 +135,13 @@ mechanisms = st.builds(
     rate=st.floats(0.01, 1.0),
     owned=st.sampled_from([1, 1, 3]),
     black_box=st.booleans(),
+) | st.builds(
+    Mechanism,
+    noise_multiplier=st.just(1.0),
+    rate=st.floats(0.01, 1.0),
+    owned=st.sampled_from([1, 3]),
+    black_box=st.just(True),
+    relation=st.just("replace_one"),
 )
 
 
@@ -204,6 +211,94 @@ def test_rare_crowds_do_not_spoil_the_check():
     mechanism = Mechanism(noise_multiplier=0.8, rate=1e-3, owned=10)
     got = accounting.spent(mechanism, steps=500, delta=1e-6)
     assert got.epsilon <= got.check <= 4 * got.epsilon
+
+
+RELATIONS = ("add_or_remove", "zero_out", "replace_one")
+
+
+@pytest.mark.parametrize(
+    ("rate", "noise", "steps", "delta", "want"),
+    [(0.1, 1.0, 100, 1e-5, (7.048, 7.048, 10.516)), (0.02, 0.8, 500, 1e-6, (5.442, 5.442, 7.072))],
+)
+def test_golden_relations(rate, noise, steps, delta, want):
+    """Golden: dp_accounting's PLDAccountant with cells of 1e-4."""
+    for relation, epsilon in zip(RELATIONS, want, strict=True):
+        mechanism = Mechanism(noise_multiplier=noise, rate=rate, relation=relation)
+        got = accounting.spent(mechanism, steps=steps, delta=delta)
+        assert epsilon - 0.002 <= got.epsilon <= epsilon + 0.006
+        assert got.epsilon <= got.check <= 1.25 * got.epsilon
+
+
+def convolved_delta(noise, rate, steps, epsilon, *, up):
+    """δ of steps in which a unit is replaced by its opposite: losses of a fine grid of outputs, rounded up or down to
+    cells, convolved by FFT. Owes nothing to the accountant."""
+    width = 1e-3
+    points, gap = np.linspace(-1 - 9 * noise, 1 + 9 * noise, 400_001, retstep=True)
+
+    def density(shift):
+        return (1 - rate) * norm.pdf(points, scale=noise) + rate * norm.pdf(points, loc=shift, scale=noise)
+
+    inside = density(1.0)
+    losses = np.log(inside / density(-1.0)) / width
+    cells = (np.ceil(losses) if up else np.floor(losses)).astype(int)
+    lowest = cells.min()
+    chances = np.bincount(cells - lowest, weights=inside * gap)
+    length = 2 ** math.ceil(math.log2(len(chances) * steps))
+    total = np.fft.irfft(np.fft.rfft(chances, length) ** steps, length)
+    values = (np.arange(length) + lowest * steps) * width
+    above = values > epsilon
+    return float(np.sum(total[above] * -np.expm1(epsilon - values[above])))
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps"), [(1.0, 0.1, 20), (0.8, 0.3, 5)])
+def test_a_replaced_unit_costs_what_an_own_convolution_says(noise, rate, steps):
+    mechanism = Mechanism(noise_multiplier=noise, rate=rate, relation="replace_one")
+    for delta in (1e-3, 1e-5):
+        epsilon = accounting.spent(mechanism, steps=steps, delta=delta).epsilon
+        assert convolved_delta(noise, rate, steps, epsilon, up=False) <= delta
+        assert delta <= convolved_delta(noise, rate, steps, epsilon - 0.01, up=True)
+
+
+@pytest.mark.parametrize(("noise", "rate", "order"), [(1.0, 0.1, 2), (2.0, 0.5, 7), (1.5, 0.01, 12), (2.0, 0.9999, 9)])
+def test_divergence_of_a_replaced_unit_is_the_integral(noise, rate, order):
+    points, gap = np.linspace(-1 - 15 * noise, 2 * order + 15 * noise, 200_001, retstep=True)
+    one, other = (
+        (1 - rate) * norm.pdf(points, scale=noise) + rate * norm.pdf(points, loc=shift, scale=noise)
+        for shift in (1, -1)
+    )
+    with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
+        powers = np.where(other > 0, one * (one / other) ** (order - 1), 0.0)
+    assert np.isfinite(powers).all()
+    want = math.log(powers.sum() * gap) / (order - 1)
+    assert replacement_divergence(noise, rate, order) == pytest.approx(want, rel=1e-6)
+
+
+def test_a_replaced_unit_in_every_step_is_a_gaussian_of_twice_the_shift():
+    single = Mechanism(noise_multiplier=20.0, rate=1.0, relation="replace_one")
+    got = accounting.spent(single, steps=50, delta=1e-5)
+    assert got.epsilon == pytest.approx(gdp_epsilon(2 * math.sqrt(50) / 20, 1e-5), abs=0.005)
+    assert got.check >= got.epsilon
+    owners = accounting.spent(replace(single, noise_multiplier=60.0, owned=3), steps=50, delta=1e-5)
+    assert owners.epsilon == pytest.approx(got.epsilon, abs=2e-3)
+
+
+def test_to_replace_costs_more_than_to_remove_and_no_more_than_to_remove_and_add():
+    for noise, rate in ((1.0, 0.1), (3.0, 0.5)):
+        remove = Mechanism(noise_multiplier=noise, rate=rate)
+        exchange = replace(remove, relation="replace_one")
+        once = accounting.spent(remove, steps=40, delta=1e-5).epsilon
+        # (ε, δ) twice is (2ε, (1 + e^ε)δ).
+        both = accounting.spent(exchange, steps=40, delta=1e-5 * (1 + math.exp(once))).epsilon
+        assert both <= 2 * once
+        assert accounting.spent(exchange, steps=40, delta=1e-5).epsilon > once
+
+
+def test_owners_who_are_replaced_are_refused_by_name():
+    with pytest.raises(BadInput, match="replace_one' for owners of 4 sampled records"):
+        Mechanism(noise_multiplier=1.0, rate=0.1, owned=4, relation="replace_one")
+    Mechanism(noise_multiplier=1.0, rate=0.1, owned=4, relation="replace_one", black_box=True)
+    with pytest.raises(BadInput, match="relation"):
+        Mechanism(noise_multiplier=1.0, rate=0.1, relation="swap")
 
 
 class TestImplied:

@@ -14,7 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import accounting
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, covered_spans
+from reticent.privacy.statement import EVERYTHING, auroc_bound, covered_spans
 
 KEY = hashlib.sha256(b"a key for tests").digest()
 USERS, EACH = 20, 6
@@ -123,6 +123,10 @@ def test_the_event_follows_the_sampler():
         {"unit": "user"},
         {"unit": "user", "user_sampling": "record", "records_per_user": 3},
         {"unit": "user", "user_sampling": "group", "records_per_user": 3},
+        {"relation": "zero_out"},
+        {"relation": "replace_one"},
+        {"unit": "user", "relation": "replace_one"},
+        {"unit": "user", "user_sampling": "group", "records_per_user": 3, "relation": "replace_one"},
     ],
 )
 def test_epsilon_given_is_kept(settings):
@@ -131,7 +135,11 @@ def test_epsilon_given_is_kept(settings):
     assert 3.9 <= promise.epsilon <= 4.0
     assert promise.check >= promise.epsilon
     assert promise.unit == settings.get("unit", "record")
-    assert promise.neighbouring == f"add or remove one {promise.unit}"
+    done = {"zero_out": "zero out", "replace_one": "replace"}.get(settings.get("relation"), "add or remove")
+    assert promise.neighbouring == f"{done} one {promise.unit}"
+    assert promise.relation == made.mechanism.relation == settings.get("relation", "add_or_remove")
+    assert promise.allowed is not None
+    assert 0.5 < promise.auroc < auroc_bound(promise.epsilon, promise.delta)
     assert promise.delta == made.delta < 1 / promise.units
     fewer = made.spent(10)
     assert fewer.epsilon < promise.epsilon
@@ -150,14 +158,22 @@ def test_full_batch_has_no_amplification():
 def test_implied_epsilon_of_users():
     made = plan()
     promise = made.spent()
-    assert promise.implied_records == EACH
-    assert promise.implied == accounting.implied_user_epsilon(
-        made.mechanism, records=EACH, steps=30, delta=promise.delta
+    assert promise.implied == tuple(
+        (records, accounting.implied_user_epsilon(made.mechanism, records=records, steps=30, delta=promise.delta))
+        for records in (2, 10)
     )
-    assert promise.implied > promise.epsilon
+    assert promise.epsilon < promise.implied[0][1] < promise.implied[1][1]
     nobody = Population(users=(None,) * 30, lengths=(4,) * 30)
-    assert plan(population=nobody).spent().implied is None
-    assert plan(unit="user").spent().implied is None
+    assert plan(population=nobody).spent().implied == ()
+    assert plan(unit="user").spent().implied == ()
+    assert plan(relation="replace_one").spent().implied == ()
+
+
+def test_the_statement_does_not_tell_who_has_how_many_records():
+    """The users of one record each, or one of all: as many records and users with a name, the same statement."""
+    alone = Population(users=tuple(map(str, range(60))), lengths=(4,) * 60)
+    crowd = Population(users=("0",) * 59 + ("1",), lengths=(4,) * 60)
+    assert plan(population=alone).spent().to_json() == plan(population=crowd).spent().to_json()
 
 
 def test_what_is_covered():

@@ -28,7 +28,14 @@ def test_nothing_given_promises_nothing():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"unit": "user"}, {"delta": 1e-5}, {"clip_norm": 0.5}, {"records_per_user": 2}, {"protect": "spans"}],
+    [
+        {"unit": "user"},
+        {"delta": 1e-5},
+        {"relation": "zero_out"},
+        {"clip_norm": 0.5},
+        {"records_per_user": 2},
+        {"protect": "spans"},
+    ],
 )
 def test_settings_of_private_training_without_a_promise_are_refused(setting):
     """Whoever asks for privacy per user must not get none in silence."""
@@ -54,6 +61,8 @@ def test_settings_of_private_training_without_a_promise_are_refused(setting):
         ({"epsilon": 8, "unit": "user", "record_selection": "best"}, "not a known choice"),
         ({"epsilon": 8, "clipping": "none"}, "not a known choice"),
         ({"epsilon": 8, "protect": "names"}, "not a known choice"),
+        ({"epsilon": 8, "relation": "swap"}, "not a known choice"),
+        ({"epsilon": 8, "relation": "replace_one", "unit": "user", "user_sampling": "record"}, "users who come or go"),
         ({"epsilon": 8, "protect": "spans"}, "part of the promise"),
         ({"epsilon": 8, "detector_recall": 0.9}, "part of the promise"),
         ({"epsilon": 8, "protect": "spans", "detector_recall": 0.0}, "must be in"),

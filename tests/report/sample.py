@@ -24,9 +24,11 @@ from reticent.core.results import (
     PromiseAudit,
     PromiseBound,
     PromiseCheck,
+    PromiseRate,
     Results,
     Verdict,
 )
+from reticent.privacy.tradeoff import of_gaussian
 
 # name, level, access, paper, needs, separation of members from held-out in standard deviations (leaking model)
 ATTACKS = [
@@ -336,6 +338,7 @@ def underpowered() -> Results:
 
 
 ASSUMPTIONS = ("no assumption on the training", "assumes Gaussian noise", "assumes that units do not interact")
+ALLOWED = of_gaussian(1.55).allowed(1e-5)
 CHECKS = (
     PromiseCheck(name="every parameter has a norm", measured="134 of 134", bound="all trained parameters", passed=True),
     PromiseCheck(name="noise", measured="σ·C = 1.0003 of the promise", bound="between 0.998 and 1.002", passed=True),
@@ -384,7 +387,19 @@ def private() -> Results:
         ),
         auc=Estimate(value=0.519, lo=0.478, hi=0.56, n=1012, method="DeLong", joint=0.95),
         auc_attack="user_inference",
-        auc_limit=0.99966,
+        auc_limit=ALLOWED.auc,
+        auc_slack=(ALLOWED.auc - 0.5) / 506,
+        rates=(
+            PromiseRate(fpr=0.01, limit=ALLOWED.tpr_at_1pct_fpr),
+            PromiseRate(
+                fpr=0.1,
+                limit=ALLOWED.tpr_at_10pct_fpr,
+                estimate=Estimate(value=0.119, lo=0.061, hi=0.192, n=1012, method="Clopper-Pearson", joint=0.95),
+                attack="user_inference",
+            ),
+        ),
+        mu=ALLOWED.mu,
+        roc=ALLOWED.roc,
         checks=CHECKS,
         not_covered=(
             "Groups of users taken together, and what others write about a user.",
@@ -415,7 +430,16 @@ def broken() -> Results:
         ),
         auc=Estimate(value=0.943, lo=0.933, hi=0.953, n=2202, method="DeLong", joint=0.95),
         auc_attack="ez_mia",
-        auc_limit=0.8808,
+        auc_limit=0.6321,
+        auc_slack=0.0001,
+        rates=(
+            PromiseRate(
+                fpr=0.01,
+                limit=0.0309,
+                estimate=Estimate(value=0.41, lo=0.36, hi=0.46, n=2202, method="Clopper-Pearson", joint=0.95),
+                attack="ez_mia",
+            ),
+        ),
         not_compared=("canary users: no ε per user is known.",),
         checks=(*CHECKS, PromiseCheck(name="ledger", measured="310 steps", bound="300 steps", passed=False)),
     )

@@ -161,7 +161,11 @@ def test_a_promise_is_shown_beside_what_was_audited(sample: ModuleType) -> None:
     text = " ".join(Page(render(results)).text.split())
     assert results.promise.sentence in text
     assert "Nothing above it was found." in text
-    assert "no attack on a user has an AUC above 0.9997. Measured: 0.519 [0.478, 0.560]" in text
+    assert "no attack on a user has an AUC above 0.8635. Measured: 0.519 [0.478, 0.560]" in text
+    assert "At 1 % false alarms, no attack finds more than 21.9 % of the users." in text
+    assert "At 10 % false alarms, no attack finds more than 60.6 % of the users. Measured: 12 % [6, 19] by" in text
+    assert "within Gaussian differential privacy with μ = 1.551" in text
+    assert "Most true positives that the promise allows: at 1 % 21.9 %; at 10 % 60.6 %." in text
     assert "3 of 4 checks passed, the others could not be made." in text
     assert "Promised: at most 8.00. Audited by users, one run: at least 0.00" in text
     for line in results.promise.not_covered:

@@ -46,6 +46,17 @@ def test_one_sided_bounds_are_null(sample: ModuleType) -> None:
     assert (bound["value"], bound["lo"], bound["hi"]) == (3.1, 3.1, None)
 
 
+def test_results_of_before_the_curve_was_stated_are_read(sample: ModuleType, tmp_path: Path) -> None:
+    content = to_json(sample.private())
+    for name in ("auc_slack", "rates", "mu", "roc", "relation"):
+        del content["promise"][name]
+    (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    old = read_results(tmp_path / "results.json").promise
+    assert old is not None
+    assert (old.auc_slack, old.rates, old.mu, old.roc, old.relation) == (0.0, (), None, (), "add_or_remove")
+    assert not old.broken
+
+
 def test_other_tools_need_not_work_out_whether_a_promise_is_broken(sample: ModuleType) -> None:
     assert to_json(sample.leaking())["promise"] is None
     assert to_json(sample.private())["promise"]["broken"] is False

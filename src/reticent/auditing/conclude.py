@@ -83,7 +83,14 @@ def conclude(
     promise = (
         None
         if kept is None
-        else audit_promise(kept, bounds, findings, subject.membership, confounded=confound.separable)
+        else audit_promise(
+            kept,
+            bounds,
+            findings,
+            subject.membership,
+            confounded=confound.separable,
+            held_out={units.level.name: units.level.n_held_out for units in levels},
+        )
     )
     findings = (*(broken_findings(promise, bounds, findings) if promise is not None else ()), *findings)
     tiers = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in tiers)

@@ -28,6 +28,8 @@ STATISTIC = {
 GUESSES = 10
 """A tenth of the units is guessed "in" and a tenth "out", also fixed before."""
 BOUNDS = 3
+GAUSSIAN = "assumes Gaussian noise"
+"""The assumption of the bound that is one on μ first."""
 FEWEST = 10
 """Fewer units than this are not guessed at."""
 
@@ -159,7 +161,7 @@ def _bounds(thrown: Thrown, delta: float, confidence: float) -> list[Bound]:
     )
     assumed = {
         "no assumption on the training": bounds.one_run,
-        "assumes Gaussian noise": bounds.gdp_one_run,
+        GAUSSIAN: bounds.gdp_one_run,
         "assumes that units do not interact": bounds.clopper_pearson,
     }
     return [Bound(thrown=thrown, estimate=bound, assumption=assumption) for assumption, bound in assumed.items()]

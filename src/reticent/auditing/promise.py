@@ -5,23 +5,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from reticent.auditing.epsilon import Bound, epsilon_finding
+from reticent.auditing.epsilon import GAUSSIAN, Bound, epsilon_finding
 from reticent.auditing.verdict import BROKEN
 from reticent.core.errors import BadInput
 from reticent.core.finding import Finding, Severity
 from reticent.core.membership import Membership
-from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck
+from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck, PromiseRate
+from reticent.privacy.spec import REPLACE_ONE
 from reticent.privacy.statement import EVERYTHING, PROMISE_FILE, Promise
+from reticent.stats.epsilon import gdp_epsilon
 
 LOG = "train_log.json"
 """Beside the promise: has what the engine's self-check found."""
+
+RATES = (0.01, 0.1)
+"""False positive rates at which the promise says what it allows even if nothing was measured there."""
 
 NOT_COVERED = (
     "What the base model had learned before this training.",
@@ -62,13 +67,24 @@ def read_promise(model: str | Path) -> Kept | None:
 
 
 def audit_promise(
-    kept: Kept, bounds: Sequence[Bound], findings: Sequence[Finding], coins: Membership, *, confounded: bool
+    kept: Kept,
+    bounds: Sequence[Bound],
+    findings: Sequence[Finding],
+    coins: Membership,
+    *,
+    confounded: bool,
+    held_out: Mapping[str, int],
 ) -> PromiseAudit:
-    """Hold every bound against what was promised for its unit, where that can be done.
+    """Hold every bound, AUC and rate of true positives against what was promised for its unit, where that can be done.
 
-    * A bound of the promise's unit: against the promised ε.
+    * A bound of the promise's unit: against the promised ε. One that assumes Gaussian noise is a bound on μ first: it
+      is held against the ε of the μ that covers the whole curve, where that is larger.
+    * The AUC and the true positives of attacks on that unit, where the coins were its own: against the most that the
+      mechanism's curve allows.
     * A bound per user under a promise per record: against the ε that the promise implies for the largest user that
       could have been in (group privacy), at the same δ.
+    * Where units may be replaced: against the same promise, which is looser than need be. A coin leaves a unit out,
+      which is as if it were replaced by one that adds nothing.
     * A bound per record under a promise per user: against nothing. A record of a user who stays is replaced, which is
       removing a user and adding another: (2ε, (1 + e^ε)δ), and that δ says nothing.
     * Where only marked spans are promised: against nothing, since coins are thrown for whole texts.
@@ -79,11 +95,14 @@ def audit_promise(
         findings: of the audit, for the AUC.
         coins: of all records.
         confounded: the sides of the data differ without any model.
+        held_out: how many units of each level were evaluated without having been trained on.
     """
-    promise = kept.promise
-    implied = _user_epsilon(promise, coins) if any(bound.thrown.unit == "user" for bound in bounds) else promise.implied
+    promise, most = kept.promise, kept.promise.most
+    implied = _user_epsilon(promise, coins)
     rows = tuple(_held_against(bound, promise, implied) for bound in bounds)
-    best = _best_auc(promise, findings, coins, confounded=confounded)
+    of_unit = _of_unit(promise, findings, coins, confounded=confounded)
+    best = _surest(of_unit, "auc")
+    measured = {float(one.metric.removeprefix("tpr@")) for one in of_unit if one.metric.startswith("tpr@")}
     return PromiseAudit(
         sentence=promise.sentence(),
         unit=promise.unit,
@@ -94,7 +113,12 @@ def audit_promise(
         bounds=rows,
         auc=None if best is None else best.estimate,
         auc_attack="" if best is None else best.attack,
-        auc_limit=promise.auroc,
+        auc_limit=most.auc,
+        auc_slack=0.0 if best is None else (most.auc - 0.5) / held_out[promise.unit],
+        rates=tuple(_rate(fpr, promise, of_unit) for fpr in sorted({*RATES, *measured})),
+        mu=most.mu,
+        roc=most.roc,
+        relation=promise.relation,
         checks=kept.checks,
         not_covered=_not_covered(promise),
         not_compared=_not_compared(rows, promise, coins, has_auc=best is not None),
@@ -102,7 +126,7 @@ def audit_promise(
 
 
 def broken_findings(audited: PromiseAudit, bounds: Sequence[Bound], findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """A critical finding for each bound that is above what was promised, and for the AUC if it is.
+    """A critical finding for each bound, AUC or rate of true positives that is above what was promised.
 
     Args:
         bounds: those of ``audited.bounds``, in their order.
@@ -113,14 +137,25 @@ def broken_findings(audited: PromiseAudit, bounds: Sequence[Bound], findings: Se
         if row.broken:
             shown = f"shows ε ≥ {row.estimate.lo:.2f} per {row.unit} at that δ ({row.units}; {row.assumption})"
             found.append(_broken(epsilon_finding(bound), audited, f"{shown}, and at most {row.promised:.2f} can be"))
-    if audited.auc is not None and audited.auc.lo > audited.auc_limit:
+    if audited.auc is not None and audited.auc_broken:
         shown = f"finds {audited.unit}s with an AUC of at least {audited.auc.lo:.3f}"
-        found += [
-            _broken(finding, audited, f"{shown}, and at most {audited.auc_limit:.3f} can be")
-            for finding in findings
-            if (finding.level, finding.metric, finding.attack) == (audited.unit, "auc", audited.auc_attack)
-        ]
+        what = f"{shown}, and at most {audited.auc_limit:.3f} can be"
+        found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, "auc", audited.auc_attack)]
+    for rate in audited.rates:
+        if rate.estimate is not None and rate.broken:
+            shown = f"finds at least {rate.estimate.lo:.1%} of the {audited.unit}s at {rate.fpr:.1%} false alarms"
+            what = f"{shown}, and at most {rate.limit:.1%} can be"
+            metric = _metric(rate.fpr)
+            found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, metric, rate.attack)]
     return tuple(found)
+
+
+def _whose(findings: Sequence[Finding], level: str, metric: str, attack: str) -> list[Finding]:
+    return [one for one in findings if (one.level, one.metric, one.attack) == (level, metric, attack)]
+
+
+def _metric(fpr: float) -> str:
+    return f"tpr@{fpr:g}"
 
 
 def _broken(finding: Finding, audited: PromiseAudit, what: str) -> Finding:
@@ -143,6 +178,8 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
         why_not = "the two sides differ without the model, so the coins were not what made the difference"
     elif bound.thrown.unit == promise.unit:
         promised = promise.epsilon
+        if bound.assumption == GAUSSIAN and promise.allowed is not None:
+            promised = max(promised, gdp_epsilon(promise.allowed.mu, promise.delta))
     elif promise.unit == "record":
         promised = implied
         why_not = "" if implied is not None else "no ε per user is known for this promise per record"
@@ -159,12 +196,16 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
 
 
 def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
-    """What a promise per record implies for every user who had a coin, whether it came up or not."""
-    if promise.implied is None or promise.implied_records is None:
+    """What a promise per record implies for every user who had a coin, whether it came up or not.
+
+    None where units may be replaced: nothing counts users who are. The number of the largest user's records is private
+    and stands in no promise, so it is counted here: an audit is not released.
+    """
+    if promise.unit != "record" or promise.relation == REPLACE_ONE or not coins.has_users:
         return None
     largest = _largest_user(coins)
-    if largest <= promise.implied_records:
-        return promise.implied
+    if not largest:
+        return None
     # Here: the accountant takes a second to load, and most audits have no promise.
     from reticent.privacy.accounting import implied_user_epsilon
     from reticent.privacy.mechanism import Mechanism
@@ -176,15 +217,34 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
 def _largest_user(coins: Membership) -> int:
     """Most records of one user that were trained on, or would have been if the user's coin had come up (at least)."""
     would = coins.member | (~coins.user_member & np.isin(coins.role.astype(str), ("spare", "known", "shared")))
-    return max(Counter(coins.user[would]).values(), default=0)
+    return max(Counter(user for user in coins.user[would] if user is not None).values(), default=0)
 
 
-def _best_auc(promise: Promise, findings: Sequence[Finding], coins: Membership, *, confounded: bool) -> Finding | None:
-    """The AUC on the promised unit that is certain to be largest, if it says something of the training."""
-    if confounded or coins.unit == "given" or promise.covers != EVERYTHING:
-        return None
-    found = [finding for finding in findings if (finding.level, finding.metric) == (promise.unit, "auc")]
+def _of_unit(
+    promise: Promise, findings: Sequence[Finding], coins: Membership, *, confounded: bool
+) -> tuple[Finding, ...]:
+    """Findings on the promised unit that say something of the training: where each unit had a coin of its own."""
+    if confounded or coins.unit != promise.unit or promise.covers != EVERYTHING:
+        return ()
+    return tuple(finding for finding in findings if finding.level == promise.unit)
+
+
+def _surest(findings: Sequence[Finding], metric: str) -> Finding | None:
+    """The one that is certain to be largest. The intervals hold jointly, so it may be chosen after they were seen."""
+    found = [finding for finding in findings if finding.metric == metric]
     return max(found, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
+
+
+def _rate(fpr: float, promise: Promise, findings: Sequence[Finding]) -> PromiseRate:
+    most = promise.most
+    exact = {0.01: most.tpr_at_1pct_fpr, 0.1: most.tpr_at_10pct_fpr}
+    best = _surest(findings, _metric(fpr))
+    return PromiseRate(
+        fpr=fpr,
+        limit=exact.get(fpr, most.tpr_at(fpr)),
+        estimate=None if best is None else best.estimate,
+        attack="" if best is None else best.attack,
+    )
 
 
 def _not_covered(promise: Promise) -> tuple[str, ...]:

@@ -175,6 +175,28 @@ class PromiseBound:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromiseRate:
+    """True positives at one false positive rate, and the most that the promise allows there.
+
+    Args:
+        fpr: the false positive rate.
+        limit: no attack on the promised unit can be expected to find a larger share of members.
+        estimate: of the attack that is certain to find most; None: none was measured.
+        attack: whose it is.
+    """
+
+    fpr: float
+    limit: float
+    estimate: Estimate | None = None
+    attack: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether more were found than the promise allows, beyond the interval's doubt."""
+        return self.estimate is not None and self.estimate.lo > self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromiseCheck:
     """One check that the engine made of itself while it trained.
 
@@ -206,6 +228,12 @@ class PromiseAudit:
         auc: of the attack on the same unit whose AUC is certain to be largest; None: none was measured.
         auc_attack: whose it is.
         auc_limit: no attack on that unit can have a larger expected AUC if the promise holds.
+        auc_slack: how much above the limit the expected AUC in one run can still be, as each unit is compared with the
+            others that are left out, not with itself.
+        rates: the same of true positives at fixed false positive rates.
+        mu: no more than μ-Gaussian differential privacy with this μ allows is promised, at every δ from ``delta`` on.
+        roc: (false positive rate, most true positives) that the promise allows, as corners from 0 to 1.
+        relation: which data sets cannot be told apart: a unit is added or removed, zeroed out or replaced.
         checks: of the engine's self-check.
         not_covered: what the promise does not speak of, in plain words.
         not_compared: which bounds could not be had or held against the promise, and why.
@@ -224,12 +252,22 @@ class PromiseAudit:
     checks: tuple[PromiseCheck, ...]
     not_covered: tuple[str, ...]
     not_compared: tuple[str, ...]
+    auc_slack: float = 0.0
+    rates: tuple[PromiseRate, ...] = ()
+    mu: float | None = None
+    roc: tuple[tuple[float, float], ...] = ()
+    relation: str = "add_or_remove"
+
+    @property
+    def auc_broken(self) -> bool:
+        """Whether the AUC is above what the promise allows, beyond the interval's doubt."""
+        return self.auc is not None and self.auc.lo > self.auc_limit + self.auc_slack
 
     @property
     def broken(self) -> bool:
         """Whether the audit found more than was promised, or a check of the engine failed."""
-        above = self.auc is not None and self.auc.lo > self.auc_limit
-        return above or any(bound.broken for bound in self.bounds) or any(one.passed is False for one in self.checks)
+        above = any(row.broken for row in self.bounds) or any(row.broken for row in self.rates)
+        return above or self.auc_broken or any(one.passed is False for one in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What steps cost and how much noise a promise needs; neighbours differ by adding or removing one unit.
+"""What steps cost, how much noise a promise needs, and the whole curve of what is allowed.
 
 ε comes from privacy loss distributions (Doroshenko et al. 2022, arXiv:2207.04380) as `dp_accounting` computes them,
 rounded to the safe side; Rényi divergences (Mironov, Talwar and Zhang 2019, arXiv:1908.10530) stand beside as a check.
@@ -13,6 +13,10 @@ owner of ≤ G records    mixture of Gaussians N(i, σ²), i ~ Binomial(G, rate)
 owner, as a black box   Poisson-sampled Gaussian, and group privacy at the end: (ε', δ') for one gives
                         (Gε', δ'·(e^Gε' − 1)/(e^ε' − 1)) for G (Vadhan 2017, Lemma 2.2)
 ======================  =============================================================================================
+
+Neighbours differ as `Mechanism.relation` says. To add or remove a unit and to zero it out are the same: N(0, σ²)
+against its mixture with N(1, σ²), as sums are divided by a number that is fixed. To replace it is the mixture with
+N(1, σ²) against that with N(-1, σ²).
 """
 
 from __future__ import annotations
@@ -20,17 +24,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from dp_accounting import dp_event
+from dp_accounting import NeighboringRelation, dp_event
 from dp_accounting.pld import PLDAccountant
 from scipy.optimize import brentq
 
 from reticent.core.errors import BadInput
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.renyi import renyi_epsilon
-from reticent.privacy.spec import SMALLEST_DELTA
+from reticent.privacy.spec import ADD_OR_REMOVE, REPLACE_ONE, SMALLEST_DELTA, ZERO_OUT
+from reticent.privacy.tradeoff import NOTHING_SHOWN, Allowed, Curve, Losses, of_gaussian, of_losses
 from reticent.stats.epsilon import gdp_epsilon
 
 SLACK, MIXTURE_SLACK, IMPLIED_SLACK = 1e-3, 1e-2, 1e-1
@@ -45,6 +50,11 @@ MOST_CELLS = 5e7
 """Cells of a privacy loss distribution that still fit into memory."""
 MOST_MIXED = 200
 """Mixtures of more Gaussians take minutes."""
+NEIGHBOURS = {
+    ADD_OR_REMOVE: NeighboringRelation.ADD_OR_REMOVE_ONE,
+    ZERO_OUT: NeighboringRelation.REPLACE_SPECIAL,
+    REPLACE_ONE: NeighboringRelation.REPLACE_ONE,
+}
 
 
 class Spent(NamedTuple):
@@ -77,6 +87,27 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
         raise RuntimeError(f"accountants disagree on {mechanism}: PLD ε = {single}, RDP ε = {check}; promise nothing")
     size = mechanism.owned if mechanism.black_box else 1
     return Spent(float(size * single), float(size * check))
+
+
+@lru_cache(maxsize=64)
+def allowed(mechanism: Mechanism, *, steps: int, delta: float) -> Allowed:
+    """The most that any attack can reach against ``steps`` steps, from the same distributions as `spent`.
+
+    With ``black_box`` by the curve of one record, put together as often as an owner has records.
+
+    Args:
+        delta: the promised one, from which on μ holds.
+    """
+    return NOTHING_SHOWN if steps == 0 else curve(mechanism, steps=steps).allowed(delta)
+
+
+def curve(mechanism: Mechanism, *, steps: int) -> Curve:
+    """The trade-off curve of ``steps`` steps, 1 or more: closed where all are in every step, else from the losses."""
+    owned, single = (mechanism.owned, replace(mechanism, owned=1)) if mechanism.black_box else (1, mechanism)
+    if mechanism.rate == 1:
+        return of_gaussian(mechanism.shift * math.sqrt(steps) / mechanism.noise_multiplier)
+    removed, added = _sides(_losses(single, steps))
+    return of_losses(removed, added).of_group(owned)
 
 
 def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float) -> float:
@@ -145,7 +176,7 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
     """ε for the owner of ``records`` records that a record-level ``mechanism`` implies: an upper bound.
 
     By the mixture of Gaussians, which is what group privacy of this mechanism comes to exactly, or as if all records
-    were in every step, where the mixture would take minutes.
+    were in every step, where the mixture would take minutes. For owners who come or go, or are zeroed out.
     """
     if steps == 0:
         return 0.0
@@ -159,9 +190,24 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
     return float(min(bounds))
 
 
+@lru_cache(maxsize=1)
 def _losses(mechanism: Mechanism, steps: int) -> PLDAccountant:
-    accountant = PLDAccountant(value_discretization_interval=_interval(mechanism, steps))
+    """Not to be composed any further: the last one is kept, as ε and the curve are asked for one after the other."""
+    accountant = PLDAccountant(NEIGHBOURS[mechanism.relation], _interval(mechanism, steps))
     return accountant.compose(dp_event.SelfComposedDpEvent(mechanism.event, steps))
+
+
+def _sides(accountant: PLDAccountant) -> tuple[Losses, Losses]:
+    """Both directions, of which the accountant itself only tells the larger δ: unit removed, unit added."""
+    # There is no public way to them; a test holds their larger δ against the accountant's own.
+    both: Any = accountant._pld
+    return _side(both._pmf_remove), _side(both._pmf_add)
+
+
+def _side(pmf: Any) -> Losses:
+    dense = pmf.to_dense_pmf()
+    losses = (np.arange(dense.size) + dense._lower_loss) * dense._discretization
+    return Losses(losses, np.asarray(dense._probs, dtype=np.float64), float(dense._infinity_mass))
 
 
 def _interval(mechanism: Mechanism, steps: int, slack: float | None = None) -> float:
@@ -177,6 +223,11 @@ def _interval(mechanism: Mechanism, steps: int, slack: float | None = None) -> f
 
 def _spread(mechanism: Mechanism, steps: int) -> float:
     """Standard deviation of the privacy loss of a step where it is small: the root of the χ² divergence."""
+    if mechanism.relation == REPLACE_ONE:
+        # With N(0, σ²) in place of the second mixture, from which it is hardly apart where the loss is small.
+        single = 1 if mechanism.black_box else mechanism.owned
+        inverse = min((single / mechanism.noise_multiplier) ** 2, 50.0)
+        return mechanism.rate * math.sqrt(2 * (math.exp(inverse) - math.exp(-inverse)))
     # The tail that is left out is rare, but would rule the divergence.
     counts, chances, _ = mechanism.drawn(tail=1e-3 / steps)
     exponents = np.minimum(np.outer(counts, counts) / mechanism.noise_multiplier**2, 50.0)
@@ -193,7 +244,7 @@ def _guess(mechanism: Mechanism, steps: int, epsilon: float, delta: float) -> fl
             math.sqrt(steps) * _spread(replace(mechanism, noise_multiplier=math.exp(log_noise)), steps) / mu
         )
 
-    low, high = math.log(LEAST_NOISE), math.log(2 * mechanism.owned * math.sqrt(steps) / mu + 2)
+    low, high = math.log(LEAST_NOISE), math.log(2 * mechanism.shift * math.sqrt(steps) / mu + 2)
     return math.exp(brentq(gap, low, high)) if gap(low) > 0 > gap(high) else math.exp(high)
 
 

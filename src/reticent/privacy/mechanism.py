@@ -12,6 +12,8 @@ from dp_accounting import dp_event
 from scipy.stats import binom
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
+from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +25,33 @@ class Mechanism:
         rate: chance of a sampled unit to be in the step.
         owned: how many of the sampled units one protected unit can be behind.
         black_box: whether owners of several are accounted for by group privacy instead of a mixture.
+        relation: what neighbouring data sets differ by, of `RELATIONS`.
+
+    Raises:
+        BadInput: out of range, or owners of several sampled units who are replaced, which no mixture accounts for.
     """
 
     noise_multiplier: float
     rate: float
     owned: int = 1
     black_box: bool = False
+    relation: str = ADD_OR_REMOVE
 
     def __post_init__(self) -> None:
         validate.positive(noise_multiplier=self.noise_multiplier, owned=self.owned)
         validate.in_range(0, 1, rate=self.rate)
+        validate.one_of(RELATIONS, relation=self.relation)
+        if self.relation == REPLACE_ONE and self.owned > 1 and not self.black_box and self.rate < 1:
+            raise BadInput(
+                f"relation={REPLACE_ONE!r} for owners of {self.owned} sampled records",
+                "no accountant at hand counts owners who are replaced as a mixture of Gaussians",
+                "Give --user_sampling user or group, or another --relation.",
+            )
+
+    @property
+    def shift(self) -> float:
+        """How far a step in which all of a protected unit is drawn can move, in clip norms, between neighbours."""
+        return self.owned * (2.0 if self.relation == REPLACE_ONE else 1.0)
 
     @property
     def event(self) -> dp_event.DpEvent:

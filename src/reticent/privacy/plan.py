@@ -17,10 +17,12 @@ from reticent.privacy import accounting
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
-from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, Promise, covered_spans
+from reticent.privacy.spec import REPLACE_ONE, PrivacySpec
+from reticent.privacy.statement import DONE, EVERYTHING, Promise, covered_spans
 
 LEAST_UNITS = 2
+IMPLIED_FOR = (2, 10)
+"""Numbers of records of a user for whom a promise per record says what it comes to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class PrivacyPlan:
         spec: calibrated: noise multiplier and delta are given.
         sampler: the batches.
         units: how many units are protected (users with unit "user", however they are sampled).
-        largest_user: most records of one user, where records are protected and users known.
+        has_users: records are protected, and it is known whose they are.
         data: fingerprint of the population.
         covers: what the promise is about.
     """
@@ -41,7 +43,7 @@ class PrivacyPlan:
     spec: PrivacySpec
     sampler: PoissonSampler
     units: int
-    largest_user: int | None
+    has_users: bool
     data: str = field(repr=False)
     covers: str = EVERYTHING
 
@@ -53,6 +55,7 @@ class PrivacyPlan:
             rate=self.sampler.rate,
             owned=self.sampler.owned,
             black_box=self.spec.user_sampling == "group",
+            relation=self.spec.relation,
         )
 
     @property
@@ -126,26 +129,32 @@ class PrivacyPlan:
         if not 0 <= steps <= self.steps:
             raise BadInput(f"{steps} steps", f"the plan has {self.steps}", "Make a plan for all steps that are run.")
         cost = accounting.spent(self.mechanism, steps=steps, delta=self.delta)
-        implied = None
-        if self.largest_user is not None:
-            implied = accounting.implied_user_epsilon(
-                self.mechanism, records=self.largest_user, steps=steps, delta=self.delta
-            )
         return Promise(
             epsilon=cost.epsilon,
             check=cost.check,
             delta=self.delta,
             unit=self.unit,
-            neighbouring=f"add or remove {_what_differs(self.spec)}",
+            relation=self.spec.relation,
+            neighbouring=_what_differs(self.spec),
             mechanism=_describe(self.spec),
             accountant="PLD accountant",
             noise_multiplier=self.noise_multiplier,
             rate=self.sampler.rate,
             steps=steps,
             units=self.units,
-            implied=implied,
-            implied_records=self.largest_user,
+            implied=self._implied(steps),
             covers=self.covers,
+            allowed=accounting.allowed(self.mechanism, steps=steps, delta=self.delta),
+        )
+
+    def _implied(self, steps: int) -> tuple[tuple[int, float], ...]:
+        """ε of users with so many records, where records are protected and users known. None of it depends on who has
+        how many, which is private."""
+        if not self.has_users or self.spec.relation == REPLACE_ONE:
+            return ()
+        return tuple(
+            (records, accounting.implied_user_epsilon(self.mechanism, records=records, steps=steps, delta=self.delta))
+            for records in IMPLIED_FOR
         )
 
 
@@ -161,12 +170,11 @@ def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: 
     """`PrivacySpec.plan`."""
     sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     units = _units(spec, population)
-    owners = Counter(user for user in population.users if user is not None) if spec.unit == "record" else Counter()
     return PrivacyPlan(
         spec=_calibrated(spec, sampler, units),
         sampler=sampler,
         units=units,
-        largest_user=max(owners.values(), default=None),
+        has_users=spec.unit == "record" and any(user is not None for user in population.users),
         data=population.fingerprint,
         covers=EVERYTHING if spec.detector_recall is None else covered_spans(spec.detector_recall),
     )
@@ -252,7 +260,11 @@ def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> Priva
     noise = spec.noise_multiplier
     if noise is None:
         mechanism = Mechanism(
-            noise_multiplier=1.0, rate=sampler.rate, owned=sampler.owned, black_box=spec.user_sampling == "group"
+            noise_multiplier=1.0,
+            rate=sampler.rate,
+            owned=sampler.owned,
+            black_box=spec.user_sampling == "group",
+            relation=spec.relation,
         )
         noise = accounting.calibrate(mechanism, steps=sampler.steps, epsilon=_given(spec.epsilon), delta=delta)
     return replace(spec, epsilon=None, noise_multiplier=noise, delta=delta)
@@ -287,7 +299,8 @@ def _describe(spec: PrivacySpec) -> str:
 
 def _what_differs(spec: PrivacySpec) -> str:
     """Between neighbouring data sets."""
-    return f"one {spec.unit}" if spec.protect == "all" else f"what the marked spans of one {spec.unit} hold"
+    what = f"one {spec.unit}" if spec.protect == "all" else f"what the marked spans of one {spec.unit} hold"
+    return f"{DONE[spec.relation]} {what}"
 
 
 def _given(value: float | None) -> float:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ε by Rényi divergences: coarser than privacy loss distributions, and beside them as a check.
 
-The sampled Gaussian has a closed form (Mironov, Talwar and Zhang 2019, arXiv:1908.10530); mixtures of Gaussians are
-integrated here.
+The sampled Gaussian has a closed form (Mironov, Talwar and Zhang 2019, arXiv:1908.10530); mixtures of Gaussians, and
+sampled units that are replaced, are integrated here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from dp_accounting import dp_event
 from dp_accounting.rdp import RdpAccountant
 from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon
@@ -17,6 +18,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from reticent.privacy.mechanism import Drawn, Mechanism
+from reticent.privacy.spec import REPLACE_ONE
 
 ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
 """Whole numbers only: with others the closed form of the sampled Gaussian does not always converge."""
@@ -24,7 +26,10 @@ ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
 
 def renyi_epsilon(mechanism: Mechanism, *, steps: int, delta: float) -> float:
     """Upper bound on ε of ``steps`` steps at ``delta``; with ``black_box`` of a single sampled unit."""
+    if mechanism.relation == REPLACE_ONE:
+        return _replaced(mechanism, steps=steps, delta=delta)
     if not isinstance(mechanism.event, dp_event.MixtureOfGaussiansDpEvent):
+        # Who is zeroed out adds nothing, as who is left out does: the same distributions.
         run = dp_event.SelfComposedDpEvent(mechanism.event, steps)
         return float(RdpAccountant(ORDERS).compose(run).get_epsilon(delta))
     # Many units of an owner at once are rare, but rule every divergence: a hundredth of δ pays for leaving them out.
@@ -33,6 +38,34 @@ def renyi_epsilon(mechanism: Mechanism, *, steps: int, delta: float) -> float:
     losses = [steps * mixture_divergence(mechanism.noise_multiplier, drawn, order) for order in orders]
     epsilon = float(compute_epsilon(orders, losses, delta - steps * drawn.cut)[0])
     return epsilon - steps * math.log1p(-drawn.cut)
+
+
+def _replaced(mechanism: Mechanism, *, steps: int, delta: float) -> float:
+    single = 1 if mechanism.black_box else mechanism.owned
+    noise = mechanism.noise_multiplier / single
+    if mechanism.rate == 1:
+        run = dp_event.SelfComposedDpEvent(dp_event.GaussianDpEvent(noise / 2), steps)
+        return float(RdpAccountant(ORDERS).compose(run).get_epsilon(delta))
+    orders = [order for order in ORDERS if order == 2 or order <= min(1000 * noise, 64)]
+    losses = [steps * replacement_divergence(noise, mechanism.rate, order) for order in orders]
+    return float(compute_epsilon(orders, losses, delta)[0])
+
+
+def replacement_divergence(noise: float, rate: float, order: int) -> float:
+    """Rényi divergence of one step where a unit is replaced by its opposite, between the mixtures of N(0, σ²) with
+    N(1, σ²) and with N(-1, σ²), of which the second comes in with chance ``rate``; by the trapezoid rule as
+    `mixture_divergence`.
+
+    Both directions are the same, by symmetry. The integrand is widest at a rate of 1: a Gaussian around 2·order - 1.
+    """
+    points = np.arange(-1 - 12 * noise, 2 * order + 12 * noise, noise / 20)
+
+    def log_density(shift: float) -> npt.NDArray[np.float64]:
+        stays, moves = norm.logpdf(points, scale=noise), norm.logpdf(points, loc=shift, scale=noise)
+        return np.logaddexp(math.log1p(-rate) + stays, math.log(rate) + moves)
+
+    powers = order * log_density(1.0) + (1 - order) * log_density(-1.0) + math.log(noise / 20)
+    return max(float(logsumexp(powers)), 0.0) / (order - 1)
 
 
 def _orders(noise: float, drawn: Drawn) -> tuple[int, ...]:

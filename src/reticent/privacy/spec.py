@@ -18,6 +18,9 @@ USER_SAMPLING = ("user", "record", "group")
 RECORD_SELECTION = ("random", "longest", "shortest", "low_perplexity", "high_perplexity", "random_chunk")
 CLIPPING = ("flat", "per_layer", "automatic")
 PROTECT = ("all", "spans")
+ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE = "add_or_remove", "zero_out", "replace_one"
+RELATIONS = (ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE)
+"""What neighbouring data sets differ by: a unit is there or not, counts or adds nothing, is one or another."""
 SMALLEST_DELTA = 1e-11
 """Below this rounding in the convolutions of a privacy loss distribution can make ε come out too small."""
 
@@ -41,9 +44,13 @@ class PrivacySpec:
         protect: "all" of a text, or only the marked "spans": the rest of it is then public and learned without noise.
         detector_recall: with protect "spans", the share of the sensitive text that is marked, above 0; 1 if all of it
             is, as with spans that were marked by hand. It is part of what the promise says.
+        relation: what the data sets differ by that cannot be told apart: "add_or_remove" a unit; "zero_out", where it
+            stays and adds nothing, so that the number of units may be known; "replace_one", where it is exchanged for
+            any other (about twice the ε; not with user_sampling "record").
 
     Raises:
-        BadInput: a value out of range, both epsilon and noise_multiplier, or privacy settings with neither.
+        BadInput: a value out of range, both epsilon and noise_multiplier, privacy settings with neither, or settings
+            that are accounted for only under another relation.
     """
 
     epsilon: float | None = None
@@ -57,6 +64,7 @@ class PrivacySpec:
     clipping: str = "flat"
     protect: str = "all"
     detector_recall: float | None = None
+    relation: str = ADD_OR_REMOVE
 
     def __post_init__(self) -> None:
         validate.one_of(UNITS, unit=self.unit)
@@ -64,6 +72,7 @@ class PrivacySpec:
         validate.one_of(RECORD_SELECTION, record_selection=self.record_selection)
         validate.one_of(CLIPPING, clipping=self.clipping)
         validate.one_of(PROTECT, protect=self.protect)
+        validate.one_of(RELATIONS, relation=self.relation)
         validate.positive(clip_norm=self.clip_norm, records_per_user=self.records_per_user)
         if self.epsilon is not None:
             validate.positive(epsilon=self.epsilon)
@@ -110,6 +119,13 @@ class PrivacySpec:
                 f"record_selection='random_chunk' with user_sampling={self.user_sampling!r}",
                 "chunks are drawn anew each time a user is sampled, which only user_sampling 'user' does",
                 "Give --user_sampling user, or another rule (longest is a good choice here).",
+            )
+
+        if self.relation == REPLACE_ONE and self.unit == "user" and self.user_sampling == "record":
+            raise BadInput(
+                f"relation={self.relation!r} with user_sampling='record'",
+                "its accountant, a mixture of Gaussians, counts users who come or go, not users who are replaced",
+                "Give --user_sampling user or group, or --relation add_or_remove or zero_out.",
             )
 
     @property

@@ -13,11 +13,16 @@ from dataclasses import asdict, dataclass, fields
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.spec import UNITS
+from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE, UNITS, ZERO_OUT
+from reticent.privacy.tradeoff import Allowed, of_promise
 
 PROMISE_FILE = "privacy.json"
 """In the folder of a model that was trained with differential privacy: what was promised."""
-FORMAT = 1
+FORMAT = 2
+WITHOUT_CURVE = 1
+"""The format that knew (ε, δ) only, added or removed units, and the records of the largest user; still read."""
+DONE = {ADD_OR_REMOVE: "add or remove", ZERO_OUT: "zero out", REPLACE_ONE: "replace"}
+"""What is done to a unit between data sets that are neighbours."""
 EVERYTHING = "all that a unit adds to the training data"
 SPANS = "the content of the marked spans alone"
 
@@ -38,9 +43,11 @@ class Promise:
         steps: that were run.
         units: how many are protected.
         check: the same ε by Rényi divergences, coarser.
-        implied: where records are protected and users known, the ε of the user with the most records, at the same δ.
-        implied_records: how many records that user has.
+        implied: where records are protected and users known, numbers of records that do not depend on the data, and for
+            each the ε of a user who has so many, at the same δ.
         covers: what the promise is about: ``EVERYTHING``, or what `covered_spans` says.
+        relation: which data sets are indistinguishable, of `RELATIONS`.
+        allowed: the most that any attack can reach; None where all that is known is (epsilon, delta).
 
     Raises:
         BadInput: numbers that promise nothing, such as an infinite ε.
@@ -57,35 +64,56 @@ class Promise:
     steps: int
     units: int
     check: float
-    implied: float | None = None
-    implied_records: int | None = None
+    implied: tuple[tuple[int, float], ...] = ()
     covers: str = EVERYTHING
+    relation: str = ADD_OR_REMOVE
+    allowed: Allowed | None = None
 
     def __post_init__(self) -> None:
         validate.one_of(UNITS, unit=self.unit)
-        validate.non_negative(epsilon=self.epsilon, implied=self.implied or 0.0, steps=self.steps)
+        validate.one_of(RELATIONS, relation=self.relation)
+        validate.non_negative(epsilon=self.epsilon, steps=self.steps)
+        for records, epsilon in self.implied:
+            validate.non_negative(implied=epsilon, implied_records=records)
         validate.in_range(0, 1, delta=self.delta)
 
     @property
+    def most(self) -> Allowed:
+        """The most that any attack on a unit can reach: by the curve of the mechanism, else by (ε, δ) alone."""
+        return self.allowed if self.allowed is not None else of_promise(self.epsilon, self.delta)
+
+    @property
     def auroc(self) -> float:
-        """The most that any attack on a unit can reach: `auroc_bound`."""
-        return auroc_bound(self.epsilon, self.delta)
+        """The largest AUROC of any attack on a unit."""
+        return self.most.auc
 
     def sentence(self) -> str:
-        """ε with all that gives it a meaning; ε is rounded up."""
+        """ε with all that gives it a meaning, and what it keeps attacks from; every number is rounded up."""
         said = (
             f"ε = {_up(self.epsilon)} per {self.unit} at δ = {self.delta:.2g} ({self.neighbouring}; {self.mechanism}, "
             f"{self.accountant}; σ = {self.noise_multiplier:.3g}, rate {self.rate:.3g}, {self.steps} steps)"
         )
         if self.covers != EVERYTHING:
             said += f", covering {self.covers}"
-        if self.implied is not None and self.implied_records is not None:
-            them = "all records of that user" if self.covers == EVERYTHING else "all marked spans of that user"
-            said += (
-                f". For the user with the most records ({self.implied_records}) that is ε = {_up(self.implied)} per "
-                f"user at δ = {self.delta:.2g} (add or remove {them})"
-            )
-        return said
+        return ". ".join([said, self._limits(), *self._users()])
+
+    def _limits(self) -> str:
+        most = self.most
+        what = f"one {self.unit}" if self.covers == EVERYTHING else f"the marked spans of one {self.unit}"
+        return (
+            f"So no attack on {what} can have an AUC above {_up(most.auc, 3)}, or find more than "
+            f"{_up(100 * most.tpr_at_1pct_fpr, 1)} % of the {self.unit}s at 1 % false alarms"
+        )
+
+    def _users(self) -> list[str]:
+        if not self.implied:
+            return []
+        them = "all records of that user" if self.covers == EVERYTHING else "all marked spans of that user"
+        each = ", ".join(
+            f"for a user with {records} records ε = {_up(epsilon)} per user at δ = {self.delta:.2g}"
+            for records, epsilon in self.implied
+        )
+        return [f"F{each[1:]} ({DONE[self.relation]} {them})"]
 
     def to_json(self) -> str:
         """The promise, beside its sentence for those who read the file."""
@@ -105,9 +133,22 @@ class Promise:
         """
         try:
             found = json.loads(text)
-            if found.pop("format") != FORMAT:
-                raise BadInput("privacy.json", f"is not of format {FORMAT}", "Read it with the version that wrote it.")
+            version = found.pop("format")
             found.pop("statement", None)
+            if version == WITHOUT_CURVE:
+                largest, epsilon = found.pop("implied_records", None), found.pop("implied", None)
+                found["implied"] = [] if largest is None or epsilon is None else [[largest, epsilon]]
+            elif version != FORMAT:
+                raise BadInput(
+                    "privacy.json",
+                    f"is of format {version!r}, not {FORMAT} or {WITHOUT_CURVE}",
+                    "Read it with the version that wrote it.",
+                )
+            found["implied"] = tuple((records, epsilon) for records, epsilon in found["implied"])
+            allowed = found.get("allowed")
+            if allowed is not None:
+                roc = tuple((fpr, tpr) for fpr, tpr in allowed.pop("roc"))
+                found["allowed"] = Allowed(roc=roc, **allowed)
             return cls(**found)
         except BadInput:
             raise
@@ -141,6 +182,6 @@ def auroc_bound(epsilon: float, delta: float) -> float:
     return 1 - (1 - delta) ** 2 * odds / (1 + odds)
 
 
-def _up(epsilon: float) -> str:
-    """Two decimals, rounded up: a promise must not be rounded down. A billionth over is floating point."""
-    return f"{math.ceil(epsilon * 100 - 1e-7) / 100:.2f}"
+def _up(value: float, digits: int = 2) -> str:
+    """So many decimals, rounded up: a promise must not be rounded down. A billionth over is floating point."""
+    return f"{math.ceil(value * 10**digits - 1e-7) / 10**digits:.{digits}f}"

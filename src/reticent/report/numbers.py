@@ -89,6 +89,20 @@ def signed(value: float, places: int = 2) -> str:
     return _fixed(value, places) if abs(value) < 1e5 else f"{value:.3g}".replace("-", "−")
 
 
+def up(value: float, places: int = 2) -> str:
+    """A limit that is promised, rounded up: never in the flattering direction.
+
+    >>> up(0.58411, 3), up(0.5, 3)
+    ('0.585', '0.500')
+    """
+    return _fixed(math.ceil(value * 10**places - 1e-7) / 10**places, places)
+
+
+def percent_up(share: float) -> str:
+    """A share that is promised as per cent, rounded up to a tenth."""
+    return up(100 * share, 1)
+
+
 def _fixed(value: float, places: int) -> str:
     text = f"{value:,.{places}f}"
     if not text.strip("-0.,"):

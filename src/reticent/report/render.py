@@ -21,7 +21,7 @@ from markupsafe import Markup
 from reticent.core.atomic import write_text
 from reticent.core.finding import Estimate, Finding
 from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
-from reticent.report import numbers, plots, summary
+from reticent.report import numbers, plots, promise_plots, summary
 from reticent.report.numbers import Shown
 from reticent.report.page import environment, filled
 
@@ -30,6 +30,9 @@ ROC_SHOWN = 4
 
 RANKED_SHOWN = 15
 """Units of a level that the page lists; ``results.json`` holds all."""
+
+RELATIONS = {"add_or_remove": "added or removed", "zero_out": "zeroed out", "replace_one": "replaced"}
+"""What is done to a unit between data sets that the promise makes indistinguishable."""
 
 SECTIONS = (
     ("verdict", "Verdict"),
@@ -87,6 +90,8 @@ def _templates() -> Environment:
         "metric_name": numbers.metric_name,
         "p_value": numbers.p_value,
         "signed": numbers.signed,
+        "number_up": numbers.up,
+        "percent_up": numbers.percent_up,
         "bar": plots.bar,
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
@@ -103,6 +108,7 @@ def _content(results: Results) -> dict[str, Any]:
         "status_words": summary.STATUS_WORDS[results.verdict.status],
         "cards": _cards(results),
         "promises": _promises(results),
+        "allowed": _allowed(results),
         "exposed": _exposed(results),
         "rocs": [chart for level in ("record", "user") if (chart := _roc(results, level))],
         "histograms": _histograms(results),
@@ -244,24 +250,34 @@ def _blind_card(results: Results) -> Card:
 def _promised(promise: PromiseAudit) -> str:
     """The promise as short as it can be without losing its meaning."""
     most = plots.epsilon(promise.epsilon, up=True)
-    return f"Promised: ε ≤ {most} nats (δ = {promise.delta:g}, one {promise.unit} added or removed)."
+    done = RELATIONS.get(promise.relation, promise.relation)
+    return f"Promised: ε ≤ {most} nats (δ = {promise.delta:g}, one {promise.unit} {done})."
 
 
 def _promises(results: Results) -> list[tuple[str, Markup]]:
     """``(title, drawing)`` for each ε that was promised or is implied and that something was held against."""
     if results.promise is None:
         return []
-    groups: dict[tuple[str, float], list[PromiseBound]] = {}
+    groups: dict[tuple[str, str], list[tuple[float, PromiseBound]]] = {}
     for row in results.promise.bounds:
         if row.promised is not None:
-            groups.setdefault((row.unit, row.promised), []).append(row)
+            groups.setdefault((row.unit, plots.epsilon(row.promised, up=True)), []).append((row.promised, row))
     return [
         (
             f"ε per {unit}{'' if unit == results.promise.unit else ', as the promise implies'}",
-            plots.promise(f"promise-{i}", promised, rows),
+            plots.promise(f"promise-{i}", max(promised for promised, _ in rows), [row for _, row in rows]),
         )
-        for i, ((unit, promised), rows) in enumerate(groups.items())
+        for i, ((unit, _), rows) in enumerate(groups.items())
     ]
+
+
+def _allowed(results: Results) -> Markup | None:
+    """The curve of what the promise allows, beside that of the attack that is held against it."""
+    kept = results.promise
+    if kept is None or not kept.roc:
+        return None
+    measured = [curve for curve in results.curves if (curve.level, curve.attack) == (kept.unit, kept.auc_attack)]
+    return promise_plots.allowed("promise-allowed", kept.roc, measured[0] if measured else None)
 
 
 def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup | None:

@@ -38,6 +38,7 @@ from reticent.core.results import (
     PromiseAudit,
     PromiseBound,
     PromiseCheck,
+    PromiseRate,
     Results,
     Verdict,
 )
@@ -164,6 +165,10 @@ def _promise_to_json(promise: PromiseAudit) -> dict[str, Any]:
     return asdict(promise) | {
         "bounds": [asdict(bound) | {"estimate": _estimate_to_json(bound.estimate)} for bound in promise.bounds],
         "auc": _estimate_to_json(promise.auc) if promise.auc else None,
+        "rates": [
+            asdict(rate) | {"estimate": _estimate_to_json(rate.estimate) if rate.estimate else None}
+            for rate in promise.rates
+        ],
         "broken": promise.broken,
     }
 
@@ -178,6 +183,11 @@ def _promise_from_json(content: Mapping[str, Any]) -> PromiseAudit:
             ),
             "auc": _estimate_from_json(row["auc"]) if row["auc"] else None,
             "checks": tuple(PromiseCheck(**check) for check in row["checks"]),
+            "rates": tuple(
+                PromiseRate(**rate | {"estimate": _estimate_from_json(rate["estimate"]) if rate["estimate"] else None})
+                for rate in row.get("rates", ())
+            ),
+            "roc": tuple((fpr, tpr) for fpr, tpr in row.get("roc", ())),
         }
     )
 
