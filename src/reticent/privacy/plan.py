@@ -137,6 +137,8 @@ class PrivacyPlan:
             implied=implied,
             implied_records=self.largest_user,
             covers=self.covers,
+            owned=self.mechanism.owned,
+            black_box=self.mechanism.black_box,
         )
 
 

@@ -41,6 +41,8 @@ class Promise:
         implied: where records are protected and users known, the ε of the user with the most records, at the same δ.
         implied_records: how many records that user has.
         covers: what the promise is about: ``EVERYTHING``, or what `covered_spans` says.
+        owned: how many of the sampled units one protected unit can be behind, as in `Mechanism`.
+        black_box: whether such owners were accounted for by group privacy, as in `Mechanism`.
 
     Raises:
         BadInput: numbers that promise nothing, such as an infinite ε.
@@ -60,11 +62,14 @@ class Promise:
     implied: float | None = None
     implied_records: int | None = None
     covers: str = EVERYTHING
+    owned: int = 1
+    black_box: bool = False
 
     def __post_init__(self) -> None:
         validate.one_of(UNITS, unit=self.unit)
         validate.non_negative(epsilon=self.epsilon, implied=self.implied or 0.0, steps=self.steps)
         validate.in_range(0, 1, delta=self.delta)
+        validate.positive(owned=self.owned)
 
     @property
     def auroc(self) -> float:
