@@ -166,7 +166,7 @@ def tune(
         run.claim("tune", config)
         write_rejects(run, rejects)
         _write(material, run, targets)
-        _train(base, material, run, settings)
+        _train(base, material, run, settings, config["data"])
     about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
     about |= {**settings.parts, "finished": now()}
     if run.promise.exists():
@@ -258,7 +258,7 @@ def _write(material: _Material, run: RunFolder, targets: Sequence[Target]) -> No
         write_canaries(run.canaries, material.planting.canaries)
 
 
-def _train(base: str, material: _Material, run: RunFolder, settings: _Settings) -> None:
+def _train(base: str, material: _Material, run: RunFolder, settings: _Settings, data: str) -> None:
     from reticent.train.trainer import tune as train
 
     inside = material.membership.member
@@ -289,6 +289,7 @@ def _train(base: str, material: _Material, run: RunFolder, settings: _Settings) 
         privacy=settings.privacy,
         harden=settings.harden,
         contextual=settings.contextual,
+        data=data,
     )
 
 
