@@ -26,6 +26,7 @@ from reticent.models.tuning.method import TUNINGS
 from reticent.report.comparison import write_comparison
 from reticent.report.comparison_page import write_comparison_page
 from reticent.run_folder import RunFolder
+from reticent.spending.ledger import ledger
 
 CONFIG = "compare"
 
@@ -73,6 +74,8 @@ def compare(
     comparison = conclude(
         grid, gather(root, grid, outcomes), title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
     )
+    groups = ledger([root]).groups
+    comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
     write_comparison(root / "comparison.json", comparison)
     write_comparison_page(folder.report, comparison)
     return comparison

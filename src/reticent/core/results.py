@@ -209,6 +209,8 @@ class PromiseAudit:
         checks: of the engine's self-check.
         not_covered: what the promise does not speak of, in plain words.
         not_compared: which bounds could not be had or held against the promise, and why.
+        together: what this training and the private ones beside it on the same data cost together, in sentences; empty
+            where there is no other.
     """
 
     sentence: str
@@ -224,6 +226,7 @@ class PromiseAudit:
     checks: tuple[PromiseCheck, ...]
     not_covered: tuple[str, ...]
     not_compared: tuple[str, ...]
+    together: tuple[str, ...] = ()
 
     @property
     def broken(self) -> bool:
