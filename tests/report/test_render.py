@@ -164,8 +164,9 @@ def test_a_promise_is_shown_beside_what_was_audited(sample: ModuleType) -> None:
     assert "no attack on a user has an AUC above 0.9997. Measured: 0.519 [0.478, 0.560]" in text
     assert "3 of 4 checks passed, the others could not be made." in text
     assert "Promised: at most 8.00. Audited by users, one run: at least 0.00" in text
-    for line in results.promise.not_covered:
+    for line in (*results.promise.not_covered, *results.promise.together):
         assert line in text
+    assert "With the runs on this data that lie beside it: 2 private trainings together" in text
     assert "Promise" not in Page(render(sample.leaking())).text
 
 
