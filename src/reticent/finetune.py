@@ -125,7 +125,8 @@ def tune(
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
     The same call again goes on from the last checkpoint, or returns at once when the run is done. A call that is
-    refused before the first checkpoint leaves the folder as it was.
+    refused before the first checkpoint leaves the folder as it was, but for the record of what a private training
+    spent.
 
     Args:
         records: unique ids, private text.

@@ -345,6 +345,8 @@ def test_all_cells_of_a_comparison_count_also_those_that_were_lost(tmp_path: Pat
         (lambda run: run.promise.write_text("[]"), "does not hold a promise"),
         (lambda run: edit(run, format=99), "not of format"),
         (lambda run: edit(run, steps=10.5), "cannot be counted again"),
+        (lambda run: edit(run, implied_records="3"), "no number of records"),
+        (lambda run: edit(run, owned=2.5), "cannot be counted again|does not follow"),
         (lambda run: edit(run, steps=True), "cannot be counted again"),
         (lambda run: edit(run, steps=10**9), "is no number of steps"),
         (lambda run: edit(run, rate=0.0), "cannot be counted again"),

@@ -22,7 +22,6 @@ from reticent.privacy.accounting import (
     FINEST,
     IMPLIED_SLACK,
     MIXTURE_SLACK,
-    MOST_CELLS,
     MOST_MIXED,
     SLACK,
     Spent,
@@ -32,6 +31,8 @@ from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.renyi import renyi_total
 from reticent.stats.epsilon import gdp_epsilon
 
+MOST_CELLS = 5e6
+"""Fewer than one training may have: a person waits for the ledger, and wider cells only add."""
 CLOSELY_MIXED = 32
 """Mixtures of more Gaussians get coarser cells: finer ones take minutes."""
 
@@ -133,6 +134,7 @@ def _width(merged: Mapping[Mechanism, int], check: float) -> float:
     """Width of cells, as `accounting` chooses it for one training: for all steps together, and for the part that needs
     the finest. Cells that would not fit into memory are made wider, which only adds to ε."""
     steps, slack = sum(merged.values()), _slack(merged)
-    spread = min(_spread(mechanism, number) for mechanism, number in merged.items())
+    # The others have a closed form, and owners of very many would fill the memory.
+    spread = min(_spread(mechanism, number) for mechanism, number in merged.items() if mechanism.rate < 1)
     width = max(min(math.sqrt(4 * slack / steps), spread / 4), slack / steps, FINEST)
     return max(width, check / MOST_CELLS)

@@ -44,25 +44,24 @@ def renyi_total(parts: Mapping[Mechanism, int], *, delta: float) -> float:
     mixtures.
     """
     tail = delta / 100 / max(sum(parts.values()), 1)
-    drawn = {mechanism: replace(mechanism, black_box=False).drawn(tail=tail) for mechanism in parts}
-    orders = [order for order in ORDERS if order == 2 or all(_fits(order, one, drawn[one]) for one in parts)]
-    losses = [sum(steps * _divergence(one, drawn[one], order) for one, steps in parts.items()) for order in orders]
-    left_out = sum(steps * drawn[one].cut for one, steps in parts.items())
-    removed = sum(steps * math.log1p(-drawn[one].cut) for one, steps in parts.items())
+    drawn = {one: replace(one, black_box=False).drawn(tail=tail) for one in parts if one.rate < 1}
+    orders = [order for order in ORDERS if order == 2 or all(_fits(order, one, drawn[one]) for one in drawn)]
+    # Of two Gaussians, where all are in every step: Mironov 2017, Proposition 7.
+    unsampled = sum(
+        steps * (one.owned / one.noise_multiplier) ** 2 / 2 for one, steps in parts.items() if one.rate == 1
+    )
+    losses = [
+        order * unsampled
+        + sum(parts[one] * mixture_divergence(one.noise_multiplier, found, order) for one, found in drawn.items())
+        for order in orders
+    ]
+    left_out = sum(parts[one] * found.cut for one, found in drawn.items())
+    removed = sum(parts[one] * math.log1p(-found.cut) for one, found in drawn.items())
     return float(compute_epsilon(orders, losses, delta - left_out)[0]) - removed
 
 
-def _divergence(mechanism: Mechanism, drawn: Drawn, order: int) -> float:
-    """Of one step; where all are in every step, that of two Gaussians (Mironov 2017, Proposition 7)."""
-    if mechanism.rate == 1:
-        return order * (mechanism.owned / mechanism.noise_multiplier) ** 2 / 2
-    return mixture_divergence(mechanism.noise_multiplier, drawn, order)
-
-
 def _fits(order: int, mechanism: Mechanism, drawn: Drawn) -> bool:
-    """As `_orders`; where there are two Gaussians at most, higher orders are quick too."""
-    if mechanism.rate == 1:
-        return True
+    """As `_orders`; where there are two Gaussians only, higher orders are quick too."""
     if len(drawn.counts) == 2:
         return order <= 1000 * mechanism.noise_multiplier
     return order in _orders(mechanism.noise_multiplier, drawn)

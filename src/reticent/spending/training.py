@@ -219,6 +219,8 @@ def _epsilon(training: Training, steps: int) -> Spent | str:
 def _not_of_whole_units(promise: Promise) -> str:
     if promise.covers != EVERYTHING:
         return "it covers marked spans only, and its other text is learned without noise"
+    if promise.implied_records is not None and not isinstance(promise.implied_records, int):
+        return f"implied_records={promise.implied_records!r} is no number of records"
     if promise.neighbouring != relation(promise.unit):
         return f"its neighbouring relation is another: {promise.neighbouring}"
     return ""

@@ -55,7 +55,7 @@ def read_begun(out: Path) -> list[Begun]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [Begun(**row | {"promise": Promise.from_json(json.dumps(row["promise"]))}) for row in rows]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(str(path), "is broken", "What was spent here is not known; keep the folder.") from error
+        raise BadInput(str(path), "is broken", "Choose another folder (--out), and keep this one.") from error
 
 
 def begin(out: Path, training: Begun) -> None:
