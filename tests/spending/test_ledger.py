@@ -123,6 +123,14 @@ def test_a_shared_user_joins_runs_that_share_no_text(tmp_path: Path, promise: An
     assert only_group(tmp_path).totals[0].of_one_unit == 2
 
 
+def test_a_person_under_another_name_is_known_by_their_texts(tmp_path: Path, promise: Any, make_run: Any) -> None:
+    make_run(tmp_path / "a", mails(), promise())
+    make_run(tmp_path / "b", [replace(one, user=f"hash {one.user}") for one in mails()], promise())
+    (together,) = only_group(tmp_path).totals
+    assert together.of_one_unit == 2
+    assert together.epsilon == cost(1e-3, (2.0, 80))
+
+
 def test_records_are_known_by_their_text_not_by_their_number(tmp_path: Path, promise: Any, make_run: Any) -> None:
     """Ids that count rows say nothing across data sets."""
     make_run(tmp_path / "a", nameless(0), promise("record"))
@@ -153,13 +161,13 @@ def test_without_coins_a_user_counts_with_all_records(tmp_path: Path, promise: A
 
 def test_per_record_beside_per_user_is_told_per_user_only(tmp_path: Path, promise: Any, make_run: Any) -> None:
     make_run(tmp_path / "a", mails(), promise("user", noise=2.0))
-    make_run(tmp_path / "b", mails(), promise("record", noise=4.0, implied_records=3))
+    make_run(tmp_path / "b", mails(), promise("record", noise=4.0))
     group = only_group(tmp_path)
     (together,) = group.totals
     assert together.unit == "user"
-    assert together.epsilon == cost(1e-3, (2.0, 40), (4.0, 40, 3))
+    assert together.epsilon == cost(1e-3, (2.0, 40), (4.0, 40, 2))
     assert "no total per record" in group.notes[0]
-    assert together.sum_epsilon == pytest.approx(cost(1e-3, (2.0, 40)) + cost(1e-3, (4.0, 40, 3)))
+    assert together.sum_epsilon == pytest.approx(cost(1e-3, (2.0, 40)) + cost(1e-3, (4.0, 40, 2)))
 
 
 def test_records_without_users_cannot_be_brought_to_users(tmp_path: Path, promise: Any, make_run: Any) -> None:
@@ -343,9 +351,8 @@ def test_all_cells_of_a_comparison_count_also_those_that_were_lost(tmp_path: Pat
         (lambda run: run.promise.write_text("{"), "does not hold a promise"),
         (lambda run: run.promise.write_bytes(b"\xff\xfe"), "is no text"),
         (lambda run: run.promise.write_text("[]"), "does not hold a promise"),
-        (lambda run: edit(run, format=99), "not of format"),
+        (lambda run: edit(run, format=99), "of format"),
         (lambda run: edit(run, steps=10.5), "cannot be counted again"),
-        (lambda run: edit(run, implied_records="3"), "no number of records"),
         (lambda run: edit(run, owned=2.5), "cannot be counted again|does not follow"),
         (lambda run: edit(run, steps=True), "cannot be counted again"),
         (lambda run: edit(run, steps=10**9), "is no number of steps"),

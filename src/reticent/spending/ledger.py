@@ -222,21 +222,26 @@ def _total(
 
 def _owned(training: Training, people: People) -> int:
     """Most records of one user in a training, or that would have been in it had the user's coin come up."""
-    assert training.promise is not None, "what is counted has a promise"
     by_coins = most_of_a_user(training.records[0]) if training.records else None
-    most = max(people.users.values(), default=1) if by_coins is None else by_coins
-    return max(most, training.promise.implied_records or 1, 1)
+    return max(people.most_of_a_user if by_coins is None else by_coins, 1)
 
 
 def _most_shared(unit: str, people: Mapping[str, People]) -> list[frozenset[str]]:
     """The sets of data sets that some unit is in, without those that are part of another."""
     if len(people) == 1:
         return [frozenset(people)]
-    of_unit: dict[str, int] = {}
+    of_text: dict[str, int] = {}
     for number, one in enumerate(people.values()):
-        for name in one.of(unit):
-            of_unit[name] = of_unit.get(name, 0) | 1 << number
-    masks = set(of_unit.values())
+        for text, _ in one.rows:
+            of_text[text] = of_text.get(text, 0) | 1 << number
+    masks = set(of_text.values())
+    if unit == "user":
+        # By name, and where others have the same texts, who may be the same person under another name.
+        of_user: dict[str | None, int] = {}
+        for one in people.values():
+            for text, user in one.rows:
+                of_user[user] = of_user.get(user, 0) | of_text[text]
+        masks = {mask for user, mask in of_user.items() if user is not None}
     largest = {mask for mask in masks if not any(mask != other and mask & other == mask for other in masks)}
     if len(largest) > MOST_SETS or not largest:
         return [frozenset(people)]

@@ -2,14 +2,13 @@
 """Whose data a training used: its users and its texts, as keys that are compared and never shown.
 
 All who had a coin count, whether it came up or not: a coin is a secret, and a ledger that left out who was out would
-tell it. Who shares a text or a user's name shares a unit. A text that was changed from one run to the next, and has no
-user, is taken for another.
+tell it. Who shares a text or a user's name shares a unit, so a person under two names is known by their texts. A text
+that was changed from one run to the next, and has no user, is taken for another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,23 +25,26 @@ class People:
     """Those in one data set.
 
     Args:
-        users: how many records each has.
-        texts: SHA-256 of the content of each record.
-        all_have_users: whether no record is without.
+        rows: of each record the SHA-256 of its content, and its user.
     """
 
-    users: Mapping[str, int] = field(repr=False)
-    texts: frozenset[str] = field(repr=False)
-    all_have_users: bool
+    rows: tuple[tuple[str, str | None], ...] = field(repr=False)
 
     @property
     def keys(self) -> frozenset[tuple[str, str]]:
         """All units of either kind."""
-        return frozenset({*(("user", user) for user in self.users), *(("record", text) for text in self.texts)})
+        texts = {("record", text) for text, _ in self.rows}
+        return frozenset(texts | {("user", user) for _, user in self.rows if user is not None})
 
-    def of(self, unit: str) -> frozenset[str]:
-        """The units of one kind."""
-        return frozenset(self.users) if unit == "user" else self.texts
+    @property
+    def all_have_users(self) -> bool:
+        """Whether no record is without."""
+        return all(user is not None for _, user in self.rows)
+
+    @property
+    def most_of_a_user(self) -> int:
+        """Most records of one user; 0 without users."""
+        return max(Counter(user for _, user in self.rows if user is not None).values(), default=0)
 
 
 def read_people(folder: Path) -> People:
@@ -57,11 +59,7 @@ def read_people(folder: Path) -> People:
         missing = isinstance(error, FileNotFoundError)
         why = "is missing" if missing else f"cannot be read ({type(error).__name__})"
         raise BadInput("records.parquet", why, "Keep it with the run: it tells whose data was used.") from error
-    return People(
-        users=Counter(record.user for record in records if record.user is not None),
-        texts=frozenset(record.content_hash for record in records),
-        all_have_users=all(record.user is not None for record in records),
-    )
+    return People(rows=tuple((record.content_hash, record.user) for record in records))
 
 
 def most_of_a_user(folder: Path) -> int | None:

@@ -196,9 +196,8 @@ def shortened(training: Training, steps: int | None) -> Training:
         return replace(training, why_not=cost)
     if steps >= promise.steps:
         return training
-    return replace(
-        training, promise=replace(promise, steps=steps, epsilon=cost.epsilon, check=cost.check, implied=None)
-    )
+    # What else it says stays that of all steps, which is no less.
+    return replace(training, promise=replace(promise, steps=steps, epsilon=cost.epsilon, check=cost.check))
 
 
 def _epsilon(training: Training, steps: int) -> Spent | str:
@@ -219,8 +218,6 @@ def _epsilon(training: Training, steps: int) -> Spent | str:
 def _not_of_whole_units(promise: Promise) -> str:
     if promise.covers != EVERYTHING:
         return "it covers marked spans only, and its other text is learned without noise"
-    if promise.implied_records is not None and not isinstance(promise.implied_records, int):
-        return f"implied_records={promise.implied_records!r} is no number of records"
     if promise.neighbouring != relation(promise.unit):
         return f"its neighbouring relation is another: {promise.neighbouring}"
     return ""
