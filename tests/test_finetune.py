@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def test_the_same_command_again_is_done_and_another_promise_is_refused(private: 
 
 
 def test_an_audit_holds_its_bounds_against_the_promise(private: RunFolder) -> None:
+    shutil.copytree(private.root, private.root.with_name("a second training"))
     results = audit(private, AuditConfig(dtype="float32", delta=0.05))
     assert results == read_results(private.results)
     promise = results.promise
@@ -145,6 +147,9 @@ def test_an_audit_holds_its_bounds_against_the_promise(private: RunFolder) -> No
     assert not promise.broken
     page = private.report.read_text(encoding="utf-8")
     assert promise.sentence in page
+    (together,) = promise.together
+    assert together.startswith("2 private trainings together: ε = ")
+    assert together in page
     assert 'id="promise"' in page
 
 

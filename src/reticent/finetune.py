@@ -50,7 +50,8 @@ def tune(
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
     The same call again goes on from the last checkpoint, or returns at once when the run is done. A call that is
-    refused before the first checkpoint leaves the folder as it was.
+    refused before the first checkpoint leaves the folder as it was, but for the record of what a private training
+    spent.
 
     Args:
         records: unique ids, private text. With ``privacy`` the promise is about what is done with these records; that
@@ -104,7 +105,7 @@ def tune(
             run.claim("tune", config)
             write_rejects(run, rejects)
             _write(material, run, targets)
-            _train(base, material, run, settings)
+            _train(base, material, run, settings, config["data"])
         about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
         about |= {**settings.parts, "finished": now()}
         if run.promise.exists():
@@ -157,7 +158,7 @@ def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Target]) ->
         write_canaries(run.canaries, material.planting.canaries)
 
 
-def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Settings) -> None:
+def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Settings, data: str) -> None:
     from reticent.train.trainer import tune as train
 
     planting, callbacks = material.planting, []
@@ -185,6 +186,7 @@ def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Setting
         privacy=settings.privacy,
         harden=settings.harden,
         contextual=settings.contextual,
+        data=data,
     )
 
 

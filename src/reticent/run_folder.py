@@ -63,6 +63,16 @@ class RunFolder:
         return self.model / PROMISE_FILE
 
     @property
+    def checkpoints(self) -> Path:
+        """Where those of an unfinished training lie."""
+        return self.root / ".model.training"
+
+    @property
+    def begun(self) -> Path:
+        """What private trainings spent here that gave no model: it outlives a refusal."""
+        return self.root / ".model.begun.jsonl"
+
+    @property
     def monitor(self) -> Path:
         return self.root / "monitor.json"
 
@@ -159,7 +169,7 @@ class RunFolder:
             yield
         except BadInput:
             if not begun() and self.root.is_dir():
-                for path in set(self.root.iterdir()) - (before or set()):
+                for path in set(self.root.iterdir()) - {*(before or ()), self.begun}:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                 if before is None:
                     with suppress(OSError):

@@ -22,8 +22,11 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.monitor.config import MonitorConfig
+from reticent.privacy import accounting
+from reticent.privacy.mechanism import Mechanism
 from reticent.report.comparison import read_comparison
 from reticent.testing.tiny import save_tiny
+from reticent.train.begun import read_begun
 from reticent.train.config import TuneConfig
 
 GRID = Grid(
@@ -226,3 +229,35 @@ def test_unstable_settings_are_refused_where_any_training_is_private(tmp_path: P
     with pytest.raises(BadInput, match="canary_kind='unigram'"):
         compare(mails(), grid=user, shared=words, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_private_cells_together_are_stated_with_those_that_were_lost(base: Path, tmp_path: Path) -> None:
+    """A rate that trains and one that diverges: both were seen, so both cost."""
+    grid = Grid(
+        methods=(Method(method="bitfit", learning_rates=(1e-2, 1e38)),),
+        defences=(DEFENCES["user_epsilon8"], DEFENCES["none"]),
+        seeds=(0,),
+    )
+    training = TuneConfig(epochs=1, max_tokens=32, dtype="float32", warmup=0.0)
+    shared = replace(shared_of(base), canaries=CanaryConfig(), training=training)
+    root = tmp_path / "out"
+    found = compare(mails(), grid=grid, shared=shared, out=root, jobs=1, n_boot=50)
+    done, lost = [row for row in found.cells if "user_epsilon8" in row.name]
+    assert (done.status, lost.status) == ("done", "diverged")
+    promised = json.loads((root / "cells" / done.name / "manifest.json").read_text())["tune"]["promise"]
+    (ended,) = read_begun(root / "cells" / lost.name / "model")
+    assert ended.steps is not None
+    assert 1 <= ended.steps <= promised["steps"]
+    mechanism = Mechanism(noise_multiplier=promised["noise_multiplier"], rate=promised["rate"])
+    (together,) = found.together
+    both = accounting.spent(mechanism, steps=promised["steps"] + ended.steps, delta=promised["delta"])
+    assert together.epsilon == pytest.approx(both.epsilon, abs=0.01)
+    assert promised["epsilon"] < together.epsilon < together.sum_epsilon
+    assert (together.unit, together.trainings, together.without_privacy) == ("user", 2, 1)
+    assert read_comparison(root / "comparison.json") == found
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert "2 private trainings together: ε = " in page
+    assert f"per user at δ = {together.delta:.2g} (add or remove one user" in page
+    fewer = replace(grid, methods=(Method(method="bitfit", learning_rates=(1e-2,)),))
+    again = compare(mails(), grid=fewer, shared=shared, out=root, jobs=1, n_boot=50)
+    assert again.together == found.together  # what is no longer in the grid was spent all the same

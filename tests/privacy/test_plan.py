@@ -12,9 +12,10 @@ from scipy.stats import binomtest, chisquare
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
+from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, auroc_bound, covered_spans
+from reticent.privacy.statement import EVERYTHING, Promise, auroc_bound, covered_spans
 
 KEY = hashlib.sha256(b"a key for tests").digest()
 USERS, EACH = 20, 6
@@ -174,6 +175,23 @@ def test_the_statement_does_not_tell_who_has_how_many_records():
     alone = Population(users=tuple(map(str, range(60))), lengths=(4,) * 60)
     crowd = Population(users=("0",) * 59 + ("1",), lengths=(4,) * 60)
     assert plan(population=alone).spent().to_json() == plan(population=crowd).spent().to_json()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"unit": "record"}, {"unit": "user"}, {"unit": "user", "user_sampling": "record"},
+     {"unit": "user", "user_sampling": "group"}],
+    ids=str,
+)  # fmt: skip
+def test_a_promise_tells_all_of_its_mechanism(settings):
+    """So that its ε can be counted again, and added to that of others, from the file alone."""
+    made = plan(noise_multiplier=3.0, delta=1e-3, **settings)
+    told = Promise.from_json(made.spent(20).to_json())
+    mechanism = Mechanism(
+        noise_multiplier=told.noise_multiplier, rate=told.rate, owned=told.owned, black_box=told.black_box
+    )
+    assert mechanism == made.mechanism
+    assert accounting.spent(mechanism, steps=told.steps, delta=told.delta).epsilon == told.epsilon
 
 
 def test_what_is_covered():

@@ -126,6 +126,15 @@ def test_a_file_of_the_first_format_is_read():
     assert Promise.from_json(found.to_json()) == found
 
 
+def test_a_file_of_before_owners_were_told_is_read():
+    """As of a promise to single sampled units; the ledger counts again before it believes that."""
+    old = json.loads(PROMISE.to_json())
+    del old["owned"], old["black_box"]
+    assert Promise.from_json(json.dumps(old)) == PROMISE
+    with pytest.raises(BadInput, match="owned"):
+        replace(PROMISE, owned=0)
+
+
 def test_json_says_the_sentence():
     assert json.loads(PROMISE.to_json())["statement"] == PROMISE.sentence()
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from reticent.core.comparison import Association, CellRow, Comparison, Fairness, Matched, Pair, Point, Setting
 from reticent.core.finding import Estimate
+from reticent.core.together import Together
 from reticent.stats.pareto import frontier
 
 METHODS = (  # name, params, millions, rates, how fast it learns, floor of the loss, how fast it leaks
@@ -121,4 +122,18 @@ def comparison() -> Comparison:
         refused=("Intervals take records as independent: there are no users, or fewer than 20.",),
         counts={"trainings": 30, "trainings_finished": 29, "members_looked_at": 256},
         provenance={"base": "smollm2-135m", "seeds": [0, 1], "methods": {"full": [2e-5, 5e-5, 1e-4]}},
+        together=(
+            Together(
+                unit="user",
+                epsilon=21.301,
+                check=24.0,
+                delta=1e-5,
+                relation="add or remove one user",
+                trainings=6,
+                of_one_unit=6,
+                sum_epsilon=48.0,
+                sum_delta=6e-5,
+                without_privacy=24,
+            ),
+        ),
     )

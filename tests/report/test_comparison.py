@@ -160,6 +160,17 @@ def test_what_was_refused_is_said_on_the_page() -> None:
     assert "no training was finished" in Page(render_comparison(NOTHING)).text
 
 
+def test_what_private_trainings_cost_together_is_said_with_unit_delta_and_relation() -> None:
+    text = " ".join(Page(render_comparison(COMPARISON)).text.split())
+    (together,) = COMPARISON.together
+    assert "Privacy spent: ε = 21.31 per user at δ = 1e-05 (add or remove one user) over all 6 private" in text
+    assert together.sentence() in text
+    assert "24 trainings on this data promised no privacy" in text
+    assert "Privacy spent" not in Page(render_comparison(replace(COMPARISON, together=()))).text
+    part = replace(COMPARISON, together=(replace(together, not_counted=1),))
+    assert Page(render_comparison(part)).text.count("at least ε = 21.31 per user") == 2
+
+
 def test_equal_comparisons_give_equal_pages() -> None:
     assert render_comparison(COMPARISON) == render_comparison(load_sample().comparison())
 
@@ -192,6 +203,7 @@ def test_the_console_prints_the_answer_and_a_row_a_setting() -> None:
     assert "[bold]not markup[/bold]" in text
     assert "adapter(16)" in text
     assert "diverged" in text
+    assert "6 private trainings together: ε = 21.31 per user at δ = 1e-05" in " ".join(text.split())
 
 
 def test_comparisons_are_listed(tmp_path: Path) -> None:

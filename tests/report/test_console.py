@@ -28,7 +28,9 @@ def test_the_verdict_and_the_strongest_findings_are_printed_with_intervals(sampl
 
 
 def test_a_promise_is_printed_with_its_unit(sample: ModuleType) -> None:
-    assert "promised: ε = 8.00 per user at δ = 1e-05" in " ".join(_printed(sample.private()).split())
+    text = " ".join(_printed(sample.private()).split())
+    assert "promised: ε = 8.00 per user at δ = 1e-05" in text
+    assert "with the runs beside it: 2 private trainings together: ε = 11.32 per user at δ = 1e-05" in text
 
 
 def test_what_comes_out_word_for_word_is_printed(sample: ModuleType) -> None:

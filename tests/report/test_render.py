@@ -168,8 +168,9 @@ def test_a_promise_is_shown_beside_what_was_audited(sample: ModuleType) -> None:
     assert "Most true positives that the promise allows: at 1 % 21.9 %; at 10 % 60.6 %." in text
     assert "3 of 4 checks passed, the others could not be made." in text
     assert "Promised: at most 8.00. Audited by users, one run: at least 0.00" in text
-    for line in results.promise.not_covered:
+    for line in (*results.promise.not_covered, *results.promise.together):
         assert line in text
+    assert "With the runs on this data that lie beside it: 2 private trainings together" in text
     assert "Promise" not in Page(render(sample.leaking())).text
 
 

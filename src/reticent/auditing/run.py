@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from reticent.auditing.asking import ask
+from reticent.auditing.beside import beside
 from reticent.auditing.choose import Available, asked_for, choose
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
@@ -51,7 +52,7 @@ def audit(
     if isinstance(what, Subject):
         if out is None:
             raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
-        subject, run = what, RunFolder(root=Path(out))
+        subject, run, made = what, RunFolder(root=Path(out)), None
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
         subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
@@ -89,6 +90,8 @@ def audit(
             pulled=pulled,
             asked=asked,
         )
+        if made is not None and results.promise is not None:
+            results = replace(results, promise=replace(results.promise, together=beside(made)))
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
     said = asdict(config) | about_models | {"finished": now()}

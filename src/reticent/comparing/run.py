@@ -29,6 +29,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.report.comparison import write_comparison
 from reticent.report.comparison_page import write_comparison_page
 from reticent.run_folder import RunFolder
+from reticent.spending.ledger import ledger
 from reticent.train.hardening import HardenConfig
 
 CONFIG = "compare"
@@ -81,6 +82,8 @@ def compare(
     comparison = conclude(
         grid, gather(root, grid, outcomes), title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
     )
+    groups = ledger([root]).groups
+    comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
     write_comparison(root / "comparison.json", comparison)
     write_comparison_page(folder.report, comparison)
     return comparison

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reticent.core.finding import Estimate
+from reticent.core.together import Together
 
 CELL_STATUSES = ("done", "diverged", "refused", "failed", "missing")
 
@@ -213,6 +214,8 @@ class Comparison:
         refused: what cannot be said and why.
         counts: how many records, users and secrets.
         provenance: model, data, grid, versions, hardware.
+        together: what all its private trainings cost together, one for each kind of unit that can be spoken of; empty
+            where none was private. Trainings in its folder that are no longer in the grid count too.
     """
 
     title: str
@@ -228,3 +231,4 @@ class Comparison:
     refused: tuple[str, ...]
     counts: dict[str, int]
     provenance: dict[str, Any]
+    together: tuple[Together, ...] = ()

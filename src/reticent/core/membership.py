@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,12 @@ class Membership:
     @property
     def has_users(self) -> bool:
         return all(user is not None for user in self.user[self.role == "evaluate"])
+
+    @property
+    def most_of_a_user(self) -> int:
+        """Most records of one user that were trained on, or would have been had the user's coin come up (at least)."""
+        would = self.member | (~self.user_member & ~self.attacked)
+        return max(Counter(user for user in self.user[would] if user is not None).values(), default=0)
 
     def take(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Membership:
         """The given rows (indices or a mask)."""

@@ -237,6 +237,8 @@ class PromiseAudit:
         checks: of the engine's self-check.
         not_covered: what the promise does not speak of, in plain words.
         not_compared: which bounds could not be had or held against the promise, and why.
+        together: what this training and the private ones beside it on the same data cost together, in sentences; empty
+            where there is no other.
     """
 
     sentence: str
@@ -257,6 +259,7 @@ class PromiseAudit:
     mu: float | None = None
     roc: tuple[tuple[float, float], ...] = ()
     relation: str = "add_or_remove"
+    together: tuple[str, ...] = ()
 
     @property
     def auc_broken(self) -> bool:

@@ -145,6 +145,8 @@ class PrivacyPlan:
             implied=self._implied(steps),
             covers=self.covers,
             allowed=accounting.allowed(self.mechanism, steps=steps, delta=self.delta),
+            owned=self.mechanism.owned,
+            black_box=self.mechanism.black_box,
         )
 
     def _implied(self, steps: int) -> tuple[tuple[int, float], ...]:

@@ -48,6 +48,8 @@ class Promise:
         covers: what the promise is about: ``EVERYTHING``, or what `covered_spans` says.
         relation: which data sets are indistinguishable, of `RELATIONS`.
         allowed: the most that any attack can reach; None where all that is known is (epsilon, delta).
+        owned: how many of the sampled units one protected unit can be behind, as in `Mechanism`.
+        black_box: whether such owners were accounted for by group privacy, as in `Mechanism`.
 
     Raises:
         BadInput: numbers that promise nothing, such as an infinite ε.
@@ -68,6 +70,8 @@ class Promise:
     covers: str = EVERYTHING
     relation: str = ADD_OR_REMOVE
     allowed: Allowed | None = None
+    owned: int = 1
+    black_box: bool = False
 
     def __post_init__(self) -> None:
         validate.one_of(UNITS, unit=self.unit)
@@ -76,6 +80,7 @@ class Promise:
         for records, epsilon in self.implied:
             validate.non_negative(implied=epsilon, implied_records=records)
         validate.in_range(0, 1, delta=self.delta)
+        validate.positive(owned=self.owned)
 
     @property
     def most(self) -> Allowed:

@@ -17,9 +17,10 @@ from reticent.core.atomic import write_text
 from reticent.core.comparison import Association, CellRow, Comparison, Fairness, Matched, Pair, Point, Setting
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
+from reticent.core.together import Together
 
 FORMAT = "reticent.comparison"
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 
@@ -76,6 +77,7 @@ def _comparison(content: Mapping[str, Any]) -> Comparison:
         refused=tuple(content["refused"]),
         counts=dict(content["counts"]),
         provenance=dict(content["provenance"]),
+        together=tuple(Together(**row) for row in content["together"]),
     )
 
 

@@ -22,6 +22,8 @@ def print_comparison(comparison: Comparison, *, console: Console = person) -> No
     console.print(Text(comparison.headline, style="bold"))
     for sentence in comparison.sentences:
         console.print(Text(f"  • {sentence}"))
+    for together in comparison.together:
+        console.print(Text(f"  • {together.sentence()}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting")
     for name in ("learning rate", "perplexity", "AUC at its best", "recall at 10 % FPR", "AUC at the same loss"):

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from reticent.core.atomic import write_text
 from reticent.core.comparison import Comparison, Matched, Point, Setting
 from reticent.core.finding import Estimate
+from reticent.core.together import rounded_up
 from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
 from reticent.report import numbers
@@ -53,6 +54,7 @@ def _templates() -> Environment:
         "exp": math.exp,
         "between": between,
         "million": lambda count: f"{count / 1e6:.2f}" if count >= 5000 else f"{count / 1e6:.2g}",
+        "up": rounded_up,
         "minutes": lambda seconds: f"{seconds / 60:.1f}",
     }
     return environment(filters, {"show": numbers.show})

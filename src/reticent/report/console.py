@@ -27,6 +27,8 @@ def print_summary(results: Results, *, console: Console = person) -> None:
         console.print(Text(f"  • {sentence}"))
     if results.promise is not None:
         console.print(Text.assemble(("  promised: ", "dim"), (results.promise.sentence, "bold")))
+        for line in results.promise.together:
+            console.print(Text.assemble(("  with the runs beside it: ", "dim"), line))
     rows = _rows(results)
     for finding in rows:
         console.print(_line(finding))

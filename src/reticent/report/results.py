@@ -43,7 +43,7 @@ from reticent.core.results import (
     Verdict,
 )
 
-RESULTS_VERSION = 4
+RESULTS_VERSION = 5
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 FORMAT = "reticent.results"

@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,19 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
+from reticent.privacy.check import BrokenPromise
 from reticent.privacy.clip.loss import row_losses
 from reticent.privacy.plan import PrivacyPlan, counts
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import PROMISE_FILE
+from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.token_mask import select
+from reticent.train import begun
 from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.ledger import open_key
-from reticent.train.loop import TuneTrainer
+from reticent.train.loop import Diverged, TuneTrainer
 from reticent.train.planned_end import NAME
 from reticent.train.private import PrivateTrainerMixin
 from reticent.train.private_settings import CPU_MICRO_TOKENS, PrivateSpeed
@@ -106,6 +109,36 @@ class PrivateTuning:
         history = [{name: value for name, value in row.items() if not _TIMES.search(name)} for row in log["history"]]
         kept = {name: value for name, value in log.items() if name not in EXACT}
         return kept | {"history": history}
+
+    @contextmanager
+    def on_record(self, trainer: Any, out: Path, data: str, *, resumed: bool) -> Iterator[None]:
+        """Keep on record beside ``out`` what is spent within, should no model come of it.
+
+        Args:
+            data: fingerprint of the data set.
+            resumed: steps were run before.
+        """
+        plan = self.plan.fingerprint
+        begun.begin(out, begun.Begun(plan=plan, data=data, promise=self.plan.spent()))
+        try:
+            yield
+        except (BadInput, BrokenPromise) as error:
+            steps = int(trainer.state.global_step)
+            if not steps and not resumed:
+                begun.finished(out, plan=plan)
+            elif isinstance(error, (Diverged, BrokenPromise)):
+                # The step that failed was not taken, but its failure is seen.
+                steps, broken = min(steps + 1, self.plan.steps), isinstance(error, BrokenPromise)
+                begun.ended(out, plan=plan, steps=steps, broken=broken)
+            raise
+
+    def replaced(self, out: Path, data: str) -> begun.Begun | None:
+        """What was promised of the private model in ``out`` that is about to be replaced; None where there is none."""
+        try:
+            old = Promise.from_json((out / PROMISE_FILE).read_text(encoding="utf-8"))
+        except (OSError, BadInput):
+            return None
+        return begun.Begun(plan="", data=data, promise=old, steps=old.steps)
 
     def sign(self, trainer: Any, folder: Path) -> dict[str, Any]:
         """Check what was saved in ``folder`` and put the promise there.

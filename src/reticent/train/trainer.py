@@ -10,7 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.spec import PrivacySpec
+from reticent.train import begun
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall, remember
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
@@ -67,6 +68,7 @@ def tune(
     privacy: PrivacySpec | None = None,
     harden: HardenConfig | None = None,
     contextual: ContextualConfig | None = None,
+    data: str = "",
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
@@ -88,6 +90,8 @@ def tune(
         harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``finetune.tune``, as it
             changes which records there are.
         contextual: learn without teaching what spans mark. The held-out loss stays that of the texts as they are.
+        data: fingerprint of the data set that ``records`` are of; it stays on record beside ``out`` with what a private
+            training spends should no model come of it.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
@@ -96,7 +100,9 @@ def tune(
         BrokenPromise: the self-check of a private training failed; nothing of it is kept.
     """
     with locked(Path(out)):
-        return _tune(base, records, Path(out), config or TuneConfig(), held_out, callbacks, privacy, harden, contextual)
+        return _tune(
+            base, records, Path(out), config or TuneConfig(), held_out, callbacks, privacy, harden, contextual, data
+        )
 
 
 def _tune(
@@ -109,6 +115,7 @@ def _tune(
     privacy: PrivacySpec | None,
     harden: HardenConfig | None,
     contextual: ContextualConfig | None,
+    data: str,
 ) -> Path:
     """``tune``, while no other process works in ``out``."""
     method = TUNINGS.get(config.method)
@@ -134,7 +141,9 @@ def _tune(
     trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
     _check_space(trainer.model, tuned, out)
     try:
-        _run(trainer, checkpoint, out, private=private is not None)
+        with private.on_record(trainer, out, data, resumed=checkpoint is not None) if private else nullcontext():
+            _run(trainer, checkpoint, out, private=private is not None)
+        replaced = private.replaced(out, data) if private else None
         log = _log(trainer, corpus, config, time.perf_counter() - started)
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
@@ -149,6 +158,8 @@ def _tune(
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _disk_error(out, error) from error
+    if private is not None:
+        begun.finished(out, plan=private.plan.fingerprint, replaced=replaced)
     close_folder(out)
     return out
 

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger: trainings that share units, and what those together cost.
+
+A unit pays for the trainings that it is in, one after the other, so the total is that of the unit that is in most; for
+units that share no training it is the larger (parallel composition). Like is composed with like: a promise per record
+becomes one for the user with most records, as in `accounting.implied_user_epsilon`. The other way there is none: a
+record of a user who stays is replaced, not removed, and a promise per user says (2ε, (1 + e^ε)δ) of that at best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from reticent.core.errors import BadInput
+from reticent.core.together import Together
+from reticent.spending.people import People, most_of_a_user, read_people
+from reticent.spending.training import Training, relation, trainings_in
+
+if TYPE_CHECKING:
+    from reticent.privacy.composition import Part
+
+MOST_SETS = 16
+"""So many sets of trainings are added up to find the dearest; of more, all count as on one unit, which only adds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trainings that are joined by units they share, directly or through others.
+
+    Args:
+        counted: private ones, in `totals`.
+        left_out: private ones that cannot be counted; each says why.
+        without_privacy: those that promise nothing.
+        totals: one for each kind of unit that can be spoken of.
+        notes: what else to know of the totals.
+    """
+
+    counted: tuple[Training, ...]
+    left_out: tuple[Training, ...]
+    without_privacy: tuple[Training, ...]
+    totals: tuple[Together, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """All groups with a private training, and private trainings of which nobody knows on whose data they were."""
+
+    groups: tuple[Group, ...]
+    unknown: tuple[Training, ...] = ()
+
+
+def ledger(folders: Sequence[str | Path], *, data: str | None = None) -> Ledger:
+    """Add up what the runs in ``folders`` cost.
+
+    Args:
+        folders: of runs, or runs themselves.
+        data: look at trainings on the data set with this fingerprint only, and at those of unknown data.
+
+    Raises:
+        BadInput: a folder is missing or cannot be listed.
+    """
+    found = [one for one in trainings_in(folders) if data is None or one.data in ("", data)]
+    people = _people(found)
+    placed = [one for one in found if _key(one) in people]
+    lost = "its records are missing, so nobody knows whose data it used"
+    unknown = tuple(
+        one if one.why_not else replace(one, why_not=lost)
+        for one in found
+        if _key(one) not in people and one.status != "without privacy"
+    )
+    groups = []
+    for keys in _joined(people):
+        group = _group([one for one in placed if _key(one) in keys], {key: people[key] for key in keys}, len(unknown))
+        if group.counted or group.left_out:
+            groups.append(group)
+    return Ledger(groups=tuple(groups), unknown=unknown)
+
+
+def _key(training: Training) -> str:
+    """Equal for trainings on the same data set."""
+    return training.data or (str(training.records[0].resolve()) if training.records else "")
+
+
+def _people(trainings: Sequence[Training]) -> dict[str, People]:
+    """Those in each data set of which a run still has the records."""
+    folders: dict[str, dict[Path, None]] = {}
+    for training in trainings:
+        folders.setdefault(_key(training), {}).update(dict.fromkeys(training.records))
+    found = {}
+    for key, places in folders.items():
+        for place in places:
+            try:
+                found[key] = read_people(place)
+                break
+            except BadInput:
+                continue
+    return found
+
+
+def _joined(people: Mapping[str, People]) -> list[list[str]]:
+    """Data sets that share units, directly or through others."""
+    names = list(people)
+    parent = {name: name for name in names}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    first: dict[tuple[str, str], str] = {}
+    if len(names) > 1:
+        for name in names:
+            for unit in people[name].keys:
+                parent[root(name)] = root(first.setdefault(unit, name))
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(root(name), []).append(name)
+    return list(groups.values())
+
+
+def _group(trainings: Sequence[Training], people: Mapping[str, People], unknown: int) -> Group:
+    counted = [one for one in trainings if one.is_counted]
+    left_out = [one for one in trainings if one.why_not]
+    without = [one for one in trainings if one.status == "without privacy"]
+    per_user = any(one.promise is not None and one.promise.unit == "user" for one in counted)
+    units = ["user"] if per_user else ["record"]
+    if not per_user and all(one.all_have_users for one in people.values()):
+        units.append("user")
+    totals = [
+        _total(unit, counted, people, left_out=len(left_out) + unknown, without=len(without))
+        for unit in units
+        if counted
+    ]
+    return Group(
+        counted=tuple(counted),
+        left_out=tuple(left_out),
+        without_privacy=tuple(without),
+        totals=tuple(one for one in totals if one is not None),
+        notes=(*_of_levels(counted, people, per_user=per_user), *_chained(trainings)),
+    )
+
+
+def _of_levels(counted: Sequence[Training], people: Mapping[str, People], *, per_user: bool) -> list[str]:
+    """What became of promises per record beside promises per user."""
+    of_records = [one for one in counted if one.promise is not None and one.promise.unit == "record"]
+    if not per_user or not of_records:
+        return []
+    notes = [
+        "Promises per record are added as what they imply for the user with most records. There is no total per "
+        "record: a record of a user who stays is replaced, of which a promise per user says too little."
+    ]
+    without = [one.name for one in of_records if not people[_key(one)].all_have_users]
+    if without:
+        notes.append(f"Not in the total per user, as their records have no users: {', '.join(without)}.")
+    return notes
+
+
+def _chained(trainings: Sequence[Training]) -> list[str]:
+    """Which trainings started from the model of another here: what is learned on top is added as any other training."""
+    made = {one.model: one for one in trainings if one.model is not None}
+    notes = []
+    for one in trainings:
+        first = made.get(one.base) if one.base is not None and one.base != one.model else None
+        if first is not None and one.status != "without privacy":
+            bound = ", which promised no privacy: what that had learned has no bound" if not first.is_counted else ""
+            notes.append(f"{one.name} started from the model of {first.name}{bound}.")
+    return list(dict.fromkeys(notes))
+
+
+class _Cost(NamedTuple):
+    """A training at one level."""
+
+    key: str
+    part: Part
+    epsilon: float
+    delta: float
+
+
+def _total(
+    unit: str, counted: Sequence[Training], people: Mapping[str, People], *, left_out: int, without: int
+) -> Together | None:
+    """What ``counted`` cost the unit that is in most of them; None where none can be brought to that level."""
+    from reticent.privacy.composition import Part, total  # the accountant takes a second to load
+
+    costs = []
+    for one in counted:
+        promise = one.promise
+        assert promise is not None, "what is counted has a promise"
+        if promise.unit == unit:
+            part = Part(mechanism=one.mechanism, steps=promise.steps)
+            costs.append(_Cost(_key(one), part, promise.epsilon, promise.delta))
+        elif people[_key(one)].all_have_users:
+            part = Part(mechanism=replace(one.mechanism, owned=_owned(one, people[_key(one)])), steps=promise.steps)
+            costs.append(_Cost(_key(one), part, total((part,), delta=promise.delta).epsilon, promise.delta))
+    if not costs:
+        return None
+    delta = min(cost.delta for cost in costs)
+    chosen = []
+    for keys in _most_shared(unit, people):
+        own = [cost for cost in costs if cost.key in keys]
+        spent = total(tuple(cost.part for cost in own), delta=delta)
+        chosen.append((spent, own))
+    spent, own = max(chosen, key=lambda one: one[0].epsilon)
+    return Together(
+        unit=unit,
+        epsilon=spent.epsilon,
+        check=spent.check,
+        delta=delta,
+        relation=relation(unit),
+        trainings=len(costs),
+        of_one_unit=max(len(one) for _, one in chosen),
+        sum_epsilon=sum(cost.epsilon for cost in own),
+        sum_delta=sum(cost.delta for cost in own),
+        not_counted=left_out + len(counted) - len(costs),
+        without_privacy=without,
+    )
+
+
+def _owned(training: Training, people: People) -> int:
+    """Most records of one user in a training, or that would have been in it had the user's coin come up."""
+    by_coins = most_of_a_user(training.records[0]) if training.records else None
+    return max(people.most_of_a_user if by_coins is None else by_coins, 1)
+
+
+def _most_shared(unit: str, people: Mapping[str, People]) -> list[frozenset[str]]:
+    """The sets of data sets that some unit is in, without those that are part of another."""
+    if len(people) == 1:
+        return [frozenset(people)]
+    of_text: dict[str, int] = {}
+    for number, one in enumerate(people.values()):
+        for text, _ in one.rows:
+            of_text[text] = of_text.get(text, 0) | 1 << number
+    masks = set(of_text.values())
+    if unit == "user":
+        # By name, and where others have the same texts, who may be the same person under another name.
+        of_user: dict[str | None, int] = {}
+        for one in people.values():
+            for text, user in one.rows:
+                of_user[user] = of_user.get(user, 0) | of_text[text]
+        masks = {mask for user, mask in of_user.items() if user is not None}
+    largest = {mask for mask in masks if not any(mask != other and mask & other == mask for other in masks)}
+    if len(largest) > MOST_SETS or not largest:
+        return [frozenset(people)]
+    names = list(people)
+    return [frozenset(name for number, name in enumerate(names) if mask >> number & 1) for mask in sorted(largest)]
