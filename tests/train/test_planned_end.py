@@ -30,18 +30,18 @@ class StopAt(TrainerCallback):  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("stop", [2, 99])
-def test_an_early_end_is_named_and_its_promise_is_that_of_the_steps_that_ran(
+def test_an_early_end_is_named_and_its_promise_is_that_of_all_planned_steps(
     tmp_path: Path, stop: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = str(save_tiny(tmp_path / "base"))
     config = TuneConfig(learning_rate=1e-3, epochs=1, batch_size=6, max_tokens=32)
     out = tune(base, RECORDS, tmp_path / "out", config, callbacks=[StopAt(stop)], privacy=PrivacySpec(epsilon=8))
     steps = min(stop, 4)
-    assert Promise.from_json((out / "privacy.json").read_text()).steps == steps
+    assert Promise.from_json((out / "privacy.json").read_text()).steps == 4
     last = json.loads((out / LOG).read_text())["self_check"][-1]
     assert last["name"] == NAME
     assert last["passed"] is (True if steps == 4 else None)
-    assert "does not cover who chose to stop" in last["bound"]
+    assert "all planned steps are promised" in last["bound"]
     said = "".join(capsys.readouterr())
     assert (f"{NAME}: 2 of 4, and not 4" in " ".join(said.split())) == (steps == 2)
 

@@ -115,7 +115,11 @@ class NoiseCheck:
         parameters = list(self.names)
         if all(p.device.type == "cpu" for p in parameters):
             return noise_again(self.plan.key, self.step, self.places), np.ones(sum(self.places.counts), dtype=bool)
-        # A generator that cannot be read in the middle: all of one parameter in a step, of another in the next.
+        return self._expected_of_one(parameters)
+
+    def _expected_of_one(self, parameters: Sequence[nn.Parameter]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The same where a generator cannot be read in the middle: all of one parameter in a step, of another in the
+        next."""
         index = int(words(self.plan.key, "redraw", self.step, count=1)[0]) % len(parameters)
         again = noise_of_one(self.plan.key, self.step, index, parameters[index].numel(), parameters[index].device)
         chosen = np.repeat(np.arange(len(parameters)) == index, self.places.counts)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from reticent.core.errors import BadInput
 from reticent.privacy.clip import make_clipper
 from reticent.train.batches import Corpus
 from reticent.train.hardening import HardenConfig
@@ -81,17 +80,14 @@ class ClippedTuneTrainer(TuneTrainer):
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
         weight = torch.ones(len(labels), device=labels.device)
-        try:
-            with self.clipper.attached():
-                seen = self.clipper.accumulate(inputs, labels, weight=weight)
-        except BadInput as error:
-            if "not finite" not in error.why:
-                raise
+        with self.clipper.attached():
+            seen = self.clipper.accumulate(inputs, labels, weight=weight)
+        if not bool(seen.finite.all()):
             raise Diverged(
                 f"learning_rate={self.args.learning_rate:g}",
                 f"the training diverged: a gradient is not finite at step {self.state.global_step + 1}",
                 "Choose a lower learning rate.",
-            ) from error
+            )
         for parameter, total in self.clipper.take().items():
             parameter.grad = (total / len(labels)).to(parameter.dtype)
         return seen.loss.mean()
