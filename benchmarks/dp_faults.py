@@ -51,7 +51,14 @@ SEARCHED = (
     *(("gpt2", "full"), ("llama", "full"), ("llama_untied", "full"), ("gemma3", "full")),
     *(("gemma2", "lora"), ("llama", "ia3"), ("gpt2", "bitfit"), ("qwen2", "adapter"), ("llama", "prompt")),
 )
-LAYERS = ((1, 96, 512, 64), (1, 300, 4096, 256), (256, 8, 64, 32), (256, 8, 512, 256), (64, 96, 256, 256))
+LAYERS = (
+    (1, 96, 512, 64),
+    (1, 96, 4096, 512),
+    (1, 300, 8192, 2048),
+    (256, 8, 128, 64),
+    (256, 8, 512, 256),
+    (64, 32, 512, 256),
+)
 """Units, tokens, and both widths."""
 
 

@@ -488,7 +488,7 @@ def test_what_is_added_to_a_gradient_after_the_noise_is_found(right):
             p.grad += 0.01 * p.detach()
 
     one.hand_over = penalty
-    with pytest.raises(BrokenPromise, match="has changed since it was noised"):
+    with pytest.raises(BrokenPromise, match="is not what was noised"):
         one.run()
 
 

@@ -72,14 +72,12 @@ class NoiseCheck:
         return before
 
     def given(self, *, public: bool) -> None:
-        """``.grad`` of each parameter is what was noised; with ``public`` something was added since, by right."""
-        gradients = self._gradients()
-        if not public and self._given is not None and not np.array_equal(gradients, self._given):
-            self._broke("is not what was noised")
-        self._given = gradients
+        """With ``public`` something was added to what was noised, by right: the optimizer is to be given that."""
+        if public:
+            self._given = self._gradients()
 
     def untouched(self, optimized: Collection[torch.Tensor]) -> None:
-        """``.grad`` of each parameter still is what it was when ``given``, and nothing else has one.
+        """``.grad`` of each parameter is what was noised, or what it was when ``given``, and nothing else has one.
 
         Args:
             optimized: all that the optimizer may change.
@@ -88,7 +86,7 @@ class NoiseCheck:
             if tensor.grad is not None and tensor not in self.names:
                 self._broke("is there for a weight that is not trained")
         if self._given is None or not np.array_equal(self._gradients(), self._given):
-            self._broke("has changed since it was noised")
+            self._broke("is not what was noised")
 
     def _places(self, step: int) -> Places:
         return places([p.numel() for p in self.names], self.plan.key, step)

@@ -217,7 +217,7 @@ class SelfCheck:
     # ---- the optimizer ---------------------------------------------------------------------------------------------
 
     def given(self, *, public: bool = False) -> None:
-        """``.grad`` of each parameter, as it is left for the optimizer, is what was noised.
+        """``.grad`` of each parameter is there for the optimizer.
 
         Args:
             public: the gradient of public text was added to it since, so only from here on it must stay as it is.

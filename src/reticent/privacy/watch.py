@@ -19,8 +19,10 @@ from torch import nn
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.sampling import words
 
-FIRST, MOVING = 64, 1024
-"""Elements that are looked at: at the beginning, and in the stretch that moves."""
+FIRST = 64
+"""Elements that are looked at at the beginning."""
+LEAST, MOST, TOGETHER = 256, 4096, 2**16
+"""Elements in a stretch that moves, and about how many there are in those of all tensors."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,14 +63,24 @@ class Places:
 def places(sizes: Sequence[int], key: bytes, step: int) -> Places:
     """Where tensors of these ``sizes`` are looked at in a step; all of what is small."""
     drawn = words(key, "watch", step, count=len(sizes)).tolist() if sizes else []
+    moving = stretch(len(sizes))
     spans: list[tuple[tuple[int, int], ...]] = []
     for size, word in zip(sizes, drawn, strict=True):
-        if size <= FIRST + MOVING:
+        if size <= FIRST + moving:
             spans.append(((0, size),))
         else:
-            start = FIRST + word % (size - FIRST - MOVING + 1)
-            spans.append(((0, FIRST), (start, start + MOVING)))
+            start = FIRST + word % (size - FIRST - moving + 1)
+            spans.append(((0, FIRST), (start, start + moving)))
     return Places(spans=tuple(spans))
+
+
+def stretch(tensors: int) -> int:
+    """How long the stretch that moves is, where there are so many tensors.
+
+    >>> stretch(20), stretch(272)
+    (3276, 256)
+    """
+    return max(LEAST, min(MOST, TOGETHER // max(1, tensors)))
 
 
 class Weights:

@@ -40,6 +40,8 @@ PAIRS = 2.0**-22
 ``benchmarks/clip_worst.py`` finds."""
 _COPIED = 2**23
 """Numbers that are widened to float32 at once: 32 MiB."""
+_WIDTH = 2**12
+"""Columns that are widened to float32 at once where tokens are multiplied."""
 _BLOCK = 2**20
 """Numbers of a sum that units are added to in turn: few enough to stay in cache."""
 
@@ -116,14 +118,15 @@ def write_out(outer: Outer) -> Dense:
 
 
 def smaller_written_out(outer: Outer) -> bool:
-    """Whether gradients that are written out are at most twice as large as what they follow from.
+    """Whether gradients that are written out are at most twice as large as what they follow from; three times where
+    that is in lower precision, as products of tokens are in float32 all the same.
 
     Written out, they cost what the ordinary weight gradient costs, their norm is read off, and their clipped sum needs
     no second product; ``left`` and ``right`` need not be kept. Otherwise the products of all pairs of tokens, ``T²``
     of them, are the cheaper way to the norm.
     """
     (_, length, d), p = outer.left.shape, outer.right.shape[-1]
-    return d * p <= 2 * length * (d + p)
+    return d * p <= (2 if outer.left.dtype == torch.float32 else 3) * length * (d + p)
 
 
 def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) -> None:
@@ -204,7 +207,14 @@ def tokens(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """``[U, S, T]`` float32: inner products of ``one [U, S, d]`` and ``other [U, T, d]``, token by token."""
     if one.is_cuda and one.dtype == other.dtype and one.dtype != torch.float32:
         return torch.bmm(one, other.transpose(1, 2), out_dtype=torch.float32)
-    return torch.bmm(one.float(), other.float().transpose(1, 2))
+    # In float32: the product of bfloat16 matrices that CPUs have rounds within a sum, as much as a text that nearly
+    # cancels can make use of.
+    parts = zip(torch.split(one, _WIDTH, dim=2), torch.split(other, _WIDTH, dim=2), strict=True)
+    first, second = next(parts)
+    products = torch.bmm(first.float(), second.float().transpose(1, 2))
+    for first, second in parts:
+        products.baddbmm_(first.float(), second.float().transpose(1, 2))
+    return products
 
 
 def _diagonal(products: torch.Tensor) -> torch.Tensor:
