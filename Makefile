@@ -52,6 +52,8 @@ bench: .venv/.dev
 	$(BIN)/reticent fetch-model smollm2-135m
 	$(BIN)/python benchmarks/score_throughput.py --json benchmarks/results/score_throughput.json
 	$(BIN)/python benchmarks/dp_step.py --json benchmarks/results/dp_step.json
+	$(BIN)/python benchmarks/dp_faults.py --json benchmarks/results/dp_faults.json
+	$(BIN)/python benchmarks/dp_setup.py --json benchmarks/results/dp_setup.json
 	$(BIN)/python benchmarks/dp_families.py --json benchmarks/results/dp_families.json --markdown
 	$(BIN)/python benchmarks/attack_speed.py --json benchmarks/results/attack_speed.json
 

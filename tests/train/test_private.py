@@ -22,7 +22,7 @@ from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.privacy.statement import PROMISE_FILE, Promise
 from reticent.privacy.verify import BrokenPromise, Check
-from reticent.testing.tiny import tiny_model
+from reticent.testing.tiny import tiny_model, tiny_of_family
 from reticent.train import private
 from reticent.train.ledger import KEY, open_key
 from reticent.train.private import PrivateSpeed, PrivateTrainerMixin, population_of
@@ -414,3 +414,56 @@ def test_a_batch_out_of_step_is_an_error(tmp_path: Path) -> None:
     one = trainer(records(10), tmp_path, batch=5, steps=2)
     with pytest.raises(RuntimeError, match="at step 0 and was given the batch of step 1"):
         one.training_step(one.model, {"step": 1, "units": []})
+
+
+# ---- what leaves besides the weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["evaluate", "predict", "evaluate one of several"])
+def test_private_records_are_not_evaluated(tmp_path: Path, way: str) -> None:
+    """Their exact losses would be returned and logged; other records are evaluated as ever."""
+    data, other = records(20, length=9), records(6, length=9, seed=1)
+    one = trainer(data, tmp_path, batch=5, steps=2)
+    ask = {
+        "evaluate": one.evaluate,
+        "predict": one.predict,
+        "evaluate one of several": lambda rows: one.evaluate({"a": other, "b": rows}),
+    }[way]
+    for rows in (data, [*other, data[7]], [{"input_ids": list(data[3]["input_ids"])}]):
+        with pytest.raises(BadInput, match=r"\d+ of \d+ records to evaluate or predict: are trained on too"):
+            ask(rows)
+    assert not any("eval_loss" in entry for entry in one.state.log_history)
+    ask(other)
+
+
+def poisoned(data: list[dict[str, Any]], *, token: int = 255) -> Any:
+    """A model that has no numbers for one token, which one record holds."""
+    model = tiny_of_family("llama_untied")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[token] = math.nan
+    data[4]["input_ids"][1] = token
+    return model.requires_grad_(True)
+
+
+@pytest.mark.parametrize("impl", ["bookkeeping", "reference"])
+def test_a_record_without_a_finite_gradient_stops_nothing_and_adds_nothing(tmp_path: Path, impl: Any) -> None:
+    """Nor is it said that there was one."""
+    data = records(20)
+    one = trainer(
+        data, tmp_path, model=poisoned(data), batch=10, steps=4, speed=PrivateSpeed(impl=impl, micro_tokens=60)
+    )
+    one.train()
+    assert all(check.passed for check in one.checks if check.name != "trained parameters read back from disk")
+    for name, weight in one.model.named_parameters():
+        rows = [row for row in range(len(weight)) if "embed" not in name or row != 255]
+        assert bool(torch.isfinite(weight[rows]).all()), name
+    assert "finite" not in json.dumps(one.state.log_history) + repr(one.checks)
+
+
+def test_a_step_of_such_records_alone_is_one_too(tmp_path: Path) -> None:
+    """All weights are finite but one, which the model had from the beginning: that is what ends it."""
+    data = [{"input_ids": [255, 10 + place, 7, 8]} for place in range(8)]
+    model = poisoned(records(20))
+    one = trainer(data, tmp_path, model=model, batch=8, steps=2)
+    with pytest.raises(BadInput, match=r"embed_tokens.weight first, are not finite any more"):
+        one.train()

@@ -24,6 +24,8 @@ FIRST = 64
 LEAST, MOST, TOGETHER = 256, 4096, 2**16
 """Elements in a stretch that moves, and about how many there are in those of all tensors."""
 
+_AT_ONCE = 2**22
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -144,7 +146,8 @@ def bits(tensor: torch.Tensor) -> int:
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
     kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return int(flat.view(kinds[flat.element_size()]).sum(dtype=torch.int64)) if flat.numel() else 0
+    # A part at a time, as on a CPU the sum copies what it adds up.
+    return sum(int(part.sum(dtype=torch.int64)) for part in flat.view(kinds[flat.element_size()]).split(_AT_ONCE))
 
 
 def _changed(name: str, how: str) -> None:
