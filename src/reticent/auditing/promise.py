@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from reticent.auditing.epsilon import GAUSSIAN, Bound, epsilon_finding
 from reticent.auditing.verdict import BROKEN
@@ -203,7 +200,7 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
     """
     if promise.unit != "record" or promise.relation == REPLACE_ONE or not coins.has_users:
         return None
-    largest = _largest_user(coins)
+    largest = coins.most_of_a_user
     if not largest:
         return None
     # Here: the accountant takes a second to load, and most audits have no promise.
@@ -212,12 +209,6 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
 
     mechanism = Mechanism(noise_multiplier=promise.noise_multiplier, rate=promise.rate)
     return implied_user_epsilon(mechanism, records=largest, steps=promise.steps, delta=promise.delta)
-
-
-def _largest_user(coins: Membership) -> int:
-    """Most records of one user that were trained on, or would have been if the user's coin had come up (at least)."""
-    would = coins.member | (~coins.user_member & np.isin(coins.role.astype(str), ("spare", "known", "shared")))
-    return max(Counter(user for user in coins.user[would] if user is not None).values(), default=0)
 
 
 def _of_unit(

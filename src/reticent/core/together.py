@@ -68,6 +68,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def rounded_up(epsilon: float) -> str:
-    """Two decimals, rounded up: what is an upper bound must not be rounded down."""
-    return f"{math.ceil(epsilon * 100 - 1e-7) / 100:.2f}"
+def rounded_up(value: float, digits: int = 2) -> str:
+    """So many decimals, rounded up: an upper bound must not be rounded down. A billionth over is floating point."""
+    return f"{math.ceil(value * 10**digits - 1e-7) / 10**digits:.{digits}f}"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.core.together import rounded_up
 from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE, UNITS, ZERO_OUT
 from reticent.privacy.tradeoff import Allowed, of_promise
 
@@ -95,8 +96,9 @@ class Promise:
     def sentence(self) -> str:
         """ε with all that gives it a meaning, and what it keeps attacks from; every number is rounded up."""
         said = (
-            f"ε = {_up(self.epsilon)} per {self.unit} at δ = {self.delta:.2g} ({self.neighbouring}; {self.mechanism}, "
-            f"{self.accountant}; σ = {self.noise_multiplier:.3g}, rate {self.rate:.3g}, {self.steps} steps)"
+            f"ε = {rounded_up(self.epsilon)} per {self.unit} at δ = {self.delta:.2g} ({self.neighbouring}; "
+            f"{self.mechanism}, {self.accountant}; σ = {self.noise_multiplier:.3g}, rate {self.rate:.3g}, "
+            f"{self.steps} steps)"
         )
         if self.covers != EVERYTHING:
             said += f", covering {self.covers}"
@@ -106,8 +108,8 @@ class Promise:
         most = self.most
         what = f"one {self.unit}" if self.covers == EVERYTHING else f"the marked spans of one {self.unit}"
         return (
-            f"So no attack on {what} can have an AUC above {_up(most.auc, 3)}, or find more than "
-            f"{_up(100 * most.tpr_at_1pct_fpr, 1)} % of the {self.unit}s at 1 % false alarms"
+            f"So no attack on {what} can have an AUC above {rounded_up(most.auc, 3)}, or find more than "
+            f"{rounded_up(100 * most.tpr_at_1pct_fpr, 1)} % of the {self.unit}s at 1 % false alarms"
         )
 
     def _users(self) -> list[str]:
@@ -115,7 +117,7 @@ class Promise:
             return []
         them = "all records of that user" if self.covers == EVERYTHING else "all marked spans of that user"
         each = ", ".join(
-            f"for a user with {records} records ε = {_up(epsilon)} per user at δ = {self.delta:.2g}"
+            f"for a user with {records} records ε = {rounded_up(epsilon)} per user at δ = {self.delta:.2g}"
             for records, epsilon in self.implied
         )
         return [f"F{each[1:]} ({DONE[self.relation]} {them})"]
@@ -185,8 +187,3 @@ def auroc_bound(epsilon: float, delta: float) -> float:
     # e^−ε / (1 + e^−ε) instead of 1 / (1 + e^ε), which overflows.
     odds = math.exp(-epsilon)
     return 1 - (1 - delta) ** 2 * odds / (1 + odds)
-
-
-def _up(value: float, digits: int = 2) -> str:
-    """So many decimals, rounded up: a promise must not be rounded down. A billionth over is floating point."""
-    return f"{math.ceil(value * 10**digits - 1e-7) / 10**digits:.{digits}f}"

@@ -147,7 +147,8 @@ def bits(tensor: torch.Tensor) -> int:
         flat = torch.view_as_real(flat).reshape(-1)
     kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     # A part at a time, as on a CPU the sum copies what it adds up.
-    return sum(int(part.sum(dtype=torch.int64)) for part in flat.view(kinds[flat.element_size()]).split(_AT_ONCE))
+    parts = torch.split(flat.view(kinds[flat.element_size()]), _AT_ONCE)
+    return sum(int(part.sum(dtype=torch.int64).item()) for part in parts)
 
 
 def _changed(name: str, how: str) -> None:
