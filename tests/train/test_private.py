@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
+from torch.utils.data import IterableDataset
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from reticent.core.errors import BadInput
@@ -419,6 +420,14 @@ def test_a_batch_out_of_step_is_an_error(tmp_path: Path) -> None:
 # ---- what leaves besides the weights ---------------------------------------------------------------------------------
 
 
+class Stream(IterableDataset):  # type: ignore[misc]
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+
 @pytest.mark.parametrize("way", ["evaluate", "predict", "evaluate one of several"])
 def test_private_records_are_not_evaluated(tmp_path: Path, way: str) -> None:
     """Their exact losses would be returned and logged; other records are evaluated as ever."""
@@ -432,6 +441,8 @@ def test_private_records_are_not_evaluated(tmp_path: Path, way: str) -> None:
     for rows in (data, [*other, data[7]], [{"input_ids": list(data[3]["input_ids"])}]):
         with pytest.raises(BadInput, match=r"\d+ of \d+ records to evaluate or predict: are trained on too"):
             ask(rows)
+    with pytest.raises(BadInput, match="a stream cannot be compared"):
+        one.evaluate(Stream(data))
     assert not any("eval_loss" in entry for entry in one.state.log_history)
     ask(other)
 

@@ -144,7 +144,7 @@ class PrivateTrainerMixin:
         self._evaluating = self._ended = False
         self._users = (population or read).users
         self._watched: Any = None
-        self._looked_at: set[int] = set()
+        self._looked_at: list[Any] = []
         self.add_callback(_StepDone(self))  # type: ignore[attr-defined]
 
     # ---- what is promised ------------------------------------------------------------------------------------------
@@ -367,9 +367,9 @@ class PrivateTrainerMixin:
             BadInput: records of it are trained on, and no noise covers what is measured of them.
         """
         dataset = getattr(dataloader, "dataset", None)
-        if id(dataset) not in self._looked_at:
+        if not any(dataset is one for one in self._looked_at):
             refuse_trained_on(dataset, self._read.rows, blindly=self.held_out_blindly and dataset is self.eval_dataset)
-            self._looked_at.add(id(dataset))
+            self._looked_at.append(dataset)
         return super().evaluation_loop(dataloader, *args, **kwargs)  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

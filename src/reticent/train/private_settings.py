@@ -132,8 +132,14 @@ def refuse_trained_on(dataset: Any, trained: Rows, *, blindly: bool) -> None:
         blindly: who is measured was settled without looking at what is trained on.
 
     Raises:
-        BadInput: some records are in both.
+        BadInput: some records are in both, or it is a stream, of which that cannot be known.
     """
+    if not blindly and not hasattr(dataset, "__len__"):
+        raise BadInput(
+            f"evaluating on {type(dataset).__name__}",
+            "a stream cannot be compared with what is trained on, and no noise covers losses of that",
+            "Give a dataset that has a length.",
+        )
     shared = 0 if blindly else len(rows_of(_token_ids(dataset)).shared(trained))
     if shared:
         raise BadInput(
