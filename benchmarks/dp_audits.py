@@ -190,8 +190,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 "held": sum(row["held"] for row in own),
                 "above": sum(len(row["above"]) for row in own),
                 "flagged": sum(bool(row["above"]) for row in own),
-                "largest_epsilon": max(row["largest_epsilon"] for row in own),
-                "largest_auc_lower_end": max(row["auc_lo"] for row in own),
+                "largest_epsilon": max(
+                    (r["largest_epsilon"] for r in own if r["largest_epsilon"] is not None), default=None
+                ),
+                "largest_auc_lower_end": max((r["auc_lo"] for r in own if r["auc_lo"] is not None), default=None),
                 "auc_limit": max(row["auc_limit"] for row in own),
                 "cpu_s": round(sum(row["cpu_s"] for row in own), 1),
             }

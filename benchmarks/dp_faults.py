@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dp_families
 import torch
 
 from reticent.core.manifest import environment
@@ -33,6 +34,7 @@ from reticent.testing.clip_worst import worst_of_model, worst_of_outer
 from reticent.testing.dp_faults import FAULTS, Setting, run
 from reticent.testing.tiny import tiny_tuned
 
+PARTS = ("faults", "right", "worst")
 TRAINED = (
     *(("llama", "full"), ("gpt2", "full"), ("gemma2", "full")),
     *(("llama", "lora"), ("llama", "ia3"), ("gpt2", "prompt")),
@@ -51,6 +53,8 @@ SEARCHED = (
     *(("gpt2", "full"), ("llama", "full"), ("llama_untied", "full"), ("gemma3", "full")),
     *(("gemma2", "lora"), ("llama", "ia3"), ("gpt2", "bitfit"), ("qwen2", "adapter"), ("llama", "prompt")),
 )
+WHOLE = ("opt", "falcon", "cohere qk", "bloom")
+"""Families of `dp_families.py`, trained whole: between them and the others every layer rule is used."""
 LAYERS = (
     (1, 96, 512, 64),
     (1, 96, 4096, 512),
@@ -66,11 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the outcome here")
     parser.add_argument("--runs", type=int, default=216, help="right trainings")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="others are kept as the file has them")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    outcome: dict[str, Any] = {}
-    for part in (planted(), right(given.runs), worst()):
-        outcome |= part
+    kept = given.json is not None and given.json.exists() and list(given.parts) != list(PARTS)
+    outcome: dict[str, Any] = json.loads(given.json.read_text(encoding="utf-8")) if kept else {}
+    for name in given.parts:
+        outcome |= {"faults": planted, "right": lambda: right(given.runs), "worst": worst}[name]()
         if given.json:
             given.json.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(outcome | {"machine": environment()}, indent=2, ensure_ascii=False)
@@ -128,6 +134,11 @@ def worst() -> dict[str, Any]:
             said(f"search in {name}: {family}, {tuning}")
             each[f"{family} {tuning} {name}"] = worst_of_model(
                 tiny_tuned(family, tuning), autocast=dtype, clip_norms=(1.0, 1e-4)
+            )
+        for family in WHOLE:
+            said(f"search in {name}: {family}")
+            each[f"{family} whole {name}"] = worst_of_model(
+                dp_families.build(family).requires_grad_(True), autocast=dtype, tokens=(24,)
             )
         for units, tokens, left, right_ in LAYERS:
             each[f"outer {units}x{tokens}x{left}x{right_} {name}"] = worst_of_outer(

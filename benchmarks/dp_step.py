@@ -35,7 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=", ".join(ROWS)
     )
+    parser.add_argument("--without-peers", action="store_true", help="the ordinary step and ours alone: more rounds")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
@@ -94,11 +95,12 @@ def main() -> None:
         return
     from reticent.core.manifest import environment
 
+    sides = SIDES[:2] if given.without_peers else SIDES
     started = time.perf_counter()
     machine = environment()
     result = []
     for name in given.rows:
-        result.append(measure(ROWS[name]) | {"load_average": os.getloadavg()[0], "machine": machine})
+        result.append(measure(ROWS[name], sides) | {"load_average": os.getloadavg()[0], "machine": machine})
         print(summary(result[-1]), file=sys.stderr)
         if given.json:  # after each row, so that a run that is cut off leaves what it has
             given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -117,17 +119,17 @@ def summary(row: dict[str, Any]) -> str:
 # ---- the parent: start the sides of a row, interleave their steps, compare ---------------------------------------
 
 
-def measure(row: Row) -> dict[str, Any]:
+def measure(row: Row, compared: Sequence[str] = SIDES) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {}
     why: dict[str, str] = {}
-    with processes(row) as ask:
-        said = {side: ask(side) for side in SIDES}  # ready; they load side by side
-        said |= {side: said[side] | ask(side, "step") for side in SIDES if "error" not in said[side]}  # warm
-        why = {side: said[side]["error"] for side in SIDES if "error" in said[side]}
+    with processes(row, compared) as ask:
+        said = {side: ask(side) for side in compared}  # ready; they load side by side
+        said |= {side: said[side] | ask(side, "step") for side in compared if "error" not in said[side]}  # warm
+        why = {side: said[side]["error"] for side in compared if "error" in said[side]}
         needed = [f"{row.name}, {side}: {why[side]}" for side in ("plain", "dp") if side in why]
         if needed:
             raise SystemExit("\n".join(needed))
-        sides = [side for side in SIDES if side not in why]
+        sides = [side for side in compared if side not in why]
         rounds = MOST
         while len(seconds.get("plain", ())) < rounds:
             turn = sides if len(seconds.get("plain", ())) % 2 == 0 else sides[::-1]
@@ -168,7 +170,7 @@ def compare(seconds: dict[str, list[float]], said: dict[str, dict[str, Any]]) ->
 
 
 @contextmanager
-def processes(row: Row) -> Iterator[Callable[..., dict[str, Any]]]:
+def processes(row: Row, compared: Sequence[str]) -> Iterator[Callable[..., dict[str, Any]]]:
     """Start one process a side; yields ``ask(side, word)``, which sends a word and waits for the answer."""
     folder = tempfile.TemporaryDirectory()
     running = {
@@ -179,7 +181,7 @@ def processes(row: Row) -> Iterator[Callable[..., dict[str, Any]]]:
             text=True,
             cwd=folder.name,
         )
-        for side in SIDES
+        for side in compared
     }
 
     def ask(side: str, word: str = "") -> dict[str, Any]:

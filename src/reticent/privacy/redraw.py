@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -38,14 +38,9 @@ def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
     return found
 
 
-def noise_again(key: bytes, step: int, where: Places, *, index: Sequence[int] | None = None) -> Floats:
-    """The standard normals that belong at those places of the step's tensors, one tensor behind the other.
-
-    Args:
-        index: numbers of the tensors within the step; None: 0, 1, 2, …
-    """
-    numbers = range(len(where.spans)) if index is None else index
-    spans = [(number, span) for number, of_one in zip(numbers, where.spans, strict=True) for span in of_one]
+def noise_again(key: bytes, step: int, where: Places) -> Floats:
+    """The standard normals that belong at those places of the step's tensors, one tensor behind the other."""
+    spans = [(number, span) for number, of_one in enumerate(where.spans) for span in of_one]
     tiles = [range(start // TILE, -(-stop // TILE)) for _, (start, stop) in spans]
     tile = np.array([one for run in tiles for one in run], dtype=np.int64)
     tensor = np.repeat(np.array([number for number, _ in spans], dtype=np.uint32), [len(run) for run in tiles])
