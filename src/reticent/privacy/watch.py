@@ -50,15 +50,14 @@ class Places:
 
     def of(self, tensors: Sequence[torch.Tensor]) -> Floats:
         """Their elements at these places, one tensor behind the other."""
-        parts = [
-            tensor.detach().reshape(-1)[start:stop].double()
-            for tensor, of_one in zip(tensors, self.spans, strict=True)
-            for start, stop in of_one
-        ]
+        parts: list[torch.Tensor] = []
+        for tensor, of_one in zip(tensors, self.spans, strict=True):
+            flat = tensor.detach().reshape(-1)
+            parts += [flat[start:stop] for start, stop in of_one]
         if not parts:
             return np.zeros(0)
-        together = len({part.device for part in parts}) == 1
-        found: Floats = (torch.cat(parts) if together else torch.cat([part.cpu() for part in parts])).cpu().numpy()
+        alike = len({(part.device, part.dtype) for part in parts}) == 1
+        found: Floats = torch.cat(parts if alike else [part.double().cpu() for part in parts]).double().cpu().numpy()
         return found
 
 
