@@ -14,8 +14,8 @@ false alarms, and what assumes Gaussian noise against μ. An audit lets at most 
 Each run is a few seconds of one thread, silent ones about 20. It ends up as a line of ``DIR/runs.jsonl``; the same
 command goes on where it was stopped.
 
-    python benchmarks/dp_audits.py --out /tmp/audits --json benchmarks/results/dp_audits.json
-    python benchmarks/dp_audits.py --out /tmp/audits --runs 2
+    python benchmarks/dp_audits.py --out runs/audits --json benchmarks/results/dp_audits.json
+    python benchmarks/dp_audits.py --out runs/audits --runs 2
 """
 
 from __future__ import annotations
