@@ -18,7 +18,7 @@ from reticent.auditing.epsilon import (
     thrown_for_secrets,
 )
 from reticent.auditing.evidence import Evidence
-from reticent.auditing.levels import Level, Scored
+from reticent.auditing.level import Level, Scored
 from reticent.auditing.scored import Units
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reticent.auditing.exposed import exposed, hashed
-from reticent.auditing.levels import Level, Scored, judge
+from reticent.auditing.level import Level, Scored
+from reticent.auditing.levels import judge_alone
 from reticent.auditing.verdict import severity, verdict
 from reticent.core.finding import Estimate, Severity, ThreatModel
 from reticent.core.results import Confound
@@ -26,7 +27,7 @@ def level_of(shifts, n=200, seed=0, name="record"):
 
 
 def outcome_of(level, **options):
-    return judge(level, **({"confidence": 0.95, "confounded": False, "seed": 0} | options))
+    return judge_alone(level, **options)
 
 
 def test_a_planted_leak_is_found_and_the_best_attack_named():

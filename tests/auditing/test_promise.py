@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from reticent.auditing.epsilon import Bound, Thrown, epsilon_bounds, epsilon_finding
-from reticent.auditing.levels import Scored
+from reticent.auditing.level import Scored
 from reticent.auditing.promise import Kept, audit_promise, broken_findings, read_promise
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput

@@ -15,7 +15,8 @@ import pytest
 from scipy.stats import norm
 
 from reticent.auditing.epsilon import Thrown, epsilon_bounds
-from reticent.auditing.levels import Level, Scored, judge
+from reticent.auditing.level import Level, Scored
+from reticent.auditing.levels import judge_alone
 from reticent.auditing.promise import Kept, audit_promise
 from reticent.core.finding import ThreatModel
 from reticent.core.membership import Membership
@@ -61,7 +62,7 @@ def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
     each = family_confidence(CONFIDENCE, 2)
     scored = Scored(name="ref_ratio", score=score, threat=ThreatModel(access="logprob"))
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
-    found = judge(level, confidence=each, confounded=False, seed=0)
+    found = judge_alone(level, error=1 - each)
     thrown = Thrown(units="records", level="record", unit="record", member=member, scored=scored, confounded=False)
     bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each)
     units = len(member)

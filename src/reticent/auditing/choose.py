@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.auditing.levels import Scored
+from reticent.auditing.level import Scored
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")

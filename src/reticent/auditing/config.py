@@ -14,7 +14,10 @@ class AuditConfig:
 
     Args:
         attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas.
-        confidence: coverage of the intervals, for all attacks of a level together.
+        primary: the attack whose AUC gets most of the error at each level, so it is the likeliest to be found to leak:
+            name it before scores are seen. By default the strongest in general use that can run.
+        confidence: of everything that the report claims together: with 0.95, a model that gives nothing away is said to
+            leak in 5 % of audits at most.
         delta: of the lower bounds on epsilon.
         show_text: put private texts into the report.
         whitebox: look inside the model too: train auditors on hidden states and gradients of half the records and
@@ -28,6 +31,7 @@ class AuditConfig:
     """
 
     attacks: str = "standard"
+    primary: str = ""
     confidence: float = 0.95
     delta: float = 1e-5
     show_text: bool = False

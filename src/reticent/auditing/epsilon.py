@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from reticent.auditing import planted
 from reticent.auditing.evidence import Evidence
-from reticent.auditing.levels import Level, Scored
+from reticent.auditing.level import Level, Scored
 from reticent.auditing.scored import Units
 from reticent.auditing.verdict import severity
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -61,21 +62,48 @@ def _fitted(losses: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) 
         return None
 
 
-def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
+@dataclass(frozen=True, kw_only=True)
+class TierTest:
+    """TEMPORARY"""
+
+    tier: str
+    repetitions: int
+    p: float
+
+
+def tier_tests(canaries: Sequence[Canary], losses: npt.NDArray[np.float64]) -> tuple[TierTest, ...]:
+    """Raw p-values of planted tiers."""
+    from scipy.stats import mannwhitneyu
+
+    never = losses[[canary.is_control or not canary.planted for canary in canaries]]
+    tier_of = np.array([canary.repetitions * canary.planted if not canary.is_control else -1 for canary in canaries])
+    return tuple(
+        TierTest(
+            tier=named_tier(int(tier)),
+            repetitions=int(tier),
+            p=float(mannwhitneyu(losses[tier_of == tier], never, alternative="less").pvalue),
+        )
+        for tier in np.unique(tier_of)
+        if tier > 0
+    )
+
+
+def findings(tiers: Sequence[CanaryExposure], p_values: Sequence[float], error: float) -> tuple[Finding, ...]:
     """One finding for each planted tier."""
+    planted = [tier for tier in tiers if tier.repetitions]
     return tuple(
         Finding(
             attack="canary_exposure",
             level="canary",
             metric="exposure_bits",
             estimate=tier.bits,
-            severity=severity("exposure_bits", tier.bits.lo),
+            severity=severity("exposure_bits", tier.bits.lo, p=p, error=error),
             threat=THREAT,
             statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits of at most "
             f"{tier.ceiling:.1f} that could be seen; the median of secrets never planted is 1 bit.",
             advice="Remove or mask secrets before training, and drop repeated records.",
             notes=(tier.bits.method,),
+            p_value=p,
         )
-        for tier in tiers
-        if tier.repetitions
+        for tier, p in zip(planted, p_values, strict=True)
     )

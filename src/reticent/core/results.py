@@ -149,6 +149,32 @@ class Power:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelTest:
+    """How it was decided whether anything leaks at one level: the real coins against re-thrown ones.
+
+    Args:
+        level: ``"record"``, ``"user"`` or ``"canary"``.
+        primary: the attack that was named before scores were seen and has most of the error; empty: none.
+        rethrown: what changed sides, in words.
+        exact: whether recorded coins say so; otherwise it is assumed that units could as well have been on the other
+            side.
+        statistics: how many were tested.
+        draws: labellings that the real one was held against.
+        error: the level's part of the report's error.
+        p_value: the smallest of the level, adjusted for everything that the report tests.
+    """
+
+    level: str
+    primary: str
+    rethrown: str
+    exact: bool
+    statistics: int
+    draws: int
+    error: float
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromiseBound:
     """One audited lower bound on ε and the promise that it is held against.
 
@@ -418,3 +444,5 @@ class Results:
     """What differential privacy was promised, and whether the audit bears it out; None: nothing was promised."""
     extraction: Extraction | None = None
     """What can be pulled out of the model; None: nobody tried."""
+    tests: tuple[LevelTest, ...] = ()
+    """How it was decided at each level whether anything leaks."""

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AUCs and true positive rates of many attacks on the same units, with intervals that hold together and by themselves.
+
+Each number is a mean over units in the first order: what a unit adds to its error (its influence) is known, users'
+units are added up, and the influences of all numbers, weighed by the same random multipliers, give the distribution of
+their largest error. So highly correlated attacks cost hardly more than one (max-T instead of Bonferroni), in one matrix
+product whatever the number of attacks. Higher scores say "member", larger numbers leak more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from reticent.core.errors import Underpowered
+from reticent.core.finding import Estimate
+from reticent.core.validate import in_range
+from reticent.stats.contrasts import largest
+from reticent.stats.roc import logit_interval, need_for_fpr, placements, without_variance
+from reticent.stats.scores import Floats
+
+DRAWS = 2000
+"""Multipliers drawn for the largest error."""
+SLOPE = 1.5
+"""The ROC curve's slope is taken over so many standard errors of the false positive rate."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sides:
+    """Which units are members, and whose they are.
+
+    Args:
+        member: ``[N]`` bool.
+        owner: ``[N]`` numbers of the clusters, from 0; one number a unit where units are independent.
+    """
+
+    member: NDArray[np.bool_]
+    owner: NDArray[np.intp]
+
+    @property
+    def owners(self) -> int:
+        return int(self.owner.max(initial=-1)) + 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether each unit is its own cluster."""
+        return self.owners == len(self.owner)
+
+    def count(self, of: NDArray[np.bool_]) -> int:
+        """Owners of the units ``of``."""
+        return len(np.unique(self.owner[of]))
+
+    @property
+    def pairs(self) -> int:
+        """Disjoint pairs of a member and a held-out unit of which no two share an owner."""
+        return min(self.count(self.member), self.count(~self.member), self.owners // 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Number:
+    """One statistic before it has an interval.
+
+    Args:
+        value: the statistic.
+        influence: ``[owners]``: what each owner adds to its error; the squares sum to the variance.
+        freedom: degrees of freedom of that variance (Welch-Satterthwaite over the sides' owners).
+        n: units.
+        pairs: of `Sides`.
+        method: how the interval is made.
+        trials: members whose hits the statistic counts, for a rate; 0 for an AUC.
+        alone_error: standard error if units were independent, for the design effect.
+    """
+
+    value: float
+    influence: Floats
+    freedom: float
+    n: int
+    pairs: int
+    method: str
+    trials: int = 0
+    alone_error: float = 0.0
+
+    @property
+    def error(self) -> float:
+        return float(np.sqrt((self.influence**2).sum()))
+
+
+def sides(member: NDArray[np.bool_], cluster: NDArray[np.object_] | None) -> Sides:
+    """Sides of units whose owners have names; None: each unit is its own."""
+    count = len(member)
+    owner = np.arange(count) if cluster is None else np.unique(cluster.astype(str), return_inverse=True)[1]
+    return Sides(member=np.asarray(member, dtype=bool), owner=owner)
+
+
+def auc_number(score: Floats, of: Sides) -> Number:
+    """AUC with DeLong's influences (doi:10.2307/2531595), summed by owner (doi:10.2307/2533958).
+
+    Args:
+        score: ``[N]``.
+        of: the units' sides.
+
+    Raises:
+        Underpowered: members or held-out of fewer than 2 owners.
+    """
+    _two_owners(of)
+    member = of.member
+    placed = placements(score[member], score[~member])
+    value = float(placed.member.mean())
+    return _number(
+        value,
+        placed.member - value,
+        placed.held_out - value,
+        of,
+        method="DeLong" if of.alone else f"DeLong summed by {of.owners} users",
+    )
+
+
+def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
+    """Share of members above the score that at most a share ``fpr`` of held-out units pass (ties do not pass).
+
+    That the threshold is estimated too is in the influence of the held-out units: the ROC curve's slope there times how
+    often they pass.
+
+    Args:
+        score: ``[N]``.
+        of: the units' sides.
+        fpr: in (0, 1).
+
+    Raises:
+        Underpowered: fewer than ``10 / fpr`` held-out units; fewer than 2 owners on a side.
+    """
+    in_range(0, 1, fpr=fpr)
+    _two_owners(of)
+    member = of.member
+    x, y = np.sort(score[member]), np.sort(score[~member])[::-1]
+    need_for_fpr(len(y), fpr)
+    passing = math.floor(fpr * len(y) + 1e-9)
+    threshold = y[passing] if passing < len(y) else -np.inf
+    caught = score[member] > threshold
+    value = float(caught.mean())
+    passed = (score[~member] > threshold).astype(np.float64)
+    reach = SLOPE * math.sqrt(fpr * (1 - fpr) / len(y))
+    slope = _slope(x, y, max(fpr - reach, 0.0), min(fpr + reach, 1.0))
+    smoothed = (value * len(x) + 0.5) / (len(x) + 1)
+    own = caught - value
+    spread = float((own**2).mean())
+    if spread > 0:
+        own = own * math.sqrt(smoothed * (1 - smoothed) / spread)
+    else:  # no or all members caught: hits have no spread of their own, but half a hit has; owners count as one each
+        own = math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member])
+    threshold_units = min(passing, of.count(~member) - 1) if passing else 1
+    other = -slope * (passed - passed.mean())
+    return replace(
+        _number(value, own, other, of, method="delta method, Agresti-Coull", freedom_of_other=threshold_units),
+        trials=len(x),
+    )
+
+
+def mean_of_halves(
+    first: Number, second: Number, owners: tuple[NDArray[np.intp], NDArray[np.intp]], total: int
+) -> Number:
+    """The mean of what two halves gave, each judged by what was learned on the other.
+
+    The standard errors are averaged, as if the halves' errors were one: a chance pattern that both halves share lifts
+    both. Where they are independent the interval is wider than need be.
+
+    Args:
+        first, second: of the halves.
+        owners: numbers of each half's owners among all, ``total`` of them.
+        total: owners of the level.
+    """
+    influence = np.zeros(total)
+    for number, place in zip((first, second), owners, strict=True):
+        influence[place] += number.influence / 2
+    error = (first.error + second.error) / 2
+    length = float(np.sqrt((influence**2).sum()))
+    return Number(
+        value=(first.value + second.value) / 2,
+        influence=influence * (error / length) if length > 0 else influence,
+        freedom=min(first.freedom, second.freedom),
+        n=first.n + second.n,
+        pairs=min(first.pairs, second.pairs),
+        method=f"mean over 2 halves, each judged by what was learned on the other; {first.method}",
+        trials=first.trials + second.trials,
+        alone_error=(first.alone_error + second.alone_error) / 2,
+    )
+
+
+def together(numbers: Sequence[Number], *, confidence: float, plain: float = 0.95, seed: int = 0) -> list[Estimate]:
+    """An estimate for each number: its interval holds together with those of all others with ``confidence``.
+
+    ``Estimate.alone`` is the interval of the number by itself at ``plain``: narrower, and not to be picked from.
+
+    Args:
+        numbers: of the same owners.
+        confidence: that all intervals hold.
+        plain: coverage of each by itself.
+        seed: of the multipliers.
+    """
+    if not numbers:
+        return []
+    single = confidence
+    moving = [number for number in numbers if number.error > 0]
+    if len(numbers) > 1 and moving:
+        limit = float(np.quantile(largest(moving, draws=DRAWS, seed=seed), confidence))
+        single = max(confidence, 1 - 2 * float(norm.sf(limit)))
+    note = f"; one of {len(numbers)} intervals of this level that hold together (max-T)" if len(numbers) > 1 else ""
+    found = []
+    for number in numbers:
+        shown, alone = _interval(number, single), _interval(number, plain)
+        found.append(replace(shown, method=shown.method + note, alone=(alone.lo, alone.hi)))
+    return found
+
+
+def design_effect(number: Number) -> float:
+    """How many times more units are needed than if they were independent: at least 1."""
+    if number.alone_error <= 0:
+        return 1.0
+    return max(1.0, (number.error / number.alone_error) ** 2)
+
+
+def _interval(number: Number, confidence: float) -> Estimate:
+    still = number.error < 1e-12
+    if number.trials == 0 and (still or number.value in (0.0, 1.0)):
+        return without_variance(number.value, pairs=number.pairs, n=number.n, confidence=confidence)
+    if number.trials:
+        lo, hi = _share(number, confidence)
+        method = number.method
+    else:
+        lo, hi = logit_interval(number.value, number.error, freedom=number.freedom, confidence=confidence)
+        method = f"{number.method}, logit scale, Student t"
+    return Estimate(value=number.value, lo=lo, hi=hi, n=number.n, method=method, confidence=confidence)
+
+
+def _share(number: Number, confidence: float) -> tuple[float, float]:
+    """Agresti and Coull's interval (doi:10.1080/00031305.1998.10480550): half of the z² hits and misses that it adds go
+    to the hits; what the threshold and users add to the variance stays as it is."""
+    z = float(student.ppf((1 + confidence) / 2, number.freedom))
+    p, m = number.value, number.trials
+    smoothed = (p * m + 0.5) / (m + 1)
+    beside = number.error**2 - smoothed * (1 - smoothed) / m
+    size = m + z * z
+    middle = (p * m + z * z / 2) / size
+    half = z * math.sqrt(max(middle * (1 - middle) / size + beside, 0.0))
+    return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
+
+
+def _number(
+    value: float, own: Floats, other: Floats, of: Sides, *, method: str, freedom_of_other: int | None = None
+) -> Number:
+    """From the deviations of members and of held-out units, whose means are what is estimated.
+
+    ``freedom_of_other``: degrees of freedom of the held-out units' part, where fewer units decide than there are.
+    """
+    parts, freedoms, squares = [], [], 0.0
+    for deviation, which, fixed in ((own, of.member, None), (other, ~of.member, freedom_of_other)):
+        owner, count = of.owner[which], of.count(which)
+        share = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
+        parts.append(share * math.sqrt(count / (count - 1)))
+        freedoms.append(float(count - 1 if fixed is None else fixed))
+        squares += float((deviation**2).sum()) / (len(deviation) * max(len(deviation) - 1, 1))
+    variances = [float((part**2).sum()) for part in parts]
+    freedom = min(freedoms)
+    if sum(variances) > 0:
+        each = sum(variance**2 / of_it for variance, of_it in zip(variances, freedoms, strict=True))
+        freedom = min(of.owners - 1.0, sum(variances) ** 2 / each)
+    return Number(
+        value=value,
+        influence=parts[0] + parts[1],
+        freedom=freedom,
+        n=len(own) + len(other),
+        pairs=of.pairs,
+        method=method,
+        alone_error=math.sqrt(squares),
+    )
+
+
+def _slope(x: Floats, y: Floats, low: float, high: float) -> float:
+    """Slope of the ROC curve between two false positive rates; ``x`` rising, ``y`` falling."""
+    return (_caught(x, y, high) - _caught(x, y, low)) / (high - low)
+
+
+def _caught(x: Floats, y: Floats, fpr: float) -> float:
+    """TPR where a share ``fpr`` of held-out units passes, between the steps of the curve."""
+    place = fpr * len(y)
+    below = min(math.floor(place), len(y))
+    rates = [
+        (len(x) - float(np.searchsorted(x, y[at], side="right"))) / len(x) if at < len(y) else 1.0
+        for at in (below, below + 1)
+    ]
+    return rates[0] + (place - below) * (rates[1] - rates[0])
+
+
+def _signs(owner: NDArray[np.intp]) -> Floats:
+    """One sign an owner, as many of either."""
+    return np.where(np.unique(owner, return_inverse=True)[1] % 2, -1.0, 1.0)
+
+
+def _two_owners(of: Sides) -> None:
+    for name, which in (("members", of.member), ("held-out units", ~of.member)):
+        if of.count(which) < 2:
+            raise Underpowered(f"{name} of {of.count(which)} users", "their spread cannot be told", "Use more users.")
