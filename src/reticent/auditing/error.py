@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-OWN, LEVEL, TIERS, EPSILON, PULLED = 4.0, 2.0, 2.0, 1.0, 2.0
+OWN, LEVEL, TIERS, EPSILON, PULLED = 4.0, 1.0, 1.0, 0.5, 1.0
 """Weights: of the level that coins were thrown for (of all levels where membership was given), of any other level, of
 planted secrets, of lower bounds on ε, and of each kind of text that is pulled out."""
 
@@ -23,8 +23,8 @@ def parts_of_error(
         epsilon: whether anything had fair coins of its own.
         extraction: kinds of text that were pulled out.
 
-    >>> parts_of_error(0.05, levels=["record"], coins="record", tiers=False, epsilon=True, extraction=0)
-    {'record': 0.04, 'epsilon': 0.01}
+    >>> parts_of_error(0.055, levels=["record", "user"], coins="user", tiers=False, epsilon=True, extraction=0)
+    {'record': 0.01, 'user': 0.04, 'epsilon': 0.005}
     """
     weights = {name: OWN if coins in (name, "given") else LEVEL for name in levels}
     weights |= {"tiers": TIERS} if tiers else {}
