@@ -122,12 +122,6 @@ def _canary_users(
     return PlantedUsers(coins=coins.take(fresh).take(kept), score=scores[kept])
 
 
-def record_rows(coins: Membership) -> npt.NDArray[np.bool_]:
-    """``[N]`` bool: the records that are compared at record level."""
-    rows: npt.NDArray[np.bool_] = coins.role == "evaluate"
-    return rows & coins.user_member if coins.unit == "user" else rows
-
-
 def write_scores(path: Path, evidence: Evidence) -> None:
     """Write ``scores.parquet``: one row for each evaluated record, one column for each attack."""
     columns: Mapping[str, Any] = {
@@ -135,10 +129,11 @@ def write_scores(path: Path, evidence: Evidence) -> None:
         "user": pa.array(evidence.coins.user, pa.string()),
         "member": pa.array(evidence.coins.member),
         "user_member": pa.array(evidence.coins.user_member),
+        "role": pa.array(evidence.coins.role, pa.string()),
         **{name: pa.array(scores) for name, scores in sorted(evidence.scores.items())},
     }
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+        pq.write_table(pa.table(columns).replace_schema_metadata(evidence.coins.about), temporary)
 
 
 def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:

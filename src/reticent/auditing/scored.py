@@ -13,7 +13,7 @@ import numpy.typing as npt
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.membership.combination import Combination, combination
 from reticent.attacks.user.aggregate import aggregate
-from reticent.auditing.evidence import Evidence, record_rows
+from reticent.auditing.evidence import Evidence
 from reticent.auditing.level import COMBINATION, Level, Scored
 from reticent.auditing.rethrow import of_records, of_users, sides_of
 from reticent.auditing.users import UserEvidence
@@ -51,7 +51,7 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
     two sides is then only the coin, not who wrote them.
     """
     coins = evidence.coins
-    rows = record_rows(coins)
+    rows = coins.at_record_level
     what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
     scored = [
         Scored(

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.whitebox.auditor import Audited, as_matrix, auc_of, cross_audit, held_out_control
-from reticent.auditing.evidence import record_rows
 from reticent.auditing.level import Level, Scored
 from reticent.auditing.models import Models
 from reticent.auditing.subject import Subject
@@ -48,7 +47,7 @@ def inside(subject: Subject, models: Models, coins: Membership, *, cache: Path, 
         options: of the audit's scoring.
     """
     by_id = {record.id: record for record in subject.records}
-    records = [by_id[one] for one in coins.record_id[record_rows(coins)]]
+    records = [by_id[one] for one in coins.record_id[coins.at_record_level]]
     return kept_inside(models.target, models.reference, records, cache=cache, options=options)
 
 

@@ -96,7 +96,9 @@ def _templates() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    return environment(filters, {"show": numbers.show, "alone": _alone, "paper_link": _paper_link, "infinity": math.inf})
+    return environment(
+        filters, {"show": numbers.show, "alone": _alone, "paper_link": _paper_link, "infinity": math.inf}
+    )
 
 
 def _content(results: Results) -> dict[str, Any]:

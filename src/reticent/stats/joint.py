@@ -73,7 +73,8 @@ class Number:
         n: units.
         pairs: of `Sides`.
         method: how the interval is made.
-        trials: members whose hits the statistic counts, for a rate; 0 for an AUC.
+        trials: members whose hits the statistic counts, for a rate; 0 for anything else.
+        within: between which values an interval of plain Student t is cut off; None: of an AUC or a rate.
         alone_error: standard error if units were independent, for the design effect.
     """
 
@@ -84,6 +85,7 @@ class Number:
     pairs: int
     method: str
     trials: int = 0
+    within: tuple[float, float] | None = None
     alone_error: float = 0.0
 
     @property
@@ -192,6 +194,38 @@ def mean_of_halves(
     )
 
 
+def difference(after: Number, before: Number) -> Number:
+    """``after - before`` of the same units and owners: what both share in error falls away."""
+    return Number(
+        value=after.value - before.value,
+        influence=after.influence - before.influence,
+        freedom=min(after.freedom, before.freedom),
+        n=after.n,
+        pairs=after.pairs,
+        method=f"paired difference, {after.method}",
+        within=(-1.0, 1.0) if after.within is None else (-math.inf, math.inf),
+    )
+
+
+def mean_number(values: Floats) -> Number:
+    """The mean of independent units' values."""
+    count = len(values)
+    if count < 2:
+        raise Underpowered(f"{count} units", "their spread cannot be told", "Use at least two.")
+    mean = float(values.mean())
+    influence = (values - mean) / math.sqrt(count * (count - 1))
+    return Number(
+        value=mean,
+        influence=influence,
+        freedom=count - 1.0,
+        n=count,
+        pairs=count,
+        method="mean",
+        within=(-math.inf, math.inf),
+        alone_error=float(np.sqrt((influence**2).sum())),
+    )
+
+
 def together(numbers: Sequence[Number], *, confidence: float, plain: float = 0.95, seed: int = 0) -> list[Estimate]:
     """An estimate for each number: its interval holds together with those of all others with ``confidence``.
 
@@ -227,6 +261,8 @@ def design_effect(number: Number) -> float:
 
 def _interval(number: Number, confidence: float) -> Estimate:
     still = number.error < 1e-12
+    if number.within is not None:
+        return _plain(number, number.within, confidence)
     if number.trials == 0 and (still or number.value in (0.0, 1.0)):
         return without_variance(number.value, pairs=number.pairs, n=number.n, confidence=confidence)
     if number.trials:
@@ -235,6 +271,16 @@ def _interval(number: Number, confidence: float) -> Estimate:
     else:
         lo, hi = logit_interval(number.value, number.error, freedom=number.freedom, confidence=confidence)
         method = f"{number.method}, logit scale, Student t"
+    return Estimate(value=number.value, lo=lo, hi=hi, n=number.n, method=method, confidence=confidence)
+
+
+def _plain(number: Number, within: tuple[float, float], confidence: float) -> Estimate:
+    """Symmetric, by Student's t. Where all units moved alike it is as wide as Hoeffding's over disjoint pairs."""
+    half = float(student.ppf((1 + confidence) / 2, number.freedom)) * number.error
+    if number.error < 1e-12 and number.value != 0:
+        half = math.sqrt(math.log(2 / (1 - confidence)) / (2 * number.pairs))
+    lo, hi = max(within[0], number.value - half), min(within[1], number.value + half)
+    method = f"{number.method}, Student t"
     return Estimate(value=number.value, lo=lo, hi=hi, n=number.n, method=method, confidence=confidence)
 
 
