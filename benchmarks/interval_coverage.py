@@ -93,7 +93,7 @@ def one(place: int, seed: int) -> tuple[float, float, bool]:
     shown = together(numbers, confidence=0.95, seed=seed)
     alone = [estimate.alone[0] <= true <= estimate.alone[1] for estimate, true in zip(shown, truth, strict=True)
              if estimate.alone is not None]  # fmt: skip
-    is_rate = np.array([number.trials > 0 for number in numbers])
+    is_rate = np.array([number.rate is not None for number in numbers])
     holds = np.array(alone)
     joint = all(estimate.lo <= true <= estimate.hi for estimate, true in zip(shown, truth, strict=True))
     return float(holds[~is_rate].mean()), float(holds[is_rate].mean()) if is_rate.any() else float("nan"), joint

@@ -53,8 +53,8 @@ def test_low_false_positive_rates_are_refused_with_the_number_needed():
     outcome = outcome_of(level_of([1.0], n=200))
     metrics = {finding.metric for finding in outcome.findings}
     assert metrics == {"auc", "tpr@0.1"}
-    assert any("1000" in line for line in outcome.refused)
-    assert any("10000" in line for line in outcome.refused)
+    assert any("1,000" in line for line in outcome.refused)
+    assert any("10,000" in line for line in outcome.refused)
     assert {row.metric for row in outcome.power} == {"auc", "tpr@0.1"}
 
 

@@ -157,14 +157,25 @@ def _numbers(level: Level) -> tuple[dict[tuple[str, str], Number], list[str]]:
             found[scored.name, AUC] = _number(level, scored, of, None)
         except Underpowered as error:
             refused.append(f"{level.name} level, {scored.name}: {error.given}: {error.why}. {error.fix}")
-    for fpr in FPRS:
+    for fpr in level.fprs:
         for scored in level.attacks:
             try:
                 found[scored.name, f"tpr@{fpr:g}"] = _number(level, scored, of, fpr)
             except Underpowered as error:
-                who = "" if scored.second is None else ", scores judged by halves"
-                refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR{who}: {error.why}. {error.fix}")
-    return found, refused
+                refused.append(f"{level.name} level, TPR of {scored.name} at {fpr:.1%} FPR: {error.why}. {error.fix}")
+    return found, [*refused, *_too_low(level)]
+
+
+def _too_low(level: Level) -> list[str]:
+    """False positive rates that rest on too few held-out units, in one line."""
+    low = [fpr for fpr in FPRS if fpr not in level.fprs]
+    if not low:
+        return []
+    rates, units = (", ".join(words) for words in ([f"{fpr:.1%}" for fpr in low], [f"{10 / fpr:,.0f}" for fpr in low]))
+    return [
+        f"{level.name} level, TPR at {rates} FPR: there are {level.n_held_out:,} held-out {level.name}s, and at least "
+        f"{units} are needed, so that ten false alarms decide"
+    ]
 
 
 def _number(level: Level, scored: Scored, of: Sides, fpr: float | None) -> Number:

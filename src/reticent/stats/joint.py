@@ -10,8 +10,9 @@ product whatever the number of attacks. Higher scores say "member", larger numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,25 @@ class Sides:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Rate:
+    """What a true positive rate's interval is made of.
+
+    Args:
+        members: how many independent members would have that variance.
+        held_out: how many independent held-out units.
+        fpr: the false positive rate that is asked for.
+        caught: the empirical ROC curve: share of members where a share of held-out units passes.
+        kept: total variance over the sum of both sides' variances: below 1 where users have units on both sides.
+    """
+
+    members: float
+    held_out: float
+    fpr: float
+    caught: Callable[[float], float]
+    kept: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Number:
     """One statistic before it has an interval.
 
@@ -73,7 +93,7 @@ class Number:
         n: units.
         pairs: of `Sides`.
         method: how the interval is made.
-        trials: members whose hits the statistic counts, for a rate; 0 for anything else.
+        rate: of a true positive rate; None for anything else.
         within: between which values an interval of plain Student t is cut off; None: of an AUC or a rate.
         alone_error: standard error if units were independent, for the design effect.
     """
@@ -84,7 +104,7 @@ class Number:
     n: int
     pairs: int
     method: str
-    trials: int = 0
+    rate: Rate | None = None
     within: tuple[float, float] | None = None
     alone_error: float = 0.0
 
@@ -156,12 +176,19 @@ def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
         own = own * math.sqrt(smoothed * (1 - smoothed) / spread)
     else:  # no or all members caught: hits have no spread of their own, but half a hit has; owners count as one each
         own = math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member])
-    threshold_units = min(passing, of.count(~member) - 1) if passing else 1
-    other = -slope * (passed - passed.mean())
-    return replace(
-        _number(value, own, other, of, method="delta method, Agresti-Coull", freedom_of_other=threshold_units),
-        trials=len(x),
+    share = passed - passed.mean()
+    number = _number(value, own, -slope * share, of, method="members and threshold by Wilson, combined as by Zou")
+    own_part = _clustered(own, of.owner[member], of)
+    passing_part = max(_clustered(share, of.owner[~member], of), 1e-300)
+    apart = own_part + slope**2 * passing_part
+    rate = Rate(
+        members=min(smoothed * (1 - smoothed) / own_part, float(len(x))),
+        held_out=min(fpr * (1 - fpr) / passing_part, float(len(y))),
+        fpr=fpr,
+        caught=partial(_caught, x, y),
+        kept=number.error**2 / apart,
     )
+    return replace(number, rate=rate, freedom=float(min(of.count(member), of.count(~member)) - 1))
 
 
 def mean_of_halves(
@@ -189,7 +216,7 @@ def mean_of_halves(
         n=first.n + second.n,
         pairs=min(first.pairs, second.pairs),
         method=f"mean over 2 halves, each judged by what was learned on the other; {first.method}",
-        trials=first.trials + second.trials,
+        rate=None if first.rate is None or second.rate is None else _of_halves(first.rate, second.rate),
         alone_error=(first.alone_error + second.alone_error) / 2,
     )
 
@@ -263,10 +290,10 @@ def _interval(number: Number, confidence: float) -> Estimate:
     still = number.error < 1e-12
     if number.within is not None:
         return _plain(number, number.within, confidence)
-    if number.trials == 0 and (still or number.value in (0.0, 1.0)):
+    if number.rate is None and (still or number.value in (0.0, 1.0)):
         return without_variance(number.value, pairs=number.pairs, n=number.n, confidence=confidence)
-    if number.trials:
-        lo, hi = _share(number, confidence)
+    if number.rate is not None:
+        lo, hi = _of_rate(number, number.rate, confidence)
         method = number.method
     else:
         lo, hi = logit_interval(number.value, number.error, freedom=number.freedom, confidence=confidence)
@@ -284,32 +311,52 @@ def _plain(number: Number, within: tuple[float, float], confidence: float) -> Es
     return Estimate(value=number.value, lo=lo, hi=hi, n=number.n, method=method, confidence=confidence)
 
 
-def _share(number: Number, confidence: float) -> tuple[float, float]:
-    """Agresti and Coull's interval (doi:10.1080/00031305.1998.10480550): half of the z² hits and misses that it adds go
-    to the hits; what the threshold and users add to the variance stays as it is."""
+def _of_rate(number: Number, rate: Rate, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of the hits, and of the false positive rate at the threshold carried along the ROC curve; their
+    distances from the rate are combined (Zou and Donner, doi:10.1002/sim.3095), so it need not be symmetric."""
     z = float(student.ppf((1 + confidence) / 2, number.freedom))
-    p, m = number.value, number.trials
-    smoothed = (p * m + 0.5) / (m + 1)
-    beside = number.error**2 - smoothed * (1 - smoothed) / m
-    size = m + z * z
-    middle = (p * m + z * z / 2) / size
-    half = z * math.sqrt(max(middle * (1 - middle) / size + beside, 0.0))
-    return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
+    value = number.value
+    hits = _wilson(value, rate.members, z)
+    passing = _wilson(rate.fpr, rate.held_out, z)
+    along = min(rate.caught(passing[0]), value), max(rate.caught(passing[1]), value)
+    below = math.hypot(value - min(hits[0], value), value - along[0]) * math.sqrt(rate.kept)
+    above = math.hypot(max(hits[1], value) - value, along[1] - value) * math.sqrt(rate.kept)
+    return max(0.0, value - below), min(1.0, value + above)
 
 
-def _number(
-    value: float, own: Floats, other: Floats, of: Sides, *, method: str, freedom_of_other: int | None = None
-) -> Number:
-    """From the deviations of members and of held-out units, whose means are what is estimated.
+def _wilson(share: float, size: float, z: float) -> tuple[float, float]:
+    """Wilson's interval (doi:10.2307/2276774)."""
+    middle = (share * size + z * z / 2) / (size + z * z)
+    half = z / (size + z * z) * math.sqrt(size * share * (1 - share) + z * z / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
-    ``freedom_of_other``: degrees of freedom of the held-out units' part, where fewer units decide than there are.
-    """
+
+def _of_halves(first: Rate, second: Rate) -> Rate:
+    """Of the mean of two halves whose errors may be one: of each half's size, so that no half vouches for the other."""
+    return Rate(
+        members=(first.members + second.members) / 2,
+        held_out=(first.held_out + second.held_out) / 2,
+        fpr=first.fpr,
+        caught=lambda fpr: (first.caught(fpr) + second.caught(fpr)) / 2,
+        kept=max(first.kept, second.kept),
+    )
+
+
+def _clustered(deviation: Floats, owner: NDArray[np.intp], of: Sides) -> float:
+    """Variance of the mean of a side's deviations, owners' units added up."""
+    count = len(np.unique(owner))
+    sums = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
+    return count / (count - 1) * float((sums**2).sum())
+
+
+def _number(value: float, own: Floats, other: Floats, of: Sides, *, method: str) -> Number:
+    """From the deviations of members and of held-out units, whose means are what is estimated."""
     parts, freedoms, squares = [], [], 0.0
-    for deviation, which, fixed in ((own, of.member, None), (other, ~of.member, freedom_of_other)):
+    for deviation, which in ((own, of.member), (other, ~of.member)):
         owner, count = of.owner[which], of.count(which)
         share = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
         parts.append(share * math.sqrt(count / (count - 1)))
-        freedoms.append(float(count - 1 if fixed is None else fixed))
+        freedoms.append(count - 1.0)
         squares += float((deviation**2).sum()) / (len(deviation) * max(len(deviation) - 1, 1))
     variances = [float((part**2).sum()) for part in parts]
     freedom = min(freedoms)
