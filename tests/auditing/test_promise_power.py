@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from reticent.auditing.epsilon import Thrown, epsilon_bounds
 from reticent.auditing.levels import Level, Scored, judge
-from reticent.auditing.promise import Kept, audit_promise
+from reticent.auditing.promise import Kept, audit_promise, proved_unit
 from reticent.core.finding import ThreatModel
 from reticent.core.membership import Membership
 from reticent.core.results import PromiseAudit
@@ -63,7 +63,7 @@ def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
     found = judge(level, confidence=each, confounded=False, seed=0)
     thrown = Thrown(units="records", level="record", unit="record", member=member, scored=scored, confounded=False)
-    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each)
+    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each, gaussian=proved_unit(kept)).found
     units = len(member)
     coins = Membership(
         record_id=np.arange(units).astype(str).astype(object),

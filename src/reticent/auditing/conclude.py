@@ -10,14 +10,14 @@ from typing import Any
 from reticent.auditing import planted
 from reticent.auditing.choose import Choice, listed
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.epsilon import Bound, all_thrown, epsilon_bounds, epsilon_finding
+from reticent.auditing.epsilon import CONDITIONAL, Bounds, all_thrown, epsilon_bounds, epsilon_finding
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
 from reticent.auditing.levels import LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
-from reticent.auditing.promise import Kept, audit_promise, broken_findings
+from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
 from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
 from reticent.auditing.subject import Subject, counts
@@ -26,7 +26,7 @@ from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
 from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, Results
-from reticent.stats.hypothesis import family_confidence
+from reticent.stats.hypothesis import family_confidence, holm
 
 LIMITS = (
     "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
@@ -76,23 +76,26 @@ def conclude(
     findings: tuple[Finding, ...] = (
         *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
-        *planted.findings(tiers),
-        *(epsilon_finding(bound) for bound in bounds),
+        *planted.findings(tiers, _tier_p_values(subject, evidence), 1 - confidence),
+        *(epsilon_finding(bound) for bound in bounds.found),
     )
-    findings = tuple(replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in findings)
+    findings = tuple(
+        one if one.metric == CONDITIONAL else replace(one, estimate=replace(one.estimate, joint=config.confidence))
+        for one in findings
+    )
     promise = (
         None
         if kept is None
         else audit_promise(
             kept,
-            bounds,
+            bounds.found,
             findings,
             subject.membership,
             confounded=confound.separable,
             held_out={units.level.name: units.level.n_held_out for units in levels},
         )
     )
-    findings = (*(broken_findings(promise, bounds, findings) if promise is not None else ()), *findings)
+    findings = (*(broken_findings(promise, bounds.found, findings) if promise is not None else ()), *findings)
     tiers = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in tiers)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
@@ -110,6 +113,7 @@ def conclude(
         not_tested=(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
+            *bounds.refused,
             *_not_tested(subject, choice, evidence, confound, config),
             *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
@@ -165,20 +169,33 @@ def _bounds(
     confidence: float,
     *,
     confounded: bool,
-) -> list[Bound]:
+) -> Bounds:
     """Lower bounds on ε, at the δ of the promise where there is one."""
     by_user = kept is not None and kept.promise.unit == "user" and subject.membership.has_users
     thrown = all_thrown(
         levels, subject.canaries, evidence, secret_unit="user" if by_user else "record", confounded=confounded
     )
-    bounds = epsilon_bounds(thrown, delta=config.delta if kept is None else kept.promise.delta, confidence=confidence)
-    return [replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in bounds]
+    return epsilon_bounds(
+        thrown,
+        delta=config.delta if kept is None else kept.promise.delta,
+        confidence=confidence,
+        joint=config.confidence,
+        gaussian=None if kept is None else proved_unit(kept.promise),
+    )
 
 
 def _tiers(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
     if evidence.canaries is None:
         return ()
     return planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+
+
+def _tier_p_values(subject: Subject, evidence: Evidence) -> Sequence[float]:
+    """Of the planted tiers, corrected for their number."""
+    if evidence.canaries is None:
+        return ()
+    tests = planted.tier_tests(subject.canaries, planted.nll(evidence.canaries))
+    return [float(p) for p in holm([test.p for test in tests])] if tests else []
 
 
 def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:

@@ -86,6 +86,7 @@ class Finding:
         statement: the finding in plain words.
         advice: what to do about it; empty where there is nothing to do.
         notes: caveats: rows that hit an edge case, assumptions, corrections.
+        p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no test.
     """
 
     attack: str
@@ -97,6 +98,7 @@ class Finding:
     statement: str
     advice: str = ""
     notes: tuple[str, ...] = field(default=())
+    p_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.level not in ("record", "user", "canary", "passage"):

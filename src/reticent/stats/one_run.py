@@ -17,6 +17,22 @@ from reticent.core.validate import in_range
 
 LARGEST = 64.0
 """Bounds are searched up to this; more would need over 10^27 units."""
+EVERY = 10
+"""One in so many units is guessed "in", and as many "out"."""
+FEW = 20
+"""At least so many guesses a side, where they are no more than half of all units together: from few guesses no large ε
+follows even if all are right."""
+
+
+def guesses_a_side(units: int) -> int:
+    """How many of the highest scores to guess "in", and of the lowest to guess "out".
+
+    A function of the number of units alone, so it is fixed before any score is seen.
+
+    >>> [guesses_a_side(units) for units in (10, 40, 100, 500, 5000)]
+    [2, 10, 20, 50, 500]
+    """
+    return max(units // EVERY, min(FEW, units // 4), 1)
 
 
 def one_run_p_value(units: int, guesses: int, correct: int, epsilon: float, *, delta: float) -> float:
