@@ -70,7 +70,8 @@ def main() -> None:
     if given.table:
         print(tables(json.loads(given.table.read_text(encoding="utf-8"))))
         return
-    parts: dict[str, Callable[[int], list[dict[str, Any]]]] = {"size": size, "luck": luck, "few": few, "guesses": guesses}
+    parts: dict[str, Callable[[int], list[dict[str, Any]]]]
+    parts = {"size": size, "luck": luck, "few": few, "guesses": guesses}
     wanted = [given.only] if given.only else list(parts)
     result: dict[str, Any] = {"delta": DELTA, "runs": given.runs}
     for name in wanted:
@@ -267,21 +268,23 @@ def tables(result: dict[str, Any]) -> str:
             lines.append(f"| {epsilon} | {units:,} | {' | '.join(cells)} |")
     lines += ["", "| | " + " | ".join(NAMES.values()) + " |", "|---|" + "---|" * len(NAMES)]
     for level, what in zip(LEVELS, ("5 %", "0.56 %"), strict=True):
-        worst = [
-            max((row for row in result["size"] if (row["bound"], row["miss"]) == (name, level)), key=lambda row: row["above"])
-            for name in NAMES
-        ]
-        cells = [f"{row['above']:.1%} [{row['above_lo']:.1%}, {row['above_hi']:.1%}]" for row in worst]
+        at_level = [row for row in result["size"] if row["miss"] == level]
+        worst = [max((row for row in at_level if row["bound"] == name), key=lambda row: row["above"]) for name in NAMES]
+        cells = [above(row) for row in worst]
         lines.append(f"| independent, {what} allowed, the worst of 16 | {' | '.join(cells)} |")
     for epsilon in EPSILONS:
         own = {row["bound"]: row for row in result["luck"] if row["epsilon"] == epsilon}
-        cells = [f"{own[name]['above']:.1%} [{own[name]['above_lo']:.1%}, {own[name]['above_hi']:.1%}]" for name in NAMES]
+        cells = [above(own[name]) for name in NAMES]
         lines.append(f"| shared luck, ε = {epsilon}, 5 % allowed | {' | '.join(cells)} |")
     lines += ["", "| units | " + " | ".join(NAMES.values()) + " |", "|---|" + "---|" * len(NAMES)]
     for units in UNITS:
         own = {row["bound"]: row for row in result["few"] if row["units"] == units}
         lines.append(f"| {units:,} | {' | '.join(format(own[name]['median'], '.2f') for name in NAMES)} |")
     return "\n".join(lines)
+
+
+def above(row: dict[str, Any]) -> str:
+    return f"{row['above']:.1%} [{row['above_lo']:.1%}, {row['above_hi']:.1%}]"
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def row(n: int, gain: float, runs: int, tied: int) -> dict[str, Any]:
     intervals = [exposure(learned[i], controls[i], confidence=1 - LEVEL) for i in range(some)]
     truth = -float(log_ndtr(-gain)) / math.log(2)
     own = [own_lower_end(learned[i], controls[i]) > 1 for i in range(some)]
-    steps = [lower_p(np.round(rng.normal(-gain, 1, n)), np.round(rng.normal(size=CONTROLS))) <= LEVEL for _ in range(tied)]
+    pairs = ((rng.normal(-gain, 1, n), rng.normal(size=CONTROLS)) for _ in range(tied))
+    steps = [lower_p(np.round(low), np.round(rest)) <= LEVEL for low, rest in pairs]
     return {
         "secrets": n,
         "gain": gain,

@@ -83,7 +83,8 @@ def test_severity_rises_with_the_certain_bits_and_never_without_the_test() -> No
 
 @pytest.mark.parametrize("each", [1, 2, 10])
 def test_tiers_of_which_nothing_was_learned_are_hardly_ever_called_a_leak(each: int) -> None:
-    """300 audits of three such tiers at 1 in 60 together: 14 or more come up for 1 choice of seeds in 1,000. Judged by the median of the secrets, 60 % of them leaked."""
+    """300 audits of three such tiers at 1 in 60 together: 14 or more come up for 1 choice of seeds in 1,000. Judged by
+    the median of the secrets, 60 % of them leaked."""
     rng = np.random.default_rng(each)
     canaries = secrets({1: each, 4: each, 16: each}, left_out=each, controls=60)
     found = 0

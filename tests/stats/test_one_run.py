@@ -129,7 +129,7 @@ def test_guesses_depend_on_the_number_of_units_only_and_always_fit():
     assert all(side >= 1 for side in sides)
     assert all(2 * side <= units for units, side in enumerate(sides[1:], start=2))
     assert sides == sorted(sides)
-    assert guesses_a_side(5000) == 500
+    assert guesses_a_side(5000) == 250
 
 
 def test_with_few_units_more_guesses_show_more():

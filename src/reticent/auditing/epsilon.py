@@ -4,7 +4,7 @@
 One bound of each kind of units is the *primary* one, named before any score is seen. It alone shares in the report's
 joint confidence, has a severity and can break a promise; so it must hold whatever the training did. Bounds that rest on
 the coins alone do: what was right of the guesses is bounded however units interact. Without a promise that is the
-one-run bound for (ε, δ); against a promise with a curve it is the one for Gaussian mechanisms, since that curve, and not
+one-run bound for (ε, δ); against a promise with a curve it is the one for Gaussian mechanisms, since that curve, not
 only its ε, is what was promised. The others are shown beside it, each by itself with what it assumes.
 """
 
@@ -38,7 +38,7 @@ STATISTIC = {
 """Chosen before the scores are seen: the first that ran. Taking the best one afterwards would break the bound. In the
 order in which they did best on real data (docs/results.md); of users few were ever compared."""
 CONDITIONAL = "epsilon_if"
-"""Metric of a bound that holds by itself, if what it assumes does: no part of the verdict or of its joint confidence."""
+"""Metric of a bound that holds by itself, if what it assumes does: no part of the verdict or its joint confidence."""
 FEWEST = 10
 """Fewer units than this are not guessed at."""
 
@@ -224,9 +224,7 @@ def _bound(way: _Way, thrown: Thrown, delta: float, confidence: float) -> Estima
     score, member = thrown.scored.score, thrown.member
     guesses = guesses_a_side(len(member))
     options = {"k_plus": guesses, "k_minus": guesses} if way.coins else way.options
-    return way.bound(
-        score[member], score[~member], delta=delta, unit=thrown.unit, confidence=confidence, **options
-    )
+    return way.bound(score[member], score[~member], delta=delta, unit=thrown.unit, confidence=confidence, **options)
 
 
 def _statement(bound: Bound) -> str:

@@ -107,9 +107,7 @@ def _fitted(losses: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) 
         return None
 
 
-def findings(
-    tiers: Sequence[CanaryExposure], p_values: Sequence[float], level: float
-) -> tuple[Finding, ...]:
+def findings(tiers: Sequence[CanaryExposure], p_values: Sequence[float], level: float) -> tuple[Finding, ...]:
     """One finding for each planted tier. The test says whether it leaks, the bits say how much.
 
     Args:

@@ -86,7 +86,8 @@ class Finding:
         statement: the finding in plain words.
         advice: what to do about it; empty where there is nothing to do.
         notes: caveats: rows that hit an edge case, assumptions, corrections.
-        p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no test.
+        p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no
+            test.
     """
 
     attack: str

@@ -18,9 +18,9 @@ from reticent.core.validate import in_range
 from reticent.stats.epsilon import gdp_epsilon, lower_bound
 from reticent.stats.roc import auc
 
-STRICTER = 0.7
-"""Part of the allowed misses that DeLong's interval is asked for. It is asymptotic: at its nominal level the bound lay
-above the truth up to a third more often than stated (benchmarks/epsilon_bounds.py)."""
+STRICTER = 0.8
+"""Part of the allowed misses that DeLong's interval, which is asymptotic, is asked for: 4 % for 5 %. Asked for all of
+them it was above the truth in up to 5.1 % of simulated runs where 5 % are allowed, and in .7 % where .56 % are."""
 
 
 def epsilon_gdp_auc(

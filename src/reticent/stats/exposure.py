@@ -150,8 +150,9 @@ def skew_normal_exposure(
 
     Extrapolates beyond `ceiling`, and is only as good as the skew-normal shape far outside the references: show it
     beside `exposure`, never alone. The interval is a bootstrap of the fit (and from 6 secrets on, order statistics
-    of the secrets; with fewer it speaks of these secrets only, as ``method`` says). It is approximate (with 300 references, one secret 7 bits out and 100 fits it missed 9 % where 5 %
-    were nominal) and does not cover a wrong shape.
+    of the secrets; with fewer it speaks of these secrets only, as ``method`` says). It is approximate (with 300
+    references, one secret 7 bits out and 100 fits it missed 9 % where 5 % were nominal) and does not cover a wrong
+    shape.
 
     Args:
         canary: ``[C]`` perplexity or NLL of secrets planted equally often; finite.
