@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--runs", type=int, default=20_000)
-    parser.add_argument("--tied", type=int, default=1000, help="runs with ties")
+    parser.add_argument("--tied", type=int, default=400, help="runs with ties")
     given = parser.parse_args()
     rows = [row(n, gain, given.runs, given.tied) for n in SECRETS for gain in GAINS]
     result = {"level": LEVEL, "controls": CONTROLS, "rows": rows}
@@ -58,7 +58,7 @@ def row(n: int, gain: float, runs: int, tied: int) -> dict[str, Any]:
     most = critical(n)
     learned, controls = rng.normal(-gain, 1, (runs, n)), rng.normal(size=(runs, CONTROLS))
     beaten = (learned[:, :, None] > controls[:, None, :]).sum(axis=(1, 2)) if n < 4 else rank_sums(learned, controls)
-    some = 1000
+    some = 600
     intervals = [exposure(learned[i], controls[i], confidence=1 - LEVEL) for i in range(some)]
     truth = -float(log_ndtr(-gain)) / math.log(2)
     own = [own_lower_end(learned[i], controls[i]) > 1 for i in range(some)]
