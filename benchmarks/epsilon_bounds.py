@@ -73,13 +73,25 @@ def main() -> None:
     parts: dict[str, Callable[[int], list[dict[str, Any]]]]
     parts = {"size": size, "luck": luck, "few": few, "guesses": guesses}
     wanted = [given.only] if given.only else list(parts)
-    result: dict[str, Any] = {"delta": DELTA, "runs": given.runs}
+    result: dict[str, Any] = {"delta": DELTA}
+    if given.json and given.json.exists():  # one part can be run again by itself
+        result = json.loads(given.json.read_text(encoding="utf-8"))
     for name in wanted:
         result[name] = parts[name](given.runs)
         print(json.dumps(result[name]), flush=True)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(by_line(result), encoding="utf-8")
+
+
+def by_line(result: dict[str, Any]) -> str:
+    """As JSON with one row a line."""
+    parts = [
+        f'"{name}": ' + (f"[\n{rows}\n]" if isinstance(part, list) else json.dumps(part))
+        for name, part in result.items()
+        for rows in [",\n".join(map(json.dumps, part)) if isinstance(part, list) else ""]
+    ]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def mu_of(epsilon: float) -> float:
@@ -149,7 +161,9 @@ def guesses(runs: int) -> list[dict[str, Any]]:
                     totals[side][epsilon] += by_counts(units, 2 * side, right, 0.01) / n
         for side in sides:
             shown = {f"epsilon_{epsilon}": round(value, 3) for epsilon, value in totals[side].items()}
-            rows.append({"units": units, "side": side, "chosen": side == guesses_a_side(units), **shown})
+            rows.append(
+                {"units": units, "side": side, "runs": min(runs, 400), "chosen": side == guesses_a_side(units), **shown}
+            )
     return rows
 
 

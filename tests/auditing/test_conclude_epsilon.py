@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole conclusion over bounds on ε and tiers of secrets: what counts, what stands by itself, what costs nothing else."""
+"""A whole conclusion over bounds on ε and tiers of secrets: what counts, what stands by itself, what costs nothing."""
 
 from __future__ import annotations
 
