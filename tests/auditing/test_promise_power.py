@@ -17,7 +17,7 @@ from scipy.stats import norm
 from reticent.auditing.epsilon import Thrown, epsilon_bounds
 from reticent.auditing.level import Level, Scored
 from reticent.auditing.levels import judge_alone
-from reticent.auditing.promise import Kept, audit_promise
+from reticent.auditing.promise import Kept, audit_promise, proved_unit
 from reticent.core.finding import ThreatModel
 from reticent.core.membership import Membership
 from reticent.core.results import PromiseAudit
@@ -64,7 +64,7 @@ def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
     found = judge_alone(level, error=1 - each)
     thrown = Thrown(units="records", level="record", unit="record", member=member, scored=scored, confounded=False)
-    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each)
+    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each, gaussian=proved_unit(kept)).found
     units = len(member)
     coins = Membership(
         record_id=np.arange(units).astype(str).astype(object),

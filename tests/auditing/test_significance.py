@@ -9,8 +9,9 @@ import pytest
 from reticent.auditing.error import parts_of_error
 from reticent.auditing.level import Level, Scored
 from reticent.auditing.levels import judge_alone
+from reticent.auditing.primary import primary_of
 from reticent.auditing.rethrow import of_records
-from reticent.auditing.significance import adjusted, primary_of, significance
+from reticent.auditing.significance import adjusted, significance
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership
 from reticent.testing.simulated_audits import Secrets, Simulated, audited
@@ -87,12 +88,15 @@ def test_one_record_users_who_are_all_in_prove_nothing_about_records():
 
 
 def test_the_primary_attack_is_named_before_scores_are_seen():
-    member = np.arange(40) < 20
-    level = level_of(member, np.zeros((3, 40)))
-    assert primary_of(level) == "wbc"
-    assert primary_of(level, "zlib") == "zlib"
-    assert primary_of(level, "unknown") == "wbc"
-    assert primary_of(replace(level, attacks=level.attacks[1:])) == "loss"
+    names = ["wbc", "loss", "zlib"]
+    assert primary_of("record", names) == "wbc"
+    assert primary_of("record", names, "zlib") == "zlib"
+    assert primary_of("record", names, "unknown") == "wbc"
+    assert primary_of("record", names[1:]) == "loss"
+    assert primary_of("record", ["zlib"]) == ""
+    level = level_of(np.arange(40) < 20, np.zeros((3, 40)))
+    assert significance(level).primary == "wbc"
+    assert significance(level, named="zlib").families[0].keys == (("zlib", "auc"),)
 
 
 def test_few_that_are_memorized_show_among_the_highest_scores():

@@ -10,7 +10,7 @@ from typing import Any
 from reticent.auditing import planted
 from reticent.auditing.choose import Choice, listed
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.epsilon import Bound, Thrown, all_thrown, epsilon_bounds, epsilon_finding
+from reticent.auditing.epsilon import CONDITIONAL, Bounds, Thrown, all_thrown, epsilon_bounds, epsilon_finding
 from reticent.auditing.error import parts_of_error
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
@@ -18,7 +18,7 @@ from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
 from reticent.auditing.levels import Judging, LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
-from reticent.auditing.promise import Kept, audit_promise, broken_findings
+from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
 from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
 from reticent.auditing.significance import adjusted, described, significance
@@ -106,22 +106,25 @@ def conclude(
         *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(exposure, p_tiers, error),
-        *(epsilon_finding(bound) for bound in bounds),
+        *(epsilon_finding(bound) for bound in bounds.found),
     )
-    findings = tuple(replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in findings)
+    findings = tuple(
+        one if one.metric == CONDITIONAL else replace(one, estimate=replace(one.estimate, joint=config.confidence))
+        for one in findings
+    )
     promise = (
         None
         if kept is None
         else audit_promise(
             kept,
-            bounds,
+            bounds.found,
             findings,
             subject.membership,
             confounded=confound.separable,
             held_out={units.level.name: units.level.n_held_out for units in levels},
         )
     )
-    findings = (*(broken_findings(promise, bounds, findings) if promise is not None else ()), *findings)
+    findings = (*(broken_findings(promise, bounds.found, findings) if promise is not None else ()), *findings)
     exposure = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in exposure)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
@@ -139,6 +142,7 @@ def conclude(
         not_tested=(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
+            *bounds.refused,
             *_not_tested(subject, choice, evidence, confound, config),
             *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
@@ -200,10 +204,15 @@ def _thrown(
     )
 
 
-def _bounds(thrown: Sequence[Thrown], kept: Kept | None, config: AuditConfig, confidence: float) -> list[Bound]:
+def _bounds(thrown: Sequence[Thrown], kept: Kept | None, config: AuditConfig, confidence: float) -> Bounds:
     """Lower bounds on ε, at the δ of the promise where there is one."""
-    bounds = epsilon_bounds(thrown, delta=config.delta if kept is None else kept.promise.delta, confidence=confidence)
-    return [replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in bounds]
+    return epsilon_bounds(
+        thrown,
+        delta=config.delta if kept is None else kept.promise.delta,
+        confidence=confidence,
+        joint=config.confidence,
+        gaussian=None if kept is None else proved_unit(kept.promise),
+    )
 
 
 def _tiers(subject: Subject, evidence: Evidence) -> Sequence[planted.TierTest]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from reticent.auditing.level import COMBINATION, Level, Scored
+from reticent.auditing.primary import primary_of
 from reticent.core.results import LevelTest
 from reticent.stats.hypothesis import holm
 from reticent.stats.max_t import Group, closed, max_t
@@ -33,13 +34,6 @@ AUC = "auc"
 PRIMARY_SHARE, REST_SHARE, LEARNED_SHARE = 0.8, 0.2, 0.2
 """Parts of a level's error, before they are made to sum to one: of the primary statistic, of all other attacks, and of
 auditors that learn from labels."""
-
-PRIMARY = {
-    "record": ("wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
-    "user": ("ref_ratio:mean", "user_inference", "min_k_plus:mean", "loss:mean"),
-    "canary": ("user_inference",),
-}
-"""The strongest attack in general use at each level: the first of these that runs is the primary one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,13 +78,6 @@ class Tests:
         return sum(len(family.keys) for family in self.families if family.name == name)
 
 
-def primary_of(level: Level, named: str = "") -> str:
-    """The primary attack: the one that was named, if it runs at this level, else the first of `PRIMARY` that does."""
-    names = {scored.name for scored in level.attacks if scored.second is None}
-    wanted = (named, f"{named}:mean", *PRIMARY[level.name])
-    return next((name for name in wanted if name in names), "")
-
-
 def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = DRAWS) -> Tests:
     """Hold every attack of a level against re-thrown coins.
 
@@ -100,7 +87,8 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
         seed: of the draws.
         draws: labellings besides the real one.
     """
-    primary = primary_of(level, named)
+    names = [scored.name for scored in level.attacks if scored.second is None]
+    primary = primary_of(level.name, names, named)
     keys, columns = _columns(level)
     statistics = _statistics(level, columns, seed, draws)
     if level.learned is not None:

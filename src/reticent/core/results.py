@@ -185,6 +185,7 @@ class PromiseBound:
         estimate: the bound, at the δ of the promise that it is held against.
         promised: the ε promised for this unit at that δ; None where the promise says nothing that compares.
         why_not: why there is nothing to compare with; empty when there is.
+        alone: it holds by itself, not together with the other numbers, so it breaks no promise.
     """
 
     units: str
@@ -193,11 +194,12 @@ class PromiseBound:
     estimate: Estimate
     promised: float | None
     why_not: str = ""
+    alone: bool = False
 
     @property
     def broken(self) -> bool:
         """Whether more leaked than was promised, beyond the interval's doubt."""
-        return self.promised is not None and self.estimate.lo > self.promised
+        return not self.alone and self.promised is not None and self.estimate.lo > self.promised
 
 
 @dataclass(frozen=True, kw_only=True)

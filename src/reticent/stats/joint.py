@@ -30,6 +30,8 @@ DRAWS = 2000
 """Multipliers drawn for the largest error."""
 SLOPE = 1.5
 """The ROC curve's slope is taken over so many standard errors of the false positive rate."""
+FEW = 3
+"""Degrees of freedom of a threshold, for each held-out unit that passes it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -314,10 +316,11 @@ def _plain(number: Number, within: tuple[float, float], confidence: float) -> Es
 def _of_rate(number: Number, rate: Rate, confidence: float) -> tuple[float, float]:
     """Wilson's interval of the hits, and of the false positive rate at the threshold carried along the ROC curve; their
     distances from the rate are combined (Zou and Donner, doi:10.1002/sim.3095), so it need not be symmetric."""
-    z = float(student.ppf((1 + confidence) / 2, number.freedom))
     value = number.value
+    few = min(number.freedom, FEW * rate.fpr * rate.held_out)
+    z, wide = (float(student.ppf((1 + confidence) / 2, freedom)) for freedom in (number.freedom, few))
     hits = _wilson(value, rate.members, z)
-    passing = _wilson(rate.fpr, rate.held_out, z)
+    passing = _wilson(rate.fpr, rate.held_out, wide)
     along = min(rate.caught(passing[0]), value), max(rate.caught(passing[1]), value)
     below = math.hypot(value - min(hits[0], value), value - along[0]) * math.sqrt(rate.kept)
     above = math.hypot(max(hits[1], value) - value, along[1] - value) * math.sqrt(rate.kept)
