@@ -44,13 +44,43 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--tied", type=int, default=400, help="runs with ties; a quarter above 10 secrets")
+    parser.add_argument("--table", type=Path, help="print the table of the documentation from this file, run nothing")
     given = parser.parse_args()
+    if given.table:
+        print(table(json.loads(given.table.read_text(encoding="utf-8"))))
+        return
     rows = [row(n, gain, given.runs, given.tied // (1 if n <= 10 else 4)) for n in SECRETS for gain in GAINS]
     result = {"level": LEVEL, "controls": CONTROLS, "rows": rows}
-    print(json.dumps(result, indent=1))
+    print(json.dumps(result))
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(by_line(result), encoding="utf-8")
+
+
+def by_line(result: dict[str, Any]) -> str:
+    """As JSON with one row a line."""
+    rows = ",\n".join(map(json.dumps, result["rows"]))
+    return f'{{\n"level": {result["level"]},\n"controls": {result["controls"]},\n"rows": [\n{rows}\n]\n}}\n'
+
+
+def table(result: dict[str, Any]) -> str:
+    """The table of docs/statistics.md."""
+    rows = {(row["secrets"], row["gain"]): row for row in result["rows"]}
+    lines = [
+        "| secrets | test, nothing learned | with ties | bits | these | test, 1 sd lower | bits | test, 2 sd lower "
+        "| bits | interval misses at most |",
+        "|---|" + "---|" * 9,
+    ]
+    for n in SECRETS:
+        cells = [interval(rows[n, 0.0][name]) for name in ("rank", "rank_tied", "interval", "own")]
+        cells += [f"{rows[n, gain][name]['share']:.2f}" for gain in (1.0, 2.0) for name in ("rank", "interval")]
+        worst = max((rows[n, gain]["misses"] for gain in GAINS), key=lambda one: one["share"])
+        lines.append(f"| {n} | {' | '.join(cells)} | {interval(worst)} |")
+    return "\n".join(lines)
+
+
+def interval(one: dict[str, float]) -> str:
+    return f"{one['share']:.2%} [{one['lo']:.2%}, {one['hi']:.2%}]"
 
 
 def row(n: int, gain: float, runs: int, tied: int) -> dict[str, Any]:
