@@ -79,7 +79,7 @@ class Untouched:
             keys = {plain_name(key) for key in file.keys()}  # noqa: SIM118
         return Untouched(
             before=tuple(
-                (one, one.detach()[: rows.before if id(one) in vocabulary else None].clone())
+                (one, (one.detach()[: rows.before] if id(one) in vocabulary else one.detach()).clone())
                 for name, one in base.named_parameters()
                 if name in keys
             )
@@ -88,7 +88,7 @@ class Untouched:
     @property
     def kept(self) -> bool:
         """Whether none has other values than before."""
-        return all(torch.equal(one[: len(before)], before) for one, before in self.before)
+        return all(torch.equal(one[: len(before)] if one.ndim else one, before) for one, before in self.before)
 
 
 def _logits(model: Any, token_id: torch.Tensor) -> torch.Tensor:

@@ -79,14 +79,20 @@ CONFIGS: Mapping[str, tuple[type, dict[str, Any]]] = MappingProxyType(
 """Name → class of the configuration and its arguments."""
 
 
-def save_peft_base(folder: Path, *, tied: bool = True) -> Path:
-    """A tiny Llama with biases in its attention, and its tokenizer."""
+def save_peft_base(folder: Path, *, tied: bool = True, rows: int = _TOKENS) -> Path:
+    """A tiny Llama with biases in its attention, and its tokenizer.
+
+    Args:
+        folder: where to put them.
+        tied: whether the output matrix is the input embedding.
+        rows: of the matrix of embeddings.
+    """
     tokenizer = tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=_TOKENS,
+                vocab_size=rows,
                 hidden_size=32,
                 intermediate_size=64,
                 num_hidden_layers=2,
