@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained on of a chat, by templates as models come with them (in our own words, in the forms that are used)."""
+"""What is trained on of a chat, by templates of the forms that models come with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ HARMONY = (
     "{% for m in messages %}{{ '<|turn|>' + m.role + '\n' + m.content }}"
     "{% if loop.last %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
 )
-PLAIN_END = "{% for m in messages %}{{ '### ' + m.role + '\n' + m.content + '\n### End' + eos_token + '\n' }}{% endfor %}"
+PLAIN_END = (
+    "{% for m in messages %}{{ '### ' + m.role + '\n' + m.content + '\n### End' + eos_token + '\n' }}{% endfor %}"
+)
 QWEN3 = (
     "{%- for m in messages %}{%- if m.role == 'assistant' %}{%- set c = m.content %}{%- set think = '' %}"
     "{%- if '</think>' in c %}{%- set think = c.split('</think>')[0].split('<think>')[-1].strip('\\n') %}"
@@ -154,7 +156,10 @@ def test_spans_within_reasoning_are_found() -> None:
 
 
 def test_spans_in_what_the_template_drops_are_refused() -> None:
-    drops = tokenizer("{% for m in messages %}{{ m.role + ': ' }}{% if m.role == 'assistant' %}{{ m.content }}{% endif %}\n{% endfor %}")
+    drops = tokenizer(
+        "{% for m in messages %}{{ m.role + ': ' }}{% if m.role == 'assistant' %}{{ m.content }}{% endif %}"
+        "{{ '\n' }}{% endfor %}"
+    )
     turns = (("user", "ask Bob"), ("assistant", "Hello Ann."))
     assert not encode(chat(*turns, spans=()), drops, mark_spans=True).marked.any()  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="spans cannot be found"):
@@ -170,7 +175,9 @@ def test_a_template_is_taken_at_its_word_about_what_the_assistant_says() -> None
     of = tokenizer(only_last)
     assert trained(of, *TWO) == "Good bye.<|im_end|>"
     assert trained(of, *TWO, add_eos=False) == "Good bye."
-    upper = only_last.replace("{{ m.content + '<|im_end|>' }}{% endgen", "{{ m.content | upper + '<|im_end|>' }}{% endgen")
+    upper = only_last.replace(
+        "{{ m.content + '<|im_end|>' }}{% endgen", "{{ m.content | upper + '<|im_end|>' }}{% endgen"
+    )
     of = tokenizer(upper)  # rewritten, and the template itself says where
     assert trained(of, *TWO) == "GOOD BYE.<|im_end|>"
     assert trained(of, *TWO, add_eos=False) == "GOOD BYE."

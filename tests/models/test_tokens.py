@@ -105,7 +105,9 @@ def test_the_mask_is_what_a_walk_over_letters_finds(kind: str, prompt: str, comp
 @given(asked=TEXT, answer=TEXT, again=TEXT)
 def test_chats_are_masked_as_the_template_masks_them(kind: str, asked: str, answer: str, again: str) -> None:
     tokenizer = of_kind(kind)
-    if kind not in BLANKS_KEPT or kind == "byte_level_trimmed":  # theirs loses its place where a blank without offsets begins or ends an answer
+    if (
+        kind not in BLANKS_KEPT or kind == "byte_level_trimmed"
+    ):  # theirs loses its place where a blank without offsets begins or ends an answer
         answer = answer.strip() or "the"
     turns = [("user", asked), ("assistant", answer), ("user", again), ("assistant", "the " + answer)]
     said = [{"role": role, "content": content} for role, content in turns]
@@ -172,7 +174,9 @@ def test_an_end_stands_behind_a_text_that_is_its_own_beginning() -> None:
 @pytest.mark.parametrize("before", ["Answer: ", "Answer:\n", "the order of "])
 def test_spans_are_marked_in_the_tokens_of_the_whole(kind: str, before: str) -> None:
     tokenizer = of_kind(kind)
-    record = Record(id="1", prompt=before, completion="Ann now", spans=(Span(start=len(before) + 1, end=len(before) + 4, kind="X"),))
+    record = Record(
+        id="1", prompt=before, completion="Ann now", spans=(Span(start=len(before) + 1, end=len(before) + 4, kind="X"),)
+    )
     row = encode(record, tokenizer, mark_spans=True)
     assert row.marked is not None
     assert row.token_id.tolist() == tokenizer(before + "Ann now")["input_ids"]

@@ -310,9 +310,7 @@ def _token_behind(after: str, marks: Sequence[str]) -> int:
     return len(after) - len(bare) + len(token) if token else 0
 
 
-def _behind_last(
-    record: Record, messages: tuple[Message, ...], text: str, ends: Sequence[int], tokenizer: Any
-) -> str:
+def _behind_last(record: Record, messages: tuple[Message, ...], text: str, ends: Sequence[int], tokenizer: Any) -> str:
     """What the template puts behind the last answer if the chat ends with it."""
     if messages[-1].role == "assistant":
         return text[ends[-1] :]

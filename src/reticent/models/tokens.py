@@ -119,8 +119,10 @@ def _read(
     own = np.flatnonzero(np.array(read["special_tokens_mask"], dtype=np.int64) == 0)
     whole = [int(one) for one in read["input_ids"]]
     if not own.size:
-        return [], *((leading_tokens(tokenizer), trailing_tokens(tokenizer)) if whole else ([], [])), (
-            np.zeros((0, 2), dtype=np.int64) if offsets else None
+        return (
+            [],
+            *((leading_tokens(tokenizer), trailing_tokens(tokenizer)) if whole else ([], [])),
+            (np.zeros((0, 2), dtype=np.int64) if offsets else None),
         )
     first, end = int(own[0]), int(own[-1]) + 1
     found = np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[first:end] if offsets else None

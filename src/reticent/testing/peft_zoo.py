@@ -50,7 +50,10 @@ CONFIGS: Mapping[str, tuple[type, dict[str, Any]]] = MappingProxyType(
         "lora_replication": _lora(target_modules=_SOME, layer_replication=[[0, 2], [1, 2]]),
         "dora_bias_all": _lora(use_dora=True, bias="all"),
         "adalora": (peft.AdaLoraConfig, {"init_r": 4, "target_r": 2, "total_step": 10, "target_modules": _SOME}),
-        "ia3": (peft.IA3Config, {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}),
+        "ia3": (
+            peft.IA3Config,
+            {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
+        ),
         "loha": (peft.LoHaConfig, {"r": 2, "target_modules": _SOME}),
         "lokr": (peft.LoKrConfig, {"r": 2, "target_modules": _SOME}),
         "oft": (peft.OFTConfig, {"oft_block_size": 4, "target_modules": _SOME}),
@@ -60,7 +63,10 @@ CONFIGS: Mapping[str, tuple[type, dict[str, Any]]] = MappingProxyType(
         "fourierft": (peft.FourierFTConfig, {"n_frequency": 8, "target_modules": _SOME}),
         "hra": (peft.HRAConfig, {"r": 2, "target_modules": _SOME}),
         "ln_tuning": (peft.LNTuningConfig, {"target_modules": ["input_layernorm"]}),
-        "vblora": (peft.VBLoRAConfig, {"r": 2, "num_vectors": 8, "vector_length": 4, "topk": 2, "target_modules": ["q_proj"]}),
+        "vblora": (
+            peft.VBLoRAConfig,
+            {"r": 2, "num_vectors": 8, "vector_length": 4, "topk": 2, "target_modules": ["q_proj"]},
+        ),
         "randlora": (peft.RandLoraConfig, {"r": 4, "target_modules": ["q_proj"]}),
         "road": (peft.RoadConfig, {"group_size": 4, "target_modules": _SOME}),
         "shira": (peft.ShiraConfig, {"r": 2, "target_modules": _SOME}),

@@ -15,6 +15,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "[gMASK]", "<sop>", "<|turn|>", "<|end|>")
+_UNKNOWN = {"unk_token": "<unk>"}
+_NAMED = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", **_UNKNOWN}
 TEXTS = (
     "Question: what is the capital of France?\nAnswer: Paris is the capital.",
     "Dear Ann, the order of 12 May 2024 is late. Please call +44 20 7946 0000 before Friday.",
@@ -34,9 +36,7 @@ def _bytewise(**how: bool) -> Tokenizer:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(**{"add_prefix_space": False, **how})
     core.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return _trained(
-        core, trainers.BpeTrainer(vocab_size=380, special_tokens=list(SPECIAL), initial_alphabet=alphabet)
-    )
+    return _trained(core, trainers.BpeTrainer(vocab_size=380, special_tokens=list(SPECIAL), initial_alphabet=alphabet))
 
 
 def _cut_by_words() -> Tokenizer:
@@ -49,23 +49,19 @@ def _cut_by_words() -> Tokenizer:
     )
     core.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return _trained(
-        core, trainers.BpeTrainer(vocab_size=380, special_tokens=list(SPECIAL), initial_alphabet=alphabet)
-    )
+    return _trained(core, trainers.BpeTrainer(vocab_size=380, special_tokens=list(SPECIAL), initial_alphabet=alphabet))
 
 
 def _sentencepiece(scheme: str | None = None, *, prepend: bool = False, split: bool = False) -> Tokenizer:
     """BPE over ▁ for blanks, with bytes for what it cannot spell: put first by a pre-tokenizer or by a normaliser."""
-    core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    core = Tokenizer(models.BPE(byte_fallback=True, **_UNKNOWN, fuse_unk=True))
     if scheme is not None:
         core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
     else:
         blanks = normalizers.Replace(" ", "▁")
         core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), blanks]) if prepend else blanks
     strip = [] if scheme == "never" or (scheme is None and not prepend) else [decoders.Strip(" ", 1, 0)]
-    core.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
-    )
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     return _trained(core, trainers.BpeTrainer(vocab_size=420, special_tokens=[*SPECIAL, *_BYTES]))
 
 
@@ -75,13 +71,11 @@ def _unigram(*, normalised: bool = False) -> Tokenizer:
         core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()
-    return _trained(
-        core, trainers.UnigramTrainer(vocab_size=200, special_tokens=list(SPECIAL), unk_token="<unk>")
-    )
+    return _trained(core, trainers.UnigramTrainer(vocab_size=200, special_tokens=list(SPECIAL), **_UNKNOWN))
 
 
 def _wordpiece() -> Tokenizer:
-    core = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    core = Tokenizer(models.WordPiece(**_UNKNOWN))
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.WordPiece()
@@ -89,7 +83,7 @@ def _wordpiece() -> Tokenizer:
 
 
 def _words() -> Tokenizer:
-    core = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    core = Tokenizer(models.WordLevel(**_UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     return _trained(core, trainers.WordLevelTrainer(vocab_size=200, special_tokens=list(SPECIAL)))
 
@@ -161,8 +155,6 @@ def tokenizer_of_kind(kind: str, *, template: str | None = None, more: Sequence[
     if kind == "byte_level_trimmed":
         put = processors.Sequence([processors.ByteLevel(trim_offsets=True), put])
     core.post_processor = put
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, **_NAMED)
     tokenizer.chat_template = template
     return tokenizer
