@@ -25,7 +25,10 @@ MISTRAL = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + '[/INST]' }}"
     "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
 )
-LLAMA3 = "{{ bos_token }}{% for m in messages %}{{ '<|turn|>' + m.role + '\n\n' + m.content | trim + '<|eot|>' }}{% endfor %}"
+LLAMA3 = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|turn|>' + m.role + '\n\n' + m.content | trim + '<|eot|>' }}{% endfor %}"
+)
 PHI = CHATML + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
 ALPACA = (
     "{% for m in messages %}{% if m.role == 'user' %}{{ '### Instruction:\n' + m.content + '\n\n' }}"

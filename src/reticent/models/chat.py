@@ -9,7 +9,6 @@ chat itself are the places known; a mask that is off by a few tokens would make 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record
 from reticent.models.spans import Stretch
+from reticent.models.turn_ends import where_answers_end, without_end
 
 Mask = npt.NDArray[np.bool_]
 _TAG = re.compile(r"(</?[A-Za-z][\w:.-]*>|<\|[^|<>\n]+\|>|\[/?[A-Z_]+\]|◁/?\w+▷)")
@@ -85,7 +85,7 @@ def read_chat(record: Record, messages: tuple[Message, ...], tokenizer: Any) -> 
     if parts is not None:
         answers = [(mine[0].read, mine[-1].end) for turn in turns if (mine := [p for p in parts if p.turn == turn])]
     elif own is not None:
-        answers = [(start, start + len(_unclosed(text[start:end], tokenizer))) for start, end in own]
+        answers = [(start, start + len(without_end(text[start:end], tokenizer))) for start, end in own]
     else:
         raise BadInput(
             f"record {record.id!r}",
@@ -94,7 +94,10 @@ def read_chat(record: Record, messages: tuple[Message, ...], tokenizer: Any) -> 
         )
     if own is not None:
         answers = [(a, b) for a, b in answers if any(a < end and start < b for start, end in own)]
-    stops, unended = _stops(record, messages, text, [end for _, end in answers], tokenizer)
+    ends = [end for _, end in answers]
+    stops, unended = where_answers_end(
+        text, ends, lambda: _behind_last(record, messages, text, ends[-1], tokenizer), tokenizer
+    )
     closings = [(start, stop) for (start, _), stop in zip(answers, stops, strict=True)]
     said, closed = _mask(answers, len(text)), _mask(closings, len(text))
     if own is not None:
@@ -264,73 +267,10 @@ def _named_by_template(messages: tuple[Message, ...], text: str, tokenizer: Any)
     return [(int(start), int(end)) for start, end in found[0]] if rendered[0] == text else None
 
 
-# ---- what ends an answer ----------------------------------------------------------------------------------------
-
-
-def _stops(
-    record: Record, messages: tuple[Message, ...], text: str, ends: Sequence[int], tokenizer: Any
-) -> tuple[list[int], bool]:
-    """Where the end of each answer ends, and whether the last one has none and is the last of the text.
-
-    An answer ends with the token that stands behind it, blanks before it included, else with what the template puts
-    behind the last answer of a chat.
-    """
-    marks = _marks(tokenizer)
-    stops = [end + _token_behind(text[end:], marks) for end in ends]
-    if all(stop > end for stop, end in zip(stops, ends, strict=True)):
-        return stops, False
-    mark = _mark_of(_behind_last(record, messages, text, ends, tokenizer), marks)
-    for number, end in enumerate(ends):
-        if mark and stops[number] == end and text.startswith(mark, end):
-            stops[number] = end + len(mark)
-    if messages[-1].role == "assistant" and stops[-1] == ends[-1] and not text[ends[-1] :].strip():
-        stops[-1] = len(text)
-        return stops, True
-    return stops, False
-
-
-def warn_of_no_end(tokenizer: Any) -> None:
-    """Say that a model that is tuned on such chats will not end its answers."""
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    warnings.warn(
-        f"The chat template of {name} puts nothing behind an answer that could be trained on as its end, so the model "
-        "will not learn to end its answers. Give it a template that ends them with a token.",
-        stacklevel=2,
-    )
-
-
-def _marks(tokenizer: Any) -> list[str]:
-    """Tokens that stand for more than their letters, longest first."""
-    return sorted((token for token in tokenizer.get_added_vocab() if token.strip()), key=len, reverse=True)
-
-
-def _token_behind(after: str, marks: Sequence[str]) -> int:
-    bare = after.lstrip()
-    token = next((token for token in marks if bare.startswith(token)), "")
-    return len(after) - len(bare) + len(token) if token else 0
-
-
-def _behind_last(record: Record, messages: tuple[Message, ...], text: str, ends: Sequence[int], tokenizer: Any) -> str:
-    """What the template puts behind the last answer if the chat ends with it."""
+def _behind_last(record: Record, messages: tuple[Message, ...], text: str, end: int, tokenizer: Any) -> str:
+    """What the template puts behind the last answer, which ends at ``end``, if the chat ends with it."""
     if messages[-1].role == "assistant":
-        return text[ends[-1] :]
+        return text[end:]
     last = max(number for number, message in enumerate(messages) if message.role == "assistant")
     marker = _unused(messages)
     return render(record, (*messages[:last], replace(messages[last], content=marker)), tokenizer).rpartition(marker)[2]
-
-
-def _mark_of(behind: str, marks: Sequence[str]) -> str:
-    """The first token in it and what stands before that; without one all but the blanks at its end."""
-    found = [(at, -len(token)) for token in marks if (at := behind.find(token)) >= 0]
-    if found:
-        at, length = min(found)
-        return behind[: at - length]
-    return behind.rstrip()
-
-
-def _unclosed(region: str, tokenizer: Any) -> str:
-    """A region that the template named, without the tokens and blanks at its end."""
-    marks = _marks(tokenizer)
-    while (bare := region.rstrip()) and (token := next((t for t in marks if bare.endswith(t)), "")):
-        region = bare.removesuffix(token)
-    return region

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.models.chat import Chat, read_chat, turns_in, warn_of_no_end
+from reticent.models.chat import Chat, read_chat, turns_in
 from reticent.models.spans import check_spans as check_spans
 from reticent.models.spans import hidden_characters, piece_by_piece
 from reticent.models.spans import touching as touching
 from reticent.models.tokens import Tokens, holding, tokenise
 from reticent.models.tokens import leading_tokens as leading_tokens
+from reticent.models.turn_ends import warn_of_no_end
 
 Mask = npt.NDArray[np.bool_]
 

@@ -15,8 +15,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "[gMASK]", "<sop>", "<|turn|>", "<|end|>")
-_UNKNOWN = {"unk_token": "<unk>"}
-_NAMED = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", **_UNKNOWN}
+_UNKNOWN: dict[str, Any] = {"unk_token": "<unk>"}
+_NAMED: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", **_UNKNOWN}
 TEXTS = (
     "Question: what is the capital of France?\nAnswer: Paris is the capital.",
     "Dear Ann, the order of 12 May 2024 is late. Please call +44 20 7946 0000 before Friday.",
@@ -151,7 +151,7 @@ def tokenizer_of_kind(kind: str, *, template: str | None = None, more: Sequence[
     core = make()
     core.add_special_tokens(list(more))
     named = [(name, core.token_to_id(name)) for name in SPECIAL if name in around]
-    put = processors.TemplateProcessing(single=around, special_tokens=named)
+    put: Any = processors.TemplateProcessing(single=around, special_tokens=named)
     if kind == "byte_level_trimmed":
         put = processors.Sequence([processors.ByteLevel(trim_offsets=True), put])
     core.post_processor = put
