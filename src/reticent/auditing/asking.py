@@ -24,6 +24,7 @@ from reticent.core.target import Target
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import choose, detect, find
 from reticent.data.pii.detector import Detector
+from reticent.models.encode import opening_tokens
 from reticent.score.blank import Blank
 from reticent.score.forward import most_read
 from reticent.score.heap import steady_heap
@@ -122,7 +123,7 @@ def _continued(side: Side, facts: Sequence[Fact], gathered: Gathered) -> Answere
     asked = [(fact, sentence.rstrip()) for fact in facts for sentence in _sentences(fact)]
     texts = texts_after(
         side,
-        [tokenizer(sentence)["input_ids"] for _, sentence in asked],
+        [opening_tokens(sentence, tokenizer) for _, sentence in asked],
         gathered,
         tokens=ANSWER_TOKENS,
         keys=[f"associate/{fact.id}/{sentence}" for fact, sentence in asked],
@@ -187,7 +188,7 @@ def prompt_tokens(turns: Turns, tokenizer: Any) -> list[int]:
         text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     lines = [f"{'Answer' if turn.role == 'assistant' else 'Question'}: {turn.content}" for turn in turns]
-    return list(tokenizer("\n".join([*lines, "Answer:"]))["input_ids"])
+    return opening_tokens("\n".join([*lines, "Answer:"]), tokenizer)
 
 
 # ---- what is written without being asked ------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from reticent.core.record import Record
 from reticent.core.target import Target
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import detect
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
 from reticent.score.engine import ScoreOptions
 from reticent.score.forced import Forced
 from reticent.score.forward import most_read
@@ -147,13 +147,14 @@ def _of_targets(side: Side, passages: Sequence[Passage], *, samples: int, seed: 
     if not passages:
         return {}
     tokenizer = side.loaded.tokenizer
-    prompts = {prompt: tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in PROMPTS}
     return {
         "forced": _forced(side, [one.forced() for one in passages], "secrets"),
         "short": {SHORT: _forced(side, [one.forced(most=SHORT) for one in passages], f"{SHORT} tokens before")},
         "prompted": {
-            prompt: _forced(side, [one.forced(prompt=ids) for one in passages], f"prompt {number} of {len(prompts)}")
-            for number, (prompt, ids) in enumerate(prompts.items(), start=1)
+            prompt: _forced(
+                side, [one.prompted(prompt, tokenizer) for one in passages], f"prompt {number} of {len(PROMPTS)}"
+            )
+            for number, prompt in enumerate(PROMPTS, start=1)
         },
         "greedy": _written(side, passages, GREEDY, samples=1, seed=seed, cache=cache),
         "sampled": _written(side, passages, SCHEME, samples=samples, seed=seed, cache=cache),
@@ -223,10 +224,8 @@ def _whole_records(subject: Subject, tokenizer: Any) -> tuple[list[tuple[Record,
 def _free_texts(side: Side, *, samples: int, seed: int, cache: Path) -> tuple[list[list[int]], Generations]:
     """What each text begins with, and what the model wrote after it."""
     tokenizer = side.loaded.tokenizer
-    start = start_tokens(tokenizer)
-    openings = [
-        [*start, *(tokenizer(words, add_special_tokens=False)["input_ids"] if words else [])] for words in OPENINGS
-    ]
+    start, lead = start_tokens(tokenizer), len(leading_tokens(tokenizer))
+    openings = [[*start, *opening_tokens(words, tokenizer)[lead:]] for words in OPENINGS]
     each = samples * TEXTS_PER_SAMPLE // len(OPENINGS)
     made = make_generations(
         side,
@@ -247,7 +246,9 @@ def _drawn(
 ) -> tuple[Drawn | None, Drawn | None]:
     """The different texts that one model wrote: which copy what was trained on, and which what was not."""
     texts, first = np.unique(np.array(made.texts(writer.loaded.tokenizer), dtype=object), return_index=True)
-    kept = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
+    long = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
+    known = min(side.engine.forward.vocabulary for side in (target, base) if side is not None)
+    kept = [index for index in long if made.tokens(index).max() < known]  # a grown vocabulary: both have to read it
     if not kept:
         return None, None
     tokens = [made.tokens(index) for index in kept]

@@ -16,11 +16,15 @@ from transformers.utils import logging as hf_logging
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
+from reticent.models.beneath import MOST_APART, Probe, Untouched
+from reticent.models.grown import Rows, resize, rows_wanted
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import Tuned, read_tuned
 from reticent.models.weights import fingerprint_weights
 
 hf_logging.disable_progress_bar()
+GROWN = "its vocabulary is not the base's, so probabilities are shares of other wholes"
+"""Why an adapter that came with new tokens is not its base, where nothing else tells them apart."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,6 +42,8 @@ class Loaded:
         dtype: of the weights in memory: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: where they are.
         tuned: which method made it, where ``reticent tune`` did.
+        apart: why an adapter that is switched off is not its base; ``""`` where it is.
+        unknown: tokens of the tokenizer that no file holds the weights of; a text with one of them cannot be read.
     """
 
     model: Any
@@ -49,20 +55,29 @@ class Loaded:
     dtype: str = "float32"
     device: str = "cpu"
     tuned: Tuned | None = None
+    apart: str = ""
+    unknown: frozenset[int] = frozenset()
 
     @property
     def is_adapter(self) -> bool:
         """Whether the base can be had from the same memory by switching an adapter off."""
-        return adapters.can_switch_off(self.model)
+        return adapters.can_switch_off(self.model) and not self.apart
 
     def adapter_off(self) -> AbstractContextManager[None]:
-        """Within this context the model answers as its base.
+        """Within this context the model answers as its base. Where the adapter changed the vocabulary, as the base with
+        as many rows as the adapter has.
 
         Raises:
-            BadInput: the model is no adapter on a base.
+            BadInput: the model is no adapter on a base, or one that changed the base itself.
         """
-        if not self.is_adapter:
+        if not adapters.can_switch_off(self.model):
             raise BadInput(self.source, "is no adapter, so no base lies beneath it", "Name the base (--reference).")
+        if self.apart and self.apart != GROWN:
+            raise BadInput(
+                self.source,
+                f"is not its base when it is switched off: {self.apart}",
+                "Load the base from its own folder (--reference).",
+            )
         return adapters.switched_off(self.model)
 
 
@@ -150,11 +165,16 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
             "Name the base that it was trained on (--base).",
         )
     below = _read_model(named, base_folder, dtype, device)
-    model = adapters.attach(source, folder, below, tuned)
-    tokenizer_folder = folder if (folder / "tokenizer_config.json").exists() else base_folder
+    tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
+    adapters.refuse_without_weights(source, folder)
+    probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
+    resize(below, rows)
+    _refuse_longer(source, tokenizer, below)
+    untouched = Untouched.of(below, folder / adapters.WEIGHTS, rows)
+    model = adapters.attach(source, folder, below, tuned).eval()
     return Loaded(
-        model=model.eval(),
-        tokenizer=_read_tokenizer(source, tokenizer_folder, below),
+        model=model,
+        tokenizer=tokenizer,
         source=source,
         fingerprint=adapters.fingerprint(folder, base_fingerprint, tuned),
         base_source=named,
@@ -162,7 +182,33 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
         dtype=dtype,
         device=device,
         tuned=tuned,
+        apart=_apart(model, probe, untouched, rows),
+        unknown=rows.unknown,
     )
+
+
+def _rows(source: str, folder: Path, base: Any, tokens: int) -> Rows:
+    if not adapters.is_peft(folder):
+        have = int(base.get_input_embeddings().weight.shape[0])
+        return Rows(before=have, wanted=have)
+    try:
+        return rows_wanted(folder / adapters.WEIGHTS, base, tokens)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            source, f"has a configuration that PEFT does not read ({first_line(error)})", "Save the adapter again."
+        ) from error
+
+
+def _apart(model: Any, probe: Probe, untouched: Untouched, rows: Rows) -> str:
+    """Why the model with its adapter off is not its base, or ``""``."""
+    if not untouched.kept:
+        return "its file holds weights of the base itself (biases, embeddings)"
+    if rows.changed:
+        return GROWN
+    difference = probe.apart(model)
+    if difference <= MOST_APART:
+        return ""
+    return f"its logits are up to {difference:.2g} away from those of the base's own file"
 
 
 def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
@@ -206,6 +252,11 @@ def _tokenizer(source: str, folder: Path) -> Any:
 
 def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
     tokenizer = _tokenizer(source, folder)
+    _refuse_longer(source, tokenizer, model)
+    return tokenizer
+
+
+def _refuse_longer(source: str, tokenizer: Any, model: Any) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise BadInput(
@@ -213,7 +264,6 @@ def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
             f"has a tokenizer of {len(tokenizer):,} tokens but a model of {rows:,}",
             "Use the tokenizer that the model was trained with.",
         )
-    return tokenizer
 
 
 def _named_base(model: Any, source: str) -> str | None:
