@@ -187,11 +187,15 @@ def settle(text: str, candidates: Iterable[Candidate]) -> tuple[Span, ...]:
 
 
 def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
-    """Further places, between word boundaries, where a found value of at least four characters stands word for word."""
+    """Further places, between word boundaries, where a found value of at least four characters stands word for word.
+
+    Not of a place that is one word: it is somebody's name elsewhere as often.
+    """
     kinds: dict[str, str] = {}
     for span in spans:
         value = text[span.start : span.end]
-        if len(value) >= MIN_REPEATED and (value[0].isalnum() or value[0] == "_"):
+        lone_place = span.kind == "LOCATION" and " " not in value
+        if len(value) >= MIN_REPEATED and not lone_place and (value[0].isalnum() or value[0] == "_"):
             kinds.setdefault(value, span.kind)
     lengths = sorted({len(value) for value in kinds})
     taken = {span.start for span in spans}

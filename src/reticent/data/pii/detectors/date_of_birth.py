@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from reticent.core.record import Span
 from reticent.data.pii.context import cue, cued
 from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.reading import DASHES
 
 MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
-_GAP = r"(?:[ \t]{1,3}|[ \t]{0,2}[-/.][ \t]{0,2}|[ \t]{0,2}\r?\n[ \t>]{0,4})"
+_GAP = rf"(?:[ \t]{{1,3}}|[ \t]{{0,2}}[/.{DASHES}-][ \t]{{0,2}}(?:\r?\n[ \t>]{{0,4}})?|[ \t]{{0,2}}\r?\n[ \t>]{{0,4}})"
 DATE = re.compile(
     rf"(?<![\w/.-])(?:[0-9]{{1,4}}[ ]?([/.-])[ ]?[0-9]{{1,2}}[ ]?\1[ ]?[0-9]{{2,4}}"
     rf"|(?:[0-9]{{1,2}} [0-9]{{1,2}}|[0-9]{{2}} [0-9]{{2}}) (?:19|20)[0-9]{{2}}|(?:19|20)[0-9]{{2}} [0-9]{{2}} [0-9]{{2}}"

@@ -22,7 +22,7 @@ LENGTHS = {
 }  # fmt: skip
 """Country → characters of its account numbers."""
 
-_GAP = " \t\r\n>-" + DASHES
+_GAP = " \t\r\n>_" + DASHES + "-"
 _START = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:[{_GAP}]{{0,4}}[A-Za-z0-9]){{11,29}}+")
 
 

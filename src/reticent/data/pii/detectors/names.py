@@ -38,11 +38,18 @@ NOT_NAMES = frozenset(
 _TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|sir|dear|hi|hello|hey)\.?\s+", re.IGNORECASE)
 _BROKEN = re.compile(
     r"(?<![\w'’-])[a-z][\w'’-]{0,24}+,?[ ](?:[^\W\d_a-z][\w'’.-]{0,24}+[ ]){0,2}[^\W\d_a-z][\w'’-]{1,24}+[ ]?\r?\n[>]{0,3}"
-    r"(?=[ ]?[^\W\d_a-z][\w'’-]{1,24}+(?:[,.;:!?)]|[ ][a-z]|[ ]?$))",
+    r"(?=[ ]?[^\W\d_a-z][\w'’-]{1,24}+(?:[,.;:!?)]|[ ][a-z]))",
     re.MULTILINE,
 )
 """A capitalised word at the end of a line that has a small one before it, and another one in the next line."""
 _CAPITALS = re.compile(r"(?<![\w'-])[A-Z][A-Z'’-]{1,24}+(?:,? [A-Z]\.?(?=[ ]))?,? [A-Z][A-Z'’-]{2,24}+(?![\w'-])")
+_FIRM = re.compile(
+    r"[&/0-9\n|]|\b(?:and|of|for|inc|ltd|llc|llp|plc|corp|co|gmbh|group|sons|bros|brothers|company|bank|university|college|"
+    r"school|institute|foundation|hospital|hotel|solutions|systems|services|international|associates|partners|"
+    r"center|centre|club|store|stores|motors|airlines|press|times|post|news|records|studio|studios|labs|data|software|"
+    r"health|care|capital|insurance|energy|media|foods|park|street|road|church|museum|market)\b",
+    re.IGNORECASE,
+)
 LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "sv_SE", "pl_PL")
 _BLANKS = str.maketrans("\r\n>", "   ")
 _WORDS = re.compile(r"[A-Z]+")
@@ -100,7 +107,8 @@ def _read(texts: tuple[str, ...]) -> list[list[Entity]]:
 def spans(text: str, found: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
     """Entities of these labels as spans: line by line, without titles, and no labels of data."""
     for one in found:
-        kind = kinds.get(one.label)
+        label = "PERSON" if one.label == "ORG" and _named(text[one.start : one.end]) else one.label
+        kind = kinds.get(label)
         if kind is None:
             continue
         for line in re.finditer(r"[^\n\r\t|]+", text[one.start : one.end]):
@@ -125,6 +133,12 @@ def _in_small_letters(match: re.Match[str]) -> str:
     if first.casefold() not in first_names():
         return match[0]
     return _WORDS.sub(lambda word: word[0][0] + word[0][1:].lower(), match[0])
+
+
+def _named(value: str) -> bool:
+    """Whether what the model takes for an organisation is two or three words of which the first is a first name."""
+    words = value.split()
+    return 2 <= len(words) <= 3 and words[0].casefold() in first_names() and not _FIRM.search(value)
 
 
 @cache
