@@ -115,11 +115,11 @@ def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed
 
 def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[str]:
     if chosen.common:
-        yield f"{chosen.common:,} secrets on the list were left out: other people's records on the other side have them."
+        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
     if chosen.shared:
         yield (
-            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out records "
-            "of other people have them too, so that they come up says nothing of training."
+            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
+            "records of other people have them too, so that they come up says nothing of training."
         )
     for why, count in sorted(passages.dropped.items()):
         yield f"{count:,} secrets were left out: {why}."

@@ -95,11 +95,13 @@ def _row(target: Target, known: int | None) -> dict[str, Any]:
     return parts | {"record": record if known is None else known}
 
 
-def _record(held: dict[str, Any] | int, before: Sequence[Target]) -> Record:
-    if isinstance(held, int):
+def _record(held: Any, before: Sequence[Target]) -> Record:
+    if isinstance(held, int) and not isinstance(held, bool):
         if held not in range(len(before)):  # a negative number would count from the end
             raise IndexError(held)
         return before[held].record
+    if not isinstance(held, dict):
+        raise TypeError(held)
     messages, spans = held.pop("messages", None), held.pop("spans", ())
     return Record(
         **held,

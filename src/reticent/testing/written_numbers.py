@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stdnum import luhn
 
@@ -118,7 +119,7 @@ def _digits(draw: random.Random, n: int) -> str:
 
 def _cut(number: str, *lengths: int) -> list[str]:
     ends = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
-    return [number[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [number[a:b] for a, b in pairwise(ends)]
 
 
 def _card(draw: random.Random) -> tuple[list[str], str, str]:

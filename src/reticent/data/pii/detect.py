@@ -89,8 +89,9 @@ def candidates_in(texts: Sequence[str], detectors: Sequence[Detector]) -> list[l
     candidates: list[list[Candidate]] = [[] for _ in texts]
     for found in detectors:
         views = [getattr(reading, found.reads) for reading in readings]
-        many = found.find_many or (lambda them, find=found.find: map(find, them))
-        for held, view, spans in zip(candidates, views, many([view.text for view in views]), strict=True):
+        plain = [view.text for view in views]
+        found_there = found.find_many(plain) if found.find_many else map(found.find, plain)
+        for held, view, spans in zip(candidates, views, found_there, strict=True):
             held += (_candidate(span, found) for span in view.spans(spans))
         if found.joins is not None:
             for held, reading in zip(candidates, readings, strict=True):
@@ -99,14 +100,15 @@ def candidates_in(texts: Sequence[str], detectors: Sequence[Detector]) -> list[l
 
 
 def _joined(reading: Readings, found: Detector) -> list[Span]:
-    """Values with a gap of tabs, line breaks or several blanks that the detector believes in."""
+    """Values with a gap of tabs, line breaks or several blanks that the detector believes in. None that follows on
+    another figure over such a gap: figures in columns have a right check digit now and then."""
     view, joins = reading.joined, found.joins
     if view is None or joins is None:
         return []
     spans = [
         span
         for span in found.find(view.text)
-        if len(parts := view.parts(span.start, span.end)) > 1 and joins(parts)
+        if not view.replaced_before(span.start) and len(parts := view.parts(span.start, span.end)) > 1 and joins(parts)
     ]
     return view.spans(spans)
 

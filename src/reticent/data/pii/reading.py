@@ -45,9 +45,7 @@ _DASHED = re.compile(
     rf"|(?<=[0-9])[{DASHES}](?=[A-Z](?![A-Za-z]))|{_CAPITALS}[{DASHES}](?=[0-9])"
 )
 _DOTTED = re.compile(rf"(?<=[0-9)])[{DOTS}](?=[0-9(])")
-_GAP = (
-    r"(?=[ \t\r\n/.-]{2}|[\t\n])[ \t]{0,8}[-./]?[ \t]{0,8}(?:\r?\n[ \t>|]{0,12})?[-./]?[ \t]{0,8}"
-)
+_GAP = r"(?=[ \t\r\n/.-]{2}|[\t\n])[ \t]{0,8}[-./]?[ \t]{0,8}(?:\r?\n[ \t>|]{0,12})?[-./]?[ \t]{0,8}"
 _BROKEN = re.compile(rf"(?<=[0-9)]){_GAP}(?=\(?[0-9]|[A-Z](?![A-Za-z]))|{_CAPITALS}{_GAP}(?=[0-9])")
 """Between digits, or a digit and the one or two capitals that some numbers begin or end with."""
 _BESIDE = re.compile(rf"[_{UNSPACED}]")
@@ -85,6 +83,11 @@ class Reading:
                 break
             cuts += self.edits[at][:2]
         return [self.text[first:last] for first, last in zip(cuts[::2], [*cuts[1::2], end], strict=True)]
+
+    def replaced_before(self, start: int) -> bool:
+        """Whether the last step put a character there that ends at ``start``."""
+        at = bisect_right(self._ends, start) - 1
+        return at >= 0 and self._ends[at] == start
 
     def spans(self, found: Iterable[Span]) -> list[Span]:
         """Spans of ``text`` as spans of the original; those that lie outside of it are dropped."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One of the processes of `reticent.data.pii.workers`: reads batches of texts, a JSON list a line, and writes spans.
 
-    python -m reticent.data.pii.worker email,names
+python -m reticent.data.pii.worker email,names
 """
 
 from __future__ import annotations

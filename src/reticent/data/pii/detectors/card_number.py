@@ -46,7 +46,9 @@ _CUE = cue(
     "maestro", "discover", "diners(?: club)?", "jcb", "unionpay",
 )  # fmt: skip
 _GROUP = re.compile(r"[0-9]+")
-LAYOUTS = frozenset({(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 2), (4, 4, 5), (6, 13), (8, 8)})
+LAYOUTS = frozenset(
+    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 2), (4, 4, 5), (6, 13), (8, 8)}
+)
 """Digits in the groups in which cards are printed."""
 
 

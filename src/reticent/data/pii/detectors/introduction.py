@@ -16,9 +16,7 @@ _NEW = (
     r"Thanks|Thank|Regards|Best|Kind|Can|Could|Would|Will|Is|Are|Do|Not|No|Yes|From|To|Sent|Subject|Date|Cc)(?![\w'’]))"
 )
 """Words that begin a sentence, so that a name does not go on over the end of its line."""
-_FOLDED = (
-    rf"{NAME_PART}(?:[ ]{NAME_PART}){{0,3}}(?:[ ]?\r?\n[ \t>]{{0,4}}{_NEW}{NAME_PART}(?=[,.;:!?)]|[ ][a-z]|[ ]?\r?\n|$))?"
-)
+_FOLDED = rf"{_NAME}(?:[ ]?\r?\n[ \t>]{{0,4}}{_NEW}{NAME_PART}(?=[,.;:!?)]|[ ][a-z]|[ ]?\r?\n|$))?"
 """A name, whose last word may stand in the next line."""
 _ANY = r"[^\W\d_][\w'’.-]{0,24}+"
 ANNOUNCED = tuple(

@@ -11,7 +11,8 @@ from reticent.data.pii.context import NAME_PART
 from reticent.data.pii.detector import Evidence, detector
 
 _LINE = re.compile(
-    r"^[ \t>|*]{0,8}(?i:from|to|cc|bcc|sender|reply-to|sent by|forwarded by|von|an|kopie|de|para)[*]?:[ \t*]{1,8}(?P<value>[^\n]{1,400})",
+    r"^[ \t>|*]{0,8}(?i:from|to|cc|bcc|sender|reply-to|sent by|forwarded by|von|an|kopie|de|para)[*]?:[ \t*]{1,8}"
+    r"(?P<value>[^\n]{1,400})",
     re.MULTILINE,
 )
 _ADDRESS = re.compile(r"<[^<>\n]{0,200}>|\[[^\[\]\n]{0,200}\]|[^\s,;:<>]{1,100}@[^\s,;<>]{1,200}|/[^\s,;]{1,100}")
@@ -24,7 +25,8 @@ _WROTE = re.compile(
 _NOBODY = re.compile(
     r"(?:Team|Support|Sent|Customer|Service|Services|Office|Department|Staff|The|All|List|Group|Undisclosed|Recipients|"
     r"Admin|Administrator|Mail|Mailer|Daemon|Newsletter|Info|Sales|Re|Fwd?|Page|Part|Section|You|Me|Us|It|This|That|My|"
-    r"Your|Our|A|An|What|When|Where|Who|I|We|They|He|She)",
+    r"Your|Our|A|An|What|When|Where|Who|I|We|They|He|She|"
+    r"Somebody|Someone|Everyone|Everybody|Nobody|People|Anyone)",
     re.IGNORECASE,
 )
 

@@ -37,7 +37,8 @@ NOT_NAMES = frozenset(
 
 _TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|sir|dear|hi|hello|hey)\.?\s+", re.IGNORECASE)
 _BROKEN = re.compile(
-    r"(?<![\w'’-])[a-z][\w'’-]{0,24}+,?[ ](?:[^\W\d_a-z][\w'’.-]{0,24}+[ ]){0,2}[^\W\d_a-z][\w'’-]{1,24}+[ ]?\r?\n[>]{0,3}"
+    r"(?<![\w'’-])[a-z][\w'’-]{0,24}+,?[ ]"
+    r"(?:[^\W\d_a-z][\w'’.-]{0,24}+[ ]){0,2}[^\W\d_a-z][\w'’-]{1,24}+[ ]?\r?\n[>]{0,3}"
     r"(?=[ ]?[^\W\d_a-z][\w'’-]{1,24}+(?:[,.;:!?)]|[ ][a-z]))",
     re.MULTILINE,
 )

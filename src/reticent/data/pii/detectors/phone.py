@@ -33,7 +33,8 @@ _NORTH_AMERICAN = re.compile(
 _ASIDE = re.compile(r"[ ]\([0-9]{1,2}$")
 """The beginning of a remark such as `` (5)`` behind a number."""
 _OFFICE = re.compile(
-    r"(?<![^\W_])(?:ext(?:ension|n)?|x)(?:\.|[ ](?:number|no\.?))?(?:[ ]is)?:?[ ]{0,2}(?P<own>[0-9](?:-?[0-9]){2,5})(?![\w-]|[.,][0-9])",
+    r"(?<![^\W_])(?:ext(?:ension|n)?|x)(?:\.|[ ](?:number|no\.?))?(?:[ ]is)?:?[ ]{0,2}"
+    r"(?P<own>[0-9](?:-?[0-9]){2,5})(?![\w-]|[.,][0-9])",
     re.IGNORECASE,
 )
 """An extension without the number that it belongs to."""
