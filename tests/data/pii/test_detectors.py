@@ -184,7 +184,8 @@ def test_every_pattern_detector_is_tested_both_ways():
 
 
 UNITS = [
-    "\u5361", "a\u5361@", "1\u00a0", "1\n", "1\t", "1\n> ", "1  ", "1\u2013", "0 0123 ", "A\nA ", "From: A ", "A wrote: ",
+    "\u5361", "a\u5361@", "1\u00a0", "1\n", "1\t", "1\n> ", "1  ", "1\u2013", "0 0123 ", "A\nA ", "From: A ",
+    "A wrote: ",
     "a A\n", "a@\n", "ext 1", "GB82\n", "1\u200b", "&nbsp;", "Dr.\n", "A,\n\n",
     "a", "1", "1 ", "1-", "1.", "a.", "a@", "@", ":", "::", "f:", "A", "Aa ", "1 Aa ", "12 Aa Aa Aa Aa ", "eyJ", "sk-",
     "sk-aaaaa", "password ", "password=", "password is ", "http://a:", "a://", "-----BEGIN PRIVATE KEY-----",
