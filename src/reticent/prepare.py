@@ -23,10 +23,11 @@ from reticent.data import card as cards
 from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
 from reticent.data.ids import Naming, is_digest
-from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect, find, originals
-from reticent.data.pii.missed import missed, others, targets, unscrubbed
+from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect_all, find, originals
+from reticent.data.pii.missed import missed_all, others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
+from reticent.data.pii.workers import enough
 from reticent.data.targets import targets_beside, write_targets
 from reticent.report.data_card import write_data_card
 
@@ -167,12 +168,9 @@ def _key(path: str | Path | None) -> bytes:
 
 
 def _detected(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
-    found = []
+    many = enough([len(record.plain) for record in records], detectors)
     with progress("Finding personal data", len(records), unit="records") as advance:
-        for record in records:
-            found.append(detect(record, detectors))
-            advance(1)
-    return found
+        return list(detect_all(records, detectors, processes=many, advance=advance))
 
 
 class _Scrubbed(NamedTuple):
@@ -220,10 +218,11 @@ def _scrubbed(
             advance(1)
     left, looking = [], others(detectors)
     with progress("Looking for what was missed", len(records), unit="records") as advance:
-        for given, record, new in zip(once.records, records, done, strict=True):
+        many = enough([len(record.plain) for record in done], looking)
+        second = missed_all(done, looking, processes=many, advance=advance)
+        for given, record, new, rest in zip(once.records, records, done, second, strict=True):
             known = unscrubbed(given.spans, record, new) if check else ()
-            left += targets(new, [*known, *missed(new, looking)])
-            advance(1)
+            left += targets(new, [*known, *rest])
     counts = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),

@@ -18,7 +18,7 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.models import Models
 from reticent.auditing.passages import Passage, Passages, make_passages, start_tokens
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import canary_targets, given_targets, span_targets
+from reticent.auditing.targets import canary_targets, given_targets, marked_targets
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.target import Target
@@ -109,35 +109,53 @@ def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
         chance=Evidence(drawn=drawn[target][1]),
         chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
-        notes=tuple(_notes(passages, drawn[target][0], common=chosen.common)),
+        notes=tuple(_notes(passages, drawn[target][0], chosen)),
     )
 
 
-def _notes(passages: Passages, drawn: Drawn | None, *, common: int) -> Iterator[str]:
-    if common:
-        yield f"{common:,} secrets on the list were left out: their values stand on both sides."
+def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[str]:
+    if chosen.common:
+        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+    if chosen.shared:
+        yield (
+            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
+            "records of other people have them too, so that they come up says nothing of training."
+        )
     for why, count in sorted(passages.dropped.items()):
         yield f"{count:,} secrets were left out: {why}."
-    if not passages:
+    if not passages and not (chosen.common or chosen.shared or passages.dropped):
         yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
     if drawn is None:
         yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
 
 
 class Chosen(NamedTuple):
-    """What is to be pulled out, and how many of the listed secrets were left out, since both sides have them."""
+    """What is to be pulled out, and what was left out since other people on the other side have it."""
 
     targets: list[Target]
     common: int
+    """Listed secrets."""
+    shared: int = 0
+    """Values of personal data that records hold which were trained on."""
 
 
 def targets_of(subject: Subject) -> Chosen:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
     coins = subject.evaluated
-    found = span_targets(subject.evaluated_records, coins.member.tolist(), most=MOST, find=detect)
     member = subject.membership.member.tolist()
-    given, common = given_targets(subject.targets, subject.records, member, most=MOST)
-    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common)
+    by_user = subject.membership.unit == "user"
+    attacked = set(coins.record_id.tolist())
+    elsewhere = [(r, m) for r, m in zip(subject.records, member, strict=True) if r.id not in attacked]
+    found, shared = marked_targets(
+        subject.evaluated_records,
+        coins.member.tolist(),
+        most=MOST,
+        find=detect,
+        by_user=by_user,
+        elsewhere=elsewhere,
+    )
+    given, common = given_targets(subject.targets, subject.records, member, most=MOST, by_user=by_user)
+    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common, shared)
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------
