@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much text a model reads at once, and at which lengths it gives a whole text other positions."""
+"""How much text a model reads at once, and at which lengths it reads a whole text in another way."""
 
 from __future__ import annotations
 
@@ -30,27 +30,39 @@ generation."""
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Which texts may share a batch, so that the positions of each are those that it has alone.
+    """Which texts may share a batch, so that each is read as it is alone.
 
     Rotary positions of kind ``longrope`` (Phi-3.5, Phi-4-mini) turn all tokens of a pass by other angles once its
-    longest row exceeds the length of pretraining: a short text beside a long one would be read as a long one.
+    longest row exceeds the length of pretraining: a short text beside a long one would be read as a long one. Sparse
+    attention that picks the best ``k`` keys (DeepSeek-V3.2, GLM's DSA) picks among equal ones by where they lie in the
+    row, so beyond ``k`` tokens the padding decides.
 
     Args:
         borders: rising lengths; up to and including each, a text is read otherwise than beyond it.
-        each: whether every length is read in its own way.
+        each_beyond: beyond this many tokens every length is read in its own way; None for nowhere.
     """
 
     borders: tuple[int, ...] = ()
-    each: bool = False
+    each_beyond: int | None = None
 
     def regime(self, read: int) -> int:
         """Texts of which ``read`` tokens are read share a batch with those of the same number."""
-        return read if self.each else bisect_left(self.borders, read)
+        if self.each_beyond is not None and read > self.each_beyond:
+            return len(self.borders) + read
+        return bisect_left(self.borders, read)
+
+    def next_border(self, read: int) -> int | None:
+        """The most tokens that are read in the same way as ``read`` tokens; None for any number."""
+        if self.each_beyond is not None and read > self.each_beyond:
+            return read
+        ends = [*self.borders, *([] if self.each_beyond is None else [self.each_beyond])]
+        return min((end for end in ends if end >= read), default=None)
 
     def stretch(self, lengths: int, limit: int | None) -> tuple[int, int]:
         """``(low, high)``: lengths ``low + 1 … high``, all at most ``limit``, are read alike; the first stretch that
         has so many ``lengths``, else the longest. Where to try a model out."""
         last = max((0, *self.borders)) + lengths if limit is None else limit
+        last = max(1, min(last, self.each_beyond)) if self.each_beyond is not None else last
         edges = [0, *(border for border in self.borders if border < last), last]
         stretches = list(pairwise(edges))
         return next((one for one in stretches if one[1] - one[0] >= lengths), max(stretches, key=lambda s: s[1] - s[0]))
@@ -72,7 +84,7 @@ def context_length(model: Any) -> int | None:
 
 
 def positions_of(model: Any) -> Positions:
-    """Where the positions of this model depend on the length of what is read.
+    """At which lengths this model reads a text otherwise, by its configuration.
 
     Rotary positions of kind ``dynamic`` change beyond the limit of the configuration, so within `context_length` they
     have no border.
@@ -80,7 +92,9 @@ def positions_of(model: Any) -> Positions:
     config = text_config(_core(model))
     before = virtual_tokens(model)
     borders = {border - before for border in _borders(config) if border > before}
-    return Positions(borders=tuple(sorted(borders)))
+    picked = getattr(config, "index_topk", None)
+    each_beyond = max(0, picked - before) if isinstance(picked, int) else None
+    return Positions(borders=tuple(sorted(borders)), each_beyond=each_beyond)
 
 
 def text_config(model: Any) -> Any:

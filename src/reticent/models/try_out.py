@@ -25,18 +25,32 @@ _TOKENS = 5
 
 
 def try_out(model: Any, method: str) -> None:
-    """Check that what a method trains takes part in the model's loss. Draws nothing and leaves no gradient.
+    """Check that what a method trains takes part in the model's loss. Random states and gradients are left as they were.
 
     Args:
-        model: as the method gave it, in evaluation mode. One without weights (on the meta device) is not tried.
+        model: as the method gave it. One without weights (on the meta device) is not tried.
         method: its name, for messages.
 
     Raises:
-        BadInput: the pass fails, gives no numbers, or no gradient arrives at anything that is trained.
+        BadInput: the pass fails, or no gradient arrives at anything that is trained.
     """
     words = model.get_input_embeddings().weight
     if words.is_meta:
         return
+    before = model.training
+    with torch.random.fork_rng(devices=[words.device] if words.is_cuda else []):
+        try:
+            # As it is trained; without dropout once more, which may have cut the little that five tokens give.
+            reached = _reached(model.train(), method) or _reached(model.eval(), method)
+        finally:
+            model.train(before)
+    if not reached:
+        raise does_not_fit(model, method, "nothing that it trains changes what the model computes")
+
+
+def _reached(model: Any, method: str) -> bool:
+    """Whether a gradient arrives at anything that is trained, or the loss is no number, which training says by name."""
+    words = model.get_input_embeddings().weight
     token_id = torch.arange(_TOKENS, device=words.device)[None] % len(words)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
@@ -47,10 +61,7 @@ def try_out(model: Any, method: str) -> None:
         raise
     except FAILURES as error:
         raise does_not_fit(model, method, f"{type(error).__name__}: {first_line(error)}") from error
-    if not bool(torch.isfinite(out.loss)):
-        return  # of the weights, not of the method: training says so by name
-    if not any(gradient is not None and bool(gradient.any()) for gradient in found):
-        raise does_not_fit(model, method, "nothing that it trains changes what the model computes")
+    return not bool(torch.isfinite(out.loss)) or any(gradient is not None and bool(gradient.any()) for gradient in found)
 
 
 def does_not_fit(model: Any, method: str, why: str) -> BadInput:

@@ -368,9 +368,7 @@ def _sliding_window(model: Any) -> int | None:
 
 def _reach(engine: Engine) -> int | None:
     """Most tokens of a text that is read as a tree; None for any number."""
-    if engine.forward.positions.each:
-        return 0
-    ends = [_sliding_window(engine.forward.model), *engine.forward.positions.borders[:1]]
+    ends = (_sliding_window(engine.forward.model), engine.forward.positions.next_border(0))
     return min((end for end in ends if end is not None), default=None)
 
 

@@ -147,7 +147,7 @@ def open_forward(model: Any, name: str) -> Forward:
         )
         _check_causal(forward, texts, truth, name)
         if not _same_in_company(forward, texts[1], truth[1]):
-            forward = replace(forward, positions=replace(positions, each=True))
+            forward = replace(forward, positions=replace(positions, each_beyond=0))
     return forward
 
 
@@ -253,9 +253,8 @@ def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch
 
 def _same_in_company(forward: Forward, text: torch.Tensor, truth: torch.Tensor) -> bool:
     """Whether a text gets its own logits with many tokens behind it, up to a border of the positions."""
-    positions, limit = forward.positions, context_length(forward.model)
-    beyond = (border for border in positions.borders if border >= len(text))
-    width = min(_COMPANY + len(text), limit or _COMPANY + len(text), next(beyond, _COMPANY + len(text)))
+    most = _COMPANY + len(text)
+    width = min(most, context_length(forward.model) or most, forward.positions.next_border(len(text)) or most)
     if width <= len(text):
         return True
     known = int(forward.model.get_input_embeddings().weight.shape[0])

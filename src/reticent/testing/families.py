@@ -58,6 +58,7 @@ SHAPE: Mapping[str, Any] = {
     "index_n_heads": 2,
     "index_head_dim": 16,
     "index_topk": 16,
+    "keep_window_size": 16,
     "sliding_window": 8,
     "attention_chunk_size": 16,
     # linear attention and state spaces
@@ -87,8 +88,13 @@ _BART = {"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 6
 _BART |= {"encoder_attention_heads": 4, "encoder_ffn_dim": 64, "is_decoder": True, "is_encoder_decoder": False}
 _MAMBA2 = {"num_heads": 4, "head_dim": 16, "expand": 2}
 _BERT = {"is_decoder": True}
+_LATENT = {"num_key_value_heads": 4}
+_HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
 OWN: Mapping[str, Mapping[str, Any]] = {
+    "axk1": _LATENT,
+    "axk2": _LATENT,
+    "bailing_hybrid": {**_LATENT, **_HYBRID},
     "bamba": {"attn_layer_indices": [1]},
     "bart": _BART,
     "bert": _BERT,
@@ -104,9 +110,15 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "ctrl": {**_GPT2, "dff": 64},
     "data2vec-text": {**_BERT, "pad_token_id": 1},
     "dbrx": {"n_heads": 4, "n_layers": 2, "max_seq_len": CONTEXT},
+    "deepseek_v2": _LATENT,
+    "deepseek_v3": _LATENT,
+    "deepseek_v32": _LATENT,
     "electra": {**_BERT, "embedding_size": 32},
     "ernie": _BERT,
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_expand": 2},
     "falcon_mamba": {"expand": 2, "head_dim": None},
+    "glm4_moe_lite": _LATENT,
+    "glm_moe_dsa": _LATENT,
     "gpt2": _GPT2,
     "gpt_bigcode": _GPT2,
     "gpt_neo": {
@@ -116,13 +128,18 @@ OWN: Mapping[str, Mapping[str, Any]] = {
         "window_size": 8,
     },
     "gptj": {**_GPT2, "rotary_dim": 4},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2},
+    "kimi_linear": {**_LATENT, **_HYBRID},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "lfm2": {"full_attn_idxs": [1], "block_multiple_of": 16},
+    "longcat_flash": _LATENT,
     "mamba": {"expand": 2},
     "mamba2": _MAMBA2,
     "marian": _BART,
     "mbart": _BART,
     "megatron-bert": _BERT,
+    "minicpm3": _LATENT,
     "mpt": {"n_heads": 4, "n_layers": 2, "max_seq_len": CONTEXT},
     "mvp": _BART,
     "openai-gpt": _GPT2,
@@ -131,6 +148,9 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "phi3": {"head_dim": None},
     "plbart": _BART,
     "prophetnet": {"num_decoder_layers": 2, "num_decoder_attention_heads": 4, "decoder_ffn_dim": 64},
+    "qwen3_5_moe_text": _HYBRID,
+    "qwen3_5_text": _HYBRID,
+    "qwen3_next": _HYBRID,
     "recurrent_gemma": {"lru_width": 32, "attention_window_size": 8, "block_types": ["recurrent", "attention"]},
     "rembert": {**_BERT, "input_embedding_size": 16, "output_embedding_size": 16},
     "roberta": {**_BERT, "pad_token_id": 1},
@@ -144,6 +164,9 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "xlm-roberta-xl": {**_BERT, "pad_token_id": 1},
     "xlnet": {"n_layer": 2, "n_head": 4, "d_inner": 64, "max_position_embeddings": None},
     "xlstm": {"num_heads": 2, "num_blocks": 2, "embedding_dim": 32, "chunk_size": 16},
+    "youtu": _LATENT,
+    "zamba": {"layers_block_type": ["mamba", "hybrid"]},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
     "xmod": {**_BERT, "pad_token_id": 1, "languages": ["en"], "default_language": "en"},
 }
 """What a family's configuration needs beside ``SHAPE``; None takes a setting of ``SHAPE`` away."""
@@ -167,8 +190,10 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
         Exception: whatever transformers raises where it cannot build the model.
     """
     known = AutoConfig.for_model(family)
-    shape = {name: value for name, value in SHAPE.items() if hasattr(known, name) or name in known.attribute_map}
-    chosen = {name: value for name, value in {**shape, **OWN.get(family, {}), **settings}.items() if value is not None}
+    given = {**OWN.get(family, {}), **settings}
+    names = {name: known.attribute_map.get(name, name) for name in SHAPE}
+    shape = {name: SHAPE[name] for name, real in names.items() if real in vars(known) and real not in given}
+    chosen = {name: value for name, value in {**shape, **given}.items() if value is not None}
     config = AutoConfig.for_model(family, **chosen)
     for name, value in vars(config).items():
         if isinstance(value, float) and name.endswith(("dropout", "pdrop", "dropout_prob", "dropout_rate")):
