@@ -37,13 +37,14 @@ def try_out(model: Any, method: str) -> None:
     words = model.get_input_embeddings().weight
     if words.is_meta:
         return
-    before = model.training
+    before = [(module, module.training) for module in model.modules()]
     with torch.random.fork_rng(devices=[words.device] if words.is_cuda else []):
         try:
             # As it is trained; without dropout once more, which may have cut the little that five tokens give.
             reached = _reached(model.train(), method) or _reached(model.eval(), method)
         finally:
-            model.train(before)
+            for module, training in before:
+                module.training = training
     if not reached:
         raise does_not_fit(model, method, "nothing that it trains changes what the model computes")
 
@@ -56,7 +57,7 @@ def _reached(model: Any, method: str) -> bool:
     try:
         with torch.enable_grad():
             out = model(input_ids=token_id, attention_mask=torch.ones_like(token_id), labels=token_id)
-            found = torch.autograd.grad(out.loss, trained, allow_unused=True)
+            found = torch.autograd.grad(out.loss, trained, allow_unused=True) if out.loss.requires_grad else ()
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:
@@ -69,7 +70,7 @@ def does_not_fit(model: Any, method: str, why: str) -> BadInput:
     return BadInput(
         f"method {method!r}",
         f"does not work on models of type {family(model)!r} ({why})",
-        "Choose another method: full fits all of them, lora nearly all.",
+        "Name other target_modules, or use full." if method in ("lora", "ia3") else "Use lora, or full.",
     )
 
 

@@ -31,6 +31,10 @@ SHAPE: Mapping[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,
+    # images beside the text
+    "image_size": 28,
+    "patch_size": 14,
+    "mm_tokens_per_image": 4,
     # experts
     "num_local_experts": 4,
     "num_experts": 4,
@@ -88,6 +92,7 @@ _BART = {"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 6
 _BART |= {"encoder_attention_heads": 4, "encoder_ffn_dim": 64, "is_decoder": True, "is_encoder_decoder": False}
 _MAMBA2 = {"num_heads": 4, "head_dim": 16, "expand": 2}
 _BERT = {"is_decoder": True}
+_DBRX = {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2}
 _LATENT = {"num_key_value_heads": 4}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
@@ -109,7 +114,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "cpmant": {"dim_head": 8, "dim_ff": 64, "segment_types": 2},
     "ctrl": {**_GPT2, "dff": 64},
     "data2vec-text": {**_BERT, "pad_token_id": 1},
-    "dbrx": {"n_heads": 4, "n_layers": 2, "max_seq_len": CONTEXT},
+    "dbrx": {"n_heads": 4, "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2}, "ffn_config": _DBRX, "n_layers": 2, "max_seq_len": CONTEXT},
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
@@ -120,7 +125,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "glm4_moe_lite": _LATENT,
     "glm_moe_dsa": _LATENT,
     "gpt2": _GPT2,
-    "gpt_bigcode": _GPT2,
+    "gpt_bigcode": {**_GPT2, "num_key_value_heads": None},
     "gpt_neo": {
         "attention_types": [[["global", "local"], 1]],
         "num_layers": 2,
@@ -191,10 +196,8 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
     """
     known = AutoConfig.for_model(family)
     given = {**OWN.get(family, {}), **settings}
-    names = {name: known.attribute_map.get(name, name) for name in SHAPE}
-    shape = {name: SHAPE[name] for name, real in names.items() if real in vars(known) and real not in given}
-    chosen = {name: value for name, value in {**shape, **given}.items() if value is not None}
-    config = AutoConfig.for_model(family, **chosen)
+    parts = {name: _sizes(part, {}) for name in getattr(known, "sub_configs", {}) if (part := getattr(known, name, None)) is not None}
+    config = AutoConfig.for_model(family, **{**parts, **_sizes(known, given)})
     for name, value in vars(config).items():
         if isinstance(value, float) and name.endswith(("dropout", "pdrop", "dropout_prob", "dropout_rate")):
             setattr(config, name, 0.0)
@@ -210,3 +213,10 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
                 if parameter.dim() > 1:
                     parameter.normal_(0, std)
     return model.eval()
+
+
+def _sizes(known: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given``, and of ``SHAPE`` what a configuration knows beside it."""
+    names = {name: known.attribute_map.get(name, name) for name in SHAPE}
+    shape = {name: SHAPE[name] for name, real in names.items() if real in vars(known) and real not in given}
+    return {name: value for name, value in {**shape, **given}.items() if value is not None}

@@ -20,7 +20,9 @@ _ALL = "all-linear"
 
 
 @tuning("lora", learning_rate=5e-4, storage="peft", paper="arXiv:2106.09685")
-def lora(model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, target_modules: str | list[str] = _ALL) -> Any:
+def lora(
+    model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, target_modules: str | list[str] = _ALL
+) -> Any:
     """Train ``W + (alpha / r) B A`` for the chosen linear layers; ``B`` starts at zero.
 
     Args:
@@ -46,7 +48,7 @@ def lora(model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, ta
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=target_modules,
-        exclude_modules=[*beside, *(_taken_by_kernels(model) if everything else [])] or None,
+        exclude_modules=[*beside, *(_passed_over(model) if everything else [])] or None,
         fan_in_fan_out=has_conv1d(model),
     )
     try:
@@ -62,22 +64,28 @@ def lora(model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, ta
     return tuned
 
 
-def _taken_by_kernels(model: nn.Module) -> list[str]:
-    """Output matrices of state-space layers: fused kernels multiply by the weight itself, and not by the layer."""
-    mixers = (
-        (name, module)
-        for name, module in model.named_modules()
-        if {"A_log", "D"} <= {own for own, _ in module.named_parameters(recurse=False)}
-    )
-    return [f"{name}.out_proj" for name, module in mixers if isinstance(getattr(module, "out_proj", None), nn.Linear)]
+def _passed_over(model: nn.Module) -> list[str]:
+    """Linear layers that an update cannot be put on.
+
+    Output matrices of state-space layers, since fused kernels multiply by the weight itself and not by the layer; and
+    layers that a family has made of a linear one to give something else than a product (Llama 4's router).
+    """
+    found = []
+    for name, module in model.named_modules():
+        if {"A_log", "D"} <= {own for own, _ in module.named_parameters(recurse=False)}:
+            found += [f"{name}.out_proj"] if isinstance(getattr(module, "out_proj", None), nn.Linear) else []
+        own = isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models.")
+        if own and type(module).forward is not nn.Linear.forward:
+            found.append(name)
+    return found
 
 
 def _say(tuned: Any) -> None:
     left = unadapted(tuned)
     if left.names:
         console.print(
-            f"LoRA leaves {left.share:.0%} of the weights of the model's blocks as they are: {', '.join(left.names)}. "
-            "Experts that are kept as one tensor, and what kernels take past a layer, are not adapted.",
+            f"LoRA leaves {left.share:.0%} of the weights of the model's blocks as they are: {', '.join(left.names)} "
+            "(experts kept as one tensor, and layers that PEFT or fused kernels pass over).",
             style="yellow",
             highlight=False,
         )
