@@ -88,7 +88,7 @@ SHAPE: Mapping[str, Any] = {
 """Sizes by the names that configurations have for them; what a configuration does not know is left out."""
 
 _GPT2 = {"n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
-_BART = {"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64, "encoder_layers": 1}
+_BART = {"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64, "encoder_layers": 2}
 _BART |= {"encoder_attention_heads": 4, "encoder_ffn_dim": 64, "is_decoder": True, "is_encoder_decoder": False}
 _MAMBA2 = {"num_heads": 4, "head_dim": 16, "expand": 2}
 _BERT = {"is_decoder": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
@@ -74,10 +75,16 @@ def _passed_over(model: nn.Module) -> list[str]:
     for name, module in model.named_modules():
         if {"A_log", "D"} <= {own for own, _ in module.named_parameters(recurse=False)}:
             found += [f"{name}.out_proj"] if isinstance(getattr(module, "out_proj", None), nn.Linear) else []
-        own = isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models.")
-        if own and type(module).forward is not nn.Linear.forward:
+        if isinstance(module, nn.Linear) and not _gives_a_product(module):
             found.append(name)
     return found
+
+
+def _gives_a_product(layer: nn.Linear) -> bool:
+    if not type(layer).__module__.startswith("transformers.models."):  # PyTorch's own, or that of a quantisation
+        return True
+    with torch.no_grad():
+        return isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), torch.Tensor)
 
 
 def _say(tuned: Any) -> None:

@@ -51,8 +51,11 @@ def _keys_and_values(model: Any) -> dict[str, int]:
     words = model.get_input_embeddings().weight
     if words.is_meta or family(model).startswith(_SHAPED_BY_PEFT):
         return {}
-    with torch.no_grad():
-        out = model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=words.device), use_cache=True)
+    try:
+        with torch.no_grad():
+            out = model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=words.device), use_cache=True)
+    except FAILURES as error:
+        raise does_not_fit(model, "prefix", f"{type(error).__name__}: {first_line(error)}") from error
     cache = getattr(out, "past_key_values", None)
     layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", None)
     if not layers:
