@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which families of causal language models can be scored and tuned, and whether a record's numbers depend on its company.
+"""Which families of causal language models can be scored and tuned, and whether numbers depend on a record's company.
 
-Every family that the installed transformers knows is built tiny from its configuration, with random weights; nothing is
-downloaded. Records of 5 to 90 tokens are scored in padded batches and each alone, and log p must agree. Then each way of
-tuning is put on a fresh model, takes a step of training, and is held against the same.
+Every family that the installed transformers knows is built tiny from its configuration, with random weights; nothing
+is downloaded. Records of 5 to 90 tokens are scored in padded batches and each alone, and log p must agree. Then each
+way of tuning is put on a fresh model, takes a step of training, and is held against the same.
 
 =============  =====================================================================================================
 outcome        means
@@ -183,7 +183,8 @@ def tables(names: list[str], methods: list[str]) -> dict[str, Any]:
             row |= {method: cell(name, method) for method in methods}
         cells[name] = {way: one._asdict() for way, one in row.items()}
         print(name, {way: one.outcome for way, one in row.items()}, flush=True)
-    counts = {way: Counter(row[way]["outcome"] for row in cells.values() if way in row) for way in ("as it is", *methods)}
+    ways = ("as it is", *methods)
+    counts = {way: Counter(row[way]["outcome"] for row in cells.values() if way in row) for way in ways}
     versions = {module.__name__: module.__version__ for module in (torch, transformers, peft)}
     return {"versions": versions, "counts": counts, "cells": cells}
 

@@ -145,7 +145,8 @@ def test_states_are_those_of_the_text_alone():
 def test_gradients_are_those_of_the_text_alone():
     model = longrope()
     rows = [text(length) for length in (14, 60, 16)]
-    both = [gradient_properties(model, rows, parameters=trained_parameters(model), impl=i) for i in ("tape", "reference")]
+    names = trained_parameters(model)
+    both = [gradient_properties(model, rows, parameters=names, impl=impl) for impl in ("tape", "reference")]
     np.testing.assert_allclose(both[0].loss, both[1].loss, rtol=1e-4)
     np.testing.assert_allclose(both[0].square, both[1].square, rtol=1e-2, atol=1e-8)
 

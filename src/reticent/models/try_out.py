@@ -25,7 +25,7 @@ _TOKENS = 5
 
 
 def try_out(model: Any, method: str) -> None:
-    """Check that what a method trains takes part in the model's loss. Random states and gradients are left as they were.
+    """Check that what a method trains takes part in the model's loss. Random states and gradients stay as they were.
 
     Args:
         model: as the method gave it. One without weights (on the meta device) is not tried.
@@ -62,7 +62,8 @@ def _reached(model: Any, method: str) -> bool:
         raise
     except FAILURES as error:
         raise does_not_fit(model, method, f"{type(error).__name__}: {first_line(error)}") from error
-    return not bool(torch.isfinite(out.loss)) or any(gradient is not None and bool(gradient.any()) for gradient in found)
+    arrived = (gradient is not None and bool(gradient.any()) for gradient in found)
+    return any(arrived) or not bool(torch.isfinite(out.loss))
 
 
 def does_not_fit(model: Any, method: str, why: str) -> BadInput:

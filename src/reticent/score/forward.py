@@ -142,9 +142,7 @@ def open_forward(model: Any, name: str) -> Forward:
         if head is not None and not _agrees(model, head, texts[0], truth[0]):
             head = None
         plain = gains_from_plain(model) and _same_by_plain(model, texts[0], truth[0])
-        forward = Forward(
-            model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain, positions=positions
-        )
+        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain, positions=positions)
         _check_causal(forward, texts, truth, name)
         if not _same_in_company(forward, texts[1], truth[1]):
             forward = replace(forward, positions=replace(positions, each_beyond=0))

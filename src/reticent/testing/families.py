@@ -92,7 +92,10 @@ _BART = {"decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 6
 _BART |= {"encoder_attention_heads": 4, "encoder_ffn_dim": 64, "is_decoder": True, "is_encoder_decoder": False}
 _MAMBA2 = {"num_heads": 4, "head_dim": 16, "expand": 2}
 _BERT = {"is_decoder": True}
-_DBRX = {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2}
+_DBRX = {
+    "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
+    "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+}
 _LATENT = {"num_key_value_heads": 4}
 _HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 
@@ -114,7 +117,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "cpmant": {"dim_head": 8, "dim_ff": 64, "segment_types": 2},
     "ctrl": {**_GPT2, "dff": 64},
     "data2vec-text": {**_BERT, "pad_token_id": 1},
-    "dbrx": {"n_heads": 4, "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2}, "ffn_config": _DBRX, "n_layers": 2, "max_seq_len": CONTEXT},
+    "dbrx": {"n_heads": 4, **_DBRX, "n_layers": 2, "max_seq_len": CONTEXT},
     "deepseek_v2": _LATENT,
     "deepseek_v3": _LATENT,
     "deepseek_v32": _LATENT,
@@ -196,7 +199,8 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
     """
     known = AutoConfig.for_model(family)
     given = {**OWN.get(family, {}), **settings}
-    parts = {name: _sizes(part, {}) for name in getattr(known, "sub_configs", {}) if (part := getattr(known, name, None)) is not None}
+    found = {name: getattr(known, name, None) for name in getattr(known, "sub_configs", {})}
+    parts = {name: _sizes(part, {}) for name, part in found.items() if part is not None}
     config = AutoConfig.for_model(family, **{**parts, **_sizes(known, given)})
     for name, value in vars(config).items():
         if isinstance(value, float) and name.endswith(("dropout", "pdrop", "dropout_prob", "dropout_rate")):

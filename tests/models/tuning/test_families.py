@@ -39,6 +39,7 @@ WORKS = [
     ("lora", "gpt_oss", {}),
     ("lora", "rwkv", {}),
     ("lora", "llama4_text", {}),
+    ("lora", "deepseek_v4", {}),
     ("adapter", "mamba", {}),
     ("prompt", "mpt", {}),
     ("prompt", "mamba", {}),

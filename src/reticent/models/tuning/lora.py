@@ -14,6 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.models.anatomy import beside_text, has_conv1d
 from reticent.models.locate import first_line
+from reticent.models.try_out import FAILURES
 from reticent.models.tuning.method import tuning
 from reticent.models.unadapted import unadapted
 
@@ -69,7 +70,7 @@ def _passed_over(model: nn.Module) -> list[str]:
     """Linear layers that an update cannot be put on.
 
     Output matrices of state-space layers, since fused kernels multiply by the weight itself and not by the layer; and
-    layers that a family has made of a linear one to give something else than a product (Llama 4's router).
+    layers that a family has made of a linear one to give something else than one product (Llama 4's router).
     """
     found = []
     for name, module in model.named_modules():
@@ -83,8 +84,11 @@ def _passed_over(model: nn.Module) -> list[str]:
 def _gives_a_product(layer: nn.Linear) -> bool:
     if not type(layer).__module__.startswith("transformers.models."):  # PyTorch's own, or that of a quantisation
         return True
-    with torch.no_grad():
-        return isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), torch.Tensor)
+    try:
+        with torch.no_grad():
+            return isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), torch.Tensor)
+    except FAILURES:  # a product in groups, DeepSeek-V4's
+        return False
 
 
 def _say(tuned: Any) -> None:
