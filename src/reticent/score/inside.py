@@ -29,7 +29,7 @@ from reticent.score.hidden import Base, forward_properties
 
 Floats = npt.NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same model and text would get other numbers; part of every cache key."""
 _SIDES = ("forward", "backward")
 

@@ -26,7 +26,7 @@ from reticent.score.propose import Proposer
 from reticent.score.render import Rendered, render
 from reticent.score.requests import Request, Variant
 
-VERSION = 2
+VERSION = 3
 """Raised when the same model and text would get other numbers; part of every cache key."""
 
 

@@ -127,7 +127,7 @@ class Proposer:
                 pieces.append(Piece(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
         engine = self.engine()
         with torch.inference_mode(), self.answering():
-            for batch in batches(pieces, self.choices.tokens_per_batch):
+            for batch in batches(pieces, self.choices.tokens_per_batch, engine.forward.positions):
                 token_id, flat, _ = padded(rows, batch)
                 owner = np.concatenate([np.full(len(piece.where), piece.row) for piece in batch])
                 place = np.concatenate([piece.where + 1 for piece in batch])

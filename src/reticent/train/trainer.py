@@ -26,6 +26,8 @@ from reticent.core.manifest import environment, now
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
 from reticent.models import adapters, catalog
+from reticent.models.context import context_length
+from reticent.models.encode import Encoded
 from reticent.models.load import Loaded, has_bfloat16, load
 from reticent.models.locate import is_hub_id, locate
 from reticent.models.tuned import Tuned
@@ -138,7 +140,12 @@ def _tune(
     corpus = corpus if private is None else private.corpus
     arguments = _arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
     make = (settled and settled.make_trainer) or hardened_trainer(harden)
-    trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+    try:
+        trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+    except BadInput:
+        if checkpoint is None and (private is None or not private.has_begun(out)):
+            close_folder(out)  # nothing was trained: a corrected call begins anew
+        raise
     _check_space(trainer.model, tuned, out)
     try:
         with private.on_record(trainer, out, data, resumed=checkpoint is not None) if private else nullcontext():
@@ -197,19 +204,29 @@ def _encode(
             f"none has a token to train on within its first {config.max_tokens}",
             "Check the fields that were read, or raise --max_tokens.",
         )
-    longest = max(len(one) for one in corpus.encoded)
-    context = getattr(loaded.model.config, "max_position_embeddings", longest)
-    if longest > context:
-        raise BadInput(
-            f"max_tokens={config.max_tokens}",
-            f"the model reads at most {context} tokens and the longest record has {longest}",
-            f"Give --max_tokens {context} or less.",
-        )
+    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
+    _check_lengths(loaded.model, [*corpus.encoded, *sample.encoded], config)
     for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
         if count:
             console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
-    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
     return settled, corpus, sample
+
+
+def _check_lengths(model: Any, encoded: Sequence[Encoded], config: TuneConfig) -> None:
+    """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
+    longest = max(len(one) for one in encoded)
+    context = context_length(model) or longest
+    params = TUNINGS.get(config.method).defaults | config.method_params
+    asked = params.get("virtual_tokens")
+    virtual = max(0, asked) if isinstance(asked, int) else 0  # what else it may be, the method refuses by name
+    if longest + virtual > context:
+        before = f" behind {virtual} virtual ones" if virtual else ""
+        fix = f"Give --max_tokens {context - virtual} or less."
+        raise BadInput(
+            f"max_tokens={config.max_tokens}",
+            f"the model reads at most {context} tokens and the longest record has {longest}{before}",
+            fix if context > virtual else "Give fewer virtual_tokens.",
+        )
 
 
 def _private(

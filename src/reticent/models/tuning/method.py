@@ -10,6 +10,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.registry import Registry
+from reticent.models.try_out import try_out
 from reticent.models.tuned import Storage
 
 Function = Callable[..., Any]
@@ -48,7 +49,8 @@ class Tuning:
         """Apply it to ``model``, which is changed in place.
 
         Raises:
-            BadInput: a hyper-parameter that the method does not have, or a model that it cannot be used on.
+            BadInput: a hyper-parameter that the method does not have, or a model that it cannot be used on (what is
+                added to a model is tried out on a few tokens).
         """
         unknown = sorted(set(params) - set(self.defaults))
         if unknown:
@@ -59,6 +61,8 @@ class Tuning:
         tuned = self.function(model, **params)
         if not any(parameter.requires_grad for parameter in tuned.parameters()):
             raise BadInput(f"method {self.name!r}", "trains nothing in this model", "Choose another method.")
+        if self.storage != "weights":
+            try_out(tuned, self.name)
         return tuned
 
 
