@@ -25,9 +25,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
-    GemmaConfig,
     GPT2Config,
-    GPTNeoXConfig,
     LlamaConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -178,13 +176,11 @@ _SHAPE = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, 
 TINY: dict[str, Callable[..., Any]] = {
     "llama": lambda **ids: LlamaConfig(**_SHAPE, intermediate_size=384, num_key_value_heads=2, **ids),
     "qwen3": lambda **ids: Qwen3Config(**_SHAPE, intermediate_size=384, num_key_value_heads=2, head_dim=32, **ids),
-    "gemma": lambda **ids: GemmaConfig(**_SHAPE, intermediate_size=384, num_key_value_heads=1, head_dim=32, **ids),
     "gpt2": lambda **ids: GPT2Config(
         n_embd=128, n_layer=4, n_head=4, n_positions=256, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **ids
     ),
-    "neox": lambda **ids: GPTNeoXConfig(**_SHAPE, intermediate_size=512, **ids),
 }
-"""Families that are made from a configuration and pre-trained for a minute; the last two are for evaluation only."""
+"""Families that are made from a configuration and pre-trained for a minute; the last is for evaluation only."""
 
 
 def base_folder(name: str, data: Path, folder: Path) -> str:

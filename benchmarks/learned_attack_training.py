@@ -3,8 +3,8 @@
 
     python benchmarks/learned_attack_training.py --data ../shared/data --work runs/learned
 
-Writes the weights and the recipe beside the attack. ``--out`` writes them elsewhere, ``--without`` leaves runs out, so
-that what is left out can be evaluated as unseen. The runs take most of the time and are kept in ``--work``.
+Writes the weights and the recipe beside the attack; ``--out`` writes them elsewhere. Five minutes of one core for the
+runs, which are kept in ``--work``, and one for the network. ``OMP_NUM_THREADS`` sets the threads, 1 where it is unset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ LICENCES = {
     "authors": "TOFU, questions on invented authors: MIT",
     "forms": "Presidio's made-up sentences: MIT",
 }
-TRAINED = ("wikitext", "speeches", "plays", "authors", "forms")
 _STRONG = (("full", 3, 1e-3), ("full", 6, 5e-4), ("lora", 4, 3e-3))
 _WEAK = (("full", 2, 5e-4), ("full", 1, 1e-3), ("lora", 3, 2e-3))
 
@@ -45,18 +44,11 @@ _WEAK = (("full", 2, 5e-4), ("full", 1, 1e-3), ("lora", 3, 2e-3))
 def runs() -> list[Run]:
     """The fine-tunes that the network is trained on."""
     found = []
-    for i, base in enumerate(("llama", "qwen3", "gemma")):
-        for j, texts in enumerate(TRAINED):
+    for i, base in enumerate(("llama", "qwen3")):
+        for j, texts in enumerate(LICENCES):
             method, epochs, rate = (_STRONG if base == "llama" else _WEAK)[(i + j) % 3]
             found.append(Run(base=base, texts=texts, method=method, epochs=epochs, learning_rate=rate, seed=10 * i + j))
-    real = {"base": "smollm2-135m", "members": 60, "held_out": 100, "max_tokens": 48}
-    return [
-        *found,
-        Run(**real, texts="wikitext", method="full", epochs=3, learning_rate=1e-4, seed=100),
-        Run(**real, texts="authors", method="lora", epochs=3, learning_rate=5e-4, seed=101),
-        Run(**real, texts="speeches", method="full", epochs=2, learning_rate=5e-5, seed=102),
-        Run(**real, texts="forms", method="lora", epochs=2, learning_rate=1e-3, seed=103),
-    ]
+    return found
 
 
 class Network(nn.Module):
@@ -197,33 +189,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=learned.WEIGHTS, help="the .safetensors file")
-    parser.add_argument("--without", default="", help="leave out runs whose base or texts are named, by commas")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    without = set(args.without.split(","))
-    chosen = [run for run in runs() if not {run.base, run.texts} & without]
-    made = [make(run, args.data, args.work) for run in chosen]
+    made = [make(run, args.data, args.work) for run in runs()]
     network = train(made, steps=args.steps, seed=args.seed)
     weights = {name: value.numpy().astype(np.float32) for name, value in network.state_dict().items()}
     check(network, weights, made[0])
     raw = save(weights, metadata={"attack": "learned"})
     args.out.write_bytes(raw)
-    write_text(args.out.with_suffix(".json"), json.dumps(recipe(args, raw, weights, chosen), indent=1) + "\n")
+    write_text(args.out.with_suffix(".json"), json.dumps(recipe(args, raw, weights), indent=1) + "\n")
     console.print(f"{args.out}: {len(raw):,} bytes")
 
 
-def recipe(args: argparse.Namespace, raw: bytes, weights: dict[str, np.ndarray], chosen: list[Run]) -> dict[str, Any]:
+def recipe(args: argparse.Namespace, raw: bytes, weights: dict[str, np.ndarray]) -> dict[str, Any]:
     """How the weights came about."""
     return {
         "sha256": hashlib.sha256(raw).hexdigest(),
         "parameters": int(sum(array.size for array in weights.values())),
         "made_by": f"python benchmarks/learned_attack_training.py --steps {args.steps} --seed {args.seed}",
-        "without": args.without,
-        "texts": {name: LICENCES[name] for name in TRAINED if any(run.texts == name for run in chosen)},
+        "texts": LICENCES,
         "tiny_bases": "wikitext-2, test part (CC BY-SA 3.0), and inaugural addresses (public domain)",
-        "runs": [asdict(run) for run in chosen],
+        "runs": [asdict(run) for run in runs()],
         "libraries": {name: value for name, value in environment().items() if name in ("python", "packages")},
     }
 
