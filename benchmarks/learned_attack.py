@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learned attack beside EZ-MIA, WBC, the reference ratio and the combination, on fine-tunes it was not trained on.
 
-Texts (mails, judgments, comments, reviews) and bases (a tiny GPT-2, the real SmolLM2-135M) that no training run has; the
+Texts (mails, judgments, comments, reviews) and bases (tiny GPT-2, real SmolLM2-135M) that no training run has; the
 tiny GPT-2 shares tokenizer and pre-training texts with the bases of the training. Same records for all attacks;
 differences with 95 % intervals by a paired bootstrap of records, members and held-out ones apart; "all" is the mean
 over runs, each resampled. The combination is cross-fitted on either half of the run's own labels, without and with the

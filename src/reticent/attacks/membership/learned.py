@@ -38,8 +38,8 @@ RECIPE = Path(__file__).with_suffix(".json")
 SHORT, LONG = 8, 96
 """Tokens of the shortest and the longest texts of the training. Place and length count no further than ``LONG``."""
 
-_TOKENS = 1 << 15
-"""Tokens that are worked on at a time, for memory."""
+_TOKENS = 1 << 13
+"""Tokens that are worked on at a time, so that they stay in the processor's cache."""
 _DECIMALS = 6
 """Scores are rounded so that the order of additions, which follows the batch, does not show."""
 
