@@ -15,6 +15,7 @@ from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
+from reticent.auditing.identifiers import Identified, judge_identifiers
 from reticent.auditing.levels import LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
 from reticent.auditing.promise import Kept, audit_promise, broken_findings
@@ -50,6 +51,7 @@ def conclude(
     kept: Kept | None = None,
     pulled: Pulled | None = None,
     asked: Asked | None = None,
+    identified: Identified | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
@@ -63,9 +65,10 @@ def conclude(
         kept: what was promised when the target was trained; bounds on ε are then made at its δ.
         pulled: what both models wrote; None: they were not asked to.
         asked: what both models gave of personal data; None: they were not asked for it.
+        identified: ranks of identifiers among controls; None: they were not ranked.
     """
     levels = _levels(subject, evidence, config.seed)
-    kinds = len(levels) + 2 + (pulled is not None) + (asked is not None)
+    kinds = len(levels) + 2 + (pulled is not None) + (asked is not None) + (identified is not None)
     confidence = family_confidence(config.confidence, kinds)
     outcomes = [
         judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
@@ -73,7 +76,9 @@ def conclude(
     tiers = _tiers(subject, evidence, confidence)
     bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
     extraction = _extraction(pulled, asked, confidence, config.confidence)
+    named, unnamed = ([], []) if identified is None else judge_identifiers(identified, confidence=confidence)
     findings: tuple[Finding, ...] = (
+        *named,
         *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(tiers),
@@ -110,6 +115,7 @@ def conclude(
         not_tested=(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
+            *unnamed,
             *_not_tested(subject, choice, evidence, confound, config),
             *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
@@ -191,6 +197,8 @@ def _not_tested(
     lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
     if not config.whitebox:
         lines.append("the inside of the model: hidden states and gradients were not looked at; add --whitebox")
+    if not config.identifiers:
+        lines.append("identifiers (numbers, keys, digests) among controls of the same form: add --identifiers")
     if confound.blind_auc is None:
         lines.append(f"confounding: {confound.note}")
     if subject.membership.unit == "record" and evidence.coins.has_users:
