@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from reticent.core.target import Target
 from reticent.data.coin import uniform
 from reticent.data.identifier_controls import HASHES, controls, form_of
 from reticent.data.pii.detect import choose, detect
-from reticent.data.pii.detector import Detector
+from reticent.data.pii.detector import Detector, Evidence
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import letters_and_digits
 from reticent.score.blank import Blank, fill
@@ -46,6 +47,7 @@ LEAST = 10
 MISFIT = 0.01
 """Identifiers that were held out and do not rank uniformly at this level show that controls are unlike real values."""
 METRICS = ("auc", "tpr@0.01")
+_WORD_BEFORE = re.compile(r"\S\s")
 TESTED = "identifiers of one form in records that were trained on"
 
 
@@ -76,7 +78,7 @@ def identify(subject: Subject, models: Models, *, cache: Path) -> Identified:
     """
     target, base = sides(models)
     both = (target,) if base is None else (target, base)
-    detectors = [*choose(), *pattern_detectors(HASHES)]
+    detectors = [one for one in choose() if one.evidence is not Evidence.MODEL] + pattern_detectors(HASHES)
     left_out: Counter[str] = Counter()
     found = [one for member in (True, False) for one in _targets(subject, both, member, detectors, left_out)]
     ranked: list[tuple[Target, Blank]] = []
@@ -189,6 +191,11 @@ def _blank(one: Target, detectors: Sequence[Detector]) -> Blank | None:
 
 
 def _readable(blank: Blank, both: Sequence[Side]) -> bool:
+    """Whether a whole word stands before the place and within what every model reads, so that there is a token before
+    it in which no candidate has a part. Two candidates show it: the place is the same for all."""
+    if not _WORD_BEFORE.search(blank.record.plain[: blank.start]):
+        return False
+    blank = replace(blank, candidates=blank.candidates[:2])
     try:
         for side in both:
             fill(blank, side.loaded.tokenizer, window=side.choices.window, follow=0)

@@ -109,6 +109,7 @@ def controls(kind: str, value: str, *, count: int, key: bytes, detectors: Sequen
     if form is None:
         return ()
     draw = Draw(key, f"{kind}\0{value}")
+    detectors = [one for one in detectors if kind in one.kinds]
     known = _is_one(kind, value, detectors)
     made: dict[str, None] = {}
     for _ in range(TRIES * count):
