@@ -137,7 +137,7 @@ class Attack:
             raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this attack", f"It has: {known}.")
         return replace(self, defaults={**self.defaults, **params})
 
-    def score(self, tables: Mapping[str, TokenTable] | Mapping[str, Continuations]) -> Scores:
+    def score(self, tables: Mapping[str, TokenTable | Continuations]) -> Scores:
         """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one, or
         from what models wrote.
 

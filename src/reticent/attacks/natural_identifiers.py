@@ -3,8 +3,8 @@
 
 The attacker sees log-probabilities and holds the base model. A card number, a telephone number or a digest ends in
 characters that are as good as drawn at random. Who never saw a value cannot prefer it to values with other such
-characters, so its rank among them is uniform: an exact test of "this value was trained on" that needs no record that was
-left out, and holds whatever the two sides of a split are like.
+characters, so its rank among them is uniform: an exact test of "this value was trained on" that needs no record that
+was left out, and holds whatever the two sides of a split are like.
 """
 
 from __future__ import annotations

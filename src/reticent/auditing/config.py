@@ -24,8 +24,8 @@ class AuditConfig:
         extraction_samples: sampled texts after each secret's prefix; the more, the rarer the slips that are seen.
         written_samples: texts that each model writes after the first half of each record, for attacks that see nothing
             but text (ngram_coverage); the more, the stronger and the slower.
-        identifiers: rank every identifier (phone, card, account and other numbers, keys, digests) of the records among 99
-            controls of the same form: an exact test that needs no held-out records. Minutes on a CPU.
+        identifiers: rank every identifier (phone, card, account and other numbers, keys, digests) of the records among
+            99 controls of the same form: an exact test that needs no held-out records. Minutes on a CPU.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.

@@ -100,8 +100,12 @@ def _written(side: Side, cuts: Sequence[Cut | None], samples: int, seed: int, ca
         title="Going on from beginnings",
     )
     texts = made.texts(tokenizer)
-    place = {one.id: row for row, one in enumerate(kept)}
+    written = {one.id: tuple(texts[row * samples : (row + 1) * samples]) for row, one in enumerate(kept)}
     return Continuations(
-        rest=["" if one is None else str(tokenizer.decode(one.rest.tolist(), skip_special_tokens=True)) for one in cuts],
-        texts=[() if one is None else tuple(texts[place[one.id] * samples : (place[one.id] + 1) * samples]) for one in cuts],
+        rest=["" if one is None else _text(tokenizer, one.rest) for one in cuts],
+        texts=[() if one is None else written[one.id] for one in cuts],
     )
+
+
+def _text(tokenizer: Any, token_id: npt.NDArray[np.int32]) -> str:
+    return str(tokenizer.decode(token_id.tolist(), skip_special_tokens=True))

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Controls for an identifier: values that could as well have been given in its place.
 
-An identifier is an issuer's prefix, characters that are as good as drawn at random, and sometimes check digits. Only the
-random ones are drawn anew; check digits are made right again. So real values and controls come from one distribution,
-and a model that never saw a value cannot tell it from its controls, whatever it knows of prefixes and forms.
+An identifier is an issuer's prefix, characters that are as good as drawn at random, and sometimes check digits. Only
+the random ones are drawn anew; check digits are made right again. So real values and controls come from one
+distribution, and a model that never saw a value cannot tell it from its controls, whatever it knows of prefixes and
+forms.
 
-Not every kind has such characters. Names, e-mail addresses, passwords, PINs and dates are chosen by people or follow from
-their lives: of these no control is fair, and none is made.
+Not every kind has such characters. Names, e-mail addresses, passwords, PINs and dates are chosen by people or follow
+from their lives: of these no control is fair, and none is made.
 
-The surrogates of `data.pii` serve another end: they lie in ranges that belong to nobody, which is where real values never
-are. Their keyed draws are used here too.
+The surrogates of `data.pii` serve another end: they lie in ranges that belong to nobody, where real values never are,
+and a model could tell. Their keyed draws are used here too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ CHOSEN = {
 }  # fmt: skip
 """Kinds whose characters are not drawn at random."""
 HASHES = {
-    "HASH": r"(?<![0-9A-Za-z])((?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,128}|(?=[0-9]*[A-F])(?=[A-F]*[0-9])[0-9A-F]{16,128}"
+    "HASH": r"(?<![0-9A-Za-z])("
+    r"(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,128}|(?=[0-9]*[A-F])(?=[A-F]*[0-9])[0-9A-F]{16,128}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})(?![0-9A-Za-z])"
 }
 """Digests, commit ids and random UUIDs, for `pattern_detectors`."""

@@ -61,7 +61,7 @@ def test_nothing_to_compare_is_nothing_known_and_is_counted():
     assert outcome.notes["ngram_coverage"][0].endswith("1 of 2 rows")
 
 
-@pytest.mark.parametrize("odd", ["\ud800", "\x00" * 9, "�", "🙂🙂🙂🙂🙂", "a" * 5000])
+@pytest.mark.parametrize("odd", ["\ud800", "\x00" * 9, "🙂🙂🙂🙂🙂", "a" * 5000])
 def test_odd_texts_have_a_coverage_between_0_and_1(odd):
     assert 0.0 <= covered(odd, [odd, ""], LONGEST) <= 1.0
 

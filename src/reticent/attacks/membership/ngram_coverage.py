@@ -5,8 +5,8 @@ The attacker sees nothing but text: what an API gives to everybody. The record i
 from there several times, and the share of the true rest that lies in n-grams which a model also wrote is its coverage.
 The base's is subtracted: what anybody would write next tells nothing of training.
 
-The paper takes the largest or the mean coverage over samples and no base. SaMIA (arXiv:2404.11262) is the case of single
-words without a base.
+The paper takes the largest or the mean coverage over samples and no base. SaMIA (arXiv:2404.11262) is the case of
+single words without a base.
 """
 
 from __future__ import annotations
