@@ -16,6 +16,7 @@ from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
+from reticent.auditing.identifiers import Identified, judge_identifiers
 from reticent.auditing.levels import Judging, LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
 from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
@@ -51,6 +52,7 @@ def conclude(
     kept: Kept | None = None,
     pulled: Pulled | None = None,
     asked: Asked | None = None,
+    identified: Identified | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
@@ -65,6 +67,7 @@ def conclude(
         kept: what was promised when the target was trained; bounds on ε are then made at its δ.
         pulled: what both models wrote; None: they were not asked to.
         asked: what both models gave of personal data; None: they were not asked for it.
+        identified: ranks of identifiers among controls; None: they were not ranked.
     """
     levels = _levels(subject, evidence, config.seed)
     error = 1 - config.confidence
@@ -83,6 +86,7 @@ def conclude(
         tiers=bool(tiers),
         epsilon=bool(thrown),
         extraction=kinds,
+        identifiers=identified is not None,
     )
     p_values, p_tiers = adjusted(tests, [tier.p for tier in tiers], parts)
     outcomes = [
@@ -102,7 +106,13 @@ def conclude(
     exposure = _exposure(subject, evidence, 1 - parts.get("tiers", error))
     bounds = _bounds(thrown, kept, config, 1 - parts.get("epsilon", error))
     extraction = _extraction(pulled, asked, 1 - parts.get("extraction", error) / max(kinds, 1), config.confidence)
+    named, unnamed = (
+        ([], [])
+        if identified is None
+        else judge_identifiers(identified, confidence=1 - parts.get("identifiers", error))
+    )
     findings: tuple[Finding, ...] = (
+        *named,
         *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(exposure, p_tiers, error),
@@ -143,6 +153,7 @@ def conclude(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
             *bounds.refused,
+            *unnamed,
             *_not_tested(subject, choice, evidence, confound, config),
             *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
@@ -243,6 +254,8 @@ def _not_tested(
     lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
     if not config.whitebox:
         lines.append("the inside of the model: hidden states and gradients were not looked at; add --whitebox")
+    if not config.identifiers:
+        lines.append("identifiers (numbers, keys, digests) among controls of the same form: add --identifiers")
     if confound.blind_auc is None:
         lines.append(f"confounding: {confound.note}")
     if subject.membership.unit == "record" and evidence.coins.has_users:

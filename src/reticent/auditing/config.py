@@ -25,6 +25,10 @@ class AuditConfig:
         extraction: let both models write, and see what comes out word for word: planted secrets, personal data, whole
             records. Minutes on a CPU.
         extraction_samples: sampled texts after each secret's prefix; the more, the rarer the slips that are seen.
+        written_samples: texts that each model writes after the first half of each record, for attacks that see nothing
+            but text (ngram_coverage); the more, the stronger and the slower.
+        identifiers: rank every identifier (phone, card, account and other numbers, keys, digests) of the records among
+            99 controls of the same form: an exact test that needs no held-out records. Minutes on a CPU.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
@@ -38,6 +42,8 @@ class AuditConfig:
     whitebox: bool = False
     extraction: bool = False
     extraction_samples: int = 8
+    written_samples: int = 8
+    identifiers: bool = False
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
@@ -45,4 +51,4 @@ class AuditConfig:
     def __post_init__(self) -> None:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
         validate.in_range(0, 0.1, delta=self.delta)
-        validate.positive(extraction_samples=self.extraction_samples)
+        validate.positive(extraction_samples=self.extraction_samples, written_samples=self.written_samples)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from reticent.auditing.choose import Available, asked_for, choose
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
+from reticent.auditing.identifiers import identify
 from reticent.auditing.models import Models, open_models
 from reticent.auditing.promise import read_promise
 from reticent.auditing.pull import pull, targets_of
@@ -22,6 +24,7 @@ from reticent.confound import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.processes import refuse_several
+from reticent.core.record import Record
 from reticent.core.results import Results
 from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
@@ -68,7 +71,16 @@ def audit(
     cache = user_cache() / "tables"
     with run.kept_if(run.results.exists):
         run.record("audit", about | {"max_tokens": subject.max_tokens, "audit": asdict(config)})
-        evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
+        evidence = gather(
+            subject,
+            models,
+            choice.run,
+            cache=cache,
+            tables=run.tables,
+            options=options,
+            samples=config.written_samples,
+            seed=config.seed,
+        )
         if config.whitebox:
             evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))
         write_scores(run.scores, evidence)
@@ -77,6 +89,7 @@ def audit(
             chosen = targets_of(subject)
             pulled = pull(subject, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache)
             asked = ask(subject, models, chosen.targets, seed=config.seed, cache=cache)
+        identified = identify(subject, models, cache=cache) if config.identifiers else None
         confound = check(subject.records, subject.membership)
         results = conclude(
             subject,
@@ -89,6 +102,7 @@ def audit(
             kept=kept,
             pulled=pulled,
             asked=asked,
+            identified=identified,
         )
         if made is not None and results.promise is not None:
             results = replace(results, promise=replace(results.promise, together=beside(made)))
@@ -103,15 +117,13 @@ def _available(subject: Subject, models: Models, users: UserEvidence | None) -> 
     return Available(
         reference=models.compared_with is not None,
         users=users is not None,
-        known_held_out=_with_tokens(subject, models, member=False),
-        known_members=_with_tokens(subject, models, member=True),
+        population=_with_tokens(subject, models, subject.population),
+        known_held_out=_with_tokens(subject, models, subject.of_role("known", member=False)),
+        known_members=_with_tokens(subject, models, subject.of_role("known", member=True)),
     )
 
 
-def _with_tokens(subject: Subject, models: Models, *, member: bool) -> int:
-    """How many of the records that the attacker knows have a token that is trained on."""
-    rows = (
-        encode(record, models.target.tokenizer, max_tokens=subject.max_tokens)
-        for record in subject.of_role("known", member=member)
-    )
+def _with_tokens(subject: Subject, models: Models, records: Sequence[Record]) -> int:
+    """How many of the records have a token that is trained on."""
+    rows = (encode(record, models.target.tokenizer, max_tokens=subject.max_tokens) for record in records)
     return sum(row.predicted > 0 for row in rows)

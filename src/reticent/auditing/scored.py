@@ -24,6 +24,7 @@ LEAST = 10
 """Users or records on a side, at least, for something to be learned from half of them."""
 NEEDS = {
     "reference": "the base model",
+    "population": "texts known to be outside",
     "known_held_out": "texts known to be outside",
     "known_members": "texts known to be inside",
     "users": "texts of the person",

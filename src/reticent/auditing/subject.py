@@ -17,8 +17,12 @@ from reticent.core.membership import Membership, read_membership
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.target import Target
 from reticent.data.canaries import Canary, read_canaries
+from reticent.data.coin import uniform
 from reticent.data.targets import read_targets
 from reticent.run_folder import RunFolder
+
+POPULATION = 512
+"""Texts known to be outside that a score is compared with; more of them cost passes and add little."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +61,13 @@ class Subject:
         if member is not None:
             wanted = wanted & (self.membership.member == member)
         return [record for record, chosen in zip(self.records, wanted, strict=True) if chosen]
+
+    @property
+    def population(self) -> list[Record]:
+        """Texts that the attacker knows to be outside and compares with: held-out ``known`` ones, then ``spare`` ones
+        by hash, ``POPULATION`` together. Neither is trained on or evaluated."""
+        spare = sorted(self.of_role("spare", member=False), key=lambda record: uniform(0, "population", record.id))
+        return [*self.of_role("known", member=False), *spare][:POPULATION]
 
     @property
     def evaluated(self) -> Membership:

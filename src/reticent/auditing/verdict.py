@@ -11,7 +11,13 @@ from reticent.core.results import Confound, Power, Verdict
 CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0, "extracted": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
 
-GIVEN_AWAY = {"passage": "text word for word", "record": "records", "user": "users", "canary": "planted secrets"}
+GIVEN_AWAY = {
+    "passage": "text word for word",
+    "identifier": "identifiers",
+    "record": "records",
+    "user": "users",
+    "canary": "planted secrets",
+}
 """What is leaked at each level, in the headline's words."""
 
 BROKEN = "promise_broken"
@@ -67,7 +73,7 @@ def verdict(
                 f"A classifier that sees only the text, not the model, reaches an AUC of {confound.blind_auc}.",
                 "No membership claim can be made from this split: what looks like leakage may be the data.",
                 "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
-                *(finding.statement for finding in findings if finding.level in ("canary", "passage")),
+                *(finding.statement for finding in findings if finding.level in ("canary", "passage", "identifier")),
             ),
         )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
@@ -100,9 +106,12 @@ def verdict(
 
 
 def _pulled_out(findings: Sequence[Finding]) -> str:
-    """What holds of planted secrets whatever the records are like: coins decided which were planted."""
-    found = any(one.level == "passage" and one.severity is not Severity.NONE for one in findings)
-    return "Planted secrets come out of this model. Of membership nothing can be said. " if found else ""
+    """What holds whatever the records are like: coins decided which secrets were planted, and the controls of an
+    identifier stand in its own record."""
+    found = {one.level for one in findings if one.severity is not Severity.NONE}
+    said = ["Planted secrets come out of this model."] if "passage" in found else []
+    said += ["This model knows identifiers that it was trained on."] if "identifier" in found else []
+    return " ".join([*said, "Of membership nothing can be said. "]) if said else ""
 
 
 def _leaks(sure: Sequence[Finding]) -> Verdict:

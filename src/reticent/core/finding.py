@@ -81,7 +81,8 @@ class Finding:
 
     Args:
         attack: name in the attack registry, or the name of the check.
-        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, or ``"passage"`` where text was pulled out.
+        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, ``"passage"`` where text was pulled out, or
+            ``"identifier"`` where a value was ranked among others of its form.
         metric: ``"auc"``, ``"tpr@0.01"``, ``"advantage"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
         estimate: the number.
         severity: how much it matters.
@@ -105,5 +106,5 @@ class Finding:
     p_value: float | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in ("record", "user", "canary", "passage"):
-            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage")
+        if self.level not in ("record", "user", "canary", "passage", "identifier"):
+            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage, identifier")
