@@ -68,13 +68,13 @@ def conclude(
     kinds = len(levels) + 2 + (pulled is not None) + (asked is not None)
     confidence = family_confidence(config.confidence, kinds)
     outcomes = [
-        judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
+        judge(units.level, confidence=confidence, confounded=confound.no_claim, seed=config.seed) for units in levels
     ]
     tiers = _tiers(subject, evidence, confidence)
-    bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
+    bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.no_claim)
     extraction = _extraction(pulled, asked, confidence, config.confidence)
     findings: tuple[Finding, ...] = (
-        *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
+        *(extraction_findings(extraction, confounded=confound.no_claim) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(tiers),
         *(epsilon_finding(bound) for bound in bounds),
@@ -88,7 +88,7 @@ def conclude(
             bounds,
             findings,
             subject.membership,
-            confounded=confound.separable,
+            confounded=confound.no_claim,
             held_out={units.level.name: units.level.n_held_out for units in levels},
         )
     )
