@@ -37,15 +37,15 @@ def words(text: str) -> list[str]:
 
 
 def units(text: str) -> list[str]:
-    """`words` in one spelling: lower case, compatible and composed forms alike; of a text without any, its characters.
+    """`words` in one spelling: lower case, compatible and composed forms alike; of a text without any, its symbols.
 
     For comparing texts: full-width and half-width letters, and accents written with the letter or behind it, are equal.
 
     >>> units("ＡＢＣ café"), units("👍👍 !")
-    (['abc', 'café'], ['👍', '👍', '!'])
+    (['abc', 'café'], ['👍', '👍'])
     """
     folded = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
-    return words(folded) or [character for character in folded if not character.isspace()]
+    return words(folded) or [character for character in folded if unicodedata.category(character)[0] == "S"]
 
 
 def pieces(text: str) -> list[str]:

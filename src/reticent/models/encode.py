@@ -233,7 +233,8 @@ def _chat_pieces(record: Record, messages: tuple[Message, ...], tokenizer: Any, 
     around = _around_answers(record, messages, tokenizer)
     for said in (answers, [answer.strip() for answer in answers]):
         if len(around) == len(said) + 1 and _join(around, said) == whole:
-            return _marked(around, said, tokenizer, add_eos)
+            learned = [message.is_learned for message in messages if message.role == "assistant"]
+            return _marked(around, said, learned, tokenizer, add_eos)
     raise BadInput(
         f"record {record.id!r}",
         "has turns that the chat template rewrites, so what is trained on cannot be marked exactly",
@@ -252,11 +253,13 @@ def _join(around: list[str], answers: list[str]) -> str:
     return around[0] + "".join(answer + after for answer, after in zip(answers, around[1:], strict=True))
 
 
-def _marked(around: list[str], answers: list[str], tokenizer: Any, add_eos: bool) -> list[Piece]:
+def _marked(
+    around: list[str], answers: list[str], learned: list[bool], tokenizer: Any, add_eos: bool
+) -> list[Piece]:
     pieces: list[Piece] = [(False, around[0])]
-    for answer, after in zip(answers, around[1:], strict=True):
+    for answer, is_learned, after in zip(answers, learned, around[1:], strict=True):
         ends = _turn_end(after, tokenizer)
-        pieces += [(True, answer), (add_eos, ends), (False, after[len(ends) :])]
+        pieces += [(is_learned, answer), (is_learned and add_eos, ends), (False, after[len(ends) :])]
     return pieces
 
 
