@@ -39,12 +39,12 @@ def rows(source: str) -> Iterator[Row | BadRow]:
     writer's address in lower case, see `data.mail.sender`), ``message_id`` and ``date``; the last three may be empty.
 
     A mail whose writer or text cannot be told is a bad row. A place is ``file, mail n`` from 1, or the name of the file
-    in a folder.
+    in a folder, in a Maildir without the flags behind it.
     """
     path = Path(source)
     if path.is_dir():
         for file in _files(path):
-            yield _row(str(file), file.read_bytes())
+            yield _row(f"{source}/{file.name.partition(':')[0]}", file.read_bytes())
     elif source.lower().endswith(".eml"):
         yield _row(source, path.read_bytes())
     else:
