@@ -196,5 +196,7 @@ def _note(looked: dict[str, _Looked]) -> str:
 
 def _shown(level: str, found: _Looked) -> str:
     if found.unread > MAX_UNREAD:
-        return f"{level}s could not be checked: {100 * found.unread:.0f} % of the texts share next to nothing with others"
+        return (
+            f"{level}s could not be checked: {100 * found.unread:.0f} % of the texts share next to nothing with others"
+        )
     return f"{level}s {found.estimate.value:.3f} [{found.estimate.lo:.3f}, {found.estimate.hi:.3f}]"

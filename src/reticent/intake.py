@@ -120,8 +120,9 @@ def read_data(
 
 
 class Readable:
-    """Whether the model can read a record: for a chat, whether its template renders it so that what is trained on can be
-    found. Looks at one record alone, so a row that goes or comes changes nothing for others.
+    """Whether the model can read a record: a chat, if its template renders it so that what is trained on can be found.
+
+    It looks at one record alone, so a row that goes or comes changes nothing for others.
 
     Args:
         model: folder, hub id or catalogue name. Its tokenizer is loaded when the first chat comes.

@@ -52,7 +52,8 @@ def verdict(findings: Sequence[Finding], confound: Confound, power: Sequence[Pow
     if confound.unchecked:
         return Verdict(
             status="underpowered",
-            headline=_pulled_out(findings) + "No answer: whether the lists differ without the model was not to be seen.",
+            headline=_pulled_out(findings)
+            + "No answer: whether the lists differ without the model was not to be seen.",
             sentences=(
                 confound.note,
                 "No membership claim can be made from lists that were not checked: what looks like leakage may be the "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from reticent.core.record import Message
@@ -75,12 +76,15 @@ def _turns(field: str, value: Any) -> Sequence[Any]:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise BadField(f"field {field!r} is text, and no JSON list of turns", "Give a list of turns.") from error
-    if isinstance(value, Mapping) and value and all(isinstance(column, list) for column in value.values()):
-        if len({len(column) for column in value.values()}) == 1:
-            return [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
+    if isinstance(value, Mapping) and _is_columns(list(value.values())):
+        return [dict(zip(value, turn, strict=True)) for turn in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise BadField(f"field {field!r} is a {type(value).__name__}, not a list", "Give a list of turns.")
     return value
+
+
+def _is_columns(values: list[Any]) -> bool:
+    return all(isinstance(column, list) for column in values) and len({len(column) for column in values}) == 1
 
 
 def _message(field: str, turn: Any, trained: bool) -> Message:
@@ -165,10 +169,8 @@ def _call(field: str, call: Any) -> str:
         raise BadField(f"a turn of {field!r} has a call of a tool without a name", _SKIP)
     arguments = call.get("arguments", call.get("input"))
     if isinstance(arguments, str):
-        try:
+        with suppress(ValueError, RecursionError):  # else it is kept as the text that it is
             arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            pass  # kept as the text that it is
     try:
         written = json.dumps({"name": call["name"], "arguments": arguments}, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:

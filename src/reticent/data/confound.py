@@ -40,7 +40,7 @@ class Blind:
         folds: of the cross-validation.
         grouped: whether all texts of a user were in one fold.
         read: what the texts were cut into, in words for a report.
-        unread: share of texts of which next to nothing was read, because their words (or characters) stand nowhere else.
+        unread: share of texts of which next to nothing was read: their words, or characters, stand in few others.
     """
 
     score: Floats
@@ -155,7 +155,9 @@ def _unread(texts: Sequence[str], cut: Callable[[str], list[str]]) -> float:
     every = [cut(text) for text in texts]
     holders = Counter(word for found in every for word in set(found))
     shares = [
-        sum(len(word) for word in found if holders[word] >= MIN_TEXTS) / sum(map(len, found)) for found in every if found
+        sum(len(word) for word in found if holders[word] >= MIN_TEXTS) / sum(map(len, found))
+        for found in every
+        if found
     ]
     return sum(share < READ for share in shares) / max(1, len(texts))
 

@@ -27,6 +27,7 @@ USUAL_TEXT = ("text", "content", "body", "document")
 USUAL_USER = ("user", "user_id", "author", "sender")
 USUAL_SPANS = "spans"
 
+
 @dataclass(frozen=True, kw_only=True)
 class Fields:
     """Names of the fields that make a record; those of ``text``, ``prompt`` and ``completion`` are joined by a line

@@ -17,7 +17,6 @@ from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, comple
 from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.readers.reader import BadRow, Row, rows_of
 
-
 Check: TypeAlias = Callable[[Record], None]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What counts as a word: what stands between blanks, and in scripts that are written without blanks each character.
 
-Chinese, Japanese, Thai, Lao, Khmer, Burmese and others put no blank between words. Cut at blanks, such a text is one word
-of a hundred letters that no other text has: what counts words is blind to it. Single characters, and the pairs and
-longer runs that are made of them, tell such texts apart as words tell others.
+Chinese, Japanese, Thai, Lao, Khmer, Burmese and others put no blank between words. Cut at blanks, such a text is one
+word of a hundred letters that no other text has: what counts words is blind to it. Single characters, and the pairs
+and longer runs that are made of them, tell such texts apart as words tell others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections.abc import Iterable, Sequence
 
 import regex
 
-_SCRIPTS = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Bopomofo}\p{Yi}\p{Tangut}\p{Nushu}\p{lb=SA}\p{Javanese}\p{Balinese}"
+_SCRIPTS = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Bopomofo}\p{Yi}\p{Tangut}\p{Nushu}\p{lb=SA}\p{Javanese}\p{Balinese}"
+)
 """The two single ones prolong a vowel of either kana. Line-break class SA: Thai, Lao, Khmer, Burmese, Tai scripts."""
 _ONE = rf"[{_SCRIPTS}][\p{{M}}\u200c\u200d]*+"
 _LETTER = rf"(?:(?![{_SCRIPTS}])[\w\p{{M}}\p{{N}}])"

@@ -253,9 +253,7 @@ def _join(around: list[str], answers: list[str]) -> str:
     return around[0] + "".join(answer + after for answer, after in zip(answers, around[1:], strict=True))
 
 
-def _marked(
-    around: list[str], answers: list[str], learned: list[bool], tokenizer: Any, add_eos: bool
-) -> list[Piece]:
+def _marked(around: list[str], answers: list[str], learned: list[bool], tokenizer: Any, add_eos: bool) -> list[Piece]:
     pieces: list[Piece] = [(False, around[0])]
     for answer, is_learned, after in zip(answers, learned, around[1:], strict=True):
         ends = _turn_end(after, tokenizer)

@@ -33,7 +33,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import progress
-from reticent.core.record import Message, Record, Span
+from reticent.core.record import Record, Span
 from reticent.models.encode import Encoded, check_spans, encode
 
 PLACEHOLDER = "___"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, rows_of
+from reticent.data.readers.reader import rows_of
 
 PLAIN = b"""From: =?utf-8?q?Zo=C3=AB_Made-Up?= <Zoe@Example.org>
 Subject: =?utf-8?b?Y2Fmw6k=?=

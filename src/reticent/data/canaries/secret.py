@@ -61,8 +61,9 @@ class Material:
 
     @cached_property
     def unused_tokens(self) -> Sequence[str]:
-        """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token. Where a
-        script has no blanks a token may begin anywhere, and those that stand anywhere in the data are left out.
+        """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token.
+
+        Where a script has no blanks a token may begin anywhere, and those that stand anywhere in the data are left out.
 
         Raises:
             BadInput: there is no vocabulary, or no data to look through.
@@ -70,18 +71,21 @@ class Material:
         if not self.records:
             raise BadInput("a token that no text has", "needs texts to look through", "Choose rare_tokens.")
         begun: set[str] = set()
-        lengths = {len(token) for token in self.tokens if is_unspaced(token)}
+        anywhere = {token for token in self.tokens if is_unspaced(token)}
+        lengths = sorted({len(token) for token in anywhere})
         for record in self.records:
             plain = record.plain
             begun.update(word[:end] for word in set(words(plain)) for end in _ends(word))
-            if is_unspaced(plain):
-                begun.update(plain[at : at + n] for n in lengths for at in range(len(plain) - n + 1))
+            if anywhere and is_unspaced(plain):
+                begun.update(anywhere & {plain[at : at + n] for n in lengths for at in range(len(plain) - n + 1)})
         return [token for token in self.tokens if token not in begun]
 
     @cached_property
     def words(self) -> Counter[str]:
-        """How often the data has each word (`data.words.words`). Only words of letters that two users have (or two records where there
-        are no users) count: a secret is no place for somebody's name.
+        """How often the data has each word (`data.words.words`).
+
+        Only words of letters that two users have (or two records where there are no users) count: a secret is no place
+        for somebody's name.
 
         Raises:
             BadInput: there are fewer than ``MIN_WORDS``.

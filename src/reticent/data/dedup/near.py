@@ -31,8 +31,9 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     Two texts are near-duplicates when the Jaccard similarity of their sets of 5-grams of lower-cased words is at least
     0.5, or when at least 0.8 of the smaller set is in the larger and the smaller has 10 or more. A text of fewer than
     five words counts as one gram. Where a script has no blanks (Chinese, Japanese, Thai, ...) each character is a word,
-    and in a text without words each symbol, such as an emoji (see `data.words.units`). Nothing is sampled: the counts of shared grams are a sparse matrix product. Grams
-    are compared by 64-bit hashes, so a false match has a chance of about 1e-12 at a million grams.
+    and in a text without words each symbol, such as an emoji (see `data.words.units`). Nothing is sampled: the counts
+    of shared grams are a sparse matrix product. Grams are compared by 64-bit hashes, so a false match has a chance of
+    about 1e-12 at a million grams.
     """
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)

@@ -63,12 +63,14 @@ def written(mail: EmailMessage) -> str:
 def _parts(part: EmailMessage, *, root: bool = False) -> Iterator[_Part]:
     """The texts that a person reads who opens the mail, in order."""
     kind = part.get_content_type()
-    if part.get_content_disposition() == "attachment" or (part.get_filename() is not None and not root):
-        return
-    if part.get_content_maintype() == "multipart":
+    if kind.startswith("multipart/") and part.get_content_disposition() != "attachment":
         yield from _of_several(kind, part)
-    elif kind in ("text/plain", "text/html"):
+    elif kind in ("text/plain", "text/html") and not _is_attached(part, root):
         yield _read(part, is_html=kind == "text/html")
+
+
+def _is_attached(part: EmailMessage, root: bool) -> bool:
+    return part.get_content_disposition() == "attachment" or (not root and part.get_filename() is not None)
 
 
 def _of_several(kind: str, part: EmailMessage) -> Iterator[_Part]:
@@ -173,5 +175,3 @@ def unflowed(text: str, *, delete: bool = False) -> str:
         if goes_on and delete:
             lines[-1] = lines[-1][:-1]
     return "\n".join(lines)
-
-

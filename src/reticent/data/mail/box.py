@@ -114,9 +114,9 @@ def _begins(line: bytes, header: list[bytes], *, blank: bool, bare: bool) -> boo
     dated = _ENVELOPE.fullmatch(line) is not None
     if dated and blank:
         return True
-    if not dated and not (bare and _BARE.fullmatch(line)):
+    if not any(_SENDER.match(field) for field in header):
         return False
-    return any(_SENDER.match(field) for field in header) and any(_OTHER.match(field) for field in header)
+    return dated or (bare and _BARE.fullmatch(line) is not None and any(_OTHER.match(field) for field in header))
 
 
 def _goes_on(whole: bytes, part: bytes) -> bool:

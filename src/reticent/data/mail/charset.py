@@ -56,7 +56,9 @@ def decode(raw: bytes, declared: str | None, *, is_html: bool = False) -> str:
     named = declared
     if is_html and declared is None and (meta := _META.search(raw[:4096])) is not None:
         named = meta[1].decode("ascii", "replace")
-    for charset in ("utf-8-sig", *_candidates(named)) if _is_utf8_at_heart(named, raw) else (*_candidates(named), "utf-8-sig"):
+    for charset in (
+        ("utf-8-sig", *_candidates(named)) if _is_utf8_at_heart(named, raw) else (*_candidates(named), "utf-8-sig")
+    ):
         try:
             return raw.decode(charset)
         except (LookupError, UnicodeDecodeError, ValueError):

@@ -12,19 +12,59 @@ LONGEST = 2_000_000
 """Characters. Nobody writes that much; what Python's parser does with broken HTML grows with its square."""
 
 _BLOCKS = frozenset(
-    "address article aside blockquote center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr li main "
-    "nav ol p pre section table tbody tfoot thead tr ul body html".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "center",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+        "nav",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+        "body",
+        "html",
+    ]
 )
-_APART = frozenset("p h1 h2 h3 h4 h5 h6 blockquote ul ol table pre".split())
+_APART = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table", "pre"])
 """Blocks with a blank line around them."""
 _CELLS = frozenset(("td", "th"))
 _UNSEEN = frozenset(("script", "style", "title", "template", "object", "svg", "select", "textarea", "noframes"))
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_VOID = frozenset(
+    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "wbr")
+)
 _BLANKS = re.compile(r"[ \t\r\n\f\v]+")
 _KEPT = "\x00"
 """Stands for a blank that is shown as it is written."""
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|font-size\s*:\s*0(?![.\d])")
-_NO_BREAK = str.maketrans({"\xa0": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "\xad": "", "\u034f": "", "\x00": ""})
+_NO_BREAK = str.maketrans(
+    {"\xa0": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "\xad": "", "\u034f": "", "\x00": ""}
+)
 """Blanks that do not break become blanks; what shows nothing goes: programs strew both for looks."""
 
 

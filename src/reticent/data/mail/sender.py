@@ -78,16 +78,16 @@ def addresses(value: str) -> tuple[str, ...]:
 
 def _mailboxes(value: str) -> Iterator[str]:
     outside, inside = "", ""
-    for token in [*_TOKEN.findall(value), ","]:
-        if token in (",", ";", ":"):
+    for piece in [*_TOKEN.findall(value), ","]:
+        if piece in (",", ";", ":"):
             found = inside or _bare(outside)
             if found:
                 yield found
             outside, inside = "", ""
-        elif token.startswith("<") and token.endswith(">"):
-            inside = _normal_or_none(token[1:-1].rpartition(":")[2]) or inside
+        elif piece.startswith("<") and piece.endswith(">"):
+            inside = _normal_or_none(piece[1:-1].rpartition(":")[2]) or inside
         else:
-            outside += " " if token in "<>" else token
+            outside += " " if piece in "<>" else piece
 
 
 def _bare(text: str) -> str:
@@ -95,7 +95,9 @@ def _bare(text: str) -> str:
     spelt = _SPELT.fullmatch(text.strip())
     if spelt is not None and "@" not in text:
         return _normal_or_none("@".join(spelt.groups()))
-    return next((found for word in reversed(re.findall(r'"[^"]*"@\S+|\S+', text)) if (found := _normal_or_none(word))), "")
+    return next(
+        (found for word in reversed(re.findall(r'"[^"]*"@\S+|\S+', text)) if (found := _normal_or_none(word))), ""
+    )
 
 
 def _normal_or_none(text: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reticent.core.record import Message, Record
+from reticent.core.record import Record
 from reticent.data.pii import Scrubber
 from reticent.data.pii.detect import borders
 
