@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from reticent.data.words import unspaced_share, words
+from reticent.data.words import symbols, unspaced_share, words
 
 FEATURES = 2**18
 MIN_TEXTS = 3
@@ -60,9 +60,9 @@ def blind_scores(
 ) -> Blind:
     """Score each text by a logistic regression that was fitted on other texts.
 
-    Features are words and pairs of words that are in at least three texts (hashed, log counts, no idf: a difference
-    in kind shows in common words, and rare ones would drown it), length, word length and the shares of digits,
-    capitals and punctuation. None of them knows a label. Of scripts without blanks each character is a word
+    Features are words, pairs of words and emoji that are in at least three texts (hashed, log counts, no idf: a
+    difference in kind shows in common words, and rare ones would drown it), length, word length and the shares of
+    digits, capitals and punctuation. None of them knows a label. Of scripts without blanks each character is a word
     (`data.words`). Where words say nothing about many of the texts (no blanks, endless inflection, codes), runs of one
     to three characters are features as well.
 
@@ -137,7 +137,8 @@ def _counts(texts: Sequence[str], analyzer: Callable[[str], list[str]]) -> csr_a
 
 def _words_and_pairs(text: str) -> list[str]:
     found = words(text)
-    return [*found, *map(" ".join, pairwise(found))]
+    signs = [] if text.isascii() else [sign for sign in symbols(text) if not sign.isascii()]
+    return [*found, *map(" ".join, pairwise(found)), *signs]
 
 
 def _characters(text: str) -> list[str]:

@@ -19,7 +19,7 @@ _SCRIPTS = (
 )
 """The two single ones prolong a vowel of either kana. Line-break class SA: Thai, Lao, Khmer, Burmese, Tai scripts."""
 _ONE = rf"[{_SCRIPTS}][\p{{M}}\u200c\u200d]*+"
-_LETTER = rf"(?:(?![{_SCRIPTS}])[\w\p{{M}}\p{{N}}])"
+_LETTER = rf"(?:(?![{_SCRIPTS}])[\p{{L}}\p{{N}}_]\p{{M}}*+)"
 _WORD = regex.compile(rf"{_ONE}|{_LETTER}++(?:[\u200c\u200d]++{_LETTER}++)*+")
 _PIECE = regex.compile(rf"(?:{_ONE}(?:(?![{_SCRIPTS}])[^\w\s])*+|(?:(?![{_SCRIPTS}])\S)++)\s*+")
 _UNSPACED = regex.compile(rf"[{_SCRIPTS}]")
@@ -47,7 +47,12 @@ def units(text: str) -> list[str]:
     (['abc', 'café'], ['👍', '👍'])
     """
     folded = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
-    return words(folded) or [character for character in folded if unicodedata.category(character)[0] == "S"]
+    return words(folded) or symbols(folded)
+
+
+def symbols(text: str) -> list[str]:
+    """Signs that are neither letters nor punctuation, such as emoji, in their order."""
+    return [character for character in text if unicodedata.category(character)[0] == "S"]
 
 
 def pieces(text: str) -> list[str]:

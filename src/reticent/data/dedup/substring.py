@@ -2,9 +2,10 @@
 """Long passages that stand in several records, whatever is around them: quoted mails, signatures, terms, boilerplate.
 
 A passage of at least ``LENGTH`` characters (see `usual_length`) that two texts share is found by sorting all places of
-all texts by the ``LENGTH`` characters that begin there, as a suffix array does (prefix doubling: Manber and Myers 1993),
-with two shortcuts: the sort stops at that depth, and places whose shorter prefix is already unlike all others are left
-out. So nothing is sampled or hashed. Lee et al. 2022 (arXiv:2107.06499) found that such passages are what models recite.
+all texts by the ``LENGTH`` characters that begin there, as a suffix array does (prefix doubling: Manber and Myers
+1993), with two shortcuts: the sort stops at that depth, and places whose shorter prefix is already unlike all others
+are left out. So nothing is sampled or hashed. Lee et al. 2022 (arXiv:2107.06499) found that such passages are what
+models recite.
 """
 
 from __future__ import annotations
