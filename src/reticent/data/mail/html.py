@@ -80,7 +80,7 @@ def html_to_text(html: str) -> str:
     if len(html) > LONGEST:
         raise Unreadable(f"has more than {LONGEST:,} characters of HTML")
     reader = _Reader()
-    reader.feed(re.sub(r"(?s)<!--.*?-->", "", html))
+    reader.feed(_without_comments(html))
     reader.close()
     return reader.text()
 
@@ -161,6 +161,18 @@ class _Reader(HTMLParser):
         line = _BLANKS.sub(" ", self._line).strip()
         self._lines.append(line.replace(_KEPT, " ").rstrip())
         self._line = ""
+
+
+def _without_comments(html: str) -> str:
+    """``html`` up to a comment that never ends, without those that do."""
+    kept, at = [], 0
+    while (start := html.find("<!--", at)) >= 0:
+        kept.append(html[at:start])
+        end = html.find("-->", start + 2)
+        if end < 0:
+            return "".join(kept)
+        at = end + 3
+    return "".join([*kept, html[at:]])
 
 
 def _is_hidden(attrs: dict[str, str | None]) -> bool:
