@@ -47,33 +47,33 @@ def mails(file: BinaryIO) -> Iterator[bytes]:
     Args:
         file: read line by line; one mail at a time is held.
     """
-    whole = b""
+    held: list[bytes] = []
+    mark: bytes | None = None  # of a multipart mail whose end is still to come
     for part in _parts(file):
-        if not whole:
-            whole = part
-        elif _goes_on(whole, part):
-            whole += part
-        else:
-            yield from _mail(whole)
-            whole = part
-    yield from _mail(whole)
+        if mark is None or _boundary(part) == mark or not _delimits(part, mark, b""):
+            yield from _mail(b"".join(held))
+            held, mark = [], _boundary(part)
+        held.append(part)
+        if mark is not None and _delimits(part, mark, b"--"):
+            mark = None
+    yield from _mail(b"".join(held))
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:
     """The file, cut before each line that may begin a mail."""
     lines = _Lines(file)
     part: list[bytes] = []
-    blank, bare = True, False
+    first, blank, bare = True, True, False
     while (line := lines.next()) is not None:
         if line.startswith(b"From "):
-            first = not b"".join(part).strip()
             bare |= first and not _ENVELOPE.fullmatch(line)
-            if first or _begins(line, lines.ahead(), blank=blank, bare=bare):
+            if first or (_FIELD.match(lines.peek()) and _begins(line, lines.ahead(), blank=blank, bare=bare)):
                 if not first:
                     yield b"".join(part)
                 part = []
         part.append(line)
         blank = not line.strip()
+        first &= blank
     yield b"".join(part)
 
 
@@ -85,6 +85,12 @@ class _Lines:
 
     def next(self) -> bytes | None:
         return self._read.popleft() if self._read else (self._file.readline() or None)
+
+    def peek(self) -> bytes:
+        """The next one; empty at the end."""
+        if not self._read and (line := self._file.readline()):
+            self._read.append(line)
+        return self._read[0] if self._read else b""
 
     def ahead(self) -> list[bytes]:
         """Those up to the next blank one."""
@@ -105,26 +111,16 @@ def _begins(line: bytes, header: list[bytes], *, blank: bool, bare: bool) -> boo
     """Whether a mail begins behind ``line``.
 
     Args:
-        header: the lines behind it, up to a blank one.
+        header: the lines behind it, up to a blank one; the first is a field.
         blank: whether a blank line is before it.
         bare: whether the file's first such line has no date either.
     """
-    if not header or not _FIELD.match(header[0]):
-        return False
     dated = _ENVELOPE.fullmatch(line) is not None
     if dated and blank:
         return True
     if not any(_SENDER.match(field) for field in header):
         return False
     return dated or (bare and _BARE.fullmatch(line) is not None and any(_OTHER.match(field) for field in header))
-
-
-def _goes_on(whole: bytes, part: bytes) -> bool:
-    """Whether ``part`` lies within ``whole``: a multipart mail that has not ended, and ends in it."""
-    boundary = _boundary(whole)
-    if boundary is None or _delimits(whole, boundary, b"--"):
-        return False
-    return _boundary(part) != boundary and _delimits(part, boundary, b"")
 
 
 def _boundary(mail: bytes) -> bytes | None:

@@ -80,7 +80,10 @@ def html_to_text(html: str) -> str:
     if len(html) > LONGEST:
         raise Unreadable(f"has more than {LONGEST:,} characters of HTML")
     reader = _Reader()
-    reader.feed(_without_comments(html))
+    html = _without_comments(html)
+    last = html.rfind(">") + 1  # no tag ends behind it, and the parser would look for the end of each over and over
+    reader.feed(html[:last])
+    reader.feed(html[last:].replace("<", "&lt;"))
     reader.close()
     return reader.text()
 

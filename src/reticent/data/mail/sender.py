@@ -24,6 +24,8 @@ _SPELT = re.compile(r"(\S+) at (\S+\.\S+)")
 _VIA = re.compile(r"\bvia\b", re.IGNORECASE)
 _LIST = ("List-Id", "List-Post", "X-Mailing-List", "X-Google-Group-Id")
 _WRITER = ("X-Original-From", "X-Original-Sender", "Reply-To")
+_LONGEST = 10_000
+"""Characters of a header field that are read."""
 _PLAIN_NAME = re.compile(r'"([^\s"\\@(),:;<>\[\]]+)"')
 
 
@@ -70,6 +72,7 @@ def addresses(value: str) -> tuple[str, ...]:
     >>> addresses("Roe, Anna <a@x.example>, (the other) b@x.example"), addresses("Anna Roe")
     (('a@x.example', 'b@x.example'), ())
     """
+    value = value[:_LONGEST]
     found = dict.fromkeys(_mailboxes(_without_comments(value)))
     if not found and "=?" in value:  # all of it was encoded, which a few broken programs do
         found = dict.fromkeys(_mailboxes(_without_comments(decoded(value))))
@@ -144,7 +147,7 @@ def _without_comments(value: str) -> str:
 def header(mail: EmailMessage, name: str) -> list[str]:
     """The values of a header field as they stand in the mail, on one line each."""
     return [
-        " ".join(str(value).split())
+        " ".join(str(value).split())[:_LONGEST]
         for field, value in mail.raw_items()
         if field.lower() == name.lower() and str(value).strip()
     ]
