@@ -27,8 +27,22 @@ SUBJECTS: dict[str, dict[str, list[str]]] = {
     },
 }
 FRAMES = {
-    "zh": ["我的{}还没有到", "请问{}怎么样了", "{}又坏了", "关于{}我上周已经写过信", "希望你们尽快处理{}", "{}和{}都有问题"],
-    "ja": ["{}がまだ届きません", "{}について教えてください", "{}がまた壊れました", "先週も{}のことで書きました", "{}の件を早くお願いします", "{}と{}に問題があります"],
+    "zh": [
+        "我的{}还没有到",
+        "请问{}怎么样了",
+        "{}又坏了",
+        "关于{}我上周已经写过信",
+        "希望你们尽快处理{}",
+        "{}和{}都有问题",
+    ],
+    "ja": [
+        "{}がまだ届きません",
+        "{}について教えてください",
+        "{}がまた壊れました",
+        "先週も{}のことで書きました",
+        "{}の件を早くお願いします",
+        "{}と{}に問題があります",
+    ],
 }
 HABITS = {
     "zh": (["您好", "你好呀", "敬启者", "哈喽"], ["谢谢", "此致敬礼", "拜托了", "祝好"], ["。", "！", "……", "～"], ["其实", "说真的", "坦白讲", ""]),
@@ -49,7 +63,7 @@ def letters(
         subject: of all letters, ``"shop"`` or ``"clinic"``; None: of each letter by chance.
         seed: of everything; other seeds give other customers.
     """
-    rng = random.Random(f"{language}/{seed}")
+    rng = random.Random(f"{language}/{seed}")  # noqa: S311 - made up, guards nothing
     for number in range(users):
         greeting, closing, sign, filler = (rng.choice(habits) for habits in HABITS[language])
         for _ in range(each):

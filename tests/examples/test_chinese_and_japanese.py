@@ -43,12 +43,12 @@ def written(script: ModuleType, language: str, prefix: str, **how: object) -> li
 
 
 def trained(records: list[Record], base: str, out: Path) -> str:
-    """A model that knows the letters well."""
+    """A model that knows the letters."""
     run = tune(
         records,
         base=base,
         out=out,
-        tune_config=TuneConfig(method="full", epochs=3, learning_rate=3e-3, max_tokens=200),
+        tune_config=TuneConfig(method="full", epochs=1, learning_rate=3e-3, max_tokens=160),
     )
     return str(run.model)
 
@@ -58,9 +58,9 @@ def test_lists_of_two_subjects_are_confounded_and_nothing_is_claimed(
     script: ModuleType, language: str, base: str, tmp_path: Path
 ) -> None:
     """The model learned other letters of the members' subject, none of the members."""
-    others = written(script, language, "o", users=24, each=3, subject="shop", seed=9)
-    inside = written(script, language, "m", users=30, each=2, subject="shop", seed=1)
-    outside = written(script, language, "h", users=30, each=2, subject="clinic", seed=2)
+    others = written(script, language, "o", users=20, each=2, subject="shop", seed=9)
+    inside = written(script, language, "m", users=40, each=1, subject="shop", seed=1)
+    outside = written(script, language, "h", users=40, each=1, subject="clinic", seed=2)
     subject = Subject(
         title="letters",
         target=trained(others, base, tmp_path / "tuned"),
@@ -75,16 +75,15 @@ def test_lists_of_two_subjects_are_confounded_and_nothing_is_claimed(
     assert "scripts without blanks" in results.confound.note
 
 
-@pytest.mark.parametrize("language", ["zh", "ja"])
-def test_coins_over_one_set_are_not_confounded(script: ModuleType, language: str, base: str, tmp_path: Path) -> None:
+def test_coins_over_one_set_are_not_confounded(script: ModuleType, base: str, tmp_path: Path) -> None:
     """With canary users, whose phrases are of characters."""
-    records = written(script, language, "r", users=60, each=5)
+    records = written(script, "ja", "r", users=50, each=4)
     run = tune(
         records,
         base=base,
         out=tmp_path / "run",
-        canary_config=CanaryConfig(canary_users=10, canary_words=8),
-        tune_config=TuneConfig(method="full", epochs=2, learning_rate=3e-3, max_tokens=200),
+        canary_config=CanaryConfig(canary_users=6, canary_words=8),
+        tune_config=TuneConfig(method="full", epochs=1, learning_rate=3e-3, max_tokens=160),
     )
     results: Results = audit(from_run(run), CONFIG, out=run.root)
     assert results.verdict.status in ("leaks", "not_detected", "underpowered")
