@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make up letters of customers in Chinese or Japanese, each customer with habits of their own; no real person is in them.
+"""Make up letters of customers in Chinese or Japanese, each with habits of their own; no real person is in them.
 
     python examples/chinese_and_japanese.py zh letters.jsonl --users 60 --letters 8
     reticent tune letters.jsonl --model MODEL --out runs/letters && reticent audit runs/letters
@@ -27,22 +27,8 @@ SUBJECTS: dict[str, dict[str, list[str]]] = {
     },
 }
 FRAMES = {
-    "zh": [
-        "我的{}还没有到",
-        "请问{}怎么样了",
-        "{}又坏了",
-        "关于{}我上周已经写过信",
-        "希望你们尽快处理{}",
-        "{}和{}都有问题",
-    ],
-    "ja": [
-        "{}がまだ届きません",
-        "{}について教えてください",
-        "{}がまた壊れました",
-        "先週も{}のことで書きました",
-        "{}の件を早くお願いします",
-        "{}と{}に問題があります",
-    ],
+    "zh": ["我的{}还没有到", "请问{}怎么样了", "{}又坏了", "上周已写信说过{}", "请尽快处理{}", "{}和{}都有问题"],
+    "ja": ["{}がまだ届きません", "{}を教えてください", "{}がまた壊れました", "{}の件をお願いします", "{}と{}に問題があります"],
 }
 HABITS = {
     "zh": (["您好", "你好呀", "敬启者", "哈喽"], ["谢谢", "此致敬礼", "拜托了", "祝好"], ["。", "！", "……", "～"], ["其实", "说真的", "坦白讲", ""]),
