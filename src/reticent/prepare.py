@@ -319,7 +319,7 @@ def _write_records(out: Path, records: Sequence[Record]) -> None:
 
 def _row(record: Record) -> dict[str, Any]:
     """The fields that the record has; spans and user are always there, so that readers see the fields in every row."""
-    row = asdict(record)
+    row = asdict(record) | {"messages": None if record.messages is None else [turn.row for turn in record.messages]}
     shape = {name: row[name] for name in ("text", "prompt", "completion", "messages") if row[name] is not None}
     return {"id": record.id, "user": record.user, **shape, "spans": [_span(span) for span in record.spans]}
 

@@ -78,7 +78,7 @@ def conclude(
         if units.level.judged
     }
     tiers = _tiers(subject, evidence)
-    thrown = _thrown(subject, levels, evidence, kept, confounded=confound.separable)
+    thrown = _thrown(subject, levels, evidence, kept, confounded=confound.no_claim)
     parts = parts_of_error(
         error,
         levels=tests,
@@ -97,7 +97,7 @@ def conclude(
                 p_values=p_values,
                 error=error,
                 miss=parts.get(units.level.name, error),
-                confounded=confound.separable,
+                confounded=confound.no_claim,
                 seed=config.seed,
             ),
         )
@@ -113,7 +113,7 @@ def conclude(
     )
     findings: tuple[Finding, ...] = (
         *named,
-        *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
+        *(extraction_findings(extraction, confounded=confound.no_claim) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
         *planted.findings(exposure, p_tiers, error),
         *(epsilon_finding(bound) for bound in bounds.found),
@@ -130,7 +130,7 @@ def conclude(
             bounds.found,
             findings,
             subject.membership,
-            confounded=confound.separable,
+            confounded=confound.no_claim,
             held_out={units.level.name: units.level.n_held_out for units in levels},
         )
     )

@@ -76,6 +76,18 @@ def verdict(
                 *(finding.statement for finding in findings if finding.level in ("canary", "passage", "identifier")),
             ),
         )
+    if confound.unchecked:
+        return Verdict(
+            status="underpowered",
+            headline=_pulled_out(findings)
+            + "No answer: whether the lists differ without the model was not to be seen.",
+            sentences=(
+                confound.note,
+                "No membership claim can be made from lists that were not checked: what looks like leakage may be the "
+                "data. Give at least 20 members and 20 held-out records of the same source and time.",
+                *(finding.statement for finding in findings if finding.level in ("canary", "passage")),
+            ),
+        )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
     broken = [finding for finding in sure if finding.metric == BROKEN]
     if broken:

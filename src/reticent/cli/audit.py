@@ -60,7 +60,7 @@ def audit(
         if target is None:
             raise BadInput("no run folder and no --target", "there is nothing to audit", "See reticent audit --help.")
         records, coins, rejects = given_data(
-            data_config, members=members, held_out=held_out, data=data, membership=membership
+            data_config, members=members, held_out=held_out, data=data, membership=membership, model=target
         )
         title = Path(target).name
         what = "\0".join(map(str, (target, reference, members, held_out, data, membership)))

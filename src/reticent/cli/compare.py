@@ -45,7 +45,7 @@ def compare(
     refuse_unstable_cells(grid, shared, data_config)
     for unit in units_of(grid):
         refuse_prepared(unit, data)
-    records, _ = read_data(data, data_config, each_alone=bool(units_of(grid)))
+    records, _ = read_data(data, data_config, each_alone=bool(units_of(grid)), model=model)
     comparison = run_compare(
         records, grid=grid, shared=shared, out=out, title=Path(data).name, jobs=compare_config.jobs
     )

@@ -48,7 +48,9 @@ def tune(
     unit = promised_unit(privacy)
     refuse_unstable(unit, data_config, split_config, canary_config, harden, contextual)
     refuse_prepared(unit, data)
-    records, rejects = read_data(data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans")
+    records, rejects = read_data(
+        data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans", model=model
+    )
     missed = targets_beside(data)
     run = run_tune(
         records,

@@ -126,13 +126,20 @@ class Confound:
     """What can be told about membership without any model."""
 
     blind_auc: Estimate | None
-    """Cross-validated AUC of a bag-of-words and length classifier; None when too few units."""
+    """Cross-validated AUC of a bag-of-words and length classifier; None when too few units, or texts it cannot read."""
     near_duplicates: int
     """Evaluated members that have a near-duplicate among the held-out."""
     near_duplicate_share: Estimate | None
     separable: bool
     """Whether the split can be told apart without the model: then no membership claim is made."""
     note: str = ""
+    unchecked: bool = False
+    """Whether a person's own lists could not be looked at for that: then no membership claim is made either."""
+
+    @property
+    def no_claim(self) -> bool:
+        """Whether nothing can be claimed about membership."""
+        return self.separable or self.unchecked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,22 @@ def read_chat(record: Record, messages: tuple[Message, ...], tokenizer: Any) -> 
     if own is not None:
         named = _mask(own, len(text))
         said, closed = said & named, named | (closed & ~said)
-    return Chat(text=text, said=said, closed=closed, unended=unended)
+    context = _context(record, [messages[turn] for turn in turns], closings, text)
+    unended = unended and messages[turns[-1]].is_learned
+    return Chat(text=text, said=said & ~context, closed=closed & ~context, unended=unended)
+
+
+def _context(record: Record, turns: Sequence[Message], closings: Sequence[tuple[int, int]], text: str) -> Mask:
+    """Characters of answers that are context: turns of the assistant in a prompt, or without words of its own."""
+    if all(turn.is_learned for turn in turns):
+        return np.zeros(len(text), dtype=np.bool_)
+    if len(closings) != len(turns):
+        raise BadInput(
+            f"record {record.id!r}",
+            "has answers that are context only, and its chat template does not say which of its parts they are",
+            "Use prompt and completion, or leave those turns out.",
+        )
+    return _mask([place for turn, place in zip(turns, closings, strict=True) if not turn.is_learned], len(text))
 
 
 def turns_in(record: Record, messages: tuple[Message, ...], text: str, tokenizer: Any) -> list[Stretch]:

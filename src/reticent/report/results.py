@@ -115,6 +115,7 @@ def to_json(results: Results) -> dict[str, Any]:
             ),
             "separable": confound.separable,
             "note": confound.note,
+            "unchecked": confound.unchecked,
         },
         "power": [
             asdict(power) | {"smallest": power.smallest if math.isfinite(power.smallest) else None}
