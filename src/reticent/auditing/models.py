@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reticent.auditing.subject import Subject
@@ -28,7 +29,7 @@ class Models:
         """What the manifest says of the models."""
         said = {
             "target_fingerprint": self.target.fingerprint,
-            "reference": self.compared_with,
+            "reference": None if self.compared_with is None else _name(self.compared_with),
             "reference_fingerprint": self.target.base_fingerprint,
             "dtype": self.target.dtype,
             "device": self.target.device,
@@ -36,6 +37,12 @@ class Models:
         if self.reference is not None:
             said["reference_fingerprint"] = self.reference.fingerprint
         return said
+
+
+def _name(source: str) -> str:
+    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are."""
+    place = Path(source).expanduser()
+    return place.resolve().name if place.is_absolute() or place.is_dir() else source
 
 
 def open_models(subject: Subject, *, dtype: str, device: str) -> Models:

@@ -139,7 +139,7 @@ def _device(device: str) -> str:
 def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | None, dtype: str, device: str) -> Loaded:
     named = base or (tuned.base if tuned else adapters.named_base(folder))
     if not named:
-        raise BadInput(source, "is an adapter that does not say what it belongs on", "Name its base (--base).")
+        raise BadInput(source, "is an adapter that does not say what it belongs on", f"Name its base {adapters.WHERE}.")
     base_folder = locate(named)
     base_fingerprint = fingerprint_weights(base_folder)
     if tuned is not None and tuned.base_fingerprint != base_fingerprint:
@@ -147,7 +147,7 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
             source,
             f"was trained on a base with other weights than {named!r} has (fingerprint "
             f"{tuned.base_fingerprint[:12]}, found {base_fingerprint[:12]})",
-            "Name the base that it was trained on (--base).",
+            f"Name the base that it was trained on {adapters.WHERE}.",
         )
     below = _read_model(named, base_folder, dtype, device)
     model = adapters.attach(source, folder, below, tuned)

@@ -14,7 +14,12 @@ from reticent.models.tuning.method import tuning
 
 @tuning("lora", learning_rate=5e-4, storage="peft", paper="arXiv:2106.09685")
 def lora(
-    model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, target_modules: str | list[str] = "all-linear"
+    model: Any,
+    *,
+    r: int = 16,
+    alpha: float = 32.0,
+    dropout: float = 0.0,
+    target_modules: str | list[str] = "all-linear",
 ) -> Any:
     """Train ``W + (alpha / r) B A`` for the chosen linear layers; ``B`` starts at zero.
 
