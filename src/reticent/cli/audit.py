@@ -60,7 +60,8 @@ def audit(
         lists = {"members": members, "held_out": held_out, "data": data, "membership": membership}
         title = Path(target).expanduser().resolve().name
         what = "\0".join(map(str, (target, reference, *lists.values())))
-        own = Path("runs") / f"audit-{title}-{hashlib.sha256(what.encode()).hexdigest()[:6]}"
+        digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:6]
+        own = Path("runs") / f"audit-{title}-{digest}"
         folder = RunFolder(root=own if out is None else Path(out))
         inputs = {f"--{name}": place for name, place in lists.items()}
         folder.refuse_foreign("audit", inputs | {"the audited model": target, "the reference": reference})

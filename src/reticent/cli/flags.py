@@ -121,6 +121,18 @@ def hints(verb: Callable[..., int]) -> dict[str, Any]:
     return found
 
 
+def defaults(verb: Callable[..., int]) -> dict[str, Any]:
+    """The default of each flag that has one."""
+    found: dict[str, Any] = {}
+    kinds = typing.get_type_hints(verb)
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if isinstance(kinds[name], type) and dataclasses.is_dataclass(kinds[name]):
+            found |= {field.name: field.default for field in dataclasses.fields(kinds[name])}
+        elif parameter.default is not parameter.empty:
+            found[name] = parameter.default
+    return found
+
+
 def positional(verb: Callable[..., int]) -> set[str]:
     """Names of the parameters before the ``*``."""
     kinds = inspect.signature(verb).parameters.values()
@@ -235,5 +247,11 @@ def wanted(hint: Any) -> str:
         parts = [one for one in typing.get_args(hint) if one is not type(None)]
         return " or ".join(map(wanted, parts))
     base = typing.get_origin(hint) or hint
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "an object"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        dict: 'an object such as {"r": 8}',
+    }
     return names.get(base, getattr(base, "__name__", str(base)))

@@ -8,6 +8,7 @@ A verb is a file in this folder with a function of the same name that returns an
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
@@ -78,7 +79,7 @@ def _run(argv: list[str]) -> int:
             raise flags.refuse_verb(chosen, sorted(verbs))
         argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
         _check_configs(argv, chosen, verbs[chosen])
-    parser = _parser(verbs, chosen=chosen)
+    parser = _parser(chosen)
     try:
         options = parser.parse_args(argv)
     except (ArgumentError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -147,6 +148,7 @@ def _given(argv: list[str], flag: str) -> str | None:
     return None
 
 
+@functools.cache
 def _verbs() -> dict[str, Verb]:
     package = importlib.import_module("reticent.cli")
     names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in FRAME]
@@ -155,13 +157,14 @@ def _verbs() -> dict[str, Verb]:
     }
 
 
-def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
+@functools.cache
+def _parser(chosen: str | None) -> ArgumentParser:
     """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick."""
     parser = ArgumentParser(
         prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=False
     )
     subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
-    for name, verb in verbs.items():
+    for name, verb in _verbs().items():
         doc = inspect.getdoc(verb) or ""
         description = doc.split("\nArgs:")[0].strip()
         sub = ArgumentParser(description=description, exit_on_error=False)

@@ -53,8 +53,10 @@ def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
 
 
 def stands_for(named: str, source: str, folder: str | Path) -> bool:
-    """Whether ``named``, by a file in ``folder``, is the model that ``source`` names now. Where it leads nowhere any more,
-    because the folder was moved, the name of the model's folder decides."""
+    """Whether ``named``, by a file in ``folder``, is the model that ``source`` names now.
+
+    Where it leads nowhere any more, because the folder was moved, the name of the model's folder decides.
+    """
     place, given = Path(folder) / named, Path(source).expanduser()
     if place.is_dir():
         return given.is_dir() and place.samefile(given)
