@@ -110,7 +110,7 @@ def outcome(folder: Path, unlike: tuple[str, ...]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def given(shared: Path, base: Path, tools: SimpleNamespace) -> SimpleNamespace:
-    mails = tools.write_rows(shared / "few.jsonl", tools.mails(users=20, each=3))
+    mails = tools.write_rows(shared / "few.jsonl", tools.mails(users=40, each=2))
     key = shared / "kills.key"
     key.write_text("ab" * 32)
     return SimpleNamespace(base=base, mails=mails, key=key)

@@ -79,7 +79,7 @@ def _run(argv: list[str]) -> int:
             raise flags.refuse_verb(chosen, sorted(verbs))
         argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
         _check_configs(argv, chosen, verbs[chosen])
-    parser = _parser(chosen)
+    parser = _parser_of(chosen)
     try:
         options = parser.parse_args(argv)
     except (ArgumentError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -158,13 +158,18 @@ def _verbs() -> dict[str, Verb]:
 
 
 @functools.cache
-def _parser(chosen: str | None) -> ArgumentParser:
+def _parser_of(chosen: str | None) -> ArgumentParser:
+    """``_parser`` of all verbs, made once."""
+    return _parser(_verbs(), chosen)
+
+
+def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
     """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick."""
     parser = ArgumentParser(
         prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=False
     )
     subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
-    for name, verb in _verbs().items():
+    for name, verb in verbs.items():
         doc = inspect.getdoc(verb) or ""
         description = doc.split("\nArgs:")[0].strip()
         sub = ArgumentParser(description=description, exit_on_error=False)

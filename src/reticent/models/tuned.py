@@ -75,4 +75,4 @@ def name_base(folder: Path, absolute: str, named: str) -> None:
         path = folder / name
         if path.is_file():
             text = path.read_text(encoding="utf-8")
-            path.write_text(pattern.sub(lambda _, other=other: other, text), encoding="utf-8")
+            path.write_text(other.join(pattern.split(text)), encoding="utf-8")
