@@ -34,6 +34,8 @@ from reticent.core.atomic import write_text
 from reticent.core.difference import Difference
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
+from reticent.core.outputs import JUNIT, refuse_foreign
+from reticent.core.possible import refuse_impossible
 from reticent.core.results import PromiseAudit, Results
 
 On = Literal["lower", "value", "upper"]
@@ -130,9 +132,10 @@ def gate(
         baseline: what changed since an earlier audit (`reticent.diff`).
 
     Raises:
-        BadInput: no limit is given, or one that makes no sense.
+        BadInput: no limit is given, or one that makes no sense, or the results hold numbers that cannot be.
     """
     validate.one_of(("lower", "value", "upper"), on=on)
+    refuse_impossible(results)
     shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
     validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
     validate.one_of(("record", "user"), promised_unit=promised_unit)
@@ -217,8 +220,9 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
     """Write the outcome as a JUnit XML file, atomically: exceeded limits are failures, unchecked ones are errors.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is there and is none that this function wrote.
     """
+    refuse_foreign(path, JUNIT)
     states = [check.state for check in outcome.checks]
     counts = {
         "tests": str(len(states)),
@@ -237,7 +241,9 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
             tag = "failure" if check.state == "failed" else "error"
             ET.SubElement(case, tag, {"message": _xml(check.reason), "type": check.state}).text = _xml(check.line)
     ET.indent(root)
-    write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+    write_text(
+        path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n", private=False
+    )
 
 
 def _check(results: Results, limit: _Limit, on: On) -> Check:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from reticent.core import validate
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
@@ -52,3 +54,7 @@ class AuditConfig:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
         validate.in_range(0, 0.1, delta=self.delta)
         validate.positive(extraction_samples=self.extraction_samples, written_samples=self.written_samples)
+        validate.at_most(100_000, extraction_samples=self.extraction_samples, written_samples=self.written_samples)
+        validate.seed(seed=self.seed)
+        validate.device(device=self.device)
+        validate.one_of(DTYPES, dtype=self.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from reticent.auditing.subject import Subject
@@ -34,7 +35,7 @@ class Models:
         """What the manifest says of the models."""
         said = {
             "target_fingerprint": self.target.fingerprint,
-            "reference": self.compared_with,
+            "reference": None if self.compared_with is None else _name(self.compared_with),
             "reference_fingerprint": self.target.base_fingerprint,
             "reference_is": self.reference_is,
             "dtype": self.target.dtype,
@@ -43,6 +44,12 @@ class Models:
         if self.reference is not None:
             said["reference_fingerprint"] = self.reference.fingerprint
         return said
+
+
+def _name(source: str) -> str:
+    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are."""
+    place = Path(source).expanduser()
+    return place.resolve().name if place.is_absolute() or place.is_dir() else source
 
 
 def open_models(subject: Subject, *, dtype: str, device: str) -> Models:

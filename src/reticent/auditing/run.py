@@ -23,6 +23,8 @@ from reticent.auditing.whitebox import inside
 from reticent.confound import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.record import Record
 from reticent.core.results import Results
@@ -30,13 +32,17 @@ from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
 from reticent.report.render import write_report
 from reticent.report.results import read_results, write_results
-from reticent.run_folder import RunFolder
+from reticent.run_folder import FIRST, RunFolder
 from reticent.score.engine import ScoreOptions
 from reticent.score.plan import describe
 
 
 def audit(
-    what: Subject | RunFolder | str | Path, config: AuditConfig | None = None, *, out: str | Path | None = None
+    what: Subject | RunFolder | str | Path,
+    config: AuditConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    reference: str | None = None,
 ) -> Results:
     """Audit a model; results, scores, tables and report are written to the run folder.
 
@@ -45,7 +51,9 @@ def audit(
     Args:
         what: a run folder of `reticent.tune`, or a subject made of any model and data.
         config: how; None for the defaults.
-        out: the folder to write to; needed for a subject, by default the run folder itself otherwise.
+        out: the folder to write to; needed for a subject, by default the run folder itself otherwise. It may hold an
+            earlier audit of the same model and data, and nothing else.
+        reference: what a run's model is compared with, in place of its base; a subject names its own.
 
     Raises:
         BadInput: a model or the data cannot be used; an unknown attack; several processes.
@@ -55,11 +63,53 @@ def audit(
     if isinstance(what, Subject):
         if out is None:
             raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
-        subject, run, made = what, RunFolder(root=Path(out)), None
+        subject, run, made = what, RunFolder(root=_place(out)), None
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
-        subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
+        subject = from_run(made, reference=reference)
+        run = RunFolder(root=_place(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
+    others = {"the audited model": subject.target, "the reference": subject.reference} if made is None else {}
+    run.refuse_foreign("audit", others)
+    with run.alone():
+        _refuse_mixture(run, subject, made)
+        return _audit(subject, run, made, config)
+
+
+def _place(out: str | Path) -> Path:
+    refuse_empty("out", out)
+    return Path(out)
+
+
+def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) -> None:
+    """Refuse to put the results of one model beside another one, or beside results about other data."""
+    if run.settings("tune") is not None and (made is None or made.root.resolve() != run.root.resolve()):
+        raise BadInput(
+            str(run.root),
+            "is the run folder of another model or other data, and a gate would take these results for that model's",
+            f"Choose another folder (--out), or audit that run itself: reticent audit {run.root}.",
+        )
+    found = run.settings("audit")
+    if found is None:
+        return
+    same = {
+        "target": stands_for(str(found["target"]), subject.target, run.root),
+        "data": found["data"] == subject.data_fingerprint,
+    }
+    changed = [name for name, is_same in same.items() if not is_same]
+    if not changed:
+        return
+    if run.results.exists():
+        raise BadInput(
+            str(run.root),
+            f"holds an audit of something else ({', '.join(changed)})",
+            "Choose another folder (--out), or delete this one.",
+        )
+    run.clear(FIRST["audit"])  # of an audit that came to nothing
+
+
+def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
+    """``audit``, while no other process works in the folder."""
     kept = read_promise(subject.target)
     users = user_evidence(subject.evaluated)
     dtype = "float32" if config.whitebox and config.dtype == "auto" else config.dtype  # updates are small differences
@@ -67,10 +117,12 @@ def audit(
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
-    about = {"target": subject.target, "reference": models.compared_with, "data": subject.data_fingerprint}
+    compared_with = None if models.compared_with is None else portable(models.compared_with, run.root)
+    about = {"target": portable(subject.target, run.root), "reference": compared_with}
+    about |= {"data": subject.data_fingerprint, "max_tokens": subject.max_tokens, "audit": asdict(config)}
     cache = user_cache() / "tables"
-    with run.kept_if(run.results.exists):
-        run.record("audit", about | {"max_tokens": subject.max_tokens, "audit": asdict(config)})
+    with run.kept_if(run.results.exists, step="audit"):
+        run.record("audit", about)
         evidence = gather(
             subject,
             models,

@@ -46,13 +46,17 @@ def gate(
             is certain that more leaks now. The results must be a run folder too.
         junit: also write the outcome as a JUnit XML file here.
     """
+    from reticent.core.outputs import JUNIT, file_to_write
     from reticent.gate import gate as decide
     from reticent.gate import write_junit
     from reticent.report.results import read_results
 
     path = Path(results)
+    path = path / "results.json" if path.is_dir() else path
+    if junit is not None:
+        file_to_write(junit, JUNIT, flag="junit", inputs={"the results": path})
     outcome = decide(
-        read_results(path / "results.json" if path.is_dir() else path),
+        read_results(path),
         max_auc=max_auc,
         max_tpr_at_1pct_fpr=max_tpr_at_1pct_fpr,
         max_user_auc=max_user_auc,

@@ -199,7 +199,7 @@ def _name(row: Mapping[str, Any], field: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         what = "empty" if value is None or value == "" else f"a {type(value).__name__}"
         raise BadField(f"field {field!r} is {what}", "Give a name or a whole number, or skip such rows.")
-    return str(value)
+    return checked(field, str(value))
 
 
 def look_like_spans(value: Any) -> bool:

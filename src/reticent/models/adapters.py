@@ -14,6 +14,7 @@ from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import found
 from reticent.models.locate import first_line
 from reticent.models.tuned import Tuned
 from reticent.models.tuning import adapter as bottleneck
@@ -21,6 +22,8 @@ from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_erro
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+WHERE = "(base=... in Python, base_model_name_or_path in adapter_config.json)"
+"""Where an adapter's base is named, for messages."""
 _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "inference_mode", "auto_mapping")
 """Entries of an adapter's configuration that do not change what it computes."""
 
@@ -33,7 +36,7 @@ def is_peft(folder: Path) -> bool:
 def named_base(folder: Path) -> str | None:
     """The base that a PEFT adapter names."""
     named = _config(folder).get("base_model_name_or_path")
-    return str(named) if named else None
+    return found(str(named), folder) if named else None
 
 
 def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
@@ -113,6 +116,7 @@ def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any,
     Where tuning changed the vocabulary, PEFT writes the same matrix under several names and reads one of them.
     """
     config = PeftConfig.from_pretrained(str(folder))
+    config.base_model_name_or_path = base.name_or_path  # else the library warns that it was renamed
     model = get_peft_model(base, config, autocast_adapter_dtype=False)
     result = set_peft_model_state_dict(model, weights)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -128,7 +132,7 @@ def _is_bottleneck(key: str) -> bool:
 
 
 def _unfit(source: str, why: str) -> BadInput:
-    return BadInput(source, f"does not fit its base ({why})", "Name the base that it was trained on (--base).")
+    return BadInput(source, f"does not fit its base ({why})", f"Name the base that it was trained on {WHERE}.")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as hf_logging
 
 from reticent.core import validate
@@ -25,6 +28,7 @@ from reticent.models.weights import fingerprint_weights
 hf_logging.disable_progress_bar()
 GROWN = "its vocabulary is not the base's, so probabilities are shares of other wholes"
 """Why an adapter that came with new tokens is not its base, where nothing else tells them apart."""
+_NUMBER = re.compile(r"\d+")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -154,7 +158,7 @@ def _device(device: str) -> str:
 def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | None, dtype: str, device: str) -> Loaded:
     named = base or (tuned.base if tuned else adapters.named_base(folder))
     if not named:
-        raise BadInput(source, "is an adapter that does not say what it belongs on", "Name its base (--base).")
+        raise BadInput(source, "is an adapter that does not say what it belongs on", f"Name its base {adapters.WHERE}.")
     base_folder = locate(named)
     base_fingerprint = fingerprint_weights(base_folder)
     if tuned is not None and tuned.base_fingerprint != base_fingerprint:
@@ -162,7 +166,7 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
             source,
             f"was trained on a base with other weights than {named!r} has (fingerprint "
             f"{tuned.base_fingerprint[:12]}, found {base_fingerprint[:12]})",
-            "Name the base that it was trained on (--base).",
+            f"Name the base that it was trained on {adapters.WHERE}.",
         )
     below = _read_model(named, base_folder, dtype, device)
     tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
@@ -216,6 +220,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
         raise BadInput(source, "is itself an adapter, so nothing can be put on it", "Merge it into its base first.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        _check_config(source, config)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -225,11 +230,24 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = first_line(error)
+    except (BadInput, MemoryError, torch.OutOfMemoryError):
+        raise
+    except ImportError as error:
+        why = f"needs a package that is not installed ({first_line(error)})"
+        raise BadInput(source, why, "Install it, or give the model without quantisation.") from error
+    except Exception as error:  # libraries raise errors of many kinds over a broken configuration
+        first = first_line(error) or type(error).__name__
         raise BadInput(
             source, f"cannot be loaded ({first})", "Check that it is a whole causal language model."
         ) from error
+    beyond = _beyond(model, report["unexpected_keys"])
+    if beyond:
+        raise BadInput(
+            source,
+            f"holds weights that its configuration has no place for, {beyond} first, so another model would be read "
+            "than the one in the file",
+            "Copy or save the model again, with the configuration that belongs to it.",
+        )
     lacking = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
     if lacking:
         raise BadInput(
@@ -240,6 +258,30 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
     # What adapters on it will name as their base: the hub id where it has one, so that other machines find it too.
     model.name_or_path = model.config._name_or_path = source if is_hub_id(source) else str(folder.resolve())
     return model.eval().to(device)
+
+
+def _check_config(source: str, config: Any) -> None:
+    """Refuse a configuration of which the library makes a model that nobody meant."""
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None)
+    if layers is not None and not (isinstance(layers, int) and layers > 0):
+        raise BadInput(
+            source, f"has {layers!r} layers by its config.json", "Copy the model again, with its own configuration."
+        )
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is None:
+        return
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
+    method = str(getattr(method, "value", method))
+    if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise BadInput(source, f"is quantised in a way that is not known here ({method})", "Give it unquantised.")
+
+
+def _beyond(model: Any, unexpected: Iterable[str]) -> str:
+    """The first weight in the file that is like one of the model's but for a number, such as a further layer; empty
+    where there is none. Weights of other parts, such as a tower for images, are left out by design."""
+    alike = {_NUMBER.sub("#", name) for name in model.state_dict()}
+    return next((name for name in sorted(unexpected) if _NUMBER.sub("#", name) in alike), "")
 
 
 def _tokenizer(source: str, folder: Path) -> Any:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from reticent.core.atomic import write_text
 from reticent.core.finding import Estimate, Finding
+from reticent.core.outputs import REPORT, refuse_foreign
 from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
 from reticent.report import numbers, plots, promise_plots, summary
 from reticent.report.numbers import Shown
@@ -75,8 +76,13 @@ class RocChart:
 
 
 def write_report(path: str | Path, results: Results) -> None:
-    """Write ``report.html``, atomically."""
-    write_text(path, render(results))
+    """Write ``report.html``, atomically.
+
+    Raises:
+        BadInput: there is a folder, or a file that is no report of this package.
+    """
+    refuse_foreign(path, REPORT)
+    write_text(path, render(results), private=False)
 
 
 def render(results: Results) -> str:

@@ -69,7 +69,7 @@ def write_results(path: str | Path, results: Results) -> None:
     if error is not None:
         raise ValueError(f"these results break their own schema at {_place(error)}: {error.message[:300]}")
     _check_lengths(results)
-    write_text(path, _dump(content) + "\n")
+    write_text(path, _dump(content) + "\n", private=False)
 
 
 def read_results(path: str | Path) -> Results:

@@ -25,7 +25,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.progress import progress
 from reticent.models.context import Positions, positions_of
-from reticent.score.cache import intact, key_of, open_cache, seal
+from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
 from reticent.score.forward import device_of, most_read
 from reticent.score.generations import Generations, join_generations, read_generations
 from reticent.score.heap import steady_heap
@@ -124,15 +124,16 @@ def make_generations(
         for shard in shards:
             about = [[line.prefix.tolist(), line.limit, line.name, line.sample] for line in shard]
             path = folder / f"{key_of(VERSION, side.key, scheme.key, seed, sorted(ends), about)}.parquet"
-            if not intact(path):
-                with side.answering():
-                    decoder = decoder or _open(model)
-                    part = _generate(decoder, shard, scheme, ends, None, advance)
-                part.write(path)
-                seal(path)
-            else:
-                advance(len(shard))
-            parts.append(read_generations(path))
+            with taking_turns(path):
+                if not intact(path):
+                    with side.answering():
+                        decoder = decoder or _open(model)
+                        part = _generate(decoder, shard, scheme, ends, None, advance)
+                    part.write(path)
+                    seal(path)
+                else:
+                    advance(len(shard))
+                parts.append(read_generations(path))
     return join_generations(parts)
 
 

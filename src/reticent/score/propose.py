@@ -24,7 +24,7 @@ from reticent.core import validate
 from reticent.core.record import Record, read_records, write_records
 from reticent.models.encode import Encoded, encode, leading_tokens
 from reticent.models.tokens import tokenise
-from reticent.score.cache import intact, key_of, seal
+from reticent.score.cache import intact, key_of, seal, taking_turns
 from reticent.score.engine import Choices, Engine, Piece, batches, padded
 from reticent.score.requests import rng_for
 
@@ -90,12 +90,13 @@ class Proposer:
         """Compute what is asked for, or read it if it was computed in an earlier run. Forgets earlier answers."""
         keys = [self._key(question) for question in questions]
         path = self.folder / f"{key_of(keys)}.parquet"
-        if intact(path):
-            flat = read_records(path)
-        else:
-            flat = [copy for copies in self._compute(questions) for copy in copies]
-            write_records(path, flat)
-            seal(path)
+        with taking_turns(path):
+            if intact(path):
+                flat = read_records(path)
+            else:
+                flat = [copy for copies in self._compute(questions) for copy in copies]
+                write_records(path, flat)
+                seal(path)
         self.answers.clear()
         start = 0
         for key, question in zip(keys, questions, strict=True):

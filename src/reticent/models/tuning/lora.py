@@ -23,7 +23,7 @@ _ALL = "all-linear"
 
 @tuning("lora", learning_rate=5e-4, storage="peft", paper="arXiv:2106.09685")
 def lora(
-    model: Any, *, r: int = 16, alpha: float = 32, dropout: float = 0.0, target_modules: str | list[str] = _ALL
+    model: Any, *, r: int = 16, alpha: float = 32.0, dropout: float = 0.0, target_modules: str | list[str] = _ALL
 ) -> Any:
     """Train ``W + (alpha / r) B A`` for the chosen linear layers; ``B`` starts at zero.
 
