@@ -239,7 +239,7 @@ def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, foun
 
 def _discrepancy(level: Level, scores: Scores, judging: Judging) -> tuple[Sequence[Finding], Sequence[str]]:
     """The advantage of a polytope in the space of all scores, or why it is not given. It describes; it is no test."""
-    clusters = (None, None)
+    clusters: tuple[npt.NDArray[np.str_] | None, npt.NDArray[np.str_] | None] = (None, None)
     if level.cluster is not None:
         names = level.cluster.astype(str)
         clusters = names[level.member], names[~level.member]

@@ -172,12 +172,12 @@ def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
     reach = SLOPE * math.sqrt(fpr * (1 - fpr) / len(y))
     slope = _slope(x, y, max(fpr - reach, 0.0), min(fpr + reach, 1.0))
     smoothed = (value * len(x) + 0.5) / (len(x) + 1)
-    own = caught - value
+    own: Floats = caught - value
     spread = float((own**2).mean())
     if spread > 0:
-        own = own * math.sqrt(smoothed * (1 - smoothed) / spread)
+        own = np.asarray(own * math.sqrt(smoothed * (1 - smoothed) / spread))
     else:  # no or all members caught: hits have no spread of their own, but half a hit has; owners count as one each
-        own = math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member])
+        own = np.asarray(math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member]))
     share = passed - passed.mean()
     number = _number(value, own, -slope * share, of, method="members and threshold by Wilson, combined as by Zou")
     own_part = _clustered(own, of.owner[member], of)

@@ -136,7 +136,7 @@ def _half(ranks: Scores, strata: npt.NDArray[np.intp], which: Labels) -> Half:
     features = ranks[rows] - (sums / np.bincount(number)[:, None])[number]
     spread = features.T @ features
     ridge = RIDGE * max(float(np.trace(spread)) / len(spread), 1e-12)
-    solver = np.linalg.inv(spread + ridge * np.eye(len(spread)))
+    solver = np.asarray(np.linalg.inv(spread + ridge * np.eye(len(spread))), dtype=np.float64)
     return Half(rows=rows, features=features, spread=spread, solver=solver)
 
 
