@@ -60,7 +60,8 @@ class Passage:
         row = encode(record.with_pieces([prompt + first, *others], (span,)), tokenizer, mark_spans=True)
         assert row.marked is not None
         places = np.flatnonzero(row.marked)
-        start: Sequence[int] = [] if len(leading_tokens(tokenizer)) else self.lead  # what stands in for a start of the text
+        # what stands in for a start of the text
+        start: Sequence[int] = [] if len(leading_tokens(tokenizer)) else self.lead
         given = np.concatenate([np.asarray(start, dtype=np.int32), row.token_id[: places[0]]])
         return _followed(given, row.token_id[places[0] : places[-1] + 1])
 

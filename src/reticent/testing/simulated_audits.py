@@ -119,7 +119,8 @@ def audited(drawn: Simulated, rng: np.random.Generator, config: AuditConfig | No
     records = [Record(id=str(row), user=coins.user[row], text="x") for row in range(len(coins))]
     canaries, table = _secrets(drawn.secrets, rng)
     has_users = drawn.user is not None
-    choice = choose(config.attacks, Available(reference=True, users=has_users, population=0, known_held_out=0, known_members=0))
+    available = Available(reference=True, users=has_users, population=0, known_held_out=0, known_members=0)
+    choice = choose(config.attacks, available)
     ran = {attack.name for attack in choice.run}
     evidence = Evidence(
         coins=coins,
