@@ -61,7 +61,7 @@ class Passage:
         assert row.marked is not None
         places = np.flatnonzero(row.marked)
         # what stands in for a start of the text
-        start: Sequence[int] = [] if len(leading_tokens(tokenizer)) else self.lead
+        start: npt.ArrayLike = [] if len(leading_tokens(tokenizer)) else self.lead
         given = np.concatenate([np.asarray(start, dtype=np.int32), row.token_id[: places[0]]])
         return _followed(given, row.token_id[places[0] : places[-1] + 1])
 

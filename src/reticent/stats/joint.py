@@ -172,7 +172,7 @@ def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
     reach = SLOPE * math.sqrt(fpr * (1 - fpr) / len(y))
     slope = _slope(x, y, max(fpr - reach, 0.0), min(fpr + reach, 1.0))
     smoothed = (value * len(x) + 0.5) / (len(x) + 1)
-    own: Floats = caught - value
+    own: Floats = np.asarray(caught - value, dtype=np.float64)
     spread = float((own**2).mean())
     if spread > 0:
         own = np.asarray(own * math.sqrt(smoothed * (1 - smoothed) / spread))
