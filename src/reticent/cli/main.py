@@ -160,19 +160,23 @@ def _verbs() -> dict[str, Verb]:
 @functools.cache
 def _parser_of(chosen: str | None) -> ArgumentParser:
     """``_parser`` of all verbs, made once."""
-    return _parser(_verbs(), chosen)
+    return _parser(_verbs(), chosen, exits=False)
 
 
-def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
-    """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick."""
+def _parser(verbs: dict[str, Verb], chosen: str | None, *, exits: bool = True) -> ArgumentParser:
+    """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick.
+
+    Args:
+        exits: end the process over what cannot be parsed, instead of raising ``ArgumentError``.
+    """
     parser = ArgumentParser(
-        prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=False
+        prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=exits
     )
     subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
     for name, verb in verbs.items():
         doc = inspect.getdoc(verb) or ""
         description = doc.split("\nArgs:")[0].strip()
-        sub = ArgumentParser(description=description, exit_on_error=False)
+        sub = ArgumentParser(description=description, exit_on_error=exits)
         if name == chosen:
             _add_flags(sub, verb)
         subcommands.add_subcommand(name, sub, help=description.splitlines()[0])
@@ -238,6 +242,15 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if "\0" in value:
             raise BadInput(f"--{name}", "holds a NUL character", "Give it without.")
     return value
+
+
+def _underscored(argv: list[str]) -> list[str]:
+    """``--max_auc`` for ``--max-auc``: both habits are common."""
+    found = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        found.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
+    return found
 
 
 if __name__ == "__main__":
