@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from reticent.auditing.asking import ask
 from reticent.auditing.beside import beside
@@ -115,7 +116,7 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
     options = ScoreOptions(max_tokens=subject.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
     compared_with = None if models.compared_with is None else portable(models.compared_with, run.root)
-    about = {"target": portable(subject.target, run.root), "reference": compared_with}
+    about: dict[str, Any] = {"target": portable(subject.target, run.root), "reference": compared_with}
     about |= {"data": subject.data_fingerprint, "max_tokens": subject.max_tokens, "audit": asdict(config)}
     cache = user_cache() / "tables"
     with run.kept_if(run.results.exists, step="audit"):
