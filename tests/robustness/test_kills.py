@@ -53,7 +53,9 @@ COMMANDS: dict[str, Callable[[SimpleNamespace, Path], list[Any]]] = {
         *("--max-tokens", "48", "--dtype", "float32", "--device", "cpu"),
     ],
 }
-TIMES = re.compile(r"^(created|finished|made|seconds.*|.*_seconds|share_of_time|runtime|time.*|key|before)$")
+TIMES = re.compile(
+    r"^(created|finished|made|.*seconds?.*|.*runtime|.*per_second|total_flos|train_loss|overhead|time.*|before)$"
+)
 """Fields that differ from run to run by what they are."""
 UNLIKE = {"private tune": ("model/", ".model.tuned.json")}
 """What two clean runs do not share: private training draws its key anew."""

@@ -120,6 +120,7 @@ def test_a_run_folder_that_is_in_use_is_refused_and_left_as_it_is(
     run = tmp_path / "run"
     run.mkdir()
     (run / "records.parquet").write_bytes(b"of the other")
+    (run / "tune.yaml").write_text("base: x\ndata: x\ntitle: x\nsplit: {}\ncanaries: {}\ntraining: {}\n")
     flags = ["--model", base, "--out", str(run), "--max-tokens", "24", *private]
     with locked(run):
         before = contents(tmp_path)

@@ -27,6 +27,7 @@ from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput, ReticentError, Unusable
 from reticent.core.lock import locked
 from reticent.core.membership import read_membership
+from reticent.core.portable import found as found_at
 from reticent.core.portable import portable
 from reticent.core.progress import console
 from reticent.core.record import Record, read_records
@@ -129,7 +130,7 @@ def _run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record
 def is_worth_keeping(folder: Path) -> bool:
     """Whether the training in ``folder`` came to an end that says something about it."""
     try:
-        return json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["status"] in ("done", "diverged")
+        return json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["status"] != "failed"
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -250,7 +251,7 @@ def read_job(folder: Path) -> tuple[Cell, Shared, str]:
     return (
         Cell(**cell | {"method": Method(**method), "defence": Defence(**cell["defence"])}),
         Shared(
-            base=shared["base"],
+            base=found_at(shared["base"], folder),
             split=SplitConfig(**shared["split"]),
             canaries=CanaryConfig(**shared["canaries"]),
             training=TuneConfig(**shared["training"]),

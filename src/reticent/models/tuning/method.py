@@ -99,14 +99,11 @@ def _wrong(value: Any, default: Any) -> str:
         return "a name, or a list of names"
     if default is None and not (value is None or words or isinstance(value, str)):
         return "a list of names"
-    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in value) if _is_list(value) else False
+    listed = isinstance(value, list | tuple)
+    whole = listed and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
     if isinstance(default, tuple) and not whole:
         return "a list of whole numbers"
     return ""
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value)
 
 
 def check_method(name: str, params: Mapping[str, Any]) -> None:
