@@ -18,8 +18,10 @@ def test_all_runs_everything_that_is_registered():
 def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost():
     choice = choose("standard", ALL)
     assert {"loss", "ez_mia", "lowercase", "rmia", "user_inference"} <= {attack.name for attack in choice.run}
-    assert set(choice.off) == {"recall", "con_recall", "neighbourhood"}
+    assert set(choice.off) == {"recall", "con_recall", "neighbourhood", "learned"}
     assert "10 more scoring pass" in choice.off["neighbourhood"]
+    assert "weaker than wbc" in choice.off["learned"]
+    assert "--attacks learned" in choice.off["learned"]
 
 
 @pytest.mark.parametrize(

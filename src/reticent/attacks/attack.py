@@ -72,6 +72,7 @@ class Attack:
         summary: first line of the function's docstring.
         defaults: the hyper-parameters it is run with.
         edge_cases: counts the rows that hit a special case; same parameters as ``function``.
+        by_name: why it only runs when it is asked for; empty: the standard choice has it if it needs no extra pass.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Attack:
     summary: str
     defaults: Mapping[str, Any]
     edge_cases: EdgeCases | None = None
+    by_name: str = ""
 
     @property
     def paper_url(self) -> str:
@@ -160,6 +162,7 @@ def attack(
     level: Literal["record", "user"] = "record",
     variants: Mapping[str, Variant] | None = None,
     edge_cases: EdgeCases | None = None,
+    by_name: str = "",
 ) -> Callable[[Function], Function]:
     """Register an attack; the function itself stays what it is. See the module's docstring for its signature.
 
@@ -171,6 +174,7 @@ def attack(
         level: ``"record"`` or ``"user"``.
         variants: renderings of the records that the function names among its parameters.
         edge_cases: ``(same parameters) -> {what happened: rows}``; becomes notes of the finding.
+        by_name: why the standard choice leaves it out; empty where it does not.
 
     Raises:
         TypeError: the function's parameters say something that cannot be had.
@@ -197,6 +201,7 @@ def attack(
                 summary=(inspect.getdoc(function) or "").split("\n")[0],
                 defaults=defaults,
                 edge_cases=edge_cases,
+                by_name=by_name,
             ),
         )
         _variants.update(known)

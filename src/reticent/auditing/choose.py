@@ -97,7 +97,7 @@ def asked_for(names: str) -> set[str]:
     if names == "all":
         return set(ATTACKS.names())
     if names == "standard":
-        return {attack.name for attack in ATTACKS if not _extra_variants(attack)}
+        return {attack.name for attack in ATTACKS if not (_extra_variants(attack) or attack.by_name)}
     return {ATTACKS.get(name.strip()).name for name in names.split(",") if name.strip()}
 
 
@@ -109,6 +109,8 @@ def _extra_variants(attack: Attack) -> dict[str, int]:
 
 def _not_asked(attack: Attack) -> str:
     extra = _extra_variants(attack)
+    if attack.by_name:
+        return f"{attack.by_name}; run with --attacks all or --attacks {attack.name}"
     if not extra:
         return f"not asked for; add {attack.name} to --attacks"
     passes = sum(extra.values())
