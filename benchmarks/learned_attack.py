@@ -37,7 +37,7 @@ DRAWS = 2000
 
 def runs() -> list[Run]:
     """The fine-tunes that are evaluated."""
-    real = {"base": "smollm2-135m", "members": 100, "held_out": 150, "max_tokens": 64}
+    real = {"base": "smollm2-135m", "members": 60, "held_out": 100, "max_tokens": 48}
     found = [
         Run(**real, texts="mails", method="full", epochs=2, learning_rate=1e-4, seed=200),
         Run(**real, texts="judgments", method="lora", epochs=2, learning_rate=5e-4, seed=201),

@@ -271,6 +271,7 @@ def _make(run: Run, data: Path, folder: Path, kept: Path) -> None:
         learning_rate=run.learning_rate,
         max_tokens=run.max_tokens,
         seed=run.seed,
+        resume=False,
     )
     model = folder / "model"
     shutil.rmtree(model, ignore_errors=True)

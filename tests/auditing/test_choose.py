@@ -18,10 +18,12 @@ def test_all_runs_everything_that_is_registered():
 def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost():
     choice = choose("standard", ALL)
     assert {"loss", "ez_mia", "lowercase", "user_inference"} <= {attack.name for attack in choice.run}
-    assert {"recall", "con_recall", "neighbourhood", "ngram_coverage", "rmia"} <= set(choice.off)
+    assert set(choice.off) >= {"recall", "con_recall", "neighbourhood", "ngram_coverage", "rmia", "learned"}
     assert "10 more scoring pass" in choice.off["neighbourhood"]
     assert "both models write" in choice.off["ngram_coverage"]
     assert "--attacks rmia" in choice.off["rmia"]
+    assert "weaker than wbc" in choice.off["learned"]
+    assert "--attacks learned" in choice.off["learned"]
 
 
 @pytest.mark.parametrize(
