@@ -112,6 +112,7 @@ def check(
 POSITIONAL = {
     "audit": ["run"],
     "compare": ["data.jsonl"],
+    "diff": ["run", "run"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
     "prepare": ["data.jsonl"],

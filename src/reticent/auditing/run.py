@@ -84,7 +84,8 @@ def _place(out: str | Path) -> Path:
 
 def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) -> None:
     """Refuse to put the results of one model beside another one, or beside results about other data."""
-    if run.settings("tune") is not None and (made is None or made.root.resolve() != run.root.resolve()):
+    its_own = made is not None and made.root.resolve() == run.root.resolve()
+    if run.settings("tune") is not None and not (its_own or Path(subject.target).resolve() == run.model.resolve()):
         raise BadInput(
             str(run.root),
             "is the run folder of another model or other data, and a gate would take these results for that model's",
