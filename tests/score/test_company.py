@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
 from reticent.models.tuning.method import TUNINGS
@@ -22,6 +23,8 @@ from reticent.testing.families import OWN, causal_families, tiny_family
 from reticent.testing.tiny import tiny_tokenizer
 
 CLOSE = 1e-4
+NOT_CAUSAL = {"prophetnet", "xlnet"}
+"""Listed by transformers among the causal ones, but a token's logits change with what follows it: refused."""
 LENGTHS = (5, 16, 17, 18, 40, 60, 90, 23)
 LONGROPE = {
     "rope_type": "longrope",
@@ -90,7 +93,7 @@ def test_log_p_is_that_of_the_text_alone(name):
 @pytest.mark.slow
 def test_log_p_is_that_of_the_text_alone_in_every_family():
     """All that transformers can build tiny; `benchmarks/score_families.py` makes a table of it, with all methods."""
-    found, not_built = {}, []
+    found, not_built, refused = {}, [], []
     for family in causal_families():
         try:
             model = tiny_family(family)
@@ -98,8 +101,12 @@ def test_log_p_is_that_of_the_text_alone_in_every_family():
         except Exception:  # noqa: BLE001 - what transformers itself cannot build or run is counted
             not_built.append(family)
             continue
-        found[family] = worst(model)
-    assert set(OWN) - set(not_built) <= set(found)
+        try:
+            found[family] = worst(model)
+        except BadInput:
+            refused.append(family)
+    assert set(refused) <= NOT_CAUSAL
+    assert set(OWN) - set(not_built) - set(refused) <= set(found)
     assert len(found) > 100
     assert {family: off for family, off in found.items() if not off < CLOSE} == {}
 
