@@ -30,8 +30,6 @@ DRAWS = 2000
 """Multipliers drawn for the largest error."""
 SLOPE = 1.5
 """The ROC curve's slope is taken over so many standard errors of the false positive rate."""
-FEW = 3
-"""Degrees of freedom of a threshold, for each held-out unit that passes it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,7 +177,7 @@ def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
     else:  # no or all members caught: hits have no spread of their own, but half a hit has; owners count as one each
         own = np.asarray(math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member]))
     share = passed - passed.mean()
-    number = _number(value, own, -slope * share, of, method="members and threshold by Wilson, combined as by Zou")
+    number = _number(value, own, -slope * share, of, method="Wilson, with the threshold's doubt along the ROC curve")
     own_part = _clustered(own, of.owner[member], of)
     passing_part = max(_clustered(share, of.owner[~member], of), 1e-300)
     apart = own_part + slope**2 * passing_part
@@ -314,13 +312,12 @@ def _plain(number: Number, within: tuple[float, float], confidence: float) -> Es
 
 
 def _of_rate(number: Number, rate: Rate, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of the hits, and of the false positive rate at the threshold carried along the ROC curve; their
-    distances from the rate are combined (Zou and Donner, doi:10.1002/sim.3095), so it need not be symmetric."""
+    """Wilson's interval of the hits, and how many held-out units may pass the true threshold, carried along the ROC
+    curve; their distances from the rate are combined (Zou and Donner, doi:10.1002/sim.3095), so it is not symmetric."""
+    z = float(student.ppf((1 + confidence) / 2, number.freedom))
     value = number.value
-    few = min(number.freedom, FEW * rate.fpr * rate.held_out)
-    z, wide = (float(student.ppf((1 + confidence) / 2, freedom)) for freedom in (number.freedom, few))
     hits = _wilson(value, rate.members, z)
-    passing = _wilson(rate.fpr, rate.held_out, wide)
+    passing = _passing(rate.fpr, rate.held_out, z)
     along = min(rate.caught(passing[0]), value), max(rate.caught(passing[1]), value)
     below = math.hypot(value - min(hits[0], value), value - along[0]) * math.sqrt(rate.kept)
     above = math.hypot(max(hits[1], value) - value, along[1] - value) * math.sqrt(rate.kept)
@@ -332,6 +329,15 @@ def _wilson(share: float, size: float, z: float) -> tuple[float, float]:
     middle = (share * size + z * z / 2) / (size + z * z)
     half = z / (size + z * z) * math.sqrt(size * share * (1 - share) + z * z / 4)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _passing(fpr: float, size: float, z: float) -> tuple[float, float]:
+    """Share of ``size`` units above the threshold that each passes with probability ``fpr``: binomial quantiles with
+    their skewness (Cornish and Fisher), since sizes need not be whole."""
+    spread = math.sqrt(fpr * (1 - fpr) / size)
+    skew = (1 - 2 * fpr) / math.sqrt(size * fpr * (1 - fpr))
+    shift = (z * z - 1) * skew / 6
+    return max(0.0, fpr - (z - shift) * spread), min(1.0, fpr + (z + shift) * spread)
 
 
 def _of_halves(first: Rate, second: Rate) -> Rate:
