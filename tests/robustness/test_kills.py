@@ -176,7 +176,7 @@ def test_killed_and_started_again_it_ends_the_same(
     if name in ("audit", "extraction"):
         kernels = shared / f"{name} cache" / "kernels"
         if kernels.is_dir() and trial % 2:  # every second trial has to compile
-            shutil.copytree(kernels, tmp_path / "cache" / "kernels")
+            shutil.copytree(kernels, tmp_path / "cache" / "kernels", dirs_exist_ok=True)
     argv = COMMANDS[name](given, work)
     for _ in range(rng.choice((1, 1, 2))):
         run_for(argv, rng.uniform(0.02, 1.0) * undisturbed.seconds)
