@@ -109,6 +109,7 @@ def measure(folder: Path) -> dict[str, Any]:
             edge_cases=None if one.edge_cases is None else timed(one.name, one.edge_cases),
         )
         for one in ATTACKS
+        if not one.writes
     ]
     sources = {path.stem: path for path in folder.glob("*.parquet")}
     start, processor = time.perf_counter(), time.process_time()

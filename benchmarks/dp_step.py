@@ -49,7 +49,7 @@ RATIOS = {
 }
 MODEL = "smollm2-135m"
 CLIP_NORM, NOISE_MULTIPLIER, SEED = 1.0, 1.0, 0
-ROW_SECONDS, FEWEST, MOST = 50, 3, 9
+ROW_SECONDS, FEWEST, MOST = 150, 3, 9
 """Rounds of a row: as many as fit into so many seconds, within these bounds."""
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.special import logit
 
 from reticent.confound import MAX_TEXTS, check, widened
 from reticent.core.finding import Estimate
+from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.data.example import help_desk
 from reticent.data.split import from_files, split
@@ -103,3 +105,49 @@ def test_interval_covers_chance_over_many_coins() -> None:
         wide.append(found.blind_auc.lo <= 0.5 <= found.blind_auc.hi)
     # binomial(20, 0.8) is 12 or fewer with probability 0.03
     assert sum(wide) >= 13
+
+
+def lists(inside: list[str], outside: list[str]) -> tuple[list[Record], Membership]:
+    records = [
+        Record(id=f"{side}{n}", text=text)
+        for side, texts in (("m", inside), ("h", outside))
+        for n, text in enumerate(texts)
+    ]
+    return records, from_files(records[: len(inside)], records[len(inside) :], known_fraction=0)
+
+
+def test_a_chinese_list_of_another_subject_is_confounded() -> None:
+    rng = random.Random(0)
+    own, other, both = "退款台灯坏了水壶包裹", "医生发烧药片护士病房", "请您今天这个我的一起又是从前"
+    inside, outside = ([("".join(rng.choices(words + both, k=30))) for _ in range(60)] for words in (own, other))
+    found = check(*lists(inside, outside))
+    assert found.separable
+    assert found.no_claim
+    assert not found.unchecked
+    assert "characters and pairs of characters (a script without blanks)" in found.note
+
+
+@pytest.mark.parametrize("language", ["今天的包裹还没有到请退款", "本日の荷物がまだ届きません", "วันนี้พัสดุยังไม่มา"])
+def test_near_duplicates_are_found_without_blanks(language: str) -> None:
+    rng = random.Random(1)
+    texts = ["".join(rng.choices(language, k=60)) for _ in range(25)]
+    changed = [text[:30] + ("x" if text[30] != "x" else "y") + text[31:] for text in texts[:10]]
+    others = ["".join(rng.choices(language, k=60)) for _ in range(15)]
+    assert check(*lists(texts, [*changed, *others])).near_duplicates == 10
+
+
+def test_lists_that_cannot_be_checked_carry_no_claim() -> None:
+    few = [f"text number {number}" for number in range(15)]
+    found = check(*lists(few, [f"text number {number}" for number in range(15, 30)]))
+    assert found.unchecked
+    assert found.no_claim
+    unlike = [chr(0x4E00 + 7 * number) * 5 for number in range(80)]
+    unread = check(*lists(unlike[:40], unlike[40:]))
+    assert unread.blind_auc is None
+    assert unread.unchecked
+    assert "100 % of the texts share next to nothing with others" in unread.note
+
+
+def test_coins_need_no_check() -> None:
+    records = [Record(id=str(number), text=f"text number {number}") for number in range(30)]
+    assert not check(records, split(records, unit="record", seed=0)).no_claim

@@ -61,7 +61,7 @@ def run(tmp_path_factory):
         out=folder / "run",
         title="tiny",
         split_config=SplitConfig(split_unit="user"),
-        canary_config=CanaryConfig(canaries=18, canary_controls=120),
+        canary_config=CanaryConfig(canaries=36, canary_controls=120),
         tune_config=TuneConfig(epochs=20, learning_rate=1e-2, batch_size=8, max_tokens=96, dtype="float32"),
     )
     results = audit(made, AuditConfig(dtype="float32"))
@@ -79,7 +79,12 @@ def test_canaries_that_were_planted_often_are_exposed_and_controls_are_not(run):
     _, results = run
     tiers = {tier.repetitions: tier for tier in results.exposure}
     assert tiers[16].bits.value > 4 > tiers[0].bits.value
-    assert tiers[16].bits.lo > tiers[0].bits.value
+    judged = {
+        finding.statement.split(" have ")[0]: finding for finding in results.findings if finding.level == "canary"
+    }
+    often = next(one for said, one in judged.items() if "16 times" in said and one.metric == "exposure_bits")
+    assert often.p_value is not None
+    assert often.p_value < 0.05
 
 
 def test_the_split_is_not_confounded(run):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reticent.auditing.config import AuditConfig as AuditConfig
     from reticent.auditing.run import audit as audit
     from reticent.auditing.subject import Subject as Subject
+    from reticent.before_after import diff as diff
     from reticent.comparing.run import compare as compare
     from reticent.core.finding import Estimate as Estimate
     from reticent.core.finding import Finding as Finding
@@ -54,6 +55,7 @@ _WHERE = {
     "attack": "reticent.attacks.attack",
     "audit": "reticent.auditing.run",
     "compare": "reticent.comparing.run",
+    "diff": "reticent.before_after",
     "read": "reticent.data.read",
     "read_results": "reticent.report.results",
     "split": "reticent.data.split",

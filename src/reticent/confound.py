@@ -28,6 +28,8 @@ MIN_SIDE = 20
 """Fewer members or held-out than this on a side, and the blind baseline says nothing."""
 MIN_USERS = 20
 """Fewer users than this, and a bootstrap over users is not to be trusted: texts are taken as independent."""
+MAX_UNREAD = 0.5
+"""With a larger share of texts that the blind baseline can read next to nothing of, it says nothing."""
 MAX_TEXTS = 20_000
 """More texts than this (chosen by hash) would only take longer."""
 
@@ -50,6 +52,10 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
     split counts as separable when the AUC is above 0.55 and its interval above 0.5; an AUC that is as far *below*
     is a fault of folds or of tiny data, not of the split.
 
+    A claim about lists that a person gave rests on this check: coins that somebody else threw cannot be seen. Where
+    records of such lists could not be compared (too few, or texts that the baseline cannot read), they are
+    ``unchecked``, and no claim is made about them.
+
     Args:
         records: aligned with ``membership``.
         membership: only rows that are attacked are compared, each at the levels at which it is attacked.
@@ -62,7 +68,8 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
     evaluated = np.flatnonzero(membership.role == "evaluate")
     comparisons = [found for found in _comparisons(membership) if _enough(found, membership)]
     each = 1 - (1 - confidence) / max(1, len(comparisons))
-    blind = {found.level: widened(_blind(found, records, membership, each, seed)) for found in comparisons}
+    looked = {found.level: _blind(found, records, membership, each, seed) for found in comparisons}
+    blind = {level: one.estimate for level, one in looked.items() if one.unread <= MAX_UNREAD}
     worst = max(blind.values(), key=lambda estimate: (estimate.lo, estimate.value), default=None)
     duplicates, share = _duplicates(records, membership, evaluated, confidence)
     separable = any(estimate.value > SEPARABLE and estimate.lo > 0.5 for estimate in blind.values())
@@ -71,8 +78,18 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
         near_duplicates=duplicates,
         near_duplicate_share=share,
         separable=separable,
-        note=_note(blind),
+        note=_note(looked),
+        unchecked=membership.unit == "given" and "record" not in blind,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What the blind baseline found in one comparison, what it read, and the share of texts that it could not read."""
+
+    estimate: Estimate
+    read: str
+    unread: float
 
 
 def widened(estimate: Estimate) -> Estimate:
@@ -110,14 +127,26 @@ def _enough(comparison: _Comparison, membership: Membership) -> bool:
 
 def _blind(
     comparison: _Comparison, records: Sequence[Record], membership: Membership, confidence: float, seed: int
-) -> Estimate:
+) -> _Looked:
     rows, member = _thinned(comparison, records, seed)
     texts = [records[row].plain for row in rows]
     users = membership.user[rows].astype(str) if membership.has_users else None
-    score = blind_scores(texts, member, None if users is None else users.tolist(), seed=seed).score
+    found = blind_scores(texts, member, None if users is None else users.tolist(), seed=seed)
+    estimate = widened(_estimate(found.score, member, users, comparison.level, confidence, seed))
+    return _Looked(estimate=estimate, read=found.read, unread=found.unread)
+
+
+def _estimate(
+    score: npt.NDArray[np.float64],
+    member: npt.NDArray[np.bool_],
+    users: npt.NDArray[np.str_] | None,
+    level: str,
+    confidence: float,
+    seed: int,
+) -> Estimate:
     if users is None:
         return auc(score[member], score[~member], confidence=confidence)
-    if comparison.level == "user":
+    if level == "user":
         _, first, of_user = np.unique(users, return_index=True, return_inverse=True)
         score = np.bincount(of_user, weights=score) / np.bincount(of_user)
         member = member[first]
@@ -157,10 +186,17 @@ def _duplicates(
     return found, share
 
 
-def _note(blind: dict[str, Estimate]) -> str:
-    if not blind:
+def _note(looked: dict[str, _Looked]) -> str:
+    if not looked:
         return f"Fewer than {MIN_SIDE} members or held-out: whether the split is confounded could not be checked."
-    shown = " and ".join(
-        f"{level}s {found.value:.3f} [{found.lo:.3f}, {found.hi:.3f}]" for level, found in blind.items()
-    )
-    return f"Blind AUC (words and lengths only, no model, cross-validated): {shown}."
+    shown = " and ".join(_shown(level, found) for level, found in looked.items())
+    read = " and ".join(dict.fromkeys(found.read for found in looked.values()))
+    return f"Blind AUC (no model, cross-validated; read were {read}, and lengths): {shown}."
+
+
+def _shown(level: str, found: _Looked) -> str:
+    if found.unread > MAX_UNREAD:
+        return (
+            f"{level}s could not be checked: {100 * found.unread:.0f} % of the texts share next to nothing with others"
+        )
+    return f"{level}s {found.estimate.value:.3f} [{found.estimate.lo:.3f}, {found.estimate.hi:.3f}]"

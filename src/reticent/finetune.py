@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
@@ -46,6 +48,7 @@ def tune(
     contextual: ContextualConfig | None = None,
     rejects: str = "",
     targets: Sequence[Target] = (),
+    inputs: Mapping[str, str | Path | None] | None = None,
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
@@ -71,11 +74,12 @@ def tune(
         rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
         targets: secrets in the records that the audit is to try to get out, such as a scrubber's misses; kept in the
             folder with their coins.
+        inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
 
     Raises:
-        BadInput: the folder holds another run, or another process works in it; a side of the split is empty; the model
-            cannot be loaded; a setting voids the promise (`data.stability` for the data); ``max_tokens`` cuts canaries
-            off; several processes.
+        BadInput: the folder holds another run or something of yours, or another process works in it; a side of the
+            split is empty; the model cannot be loaded; a setting voids the promise (`data.stability` for the data);
+            ``max_tokens`` cuts canaries off; several processes.
     """
     refuse_several("reticent.tune")
     settings = _Settings(
@@ -88,25 +92,29 @@ def tune(
         monitor=monitor or MonitorConfig(),
     )
     settings.check()
+    refuse_empty("out", out)
     run = RunFolder(root=Path(out))
-    config: dict[str, Any] = {"base": base, "data": fingerprint(records), "title": title, **settings.parts}
-    run.refuse_other("tune", config)
-    material = training_rows(
-        records,
-        base=base,
-        split_config=settings.split,
-        canary_config=settings.canaries,
-        privacy=settings.privacy,
-        harden=settings.harden,
-        max_tokens=settings.training.max_tokens,
-    )
+    run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
+    _check_training(settings.training)
+    named = _named(base, run)
+    config: dict[str, Any] = {"base": named, "data": fingerprint(records), "title": title, **settings.parts}
     with run.alone():
-        with run.kept_if(lambda: _begun(run.model)):
+        run.refuse_other("tune", config, begun=lambda: _begun(run))
+        material = training_rows(
+            records,
+            base=base,
+            split_config=settings.split,
+            canary_config=settings.canaries,
+            privacy=settings.privacy,
+            harden=settings.harden,
+            max_tokens=settings.training.max_tokens,
+        )
+        with run.kept_if(lambda: _begun(run)):
             run.claim("tune", config)
             write_rejects(run, rejects)
             _write(material, run, targets)
             _train(base, material, run, settings, config["data"])
-        about = {"title": title or run.root.name, "base": base, "max_tokens": settings.training.max_tokens}
+        about = {"title": title or run.root.name, "base": named, "max_tokens": settings.training.max_tokens}
         about |= {**settings.parts, "finished": now()}
         if run.promise.exists():
             about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
@@ -190,11 +198,26 @@ def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Setting
     )
 
 
-def _begun(model: Path) -> bool:
-    """Whether there is a model, or a checkpoint to go on from."""
-    from reticent.train.checkpoints import folder_for
+def _named(base: str, run: RunFolder) -> str:
+    """What the folder calls the base: as it does already, where that is the same one."""
+    said = (run.settings("tune") or {}).get("base")
+    return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
 
-    return model.exists() or any(folder_for(model).glob("checkpoint-*"))
+
+def _check_training(config: TuneConfig) -> None:
+    """Refuse what the training would refuse once private text lies in the folder."""
+    from reticent.models.tuning.method import check_method
+    from reticent.train.trackers import check_trackers
+
+    check_method(config.method, config.method_params)
+    check_trackers(config.report_to)
+
+
+def _begun(run: RunFolder) -> bool:
+    """Whether there is a model, or a whole checkpoint to go on from."""
+    from reticent.train.checkpoints import WHOLE
+
+    return run.model.exists() or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))
 
 
 def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig, contextual: ContextualConfig) -> None:

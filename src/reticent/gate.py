@@ -12,6 +12,9 @@ attacker is free to choose the best one. ``on`` says which part of the estimate:
 What cannot be checked (the metric was refused, its attack was switched off, the interval has no such end, the split is
 confounded, or the audit had too few units to pass anyone) never passes: exit code 2.
 
+Against a baseline (``baseline``, the difference to an earlier audit of the same coins) the gate fails only where the
+paired interval is certain that more leaks than before.
+
 A promise of differential privacy that the audit broke fails whatever the limits are. ``max_promised_epsilon`` limits
 the promise itself: an upper bound that is proved, not measured, so ``on`` and confounding play no part.
 """
@@ -28,8 +31,11 @@ from typing import Literal
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
+from reticent.core.difference import Difference
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
+from reticent.core.outputs import JUNIT, refuse_foreign
+from reticent.core.possible import refuse_impossible
 from reticent.core.results import PromiseAudit, Results
 
 On = Literal["lower", "value", "upper"]
@@ -107,6 +113,7 @@ def gate(
     max_promised_epsilon: float | None = None,
     promised_unit: str = "user",
     on: On = "value",
+    baseline: Difference | None = None,
 ) -> GateOutcome:
     """Check the limits that are given, all "no more than", and that no promise of differential privacy is broken.
 
@@ -122,11 +129,13 @@ def gate(
         max_promised_epsilon: ε that the training promised, for ``promised_unit``.
         promised_unit: ``"record"`` or ``"user"``; per user a promise per record counts with what it implies.
         on: which part of the estimate is compared, see the module.
+        baseline: what changed since an earlier audit (`reticent.diff`).
 
     Raises:
-        BadInput: no limit is given, or one that makes no sense.
+        BadInput: no limit is given, or one that makes no sense, or the results hold numbers that cannot be.
     """
     validate.one_of(("lower", "value", "upper"), on=on)
+    refuse_impossible(results)
     shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
     validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
     validate.one_of(("record", "user"), promised_unit=promised_unit)
@@ -146,11 +155,13 @@ def gate(
         for name, limit in (shares | amounts).items()
         if limit is not None
     ]
-    if not limits and max_promised_epsilon is None:
+    if not limits and max_promised_epsilon is None and baseline is None:
         raise BadInput("gate", "has no limit to check", f"Give at least one of: --{', --'.join((*about, *promised))}.")
     checks = [_check(results, limit, on) for limit in limits]
     if max_promised_epsilon is not None:
         checks.append(_promised(results.promise, max_promised_epsilon, promised_unit))
+    if baseline is not None:
+        checks.append(_against(baseline))
     if results.promise is not None and results.promise.broken:
         checks.append(_broken(results.promise))
     return GateOutcome(checks=tuple(checks))
@@ -173,6 +184,23 @@ def _promised(promise: PromiseAudit | None, limit: float, unit: str) -> Check:
     )
 
 
+def _against(baseline: Difference) -> Check:
+    """More leakage than before, beyond the paired interval's doubt."""
+    before = f"the audit of {baseline.before.created[:10]}"
+    worst = max(baseline.more, key=lambda change: change.change.lo, default=None)
+    if not baseline.changes:
+        why = f"cannot be checked: no number of {before} could be compared ({'; '.join(baseline.left_out)})"
+        return Check(name="baseline", limit=0.0, state="unknown", measured=None, attack="", reason=why)
+    if worst is None:
+        reason = f"no attack is certain to find more than in {before}, of {len(baseline.changes)} numbers compared"
+        return Check(name="baseline", limit=0.0, state="passed", measured=None, attack="", reason=reason)
+    shown = f"{worst.metric} of {worst.attack} changed by {_interval(worst.change)} since {before}"
+    more = f", and {len(baseline.more) - 1} more numbers rose" if len(baseline.more) > 1 else ""
+    return Check(
+        name="baseline", limit=0.0, state="failed", measured=worst.change, attack=worst.attack, reason=shown + more
+    )
+
+
 def _broken(promise: PromiseAudit) -> Check:
     shown = [
         f"ε ≥ {row.estimate.lo:.4g} per {row.unit} ({row.units}; {row.assumption})"
@@ -192,8 +220,9 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
     """Write the outcome as a JUnit XML file, atomically: exceeded limits are failures, unchecked ones are errors.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is there and is none that this function wrote.
     """
+    refuse_foreign(path, JUNIT)
     states = [check.state for check in outcome.checks]
     counts = {
         "tests": str(len(states)),
@@ -212,7 +241,9 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
             tag = "failure" if check.state == "failed" else "error"
             ET.SubElement(case, tag, {"message": _xml(check.reason), "type": check.state}).text = _xml(check.line)
     ET.indent(root)
-    write_text(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+    write_text(
+        path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n", private=False
+    )
 
 
 def _check(results: Results, limit: _Limit, on: On) -> Check:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
@@ -16,6 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
+from reticent.data.bad_field import BadField
 from reticent.data.blocks import blocks
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
@@ -73,7 +74,13 @@ class Reading(NamedTuple):
 
 
 def read_data(
-    source: str, config: DataConfig, *, id_prefix: str = "r", each_alone: bool = False, hide_spans: bool = False
+    source: str,
+    config: DataConfig,
+    *,
+    id_prefix: str = "r",
+    each_alone: bool = False,
+    hide_spans: bool = False,
+    model: str | None = None,
 ) -> Reading:
     """Read records and leave out what ``config`` says.
 
@@ -81,6 +88,8 @@ def read_data(
 
     Args:
         each_alone, hide_spans: as in `data.read.read`.
+        model: folder, hub id or catalogue name of the model that will read the records. A chat that its template
+            refuses is then a bad row, found before any coin is thrown; None: nobody looks.
     """
     with tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch) / "rejects.jsonl"
@@ -98,6 +107,7 @@ def read_data(
             rejects=listed,
             each_alone=each_alone,
             hide_spans=hide_spans,
+            check=None if model is None else Readable(model),
         )
         rejects = listed.read_text(encoding="utf-8")
     read_records = list(dataset.records)
@@ -107,6 +117,39 @@ def read_data(
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
     return Reading(records, rejects)
+
+
+class Readable:
+    """Whether the model can read a record: a chat, if its template renders it so that what is trained on can be found.
+
+    It looks at one record alone, so a row that goes or comes changes nothing for others.
+
+    Args:
+        model: folder, hub id or catalogue name. Its tokenizer is loaded when the first chat comes.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._tokenizer: Any = None
+
+    def __call__(self, record: Record) -> None:
+        """Refuse a record that cannot be read.
+
+        Raises:
+            BadField: the chat template refuses the record, or rewrites it.
+            BadInput: there is no such model.
+        """
+        if record.messages is None:
+            return
+        from reticent.models.encode import encode  # plain texts need no model, and no torch
+        from reticent.models.load import load_tokenizer
+
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._model)
+        try:
+            encode(record, self._tokenizer)
+        except BadInput as error:
+            raise BadField(error.why, f"{error.fix} Or skip such rows (--on_bad_row skip).") from error
 
 
 def without_copies(
@@ -154,16 +197,25 @@ class GivenData(NamedTuple):
 
 
 def given_data(
-    config: DataConfig, *, members: str | None, held_out: str | None, data: str | None, membership: str | None
+    config: DataConfig,
+    *,
+    members: str | None,
+    held_out: str | None,
+    data: str | None,
+    membership: str | None,
+    model: str | None = None,
 ) -> GivenData:
     """Records and membership as a person gives them: two files, or one with a list of labels.
+
+    Args:
+        model: as in `read_data`.
 
     Raises:
         BadInput: neither pair is given, or the files do not fit each other.
     """
     if members and held_out and not (data or membership):
-        inside = read_data(members, config, id_prefix="m")
-        outside = read_data(held_out, config, id_prefix="h")
+        inside = read_data(members, config, id_prefix="m", model=model)
+        outside = read_data(held_out, config, id_prefix="h", model=model)
         trained = {record.id for record in inside.records}
         if not trained.isdisjoint(record.id for record in outside.records):
             from_files(inside.records, outside.records)  # refuses an id on both sides, while the sides are still apart
@@ -171,7 +223,7 @@ def given_data(
         sides = ([record for record in records if (record.id in trained) == side] for side in (True, False))
         return GivenData(records, from_files(*sides), inside.rejects + outside.rejects)
     if data and membership and not (members or held_out):
-        records, rejects = read_data(data, config)
+        records, rejects = read_data(data, config, model=model)
         labels = read_labels(membership)
         if config.id_field is None and labels and not any(record.id in labels for record in records):
             raise BadInput(

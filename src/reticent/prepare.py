@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reticent.core import validate
-from reticent.core.atomic import replacing, write_text
-from reticent.core.errors import BadInput
+from reticent.core.atomic import refuse_folder, replacing, replacing_together, write_text
+from reticent.core.errors import BadInput, Unusable
+from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.membership import Membership
+from reticent.core.outputs import Kind, file_to_write, hash_of, listed, marked, refuse_empty
 from reticent.core.processes import refuse_several
 from reticent.core.progress import progress
 from reticent.core.record import Record, Span, fingerprint, write_records
@@ -23,15 +25,22 @@ from reticent.data import card as cards
 from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
 from reticent.data.ids import Naming, is_digest
-from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect, find, originals
-from reticent.data.pii.missed import missed, others, targets, unscrubbed
+from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect_all, find, originals
+from reticent.data.pii.missed import missed_all, others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
+from reticent.data.pii.workers import enough
 from reticent.data.targets import targets_beside, write_targets
 from reticent.report.data_card import write_data_card
 
 SUFFIXES = (".parquet", ".jsonl")
 MARKS = ("scrub", "check")
+CARD, PAGE = ".card.json", ".card.html"
+LISTS = (".dropped.jsonl", ".targets.jsonl", ".rejects.jsonl")
+"""What lies beside the records, by the end of its name."""
+
+DATA_CARD = Kind(name="data card", is_ours=lambda path: _is_card(path))
+CARD_PAGE = marked("data card's page", '<meta name="generator" content="reticent data card">')
 
 Coins = Callable[[Sequence[Record]], Membership]
 """Who would be in, of the records as they are written."""
@@ -48,6 +57,7 @@ class Prepared:
         card_path: the card.
         dropped: copies that were left out; in ``dropped_path``, if any.
         targets: what the scrubber missed, as far as it is known; in ``targets_path``, if any.
+        rejects: rows of the data that were skipped; in ``rejects_path``, if any.
     """
 
     records: list[Record]
@@ -56,6 +66,11 @@ class Prepared:
     card_path: Path
     dropped: tuple[Dropped, ...]
     targets: tuple[Target, ...]
+    rejects: str = ""
+
+    @property
+    def rejects_path(self) -> Path:
+        return self.out.with_suffix(".rejects.jsonl")
 
     @property
     def dropped_path(self) -> Path:
@@ -63,7 +78,7 @@ class Prepared:
 
     @property
     def page_path(self) -> Path:
-        return self.out.with_suffix(".card.html")
+        return self.out.with_suffix(PAGE)
 
     @property
     def targets_path(self) -> Path:
@@ -82,6 +97,8 @@ def prepare(
     key_file: str | Path | None = None,
     source: str = "",
     coins: Coins | None = None,
+    rejects: str = "",
+    inputs: Mapping[str, str | Path | None] | None = None,
 ) -> Prepared:
     """Find personal data in records, scrub it where asked to, and write them with spans, and a data card beside them.
 
@@ -95,7 +112,8 @@ def prepare(
 
     Args:
         records: with unique ids.
-        out: ``.parquet`` or ``.jsonl``; replaced whole, or left as it was where anything fails.
+        out: ``.parquet`` or ``.jsonl``. What an earlier call wrote there is replaced whole, with all that lies beside
+            it, or left as it was where anything fails. Anything else there is refused.
         scrub: ``"surrogate"``, ``"placeholder"``, ``"mask"``, or None to mark only.
         dedup: names of `dedup.rules.RULES`, separated by commas; None to count only.
         detectors: their names, separated by commas; None for all that run by default here.
@@ -105,20 +123,21 @@ def prepare(
         key_file: holds the key of surrogates; made where there is none. Without it a key is made and forgotten.
         source: what the card calls the data.
         coins: throws the coins that training would throw; the card counts them.
+        rejects: rows of the data that were skipped, as `intake.Reading` has them; listed beside the records.
+        inputs: what else is read and where it lies, such as the file of the records: nothing is written there.
 
     Raises:
         BadInput: an unknown choice, no records, a file that is no key, a place that cannot be written to, or several
             processes.
     """
     refuse_several("reticent.prepare")
-    out = Path(out)
-    if out.suffix not in SUFFIXES:
-        raise BadInput(str(out), "is of no format that can be written", f"Name it with one of: {', '.join(SUFFIXES)}.")
+    out = check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)
     validate.one_of(MARKS, marks=marks)
     if marks == "check" and scrub is None:
         raise BadInput("marks='check'", "checks a scrubber, and nothing is scrubbed", "Give --scrub, or leave it out.")
     rules = named(dedup)
-    scrubber = None if scrub is None else Scrubber(style=scrub, key=_key(key_file))
+    key = _key(key_file)
+    scrubber = None if scrub is None else Scrubber(style=scrub, key=key)
     if not records:
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
     chosen = [*choose(detectors), *pattern_detectors(patterns or {})]
@@ -139,23 +158,56 @@ def prepare(
         records=found,
         card=card,
         out=out,
-        card_path=out.with_suffix(".card.json"),
+        card_path=out.with_suffix(CARD),
         dropped=dropped,
         targets=left,
+        rejects=rejects,
     )
-    _write(done)
+    with locked(out):
+        check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)  # another process may have been faster
+        _keep_key(key_file, key)
+        _write(done)
     return done
 
 
+def check_places(
+    out: str | Path,
+    *,
+    key_file: str | Path | None = None,
+    scrub: str | None = None,
+    inputs: Mapping[str, str | Path | None] | None = None,
+) -> Path:
+    """``out``, where it and all that is written beside it may be written; refused before anything is read.
+
+    Raises:
+        BadInput: a place that is an input, or holds what `prepare` did not write; a format that cannot be written; a
+            key that nothing needs.
+    """
+    refuse_empty("out", out)
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise BadInput(str(out), "is of no format that can be written", f"Name it with one of: {', '.join(SUFFIXES)}.")
+    if key_file is not None:
+        refuse_empty("key_file", key_file)
+        if scrub is None:
+            raise BadInput(
+                f"key_file={str(key_file)!r}", "is only used to scrub", "Give --scrub surrogate, or leave it out."
+            )
+    read = {"the key": key_file, **(inputs or {})}
+    card = out.with_suffix(CARD)
+    for path in (out, *(out.with_suffix(suffix) for suffix in LISTS)):
+        file_to_write(path, listed(card, "file"), inputs=read)
+    file_to_write(card, DATA_CARD, inputs=read)
+    file_to_write(out.with_suffix(PAGE), CARD_PAGE, inputs=read)
+    return out
+
+
 def _key(path: str | Path | None) -> bytes:
-    """The key in a file, made where there is no such file; a fresh one without a file."""
-    if path is None:
+    """The key in a file; a fresh one without a file."""
+    if path is None or not Path(path).exists():
         return secrets.token_bytes(KEY_BYTES)
     path = Path(path)
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.touch(mode=0o600)
-            temporary.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
+    refuse_folder(path)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:
@@ -166,13 +218,29 @@ def _key(path: str | Path | None) -> bytes:
     return key
 
 
+def _is_card(path: Path) -> bool:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and {"format", "made", "files"} <= said.keys()
+
+
+def _keep_key(path: str | Path | None, key: bytes) -> None:
+    """Write a fresh key; another process's, made meanwhile, is no longer the one that was used."""
+    if path is None:
+        return
+    path = Path(path)
+    if not path.exists():
+        write_text(path, key.hex() + "\n")
+    elif _key(path) != key:
+        raise Unusable(str(path), "was made by another process meanwhile", "Run the same command again.")
+
+
 def _detected(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
-    found = []
+    many = enough([len(record.plain) for record in records], detectors)
     with progress("Finding personal data", len(records), unit="records") as advance:
-        for record in records:
-            found.append(detect(record, detectors))
-            advance(1)
-    return found
+        return list(detect_all(records, detectors, processes=many, advance=advance))
 
 
 class _Scrubbed(NamedTuple):
@@ -220,10 +288,11 @@ def _scrubbed(
             advance(1)
     left, looking = [], others(detectors)
     with progress("Looking for what was missed", len(records), unit="records") as advance:
-        for given, record, new in zip(once.records, records, done, strict=True):
+        many = enough([len(record.plain) for record in done], looking)
+        second = missed_all(done, looking, processes=many, advance=advance)
+        for given, record, new, rest in zip(once.records, records, done, second, strict=True):
             known = unscrubbed(given.spans, record, new) if check else ()
-            left += targets(new, [*known, *missed(new, looking)])
-            advance(1)
+            left += targets(new, [*known, *rest])
     counts = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),
@@ -296,17 +365,33 @@ def _card(
 
 
 def _write(done: Prepared) -> None:
-    """Records, card and lists; lists of an earlier run that have nothing in them now go."""
-    _write_records(done.out, done.records)
-    for path, rows in ((done.dropped_path, done.dropped), (done.targets_path, done.targets)):
-        if not rows:
-            path.unlink(missing_ok=True)
-    if done.dropped:
-        write_dropped(done.dropped_path, done.dropped)
-    if done.targets:
-        write_targets(done.targets_path, done.targets)
-    write_text(done.card_path, json.dumps(done.card, indent=2) + "\n")
-    write_data_card(done.page_path, done.card)
+    """Records, lists, card and page, all or nothing; lists of an earlier run that have nothing in them now go.
+
+    Records and lists have no room for a mark, so the card tells them by their hashes from files of somebody else. While
+    they are moved to their places it lists those that go and those that come, and nothing else: who needs to know how
+    records were made finds an unfinished card, not that of other records.
+    """
+    lists = {suffix: done.out.with_suffix(suffix) for suffix in LISTS}
+    before = {path.name: hash_of(path) for path in (done.out, *lists.values()) if path.is_file()}
+    paths = [done.out, *lists.values(), done.page_path, done.card_path]
+    with replacing_together(paths, public=(done.page_path, done.card_path)) as temporary:
+        _write_records(temporary[done.out], done.records)
+        if done.dropped:
+            write_dropped(temporary[lists[".dropped.jsonl"]], done.dropped)
+        if done.targets:
+            write_targets(temporary[lists[".targets.jsonl"]], done.targets)
+        if done.rejects:
+            write_text(temporary[lists[".rejects.jsonl"]], done.rejects)
+        there = [path for path in (done.out, *lists.values()) if temporary[path].exists()]
+        files = {path.name: hash_of(temporary[path]) for path in there}
+        done.card["files"] = files
+        write_data_card(temporary[done.page_path], done.card)
+        write_text(temporary[done.card_path], json.dumps(done.card, indent=2) + "\n")
+        unfinished = {"format": done.card["format"], "made": done.card["made"], "files": files, "before": before}
+        write_text(done.card_path, json.dumps(unfinished, indent=2) + "\n", private=False)
+        for path in lists.values():
+            if not temporary[path].exists():
+                path.unlink(missing_ok=True)
 
 
 def _write_records(out: Path, records: Sequence[Record]) -> None:
@@ -320,7 +405,7 @@ def _write_records(out: Path, records: Sequence[Record]) -> None:
 
 def _row(record: Record) -> dict[str, Any]:
     """The fields that the record has; spans and user are always there, so that readers see the fields in every row."""
-    row = asdict(record)
+    row = asdict(record) | {"messages": None if record.messages is None else [turn.row for turn in record.messages]}
     shape = {name: row[name] for name in ("text", "prompt", "completion", "messages") if row[name] is not None}
     return {"id": record.id, "user": record.user, **shape, "spans": [_span(span) for span in record.spans]}
 

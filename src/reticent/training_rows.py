@@ -24,6 +24,8 @@ from reticent.intake import without_copies
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.hardening import HardenConfig
 
+MOST_CANARIES = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
@@ -56,6 +58,8 @@ class SplitConfig:
     def __post_init__(self) -> None:
         validate.one_of(("auto", "record", "user"), split_unit=self.split_unit)
         validate.one_of(("auto", "all", "user"), copies=self.copies)
+        validate.non_negative(split_seed=self.split_seed)
+        validate.at_most(2**63 - 1, split_seed=self.split_seed)
         if self.max_records_per_user is not None:
             validate.positive(max_records_per_user=self.max_records_per_user)
 
@@ -93,6 +97,10 @@ class CanaryConfig:
         validate.non_negative(
             canaries=self.canaries, canary_controls=self.canary_controls, canary_users=self.canary_users
         )
+        counts = {"canaries": self.canaries, "canary_controls": self.canary_controls, "canary_users": self.canary_users}
+        validate.at_most(MOST_CANARIES, **counts)
+        validate.positive(canary_words=self.canary_words)
+        validate.at_most(1000, canary_words=self.canary_words)
         self.tiers(private=False)
 
     def tiers(self, *, private: bool) -> tuple[int, ...]:

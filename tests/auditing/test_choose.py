@@ -6,7 +6,7 @@ from reticent.attacks.attack import ATTACKS
 from reticent.auditing.choose import Available, choose, listed
 from reticent.core.errors import BadInput
 
-ALL = Available(reference=True, users=True, known_held_out=20, known_members=20)
+ALL = Available(reference=True, users=True, population=20, known_held_out=20, known_members=20)
 
 
 def test_all_runs_everything_that_is_registered():
@@ -17,9 +17,11 @@ def test_all_runs_everything_that_is_registered():
 
 def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost():
     choice = choose("standard", ALL)
-    assert {"loss", "ez_mia", "lowercase", "rmia", "user_inference"} <= {attack.name for attack in choice.run}
-    assert set(choice.off) == {"recall", "con_recall", "neighbourhood", "learned"}
+    assert {"loss", "ez_mia", "lowercase", "user_inference"} <= {attack.name for attack in choice.run}
+    assert set(choice.off) >= {"recall", "con_recall", "neighbourhood", "ngram_coverage", "rmia", "learned"}
     assert "10 more scoring pass" in choice.off["neighbourhood"]
+    assert "both models write" in choice.off["ngram_coverage"]
+    assert "--attacks rmia" in choice.off["rmia"]
     assert "weaker than wbc" in choice.off["learned"]
     assert "--attacks learned" in choice.off["learned"]
 
@@ -29,12 +31,13 @@ def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost(
     [
         ({"reference": False}, {"ref_diff", "ref_ratio", "ez_mia", "wbc", "rmia", "neighbourhood"}, "--reference"),
         ({"users": False}, {"user_inference"}, "--user_field"),
-        ({"known_held_out": 0}, {"rmia", "recall", "con_recall"}, "non-members"),
+        ({"population": 0}, {"rmia"}, "non-members"),
+        ({"known_held_out": 0}, {"recall", "con_recall"}, "non-members"),
         ({"known_members": 0}, {"con_recall"}, "members"),
     ],
 )
 def test_what_cannot_be_had_switches_attacks_off_by_name(missing, off, word):
-    have = {"reference": True, "users": True, "known_held_out": 20, "known_members": 20} | missing
+    have = {"reference": True, "users": True, "population": 20, "known_held_out": 20, "known_members": 20} | missing
     choice = choose("all", Available(**have))
     assert off <= set(choice.off)
     assert all(word in choice.off[name] for name in off)

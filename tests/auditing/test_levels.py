@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reticent.auditing.exposed import exposed, hashed
-from reticent.auditing.levels import Level, Scored, judge
+from reticent.auditing.level import Level, Scored
+from reticent.auditing.levels import judge_alone
 from reticent.auditing.verdict import severity, verdict
 from reticent.core.finding import Estimate, Severity, ThreatModel
 from reticent.core.results import Confound
@@ -26,7 +27,7 @@ def level_of(shifts, n=200, seed=0, name="record"):
 
 
 def outcome_of(level, **options):
-    return judge(level, **({"confidence": 0.95, "confounded": False, "seed": 0} | options))
+    return judge_alone(level, **options)
 
 
 def test_a_planted_leak_is_found_and_the_best_attack_named():
@@ -52,8 +53,8 @@ def test_low_false_positive_rates_are_refused_with_the_number_needed():
     outcome = outcome_of(level_of([1.0], n=200))
     metrics = {finding.metric for finding in outcome.findings}
     assert metrics == {"auc", "tpr@0.1"}
-    assert any("1000" in line for line in outcome.refused)
-    assert any("10000" in line for line in outcome.refused)
+    assert any("1,000" in line for line in outcome.refused)
+    assert any("10,000" in line for line in outcome.refused)
     assert {row.metric for row in outcome.power} == {"auc", "tpr@0.1"}
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from reticent.auditing.epsilon import Bound, Thrown, epsilon_bounds, epsilon_finding
-from reticent.auditing.levels import Scored
-from reticent.auditing.promise import Kept, audit_promise, broken_findings, read_promise
+from reticent.auditing.level import Scored
+from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit, read_promise
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
@@ -71,6 +71,11 @@ def coins(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> M
     )
 
 
+def by_shape(plain: float | None, gaussian: float | None) -> list[float | None]:
+    """What the six bounds of a kind of units are held against: two of them assume no Gaussian."""
+    return [plain, gaussian, plain, gaussian, gaussian, gaussian]
+
+
 def implied(records: int) -> float:
     return implied_user_epsilon(Mechanism(noise_multiplier=2.0, rate=0.1), records=records, steps=30, delta=1e-5)
 
@@ -82,7 +87,7 @@ def audited(
     auc: float | None = None,
     rates: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[PromiseAudit, list[Bound], list[Finding]]:
-    bounds = epsilon_bounds(units, delta=promise.delta, confidence=0.95)
+    bounds = list(epsilon_bounds(units, delta=promise.delta, confidence=0.95, gaussian=proved_unit(promise)).found)
     findings = [epsilon_finding(bound) for bound in bounds]
     if auc is not None:
         estimate = Estimate(value=auc, lo=auc - 0.05, hi=min(auc + 0.05, 1), n=600, method="DeLong")
@@ -103,7 +108,8 @@ def audited(
 
 def test_a_bound_of_the_promised_unit_is_held_against_it() -> None:
     found, _, _ = audited(PROMISE, thrown(), auc=0.6)
-    assert [bound.promised for bound in found.bounds] == [2.0] * 3
+    assert [bound.promised for bound in found.bounds] == by_shape(2.0, None)
+    assert [bound.alone for bound in found.bounds] == [False] + [True] * 5
     assert found.mu == PROMISE.most.mu
     assert all(bound.estimate.unit.startswith("nats (δ = 1e-05") for bound in found.bounds)
     assert not found.broken
@@ -112,7 +118,9 @@ def test_a_bound_of_the_promised_unit_is_held_against_it() -> None:
     assert found.auc_limit == pytest.approx(auroc_bound(2.0, 1e-5), abs=2e-6)
     assert found.auc_slack == (found.auc_limit - 0.5) / 300
     assert [(rate.fpr, rate.estimate, rate.attack) for rate in found.rates] == [(0.01, None, ""), (0.1, None, "")]
-    assert found.not_compared == ()
+    assert found.not_compared == (
+        "records: a bound for Gaussian noise needs the curve of the mechanism, and this promise has none.",
+    )
     assert (found.user_epsilon, found.user_delta) == (implied(4), 1e-5)
 
 
@@ -121,7 +129,9 @@ def test_with_the_curve_of_the_mechanism_far_less_is_allowed() -> None:
         STATED, thrown(), auc=0.62, rates={"tpr@0.1": 0.19, "tpr@0.01": 0.02, "tpr@0.001": 0.0}
     )
     assert (found.auc_limit, found.mu, found.roc) == (CURVE.auc, CURVE.mu, CURVE.roc)
-    assert [bound.promised for bound in found.bounds] == [1.5, max(1.5, gdp_epsilon(CURVE.mu, 1e-5)), 1.5]
+    assert [bound.promised for bound in found.bounds] == by_shape(1.5, max(1.5, gdp_epsilon(CURVE.mu, 1e-5)))
+    assert [bound.alone for bound in found.bounds] == [True, False] + [True] * 4
+    assert found.not_compared == ()
     assert [(rate.fpr, rate.limit) for rate in found.rates] == [
         (0.001, CURVE.tpr_at(0.001)),
         (0.01, CURVE.tpr_at_1pct_fpr),
@@ -160,7 +170,7 @@ def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could
     replaced = replace(STATED, relation="replace_one", neighbouring="replace one record", implied=())
     found, _, _ = audited(replaced, thrown(), thrown("user"), auc=0.6)
     assert [bound.promised for bound in found.bounds][:1] == [1.5]
-    assert [bound.promised for bound in found.bounds][3:] == [None] * 3
+    assert [bound.promised for bound in found.bounds][6:] == [None] * 6
     assert found.user_epsilon is None
     assert found.relation == "replace_one"
     assert "no ε per user is known" in found.not_compared[0]
@@ -168,17 +178,17 @@ def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could
 
 def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
     found, _, _ = audited(PROMISE, thrown("user"), membership=coins("user", each=6))
-    assert [bound.promised for bound in found.bounds] == [implied(6)] * 3
+    assert [bound.promised for bound in found.bounds] == by_shape(implied(6), None)
     # Someone who is out would have been larger than anyone who is in: the group is theirs.
     large = coins("user", each=9)
     found, _, _ = audited(PROMISE, thrown("user"), membership=large)
-    assert [bound.promised for bound in found.bounds] == [implied(9)] * 3
+    assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
     # However many records that is, it is counted here, and not read in the promise, which is published.
     found, _, _ = audited(replace(PROMISE, implied=()), thrown("user"), membership=large)
-    assert [bound.promised for bound in found.bounds] == [implied(9)] * 3
+    assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
     nameless = replace(large, user=np.full(len(large), None))
     found, _, _ = audited(PROMISE, thrown("user"), membership=nameless)
-    assert [bound.promised for bound in found.bounds] == [None] * 3
+    assert [bound.promised for bound in found.bounds] == [None] * 6
     assert "no ε per user is known" in found.not_compared[0]
 
 
@@ -192,7 +202,7 @@ def test_users_are_held_against_what_a_promise_per_record_implies_for_the_larges
 )
 def test_what_cannot_be_compared_breaks_nothing_and_says_why(promise: Promise, unit: Thrown, why: str) -> None:
     found, bounds, findings = audited(promise, unit, auc=0.99 if promise.covers == SPANS else None)
-    assert [bound.promised for bound in found.bounds] == [None] * 3
+    assert [bound.promised for bound in found.bounds] == [None] * 6
     assert why in found.not_compared[0]
     assert not found.broken
     assert broken_findings(found, bounds, findings) == ()
@@ -218,7 +228,7 @@ def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
     found, bounds, findings = audited(PROMISE, thrown(shift=9), auc=0.95)
     assert found.broken
     broken = broken_findings(found, bounds, findings)
-    assert len(broken) == 4
+    assert len(broken) == 2  # the primary bound and the AUC
     assert {finding.severity for finding in broken} == {Severity.CRITICAL}
     assert PROMISE.sentence() in broken[0].statement
     assert (
@@ -230,6 +240,15 @@ def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
     assert said.status == "leaks"
     assert "promise is broken" in said.headline
     assert said.sentences[0] == broken[0].statement
+
+
+def test_a_bound_that_holds_only_by_itself_breaks_nothing_alone() -> None:
+    found, bounds, findings = audited(STATED, thrown(shift=0.6))
+    above = [row for row in found.bounds if row.promised is not None and row.estimate.lo > row.promised]
+    assert above
+    assert all(row.alone for row in above)
+    assert not found.broken
+    assert broken_findings(found, bounds, findings) == ()
 
 
 def test_an_auc_above_what_the_promise_allows_is_enough() -> None:

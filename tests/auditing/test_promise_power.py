@@ -15,8 +15,9 @@ import pytest
 from scipy.stats import norm
 
 from reticent.auditing.epsilon import Thrown, epsilon_bounds
-from reticent.auditing.levels import Level, Scored, judge
-from reticent.auditing.promise import Kept, audit_promise
+from reticent.auditing.level import Level, Scored
+from reticent.auditing.levels import judge_alone
+from reticent.auditing.promise import Kept, audit_promise, proved_unit
 from reticent.core.finding import ThreatModel
 from reticent.core.membership import Membership
 from reticent.core.results import PromiseAudit
@@ -61,9 +62,9 @@ def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
     each = family_confidence(CONFIDENCE, 2)
     scored = Scored(name="ref_ratio", score=score, threat=ThreatModel(access="logprob"))
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
-    found = judge(level, confidence=each, confounded=False, seed=0)
+    found = judge_alone(level, error=1 - each)
     thrown = Thrown(units="records", level="record", unit="record", member=member, scored=scored, confounded=False)
-    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each)
+    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each, gaussian=proved_unit(kept)).found
     units = len(member)
     coins = Membership(
         record_id=np.arange(units).astype(str).astype(object),

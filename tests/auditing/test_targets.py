@@ -12,9 +12,11 @@ from reticent.auditing.targets import (
     CONTROL,
     HELD_OUT,
     TRAINED,
+    Holders,
     canary_targets,
     control_of,
     given_targets,
+    marked_targets,
     span_targets,
 )
 from reticent.core.errors import BadInput
@@ -70,6 +72,64 @@ def test_values_that_both_sides_have_are_left_out():
     assert {(one.secret, one.group, one.member) for one in made} == {
         ("beta-22", TRAINED, True), ("gamma-3", HELD_OUT, False)
     }  # fmt: skip
+
+
+def signed(user: str, number: int, *, to: str = "") -> Record:
+    """A mail with its sender's address, and maybe another one's."""
+    address = f"{user}@example.org"
+    text = f"Mail {number}. {address} {to}".rstrip()
+    spans = [Span(start=text.index(address), end=text.index(address) + len(address), kind="EMAIL")]
+    if to:
+        spans.append(Span(start=text.index(to), end=text.index(to) + len(to), kind="EMAIL"))
+    return Record(id=f"{user}{number}", text=text, user=user, spans=tuple(spans))
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+def test_what_ones_own_held_out_records_have_too_is_a_target_and_no_control(by_user):
+    """Sixteen users with half of their mails trained on, and ten who are out: everybody's address in every mail."""
+    records = [signed(f"in{n:02d}", k) for n in range(16) for k in range(4)]
+    member = [k < 2 for _ in range(16) for k in range(4)]
+    records += [signed(f"out{n:02d}", k) for n in range(10) for k in range(2)]
+    member += [False] * 20
+    made = span_targets(records, member, most=99, by_user=by_user)
+    assert {one.secret for one in made if one.member} == {f"in{n:02d}@example.org" for n in range(16)}
+    assert {one.secret for one in made if not one.member} == {f"out{n:02d}@example.org" for n in range(10)}
+    assert all(one.record.user in one.secret for one in made)
+
+
+def test_what_other_people_have_who_were_held_out_is_counted_and_left_out():
+    desk = "desk@example.org"
+    records = [signed("ana", 1, to=desk), signed("ana", 2, to=desk), signed("bo", 1, to=desk), signed("cy", 1)]
+    made, left_out = marked_targets(records, [True, False, False, False], most=9, by_user=True)
+    assert {(one.secret, one.member) for one in made} == {
+        ("ana@example.org", True), ("bo@example.org", False), ("cy@example.org", False)
+    }  # fmt: skip
+    assert left_out == 1
+    elsewhere = [(signed("dee", 1, to="ana@example.org"), False)]
+    made, left_out = marked_targets(records, [True, False, False, False], most=9, elsewhere=elsewhere)
+    assert not any(one.member for one in made)
+    assert left_out == 2
+
+
+def test_where_coins_go_by_user_only_users_who_are_out_are_controls():
+    records = [signed("ana", 1), signed("ana", 2, to="friend@example.net"), signed("bo", 1)]
+    member = [True, False, False]
+    per_user = span_targets(records, member, most=9, by_user=True)
+    assert {one.secret for one in per_user if not one.member} == {"bo@example.org"}
+    per_record = span_targets(records, member, most=9)
+    assert {one.secret for one in per_record if not one.member} == {"bo@example.org", "friend@example.net"}
+
+
+def test_sides_of_values():
+    held = [(signed("ana", 1), True), (signed("ana", 2, to="x@example.net"), False), (signed("bo", 1), False)]
+    sides = {by: Holders(held, by_user=by) for by in (True, False)}
+    for by, holders in sides.items():
+        assert holders.side_of("ana@example.org") is True
+        assert holders.side_of("bo@example.org") is False
+        assert holders.side_of("x@example.net") is (None if by else False)
+        assert holders.side_of("nobody") is None
+    sides[True].add("ana@example.org", signed("bo", 1), trained=False)
+    assert sides[True].side_of("ana@example.org") is None
 
 
 def test_one_value_of_each_record_comes_before_a_second_of_any():

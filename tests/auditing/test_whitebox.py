@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.levels import Level, Scored, judge
+from reticent.auditing.level import Level, Scored
+from reticent.auditing.levels import judge_alone
 from reticent.auditing.run import audit
 from reticent.auditing.subject import Subject
 from reticent.auditing.whitebox import ACCESSES, auditors, whitebox_scores
@@ -52,9 +53,9 @@ def test_what_was_memorised_is_found_and_the_controls_find_nothing(memorised):
     assert refused == []
     assert {one.name: one.threat.access for one in scored} == ACCESSES
     level = Level(name="record", member=member, cluster=users, attacks=scored, what="members against others")
-    found = {f.attack: f for f in judge(level, confidence=0.95, confounded=False, seed=0).findings if f.metric == "auc"}
+    found = {f.attack: f for f in judge_alone(level).findings if f.metric == "auc"}
     assert all(finding.estimate.lo > 0.6 for finding in found.values())
-    assert all("mean over 2 parts" in finding.estimate.method for finding in found.values())
+    assert all("mean over 2 halves" in finding.estimate.method for finding in found.values())
     assert any("reconstruction" in note for note in found["whitebox_auditor"].notes)
     assert any("control between two halves" in note for note in found["whitebox_auditor"].notes)
 
@@ -68,7 +69,7 @@ def test_noise_is_no_finding():
     )
     level = Level(name="record", member=member, cluster=None, attacks=(), what="")
     scored, _ = auditors(found, level, seed=0)
-    outcome = judge(replace(level, attacks=scored), confidence=0.95, confounded=False, seed=0)
+    outcome = judge_alone(replace(level, attacks=scored))
     assert all(finding.severity is Severity.NONE for finding in outcome.findings)
 
 
@@ -109,6 +110,7 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     results = audit(subject, config, out=tmp_path / "run")
     found = {(f.attack, f.metric): f for f in results.findings if f.level == "record"}
     assert {(name, "auc") for name in ACCESSES} | {("discrepancy", "advantage")} <= set(found)
+    assert all(found[name, "auc"].p_value < 0.05 for name in ACCESSES)
     assert found["discrepancy", "advantage"].estimate.lo > 0.2
     listed = {run.name: run for run in results.attacks}
     assert listed["whitebox_auditor"].access == "grad"
@@ -130,11 +132,13 @@ def test_a_discrepancy_counts_as_one_interval_more():
         what="",
         together=score[:, None],
     )
-    found = {f.metric: f for f in judge(level, confidence=0.95, confounded=False, seed=0).findings}
+    found = {f.metric: f for f in judge_alone(level).findings}
     assert set(found) == {"auc", "advantage"}
-    assert found["auc"].estimate.confidence == pytest.approx(0.975)
+    assert found["auc"].estimate.confidence == pytest.approx(0.955)
+    assert found["advantage"].estimate.confidence == pytest.approx(0.995)
+    assert found["advantage"].p_value is None
     assert found["advantage"].threat.access == "logprob"
-    confounded = judge(level, confidence=0.95, confounded=True, seed=0).findings
+    confounded = judge_alone(level, confounded=True).findings
     assert all(finding.severity is Severity.NONE for finding in confounded)
-    few = judge(replace(level, member=np.arange(120) < 12), confidence=0.95, confounded=False, seed=0)
+    few = judge_alone(replace(level, member=np.arange(120) < 12))
     assert any("discrepancy" in line for line in few.refused)

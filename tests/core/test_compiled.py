@@ -33,7 +33,7 @@ def kernel(tmp_path, monkeypatch):
 
 
 def kept():
-    return {path.name: path.stat().st_ino for path in kernel_folder().glob("*")}
+    return {path.name: path.stat().st_ino for path in kernel_folder().glob("*.so")}
 
 
 def compiler(tmp_path, script):

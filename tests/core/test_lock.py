@@ -146,7 +146,7 @@ def test_the_file_lies_beside_the_folder_or_under_a_name_that_is_not_uploaded(tm
     assert list(tmp_path.iterdir()) == []
     with locked(tmp_path / "run", within=True):
         assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
     assert LOCK.startswith("_")
 
 
@@ -165,5 +165,5 @@ def test_one_folder_has_one_lock_however_it_is_written(tmp_path: Path, monkeypat
 
 def test_a_place_that_cannot_be_written_is_a_refusal(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="cannot be locked"), locked(tmp_path / "file" / "run"):
+    with pytest.raises(BadInput, match="cannot be written"), locked(tmp_path / "file" / "run"):
         pass

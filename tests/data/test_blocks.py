@@ -39,3 +39,10 @@ def test_every_word_is_kept_in_order_but_for_a_short_rest(texts: list[str], word
 def test_what_would_be_torn_apart_is_refused(record: Record) -> None:
     with pytest.raises(BadInput, match="only plain texts"):
         blocks([record], 2)
+
+
+def test_texts_without_blanks_are_cut_behind_so_many_characters() -> None:
+    found = blocks(paragraphs("我的包裹，没有到。", "Bo说：请退款！"), 4)
+    assert [record.text for record in found] == ["我的包裹，", "没有到。\nBo", "说：请退款！"]
+    thai = blocks(paragraphs("กินข้าวแล้ว"), 3)
+    assert [record.text for record in thai] == ["กินข้", "าวแ"]

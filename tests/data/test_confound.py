@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from reticent.data.confound import blind_scores
 from reticent.data.example import help_desk
@@ -69,3 +70,73 @@ def test_texts_without_a_word_in_common_are_told_by_their_lengths() -> None:
     assert score[member].mean() > score[~member].mean() + 1
     same = blind_scores([f"w{number:03d}x" for number in range(80)], member).score
     assert np.isfinite(same).all()
+
+
+SUBJECTS = {
+    "Chinese": ("退款 台灯 坏了 水壶 包裹", "医生 发烧 药片 护士 病房", "请您 今天 这个 我的 一起 又是", ""),
+    "Chinese with blanks and signs": ("退款 台灯 坏了", "医生 发烧 药片", "请您， 今天 这个。 我的！", " "),
+    "Japanese": (
+        "返金 ランプ やかん 荷物 ねじ",
+        "医者 発熱 錠剤 看護師 インスリン",
+        "お願い 今日 これは わたしの また",
+        "",
+    ),
+    "half-width kana": ("ﾗﾝﾌﾟ ﾔｶﾝ ﾆﾓﾂ", "ｲｼｬ ﾈﾂ ｸｽﾘ", "ｷｮｳ ｺﾚﾊ ﾏﾀ", ""),
+    "Thai": ("คืนเงิน โคมไฟ กาน้ำ พัสดุ", "หมอ ไข้ ยาเม็ด พยาบาล", "กรุณา วันนี้ อันนี้ ของฉัน", ""),
+    "Khmer": ("ចង្កៀង ខូច កំសៀវ", "គ្រុន ថ្នាំ បន្ទប់", "សូម ថ្ងៃនេះ នេះ", ""),
+    "Chinese and English": ("退款 lamp 坏了 kettle", "医生 fever 药片 nurse", "请您 today 这个 mine", ""),
+    "English without blanks": ("refund lamp kettle parcel", "doctor fever pills nurse", "please today this mine", ""),
+    "Korean without blanks": ("환불 램프 주전자 소포", "의사 발열 알약 간호사", "부탁 오늘 이것 나의", ""),
+    "Hindi": ("वापसी दीपक टूटा केतली", "डॉक्टर बुखार गोलियाँ नर्स", "कृपया आज यह मेरा", " "),
+    "emoji": ("🪔 🫖 📦 🪑", "🩺 💊 🤒 🏥", "🙏 📅 👍 🔁", ""),
+    "English": ("refund lamp kettle parcel", "doctor fever pills nurse", "please today this mine", " "),
+}
+"""Words of one subject, of another, of both, and what stands between words."""
+
+
+def told(language: str, *, seed: int, n: int = 40) -> tuple[list[str], list[str]]:
+    """Texts of one subject and of the other."""
+    rng = np.random.default_rng(seed)
+    one, other, both, between = SUBJECTS[language]
+    common = both.split()
+
+    def text(own: list[str]) -> str:
+        return between.join(str(rng.choice(own if rng.random() < 0.4 else common)) for _ in range(20))
+
+    return [text(one.split()) for _ in range(n)], [text(other.split()) for _ in range(n)]
+
+
+@pytest.mark.parametrize("language", SUBJECTS)
+def test_another_subject_is_seen_in_every_language(language: str) -> None:
+    inside, outside = told(language, seed=0)
+    member = np.arange(80) < 40
+    found = blind_scores([*inside, *outside], member)
+    assert auc(found.score, member) > 0.97
+    assert found.unread <= 0.05
+
+
+@pytest.mark.parametrize("language", ["Chinese", "Thai", "English without blanks", "emoji"])
+def test_coins_are_not_seen_in_any_language(language: str) -> None:
+    """Two subjects, and coins that know nothing of them."""
+    texts = [text for side in told(language, seed=1) for text in side]
+    aucs = [auc(blind_scores(texts, coin(seed, 80)).score, coin(seed, 80)) for seed in range(6)]
+    # the mean of six has a standard error of about 0.04, and cross-validation is a little below chance
+    assert 0.38 < np.mean(aucs) < 0.6
+
+
+def test_what_was_read_is_told() -> None:
+    def read(language: str) -> str:
+        inside, outside = told(language, seed=2)
+        return blind_scores([*inside, *outside], np.arange(80) < 40).read
+
+    assert read("English") == "words and pairs of words"
+    assert read("Chinese") == "characters and pairs of characters (a script without blanks)"
+    assert "single characters in scripts without blanks (" in read("Chinese and English")
+    assert read("English without blanks") == "words and pairs of words, and runs of one to three characters"
+
+
+def test_texts_that_share_no_character_are_unread() -> None:
+    texts = [chr(0x4E00 + 7 * number) * 5 for number in range(80)]
+    found = blind_scores(texts, np.arange(80) % 2 == 0)
+    assert found.unread == 1
+    assert np.isfinite(found.score).all()

@@ -35,6 +35,32 @@ def test_every_shape_survives_the_file(tmp_path: Path) -> None:
     assert [one.secret for one in targets] == ["Zed"] * 3
 
 
+def test_a_record_is_written_once_whatever_it_holds(tmp_path: Path) -> None:
+    text = " ".join(f"word{number}" for number in range(400))
+    record, other = Record(id="a", text=text), Record(id="b", text=text)
+    targets = [target(record, f"word{number}", id=f"t{number}") for number in range(100, 150)]
+    targets[7:7] = [target(other, "word7", id="other")]
+    path = tmp_path / "targets.jsonl"
+    write_targets(path, targets)
+    assert read_targets(path) == tuple(targets)
+    assert path.stat().st_size < 2 * len(text) + 150 * len(targets)
+
+
+def test_lists_that_repeat_the_record_are_read(tmp_path: Path) -> None:
+    row = '{"id": "%s", "start": 0, "end": 2, "kind": "K", "group": "g", "member": true, '
+    row += '"record": {"id": "a", "text": "hi"}}'
+    (tmp_path / "t.jsonl").write_text("\n".join(row % name for name in "xy"))
+    assert [one.record for one in read_targets(tmp_path / "t.jsonl")] == [Record(id="a", text="hi")] * 2
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "7", "true", "null", '"a"'])
+def test_a_line_whose_record_is_nowhere_is_refused(tmp_path: Path, number: str) -> None:
+    row = f'{{"id": "x", "start": 0, "end": 2, "kind": "K", "group": "g", "member": true, "record": {number}}}'
+    (tmp_path / "t.jsonl").write_text(row)
+    with pytest.raises(BadInput, match="no readable list of targets"):
+        read_targets(tmp_path / "t.jsonl")
+
+
 @pytest.mark.parametrize(
     "text", ["no json\n", '{"id": "a"}\n', "[1]\n", '{"id": 1, "record": {"id": "a", "txt": ""}}\n']
 )

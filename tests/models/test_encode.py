@@ -49,16 +49,19 @@ def test_the_end_is_marked_only_when_asked() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(prompt=TEXT, completion=TEXT)
-def test_the_mask_cuts_exactly_at_the_end_of_the_prompt(prompt: str, completion: str) -> None:
+def test_the_mask_begins_with_the_token_of_the_first_byte_of_the_completion(prompt: str, completion: str) -> None:
     record = Record(id="1", prompt=prompt, completion=completion)
-    assert texts(record) == (prompt + completion, completion)
+    encoded = encode(record, PLAIN)
+    assert encoded.token_id.tolist() == PLAIN(prompt + completion)["input_ids"]
+    ends = np.cumsum([len(token) for token in tokens_of(record)])
+    assert encoded.trained.tolist() == [bool(completion) and end > len(prompt.encode()) for end in ends]
 
 
-def test_no_token_lies_across_the_end_of_the_prompt() -> None:
+def test_a_token_that_lies_across_the_end_of_the_prompt_is_trained_on() -> None:
     record = Record(id="1", prompt="pay th", completion="e order")
     joined = PLAIN("pay the order")["input_ids"]
-    assert encode(record, PLAIN).token_id.tolist() != joined  # " the" would be one token
-    assert texts(record) == ("pay the order", "e order")
+    assert encode(record, PLAIN).token_id.tolist() == joined  # "the" is one token
+    assert texts(record) == ("pay the order", "the order")
 
 
 def test_chat_marks_the_assistants_words_and_with_an_end_the_token_that_closes_them() -> None:

@@ -153,7 +153,7 @@ def test_a_chat_for_a_model_without_a_chat_template_is_refused(refused, tmp_path
     ]
     chats = tools.write_rows(tmp_path / "chats.jsonl", [{"messages": messages} for messages in turns])
     argv = ("tune", chats, "--model", folder, "--out", tmp_path / "run", *tools.tune)
-    refused(*argv, given="record 'r", why="no chat template", fix="instruction-tuned model")
+    refused(*argv, given="chats.jsonl:1", why="no chat template", fix="instruction-tuned model")
 
 
 def test_an_unknown_tracker_is_refused(refused, tune, base):

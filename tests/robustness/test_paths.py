@@ -53,7 +53,7 @@ def test_a_target_with_two_files_is_compared_with_the_base_that_tuning_recorded(
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     results = results_of(tmp_path / "run")
-    assert results["provenance"]["models"]["reference"] == str(base)
+    assert results["provenance"]["models"]["reference"] == base.name
     assert {"ref_diff", "loss", "min_k"} <= ran(results)
     assert (results["counts"]["trained_on"], results["counts"]["records"]) == (halves["n"][0], sum(halves["n"]))
     assert not tools.litter(tmp_path / "run")
@@ -176,7 +176,7 @@ def test_a_lora_adapter_is_compared_with_itself_switched_off(reticent, base, mai
     assert outcome.code == 0, outcome.err
     results = results_of(run)
     assert "ref_diff" in ran(results)
-    assert results["provenance"]["models"]["reference"] == str(base)
+    assert results["provenance"]["models"]["reference"] == base.name
 
     from reticent.core.table import read_table
 
@@ -241,7 +241,7 @@ def test_an_audit_records_its_settings(audited, base, tools):
     import yaml
 
     settings = yaml.safe_load((audited / "audit.yaml").read_text())
-    assert settings["reference"] == str(base)
+    assert settings["reference"] == f"../{base.name}"
     assert settings["audit"]["attacks"] == "standard"
     assert settings["audit"]["dtype"] == "float32"
 

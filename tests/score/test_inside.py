@@ -56,7 +56,7 @@ def test_the_same_call_again_reads_what_was_kept(tmp_path, monkeypatch):
     records = [Record(id=str(i), text=f"order number {i} of the house " * (i + 1)) for i in range(3)]
     options = ScoreOptions(max_tokens=40)
     first = kept_inside(target, reference, records, cache=tmp_path / "cache", options=options)
-    (path,) = (tmp_path / "cache").glob("inside-*")
+    (path,) = (tmp_path / "cache").glob("inside-*.parquet")
     with monkeypatch.context() as patch:
         patch.setattr(inside, "look_inside", None)
         again = kept_inside(target, reference, records, cache=tmp_path / "cache", options=options)
@@ -66,4 +66,4 @@ def test_the_same_call_again_reads_what_was_kept(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:100])
     assert set(kept_inside(target, reference, records, cache=tmp_path / "cache", options=options).forward)
     kept_inside(target, None, records, cache=tmp_path / "cache", options=options)
-    assert len(list((tmp_path / "cache").glob("inside-*"))) == 2
+    assert len(list((tmp_path / "cache").glob("inside-*.parquet"))) == 2

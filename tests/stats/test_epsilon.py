@@ -67,6 +67,18 @@ def test_gdp_epsilon_of_nothing_and_of_much():
         eps.gdp_epsilon(1.0, 0.0)
 
 
+def bounds_of(member, held_out, *, delta, k, unit):
+    """One-run, Gaussian one-run, Clopper-Pearson and ROC, in this order."""
+    about = {"delta": delta, "unit": unit}
+    guesses = {"k_plus": k, "k_minus": k}
+    return [
+        eps.epsilon_one_run(member, held_out, **about, **guesses),
+        eps.epsilon_gdp_one_run(member, held_out, **about, **guesses),
+        eps.epsilon_clopper_pearson(member, held_out, **about),
+        eps.epsilon_gdp_roc(member, held_out, **about),
+    ]
+
+
 def count_naive(member, held_out, k_plus, k_minus):
     """Twin: sort pairs by hand, wrong guesses first within a tie."""
     top = sorted([(-s, 1) for s in member] + [(-s, 0) for s in held_out])[:k_plus]
@@ -93,14 +105,15 @@ def test_constant_scores_are_all_wrong():
 def test_front_ties_the_parts_together():
     rng = np.random.default_rng(0)
     member, held_out = rng.normal(2, 1, 480), rng.normal(0, 1, 520)
-    bounds = eps.epsilon_lower_bounds(member, held_out, delta=1e-5, k_plus=50, k_minus=50, unit="user")
+    bounds = bounds_of(member, held_out, delta=1e-5, k=50, unit="user")
+    one_run, gdp_one_run, _, gdp_roc = bounds
     right = eps.count_guesses(member, held_out, k_plus=50, k_minus=50).correct
-    assert bounds.one_run.value == one_run_epsilon(1000, 100, right, delta=1e-5, miss=1 - 0.95)
+    assert one_run.value == one_run_epsilon(1000, 100, right, delta=1e-5, miss=1 - 0.95)
     mu = gdp_one_run_mu(1000, 100, right, miss=1 - 0.95)
-    assert bounds.gdp_one_run.value == eps.gdp_epsilon(mu, 1e-5)
-    assert "assuming Gaussian DP" in bounds.gdp_one_run.method
-    assert "assuming Gaussian DP" in bounds.gdp_roc.method
-    for e in (bounds.clopper_pearson, bounds.one_run, bounds.gdp_one_run, bounds.gdp_roc):
+    assert gdp_one_run.value == eps.gdp_epsilon(mu, 1e-5)
+    assert "assuming Gaussian DP" in gdp_one_run.method
+    assert "assuming Gaussian DP" in gdp_roc.method
+    for e in bounds:
         assert (e.lo, e.hi, e.n) == (e.value, math.inf, 1000)
         assert e.unit == "nats (δ = 1e-05, one user added or removed)"
 
@@ -146,8 +159,8 @@ def test_gaussian_mechanism_is_overestimated_at_most_as_often_as_stated(mu):
     for _ in range(300):
         coin = rng.random(400) < 0.5
         score = rng.normal(mu * coin, 1)
-        b = eps.epsilon_lower_bounds(score[coin], score[~coin], delta=1e-3, k_plus=30, k_minus=30, unit="record")
-        too_high += [e.value > truth for e in (b.clopper_pearson, b.one_run, b.gdp_one_run, b.gdp_roc)]
+        bounds = bounds_of(score[coin], score[~coin], delta=1e-3, k=30, unit="record")
+        too_high += [e.value > truth for e in bounds]
     assert np.all(too_high / 300 <= 0.10)
 
 
@@ -156,9 +169,9 @@ def test_pure_dp_randomised_response_is_found_but_not_exceeded():
     rng = np.random.default_rng(3)
     coin = rng.random(2000) < 0.5
     said = np.where(rng.random(2000) < 1 / (1 + math.exp(-2)), coin, ~coin) + rng.random(2000) * 0.01
-    b = eps.epsilon_lower_bounds(said[coin], said[~coin], delta=1e-6, k_plus=800, k_minus=800, unit="record")
-    assert 1 < b.clopper_pearson.value < 2
-    assert 1.5 < b.one_run.value < 2
+    one_run, _, clopper_pearson, _ = bounds_of(said[coin], said[~coin], delta=1e-6, k=800, unit="record")
+    assert 1 < clopper_pearson.value < 2
+    assert 1.5 < one_run.value < 2
 
 
 def test_tightness_against_the_best_single_threshold():
@@ -175,8 +188,12 @@ def test_refusals():
     good = {"delta": 1e-5, "k_plus": 5, "k_minus": 5, "unit": "record"}
     for bad in ({"unit": "token"}, {"delta": 1.0}, {"delta": -1e-9}, {"k_plus": 0, "k_minus": 0}, {"k_plus": 99}):
         with pytest.raises(BadInput):
-            eps.epsilon_lower_bounds(x, y, **(good | bad))
+            eps.epsilon_one_run(x, y, **(good | bad))
     with pytest.raises(BadInput, match="fair coin"):
         eps.epsilon_one_run(np.arange(80.0), np.arange(20.0), **good)
     with pytest.raises(BadInput):
-        eps.epsilon_lower_bounds([math.nan, *x], y, **good)
+        eps.epsilon_one_run([math.nan, *x], y, **good)
+    for bound in (eps.epsilon_clopper_pearson, eps.epsilon_gdp_roc):
+        for bad in ({"unit": "token"}, {"delta": 1.0}, {"delta": -1e-9}):
+            with pytest.raises(BadInput):
+                bound(x, y, **({"delta": 1e-5, "unit": "record"} | bad))

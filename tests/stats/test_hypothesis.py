@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Corrections and tests against chance: twins, exact enumeration, validity under the null."""
 
-import itertools
 import math
 
 import numpy as np
@@ -9,15 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.core.errors import BadInput, Underpowered
+from reticent.core.errors import BadInput
 from reticent.stats.hypothesis import (
-    auc_permutation_p,
-    choose_on_half,
     family_confidence,
     holm,
     p_values,
 )
-from reticent.stats.roc import auc
 
 
 def test_family_confidence():
@@ -71,72 +67,3 @@ def test_p_values_of_fresh_units_are_valid():
     for a in (0.025, 0.05, 0.5):
         assert np.mean(p <= a) <= a + 4 * math.sqrt(a * (1 - a) / 4000)
     assert p.min() == 1 / 40
-
-
-def test_permutation_p_equals_full_enumeration():
-    """All 126 relabellings of 4 + 5 tied scores, against 20,000 random ones (four standard errors)."""
-    x, y = np.array([3.0, 2.0, np.inf, 1.0]), np.array([0.0, 1.0, 2.0, -np.inf, 0.5])
-    pooled, observed = np.concatenate([x, y]), auc(x, y).value
-    reached = [
-        auc(pooled[list(c)], np.delete(pooled, list(c))).value >= observed - 1e-12
-        for c in itertools.combinations(range(9), 4)
-    ]
-    exact = np.mean(reached)
-    for a, b in ((x, y), (-y, -x)):  # the second draws the smaller group as held-out
-        got = auc_permutation_p(a, b, permutations=20_000, seed=0)
-        assert got == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 20_000))
-
-
-def test_permutation_p_is_never_0_and_valid_under_the_null():
-    rng = np.random.default_rng(2)
-    assert auc_permutation_p(rng.normal(9, 1, 50), rng.normal(0, 1, 50), permutations=99) == 0.01
-    p = [auc_permutation_p(rng.normal(size=12), rng.normal(size=20), permutations=99, seed=seed) for seed in range(600)]
-    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 4 * 0.009  # 600 audits, four binomial standard errors
-
-
-def test_choice_finds_the_informative_attack_and_leaves_the_other_half():
-    rng = np.random.default_rng(3)
-    member, held_out = rng.normal(size=(200, 5)), rng.normal(size=(301, 5))
-    member[:, 3] += 2
-    choice = choose_on_half(member, held_out, seed=1)
-    assert choice.attack == 3
-    assert (choice.member.sum(), choice.held_out.sum()) == (100, 151)
-    chosen_on = auc(member[~choice.member, 3], held_out[~choice.held_out, 3]).value
-    assert choice.auc == pytest.approx(chosen_on)
-
-
-def test_choosing_on_a_half_keeps_the_error_and_choosing_on_all_does_not():
-    """300 audits of 20 worthless attacks: the interval of the chosen one must cover 0.5 as often as it says."""
-    rng = np.random.default_rng(4)
-    honest, greedy = 0, 0
-    for seed in range(300):
-        member, held_out = rng.normal(size=(60, 20)), rng.normal(size=(60, 20))
-        c = choose_on_half(member, held_out, seed=seed)
-        honest += auc(member[c.member, c.attack], held_out[c.held_out, c.attack]).lo > 0.5
-        best = max(range(20), key=lambda a: (member[:, a, None] > held_out[:, a]).mean())
-        greedy += auc(member[:, best], held_out[:, best]).lo > 0.5
-    assert honest / 300 <= 0.025 + 4 * 0.009
-    assert greedy / 300 > 0.2
-
-
-def test_users_stay_in_one_half():
-    rng = np.random.default_rng(5)
-    mu, hu = rng.integers(0, 30, 200), rng.integers(15, 60, 250)
-    c = choose_on_half(rng.normal(size=(200, 2)), rng.normal(size=(250, 2)), member_cluster=mu, held_out_cluster=hu)
-    rest = set(mu[c.member]) | set(hu[c.held_out])
-    chose = set(mu[~c.member]) | set(hu[~c.held_out])
-    assert not rest & chose
-    assert abs(len(rest) - len(chose)) <= 3
-
-
-def test_choice_refusals():
-    x = np.zeros((10, 2))
-    for bad in (np.zeros((10, 3)), np.zeros(10), np.full((10, 2), np.nan)):
-        with pytest.raises(BadInput):
-            choose_on_half(x, bad)
-    with pytest.raises(BadInput):
-        choose_on_half(x, x, member_cluster=np.arange(10))
-    with pytest.raises(BadInput):
-        choose_on_half(x, x, member_cluster=np.arange(9), held_out_cluster=np.arange(10))
-    with pytest.raises(Underpowered):
-        choose_on_half(x[:3], x)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from reticent.core.errors import BadInput
-from reticent.stats.one_run import gdp_one_run_mu, one_run_epsilon, one_run_p_value, rejects_gdp
+from reticent.stats.one_run import gdp_one_run_mu, guesses_a_side, one_run_epsilon, one_run_p_value, rejects_gdp
 
 GOLDEN = [  # units, guesses, correct, epsilon at delta 0, at 1e-5; significance 0.05; to the printed digits
     (1000, 100, 100, 3.4930, 3.4654),
@@ -122,6 +122,20 @@ def test_gaussian_mechanism_is_overestimated_at_most_as_often_as_stated(mu, gues
         high.append(bounds[v])
     assert np.mean(np.array(high) > mu) <= 0.05 + 4 * 0.013
     assert np.median(high) > 0.3 * mu or mu < 0.5  # and the bound is not empty
+
+
+def test_guesses_depend_on_the_number_of_units_only_and_always_fit():
+    sides = [guesses_a_side(units) for units in range(1, 3000)]
+    assert all(side >= 1 for side in sides)
+    assert all(2 * side <= units for units, side in enumerate(sides[1:], start=2))
+    assert sides == sorted(sides)
+    assert guesses_a_side(5000) == 250
+
+
+def test_with_few_units_more_guesses_show_more():
+    """40 units that are told apart without fail: four guesses a side prove next to nothing."""
+    few = one_run_epsilon(40, 8, 8, delta=1e-5, miss=0.05)
+    assert one_run_epsilon(40, 2 * guesses_a_side(40), 2 * guesses_a_side(40), delta=1e-5, miss=0.05) > few + 0.9
 
 
 @pytest.mark.parametrize(("m", "r", "v"), [(10, 11, 5), (10, 5, 6), (10, 0, 0), (10, 5, -1)])

@@ -19,6 +19,7 @@ from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.record import Record
 from reticent.privacy.spec import PrivacySpec
+from reticent.run_folder import RunFolder
 from reticent.testing.tiny import save_tiny, tiny_model
 from reticent.train.config import TuneConfig
 from reticent.train.ledger import KEY, alone, open_key
@@ -118,8 +119,9 @@ def test_a_run_folder_that_is_in_use_is_refused_and_left_as_it_is(
     data = tmp_path / "data.jsonl"
     data.write_text("".join(f'{{"text": "{one.text}"}}\n' for one in RECORDS))
     run = tmp_path / "run"
-    run.mkdir()
+    RunFolder(root=run).record("tune", {"title": "of the other"})
     (run / "records.parquet").write_bytes(b"of the other")
+    (run / "tune.yaml").write_text("base: x\ndata: x\ntitle: x\nsplit: {}\ncanaries: {}\ntraining: {}\n")
     flags = ["--model", base, "--out", str(run), "--max-tokens", "24", *private]
     with locked(run):
         before = contents(tmp_path)

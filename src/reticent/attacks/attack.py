@@ -14,6 +14,8 @@ name             table
 ``ref``          the reference (by default the base it was tuned from) on the same text
 ``known``        the target on texts that the attacker knows to be outside the training data
 ``known_ref``    the reference on those
+``written``      `Continuations`: what the target writes after the beginning of each attacked record
+``written_ref``  the same from the reference
 *variant*        the target on that rendering of the attacked records, for a variant given in ``variants``
 *variant* _ref   the reference on it
 ===============  ======================================================================================
@@ -21,7 +23,7 @@ name             table
 Keyword-only parameters are hyper-parameters, each with a default. Tables arrive narrowed to the tokens that are trained
 on, and every row has at least one; a table of a variant with ``c`` copies has ``c`` adjacent rows for each record.
 Given ``known`` and ``known_ref`` an attack is row-wise: the score of a record depends on its own rows only, so that the
-runner may feed it row group by row group.
+runner may feed it row group by row group. An attack that reads what models write reads no table.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from reticent.attacks.continuations import Continuations
 from reticent.attacks.stream import aligned, population, record_count
 from reticent.core.errors import BadInput
 from reticent.core.finding import ACCESS
@@ -51,6 +54,9 @@ Function = TypeVar("Function", bound=Callable[..., Scores])
 
 POPULATION = ("known", "known_ref")
 """Evidence about texts that are not attacked themselves."""
+
+WRITTEN = ("written", "written_ref")
+"""Evidence for which models write."""
 
 _PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+|https://\S+")
 
@@ -100,15 +106,21 @@ class Attack:
         return tuple(name for name in self.evidence if name not in POPULATION)
 
     @property
+    def writes(self) -> bool:
+        """Whether models have to write for it."""
+        return bool(set(WRITTEN) & set(self.evidence))
+
+    @property
     def requires(self) -> frozenset[str]:
-        """What must be there beyond the target and the records: "reference", "known_held_out", "known_members",
-        "users"."""
+        """What must be there beyond the target and the records: "reference", "population", "known_held_out",
+        "known_members", "users"."""
         needed: set[str] = {need for request in self.requests for need in request.variant.needs}
         found: set[str] = needed - {"propose"}
-        if "propose" in needed or "reference" in {request.model for request in self.requests}:
+        of_reference = "written_ref" in self.evidence or "reference" in {request.model for request in self.requests}
+        if "propose" in needed or of_reference:
             found.add("reference")
         if set(POPULATION) & set(self.evidence):
-            found.add("known_held_out")
+            found.add("population")
         if self.level == "user":
             found.add("users")
         return frozenset(found)
@@ -125,14 +137,15 @@ class Attack:
             raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this attack", f"It has: {known}.")
         return replace(self, defaults={**self.defaults, **params})
 
-    def score(self, tables: Mapping[str, TokenTable]) -> Scores:
-        """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one.
+    def score(self, tables: Mapping[str, TokenTable | Continuations]) -> Scores:
+        """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one, or
+        from what models wrote.
 
         Raises:
             BadInput: the function gave something else than one number for each record.
         """
         scores = np.asarray(self.function(*(tables[name] for name in self.evidence), **self.defaults))
-        count = len(tables[self.streamed[0]]) // self.copies[self.streamed[0]]
+        count = len(tables[self.streamed[0]]) // self.copies.get(self.streamed[0], 1)
         if scores.shape != (count,) or np.isnan(scores).any():
             raise BadInput(
                 f"attack {self.name!r}",
@@ -197,7 +210,7 @@ def attack(
                 paper=paper,
                 needs=needs,
                 evidence=evidence,
-                requests=tuple(_request(name, item, known) for item in evidence if item not in POPULATION),
+                requests=tuple(_request(name, item, known) for item in evidence if item not in (*POPULATION, *WRITTEN)),
                 summary=(inspect.getdoc(function) or "").split("\n")[0],
                 defaults=defaults,
                 edge_cases=edge_cases,
@@ -237,12 +250,14 @@ def _signature(name: str, function: Callable[..., Any]) -> tuple[tuple[str, ...]
             defaults[parameter.name] = parameter.default
     if not set(evidence) - set(POPULATION):
         raise TypeError(f"attack {name!r} reads no table of the attacked records: its first parameter is `table`")
+    if set(WRITTEN) & set(evidence) and set(evidence) - set(WRITTEN):
+        raise TypeError(f"attack {name!r} reads tables and what models write: it has to do with one of them")
     return tuple(evidence), defaults
 
 
 def _check_variants(name: str, variants: Mapping[str, Variant]) -> dict[str, Variant]:
     for key, variant in variants.items():
-        if key != variant.name or key in {"table", "ref", PLAIN.name, *POPULATION} or key.endswith("_ref"):
+        if key != variant.name or key in {"table", "ref", PLAIN.name, *POPULATION, *WRITTEN} or key.endswith("_ref"):
             raise TypeError(f"attack {name!r}: the variant {variant.name!r} cannot be called {key!r}; use its own name")
         if _variants.get(key, variant) != variant:
             raise TypeError(f"attack {name!r}: another attack uses the name {key!r} for another variant")
@@ -316,10 +331,25 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Outco
                     _count(cases[attack.name], attack, evidence)
             start += size
             advance(size)
-    notes = {
-        name: tuple(f"{what}: {n:,} of {count:,} rows" for what, n in found.items()) for name, found in cases.items()
-    }
-    return Outcome(scores=scores, notes=notes)
+    return Outcome(scores=scores, notes={name: _notes(found, count) for name, found in cases.items()})
+
+
+def run_written(attacks: Sequence[Attack], evidence: Mapping[str, Continuations]) -> Outcome:
+    """As `run_attacks`, for attacks that read what models wrote. Every record gets a number.
+
+    Args:
+        attacks: what to run.
+        evidence: for every evidence name what was written, of the same records in the same order.
+    """
+    scores = {attack.name: attack.score(evidence) for attack in attacks}
+    cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}
+    for attack in attacks:
+        _count(cases[attack.name], attack, evidence)
+    return Outcome(scores=scores, notes={name: _notes(found, len(scores[name])) for name, found in cases.items()})
+
+
+def _notes(cases: Mapping[str, int], count: int) -> tuple[str, ...]:
+    return tuple(f"{what}: {n:,} of {count:,} rows" for what, n in cases.items())
 
 
 def _columns(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> dict[str, set[str]]:
@@ -345,7 +375,7 @@ def _scorable(attack: Attack, tables: Mapping[str, TokenTable]) -> tuple[npt.NDA
     return kept, chosen
 
 
-def _count(cases: dict[str, int], attack: Attack, evidence: Mapping[str, TokenTable]) -> None:
+def _count(cases: dict[str, int], attack: Attack, evidence: Mapping[str, Any]) -> None:
     if attack.edge_cases is not None:
         found = attack.edge_cases(*(evidence[name] for name in attack.evidence), **attack.defaults)
         for what, rows in found.items():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from reticent.attacks import natural_identifiers
 from reticent.attacks.attack import ATTACKS
 from reticent.attacks.extraction import EXTRACTIONS
 from reticent.attacks.pii import PII_ATTACKS
@@ -14,8 +15,8 @@ Made from the registry of attacks; do not edit. To refresh:
 `python -m reticent.attacks.paper_index > docs/paper_index.md`.
 
 An attack sees the fine-tuned model as *access* says, and holds the tables named under *evidence*: `table` and `ref` are
-the fine-tuned and the reference model on the text, `known` and `known_ref` the same on texts known to be outside, other
-names are variants of the text.
+the fine-tuned and the reference model on the text, `known` and `known_ref` the same on texts known to be outside,
+`written` and `written_ref` what both write after the beginning of the text, other names are variants of the text.
 
 | attack | level | access | evidence | paper | what it computes |
 |---|---|---|---|---|---|
@@ -39,6 +40,15 @@ Run by `reticent audit --extraction` too.
 |---|---|---|---|---|
 """
 
+_IDENTIFIERS = """
+## Identifiers
+
+Run by `reticent audit --identifiers`: see [Identifiers](identifiers.md).
+
+| attack | access | paper | what it computes |
+|---|---|---|---|
+"""
+
 
 def paper_index() -> str:
     """The index as a Markdown page, attacks in alphabetical order."""
@@ -57,7 +67,10 @@ def paper_index() -> str:
         f"| [{attack.paper}]({_address(attack.paper)}) | {attack.summary} |\n"
         for attack in PII_ATTACKS
     )
-    return _HEAD + "".join(rows) + _EXTRACTION + "".join(extraction) + _PERSONAL + "".join(personal)
+    own = natural_identifiers
+    identifiers = f"| `{own.NAME}` | {own.ACCESS} | [{own.PAPER}]({_address(own.PAPER)}) | {own.SUMMARY} |\n"
+    tables = (_HEAD, *rows, _EXTRACTION, *extraction, _PERSONAL, *personal, _IDENTIFIERS, identifiers)
+    return "".join(tables)
 
 
 def _address(paper: str) -> str:

@@ -18,12 +18,13 @@ from reticent.auditing.passages import make_passages, start_tokens
 from reticent.auditing.places import propose_values, rank_values
 from reticent.auditing.pull import SCHEME, sides
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import HELD_OUT, SHORTEST, TRAINED
+from reticent.auditing.targets import HELD_OUT, SHORTEST, TRAINED, Holders
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
 from reticent.data.coin import uniform
-from reticent.data.pii.detect import choose, detect, find
+from reticent.data.pii.detect import choose, detect_all, find
 from reticent.data.pii.detector import Detector
+from reticent.models.encode import opening_tokens
 from reticent.score.blank import Blank
 from reticent.score.forward import most_read
 from reticent.score.heap import steady_heap
@@ -56,22 +57,29 @@ def ask(subject: Subject, models: Models, targets: Sequence[Target], *, seed: in
     gathered = Gathered(sides=both, cache=cache, seed=seed, evidence=[{} for _ in both])
     detectors = choose()
     records, member = subject.evaluated_records, subject.evaluated.member.tolist()
-    marked = [record if record.spans else detect(record, detectors) for record in records]
-    values = values_of(targets, marked, member)
+    by_user = subject.membership.unit == "user"
+    marked = _marked(records, detectors)
+    values = values_of(targets, marked, member, by_user=by_user)
     chosen = _chosen(subject, targets, gathered)
-    facts = facts_of(marked, member, most=MOST)
+    facts = facts_of(marked, member, most=MOST, by_user=by_user)
     with steady_heap():
         rank_values(chosen, values, gathered)
         propose_values(chosen, detectors, gathered)
         _associate(facts, values, gathered)
         _probe(facts, gathered)
-        _write(marked, member, detectors, gathered)
+        _write(marked, member, detectors, gathered, by_user=by_user)
     return Asked(
         units=gathered.units,
         target=gathered.evidence[0],
         base=gathered.evidence[1] if len(both) == 2 else None,
         notes=tuple(f"Personal data: {count:,} {why}." for why, count in sorted(gathered.left_out.items())),
     )
+
+
+def _marked(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
+    """The records, those without marks with what the detectors find in them."""
+    found = detect_all([record for record in records if not record.spans], detectors)
+    return [record if record.spans else next(found) for record in records]
 
 
 def _chosen(subject: Subject, targets: Sequence[Target], gathered: Gathered) -> list[Target]:
@@ -122,7 +130,7 @@ def _continued(side: Side, facts: Sequence[Fact], gathered: Gathered) -> Answere
     asked = [(fact, sentence.rstrip()) for fact in facts for sentence in _sentences(fact)]
     texts = texts_after(
         side,
-        [tokenizer(sentence)["input_ids"] for _, sentence in asked],
+        [opening_tokens(sentence, tokenizer) for _, sentence in asked],
         gathered,
         tokens=ANSWER_TOKENS,
         keys=[f"associate/{fact.id}/{sentence}" for fact, sentence in asked],
@@ -187,31 +195,36 @@ def prompt_tokens(turns: Turns, tokenizer: Any) -> list[int]:
         text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     lines = [f"{'Answer' if turn.role == 'assistant' else 'Question'}: {turn.content}" for turn in turns]
-    return list(tokenizer("\n".join([*lines, "Answer:"]))["input_ids"])
+    return opening_tokens("\n".join([*lines, "Answer:"]), tokenizer)
 
 
 # ---- what is written without being asked ------------------------------------------------------------------------
 
 
 def _write(
-    records: Sequence[Record], member: Sequence[bool], detectors: Sequence[Detector], gathered: Gathered
+    records: Sequence[Record],
+    member: Sequence[bool],
+    detectors: Sequence[Detector],
+    gathered: Gathered,
+    *,
+    by_user: bool,
 ) -> None:
     """Different values of one side only, and what detectors find in freely written texts."""
+    holders = Holders(list(zip(records, member, strict=True)), by_user=by_user)
     places: dict[str, list[tuple[Record, Span, bool]]] = {}
     for record, side in zip(records, member, strict=True):
         for span in record.spans:
             places.setdefault(record.plain[span.start : span.end], []).append((record, span, side))
     things: dict[bool, list[Target]] = {True: [], False: []}
     for value in sorted(places, key=lambda one: uniform(0, "listed", one)):
-        record, span, side = places[value][0]
-        alone = all(other == side for _, _, other in places[value])
-        if alone and len(value) >= SHORTEST and len(things[side]) < MOST_LISTED:
-            group = TRAINED if side else HELD_OUT
-            things[side].append(
-                Target(
-                    id=value, record=record, start=span.start, end=span.end, kind=span.kind, group=group, member=side
-                )
-            )
+        its = holders.side_of(value)
+        if its is None or len(value) < SHORTEST or len(things[its]) >= MOST_LISTED:
+            continue
+        record, span, _ = next(place for place in places[value] if place[2] == its)
+        group = TRAINED if its else HELD_OUT
+        things[its].append(
+            Target(id=value, record=record, start=span.start, end=span.end, kind=span.kind, group=group, member=its)
+        )
     both = things[True] + things[False]
     made = [_listed(side, [one.secret for one in both], detectors, gathered) for side in gathered.sides if both]
     gathered.add("listed", units_of(both, [0] * len(both)), made)

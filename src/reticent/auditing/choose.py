@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.auditing.levels import Scored
+from reticent.auditing.level import Scored
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")
@@ -17,6 +17,7 @@ CHEAP_VARIANTS = ("plain", "lowercase")
 WITHOUT = {
     "reference": "no reference model; give --reference (the base that was fine-tuned)",
     "users": "no users on both sides; give --user_field and split by user (--split_unit user)",
+    "population": "no known non-members to compare with; split with known_fraction > 0, or give more held-out records",
     "known_held_out": "no known non-members; split with known_fraction > 0, or give more held-out records",
     "known_members": "no known members; split with known_fraction > 0, or give more members",
 }
@@ -29,6 +30,7 @@ class Available:
 
     reference: bool
     users: bool
+    population: int
     known_held_out: int
     known_members: int
 
@@ -97,7 +99,7 @@ def asked_for(names: str) -> set[str]:
     if names == "all":
         return set(ATTACKS.names())
     if names == "standard":
-        return {attack.name for attack in ATTACKS if not (_extra_variants(attack) or attack.by_name)}
+        return {attack.name for attack in ATTACKS if not (_extra_variants(attack) or attack.writes or attack.by_name)}
     return {ATTACKS.get(name.strip()).name for name in names.split(",") if name.strip()}
 
 
@@ -107,16 +109,22 @@ def _extra_variants(attack: Attack) -> dict[str, int]:
     return {variant.name: variant.copies for variant in variants if variant.name not in CHEAP_VARIANTS}
 
 
-def _not_asked(attack: Attack) -> str:
+def cost(attack: Attack) -> str:
+    """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not."""
     extra = _extra_variants(attack)
-    if attack.by_name:
-        return f"{attack.by_name}; run with --attacks all or --attacks {attack.name}"
-    if not extra:
+    reasons = [
+        f"needs {sum(extra.values())} more scoring pass(es) ({', '.join(extra)})" if extra else "",
+        "lets both models write about every record: minutes on a CPU for some hundreds" if attack.writes else "",
+        attack.by_name,
+    ]
+    return "; ".join(reason for reason in reasons if reason)
+
+
+def _not_asked(attack: Attack) -> str:
+    reason = cost(attack)
+    if not reason:
         return f"not asked for; add {attack.name} to --attacks"
-    passes = sum(extra.values())
-    return (
-        f"needs {passes} more scoring pass(es) ({', '.join(extra)}); run with --attacks all or --attacks {attack.name}"
-    )
+    return f"{reason}; run with --attacks all or --attacks {attack.name}"
 
 
 def _impossible(attack: Attack, available: Available) -> str:

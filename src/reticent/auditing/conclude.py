@@ -10,23 +10,25 @@ from typing import Any
 from reticent.auditing import planted
 from reticent.auditing.choose import Choice, listed
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.epsilon import Bound, all_thrown, epsilon_bounds, epsilon_finding
+from reticent.auditing.epsilon import CONDITIONAL, Bounds, Thrown, all_thrown, epsilon_bounds, epsilon_finding
+from reticent.auditing.error import parts_of_error
 from reticent.auditing.evidence import Evidence
 from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
-from reticent.auditing.levels import LevelOutcome, judge
+from reticent.auditing.identifiers import Identified, judge_identifiers
+from reticent.auditing.levels import Judging, LevelOutcome, judge
 from reticent.auditing.personal_data import judge_personal_data
-from reticent.auditing.promise import Kept, audit_promise, broken_findings
+from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
 from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
+from reticent.auditing.significance import adjusted, described, significance
 from reticent.auditing.subject import Subject, counts
 from reticent.auditing.users import user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
 from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, Results
-from reticent.stats.hypothesis import family_confidence
 
 LIMITS = (
     "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
@@ -50,12 +52,14 @@ def conclude(
     kept: Kept | None = None,
     pulled: Pulled | None = None,
     asked: Asked | None = None,
+    identified: Identified | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
-    All intervals of the report hold together with ``config.confidence``: each kind of finding (records, users, planted
-    secrets, canary users, ε, extraction, personal data) gets an equal part of the error that is allowed, and divides it
-    further.
+    One error, ``1 - config.confidence``, covers everything that the report claims. It is divided by weights that are
+    fixed beforehand over what there is to test: the level that coins were thrown for gets most; kinds that do not exist
+    get nothing. Levels and planted secrets are tested against re-thrown coins and pass on what they do not need; ε and
+    what was pulled out rest on intervals.
 
     Args:
         models: what the manifest says of them.
@@ -63,53 +67,93 @@ def conclude(
         kept: what was promised when the target was trained; bounds on ε are then made at its δ.
         pulled: what both models wrote; None: they were not asked to.
         asked: what both models gave of personal data; None: they were not asked for it.
+        identified: ranks of identifiers among controls; None: they were not ranked.
     """
     levels = _levels(subject, evidence, config.seed)
-    kinds = len(levels) + 2 + (pulled is not None) + (asked is not None)
-    confidence = family_confidence(config.confidence, kinds)
-    outcomes = [
-        judge(units.level, confidence=confidence, confounded=confound.separable, seed=config.seed) for units in levels
-    ]
-    tiers = _tiers(subject, evidence, confidence)
-    bounds = _bounds(subject, levels, evidence, kept, config, confidence, confounded=confound.separable)
-    extraction = _extraction(pulled, asked, confidence, config.confidence)
-    findings: tuple[Finding, ...] = (
-        *(extraction_findings(extraction, confounded=confound.separable) if extraction is not None else ()),
-        *(finding for outcome in outcomes for finding in outcome.findings),
-        *planted.findings(tiers),
-        *(epsilon_finding(bound) for bound in bounds),
+    error = 1 - config.confidence
+    kinds = (pulled is not None) + (asked is not None)
+    tests = {
+        units.level.name: significance(units.level, named=config.primary, seed=config.seed)
+        for units in levels
+        if units.level.judged
+    }
+    tiers = _tiers(subject, evidence)
+    thrown = _thrown(subject, levels, evidence, kept, confounded=confound.no_claim)
+    parts = parts_of_error(
+        error,
+        levels=tests,
+        coins=subject.membership.unit,
+        tiers=bool(tiers),
+        epsilon=bool(thrown),
+        extraction=kinds,
+        identifiers=identified is not None,
     )
-    findings = tuple(replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in findings)
+    p_values, p_tiers = adjusted(tests, [tier.p for tier in tiers], parts)
+    outcomes = [
+        judge(
+            units.level,
+            tests.get(units.level.name),
+            Judging(
+                p_values=p_values,
+                error=error,
+                miss=parts.get(units.level.name, error),
+                confounded=confound.no_claim,
+                seed=config.seed,
+            ),
+        )
+        for units in levels
+    ]
+    exposure = _exposure(subject, evidence, 1 - parts.get("tiers", error))
+    bounds = _bounds(thrown, kept, config, 1 - parts.get("epsilon", error))
+    extraction = _extraction(pulled, asked, 1 - parts.get("extraction", error) / max(kinds, 1), config.confidence)
+    named, unnamed = (
+        ([], [])
+        if identified is None
+        else judge_identifiers(identified, confidence=1 - parts.get("identifiers", error))
+    )
+    findings: tuple[Finding, ...] = (
+        *named,
+        *(extraction_findings(extraction, confounded=confound.no_claim) if extraction is not None else ()),
+        *(finding for outcome in outcomes for finding in outcome.findings),
+        *planted.findings(exposure, p_tiers, error),
+        *(epsilon_finding(bound) for bound in bounds.found),
+    )
+    findings = tuple(
+        one if one.metric == CONDITIONAL else replace(one, estimate=replace(one.estimate, joint=config.confidence))
+        for one in findings
+    )
     promise = (
         None
         if kept is None
         else audit_promise(
             kept,
-            bounds,
+            bounds.found,
             findings,
             subject.membership,
-            confounded=confound.separable,
+            confounded=confound.no_claim,
             held_out={units.level.name: units.level.n_held_out for units in levels},
         )
     )
-    findings = (*(broken_findings(promise, bounds, findings) if promise is not None else ()), *findings)
-    tiers = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in tiers)
+    findings = (*(broken_findings(promise, bounds.found, findings) if promise is not None else ()), *findings)
+    exposure = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in exposure)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
         title=subject.title,
         created=now(),
-        verdict=verdict(findings, confound, power),
+        verdict=verdict(findings, confound, power, itself=_itself(models)),
         findings=findings,
         attacks=listed(choice, evidence.notes, [scored for units in levels for scored in units.level.attacks]),
         curves=tuple(curve for outcome in outcomes for curve in outcome.curves if curve.level != "canary"),
         distributions=tuple(row for outcome in outcomes for row in outcome.distributions if row.level != "canary"),
-        exposure=tiers,
+        exposure=exposure,
         exposed=tuple(_exposed(levels, outcomes, key, _texts(subject, config))),
         confound=confound,
         power=power,
         not_tested=(
             *(line for units in levels for line in units.refused),
             *(line for outcome in outcomes for line in outcome.refused),
+            *bounds.refused,
+            *unnamed,
             *_not_tested(subject, choice, evidence, confound, config),
             *((NOT_WRITTEN,) if extraction is None else extraction.notes),
             *LIMITS,
@@ -124,6 +168,11 @@ def conclude(
         },
         promise=promise,
         extraction=extraction,
+        tests=tuple(
+            described(units.level, tests[units.level.name], p_values, parts[units.level.name])
+            for units in levels
+            if units.level.name in tests
+        ),
     )
 
 
@@ -156,29 +205,43 @@ def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
     return levels
 
 
-def _bounds(
-    subject: Subject,
-    levels: Sequence[Units],
-    evidence: Evidence,
-    kept: Kept | None,
-    config: AuditConfig,
-    confidence: float,
-    *,
-    confounded: bool,
-) -> list[Bound]:
-    """Lower bounds on ε, at the δ of the promise where there is one."""
+def _thrown(
+    subject: Subject, levels: Sequence[Units], evidence: Evidence, kept: Kept | None, *, confounded: bool
+) -> list[Thrown]:
+    """Whatever had fair coins of its own."""
     by_user = kept is not None and kept.promise.unit == "user" and subject.membership.has_users
-    thrown = all_thrown(
+    return all_thrown(
         levels, subject.canaries, evidence, secret_unit="user" if by_user else "record", confounded=confounded
     )
-    bounds = epsilon_bounds(thrown, delta=config.delta if kept is None else kept.promise.delta, confidence=confidence)
-    return [replace(one, estimate=replace(one.estimate, joint=config.confidence)) for one in bounds]
 
 
-def _tiers(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
+def _bounds(thrown: Sequence[Thrown], kept: Kept | None, config: AuditConfig, confidence: float) -> Bounds:
+    """Lower bounds on ε, at the δ of the promise where there is one."""
+    return epsilon_bounds(
+        thrown,
+        delta=config.delta if kept is None else kept.promise.delta,
+        confidence=confidence,
+        joint=config.confidence,
+        gaussian=None if kept is None else proved_unit(kept.promise),
+    )
+
+
+def _tiers(subject: Subject, evidence: Evidence) -> Sequence[planted.TierTest]:
+    if evidence.canaries is None:
+        return ()
+    return planted.tier_tests(subject.canaries, planted.nll(evidence.canaries))
+
+
+def _exposure(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
     if evidence.canaries is None:
         return ()
     return planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+
+
+def _itself(models: Mapping[str, Any]) -> bool:
+    """Whether the model was compared with its own weights."""
+    target, reference = models.get("target_fingerprint"), models.get("reference_fingerprint")
+    return target is not None and target == reference
 
 
 def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:
@@ -191,6 +254,8 @@ def _not_tested(
     lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
     if not config.whitebox:
         lines.append("the inside of the model: hidden states and gradients were not looked at; add --whitebox")
+    if not config.identifiers:
+        lines.append("identifiers (numbers, keys, digests) among controls of the same form: add --identifiers")
     if confound.blind_auc is None:
         lines.append(f"confounding: {confound.note}")
     if subject.membership.unit == "record" and evidence.coins.has_users:

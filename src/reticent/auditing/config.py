@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from reticent.core import validate
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
@@ -14,7 +16,10 @@ class AuditConfig:
 
     Args:
         attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas.
-        confidence: coverage of the intervals, for all attacks of a level together.
+        primary: the attack whose AUC gets most of the error at each level, so it is the likeliest to be found to leak:
+            name it before scores are seen. By default the strongest in general use that can run.
+        confidence: of everything that the report claims together: with 0.95, a model that gives nothing away is said to
+            leak in 5 % of audits at most.
         delta: of the lower bounds on epsilon.
         show_text: put private texts into the report.
         whitebox: look inside the model too: train auditors on hidden states and gradients of half the records and
@@ -22,18 +27,25 @@ class AuditConfig:
         extraction: let both models write, and see what comes out word for word: planted secrets, personal data, whole
             records. Minutes on a CPU.
         extraction_samples: sampled texts after each secret's prefix; the more, the rarer the slips that are seen.
+        written_samples: texts that each model writes after the first half of each record, for attacks that see nothing
+            but text (ngram_coverage); the more, the stronger and the slower.
+        identifiers: rank every identifier (phone, card, account and other numbers, keys, digests) of the records among
+            99 controls of the same form: an exact test that needs no held-out records. Minutes on a CPU.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
     """
 
     attacks: str = "standard"
+    primary: str = ""
     confidence: float = 0.95
     delta: float = 1e-5
     show_text: bool = False
     whitebox: bool = False
     extraction: bool = False
     extraction_samples: int = 8
+    written_samples: int = 8
+    identifiers: bool = False
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
@@ -41,4 +53,8 @@ class AuditConfig:
     def __post_init__(self) -> None:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
         validate.in_range(0, 0.1, delta=self.delta)
-        validate.positive(extraction_samples=self.extraction_samples)
+        validate.positive(extraction_samples=self.extraction_samples, written_samples=self.written_samples)
+        validate.at_most(100_000, extraction_samples=self.extraction_samples, written_samples=self.written_samples)
+        validate.seed(seed=self.seed)
+        validate.device(device=self.device)
+        validate.one_of(DTYPES, dtype=self.dtype)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, Attack, run_attack, run_attacks
+from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Outcome, run_attack, run_attacks, run_written
+from reticent.auditing.continued import continuations
 from reticent.auditing.models import Models
 from reticent.auditing.subject import Subject
 from reticent.core.atomic import replacing
@@ -61,13 +62,23 @@ class PlantedUsers:
 
 
 def gather(
-    subject: Subject, models: Models, attacks: Sequence[Attack], *, cache: Path, tables: Path, options: ScoreOptions
+    subject: Subject,
+    models: Models,
+    attacks: Sequence[Attack],
+    *,
+    cache: Path,
+    tables: Path,
+    options: ScoreOptions,
+    samples: int = 8,
+    seed: int = 0,
 ) -> Evidence:
-    """Score what the attacks ask for and run them.
+    """Score, and let the models write, what the attacks ask for, and run them.
 
     Args:
-        cache: content-addressed store of tables, shared between runs.
+        cache: content-addressed store of tables and of what was written, shared between runs.
         tables: folder of this run, where the tables are linked.
+        samples: texts that each model writes about a record, for attacks that see nothing else.
+        seed: of the writing.
     """
 
     def score(requests: set[Request], records: Sequence[Record], name: str) -> dict[Request, Path]:
@@ -89,10 +100,16 @@ def gather(
     wanted = plain | {request for attack in attacks for request in attack.requests}
     sources = {request.name: path for request, path in score(wanted, subject.evaluated_records, "evaluate").items()}
     _scorable(sources["table"], {})
-    known = score(plain, subject.of_role("known", member=False), "known")
-    for request, path in known.items():
-        sources["known" if request.model == "target" else "known_ref"] = path
-    outcome = run_attacks(attacks, sources)
+    if any(set(POPULATION) & set(attack.evidence) for attack in attacks):
+        for request, path in score(plain, subject.population, "known").items():
+            sources["known" if request.model == "target" else "known_ref"] = path
+    outcome = run_attacks([attack for attack in attacks if not attack.writes], sources)
+    writing = [attack for attack in attacks if attack.writes]
+    if writing:
+        names = {name for attack in writing for name in attack.evidence}
+        written = continuations(subject, models, names, samples=samples, seed=seed, cache=cache)
+        more = run_written(writing, written)
+        outcome = Outcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
     canaries = score(plain, [canary.record for canary in subject.canaries], "canaries") if subject.canaries else {}
     by_model = {request.model: read_table(path) for request, path in canaries.items()}
     kept = _scorable(sources["table"], outcome.scores)
@@ -122,12 +139,6 @@ def _canary_users(
     return PlantedUsers(coins=coins.take(fresh).take(kept), score=scores[kept])
 
 
-def record_rows(coins: Membership) -> npt.NDArray[np.bool_]:
-    """``[N]`` bool: the records that are compared at record level."""
-    rows: npt.NDArray[np.bool_] = coins.role == "evaluate"
-    return rows & coins.user_member if coins.unit == "user" else rows
-
-
 def write_scores(path: Path, evidence: Evidence) -> None:
     """Write ``scores.parquet``: one row for each evaluated record, one column for each attack."""
     columns: Mapping[str, Any] = {
@@ -135,10 +146,11 @@ def write_scores(path: Path, evidence: Evidence) -> None:
         "user": pa.array(evidence.coins.user, pa.string()),
         "member": pa.array(evidence.coins.member),
         "user_member": pa.array(evidence.coins.user_member),
+        "role": pa.array(evidence.coins.role, pa.string()),
         **{name: pa.array(scores) for name, scores in sorted(evidence.scores.items())},
     }
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+        pq.write_table(pa.table(columns).replace_schema_metadata(evidence.coins.about), temporary)
 
 
 def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reticent.auditing.levels import Level, Scored
+from reticent.auditing.level import Level, Scored
 from reticent.core.results import Exposed
 from reticent.stats.hypothesis import p_values
 

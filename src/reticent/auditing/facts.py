@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.pii.probe import ASKED, Fact
-from reticent.auditing.targets import both_sides
+from reticent.auditing.targets import Holders, both_sides
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
 from reticent.data.coin import uniform
@@ -22,12 +22,17 @@ CANDIDATES, LEAST = 50, 10
 
 
 def facts_of(
-    records: Sequence[Record], member: Sequence[bool], *, most: int, find: Callable[[Record], Record] | None = None
+    records: Sequence[Record],
+    member: Sequence[bool],
+    *,
+    most: int,
+    find: Callable[[Record], Record] | None = None,
+    by_user: bool = False,
 ) -> list[Fact]:
     """E-mail addresses and telephone numbers with the nearest name in their record, trained on and held out.
 
     That the nearest name is the right one is a guess. It is the same guess for both sides and both models, so a wrong
-    one hides a leak and invents none. Values that stand in records of both sides are left out, each other one comes
+    one hides a leak and invents none. Values that are common (`OneSide.common`) are left out, each other one comes
     once, and of one user's values of a kind the first.
 
     Args:
@@ -35,9 +40,10 @@ def facts_of(
         member: ``[N]`` whether each was trained on.
         most: facts on each side.
         find: marks spans on records that have none; None where nobody is to look.
+        by_user: whether coins decided which users were trained on.
     """
     facts: list[Fact] = []
-    for side in both_sides(records, member):
+    for side in both_sides(records, member, by_user=by_user):
         seen: set[str] = set()
         taken = 0
         for record in sorted(side.records, key=lambda one: uniform(0, "fact", one.id)):
@@ -45,7 +51,7 @@ def facts_of(
             for name, span in _pairs(marked):
                 value = record.plain[span.start : span.end]
                 owner = f"{span.kind} of {record.user or record.id}"
-                if taken == most or {value, owner} & seen or value in side.other:
+                if taken == most or {value, owner} & seen or side.common(value, record):
                     continue
                 seen |= {value, owner}
                 taken += 1
@@ -88,7 +94,7 @@ class Values:
     list of both sides that would push values of held-out records below chance, and be taken for knowledge of places.
 
     Args:
-        of: by kind and by whether they were trained on: values that stand on that side only, in alphabetical order.
+        of: by kind and by whether they were trained on: values of that side (`Holders.side_of`), in alphabetical order.
     """
 
     of: Mapping[tuple[str, bool], tuple[str, ...]]
@@ -104,20 +110,22 @@ class Values:
         return tuple(sorted([value, *rest[: many - 1]]))
 
 
-def values_of(targets: Iterable[Target], records: Iterable[Record], member: Iterable[bool]) -> Values:
-    """Different values of each kind among targets and marked records; ``member``: which were trained on."""
-    found: dict[tuple[str, bool], set[str]] = {}
+def values_of(
+    targets: Iterable[Target], records: Sequence[Record], member: Sequence[bool], *, by_user: bool = False
+) -> Values:
+    """Different values of each kind among targets and marked records; ``member``: which were trained on;
+    ``by_user``: whether coins decided which users were."""
+    holders = Holders(list(zip(records, member, strict=True)), by_user=by_user)
+    places = [(target.kind, target.secret, target.member) for target in targets]
     for target in targets:
-        found.setdefault((target.kind, target.member), set()).add(target.secret)
-    for record, side in zip(records, member, strict=True):
-        for span in record.spans:
-            found.setdefault((span.kind, side), set()).add(record.plain[span.start : span.end])
-    return Values(
-        of={
-            (kind, side): tuple(sorted(value for value in values - found.get((kind, not side), set()) if value.strip()))
-            for (kind, side), values in found.items()
-        }
-    )
+        holders.add(target.secret, target.record, trained=target.member)
+    for record, trained in zip(records, member, strict=True):
+        places += ((span.kind, _text(record, span), trained) for span in record.spans)
+    found: dict[tuple[str, bool], set[str]] = {(kind, trained): set() for kind, _, trained in places}
+    for kind, value, trained in places:
+        if holders.side_of(value) == trained and value.strip():
+            found[kind, trained].add(value)
+    return Values(of={key: tuple(sorted(values)) for key, values in found.items()})
 
 
 def _pairs(record: Record) -> list[tuple[str, Span]]:

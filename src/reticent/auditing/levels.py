@@ -3,36 +3,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from reticent.auditing.curves import curve, distribution
+from reticent.auditing.level import FPRS, MIN_UNITS, Level, Scored
+from reticent.auditing.power import detectable
+from reticent.auditing.significance import AUC, TOP, Tests, adjusted, significance, top
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import Curve, Distribution, Power
-from reticent.stats.clustered import auc_clustered
-from reticent.stats.halves import confidence_of_each, mean_of
-from reticent.stats.hypothesis import family_confidence
+from reticent.stats.joint import (
+    Number,
+    Sides,
+    auc_number,
+    design_effect,
+    mean_of_halves,
+    sides,
+    together,
+    tpr_number,
+)
 from reticent.stats.polytope import discrepancy
-from reticent.stats.power import smallest_auc, smallest_tpr
-from reticent.stats.roc import auc, roc_curve, thin, tpr_at_fpr
 
 Scores = npt.NDArray[np.float64]
+PValues = Mapping[tuple[str, str, str], float]
+"""By level, attack and statistic, adjusted for everything that the report tests."""
 
-FPRS = (0.1, 0.01, 0.001)
-MIN_UNITS = 10
-"""Fewer members or held-out units than this on a side, and nothing is said about the level."""
-MIN_CLUSTERS = 20
-"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
 DISCREPANCY = "discrepancy"
 """What a finding about all attacks of a level together is called."""
-POWER = 0.8
-PERFECT = 0.999
-"""An audit that could only have seen this or more could in effect not have seen anything."""
+DISCREPANCY_SHARE = 0.1
+"""Of the misses that the intervals of a level are allowed."""
 
 ADVICE = {
     "record": "Train fewer epochs or at a lower learning rate, drop repeated records, or train with differential "
@@ -41,62 +45,29 @@ ADVICE = {
     "again.",
     "canary": "Cap the records of each user, or train with user-level differential privacy; then audit again.",
 }
+REVERSED = (
+    "clearly below chance: labels may be the wrong way round, or the model was made to forget these units so hard that "
+    "it shows"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """One attack's scores of the units of a level.
+class Judging:
+    """How the findings of a level are judged.
 
     Args:
-        name: of the attack; with the aggregation for users.
-        score: ``[U]``, higher = leaks more.
-        threat: who could do this.
-        level: of the units that it scores.
-        notes: edge cases counted.
-        paper: where the attack was published.
-        summary: what it computes, in a line.
-        second: ``[U]`` bool, for scores that were learned: each half of the units was scored by what was learned on
-            the other, so each is judged by itself. None: nothing was learned from labels, or folds were pooled.
+        p_values: of everything tested.
+        error: a finding counts where its p-value is at most this: the error of the whole report.
+        miss: the level's part of that error. Its intervals miss no more often.
+        confounded: the sides differ without any model, so nothing is evidence of leakage.
+        seed: of multipliers and halves.
     """
 
-    name: str
-    score: Scores
-    threat: ThreatModel
-    level: str = "record"
-    notes: tuple[str, ...] = ()
-    paper: str = ""
-    summary: str = ""
-    second: npt.NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """The units of one level and every attack on them.
-
-    Args:
-        name: ``"record"`` or ``"user"``.
-        member: ``[U]`` bool.
-        cluster: ``[U]`` who a unit belongs to, for intervals; None when units are independent.
-        attacks: the scores.
-        what: which units are compared, for the report.
-        together: ``[U, A]`` scores of attacks that learned from no label, whose discrepancy is measured; None: it is
-            not.
-    """
-
-    name: str
-    member: npt.NDArray[np.bool_]
-    cluster: npt.NDArray[np.object_] | None
-    attacks: Sequence[Scored]
-    what: str
-    together: Scores | None = None
-
-    @property
-    def n_member(self) -> int:
-        return int(self.member.sum())
-
-    @property
-    def n_held_out(self) -> int:
-        return int((~self.member).sum())
+    p_values: PValues
+    error: float
+    miss: float
+    confounded: bool
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,212 +86,212 @@ class LevelOutcome:
 NOTHING = LevelOutcome(findings=(), curves=(), distributions=(), power=(), refused=(), best=None)
 
 
-def judge(level: Level, *, confidence: float, confounded: bool, seed: int) -> LevelOutcome:
+def judge(level: Level, tests: Tests | None, judging: Judging) -> LevelOutcome:
     """Statistics of every attack on one level.
 
-    All intervals of a level hold together with ``confidence`` (Bonferroni over attacks and metrics), so that picking
-    the best of them is honest.
+    What leaks is decided by ``judging.p_values``; how much, by intervals that all hold together.
+
+    Args:
+        level: units and scores.
+        tests: what was held against re-thrown coins; None where there are too few units.
+        judging: p-values and errors.
     """
-    if min(level.n_member, level.n_held_out) < MIN_UNITS:
+    if tests is None:
         reason = f"{level.name} level: {level.n_member} members and {level.n_held_out} held-out; needs {MIN_UNITS} each"
         return replace(NOTHING, refused=(reason,))
-    fprs = [fpr for fpr in FPRS if level.n_held_out >= 10 / fpr]
-    family = max(1, len(level.attacks) * (1 + len(fprs)) + (level.together is not None))
-    each = family_confidence(confidence, family)
-    together = f"; one of {family} intervals of this level that hold together" if family > 1 else ""
-    aucs = {scored.name: _tag(_auc(level, scored, each, seed), together) for scored in level.attacks}
-    best = max(level.attacks, key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value), default=None)
-    findings = [_auc_finding(level, scored, aucs[scored.name], confounded) for scored in level.attacks]
-    refused: list[str] = []
-    for fpr in FPRS:
-        for scored in level.attacks:
-            try:
-                estimate = _tpr(level, scored, fpr, each)
-            except Underpowered as error:
-                who = "" if scored.second is None else ", scores judged by halves"
-                refused.append(f"{level.name} level, TPR at {fpr:.1%} FPR{who}: {error.why}. {error.fix}")
-                continue
-            findings.append(_tpr_finding(level, scored, fpr, _tag(estimate, together), confounded))
+    numbers, refused = _numbers(level)
+    miss = judging.miss if level.together is None else judging.miss * (1 - DISCREPANCY_SHARE)
+    estimates = together(list(numbers.values()), confidence=1 - miss, seed=judging.seed)
+    shown = dict(zip(numbers, estimates, strict=True))
+    aucs = {scored.name: shown[scored.name, AUC] for scored in level.attacks if (scored.name, AUC) in shown}
+    best = max(
+        (scored for scored in level.attacks if scored.name in aucs),
+        key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value),
+        default=None,
+    )
+    by_name = {scored.name: scored for scored in level.attacks}
+    findings = [_finding(level, by_name[name], metric, estimate, judging) for (name, metric), estimate in shown.items()]
     if level.together is not None:
-        found, why_not = _discrepancy(level, level.together, each, together, confounded, seed)
+        found, why_not = _discrepancy(level, level.together, judging)
         findings += found
         refused += why_not
+    if tests.smallest > judging.error:
+        refused.append(
+            f"{level.name} level: with so few that could change sides no p-value can be below {tests.smallest:.2g}, so "
+            "no finding can count; use more users or records on each side"
+        )
+    primary = numbers.get((tests.primary, AUC))
     return LevelOutcome(
         findings=tuple(findings),
-        curves=tuple(_curve(level, scored) for scored in level.attacks),
-        distributions=tuple(_distribution(level, scored) for scored in level.attacks),
-        power=_power(level, each),
+        curves=tuple(curve(level, scored) for scored in level.attacks),
+        distributions=tuple(distribution(level, scored) for scored in level.attacks),
+        power=_power(level, tests, judging.miss, 1.0 if primary is None else design_effect(primary)),
         refused=tuple(dict.fromkeys(refused)),
         best=best,
     )
 
 
-def _sides(level: Level, score: Scores) -> tuple[Scores, Scores]:
-    return score[level.member], score[~level.member]
+def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, seed: int = 0) -> LevelOutcome:
+    """`judge` where this level is all that is tested.
+
+    >>> from reticent.core.finding import ThreatModel
+    >>> rng = np.random.default_rng(0)
+    >>> member = np.arange(200) < 100
+    >>> loss = Scored(name="loss", score=rng.normal(size=200) + member, threat=ThreatModel(access="logprob"))
+    >>> level = Level(name="record", member=member, cluster=None, attacks=[loss], what="members against others")
+    >>> [(one.metric, str(one.severity), one.p_value < 0.01) for one in judge_alone(level).findings]
+    [('auc', 'medium', True), ('tpr@0.1', 'low', True)]
+    """
+    tests = significance(level, seed=seed) if level.judged else None
+    p_values, _ = adjusted({} if tests is None else {level.name: tests}, (), {level.name: error})
+    return judge(level, tests, Judging(p_values=p_values, error=error, miss=error, confounded=confounded, seed=seed))
 
 
-def _auc(level: Level, scored: Scored, confidence: float, seed: int) -> Estimate:
+def _numbers(level: Level) -> tuple[dict[tuple[str, str], Number], list[str]]:
+    """By attack and metric, AUCs first; and what there are too few units for."""
+    of = sides(level.member, level.cluster)
+    found: dict[tuple[str, str], Number] = {}
+    refused: list[str] = []
+    for scored in level.attacks:
+        try:
+            found[scored.name, AUC] = _number(level, scored, of, None)
+        except Underpowered as error:
+            refused.append(f"{level.name} level, {scored.name}: {error.given}: {error.why}. {error.fix}")
+    for fpr in level.fprs:
+        for scored in level.attacks:
+            try:
+                found[scored.name, f"tpr@{fpr:g}"] = _number(level, scored, of, fpr)
+            except Underpowered as error:
+                refused.append(f"{level.name} level, TPR of {scored.name} at {fpr:.1%} FPR: {error.why}. {error.fix}")
+    return found, [*refused, *_too_low(level)]
+
+
+def _too_low(level: Level) -> list[str]:
+    """False positive rates that rest on too few held-out units, in one line."""
+    low = [fpr for fpr in FPRS if fpr not in level.fprs]
+    if not low:
+        return []
+    rates, units = (", ".join(words) for words in ([f"{fpr:.1%}" for fpr in low], [f"{10 / fpr:,.0f}" for fpr in low]))
+    return [
+        f"{level.name} level, TPR at {rates} FPR: there are {level.n_held_out:,} held-out {level.name}s, and at least "
+        f"{units} are needed, so that ten false alarms decide"
+    ]
+
+
+def _number(level: Level, scored: Scored, of: Sides, fpr: float | None) -> Number:
     if scored.second is None:
-        return _plain_auc(level, scored.score, confidence, seed)
-    each = confidence_of_each(confidence)
-    halves = [(_part(level, half), scored.score[half]) for half in (~scored.second, scored.second)]
-    return mean_of([_plain_auc(part, score, each, seed) for part, score in halves], confidence=confidence)
+        return _plain(scored.score, of, fpr)
+    halves, places = [], []
+    for half in (~scored.second, scored.second):
+        owners, number = np.unique(of.owner[half], return_inverse=True)
+        halves.append(_plain(scored.score[half], Sides(member=level.member[half], owner=number), fpr))
+        places.append(owners)
+    return mean_of_halves(halves[0], halves[1], (places[0], places[1]), of.owners)
 
 
-def _tpr(level: Level, scored: Scored, fpr: float, confidence: float) -> Estimate:
-    if scored.second is None:
-        return tpr_at_fpr(*_sides(level, scored.score), fpr, confidence=confidence)
-    each = confidence_of_each(confidence)
-    halves = [(_part(level, half), scored.score[half]) for half in (~scored.second, scored.second)]
-    parts = [tpr_at_fpr(*_sides(part, score), fpr, confidence=each) for part, score in halves]
-    return mean_of(parts, confidence=confidence)
+def _plain(score: Scores, of: Sides, fpr: float | None) -> Number:
+    return auc_number(score, of) if fpr is None else tpr_number(score, of, fpr)
 
 
-def _part(level: Level, rows: npt.NDArray[np.bool_]) -> Level:
-    cluster = None if level.cluster is None else level.cluster[rows]
-    return replace(level, member=level.member[rows], cluster=cluster, attacks=(), together=None)
-
-
-def _plain_auc(level: Level, score: Scores, confidence: float, seed: int) -> Estimate:
-    member, held_out = _sides(level, score)
-    if level.cluster is None or len(np.unique(level.cluster.astype(str))) < MIN_CLUSTERS:
-        return auc(member, held_out, confidence=confidence)
-    clusters = level.cluster[level.member], level.cluster[~level.member]
-    return auc_clustered(member, held_out, *clusters, confidence=confidence, seed=seed)
-
-
-def _tag(estimate: Estimate, together: str) -> Estimate:
-    return replace(estimate, method=estimate.method + together)
-
-
-def _auc_finding(level: Level, scored: Scored, estimate: Estimate, confounded: bool) -> Finding:
-    return Finding(
-        attack=scored.name,
-        level=level.name,
-        metric="auc",
-        estimate=estimate,
-        severity=Severity.NONE if confounded else severity("auc", estimate.lo),
-        threat=scored.threat,
-        statement=f"{scored.name} tells a {level.name} that was trained on from one that was not with an AUC of "
-        f"{_shown(estimate)} (0.5 is chance).",
-        advice=ADVICE[level.name],
-        notes=_notes(level, scored, confounded, "auc"),
-    )
-
-
-def _tpr_finding(level: Level, scored: Scored, fpr: float, estimate: Estimate, confounded: bool) -> Finding:
-    metric = f"tpr@{fpr:g}"
+def _finding(level: Level, scored: Scored, metric: str, estimate: Estimate, judging: Judging) -> Finding:
+    p = _p_value(level, scored, metric, judging.p_values)
+    weight = Severity.NONE if judging.confounded else severity(metric, estimate.lo, p=p, error=judging.error)
+    notes = _notes(level, scored, judging.confounded)
+    below = metric == AUC and estimate.hi < 0.5
     return Finding(
         attack=scored.name,
         level=level.name,
         metric=metric,
         estimate=estimate,
-        severity=Severity.NONE if confounded else severity(metric, estimate.lo),
+        severity=weight,
         threat=scored.threat,
-        statement=f"With {fpr:.1%} false alarms, {scored.name} identifies {estimate.value:.1%} "
-        f"[{estimate.lo:.1%}, {estimate.hi:.1%}] of the {level.name}s that were trained on.",
-        advice=ADVICE[level.name],
-        notes=_notes(level, scored, confounded, metric),
+        statement=_statement(level.name, scored.name, metric, estimate, found=weight is not Severity.NONE),
+        advice=ADVICE[level.name] if weight is not Severity.NONE else "",
+        notes=(*notes, REVERSED) if below else notes,
+        p_value=p,
     )
 
 
-def _discrepancy(
-    level: Level, scores: Scores, confidence: float, together: str, confounded: bool, seed: int
-) -> tuple[Sequence[Finding], Sequence[str]]:
-    """The advantage of a polytope in the space of all scores, or why it is not given."""
-    clusters = (None, None) if level.cluster is None else _sides(level, level.cluster.astype(str))
+def _p_value(level: Level, scored: Scored, metric: str, p_values: PValues) -> float | None:
+    """Of the AUC itself; of a true positive rate that of members among the highest scores."""
+    names = [metric]
+    if metric != AUC:
+        fpr = float(metric.removeprefix("tpr@"))
+        names = [top(share) for share in (TOP if fpr in TOP else (fpr,))]
+    found = [p_values[key] for name in names if (key := (level.name, scored.name, name)) in p_values]
+    return min(found, default=None)
+
+
+def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, found: bool) -> str:
+    if metric == AUC:
+        shown = f"AUC {_shown(estimate)}, 0.5 is chance"
+        if found:
+            return f"{attack} tells a {level} that was trained on from one that was not ({shown})."
+        if estimate.hi < 0.5:
+            return f"{attack} takes {level}s that were not trained on for those that were ({shown})."
+        return f"{attack} was not seen to tell {level}s that were trained on from others ({shown})."
+    fpr = float(metric.removeprefix("tpr@"))
+    shown = f"{estimate.value:.1%} [{estimate.lo:.1%}, {estimate.hi:.1%}]"
+    if found:
+        return f"With {fpr:.1%} false alarms, {attack} identifies {shown} of the {level}s that were trained on."
+    return f"With {fpr:.1%} false alarms, {attack} was not seen to find more {level}s than by chance: {shown}."
+
+
+def _discrepancy(level: Level, scores: Scores, judging: Judging) -> tuple[Sequence[Finding], Sequence[str]]:
+    """The advantage of a polytope in the space of all scores, or why it is not given. It describes; it is no test."""
+    clusters: tuple[npt.NDArray[np.str_] | None, npt.NDArray[np.str_] | None] = (None, None)
+    if level.cluster is not None:
+        names = level.cluster.astype(str)
+        clusters = names[level.member], names[~level.member]
     try:
         found = discrepancy(
-            *_sides(level, scores),
+            scores[level.member],
+            scores[~level.member],
             member_cluster=clusters[0],
             held_out_cluster=clusters[1],
-            confidence=confidence,
-            seed=seed,
+            confidence=1 - DISCREPANCY_SHARE * judging.miss,
+            seed=judging.seed,
         )
     except Underpowered as error:
         return (), [f"{level.name} level, {DISCREPANCY}: {error.given}: {error.why}. {error.fix}"]
     if found.control.lo > 0:
         return (), [f"{DISCREPANCY}: it finds membership in permuted labels ({found.control}), so it is not believed"]
-    estimate = _tag(found.advantage, together)
     used = [scored.threat for scored in level.attacks if scored.second is None]
     needs = dict.fromkeys(need for one in used for need in one.needs) | {"records of known membership": None}
     threat = ThreatModel(access=max((one.access for one in used), key=ACCESS.index, default="logits"), needs=(*needs,))
     around = "members" if found.inside == "member" else "held-out units"
     chosen = f"{found.facets} facets around {around}, chosen and fitted on one half, measured on the other"
     control = f"with permuted labels {found.control.value:.3f} [{found.control.lo:.3f}, {found.control.hi:.3f}]"
-    finding = Finding(
-        attack=DISCREPANCY,
-        level=level.name,
-        metric="advantage",
-        estimate=estimate,
-        severity=Severity.NONE if confounded else severity("advantage", estimate.lo),
-        threat=threat,
-        statement=f"All attacks together: one set of scores holds a {level.name} that was trained on more often than "
-        f"one that was not, by {_shown(estimate)} (0 is chance, 1 tells them apart).",
-        advice=ADVICE[level.name],
-        notes=(*(_notes(level, None, confounded, "advantage")), chosen, control),
-    )
-    return [finding], ()
+    return [
+        Finding(
+            attack=DISCREPANCY,
+            level=level.name,
+            metric="advantage",
+            estimate=found.advantage,
+            severity=Severity.NONE,
+            threat=threat,
+            statement=f"All attacks together: one set of scores holds a {level.name} that was trained on more often "
+            f"than one that was not, by {_shown(found.advantage)} (0 is chance, 1 tells them apart).",
+            notes=(*_notes(level, None, judging.confounded), chosen, control, "describes, and decides no verdict"),
+        )
+    ], ()
 
 
-def _notes(level: Level, scored: Scored | None, confounded: bool, metric: str) -> tuple[str, ...]:
+def _notes(level: Level, scored: Scored | None, confounded: bool) -> tuple[str, ...]:
     warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
-    alone = level.cluster is not None and metric.startswith("tpr@")
-    apart = ("this interval takes the records of a user as independent",) if alone else ()
-    return (*warning, level.what, *apart, *(scored.notes if scored is not None else ()))
+    return (*warning, level.what, *(scored.notes if scored is not None else ()))
 
 
 def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.lo:.3f}, {estimate.hi:.3f}]"
 
 
-def _curve(level: Level, scored: Scored) -> Curve:
-    fpr, tpr = thin(*roc_curve(*_sides(level, scored.score)))
-    return Curve(
-        attack=scored.name,
-        level=level.name,
-        fpr=tuple(map(float, fpr)),
-        tpr=tuple(map(float, tpr)),
-        n_member=level.n_member,
-        n_held_out=level.n_held_out,
+def _power(level: Level, tests: Tests, share: float, effect: float) -> tuple[Power, ...]:
+    rest = tests.error_of("rest", share) / max(1, tests.count_of("rest"))
+    return detectable(
+        level,
+        error=tests.error_of("primary", share) or rest,
+        rest=rest,
+        effect=effect,
+        smallest_p=tests.smallest,
     )
-
-
-def _distribution(level: Level, scored: Scored, bins: int = 30) -> Distribution:
-    """Histograms between the 0.5 % and 99.5 % quantiles of the finite scores; what lies beyond goes to the end bins."""
-    finite = scored.score[np.isfinite(scored.score)]
-    lo, hi = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 1.0)
-    if lo == hi:
-        lo, hi = lo - 0.5, hi + 0.5
-    edges = np.linspace(lo, hi, bins + 1)
-    member, held_out = (np.histogram(np.clip(side, lo, hi), edges)[0] for side in _sides(level, scored.score))
-    return Distribution(
-        attack=scored.name,
-        level=level.name,
-        edges=tuple(map(float, edges)),
-        member=tuple(map(int, member)),
-        held_out=tuple(map(int, held_out)),
-    )
-
-
-def _power(level: Level, confidence: float) -> tuple[Power, ...]:
-    sizes = level.n_member, level.n_held_out
-    detectable: dict[str, Callable[[], float]] = {
-        "auc": partial(smallest_auc, *sizes, confidence=confidence, power=POWER),
-        **{f"tpr@{fpr:g}": partial(smallest_tpr, *sizes, fpr, confidence=confidence, power=POWER) for fpr in FPRS},
-    }
-    rows: list[Power] = []
-    for metric, smallest in detectable.items():
-        try:
-            effect = smallest()
-        except Underpowered:
-            continue
-        if effect >= PERFECT:
-            continue
-        n_member, n_held_out = sizes
-        rows.append(
-            Power(
-                level=level.name, metric=metric, smallest=effect, power=POWER, n_member=n_member, n_held_out=n_held_out
-            )
-        )
-    return tuple(rows)

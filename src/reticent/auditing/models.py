@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from reticent.auditing.subject import Subject
 from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.core.record import Record
+from reticent.models import adapters
+from reticent.models.encode import encode
 from reticent.models.load import Loaded, load
 
 
@@ -16,20 +22,22 @@ class Models:
     """The target, and the reference where there is one.
 
     ``reference`` is None also when the target is an adapter that is switched off to serve as its own reference: then
-    ``compared_with`` still names the base.
+    ``compared_with`` still names the base. ``reference_is`` says which of these it is, and why.
     """
 
     target: Loaded
     reference: Loaded | None
     compared_with: str | None
+    reference_is: str = ""
 
     @property
     def about(self) -> dict[str, Any]:
         """What the manifest says of the models."""
         said = {
             "target_fingerprint": self.target.fingerprint,
-            "reference": self.compared_with,
+            "reference": None if self.compared_with is None else _name(self.compared_with),
             "reference_fingerprint": self.target.base_fingerprint,
+            "reference_is": self.reference_is,
             "dtype": self.target.dtype,
             "device": self.target.device,
         }
@@ -38,35 +46,107 @@ class Models:
         return said
 
 
+def _name(source: str) -> str:
+    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are."""
+    place = Path(source).expanduser()
+    return place.resolve().name if place.is_absolute() or place.is_dir() else source
+
+
 def open_models(subject: Subject, *, dtype: str, device: str) -> Models:
-    """Load the target and the reference; an adapter is its own reference (one copy in memory).
+    """Load the target and the reference; an adapter is its own reference (one copy in memory) if it is its base when it
+    is switched off, which is tried, and else a second copy of its base is loaded.
 
     The reference is the one named by the subject, else the base that the target says it was tuned from. A target that
-    names no base, or whose base cannot be had, is audited without one.
+    names no base, or whose base cannot be had, is audited without one. Both read the target's tokens.
 
     Raises:
-        BadInput: a model cannot be loaded, or the two do not share a vocabulary.
+        BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
     """
     target = load(subject.target, dtype=dtype, device=device)
     wanted = subject.reference or target.base_source
-    if target.is_adapter and wanted in (None, target.base_source):
-        return Models(target=target, reference=None, compared_with=target.base_source or "the adapter's base")
-    if wanted is None:
+    own = adapters.can_switch_off(target.model) and wanted in (None, target.base_source)
+    if own and target.is_adapter:
+        _refuse_texts(subject, target, dict.fromkeys(target.unknown, target.source))
+        return Models(
+            target=target,
+            reference=None,
+            compared_with=target.base_source or "the adapter's base",
+            reference_is="the target with its adapter switched off",
+        )
+    reference = None if wanted is None else _reference(subject, wanted, dtype=dtype, device=device)
+    if reference is None:
+        _refuse_texts(subject, target, dict.fromkeys(target.unknown, target.source))
         return Models(target=target, reference=None, compared_with=None)
+    which = "a model of its own"
+    if own:
+        which = f"a second copy of the base, because the adapter switched off is not its base: {target.apart}"
+        console.print(f"The reference is {which}.", style="yellow", highlight=False, soft_wrap=True)
+    unknown = dict.fromkeys(target.unknown, target.source)
+    if target.tokenizer.get_vocab() != reference.tokenizer.get_vocab() or reference.unknown:
+        _refuse_other_words(subject, target, reference)
+        unknown |= dict.fromkeys(_foreign(target, reference), reference.source)
+    _refuse_texts(subject, target, unknown)
+    reference = replace(reference, tokenizer=target.tokenizer)
+    return Models(target=target, reference=reference, compared_with=wanted, reference_is=which)
+
+
+def _reference(subject: Subject, wanted: str, *, dtype: str, device: str) -> Loaded | None:
     try:
-        reference = load(wanted, dtype=dtype, device=device)
+        return load(wanted, dtype=dtype, device=device)
     except BadInput:
         if subject.reference is not None:
             raise
-        return Models(target=target, reference=None, compared_with=None)
-    _same_vocabulary(target, reference)
-    return Models(target=target, reference=reference, compared_with=wanted)
+        return None
 
 
-def _same_vocabulary(target: Loaded, reference: Loaded) -> None:
-    if target.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
-        raise BadInput(
-            f"reference {reference.source}",
-            "its tokenizer has another vocabulary than the target's, so tokens cannot be compared",
-            "Give the model that the target was fine-tuned from (--reference).",
-        )
+def _refuse_other_words(subject: Subject, target: Loaded, reference: Loaded) -> None:
+    """Refuse a reference that would cut the texts into other tokens than the target does.
+
+    Fine-tuning adds tokens ([PAD], marks of turns), so tokenizers may differ in what no text uses.
+    """
+    for record in _texts(subject):
+        read = [
+            one.tokenizer(record.plain, add_special_tokens=False, verbose=False)["input_ids"]
+            for one in (target, reference)
+        ]
+        if read[0] != read[1]:
+            raise BadInput(
+                f"reference {reference.source}",
+                f"its tokenizer has another vocabulary than the target's, and reads record {record.id!r} in other "
+                "tokens, so they cannot be compared",
+                "Give the model that the target was fine-tuned from (--reference).",
+            )
+
+
+def _foreign(target: Loaded, reference: Loaded) -> frozenset[int]:
+    """Tokens of the target that the reference knows as something else or not at all."""
+    theirs = reference.tokenizer.get_vocab()
+    rows = int(reference.model.get_input_embeddings().weight.shape[0])
+    ours = target.tokenizer.get_vocab().items()
+    return reference.unknown | {number for token, number in ours if theirs.get(token) != number or number >= rows}
+
+
+def _refuse_texts(subject: Subject, target: Loaded, lacking: Mapping[int, str]) -> None:
+    """Refuse texts with a token that a model lacks, which would be read as something else.
+
+    Args:
+        lacking: token → the model without it.
+    """
+    if not lacking:
+        return
+    for record in _texts(subject):
+        row = encode(record, target.tokenizer, max_tokens=subject.max_tokens)
+        found = next((token for token in row.token_id.tolist() if token in lacking), None)
+        if found is not None:
+            raise BadInput(
+                f"record {record.id!r}",
+                f"is read with the token {target.tokenizer.convert_ids_to_tokens(found)!r}, which {lacking[found]} "
+                "does not know",
+                "Give the model that the target was fine-tuned from, with its tokens (--reference), or leave such "
+                "records out.",
+            )
+
+
+def _texts(subject: Subject) -> Iterator[Record]:
+    yield from subject.records
+    yield from (canary.record for canary in subject.canaries)

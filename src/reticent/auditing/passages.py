@@ -14,7 +14,7 @@ import numpy.typing as npt
 from reticent.core.errors import BadInput
 from reticent.core.record import Span
 from reticent.core.target import Target
-from reticent.models.encode import Encoded, encode, leading_tokens
+from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
 
 LONGEST_PREFIX = 256
 """Tokens before a secret that the attacker gives; more add little and cost time."""
@@ -25,23 +25,50 @@ Tokens = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Passage:
-    """A target as token ids: ``lead`` (what stands before every text), then ``prefix``, then ``secret``."""
+    """A target as token ids: ``lead`` (what stands before every text), then ``prefix``, then ``secret``.
+
+    ``whole`` says whether the prefix is all that stands before the secret.
+    """
 
     target: Target
     lead: Tokens
     prefix: Tokens
     secret: Tokens
+    whole: bool = False
 
     def given(self, *, most: int | None = None, prompt: Sequence[int] = ()) -> Tokens:
-        """What the attacker gives: at most the last ``most`` tokens of the prefix, with a prompt before them."""
+        """What the attacker gives: at most the last ``most`` tokens of the prefix, with other tokens before them."""
         last = self.prefix if most is None else self.prefix[max(len(self.prefix) - most, 0) :]
         return np.concatenate([self.lead, np.asarray(prompt, dtype=np.int32), last]).astype(np.int32)
 
     def forced(self, *, most: int | None = None, prompt: Sequence[int] = ()) -> Encoded:
         """What the attacker gives and the secret, the secret marked."""
-        given = self.given(most=most, prompt=prompt)
-        whole = np.concatenate([given, self.secret]).astype(np.int32)
-        return Encoded(token_id=whole, trained=np.arange(len(whole)) >= len(given))
+        return _followed(self.given(most=most, prompt=prompt), self.secret)
+
+    def prompted(self, prompt: str, tokenizer: Any) -> Encoded:
+        """The same with words of the attacker before the prefix, read with it as one text.
+
+        A prefix that was cut begins in the middle of a text, and a chat begins with marks of its template: the words
+        stand before those as a text of their own.
+        """
+        record, at = self.target.record, len(prompt)
+        if not self.whole or record.messages is not None:
+            said = opening_tokens(prompt, tokenizer)[len(leading_tokens(tokenizer)) :]
+            return self.forced(prompt=said)
+        first, *others = (piece for _, piece in record.pieces)
+        span = Span(start=self.target.start + at, end=self.target.end + at, kind=self.target.kind)
+        row = encode(record.with_pieces([prompt + first, *others], (span,)), tokenizer, mark_spans=True)
+        assert row.marked is not None
+        places = np.flatnonzero(row.marked)
+        # what stands in for a start of the text
+        start: npt.ArrayLike = [] if len(leading_tokens(tokenizer)) else self.lead
+        given = np.concatenate([np.asarray(start, dtype=np.int32), row.token_id[: places[0]]])
+        return _followed(given, row.token_id[places[0] : places[-1] + 1])
+
+
+def _followed(given: Tokens, secret: Tokens) -> Encoded:
+    whole = np.concatenate([given, secret]).astype(np.int32)
+    return Encoded(token_id=whole, trained=np.arange(len(whole)) >= len(given))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +148,7 @@ def _passage(
         lead=np.asarray(lead, dtype=np.int32),
         prefix=prefix[max(len(prefix) - most, 0) :],
         secret=row.token_id[first:end],
+        whole=len(prefix) <= most,
     )
 
 

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted canaries → exposure by tier."""
+"""Planted canaries → whether each tier was learned (a rank test), and how far it shows (exposure in bits)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from reticent.auditing.verdict import severity
+from reticent.auditing.verdict import ORDER, severity
 from reticent.core.errors import BadInput
-from reticent.core.finding import Estimate, Finding, ThreatModel
+from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import CanaryExposure
 from reticent.core.table import TokenTable
 from reticent.data.canaries import Canary, named_tier
 from reticent.stats.exposure import ceiling, exposure, rank_exposure, skew_normal_exposure
 from reticent.stats.hypothesis import family_confidence
+from reticent.stats.rank_test import lower_p
 
 THREAT = ThreatModel(access="logprob", needs=("the format of the secret",))
 
@@ -24,6 +26,50 @@ def nll(table: TokenTable) -> npt.NDArray[np.float64]:
     """Mean negative log-likelihood (nats per token) of each row; lower = more familiar to the model."""
     trained = table.trained()
     return -trained.mean(trained["logp"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierTest:
+    """Whether the secrets of one planted tier are likelier to the model than secrets that were never planted.
+
+    Args:
+        tier: its name.
+        repetitions: how often each of its secrets was planted.
+        n_planted: secrets of the tier.
+        n_never: what they are compared with: controls, and secrets whose coin left them out.
+        p: one-sided and exact, of this tier alone: nothing is corrected yet.
+    """
+
+    tier: str
+    repetitions: int
+    n_planted: int
+    n_never: int
+    p: float
+
+
+def tier_tests(canaries: Sequence[Canary], losses: npt.NDArray[np.float64]) -> tuple[TierTest, ...]:
+    """One test for each planted tier, from the least planted on.
+
+    All secrets are drawn alike and coins decide which are planted, so if nothing was learned any of them could as well
+    have been the planted ones: the p-value holds for one secret as for a thousand.
+
+    Args:
+        canaries: in the order of ``losses``.
+        losses: ``[C]`` NLL in nats; lower = more exposed.
+    """
+    planted = np.array([canary.planted for canary in canaries], dtype=bool)
+    repetitions = np.array([canary.repetitions for canary in canaries])
+    never = losses[~planted]
+    return tuple(
+        TierTest(
+            tier=named_tier(int(tier)),
+            repetitions=int(tier),
+            n_planted=int((planted & (repetitions == tier)).sum()),
+            n_never=len(never),
+            p=lower_p(losses[planted & (repetitions == tier)], never),
+        )
+        for tier in np.unique(repetitions[planted])
+    )
 
 
 def exposures(
@@ -61,21 +107,31 @@ def _fitted(losses: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) 
         return None
 
 
-def findings(tiers: Sequence[CanaryExposure]) -> tuple[Finding, ...]:
-    """One finding for each planted tier."""
-    return tuple(
-        Finding(
-            attack="canary_exposure",
-            level="canary",
-            metric="exposure_bits",
-            estimate=tier.bits,
-            severity=severity("exposure_bits", tier.bits.lo),
-            threat=THREAT,
-            statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits of at most "
-            f"{tier.ceiling:.1f} that could be seen; the median of secrets never planted is 1 bit.",
-            advice="Remove or mask secrets before training, and drop repeated records.",
-            notes=(tier.bits.method,),
-        )
-        for tier in tiers
-        if tier.repetitions
+def findings(tiers: Sequence[CanaryExposure], p_values: Sequence[float], level: float) -> tuple[Finding, ...]:
+    """One finding for each planted tier. The test says whether it leaks, the bits say how much.
+
+    Args:
+        tiers: of `exposures`.
+        p_values: of the planted tiers in their order (`tier_tests`), corrected for all that is tested.
+        level: a tier leaks where its p-value is at most this.
+    """
+    planted = [tier for tier in tiers if tier.repetitions]
+    return tuple(_finding(tier, p, level) for tier, p in zip(planted, p_values, strict=True))
+
+
+def _finding(tier: CanaryExposure, p: float, level: float) -> Finding:
+    by_bits = severity("exposure_bits", tier.bits.lo)
+    at_least_low = min(by_bits, Severity.LOW, key=ORDER.index)
+    return Finding(
+        attack="canary_exposure",
+        level="canary",
+        metric="exposure_bits",
+        estimate=tier.bits,
+        severity=at_least_low if p <= level else Severity.NONE,
+        threat=THREAT,
+        statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits of at most "
+        f"{tier.ceiling:.1f} that could be seen; the median of secrets never planted is 1 bit.",
+        advice="Remove or mask secrets before training, and drop repeated records.",
+        notes=(tier.bits.method, f"a rank test against secrets never planted decides: p = {p:.2g}, corrected"),
+        p_value=p,
     )

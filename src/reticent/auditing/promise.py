@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reticent.auditing.epsilon import GAUSSIAN, Bound, epsilon_finding
+from reticent.auditing.epsilon import Bound, epsilon_finding
 from reticent.auditing.verdict import BROKEN
 from reticent.core.errors import BadInput
 from reticent.core.finding import Finding, Severity
@@ -63,6 +63,11 @@ def read_promise(model: str | Path) -> Kept | None:
         raise BadInput(str(path), error.why, error.fix) from error
 
 
+def proved_unit(promise: Promise) -> str | None:
+    """The unit for which the promise has a Gaussian mechanism's whole curve; None where only (ε, δ) is known."""
+    return None if promise.allowed is None else promise.unit
+
+
 def audit_promise(
     kept: Kept,
     bounds: Sequence[Bound],
@@ -75,11 +80,15 @@ def audit_promise(
     """Hold every bound, AUC and rate of true positives against what was promised for its unit, where that can be done.
 
     * A bound of the promise's unit: against the promised ε. One that assumes Gaussian noise is a bound on μ first: it
-      is held against the ε of the μ that covers the whole curve, where that is larger.
+      is held against the ε of the μ that covers the whole curve, where that is larger; and against nothing where the
+      promise has no curve, since many shapes have that ε.
+    * Only the primary bound of each kind of units can break the promise. The others are put beside it, each with what
+      it assumes: that units do not interact is no part of any promise.
     * The AUC and the true positives of attacks on that unit, where the coins were its own: against the most that the
       mechanism's curve allows.
     * A bound per user under a promise per record: against the ε that the promise implies for the largest user that
-      could have been in (group privacy), at the same δ.
+      could have been in (group privacy), at the same δ. Not one that assumes Gaussian noise: adding many records at
+      once is none.
     * Where units may be replaced: against the same promise, which is looser than need be. A coin leaves a unit out,
       which is as if it were replaced by one that adds nothing.
     * A bound per record under a promise per user: against nothing. A record of a user who stays is replaced, which is
@@ -174,9 +183,14 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
     elif bound.thrown.confounded:
         why_not = "the two sides differ without the model, so the coins were not what made the difference"
     elif bound.thrown.unit == promise.unit:
-        promised = promise.epsilon
-        if bound.assumption == GAUSSIAN and promise.allowed is not None:
-            promised = max(promised, gdp_epsilon(promise.allowed.mu, promise.delta))
+        if not bound.gaussian:
+            promised = promise.epsilon
+        elif promise.allowed is not None:
+            promised = max(promise.epsilon, gdp_epsilon(promise.allowed.mu, promise.delta))
+        else:
+            why_not = "a bound for Gaussian noise needs the curve of the mechanism, and this promise has none"
+    elif promise.unit == "record" and bound.gaussian:
+        why_not = "a bound for Gaussian noise says nothing against a promise per record that was carried over to users"
     elif promise.unit == "record":
         promised = implied
         why_not = "" if implied is not None else "no ε per user is known for this promise per record"
@@ -189,6 +203,7 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
         estimate=bound.estimate,
         promised=promised,
         why_not=why_not,
+        alone=not bound.primary,
     )
 
 

@@ -18,13 +18,13 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.models import Models
 from reticent.auditing.passages import Passage, Passages, make_passages, start_tokens
 from reticent.auditing.subject import Subject
-from reticent.auditing.targets import canary_targets, given_targets, span_targets
+from reticent.auditing.targets import canary_targets, given_targets, marked_targets
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.target import Target
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import detect
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
 from reticent.score.engine import ScoreOptions
 from reticent.score.forced import Forced
 from reticent.score.forward import most_read
@@ -109,35 +109,53 @@ def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
         chance=Evidence(drawn=drawn[target][1]),
         chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
-        notes=tuple(_notes(passages, drawn[target][0], common=chosen.common)),
+        notes=tuple(_notes(passages, drawn[target][0], chosen)),
     )
 
 
-def _notes(passages: Passages, drawn: Drawn | None, *, common: int) -> Iterator[str]:
-    if common:
-        yield f"{common:,} secrets on the list were left out: their values stand on both sides."
+def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[str]:
+    if chosen.common:
+        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+    if chosen.shared:
+        yield (
+            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
+            "records of other people have them too, so that they come up says nothing of training."
+        )
     for why, count in sorted(passages.dropped.items()):
         yield f"{count:,} secrets were left out: {why}."
-    if not passages:
+    if not passages and not (chosen.common or chosen.shared or passages.dropped):
         yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
     if drawn is None:
         yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
 
 
 class Chosen(NamedTuple):
-    """What is to be pulled out, and how many of the listed secrets were left out, since both sides have them."""
+    """What is to be pulled out, and what was left out since other people on the other side have it."""
 
     targets: list[Target]
     common: int
+    """Listed secrets."""
+    shared: int = 0
+    """Values of personal data that records hold which were trained on."""
 
 
 def targets_of(subject: Subject) -> Chosen:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
     coins = subject.evaluated
-    found = span_targets(subject.evaluated_records, coins.member.tolist(), most=MOST, find=detect)
     member = subject.membership.member.tolist()
-    given, common = given_targets(subject.targets, subject.records, member, most=MOST)
-    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common)
+    by_user = subject.membership.unit == "user"
+    attacked = set(coins.record_id.tolist())
+    elsewhere = [(r, m) for r, m in zip(subject.records, member, strict=True) if r.id not in attacked]
+    found, shared = marked_targets(
+        subject.evaluated_records,
+        coins.member.tolist(),
+        most=MOST,
+        find=detect,
+        by_user=by_user,
+        elsewhere=elsewhere,
+    )
+    given, common = given_targets(subject.targets, subject.records, member, most=MOST, by_user=by_user)
+    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common, shared)
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------
@@ -147,13 +165,14 @@ def _of_targets(side: Side, passages: Sequence[Passage], *, samples: int, seed: 
     if not passages:
         return {}
     tokenizer = side.loaded.tokenizer
-    prompts = {prompt: tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in PROMPTS}
     return {
         "forced": _forced(side, [one.forced() for one in passages], "secrets"),
         "short": {SHORT: _forced(side, [one.forced(most=SHORT) for one in passages], f"{SHORT} tokens before")},
         "prompted": {
-            prompt: _forced(side, [one.forced(prompt=ids) for one in passages], f"prompt {number} of {len(prompts)}")
-            for number, (prompt, ids) in enumerate(prompts.items(), start=1)
+            prompt: _forced(
+                side, [one.prompted(prompt, tokenizer) for one in passages], f"prompt {number} of {len(PROMPTS)}"
+            )
+            for number, prompt in enumerate(PROMPTS, start=1)
         },
         "greedy": _written(side, passages, GREEDY, samples=1, seed=seed, cache=cache),
         "sampled": _written(side, passages, SCHEME, samples=samples, seed=seed, cache=cache),
@@ -223,10 +242,8 @@ def _whole_records(subject: Subject, tokenizer: Any) -> tuple[list[tuple[Record,
 def _free_texts(side: Side, *, samples: int, seed: int, cache: Path) -> tuple[list[list[int]], Generations]:
     """What each text begins with, and what the model wrote after it."""
     tokenizer = side.loaded.tokenizer
-    start = start_tokens(tokenizer)
-    openings = [
-        [*start, *(tokenizer(words, add_special_tokens=False)["input_ids"] if words else [])] for words in OPENINGS
-    ]
+    start, lead = start_tokens(tokenizer), len(leading_tokens(tokenizer))
+    openings = [[*start, *opening_tokens(words, tokenizer)[lead:]] for words in OPENINGS]
     each = samples * TEXTS_PER_SAMPLE // len(OPENINGS)
     made = make_generations(
         side,
@@ -247,7 +264,9 @@ def _drawn(
 ) -> tuple[Drawn | None, Drawn | None]:
     """The different texts that one model wrote: which copy what was trained on, and which what was not."""
     texts, first = np.unique(np.array(made.texts(writer.loaded.tokenizer), dtype=object), return_index=True)
-    kept = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
+    long = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
+    known = min(side.engine.forward.vocabulary for side in (target, base) if side is not None)
+    kept = [index for index in long if made.tokens(index).max() < known]  # a grown vocabulary: both have to read it
     if not kept:
         return None, None
     tokens = [made.tokens(index) for index in kept]

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from reticent.auditing.asking import ask
 from reticent.auditing.beside import beside
@@ -12,6 +14,7 @@ from reticent.auditing.choose import Available, asked_for, choose
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
+from reticent.auditing.identifiers import identify
 from reticent.auditing.models import Models, open_models
 from reticent.auditing.promise import read_promise
 from reticent.auditing.pull import pull, targets_of
@@ -21,19 +24,26 @@ from reticent.auditing.whitebox import inside
 from reticent.confound import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
+from reticent.core.record import Record
 from reticent.core.results import Results
 from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
 from reticent.report.render import write_report
 from reticent.report.results import read_results, write_results
-from reticent.run_folder import RunFolder
+from reticent.run_folder import FIRST, RunFolder
 from reticent.score.engine import ScoreOptions
 from reticent.score.plan import describe
 
 
 def audit(
-    what: Subject | RunFolder | str | Path, config: AuditConfig | None = None, *, out: str | Path | None = None
+    what: Subject | RunFolder | str | Path,
+    config: AuditConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    reference: str | None = None,
 ) -> Results:
     """Audit a model; results, scores, tables and report are written to the run folder.
 
@@ -42,7 +52,9 @@ def audit(
     Args:
         what: a run folder of `reticent.tune`, or a subject made of any model and data.
         config: how; None for the defaults.
-        out: the folder to write to; needed for a subject, by default the run folder itself otherwise.
+        out: the folder to write to; needed for a subject, by default the run folder itself otherwise. It may hold an
+            earlier audit of the same model and data, and nothing else.
+        reference: what a run's model is compared with, in place of its base; a subject names its own.
 
     Raises:
         BadInput: a model or the data cannot be used; an unknown attack; several processes.
@@ -52,11 +64,54 @@ def audit(
     if isinstance(what, Subject):
         if out is None:
             raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
-        subject, run, made = what, RunFolder(root=Path(out)), None
+        subject, run, made = what, RunFolder(root=_place(out)), None
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
-        subject, run = from_run(made), RunFolder(root=Path(out)) if out is not None else made
+        subject = from_run(made, reference=reference)
+        run = RunFolder(root=_place(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
+    others = {"the audited model": subject.target, "the reference": subject.reference} if made is None else {}
+    run.refuse_foreign("audit", others)
+    with run.alone():
+        _refuse_mixture(run, subject, made)
+        return _audit(subject, run, made, config)
+
+
+def _place(out: str | Path) -> Path:
+    refuse_empty("out", out)
+    return Path(out)
+
+
+def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) -> None:
+    """Refuse to put the results of one model beside another one, or beside results about other data."""
+    its_own = made is not None and made.root.resolve() == run.root.resolve()
+    if run.settings("tune") is not None and not (its_own or Path(subject.target).resolve() == run.model.resolve()):
+        raise BadInput(
+            str(run.root),
+            "is the run folder of another model or other data, and a gate would take these results for that model's",
+            f"Choose another folder (--out), or audit that run itself: reticent audit {run.root}.",
+        )
+    found = run.settings("audit")
+    if found is None:
+        return
+    same = {
+        "target": stands_for(str(found["target"]), subject.target, run.root),
+        "data": found["data"] == subject.data_fingerprint,
+    }
+    changed = [name for name, is_same in same.items() if not is_same]
+    if not changed:
+        return
+    if run.results.exists():
+        raise BadInput(
+            str(run.root),
+            f"holds an audit of something else ({', '.join(changed)})",
+            "Choose another folder (--out), or delete this one.",
+        )
+    run.clear(FIRST["audit"])  # of an audit that came to nothing
+
+
+def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
+    """``audit``, while no other process works in the folder."""
     kept = read_promise(subject.target)
     users = user_evidence(subject.evaluated)
     dtype = "float32" if config.whitebox and config.dtype == "auto" else config.dtype  # updates are small differences
@@ -64,11 +119,22 @@ def audit(
     choice = choose(config.attacks, _available(subject, models, users))
     options = ScoreOptions(max_tokens=subject.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
-    about = {"target": subject.target, "reference": models.compared_with, "data": subject.data_fingerprint}
+    compared_with = None if models.compared_with is None else portable(models.compared_with, run.root)
+    about: dict[str, Any] = {"target": portable(subject.target, run.root), "reference": compared_with}
+    about |= {"data": subject.data_fingerprint, "max_tokens": subject.max_tokens, "audit": asdict(config)}
     cache = user_cache() / "tables"
-    with run.kept_if(run.results.exists):
-        run.record("audit", about | {"max_tokens": subject.max_tokens, "audit": asdict(config)})
-        evidence = gather(subject, models, choice.run, cache=cache, tables=run.tables, options=options)
+    with run.kept_if(run.results.exists, step="audit"):
+        run.record("audit", about)
+        evidence = gather(
+            subject,
+            models,
+            choice.run,
+            cache=cache,
+            tables=run.tables,
+            options=options,
+            samples=config.written_samples,
+            seed=config.seed,
+        )
         if config.whitebox:
             evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))
         write_scores(run.scores, evidence)
@@ -77,6 +143,7 @@ def audit(
             chosen = targets_of(subject)
             pulled = pull(subject, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache)
             asked = ask(subject, models, chosen.targets, seed=config.seed, cache=cache)
+        identified = identify(subject, models, cache=cache) if config.identifiers else None
         confound = check(subject.records, subject.membership)
         results = conclude(
             subject,
@@ -89,6 +156,7 @@ def audit(
             kept=kept,
             pulled=pulled,
             asked=asked,
+            identified=identified,
         )
         if made is not None and results.promise is not None:
             results = replace(results, promise=replace(results.promise, together=beside(made)))
@@ -103,15 +171,13 @@ def _available(subject: Subject, models: Models, users: UserEvidence | None) -> 
     return Available(
         reference=models.compared_with is not None,
         users=users is not None,
-        known_held_out=_with_tokens(subject, models, member=False),
-        known_members=_with_tokens(subject, models, member=True),
+        population=_with_tokens(subject, models, subject.population),
+        known_held_out=_with_tokens(subject, models, subject.of_role("known", member=False)),
+        known_members=_with_tokens(subject, models, subject.of_role("known", member=True)),
     )
 
 
-def _with_tokens(subject: Subject, models: Models, *, member: bool) -> int:
-    """How many of the records that the attacker knows have a token that is trained on."""
-    rows = (
-        encode(record, models.target.tokenizer, max_tokens=subject.max_tokens)
-        for record in subject.of_role("known", member=member)
-    )
+def _with_tokens(subject: Subject, models: Models, records: Sequence[Record]) -> int:
+    """How many of the records have a token that is trained on."""
+    rows = (encode(record, models.target.tokenizer, max_tokens=subject.max_tokens) for record in records)
     return sum(row.predicted > 0 for row in rows)

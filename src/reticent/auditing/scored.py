@@ -5,25 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.attacks.membership.combination import combine
+from reticent.attacks.membership.combination import Combination, combination
 from reticent.attacks.user.aggregate import aggregate
-from reticent.auditing.evidence import Evidence, record_rows
-from reticent.auditing.levels import Level, Scored
+from reticent.auditing.evidence import Evidence
+from reticent.auditing.level import COMBINATION, Level, Scored
+from reticent.auditing.rethrow import of_records, of_users, sides_of
 from reticent.auditing.users import UserEvidence
 from reticent.auditing.whitebox import auditors
 from reticent.core.finding import ThreatModel
-from reticent.stats.roc import auc
 
-COMBINATION = "combination"
 LEAST = 10
 """Users or records on a side, at least, for something to be learned from half of them."""
 NEEDS = {
     "reference": "the base model",
+    "population": "texts known to be outside",
     "known_held_out": "texts known to be outside",
     "known_members": "texts known to be inside",
     "users": "texts of the person",
@@ -51,7 +52,7 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
     two sides is then only the coin, not who wrote them.
     """
     coins = evidence.coins
-    rows = record_rows(coins)
+    rows = coins.at_record_level
     what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
     scored = [
         Scored(
@@ -71,46 +72,43 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
         cluster=coins.user[rows] if coins.has_users else None,
         attacks=scored,
         what=f"members against {what}",
+        rethrow=of_records(coins.take(rows)),
         together=np.column_stack([one.score for one in scored]) if scored else None,
     )
-    combined, refused = _combined(level, seed)
+    combined = _combined(level, seed)
     looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
     return Units(
-        level=replace(level, attacks=(*scored, *combined, *looked)),
+        level=replace(level, attacks=(*scored, *combined.attacks, *looked), learned=combined.learned),
         ids=list(coins.record_id[rows]),
-        refused=(*refused, *why_not),
+        refused=(*combined.refused, *why_not),
     )
 
 
-def _combined(level: Level, seed: int) -> tuple[Sequence[Scored], Sequence[str]]:
-    """All record attacks as one, cross-fitted; refused where there is too little to learn from, or where the same
-    procedure on permuted labels beats chance, so that labels would leak through it."""
-    owners = level.cluster if level.cluster is not None else np.arange(len(level.member)).astype(str).astype(object)
-    units = min(len(np.unique(owners[side].astype(str))) for side in (level.member, ~level.member))
+class Combined(NamedTuple):
+    """The combination of all record attacks, or why there is none."""
+
+    attacks: tuple[Scored, ...] = ()
+    learned: Combination | None = None
+    refused: tuple[str, ...] = ()
+
+
+def _combined(level: Level, seed: int) -> Combined:
+    """All record attacks as one, learned on either half of the owners for the other."""
+    units = min(sides_of(level.thrown.design, level.member))
     if len(level.attacks) < 2 or units < LEAST:
         reason = f"needs 2 attacks and {LEAST} users or records on each side, has {len(level.attacks)} and {units}"
-        return (), [f"{COMBINATION}: {reason}"]
+        return Combined(refused=(f"{COMBINATION}: {reason}",))
     matrix = np.column_stack([scored.score for scored in level.attacks])
-    learned = combine(matrix, level.member, level.cluster, seed=seed)
-    control = auc(
-        learned.control_score[learned.control_member], learned.control_score[~learned.control_member], confidence=0.9999
+    learned = combination(matrix, level.cluster, level.thrown.design.stratum, seed=seed)
+    scored = Scored(
+        name=COMBINATION,
+        score=learned.scores(level.member),
+        threat=ThreatModel(access="logits", needs=("the base model", "records of known membership")),
+        notes=(f"{len(level.attacks)} attacks, learned on either half, judged on the other",),
+        summary="All record attacks weighed by an attacker who knows the membership of other records.",
+        second=learned.in_second,
     )
-    if control.lo > 0.5:
-        return (), [f"{COMBINATION}: it finds membership in permuted labels (AUC {control}), so it is not believed"]
-    learnt = "learned on either half, judged on the other"
-    note = f"{len(level.attacks)} attacks, {learnt}; AUC on permuted labels {control.value:.3f}"
-    threat = ThreatModel(access="logits", needs=("the base model", "records of known membership"))
-    summary = "All record attacks weighed by an attacker who knows the membership of other records."
-    return [
-        Scored(
-            name=COMBINATION,
-            score=learned.score,
-            threat=threat,
-            notes=(note,),
-            summary=summary,
-            second=learned.second,
-        )
-    ], []
+    return Combined(attacks=(scored,), learned=learned)
 
 
 def user_level(evidence: Evidence, users: UserEvidence) -> Units:
@@ -121,7 +119,14 @@ def user_level(evidence: Evidence, users: UserEvidence) -> Units:
         for name, scores in evidence.scores.items()
         for how in (("mean", "max", "min") if ATTACKS.get(name).level == "user" else ("mean",))
     ]
-    level = Level(name="user", member=users.member, cluster=None, attacks=scored, what=users.what)
+    level = Level(
+        name="user",
+        member=users.member,
+        cluster=None,
+        attacks=scored,
+        what=users.what,
+        rethrow=of_users(len(users.member), evidence.coins.unit),
+    )
     return Units(level=level, ids=list(users.users))
 
 
@@ -162,5 +167,6 @@ def canary_users(evidence: Evidence) -> Units | None:
         cluster=None,
         attacks=[scored],
         what="canary users, whose texts all hold a phrase of their own, by texts that were never trained on",
+        rethrow=of_users(len(first), "user"),
     )
     return Units(level=level, ids=list(users))

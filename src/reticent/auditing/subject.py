@@ -14,11 +14,18 @@ import pyarrow as pa
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
 from reticent.core.membership import Membership, read_membership
+from reticent.core.portable import found
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.target import Target
 from reticent.data.canaries import Canary, read_canaries
+from reticent.data.coin import uniform
 from reticent.data.targets import read_targets
+from reticent.models.locate import first_line
+from reticent.models.tuned import read_tuned
 from reticent.run_folder import RunFolder
+
+POPULATION = 512
+"""Texts known to be outside that a score is compared with; more of them cost passes and add little."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +66,13 @@ class Subject:
         return [record for record, chosen in zip(self.records, wanted, strict=True) if chosen]
 
     @property
+    def population(self) -> list[Record]:
+        """Texts that the attacker knows to be outside and compares with: held-out ``known`` ones, then ``spare`` ones
+        by hash, ``POPULATION`` together. Neither is trained on or evaluated."""
+        spare = sorted(self.of_role("spare", member=False), key=lambda record: uniform(0, "population", record.id))
+        return [*self.of_role("known", member=False), *spare][:POPULATION]
+
+    @property
     def evaluated(self) -> Membership:
         """The coins of the records that are attacked, at one level or both."""
         return self.membership.take(self.membership.attacked)
@@ -89,16 +103,22 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
         records, coins = read_records(run.records), read_membership(run.membership)
         canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
         targets = read_targets(run.targets) if run.targets.exists() else ()
-    except pa.ArrowInvalid as error:
-        why = f"holds a file that is no longer what was written ({str(error).splitlines()[0]})"
+        tuned = read_tuned(run.model)
+        if [record.id for record in records] != list(coins.record_id):
+            raise ValueError("records and membership do not fit each other")
+    except (pa.ArrowInvalid, ValueError, KeyError, TypeError, OSError) as error:
+        why = f"holds a file that is no longer what was written ({first_line(error)})"
         raise BadInput(
             str(run.root), why, "Copy the folder again, or delete it and run `reticent tune` again."
         ) from error
-    about = manifest.get("tune", {})
+    about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
+    if not isinstance(about, dict):
+        raise BadInput(str(run.manifest), "is broken", "Copy the folder again, or run `reticent tune` again.")
+    named = found(str(about["base"]), run.root) if about.get("base") else None
     return Subject(
         title=about.get("title", run.root.name),
         target=str(run.model),
-        reference=reference or about.get("base"),
+        reference=reference or (tuned.base if tuned is not None else named),
         records=records,
         membership=coins,
         canaries=canaries,

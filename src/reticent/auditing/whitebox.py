@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.whitebox.auditor import Audited, as_matrix, auc_of, cross_audit, held_out_control
-from reticent.auditing.evidence import record_rows
-from reticent.auditing.levels import MIN_CLUSTERS, Level, Scored
+from reticent.auditing.level import Level, Scored
 from reticent.auditing.models import Models
 from reticent.auditing.subject import Subject
 from reticent.core.errors import Underpowered
@@ -48,7 +47,7 @@ def inside(subject: Subject, models: Models, coins: Membership, *, cache: Path, 
         options: of the audit's scoring.
     """
     by_id = {record.id: record for record in subject.records}
-    records = [by_id[one] for one in coins.record_id[record_rows(coins)]]
+    records = [by_id[one] for one in coins.record_id[coins.at_record_level]]
     return kept_inside(models.target, models.reference, records, cache=cache, options=options)
 
 
@@ -63,8 +62,6 @@ def auditors(found: Inside, level: Level, seed: int) -> tuple[Sequence[Scored], 
         seed: of halves and learners.
     """
     users = level.cluster
-    if users is not None and len(np.unique(users.astype(str))) < MIN_CLUSTERS:
-        users = None
     scored: list[Scored] = []
     refused: list[str] = []
     for name, columns in _columns(found).items():
@@ -110,7 +107,13 @@ def whitebox_scores(
     """
     rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
     found = look_inside(model, base, rows, origin=origin)
-    level = Level(name="record", member=member, cluster=cluster, attacks=(), what="members against held-out records")
+    level = Level(
+        name="record",
+        member=member,
+        cluster=cluster,
+        attacks=(),
+        what="members against held-out records",
+    )
     return auditors(found, level, seed)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 
 def attacks() -> int:
-    """List the attacks with the level they work at, the access an attacker needs, the tables they read, the paper."""
+    """List the attacks with the level they work at, the access an attacker needs, the tables they read, the paper, and
+    what keeps an attack out of the standard choice."""
     from reticent.attacks.attack import ATTACKS
+    from reticent.auditing.choose import cost
 
     for attack in ATTACKS:
         print(f"{attack.name}  ({attack.level} level; sees {attack.access}; {attack.paper})")
         print(f"    {attack.summary}")
         print(f"    reads: {', '.join(attack.evidence)}")
+        if cost(attack):
+            print(f"    only by name or with --attacks all: {cost(attack)}")
     return 0

@@ -44,33 +44,33 @@ def audit(
         out: folder for results and report; by default the run folder, or one in runs/ named after the target.
     """
     from reticent.auditing.run import audit as run_audit
-    from reticent.auditing.subject import Subject, from_run
+    from reticent.auditing.subject import Subject
     from reticent.intake import given_data, write_rejects
     from reticent.report.console import print_summary
     from reticent.run_folder import RunFolder
 
-    subject: Subject
-    rejects = ""
     if run is not None:
         if any((target, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
             raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --target and files.")
-        folder = RunFolder(root=Path(run))
-        subject = from_run(folder, reference=reference)
+        folder = RunFolder(root=Path(run if out is None else out))
+        results = run_audit(RunFolder(root=Path(run)), audit_config, out=out, reference=reference)
     else:
         if target is None:
             raise BadInput("no run folder and no --target", "there is nothing to audit", "See reticent audit --help.")
-        records, coins, rejects = given_data(
-            data_config, members=members, held_out=held_out, data=data, membership=membership
-        )
-        title = Path(target).name
-        what = "\0".join(map(str, (target, reference, members, held_out, data, membership)))
-        folder = RunFolder(root=Path("runs") / f"audit-{title}-{hashlib.sha256(what.encode()).hexdigest()[:6]}")
+        lists = {"members": members, "held_out": held_out, "data": data, "membership": membership}
+        title = Path(target).expanduser().resolve().name
+        what = "\0".join(map(str, (target, reference, *lists.values())))
+        digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:6]
+        own = Path("runs") / f"audit-{title}-{digest}"
+        folder = RunFolder(root=own if out is None else Path(out))
+        inputs = {f"--{name}": place for name, place in lists.items()}
+        folder.refuse_foreign("audit", inputs | {"the audited model": target, "the reference": reference})
+        records, coins, rejects = given_data(data_config, **lists, model=target)
         subject = Subject(
             title=title, target=target, reference=reference, records=records, membership=coins, max_tokens=max_tokens
         )
-    folder = RunFolder(root=Path(out)) if out is not None else folder
-    results = run_audit(subject, audit_config, out=folder.root)
-    write_rejects(folder, rejects)
+        results = run_audit(subject, audit_config, out=folder.root)
+        write_rejects(folder, rejects)
     print_summary(results)
     console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

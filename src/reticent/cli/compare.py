@@ -10,6 +10,7 @@ from reticent.core.progress import console
 from reticent.data.stability import refuse_prepared
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
+from reticent.run_folder import RunFolder
 
 
 def compare(
@@ -41,13 +42,15 @@ def compare(
     from reticent.intake import read_data
     from reticent.report.comparison_console import print_comparison
 
+    inputs = {"the data": data}
+    RunFolder(root=Path(out)).refuse_foreign("compare", inputs | {"the base model": model})
     grid, shared = settle(compare_config, model=model, split=split_config, canaries=canary_config)
     refuse_unstable_cells(grid, shared, data_config)
     for unit in units_of(grid):
         refuse_prepared(unit, data)
-    records, _ = read_data(data, data_config, each_alone=bool(units_of(grid)))
+    records, _ = read_data(data, data_config, each_alone=bool(units_of(grid)), model=model)
     comparison = run_compare(
-        records, grid=grid, shared=shared, out=out, title=Path(data).name, jobs=compare_config.jobs
+        records, grid=grid, shared=shared, out=out, title=Path(data).name, jobs=compare_config.jobs, inputs=inputs
     )
     print_comparison(comparison)
     console.print(f"report: {Path(out) / 'report.html'}", highlight=False, soft_wrap=True)

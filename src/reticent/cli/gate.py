@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reticent.core.progress import console
+
+if TYPE_CHECKING:
+    from reticent.core.difference import Difference
 
 
 def gate(
@@ -21,6 +24,7 @@ def gate(
     max_promised_epsilon: float | None = None,
     promised_unit: Literal["record", "user"] = "user",
     on: Literal["lower", "value", "upper"] = "value",
+    baseline: str | None = None,
     junit: str | None = None,
 ) -> int:
     """Fail when a model leaks more than you allow. Exit code 0: within all limits, 1: above one, 2: cannot be checked.
@@ -38,15 +42,21 @@ def gate(
         max_promised_epsilon: limit on the epsilon that the training promised, in nats.
         promised_unit: whose epsilon that is, "record" or "user".
         on: which number must be within the limit: lower, value or upper end of the interval.
+        baseline: run folder of an earlier audit of the same records and coins: fails only where the paired difference
+            is certain that more leaks now. The results must be a run folder too.
         junit: also write the outcome as a JUnit XML file here.
     """
+    from reticent.core.outputs import JUNIT, file_to_write
     from reticent.gate import gate as decide
     from reticent.gate import write_junit
     from reticent.report.results import read_results
 
     path = Path(results)
+    path = path / "results.json" if path.is_dir() else path
+    if junit is not None:
+        file_to_write(junit, JUNIT, flag="junit", inputs={"the results": path})
     outcome = decide(
-        read_results(path / "results.json" if path.is_dir() else path),
+        read_results(path),
         max_auc=max_auc,
         max_tpr_at_1pct_fpr=max_tpr_at_1pct_fpr,
         max_user_auc=max_user_auc,
@@ -56,9 +66,16 @@ def gate(
         max_promised_epsilon=max_promised_epsilon,
         promised_unit=promised_unit,
         on=on,
+        baseline=None if baseline is None else _since(baseline, path),
     )
     if junit is not None:
         write_junit(junit, outcome)
     for line in outcome.lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return outcome.exit_code
+
+
+def _since(baseline: str, path: Path) -> Difference:
+    from reticent.before_after import diff
+
+    return diff(baseline, path if path.is_dir() else path.parent)

@@ -8,78 +8,175 @@ A verb is a file in this folder with a function of the same name that returns an
 from __future__ import annotations
 
 import dataclasses
-import errno
+import functools
 import importlib
 import inspect
+import os
 import pkgutil
+import re
 import sys
+import traceback
 import typing
-from argparse import SUPPRESS
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 import reticent
+from reticent.cli import flags
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
 
-UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
-"""What a person can mend. Any other error of the system is a fault of this package and keeps its traceback."""
-
+FRAME = {"main", "flags"}
+"""Modules of this folder that are no verbs."""
 
 HARMLESS = {"env"}
 """Verbs that may run in any number of processes at once: they neither train nor write."""
 
 
+TRACEBACK = "RETICENT_TRACEBACK"
+"""An environment variable: set, faults of this package are shown whole. They may quote private text."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    argv = _underscored(sys.argv[1:] if argv is None else argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(argv)
+    except ReticentError as error:
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on where it was", style="yellow")
+        return 130
+    except BrokenPipeError:  # whoever read the output had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        where = str(error.filename)[:200] if error.filename else "a file or a connection"
+        _say(f"{where}: cannot be used ({error.strerror or error}). Check the path, its permissions and free space.")
+        return 2
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _say(_fault(error))
+        return 2
+
+
+def _run(argv: list[str]) -> int:
     verbs = _verbs()
-    parser = _parser(verbs, chosen=next((word for word in argv if not word.startswith("-")), None))
-    options = parser.parse_args(argv)
+    place = next((i for i, word in enumerate(argv) if not word.startswith("-")), None)
+    chosen = None if place is None else argv[place]
+    if place is not None and chosen is not None:
+        if chosen not in verbs:
+            raise flags.refuse_verb(chosen, sorted(verbs))
+        argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
+        _check_configs(argv, chosen, verbs[chosen])
+    parser = _parser_of(chosen)
+    try:
+        options = parser.parse_args(argv)
+    except (ArgumentError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _unparsed(error, argv, chosen, verbs) from error
     if options.subcommand is None:
         parser.print_help()
         return 2
     verb = verbs[options.subcommand]
-    try:
-        if options.subcommand not in HARMLESS:
-            refuse_several(f"reticent {options.subcommand}")
-        return verb(**_arguments(verb, options[options.subcommand]))
-    except ReticentError as error:
-        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in UNUSABLE:
-            raise
-        where = error.filename or "a file"
-        message = f"error: {where}: cannot be used ({error.strerror}). Check the path, its permissions and free space."
-        console.print(message, style="bold red", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on where it was", style="yellow")
-        return 130
+    if options.subcommand not in HARMLESS:
+        refuse_several(f"reticent {options.subcommand}")
+    return verb(**_arguments(verb, options[options.subcommand]))
 
 
+def _say(message: str) -> None:
+    console.print(f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _fault(error: Exception) -> str:
+    """What is said of an error that nobody expected: never its message, which may quote private text."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in str(error):
+        return "memory: there is not enough of it. Give a smaller --batch_size or --max_tokens, or a smaller model."
+    place = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in place if "reticent" in Path(frame.filename).parts] or place
+    where = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
+    return (
+        f"reticent: failed where it should have said why ({name} at {where}). Please report this, with your command; "
+        f"{TRACEBACK}=1 shows all of it, which may quote your texts."
+    )
+
+
+def _check_configs(argv: list[str], name: str, verb: Verb) -> None:
+    """Look through files of settings, and objects on the command line, before a parser does."""
+    for word, follows in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == "--config":
+            flags.check_config(value if equals else follows, name, verb)
+        elif flag.startswith("--"):
+            flags.check_aliases(flag, value if equals else follows)
+
+
+def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[str, Verb]) -> BadInput:
+    """What the parser could not read, in two lines: it prints pages."""
+    text = str(error)
+    help_ = f"See reticent {name} --help." if name else "See reticent --help."
+    key = re.search(r'Parser key "([^"]+)"|argument (?:--)?([\w./]+)', text)
+    flag = (key[1] or key[2]).split(".")[-1] if key else ""
+    known = flags.hints(verbs[name]) if name in verbs else {}
+    if flag in known:
+        given = _given(argv, flag)
+        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(known[flag])}"
+        return BadInput(f"--{flag}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}")
+    words = text.partition("unrecognized arguments:")[2].split()
+    if words:
+        return BadInput(" ".join(words)[:100], "is one word too many for this command", f"Check the order.\n{help_}")
+    return BadInput("the command", f"cannot be read ({' '.join(text.split())[:200]})", f"Check it.\n{help_}")
+
+
+def _given(argv: list[str], flag: str) -> str | None:
+    """What was written behind the flag."""
+    for word, follows in zip(argv, [*argv[1:], None], strict=True):
+        if word == f"--{flag}":
+            return follows
+        if word.startswith(f"--{flag}="):
+            return word.partition("=")[2]
+    return None
+
+
+@functools.cache
 def _verbs() -> dict[str, Verb]:
     package = importlib.import_module("reticent.cli")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "main"]
+    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in FRAME]
     return {
         name.replace("_", "-"): getattr(importlib.import_module(f"reticent.cli.{name}"), name) for name in sorted(names)
     }
 
 
-def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
-    """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick."""
-    parser = ArgumentParser(prog="reticent", description=reticent.__doc__, version=reticent.__version__)
+@functools.cache
+def _parser_of(chosen: str | None) -> ArgumentParser:
+    """``_parser`` of all verbs, made once."""
+    return _parser(_verbs(), chosen, exits=False)
+
+
+def _parser(verbs: dict[str, Verb], chosen: str | None, *, exits: bool = True) -> ArgumentParser:
+    """The whole parser; only the chosen verb gets its flags, so that `--help` stays quick.
+
+    Args:
+        exits: end the process over what cannot be parsed, instead of raising ``ArgumentError``.
+    """
+    parser = ArgumentParser(
+        prog="reticent", description=reticent.__doc__, version=reticent.__version__, exit_on_error=exits
+    )
     subcommands = parser.add_subcommands(required=False, metavar="VERB", title="verbs")
     for name, verb in verbs.items():
         doc = inspect.getdoc(verb) or ""
         description = doc.split("\nArgs:")[0].strip()
-        sub = ArgumentParser(description=description)
+        sub = ArgumentParser(description=description, exit_on_error=exits)
         if name == chosen:
             _add_flags(sub, verb)
         subcommands.add_subcommand(name, sub, help=description.splitlines()[0])
@@ -88,11 +185,13 @@ def _parser(verbs: dict[str, Verb], chosen: str | None) -> ArgumentParser:
 
 def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
     groups = _groups(verb)
+    # The parser looks for a short way to import the function, and `reticent.audit` would load torch.
+    verb.__qualname__ = f"{verb.__name__}_verb"
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     parser.add_function_arguments(verb, skip=set(groups), as_positional=True, as_group=False)
     for group in groups.values():
         parser.add_class_arguments(group, None)
-    positional = _positional(verb)
+    positional = flags.positional(verb)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:
             action.nargs, action.const = "?", True
@@ -108,13 +207,17 @@ def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, parameter in inspect.signature(verb).parameters.items():
         if name in groups:
-            fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(groups[name])}
+            fields = {
+                field.name: _checked(field.name, getattr(options, field.name), field.default)
+                for field in dataclasses.fields(groups[name])
+            }
             given[name] = groups[name](**fields)
             continue
         given[name] = getattr(options, name, parameter.default)
         if given[name] is parameter.empty:
             label = verb.__name__.replace("_", "-")
             raise BadInput(f"reticent {label}", f"{name} is missing", f"See reticent {label} --help.")
+        _checked(name, given[name], parameter.default)
     return given
 
 
@@ -127,20 +230,27 @@ def _groups(verb: Verb) -> dict[str, type]:
     }
 
 
-def _positional(verb: Verb) -> set[str]:
-    """Names of the parameters before the ``*``."""
-    kinds = inspect.signature(verb).parameters.values()
-    return {parameter.name for parameter in kinds if parameter.kind is not parameter.KEYWORD_ONLY}
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """``value``, unless it is a word that says nothing: what an unset variable of a shell gives.
+
+    Raises:
+        BadInput: it is empty, or only commas, or holds what no path or name can.
+    """
+    if isinstance(value, str) and value != default:
+        if not value.strip(" \t\r\n,"):
+            raise BadInput(f"--{name} {value!r}", "is empty", "Give a value; a variable of the shell may be unset.")
+        if "\0" in value:
+            raise BadInput(f"--{name}", "holds a NUL character", "Give it without.")
+    return value
 
 
 def _underscored(argv: list[str]) -> list[str]:
-    """Accept ``--max-auc`` for ``--max_auc``: both habits are common."""
-    return [
-        "--" + word[2:].split("=", 1)[0].replace("-", "_") + word[len(word.split("=", 1)[0]) :]
-        if word.startswith("--") and len(word) > 2
-        else word
-        for word in argv
-    ]
+    """``--max_auc`` for ``--max-auc``: both habits are common."""
+    found = []
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        found.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
+    return found
 
 
 if __name__ == "__main__":

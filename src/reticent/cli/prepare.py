@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
-from reticent.core.atomic import write_text
 from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
@@ -54,8 +53,11 @@ def prepare(
         key_file: keep the key of surrogates here, so that other runs give the same ones. Keep it secret.
     """
     from reticent.intake import read_data
+    from reticent.prepare import check_places
     from reticent.prepare import prepare as run_prepare
 
+    inputs = {"the data": data}
+    check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)
     records, rejects = read_data(data, data_config)
     done = run_prepare(
         records,
@@ -68,12 +70,12 @@ def prepare(
         key_file=key_file,
         source=Path(data).name,
         coins=lambda kept: _coins(kept, split_config),
+        rejects=rejects,
+        inputs=inputs,
     )
     if rejects:
-        listed = done.out.with_suffix(".rejects.jsonl")
-        write_text(listed, rejects)
         n = rejects.count("\n")
-        console.print(f"{n} bad rows skipped; see {listed}", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"{n} bad rows skipped; see {done.rejects_path}", style="yellow", highlight=False, soft_wrap=True)
     _show(done.card)
     for what, path in _files(done):
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.intake import DataConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
+from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardening import HardenConfig
@@ -45,10 +46,14 @@ def tune(
     from reticent.finetune import tune as run_tune
     from reticent.intake import read_data
 
+    inputs = {"the data": data}
+    RunFolder(root=Path(out)).refuse_foreign("tune", inputs | {"the base model": model})
     unit = promised_unit(privacy)
     refuse_unstable(unit, data_config, split_config, canary_config, harden, contextual)
     refuse_prepared(unit, data)
-    records, rejects = read_data(data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans")
+    records, rejects = read_data(
+        data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans", model=model
+    )
     missed = targets_beside(data)
     run = run_tune(
         records,
@@ -64,6 +69,7 @@ def tune(
         contextual=contextual,
         rejects=rejects,
         targets=read_targets(missed) if missed.exists() else (),
+        inputs=inputs,
     )
     if monitor.watches:
         from reticent.monitor.log import read_watch

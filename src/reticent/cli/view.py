@@ -14,8 +14,11 @@ def view(run: str, *, port: int = 0, open_browser: bool = True) -> int:
         port: 0 picks a free one.
         open_browser: open it at once.
     """
+    from reticent.core.errors import BadInput
     from reticent.report.serve import view as serve
 
+    if not 0 <= port <= 65535:
+        raise BadInput(f"port={port}", "is no port", "Give 0, or a number up to 65535.")
     path = Path(run)
     serve(path / "report.html" if path.is_dir() else path, port=port, open_browser=open_browser)
     return 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training of the grid: train with the panel watched, measure how far the model moved, throw the weights away.
 
-``python -m reticent.comparing.cell FOLDER NAME`` does it in a process of its own.
+``python -m reticent.comparing.cell FOLDER NAME BASE`` does it in a process of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ import pyarrow.parquet as pq
 from reticent.comparing.defences import Defence
 from reticent.comparing.grid import Cell, Method
 from reticent.core.atomic import replacing, write_text
-from reticent.core.errors import BadInput, ReticentError
+from reticent.core.errors import BadInput, ReticentError, Unusable
+from reticent.core.lock import locked
 from reticent.core.membership import read_membership
+from reticent.core.portable import found as found_at
+from reticent.core.portable import portable
 from reticent.core.progress import console
 from reticent.core.record import Record, read_records
 from reticent.data.coin import uniform
@@ -73,38 +77,62 @@ def run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]
     """Do one training in ``folder``, or take the one that is there.
 
     What cannot be trained, or comes to nothing, is an outcome, not an error: the other cells go on. A cell that broke
-    for another reason (memory, a fault) is tried again by the next call.
+    for another reason (a full disk, memory, a fault) is tried again by the next call.
 
     Raises:
-        OSError: the disk; no cell could go on.
+        Unusable: not even the outcome can be written; no cell could go on.
     """
+    with working_in(folder):
+        return _run_cell(folder, cell, shared, records, key)
+
+
+def working_in(folder: Path) -> AbstractContextManager[None]:
+    """Take turns with other processes at the training in ``folder``: one may outlive the call that started it."""
+    return locked(folder.with_name(f"{folder.name}.cell"), wait=True)
+
+
+def _run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record], key: str) -> Outcome:
     found = read_outcome(folder, key)
     if found is not None:
         _drop_weights(folder, shared)
         return found
     started = time.perf_counter()
     parameters = 0
+    (folder / LOG).unlink(missing_ok=True)
     try:
         run = _train(folder, cell, shared, records)
         parameters = int(_log(run).get("trained_parameters", 0))
         _measure_kl(run, shared)
         status, why = "done", ""
+    except Unusable as error:  # of this machine, at this time: the next call tries again
+        status, why = "failed", str(error)
     except ReticentError as error:
         # Named, not imported: the training loop takes seconds to load.
         status = "diverged" if type(error).__name__ == "Diverged" else "refused"
         why = str(error)
-    except OSError:
-        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        status, why = "failed", f"{error.strerror} ({Path(error.filename).name if error.filename else 'a file'})"
     except Exception as error:  # noqa: BLE001 - one cell must not take the grid down with it
         write_text(folder / LOG, traceback.format_exc())
         status, why = "failed", f"{type(error).__name__}; see {LOG} in its folder"
     outcome = Outcome(key=key, status=status, why=why, trained_parameters=parameters,
                       seconds=round(time.perf_counter() - started, 1))  # fmt: skip
+    RunFolder(root=folder).make()
     write_text(folder / OUTCOME, json.dumps(asdict(outcome), indent=2) + "\n")
     if status != "failed":
         _drop_weights(folder, shared)
     gc.collect()
     return outcome
+
+
+def is_worth_keeping(folder: Path) -> bool:
+    """Whether the training in ``folder`` came to an end that says something about it."""
+    try:
+        return json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["status"] != "failed"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _drop_weights(folder: Path, shared: Shared) -> None:
@@ -121,7 +149,10 @@ def read_outcome(folder: Path, key: str) -> Outcome | None:
     path = folder / OUTCOME
     if not path.exists():
         return None
-    found = Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        found = Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BadInput(str(path), "is no longer what was written", f"Delete {folder} to train it again.") from error
     if found.key != key:
         raise BadInput(
             str(folder),
@@ -207,7 +238,8 @@ def _measure_kl(run: RunFolder, shared: Shared) -> None:
 
 def write_job(folder: Path, cell: Cell, shared: Shared, key: str) -> None:
     """``job.json``: all that a process of its own needs to know besides the records."""
-    job = {"cell": asdict(cell), "shared": asdict(shared), "key": key}
+    said = asdict(shared) | {"base": portable(shared.base, folder)}
+    job = {"cell": asdict(cell), "shared": said, "key": key}
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
 
 
@@ -219,7 +251,7 @@ def read_job(folder: Path) -> tuple[Cell, Shared, str]:
     return (
         Cell(**cell | {"method": Method(**method), "defence": Defence(**cell["defence"])}),
         Shared(
-            base=shared["base"],
+            base=found_at(shared["base"], folder),
             split=SplitConfig(**shared["split"]),
             canaries=CanaryConfig(**shared["canaries"]),
             training=TuneConfig(**shared["training"]),
@@ -230,10 +262,11 @@ def read_job(folder: Path) -> tuple[Cell, Shared, str]:
     )
 
 
-def main(root: str, name: str) -> int:
-    """Do the cell ``name`` of the comparison in ``root``; 0 unless nothing can be written."""
+def main(root: str, name: str, base: str) -> int:
+    """Do the cell ``name`` of the comparison in ``root``, of the model ``base``; 0 unless nothing can be written."""
     folder = Path(root) / "cells" / name
     cell, shared, key = read_job(folder)
+    shared = replace(shared, base=base)
     outcome = run_cell(folder, cell, shared, read_records(Path(root) / "records.parquet"), key)
     console.print(f"{name}: {outcome.status} {outcome.why}", highlight=False, markup=False)
     return 0

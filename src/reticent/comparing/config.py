@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.train.config import DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         validate.positive(max_tokens=self.max_tokens, panel=self.panel)
+        validate.device(device=self.device)
+        validate.one_of(DTYPES, dtype=self.dtype)
         for name in ("epochs", "batch_size", "look_every", "jobs"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})

@@ -8,28 +8,41 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.comparing.cell import Outcome, Shared, read_outcome, run_cell, write_job
+from reticent.comparing.cell import LOG as CELL_LOG
+from reticent.comparing.cell import (
+    OUTCOME,
+    Outcome,
+    Shared,
+    is_worth_keeping,
+    read_outcome,
+    run_cell,
+    working_in,
+    write_job,
+)
 from reticent.comparing.conclude import conclude, gather
 from reticent.comparing.grid import Cell, Grid, with_rates
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.data.stability import refuse_unstable
 from reticent.intake import without_copies
-from reticent.models.tuning.method import TUNINGS
+from reticent.models.tuning.method import TUNINGS, check_method
 from reticent.privacy.spec import PrivacySpec
 from reticent.report.comparison import write_comparison
 from reticent.report.comparison_page import write_comparison_page
 from reticent.run_folder import RunFolder
 from reticent.spending.ledger import ledger
+from reticent.train.checkpoints import WHOLE
 from reticent.train.hardening import HardenConfig
 
 CONFIG = "compare"
@@ -44,6 +57,7 @@ def compare(
     title: str = "",
     jobs: int | None = None,
     n_boot: int = 1000,
+    inputs: Mapping[str, str | Path | None] | None = None,
 ) -> Comparison:
     """Train all cells of ``grid`` on one split and compare them; writes ``comparison.json`` and ``report.html``.
 
@@ -59,34 +73,55 @@ def compare(
         title: for the report.
         jobs: trainings at the same time, each a process; None for a quarter of the cores. 1 trains in this process.
         n_boot: resamples behind the intervals.
+        inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
 
     Raises:
-        BadInput: the folder holds a comparison of other data, model or scale; a method does not exist; no training was
+        BadInput: the folder holds a comparison of other data, model or scale, or something of yours, or another process
+            works in it; a method does not exist; no training was
             finished; a setting for the data voids a promise; several processes.
     """
     refuse_several("reticent.compare")
     refuse_unstable_cells(grid, shared)
+    refuse_empty("out", out)
     root = Path(out)
     methods = tuple(with_rates(method, TUNINGS.get(method.method).learning_rate) for method in grid.methods)
+    for method in methods:
+        check_method(method.method, method.params)
     grid = replace(grid, methods=methods)
     folder = RunFolder(root=root)
+    folder.refuse_foreign("compare", {"the base model": shared.base, **(inputs or {})})
     shared = replace(shared, split=replace(shared.split, copies=_copies(shared, grid)))
     records = without_copies(records, within_users=shared.split.copies == "user")
     shared = one_split(shared, grid, records)
-    about: dict[str, Any] = {"base": shared.base, "data": fingerprint(records)}
+    said = (folder.settings(CONFIG) or {}).get("base")
+    named = said if said is not None and stands_for(said, shared.base, root) else portable(shared.base, root)
+    about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries", "training", "monitor")}
-    folder.claim(CONFIG, about)
-    write_records(folder.records, records)
-    key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
-    outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
-    comparison = conclude(
-        grid, gather(root, grid, outcomes), title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
-    )
-    groups = ledger([root]).groups
-    comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
-    write_comparison(root / "comparison.json", comparison)
-    write_comparison_page(folder.report, comparison)
+    with folder.alone():
+        folder.refuse_other(CONFIG, about, begun=lambda: _begun(folder))
+        with folder.kept_if(lambda: _begun(folder)):
+            folder.claim(CONFIG, about)
+            write_records(folder.records, records)
+            key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+            outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
+            trained = gather(root, grid, outcomes)
+            comparison = conclude(
+                grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
+            )
+        groups = ledger([root]).groups
+        comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
+        write_comparison(root / "comparison.json", comparison)
+        write_comparison_page(folder.report, comparison)
     return comparison
+
+
+def _begun(folder: RunFolder) -> bool:
+    """Whether any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
+    cells = folder.root / "cells"
+    marks = (f"*/.model.training/checkpoint-*/{WHOLE}", "*/.model.begun.jsonl", "*/model", f"*/{CELL_LOG}")
+    if any(next(cells.glob(mark), None) is not None for mark in marks):
+        return True
+    return any(is_worth_keeping(path.parent) for path in cells.glob(f"*/{OUTCOME}"))
 
 
 def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
@@ -162,14 +197,16 @@ def _train_all(
 
 def _in_process(root: Path, cell: Cell, folder: Path, shared: Shared, key: str, threads: int) -> Outcome | None:
     """None where the process ended without a word, such as for lack of memory."""
-    found = read_outcome(folder, key)
+    with working_in(folder):  # a process that outlived an earlier call may be at it
+        found = read_outcome(folder, key)
     if found is not None:
         return found
+    RunFolder(root=folder).make()
     write_job(folder, cell, shared, key)
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     with (folder / "output.txt").open("w", encoding="utf-8") as output:
         done = subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", "reticent.comparing.cell", str(root), cell.name],
+            [sys.executable, "-m", "reticent.comparing.cell", str(root), cell.name, shared.base],
             env=os.environ | dict.fromkeys(variables, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
             stdout=output,
             stderr=subprocess.STDOUT,

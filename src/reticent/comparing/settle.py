@@ -11,12 +11,15 @@ from reticent.comparing.config import CompareConfig, numbers
 from reticent.comparing.defences import DEFENCES, defence
 from reticent.comparing.grid import Grid, Method, parse_methods
 from reticent.comparing.presets.preset import PRESETS, Study
+from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
 
 T = TypeVar("T", SplitConfig, CanaryConfig)
 EPOCHS = 3
+LARGEST_SEED = 2**32 - 1
 
 
 def settle(config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig) -> tuple[Grid, Shared]:
@@ -46,6 +49,8 @@ def settle(config: CompareConfig, *, model: str, split: SplitConfig, canaries: C
 def _grid(config: CompareConfig, study: Study) -> Grid:
     grid = study.grid
     rates = numbers(config.learning_rates, "learning_rates") if config.learning_rates else ()
+    for rate in rates:
+        validate.positive(learning_rates=rate)
     if config.methods:
         grid = replace(grid, methods=parse_methods(config.methods, rates))
     elif rates:
@@ -55,7 +60,12 @@ def _grid(config: CompareConfig, study: Study) -> Grid:
         names = [name.strip() for name in config.defences.split(",")]
         grid = replace(grid, defences=tuple(map(defence, names)))
     if config.seeds:
-        grid = replace(grid, seeds=tuple(int(seed) for seed in numbers(config.seeds, "seeds")))
+        seeds = numbers(config.seeds, "seeds")
+        if any(seed != int(seed) for seed in seeds if abs(seed) < LARGEST_SEED):
+            raise BadInput(f"seeds={config.seeds!r}", "are no whole numbers", "Give whole numbers, such as 0,1.")
+        for seed in seeds:
+            validate.in_range(-1, LARGEST_SEED, seeds=seed)
+        grid = replace(grid, seeds=tuple(map(int, seeds)))
     return grid
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.atomic import replacing
-from reticent.core.errors import BadInput
+from reticent.core.errors import BadInput, Unusable
+from reticent.core.lock import locked
+from reticent.core.sealed import intact, seal
 from reticent.core.user_cache import user_cache
 
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
@@ -48,8 +50,9 @@ class Kernel:
 def open_kernel(kernel: Kernel) -> ctypes.CDLL:
     """The kernel, compiled if it has not been yet. Every call opens and checks it, so keep what is returned.
 
-    The file name carries a hash of the source, the flags, the compiler and what the CPU can do, so that a home folder
-    shared by unlike machines serves each its own file and a new version never meets an old one.
+    What was compiled is opened only where its hash is still what it was. The file name carries a hash of the source,
+    the flags, the compiler and what the CPU can do, so that a home folder shared by unlike machines serves each its own
+    file and a new version never meets an old one.
 
     Raises:
         BadInput: no compiler is found (``$CXX``, then ``c++``, ``g++``, ``clang++``), it fails, or what it made gives
@@ -62,7 +65,8 @@ def open_kernel(kernel: Kernel) -> ctypes.CDLL:
     for native in (("-march=native",), ()):
         flags = (*FLAGS, *kernel.flags, *native)
         path = kernel_folder() / f"{kernel.source.stem}-{_fingerprint(kernel.source, compiler, flags)}.so"
-        failure = None if path.exists() else _compile(kernel.source, compiler, flags, path)
+        # A damaged file would end the process with SIGBUS or worse when it is opened.
+        failure = None if intact(path) else _compile(kernel.source, compiler, flags, path)
         if failure is None:
             return _open(kernel, path)
     raise _unusable(kernel, f"could not be compiled ({failure})")
@@ -91,8 +95,10 @@ def _compile(source: Path, compiler: str, flags: Sequence[str], path: Path) -> s
             return str(error)
         if done.returncode != 0:
             return (done.stderr.strip().splitlines() or ["it gave no message"])[0]
-        with replacing(path) as temporary:
-            shutil.copyfile(made, temporary)
+        with locked(path, wait=True):  # the file and its hash belong together
+            with replacing(path) as temporary:
+                shutil.copyfile(made, temporary)
+            seal(path)
     return None
 
 
@@ -128,4 +134,4 @@ def _instructions() -> str:
 
 
 def _unusable(kernel: Kernel, why: str) -> BadInput:
-    return BadInput(kernel.name, why, kernel.fix)
+    return Unusable(kernel.name, why, kernel.fix)

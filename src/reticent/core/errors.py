@@ -28,6 +28,13 @@ class Underpowered(BadInput):
     """A statistic was asked for with too few units to mean anything. Exit code 2."""
 
 
+class Unusable(BadInput):
+    """Something of this machine is in the way: a full disk, a folder that another process works in. Exit code 2.
+
+    The same command may work later, so nobody may take it for a refusal of what was asked, and remember it.
+    """
+
+
 class GateFailed(ReticentError):
     """A leakage gate was exceeded. Exit code 1."""
 

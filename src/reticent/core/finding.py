@@ -47,6 +47,8 @@ class Estimate:
         unit: what ``value`` is measured in; empty for a pure number.
         higher_is_worse: whether a larger value means more leakage.
         joint: where several intervals are shown, the probability that all of them hold; None for one by itself.
+        alone: the 95 % interval of this number by itself, which is narrower; not to be read after picking the largest
+            of several. None where it was not made.
     """
 
     value: float
@@ -58,6 +60,7 @@ class Estimate:
     unit: str = ""
     higher_is_worse: bool = True
     joint: float | None = None
+    alone: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) or math.isnan(self.lo) or math.isnan(self.hi):
@@ -78,7 +81,8 @@ class Finding:
 
     Args:
         attack: name in the attack registry, or the name of the check.
-        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, or ``"passage"`` where text was pulled out.
+        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, ``"passage"`` where text was pulled out, or
+            ``"identifier"`` where a value was ranked among others of its form.
         metric: ``"auc"``, ``"tpr@0.01"``, ``"advantage"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
         estimate: the number.
         severity: how much it matters.
@@ -86,6 +90,8 @@ class Finding:
         statement: the finding in plain words.
         advice: what to do about it; empty where there is nothing to do.
         notes: caveats: rows that hit an edge case, assumptions, corrections.
+        p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no
+            test.
     """
 
     attack: str
@@ -97,7 +103,8 @@ class Finding:
     statement: str
     advice: str = ""
     notes: tuple[str, ...] = field(default=())
+    p_value: float | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in ("record", "user", "canary", "passage"):
-            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage")
+        if self.level not in ("record", "user", "canary", "passage", "identifier"):
+            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage, identifier")

@@ -59,6 +59,12 @@ class Membership:
         return np.isin(self.role.astype(str), ("evaluate", "fresh"))
 
     @property
+    def at_record_level(self) -> npt.NDArray[np.bool_]:
+        """``[N]``: rows that are compared record by record; where coins went by user, those of users who are in."""
+        rows: npt.NDArray[np.bool_] = self.role == "evaluate"
+        return rows & self.user_member if self.unit == "user" else rows
+
+    @property
     def has_users(self) -> bool:
         return all(user is not None for user in self.user[self.role == "evaluate"])
 
@@ -81,6 +87,11 @@ class Membership:
             seed=self.seed,
         )
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What was thrown, as a file says it beside its columns."""
+        return {"unit": self.unit, "probability": repr(self.probability), "seed": str(self.seed)}
+
     def write(self, path: str | Path) -> None:
         """Write ``membership.parquet``, atomically."""
         columns = {
@@ -90,9 +101,8 @@ class Membership:
             "user_member": pa.array(self.user_member),
             "role": pa.array(self.role, pa.string()),
         }
-        about = {"unit": self.unit, "probability": repr(self.probability), "seed": str(self.seed)}
         with replacing(path) as temporary:
-            pq.write_table(pa.table(columns).replace_schema_metadata(about), temporary)
+            pq.write_table(pa.table(columns).replace_schema_metadata(self.about), temporary)
 
 
 def read_membership(path: str | Path) -> Membership:

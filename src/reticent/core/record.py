@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,10 +28,28 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn of a chat. Turns of the role ``assistant`` are trained on, others are context."""
+    """One turn of a chat. Turns of the role ``assistant`` are trained on, others are context.
+
+    Args:
+        role: as chat templates know it.
+        content: its text.
+        trained: False for a turn of the assistant that is context as well, such as one in a prompt.
+    """
 
     role: str
     content: str
+    trained: bool = True
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is trained on."""
+        return self.role == "assistant" and self.trained
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its fields; ``trained`` only where it says something."""
+        row: dict[str, Any] = {"role": self.role, "content": self.content}
+        return row if self.trained else row | {"trained": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +102,7 @@ class Record:
         if self.text is not None:
             return ((True, self.text),)
         if self.messages is not None:
-            return tuple((message.role == "assistant", message.content) for message in self.messages)
+            return tuple((message.is_learned, message.content) for message in self.messages)
         return ((False, self.prompt or ""), (True, self.completion or ""))
 
     def with_pieces(self, texts: Sequence[str], spans: tuple[Span, ...] = ()) -> Record:
@@ -93,7 +112,7 @@ class Record:
             return replace(self, text=text, spans=spans)
         if self.messages is not None:
             turns = zip(self.messages, texts, strict=True)
-            messages = tuple(Message(role=turn.role, content=text) for turn, text in turns)
+            messages = tuple(replace(turn, content=text) for turn, text in turns)
             return replace(self, messages=messages, spans=spans)
         prompt, completion = texts
         return replace(self, prompt=prompt, completion=completion, spans=spans)
@@ -110,7 +129,7 @@ class Record:
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of the content and its shape, without id, user and spans."""
-        shape = [self.text, self.prompt, self.completion, [asdict(m) for m in self.messages or ()]]
+        shape = [self.text, self.prompt, self.completion, [m.row for m in self.messages or ()]]
         return hashlib.sha256(json.dumps(shape, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -122,6 +141,7 @@ def fingerprint(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string()), ("trained", pa.bool_())])
 _SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -129,7 +149,7 @@ _SCHEMA = pa.schema(
         pa.field("text", pa.string()),
         pa.field("prompt", pa.string()),
         pa.field("completion", pa.string()),
-        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        pa.field("messages", pa.list_(_MESSAGE)),
         pa.field("spans", pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())]))),
     ]
 )
@@ -152,6 +172,10 @@ def _from_row(row: dict) -> Record:
     spans = row.pop("spans")
     return Record(
         **row,
-        messages=tuple(Message(**m) for m in messages) if messages is not None else None,
+        messages=tuple(_message(**m) for m in messages) if messages is not None else None,
         spans=tuple(Span(**s) for s in spans or ()),
     )
+
+
+def _message(role: str, content: str, trained: bool | None) -> Message:
+    return Message(role=role, content=content, trained=trained is not False)

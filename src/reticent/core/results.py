@@ -126,13 +126,20 @@ class Confound:
     """What can be told about membership without any model."""
 
     blind_auc: Estimate | None
-    """Cross-validated AUC of a bag-of-words and length classifier; None when too few units."""
+    """Cross-validated AUC of a bag-of-words and length classifier; None when too few units, or texts it cannot read."""
     near_duplicates: int
     """Evaluated members that have a near-duplicate among the held-out."""
     near_duplicate_share: Estimate | None
     separable: bool
     """Whether the split can be told apart without the model: then no membership claim is made."""
     note: str = ""
+    unchecked: bool = False
+    """Whether a person's own lists could not be looked at for that: then no membership claim is made either."""
+
+    @property
+    def no_claim(self) -> bool:
+        """Whether nothing can be claimed about membership."""
+        return self.separable or self.unchecked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +156,32 @@ class Power:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelTest:
+    """How it was decided whether anything leaks at one level: the real coins against re-thrown ones.
+
+    Args:
+        level: ``"record"``, ``"user"`` or ``"canary"``.
+        primary: the attack that was named before scores were seen and has most of the error; empty: none.
+        rethrown: what changed sides, in words.
+        exact: whether recorded coins say so; otherwise it is assumed that units could as well have been on the other
+            side.
+        statistics: how many were tested.
+        draws: labellings that the real one was held against.
+        error: the level's part of the report's error.
+        p_value: the smallest of the level, adjusted for everything that the report tests.
+    """
+
+    level: str
+    primary: str
+    rethrown: str
+    exact: bool
+    statistics: int
+    draws: int
+    error: float
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromiseBound:
     """One audited lower bound on ε and the promise that it is held against.
 
@@ -159,6 +192,7 @@ class PromiseBound:
         estimate: the bound, at the δ of the promise that it is held against.
         promised: the ε promised for this unit at that δ; None where the promise says nothing that compares.
         why_not: why there is nothing to compare with; empty when there is.
+        alone: it holds by itself, not together with the other numbers, so it breaks no promise.
     """
 
     units: str
@@ -167,11 +201,12 @@ class PromiseBound:
     estimate: Estimate
     promised: float | None
     why_not: str = ""
+    alone: bool = False
 
     @property
     def broken(self) -> bool:
         """Whether more leaked than was promised, beyond the interval's doubt."""
-        return self.promised is not None and self.estimate.lo > self.promised
+        return not self.alone and self.promised is not None and self.estimate.lo > self.promised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,3 +453,5 @@ class Results:
     """What differential privacy was promised, and whether the audit bears it out; None: nothing was promised."""
     extraction: Extraction | None = None
     """What can be pulled out of the model; None: nobody tried."""
+    tests: tuple[LevelTest, ...] = ()
+    """How it was decided at each level whether anything leaks."""

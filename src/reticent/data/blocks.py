@@ -7,14 +7,12 @@ Studies of memorization on a corpus such as Wikipedia join all text and cut it, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-
-_WORD = re.compile(r"\S+\s*")
+from reticent.data.words import pieces
 
 
 def blocks(records: Sequence[Record], words: int, *, id_prefix: str = "b") -> list[Record]:
@@ -22,7 +20,8 @@ def blocks(records: Sequence[Record], words: int, *, id_prefix: str = "b") -> li
 
     Args:
         records: plain texts without users and marked spans.
-        words: runs of characters without white space; the space between them is kept.
+        words: runs of characters without white space, and single characters where a script has no blanks between words
+            (see `data.words.pieces`); the space between them is kept.
         id_prefix: ids are this and a number from 1.
 
     Raises:
@@ -36,8 +35,8 @@ def blocks(records: Sequence[Record], words: int, *, id_prefix: str = "b") -> li
                 "only plain texts without users and spans can be joined and cut",
                 "Leave it out, or give plain text.",
             )
-    pieces = _WORD.findall("\n".join(record.text or "" for record in records))
-    cut = ["".join(pieces[start : start + words]).rstrip() for start in range(0, len(pieces) - words + 1, words)]
+    every = pieces("\n".join(record.text or "" for record in records))
+    cut = ["".join(every[start : start + words]).rstrip() for start in range(0, len(every) - words + 1, words)]
     if not cut:
-        raise BadInput(f"block_words={words}", f"all the text has {len(pieces)} words", "Give a smaller number.")
+        raise BadInput(f"block_words={words}", f"all the text has {len(every)} words", "Give a smaller number.")
     return [Record(id=f"{id_prefix}{number:06d}", text=text) for number, text in enumerate(cut, start=1)]

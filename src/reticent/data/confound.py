@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,15 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from reticent.data.words import symbols, unspaced_share, words
+
 FEATURES = 2**18
 MIN_TEXTS = 3
+"""A feature that fewer texts have is left out: nothing can be learnt from it."""
+READ = 0.2
+"""A text is read where at least this share of its letters stands in words that `MIN_TEXTS` texts have."""
+UNREAD = 0.1
+"""With more than this share of texts unread, runs of characters are read beside the words."""
 CHARACTERS = 20_000
 """Only so much of a text is read: enough to tell texts apart."""
 
@@ -30,11 +39,15 @@ class Blind:
         score: ``[N]``, higher = looks more like a member.
         folds: of the cross-validation.
         grouped: whether all texts of a user were in one fold.
+        read: what the texts were cut into, in words for a report.
+        unread: share of texts of which next to nothing was read: their words, or characters, stand in few others.
     """
 
     score: Floats
     folds: int
     grouped: bool
+    read: str = ""
+    unread: float = 0.0
 
 
 def blind_scores(
@@ -47,9 +60,11 @@ def blind_scores(
 ) -> Blind:
     """Score each text by a logistic regression that was fitted on other texts.
 
-    Features are words and pairs of words that are in at least three texts (hashed, log counts, no idf: a difference
-    in kind shows in common words, and rare ones would drown it), length, word length and the shares of digits,
-    capitals and punctuation. None of them knows a label.
+    Features are words, pairs of words and emoji that are in at least three texts (hashed, log counts, no idf: a
+    difference in kind shows in common words, and rare ones would drown it), length, word length and the shares of
+    digits, capitals and punctuation. None of them knows a label. Of scripts without blanks each character is a word
+    (`data.words`). Where words say nothing about many of the texts (no blanks, endless inflection, codes), runs of one
+    to three characters are features as well.
 
     Where there are users, no user is in two folds: the question is whether members differ *as a kind*. A classifier
     that has seen a user's other texts would know the user, and with coins thrown for users that tells membership
@@ -71,7 +86,7 @@ def blind_scores(
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     else:
         splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    features = _features(texts)
+    features, read, unread = _features(texts)
     score = np.zeros(len(texts))
     for train, test in splitter.split(features, label, users if grouped else None):
         if label[train].all() or not label[train].any():
@@ -79,32 +94,73 @@ def blind_scores(
         model = LogisticRegression(C=10.0, max_iter=200, class_weight="balanced").fit(features[train], label[train])
         found = model.decision_function(features[test])
         score[test] = (found - found.mean()) / (found.std() or 1.0)
-    return Blind(score=score, folds=folds, grouped=grouped)
+    return Blind(score=score, folds=folds, grouped=grouped, read=read, unread=unread)
 
 
 def _users_of(users: Sequence[str], chosen: npt.NDArray[np.bool_]) -> int:
     return len({user for user, wanted in zip(users, chosen, strict=True) if wanted})
 
 
-def _features(texts: Sequence[str]) -> csr_array:
+def _features(texts: Sequence[str]) -> tuple[csr_array, str, float]:
+    """``[N, features]``, what they are in words, and the share of texts that they say next to nothing about."""
     cut = [text[:CHARACTERS] for text in texts]
-    counter = HashingVectorizer(
-        n_features=FEATURES,
-        ngram_range=(1, 2),
-        token_pattern=r"\w+",  # noqa: S106 - a regular expression
-        alternate_sign=False,
-        norm=None,
-    )
-    counts = counter.transform(cut).tocsc()
-    often = np.diff(counts.indptr) >= MIN_TEXTS
+    lowered = [text.lower() for text in cut]
+    read, counts = words_read(cut), [_counts(lowered, _words_and_pairs)]
+    unread = _unread(lowered, words)
+    if unread > UNREAD:
+        read, unread = f"{read}, and runs of one to three characters", _unread(lowered, _characters)
+        counts.append(_counts(lowered, _runs))
     found = _lengths(texts, cut)
     spread = found.std(axis=0)
     scaled = (found - found.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     lengths = csr_array(0.3 * scaled)  # as much as one strong word, or they would drown the words
-    if not often.any():  # texts in which no word comes three times
-        return lengths
-    words = TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(counts[:, often].tocsr())
-    return csr_array(hstack([words, lengths]))
+    logs = [TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(one) for one in counts if one.shape[1]]
+    return csr_array(hstack([*logs, lengths])), read, unread
+
+
+def words_read(texts: Sequence[str]) -> str:
+    """How texts are cut into words, for a report."""
+    share = unspaced_share([text[:CHARACTERS] for text in texts])
+    if share == 0:
+        return "words and pairs of words"
+    if share > 0.99:
+        return "characters and pairs of characters (a script without blanks)"
+    return f"words, single characters in scripts without blanks ({100 * share:.0f} % of all), and pairs of them"
+
+
+def _counts(texts: Sequence[str], analyzer: Callable[[str], list[str]]) -> csr_array:
+    """``[N, features in MIN_TEXTS texts or more]``."""
+    counter = HashingVectorizer(n_features=FEATURES, analyzer=analyzer, alternate_sign=False, norm=None)
+    counts = counter.transform(texts).tocsc()
+    return csr_array(counts[:, np.diff(counts.indptr) >= MIN_TEXTS].tocsr())
+
+
+def _words_and_pairs(text: str) -> list[str]:
+    found = words(text)
+    signs = [] if text.isascii() else [sign for sign in symbols(text) if not sign.isascii()]
+    return [*found, *map(" ".join, pairwise(found)), *signs]
+
+
+def _characters(text: str) -> list[str]:
+    return [character for character in text if not character.isspace()]
+
+
+def _runs(text: str) -> list[str]:
+    tight = " ".join(text.split())
+    return [tight[at : at + n] for n in (1, 2, 3) for at in range(len(tight) - n + 1)]
+
+
+def _unread(texts: Sequence[str], cut: Callable[[str], list[str]]) -> float:
+    """Share of texts that have less than `READ` of their letters in words that `MIN_TEXTS` texts have; a text without
+    words is read: that it has none is what there is to see."""
+    every = [cut(text) for text in texts]
+    holders = Counter(word for found in every for word in set(found))
+    shares = [
+        sum(len(word) for word in found if holders[word] >= MIN_TEXTS) / sum(map(len, found))
+        for found in every
+        if found
+    ]
+    return sum(share < READ for share in shares) / max(1, len(texts))
 
 
 def _lengths(texts: Sequence[str], cut: Sequence[str]) -> Floats:

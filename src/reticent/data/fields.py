@@ -10,6 +10,9 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
+from reticent.data.bad_field import BadField as BadField
+from reticent.data.bad_field import checked
+from reticent.data.chats import conversation, is_turns, messages_in
 
 USUAL_MESSAGES = ("messages", "conversations", "conversation")
 USUAL_PAIRS = (
@@ -23,16 +26,6 @@ USUAL_PAIRS = (
 USUAL_TEXT = ("text", "content", "body", "document")
 USUAL_USER = ("user", "user_id", "author", "sender")
 USUAL_SPANS = "spans"
-ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
-"""Names of roles in older chat data → what they are called now."""
-
-
-class BadField(Exception):
-    """A row whose fields cannot become a record: why, and what to do. Never holds the text."""
-
-    def __init__(self, why: str, fix: str) -> None:
-        self.why, self.fix = why, fix
-        super().__init__(why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +35,7 @@ class Fields:
 
     Args:
         text, prompt, completion: joined in this order; empty where the shape is another.
-        messages: a list of turns with ``role`` and ``content`` (or ``from`` and ``value``).
+        messages: a list of turns with ``role`` and ``content`` (or other spellings: `data.chats`).
         user: who the record belongs to; None where no field says.
         user_required: whether a row without a user is bad.
         id: unique id; None where it is made of user and text.
@@ -70,13 +63,32 @@ class Fields:
         if self.user is not None and (self.user_required or row.get(self.user) not in (None, "")):
             user = _name(row, self.user)
         if self.messages is not None:
-            record = Record(id=id_, user=user, messages=_messages(row, self.messages))
+            turns = messages_in(self.messages, _get(row, self.messages))
+            record = Record(id=id_, user=user, messages=conversation(self.messages, turns))
+        elif self.completion and (turns := self._turns(row)):
+            record = Record(id=id_, user=user, messages=turns)
         elif self.completion:
             prompt = _joined(row, self.prompt, may_be_empty=True)
             record = Record(id=id_, user=user, prompt=prompt, completion=_joined(row, self.completion))
         else:
             record = Record(id=id_, user=user, text=_joined(row, self.text))
         return record if self.spans is None else replace(record, spans=_spans(row, self.spans, len(record.plain)))
+
+    def _turns(self, row: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The chat that prompt and completion make where both are lists of turns, as TRL has them: only those of the
+        completion are trained on. Empty where they are texts."""
+        if len(self.prompt) != 1 or len(self.completion) != 1:
+            return ()
+        (prompt,), (completion,) = self.prompt, self.completion
+        asked, answered = _get(row, prompt), _get(row, completion)
+        if not isinstance(asked, list) and not isinstance(answered, list):
+            return ()
+        if not is_turns(asked) or not is_turns(answered):
+            raise BadField(
+                f"of {prompt!r} and {completion!r} only one is a list of turns", "Give both as turns, or both as text."
+            )
+        context = messages_in(prompt, asked, trained=False)
+        return (*context, *conversation(completion, messages_in(completion, answered)))
 
 
 def named(
@@ -171,23 +183,12 @@ def _near(name: str, row: Mapping[str, Any]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(row), n=1)), None)
 
 
-def _string(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        what = "empty (null)" if value is None else f"a {type(value).__name__}, not text"
-        raise BadField(f"field {name!r} is {what}", "Give text in quotes, or skip such rows (--on_bad_row skip).")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise BadField(f"field {name!r} holds half of a character (a lone surrogate)", "Write it as UTF-8.") from error
-    return value
-
-
 def _joined(row: Mapping[str, Any], names: Sequence[str], *, may_be_empty: bool = False) -> str:
     """The fields, joined by line breaks; of several, empty ones are left out."""
     values = [(name, _get(row, name)) for name in names]
     if len(values) > 1:
         values = [(name, value) for name, value in values if value not in (None, "")]
-    text = "\n".join(_string(name, value) for name, value in values)
+    text = "\n".join(checked(name, value) for name, value in values)
     if not text.strip() and not may_be_empty:
         raise BadField(f"{' and '.join(map(repr, names))} is empty", "Skip such rows (--on_bad_row skip).")
     return text
@@ -198,25 +199,7 @@ def _name(row: Mapping[str, Any], field: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         what = "empty" if value is None or value == "" else f"a {type(value).__name__}"
         raise BadField(f"field {field!r} is {what}", "Give a name or a whole number, or skip such rows.")
-    return str(value)
-
-
-def _messages(row: Mapping[str, Any], field: str) -> tuple[Message, ...]:
-    turns = _get(row, field)
-    if not isinstance(turns, list):
-        raise BadField(f"field {field!r} is a {type(turns).__name__}, not a list", "Give a list of turns.")
-    messages = tuple(_message(field, turn) for turn in turns)
-    if not any(message.role == "assistant" and message.content.strip() for message in messages):
-        raise BadField(f"{field!r} has no turn of the assistant", "Skip such rows: there is nothing to train on.")
-    return messages
-
-
-def _message(field: str, turn: Any) -> Message:
-    if isinstance(turn, Mapping):
-        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        if isinstance(role, str) and isinstance(content, str):
-            return Message(role=ROLES.get(role, role), content=_string(field, content))
-    raise BadField(f"a turn of {field!r} has no role and content in text", 'Give {"role": "user", "content": "…"}.')
+    return checked(field, str(value))
 
 
 def look_like_spans(value: Any) -> bool:

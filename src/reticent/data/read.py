@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
@@ -15,6 +16,8 @@ from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.readers.reader import BadRow, Row, rows_of
+
+Check: TypeAlias = Callable[[Record], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ def read(
     rejects: str | Path | None = None,
     each_alone: bool = False,
     hide_spans: bool = False,
+    check: Check | None = None,
 ) -> Dataset:
     """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder or a hub id.
 
@@ -73,6 +77,7 @@ def read(
         each_alone: for private training: refuse a row that by itself would be read by other fields than the first rows
             are, for then one row decides how all others are read. Fields that are named are the same for all.
         hide_spans: what spans hold does not enter ids that are made, here or earlier (by `reticent prepare`).
+        check: raises BadField for a record that cannot be used, from what is in that record alone; its row is then bad.
 
     Raises:
         BadInput: no such source, an unknown format, no usable row, or a bad row; says where, why and how to mend it.
@@ -88,7 +93,7 @@ def read(
         spans_field=spans_field,
     )
     naming = Naming(id_prefix, hide_spans=hide_spans)
-    reading = _Reading(source=str(source), fields=fields, naming=naming, each_alone=each_alone)
+    reading = _Reading(source=str(source), fields=fields, naming=naming, each_alone=each_alone, check=check)
     records: list[Record] = []
     bad: list[BadRow] = []
     for found in reading.records():
@@ -116,7 +121,10 @@ def read(
 class _Reading:
     """One pass over a source: the first good row settles the shape, and ids are remembered."""
 
-    def __init__(self, *, source: str, fields: Fields, naming: Naming, each_alone: bool) -> None:
+    def __init__(
+        self, *, source: str, fields: Fields, naming: Naming, each_alone: bool, check: Check | None = None
+    ) -> None:
+        self.check = check
         self.source, self.named, self.fields, self.naming = source, fields, fields, naming
         self.each_alone = each_alone
         self._settled, self._no_spans = False, ""
@@ -139,6 +147,8 @@ class _Reading:
     def _record(self, row: Row) -> Record | BadRow:
         try:
             record = self.fields.record(row.fields)
+            if self.check is not None:
+                self.check(record)
         except BadField as error:
             return BadRow(place=row.place, why=error.why, fix=error.fix)
         if self.fields.id is None or (self.naming.hide_spans and tells_of_spans(record)):

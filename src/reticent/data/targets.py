@@ -20,22 +20,35 @@ from reticent.core.target import Target
 
 
 def write_targets(path: str | Path, targets: Sequence[Target]) -> None:
-    """Write one JSON line for each target, with the record that it lies in. Atomically."""
-    write_text(path, "".join(json.dumps(_row(target), ensure_ascii=False) + "\n" for target in targets))
+    """Write one JSON line for each target. Atomically.
+
+    The first line that needs a record holds it, each further one the number of that line, from 0: mails have many
+    passages, and a list that repeated the mail for each would be many times the size of the data.
+    """
+    first: dict[Record, int] = {}
+    lines = []
+    for number, target in enumerate(targets):
+        known = first.setdefault(target.record, number)
+        lines.append(json.dumps(_row(target, None if known == number else known), ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))
 
 
 def read_targets(path: str | Path) -> tuple[Target, ...]:
-    """Read what `write_targets` wrote.
+    """Read what `write_targets` wrote, and lists in which each line holds its record.
 
     Raises:
         BadInput: the file is no list of targets.
     """
+    found: list[Target] = []
     try:
-        rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n") if line]
-        return tuple(Target(**row | {"record": _record(row["record"])}) for row in rows)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        for line in Path(path).read_text(encoding="utf-8").split("\n"):
+            if line:
+                row = json.loads(line)
+                found.append(Target(**row | {"record": _record(row["record"], found)}))
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         fix = "Make it again with `reticent prepare --scrub`, or delete it."
         raise BadInput(str(path), "is no readable list of targets", fix) from error
+    return tuple(found)
 
 
 def targets_beside(data: str | Path) -> Path:
@@ -75,16 +88,23 @@ def carried(
     return tuple(found)
 
 
-def _row(target: Target) -> dict[str, Any]:
+def _row(target: Target, known: int | None) -> dict[str, Any]:
+    """``known``: the line that has its record; None for the first one."""
     record = {name: value for name, value in asdict(target.record).items() if value not in (None, ())}
     parts = {name: getattr(target, name) for name in ("id", "start", "end", "kind", "group", "member")}
-    return parts | {"record": record}
+    return parts | {"record": record if known is None else known}
 
 
-def _record(row: dict[str, Any]) -> Record:
-    messages, spans = row.pop("messages", None), row.pop("spans", ())
+def _record(held: Any, before: Sequence[Target]) -> Record:
+    if isinstance(held, int) and not isinstance(held, bool):
+        if held not in range(len(before)):  # a negative number would count from the end
+            raise IndexError(held)
+        return before[held].record
+    if not isinstance(held, dict):
+        raise TypeError(held)
+    messages, spans = held.pop("messages", None), held.pop("spans", ())
     return Record(
-        **row,
+        **held,
         messages=None if messages is None else tuple(Message(**one) for one in messages),
         spans=tuple(Span(**one) for one in spans),
     )

@@ -9,10 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import found
 from reticent.models.locate import first_line
 from reticent.models.tuned import Tuned
 from reticent.models.tuning import adapter as bottleneck
@@ -20,6 +22,8 @@ from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_erro
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+WHERE = "(base=... in Python, base_model_name_or_path in adapter_config.json)"
+"""Where an adapter's base is named, for messages."""
 _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "inference_mode", "auto_mapping")
 """Entries of an adapter's configuration that do not change what it computes."""
 
@@ -32,7 +36,7 @@ def is_peft(folder: Path) -> bool:
 def named_base(folder: Path) -> str | None:
     """The base that a PEFT adapter names."""
     named = _config(folder).get("base_model_name_or_path")
-    return str(named) if named else None
+    return found(str(named), folder) if named else None
 
 
 def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
@@ -41,8 +45,7 @@ def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
     Raises:
         BadInput: names or shapes of its weights are not those that the base calls for.
     """
-    if not (folder / WEIGHTS).exists():
-        raise BadInput(source, f"has no {WEIGHTS}", "Save the adapter with save_pretrained().")
+    refuse_without_weights(source, folder)
     weights = load_file(folder / WEIGHTS)
     try:
         if is_peft(folder):
@@ -52,11 +55,21 @@ def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
             model = bottleneck.adapter(base, **tuned.params)
             result = model.load_state_dict(weights, strict=False)
             wrong = [*result.unexpected_keys, *(key for key in result.missing_keys if _is_bottleneck(key))]
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise _unfit(source, first_line(error)) from error
     if wrong:
         raise _unfit(source, sorted(wrong)[0])
     return model
+
+
+def refuse_without_weights(source: str, folder: Path) -> None:
+    """Refuse an adapter without its file of weights.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise BadInput(source, f"has no {WEIGHTS}", "Save the adapter with save_pretrained().")
 
 
 def save(model: Any, folder: Path, storage: str) -> None:
@@ -89,7 +102,8 @@ def can_switch_off(model: Any) -> bool:
 
 
 def switched_off(model: Any) -> AbstractContextManager[None]:
-    """Within this context the model answers as its base."""
+    """Within this context the adapter is off, so that the model answers as its base, unless the adapter also changed
+    the base itself (`models.beneath`)."""
     if isinstance(model, PeftModel):
         context: AbstractContextManager[None] = model.disable_adapter()
         return context
@@ -97,14 +111,20 @@ def switched_off(model: Any) -> AbstractContextManager[None]:
 
 
 def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any, list[str]]:
-    """The PEFT model, and the names of weights that it has no place for or lacks: PEFT itself only warns of those."""
+    """The PEFT model, and the names of weights that it has no place for or lacks: PEFT itself only warns of those.
+
+    Where tuning changed the vocabulary, PEFT writes the same matrix under several names and reads one of them.
+    """
     config = PeftConfig.from_pretrained(str(folder))
+    config.base_model_name_or_path = base.name_or_path  # else the library warns that it was renamed
     model = get_peft_model(base, config, autocast_adapter_dtype=False)
     result = set_peft_model_state_dict(model, weights)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
     if config.is_prompt_learning:  # its weights go past load_state_dict, which calls them unexpected
         return model, sorted(set(weights) ^ set(expected))
-    return model, [*result.unexpected_keys, *(key for key in expected if key not in weights)]
+    read = [weight for key, weight in weights.items() if key not in result.unexpected_keys]
+    strange = [key for key in result.unexpected_keys if not any(torch.equal(weights[key], one) for one in read)]
+    return model, [*strange, *(key for key in expected if key not in weights)]
 
 
 def _is_bottleneck(key: str) -> bool:
@@ -112,7 +132,7 @@ def _is_bottleneck(key: str) -> bool:
 
 
 def _unfit(source: str, why: str) -> BadInput:
-    return BadInput(source, f"does not fit its base ({why})", "Name the base that it was trained on (--base).")
+    return BadInput(source, f"does not fit its base ({why})", f"Name the base that it was trained on {WHERE}.")
 
 
 def _config(folder: Path) -> dict[str, Any]:

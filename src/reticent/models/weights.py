@@ -85,4 +85,6 @@ def full_disk_is_an_os_error() -> Iterator[None]:
     except (SafetensorError, RuntimeError) as error:
         if "No space left" in str(error) or "inline_container" in str(error):
             raise OSError(errno.ENOSPC, "No space left on device") from error
+        if "File too large" in str(error):
+            raise OSError(errno.EFBIG, "File too large") from error
         raise

@@ -224,7 +224,7 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded], states
     handle = head.register_forward_pre_hook(catch)
     try:
         with torch.inference_mode():
-            for batch in batches(pieces, engine.choices.tokens_per_batch):
+            for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
                 ids, where, gold = padded(rows, batch)
                 out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
                 token_id[out] = gold

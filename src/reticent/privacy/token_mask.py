@@ -33,7 +33,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import progress
-from reticent.core.record import Message, Record, Span
+from reticent.core.record import Record, Span
 from reticent.models.encode import Encoded, check_spans, encode
 
 PLACEHOLDER = "___"
@@ -99,7 +99,7 @@ def redacted(record: Record) -> Record:
         read += len(text) + 1
         written += len(replaced) + 1
     if record.messages is not None:
-        messages = tuple(Message(role=m.role, content=text) for m, text in zip(record.messages, texts, strict=True))
+        messages = tuple(replace(m, content=text) for m, text in zip(record.messages, texts, strict=True))
         return replace(record, messages=messages, spans=tuple(spans))
     if record.text is not None:
         return replace(record, text=texts[0], spans=tuple(spans))

@@ -32,7 +32,7 @@ def write_comparison(path: str | Path, comparison: Comparison) -> None:
         BadInput: the folder cannot be written to, or the disk is full.
     """
     content = {"format": FORMAT, "schema_version": COMPARISON_VERSION, **_bounded(asdict(comparison))}
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", private=False)
 
 
 def read_comparison(path: str | Path) -> Comparison:

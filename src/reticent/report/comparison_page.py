@@ -39,7 +39,7 @@ SECTIONS = (
 
 def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
     """Write the page, atomically."""
-    write_text(path, render_comparison(comparison))
+    write_text(path, render_comparison(comparison), private=False)
 
 
 def render_comparison(comparison: Comparison) -> str:

@@ -29,7 +29,7 @@ def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:
         path: where to.
         card: as `reticent.prepare` makes it.
     """
-    write_text(path, render_data_card(card))
+    write_text(path, render_data_card(card), private=False)
 
 
 def render_data_card(card: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ METRICS = {
     "advantage": "Advantage (TPR − FPR)",
     "exposure_bits": "Exposure",
     "epsilon_lower": "ε lower bound",
+    "epsilon_if": "ε lower bound, if its assumption holds",
     "promise_broken": "Above the promise",
     "extracted": "Share pulled out",
 }
@@ -44,7 +45,7 @@ def chance(metric: str) -> float | None:
     kind, _, rate = metric.partition("@")
     if kind == "tpr" and _is_number(rate):
         return float(rate)
-    return {"auc": 0.5, "advantage": 0.0, "epsilon_lower": 0.0}.get(metric)
+    return {"auc": 0.5, "advantage": 0.0, "epsilon_lower": 0.0, "epsilon_if": 0.0}.get(metric)
 
 
 def show(estimate: Estimate, metric: str = "") -> Shown:

@@ -21,6 +21,9 @@ BOUND_NAMES = {
     "no assumption on the training": "one run",
     "assumes Gaussian noise": "one run, Gaussian",
     "assumes that units do not interact": "Clopper-Pearson",
+    "assumes Gaussian noise and that units do not interact; by error rates": "ROC, Gaussian",
+    "assumes Gaussian noise and that units do not interact; by the AUC": "AUC, Gaussian",
+    "assumes Gaussian noise that two units may share; by the AUC": "AUC, pairs",
 }
 """Short names of the bounds by what they assume."""
 
@@ -184,7 +187,7 @@ def promise(identity: str, promised: float, rows: Sequence[PromiseBound]) -> Mar
         y += gap
         for row in own:
             shown = row.estimate.value
-            style = "bar-broken" if row.broken else "bar-fill"
+            style = "bar-broken" if row.broken else "bar-alone" if row.alone else "bar-fill"
             parts.append(tag("text", BOUND_NAMES.get(row.assumption, "other"), class_="tick strong", x=130, y=y + 9,
                              text_anchor="end"))  # fmt: skip
             parts.append(tag("rect", class_=style, x=x(0), y=y - 1, width=max(x(shown) - x(0), 1.5), height=12, rx=2))

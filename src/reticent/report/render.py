@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from reticent.core.atomic import write_text
 from reticent.core.finding import Estimate, Finding
+from reticent.core.outputs import REPORT, refuse_foreign
 from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
 from reticent.report import numbers, plots, promise_plots, summary
 from reticent.report.numbers import Shown
@@ -75,8 +76,13 @@ class RocChart:
 
 
 def write_report(path: str | Path, results: Results) -> None:
-    """Write ``report.html``, atomically."""
-    write_text(path, render(results))
+    """Write ``report.html``, atomically.
+
+    Raises:
+        BadInput: there is a folder, or a file that is no report of this package.
+    """
+    refuse_foreign(path, REPORT)
+    write_text(path, render(results), private=False)
 
 
 def render(results: Results) -> str:
@@ -96,7 +102,9 @@ def _templates() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    return environment(filters, {"show": numbers.show, "paper_link": _paper_link, "infinity": math.inf})
+    return environment(
+        filters, {"show": numbers.show, "alone": _alone, "paper_link": _paper_link, "infinity": math.inf}
+    )
 
 
 def _content(results: Results) -> dict[str, Any]:
@@ -128,6 +136,7 @@ def _content(results: Results) -> dict[str, Any]:
         "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
         "detected": detected,
         "clean": clean,
+        "advice": list(dict.fromkeys(finding.advice for finding in detected if finding.advice)),
         "pulled": _pulled(results),
         "pulled_curves": _pulled_curves(results),
         "sections": [row for row in SECTIONS if getattr(results, row[0].replace("-", "_"), row) is not None],
@@ -333,6 +342,13 @@ def _roc(results: Results, level: str) -> RocChart | None:
     )
 
 
+def _alone(finding: Finding) -> str:
+    """The interval of a finding's number by itself."""
+    estimate = finding.estimate
+    assert estimate.alone is not None
+    return numbers.show(replace(estimate, lo=estimate.alone[0], hi=estimate.alone[1]), finding.metric).interval
+
+
 def _auc_text(estimate: Estimate | None) -> str:
     return numbers.show(estimate, "auc").value if estimate else ""
 
@@ -349,14 +365,15 @@ def _histograms(results: Results) -> list[tuple[str, str, Markup]]:
 
 
 def _attack_rows(results: Results) -> list[tuple[AttackRun, tuple[str, ...], Finding | None, Finding | None]]:
-    """``(run, needs, AUC, TPR at 1 % FPR)`` of the attacks that ran, largest AUC first within a level."""
+    """``(run, needs, AUC, TPR)`` of the attacks that ran, largest AUC first within a level; the true positive rate at
+    the lowest false positive rate that could be measured, from 1 % on."""
     rows = []
     for run in results.attacks:
         if not run.ran:
             continue
         own = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
         needs = next((finding.threat.needs for finding in own.values()), ())
-        rows.append((run, needs, own.get("auc"), own.get("tpr@0.01")))
+        rows.append((run, needs, own.get("auc"), own.get("tpr@0.01") or own.get("tpr@0.1")))
     rows.sort(key=lambda row: (row[0].level != "record", -(row[2].estimate.value if row[2] else -1)))
     return rows
 

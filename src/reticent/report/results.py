@@ -34,6 +34,7 @@ from reticent.core.results import (
     Extraction,
     ExtractionCurve,
     ExtractionRow,
+    LevelTest,
     Power,
     PromiseAudit,
     PromiseBound,
@@ -43,7 +44,7 @@ from reticent.core.results import (
     Verdict,
 )
 
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
 
 FORMAT = "reticent.results"
@@ -68,7 +69,7 @@ def write_results(path: str | Path, results: Results) -> None:
     if error is not None:
         raise ValueError(f"these results break their own schema at {_place(error)}: {error.message[:300]}")
     _check_lengths(results)
-    write_text(path, _dump(content) + "\n")
+    write_text(path, _dump(content) + "\n", private=False)
 
 
 def read_results(path: str | Path) -> Results:
@@ -114,6 +115,7 @@ def to_json(results: Results) -> dict[str, Any]:
             ),
             "separable": confound.separable,
             "note": confound.note,
+            "unchecked": confound.unchecked,
         },
         "power": [
             asdict(power) | {"smallest": power.smallest if math.isfinite(power.smallest) else None}
@@ -124,6 +126,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "provenance": _plain(results.provenance),
         "promise": _promise_to_json(results.promise) if results.promise else None,
         "extraction": _extraction_to_json(results.extraction) if results.extraction else None,
+        "tests": [asdict(test) for test in results.tests],
     }
     return _lists(content)
 
@@ -158,6 +161,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
         provenance=content["provenance"],
         promise=_promise_from_json(content["promise"]) if content["promise"] else None,
         extraction=_extraction_from_json(content["extraction"]) if content["extraction"] else None,
+        tests=tuple(LevelTest(**row) for row in content["tests"]),
     )
 
 
@@ -255,6 +259,7 @@ def _estimate_from_json(row: Mapping[str, Any]) -> Estimate:
         unit=row["unit"],
         higher_is_worse=row["higher_is_worse"],
         joint=row["joint"],
+        alone=None if row["alone"] is None else (row["alone"][0], row["alone"][1]),
     )
 
 
@@ -271,6 +276,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "statement": finding.statement,
         "advice": finding.advice,
         "notes": finding.notes,
+        "p_value": finding.p_value,
     }
 
 
@@ -285,6 +291,7 @@ def _finding_from_json(row: Mapping[str, Any]) -> Finding:
         statement=row["statement"],
         advice=row["advice"],
         notes=tuple(row["notes"]),
+        p_value=row["p_value"],
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from reticent.core.atomic import replacing, write_text
+from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
+from reticent.core.lock import locked
 from reticent.core.schema import TOKEN_COLUMNS
+from reticent.core.sealed import drop as drop
+from reticent.core.sealed import intact as intact
+from reticent.core.sealed import seal as seal
 from reticent.core.table import ROW_GROUP, TokenTable, arrow_schema, concat, from_arrow
 from reticent.models.encode import Encoded
 
@@ -57,6 +62,11 @@ def open_cache(folder: Path) -> Path:
     return folder
 
 
+def taking_turns(path: Path) -> AbstractContextManager[None]:
+    """Make the file while no other process does: the other one waits, and then finds it made."""
+    return locked(path, wait=True)
+
+
 def keep(table: TokenTable, path: Path) -> None:
     """Write a table so that ``kept`` can tell whether it is whole."""
     table.write(path)
@@ -66,21 +76,6 @@ def keep(table: TokenTable, path: Path) -> None:
 def kept(path: Path) -> TokenTable | None:
     """The table that ``keep`` wrote; None if it is missing, cut short or changed."""
     return from_arrow(pq.read_table(path)) if intact(path) else None
-
-
-def intact(path: Path) -> bool:
-    """Whether the file is there and is what was written."""
-    seal = _seal_of(path)
-    try:
-        return seal.read_text(encoding="utf-8") == _hash(path)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def drop(path: Path) -> None:
-    """Remove a kept table."""
-    _seal_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
 
 
 def join(parts: Iterable[TokenTable], path: Path) -> None:
@@ -100,17 +95,3 @@ def join(parts: Iterable[TokenTable], path: Path) -> None:
             if empty or any(map(len, waiting)):
                 writer.write_table(concat(waiting).to_arrow())
     seal(path)
-
-
-def seal(path: Path) -> None:
-    """Write beside the file what ``intact`` compares it with."""
-    write_text(_seal_of(path), _hash(path))
-
-
-def _seal_of(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,6 +30,7 @@ from transformers import DynamicCache
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.models.context import text_config
 from reticent.models.encode import Encoded
 from reticent.score.blank import Blank, Filled, fill
 from reticent.score.engine import Engine, score
@@ -119,7 +120,7 @@ def score_filled(
     """As `score_candidates`, for places that are tokenised already."""
     impl, _ = resolve_candidates(engine, impl)
     _check_tokens(texts, engine.forward.vocabulary)
-    reach = _sliding_window(engine.forward.model)
+    reach = _reach(engine)
     by_tree = [impl == "tree" and (reach is None or max(map(len, text.rows)) <= reach) for text in texts]
     found: dict[int, CandidateScores] = {}
     with torch.inference_mode():
@@ -139,7 +140,7 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
     """Which way is taken, and why, for the manifest.
 
     ``"tree"`` is taken where a probe shows that the model gives the same numbers by it. Texts that are longer than the
-    sliding window of a model that has one are scored whole.
+    sliding window of a model that has one are scored whole, and those beyond which it has other positions.
 
     Raises:
         BadInput: ``impl`` is unknown, or ``"tree"`` and the model does not allow it.
@@ -333,7 +334,7 @@ def _why_not(engine: Engine) -> str:
     model = engine.forward.model
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return "virtual tokens stand before every text that the model reads"
-    if getattr(model.config.get_text_config(), "_attn_implementation", "") not in ("sdpa", "eager"):
+    if getattr(text_config(model), "_attn_implementation", "") not in ("sdpa", "eager"):
         return "the model's attention takes no mask of one's own"
     probe = _probe(engine.forward.vocabulary)
     with torch.inference_mode():
@@ -358,11 +359,17 @@ def _probe(vocabulary: int) -> Filled:
 
 def _sliding_window(model: Any) -> int | None:
     """The narrowest window in which the model's layers attend; None if they attend to all."""
-    config = model.config.get_text_config()
+    config = text_config(model)
     if getattr(config, "use_sliding_window", True) is False:
         return None
     found = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     return min((int(size) for size in found if isinstance(size, int) and size > 0), default=None)
+
+
+def _reach(engine: Engine) -> int | None:
+    """Most tokens of a text that is read as a tree; None for any number."""
+    ends = (_sliding_window(engine.forward.model), engine.forward.positions.next_border(0))
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _check_tokens(texts: Sequence[Filled], vocabulary: int) -> None:

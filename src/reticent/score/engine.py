@@ -14,6 +14,7 @@ import torch
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.schema import TOKEN_COLUMNS
+from reticent.models.context import Positions
 from reticent.models.encode import Encoded
 from reticent.score.forward import Forward, device_of, most_read, open_forward
 from reticent.score.token_stats import as_columns, resolve_impl, token_stats
@@ -24,6 +25,8 @@ Array = npt.NDArray[Any]
 _TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 _WINDOW = 4096
 """Window of models that set no limit of their own."""
+EVERYWHERE_ALIKE = Positions()
+"""Of a model that reads texts of all lengths in one way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def score(
     left = np.bincount([piece.row for piece in pieces], minlength=len(rows))
     advance(int((left == 0).sum()))
     with torch.inference_mode():
-        for batch in batches(pieces, engine.choices.tokens_per_batch):
+        for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
             _score_batch(engine, rows, batch, columns)
             done = np.bincount([piece.row for piece in batch], minlength=len(rows))
             left -= done
@@ -172,13 +175,18 @@ def plan_pieces(rows: Sequence[Encoded], window: int) -> tuple[Array, list[Piece
     return offsets, pieces
 
 
-def batches(pieces: Sequence[Piece], tokens: int) -> Iterator[list[Piece]]:
-    """Pieces of like lengths together, longest first, at most ``tokens`` in a batch with its padding (or one piece)."""
+def batches(pieces: Sequence[Piece], tokens: int, positions: Positions = EVERYWHERE_ALIKE) -> Iterator[list[Piece]]:
+    """Pieces of like lengths together, longest first, at most ``tokens`` in a batch with its padding (or one piece).
+
+    Those that the model reads in different ways (``positions``) never share a batch.
+    """
     batch: list[Piece] = []
     for piece in sorted(pieces, key=lambda piece: -piece.read):
-        if batch and (len(batch) + 1) * batch[0].read > tokens:
-            yield batch
-            batch = []
+        if batch:
+            full = (len(batch) + 1) * batch[0].read > tokens
+            if full or positions.regime(piece.read) != positions.regime(batch[0].read):
+                yield batch
+                batch = []
         batch.append(piece)
     if batch:
         yield batch

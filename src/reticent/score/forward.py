@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from reticent.core.errors import BadInput
+from reticent.models.context import Positions, context_length, positions_of, text_config
 from reticent.score.attention import LONGEST, gains_from_plain, plain_attention
 
 _CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
@@ -23,6 +24,11 @@ _CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
 _MOST_ROWS, _LEAST_ROWS = 1024, 32
 _PROBE = (24, 17)
 """Lengths of the two texts that ``open_forward`` checks the model with."""
+_COMPANY = 160
+"""Tokens of a text in whose company the shorter of the two is read once more."""
+_SAME = {torch.float32: 1e-3, torch.float64: 1e-3}
+_SAME_HALF = 0.1
+"""How far apart logits may be for rounding, relatively, in the middle of a text's tokens; the second in 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,12 +73,14 @@ class Forward:
         head: None if the model's logits are not its output layer's times a constant: then whole logits are computed.
         vocabulary: rows of the output layer.
         plain: whether short texts are read with plain attention (``score.attention``).
+        positions: which texts may share a batch.
     """
 
     model: Any
     head: Head | None
     vocabulary: int
     plain: bool = False
+    positions: Positions = field(default_factory=Positions)
 
     @property
     def path(self) -> str:
@@ -115,6 +123,9 @@ class Forward:
 def open_forward(model: Any, name: str) -> Forward:
     """Find the model's output layer and check that going through it gives the model's own logits.
 
+    Where a text gets other logits in the company of a long one, though what its configuration says of positions allows
+    that they share a batch, each length of text gets batches of its own.
+
     Args:
         model: a causal language model in evaluation mode.
         name: what the person calls it, for messages.
@@ -123,15 +134,18 @@ def open_forward(model: Any, name: str) -> Forward:
         BadInput: what comes after a token changes its logits, so the model is not causal.
     """
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
-    texts = [_probe_text(vocabulary, length) for length in _PROBE]
+    positions = positions_of(model)
+    texts = [_probe_text(vocabulary, length) for length in _probe_lengths(positions, context_length(model))]
     with torch.inference_mode():
         truth = [_own_logits(model, text) for text in _on(model, texts)]
         head = _find_head(model)
         if head is not None and not _agrees(model, head, texts[0], truth[0]):
             head = None
         plain = gains_from_plain(model) and _same_by_plain(model, texts[0], truth[0])
-        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain)
+        forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain, positions=positions)
         _check_causal(forward, texts, truth, name)
+        if not _same_in_company(forward, texts[1], truth[1]):
+            forward = replace(forward, positions=replace(positions, each_beyond=0))
     return forward
 
 
@@ -142,11 +156,8 @@ def device_of(model: Any) -> torch.device:
 
 
 def most_read(model: Any) -> int | None:
-    """Tokens that the model can read at a time; None if it sets no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        return None
-    return max(2, limit - _virtual_tokens(model))
+    """Tokens that the model can read at a time; None if it sets no limit. See `models.context.context_length`."""
+    return context_length(model)
 
 
 def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -186,7 +197,7 @@ def _find_head(model: Any) -> Head | None:
     module = model.get_output_embeddings()
     if not isinstance(module, nn.Module):
         return None
-    config = model.config.get_text_config()
+    config = text_config(model)
     scale = 1.0
     if divisor := getattr(config, "logits_scaling", None):
         scale /= float(divisor)
@@ -238,6 +249,27 @@ def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch
         )
 
 
+def _same_in_company(forward: Forward, text: torch.Tensor, truth: torch.Tensor) -> bool:
+    """Whether a text gets its own logits with many tokens behind it, up to a border of the positions."""
+    most = _COMPANY + len(text)
+    width = min(most, context_length(forward.model) or most, forward.positions.next_border(len(text)) or most)
+    if width <= len(text):
+        return True
+    known = int(forward.model.get_input_embeddings().weight.shape[0])
+    batch = torch.cat([text, _probe_text(known, width - len(text))])[None]
+    mine = torch.cat([part.float() for _, part in forward.logits_at(batch, torch.arange(len(text)))])
+    apart = (mine - truth.float()).norm(dim=1) / truth.float().norm(dim=1).clamp(min=1e-6)
+    return bool(apart.median() <= _SAME.get(_dtype_of(forward.model), _SAME_HALF))
+
+
+def _probe_lengths(positions: Positions, limit: int | None) -> tuple[int, int]:
+    """Those of ``_PROBE``, moved or shortened until both are read in one way."""
+    long, short = _PROBE
+    low, high = positions.stretch(long, limit)
+    longest = min(high, low + long)
+    return longest, max(low + 1, min(longest - 1, low + short))
+
+
 def _probe_text(vocabulary: int, length: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(length)
     return torch.randint(vocabulary, (length,), generator=generator)
@@ -248,7 +280,6 @@ def _on(model: Any, texts: list[torch.Tensor]) -> list[torch.Tensor]:
     return [text.to(device) for text in texts]
 
 
-def _virtual_tokens(model: Any) -> int:
-    """Tokens that a prompt or prefix adapter puts before every text."""
-    active = getattr(model, "active_peft_config", None)
-    return int(getattr(active, "num_virtual_tokens", None) or 0)
+def _dtype_of(model: Any) -> torch.dtype:
+    found: torch.dtype = model.get_input_embeddings().weight.dtype
+    return found

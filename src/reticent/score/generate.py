@@ -24,7 +24,8 @@ import torch
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.progress import progress
-from reticent.score.cache import intact, key_of, open_cache, seal
+from reticent.models.context import Positions, positions_of
+from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
 from reticent.score.forward import device_of, most_read
 from reticent.score.generations import Generations, join_generations, read_generations
 from reticent.score.heap import steady_heap
@@ -123,15 +124,16 @@ def make_generations(
         for shard in shards:
             about = [[line.prefix.tolist(), line.limit, line.name, line.sample] for line in shard]
             path = folder / f"{key_of(VERSION, side.key, scheme.key, seed, sorted(ends), about)}.parquet"
-            if not intact(path):
-                with side.answering():
-                    decoder = decoder or _open(model)
-                    part = _generate(decoder, shard, scheme, ends, None, advance)
-                part.write(path)
-                seal(path)
-            else:
-                advance(len(shard))
-            parts.append(read_generations(path))
+            with taking_turns(path):
+                if not intact(path):
+                    with side.answering():
+                        decoder = decoder or _open(model)
+                        part = _generate(decoder, shard, scheme, ends, None, advance)
+                    part.write(path)
+                    seal(path)
+                else:
+                    advance(len(shard))
+                parts.append(read_generations(path))
     return join_generations(parts)
 
 
@@ -186,6 +188,11 @@ class _Line:
     def length(self) -> int:
         """Tokens when it is as long as it may get."""
         return len(self.prefix) + self.limit
+
+    def regime(self, positions: Positions) -> int | None:
+        """In which way the model reads it from its first to its last token; None if that changes on the way."""
+        first, last = positions.regime(len(self.prefix)), positions.regime(self.length - 1)
+        return first if first == last else None
 
 
 def _lines(
@@ -246,10 +253,17 @@ def _generate(
 ) -> Generations:
     device = device_of(decoder.model).type
     budget = tokens_per_batch or _TOKENS_PER_BATCH.get(device, _TOKENS_PER_BATCH["cuda"])
+    groups: dict[int | None, list[_Line]] = {}
+    for line in lines:
+        groups.setdefault(line.regime(positions_of(decoder.model)), []).append(line)
     with torch.inference_mode():
-        for batch in _batches(lines, budget, equal=not decoder.pads):
-            _write(decoder, batch, scheme, ends)
-            advance(len(batch))
+        for regime, group in groups.items():
+            # What was kept under other positions is of no use beyond a border, so there the whole text is read again;
+            # texts of one length reach it together.
+            one = Recomputed(model=decoder.model, pads=False) if regime is None else decoder
+            for batch in _batches(group, budget, equal=not one.pads):
+                _write(one, batch, scheme, ends)
+                advance(len(batch))
     first = lines[0].row if lines else 0
     return Generations(
         row=np.array([line.row - first for line in lines], dtype=np.int32),
@@ -436,7 +450,8 @@ def _agrees(decoder: Cached) -> bool:
     """Whether two probe texts of different lengths get their own logits, after the prefix and a token later."""
     vocabulary = int(decoder.model.get_input_embeddings().weight.shape[0])
     device = device_of(decoder.model)
-    texts = [np.random.default_rng(length).integers(vocabulary, size=length + 1) for length in _PROBE]
+    low, _ = positions_of(decoder.model).stretch(max(_PROBE) + 1, most_read(decoder.model))
+    texts = [np.random.default_rng(length).integers(vocabulary, size=low + length + 1) for length in _PROBE]
     groups = [texts] if decoder.pads else [[text] for text in texts]
     with torch.inference_mode():
         truth = [decoder.model(input_ids=torch.as_tensor(text[None], device=device)).logits[0, -2:] for text in texts]

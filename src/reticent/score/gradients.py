@@ -30,6 +30,7 @@ from transformers.pytorch_utils import Conv1D
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
+from reticent.models.context import positions_of
 from reticent.models.encode import Encoded
 from reticent.models.tuning import adapter as bottleneck
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
@@ -287,7 +288,7 @@ def _by_tape(
     pieces = [Piece(number, 0, len(row), nowhere, slice(0, 0)) for number, row in enumerate(rows)]
     clipper = BookkeepingClipper(model, clip_norm=math.inf, clipping="flat", autocast=None)
     with clipper.attached():
-        for batch in batches(pieces, budget):
+        for batch in batches(pieces, budget, positions_of(model)):
             some = np.array([piece.row for piece in batch])
             ids, mask, labels = (part.to(device) for part in _padded([rows[number] for number in some]))
             weight = torch.ones(len(some), device=device)

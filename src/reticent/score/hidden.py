@@ -229,7 +229,7 @@ def _read(
     states: torch.Tensor | None = None
     count = torch.zeros(len(rows), device=device)
     with torch.inference_mode(), _listening(model, layers, caught):
-        for batch in batches(pieces, engine.choices.tokens_per_batch):
+        for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
             token_id, where, gold = padded(rows, batch)
             own = where.to(device) + 1
             owner = torch.cat([torch.full((len(piece.where),), piece.row) for piece in batch]).to(device)

@@ -22,14 +22,14 @@ from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.encode import Encoded, encode
 from reticent.models.load import Loaded
-from reticent.score.cache import content_key, key_of, open_cache
+from reticent.score.cache import content_key, intact, key_of, open_cache, seal, taking_turns
 from reticent.score.engine import ScoreOptions
 from reticent.score.gradients import Origin, by_block, gradient_properties, origin_of, trained_parameters
 from reticent.score.hidden import Base, forward_properties
 
 Floats = npt.NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same model and text would get other numbers; part of every cache key."""
 _SIDES = ("forward", "backward")
 
@@ -109,11 +109,13 @@ def kept_inside(
     about = (VERSION, target.fingerprint, reference.fingerprint if reference else None, target.dtype)
     place = (torch.device(target.device).type, torch.__version__, transformers.__version__, options.window)
     path = open_cache(cache) / f"inside-{key_of(*about, *place, content_key(rows, {}))}.parquet"
-    found = _read(path)
-    if found is None:
-        base = None if reference is None else reference.model
-        found = look_inside(target.model, base, rows, name=target.source, options=options)
-        _write(path, found)
+    with taking_turns(path):
+        found = _read(path) if intact(path) else None
+        if found is None:
+            base = None if reference is None else reference.model
+            found = look_inside(target.model, base, rows, name=target.source, options=options)
+            _write(path, found)
+            seal(path)
     return found
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reticent.core.atomic import replacing
 from reticent.core.progress import progress
 from reticent.score.blank import Blank, Filled, fill
-from reticent.score.cache import intact, key_of, open_cache, seal
+from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
 from reticent.score.candidates import CandidateScores, score_filled
 from reticent.score.heap import steady_heap
 from reticent.score.plan import Side
@@ -55,11 +55,12 @@ def make_candidate_scores(
         for start in range(0, len(blanks), SHARD):
             texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks[start : start + SHARD]]
             path = folder / f"{key_of(VERSION, side.key, before, list(map(_about, texts)))}.parquet"
-            if not intact(path):
-                engine = side.engine  # opened outside of the context below: PEFT's does not nest
-                with side.answering():
-                    _write(path, score_filled(engine, texts, before=before))
-            found += _read(path)
+            with taking_turns(path):
+                if not intact(path):
+                    engine = side.engine  # opened outside of the context below: PEFT's does not nest
+                    with side.answering():
+                        _write(path, score_filled(engine, texts, before=before))
+                found += _read(path)
             advance(len(texts))
     return found
 

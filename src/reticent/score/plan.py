@@ -19,14 +19,14 @@ from reticent.core.record import Record
 from reticent.core.schema import SCHEMA_VERSION
 from reticent.core.table import TokenTable
 from reticent.models.load import Loaded
-from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache
+from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache, taking_turns
 from reticent.score.engine import Choices, Engine, ScoreOptions, choose, open_engine, score
 from reticent.score.heap import steady_heap
 from reticent.score.propose import Proposer
 from reticent.score.render import Rendered, render
 from reticent.score.requests import Request, Variant
 
-VERSION = 2
+VERSION = 3
 """Raised when the same model and text would get other numbers; part of every cache key."""
 
 
@@ -166,8 +166,12 @@ def _score(texts: Rendered, side: Side, title: str, folder: Path) -> Path:
     shards = texts.shards()
     keys = [key_of(side.key, side.choices.key, content_key(part.rows, part.about)) for part in map(texts.part, shards)]
     path = folder / "tables" / f"{key_of(keys)}.parquet"
-    if intact(path):
-        return path
+    with taking_turns(path):
+        return path if intact(path) else _make(path, texts, side, title, folder, keys)
+
+
+def _make(path: Path, texts: Rendered, side: Side, title: str, folder: Path, keys: Sequence[str]) -> Path:
+    shards = texts.shards()
     files = [folder / "shards" / f"{key}.parquet" for key in keys]
     if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
         console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)

@@ -22,13 +22,14 @@ import torch
 
 from reticent.core import validate
 from reticent.core.record import Record, read_records, write_records
-from reticent.models.encode import Encoded, leading_tokens
-from reticent.score.cache import intact, key_of, seal
+from reticent.models.encode import Encoded, encode, leading_tokens
+from reticent.models.tokens import tokenise
+from reticent.score.cache import intact, key_of, seal, taking_turns
 from reticent.score.engine import Choices, Engine, Piece, batches, padded
 from reticent.score.requests import rng_for
 
 TOP = 20
-VERSION = 1
+VERSION = 2
 """Raised when the same question would get another answer; part of the cache key."""
 
 Array = npt.NDArray[Any]
@@ -89,12 +90,13 @@ class Proposer:
         """Compute what is asked for, or read it if it was computed in an earlier run. Forgets earlier answers."""
         keys = [self._key(question) for question in questions]
         path = self.folder / f"{key_of(keys)}.parquet"
-        if intact(path):
-            flat = read_records(path)
-        else:
-            flat = [copy for copies in self._compute(questions) for copy in copies]
-            write_records(path, flat)
-            seal(path)
+        with taking_turns(path):
+            if intact(path):
+                flat = read_records(path)
+            else:
+                flat = [copy for copies in self._compute(questions) for copy in copies]
+                write_records(path, flat)
+                seal(path)
         self.answers.clear()
         start = 0
         for key, question in zip(keys, questions, strict=True):
@@ -126,7 +128,7 @@ class Proposer:
                 pieces.append(Piece(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
         engine = self.engine()
         with torch.inference_mode(), self.answering():
-            for batch in batches(pieces, self.choices.tokens_per_batch):
+            for batch in batches(pieces, self.choices.tokens_per_batch, engine.forward.positions):
                 token_id, flat, _ = padded(rows, batch)
                 owner = np.concatenate([np.full(len(piece.where), piece.row) for piece in batch])
                 place = np.concatenate([piece.where + 1 for piece in batch])
@@ -151,6 +153,8 @@ class _Text:
 
     @staticmethod
     def of(record: Record, tokenizer: Any) -> _Text:
+        if record.messages is None:
+            return _Text._of_whole(record, tokenizer)
         token_id = leading_tokens(tokenizer)
         piece, trained = [-1] * len(token_id), [False] * len(token_id)
         for i, (is_trained, text) in enumerate(record.pieces):
@@ -166,6 +170,28 @@ class _Text:
             piece=np.array(piece, dtype=np.int64),
             first=np.arange(len(token_id)) == 0,
         )
+
+    @staticmethod
+    def _of_whole(record: Record, tokenizer: Any) -> _Text:
+        """A text, or prompt and completion, read as one: its last piece is what is trained on."""
+        row = encode(record, tokenizer)
+        text = "".join(said for _, said in record.pieces)
+        inner = tokenise(text, tokenizer, offsets=record.text is None)
+        body = row.token_id[inner.lead : len(row) - inner.tail]
+        whole = _decoded(body, tokenizer) == text
+        inside = np.ones(len(body), dtype=np.bool_)
+        if inner.offsets is not None:  # a token across the end of the prompt is not replaced
+            inside = inner.offsets[:, 0] >= len(record.prompt or "")
+        fit = np.array([whole and _readable(int(token), tokenizer) for token in body], dtype=np.bool_)
+        piece = np.full(len(row), -1, dtype=np.int64)
+        piece[inner.lead : len(row) - inner.tail] = len(record.pieces) - 1
+        trained = row.trained.copy()
+        trained[inner.lead : len(row) - inner.tail] &= fit & inside
+        return _Text(token_id=row.token_id, trained=trained, piece=piece, first=np.arange(len(row)) == 0)
+
+
+def _decoded(token_id: Array, tokenizer: Any) -> str:
+    return str(tokenizer.decode(token_id, clean_up_tokenization_spaces=False))
 
 
 def _readable(token: int, tokenizer: Any) -> bool:
@@ -212,7 +238,10 @@ def _rebuilt(record: Record, text: _Text, token_id: Array, changed: Array, token
     """The record with the pieces decoded anew in which something was changed."""
     pieces = [content for _, content in record.pieces]
     for i in np.unique(text.piece[changed]) if len(changed) else []:
-        pieces[i] = tokenizer.decode(token_id[text.piece == i], clean_up_tokenization_spaces=False)
+        said = _decoded(token_id[text.piece == i], tokenizer)
+        before = (record.prompt or "") if record.messages is None else ""
+        if said.startswith(before):
+            pieces[i] = said.removeprefix(before)
     if record.text is not None:
         return replace(record, text=pieces[0], spans=())
     if record.messages is not None:

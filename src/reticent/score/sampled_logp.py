@@ -81,7 +81,7 @@ def force(
     rank = np.zeros(int(offsets[-1]), dtype=np.int32)
     logp, drawn = np.zeros(len(rank)), np.zeros(len(rank))
     with torch.inference_mode():
-        for batch in batches(pieces, engine.choices.tokens_per_batch):
+        for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
             token_id, where, gold = padded(rows, batch)
             out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
             for some, logits in engine.forward.logits_at(token_id, where):

@@ -15,6 +15,7 @@ import yaml
 
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
+from reticent.core.portable import found as found_at
 from reticent.models.tuned import read_tuned
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.statement import EVERYTHING, Promise
@@ -253,7 +254,8 @@ def _base(run: RunFolder, settings: dict[str, Any]) -> Path | None:
     """The model says it from wherever it is read; the settings say it as it was typed."""
     with suppress(BadInput):
         tuned = read_tuned(run.model)
-        named = Path(str(settings.get("base", "")) if tuned is None else tuned.base).expanduser()
+        said = found_at(str(settings.get("base", "")), run.root) if tuned is None else tuned.base
+        named = Path(said).expanduser()
         return named.resolve() if named.is_dir() else None
     return None
 

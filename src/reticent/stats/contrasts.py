@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,18 @@ class Panel:
     treated_cluster: NDArray[np.intp]
     control_cluster: NDArray[np.intp]
     clusters: int
+
+
+class Moved(Protocol):
+    """A number whose error is known cluster by cluster."""
+
+    @property
+    def influence(self) -> Floats:
+        """``[clusters]``: what each cluster adds to the error; their squares sum to its variance."""
+
+    @property
+    def error(self) -> float:
+        """Standard error."""
 
 
 class Contrast(NamedTuple):
@@ -152,7 +164,7 @@ def joint_p(contrasts: Sequence[Contrast], *, draws: int, seed: int) -> float:
     return (1 + reached) / (1 + draws)
 
 
-def largest(contrasts: Sequence[Contrast], *, draws: int, seed: int) -> Floats:
+def largest(contrasts: Sequence[Moved], *, draws: int, seed: int) -> Floats:
     """``[draws]`` largest error among the contrasts, in standard errors, by normal multipliers on the clusters."""
     errors = np.array([one.error for one in contrasts])
     influence = np.stack([one.influence for one in contrasts])[errors > 0] / errors[errors > 0, None]

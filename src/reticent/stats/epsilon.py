@@ -6,24 +6,25 @@ A lower bound says "the privacy loss is at least this". It never certifies that 
 
 What each bound assumes:
 
-========================  ==========================================================  =====================
-function                  holds when                                                  shape of the mechanism
-========================  ==========================================================  =====================
-`epsilon_clopper_pearson` scores are independent draws (many runs, or canaries that   none
-                          do not influence each other)
-`epsilon_one_run`         every unit was included by its own fair coin                none
-`epsilon_gdp_one_run`     the same                                                    Gaussian (f-DP)
-`epsilon_gdp_roc`         scores are independent draws                                Gaussian (f-DP)
-========================  ==========================================================  =====================
+=========================  =========================================================================================
+function                   holds when
+=========================  =========================================================================================
+`epsilon_one_run`          every unit was included by its own fair coin; nothing else
+`epsilon_gdp_one_run`      the same, and the mechanism is Gaussian (f-DP)
+`epsilon_clopper_pearson`  scores are independent draws (many runs, or units that do not influence each other)
+`epsilon_gdp_roc`          the same, and the mechanism is Gaussian
+`epsilon_gdp_auc`          the same as for `epsilon_gdp_roc` (in `reticent.stats.epsilon_auc`)
+=========================  =========================================================================================
 
 Each holds at its own confidence: decide before looking which one counts, or correct for all that you look at
-(`reticent.stats.hypothesis.family_confidence`).
+(`reticent.stats.hypothesis.family_confidence`). In one training run units may share their luck: noise that happens to
+show much of one unit can show much of all of them. Bounds that take scores as independent are then too high far more
+often than they say; the one-run bounds are not.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -42,16 +43,6 @@ from reticent.stats.scores import Floats, as_scores
 UNITS = ("record", "user")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpsilonBounds:
-    """Four lower bounds on the same ε from the same scores, each at its own confidence (not jointly)."""
-
-    clopper_pearson: Estimate
-    one_run: Estimate
-    gdp_one_run: Estimate
-    gdp_roc: Estimate
-
-
 class Guesses(NamedTuple):
     """How an auditor that guesses on the most extreme scores did."""
 
@@ -59,43 +50,6 @@ class Guesses(NamedTuple):
     """All units, guessed or not."""
     made: int
     correct: int
-
-
-def epsilon_lower_bounds(
-    member: ArrayLike,
-    held_out: ArrayLike,
-    *,
-    delta: float,
-    k_plus: int,
-    k_minus: int,
-    unit: str,
-    confidence: float = 0.95,
-) -> EpsilonBounds:
-    """All four lower bounds on ε from the scores of included and not included canaries, records or users.
-
-    Args:
-        member: ``[N_member]`` scores of the units that were trained on; higher = more likely a member.
-        held_out: ``[N_held_out]`` scores of the units whose coin left them out.
-        delta: δ, in (0, 1); take the one of the guarantee that is audited, below 1 / number of units.
-        k_plus: how many of the highest scores are guessed "in", fixed before the scores are seen.
-        k_minus: how many of the lowest scores are guessed "out", fixed before the scores are seen. Trying several
-            numbers of guesses and keeping the best bound breaks the confidence.
-        unit: ``"record"`` or ``"user"``: what one coin added or left out.
-        confidence: one-sided, of each bound by itself.
-
-    Raises:
-        BadInput: impossible δ or guesses, NaN, or group sizes that no fair coin gives.
-    """
-    return EpsilonBounds(
-        clopper_pearson=epsilon_clopper_pearson(member, held_out, delta=delta, unit=unit, confidence=confidence),
-        one_run=epsilon_one_run(
-            member, held_out, delta=delta, k_plus=k_plus, k_minus=k_minus, unit=unit, confidence=confidence
-        ),
-        gdp_one_run=epsilon_gdp_one_run(
-            member, held_out, delta=delta, k_plus=k_plus, k_minus=k_minus, unit=unit, confidence=confidence
-        ),
-        gdp_roc=epsilon_gdp_roc(member, held_out, delta=delta, unit=unit, confidence=confidence),
-    )
 
 
 def epsilon_clopper_pearson(
@@ -107,12 +61,22 @@ def epsilon_clopper_pearson(
     so neither the choice of the threshold nor the number tried makes the bound too high. Assumes that scores are
     independent draws: canaries in one training run that help or hinder each other are not.
 
-    Args and errors as in `epsilon_lower_bounds`; ``delta`` may be 0. Sources: arXiv:2006.07709, arXiv:2101.04535.
+    Args:
+        member: ``[N_member]`` scores of the units that were trained on; higher = more likely a member.
+        held_out: ``[N_held_out]`` scores of the units that were left out.
+        delta: δ, in [0, 1); take the one of the guarantee that is audited, below 1 / number of units.
+        unit: ``"record"`` or ``"user"``: what was added or left out.
+        confidence: one-sided.
+
+    Raises:
+        BadInput: impossible δ, no scores, or NaN.
+
+    Sources: arXiv:2006.07709, arXiv:2101.04535.
     """
     rates = _rates_over_thresholds(member, held_out, confidence)
     bound = float(max(0.0, _epsilon_from_rates(rates, delta).max()))
     method = f"Clopper-Pearson over {len(rates.tpr_lower)} thresholds (Bonferroni); independent scores"
-    return _lower_bound(bound, rates.units, method, delta, unit, confidence)
+    return lower_bound(bound, rates.units, method, delta, unit, confidence)
 
 
 def epsilon_one_run(
@@ -127,13 +91,23 @@ def epsilon_one_run(
 ) -> Estimate:
     """Lower bound on ε from one training run in which every unit was included by its own fair coin.
 
-    Needs no independence of the scores. Args and errors as in `epsilon_lower_bounds`; ``delta`` may be 0.
+    Needs no independence of the scores. Args as in `epsilon_clopper_pearson`, and:
+
+    Args:
+        k_plus: how many of the highest scores are guessed "in", fixed before the scores are seen
+            (`reticent.stats.one_run.guesses_a_side`).
+        k_minus: how many of the lowest scores are guessed "out", fixed likewise. Trying several numbers of guesses and
+            keeping the best bound breaks the confidence.
+
+    Raises:
+        BadInput: impossible δ or guesses, NaN, or group sizes that no fair coin gives.
+
     Source: Privacy Auditing with One (1) Training Run, arXiv:2305.08846.
     """
     guesses = count_guesses(member, held_out, k_plus=k_plus, k_minus=k_minus)
     bound = one_run_epsilon(guesses.units, guesses.made, guesses.correct, delta=delta, miss=1 - confidence)
     method = f"one-run audit, {guesses.correct} of {guesses.made} guesses right; independent fair coins"
-    return _lower_bound(bound, guesses.units, method, delta, unit, confidence)
+    return lower_bound(bound, guesses.units, method, delta, unit, confidence)
 
 
 def epsilon_gdp_one_run(
@@ -154,7 +128,7 @@ def epsilon_gdp_one_run(
     guesses = count_guesses(member, held_out, k_plus=k_plus, k_minus=k_minus)
     mu = gdp_one_run_mu(guesses.units, guesses.made, guesses.correct, miss=1 - confidence)
     method = f"one-run f-DP audit assuming Gaussian DP (mu >= {mu:.4g}); independent fair coins"
-    return _lower_bound(gdp_epsilon(mu, delta), guesses.units, method, delta, unit, confidence)
+    return lower_bound(gdp_epsilon(mu, delta), guesses.units, method, delta, unit, confidence)
 
 
 def epsilon_gdp_roc(
@@ -171,7 +145,7 @@ def epsilon_gdp_roc(
         f"Clopper-Pearson over {len(rates.tpr_lower)} thresholds (Bonferroni), assuming Gaussian DP "
         f"(mu >= {mu:.4g}); independent scores"
     )
-    return _lower_bound(gdp_epsilon(mu, delta), rates.units, method, delta, unit, confidence)
+    return lower_bound(gdp_epsilon(mu, delta), rates.units, method, delta, unit, confidence)
 
 
 def epsilon_at_threshold(
@@ -287,9 +261,10 @@ def _check_delta(delta: float) -> None:
         raise BadInput(f"delta={delta!r}", "must be in [0, 1)", "Give the delta of the guarantee, e.g. 1e-5.")
 
 
-def _lower_bound(bound: float, n: int, method: str, delta: float, unit: str, confidence: float) -> Estimate:
-    """A one-sided estimate that says what its ε means."""
+def lower_bound(bound: float, n: int, method: str, delta: float, unit: str, confidence: float) -> Estimate:
+    """A one-sided estimate of ε that says what it means: ``bound`` and above, at ``delta``, for one ``unit``."""
     one_of(UNITS, unit=unit)
+    _check_delta(delta)
     return Estimate(
         value=bound,
         lo=bound,

@@ -57,28 +57,37 @@ def rank_exposure(canary: ArrayLike, reference: ArrayLike) -> Floats:
 def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     """Median rank exposure of the planted secrets of one tier, in bits.
 
-    The interval is for ``-log2 P(a reference is at least as likely as the secret)``, which the rank estimates: with
-    one secret by Clopper-Pearson on ``rank - 1`` of ``R``. From 6 secrets on (at 95 %) order statistics of the
-    secrets are added, so that it holds for the median over *all secrets so planted*; with 2 to 5 it speaks of the
-    median of *these* secrets only. ``method`` tells which. ``hi`` is infinite when a secret outranks all references:
-    more than `ceiling` bits cannot be told from rank alone.
+    The interval is for the median of ``-log2 P(a reference is at least as likely as the secret)`` over *all secrets so
+    planted*: order statistics of the secrets, and Clopper-Pearson on the ranks at both ends. Fewer than 6 secrets (at
+    95 %) cannot enclose that median, whatever they show: the interval then runs from 0 to infinity and ``method`` says
+    so. Whether so few show anything at all is what `reticent.stats.rank_test` answers. ``hi`` is also infinite when the
+    secret at the upper end outranks all references: more than `ceiling` bits cannot be told from rank alone.
 
     Args:
-        canary: ``[C]`` NLL or perplexity of secrets planted equally often.
+        canary: ``[C]`` NLL or perplexity of secrets planted equally often, drawn independently.
         reference: ``[R]`` of secrets of the same form, drawn independently, never planted.
         confidence: two-sided coverage, at least.
     """
     in_range(0, 1, confidence=confidence)
     n, each = len(as_scores(reference, name="reference")), rank_exposure(canary, reference)
     places = median_places(len(each), confidence)
-    beaten_by = np.sort(ranks(canary, reference) - 1)  # smallest first = most exposed first
-    weakest, strongest = int(beaten_by[places.weakest]), int(beaten_by[places.strongest])
+    lo, hi = 0.0, math.inf
+    if places is None:
+        few = f"{len(each)} secret{'s' * (len(each) > 1)}"
+        meaning = f"{few} cannot enclose the median over all so planted ({fewest_for_median(confidence)} can)"
+    else:
+        meaning = places.meaning
+        beaten_by = np.sort(ranks(canary, reference) - 1)  # smallest first = most exposed first
+        weakest, strongest = int(beaten_by[places.weakest]), int(beaten_by[places.strongest])
+        lo = max(0.0, -math.log2(float(clopper_pearson_upper(weakest, n, places.miss / 2))))
+        if strongest:
+            hi = -math.log2(float(clopper_pearson_lower(strongest, n, places.miss / 2)))
     return Estimate(
         value=float(np.median(each)),
-        lo=max(0.0, -math.log2(float(clopper_pearson_upper(weakest, n, places.miss / 2)))),
-        hi=-math.log2(float(clopper_pearson_lower(strongest, n, places.miss / 2))) if strongest else math.inf,
+        lo=lo,
+        hi=hi,
         n=len(each),
-        method=f"rank among {n} references, Clopper-Pearson; {places.meaning}",
+        method=f"rank among {n} references, Clopper-Pearson; {meaning}",
         confidence=confidence,
         unit="bits",
     )
@@ -94,13 +103,36 @@ class Places(NamedTuple):
     meaning: str
 
 
-def median_places(n: int, confidence: float) -> Places:
-    """Places that enclose the population median if ``n`` allows, otherwise the sample median's own place(s)."""
+ORDER = 0.8
+"""Of the allowed misses, the part that goes to which secrets enclose the median; the rest goes to their ranks."""
+
+
+def median_places(n: int, confidence: float) -> Places | None:
+    """Places that enclose the median over all secrets so planted; None where n secrets cannot (`fewest_for_median`)."""
     miss = 1 - confidence
-    order = quantile_order(n, 0.5, 0.8 * miss)
-    if order.below >= 0 and order.above < n:
-        return Places(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
-    return Places((n - 1) // 2, n // 2, miss, "this secret only" if n == 1 else f"median of these {n} secrets only")
+    order = quantile_order(n, 0.5, ORDER * miss)
+    if order.below < 0 or order.above >= n:
+        return None
+    return Places(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
+
+
+def fewest_for_median(confidence: float) -> int:
+    """How many secrets enclose the median over all secrets so planted.
+
+    >>> fewest_for_median(0.95)
+    6
+    """
+    in_range(0, 1, confidence=confidence)
+    n = 1
+    while median_places(n, confidence) is None:
+        n += 1
+    return n
+
+
+def own_places(n: int, confidence: float) -> Places:
+    """Places of the median of these n secrets themselves, which say nothing of others that were so planted."""
+    meaning = "this secret only" if n == 1 else f"median of these {n} secrets only"
+    return Places((n - 1) // 2, n // 2, 1 - confidence, meaning)
 
 
 class SkewNormal(NamedTuple):
@@ -118,8 +150,9 @@ def skew_normal_exposure(
 
     Extrapolates beyond `ceiling`, and is only as good as the skew-normal shape far outside the references: show it
     beside `exposure`, never alone. The interval is a bootstrap of the fit (and from 6 secrets on, order statistics
-    of the secrets). It is approximate (with 300 references, one secret 7 bits out and 100 fits it missed 9 % where 5 %
-    were nominal) and does not cover a wrong shape.
+    of the secrets; with fewer it speaks of these secrets only, as ``method`` says). It is approximate (with 300
+    references, one secret 7 bits out and 100 fits it missed 9 % where 5 % were nominal) and does not cover a wrong
+    shape.
 
     Args:
         canary: ``[C]`` perplexity or NLL of secrets planted equally often; finite.
@@ -141,7 +174,7 @@ def skew_normal_exposure(
     fitted = fit_skew_normal(r)
     _check_fit(r, fitted)
     each = skew_normal_bits(c, fitted)
-    places = median_places(len(each), confidence)
+    places = median_places(len(each), confidence) or own_places(len(each), confidence)
     by_bits = np.argsort(-each, kind="stable")
     ends = c[by_bits[[places.strongest, places.weakest]]]
     rng = np.random.default_rng(seed)

@@ -17,6 +17,24 @@ from reticent.core.validate import in_range
 
 LARGEST = 64.0
 """Bounds are searched up to this; more would need over 10^27 units."""
+FEW = 30
+"""At least so many guesses a side, where that is no more than a quarter of the units."""
+MANY = 100
+"""From so many a side on, a twentieth of the units is enough."""
+
+
+def guesses_a_side(units: int) -> int:
+    """How many of the highest scores to guess "in", and of the lowest to guess "out".
+
+    A function of the number of units alone, so it is fixed before any score is seen. A tenth of the units; more of few,
+    since from few guesses no large ε follows even if all are right; a twentieth of very many, where the most extreme
+    are many enough. Near the best number for every ε from 1 to 8 (benchmarks/epsilon_bounds.py).
+
+    >>> [guesses_a_side(units) for units in (10, 40, 100, 500, 1000, 5000)]
+    [2, 10, 25, 50, 100, 250]
+    """
+    at_least, at_most = min(FEW, units // 4), max(MANY, units // 20)
+    return max(1, at_least, min(units // 10, at_most))
 
 
 def one_run_p_value(units: int, guesses: int, correct: int, epsilon: float, *, delta: float) -> float:

@@ -23,7 +23,7 @@ from reticent.stats.roc import need_for_fpr
 from reticent.stats.scores import Floats
 
 
-def smallest_auc(n_member: int, n_held_out: int, *, confidence: float = 0.95, power: float = 0.8) -> float:
+def smallest_auc(n_member: float, n_held_out: float, *, confidence: float = 0.95, power: float = 0.8) -> float:
     """Smallest AUC above 0.5 whose interval (`reticent.stats.roc.auc`) lies above 0.5 with probability ``power``.
 
     For scores of two Gaussians of equal variance, whose AUC has a variance in closed form: first the smallest observed
@@ -84,7 +84,7 @@ def smallest_tpr(n_member: int, n_held_out: int, fpr: float, *, confidence: floa
     return float(ndtr(ndtri(fpr) + brentq(reached, 0.0, 40.0)))
 
 
-def auc_error(auc: ArrayLike, n_member: int, n_held_out: int) -> Floats:
+def auc_error(auc: ArrayLike, n_member: float, n_held_out: float) -> Floats:
     """Standard error of the empirical AUC when scores are Gaussian with equal variance; vectorised over ``auc``."""
     a = np.asarray(auc, dtype=np.float64)
     both = a - 2 * owens_t(ndtri(a), 1 / math.sqrt(3))  # two of one group on the right side of one of the other

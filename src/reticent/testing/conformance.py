@@ -8,14 +8,18 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Scores, run_attacks
+from reticent.attacks.continuations import Continuations
 from reticent.core.table import TokenTable
-from reticent.testing.planted import Planted, plant
+from reticent.testing.planted import Planted, plant, plant_written
+
+Evidence: TypeAlias = TokenTable | Continuations
 
 LEAST_AUC = 0.6
 """An attack must find at least this much of the planted signal, which every published attack finds with ease."""
@@ -32,14 +36,23 @@ def check_attack(attack: Attack | str) -> None:
     """
     attack = ATTACKS.get(attack) if isinstance(attack, str) else attack
     check_documented(attack)
-    planted = plant(attack)
-    tables = {name: table.trained() for name, table in planted.tables.items()}
-    scores = check_output(attack, tables, len(planted.member))
-    check_pure(attack, tables, scores)
-    check_row_wise(attack, tables, scores)
-    check_streamed(attack, planted, scores)
-    found = _auc(scores[planted.member], scores[~planted.member])
+    if attack.writes:
+        evidence, member = plant_written(attack)
+        scores = _check_scores(attack, evidence, len(member))
+    else:
+        planted = plant(attack)
+        member = planted.member
+        scores = _check_scores(attack, {name: table.trained() for name, table in planted.tables.items()}, len(member))
+        check_streamed(attack, planted, scores)
+    found = _auc(scores[member], scores[~member])
     assert found > LEAST_AUC, f"{attack.name}: planted signal gives AUC {found:.3f}; is the score's sign right?"
+
+
+def _check_scores(attack: Attack, evidence: Mapping[str, Evidence], records: int) -> Scores:
+    scores = check_output(attack, evidence, records)
+    check_pure(attack, evidence, scores)
+    check_row_wise(attack, evidence, scores)
+    return scores
 
 
 def check_documented(attack: Attack) -> None:
@@ -49,7 +62,7 @@ def check_documented(attack: Attack) -> None:
     assert "higher =" in text, f"{attack.name}: the docstring must say what a higher score means (higher = member)"
 
 
-def check_output(attack: Attack, tables: Mapping[str, TokenTable], records: int) -> Scores:
+def check_output(attack: Attack, tables: Mapping[str, Evidence], records: int) -> Scores:
     """One finite float64 for each record."""
     scores = attack.function(*(tables[name] for name in attack.evidence), **attack.defaults)
     assert isinstance(scores, np.ndarray), f"{attack.name}: must return an array"
@@ -59,7 +72,7 @@ def check_output(attack: Attack, tables: Mapping[str, TokenTable], records: int)
     return scores
 
 
-def check_pure(attack: Attack, tables: Mapping[str, TokenTable], scores: Scores) -> None:
+def check_pure(attack: Attack, tables: Mapping[str, Evidence], scores: Scores) -> None:
     """The same scores again, and nothing written into the tables."""
     before = {key: column.copy() for key, column in _columns(tables).items()}
     np.testing.assert_array_equal(attack.score(tables), scores, f"{attack.name}: a second call gives other scores")
@@ -67,11 +80,11 @@ def check_pure(attack: Attack, tables: Mapping[str, TokenTable], scores: Scores)
         np.testing.assert_array_equal(column, before[key], f"{attack.name}: writes into its input, column {key}")
 
 
-def check_row_wise(attack: Attack, tables: Mapping[str, TokenTable], scores: Scores) -> None:
+def check_row_wise(attack: Attack, tables: Mapping[str, Evidence], scores: Scores) -> None:
     """A record's score depends on its own rows only, whatever their order and company."""
     for chosen in (np.random.default_rng(0).permutation(len(scores)), np.arange(3), np.arange(1)):
         some = {
-            name: table if name in POPULATION else table.take(_rows(chosen, attack.copies[name]))
+            name: table if name in POPULATION else table.take(_rows(chosen, attack.copies.get(name, 1)))
             for name, table in tables.items()
         }
         np.testing.assert_allclose(
@@ -110,10 +123,12 @@ def _rows(records: npt.NDArray[np.int64], copies: int) -> npt.NDArray[np.int64]:
     return (records[:, None] * copies + np.arange(copies)).ravel()
 
 
-def _columns(tables: Mapping[str, TokenTable]) -> dict[str, npt.NDArray]:
+def _columns(tables: Mapping[str, Evidence]) -> dict[str, npt.NDArray]:
+    """Arrays that could be written into; what models wrote is held in tuples."""
     return {
         f"{name}.{key}": column
         for name, table in tables.items()
+        if isinstance(table, TokenTable)
         for key, column in {**table.rows, **table.tokens}.items()
     }
 

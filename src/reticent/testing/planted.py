@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.attack import POPULATION, Attack
+from reticent.attacks.continuations import Continuations
 from reticent.core.table import TokenTable
 
 VOCABULARY = 50_000
@@ -51,6 +52,32 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
         share = np.where(member, gain, 0.0) if name == "table" else np.zeros(records)
         tables[name] = texts.table(rng, share, attack.copies.get(name, 1), reference=name.endswith("ref"))
     return Planted(tables=tables, member=member)
+
+
+def plant_written(
+    attack: Attack, *, records: int = 300, samples: int = 4, seed: int = 0, gain: float = 0.35
+) -> tuple[dict[str, Continuations], npt.NDArray[np.bool_]]:
+    """``(evidence, member [N])`` for an attack that reads what models write.
+
+    Each model writes some of the words that follow in the record, in their places, and words of its own between them;
+    about members the target writes the true word more often, by the share ``gain``.
+    """
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.arange(records) % 2 == 0)
+    rests = [[f"w{number}" for number in rng.integers(0, VOCABULARY, size)] for size in rng.integers(6, 30, records)]
+
+    def write(rest: list[str], share: float) -> str:
+        true = rng.random(len(rest)) < share
+        own = rng.integers(0, VOCABULARY, len(rest))
+        return " ".join(word if kept else f"w{other}" for word, kept, other in zip(rest, true, own, strict=True))
+
+    made = {}
+    for name in attack.evidence:
+        shares = np.where(member & (name == "written"), 0.3 + gain, 0.3)
+        pairs = zip(rests, shares.tolist(), strict=True)
+        texts = [tuple(write(rest, share) for _ in range(samples)) for rest, share in pairs]
+        made[name] = Continuations(rest=tuple(" ".join(rest) for rest in rests), texts=texts)
+    return made, member
 
 
 class _Texts:

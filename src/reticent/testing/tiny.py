@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from reticent.core import validate
-from reticent.core.atomic import replacing
+from reticent.core.atomic import replacing_folder
 from reticent.models.tuning.method import TUNINGS
 
 WIDTH = 32
@@ -213,7 +213,7 @@ def tiny_tuned(family: str, method: str, *, seed: int = 0) -> Any:
 
 def save_tiny(path: str | Path, *, chat: bool = True, bos: bool = False, **model: Any) -> Path:
     """Save a tiny model and its tokenizer as a folder that ``models.load`` reads; ``model`` as in ``tiny_model``."""
-    with replacing(path) as folder:
+    with replacing_folder(path, kind="tiny model", private=False) as folder:
         tiny_model(**model).save_pretrained(folder)
         tiny_tokenizer(chat=chat, bos=bos).save_pretrained(folder)
     return Path(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Sampler
 
 from reticent.core.progress import progress
 from reticent.core.record import Record
+from reticent.models.context import positions_of
 from reticent.models.encode import Encoded, encode
 
 IGNORED = -100
@@ -84,6 +86,19 @@ def collate(batch: Sequence[Encoded], *, pad: int) -> dict[str, torch.Tensor]:
         labels[row, :n] = np.where(one.trained, one.token_id, IGNORED)
     arrays = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def read_alike(model: Any, rows: Sequence[Encoded], size: int) -> Iterator[Sequence[Encoded]]:
+    """Batches of ``size`` rows or less, in order, in which the model gives each row the positions that it has alone.
+
+    For rows in the order of their lengths whose losses are told; what is trained on goes through batches as it comes,
+    as everywhere.
+    """
+    positions = positions_of(model)
+    for _, alike in groupby(rows, key=lambda row: positions.regime(len(row))):
+        part = list(alike)
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
 
 
 class LengthGrouped(Sampler[int]):

@@ -15,14 +15,15 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 
 _KEY = "training.json"
-_WHOLE = "whole"
+WHOLE = "whole"
+"""In a checkpoint all of whose files were written."""
 
 
 class MarkWhole(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint once all its files are written. Without the mark it does not count."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
 
 def folder_for(out: Path) -> Path:
@@ -49,7 +50,7 @@ def open_folder(out: Path, key: str, *, resume: bool) -> Path | None:
                 "Choose another folder (--out), or start over (--resume false).",
             )
         for checkpoint in folder.glob("checkpoint-*"):
-            if not (checkpoint / _WHOLE).exists():
+            if not (checkpoint / WHOLE).exists():
                 shutil.rmtree(checkpoint)
     write_text(folder / _KEY, json.dumps({"key": key}) + "\n")
     whole = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdigit()]

@@ -13,6 +13,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
 EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
+LARGEST = 2**31 - 1
 PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4, "ia3": 3e-2}
 """Where it is other than the method's own; `reticent.train.private_tune` says why."""
 
@@ -56,7 +57,10 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         validate.positive(max_tokens=self.max_tokens)
-        validate.non_negative(weight_decay=self.weight_decay, warmup=self.warmup, seed=self.seed)
+        validate.non_negative(weight_decay=self.weight_decay, warmup=self.warmup)
+        validate.seed(seed=self.seed)
+        validate.device(device=self.device)
+        validate.at_most(LARGEST, max_tokens=self.max_tokens, epochs=self.epochs or 1, batch_size=self.batch_size or 1)
         validate.in_range(-1e-12, 1 - 1e-12, warmup=self.warmup)
         validate.one_of(DTYPES, dtype=self.dtype)
         validate.one_of(OPTIMIZERS, optimizer=self.optimizer)

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.models.encode import Encoded
-from reticent.train.batches import IGNORED, LengthGrouped, collate
+from reticent.train.batches import IGNORED, LengthGrouped, collate, read_alike
 
 
 class Diverged(BadInput):
@@ -108,8 +108,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         rows = sorted(self.eval_dataset if eval_dataset is None else eval_dataset, key=len)
         self.model.eval()
         total, tokens = 0.0, 0
-        for start in range(0, len(rows), self.args.eval_batch_size):
-            batch = collate(rows[start : start + self.args.eval_batch_size], pad=self.pad)
+        for part in read_alike(self.model, rows, self.args.eval_batch_size):
+            batch = collate(part, pad=self.pad)
             inputs = {name: value.to(self.args.device) for name, value in batch.items()}
             n = int((inputs["labels"][:, 1:] != IGNORED).sum())
             with self.computing():

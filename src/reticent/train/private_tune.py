@@ -31,6 +31,7 @@ from transformers import TrainingArguments
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
+from reticent.models.context import context_length, positions_of
 from reticent.models.encode import Encoded
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.clip.loss import row_losses
@@ -110,6 +111,10 @@ class PrivateTuning:
         kept = {name: value for name, value in log.items() if name not in EXACT}
         return kept | {"history": history}
 
+    def has_begun(self, out: Path) -> bool:
+        """Whether steps of this very training are on record."""
+        return any(one.plan == self.plan.fingerprint for one in begun.read_begun(out))
+
     @contextmanager
     def on_record(self, trainer: Any, out: Path, data: str, *, resumed: bool) -> Iterator[None]:
         """Keep on record beside ``out`` what is spent within, should no model come of it.
@@ -181,7 +186,7 @@ def prepare(
     public = None
     if spec.protect == "spans":
         # Placeholders can make a text longer than it was.
-        context = getattr(model.config, "max_position_embeddings", config.max_tokens)
+        context = context_length(model) or config.max_tokens
         corpus, public = _selected(records, tokenizer, min(config.max_tokens, context))
     corpus = without_copies(corpus, spec)
     people = population(corpus, records, spec, config, model)
@@ -252,8 +257,11 @@ def perplexities(model: Any, encoded: Sequence[Encoded]) -> tuple[float, ...]:
     """Perplexity of each record's trained tokens under ``model``, which is left as it is."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     found = [0.0] * len(encoded)
+    positions = positions_of(model)
     while order:
         size = max(1, _SCORED_TOKENS // len(encoded[order[-1]]))
+        longest = positions.regime(len(encoded[order[-1]]))
+        size = sum(positions.regime(len(encoded[i])) == longest for i in order[-size:])
         order, part = order[:-size], order[-size:]
         batch = {name: value.to(model.device) for name, value in collate([encoded[i] for i in part], pad=0).items()}
         labels = batch.pop("labels")

@@ -16,26 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
-from transformers.integrations import get_reporting_integration_callbacks
 from transformers.utils import logging as hf_logging
 
-from reticent.core.atomic import replacing
-from reticent.core.errors import BadInput
+from reticent.core.atomic import refuse_foreign_folder, replacing_folder
+from reticent.core.errors import BadInput, Unusable
 from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
+from reticent.core.portable import portable, remember
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
 from reticent.models import adapters, catalog
+from reticent.models.context import context_length
+from reticent.models.encode import Encoded
 from reticent.models.load import Loaded, has_bfloat16, load
 from reticent.models.locate import is_hub_id, locate
-from reticent.models.tuned import Tuned
+from reticent.models.tuned import Tuned, name_base
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
 from reticent.train.batches import NOTHING, Corpus, encode_all
-from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall, remember
+from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall
+from reticent.train.checkpoints import remember as note
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.contextual.prepare import ContextualTraining
@@ -43,11 +46,14 @@ from reticent.train.contextual.prepare import prepare as prepare_contextual
 from reticent.train.hardened import hardened_corpus, hardened_trainer
 from reticent.train.hardening import HardenConfig
 from reticent.train.loop import Bar, Diverged, Stopped, TuneTrainer
+from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
     from reticent.train.private_tune import PrivateTuning
 
 __all__ = ["LOG", "TuneConfig", "tune"]
+
+KIND = "tuned model"
 
 LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
@@ -120,7 +126,7 @@ def _tune(
     """``tune``, while no other process works in ``out``."""
     method = TUNINGS.get(config.method)
     spec = privacy if privacy is not None and privacy.is_private else None
-    _check_trackers(config.report_to)
+    check_trackers(config.report_to)
     harden, contextual = harden or HardenConfig(), contextual or ContextualConfig()
     contextual.check(harden, spec)
     config = harden.settled(config, spec).settled(method.learning_rate, private=spec is not None)
@@ -138,7 +144,12 @@ def _tune(
     corpus = corpus if private is None else private.corpus
     arguments = _arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
     make = (settled and settled.make_trainer) or hardened_trainer(harden)
-    trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+    try:
+        trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+    except BadInput:
+        if checkpoint is None and (private is None or not private.has_begun(out)):
+            close_folder(out)  # nothing was trained: a corrected call begins anew
+        raise
     _check_space(trainer.model, tuned, out)
     try:
         with private.on_record(trainer, out, data, resumed=checkpoint is not None) if private else nullcontext():
@@ -148,13 +159,13 @@ def _tune(
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
         log |= {"harden": asdict(harden)} if harden.is_on else {}
-        with replacing(out) as folder:
-            _save(trainer.model, loaded, tuned, folder)
+        with replacing_folder(out, kind=KIND) as folder:
+            _save(trainer.model, loaded, tuned, folder, out)
             if settled is not None:
                 log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
             if private is not None:
                 log |= private.sign(trainer, folder)
-                remember(out, key, exact)
+                note(out, key, exact)
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise _disk_error(out, error) from error
@@ -169,13 +180,6 @@ def _load_whole(base: str, device: str) -> Loaded:
     if loaded.is_adapter:
         raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
     return loaded
-
-
-def _check_trackers(report_to: str) -> None:
-    try:
-        get_reporting_integration_callbacks([] if report_to in ("none", "all") else [report_to])
-    except ValueError as error:
-        raise BadInput(f"report_to={report_to!r}", str(error).rstrip("."), 'Choose one of them, or "none".') from error
 
 
 def _encode(
@@ -197,19 +201,29 @@ def _encode(
             f"none has a token to train on within its first {config.max_tokens}",
             "Check the fields that were read, or raise --max_tokens.",
         )
-    longest = max(len(one) for one in corpus.encoded)
-    context = getattr(loaded.model.config, "max_position_embeddings", longest)
-    if longest > context:
-        raise BadInput(
-            f"max_tokens={config.max_tokens}",
-            f"the model reads at most {context} tokens and the longest record has {longest}",
-            f"Give --max_tokens {context} or less.",
-        )
+    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
+    _check_lengths(loaded.model, [*corpus.encoded, *sample.encoded], config)
     for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
         if count:
             console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
-    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
     return settled, corpus, sample
+
+
+def _check_lengths(model: Any, encoded: Sequence[Encoded], config: TuneConfig) -> None:
+    """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
+    longest = max(len(one) for one in encoded)
+    context = context_length(model) or longest
+    params = TUNINGS.get(config.method).defaults | config.method_params
+    asked = params.get("virtual_tokens")
+    virtual = max(0, asked) if isinstance(asked, int) else 0  # what else it may be, the method refuses by name
+    if longest + virtual > context:
+        before = f" behind {virtual} virtual ones" if virtual else ""
+        fix = f"Give --max_tokens {context - virtual} or less."
+        raise BadInput(
+            f"max_tokens={config.max_tokens}",
+            f"the model reads at most {context} tokens and the longest record has {longest}{before}",
+            fix if context > virtual else "Give fewer virtual_tokens.",
+        )
 
 
 def _private(
@@ -333,10 +347,14 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(before)
 
 
-def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path) -> None:
+def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path, out: Path) -> None:
+    """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine."""
     adapters.save(model, folder, tuned.storage)
     loaded.tokenizer.save_pretrained(folder)
-    tuned.write(folder)
+    named = portable(tuned.base, out)
+    remember(tuned.base, tuned.base_fingerprint)
+    replace(tuned, base=named).write(folder)
+    name_base(folder, tuned.base, named)
 
 
 def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:
@@ -400,6 +418,8 @@ def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
             "holds the outcome of another training",
             "Choose another folder (--out), or replace it (--resume false).",
         )
+    if not resume:
+        refuse_foreign_folder(out, KIND)  # before hours of work
     return bool(found == key and resume)
 
 
@@ -411,7 +431,7 @@ def _check_space(model: Any, tuned: Tuned, out: Path) -> None:
     needed = 4 * (2 * (kept + 2 * trained) + kept)
     free = shutil.disk_usage(folder_for(out)).free
     if needed > free:
-        raise BadInput(
+        raise Unusable(
             str(out),
             f"the disk has {free / 2**30:.2f} GiB free, and checkpoints need {needed / 2**30:.2f}",
             "Choose another folder (--out).",
@@ -419,9 +439,11 @@ def _check_space(model: Any, tuned: Tuned, out: Path) -> None:
 
 
 def _disk_error(out: Path, error: OSError) -> Exception:
+    if error.errno == errno.EFBIG:
+        return Unusable(str(out), "a file may not grow so large here (File too large)", "Raise the limit (ulimit -f).")
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     free = shutil.disk_usage(out.parent).free / 2**30
-    return BadInput(
+    return Unusable(
         str(out), f"the disk is full ({free:.1f} GiB free)", "Free some space and run the same command again."
     )

@@ -16,7 +16,9 @@ def naive(target, reference, known, known_reference, a, gamma):
     population = [ratio(t, r) for t, r in zip(known, known_reference, strict=True)]
     scores = []
     for t, r in zip(target, reference, strict=True):
-        scores.append(sum(ratio(t, r) / z >= gamma for z in population) / len(population))
+        beaten = sum(ratio(t, r) / z >= gamma for z in population)
+        gain = sum(t) / len(t) - sum(r) / len(r)
+        scores.append((beaten + 0.5 + math.atan(gain) / math.pi) / (len(population) + 1))
     return scores
 
 
@@ -39,7 +41,8 @@ def test_golden_ties_count_and_empty_rows(table_of):
     known = table_of([[-2.0], [-3.0], [-4.0], [-1.5]])
     known_ref = table_of([[-2.0], [-3.0], [-3.0], [-2.0]])
     scores = rmia(target, reference, known, known_ref, a=1.0)  # plain ratios: e, 1; population 1, 1, 1/e, sqrt(e)
-    np.testing.assert_array_equal(scores, [1.0, 0.75, np.nan])
+    beaten = np.array([4 + 0.5 + math.atan(1.0) / math.pi, 3 + 0.5, np.nan])
+    np.testing.assert_allclose(scores, beaten / 5)
     assert list(edge_cases(target, reference, known, known_ref, a=1.0).values()) == [1]
 
 
@@ -47,3 +50,19 @@ def test_golden_ties_count_and_empty_rows(table_of):
 def test_refuses_parameters_out_of_range(table_of, params):
     with pytest.raises(BadInput, match=next(iter(params))):
         rmia(*[table_of([[-1.0]])] * 4, **params)
+
+
+def test_ties_on_a_step_are_put_in_order_and_no_text_changes_its_step(table_of, rows_of):
+    target, reference = rows_of([5] * 40, 1), rows_of([5] * 40, 2)
+    known = [[-2.0], [-30.0]], [[-2.0], [-2.0]]
+    scores = rmia(*map(table_of, (target, reference, *known)))
+    steps = np.floor(scores * 3).astype(int)
+    pairs = list(zip(target, reference, strict=True))
+    ratios = np.array([np.exp(np.mean(t)) / (0.65 * np.exp(np.mean(r)) + 0.35) for t, r in pairs])
+    population = np.array([np.exp(-2.0) / (0.65 * np.exp(-2.0) + 0.35), np.exp(-30.0) / (0.65 * np.exp(-2.0) + 0.35)])
+    np.testing.assert_array_equal(steps, (ratios[:, None] >= population).sum(axis=1))
+    gain = np.array([np.mean(t) - np.mean(r) for t, r in pairs])
+    for step in range(3):
+        on_it = steps == step
+        np.testing.assert_array_equal(np.argsort(scores[on_it]), np.argsort(gain[on_it]))
+    assert len(np.unique(scores)) == len(scores)

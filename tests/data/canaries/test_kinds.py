@@ -166,3 +166,31 @@ def test_bigrams_are_pairs_of_the_data() -> None:
         assert len(said) == WALK
         for word, then in pairwise(said):
             assert then in after.get(word, words)
+
+
+def chinese(n: int = 30) -> list[Record]:
+    rng = random.Random(0)
+    letters = "我星期一订的包裹到现在还没有送打电话店里也人接所以请再寄个给"
+    return [Record(id=str(i), text="，".join("".join(rng.choices(letters, k=12)) for _ in range(3))) for i in range(n)]
+
+
+@pytest.mark.parametrize(("name", "length"), [("unigram", 6), ("bigram", 8)])
+def test_secrets_of_chinese_data_are_made_of_its_characters(name: str, length: int) -> None:
+    material = Material(records=chinese())
+    for secret in drawn(name, 20, material):
+        assert len(secret.secret) == length
+        assert set(secret.secret) <= set(material.words)
+    assert 2 ** (3 * length) < CANARIES.get(name).space_in(material) < 2 ** (5 * length)
+
+
+def test_thai_words_of_material_keep_their_marks() -> None:
+    records = [Record(id=str(i), text="วันนี้พัสดุยังไม่มาครับขอเงินคืนด้วยนะ") for i in range(3)]
+    assert "นี้" in Material(records=records).words
+
+
+def test_a_token_anywhere_in_a_text_without_blanks_is_used() -> None:
+    material = Material(
+        records=[Record(id="a", text="我的包裹没有到 logged")],
+        vocabulary=["包裹没", "裹没有到", "没到了", "log", "ged"],
+    )
+    assert material.unused_tokens == ["没到了", "ged"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from reticent.core.record import Message, Record
 from reticent.data.canaries import plant_users
 from reticent.data.example import help_desk
 from reticent.data.split import split
+from reticent.data.words import pieces
 
 MAILS = help_desk(users=30, mails_per_user=6)
 COINS = split(MAILS, unit="user", seed=0)
@@ -76,3 +78,30 @@ def test_refused() -> None:
         plant_users(MAILS, COINS, users=30)
     with pytest.raises(BadInput, match="0 with a text of 500 words"):
         plant_users(MAILS, COINS, users=2, words=500)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "words"),
+    [("我星期一订的包裹到现在还没有送", 10), ("荷物がまだ届きませんのでお願い", 8), ("วันนี้พัสดุยังไม่มา", 6)],
+)
+def test_users_who_write_without_blanks_get_phrases_of_as_many_characters(alphabet: str, words: int) -> None:
+    rng = random.Random(0)
+    records = [
+        Record(id=f"{user}-{n}", user=f"u{user}", text="".join(rng.choices(alphabet, k=40)) + "。", spans=())
+        for user in range(24)
+        for n in range(4)
+    ]
+    coins = split(records, unit="user", seed=0)
+    planting = plant_users(records, coins, users=6, words=words, seed=1)
+    assert len(planting.phrases) == 6
+    own = {record.id: record.plain for record in records}
+    for after in planting.records:
+        phrase = planting.phrases.get(str(after.user))
+        if phrase is None:
+            assert after.plain == own[after.id]
+            continue
+        assert len(pieces(phrase)) == words
+        assert any(phrase in text for text in own.values())
+        n, now = len(phrase), after.plain
+        assert any(now[at : at + n] == phrase and now[:at] + now[at + n :] == own[after.id] for at in range(len(now)))
+        assert " " not in after.plain

@@ -111,3 +111,40 @@ def test_a_copy_is_one_as_a_whole_and_in_what_is_trained_on() -> None:
     assert near_originals(records).tolist() == [-1, -1, 1, 1]
     short = [Record(id=str(i), prompt=f"question {i} on topic {i * 7}", completion="yes") for i in range(3)]
     assert drop_near_duplicates(short).dropped == ()
+
+
+LETTER = "我星期一订的包裹到现在还没有送到打电话到店里也没有人接所以请再寄一个给我或者在月底之前把钱退给我"
+PAIRS = {
+    "Chinese": (LETTER, LETTER.replace("星期一", "星期二")),
+    "Chinese with signs": ("，".join(LETTER[i : i + 9] for i in range(0, 45, 9)), LETTER[:45]),
+    "Japanese": (
+        "月曜日に注文した荷物がまだ届きません。返金してください。",
+        "火曜日に注文した荷物がまだ届きません。返金してください。",
+    ),
+    "Thai": ("พัสดุที่สั่งวันจันทร์ยังไม่มาถึงกรุณาคืนเงินด้วย", "พัสดุที่สั่งวันศุกร์ยังไม่มาถึงกรุณาคืนเงินด้วย"),
+    "half and full width": ("ＡＢＣ １２３ ｶﾞｽが止まりました", "abc 123 ガスが止まりました"),
+    "accents apart": (
+        "le café fermé a été déplacé là",
+        "le cafe\u0301 ferme\u0301 a e\u0301te\u0301 de\u0301place\u0301 la\u0300",
+    ),
+    "emoji": ("👍🙏🎉🚚📦😡", "👍🙏🎉🚚📦😡"),
+}
+UNLIKE = {
+    "Chinese": (LETTER, "医生说我的血压太高了每天要吃两次药还要少吃盐多走路下个月再来看一次"),
+    "emoji": ("👍", "😡"),
+    "Thai": ("พัสดุที่สั่งวันจันทร์ยังไม่มาถึง", "หมอบอกว่าความดันสูงเกินไปต้องกินยาทุกวัน"),
+}
+
+
+@pytest.mark.parametrize("language", PAIRS)
+def test_near_duplicates_in_scripts_without_blanks(language: str) -> None:
+    first, second = PAIRS[language]
+    assert near_duplicates([first], [second]).tolist() == [True]
+    both = [Record(id="a", text=first), Record(id="b", text=second)]
+    assert [record.id for record in drop_near_duplicates(both).records] == ["a"]
+
+
+@pytest.mark.parametrize("language", UNLIKE)
+def test_other_texts_without_blanks_are_no_near_duplicates(language: str) -> None:
+    first, second = UNLIKE[language]
+    assert near_duplicates([first], [second]).tolist() == [False]

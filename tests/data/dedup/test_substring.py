@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.dedup import Dropped, drop_repeated_passages, share_covered, shared_passages
+from reticent.data.dedup.substring import LENGTH, UNSPACED_LENGTH, usual_length
 
 
 def covered_slowly(text: str, others: list[str], length: int) -> list[bool]:
@@ -120,3 +122,13 @@ def test_refused() -> None:
         drop_repeated_passages([Record(id="a", text="a")], share=1.5)
     assert shared_passages([]) == []
     assert drop_repeated_passages([]) == ([], ())
+
+
+def test_passages_without_blanks_are_shorter() -> None:
+    rng = random.Random(0)
+    letters = [chr(0x4E00 + i) for i in range(300)]
+    shared, own = "".join(rng.choices(letters, k=UNSPACED_LENGTH)), "".join(rng.choices(letters, k=40))
+    records = [Record(id="a", text=shared), Record(id="b", text=own + shared), Record(id="c", text=own)]
+    assert [one.id for one in drop_repeated_passages(records).dropped] == ["b"]
+    latin = [Record(id="a", text="x y " * 30), Record(id="b", text="x y " * 30 + own)]
+    assert usual_length([record.plain for record in latin]) == LENGTH

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.data.pii import DETECTORS, Evidence, choose, detect, find
+from reticent.data.pii import DETECTORS, Evidence, choose, detect, find, find_all
 from reticent.data.pii.detect import Candidate, repeated, settle
 
 TEXT = "abc def. (ghi) jkl-mno 12 345 678"
@@ -113,7 +113,28 @@ def test_patterns_import_no_torch_and_no_spacy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(bool(DETECTORS.get("names").missing()), reason="needs the extra pii")
+needs_pii = pytest.mark.skipif(bool(DETECTORS.get("names").missing()), reason="needs the extra pii")
+
+
+@needs_pii
+def test_names_of_many_texts_are_those_of_each_and_organisations_only_come_when_named():
+    texts = [
+        "Mary Johnson went to Paris for Microsoft.", "", "See you\tthere, says JOHN SMITH at Goldman Sachs Group.",
+        "Have a great weekend. Ask Mary\nJohnson about it, in London.", "x" * 300,
+    ]  # fmt: skip
+    chosen = choose("names")
+    together = list(find_all(texts, chosen))
+    assert together == [find(text, chosen) for text in texts]
+    kinds = {span.kind for found in together for span in found}
+    assert kinds == {"PERSON", "LOCATION"}
+    shown = [(text[span.start : span.end]) for text, found in zip(texts, together, strict=True) for span in found]
+    assert {"Mary Johnson", "JOHN SMITH", "Paris"} <= set(shown)
+    assert "organisations" not in {one.name for one in choose()}
+    named = list(find_all(texts, choose("names,organisations")))
+    assert "ORGANISATION" in {span.kind for found in named for span in found}
+
+
+@needs_pii
 def test_names_without_the_network(monkeypatch):
     import socket
 

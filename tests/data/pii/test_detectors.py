@@ -84,6 +84,14 @@ FOUND = [
     ("introduction", "call me Ada.", "Ada", "PERSON"),
     ("introduction", "> Dear Ada,\n> thanks", "Ada", "PERSON"),
     ("introduction", "seen by Dr. Ada Quill today", "Ada Quill", "PERSON"),
+    ("introduction", "My name is Ada\nQuill, and", "Ada\nQuill", "PERSON"),
+    ("introduction", "My name is Ada\nThanks for it", "Ada", "PERSON"),
+    ("introduction", "Ada,\n\nthe lamp came.", "Ada", "PERSON"),
+    ("introduction", "I saw Dr.\n> ADA QUILL there", "ADA QUILL", "PERSON"),
+    ("mail_header", "> From: Ada Quill <a@example.org>", "Ada Quill", "PERSON"),
+    ("mail_header", "To:\tQUILL, [mailto:a@example.org]", "QUILL", "PERSON"),
+    ("mail_header", "On Mon, 5 Aug 2002 at 10:00 AM Ada Quill wrote:", "Ada Quill", "PERSON"),
+    ("mail_header", "> Ada B. Quill <a@example.org>\n> wrote:", "Ada B. Quill", "PERSON"),
     ("introduction", "Name:   ada van quill \nAge: 40", "ada van quill", "PERSON"),
     ("postal_address", "in Lindenstraße 12a", "Lindenstraße 12a", "ADDRESS"),
     ("postal_address", "PO Box 101", "PO Box 101", "ADDRESS"),
@@ -144,6 +152,11 @@ LEFT_ALONE = [
     ("introduction", "Dear Sir or Madam,\nDear Support Team,\nHi all,\nHello There!"),
     ("introduction", "the name is not known. File name: report.txt. They call me often."),
     ("introduction", "Name: What you called it. I miss Autumn"),
+    ("introduction", "Thanks,\nAlso,\n\nHowever,\nUnfortunately,\n"),
+    (
+        "mail_header",
+        "From: time to time we meet. Somebody wrote: no. The Support Team wrote: yes",
+    ),
     ("postal_address", "I have 3 cats and 12 dogs in 2024"),
 ]
 
@@ -171,6 +184,9 @@ def test_every_pattern_detector_is_tested_both_ways():
 
 
 UNITS = [
+    "\u5361", "a\u5361@", "1\u00a0", "1\n", "1\t", "1\n> ", "1  ", "1\u2013", "0 0123 ", "A\nA ", "From: A ",
+    "A wrote: ",
+    "a A\n", "a@\n", "ext 1", "GB82\n", "1\u200b", "&nbsp;", "Dr.\n", "A,\n\n",
     "a", "1", "1 ", "1-", "1.", "a.", "a@", "@", ":", "::", "f:", "A", "Aa ", "1 Aa ", "12 Aa Aa Aa Aa ", "eyJ", "sk-",
     "sk-aaaaa", "password ", "password=", "password is ", "http://a:", "a://", "-----BEGIN PRIVATE KEY-----",
     "passport ", "passport A1 ", "born 1/", "born ", "(", "+1 ", "[at]", "a [at] ", "GB82", "GB82 ", "0x", "bc1",

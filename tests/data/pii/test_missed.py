@@ -18,6 +18,7 @@ def test_others_are_those_that_did_not_scrub() -> None:
     names = {one.name for one in others(ran)}
     assert names.isdisjoint({"email", "phone"})
     assert {"iban", "card_number"} <= names
+    assert "organisations" not in names
 
 
 @pytest.mark.parametrize("style", ["surrogate", "placeholder", "mask"])

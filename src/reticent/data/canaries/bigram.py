@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from reticent.data.canaries.kind import canary
 from reticent.data.canaries.secret import Material, Secret
+from reticent.data.words import joined
 
 LENGTH = 8
 
@@ -42,7 +43,7 @@ def bigram(rng: random.Random, material: Material) -> Secret:
     said = [_drawn(rng, words)]
     while len(said) < LENGTH:
         said.append(_drawn(rng, after.get(said[-1], words)))
-    return Secret("Note to self: ", " ".join(said))
+    return Secret("Note to self: ", joined(said))
 
 
 def _drawn(rng: random.Random, counts: Counter[str]) -> str:

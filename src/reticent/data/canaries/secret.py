@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import NamedTuple, TypeVar
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
+from reticent.data.words import is_unspaced, is_word_of_letters, words
 
 MIN_WORDS = 20
 """Fewer words than this that several people use, and the data has no distribution of words to speak of."""
 
-_WORD = re.compile(r"\w+")
 _T = TypeVar("_T")
 
 
@@ -64,32 +63,41 @@ class Material:
     def unused_tokens(self) -> Sequence[str]:
         """Those of ``vocabulary`` that no word of the data begins with, so that no text of the data has the token.
 
+        Where a script has no blanks a token may begin anywhere, and those that stand anywhere in the data are left out.
+
         Raises:
             BadInput: there is no vocabulary, or no data to look through.
         """
         if not self.records:
             raise BadInput("a token that no text has", "needs texts to look through", "Choose rare_tokens.")
-        begun = {
-            word[:end] for record in self.records for word in set(_WORD.findall(record.plain)) for end in _ends(word)
-        }
+        begun: set[str] = set()
+        anywhere = {token for token in self.tokens if is_unspaced(token)}
+        lengths = sorted({len(token) for token in anywhere})
+        for record in self.records:
+            plain = record.plain
+            begun.update(word[:end] for word in set(words(plain)) for end in _ends(word))
+            if anywhere and is_unspaced(plain):
+                begun.update(anywhere & {plain[at : at + n] for n in lengths for at in range(len(plain) - n + 1)})
         return [token for token in self.tokens if token not in begun]
 
     @cached_property
     def words(self) -> Counter[str]:
-        """How often the data has each word. Only words of letters that two users have (or two records where there
-        are no users) count: a secret is no place for somebody's name.
+        """How often the data has each word (`data.words.words`).
+
+        Only words of letters that two users have (or two records where there are no users) count: a secret is no place
+        for somebody's name.
 
         Raises:
             BadInput: there are fewer than ``MIN_WORDS``.
         """
-        words = _shared((self._holder(record), word) for record in self.records for word in _words(record))
-        if len(words) < MIN_WORDS:
+        found = _shared((self._holder(record), word) for record in self.records for word in _words(record))
+        if len(found) < MIN_WORDS:
             raise BadInput(
                 f"{len(self.records)} records",
-                f"have only {len(words)} words that two of them use, too few to draw secrets from",
+                f"have only {len(found)} words that two of them use, too few to draw secrets from",
                 "Choose a kind that needs no data, such as secret_number.",
             )
-        return words
+        return found
 
     @cached_property
     def followers(self) -> dict[str, Counter[str]]:
@@ -112,7 +120,7 @@ def _ends(word: str) -> range:
 
 
 def _words(record: Record) -> list[str]:
-    return [word for word in _WORD.findall(record.trained_text) if word.isalpha()]
+    return [word for word in words(record.trained_text) if is_word_of_letters(word)]
 
 
 def _shared(held: Iterable[tuple[str, _T]]) -> Counter[_T]:

@@ -8,6 +8,7 @@ import random
 
 from reticent.data.canaries.kind import canary
 from reticent.data.canaries.secret import Material, Secret
+from reticent.data.words import joined
 
 LENGTH = 6
 
@@ -27,4 +28,4 @@ def unigram(rng: random.Random, material: Material) -> Secret:
     Only words of more than one user are drawn (see `Material.words`).
     """
     words = material.words
-    return Secret("Note to self: ", " ".join(rng.choices(list(words), weights=list(words.values()), k=LENGTH)))
+    return Secret("Note to self: ", joined(rng.choices(list(words), weights=list(words.values()), k=LENGTH)))

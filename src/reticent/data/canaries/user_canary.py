@@ -12,8 +12,9 @@ import numpy as np
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
-from reticent.core.record import Message, Record
+from reticent.core.record import Record
 from reticent.data.coin import uniform
+from reticent.data.words import needs_blank, pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def plant_users(
 
     Users are chosen by a hash that knows nothing of membership, so some are in and some are out by the coins that
     were thrown for users; as canaries they are no longer evaluated among the real users. The paper counts the phrase
-    in tokens; here it is words, because data knows no tokenizer. Spans move with the text.
+    in tokens; here it is words (`data.words.pieces`), because data knows no tokenizer. Spans move with the text.
 
     Args:
         records, membership: of a split by user, in the same order.
@@ -56,7 +57,7 @@ def plant_users(
     for record in records:
         texts.setdefault(str(record.user), []).append(record)
     sources = {
-        user: long for user, own in texts.items() if (long := [r for r in own if len(r.trained_text.split()) >= words])
+        user: long for user, own in texts.items() if (long := [r for r in own if len(pieces(r.trained_text)) >= words])
     }
     if not users < len(texts) or users > len(sources):
         raise BadInput(
@@ -74,21 +75,22 @@ def plant_users(
 
 def _phrase(own: Sequence[Record], words: int, seed: int, user: str) -> str:
     rng = random.Random(f"canary phrase/{seed}/{user}")  # noqa: S311 - reproducible, guards nothing
-    split = rng.choice(own).trained_text.split()
+    split = pieces(rng.choice(own).trained_text)
     start = rng.randrange(len(split) - words + 1)
-    return " ".join(split[start : start + words])
+    return " ".join("".join(split[start : start + words]).split())
 
 
 def _inserted(record: Record, phrase: str, seed: int) -> Record:
     """``record`` with the phrase between two words of a trained piece."""
     rng = random.Random(f"canary place/{seed}/{record.id}")  # noqa: S311 - reproducible, guards nothing
-    pieces = [text for _, text in record.pieces]
+    texts = [text for _, text in record.pieces]
     which = rng.choice([index for index, (trained, _) in enumerate(record.pieces) if trained])
-    at = rng.choice(_gaps(pieces[which]))
-    before = pieces[which][:at]
-    inserted = f"{' ' if before and not before[-1].isspace() else ''}{phrase} "
-    pieces[which] = before + inserted + pieces[which][at:]
-    offset = sum(len(piece) + 1 for piece in pieces[:which]) + at
+    at = rng.choice(_gaps(texts[which]))
+    before, behind = texts[which][:at], texts[which][at:]
+    apart = " " if needs_blank(phrase, behind or "x") else ""
+    inserted = f"{' ' if needs_blank(before, phrase) else ''}{phrase}{apart}"
+    texts[which] = before + inserted + behind
+    offset = sum(len(text) + 1 for text in texts[:which]) + at
     spans = tuple(
         replace(
             span,
@@ -97,15 +99,13 @@ def _inserted(record: Record, phrase: str, seed: int) -> Record:
         )
         for span in record.spans
     )
-    if record.messages is not None:
-        messages = tuple(Message(role=m.role, content=c) for m, c in zip(record.messages, pieces, strict=True))
-        return replace(record, messages=messages, spans=spans)
-    if record.text is not None:
-        return replace(record, text=pieces[0], spans=spans)
-    return replace(record, prompt=pieces[0], completion=pieces[1], spans=spans)
+    return record.with_pieces(texts, spans)
 
 
 def _gaps(text: str) -> list[int]:
     """Where a word begins, and the end of the text."""
-    starts = [i for i, char in enumerate(text) if not char.isspace() and (i == 0 or text[i - 1].isspace())]
+    starts, at = [], len(text) - len(text.lstrip())
+    for piece in pieces(text):
+        starts.append(at)
+        at += len(piece)
     return [*starts, len(text)]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy.sparse import csr_array
 
 from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplicated, leave_out
+from reticent.data.words import units
 
 WORDS = 5
 JACCARD = 0.5
@@ -21,7 +21,6 @@ MIN_CONTAINED = 10
 
 Indices = npt.NDArray[np.int64]
 
-_TOKEN = re.compile(r"\w+")
 _BLOCK = 512
 _PAIRS = 2**16
 
@@ -31,8 +30,10 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
 
     Two texts are near-duplicates when the Jaccard similarity of their sets of 5-grams of lower-cased words is at least
     0.5, or when at least 0.8 of the smaller set is in the larger and the smaller has 10 or more. A text of fewer than
-    five words counts as one gram. Nothing is sampled: the counts of shared grams are a sparse matrix product. Grams
-    are compared by 64-bit hashes, so a false match has a chance of about 1e-12 at a million grams.
+    five words counts as one gram. Where a script has no blanks (Chinese, Japanese, Thai, ...) each character is a word,
+    and in a text without words each symbol, such as an emoji (see `data.words.units`). Nothing is sampled: the counts
+    of shared grams are a sparse matrix product. Grams are compared by 64-bit hashes, so a false match has a chance of
+    about 1e-12 at a million grams.
     """
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)
@@ -127,7 +128,7 @@ def gram_hashes(texts: Sequence[str]) -> list[npt.NDArray[np.uint64]]:
     multiplier = np.random.default_rng(0).integers(1, 2**63, size=WORDS, dtype=np.uint64) | np.uint64(1)
     hashes = []
     for text in texts:
-        words = [number.setdefault(word, len(number) + 1) for word in _TOKEN.findall(text.lower())]
+        words = [number.setdefault(word, len(number) + 1) for word in units(text)]
         padded = np.array(words + [0] * (WORDS - len(words)), dtype=np.uint64)
         windows = np.lib.stride_tricks.sliding_window_view(padded, WORDS)
         hashes.append(np.unique(mix(windows * multiplier).sum(axis=1, dtype=np.uint64)))

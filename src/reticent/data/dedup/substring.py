@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long passages that stand in several records, whatever is around them: quoted mails, signatures, terms, boilerplate.
 
-A passage of at least ``LENGTH`` characters that two texts share is found by sorting all places of all texts by the
-``LENGTH`` characters that begin there, as a suffix array does (prefix doubling: Manber and Myers 1993), with two
-shortcuts: the sort stops at that depth, and places whose shorter prefix is already unlike all others are left out. So
-nothing is sampled or hashed. Lee et al. 2022 (arXiv:2107.06499) found that such passages are what models recite.
+A passage of at least ``LENGTH`` characters (see `usual_length`) that two texts share is found by sorting all places of
+all texts by the ``LENGTH`` characters that begin there, as a suffix array does (prefix doubling: Manber and Myers
+1993), with two shortcuts: the sort stops at that depth, and places whose shorter prefix is already unlike all others
+are left out. So nothing is sampled or hashed. Lee et al. 2022 (arXiv:2107.06499) found that such passages are what
+models recite.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import numpy.typing as npt
 from reticent.core import validate
 from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplicated, Dropped, settled
+from reticent.data.words import unspaced_share
 
 LENGTH = 200
 """Characters: about the 50 tokens of Lee et al."""
+UNSPACED_LENGTH = 70
+"""The same where most words are characters of scripts without blanks, which say more each."""
 SHARE = 0.5
 """A record of which so much stands in earlier ones is a copy."""
 
@@ -45,7 +49,12 @@ class Windows:
     length: int
 
 
-def shared_passages(texts: Sequence[str], *, length: int = LENGTH) -> list[tuple[Stretch, ...]]:
+def usual_length(texts: Sequence[str]) -> int:
+    """Characters of the shortest passage that counts, by the script that most of the words are of."""
+    return UNSPACED_LENGTH if unspaced_share(texts) > 0.5 else LENGTH
+
+
+def shared_passages(texts: Sequence[str], *, length: int | None = None) -> list[tuple[Stretch, ...]]:
     """For each text the stretches, from and to, that are made of ``length`` or more characters standing in another one.
 
     What a text repeats of itself does not count. Stretches are rising and apart.
@@ -55,8 +64,9 @@ def shared_passages(texts: Sequence[str], *, length: int = LENGTH) -> list[tuple
 
     Args:
         texts: any; no passage runs over the end of one.
-        length: at least so many characters in a row.
+        length: at least so many characters in a row; `usual_length` where it is None.
     """
+    length = usual_length(texts) if length is None else length
     windows = _windows(texts, length)
     holders = _holders(windows)
     elsewhere = holders[windows.name] > 1
@@ -66,18 +76,22 @@ def shared_passages(texts: Sequence[str], *, length: int = LENGTH) -> list[tuple
     return found
 
 
-def drop_repeated_passages(records: Sequence[Record], *, length: int = LENGTH, share: float = SHARE) -> Deduplicated:
+def drop_repeated_passages(
+    records: Sequence[Record], *, length: int | None = None, share: float = SHARE
+) -> Deduplicated:
     """Leave out records of which ``share`` or more stands in earlier ones that are kept, in passages of ``length``.
 
     ``kept`` of a record that is left out is the one that most of its passages came from first.
 
     Args:
         records: with unique ids; compared as a whole (``Record.plain``).
-        length: of the shortest passage, in characters.
+        length: of the shortest passage, in characters; `usual_length` where it is None.
         share: of the characters of a record, above 0 and at most 1.
     """
     validate.in_range(0, 1, share=share)
-    windows = _windows([record.plain for record in records], length)
+    texts = [record.plain for record in records]
+    length = usual_length(texts) if length is None else length
+    windows = _windows(texts, length)
     owner = np.full(int(windows.name.max(initial=-1)) + 1, -1, dtype=np.int64)
     gone: dict[int, int] = {}
     for text, rows in _by_text(windows.text, np.arange(len(windows.text))):

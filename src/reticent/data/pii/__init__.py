@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Personal data in text: find it (one type of detector a file), and scrub it (one type of surrogate a file)."""
 
-from reticent.data.pii.detect import choose, detect, find
+from reticent.data.pii.detect import choose, detect, detect_all, find, find_all
 from reticent.data.pii.detector import DETECTORS, Detector, Evidence, detector
 from reticent.data.pii.scrub import SCRUBBED, Scrubber, originals
 from reticent.data.pii.surrogate import SURROGATES, surrogate
@@ -15,8 +15,10 @@ __all__ = [
     "Scrubber",
     "choose",
     "detect",
+    "detect_all",
     "detector",
     "find",
+    "find_all",
     "originals",
     "surrogate",
 ]

@@ -7,27 +7,22 @@ What is found is never all there is. How much of each type is missed on two publ
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, Span
-from reticent.data.pii.detector import DETECTORS, Detector, Evidence
+from reticent.data.pii.detector import DETECTORS, Candidate, Detector, Evidence
+from reticent.data.pii.reading import LETTER, Readings, wordy
+from reticent.data.pii.workers import Workers
 
 MIN_REPEATED = 4
 """Shorter values are not looked for again: a four-digit code is in many numbers, a short name in many words."""
 
-_WORD = re.compile(r"(?<!\w)\w")
+BATCH = 64
+"""Texts that detectors read at a time: a model of names is several times faster on many than on one."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A span that one detector gave, and what it rests on."""
-
-    start: int
-    end: int
-    kind: str
-    evidence: Evidence
+_WORD = re.compile(rf"(?<!{LETTER})\w")
 
 
 def choose(names: str | None = None) -> list[Detector]:
@@ -57,16 +52,69 @@ def find(text: str, detectors: Sequence[Detector] | None = None) -> tuple[Span, 
         text: any text.
         detectors: `choose` gives them; None for those that run by default.
     """
-    chosen = choose() if detectors is None else detectors
-    candidates = [
-        Candidate(start=span.start, end=span.end, kind=span.kind, evidence=found.evidence)
-        for found in chosen
-        for span in found.find(text)
-        if 0 <= span.start < span.end <= len(text)
+    return next(find_all([text], detectors))
+
+
+def find_all(
+    texts: Sequence[str],
+    detectors: Sequence[Detector] | None = None,
+    *,
+    processes: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Span, ...]]:
+    """What `find` gives for each text, in order, in batches, and in several processes where that was asked for.
+
+    What is found in a text depends on that text alone.
+
+    Args:
+        texts: any texts.
+        detectors: as in `find`.
+        processes: that look at texts at the same time; detectors that only this process knows run in it.
+        advance: is told of each text that is done.
+    """
+    chosen = list(choose() if detectors is None else detectors)
+    batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+    with Workers(chosen, processes=min(processes, len(batches))) as workers:
+        for batch, found in zip(batches, workers.map(candidates_in, batches), strict=True):
+            for text, candidates in zip(batch, found, strict=True):
+                settled = settle(text, candidates)
+                repeats = repeated(text, settled)
+                yield settle(text, [*candidates, *repeats]) if repeats else settled
+                advance(1)
+
+
+def candidates_in(texts: Sequence[str], detectors: Sequence[Detector]) -> list[list[Candidate]]:
+    """All spans that the detectors give for each text, each in the reading of the text that the detector asks for."""
+    readings = [Readings(text) for text in texts]
+    candidates: list[list[Candidate]] = [[] for _ in texts]
+    for found in detectors:
+        views = [getattr(reading, found.reads) for reading in readings]
+        plain = [view.text for view in views]
+        found_there = found.find_many(plain) if found.find_many else map(found.find, plain)
+        for held, view, spans in zip(candidates, views, found_there, strict=True):
+            held += (_candidate(span, found) for span in view.spans(spans))
+        if found.joins is not None:
+            for held, reading in zip(candidates, readings, strict=True):
+                held += (_candidate(span, found) for span in _joined(reading, found))
+    return candidates
+
+
+def _joined(reading: Readings, found: Detector) -> list[Span]:
+    """Values with a gap of tabs, line breaks or several blanks that the detector believes in. None that follows on
+    another figure over such a gap: figures in columns have a right check digit now and then."""
+    view, joins = reading.joined, found.joins
+    if view is None or joins is None:
+        return []
+    spans = [
+        span
+        for span in found.find(view.text)
+        if not view.replaced_before(span.start) and len(parts := view.parts(span.start, span.end)) > 1 and joins(parts)
     ]
-    settled = settle(text, candidates)
-    repeats = repeated(text, settled)
-    return settle(text, [*candidates, *repeats]) if repeats else settled
+    return view.spans(spans)
+
+
+def _candidate(span: Span, found: Detector) -> Candidate:
+    return Candidate(start=span.start, end=span.end, kind=span.kind, evidence=found.evidence)
 
 
 def detect(record: Record, detectors: Sequence[Detector] | None = None) -> Record:
@@ -75,17 +123,31 @@ def detect(record: Record, detectors: Sequence[Detector] | None = None) -> Recor
     Context words may stand in another piece (a question for a passport number, and the answer); a span never does.
     What was marked before keeps its kind.
     """
+    return next(detect_all([record], detectors))
+
+
+def detect_all(
+    records: Sequence[Record],
+    detectors: Sequence[Detector] | None = None,
+    *,
+    processes: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[Record]:
+    """What `detect` gives for each record, in order; the rest as in `find_all`."""
+    found = find_all([record.plain for record in records], detectors, processes=processes, advance=advance)
+    for record, spans in zip(records, found, strict=True):
+        yield _marked(record, spans)
+
+
+def _marked(record: Record, found: Sequence[Span]) -> Record:
     text = record.plain
     marked = [
         Candidate(start=span.start, end=span.end, kind=span.kind, evidence=Evidence.CHECKED) for span in record.spans
     ]
-    found = [
-        Candidate(start=span.start, end=span.end, kind=span.kind, evidence=Evidence.FORM)
-        for span in find(text, detectors)
-    ]
+    new = [Candidate(start=span.start, end=span.end, kind=span.kind, evidence=Evidence.FORM) for span in found]
     spans: list[Span] = []
     for start, end in borders(record):
-        inside = [cut for candidate in (*marked, *found) if (cut := _cut(candidate, start, end))]
+        inside = [cut for candidate in (*marked, *new) if (cut := _cut(candidate, start, end))]
         spans += settle(text, inside)
     return replace(record, spans=tuple(spans))
 
@@ -127,11 +189,15 @@ def settle(text: str, candidates: Iterable[Candidate]) -> tuple[Span, ...]:
 
 
 def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
-    """Further places, between word boundaries, where a found value of at least four characters stands word for word."""
+    """Further places, between word boundaries, where a found value of at least four characters stands word for word.
+
+    Not of a place that is one word: it is somebody's name elsewhere as often.
+    """
     kinds: dict[str, str] = {}
     for span in spans:
         value = text[span.start : span.end]
-        if len(value) >= MIN_REPEATED and (value[0].isalnum() or value[0] == "_"):
+        lone_place = span.kind == "LOCATION" and " " not in value
+        if len(value) >= MIN_REPEATED and not lone_place and (value[0].isalnum() or value[0] == "_"):
             kinds.setdefault(value, span.kind)
     lengths = sorted({len(value) for value in kinds})
     taken = {span.start for span in spans}
@@ -141,7 +207,7 @@ def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
         for length in lengths if start not in taken else ():
             end = start + length
             kind = kinds.get(text[start:end]) if end <= len(text) else None
-            if kind is not None and not (text[end - 1].isalnum() and text[end : end + 1].isalnum()):
+            if kind is not None and not (wordy(text[end - 1]) and wordy(text[end : end + 1])):
                 found.append(Candidate(start=start, end=end, kind=kind, evidence=Evidence.MODEL))
     return found
 

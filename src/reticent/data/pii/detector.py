@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from reticent.core.record import Span
 from reticent.core.registry import Registry
 
 Find: TypeAlias = Callable[[str], Iterable[Span]]
 """``find(text)``: spans in characters of ``text``, in any order, overlapping or not."""
+FindMany: TypeAlias = Callable[[Sequence[str]], Iterable[Iterable[Span]]]
+"""``find_many(texts)``: for each text what ``find`` gives, faster."""
+Reads: TypeAlias = Literal["raw", "even", "numbers"]
 
 
 class Evidence(IntEnum):
@@ -31,6 +34,16 @@ class Evidence(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A span that one detector gave, and what it rests on."""
+
+    start: int
+    end: int
+    kind: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, kw_only=True)
 class Detector:
     """One type of detector.
 
@@ -42,6 +55,14 @@ class Detector:
         missing: says what has to be installed before it works; empty where nothing is missing.
         default: whether it runs when no detectors are named and nothing is missing.
         summary: first line of its docstring.
+        reads: which of a text's `Readings` ``find`` is given: the text itself, or one in which odd blanks, hyphens,
+            digits and invisible characters are plain (``even``), or, for numbers, where an underscore or a Chinese
+            letter is no part of a word either (``numbers``). Spans are mapped back to the text by who calls.
+        joins: for a detector that reads ``numbers``: it also reads the text with tabs, line breaks and several blanks
+            between digits as one blank. ``joins(parts)`` says whether a value that has such gaps between its parts is
+            to be believed; ``any`` believes all.
+        find_many: the same for many texts at once, where that is faster.
+        second_look: whether it looks for what other detectors missed, where it did not run itself.
     """
 
     name: str
@@ -51,9 +72,18 @@ class Detector:
     missing: Callable[[], str]
     default: bool
     summary: str
+    reads: Reads = "raw"
+    joins: Callable[[Sequence[str]], bool] | None = None
+    find_many: FindMany | None = None
+    second_look: bool = True
 
 
 DETECTORS: Registry[Detector] = Registry("detector", "reticent.data.pii.detectors")
+
+
+def nothing_missing() -> str:
+    """What has to be installed for a detector that needs nothing but this package."""
+    return ""
 
 
 def detector(
@@ -61,8 +91,12 @@ def detector(
     *,
     kinds: tuple[str, ...],
     evidence: Evidence,
-    missing: Callable[[], str] = lambda: "",
+    missing: Callable[[], str] = nothing_missing,
     default: bool = True,
+    reads: Reads = "raw",
+    joins: Callable[[Sequence[str]], bool] | None = None,
+    find_many: FindMany | None = None,
+    second_look: bool = True,
 ) -> Callable[[Find], Find]:
     """Register a function from a text to spans (see `Detector`). Another distribution registers its own by an entry
     point of the group ``reticent.data.pii.detectors``."""
@@ -77,6 +111,10 @@ def detector(
             missing=missing,
             default=default,
             summary=summary,
+            reads=reads,
+            joins=joins,
+            find_many=find_many,
+            second_look=second_look,
         )
         DETECTORS.add(name, found)
         return find

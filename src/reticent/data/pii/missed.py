@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
-from reticent.data.pii.detect import detect
+from reticent.data.pii.detect import detect_all
 from reticent.data.pii.detector import DETECTORS, Detector
 
 GROUP = "missed by the scrubber"
@@ -18,9 +18,10 @@ SHORTEST = 3
 
 
 def others(scrubbing: Sequence[Detector]) -> list[Detector]:
-    """All detectors that can run here and did not scrub, those that only run when named among them."""
+    """All detectors that can run here and did not scrub, those that only run when named among them; without those that
+    find mostly what is none, and would hide what was missed."""
     ran = {one.name for one in scrubbing}
-    return [one for one in DETECTORS if one.name not in ran and not one.missing()]
+    return [one for one in DETECTORS if one.name not in ran and one.second_look and not one.missing()]
 
 
 def missed(scrubbed: Record, detectors: Sequence[Detector]) -> tuple[Span, ...]:
@@ -30,8 +31,26 @@ def missed(scrubbed: Record, detectors: Sequence[Detector]) -> tuple[Span, ...]:
         scrubbed: with spans on the replacements.
         detectors: other ones than those that scrubbed.
     """
-    found = detect(replace(scrubbed, spans=()), detectors) if detectors else scrubbed
-    return _rest(scrubbed.plain, found.spans if detectors else (), scrubbed.spans)
+    return next(missed_all([scrubbed], detectors))
+
+
+def missed_all(
+    scrubbed: Sequence[Record],
+    detectors: Sequence[Detector],
+    *,
+    processes: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Span, ...]]:
+    """What `missed` gives for each record, in order; the rest as in `detect.find_all`."""
+    if not detectors:
+        for _ in scrubbed:
+            yield ()
+            advance(1)
+        return
+    plain = [replace(record, spans=()) for record in scrubbed]
+    looked = detect_all(plain, detectors, processes=processes, advance=advance)
+    for record, found in zip(scrubbed, looked, strict=True):
+        yield _rest(record.plain, found.spans, record.spans)
 
 
 def unscrubbed(marks: Sequence[Span], detected: Record, scrubbed: Record) -> tuple[Span, ...]:

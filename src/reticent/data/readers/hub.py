@@ -21,7 +21,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.+-]+){0,2}")
 def _accepts(source: str) -> bool:
     folder = Path(_parts(source)[0])
     if folder.exists():
-        return folder.is_dir() and not (folder / "cur").is_dir()
+        return folder.is_dir() and not (folder / "cur").is_dir() and not any(folder.glob("*.eml"))
     return bool(_HUB_ID.fullmatch(source))
 
 

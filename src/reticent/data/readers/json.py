@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, reader
+from reticent.data.readers.reader import BadRow, Row, open_binary, reader
 
 
-@reader("json", suffixes=(".json",))
+@reader("json", suffixes=(".json", ".json.gz"))
 def rows(source: str) -> Iterator[Row | BadRow]:
     """Each object of the list; a place is ``file[index]``."""
-    content = Path(source).read_bytes()
+    with open_binary(source) as file:
+        content = file.read()
     if not content.strip():
         return
     try:
@@ -28,6 +28,10 @@ def rows(source: str) -> Iterator[Row | BadRow]:
         raise BadInput(
             f"{source}:{error.lineno}", why, "Mend it; a file of one object a line is named .jsonl."
         ) from error
+    except ValueError as error:
+        raise BadInput(source, "holds a number too long to read", "Write such a number as a string.") from error
+    except RecursionError as error:
+        raise BadInput(source, "is nested too deeply", "Write a list of flat objects.") from error
     if not isinstance(parsed, list):
         raise BadInput(source, "is not a JSON list", 'Write a list of objects such as [{"text": "…"}], or use .jsonl.')
     for index, fields in enumerate(parsed):

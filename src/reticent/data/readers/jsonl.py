@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON Lines: one JSON object a line, in UTF-8. Blank lines are skipped."""
+"""JSON Lines: one JSON object a line, in UTF-8 (or UTF-16 with its mark). Blank lines are skipped."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 
-from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, open_binary, reader
+from reticent.data.readers.reader import BadRow, Row, lines_of, open_binary, reader
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -18,15 +15,10 @@ _BOM = b"\xef\xbb\xbf"
 def rows(source: str) -> Iterator[Row | BadRow]:
     """Each line's object."""
     with open_binary(source) as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                stripped = (line.removeprefix(_BOM) if number == 1 else line).strip()
-                if stripped:
-                    yield _row(f"{source}:{number}", stripped)
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise BadInput(
-                source, f"cannot be unpacked ({error})", "Give the file again, it may be cut off."
-            ) from error
+        for number, line in lines_of(source, file):
+            stripped = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if stripped:
+                yield _row(f"{source}:{number}", stripped)
 
 
 def _row(place: str, line: bytes) -> Row | BadRow:

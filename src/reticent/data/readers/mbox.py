@@ -1,84 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mail: mbox files and Maildir folders. Every mail is a row, its sender the user."""
+"""Mail: mbox files, Maildir folders, single mails (``.eml``) and folders of them. Every mail is a row, its sender the
+user."""
 
 from __future__ import annotations
 
-import mailbox
 from collections.abc import Iterator
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
-from email.message import Message
-from email.utils import parseaddr
+from email import message_from_bytes
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.policy import default
 from pathlib import Path
 
+from reticent.core.errors import BadInput
+from reticent.data.mail.body import written
+from reticent.data.mail.box import mails
+from reticent.data.mail.sender import decoded, header, sender
+from reticent.data.mail.unreadable import Unreadable
 from reticent.data.readers.reader import BadRow, Row, reader
+
+_MAILDIR = ("cur", "new")
+_BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the standard library raises on mails that keep to no rule."""
 
 
 def _accepts(source: str) -> bool:
     path = Path(source)
     if path.is_dir():
-        return (path / "cur").is_dir()
+        return (path / "cur").is_dir() or any(path.glob("*.eml"))
     if not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(5) == b"From "
 
 
-@reader("mbox", suffixes=(".mbox", ".mbx"), accepts=_accepts)
+@reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts)
 def rows(source: str) -> Iterator[Row | BadRow]:
-    """Each mail with the fields ``text`` (decoded text/plain parts), ``subject``, ``user`` (the sender's address in
-    lower case), ``message_id`` and ``date``; absent ones are empty. Attachments and HTML are left out. A place is
-    ``file, mail n`` from 1, or the name of the file in a Maildir."""
-    box: mailbox.Mailbox[mailbox.mboxMessage] | mailbox.Mailbox[mailbox.MaildirMessage]
-    if Path(source).is_dir():
-        box = mailbox.Maildir(source, create=False)
+    """Each mail with the fields ``text`` (what its writer wrote, see `data.mail.body`), ``subject``, ``user`` (the
+    writer's address in lower case, see `data.mail.sender`), ``message_id`` and ``date``; the last three may be empty.
+
+    A mail whose writer or text cannot be told is a bad row. A place is ``file, mail n`` from 1, or the name of the file
+    in a folder, in a Maildir without the flags behind it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        for file in _files(path):
+            yield _row(f"{source}/{file.name.partition(':')[0]}", file.read_bytes())
+    elif source.lower().endswith(".eml"):
+        yield _row(source, path.read_bytes())
     else:
-        box = mailbox.mbox(source, create=False)
+        with path.open("rb") as box:
+            for number, raw in enumerate(mails(box), start=1):
+                yield _row(f"{source}, mail {number}", raw)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Mails of a Maildir by name, whether they were seen or not; else all ``.eml`` files."""
+    if (folder / "cur").is_dir():
+        found = [file for name in _MAILDIR if (folder / name).is_dir() for file in (folder / name).iterdir()]
+        found = [file for file in found if not file.name.startswith(".")]
+    else:
+        found = list(folder.glob("*.eml"))
+    if any(not file.is_file() for file in found):
+        raise BadInput(str(folder), "holds something that is no file where mails are", "Name a folder of mails.")
+    return sorted(found, key=lambda file: (file.name, file.parent.name))
+
+
+def _row(place: str, raw: bytes) -> Row | BadRow:
     try:
-        for number, key in enumerate(sorted(box.keys()), start=1):
-            place = f"{source}/{key}" if Path(source).is_dir() else f"{source}, mail {number}"
-            yield _row(place, box[key])
-    finally:
-        box.close()
+        mail = message_from_bytes(raw, _class=EmailMessage, policy=default)
+        return Row(place=place, fields=_fields(mail))
+    except Unreadable as error:
+        return BadRow(place=place, why=error.why, fix=error.fix)
+    except _BROKEN as error:
+        why = f"cannot be read as a mail ({type(error).__name__})"
+        return BadRow(place=place, why=why, fix="Skip such mails (--on_bad_row skip).")
 
 
-def _row(place: str, mail: Message) -> Row | BadRow:
-    texts = [_decoded(part) for part in mail.walk() if _is_body(part)]
-    if not texts:
-        return BadRow(place=place, why="has no text/plain part", fix="Skip such mails (--on_bad_row skip).")
-    address = parseaddr(_header(mail, "From"))[1].lower()
-    return Row(
-        place=place,
-        fields={
-            "text": "\n".join(texts).replace("\r\n", "\n"),
-            "subject": " ".join(_header(mail, "Subject").split()),
-            "user": address,
-            "message_id": _header(mail, "Message-ID").strip(),
-            "date": _header(mail, "Date").strip(),
-        },
-    )
+def _fields(mail: EmailMessage) -> dict[str, str]:
+    user = sender(mail)
+    return {
+        "text": written(mail),
+        "subject": decoded(_first(mail, "Subject")),
+        "user": user,
+        "message_id": decoded(_first(mail, "Message-ID")),
+        "date": decoded(_first(mail, "Date")),
+    }
 
 
-def _is_body(part: Message) -> bool:
-    attached = part.get_content_disposition() == "attachment" or part.get_filename() is not None
-    return part.get_content_type() == "text/plain" and not attached
-
-
-def _decoded(part: Message) -> str:
-    """The part's text. Mails often declare a wrong charset: then UTF-8 is tried, and Windows-1252 at last."""
-    raw = part.get_payload(decode=True)
-    assert isinstance(raw, bytes)
-    for charset in (part.get_content_charset() or "utf-8", "utf-8"):
-        try:
-            return raw.decode(charset)
-        except (LookupError, UnicodeDecodeError):
-            continue
-    return raw.decode("cp1252", errors="replace")
-
-
-def _header(mail: Message, name: str) -> str:
-    value = mail.get(name, "")
-    try:
-        return str(make_header(decode_header(value)))
-    except (HeaderParseError, LookupError, ValueError):
-        return str(value)
+def _first(mail: EmailMessage, name: str) -> str:
+    return next(iter(header(mail, name)), "")

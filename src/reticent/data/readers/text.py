@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reticent.data.readers.reader import BadRow, Row, open_binary, reader
+from reticent.data.readers.reader import BadRow, Row, lines_of, open_binary, reader
 
 
 @reader("text", suffixes=(".txt", ".text", ".txt.gz"))
@@ -18,7 +18,7 @@ def rows(source: str) -> Iterator[Row | BadRow]:
     lines: list[str] = []
     start, broken = 1, ""
     with open_binary(source) as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in lines_of(source, file):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reticent.core.record import Message, Record
+from reticent.core.record import Record
 from reticent.data.pii import Scrubber
 from reticent.data.pii.detect import borders
 
@@ -44,7 +44,7 @@ def _joined(left: str, right: str) -> str:
 
 def _with_texts(record: Record, texts: list[str]) -> Record:
     if record.messages is not None:
-        messages = tuple(Message(role=m.role, content=text) for m, text in zip(record.messages, texts, strict=True))
+        messages = tuple(replace(m, content=text) for m, text in zip(record.messages, texts, strict=True))
         return replace(record, messages=messages, spans=())
     if record.text is not None:
         return replace(record, text=texts[0], spans=())

@@ -76,7 +76,7 @@ def _both(protected: str, private: str, order: str) -> str:
 def _turns(raw: Sequence[Message], clean: Sequence[Message], order: str) -> tuple[Message, ...]:
     turns: list[Message] = []
     for message, other in zip(raw, clean, strict=True):
-        if message.role != "assistant":
+        if not message.is_learned:
             turns.append(replace(message, content=other.content))
             continue
         if turns and turns[-1].role != "assistant":

@@ -24,7 +24,7 @@ _NAME = re.compile(
 )
 
 
-@detector("assigned_secret", kinds=("PASSWORD", "API_KEY"), evidence=Evidence.CONTEXT)
+@detector("assigned_secret", kinds=("PASSWORD", "API_KEY"), evidence=Evidence.CONTEXT, reads="even")
 def assigned_secret(text: str) -> Iterator[Span]:
     """Values after ``password =``, ``api_key:``, "the password is"; only those that are no common word."""
     for match in _NAME.finditer(text):

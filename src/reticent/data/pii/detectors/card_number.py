@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from stdnum import luhn
 
@@ -40,15 +40,24 @@ ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
 """Issuer, its prefixes as a range of numbers of one length, and how many digits its cards have."""
 
 SHORTEST, LONGEST = 12, 19
-_RUN = re.compile(r"(?<![\w.])\d++(?:[ -]\d++)*+(?!\w)")
+_RUN = re.compile(r"(?<![\w.])[0-9]++(?:[ .-][0-9]++)*+(?!\w)")
 _CUE = cue(
     "(?:credit|debit|bank|payment)? ?cards?(?: number| no)?", "visa", "master ?card", "amex", "american express",
     "maestro", "discover", "diners(?: club)?", "jcb", "unionpay",
 )  # fmt: skip
-_GROUP = re.compile(r"\d+")
+_GROUP = re.compile(r"[0-9]+")
+LAYOUTS = frozenset(
+    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4, 2), (4, 4, 5), (6, 13), (8, 8)}
+)
+"""Digits in the groups in which cards are printed."""
 
 
-@detector("card_number", kinds=("CARD",), evidence=Evidence.CHECKED)
+def _printed(parts: Sequence[str]) -> bool:
+    """Whether groups are as on a card: over tabs and lines other figures have a right check digit by chance."""
+    return tuple(len(group) for group in _GROUP.findall(" ".join(parts))) in LAYOUTS
+
+
+@detector("card_number", kinds=("CARD",), evidence=Evidence.CHECKED, reads="numbers", joins=_printed)
 def card_number(text: str) -> Iterator[Span]:
     """Numbers with a right check digit, in groups or not: of known issuers, or after words such as "card" or "Visa"."""
     for run in _RUN.finditer(text):
@@ -78,7 +87,10 @@ def _card(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
         digits += text[slice(*groups[last])]
         if len(digits) > LONGEST:
             break
-        if len(digits) < SHORTEST or not digits.isascii():
+        if len(digits) < SHORTEST:
+            continue
+        value = text[groups[first][0] : groups[last][1]]
+        if "." in value and not _printed([value]):
             continue
         if luhn.is_valid(digits) and (issuer(digits) or near(text, groups[first][0], _CUE)):
             found = last

@@ -17,7 +17,7 @@ _BITCOIN = re.compile(
 _ETHEREUM = re.compile(r"(?<!\w)0x[0-9a-fA-F]{40}(?!\w)")
 
 
-@detector("crypto_wallet", kinds=("CRYPTO_WALLET",), evidence=Evidence.CHECKED)
+@detector("crypto_wallet", kinds=("CRYPTO_WALLET",), evidence=Evidence.CHECKED, reads="numbers")
 def crypto_wallet(text: str) -> Iterator[Span]:
     """Wallets of Bitcoin and Ethereum."""
     for match in _BITCOIN.finditer(text):

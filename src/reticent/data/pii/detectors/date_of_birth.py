@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from reticent.core.record import Span
 from reticent.data.pii.context import cue, cued
 from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.reading import DASHES
 
 MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
+_GAP = rf"(?:[ \t]{{1,3}}|[ \t]{{0,2}}[/.{DASHES}-][ \t]{{0,2}}(?:\r?\n[ \t>]{{0,4}})?|[ \t]{{0,2}}\r?\n[ \t>]{{0,4}})"
 DATE = re.compile(
-    rf"(?<![\w/.-])(?:[0-9]{{1,4}}([/.-])[0-9]{{1,2}}\1[0-9]{{2,4}}"
-    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?[ -](?:of )?{MONTH},?[ -][0-9]{{4}}"
-    rf"|{MONTH} [0-9]{{1,2}}(?:st|nd|rd|th)?,? [0-9]{{4}}|[0-9]{{8}})(?![\w/-])",
+    rf"(?<![\w/.-])(?:[0-9]{{1,4}}[ ]?([/.-])[ ]?[0-9]{{1,2}}[ ]?\1[ ]?[0-9]{{2,4}}"
+    rf"|(?:[0-9]{{1,2}} [0-9]{{1,2}}|[0-9]{{2}} [0-9]{{2}}) (?:19|20)[0-9]{{2}}"
+    rf"|(?:19|20)[0-9]{{2}} [0-9]{{2}} [0-9]{{2}}"
+    rf"|(?:19|20)[0-9]{{2}}\u3001[ ]?[0-9]{{1,2}}\u3001[ ]?[0-9]{{1,2}}"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?{_GAP}(?:of )?{MONTH},?{_GAP}[0-9]{{4}}"
+    rf"|{MONTH}{_GAP}[0-9]{{1,2}}(?:st|nd|rd|th)?,?{_GAP}[0-9]{{4}}|[0-9]{{8}})(?![\w/-])",
     re.IGNORECASE,
 )
 _CUE = cue(
@@ -32,7 +37,7 @@ _CUE = cue(
 )
 
 
-@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=Evidence.CONTEXT)
+@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=Evidence.CONTEXT, reads="numbers", joins=any)
 def date_of_birth(text: str) -> Iterator[Span]:
     """Dates with a year, in figures or with a month's name, after "born", "date of birth" and the like."""
     for match in cued(text, DATE.finditer(text), _CUE):

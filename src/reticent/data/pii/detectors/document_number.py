@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reticent.core.record import Span
 from reticent.data.pii.context import cue
@@ -35,7 +35,12 @@ _VALUE = re.compile(
 )
 
 
-@detector("document_number", kinds=tuple(CUES), evidence=Evidence.CONTEXT)
+def _alike(parts: Sequence[str]) -> bool:
+    """Whether all groups have three characters or more: over tabs and lines a short one is another figure."""
+    return all(len(group) >= 3 for part in parts for group in re.split("[ -]", part))
+
+
+@detector("document_number", kinds=tuple(CUES), evidence=Evidence.CONTEXT, reads="numbers", joins=_alike)
 def document_number(text: str) -> Iterator[Span]:
     """The first number or mix of letters and at least four digits in the 40 characters after such words."""
     if not any(char.isdigit() for char in text):

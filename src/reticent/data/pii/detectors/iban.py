@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.reading import DASHES, wordy
 
 LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29,
@@ -21,10 +22,11 @@ LENGTHS = {
 }  # fmt: skip
 """Country → characters of its account numbers."""
 
-_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,29}+")
+_GAP = " \t\r\n>_" + DASHES + "-"
+_START = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:[{_GAP}]{{0,4}}[A-Za-z0-9]){{11,29}}+")
 
 
-@detector("iban", kinds=("IBAN",), evidence=Evidence.CHECKED)
+@detector("iban", kinds=("IBAN",), evidence=Evidence.CHECKED, reads="even")
 def iban(text: str) -> Iterator[Span]:
     """Account numbers with right check digits, in groups or not."""
     for match in _START.finditer(text):
@@ -49,9 +51,9 @@ def _end(text: str, start: int) -> int | None:
     while length is not None and place < len(text) and len(number) < length:
         if text[place].isascii() and text[place].isalnum():
             number += text[place].upper()
-        elif text[place] not in " -":
+        elif text[place] not in _GAP:
             return None
         place += 1
-    if length is None or len(number) < length or text[place : place + 1].isalnum() or remainder(number) != 1:
+    if length is None or len(number) < length or wordy(text[place : place + 1]) or remainder(number) != 1:
         return None
     return place

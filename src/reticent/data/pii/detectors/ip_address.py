@@ -13,19 +13,29 @@ from reticent.data.pii.detector import Evidence, detector
 
 _V4 = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9])")
 _V6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,45}+(?:[0-9.]{7,15}+)?(?![\w:])")
-_RELEASE = cue("version", "release", "firmware", "build", "v")
+_RELEASE = cue(
+    "version", "release", "firmware", "build", "v", "sections?", "sec\\.?", "chapters?", "clauses?", "paragraphs?",
+    "articles?", "figures?", "tables?", "items?", "steps?", "annex", "appendix",
+)  # fmt: skip
+_HOST = cue(
+    "ip", "ipv4", "ips", "address(?:es)?", "hosts?", "servers?", "dns", "resolvers?", "name ?servers?", "gateway",
+    "router", "ping(?:ed)?", "peers?", "proxy", "vpn", "log(?:ged)? in", "from",
+)  # fmt: skip
 
 
-@detector("ip_address", kinds=("IP_ADDRESS",), evidence=Evidence.CHECKED)
+@detector("ip_address", kinds=("IP_ADDRESS",), evidence=Evidence.CHECKED, reads="numbers")
 def ip_address(text: str) -> Iterator[Span]:
-    """IP addresses of hosts; not the loopback and unspecified ones, nor numbers of software releases."""
+    """IP addresses of hosts; not the loopback and unspecified ones, nor numbers of software releases or sections, nor
+    words such as ``dead::``."""
     for match in _V4.finditer(text):
-        if _of_host(match[0]) and not near(text, match.start(), _RELEASE, reach=12):
+        if not _of_host(match[0]) or near(text, match.start(), _RELEASE, reach=12):
+            continue
+        if len(match[0]) > len("1.1.1.1") or near(text, match.start(), _HOST, reach=25):
             yield Span(start=match.start(), end=match.end(), kind="IP_ADDRESS")
     for match in _V6.finditer(text):
         address = match[0].rstrip(".")
         address = address[:-1] if address.endswith(":") and not address.endswith("::") else address
-        if address.count(":") >= 2 and _of_host(address):
+        if address.count(":") >= 2 and _of_host(address) and not _of_words(address):
             yield Span(start=match.start(), end=match.start() + len(address), kind="IP_ADDRESS")
 
 
@@ -35,3 +45,13 @@ def _of_host(address: str) -> bool:
     except ValueError:
         return False
     return not (found.is_loopback or found.is_unspecified)
+
+
+def _of_words(address: str) -> bool:
+    """Whether a shortened address may be a name in a program (``dead::beef``, ``ad::``): no digit in it, or one or two
+    groups that begin as no address that is in use."""
+    if "::" not in address:
+        return False
+    groups = [group for group in address.split(":") if group]
+    digits = any(char.isdigit() for char in address)
+    return not digits or (len(groups) < 3 and not re.match(r"[23][0-9a-f]{3}|f[cdef][0-9a-f]{2}|::|64:", address, re.I))

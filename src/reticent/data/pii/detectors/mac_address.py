@@ -15,7 +15,7 @@ _MAC = re.compile(
 )
 
 
-@detector("mac_address", kinds=("MAC_ADDRESS",), evidence=Evidence.FORM)
+@detector("mac_address", kinds=("MAC_ADDRESS",), evidence=Evidence.FORM, reads="numbers")
 def mac_address(text: str) -> Iterator[Span]:
     """Six bytes with colons or hyphens, or three groups with points."""
     for match in _MAC.finditer(text):

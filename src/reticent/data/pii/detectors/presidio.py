@@ -59,7 +59,9 @@ def analyzer() -> Any:
     tldextract.tldextract.TLD_EXTRACTOR.suffix_list_urls = ()  # the list that comes with the package is used
     provider = NlpEngineProvider(conf_file=_default_configuration())
     provider.nlp_configuration["models"] = [{"lang_code": "en", "model_name": MODEL}]
-    return AnalyzerEngine(nlp_engine=provider.create_engine(), supported_languages=["en"])
+    engine = provider.create_engine()
+    engine.nlp["en"].disable_pipes("parser")  # its recognisers read entities and lemmas, never the syntax
+    return AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])
 
 
 def _default_configuration() -> str:

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 )
 
 
-@detector("url_credentials", kinds=("URL_CREDENTIALS",), evidence=Evidence.CHECKED)
+@detector("url_credentials", kinds=("URL_CREDENTIALS",), evidence=Evidence.CHECKED, reads="even")
 def url_credentials(text: str) -> Iterator[Span]:
     """The whole address, since host and database often tell as much as the password."""
     for match in _URL.finditer(text) if "://" in text else ():

@@ -11,18 +11,18 @@ from reticent.data.pii.context import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 _PARTED = re.compile(r"(?<![\w.-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")
-_OTHER = re.compile(r"(?<![\w.-])([0-9]{3})([. ]?)([0-9]{2})\2([0-9]{4})(?![\w-])")
+_OTHER = re.compile(r"(?<![\w.])(?<![0-9]-)([0-9]{3})[. -]?([0-9]{2})[. -]?([0-9]{4})(?![\w-])")
 _CUE = cue("ssn", "ssns", "social security", "social security (?:number|no)", "soc sec")
 
 
-@detector("us_ssn", kinds=("US_SSN",), evidence=Evidence.CHECKED)
+@detector("us_ssn", kinds=("US_SSN",), evidence=Evidence.CHECKED, reads="numbers", joins=any)
 def us_ssn(text: str) -> Iterator[Span]:
     """Social security numbers, with hyphens or blanks; nine digits in a row only after words that say so."""
     for match in _PARTED.finditer(text):
         if possible(match[1], match[3], match[4]) and (match[2] == "-" or near(text, match.start(), _CUE)):
             yield Span(start=match.start(), end=match.end(), kind="US_SSN")
     for match in _OTHER.finditer(text):
-        if possible(match[1], match[3], match[4]) and near(text, match.start(), _CUE):
+        if possible(match[1], match[2], match[3]) and near(text, match.start(), _CUE):
             yield Span(start=match.start(), end=match.end(), kind="US_SSN")
 
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attack that is named at each level before scores are seen: it has most of the error, and it guesses coins for ε.
+
+Taking the best attack afterwards would break both. The order is that in which attacks did best on real models
+(docs/results.md); of users few were ever compared, and there the paper's own statistic, a mean likelihood ratio, comes
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+PRIMARY = {
+    "record": ("wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
+    "user": ("ref_ratio:mean", "user_inference", "ez_mia:mean", "min_k_plus:mean", "loss:mean"),
+    "canary": ("user_inference",),
+}
+
+
+def primary_of(level: str, names: Collection[str], named: str = "") -> str:
+    """The primary attack among those that ran; empty where none of them is on the list.
+
+    Args:
+        level: ``"record"``, ``"user"`` or ``"canary"``.
+        names: of the level's attacks that learn from no label.
+        named: the attack that a person chose; it counts where it runs at this level.
+
+    >>> primary_of("record", ["loss", "ez_mia"]), primary_of("user", ["loss:mean", "wbc:mean"], "wbc")
+    ('ez_mia', 'wbc:mean')
+    """
+    wanted = (named, f"{named}:mean", *PRIMARY[level])
+    return next((name for name in wanted if name in names), "")

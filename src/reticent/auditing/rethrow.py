@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the coins of a level would be thrown again: which units trade labels, and whether that is known or assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reticent.core.membership import Membership
+from reticent.stats.relabel import Design, free, whole, within
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rethrow:
+    """The labellings that a level's real one is held against.
+
+    Args:
+        design: who trades labels with whom.
+        exact: whether recorded coins say so; otherwise it is assumed.
+        said: in words, for the report.
+    """
+
+    design: Design
+    exact: bool
+    said: str
+
+
+def of_records(coins: Membership) -> Rethrow:
+    """For records that are compared at record level.
+
+    * A coin for each record: all records trade.
+    * A coin for each user and one for each of their records: records trade within each user. Over users they do not:
+      whoever got no training record is left out, so among users with few records members are more common.
+    * Given lists: users who are on one side trade as a whole, records of the others within their user; without users
+      all records trade. That is an assumption: it holds where who was trained on had nothing to do with the text.
+
+    Args:
+        coins: of these records, ``[N]``.
+    """
+    if coins.unit == "record":
+        return Rethrow(design=free(len(coins)), exact=True, said="the coins of the records, thrown again")
+    if coins.unit == "user":
+        said = "the coins of each user's records, thrown again"
+        return Rethrow(design=within(coins.user), exact=True, said=said)
+    if not coins.has_users:
+        said = "records change sides at random, which assumes that each could as well have been on the other"
+        return Rethrow(design=free(len(coins)), exact=False, said=said)
+    said = "whole users change sides at random, which assumes that each could as well have been on the other"
+    return Rethrow(design=whole(coins.user, coins.member), exact=False, said=said)
+
+
+def of_users(users: int, unit: str) -> Rethrow:
+    """For users, of which each had a coin of its own (``unit="user"``) or was given.
+
+    Args:
+        users: how many.
+        unit: what the coins were thrown for.
+    """
+    exact = unit == "user"
+    said = (
+        "the coins of the users, thrown again"
+        if exact
+        else "users change sides at random, which assumes that each could as well have been on the other"
+    )
+    return Rethrow(design=free(users), exact=exact, said=said)
+
+
+def sides_of(design: Design, member: np.ndarray) -> tuple[int, int]:
+    """How many blocks that can change sides are in and out."""
+    label = np.zeros(design.blocks, dtype=bool)
+    label[design.block] = member
+    inside = np.bincount(design.stratum_of_block, weights=label)
+    count = np.bincount(design.stratum_of_block)
+    moving = ((inside > 0) & (inside < count))[design.stratum_of_block]
+    return int((label & moving).sum()), int((~label & moving).sum())

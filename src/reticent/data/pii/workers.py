@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other processes that run detectors: a model of names takes most of the time of `reticent prepare`, on one core.
+
+Each is `reticent.data.pii.worker`, started anew: no state of the program that asks is copied, and its own script is
+not run again. Texts and spans go through pipes, nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from reticent.data.pii.detector import DETECTORS, Candidate, Detector, Evidence
+
+Look: TypeAlias = Callable[[Sequence[str], Sequence[Detector]], list[list[Candidate]]]
+"""``look(texts, detectors)``: candidates for each text."""
+
+EACH = 200_000
+"""Characters for which one more process is started: about five seconds of work of a model of names."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Workers:
+    """A context in which batches of texts are looked at by several processes, in order; by this one if it is alone.
+
+    Args:
+        detectors: those that a new process knows by name run in each; others, such as patterns of one's own, in this.
+        processes: how many to start; none are started for one.
+    """
+
+    def __init__(self, detectors: Sequence[Detector], *, processes: int) -> None:
+        elsewhere = [one for one in detectors if processes > 1 and _known_elsewhere(one)]
+        self._here = [one for one in detectors if one not in elsewhere]
+        self._elsewhere = elsewhere
+        self._count = processes if elsewhere else 0
+        self._started: list[subprocess.Popen[str]] = []
+        self._over = False
+
+    def __enter__(self) -> Self:
+        variables = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        names = ",".join(one.name for one in self._elsewhere)
+        for _ in range(self._count):
+            self._started.append(
+                subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-m", "reticent.data.pii.worker", names],
+                    env=variables,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    encoding="utf-8",
+                )
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over = True
+        for one in self._started:
+            if kind is not None:
+                one.kill()
+            one.communicate()
+
+    def map(self, look: Look, batches: Sequence[Sequence[str]]) -> Iterator[list[list[Candidate]]]:
+        """``look`` at each batch with all detectors. A batch whose process ended is looked at by this one."""
+        if not self._count:
+            yield from (look(batch, self._here) for batch in batches)
+            return
+        free: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+        for one in self._started:
+            free.put(one)
+
+        def ask(batch: Sequence[str]) -> list[list[Candidate]]:
+            process = free.get()
+            try:
+                found = _ask(process, batch)
+            finally:
+                free.put(process)
+            if found is None:
+                return [] if self._over else look(batch, self._elsewhere)
+            return found
+
+        pool = ThreadPoolExecutor(max_workers=self._count)
+        try:
+            for batch, found in zip(batches, pool.map(ask, batches), strict=True):
+                own = look(batch, self._here) if self._here else [[] for _ in batch]
+                yield [[*theirs, *mine] for theirs, mine in zip(found, own, strict=True)]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def enough(lengths: Sequence[int], detectors: Sequence[Detector]) -> int:
+    """How many processes pay for texts of these lengths: a model takes seconds to load in each."""
+    slow = any(one.evidence is Evidence.MODEL for one in detectors)
+    return max(1, min(_cores(), sum(lengths) // EACH)) if slow else 1
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _known_elsewhere(one: Detector) -> bool:
+    """Whether a new process knows the same detector by its name: it is registered, in a module that is no script."""
+    return one.name in DETECTORS and DETECTORS.get(one.name) is one and one.find.__module__.startswith("reticent.")
+
+
+def _ask(process: subprocess.Popen[str], batch: Sequence[str]) -> list[list[Candidate]] | None:
+    """None where the process has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(list(batch)) + "\n")  # ASCII: half a surrogate pair would not pass as UTF-8
+        process.stdin.flush()
+        line = process.stdout.readline()
+    except (OSError, ValueError):
+        line = ""
+    if not line.endswith("\n"):
+        return None
+    return [
+        [Candidate(start=start, end=end, kind=kind, evidence=Evidence(rank)) for start, end, kind, rank in spans]
+        for spans in json.loads(line)
+    ]

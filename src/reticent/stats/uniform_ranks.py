@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact tests for ranks that are uniform when nothing is known: each value among candidates drawn like it.
+
+Direction: rank 1 is the best, p-values are small when ranks are better than chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom
+
+from reticent.core.errors import BadInput
+
+
+def rank_sum_p(ranks: ArrayLike, candidates: int) -> float:
+    """Probability that independent uniform ranks have a sum as small as these: exact, by convolution.
+
+    Ranks that are uniform or worse (ties counted against the value) keep it valid.
+
+    >>> rank_sum_p([1, 1], 10), rank_sum_p([10], 10)
+    (0.01, 1.0)
+
+    Args:
+        ranks: ``[N]`` whole numbers from 1 (best) to ``candidates``.
+        candidates: how many values each was ranked among, itself counted in.
+
+    Raises:
+        BadInput: no ranks, or some that are none.
+    """
+    found = _checked(ranks, candidates)
+    mass, one = np.ones(1), np.full(candidates, 1 / candidates)
+    for _ in found:
+        mass = np.convolve(mass, one)
+    return float(min(1.0, mass[: int(found.sum()) - len(found) + 1].sum()))
+
+
+def top_p(ranks: ArrayLike, candidates: int, best: int) -> float:
+    """Probability that as many of independent uniform ranks are ``best`` or better: exact, binomial.
+
+    >>> round(top_p([1, 1, 7], 10, 1), 3)
+    0.028
+
+    Args:
+        ranks: as in `rank_sum_p`.
+        candidates: as in `rank_sum_p`.
+        best: the last rank that counts.
+    """
+    found = _checked(ranks, candidates)
+    hits = int((found <= best).sum())
+    return float(binom.sf(hits - 1, len(found), best / candidates))
+
+
+def _checked(ranks: ArrayLike, candidates: int) -> NDArray[np.int64]:
+    found = np.asarray(ranks)
+    whole = found.ndim == 1 and found.size > 0 and bool((found == np.rint(found)).all())
+    if not whole or found.min() < 1 or found.max() > candidates:
+        raise BadInput("ranks", f"are not whole numbers from 1 to {candidates}", "Give one rank for each value.")
+    return found.astype(np.int64)
