@@ -177,7 +177,7 @@ def edge_cases(table: TokenTable, ref: TokenTable) -> Mapping[str, int]:
     access="logits",
     paper="arXiv:2604.03199",
     edge_cases=edge_cases,
-    by_name="is weaker than wbc on the fine-tune of a real base that it was measured on",
+    by_name="is weaker than wbc on fine-tunes of the real base that it was measured on",
 )
 def learned(table: TokenTable, ref: TokenTable) -> Scores:
     """Output of a small network over the tokens, trained to tell members in other fine-tunes.
