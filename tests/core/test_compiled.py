@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -68,6 +69,18 @@ def test_a_compiler_that_does_not_know_native(kernel, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler(tmp_path, script))
     assert doubles(open_kernel(kernel))
     assert len(kept()) == 1
+
+
+@compiled
+def test_a_c_compiler_named_by_the_environment_will_do(tmp_path, monkeypatch):
+    """Libraries set ``CXX=gcc`` in the processes that they are imported in."""
+    if not (gcc := shutil.which("gcc")):
+        pytest.skip("there is no gcc")
+    monkeypatch.setenv("CXX", gcc)
+    monkeypatch.setenv("RETICENT_CACHE", str(tmp_path))
+    code = "from reticent.score.kernel import load_kernel; load_kernel()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @compiled

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from reticent.core.user_cache import user_cache
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
 COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 120
+
+
+LIBRARIES = ("-lstdc++",) if sys.platform == "linux" else ()
+"""Named, for ``$CXX`` may be a C compiler, which compiles C++ and does not link its library: some packages set it so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,7 @@ def _compile(source: Path, compiler: str, flags: Sequence[str], path: Path) -> s
     """Make ``path``; returns what went wrong, or None."""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        command = [compiler, *flags, "-o", str(made), str(source)]
+        command = [compiler, *flags, "-o", str(made), str(source), *LIBRARIES]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -119,7 +124,14 @@ def _open(kernel: Kernel, path: Path) -> ctypes.CDLL:
 def _fingerprint(source: Path, compiler: str, flags: Sequence[str]) -> str:
     digest = hashlib.sha256(source.read_bytes())
     compiled_by = Path(compiler).resolve()
-    for part in (*flags, str(compiled_by), str(compiled_by.stat().st_size), platform.machine(), _instructions()):
+    for part in (
+        *flags,
+        *LIBRARIES,
+        str(compiled_by),
+        str(compiled_by.stat().st_size),
+        platform.machine(),
+        _instructions(),
+    ):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
