@@ -28,7 +28,7 @@ _SECONDS = 120
 
 
 LIBRARIES = ("-lstdc++",) if sys.platform == "linux" else ()
-"""Named, for ``$CXX`` may be a C compiler, which compiles C++ and does not link its library: some packages set it so."""
+"""Named, for ``$CXX`` may be a C compiler (some packages set it so), which compiles C++ and does not link its library."""
 
 
 @dataclass(frozen=True, kw_only=True)
