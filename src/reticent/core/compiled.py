@@ -28,7 +28,7 @@ _SECONDS = 120
 
 
 LIBRARIES = ("-lstdc++",) if sys.platform == "linux" else ()
-"""Named, for ``$CXX`` may be a C compiler (some packages set it so), which compiles C++ and does not link its library."""
+"""Named, for ``$CXX`` may be a C compiler (some packages set it so), which does not link the library of C++."""
 
 
 @dataclass(frozen=True, kw_only=True)
