@@ -44,7 +44,7 @@ class AuditConfig:
     whitebox: bool = False
     extraction: bool = False
     extraction_samples: int = 8
-    written_samples: int = 8
+    written_samples: int = 4
     identifiers: bool = False
     dtype: str = "auto"
     device: str = "auto"

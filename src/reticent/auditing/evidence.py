@@ -69,7 +69,7 @@ def gather(
     cache: Path,
     tables: Path,
     options: ScoreOptions,
-    samples: int = 8,
+    samples: int = 4,
     seed: int = 0,
 ) -> Evidence:
     """Score, and let the models write, what the attacks ask for, and run them.
