@@ -29,7 +29,11 @@ def test_members_users_and_secrets_are_found(run):
     assert max(records["ref_ratio"].lo, records["ez_mia"].lo) > 0.8
     assert users["ref_ratio:mean"].value > 0.6
     tiers = {tier.repetitions: tier.bits for tier in results.exposure}
-    assert tiers[16].lo > tiers[0].value + 2
+    assert tiers[16].value > tiers[0].value + 2
+    judged = [finding for finding in results.findings if finding.metric == "exposure_bits"]
+    often = next(finding for finding in judged if "16 times" in finding.statement)
+    assert often.p_value is not None
+    assert often.p_value < 0.05
     assert not results.confound.separable
     assert results.verdict.status == "leaks"
 
@@ -46,8 +50,8 @@ def test_the_base_against_itself_shows_nothing(run, tmp_path):
         max_tokens=tuned.max_tokens,
     )
     results = audit(base, AUDIT, out=tmp_path / "null")
-    for level in ("record", "user"):
-        for name, estimate in aucs(results, level).items():
-            assert estimate.lo <= 0.5 <= estimate.hi, f"{level} {name}: {estimate}"
+    assert {test.level for test in results.tests} >= {"record", "user"}
+    assert min(test.p_value for test in results.tests) > 0.05
+    assert any("compared with itself" in sentence for sentence in results.verdict.sentences)
     assert results.verdict.status == "not_detected"
     assert any("would have been seen" in sentence for sentence in results.verdict.sentences)
