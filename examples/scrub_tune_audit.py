@@ -26,7 +26,7 @@ from reticent.auditing.passages import make_passages
 from reticent.auditing.pull import SCHEME
 from reticent.auditing.run import audit
 from reticent.auditing.subject import from_run
-from reticent.auditing.targets import span_targets
+from reticent.auditing.targets import marked_targets
 from reticent.core.record import Record
 from reticent.core.target import Target
 from reticent.data.example import help_desk
@@ -61,7 +61,7 @@ def scrubbed(mails: list[Record], out: Path) -> Prepared:
 def values(raw: RunFolder, prepared: Prepared) -> list[Target]:
     """Marked values of the mails, in groups by what became of them."""
     subject = from_run(raw)
-    found = span_targets(subject.evaluated_records, subject.evaluated.member.tolist(), most=MOST)
+    found, _ = marked_targets(subject.evaluated_records, subject.evaluated.member.tolist(), most=MOST)
     text = {record.id: record.plain for record in prepared.records}
     return [replace(one, group=_group(one, text[one.record.id])) for one in found]
 

@@ -110,6 +110,27 @@ def test_the_gate_fails_only_where_more_leaks_for_certain(tmp_path):
     assert main(["gate", str(low), "--baseline", str(tmp_path / "nowhere")]) == 2
 
 
+def test_nothing_of_yours_is_written_over(tmp_path):
+    before, after = runs(tmp_path, (0.4, 1.0))
+    for name in ("diff.html", "diff.json"):
+        mine = tmp_path / name.replace(".", "-")
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        assert main(["diff", str(before), str(after), "--out", str(mine)]) == 2
+        assert [path.read_text() for path in mine.iterdir()] == ["mine"]
+    (tmp_path / "file").write_text("mine")
+    assert main(["diff", str(before), str(after), "--out", str(tmp_path / "file")]) == 2
+    assert main(["diff", str(before), str(after), "--out", ""]) == 2
+    for _ in range(2):  # its own is replaced
+        assert main(["diff", str(before), str(after), "--out", str(tmp_path / "own")]) == 0
+
+
+@pytest.mark.parametrize("flags", [["--confidence", "2"], ["--confidence", "nan"], ["--seed", "-1"]])
+def test_numbers_that_are_none_are_refused(tmp_path, flags):
+    before, after = runs(tmp_path, (0.4, 1.0))
+    assert main(["diff", str(before), str(after), *flags]) == 2
+
+
 def test_the_page_and_the_file_say_what_the_console_says(tmp_path, capsys):
     before, after = runs(tmp_path, (0.4, 1.0))
     found = diff(before, after)

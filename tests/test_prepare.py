@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reticent.auditing.targets import span_targets
+from reticent.auditing.targets import marked_targets
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.data.example import help_desk
@@ -169,7 +169,7 @@ def test_marks_that_are_kept_from_the_scrubber_say_what_it_missed(tmp_path):
 def test_what_was_put_in_place_is_marked_and_no_audit_is_after_it(tmp_path):
     done = prepare(RECORDS[:1], out=tmp_path / "out.jsonl", detectors=WHO, scrub="surrogate")
     assert [span.kind for span in done.records[0].spans] == [SCRUBBED, SCRUBBED]
-    assert span_targets(done.records, [True], most=9, find=detect) == []
+    assert marked_targets(done.records, [True], most=9, find=detect)[0] == []
 
 
 def test_the_card_says_who_would_be_in(tmp_path):

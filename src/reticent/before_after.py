@@ -21,6 +21,7 @@ from reticent.attacks.attack import ATTACKS
 from reticent.attacks.user.aggregate import aggregate
 from reticent.auditing.level import FPRS, MIN_UNITS
 from reticent.auditing.users import UserEvidence, user_evidence
+from reticent.core import validate
 from reticent.core.difference import Change, Difference, Side
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
@@ -68,8 +69,10 @@ def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, see
         seed: of the multipliers.
 
     Raises:
-        BadInput: a folder without an audit, or audits of other coins.
+        BadInput: a folder without an audit, audits of other coins, or a confidence that is none.
     """
+    validate.in_range(0.5, 0.9999, confidence=confidence)
+    validate.seed(seed=seed)
     first, second = read_audit(before), read_audit(after)
     places = shared(first.coins, second.coins, str(before), str(after))
     first, second = _taken(first, places[0]), _taken(second, places[1])

@@ -111,6 +111,18 @@ def test_scores_without_a_spread_get_a_careful_interval(gap):
     assert rate.hi - rate.lo > 0.02
 
 
+def test_users_who_all_have_one_rate_count_as_one_unit_each():
+    """Of each user's two members one is caught, of their held-out one in ten passes: no spread between users to see."""
+    user = np.array([f"u{one}" for one in np.repeat(np.arange(20), 22)], dtype=object)
+    place = np.tile(np.arange(22), 20)
+    member = place < 2
+    score = np.where(member, np.where(place == 0, 9.0, -9.0), np.where(place >= 20, 1.0, 0.0))
+    (rate,) = together([tpr_number(score, sides(member, user), 0.1)], confidence=0.95)
+    assert rate.value == 0.5
+    assert 0.2 < rate.lo < 0.35
+    assert 0.65 < rate.hi <= 1
+
+
 def test_infinite_scores_are_ranked():
     member, scores = drawn(60)
     scores[0][:5] = np.inf

@@ -78,7 +78,6 @@ def test_many_strata_at_once_are_what_one_by_one_gives():
 def test_blocks_are_summed():
     design = Design(block=np.array([1, 0, 1]), stratum=np.zeros(3, dtype=int))
     np.testing.assert_array_equal(design.sums([1.0, 2.0, 4.0]), [2.0, 5.0])
-    np.testing.assert_array_equal(design.size, [1, 2])
 
 
 def test_refuses_a_block_in_two_strata_or_with_two_labels():

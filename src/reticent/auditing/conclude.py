@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reticent.auditing import planted
@@ -17,18 +17,18 @@ from reticent.auditing.exposed import exposed
 from reticent.auditing.extraction import extraction_findings, judge_extraction
 from reticent.auditing.gathered import Asked
 from reticent.auditing.identifiers import Identified, judge_identifiers
-from reticent.auditing.levels import Judging, LevelOutcome, judge
+from reticent.auditing.levels import Judging, LevelOutcome, PValues, judge
 from reticent.auditing.personal_data import judge_personal_data
 from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
 from reticent.auditing.pull import Pulled
 from reticent.auditing.scored import Units, canary_users, record_level, user_level
-from reticent.auditing.significance import adjusted, described, significance
+from reticent.auditing.significance import Tests, adjusted, described, significance
 from reticent.auditing.subject import Subject, counts
 from reticent.auditing.users import user_evidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, Results
+from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, LevelTest, PromiseAudit, Results
 
 LIMITS = (
     "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
@@ -70,72 +70,27 @@ def conclude(
         identified: ranks of identifiers among controls; None: they were not ranked.
     """
     levels = _levels(subject, evidence, config.seed)
-    error = 1 - config.confidence
-    kinds = (pulled is not None) + (asked is not None)
-    tests = {
-        units.level.name: significance(units.level, named=config.primary, seed=config.seed)
-        for units in levels
-        if units.level.judged
-    }
-    tiers = _tiers(subject, evidence)
-    thrown = _thrown(subject, levels, evidence, kept, confounded=confound.no_claim)
-    parts = parts_of_error(
-        error,
-        levels=tests,
-        coins=subject.membership.unit,
-        tiers=bool(tiers),
-        epsilon=bool(thrown),
-        extraction=kinds,
-        identifiers=identified is not None,
+    thrown = _thrown(subject, levels, evidence, kept, config, confounded=confound.no_claim)
+    kinds = sum(one is not None for one in (pulled, asked))
+    decided = _decided(
+        subject, levels, evidence, config, epsilon=bool(thrown), extraction=kinds, identifiers=identified is not None
     )
-    p_values, p_tiers = adjusted(tests, [tier.p for tier in tiers], parts)
-    outcomes = [
-        judge(
-            units.level,
-            tests.get(units.level.name),
-            Judging(
-                p_values=p_values,
-                error=error,
-                miss=parts.get(units.level.name, error),
-                confounded=confound.no_claim,
-                seed=config.seed,
-            ),
-        )
-        for units in levels
-    ]
-    exposure = _exposure(subject, evidence, 1 - parts.get("tiers", error))
-    bounds = _bounds(thrown, kept, config, 1 - parts.get("epsilon", error))
-    extraction = _extraction(pulled, asked, 1 - parts.get("extraction", error) / max(kinds, 1), config.confidence)
-    named, unnamed = (
-        ([], [])
-        if identified is None
-        else judge_identifiers(identified, confidence=1 - parts.get("identifiers", error))
-    )
-    findings: tuple[Finding, ...] = (
+    outcomes = [_judged(units, decided, confound, config) for units in levels]
+    exposure = _exposure(subject, evidence, decided.confidence("tiers"), config.confidence)
+    bounds = _bounds(thrown, kept, config, decided.confidence("epsilon"))
+    extraction = _extraction(pulled, asked, decided.confidence("extraction", kinds), config.confidence)
+    named, unnamed = _identified(identified, decided.confidence("identifiers"))
+    found = (
         *named,
         *(extraction_findings(extraction, confounded=confound.no_claim) if extraction is not None else ()),
         *(finding for outcome in outcomes for finding in outcome.findings),
-        *planted.findings(exposure, p_tiers, error),
+        *planted.findings(exposure, decided.p_tiers, decided.error),
         *(epsilon_finding(bound) for bound in bounds.found),
     )
-    findings = tuple(
-        one if one.metric == CONDITIONAL else replace(one, estimate=replace(one.estimate, joint=config.confidence))
-        for one in findings
-    )
-    promise = (
-        None
-        if kept is None
-        else audit_promise(
-            kept,
-            bounds.found,
-            findings,
-            subject.membership,
-            confounded=confound.no_claim,
-            held_out={units.level.name: units.level.n_held_out for units in levels},
-        )
-    )
-    findings = (*(broken_findings(promise, bounds.found, findings) if promise is not None else ()), *findings)
-    exposure = tuple(replace(tier, bits=replace(tier.bits, joint=config.confidence)) for tier in exposure)
+    findings = tuple(_jointly(finding, config.confidence) for finding in found)
+    promise = _promise(kept, bounds, findings, subject, levels, confounded=confound.no_claim)
+    if promise is not None:
+        findings = (*broken_findings(promise, bounds.found, findings), *findings)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     return Results(
         title=subject.title,
@@ -159,21 +114,126 @@ def conclude(
             *LIMITS,
         ),
         counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
-        provenance={
-            "models": dict(models) | {"target": subject.title},
-            "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
-            "training": subject.about,
-            "audit": asdict(config),
-            "environment": environment(),
-        },
+        provenance=_provenance(subject, models, config),
         promise=promise,
         extraction=extraction,
-        tests=tuple(
-            described(units.level, tests[units.level.name], p_values, parts[units.level.name])
-            for units in levels
-            if units.level.name in tests
-        ),
+        tests=decided.described(levels),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Decided:
+    """What re-thrown coins say, and what each kind of finding may err.
+
+    Args:
+        error: of the whole report.
+        parts: of the error, by kind.
+        tests: by level; levels with too few units have none.
+        p_values: by level, attack and statistic, adjusted for everything.
+        p_tiers: of the planted tiers, likewise.
+    """
+
+    error: float
+    parts: Mapping[str, float]
+    tests: Mapping[str, Tests]
+    p_values: PValues
+    p_tiers: Sequence[float]
+
+    def confidence(self, kind: str, of: int = 1) -> float:
+        """Of the intervals of a kind of finding, which ``of`` of them share."""
+        return 1 - self.parts.get(kind, self.error) / max(of, 1)
+
+    def described(self, levels: Sequence[Units]) -> tuple[LevelTest, ...]:
+        """For the report."""
+        return tuple(
+            described(units.level, self.tests[name], self.p_values, self.parts[name])
+            for units in levels
+            if (name := units.level.name) in self.tests
+        )
+
+
+def _decided(
+    subject: Subject,
+    levels: Sequence[Units],
+    evidence: Evidence,
+    config: AuditConfig,
+    *,
+    epsilon: bool,
+    extraction: int,
+    identifiers: bool,
+) -> _Decided:
+    error = 1 - config.confidence
+    tests = {
+        units.level.name: significance(units.level, named=config.primary, seed=config.seed)
+        for units in levels
+        if units.level.judged
+    }
+    tiers = _tiers(subject, evidence)
+    parts = parts_of_error(
+        error,
+        levels=tests,
+        coins=subject.membership.unit,
+        tiers=bool(tiers),
+        epsilon=epsilon,
+        extraction=extraction,
+        identifiers=identifiers,
+    )
+    p_values, p_tiers = adjusted(tests, [tier.p for tier in tiers], parts)
+    return _Decided(error=error, parts=parts, tests=tests, p_values=p_values, p_tiers=p_tiers)
+
+
+def _judged(units: Units, decided: _Decided, confound: Confound, config: AuditConfig) -> LevelOutcome:
+    name = units.level.name
+    judging = Judging(
+        p_values=decided.p_values,
+        error=decided.error,
+        miss=decided.parts.get(name, decided.error),
+        confounded=confound.no_claim,
+        seed=config.seed,
+    )
+    return judge(units.level, decided.tests.get(name), judging)
+
+
+def _jointly(finding: Finding, confidence: float) -> Finding:
+    """With the probability that all intervals of the report hold; a bound that stands by itself has none."""
+    if finding.metric == CONDITIONAL:
+        return finding
+    return replace(finding, estimate=replace(finding.estimate, joint=confidence))
+
+
+def _identified(identified: Identified | None, confidence: float) -> tuple[Sequence[Finding], Sequence[str]]:
+    return ((), ()) if identified is None else judge_identifiers(identified, confidence=confidence)
+
+
+def _promise(
+    kept: Kept | None,
+    bounds: Bounds,
+    findings: Sequence[Finding],
+    subject: Subject,
+    levels: Sequence[Units],
+    *,
+    confounded: bool,
+) -> PromiseAudit | None:
+    if kept is None:
+        return None
+    return audit_promise(
+        kept,
+        bounds.found,
+        findings,
+        subject.membership,
+        confounded=confounded,
+        held_out={units.level.name: units.level.n_held_out for units in levels},
+    )
+
+
+def _provenance(subject: Subject, models: Mapping[str, Any], config: AuditConfig) -> dict[str, Any]:
+    return {
+        "models": dict(models) | {"target": subject.title},
+        "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
+        "training": subject.about,
+        "audit": asdict(config),
+        "environment": environment(),
+    }
 
 
 def _exposed(
@@ -206,12 +266,23 @@ def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
 
 
 def _thrown(
-    subject: Subject, levels: Sequence[Units], evidence: Evidence, kept: Kept | None, *, confounded: bool
+    subject: Subject,
+    levels: Sequence[Units],
+    evidence: Evidence,
+    kept: Kept | None,
+    config: AuditConfig,
+    *,
+    confounded: bool,
 ) -> list[Thrown]:
     """Whatever had fair coins of its own."""
     by_user = kept is not None and kept.promise.unit == "user" and subject.membership.has_users
     return all_thrown(
-        levels, subject.canaries, evidence, secret_unit="user" if by_user else "record", confounded=confounded
+        levels,
+        subject.canaries,
+        evidence,
+        secret_unit="user" if by_user else "record",
+        confounded=confounded,
+        named=config.primary,
     )
 
 
@@ -232,10 +303,11 @@ def _tiers(subject: Subject, evidence: Evidence) -> Sequence[planted.TierTest]:
     return planted.tier_tests(subject.canaries, planted.nll(evidence.canaries))
 
 
-def _exposure(subject: Subject, evidence: Evidence, confidence: float) -> tuple[CanaryExposure, ...]:
+def _exposure(subject: Subject, evidence: Evidence, confidence: float, joint: float) -> tuple[CanaryExposure, ...]:
     if evidence.canaries is None:
         return ()
-    return planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+    tiers = planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+    return tuple(replace(tier, bits=replace(tier.bits, joint=joint)) for tier in tiers)
 
 
 def _itself(models: Mapping[str, Any]) -> bool:

@@ -86,16 +86,19 @@ class Bounds(NamedTuple):
     refused: tuple[str, ...]
 
 
-def thrown_for_level(level: Level, *, unit: str, probability: float, confounded: bool) -> Thrown | None:
+def thrown_for_level(
+    level: Level, *, unit: str, probability: float, confounded: bool, named: str = ""
+) -> Thrown | None:
     """The units of a level, if fair coins were thrown for just these; a level of canary users had the users' coins.
 
     Args:
         unit: what the coins were thrown for; another level's units had no coins of their own.
         probability: of the coins; the bounds need 1/2.
         confounded: whether the data are.
+        named: the primary attack, where a person chose it. What learned from the coins themselves guesses none.
     """
-    by_name = {scored.name: scored for scored in level.attacks}
-    chosen = by_name.get(primary_of(level.name, by_name))
+    by_name = {scored.name: scored for scored in level.attacks if scored.second is None}
+    chosen = by_name.get(primary_of(level.name, by_name, named))
     own = "user" if level.name == "canary" else level.name
     if unit != own or probability != 0.5 or chosen is None or not _enough(level.member):
         return None
@@ -136,17 +139,26 @@ def thrown_for_secrets(canaries: Sequence[Canary], evidence: Evidence, *, unit: 
 
 
 def all_thrown(
-    levels: Sequence[Units], canaries: Sequence[Canary], evidence: Evidence, *, secret_unit: str, confounded: bool
+    levels: Sequence[Units],
+    canaries: Sequence[Canary],
+    evidence: Evidence,
+    *,
+    secret_unit: str,
+    confounded: bool,
+    named: str = "",
 ) -> list[Thrown]:
     """Everything in an audit that had fair coins of its own.
 
     Args:
         secret_unit: what a planted secret is, see `thrown_for_secrets`.
         confounded: whether the data are.
+        named: see `thrown_for_level`.
     """
     coins = evidence.coins
     found = [
-        thrown_for_level(units.level, unit=coins.unit, probability=coins.probability, confounded=confounded)
+        thrown_for_level(
+            units.level, unit=coins.unit, probability=coins.probability, confounded=confounded, named=named
+        )
         for units in levels
     ]
     return [one for one in (*found, thrown_for_secrets(canaries, evidence, unit=secret_unit)) if one is not None]

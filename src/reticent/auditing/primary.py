@@ -10,11 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from reticent.attacks.attack import ATTACKS
+
 PRIMARY = {
     "record": ("wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
     "user": ("ref_ratio:mean", "user_inference", "ez_mia:mean", "min_k_plus:mean", "loss:mean"),
     "canary": ("user_inference",),
 }
+
+
+def refuse_unknown(named: str) -> None:
+    """Refuse a primary attack that there is not.
+
+    Raises:
+        BadInput: an unknown name (the nearest is suggested).
+    """
+    if named:
+        ATTACKS.get(named)
 
 
 def primary_of(level: str, names: Collection[str], named: str = "") -> str:

@@ -16,6 +16,7 @@ from reticent.auditing.config import AuditConfig
 from reticent.auditing.evidence import gather, write_scores
 from reticent.auditing.identifiers import identify
 from reticent.auditing.models import Models, open_models
+from reticent.auditing.primary import refuse_unknown
 from reticent.auditing.promise import read_promise
 from reticent.auditing.pull import pull, targets_of
 from reticent.auditing.subject import Subject, from_run
@@ -70,6 +71,7 @@ def audit(
         subject = from_run(made, reference=reference)
         run = RunFolder(root=_place(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
+    refuse_unknown(config.primary)
     others = {"the audited model": subject.target, "the reference": subject.reference} if made is None else {}
     run.refuse_foreign("audit", others)
     with run.alone():

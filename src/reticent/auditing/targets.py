@@ -99,19 +99,6 @@ def control_of(name: str, controls: Collection[str]) -> str:
     return next((one for one in (own, other) if one in controls), "")
 
 
-def span_targets(
-    records: Sequence[Record],
-    member: Sequence[bool],
-    *,
-    most: int,
-    find: Callable[[Record], Record] | None = None,
-    by_user: bool = False,
-    elsewhere: Iterable[tuple[Record, bool]] = (),
-) -> list[Target]:
-    """The targets of `marked_targets`."""
-    return marked_targets(records, member, most=most, find=find, by_user=by_user, elsewhere=elsewhere)[0]
-
-
 def marked_targets(
     records: Sequence[Record],
     member: Sequence[bool],

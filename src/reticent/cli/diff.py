@@ -20,8 +20,10 @@ def diff(before: str, after: str, *, out: str | None = None, confidence: float =
         seed: of the multipliers.
     """
     from reticent.before_after import diff as compare_audits
-    from reticent.report.difference import print_difference, write_difference
+    from reticent.report.difference import places, print_difference, write_difference
 
+    if out is not None:
+        places(out)  # before any work
     found = compare_audits(before, after, confidence=confidence, seed=seed)
     print_difference(found)
     if out is not None:

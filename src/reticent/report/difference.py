@@ -17,12 +17,16 @@ from rich.text import Text
 
 from reticent.core.atomic import write_text
 from reticent.core.difference import Change, Difference
+from reticent.core.errors import Unusable
+from reticent.core.outputs import marked, refuse_empty, refuse_foreign
 from reticent.core.progress import console as person
 from reticent.report import numbers, summary
 from reticent.report.page import environment, filled
 from reticent.report.svg import Scale, frame, tag
 
 FORMAT, VERSION = "reticent.difference", 1
+PAGE = marked("page", '<meta name="generator" content="reticent difference">')
+DATA = marked("file of differences", f'"format": "{FORMAT}"')
 LEVELS = {"record": "Records", "user": "Users", "canary": "Planted secrets"}
 WORDS = {"more": "more", "less": "less", "same": "not certain"}
 """What is said of a change; nothing certain is never "the same"."""
@@ -31,14 +35,36 @@ WIDTH, ROW = 460.0, 22.0
 
 
 def write_difference(folder: str | Path, difference: Difference) -> Path:
-    """Write ``diff.json`` and ``diff.html`` into ``folder``; gives the page's path."""
-    root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
+    """Write ``diff.json`` and ``diff.html`` into ``folder``; gives the page's path.
+
+    Raises:
+        BadInput: the folder is not named or is a file, or one of the two is there and is not what this wrote.
+    """
+    page, data = places(folder)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(
+            str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another place (--out)."
+        ) from error
     content = {"format": FORMAT, "schema_version": VERSION, "headline": difference.headline, **asdict(difference)}
-    write_text(root / "diff.json", json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
-    page = root / "diff.html"
-    write_text(page, render_difference(difference))
+    text = json.dumps(_bounded(content), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(data, text + "\n", private=False)
+    write_text(page, render_difference(difference), private=False)
     return page
+
+
+def places(folder: str | Path) -> tuple[Path, Path]:
+    """Where page and data go in ``folder``.
+
+    Raises:
+        BadInput: see `write_difference`.
+    """
+    refuse_empty("out", folder)
+    page, data = Path(folder) / "diff.html", Path(folder) / "diff.json"
+    refuse_foreign(page, PAGE)
+    refuse_foreign(data, DATA)
+    return page, data
 
 
 def render_difference(difference: Difference) -> str:
@@ -101,5 +127,10 @@ def _templates() -> Environment:
     )
 
 
-def _plain(value: Any) -> str:
-    return str(value)
+def _bounded(value: Any) -> Any:
+    """With null for an end of an interval without a bound, since JSON has no infinities."""
+    if isinstance(value, dict):
+        return {key: _bounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

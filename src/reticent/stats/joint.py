@@ -179,14 +179,14 @@ def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
     share = passed - passed.mean()
     number = _number(value, own, -slope * share, of, method="Wilson, with the threshold's doubt along the ROC curve")
     own_part = _clustered(own, of.owner[member], of)
-    passing_part = max(_clustered(share, of.owner[~member], of), 1e-300)
-    apart = own_part + slope**2 * passing_part
+    passing_part = _clustered(share, of.owner[~member], of)
+    apart = own_part + slope**2 * passing_part  # 0 where all owners agree
     rate = Rate(
-        members=min(smoothed * (1 - smoothed) / own_part, float(len(x))),
-        held_out=min(fpr * (1 - fpr) / passing_part, float(len(y))),
+        members=_effective(smoothed * (1 - smoothed), own_part, of, member),
+        held_out=_effective(fpr * (1 - fpr), passing_part, of, ~member),
         fpr=fpr,
         caught=partial(_caught, x, y),
-        kept=number.error**2 / apart,
+        kept=number.error**2 / apart if apart > 0 else 1.0,
     )
     return replace(number, rate=rate, freedom=float(min(of.count(member), of.count(~member)) - 1))
 
@@ -305,7 +305,7 @@ def _plain(number: Number, within: tuple[float, float], confidence: float) -> Es
     """Symmetric, by Student's t. Where all units moved alike it is as wide as Hoeffding's over disjoint pairs."""
     half = float(student.ppf((1 + confidence) / 2, number.freedom)) * number.error
     if number.error < 1e-12 and number.value != 0:
-        half = math.sqrt(math.log(2 / (1 - confidence)) / (2 * number.pairs))
+        half = math.sqrt(math.log(2 / (1 - confidence)) / (2 * number.pairs)) if math.isfinite(within[1]) else math.inf
     lo, hi = max(within[0], number.value - half), min(within[1], number.value + half)
     method = f"{number.method}, Student t"
     return Estimate(value=number.value, lo=lo, hi=hi, n=number.n, method=method, confidence=confidence)
@@ -356,6 +356,14 @@ def _clustered(deviation: Floats, owner: NDArray[np.intp], of: Sides) -> float:
     count = len(np.unique(owner))
     sums = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
     return count / (count - 1) * float((sums**2).sum())
+
+
+def _effective(each: float, variance: float, of: Sides, side: NDArray[np.bool_]) -> float:
+    """How many independent units of variance ``each`` have a mean of this ``variance``; where all owners agree, which
+    says nothing of their spread, one for each owner."""
+    if variance < 1e-9 * each / len(side):
+        return float(of.count(side))
+    return min(each / variance, float(side.sum()))
 
 
 def _number(value: float, own: Floats, other: Floats, of: Sides, *, method: str) -> Number:

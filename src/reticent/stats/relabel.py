@@ -55,11 +55,6 @@ class Design:
         found[self.block] = self.stratum
         return found
 
-    @cached_property
-    def size(self) -> NDArray[np.float64]:
-        """``[B]`` units of each block."""
-        return np.bincount(self.block, minlength=self.blocks).astype(np.float64)
-
     def sums(self, values: ArrayLike) -> NDArray[np.float64]:
         """``[B, ...]``: ``values [U, ...]`` added up over each block."""
         x = np.asarray(values, dtype=np.float64)
