@@ -9,7 +9,16 @@ import time
 
 import pytest
 
-from reticent.core.atomic import LISTING, STALE, replacing, replacing_folder, replacing_together, write_text
+from reticent.core import atomic
+from reticent.core.atomic import (
+    LISTING,
+    STALE,
+    replacing,
+    replacing_folder,
+    replacing_together,
+    sweep,
+    write_text,
+)
 from reticent.core.errors import BadInput, Unusable
 
 
@@ -161,20 +170,47 @@ with replacing(sys.argv[1]) as temporary:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs process numbers that can be asked for")
-def test_what_a_killed_process_left_is_taken_away_later(tmp_path):
+def test_what_a_killed_process_left_is_taken_away(tmp_path):
     path = tmp_path / "a.txt"
     subprocess.run([sys.executable, "-c", LEFT, str(path)], check=False)
     [left] = tmp_path.iterdir()
     with replacing(path) as temporary:
-        [mine] = [one for one in tmp_path.iterdir() if one != left]
-        temporary.write_text("new")
-        then = time.time() - 2 * STALE
-        for old in (left, mine):
-            os.utime(old, (then, then))
-        write_text(tmp_path / "b.txt", "another file's")
-        assert left.exists()
-        write_text(path, "in between")
         assert not left.exists()
+        [mine] = tmp_path.iterdir()
+        temporary.write_text("new")
+        write_text(path, "in between")
         assert mine.exists()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs folders that can be locked")
+def test_what_a_process_still_holds_stays_though_its_number_is_unknown_here(tmp_path):
+    """As of a process in another container of the same name."""
+    import fcntl
+
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", LEFT, str(path)], check=False)
+    [left] = tmp_path.iterdir()
+    held = os.open(left, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    write_text(path, "new")
+    sweep(tmp_path)
+    assert left.exists()
+    os.close(held)
+    sweep(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process numbers that can be asked for")
+def test_where_folders_cannot_be_locked_it_takes_an_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "fcntl", None)
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", LEFT, str(path)], check=False)
+    [left] = tmp_path.iterdir()
+    write_text(path, "new")
+    assert left.exists()
+    then = time.time() - 2 * STALE
+    os.utime(left, (then, then))
+    write_text(path, "new")
+    assert not left.exists()

@@ -22,8 +22,14 @@ from pathlib import Path
 
 from reticent.core.errors import BadInput, Unusable
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
 STALE = 3600
-"""Seconds after which what a process left that is no more may be taken away: long, should process numbers mislead."""
+"""Seconds after which what a process left that is no more may be taken away where the system cannot lock folders: long,
+as process numbers mislead in containers."""
 
 LISTING = "reticent_files.json"
 """In a folder that `replacing_folder` made: what it is, and which files are in it."""
@@ -212,11 +218,10 @@ def short_name(path: Path) -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what killed processes of this machine left half-written in ``folder``, which the caller has locked."""
+    """Take away what killed processes of this machine left half-written in ``folder``."""
     with suppress(OSError):
         for entry in os.scandir(folder):
-            if (process := _left_by(entry.name)) is not None and not _runs(process):
-                shutil.rmtree(entry.path, ignore_errors=True)
+            _take_away_abandoned(entry, _left_by(entry.name))
 
 
 def is_temporary(name: str) -> bool:
@@ -234,7 +239,8 @@ def _holder(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
-            yield holder
+            with _in_use(holder):
+                yield holder
         except OSError as error:
             raise _refusal(path, error) from error
         finally:
@@ -281,13 +287,52 @@ def _left_by(name: str) -> int | None:
 
 
 def _sweep(path: Path) -> None:
-    start, long_ago = _ours(path), time.time() - STALE
+    start = _ours(path)
     for entry in os.scandir(path.parent):
         process = entry.name.removeprefix(start).partition("-")[0]
-        if entry.name.startswith(start) and process.isdigit() and not _runs(int(process)):
-            with suppress(OSError):  # another process took it away
-                if entry.stat(follow_symlinks=False).st_mtime < long_ago:
-                    shutil.rmtree(entry.path)
+        if entry.name.startswith(start) and process.isdigit():
+            _take_away_abandoned(entry, int(process))
+
+
+@contextmanager
+def _in_use(holder: Path) -> Iterator[None]:
+    """Lock a folder for as long as this process lives, where the system can."""
+    descriptor = None
+    with suppress(OSError):
+        if fcntl is not None:
+            descriptor = os.open(holder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _take_away_abandoned(entry: os.DirEntry[str], process: int | None) -> None:
+    """Delete a temporary folder unless the process that made it may still be at work."""
+    if process is None or _runs(process):
+        return
+    with suppress(OSError):  # in use, or another process took it away
+        if fcntl is None:
+            unused = entry.stat(follow_symlinks=False).st_mtime < time.time() - STALE
+        else:
+            unused = _unlocked(entry)
+        if unused:
+            shutil.rmtree(entry.path)
+
+
+def _unlocked(entry: os.DirEntry[str]) -> bool:
+    descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return os.fstat(descriptor).st_mtime < time.time() - STALE
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _runs(process: int) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from reticent.core.atomic import replacing
+from reticent.core.atomic import replacing, sweep
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.schema import TOKEN_COLUMNS
@@ -48,7 +48,7 @@ def content_key(rows: Sequence[Encoded], about: dict[str, Array]) -> str:
 
 
 def open_cache(folder: Path) -> Path:
-    """The folder, made if it is missing, for its owner only.
+    """The folder, made if it is missing, for its owner only; what killed processes left half-written in it goes.
 
     Raises:
         BadInput: it cannot be written to.
@@ -59,6 +59,8 @@ def open_cache(folder: Path) -> Path:
         raise BadInput(
             str(folder), f"cannot be made ({error.strerror})", "Choose a writable folder with free space (--out)."
         ) from error
+    for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        sweep(place)
     return folder
 
 
