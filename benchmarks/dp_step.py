@@ -12,8 +12,9 @@ model's own vocabulary, all rows of the same length. Weights and AdamW are float
 ================  ==================================================================================================
 
 For every row (tuning, dtype, batch, tokens) each side gets a fresh process with the same model, attention and threads.
-After a step to warm up, rounds follow in which each side makes one step, in turn and there and back, so that a machine
-that slows down slows all of them. Ratios are medians of the rounds' ratios of seconds; ``spread`` has their extremes.
+Rounds follow in which each side has its turn, there and back, so that a machine that slows down slows all of them. A
+turn is two steps, of which the second counts: steps follow each other in training, and the first one after a wait finds
+caches and memory taken by the other side. Ratios are medians of the rounds' ratios; ``spread`` has their extremes.
 
 ``peak_over_plain`` compares ``peak_mb``, the kernel's high-water mark of resident memory (VmHWM) over all steps, set
 back after loading: weights, libraries and all. ``loaded_mb`` is what was resident before the first step. Linux only.
@@ -49,8 +50,11 @@ RATIOS = {
 }
 MODEL = "smollm2-135m"
 CLIP_NORM, NOISE_MULTIPLIER, SEED = 1.0, 1.0, 0
-ROW_SECONDS, FEWEST, MOST = 150, 3, 9
+ROW_SECONDS, FEWEST, MOST = 420, 3, 15
 """Rounds of a row: as many as fit into so many seconds, within these bounds."""
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+"""glibc keeps what tensors free, as allocators in use for training do, instead of giving it back to the system and
+taking it page by page in the next step, which can take half as long as the step on a virtual machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +128,7 @@ def measure(row: Row, compared: Sequence[str] = SIDES) -> dict[str, Any]:
     why: dict[str, str] = {}
     with processes(row, compared) as ask:
         said = {side: ask(side) for side in compared}  # ready; they load side by side
-        said |= {side: said[side] | ask(side, "step") for side in compared if "error" not in said[side]}  # warm
+        said |= {side: said[side] | ask(side, "step") for side in compared if "error" not in said[side]}  # its norms
         why = {side: said[side]["error"] for side in compared if "error" in said[side]}
         needed = [f"{row.name}, {side}: {why[side]}" for side in ("plain", "dp") if side in why]
         if needed:
@@ -134,8 +138,9 @@ def measure(row: Row, compared: Sequence[str] = SIDES) -> dict[str, Any]:
         while len(seconds.get("plain", ())) < rounds:
             turn = sides if len(seconds.get("plain", ())) % 2 == 0 else sides[::-1]
             for side in turn:
+                ask(side, "step")  # to warm up
                 seconds.setdefault(side, []).append(ask(side, "step")["seconds"])
-            round_takes = sum(times[0] for times in seconds.values())
+            round_takes = 2 * sum(times[0] for times in seconds.values())
             rounds = min(MOST, max(FEWEST, int(ROW_SECONDS // round_takes)))
         said = {side: said[side] | ask(side, "end") for side in sides}
     return asdict(row) | compare(seconds, said) | {"why": why}
@@ -180,6 +185,7 @@ def processes(row: Row, compared: Sequence[str]) -> Iterator[Callable[..., dict[
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder.name,
+            env=os.environ | KEEP_MEMORY,
         )
         for side in compared
     }
@@ -292,7 +298,7 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
     # As many units as a batch holds on average: the rate is 1, and every step has all of them.
     people = Population(users=(None,) * batch, lengths=(tokens,) * batch)
     spec = PrivacySpec(noise_multiplier=NOISE_MULTIPLIER, clip_norm=CLIP_NORM)
-    plan = spec.plan(people, batch_size=batch, steps=MOST + 1, key=bytes(range(32)))
+    plan = spec.plan(people, batch_size=batch, steps=2 * MOST + 1, key=bytes(range(32)))
     trainer = PrivateTuneTrainer(
         plan=plan,
         population=people,

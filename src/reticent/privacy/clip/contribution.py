@@ -42,6 +42,8 @@ _COPIED = 2**23
 """Numbers that are widened to float32 at once: 32 MiB."""
 _WIDTH = 2**12
 """Columns that are widened to float32 at once where tokens are multiplied."""
+_STRIPE, _STRIPES = 32, 4
+"""Tokens in a stripe at least, and stripes of a unit at most: thinner ones multiply slower than they save."""
 _BLOCK = 2**20
 """Numbers of a sum that units are added to in turn: few enough to stay in cache."""
 
@@ -129,6 +131,16 @@ def smaller_written_out(outer: Outer) -> bool:
     return d * p <= (2 if outer.left.dtype == torch.float32 else 3) * length * (d + p)
 
 
+def clipped_sum(like: torch.Tensor, one: Contribution, factor: torch.Tensor) -> torch.Tensor:
+    """``Σ_u factor_u · gradient_u`` (float32) by itself, in the shape of the parameter ``like``."""
+    if isinstance(one, Outer) and one.left.dtype == one.right.dtype == torch.float32:
+        left, right = _scaled(one, factor)
+        return left.flatten(0, 1).t() @ right.flatten(0, 1)  # a pass over all weights less than adding it to zeros
+    total = torch.zeros_like(like, dtype=torch.float32)
+    add_clipped(total, one, factor)
+    return total
+
+
 def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) -> None:
     """Add ``Σ_u factor_u · gradient_u`` to ``total`` (float32), in place.
 
@@ -138,7 +150,7 @@ def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) ->
     match one:
         case Outer() if one.left.dtype == one.right.dtype == torch.float32:
             left, right = _scaled(one, factor)
-            total += left.flatten(0, 1).t() @ right.flatten(0, 1)
+            total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
         case Outer():
             _add_one_by_one(total, one, factor.tolist())
         case Rows():
@@ -183,7 +195,7 @@ def length(one: Contribution) -> Length:
     """How long a contribution is."""
     match one:
         case Outer():
-            return length_of_outer(one, tokens(one.right, one.right))
+            return length_of_outer(one, pairs(one.right))
         case Rows():
             same = one.index[:, :, None] == one.index[:, None, :]
             products = tokens(one.value, one.value)
@@ -195,12 +207,23 @@ def length(one: Contribution) -> Length:
             return Length(square=square, size=square.sqrt())
 
 
-def length_of_outer(one: Outer, right: torch.Tensor) -> Length:
-    """How long ``one`` is, given the products of its right side's tokens; they are taken once where layers share it."""
-    left = tokens(one.left, one.left)
-    size = (_diagonal(left) * _diagonal(right)).sqrt().sum(1)
+def length_of_outer(one: Outer, right: Sequence[torch.Tensor]) -> Length:
+    """How long ``one`` is, given the ``pairs`` of its right side; they are taken once where layers share it."""
+    left = pairs(one.left)
+    size = [(_diagonal(a) * _diagonal(b)).sqrt().sum(1) for a, b in zip(left, right, strict=True)]
+    # Pairs of two different stripes stand for both orders.
+    square = [2 * _sum(a.mul_(b)) - _sum(a[..., : a.shape[1]]) for a, b in zip(left, right, strict=True)]
     lower = torch.float32 not in (one.left.dtype, one.right.dtype)
-    return Length(square=_sum(left.mul_(right)), size=size, rounding=OWN if lower else 0.0)
+    rounding = OWN if lower else 0.0
+    return Length(square=torch.stack(square).sum(0), size=torch.stack(size).sum(0), rounding=rounding)
+
+
+def pairs(one: torch.Tensor) -> list[torch.Tensor]:
+    """Inner products of each unit's tokens with each other, ``[U, s, T - start]`` float32: a stripe of ``s`` tokens
+    with themselves and those after them, then the next. As the products are symmetric, three eighths are saved."""
+    length = one.shape[1]
+    stripe = max(_STRIPE, -(-length // _STRIPES))
+    return [tokens(one[:, i : i + stripe], one[:, i:]) for i in range(0, max(1, length), stripe)]
 
 
 def tokens(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

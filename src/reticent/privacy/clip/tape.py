@@ -16,11 +16,12 @@ from reticent.privacy.clip.contribution import (
     Outer,
     Rows,
     add_clipped,
+    clipped_sum,
     length,
     length_of_outer,
+    pairs,
     smaller_written_out,
     squares,
-    tokens,
     upper,
     without,
     write_out,
@@ -42,7 +43,7 @@ class Tape:
         self.own: dict[nn.Parameter, list[Length]] = {}
         self._cast: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}
         self._last: tuple[torch.Tensor, int, torch.Tensor] | None = None
-        self._gram: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._gram: tuple[torch.Tensor, list[torch.Tensor]] | None = None
 
     # ---- forward ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class Tape:
         while self.contributions:
             parameter, found = self.contributions.popitem()
             if parameter not in totals:
-                totals[parameter] = torch.zeros_like(parameter, dtype=torch.float32)
+                totals[parameter] = clipped_sum(parameter, found.pop(), factors[parameter])
             while found:
                 add_clipped(totals[parameter], found.pop(), factors[parameter])
 
@@ -127,7 +128,7 @@ class Tape:
         """The products of an input that several layers read are taken once."""
         assert isinstance(one, Outer)
         if self._gram is None or not _same(self._gram[0], one.right):
-            self._gram = (one.right, tokens(one.right, one.right))
+            self._gram = (one.right, pairs(one.right))
         return length_of_outer(one, self._gram[1])
 
     def _by_unit(self, x: torch.Tensor) -> torch.Tensor:
