@@ -174,4 +174,15 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _model() -> Any:
     import spacy  # it takes seconds to import, and only texts that are searched for names need it
 
-    return spacy.load(MODEL, exclude=UNUSED)
+    return quick(spacy.load(MODEL, exclude=UNUSED))
+
+
+def quick(model: Any) -> Any:
+    """The spaCy model with the matrix products of its recogniser of names made by NumPy: twice as many texts a second as
+    by the library that it comes with."""
+    from thinc.api import NumpyOps
+
+    products = NumpyOps(use_blis=False)
+    for layer in model.get_pipe("ner").model.walk():
+        layer.ops = products
+    return model
