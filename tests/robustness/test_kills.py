@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL at random moments, then the same command again: it ends as if nothing had been, and leaves nothing behind.
+"""SIGKILL at random moments, or a disk that runs full, then the same command again: it ends as if nothing had been, and
+leaves nothing behind.
 
     pytest --slow tests/robustness/test_kills.py
 
@@ -8,12 +9,14 @@ Each command runs in a fork of this process, so that a trial costs seconds and n
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -88,6 +91,47 @@ def run_for(argv: list[Any], seconds: float | None = None) -> tuple[int, float]:
         time.sleep(0.005)
 
 
+def on_a_small_disk(argv: list[Any], work: Path, start: Path, room: int, *, after: Path) -> list[int]:
+    """Run the command in a fork whose ``work`` is a disk with ``start`` on it and ``room`` more bytes, then again once
+    the disk is larger; what is on it in the end is copied to ``after``. Both exit statuses."""
+    child = os.fork()
+    if not child:
+        try:
+            sys.stderr = Path(os.environ["KILL_LOG"]).open("w", encoding="utf-8")  # noqa: SIM115
+            alone(os.getuid(), os.getgid())
+            held = room + sum(-(-path.stat().st_size // 4096) * 4096 for path in start.rglob("*") if path.is_file())
+            disk("mount", "-t", "tmpfs", "-o", f"size={held}", "none", work)
+            shutil.copytree(start, work, dirs_exist_ok=True)
+            keep_key(work)
+            codes = [main([str(word) for word in argv])]
+            disk("mount", "-o", f"remount,size={held + 2**28}", work)
+            codes.append(main([str(word) for word in argv]))
+            shutil.copytree(work, after)
+            (after / "codes").write_text(json.dumps(codes))
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert (after / "codes").exists(), Path(os.environ["KILL_LOG"]).read_text()
+    codes: list[int] = json.loads((after / "codes").read_text())
+    (after / "codes").unlink()
+    return codes
+
+
+def alone(user: int, group: int) -> None:
+    """Give this process mounts of its own, which any user may make in a name space of his own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x10000000 | 0x00020000):  # CLONE_NEWUSER, CLONE_NEWNS
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+
+def disk(*command: Any) -> None:
+    subprocess.run([str(word) for word in command], check=True)
+
+
 def timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: timeless(entry) for key, entry in value.items() if not TIMES.match(key)}
@@ -135,10 +179,16 @@ def clean(shared: Path, given: SimpleNamespace) -> Callable[[str], SimpleNamespa
             cache(shared / f"{name} cache")
             code, seconds = run_for(COMMANDS[name](given, done))
             assert code == 0, Path(os.environ["KILL_LOG"]).read_text()
-            kept[name] = SimpleNamespace(start=start, found=outcome(done, UNLIKE.get(name, ())), seconds=seconds)
+            found = outcome(done, UNLIKE.get(name, ()))
+            written = size_of(done) - size_of(start)
+            kept[name] = SimpleNamespace(start=start, found=found, seconds=seconds, written=written)
         return kept[name]
 
     return of
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def cache(folder: Path) -> None:
@@ -188,3 +238,44 @@ def test_killed_and_started_again_it_ends_the_same(
     assert differ == []
     assert not [path.name for path in (tmp_path / "cache").rglob(".*") if not path.name.endswith(".lock")]
     shutil.rmtree(work)
+
+
+def has_mounts() -> bool:
+    """Whether a user may mount a disk of his own here."""
+    asked = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return (
+        shutil.which("unshare") is not None and not subprocess.run(asked, capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_disk_that_runs_full_is_said_and_the_same_command_goes_on_later(
+    clean: Callable[[str], SimpleNamespace],
+    given: SimpleNamespace,
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    share: float,
+) -> None:
+    import torch
+
+    if not has_mounts():
+        pytest.skip("this system lets no user mount a disk")
+    torch.set_num_threads(1)
+    monkeypatch.setenv("KILL_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("RETICENT_CACHE", str(tmp_path / "cache"))
+    undisturbed = clean(name)
+    work = shared / f"{name} disk {share:g}"
+    work.mkdir()
+    cache(tmp_path / "cache")
+    room = int(share * undisturbed.written)
+    codes = on_a_small_disk(COMMANDS[name](given, work), work, undisturbed.start, room, after=tmp_path / "after")
+    said = (tmp_path / "log").read_text()
+    assert codes == [2, 0], said
+    assert "Traceback" not in said
+    found = outcome(tmp_path / "after", UNLIKE.get(name, ()))
+    assert sorted(found) == sorted(undisturbed.found), "files were left or lost"
+    assert [one for one in found if found[one] != undisturbed.found[one]] == []

@@ -178,8 +178,8 @@ def _model() -> Any:
 
 
 def quick(model: Any) -> Any:
-    """The spaCy model with the matrix products of its recogniser of names made by NumPy: twice as many texts a second as
-    by the library that it comes with."""
+    """The spaCy model with the matrix products of its recogniser of names made by NumPy: twice as many texts a second
+    as by the library that it comes with."""
     from thinc.api import NumpyOps
 
     products = NumpyOps(use_blis=False)
