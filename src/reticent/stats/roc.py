@@ -22,6 +22,9 @@ from reticent.core.validate import in_range
 from reticent.stats.intervals import clopper_pearson_lower, clopper_pearson_upper, quantile_order
 from reticent.stats.scores import Floats, as_scores
 
+DECIDING = 10
+"""False positives that have to be expected at a threshold for a rate to be stated there."""
+
 
 class RocCurve(NamedTuple):
     """Corners of a ROC curve: rising ``fpr`` and ``tpr`` of equal length, both from 0 to 1."""
@@ -151,7 +154,7 @@ def need_for_fpr(n_held_out: int, fpr: float) -> None:
     Raises:
         Underpowered: fewer than ``10 / fpr`` held-out units.
     """
-    need = math.ceil(10 / fpr - 1e-9)
+    need = math.ceil(DECIDING / fpr - 1e-9)
     if n_held_out < need:
         raise Underpowered(
             f"TPR at FPR {fpr:g} with {n_held_out} held-out units",
