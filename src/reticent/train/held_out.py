@@ -41,7 +41,8 @@ def held_out_loss(model: Any, rows: Sequence[Encoded], *, size: int, pad: int, b
     total, tokens = 0.0, 0
     for part in read_alike(model, sorted(rows, key=len), size):
         inputs = {name: value.to(device) for name, value in collate(part, pad=pad).items()}
-        n = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        inputs["labels"][:, 0] = IGNORED  # behind virtual tokens it would count, and nowhere else
+        n = int((inputs["labels"] != IGNORED).sum())
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             total += model(**inputs).loss.item() * n
         tokens += n

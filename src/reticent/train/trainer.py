@@ -149,7 +149,8 @@ def _tune(
     make = (settled and settled.make_trainer) or hardened_trainer(harden)
     try:
         _settle_attention(loaded, corpus, config, private)
-        before = _before(loaded, sample, arguments, config, out, private=private is not None)
+        with _quiet():
+            before = _before(loaded, sample, arguments, config, out, private=private is not None)
         trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
         check_rise(trainer, config)
     except BadInput:
@@ -166,7 +167,7 @@ def _tune(
         log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
         log |= {"harden": asdict(harden)} if harden.is_on else {}
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
-        with replacing_folder(out, kind=KIND) as folder:
+        with _quiet(), replacing_folder(out, kind=KIND) as folder:
             _save(trainer.model, loaded, tuned, folder, out)
             if settled is not None:
                 log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
@@ -354,13 +355,16 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's remarks about its own defaults from the person."""
-    before = hf_logging.get_verbosity()
+    """Keep the library's remarks about its own defaults, and its bars about single files, from the person."""
+    before, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
     try:
         yield
     finally:
         hf_logging.set_verbosity(before)
+        if bars:
+            hf_logging.enable_progress_bar()
 
 
 def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path, out: Path) -> None:
