@@ -301,6 +301,7 @@ def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder:
             f"Every {drawn} is in every step, so that no draw hides who is in it; the noise that ε needs is chosen for "
             "that.",
             highlight=False,
+            soft_wrap=True,
         )
     steps = math.ceil(units / batch) * (config.epochs or 1)
     plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
