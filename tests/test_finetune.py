@@ -210,3 +210,45 @@ def test_what_a_scrubber_missed_is_in_the_run_folder(
     member = dict(zip(coins.record_id, coins.member, strict=True))
     assert all(target.member == member[target.record.id] for target in targets)
     assert {target.record for target in targets} <= set(read_records(run.records))
+
+
+def test_begun_anew_the_same_model_is_trained_again_until_it_is_audited(base: str, tmp_path: Path) -> None:
+    """`--resume false`: also where the folder was made with it, by this or an earlier version."""
+    source = tmp_path / "mails.jsonl"
+    source.write_text("".join(json.dumps({"id": r.id, "user": r.user, "text": r.text}) + "\n" for r in mails()))
+    out = tmp_path / "run"
+    words = ["tune", str(source), "--model", base, "--out", str(out), "--epochs", "1", "--max-tokens", "32"]
+    log = out / "model" / "train_log.json"
+    assert main(words) == 0
+    first = log.stat().st_ino
+    assert main([*words, "--resume", "false"]) == 0
+    again = log.stat().st_ino
+    assert again != first
+    assert main(words) == 0
+    assert log.stat().st_ino == again
+    said = out / "tune.yaml"
+    said.write_text(said.read_text().replace("resume: true", "resume: false"))
+    assert main(words) == 0
+    assert main([*words, "--resume", "false"]) == 0
+    audit(RunFolder(root=out), AuditConfig(attacks="loss", dtype="float32"))
+    weights = log.read_bytes()
+    assert main(words) == 0
+    assert main([*words, "--resume", "false"]) == 2
+    assert log.read_bytes() == weights
+
+
+def test_what_a_refusal_advises_is_not_refused(base: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The base was exchanged in its place: what lies in the folder is of another one, and may be begun anew."""
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    run = tune(mails(), base=str(own), out=tmp_path / "run", tune_config=TINY)
+    shutil.rmtree(own)
+    save_tiny(own, seed=5)
+    with pytest.raises(BadInput, match=r"--resume false"):
+        tune(mails(), base=str(own), out=run.root, tune_config=TINY)
+    with pytest.raises(BadInput, match="other settings") as refused:
+        tune(mails(), base=str(own), out=run.root, tune_config=replace(TINY, epochs=2, resume=False))
+    assert "--resume" not in str(refused.value)
+    tune(mails(), base=str(own), out=run.root, tune_config=replace(TINY, resume=False))
+    tune(mails(), base=str(own), out=run.root, tune_config=TINY)
+    assert "finished already" in "".join(capfd.readouterr())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ def tune(
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
 
-    The same call again goes on from the last checkpoint, or returns at once when the run is done. A call that is
-    refused before the first checkpoint leaves the folder as it was, but for the record of what a private training
+    The same call again goes on from the last checkpoint, or returns at once when the run is done; with ``resume=False``
+    in ``tune_config`` it trains once more and replaces the model, if that was not audited yet. A call that is refused
+    before the first checkpoint leaves the folder as it was, but for the record of what a private training
     spent.
 
     Args:
@@ -99,7 +100,9 @@ def tune(
     named = _named(base, run)
     config: dict[str, Any] = {"base": named, "data": fingerprint(records), "title": title, **settings.parts}
     with run.alone():
+        config["training"] = _as_recorded(config["training"], run)
         run.refuse_other("tune", config, begun=lambda: _begun(run))
+        _refuse_audited(run, settings.training)
         material = training_rows(
             records,
             base=base,
@@ -145,7 +148,8 @@ class _Settings:
     @property
     def parts(self) -> dict[str, Any]:
         """For the run folder; what is off is left out."""
-        parts = {"split": asdict(self.split), "canaries": asdict(self.canaries), "training": asdict(self.training)}
+        training = replace(self.training, resume=True).on_record  # the same training, begun anew or not
+        parts = {"split": asdict(self.split), "canaries": asdict(self.canaries), "training": training}
         parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
         parts |= {"harden": self.harden.changed} if self.harden.is_on else {}
         parts |= {"contextual": self.contextual.changed} if self.contextual.is_on else {}
@@ -202,6 +206,22 @@ def _named(base: str, run: RunFolder) -> str:
     """What the folder calls the base: as it does already, where that is the same one."""
     said = (run.settings("tune") or {}).get("base")
     return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
+
+
+def _as_recorded(training: dict[str, Any], run: RunFolder) -> dict[str, Any]:
+    """``training`` as the folder may have it that was made with ``resume=False``."""
+    said = (run.settings("tune") or {}).get("training")
+    return training | {"resume": said["resume"]} if isinstance(said, dict) and "resume" in said else training
+
+
+def _refuse_audited(run: RunFolder, config: TuneConfig) -> None:
+    """Refuse to replace a model of which results lie beside it: they would be taken for those of the new one."""
+    if not config.resume and run.model.exists() and run.results.exists():
+        raise BadInput(
+            f"--resume false in {run.root}",
+            "the model there was audited, and its results would be taken for those of the model that replaces it",
+            "Choose another folder (--out), or delete this one to start over.",
+        )
 
 
 def _check_training(config: TuneConfig) -> None:

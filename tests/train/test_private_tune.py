@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from scipy.stats import norm
 from transformers import TrainingArguments
 
 from reticent.core.errors import BadInput
@@ -69,7 +72,7 @@ def test_the_promise_lies_with_the_weights_and_nothing_exact_of_the_data(base: s
     assert all(check["passed"] for check in log["self_check"])
     assert {"key", "tokens", "truncated", "records", "seconds_since_start_or_resume"}.isdisjoint(log)
     assert {name for row in log["history"] for name in row} == {
-        *("epoch", "step", "learning_rate", "eval_loss", "eval_perplexity")
+        *("epoch", "step", "learning_rate", "eval_loss", "eval_perplexity", "base_loss", "base_perplexity")
     }
     assert recall_exact(out)["seconds_since_start_or_resume"] >= 0
     assert log["self_check"][-1]["name"] == "steps of the plan that were run"
@@ -237,7 +240,7 @@ def test_units_that_are_trained_on_cannot_be_held_out(base: str, tmp_path: Path,
         ({}, 300, 300, 30),
         ({"unit": "user"}, None, 12, 90),
         ({"unit": "user", "user_sampling": "record"}, None, 50, 80),
-        ({"unit": "user"}, 1000, 100, 10),
+        ({"unit": "user"}, 100, 100, 10),
     ],
 )
 def test_batch_and_steps_follow_from_the_units(
@@ -248,6 +251,44 @@ def test_batch_and_steps_follow_from_the_units(
     settled = TuneConfig(batch_size=batch).settled(1e-3, private=True)
     plan = make_plan(PrivacySpec(noise_multiplier=1.0, **spec), people, settled, tmp_path)
     assert (plan.expected_batch, plan.steps) == (pytest.approx(expected), steps)
+
+
+@pytest.mark.parametrize(
+    ("spec", "most", "usual", "drawn"),
+    [
+        ({}, 800, 100, "records"),
+        ({"unit": "user"}, 100, 12, "users"),
+        ({"unit": "user", "user_sampling": "record"}, 400, 50, "records"),
+        ({"unit": "user", "user_sampling": "group"}, 400, 50, "records"),
+    ],
+)
+def test_a_step_holds_no_unit_twice(
+    tmp_path: Path, spec: dict[str, Any], most: int, usual: int, drawn: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """More units a step than there are is refused; all of them in every step is said, and accounted for as no draw."""
+    people = Population(users=tuple(f"u{i % 100}" for i in range(800)), lengths=(5,) * 800)
+    wanted = PrivacySpec(epsilon=8, **spec)
+    for batch in (most + 1, 100_000):
+        settled = TuneConfig(batch_size=batch, epochs=3).settled(1e-3, private=True)
+        match = (
+            rf"batch_size={batch}: there are {most} {drawn} .*--batch_size {most} or less.*or leave it out \({usual}\)"
+        )
+        with pytest.raises(BadInput, match=match):
+            make_plan(wanted, people, settled, tmp_path / "refused")
+    assert "every step" not in "".join(capfd.readouterr())
+    plan = make_plan(wanted, people, replace(settled, batch_size=most), tmp_path / "all")
+    assert f"Every {drawn[:-1]} is in every step" in "".join(capfd.readouterr()).replace("\n", " ")
+    assert (plan.sampler.rate, plan.steps) == (1.0, 3)
+    assert all(len(plan.sampler.batch(step)) == most for step in range(3))
+    if spec.get("user_sampling") is None:
+        # Without draws it is three Gaussian mechanisms, that is one with μ = √3/σ (Dong, Roth and Su, 2022, cor. 2.13).
+        mu = 3**0.5 / plan.noise_multiplier
+
+        def delta(epsilon: float) -> float:
+            return norm.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * norm.cdf(-mu / 2 - epsilon / mu)
+
+        promised = plan.spent().epsilon
+        assert delta(promised) <= plan.delta < delta(promised - 0.02)
 
 
 def test_held_out_texts_are_not_read_in_the_large_batches_of_training(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ _TRAINING = {
     "train_batch_size": "batch_size",
     "lr": "learning_rate",
     "warmup_ratio": "warmup",
+    "lr_scheduler": "lr_scheduler_type",
+    "scheduler": "lr_scheduler_type",
     "max_seq_length": "max_tokens",
     "max_seq_len": "max_tokens",
     "max_length": "max_tokens",
@@ -54,7 +56,12 @@ _TRAINING = {
 }
 ALIASES: Mapping[str, Mapping[str, str]] = {
     "tune": _TRAINING,
-    "compare": _TRAINING,
+    "compare": _TRAINING
+    | {
+        "lr_scheduler_type": "lr_scheduler_types",
+        "lr_scheduler": "lr_scheduler_types",
+        "scheduler": "lr_scheduler_types",
+    },
     "prepare": {"output": "out", "output_dir": "out", "output_file": "out", "dataset": "data", "input": "data"},
     "audit": {
         "model": "target",
@@ -94,9 +101,8 @@ POINTERS: Mapping[str, str] = {
     "save_strategy": _EPOCHS,
     "eval_strategy": _EPOCHS,
     "evaluation_strategy": _EPOCHS,
-    "lr_scheduler_type": "The schedule is linear; --warmup and --learning_rate are its settings.",
-    "warmup_steps": "Give --warmup, a share of the steps.",
-    "overwrite_output_dir": "Nothing is overwritten: choose another --out, or start over with --resume false.",
+    "lr_scheduler_kwargs": "Schedules are those without settings of their own: --lr_scheduler_type.",
+    "overwrite_output_dir": "Choose another --out, or train the same once more with --resume false.",
     "resume_from_checkpoint": "The same command again goes on by itself.",
     "validation_file": "Records are kept out by coin: --probability.",
     "validation_split": "Records are kept out by coin: --probability.",

@@ -74,7 +74,13 @@ def tune(
     if monitor.watches:
         from reticent.monitor.log import read_watch
         from reticent.monitor.words import table
+        from reticent.train.held_out import sentence
 
-        console.print(table(read_watch(run.monitor)))
+        watch = read_watch(run.monitor)
+        console.print(table(watch))
+        first, last = watch.moments[0], watch.moments[-1]
+        if first.step == 0 < last.step:
+            said = sentence(watch.held_out, first.perplexity, last.perplexity)
+            console.print(said, highlight=False, soft_wrap=True)
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
     return 0

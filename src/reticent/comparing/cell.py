@@ -170,6 +170,7 @@ def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) 
         method=cell.method.method,
         method_params=dict(cell.method.params),
         learning_rate=cell.learning_rate,
+        lr_scheduler_type=cell.schedule,
         seed=cell.seed,
     )
     run = tune(

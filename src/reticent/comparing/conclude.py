@@ -14,7 +14,7 @@ import numpy as np
 from reticent.comparing.associations import associations
 from reticent.comparing.cell import Outcome
 from reticent.comparing.fairness import fairness
-from reticent.comparing.grid import Cell, Grid
+from reticent.comparing.grid import Cell, Grid, name_of
 from reticent.comparing.looks import Looks, read_looks
 from reticent.comparing.matched import Curve, curve_of, improves, matched
 from reticent.comparing.ranking import TOO_LATE, pairs_of
@@ -65,16 +65,17 @@ def conclude(
     settings: list[Setting] = []
     points: list[Point] = []
     curves: dict[int, Curve] = {}
-    for number, (method, defence) in enumerate(grid.settings):
+    for number, (method, defence, schedule) in enumerate(grid.settings):
         own = [one for one in done if one.cell.setting == number]
         notes: list[str] = []
         tracks = _tracks(number, own, resamples, notes)
         setting = Setting(
-            name=method.name if defence.name == "none" else f"{method.name}, {defence.name}",
+            name=name_of(method, defence, schedule if len(grid.schedules) > 1 else ""),
             method=method.method,
             params=dict(method.params),
             defence=defence.name,
             about=defence.about,
+            schedule=schedule,
         )
         if tracks:
             first = next(one.looks for one in own if one.looks is not None)

@@ -18,6 +18,8 @@ class CompareConfig:
         preset: a whole study (memorization-study, user-inference, privacy-utility); flags given beside it win.
         methods: tuning methods, with hyper-parameters behind colons: full,head,adapter:reduction_factor=2,lora:r=8.
         learning_rates: for all methods, 1e-4,3e-4; left out, a third of each method's own, its own, and three times it.
+        lr_scheduler_types: how the learning rate goes on from its peak, for all methods, linear,constant; names as in
+            reticent tune. Left out, linear, which falls to zero.
         seeds: of the trainings; two at least, or no ranking is made.
         defences: none, goldfish, label_smoothing, loss_floor, dropout, dedup_users, clip_examples, clip_batch,
             no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
@@ -36,6 +38,7 @@ class CompareConfig:
     preset: str | None = None
     methods: str | None = None
     learning_rates: str | None = None
+    lr_scheduler_types: str | None = None
     seeds: str | None = None
     defences: str | None = None
     epochs: int | None = None

@@ -19,7 +19,8 @@ TOO_LATE = "the first look at {} is already more useful than this loss (look mor
 
 
 def pairs_of(settings: Sequence[Setting], curves: dict[int, Curve], *, confidence: float = 0.95) -> list[Pair]:
-    """Every two methods with the same defence, and every defence against none with the same method.
+    """Every two methods with the same defence, every defence against none with the same method, and every two schedules
+    with the same of both.
 
     The intervals hold together (Bonferroni over the pairs). Each pair is compared at the best loss that both reach.
     """
@@ -36,6 +37,8 @@ def pairs_of(settings: Sequence[Setting], curves: dict[int, Curve], *, confidenc
 
 def _kind(a: Setting, b: Setting) -> str:
     same_method = (a.method, a.params) == (b.method, b.params)
+    if a.schedule != b.schedule:
+        return "schedule" if same_method and a.defence == b.defence else ""
     if a.defence == b.defence and not same_method:
         return "method"
     return "defence" if same_method and "none" in (a.defence, b.defence) else ""
@@ -91,8 +94,8 @@ def _pair(
 def _why_not(a: Setting, b: Setting, kind: str, auc: Estimate) -> str:
     """Why the two are not ranked; empty where they are."""
     few = [one.name for one in (a, b) if len(one.learning_rates) < LEAST_RATES]
-    if kind == "method" and few:
-        return f"only one learning rate of {' and '.join(few)} was tried, and that matters more than the method."
+    if kind in ("method", "schedule") and few:
+        return f"only one learning rate of {' and '.join(few)} was tried, and that matters more than the {kind}."
     alone = [one.name for one in (a, b) if one.seeds < LEAST_SEEDS]
     if alone:
         return f"one seed of {' and '.join(alone)}: another training might come out otherwise."

@@ -32,7 +32,7 @@ from reticent.core.errors import BadInput
 from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
-from reticent.core.progress import console
+from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.data.stability import refuse_unstable
 from reticent.intake import without_copies
@@ -61,8 +61,8 @@ def compare(
 ) -> Comparison:
     """Train all cells of ``grid`` on one split and compare them; writes ``comparison.json`` and ``report.html``.
 
-    The same call again goes on with the cells that are missing. A call with more methods, rates, defences or seeds in
-    the same folder trains only what is new. A cell that diverges or is refused is a row of the outcome.
+    The same call again goes on with the cells that are missing. A call with more methods, rates, defences, schedules or
+    seeds in the same folder trains only what is new. A cell that diverges or is refused is a row of the outcome.
 
     Args:
         records: unique ids, private text; exact copies are dropped, with trainings that are private per user only those
@@ -96,7 +96,8 @@ def compare(
     said = (folder.settings(CONFIG) or {}).get("base")
     named = said if said is not None and stands_for(said, shared.base, root) else portable(shared.base, root)
     about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
-    about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries", "training", "monitor")}
+    about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries")}
+    about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)}
     with folder.alone():
         folder.refuse_other(CONFIG, about, begun=lambda: _begun(folder))
         with folder.kept_if(lambda: _begun(folder)):
@@ -176,8 +177,8 @@ def _train_all(
     folders = [root / "cells" / cell.name for cell in cells]
     if len(set(folders)) < len(folders):
         raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
-    for folder, own in zip(folders, keys, strict=True):
-        read_outcome(folder, own)  # refuses another training before hours of work
+    # Refuses another training before hours of work.
+    found = [read_outcome(folder, own) is not None for folder, own in zip(folders, keys, strict=True)]
     threads = max((os.cpu_count() or 1) // jobs, 1)
 
     def do(number: int) -> Outcome | None:
@@ -189,9 +190,14 @@ def _train_all(
             outcome = _in_process(root, cell, folder, shared, keys[number], threads)
         if outcome is not None and outcome.status != "done":
             console.print(f"{cell.name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
+        if not found[number]:
+            advance(1)
         return outcome
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    with (
+        progress("Comparing", len(cells), unit="trainings", done=sum(found)) as advance,
+        ThreadPoolExecutor(max_workers=jobs) as pool,
+    ):
         return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
 
 
@@ -223,5 +229,6 @@ def _provenance(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
     return about | {
         "methods": {method.name: list(method.learning_rates) for method in grid.methods},
         "defences": {defence.name: defence.about for defence in grid.defences},
+        "lr_scheduler_types": list(grid.schedules),
         "seeds": list(grid.seeds),
     }

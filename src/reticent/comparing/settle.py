@@ -59,6 +59,8 @@ def _grid(config: CompareConfig, study: Study) -> Grid:
     if config.defences:
         names = [name.strip() for name in config.defences.split(",")]
         grid = replace(grid, defences=tuple(map(defence, names)))
+    if config.lr_scheduler_types:
+        grid = replace(grid, schedules=tuple(name.strip() for name in config.lr_scheduler_types.split(",")))
     if config.seeds:
         seeds = numbers(config.seeds, "seeds")
         if any(seed != int(seed) for seed in seeds if abs(seed) < LARGEST_SEED):

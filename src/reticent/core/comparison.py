@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparison: everything that one `reticent compare` found, as plain data. No private text travels here.
 
-A *setting* is a tuning method with its hyper-parameters and a defence; a *point* is a setting at one learning rate
-after some steps, over all seeds; a *cell* is one training.
+A *setting* is a tuning method with its hyper-parameters, a defence and a schedule; a *point* is a setting at one
+learning rate after some steps, over all seeds; a *cell* is one training.
 """
 
 from __future__ import annotations
@@ -134,13 +134,14 @@ class Fairness:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A tuning method with a defence, and how it did.
+    """A tuning method with a defence and a schedule, and how it did.
 
     Args:
         name: for tables.
         method, params: of `TuneConfig`.
         defence: its name; "none".
         about: what the defence does.
+        schedule: how the learning rate goes on from its peak, as ``lr_scheduler_type`` of `TuneConfig`.
         trained_parameters: how many; 0 where no cell was finished.
         learning_rates: that were tried and not lost.
         seeds: the fewest that any of those has.
@@ -156,6 +157,7 @@ class Setting:
     params: dict[str, Any]
     defence: str
     about: str
+    schedule: str = "linear"
     trained_parameters: int = 0
     learning_rates: tuple[float, ...] = ()
     seeds: int = 0
@@ -172,7 +174,7 @@ class Pair:
 
     Args:
         a, b: indices; ``difference`` is a minus b.
-        kind: ``"method"`` (same defence) or ``"defence"`` (same method).
+        kind: what differs and nothing else does: ``"method"``, ``"defence"`` or ``"schedule"``.
         loss: where they are compared, nats a token; None where refused.
         auc: difference of AUC; its interval holds for all pairs together. None where refused.
         recall: the same of the recall at 10 % FPR.

@@ -7,9 +7,13 @@ No private text travels here: units are named by a keyed hash of their id (``Exp
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reticent.core.finding import Estimate, Finding
+from reticent.core.frame import frame, html
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATUSES = ("leaks", "not_detected", "confounded", "underpowered")
 
@@ -455,3 +459,11 @@ class Results:
     """What can be pulled out of the model; None: nobody tried."""
     tests: tuple[LevelTest, ...] = ()
     """How it was decided at each level whether anything leaks."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """The findings as a pandas DataFrame, one a row: level, attack, metric, value, lo, hi, n, p_value, severity."""
+        return frame(self.findings)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return html(self.verdict.headline, self.findings)

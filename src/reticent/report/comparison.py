@@ -20,8 +20,11 @@ from reticent.core.finding import Estimate
 from reticent.core.together import Together
 
 FORMAT = "reticent.comparison"
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 """``schema_version`` of the file. Raised whenever a field is added, removed or changes its meaning."""
+
+READABLE = (2, COMPARISON_VERSION)
+"""A setting of version 2 has no ``schedule``: it is linear."""
 
 
 def write_comparison(path: str | Path, comparison: Comparison) -> None:
@@ -48,7 +51,7 @@ def read_comparison(path: str | Path) -> Comparison:
     except ValueError as error:
         raise BadInput(str(path), f"is not valid JSON ({error})", "Run reticent compare again.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != COMPARISON_VERSION or content.get("format") != FORMAT:
+    if version not in READABLE or content.get("format") != FORMAT:
         raise BadInput(
             str(path),
             f"is no comparison of version {COMPARISON_VERSION}",

@@ -94,11 +94,19 @@ class Row:
 
 
 def labels(settings: tuple[Setting, ...]) -> list[str]:
-    """As short as can be: the defence alone where all have one method, the method alone where all have one defence."""
+    """As short as can be: what all have in common is left out, be it the method, the defence or the schedule."""
     one_method = len({(setting.method, str(setting.params)) for setting in settings}) == 1
-    if one_method and len(settings) > 1:
-        return [setting.defence.replace("_", " ") for setting in settings]
-    return [setting.name for setting in settings]
+    if not one_method or len(settings) == 1:
+        return [setting.name for setting in settings]
+    one_defence = len({setting.defence for setting in settings}) == 1
+    schedules = len({setting.schedule for setting in settings}) > 1
+    return [
+        ", ".join(
+            ([] if one_defence and schedules else [setting.defence.replace("_", " ")])
+            + ([setting.schedule.replace("_", " ")] if schedules else [])
+        )
+        for setting in settings
+    ]
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:

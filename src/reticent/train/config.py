@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from reticent.core import validate
@@ -11,6 +11,10 @@ from reticent.core.errors import BadInput
 
 DTYPES = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
+"""Hugging Face's names, those that look at nothing but the step and need no settings of their own."""
+SCHEDULE = "linear"
+WARMUP = 0.05
 EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
 LARGEST = 2**31 - 1
@@ -26,8 +30,11 @@ class TuneConfig:
         method: what is trained: full, head, head_tied, blocks, bitfit, adapter, lora, ia3, prefix, prompt.
         method_params: hyper-parameters of the method, for example {"r": 8}.
         epochs: how often each record is seen; left out, 3, in private training 10.
-        learning_rate: peak of the linear schedule; left out, the method's own default for AdamW.
-        warmup: share of the steps in which the learning rate rises.
+        learning_rate: peak of the schedule; left out, the method's own default for AdamW.
+        lr_scheduler_type: how the learning rate goes on from its peak, by Hugging Face's names: linear and cosine fall
+            to zero at the last step, constant and constant_with_warmup stay, inverse_sqrt falls slowly.
+        warmup: share of the steps in which the learning rate rises to its peak; not with constant, which begins there.
+        warmup_steps: the same as a number of steps, in place of the share.
         weight_decay: not on biases and normalisations.
         optimizer: adamw, or sgd, which needs a learning_rate; with private training they are DP-Adam and DP-SGD.
         batch_size: records in an optimizer step; in private training how many units it has on average. Left out, 8, in
@@ -44,7 +51,9 @@ class TuneConfig:
     method_params: dict[str, Any] = field(default_factory=dict)
     epochs: int | None = None
     learning_rate: float | None = None
-    warmup: float = 0.05
+    lr_scheduler_type: str = SCHEDULE
+    warmup: float = WARMUP
+    warmup_steps: int | None = None
     weight_decay: float = 0.01
     optimizer: str = "adamw"
     batch_size: int | None = None
@@ -64,6 +73,7 @@ class TuneConfig:
         validate.in_range(-1e-12, 1 - 1e-12, warmup=self.warmup)
         validate.one_of(DTYPES, dtype=self.dtype)
         validate.one_of(OPTIMIZERS, optimizer=self.optimizer)
+        self._check_schedule()
         for name in ("epochs", "batch_size", "learning_rate"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
@@ -74,6 +84,38 @@ class TuneConfig:
                 "Give --learning_rate (0.1 is a start).",
             )
 
+    def _check_schedule(self) -> None:
+        validate.one_of(SCHEDULES, lr_scheduler_type=self.lr_scheduler_type)
+        if self.warmup_steps is not None:
+            validate.non_negative(warmup_steps=self.warmup_steps)
+            validate.at_most(LARGEST, warmup_steps=self.warmup_steps)
+            if self.warmup != WARMUP:
+                raise BadInput(
+                    f"warmup={self.warmup!r} with warmup_steps={self.warmup_steps!r}",
+                    "both say how long the learning rate rises",
+                    "Give one of them.",
+                )
+        if self.lr_scheduler_type == "constant" and (self.warmup_steps or self.warmup not in (0, WARMUP)):
+            given = f"warmup={self.warmup!r}" if self.warmup_steps is None else f"warmup_steps={self.warmup_steps!r}"
+            raise BadInput(
+                f"{given} with lr_scheduler_type='constant'",
+                "a constant learning rate does not rise",
+                "Give --lr_scheduler_type constant_with_warmup, or leave it out.",
+            )
+
+    @property
+    def rise(self) -> float:
+        """How long the learning rate rises, as ``TrainingArguments.warmup_steps`` has it: a share of the steps below 1,
+        else how many."""
+        return self.warmup if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """What a folder keeps, to know the same training again. Settings that folders of earlier versions have not are
+        left out where they are at their defaults."""
+        said = asdict(self)
+        return {name: said[name] for name in said if name not in _SINCE or said[name] != _SINCE[name]}
+
     def settled(self, method_learning_rate: float, *, private: bool = False) -> TuneConfig:
         """With defaults filled in, but for the batch of a private training, which depends on the data."""
         usual = PRIVATE_LEARNING_RATE.get(self.method, method_learning_rate) if private else method_learning_rate
@@ -83,3 +125,7 @@ class TuneConfig:
             learning_rate=self.learning_rate or usual,
             batch_size=self.batch_size or (None if private else BATCH_SIZE),
         )
+
+
+_SINCE = {"lr_scheduler_type": SCHEDULE, "warmup_steps": None}
+"""Settings that folders of earlier versions have not, with what they mean there."""

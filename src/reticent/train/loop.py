@@ -16,7 +16,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.models.encode import Encoded
-from reticent.train.batches import IGNORED, LengthGrouped, collate, read_alike
+from reticent.train.batches import LengthGrouped, collate
+from reticent.train.held_out import BASE_PERPLEXITY, held_out_loss, perplexity
 
 
 class Diverged(BadInput):
@@ -101,24 +102,21 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         )
         return context
 
-    @torch.no_grad()
+    def loss_of(self, rows: Sequence[Encoded]) -> float:
+        """See ``held_out_loss``."""
+        return held_out_loss(self.model, rows, size=self.args.eval_batch_size, pad=self.pad, bfloat16=self.autocast)
+
+    def log_base(self, logs: dict[str, float]) -> None:
+        """Log what was measured of the base on held-out records."""
+        self.log(logs)
+
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Mean negative log-likelihood (nats) over all held-out trained tokens, and its exponential."""
         started = time.perf_counter()
-        rows = sorted(self.eval_dataset if eval_dataset is None else eval_dataset, key=len)
-        self.model.eval()
-        total, tokens = 0.0, 0
-        for part in read_alike(self.model, rows, self.args.eval_batch_size):
-            batch = collate(part, pad=self.pad)
-            inputs = {name: value.to(self.args.device) for name, value in batch.items()}
-            n = int((inputs["labels"][:, 1:] != IGNORED).sum())
-            with self.computing():
-                total += self.model(**inputs).loss.item() * n
-            tokens += n
-        loss = total / max(tokens, 1)
+        loss = self.loss_of(self.eval_dataset if eval_dataset is None else eval_dataset)
         metrics = {
             f"{metric_key_prefix}_loss": loss,
-            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700.0)),
+            f"{metric_key_prefix}_perplexity": perplexity(loss),
             f"{metric_key_prefix}_seconds": round(time.perf_counter() - started, 3),
         }
         self.log(metrics)
@@ -131,11 +129,6 @@ class Bar(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self.advance = advance
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.advance(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.advance(1)
@@ -153,7 +146,9 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         at = f"epoch {state.epoch or 0:.0f} of {args.num_train_epochs:.0f}"
         if args.max_steps > 0:
             at = f"step {state.global_step} of {args.max_steps}"
-        if "eval_perplexity" in logs:
+        if BASE_PERPLEXITY in logs:
+            console.print(f"before training: held-out perplexity {logs[BASE_PERPLEXITY]:.2f}", highlight=False)
+        elif "eval_perplexity" in logs:
             console.print(f"{at}: held-out perplexity {logs['eval_perplexity']:.2f}", highlight=False)
         elif "loss" in logs:
             console.print(f"{at}: training loss {logs['loss']:.3f} nats a token", highlight=False)

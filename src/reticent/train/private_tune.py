@@ -11,7 +11,8 @@ Defaults, where nobody says otherwise, and why:
   is usual without noise; 3e-2 for IA3, which learned most with it in short trials (`docs/results.md`); other methods
   keep theirs, which are large already. Adam divides by the size of the noise, so the rate is the length of a step and
   depends neither on the clip norm nor on ε.
-- Linear schedule with warmup and weight decay as without noise: they do not look at the data.
+- Schedule (linear) with warmup, and weight decay, as without noise: they do not look at the data. What is chosen of
+  them is part of what a checkpoint is gone on with, see `train.ledger`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ class PrivateTuneTrainer(PrivateTrainerMixin, TuneTrainer):
     """Held-out records are of units that are not trained on (`refuse_units_on_both_sides`), chosen without a look at
     texts. If one's tokens are trained on too, as another unit's, only the held-out unit's own loss is logged: for those
     who are trained on it is computed from the private weights. So such a text is no reason to refuse."""
+
+    def log_base(self, logs: dict[str, float]) -> None:
+        """Of held-out records, as an evaluation is, so it is logged."""
+        before, self._evaluating = self._evaluating, True
+        try:
+            super().log_base(logs)
+        finally:
+            self._evaluating = before
 
     def _forget_key(self) -> None:
         """Not yet: it goes with the folder of checkpoints, once the outcome is saved."""
@@ -272,9 +281,28 @@ def perplexities(model: Any, encoded: Sequence[Encoded]) -> tuple[float, ...]:
 
 
 def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
-    """The plan of the training whose checkpoints lie in ``folder``, where its key is kept."""
+    """The plan of the training whose checkpoints lie in ``folder``, where its key is kept.
+
+    Raises:
+        BadInput: a step is to hold more units than there are.
+    """
     _, units = counts(spec, people)
-    batch = min(config.batch_size or max(1, min(LARGEST_BATCH, units // 8)), units)
+    usual = max(1, min(LARGEST_BATCH, units // 8))
+    batch = config.batch_size or usual
+    drawn = "user" if spec.unit == "user" and spec.user_sampling == "user" else "record"
+    if batch > units:
+        raise BadInput(
+            f"batch_size={batch}",
+            f"there are {units} {drawn}s to draw from, and a step holds each of them once at most",
+            f"Give --batch_size {units} or less ({units}: every {drawn} is in every step), or leave it out ({usual}).",
+        )
+    if batch == units:
+        console.print(
+            f"Every {drawn} is in every step, so that no draw hides who is in it; the noise that ε needs is chosen for "
+            "that.",
+            highlight=False,
+            soft_wrap=True,
+        )
     steps = math.ceil(units / batch) * (config.epochs or 1)
     plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
     console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,15 +35,17 @@ from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_erro
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
+from reticent.train.arguments import arguments_of, check_rise, steps_of
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall
 from reticent.train.checkpoints import remember as note
-from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
+from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.contextual.prepare import ContextualTraining
 from reticent.train.contextual.prepare import prepare as prepare_contextual
 from reticent.train.hardened import hardened_corpus, hardened_trainer
 from reticent.train.hardening import HardenConfig
+from reticent.train.held_out import Before, base_loss, before_and_after, held_out_loss, sentence_of
 from reticent.train.loop import Bar, Diverged, Stopped, TuneTrainer
 from reticent.train.trackers import check_trackers
 
@@ -78,7 +79,8 @@ def tune(
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
-    AdamW (or SGD) with a linear schedule, the batch's gradient clipped at norm 1, a checkpoint after each epoch.
+    AdamW (or SGD) with a linear schedule unless told otherwise, the batch's gradient clipped at norm 1, a checkpoint
+    after each epoch.
     Interrupted and called again with the same arguments, it goes on from the last whole checkpoint; finished, it
     returns at once.
 
@@ -88,8 +90,8 @@ def tune(
         out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
             ``train_log.json``.
         config: how; None for the defaults.
-        held_out: a small sample whose loss is logged after each epoch; never trained on. With ``privacy`` of units that
-            are not trained on, chosen without a look at what is.
+        held_out: a small sample whose loss is logged before training and after each epoch; never trained on. With
+            ``privacy`` of units that are not trained on, chosen without a look at what is.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
@@ -133,6 +135,7 @@ def _tune(
     key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec, harden, contextual)
     if _is_finished(out, key, resume=config.resume):
         console.print(f"{out} is finished already.", highlight=False)
+        _tell(json.loads((out / LOG).read_text(encoding="utf-8")))
         return out
     loaded = _load_whole(base, config.device)
     settled, corpus, sample = _encode(loaded, records, held_out, config, harden, contextual)
@@ -142,10 +145,14 @@ def _tune(
     started = time.perf_counter()
     private = _private(spec, corpus, held_out, records, config, loaded, out)
     corpus = corpus if private is None else private.corpus
-    arguments = _arguments(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
+    arguments = arguments_of(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
     make = (settled and settled.make_trainer) or hardened_trainer(harden)
     try:
+        _settle_attention(loaded, corpus, config, private)
+        with _quiet():
+            before = _before(loaded, sample, arguments, config, out, private=private is not None)
         trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+        check_rise(trainer, config)
     except BadInput:
         if checkpoint is None and (private is None or not private.has_begun(out)):
             close_folder(out)  # nothing was trained: a corrected call begins anew
@@ -153,13 +160,14 @@ def _tune(
     _check_space(trainer.model, tuned, out)
     try:
         with private.on_record(trainer, out, data, resumed=checkpoint is not None) if private else nullcontext():
-            _run(trainer, checkpoint, out, private=private is not None)
+            _run(trainer, checkpoint, out, before, private=private is not None)
         replaced = private.replaced(out, data) if private else None
         log = _log(trainer, corpus, config, time.perf_counter() - started)
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
         log |= {"harden": asdict(harden)} if harden.is_on else {}
-        with replacing_folder(out, kind=KIND) as folder:
+        log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
+        with _quiet(), replacing_folder(out, kind=KIND) as folder:
             _save(trainer.model, loaded, tuned, folder, out)
             if settled is not None:
                 log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
@@ -172,7 +180,14 @@ def _tune(
     if private is not None:
         begun.finished(out, plan=private.plan.fingerprint, replaced=replaced)
     close_folder(out)
+    _tell(log)
     return out
+
+
+def _tell(log: dict[str, Any]) -> None:
+    """Say whether it helped, where that was measured."""
+    if said := sentence_of(log):
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def _load_whole(base: str, device: str) -> Loaded:
@@ -243,6 +258,36 @@ def _private(
     return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
 
 
+def _settle_attention(loaded: Loaded, corpus: Corpus, config: TuneConfig, private: PrivateTuning | None) -> None:
+    longest = max(len(one) for one in corpus.encoded)
+    rows = config.batch_size if private is None else private.rows(longest)
+    if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
+        loaded.model.set_attn_implementation("eager")
+
+
+def _before(
+    loaded: Loaded, sample: Corpus, arguments: TrainingArguments, config: TuneConfig, out: Path, *, private: bool
+) -> float | None:
+    """The held-out loss of the base as it came, measured like that of the epochs; None where nothing is held out."""
+    if not sample.encoded:
+        return None
+    size = arguments.per_device_eval_batch_size
+    return base_loss(
+        folder_for(out),
+        lambda: held_out_loss(
+            loaded.model,
+            sample.encoded,
+            size=min(size, BATCH_SIZE) if private else size,
+            pad=loaded.tokenizer.pad_token_id or 0,
+            bfloat16=_in_bfloat16(config, loaded.device),
+        ),
+    )
+
+
+def _in_bfloat16(config: TuneConfig, device: str) -> bool:
+    return config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(device))
+
+
 def _trainer(
     loaded: Loaded,
     method: Tuning,
@@ -254,10 +299,6 @@ def _trainer(
     private: PrivateTuning | None,
     make: Callable[..., TuneTrainer],
 ) -> tuple[TuneTrainer, Tuned]:
-    longest = max(len(one) for one in corpus.encoded)
-    rows = config.batch_size if private is None else private.rows(longest)
-    if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
-        loaded.model.set_attn_implementation("eager")
     set_seed(config.seed)
     model = method(loaded.model, **config.method_params)
     tuned = Tuned(
@@ -273,7 +314,7 @@ def _trainer(
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
-        autocast=config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(loaded.device)),
+        autocast=_in_bfloat16(config, loaded.device),
         callbacks=[MarkWhole(), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
@@ -286,42 +327,18 @@ def _lasting(source: str) -> str:
     return source if named else str(Path(source).expanduser().resolve())
 
 
-def _arguments(config: TuneConfig, out: Path, device: str, clip_batch: float, *, evaluate: bool) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=str(folder_for(out)),
-        num_train_epochs=config.epochs or EPOCHS,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=clip_batch,
-        per_device_train_batch_size=config.batch_size or BATCH_SIZE,
-        per_device_eval_batch_size=config.batch_size or BATCH_SIZE,
-        optim="sgd" if config.optimizer == "sgd" else "adamw_torch_fused",
-        seed=config.seed,
-        use_cpu=device == "cpu",
-        save_strategy="epoch",
-        save_total_limit=2,
-        eval_strategy="epoch" if evaluate else "no",
-        logging_strategy="epoch",
-        logging_nan_inf_filter=False,
-        report_to=config.report_to,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device != "cpu",
-    )
-    # Left to itself, one process that sees several GPUs multiplies the batch by their number.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, *, private: bool) -> None:
+def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float | None, *, private: bool) -> None:
     """Train. Where a step led to weights that are not finite, checkpoints go, for going on would end the same way; not
-    those of a private training, where the data must not decide what is left."""
-    steps = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size) * int(trainer.args.num_train_epochs)
-    steps = trainer.args.max_steps if trainer.args.max_steps > 0 else steps
-    with progress("Training", steps, unit="steps") as advance:
+    those of a private training, where the data must not decide what is left.
+
+    Args:
+        before: held-out loss of the base.
+    """
+    done = 0 if checkpoint is None else int(checkpoint.name.split("-")[1])
+    with progress("Training", steps_of(trainer), unit="steps", done=done) as advance:
         trainer.add_callback(Bar(advance))
+        if before is not None:
+            trainer.add_callback(Before(before, trainer.log_base))
         try:
             with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -338,13 +355,16 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, *, private: b
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's remarks about its own defaults from the person."""
-    before = hf_logging.get_verbosity()
+    """Keep the library's remarks about its own defaults, and its bars about single files, from the person."""
+    before, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
     try:
         yield
     finally:
         hf_logging.set_verbosity(before)
+        if bars:
+            hf_logging.enable_progress_bar()
 
 
 def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path, out: Path) -> None:
@@ -389,7 +409,7 @@ def _key(
     contextual: ContextualConfig,
 ) -> str:
     """SHA-256 (hex) of all that decides the outcome."""
-    settings = asdict(replace(config, resume=True, report_to="none"))
+    settings = replace(config, resume=True, report_to="none").on_record
     spans = [[(span.start, span.end) for span in record.spans] for record in records]
     parts: list[Any] = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
     if spec is not None:
