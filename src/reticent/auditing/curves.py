@@ -7,10 +7,21 @@ import numpy as np
 
 from reticent.auditing.level import Level, Scored
 from reticent.core.results import Curve, Distribution
+from reticent.stats.joint import sides
 from reticent.stats.roc import roc_curve, thin
+from reticent.stats.roc_band import roc_band
 
 
-def curve(level: Level, scored: Scored) -> Curve:
+def curve(level: Level, scored: Scored, *, with_band: bool = False, seed: int = 0) -> Curve:
+    """The ROC curve of one attack.
+
+    Args:
+        level: whose units they are.
+        scored: by the attack.
+        with_band: make the band in which the true curve lies.
+        seed: of its multipliers.
+    """
+    band = roc_band(scored.score, sides(level.member, level.cluster), seed=seed) if with_band else None
     fpr, tpr = thin(*roc_curve(scored.score[level.member], scored.score[~level.member]))
     return Curve(
         attack=scored.name,
@@ -19,6 +30,7 @@ def curve(level: Level, scored: Scored) -> Curve:
         tpr=tuple(map(float, tpr)),
         n_member=level.n_member,
         n_held_out=level.n_held_out,
+        band=() if band is None else tuple(zip(band.fpr, band.lo, band.hi, strict=True)),
     )
 
 

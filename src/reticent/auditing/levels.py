@@ -123,7 +123,9 @@ def judge(level: Level, tests: Tests | None, judging: Judging) -> LevelOutcome:
     primary = numbers.get((tests.primary, AUC))
     return LevelOutcome(
         findings=tuple(findings),
-        curves=tuple(curve(level, scored) for scored in level.attacks),
+        curves=tuple(
+            curve(level, scored, with_band=scored.name == tests.primary, seed=judging.seed) for scored in level.attacks
+        ),
         distributions=tuple(distribution(level, scored) for scored in level.attacks),
         power=_power(level, tests, judging.miss, 1.0 if primary is None else design_effect(primary)),
         refused=tuple(dict.fromkeys(refused)),

@@ -58,7 +58,13 @@ class AttackRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A ROC curve, thinned for plotting: rising ``fpr`` and ``tpr`` of equal length, both from 0 to 1."""
+    """A ROC curve, thinned for plotting: rising ``fpr`` and ``tpr`` of equal length, both from 0 to 1.
+
+    Args:
+        band: rising ``(fpr, lo, hi)``: between these lies the whole true curve at 95 %, users respected
+            (`reticent.stats.roc_band`). Of the level's primary attack, which was named before scores were seen; empty
+            for the others, and where too few units decide.
+    """
 
     attack: str
     level: str
@@ -66,6 +72,7 @@ class Curve:
     tpr: tuple[float, ...]
     n_member: int
     n_held_out: int
+    band: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
