@@ -13,6 +13,7 @@ from reticent.attacks.extraction import EXTRACTIONS, Evidence, ExtractionAttack
 from reticent.attacks.extraction.attack import Scores
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.pull import SCHEME, Pulled
+from reticent.auditing.sentences import pulled_out
 from reticent.auditing.targets import control_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
@@ -88,12 +89,6 @@ def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Fin
 def _finding(row: ExtractionRow) -> Finding:
     compared = row.compared
     assert compared is not None
-    how = "are found" if row.family == "personal data" else "come out in part" if row.partial else "come out"
-    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) {how} by {row.attack}"]
-    if row.base is not None:
-        beside.append(f"{row.base.value:.0%} of them from the base model")
-    if row.above_control is not None:
-        beside.append(f"{row.target.value - row.above_control.value:.0%} of those that were never trained on")
     return Finding(
         attack=row.attack,
         level="passage",
@@ -101,7 +96,7 @@ def _finding(row: ExtractionRow) -> Finding:
         estimate=compared,
         severity=severity("extracted", compared.lo if row.leaks else 0.0),
         threat=ThreatModel(access=row.access, needs=THREAT if row.units == "secrets" else ()),
-        statement=f"{', '.join(beside)}. {row.attack}: {row.summary}",
+        statement=pulled_out(row),
         advice=ADVICE if row.leaks else "",
         notes=row.notes,
     )
