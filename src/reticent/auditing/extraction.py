@@ -13,12 +13,12 @@ from reticent.attacks.extraction import EXTRACTIONS, Evidence, ExtractionAttack
 from reticent.attacks.extraction.attack import Scores
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.pull import SCHEME, Pulled
-from reticent.auditing.sentences import pulled_out
 from reticent.auditing.targets import control_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate, Finding, ThreatModel
 from reticent.core.results import Extraction, ExtractionCurve, ExtractionRow
+from reticent.report.sentences import pulled_out
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.shares import difference, paired_difference, share
 

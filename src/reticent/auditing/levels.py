@@ -12,12 +12,12 @@ import numpy.typing as npt
 from reticent.auditing.curves import curve, distribution
 from reticent.auditing.level import FPRS, MIN_UNITS, Level, Scored
 from reticent.auditing.power import detectable
-from reticent.auditing.sentences import names, picks
 from reticent.auditing.significance import AUC, TOP, Tests, adjusted, significance, top
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import Curve, Distribution, Power
+from reticent.report.sentences import names, picks
 from reticent.stats.joint import (
     Number,
     Sides,

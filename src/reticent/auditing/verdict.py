@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reticent.auditing.sentences import without_the_model, would_have_been_seen
 from reticent.core.finding import Finding, Severity
 from reticent.core.results import Confound, Power, Verdict
+from reticent.report.sentences import without_the_model, would_have_been_seen
 
 CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0, "extracted": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""

@@ -20,6 +20,7 @@ from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
 from reticent.report import numbers
 from reticent.report.page import environment, filled
+from reticent.report.which import which_to_take
 
 SECTIONS = (
     ("verdict", "Answer"),
@@ -114,6 +115,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     ]
     return {
         "comparison": comparison,
+        "take": which_to_take(comparison),
         "rows": rows,
         "names": names,
         "sections": SECTIONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -74,8 +75,16 @@ def render_difference(difference: Difference) -> str:
         for name in LEVELS
         if (changes := [change for change in difference.changes if change.level == name])
     ]
-    content = {"difference": difference, "levels": levels, "sections": SECTIONS, "words": WORDS}
+    names = [_name(side.about, side.title) for side in (difference.before, difference.after)]
+    content = {"difference": difference, "levels": levels, "sections": SECTIONS, "words": WORDS, "names": names}
     return filled(_templates(), "difference.html", content)
+
+
+def _name(about: Mapping[str, Any], title: str) -> str:
+    """The audited model, where the results name it; two audits of one data set have one title."""
+    models = about.get("models")
+    target = models.get("target") if isinstance(models, Mapping) else None
+    return target if isinstance(target, str) and target else title
 
 
 def print_difference(difference: Difference, *, console: Console = person) -> None:

@@ -26,10 +26,12 @@ from reticent.report.svg import short, tag
 FORMAT = "reticent.figures"
 LIST = "figures.json"
 """Names the figures, the model, the results, and the hash of every file: CSV has no room for a mark of its own."""
-MARK = "made by reticent report --export"
+MARK = "a figure of a reticent report"
 SVG = marked("figure", "<svg ", MARK)
 CARD = marked("list of figures", f'"format": "{FORMAT}"')
 
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML file may hold, but an odd title can."""
 MARGIN, LINE = 14.0, 19.0
 WIDEST = 460.0
 """What a row of the key may fill before the next begins."""
@@ -50,8 +52,8 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
     folder = Path(folder)
     made = figures(results)
     card = folder / LIST
-    texts = {folder / f"{one.name}.svg": standalone(one, model_name(results)) for one in made}
-    texts |= {folder / f"{one.name}.csv": table(one) for one in made}
+    texts = {folder / f"{one.name}.svg": _bytes(standalone(one, model_name(results))) for one in made}
+    texts |= {folder / f"{one.name}.csv": _bytes(table(one)) for one in made}
     file_to_write(card, CARD, flag="export", inputs=inputs)
     for path in texts:
         file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
@@ -65,14 +67,18 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
         "model": model_name(results),
         "results_sha256": digest(results),
         "figures": [{"name": one.name, "title": one.title} for one in made],
-        "files": {path.name: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()},
+        "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
         "before": {path.name: hash_of(path) for path in there},
     }
-    texts = {card: json.dumps(said, indent=1, ensure_ascii=False) + "\n", **texts}
+    texts = {card: _bytes(json.dumps(said, indent=1, ensure_ascii=False) + "\n"), **texts}
     with replacing_together([*texts], public=[*texts]) as temporary:
         for path, text in texts.items():
-            temporary[path].write_bytes(text.encode())
+            temporary[path].write_bytes(text)
     return [path for path in texts if path.suffix == ".svg"]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def standalone(figure: Figure, model: str) -> str:
@@ -81,13 +87,14 @@ def standalone(figure: Figure, model: str) -> str:
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
     assert box is not None
     width, height = max(float(box[1]), 300.0), float(box[2])
-    inner = drawing[drawing.index(">") + 1 : drawing.rindex("</svg>")]
+    head, end, inner = drawing[drawing.index(">") + 1 : drawing.rindex("</svg>")].partition("</desc>")
     names = re.search(r'aria-labelledby="([^"]*)"', drawing)
     key, used = _key(figure, top=height + LINE)
     top = 2 * LINE + MARGIN
     full = (width + 2 * MARGIN, top + height + used + MARGIN)
     parts = [
         Markup("<!-- {} -->\n").format(MARK),
+        Markup(head + end + "\n"),  # noqa: S704 - our own drawing
         Markup("<style>{}</style>\n").format(Markup(_style())),  # noqa: S704 - our own style sheet
         tag("rect", x=-MARGIN, y=-top, width=full[0], height=full[1], fill="#ffffff"),
         Markup(inner),  # noqa: S704 - our own drawing
@@ -100,7 +107,8 @@ def standalone(figure: Figure, model: str) -> str:
         'aria-labelledby="{}">{}</svg>\n'
     )
     ends = (short(-MARGIN), short(-top), short(full[0]), short(full[1]), short(full[0]), short(full[1]))
-    return str(root.format(*ends, names[1] if names else "", Markup("").join(parts)))
+    text = str(root.format(*ends, names[1] if names else "", Markup("").join(parts)))
+    return NO_XML.sub("\ufffd", text)
 
 
 def table(figure: Figure) -> str:
@@ -117,10 +125,11 @@ def _key(figure: Figure, *, top: float) -> tuple[list[Markup], float]:
     """What the colours mean, in rows below the drawing, and the height of it."""
     if not figure.key:
         return [], 0.0
-    each = max(len(words) for _, words in figure.key) * 6.6 + 44
+    said = [(one.classes, f"{one.words} {one.number}".rstrip()) for one in figure.key]
+    each = max(len(words) for _, words in said) * 6.6 + 44
     across = max(int(WIDEST // each), 1)
     parts = []
-    for i, (classes, words) in enumerate(figure.key):
+    for i, (classes, words) in enumerate(said):
         x, y = i % across * each, top + i // across * LINE
         if classes.startswith("area"):
             parts.append(tag("rect", class_=classes, x=x, y=y - 9, width=24, height=10))
@@ -142,8 +151,6 @@ def _style() -> str:
     rules = re.sub(
         r"fill: color-mix\(in srgb, (#[0-9a-f]{6}) (\d+)%, transparent\)", r"fill: \1; fill-opacity: .\2", rules
     )
-    shown = "".join(
-        f".line.c{i} {{ stroke: {colours[f's{i}']}; stroke-width: 1.8; opacity: 1; }}\n" for i in range(6)
-    )
+    shown = "".join(f".line.c{i} {{ stroke: {colours[f's{i}']}; stroke-width: 1.8; opacity: 1; }}\n" for i in range(6))
     sans = "svg { font-family: system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif; }"
     return f"{sans}\n{rules}{shown}.heading {{ font-size: 14px; font-weight: 600; }}\n"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -20,6 +21,14 @@ Cell = str | float | int | None
 LEVELS = ("record", "user")
 
 
+class Key(NamedTuple):
+    """What one colour or pattern stands for: classes of its swatch, words, and a number beside them."""
+
+    classes: str
+    words: str
+    number: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One figure.
@@ -31,7 +40,7 @@ class Figure:
         title: what it shows, without the model.
         caption: what the page writes above it.
         drawing: as the page shows it.
-        key: ``(classes of a swatch, words)`` for colours that the drawing does not name itself.
+        key: of colours and patterns that the drawing does not name itself.
         note: what to know when reading it.
         columns: of its numbers.
         rows: its numbers.
@@ -43,7 +52,7 @@ class Figure:
     title: str
     caption: str = ""
     drawing: Markup
-    key: tuple[tuple[str, str], ...] = ()
+    key: tuple[Key, ...] = ()
     note: str = ""
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -102,10 +111,10 @@ def _allowed(results: Results) -> Iterable[Figure]:
         return
     measured = [one for one in results.curves if (one.level, one.attack) == (kept.unit, kept.auc_attack)]
     rows: list[tuple[Cell, ...]] = [("allowed", fpr, tpr) for fpr, tpr in kept.roc]
-    key = [("allowed", "the most that the promise allows")]
+    key = [Key("allowed", "the most that the promise allows")]
     if measured:
         rows += [(measured[0].attack, *row) for row in zip(measured[0].fpr, measured[0].tpr, strict=True)]
-        key.append(("line-swatch c0 d0", f"{measured[0].attack}, as measured"))
+        key.append(Key("line-swatch c0 d0", f"{measured[0].attack}, as measured"))
     yield Figure(
         name="promise-curve",
         part="allowed",
@@ -135,7 +144,7 @@ def _roc(results: Results, level: str) -> Iterable[Figure]:
         caption=f"{level.capitalize()} level",
         drawing=plots.roc(f"roc-{level}", curves),
         key=tuple(
-            (f"line-swatch {series(i)}", f"{curve.attack} {_auc_text(aucs.get(curve.attack))}".rstrip())
+            Key(f"line-swatch {series(i)}", curve.attack, _auc_text(aucs.get(curve.attack)))
             for i, curve in enumerate(curves)
         ),
         note=f"Shaded: below {floor} false positives fewer than {plots.FEW} held-out {level}s decide, too few to say.",
@@ -170,13 +179,11 @@ def _histograms(results: Results) -> Iterable[Figure]:
             title=f"Scores of {one.attack}, {one.level} level",
             caption=one.attack,
             drawing=plots.histogram(f"scores-{i}", one),
-            key=(("area member", "members (trained on)"), ("area held-out", "held-out (never trained on)")),
+            key=(Key("area member", "members (trained on)"), Key("area held-out", "held-out (never trained on)")),
             columns=("attack", "level", "score_from", "score_to", "members", "held_out"),
             rows=tuple(
                 (one.attack, one.level, low, high, member, held_out)
-                for low, high, member, held_out in zip(
-                    one.edges, one.edges[1:], one.member, one.held_out, strict=False
-                )
+                for low, high, member, held_out in zip(one.edges, one.edges[1:], one.member, one.held_out, strict=False)
             ),
         )
 
@@ -213,8 +220,8 @@ def _pulled(results: Results) -> Iterable[Figure]:
         caption="How many samples it takes",
         drawing=plots.extraction("extraction-curve", curves),
         key=(
-            *((f"line-swatch {series(i % 6)}", curve.group) for i, curve in enumerate(curves)),
-            ("line-swatch c5 d2 thin", "dotted: the base model"),
+            *(Key(f"line-swatch {series(i % 6)}", curve.group) for i, curve in enumerate(curves)),
+            Key("line-swatch c5 d2 thin", "dotted: the base model"),
         ),
         note=results.extraction.scheme,
         columns=("group", "model", "samples", "share_of_secrets", "probability_at_least", "n"),

@@ -48,7 +48,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Records", _sides(results, "trained_on", "evaluated_held_out", "records")),
         ("People", _sides(results, "member_users", "held_out_users", "users")),
         ("Audited", f"{results.created[:16].replace('T', ' ')} UTC" if results.created else ""),
-        ("Made with", f"reticent {made}, which records nobody's name" if made else ""),
+        ("Made with", f"reticent {made}; who ran it is not recorded" if made else ""),
     ]
     return [(name, what) for name, what in rows if what]
 

@@ -7,8 +7,9 @@ access that no kind here knows are listed by their own names, so that a new one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reticent.core.results import Results
 
@@ -40,9 +41,10 @@ class Kind:
     tried: Callable[[Results], bool]
     switch: str = ""
 
-    def untried(self) -> str:
-        """One line for what was not tested."""
-        return f"{self.name}: {self.asks}; {self.try_it}"
+    def untried(self, *, asked: bool) -> str:
+        """One line for what was not tested; ``asked``: it was switched on, and there was nothing to measure."""
+        why = "it was asked for, and there was too little to measure" if asked else self.try_it
+        return f"{self.name}: {self.asks}; {why}"
 
 
 def _level(level: str, *metrics: str) -> Callable[[Results], bool]:
@@ -53,8 +55,8 @@ def _level(level: str, *metrics: str) -> Callable[[Results], bool]:
 
 
 def _family(family: str) -> Callable[[Results], bool]:
-    return lambda results: results.extraction is not None and any(
-        row.family == family for row in results.extraction.rows
+    return lambda results: (
+        results.extraction is not None and any(row.family == family for row in results.extraction.rows)
     )
 
 
@@ -150,9 +152,10 @@ def tried(results: Results) -> list[str]:
 
 
 def untried(results: Results) -> list[str]:
-    """One line for each kind that was not tried, with what would try it; what can be switched on comes first."""
-    missing = sorted((kind for kind in KINDS if not kind.tried(results)), key=lambda kind: "no flag" in kind.try_it)
-    return [*(kind.untried() for kind in missing), *_unknown(results), ELSEWHERE]
+    """One line for each kind that was not tried, with what would try it."""
+    on = {name for name, value in _settings(results).items() if value is True}
+    missing = [kind.untried(asked=kind.switch in on) for kind in KINDS if not kind.tried(results)]
+    return [*missing, *_unknown(results), ELSEWHERE]
 
 
 def statistics(results: Results) -> list[str]:
@@ -162,13 +165,17 @@ def statistics(results: Results) -> list[str]:
     return [line for line in dict.fromkeys(results.not_tested) if line not in said]
 
 
+def _settings(results: Results) -> Mapping[str, Any]:
+    """The audit's settings, as far as the results hold them."""
+    settings = results.provenance.get("audit")
+    return settings if isinstance(settings, Mapping) else {}
+
+
 def _unknown(results: Results) -> list[str]:
     """Switches of the audit that were off, and that no kind is known to be behind."""
-    settings = results.provenance.get("audit")
     known = {kind.switch for kind in KINDS} | NO_ATTACKS
-    switches = sorted(settings.items()) if isinstance(settings, dict) else ()
     return [
         f"{name.replace('_', ' ').capitalize()}: not asked for; add --{name}"
-        for name, value in switches
+        for name, value in sorted(_settings(results).items())
         if value is False and name not in known
     ]
