@@ -56,8 +56,9 @@ def test_other_results_an_edited_page_and_other_digits_do_not_match(sample: Modu
 
 def test_what_cannot_be_told_is_refused(run: Path) -> None:
     page = run / "old.html"
-    page.write_text((run / "report.html").read_text(encoding="utf-8").replace(
-        '<meta name="reticent-version" content="', '<meta name="reticent-version" content="0.0.0-'), encoding="utf-8")  # fmt: skip
+    text = (run / "report.html").read_text(encoding="utf-8")
+    mark = '<meta name="reticent-version" content="'
+    page.write_text(text.replace(mark, f"{mark}0.0.0-"), encoding="utf-8")
     with pytest.raises(BadInput, match=r"made by reticent 0\.0\.0-"):
         verify(run / "results.json", page)
     page.write_text("<p>mine</p>", encoding="utf-8")

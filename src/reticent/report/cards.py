@@ -49,7 +49,7 @@ def _auc_card(results: Results, level: str) -> Card:
             "user": "No user-level attack ran: it needs a user field and users who were left out.",
         }
         return Card(label=label, shown=None, caption=missing[level])
-    caption = f"{finding.attack}. How often a trained {level} scores above one that was not; 0.5 is guessing."
+    caption = f"How often a trained {level} scores above one that was not, by {finding.attack}; 0.5 is guessing."
     tpr = summary.best(results, level, "tpr@0.01")
     if tpr is not None:
         shown = numbers.show(tpr.estimate, tpr.metric)

@@ -32,9 +32,8 @@ CARD = marked("list of figures", f'"format": "{FORMAT}"')
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no XML file may hold, but an odd title can."""
-MARGIN, LINE = 14.0, 19.0
-WIDEST = 460.0
-"""What a row of the key may fill before the next begins."""
+MARGIN, RIGHT, LINE = 14.0, 30.0, 19.0
+"""Room around a drawing (at the right for the last label of an axis), and between two lines of words."""
 
 
 def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path | None] | None = None) -> list[Path]:
@@ -89,9 +88,9 @@ def standalone(figure: Figure, model: str) -> str:
     width, height = max(float(box[1]), 300.0), float(box[2])
     head, end, inner = drawing[drawing.index(">") + 1 : drawing.rindex("</svg>")].partition("</desc>")
     names = re.search(r'aria-labelledby="([^"]*)"', drawing)
-    key, used = _key(figure, top=height + LINE)
+    key, used = _key(figure, top=height + LINE, width=width)
     top = 2 * LINE + MARGIN
-    full = (width + 2 * MARGIN, top + height + used + MARGIN)
+    full = (width + MARGIN + RIGHT, top + height + used + MARGIN)
     parts = [
         Markup("<!-- {} -->\n").format(MARK),
         Markup(head + end + "\n"),  # noqa: S704 - our own drawing
@@ -121,13 +120,13 @@ def table(figure: Figure) -> str:
     return out.getvalue()
 
 
-def _key(figure: Figure, *, top: float) -> tuple[list[Markup], float]:
+def _key(figure: Figure, *, top: float, width: float) -> tuple[list[Markup], float]:
     """What the colours mean, in rows below the drawing, and the height of it."""
     if not figure.key:
         return [], 0.0
     said = [(one.classes, f"{one.words} {one.number}".rstrip()) for one in figure.key]
     each = max(len(words) for _, words in said) * 6.6 + 44
-    across = max(int(WIDEST // each), 1)
+    across = max(int((width + RIGHT) // each), 1)
     parts = []
     for i, (classes, words) in enumerate(said):
         x, y = i % across * each, top + i // across * LINE

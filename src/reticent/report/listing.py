@@ -128,6 +128,10 @@ def _cells(run: Run) -> tuple[str, ...]:
     )
 
 
+def _epsilon(spent: Spent) -> str:
+    return f"{rounded_up(spent.epsilon)}/{spent.unit} δ={spent.delta:.2g}"
+
+
 def _cut(text: str, size: int) -> str:
     return text.ljust(size) if len(text) <= size else f"{text[: size - 1]}…"
 

@@ -11,10 +11,21 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+
+@cache
+def made_by() -> str:
+    """Version of this package, which pages name."""
+    try:
+        return version("reticent")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def coded(text: str) -> Markup:

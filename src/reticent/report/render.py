@@ -17,7 +17,6 @@ from typing import Any
 
 from jinja2 import Environment
 
-import reticent
 from reticent.core.atomic import write_text
 from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
@@ -26,7 +25,7 @@ from reticent.report import numbers, plots, scope, summary
 from reticent.report.cards import auc_gauge, cards
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import facts, model_name
-from reticent.report.page import environment, filled
+from reticent.report.page import environment, filled, made_by
 from reticent.report.results import digest, from_json, to_json
 from reticent.report.sentences import would_have_been_seen
 
@@ -56,7 +55,7 @@ SECTIONS = (
     ("findings", "Findings"),
     ("provenance", "Provenance"),
 )
-"""``(anchor, name)`` of the page's sections in their order: the answer, what follows from it, then the evidence. Some are
+"""``(anchor, name)`` of the page's sections in their order: the answer, what follows from it, the evidence. Some are
 there only where there is such a thing, see ``_sections``."""
 
 
@@ -105,7 +104,7 @@ def _content(results: Results) -> dict[str, Any]:
         "model": model_name(results),
         "facts_on_top": facts(results),
         "digest": digest(results),
-        "version": reticent.__version__,
+        "version": made_by(),
         "confounded": results.verdict.status == "confounded",
         "status_words": summary.STATUS_WORDS[results.verdict.status],
         "to_do": summary.advice(results.findings),
@@ -155,7 +154,7 @@ def _pulled(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]
 def _pulled_short(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
     """`_pulled` of what was trained on, of each group only what leaks or else the largest: a page, not ten."""
     only_planted = results.verdict.status == "confounded"
-    found = []
+    found: list[tuple[str, str, bool, list[ExtractionRow]]] = []
     for family, group, control, rows in _pulled(results):
         leaks = [row for row in rows if row.leaks and (not only_planted or group.startswith("planted"))]
         if not control:

@@ -76,7 +76,7 @@ KINDS = (
     Kind(
         name="Membership, per user",
         asks="whether a person can be told to have been trained on",
-        try_it="it needs 10 users who were in and 10 who were not: `reticent tune` with --user_field and --split_unit user",
+        try_it="it needs 10 users who were in and 10 who were not: tune with --user_field and --split_unit user",
         tried=_level("user", "auc", "tpr"),
     ),
     Kind(

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import reticent
 from reticent.core.errors import BadInput
 from reticent.core.outputs import hash_of
+from reticent.report.page import made_by
 from reticent.report.render import render
 from reticent.report.results import read_results
 
@@ -51,7 +51,7 @@ def verify(results: str | Path, page: str | Path) -> Checked:
         raise BadInput(str(page), "names no results", "Give a report.html of this reticent, or the digits on the page.")
     if stamp[1] != own:
         return Checked(matches=False, said=f"The page was made of other results: {stamp[1]}, and these are {own}.")
-    if maker[1] != reticent.__version__:
+    if maker[1] != made_by():
         raise BadInput(
             str(page),
             f"names these results, and was made by reticent {maker[1]}, so that its words cannot be checked here",

@@ -20,12 +20,14 @@ def which_to_take(comparison: Comparison) -> str:
         return ""
     names = [setting.name for setting in comparison.settings]
     beaten = {pair.b if pair.less == pair.a else pair.a for pair in ranked}
-    for number in range(len(names)):
-        own = [pair for pair in comparison.pairs if number in (pair.a, pair.b)]
-        if own and len(own) == len(names) - 1 and all(pair.less == number for pair in own):
+    finished = [number for number, setting in enumerate(comparison.settings) if setting.best is not None]
+    for number in finished:
+        own = [pair for pair in ranked if pair.less == number]
+        if len(own) == len(finished) - 1:
             others = "every other one" if len(own) > 1 else names[own[0].b if own[0].a == number else own[0].a]
-            return f"Take {names[number]}: at the same held-out loss it leaks less than {others}.{_cost(comparison, number)}"
-    left = [name for number, name in enumerate(names) if number not in beaten and _finished(comparison, number)]
+            said = f"Take {names[number]}: at the same held-out loss it leaks less than {others}."
+            return said + _cost(comparison, number)
+    left = [names[number] for number in finished if number not in beaten]
     worse = [names[number] for number in sorted(beaten)]
     leaks = "leaks" if len(worse) == 1 else "leak"
     said = f"Do not take {_or(worse)}, which {leaks} more than another at the same held-out loss"
@@ -36,10 +38,6 @@ def which_to_take(comparison: Comparison) -> str:
     return f"{said}; among {_or(left, 'and')} leakage does not decide, so choose by perplexity and cost."
 
 
-def _finished(comparison: Comparison, number: int) -> bool:
-    return comparison.settings[number].best is not None
-
-
 def _cost(comparison: Comparison, number: int) -> str:
     """What its best perplexity is beside the best of all."""
     best = {
@@ -47,8 +45,6 @@ def _cost(comparison: Comparison, number: int) -> str:
         for i, setting in enumerate(comparison.settings)
         if setting.best is not None
     }
-    if number not in best:
-        return ""
     lowest = min(best, key=lambda i: best[i])
     own = f" Its best held-out perplexity is {math.exp(best[number]):.2f}"
     if lowest == number:
