@@ -25,7 +25,7 @@ MARKS = ("results.json", "manifest.json", "tune.yaml", "audit.yaml", "comparison
 
 HEADER = ("run", "made", "model", "files", "ε promised", "verdict", "best AUC")
 """Columns of `lines`. ``files`` is the size of the run's model folder."""
-LEAST = 8
+LEAST = 6
 """Letters that are left of a name, at least, where a line is too long."""
 STATES = {"comparison": "comparison", "unfinished": "unfinished", "unreadable": "cannot be read"}
 
