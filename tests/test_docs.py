@@ -110,6 +110,18 @@ def test_flags_in_prose_exist(page):
 
 
 @pages
+def test_flags_are_spelt_one_way(page):
+    """With underscores, as in Python and in files of settings; the command line takes hyphens as well."""
+    own = {flag for verb in VERBS for flag in flags_of(verb)}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.strip().removeprefix("$ ").split(" ", 1)[0] in OTHER_TOOLS:
+            continue
+        for flag in FLAG.findall(line):
+            other = underscored(flag)
+            assert flag == other or other not in own, f"{page.name}: {flag} is spelt {other} elsewhere"
+
+
+@pages
 def test_python_compiles(page):
     for language in ("python", "python runnable"):
         for number, block in enumerate(blocks(page, language), start=1):
@@ -150,6 +162,8 @@ def test_every_page_is_in_the_map():
         ("```bash\nreticent guess runs/x\n```", test_commands_are_understood),
         ("see `reticent guess`", test_verbs_in_prose_exist),
         ("give `--max_auk`", test_flags_in_prose_exist),
+        ("give `--max-auc`", test_flags_are_spelt_one_way),
+        ("```bash\nreticent gate runs/x --max-auc 1\n```", test_flags_are_spelt_one_way),
         ("```python\nif\n```", test_python_compiles),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
@@ -16,6 +17,7 @@ from reticent.gate import gate
 from reticent.privacy.statement import Promise
 from reticent.privacy.tradeoff import of_gaussian
 from reticent.report.results import read_results
+from reticent.report.verify import verify
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 
@@ -66,6 +68,18 @@ def run(tmp_path_factory):
     )
     results = audit(made, AuditConfig(dtype="float32"))
     return made, results
+
+
+def test_the_results_name_the_model_and_not_the_data_where_a_model_belongs(run):
+    made, results = run
+    assert results.provenance["models"]["target"] == f"{made.root.name}/model"
+    assert str(made.root.parent) not in made.results.read_text(encoding="utf-8")
+    page = made.report.read_text(encoding="utf-8")
+    assert f"<dd>{made.root.name}/model, fine-tuned (full) from base</dd>" in page
+    assert verify(made.results, made.report).matches
+    words = " ".join(results.verdict.sentences)
+    assert "an attacker picks the right one" in words
+    assert not re.search(r"\bauc\b|[a-z]_[a-z]|\w:(mean|max|min)\b", words)
 
 
 def test_members_are_found(run):

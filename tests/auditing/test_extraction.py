@@ -78,7 +78,7 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
     assert control.above_control is None
     (finding,) = extraction_findings(found, confounded=False)
     assert (finding.level, finding.metric, finding.severity) == ("passage", "extracted", Severity.CRITICAL)
-    assert "100% of 60 secrets (planted 4 times) come out" in finding.statement
+    assert "100 % [85, 100] of 60 secrets (planted 4 times) come out" in finding.statement
     said = verdict([finding], CLEAR, ())
     assert said.status == "leaks"
     assert "text word for word" in said.headline

@@ -266,18 +266,19 @@ def test_odd_metrics_levels_and_bounds_do_not_break_the_page(sample: ModuleType)
 
 
 def _themes(style: str) -> list[dict[str, str]]:
-    """The colours of the light and the dark theme by name."""
-    light, dark = (
+    """The colours of the light and the dark theme and on paper, by name."""
+    light, dark, printed = (
         dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{3,6})\b", block))
-        for block in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)[:2]
+        for block in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
     )
-    return [light, light | dark]
+    return [light, light | dark, light | printed]
 
 
 def _contrast(one: str, other: str) -> float:
     """Contrast ratio of two colours, as in WCAG 2."""
 
     def luminance(colour: str) -> float:
+        colour = colour if len(colour) == 7 else "#" + "".join(2 * digit for digit in colour[1:])
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -286,17 +287,64 @@ def _contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
 def test_text_and_marks_have_the_contrast_of_wcag_aa(sample: ModuleType, theme: int) -> None:
+    """Every colour of words on every ground that words stand on, in SVG too, where checkers in browsers see nothing."""
     assert _contrast("#000000", "#ffffff") == pytest.approx(21)
     colour = _themes(render(sample.underpowered()))[theme]
-    for text in ("ink", "muted", "accent"):
+    tones = ("leaks", "calm", "stop", "unsure")
+    for text in ("ink", "muted", "accent", *tones):
         for ground in ("bg", "surface", "shade"):
             assert _contrast(colour[text], colour[ground]) >= 4.5, (text, ground)
-    for tone in ("leaks", "calm", "stop", "unsure"):
+    for tone in tones:
         for text in (tone, "ink", "muted"):
             assert _contrast(colour[text], colour[f"{tone}-bg"]) >= 4.5, (text, tone)
-        assert _contrast(colour[tone], colour["surface"]) >= 4.5, tone
     for mark in ("member", "held", "focus", *(f"s{i}" for i in range(6))):
         for ground in ("surface", "shade"):
             assert _contrast(colour[mark], colour[ground]) >= 3, (mark, ground)
+
+
+def test_every_colour_of_words_is_among_those_that_are_checked(sample: ModuleType) -> None:
+    style = re.sub(r"/\*.*?\*/", "", render(sample.underpowered()).partition("</style>")[0])
+    used = set(re.findall(r"[{;]\s*color: var\(--([a-z0-9-]+)", style))
+    assert used <= {"ink", "muted", "accent", "leaks", "stop", "tone", "sev"}
+    tones = set(re.findall(r"--(?:tone|sev): var\(--([a-z0-9-]+)\)", style))
+    assert tones <= {"leaks", "calm", "stop", "unsure"}
+
+
+def test_the_answer_comes_first_then_what_to_do_then_the_evidence(sample: ModuleType) -> None:
+    for kind in KINDS:
+        html = render(getattr(sample, kind)())
+        shown = re.findall(r'<section id="([a-z-]+)"', html)
+        assert re.findall(r'<a href="#([a-z-]+)">', html.partition("</nav>")[0]) == shown
+        assert shown[0] == "verdict"
+        assert shown[1] == ("numbers" if kind in ("not_detected", "underpowered", "private") else "first"), kind
+
+
+def test_each_advice_is_given_once_the_most_severe_first_and_only_for_what_was_found(sample: ModuleType) -> None:
+    html = render(sample.leaking())
+    (todo,) = re.findall(r'<section id="first".*?</section>', html, flags=re.DOTALL)
+    said = re.findall(r'<span class="severity">(\w+)</span> (.*?)</li>', todo)
+    order = [list(Severity).index(Severity(severity)) for severity, _ in said]
+    assert order == sorted(order)
+    assert len({words for _, words in said}) == len(said) == 3
+    assert all(html.count(words) == 1 for _, words in said)
+    assert "What to do first" not in render(sample.not_detected())
+
+
+def test_what_was_not_tested_has_kinds_of_attack_first_and_refusals_folded(sample: ModuleType) -> None:
+    html = render(replace(sample.leaking(), not_tested=("user level: too few users", "user level: too few users")))
+    section = html[html.index('<section id="not-tested"') :].partition("</section>")[0]
+    assert section.index("add <code") < section.index("<details>") < section.index("User level: too few users")
+    assert section.count("too few users") == 1
+    assert "Tried: Membership, per record; Membership, per user; Planted secrets; Bound on ε." in section
+    assert '<a href="#switched-off">' in section
+    assert 'id="switched-off"' in html
+
+
+def test_every_drawing_is_titled_with_its_model(sample: ModuleType) -> None:
+    html = render(sample.extracted())
+    inside = re.findall(r"<figure.*?</figure>", html, flags=re.DOTALL)
+    titles = [re.findall(r"<title[^>]*>(.*?)</title>", one)[0] for one in inside]
+    assert len(titles) > 20
+    assert all(title.endswith(" · runs/demo/model") for title in titles)

@@ -99,7 +99,7 @@ def test_a_killed_tuning_goes_on_to_the_same_weights(reticent, tune, tmp_path, t
     run = tmp_path / "run"
     assert not (run / "model").exists()
     listed = reticent("ls", tmp_path)
-    assert "unfinished" in listed.err
+    assert "unfinished" in listed.out
 
     unfinished = reticent("audit", run)
     assert unfinished.code == 2
@@ -185,7 +185,7 @@ def test_ctrl_c_while_scoring_exits_with_130_and_can_go_on(reticent, monkeypatch
     monkeypatch.setattr(plan, "score", stopped)
     assert reticent("audit", run, "--reference", base, *tools.audit).code == 130
     assert not (run / "results.json").exists()
-    assert "unfinished" in reticent("ls", tmp_path).err
+    assert "unfinished" in reticent("ls", tmp_path).out
     monkeypatch.setattr(plan, "score", score)
     assert reticent("audit", run, "--reference", base, *tools.audit).code == 0
     assert (run / "report.html").exists()

@@ -8,6 +8,8 @@ import shutil
 
 import pytest
 
+from reticent.report.summary import STATUS_WORDS
+
 
 @pytest.fixture
 def halves(tuned, shared, tools):
@@ -54,6 +56,7 @@ def test_a_target_with_two_files_is_compared_with_the_base_that_tuning_recorded(
     assert outcome.code == 0, outcome.err
     results = results_of(tmp_path / "run")
     assert results["provenance"]["models"]["reference"] == base.name
+    assert results["provenance"]["models"]["target"] == f"{tuned.name}/model"
     assert {"ref_diff", "loss", "min_k"} <= ran(results)
     assert (results["counts"]["trained_on"], results["counts"]["records"]) == (halves["n"][0], sum(halves["n"]))
     assert not tools.litter(tmp_path / "run")
@@ -214,10 +217,10 @@ def test_a_report_of_nothing_is_refused(refused, tmp_path):
 def test_runs_are_listed_with_what_they_found(reticent, tuned, audited, shared):
     outcome = reticent("ls", shared)
     assert outcome.code == 0
-    rows = {line.split()[0]: line for line in outcome.err.splitlines() if line.split()}
+    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.split()}
     assert "unfinished" in rows["tuned"]
     status = results_of(audited)["verdict"]["status"]
-    assert status in rows["audited"]
+    assert STATUS_WORDS[status] in rows["audited"]
 
 
 @pytest.mark.parametrize(

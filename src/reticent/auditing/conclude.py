@@ -29,15 +29,7 @@ from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
 from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, LevelTest, PromiseAudit, Results
-
-LIMITS = (
-    "Attacks that were not run, and attacks not yet invented: a lower bound on leakage is all that an audit gives.",
-    "Attackers who saw or poisoned the training itself.",
-)
-NOT_WRITTEN = (
-    "Extraction by generation, and personal data in what the model writes: the model was only scored, not sampled; "
-    "--extraction lets it write."
-)
+from reticent.report.scope import untried
 
 
 def conclude(
@@ -92,7 +84,7 @@ def conclude(
     if promise is not None:
         findings = (*broken_findings(promise, bounds.found, findings), *findings)
     power = tuple(row for outcome in outcomes for row in outcome.power)
-    return Results(
+    results = Results(
         title=subject.title,
         created=now(),
         verdict=verdict(findings, confound, power, itself=_itself(models)),
@@ -109,9 +101,9 @@ def conclude(
             *(line for outcome in outcomes for line in outcome.refused),
             *bounds.refused,
             *unnamed,
-            *_not_tested(subject, choice, evidence, confound, config),
-            *((NOT_WRITTEN,) if extraction is None else extraction.notes),
-            *LIMITS,
+            *(f"{name}: {reason}" for name, reason in sorted(choice.off.items())),
+            *((f"confounding: {confound.note}",) if confound.blind_auc is None else ()),
+            *(() if extraction is None else extraction.notes),
         ),
         counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
         provenance=_provenance(subject, models, config),
@@ -119,6 +111,7 @@ def conclude(
         extraction=extraction,
         tests=decided.described(levels),
     )
+    return replace(results, not_tested=(*untried(results), *results.not_tested))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,7 +221,7 @@ def _promise(
 
 def _provenance(subject: Subject, models: Mapping[str, Any], config: AuditConfig) -> dict[str, Any]:
     return {
-        "models": dict(models) | {"target": subject.title},
+        "models": {"target": subject.title} | dict(models),
         "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
         "training": subject.about,
         "audit": asdict(config),
@@ -318,24 +311,3 @@ def _itself(models: Mapping[str, Any]) -> bool:
 
 def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:
     return {record.id: record.plain for record in subject.records} if config.show_text else {}
-
-
-def _not_tested(
-    subject: Subject, choice: Choice, evidence: Evidence, confound: Confound, config: AuditConfig
-) -> Sequence[str]:
-    lines = [f"{name}: {reason}" for name, reason in sorted(choice.off.items())]
-    if not config.whitebox:
-        lines.append("the inside of the model: hidden states and gradients were not looked at; add --whitebox")
-    if not config.identifiers:
-        lines.append("identifiers (numbers, keys, digests) among controls of the same form: add --identifiers")
-    if confound.blind_auc is None:
-        lines.append(f"confounding: {confound.note}")
-    if subject.membership.unit == "record" and evidence.coins.has_users:
-        lines.append(
-            "user level: coins were thrown for records, so no users are left out to compare with; --split_unit user"
-        )
-    elif user_evidence(evidence.coins) is None:
-        lines.append("user level: no users, or fewer than 10 on a side; give --user_field and split by user")
-    if not subject.canaries:
-        lines.append("canary exposure: no canaries were planted; `reticent tune --canaries 100` plants some")
-    return lines

@@ -18,6 +18,7 @@ from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate, Finding, ThreatModel
 from reticent.core.results import Extraction, ExtractionCurve, ExtractionRow
+from reticent.report.sentences import pulled_out
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.shares import difference, paired_difference, share
 
@@ -88,12 +89,6 @@ def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Fin
 def _finding(row: ExtractionRow) -> Finding:
     compared = row.compared
     assert compared is not None
-    how = "are found" if row.family == "personal data" else "come out in part" if row.partial else "come out"
-    beside = [f"{row.target.value:.0%} of {row.n:,} {row.units} ({row.group}) {how} by {row.attack}"]
-    if row.base is not None:
-        beside.append(f"{row.base.value:.0%} of them from the base model")
-    if row.above_control is not None:
-        beside.append(f"{row.target.value - row.above_control.value:.0%} of those that were never trained on")
     return Finding(
         attack=row.attack,
         level="passage",
@@ -101,7 +96,7 @@ def _finding(row: ExtractionRow) -> Finding:
         estimate=compared,
         severity=severity("extracted", compared.lo if row.leaks else 0.0),
         threat=ThreatModel(access=row.access, needs=THREAT if row.units == "secrets" else ()),
-        statement=f"{', '.join(beside)}. {row.attack}: {row.summary}",
+        statement=pulled_out(row),
         advice=ADVICE if row.leaks else "",
         notes=row.notes,
     )

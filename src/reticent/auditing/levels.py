@@ -17,6 +17,7 @@ from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import Curve, Distribution, Power
+from reticent.report.sentences import names, picks
 from reticent.stats.joint import (
     Number,
     Sides,
@@ -226,17 +227,8 @@ def _p_value(level: Level, scored: Scored, metric: str, p_values: PValues) -> fl
 
 def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, found: bool) -> str:
     if metric == AUC:
-        shown = f"AUC {_shown(estimate)}, 0.5 is chance"
-        if found:
-            return f"{attack} tells a {level} that was trained on from one that was not ({shown})."
-        if estimate.hi < 0.5:
-            return f"{attack} takes {level}s that were not trained on for those that were ({shown})."
-        return f"{attack} was not seen to tell {level}s that were trained on from others ({shown})."
-    fpr = float(metric.removeprefix("tpr@"))
-    shown = f"{estimate.value:.1%} [{estimate.lo:.1%}, {estimate.hi:.1%}]"
-    if found:
-        return f"With {fpr:.1%} false alarms, {attack} identifies {shown} of the {level}s that were trained on."
-    return f"With {fpr:.1%} false alarms, {attack} was not seen to find more {level}s than by chance: {shown}."
+        return picks(level, attack, estimate, found=found)
+    return names(level, attack, metric, estimate, found=found)
 
 
 def _discrepancy(level: Level, scores: Scores, judging: Judging) -> tuple[Sequence[Finding], Sequence[str]]:

@@ -34,6 +34,7 @@ class Models:
     def about(self) -> dict[str, Any]:
         """What the manifest says of the models."""
         said = {
+            "target": _name(self.target.source),
             "target_fingerprint": self.target.fingerprint,
             "reference": None if self.compared_with is None else _name(self.compared_with),
             "reference_fingerprint": self.target.base_fingerprint,
@@ -47,9 +48,13 @@ class Models:
 
 
 def _name(source: str) -> str:
-    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are."""
+    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are. A
+    folder that is called model is told by the one that it lies in, which is a run."""
     place = Path(source).expanduser()
-    return place.resolve().name if place.is_absolute() or place.is_dir() else source
+    if not (place.is_absolute() or place.is_dir()):
+        return source
+    place = place.resolve()
+    return f"{place.parent.name}/{place.name}" if place.name == "model" and place.parent.name else place.name
 
 
 def open_models(subject: Subject, *, dtype: str, device: str) -> Models:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from reticent.core.finding import Finding, Severity
 from reticent.core.results import Confound, Power, Verdict
+from reticent.report.sentences import without_the_model, would_have_been_seen
 
 CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0, "extracted": 0.0}
 """What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
@@ -22,6 +23,9 @@ GIVEN_AWAY = {
 
 BROKEN = "promise_broken"
 """Metric of a finding that more was shown than differential privacy promised."""
+
+NAMED_AT = ("tpr@0.01", "tpr@0.1")
+"""True positive rates that the verdict says beside an AUC."""
 
 ITSELF = (
     "The model was compared with itself (target and reference have the same weights): attacks that compare the two "
@@ -70,7 +74,7 @@ def verdict(
             headline=_pulled_out(findings)
             + "Confounded: members and held-out records can be told apart without the model.",
             sentences=(
-                f"A classifier that sees only the text, not the model, reaches an AUC of {confound.blind_auc}.",
+                without_the_model(confound.blind_auc),
                 "No membership claim can be made from this split: what looks like leakage may be the data.",
                 "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
                 *(finding.statement for finding in findings if finding.level in ("canary", "passage", "identifier")),
@@ -111,7 +115,7 @@ def verdict(
         headline="No leakage detected by the attacks that were run.",
         sentences=(
             *((ITSELF,) if itself else ()),
-            *(_could_have_seen(row) for row in seen),
+            *(would_have_been_seen(row) for row in seen),
             "This is no proof of safety: a stronger attack may exist.",
         ),
     )
@@ -137,18 +141,26 @@ def _leaks(sure: Sequence[Finding]) -> Verdict:
     return Verdict(
         status="leaks",
         headline=f"This model gives away what it was trained on: {what}.",
-        sentences=tuple(finding.statement for finding in worst),
+        sentences=tuple(finding.statement for first in worst for finding in (first, *_beside(first, sure))),
     )
+
+
+def _beside(first: Finding, sure: Sequence[Finding]) -> list[Finding]:
+    """Of records and users the other way to say it: how many are named at the lowest rate of false alarms that could
+    be looked at, beside how often one of two is told, and the other way round."""
+    if first.level not in ("record", "user"):
+        return []
+    is_auc = first.metric == "auc"
+    found = [one for one in sure if one.level == first.level and (one.metric == "auc") != is_auc]
+    if is_auc:
+        rates = {one.metric: float(one.metric.removeprefix("tpr@")) for one in found if one.metric in NAMED_AT}
+        found = [one for one in found if rates and one.metric == min(rates, key=lambda metric: rates[metric])]
+    return [max(found, key=lambda one: one.estimate.value)] if found else []
 
 
 def _rank(finding: Finding) -> tuple[int, bool, float]:
     """The most severe first; of equals an AUC, and the largest."""
     return (ORDER.index(finding.severity), finding.metric != "auc", -finding.estimate.value)
-
-
-def _could_have_seen(row: Power) -> str:
-    units = f"{row.n_member} members and {row.n_held_out} held-out {row.level}s"
-    return f"With {units}, a true {row.metric} of {row.smallest:.3f} or more would have been seen in 4 of 5 audits."
 
 
 def _steps(metric: str) -> tuple[float, ...]:

@@ -14,12 +14,15 @@ from reticent.core.comparison import Comparison, Setting
 from reticent.core.finding import Estimate
 from reticent.core.progress import console as person
 from reticent.report import numbers
+from reticent.report.which import which_to_take
 
 
 def print_comparison(comparison: Comparison, *, console: Console = person) -> None:
     """Print the headline, its sentences and a row a setting. Nothing is read as markup."""
     console.print()
     console.print(Text(comparison.headline, style="bold"))
+    if take := which_to_take(comparison):
+        console.print(Text(f"  {take}", style="bold"))
     for sentence in comparison.sentences:
         console.print(Text(f"  • {sentence}"))
     for together in comparison.together:

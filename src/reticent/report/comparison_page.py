@@ -20,6 +20,8 @@ from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
 from reticent.report import numbers
 from reticent.report.page import environment, filled
+from reticent.report.svg import called
+from reticent.report.which import which_to_take
 
 SECTIONS = (
     ("verdict", "Answer"),
@@ -44,7 +46,19 @@ def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
 
 def render_comparison(comparison: Comparison) -> str:
     """The whole page. Equal comparisons give equal bytes."""
-    return filled(_templates(), "comparison.html", _content(comparison), more="comparison.css")
+    content = _titled(_content(comparison), comparison.title)
+    return filled(_templates(), "comparison.html", content, more="comparison.css")
+
+
+def _titled(content: Any, title: str) -> Any:
+    """With the comparison's title in that of every drawing, so that each can be told by itself."""
+    if isinstance(content, Markup):
+        return called(content, title) if title and content.startswith("<svg") else content
+    if isinstance(content, dict):
+        return {name: _titled(one, title) for name, one in content.items()}
+    if isinstance(content, list):
+        return [_titled(one, title) for one in content]
+    return tuple(_titled(one, title) for one in content) if type(content) is tuple else content
 
 
 @cache
@@ -122,6 +136,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     ]
     return {
         "comparison": comparison,
+        "take": which_to_take(comparison),
         "rows": rows,
         "names": names,
         "sections": SECTIONS,

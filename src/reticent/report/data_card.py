@@ -22,6 +22,17 @@ RULES = (
 """Rules against copies, in the order in which they are counted, and what they find."""
 
 
+ROLES = {
+    "evaluate": "the audit's comparison: some were trained on, some were not",
+    "known": "what an attacker is taken to know already; not in the comparison",
+    "spare": "nothing: set aside, so that users who are in and who are out show equally many texts",
+    "fresh": "comparing users only: texts beyond what one user may weigh in training",
+    "shared": "nothing: texts that several users have, so that no side is theirs",
+    "canary": "users who are given a phrase of their own, to see whether they are told",
+}
+"""What each role of a record is for, in words of somebody who never read the code."""
+
+
 def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:
     """Write the page, atomically.
 
@@ -34,7 +45,7 @@ def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:
 
 def render_data_card(card: Mapping[str, Any]) -> str:
     """The whole page. Equal cards give equal bytes."""
-    return filled(_templates(), "data_card.html", {"card": card, "rules": RULES})
+    return filled(_templates(), "data_card.html", {"card": card, "rules": RULES, "roles": ROLES})
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from reticent.core.outputs import marked, refuse_empty, refuse_foreign
 from reticent.core.progress import console as person
 from reticent.report import numbers, summary
 from reticent.report.page import environment, filled
-from reticent.report.svg import Scale, frame, tag
+from reticent.report.svg import Scale, called, frame, tag
 
 FORMAT, VERSION = "reticent.difference", 1
 PAGE = marked("page", '<meta name="generator" content="reticent difference">')
@@ -69,13 +70,21 @@ def places(folder: str | Path) -> tuple[Path, Path]:
 
 def render_difference(difference: Difference) -> str:
     """The whole page. Equal differences give equal bytes."""
+    names = [_name(side.about, side.title) for side in (difference.before, difference.after)]
     levels = [
-        (name, LEVELS[name], changes, drawing(f"change-{name}", changes))
+        (name, LEVELS[name], changes, called(drawing(f"change-{name}", changes), " → ".join(names)))
         for name in LEVELS
         if (changes := [change for change in difference.changes if change.level == name])
     ]
-    content = {"difference": difference, "levels": levels, "sections": SECTIONS, "words": WORDS}
+    content = {"difference": difference, "levels": levels, "sections": SECTIONS, "words": WORDS, "names": names}
     return filled(_templates(), "difference.html", content)
+
+
+def _name(about: Mapping[str, Any], title: str) -> str:
+    """The audited model, where the results name it; two audits of one data set have one title."""
+    models = about.get("models")
+    target = models.get("target") if isinstance(models, Mapping) else None
+    return target if isinstance(target, str) and target else title
 
 
 def print_difference(difference: Difference, *, console: Console = person) -> None:

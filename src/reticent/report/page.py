@@ -9,11 +9,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+
+@cache
+def made_by() -> str:
+    """Version of this package, which pages name."""
+    try:
+        return version("reticent")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def coded(text: str) -> Markup:
+    """The text escaped, with what stands between backquotes, and flags, as code.
+
+    >>> str(coded("add --whitebox, or `reticent tune --canaries 9`; a < b"))
+    'add <code class="command">--whitebox</code>, or <code>reticent tune --canaries 9</code>; a &lt; b'
+    """
+    marked = re.sub(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z_]*(?: all\b| user\b)?)", _as_code, str(escape(text)))
+    return Markup(marked)  # noqa: S704 - escaped above
+
+
+def _as_code(found: re.Match[str]) -> str:
+    return f"<code>{found[1]}</code>" if found[1] else f'<code class="command">{found[2]}</code>'
 
 
 def environment(filters: Mapping[str, Any], names: Mapping[str, Any]) -> Environment:
@@ -28,6 +54,7 @@ def environment(filters: Mapping[str, Any], names: Mapping[str, Any]) -> Environ
     )
     made.filters |= {
         "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
+        "coded": coded,
         "day": lambda created: created[:16].replace("T", " "),
         "spaced": lambda text: text.replace("_", " "),
         **filters,

@@ -10,21 +10,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
-from markupsafe import Markup
 
 from reticent.core.atomic import write_text
-from reticent.core.finding import Estimate, Finding
+from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
-from reticent.core.results import AttackRun, Exposed, ExtractionRow, PromiseAudit, PromiseBound, Results
-from reticent.report import numbers, plots, promise_plots, summary
-from reticent.report.numbers import Shown
-from reticent.report.page import environment, filled
+from reticent.core.results import AttackRun, Exposed, ExtractionRow, Results
+from reticent.report import numbers, plots, scope, summary
+from reticent.report.cards import auc_gauge, cards
+from reticent.report.figures import Figure, figures
+from reticent.report.heading import facts, model_name
+from reticent.report.page import environment, filled, made_by
+from reticent.report.results import digest, from_json, to_json
+from reticent.report.sentences import would_have_been_seen
 
 ROC_SHOWN = 4
 """Curves in colour when the page opens; the others are grey until chosen in the legend."""
@@ -32,11 +35,13 @@ ROC_SHOWN = 4
 RANKED_SHOWN = 15
 """Units of a level that the page lists; ``results.json`` holds all."""
 
-RELATIONS = {"add_or_remove": "added or removed", "zero_out": "zeroed out", "replace_one": "replaced"}
-"""What is done to a unit between data sets that the promise makes indistinguishable."""
+FIGURES = ("promise", "allowed", "roc", "scores", "exposure", "pulled", "forest")
+"""Parts of the page that have figures."""
 
 SECTIONS = (
     ("verdict", "Verdict"),
+    ("first", "What to do first"),
+    ("numbers", "Key numbers"),
     ("promise", "Promise"),
     ("exposed", "Who is exposed"),
     ("roc", "ROC curves"),
@@ -47,32 +52,11 @@ SECTIONS = (
     ("attacks", "Attacks and attackers"),
     ("check", "Validity and power"),
     ("not-tested", "What was not tested"),
-    ("findings", "Findings and advice"),
+    ("findings", "Findings"),
     ("provenance", "Provenance"),
 )
-"""``(anchor, name)`` of the page's sections, for the list of contents; "Promise" and "What can be pulled out" only
-where there is such a thing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """One key number, or why there is none."""
-
-    label: str
-    shown: Shown | None
-    prefix: str = ""
-    caption: str
-    gauge: Markup | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RocChart:
-    """Curves of one level, best first, with what the legend shows of each."""
-
-    level: str
-    drawing: Markup
-    note: str
-    legend: tuple[tuple[int, str, str], ...]
+"""``(anchor, name)`` of the page's sections in their order: the answer, what follows from it, the evidence. Some are
+there only where there is such a thing, see ``_sections``."""
 
 
 def write_report(path: str | Path, results: Results) -> None:
@@ -86,7 +70,8 @@ def write_report(path: str | Path, results: Results) -> None:
 
 
 def render(results: Results) -> str:
-    """The whole page. Equal results give equal bytes."""
+    """The whole page. Equal results give equal bytes, also after they were written and read again."""
+    results = from_json(to_json(results))
     return filled(_templates(), "report.html", _content(results), curves=_most_curves(results))
 
 
@@ -98,6 +83,7 @@ def _templates() -> Environment:
         "signed": numbers.signed,
         "number_up": numbers.up,
         "percent_up": numbers.percent_up,
+        "would_have_been_seen": would_have_been_seen,
         "bar": plots.bar,
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
@@ -110,190 +96,46 @@ def _templates() -> Environment:
 def _content(results: Results) -> dict[str, Any]:
     """What the template shows, picked, ordered and drawn."""
     detected, clean = summary.by_severity(results.findings)
+    parts: dict[str, list[Figure]] = {name: [] for name in FIGURES}
+    for figure in figures(results):
+        parts[figure.part].append(figure)
     return {
         "results": results,
+        "model": model_name(results),
+        "facts_on_top": facts(results),
+        "digest": digest(results),
+        "version": made_by(),
         "confounded": results.verdict.status == "confounded",
         "status_words": summary.STATUS_WORDS[results.verdict.status],
-        "cards": _cards(results),
-        "promises": _promises(results),
-        "allowed": _allowed(results),
+        "to_do": summary.advice(results.findings),
+        "cards": cards(results),
+        "figures": parts,
         "exposed": _exposed(results),
-        "rocs": [chart for level in ("record", "user") if (chart := _roc(results, level))],
-        "histograms": _histograms(results),
         "fitted_exposure": any(tier.fitted is not None for tier in results.exposure),
-        "exposures": [
-            plots.exposure(f"exposure-{kind}", tiers)
-            for kind in ("record", "user")
-            if (tiers := sorted((t for t in results.exposure if t.kind == kind), key=lambda t: t.repetitions))
-        ],
-        "forests": [
-            (level, plots.forest(f"forest-{level}", rows))
-            for level in ("record", "user")
-            if (rows := summary.aucs(results, level))
-        ],
         "attack_rows": _attack_rows(results),
         "switched_off": [run for run in results.attacks if not run.ran],
-        "blind_gauge": _auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
-        "detected": detected,
+        "blind_gauge": auc_gauge("blind", results.confound.blind_auc, "Blind baseline"),
+        "tried": scope.tried(results),
+        "untried": scope.untried(results),
+        "refused": scope.statistics(results),
+        "worst": summary.worst(detected),
         "clean": clean,
-        "advice": list(dict.fromkeys(finding.advice for finding in detected if finding.advice)),
         "pulled": _pulled(results),
-        "pulled_curves": _pulled_curves(results),
-        "sections": [row for row in SECTIONS if getattr(results, row[0].replace("-", "_"), row) is not None],
+        "pulled_short": _pulled_short(results),
+        "sections": _sections(results),
         "roc_shown": ROC_SHOWN,
         "ranked_shown": RANKED_SHOWN,
     }
 
 
-def _cards(results: Results) -> list[Card]:
-    """The numbers to know first. Where nothing can be said about membership, only those that need no membership."""
-    if results.verdict.status == "confounded":
-        return [_blind_card(results), _exposure_card(results), *_pulled_cards(results)]
-    return [
-        _auc_card(results, "record"),
-        _auc_card(results, "user"),
-        _exposure_card(results),
-        _epsilon_card(results),
-        *_pulled_cards(results),
-    ]
-
-
-def _auc_card(results: Results, level: str) -> Card:
-    finding = summary.best(results, level, "auc")
-    label = f"Best {level} attack, AUC"
-    if finding is None:
-        missing = {
-            "record": "No record-level attack could be measured.",
-            "user": "No user-level attack ran: it needs a user field and users who were left out.",
-        }
-        return Card(label=label, shown=None, caption=missing[level])
-    caption = f"{finding.attack}. How often a trained {level} scores above one that was not; 0.5 is guessing."
-    tpr = summary.best(results, level, "tpr@0.01")
-    if tpr is not None:
-        shown = numbers.show(tpr.estimate, tpr.metric)
-        caption += f" At 1 % false alarms {tpr.attack} finds {shown.value}\u00a0% {shown.interval} of them."
-    return Card(
-        label=label,
-        shown=numbers.show(finding.estimate, "auc"),
-        caption=caption,
-        gauge=_auc_gauge(f"card-{level}", finding.estimate, label),
-    )
-
-
-def _exposure_card(results: Results) -> Card:
-    label = "Planted secrets"
-    for kind in ("record", "user"):
-        most, controls = summary.planted(results, kind)
-        if most is None:
-            continue
-        caption = f"Median exposure of {kind} canaries {most.tier}, n = {len(most.each)}. "
-        if controls is not None:
-            shown = numbers.show(controls.bits)
-            caption += f"Controls: {shown.value} bits {shown.interval}."
-        gauge = plots.gauge(
-            "card-exposure",
-            most.bits,
-            low=0,
-            high=round(max(most.ceiling, 1.0), 1),
-            chance=controls.bits.value if controls else None,
-            title=label,
-        )
-        shown = numbers.show(most.bits)
-        return Card(label=label, shown=shown, caption=caption, gauge=gauge)
-    return Card(
-        label=label, shown=None, caption="No secrets were planted before training, so none could be looked for."
-    )
-
-
-def _epsilon_card(results: Results) -> Card:
-    label = "Privacy loss (ε)"
-    finding = summary.strongest_epsilon(results)
-    if finding is None:
-        promised = "" if results.promise is None else f"{_promised(results.promise)} "
-        return Card(label=label, shown=None, caption=f"{promised}No ε audit ran.")
-    estimate = finding.estimate
-    shown = replace(numbers.show(estimate, finding.metric), unit="")
-    said = not estimate.unit or estimate.unit in finding.statement
-    caption = finding.statement if said else f"{estimate.unit}. {finding.statement}"
-    if results.promise is not None:
-        caption = f"{_promised(results.promise)} {caption}"
-    return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
-
-
-def _pulled_cards(results: Results) -> list[Card]:
-    """What comes out word for word, of each family of attacks that was tried."""
-    if results.extraction is None:
-        return []
-    confounded = results.verdict.status == "confounded"
-    cards = []
-    for family, label in (("extraction", "Pulled out word for word"), ("personal data", "Personal data pulled out")):
-        row = results.extraction.strongest(family, only_planted=confounded)
-        if row is None:
-            continue
-        caption = f"{row.units.capitalize()}, {row.group}, by {row.attack}, n = {row.n:,}."
-        if row.base is not None:
-            caption += f" From the base model: {_percent(row.base)}."
-        if row.above_control is not None:
-            shown = numbers.show(row.above_control, "share")
-            caption += f" Above what was never trained on: {shown.value}\u00a0% {shown.interval}."
-        cards.append(Card(label=label, shown=numbers.show(row.target, "share"), caption=caption))
-    return cards
-
-
-def _percent(estimate: Estimate) -> str:
-    shown = numbers.show(estimate, "share")
-    return f"{shown.value}\u00a0% {shown.interval}"
-
-
-def _blind_card(results: Results) -> Card:
-    blind = results.confound.blind_auc
-    label = "Blind baseline, AUC"
-    if blind is None:
-        return Card(label=label, shown=None, caption="Too few units for a blind baseline.")
-    caption = "Tells members from held-out by their text alone, without asking the model; 0.5 is guessing."
-    return Card(
-        label=label, shown=numbers.show(blind, "auc"), caption=caption, gauge=_auc_gauge("card-blind", blind, label)
-    )
-
-
-def _promised(promise: PromiseAudit) -> str:
-    """The promise as short as it can be without losing its meaning."""
-    most = plots.epsilon(promise.epsilon, up=True)
-    done = RELATIONS.get(promise.relation, promise.relation)
-    return f"Promised: ε ≤ {most} nats (δ = {promise.delta:g}, one {promise.unit} {done})."
-
-
-def _promises(results: Results) -> list[tuple[str, Markup]]:
-    """``(title, drawing)`` for each ε that was promised or is implied and that something was held against."""
-    if results.promise is None:
-        return []
-    groups: dict[tuple[str, str], list[tuple[float, PromiseBound]]] = {}
-    for row in results.promise.bounds:
-        if row.promised is not None:
-            groups.setdefault((row.unit, plots.epsilon(row.promised, up=True)), []).append((row.promised, row))
-    return [
-        (
-            f"ε per {unit}{'' if unit == results.promise.unit else ', as the promise implies'}",
-            plots.promise(f"promise-{i}", max(promised for promised, _ in rows), [row for _, row in rows]),
-        )
-        for i, ((unit, _), rows) in enumerate(groups.items())
-    ]
-
-
-def _allowed(results: Results) -> Markup | None:
-    """The curve of what the promise allows, beside that of the attack that is held against it."""
-    kept = results.promise
-    if kept is None or not kept.roc:
-        return None
-    measured = [curve for curve in results.curves if (curve.level, curve.attack) == (kept.unit, kept.auc_attack)]
-    return promise_plots.allowed("promise-allowed", kept.roc, measured[0] if measured else None)
-
-
-def _auc_gauge(identity: str, estimate: Estimate | None, title: str) -> Markup | None:
-    if estimate is None:
-        return None
-    low = 0.3 if estimate.lo >= 0.3 else 0.0
-    return plots.gauge(identity, estimate, low=low, high=1.0, chance=0.5, title=title)
+def _sections(results: Results) -> list[tuple[str, str]]:
+    """Those that the page has."""
+    missing = {
+        "first": not summary.advice(results.findings),
+        "promise": results.promise is None,
+        "extraction": results.extraction is None,
+    }
+    return [row for row in SECTIONS if not missing.get(row[0], False)]
 
 
 def _pulled(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
@@ -309,9 +151,15 @@ def _pulled(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]
     return sorted(found, key=lambda one: (one[2], one[0] != "extraction"))
 
 
-def _pulled_curves(results: Results) -> Markup | None:
-    curves = results.extraction.curves if results.extraction else ()
-    return plots.extraction("extraction-curve", curves) if curves else None
+def _pulled_short(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
+    """`_pulled` of what was trained on, of each group only what leaks or else the largest: a page, not ten."""
+    only_planted = results.verdict.status == "confounded"
+    found: list[tuple[str, str, bool, list[ExtractionRow]]] = []
+    for family, group, control, rows in _pulled(results):
+        leaks = [row for row in rows if row.leaks and (not only_planted or group.startswith("planted"))]
+        if not control:
+            found.append((family, group, control, leaks or rows[:1]))
+    return found
 
 
 def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
@@ -325,23 +173,6 @@ def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
     return groups
 
 
-def _roc(results: Results, level: str) -> RocChart | None:
-    order = {name: rank for rank, (name, _) in enumerate(summary.aucs(results, level))}
-    curves = [curve for curve in results.curves if curve.level == level]
-    curves.sort(key=lambda curve: order.get(curve.attack, len(order)))
-    if not curves:
-        return None
-    auc = dict(summary.aucs(results, level))
-    floor = plots.fpr_floor(curves)
-    note = f"Shaded: below {plots.percent(floor)} false positives fewer than {plots.FEW} held-out {level}s decide, "
-    return RocChart(
-        level=level,
-        note=note + "too few to say.",
-        drawing=plots.roc(f"roc-{level}", curves),
-        legend=tuple((i, curve.attack, _auc_text(auc.get(curve.attack))) for i, curve in enumerate(curves)),
-    )
-
-
 def _alone(finding: Finding) -> str:
     """The interval of a finding's number by itself."""
     estimate = finding.estimate
@@ -349,33 +180,23 @@ def _alone(finding: Finding) -> str:
     return numbers.show(replace(estimate, lo=estimate.alone[0], hi=estimate.alone[1]), finding.metric).interval
 
 
-def _auc_text(estimate: Estimate | None) -> str:
-    return numbers.show(estimate, "auc").value if estimate else ""
+AttackRow = tuple[AttackRun, tuple[str, ...], Finding | None, Finding | None]
 
 
-def _histograms(results: Results) -> list[tuple[str, str, Markup]]:
-    """``(attack, level, drawing)``, the attacks that leak most first."""
-    order = {
-        (level, name): (level != "record", -estimate.value)
-        for level in ("record", "user")
-        for name, estimate in summary.aucs(results, level)
-    }
-    ranked = sorted(results.distributions, key=lambda d: order.get((d.level, d.attack), (True, 0.0)))
-    return [(d.attack, d.level, plots.histogram(f"scores-{i}", d)) for i, d in enumerate(ranked)]
-
-
-def _attack_rows(results: Results) -> list[tuple[AttackRun, tuple[str, ...], Finding | None, Finding | None]]:
-    """``(run, needs, AUC, TPR)`` of the attacks that ran, largest AUC first within a level; the true positive rate at
-    the lowest false positive rate that could be measured, from 1 % on."""
-    rows = []
+def _attack_rows(results: Results) -> list[tuple[str, list[AttackRow]]]:
+    """``(level, [(run, needs, AUC, TPR)])`` of the attacks that ran, largest AUC first; the true positive rate at the
+    lowest false positive rate that could be measured, from 1 % on."""
+    levels: dict[str, list[AttackRow]] = {}
     for run in results.attacks:
         if not run.ran:
             continue
         own = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
         needs = next((finding.threat.needs for finding in own.values()), ())
-        rows.append((run, needs, own.get("auc"), own.get("tpr@0.01") or own.get("tpr@0.1")))
-    rows.sort(key=lambda row: (row[0].level != "record", -(row[2].estimate.value if row[2] else -1)))
-    return rows
+        row = (run, needs, own.get("auc"), own.get("tpr@0.01") or own.get("tpr@0.1"))
+        levels.setdefault(run.level, []).append(row)
+    for rows in levels.values():
+        rows.sort(key=lambda row: -(row[2].estimate.value if row[2] else -1))
+    return sorted(levels.items(), key=lambda one: one[0] != "record")
 
 
 def _most_curves(results: Results) -> int:

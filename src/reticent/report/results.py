@@ -9,6 +9,7 @@ and ``"nan"``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -69,7 +70,12 @@ def write_results(path: str | Path, results: Results) -> None:
     if error is not None:
         raise ValueError(f"these results break their own schema at {_place(error)}: {error.message[:300]}")
     _check_lengths(results)
-    write_text(path, _dump(content) + "\n", private=False)
+    write_text(path, _text(content), private=False)
+
+
+def digest(results: Results) -> str:
+    """SHA-256 (hex) of the ``results.json`` that `write_results` makes of ``results``, to tell a page's numbers by."""
+    return hashlib.sha256(_text(to_json(results)).encode("utf-8", errors="backslashreplace")).hexdigest()
 
 
 def read_results(path: str | Path) -> Results:
@@ -351,6 +357,10 @@ def _plain(value: Any) -> Any:
         return float(value) if math.isfinite(value) else str(float(value))
     item = getattr(value, "item", None)  # a numpy scalar
     return _plain(item()) if callable(item) and getattr(value, "shape", None) == () else str(value)
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return _dump(content) + "\n"
 
 
 def _dump(value: Any, indent: str = "") -> str:

@@ -49,6 +49,32 @@ def by_severity(findings: Sequence[Finding]) -> tuple[list[Finding], list[Findin
     return detected, [finding for finding in ranked if finding.severity == Severity.NONE]
 
 
+def worst(detected: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
+    """``(the most severe of each level and kind of number, of equals the largest; the others)``, in their order."""
+    order = {severity: rank for rank, severity in enumerate(Severity)}
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in detected:
+        kind = (finding.level, finding.metric.partition("@")[0])
+        known = first.get(kind)
+        if known is None or (order[finding.severity], -_leakage(finding)) < (order[known.severity], -_leakage(known)):
+            first[kind] = finding
+    chosen = set(map(id, first.values()))
+    parted: tuple[list[Finding], list[Finding]] = ([], [])
+    for finding in detected:
+        parted[id(finding) not in chosen].append(finding)
+    return parted
+
+
+def advice(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """``(severity, what to do)`` of what was detected, each advice once, that of the most severe finding first."""
+    detected, _ = by_severity(findings)
+    first: dict[str, str] = {}
+    for finding in detected:
+        if finding.advice:
+            first.setdefault(finding.advice, str(finding.severity))
+    return [(severity, said) for said, severity in first.items()]
+
+
 def aucs(results: Results, level: str) -> list[tuple[str, Estimate]]:
     """``(attack, AUC)`` of every attack of that level, largest first."""
     found = [(f.attack, f.estimate) for f in results.findings if f.metric == "auc" and f.level == level]

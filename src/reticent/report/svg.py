@@ -48,6 +48,12 @@ def frame(identity: str, width: float, height: float, title: str, description: s
     )
 
 
+def called(drawing: Markup, subject: str) -> Markup:
+    """The drawing with what it is about in its title, so that it can be told by itself."""
+    title, end, rest = str(drawing).partition("</title>")
+    return Markup(title) + Markup(" · {}").format(subject) + Markup(end + rest)  # noqa: S704 - our own drawing
+
+
 def series(index: int) -> str:
     """Classes of the colour and the pattern of the ``index``-th series."""
     return f"c{index % COLOURS} d{index // COLOURS % DASHES}"

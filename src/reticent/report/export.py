@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every figure of a report as a file of its own: an SVG that needs no page, and its numbers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from markupsafe import Markup
+
+from reticent.core.atomic import replacing_together
+from reticent.core.errors import Unusable
+from reticent.core.outputs import file_to_write, hash_of, listed, marked
+from reticent.core.results import Results
+from reticent.report.figures import Figure, figures
+from reticent.report.heading import model_name
+from reticent.report.results import digest
+from reticent.report.svg import short, tag
+
+FORMAT = "reticent.figures"
+LIST = "figures.json"
+"""Names the figures, the model, the results, and the hash of every file: CSV has no room for a mark of its own."""
+MARK = "a figure of a reticent report"
+SVG = marked("figure", "<svg ", MARK)
+CARD = marked("list of figures", f'"format": "{FORMAT}"')
+
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML file may hold, but an odd title can."""
+MARGIN, RIGHT, LINE = 14.0, 30.0, 19.0
+"""Room around a drawing (at the right for the last label of an axis), and between two lines of words."""
+
+
+def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path | None] | None = None) -> list[Path]:
+    """Write each figure as ``NAME.svg`` and ``NAME.csv``, and ``figures.json``, all or nothing; gives the SVGs' paths.
+
+    Args:
+        folder: is made if it is not there.
+        results: whose figures.
+        inputs: what must not be written over, by what it is.
+
+    Raises:
+        BadInput: the folder is a file, or one of these names is there and is not what this wrote.
+        Unusable: it cannot be written to.
+    """
+    folder = Path(folder)
+    made = figures(results)
+    card = folder / LIST
+    texts = {folder / f"{one.name}.svg": _bytes(standalone(one, model_name(results))) for one in made}
+    texts |= {folder / f"{one.name}.csv": _bytes(table(one)) for one in made}
+    file_to_write(card, CARD, flag="export", inputs=inputs)
+    for path in texts:
+        file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unusable(str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another folder.") from error
+    there = sorted(path for path in folder.glob("*.csv") if listed(card, "file of numbers").is_ours(path))
+    said = {
+        "format": FORMAT,
+        "model": model_name(results),
+        "results_sha256": digest(results),
+        "figures": [{"name": one.name, "title": one.title} for one in made],
+        "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
+        "before": {path.name: hash_of(path) for path in there},
+    }
+    texts = {card: _bytes(json.dumps(said, indent=1, ensure_ascii=False) + "\n"), **texts}
+    with replacing_together([*texts], public=[*texts]) as temporary:
+        for path, text in texts.items():
+            temporary[path].write_bytes(text)
+    return [path for path in texts if path.suffix == ".svg"]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def standalone(figure: Figure, model: str) -> str:
+    """The drawing with its title, key and light colours in it, as a file that any viewer of SVG shows."""
+    drawing = str(figure.drawing)
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
+    assert box is not None
+    width, height = max(float(box[1]), 300.0), float(box[2])
+    head, end, inner = drawing[drawing.index(">") + 1 : drawing.rindex("</svg>")].partition("</desc>")
+    names = re.search(r'aria-labelledby="([^"]*)"', drawing)
+    key, used = _key(figure, top=height + LINE, width=width)
+    top = 2 * LINE + MARGIN
+    full = (width + MARGIN + RIGHT, top + height + used + MARGIN)
+    parts = [
+        Markup("<!-- {} -->\n").format(MARK),
+        Markup(head + end + "\n"),  # noqa: S704 - our own drawing
+        Markup("<style>{}</style>\n").format(Markup(_style())),  # noqa: S704 - our own style sheet
+        tag("rect", x=-MARGIN, y=-top, width=full[0], height=full[1], fill="#ffffff"),
+        Markup(inner),  # noqa: S704 - our own drawing
+        tag("text", figure.title, class_="heading", x=0, y=-top + LINE + 2),
+        tag("text", model, class_="tick", x=0, y=-top + 2 * LINE),
+        *key,
+    ]
+    root = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="{} {} {} {}" width="{}" height="{}" role="img" '
+        'aria-labelledby="{}">{}</svg>\n'
+    )
+    ends = (short(-MARGIN), short(-top), short(full[0]), short(full[1]), short(full[0]), short(full[1]))
+    text = str(root.format(*ends, names[1] if names else "", Markup("").join(parts)))
+    return NO_XML.sub("\ufffd", text)
+
+
+def table(figure: Figure) -> str:
+    """The figure's numbers as CSV with a header, full digits. Words that a spreadsheet would compute are quoted."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(figure.columns)
+    for row in figure.rows:
+        writer.writerow([f"'{one}" if isinstance(one, str) and one[:1] in "=+-@\t\r" else one for one in row])
+    return out.getvalue()
+
+
+def _key(figure: Figure, *, top: float, width: float) -> tuple[list[Markup], float]:
+    """What the colours mean, in rows below the drawing, and the height of it."""
+    if not figure.key:
+        return [], 0.0
+    said = [(one.classes, f"{one.words} {one.number}".rstrip()) for one in figure.key]
+    each = max(len(words) for _, words in said) * 6.6 + 44
+    across = max(int((width + RIGHT) // each), 1)
+    parts = []
+    for i, (classes, words) in enumerate(said):
+        x, y = i % across * each, top + i // across * LINE
+        if classes.startswith("area"):
+            parts.append(tag("rect", class_=classes, x=x, y=y - 9, width=24, height=10))
+        else:
+            parts.append(tag("path", class_=classes, d=f"M{short(x)} {short(y - 4)}h24"))
+        parts.append(tag("text", words, class_="tick strong", x=x + 31, y=y))
+    return parts, LINE * (1 + (len(figure.key) - 1) // across) + 4
+
+
+@cache
+def _style() -> str:
+    """The rules of figures with light colours put in, since few viewers but browsers know variables."""
+    folder = files("reticent.report").joinpath("templates")
+    page = folder.joinpath("style.css").read_text(encoding="utf-8")
+    light = page[: page.index("@media")]
+    colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", light))
+    rules = folder.joinpath("figures.css").read_text(encoding="utf-8")
+    rules = re.sub(r"var\(--([a-z0-9-]+)\)", lambda found: colours[found[1]], rules)
+    rules = re.sub(
+        r"fill: color-mix\(in srgb, (#[0-9a-f]{6}) (\d+)%, transparent\)", r"fill: \1; fill-opacity: .\2", rules
+    )
+    shown = "".join(f".line.c{i} {{ stroke: {colours[f's{i}']}; stroke-width: 1.8; opacity: 1; }}\n" for i in range(6))
+    sans = "svg { font-family: system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif; }"
+    return f"{sans}\n{rules}{shown}.heading {{ font-size: 14px; font-weight: 600; }}\n"

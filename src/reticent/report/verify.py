@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a page, or the digits on a printed one, belong to some results."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from reticent.core.errors import BadInput
+from reticent.core.outputs import hash_of
+from reticent.report.page import made_by
+from reticent.report.render import render
+from reticent.report.results import read_results
+
+DIGITS = re.compile(r"[0-9a-f]{16,64}")
+"""What is taken for digits of a hash: as many as nobody meets by chance, at most the whole."""
+STAMP = re.compile(r'<meta name="reticent-results" content="sha256-([0-9a-f]{64})">')
+MADE_BY = re.compile(r'<meta name="reticent-version" content="([^"]*)">')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Whether they belong together, and what was found, in a sentence."""
+
+    matches: bool
+    said: str
+
+
+def verify(results: str | Path, page: str | Path) -> Checked:
+    """Hold a page against a ``results.json``.
+
+    Args:
+        results: the file.
+        page: a ``report.html``; or 16 digits or more of the SHA-256 that stands on a printed one.
+
+    Raises:
+        BadInput: the results or the page cannot be read, it is no such page, or it was made by another version, which
+            makes another page of the same results.
+    """
+    made = read_results(results)
+    own = hash_of(Path(results))
+    typed = "".join(str(page).split()).lower().removeprefix("sha256").lstrip(":-")
+    if not Path(page).is_file() and DIGITS.fullmatch(typed):
+        if own.startswith(typed):
+            return Checked(matches=True, said=f"These are the results whose SHA-256 begins {typed}.")
+        return Checked(matches=False, said=f"These are other results: their SHA-256 is {own}.")
+    text = _read(page)
+    stamp, maker = STAMP.search(text), MADE_BY.search(text)
+    if stamp is None or maker is None:
+        raise BadInput(str(page), "names no results", "Give a report.html of this reticent, or the digits on the page.")
+    if stamp[1] != own:
+        return Checked(matches=False, said=f"The page was made of other results: {stamp[1]}, and these are {own}.")
+    if maker[1] != made_by():
+        raise BadInput(
+            str(page),
+            f"names these results, and was made by reticent {maker[1]}, so that its words cannot be checked here",
+            f"Check it with that version, or check the digits alone: {own}.",
+        )
+    if text != render(made):
+        return Checked(matches=False, said="The page names these results, but it is not the page that they give.")
+    return Checked(matches=True, said=f"The page is what reticent makes of these results, SHA-256 {own}.")
+
+
+def _read(page: str | Path) -> str:
+    try:
+        return Path(page).read_bytes().decode("utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise BadInput(
+            str(page)[:200], f"cannot be read ({why})", "Give a report.html, or 16 digits or more of its SHA-256."
+        ) from error
