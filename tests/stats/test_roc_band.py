@@ -61,3 +61,12 @@ def test_one_owner_or_too_few_held_out_have_none() -> None:
 
 def _curve(fpr: np.ndarray, distance: float) -> np.ndarray:
     return ndtr(distance + ndtri(fpr))
+
+
+def test_two_users_on_a_side_have_a_wide_one() -> None:
+    rng = np.random.default_rng(0)
+    member = np.arange(80) < 40
+    owner = np.repeat(["a", "b", "c", "d"], 20).astype(object)
+    band = roc_band(rng.normal(size=80), sides(member, owner))
+    assert band is not None
+    assert min(hi - lo for lo, hi in zip(band.lo, band.hi, strict=True)) > 0.5

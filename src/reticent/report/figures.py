@@ -147,14 +147,24 @@ def _roc(results: Results, level: str) -> Iterable[Figure]:
             Key(f"line-swatch {series(i)}", curve.attack, _auc_text(aucs.get(curve.attack)))
             for i, curve in enumerate(curves)
         ),
-        note=f"Shaded: below {floor} false positives fewer than {plots.FEW} held-out {level}s decide, too few to say.",
-        columns=("attack", "level", "false_positive_rate", "true_positive_rate", "n_member", "n_held_out"),
-        rows=tuple(
-            (curve.attack, level, fpr, tpr, curve.n_member, curve.n_held_out)
+        note=f"Shaded: below {floor} false positives fewer than {plots.FEW} held-out {level}s decide, too few to say."
+        + "".join(
+            f" Tinted: where the whole true curve of {curve.attack} lies (95 %; the attack named beforehand)."
             for curve in curves
-            for fpr, tpr in zip(curve.fpr, curve.tpr, strict=True)
+            if curve.band
         ),
+        columns=("attack", "level", "false_positive_rate", "true_positive_rate", "lo", "hi", "n_member", "n_held_out"),
+        rows=tuple(row for curve in curves for row in _curve_rows(curve)),
     )
+
+
+def _curve_rows(curve: Curve) -> Iterable[tuple[Cell, ...]]:
+    """The curve's points, and after them the band's, which have ends instead of a rate."""
+    units = (curve.n_member, curve.n_held_out)
+    for fpr, tpr in zip(curve.fpr, curve.tpr, strict=True):
+        yield (curve.attack, curve.level, fpr, tpr, "", "", *units)
+    for fpr, lo, hi in curve.band:
+        yield (curve.attack, curve.level, fpr, "", lo, hi, *units)
 
 
 def _auc_text(estimate: Estimate | None) -> str:

@@ -46,6 +46,9 @@ def roc(identity: str, curves: Sequence[Curve]) -> Markup:
     if floor > lowest:
         parts.append(tag("rect", class_="shade", x=52, y=34, width=x(floor) - 52, height=266))
         parts.append(tag("line", class_="floor", x1=x(floor), x2=x(floor), y1=34, y2=300))
+    parts += [
+        tag("path", class_=f"band band-{i}", d=_band(curve, x, y)) for i, curve in enumerate(curves) if curve.band
+    ]
     parts.append(tag("line", class_="chance", x1=52, y1=300, x2=428, y2=34))
     for i, curve in enumerate(curves):
         visible = max(sum(fpr <= lowest for fpr in curve.fpr) - 1, 0)
@@ -58,6 +61,17 @@ def roc(identity: str, curves: Sequence[Curve]) -> Markup:
         f"Below {percent(floor)} fewer than {FEW} held-out units decide, so nothing can be read there."
     )
     return frame(identity, WIDTH, 342, f"ROC curves, {curves[0].level} level", description, *parts)
+
+
+def _band(curve: Curve, x: Scale, y: Scale) -> str:
+    """Between the lower ends and the upper ones, each of which holds until the next place of the band."""
+    last = (1.0, curve.band[-1][1], 1.0)
+    rows = [*curve.band, last]
+    low = [(x(fpr), y(lo)) for fpr, lo, _ in rows]
+    high = [(x(fpr), y(hi)) for fpr, _, hi in rows][::-1]
+    under = "".join(f"H{short(left)}V{short(down)}" for left, down in low[1:])
+    over = "".join(f"H{short(left)}V{short(up)}" for left, up in high[1:])
+    return f"M{short(low[0][0])} {short(low[0][1])}{under}V{short(high[0][1])}{over}Z"
 
 
 def fpr_floor(curves: Sequence[Curve]) -> float:

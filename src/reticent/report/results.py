@@ -340,7 +340,11 @@ def _lists(value: Any) -> Any:
 
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return {key: _tuple(value) for key, value in row.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

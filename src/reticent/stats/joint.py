@@ -333,10 +333,11 @@ def _wilson(share: float, size: float, z: float) -> tuple[float, float]:
 
 def _passing(fpr: float, size: float, z: float) -> tuple[float, float]:
     """Share of ``size`` units above the threshold that each passes with probability ``fpr``: binomial quantiles with
-    their skewness (Cornish and Fisher), since sizes need not be whole."""
+    their skewness (Cornish and Fisher), since sizes need not be whole. Where so few count that their series breaks down
+    neither side gets less than half of what it would have without skewness."""
     spread = math.sqrt(fpr * (1 - fpr) / size)
     skew = (1 - 2 * fpr) / math.sqrt(size * fpr * (1 - fpr))
-    shift = (z * z - 1) * skew / 6
+    shift = max(-z / 2, min((z * z - 1) * skew / 6, z / 2))
     return max(0.0, fpr - (z - shift) * spread), min(1.0, fpr + (z + shift) * spread)
 
 
