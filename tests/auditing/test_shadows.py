@@ -61,11 +61,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def copied(run, tmp_path):
-    """The same run without an audit or shadow models, and the base beside it."""
+    """The same run with the first and the fourth shadow model only, and the base beside it."""
     made, _ = run
     shutil.copytree(made.root.parent, tmp_path / "copy")
     copy = RunFolder(root=tmp_path / "copy" / "run")
-    shutil.rmtree(copy.shadows)
+    for number in (1, 2, 4, 5, 6, 7):
+        shutil.rmtree(copy.shadows / f"{number:03d}")
     return copy
 
 
@@ -122,8 +123,8 @@ class Killed(BaseException):
 
 
 def test_interrupted_in_the_middle_it_goes_on_to_identical_numbers(run, copied, monkeypatch):
-    """Killed after a checkpoint of the second model, then before the third is scored; four models in the end are the
-    first four of eight."""
+    """Killed after a checkpoint of the second model, then before the third is scored; the fourth is there; in the end
+    all are the first four of eight."""
     made, _ = run
     config = replace(CONFIG, shadow=4)
     saved, trained = MarkWhole.on_save, []
@@ -137,7 +138,7 @@ def test_interrupted_in_the_middle_it_goes_on_to_identical_numbers(run, copied, 
         patch.setattr(MarkWhole, "on_save", killed_after_a_checkpoint)
         with pytest.raises(Killed):
             audit(copied, config)
-    assert len(statistics(copied)) == 1
+    assert len(statistics(copied)) == 2
     assert not list((copied.shadows / "001").glob("model"))
 
     def killed_before_scoring(folder, number, *rest):
@@ -165,7 +166,9 @@ def test_interrupted_in_the_middle_it_goes_on_to_identical_numbers(run, copied, 
 
 
 def test_an_adapter_split_by_user_keeps_its_shadow_weights_where_asked(tmp_path):
-    made = fine_tuned(tmp_path, texts(96, users=24), "user", method="lora", epochs=2, learning_rate=None, batch_size=16)
+    made = fine_tuned(
+        tmp_path, texts(120, users=30), "user", method="lora", epochs=1, learning_rate=None, batch_size=16
+    )
     found = audit(made, replace(CONFIG, shadow=4, keep_shadows=True))
     assert set(aucs(found)) >= set(SHADOWED)
     assert {one.attack for one in found.findings if one.level == "user"} >= {"lira:mean", "rmia_shadow:mean"}
@@ -198,6 +201,7 @@ def test_shadow_models_of_other_settings_are_refused(run):
 
 
 def test_something_of_yours_in_its_place_is_refused_and_left_alone(copied):
+    shutil.rmtree(copied.shadows)
     copied.shadows.mkdir()
     (copied.shadows / "notes.txt").write_text("mine")
     with pytest.raises(BadInput, match="something else"):
