@@ -2,8 +2,8 @@
 """What shadow models find beside attacks that need none, by the number of shadow models.
 
 A small GPT-2 (4 layers, width 128, pre-trained for a minute on other public texts) is fine-tuned on records of a public
-text; a coin for each record; then ``reticent audit --shadow 8`` and 4: coins of shadow models are nested, so the smaller
-number trains nothing. For each attack the AUC and the share of members found at 1 % and 10 % false alarms: the
+text; a coin for each record; then ``reticent audit --shadow 8`` and 4: coins of shadow models are nested, so the
+smaller number trains nothing. For each attack the AUC and the share of members found at 1 % and 10 % false alarms: the
 mean over seeds, each with coins, records and training of its own, and the 95 % interval of that mean by resampling
 members and held-out records within each seed.
 

@@ -122,7 +122,7 @@ def _rows(records: npt.NDArray[np.int64], copies: int) -> npt.NDArray[np.int64]:
 
 def _columns(tables: Mapping[str, Evidence]) -> dict[str, npt.NDArray]:
     """Arrays that could be written into; what models wrote is held in tuples."""
-    found = {}
+    found: dict[str, npt.NDArray] = {}
     for name, table in tables.items():
         if isinstance(table, TokenTable):
             found |= {f"{name}.{key}": column for key, column in {**table.rows, **table.tokens}.items()}
