@@ -17,7 +17,7 @@ Statistic = Callable[[Floats], Floats]
 
 SEPARATE = 32
 """Models on a side from which on each text has a spread of its own: below it, what is learned of the spread of one text
-is worse than taking it from all texts (Carlini et al. 2022, §VI, with 64 models of which half saw the text)."""
+is worse than taking it from all texts (Carlini et al. 2022 below 64 models, of which half saw the text)."""
 LEAST_SPREAD = 1e-6
 LARGEST = -1e-7
 """The largest mean log-probability that is scaled; a text of which a model is certain would be at infinity."""
@@ -32,7 +32,7 @@ def logit(mean_logp: Floats) -> Floats:
     """``log(p / (1 - p))`` of the geometric mean ``p`` of a text's token probabilities.
 
     The log-probability ends at 0, where texts that a model knows by heart crowd, and their distribution over models is
-    far from a Gaussian; this scale has no end (Carlini et al. 2022, eq. 3, of the confidence in the right class). Where
+    far from a Gaussian; this scale has no end (Carlini et al. 2022 scale the confidence in the right class so). Where
     ``p`` is small, as of texts that are not known by heart, it is the log-probability itself.
     """
     below = np.minimum(mean_logp, LARGEST)
