@@ -55,8 +55,8 @@ MADE = {
     "comparison.json",
     "moved.parquet",
 }
-"""All that is ever written into a run folder, but for the record of what private trainings spent: nothing else is taken
-away."""
+"""All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
+which outlive a call that failed after hours: nothing else is taken away."""
 
 FIRST = {
     "tune": {
@@ -140,6 +140,11 @@ class RunFolder:
     @property
     def tables(self) -> Path:
         return self.root / "tables"
+
+    @property
+    def shadows(self) -> Path:
+        """Shadow models of the audits of this run; they never leave it."""
+        return self.root / "shadows"
 
     @property
     def scores(self) -> Path:

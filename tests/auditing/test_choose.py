@@ -6,7 +6,7 @@ from reticent.attacks.attack import ATTACKS
 from reticent.auditing.choose import Available, choose, listed
 from reticent.core.errors import BadInput
 
-ALL = Available(reference=True, users=True, population=20, known_held_out=20, known_members=20)
+ALL = Available(reference=True, users=True, population=20, known_held_out=20, known_members=20, shadows=8)
 
 
 def test_all_runs_everything_that_is_registered():
@@ -34,10 +34,19 @@ def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost(
         ({"population": 0}, {"rmia"}, "non-members"),
         ({"known_held_out": 0}, {"recall", "con_recall"}, "non-members"),
         ({"known_members": 0}, {"con_recall"}, "members"),
+        ({"shadows": 0}, {"lira", "lira_offline", "rmia_shadow", "rmia_shadow_offline"}, "--shadow 8"),
+        ({"population": 0}, {"rmia_shadow", "rmia_shadow_offline"}, "non-members"),
     ],
 )
 def test_what_cannot_be_had_switches_attacks_off_by_name(missing, off, word):
-    have = {"reference": True, "users": True, "population": 20, "known_held_out": 20, "known_members": 20} | missing
+    have = {
+        "reference": True,
+        "users": True,
+        "population": 20,
+        "known_held_out": 20,
+        "known_members": 20,
+        "shadows": 8,
+    } | missing
     choice = choose("all", Available(**have))
     assert off <= set(choice.off)
     assert all(word in choice.off[name] for name in off)

@@ -18,12 +18,14 @@ name             table
 ``written_ref``  the same from the reference
 *variant*        the target on that rendering of the attacked records, for a variant given in ``variants``
 *variant* _ref   the reference on it
+``shadow``       `ShadowScores`: target and shadow models on each attacked record
+``known_shadow`` the same on texts that the attacker knows to be outside
 ===============  ======================================================================================
 
 Keyword-only parameters are hyper-parameters, each with a default. Tables arrive narrowed to the tokens that are trained
 on, and every row has at least one; a table of a variant with ``c`` copies has ``c`` adjacent rows for each record.
 Given ``known`` and ``known_ref`` an attack is row-wise: the score of a record depends on its own rows only, so that the
-runner may feed it row group by row group. An attack that reads what models write reads no table.
+runner may feed it row group by row group. An attack that reads what models write, or shadow models, reads no table.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.shadow_models import ShadowScores
 from reticent.attacks.stream import aligned, population, record_count
 from reticent.core.errors import BadInput
 from reticent.core.finding import ACCESS
@@ -49,14 +52,21 @@ from reticent.core.table import TokenTable
 from reticent.score.requests import PLAIN, Request, Variant
 
 Scores: TypeAlias = npt.NDArray[np.float64]
+Evidence: TypeAlias = TokenTable | Continuations | ShadowScores
 EdgeCases: TypeAlias = Callable[..., Mapping[str, int]]
 Function = TypeVar("Function", bound=Callable[..., Scores])
 
-POPULATION = ("known", "known_ref")
+POPULATION = ("known", "known_ref", "known_shadow")
 """Evidence about texts that are not attacked themselves."""
+
+SHADOWED = ("shadow", "known_shadow")
+"""Evidence for which models are trained."""
 
 WRITTEN = ("written", "written_ref")
 """Evidence for which models write."""
+
+UNSCORED = {*POPULATION, *WRITTEN, *SHADOWED}
+"""Evidence that is no table of the attacked records."""
 
 _PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+|https://\S+")
 
@@ -111,9 +121,14 @@ class Attack:
         return bool(set(WRITTEN) & set(self.evidence))
 
     @property
+    def shadowed(self) -> bool:
+        """Whether models have to be trained for it."""
+        return bool(set(SHADOWED) & set(self.evidence))
+
+    @property
     def requires(self) -> frozenset[str]:
         """What must be there beyond the target and the records: "reference", "population", "known_held_out",
-        "known_members", "users"."""
+        "known_members", "users", "shadows"."""
         needed: set[str] = {need for request in self.requests for need in request.variant.needs}
         found: set[str] = needed - {"propose"}
         of_reference = "written_ref" in self.evidence or "reference" in {request.model for request in self.requests}
@@ -121,6 +136,8 @@ class Attack:
             found.add("reference")
         if set(POPULATION) & set(self.evidence):
             found.add("population")
+        if self.shadowed:
+            found.add("shadows")
         if self.level == "user":
             found.add("users")
         return frozenset(found)
@@ -137,9 +154,9 @@ class Attack:
             raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this attack", f"It has: {known}.")
         return replace(self, defaults={**self.defaults, **params})
 
-    def score(self, tables: Mapping[str, TokenTable | Continuations]) -> Scores:
-        """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one, or
-        from what models wrote.
+    def score(self, tables: Mapping[str, Evidence]) -> Scores:
+        """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one, from
+        what models wrote, or from shadow models.
 
         Raises:
             BadInput: the function gave something else than one number for each record.
@@ -160,7 +177,7 @@ class Attack:
         return {request.name: request.variant.copies for request in self.requests}
 
 
-ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks", ("membership", "user"))
+ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks", ("membership", "shadow", "user"))
 
 _variants: dict[str, Variant] = {}
 """Every variant that a registered attack uses, so that one name never means two renderings."""
@@ -210,7 +227,7 @@ def attack(
                 paper=paper,
                 needs=needs,
                 evidence=evidence,
-                requests=tuple(_request(name, item, known) for item in evidence if item not in (*POPULATION, *WRITTEN)),
+                requests=tuple(_request(name, item, known) for item in evidence if item not in UNSCORED),
                 summary=(inspect.getdoc(function) or "").split("\n")[0],
                 defaults=defaults,
                 edge_cases=edge_cases,
@@ -250,14 +267,15 @@ def _signature(name: str, function: Callable[..., Any]) -> tuple[tuple[str, ...]
             defaults[parameter.name] = parameter.default
     if not set(evidence) - set(POPULATION):
         raise TypeError(f"attack {name!r} reads no table of the attacked records: its first parameter is `table`")
-    if set(WRITTEN) & set(evidence) and set(evidence) - set(WRITTEN):
-        raise TypeError(f"attack {name!r} reads tables and what models write: it has to do with one of them")
+    for alone, what in ((WRITTEN, "what models write"), (SHADOWED, "shadow models")):
+        if set(alone) & set(evidence) and set(evidence) - set(alone):
+            raise TypeError(f"attack {name!r} reads {what} and other evidence: it has to do with one of them")
     return tuple(evidence), defaults
 
 
 def _check_variants(name: str, variants: Mapping[str, Variant]) -> dict[str, Variant]:
     for key, variant in variants.items():
-        if key != variant.name or key in {"table", "ref", PLAIN.name, *POPULATION, *WRITTEN} or key.endswith("_ref"):
+        if key != variant.name or key in {"table", "ref", PLAIN.name, *UNSCORED} or key.endswith("_ref"):
             raise TypeError(f"attack {name!r}: the variant {variant.name!r} cannot be called {key!r}; use its own name")
         if _variants.get(key, variant) != variant:
             raise TypeError(f"attack {name!r}: another attack uses the name {key!r} for another variant")
@@ -334,12 +352,12 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Outco
     return Outcome(scores=scores, notes={name: _notes(found, count) for name, found in cases.items()})
 
 
-def run_written(attacks: Sequence[Attack], evidence: Mapping[str, Continuations]) -> Outcome:
-    """As `run_attacks`, for attacks that read what models wrote. Every record gets a number.
+def run_whole(attacks: Sequence[Attack], evidence: Mapping[str, Continuations | ShadowScores]) -> Outcome:
+    """As `run_attacks`, for attacks that read what models wrote, or shadow models. Every record gets a number.
 
     Args:
         attacks: what to run.
-        evidence: for every evidence name what was written, of the same records in the same order.
+        evidence: for every evidence name what was found, of the same records in the same order.
     """
     scores = {attack.name: attack.score(evidence) for attack in attacks}
     cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}

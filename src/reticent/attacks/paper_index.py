@@ -16,7 +16,9 @@ Made from the registry of attacks; do not edit. To refresh:
 
 An attack sees the fine-tuned model as *access* says, and holds the tables named under *evidence*: `table` and `ref` are
 the fine-tuned and the reference model on the text, `known` and `known_ref` the same on texts known to be outside,
-`written` and `written_ref` what both write after the beginning of the text, other names are variants of the text.
+`written` and `written_ref` what both write after the beginning of the text, `shadow` and `known_shadow` what the
+fine-tuned model and shadow models (`--shadow`) say of the text and of texts known to be outside, other names are
+variants of the text.
 
 | attack | level | access | evidence | paper | what it computes |
 |---|---|---|---|---|---|

@@ -20,6 +20,7 @@ WITHOUT = {
     "population": "no known non-members to compare with; split with known_fraction > 0, or give more held-out records",
     "known_held_out": "no known non-members; split with known_fraction > 0, or give more held-out records",
     "known_members": "no known members; split with known_fraction > 0, or give more members",
+    "shadows": "no shadow models; --shadow 8 trains 8 more models like this run, and scores the records with each",
 }
 """What an attack may lack, and what would switch it on."""
 
@@ -33,6 +34,7 @@ class Available:
     population: int
     known_held_out: int
     known_members: int
+    shadows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,9 @@ def _extra_variants(attack: Attack) -> dict[str, int]:
 
 
 def cost(attack: Attack) -> str:
-    """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not."""
+    """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not.
+
+    Shadow models are asked for by a flag of their own, with which the standard choice has all that reads them."""
     extra = _extra_variants(attack)
     reasons = [
         f"needs {sum(extra.values())} more scoring pass(es) ({', '.join(extra)})" if extra else "",

@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+LEAST_SHADOWS, MOST_SHADOWS = 4, 998
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,11 @@ class AuditConfig:
             but text (ngram_coverage); the more, the stronger and the slower.
         identifiers: rank every identifier (phone, card, account and other numbers, keys, digests) of the records among
             99 controls of the same form: an exact test that needs no held-out records. Minutes on a CPU.
+        shadow: train this many more models as the audited run was, each on coins of its own over the same records, and
+            attack with what they say of each record (lira, lira_offline, rmia_shadow, rmia_shadow_offline). Costs so
+            many trainings and scoring passes; an even number from 4 on, 8 is a start. Only for a run folder without a
+            privacy promise. They are kept in RUN/shadows and go on where they were; they never leave.
+        keep_shadows: keep the weights of shadow models too, not only their statistics of each record.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
@@ -46,6 +53,8 @@ class AuditConfig:
     extraction_samples: int = 8
     written_samples: int = 4
     identifiers: bool = False
+    shadow: int = 0
+    keep_shadows: bool = False
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
@@ -56,5 +65,14 @@ class AuditConfig:
         validate.positive(extraction_samples=self.extraction_samples, written_samples=self.written_samples)
         validate.at_most(100_000, extraction_samples=self.extraction_samples, written_samples=self.written_samples)
         validate.seed(seed=self.seed)
+        if self.shadow and not (LEAST_SHADOWS <= self.shadow <= MOST_SHADOWS and self.shadow % 2 == 0):
+            raise BadInput(
+                f"shadow={self.shadow!r}",
+                f"is no even number from {LEAST_SHADOWS} to {MOST_SHADOWS}: each record is in one half of the models, "
+                "and a spread takes two of a side",
+                "Give --shadow 8 (0 trains none).",
+            )
+        if self.keep_shadows and not self.shadow:
+            raise BadInput("keep_shadows", "there are no shadow models to keep", "Give --shadow 8, or leave it out.")
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Outcome, run_attack, run_attacks, run_written
+from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Outcome, run_attack, run_attacks, run_whole
 from reticent.auditing.continued import continuations
 from reticent.auditing.models import Models
+from reticent.auditing.shadows import Shadows
 from reticent.auditing.subject import Subject
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
@@ -71,6 +72,7 @@ def gather(
     options: ScoreOptions,
     samples: int = 4,
     seed: int = 0,
+    shadows: Shadows | None = None,
 ) -> Evidence:
     """Score, and let the models write, what the attacks ask for, and run them.
 
@@ -79,6 +81,7 @@ def gather(
         tables: folder of this run, where the tables are linked.
         samples: texts that each model writes about a record, for attacks that see nothing else.
         seed: of the writing.
+        shadows: what shadow models say of the records, where some were trained.
     """
 
     def score(requests: set[Request], records: Sequence[Record], name: str) -> dict[Request, Path]:
@@ -103,12 +106,15 @@ def gather(
     if any(set(POPULATION) & set(attack.evidence) for attack in attacks):
         for request, path in score(plain, subject.population, "known").items():
             sources["known" if request.model == "target" else "known_ref"] = path
-    outcome = run_attacks([attack for attack in attacks if not attack.writes], sources)
+    outcome = run_attacks([attack for attack in attacks if not (attack.writes or attack.shadowed)], sources)
+    if shadows is not None:
+        more = _shadowed([attack for attack in attacks if attack.shadowed], shadows, sources)
+        outcome = Outcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
     writing = [attack for attack in attacks if attack.writes]
     if writing:
         names = {name for attack in writing for name in attack.evidence}
         written = continuations(subject, models, names, samples=samples, seed=seed, cache=cache)
-        more = run_written(writing, written)
+        more = run_whole(writing, written)
         outcome = Outcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
     canaries = score(plain, [canary.record for canary in subject.canaries], "canaries") if subject.canaries else {}
     by_model = {request.model: read_table(path) for request, path in canaries.items()}
@@ -123,6 +129,19 @@ def gather(
         dropped=int((~kept).sum()),
         canary_users=_canary_users(subject, score) if models.compared_with else None,
     )
+
+
+def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str, Path]) -> Outcome:
+    """Attacks that read shadow models; NaN for records without a trained token."""
+    tables = {"shadow": sources["table"]} | ({"known_shadow": sources["known"]} if "known" in sources else {})
+    made = shadows.beside(tables)
+    found = run_whole(attacks, {name: told for name, (told, _) in made.items()})
+    full = made["shadow"][1]
+    scores = {name: np.full(len(full), np.nan) for name in found.scores}
+    for name, own in found.scores.items():
+        scores[name][full] = own
+    how = f"{shadows.inside.shape[1]} shadow models, each trained on a random part of the same records"
+    return Outcome(scores=scores, notes={name: (how, *notes) for name, notes in found.notes.items()})
 
 
 def _canary_users(

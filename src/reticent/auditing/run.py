@@ -19,6 +19,7 @@ from reticent.auditing.models import Models, open_models
 from reticent.auditing.primary import refuse_unknown
 from reticent.auditing.promise import read_promise
 from reticent.auditing.pull import pull, targets_of
+from reticent.auditing.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.subject import Subject, from_run
 from reticent.auditing.users import UserEvidence, user_evidence
 from reticent.auditing.whitebox import inside
@@ -63,6 +64,7 @@ def audit(
     refuse_several("reticent.audit")
     config = config or AuditConfig()
     if isinstance(what, Subject):
+        refuse_shadows(config, what, None)
         if out is None:
             raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
         subject, run, made = what, RunFolder(root=_place(out)), None
@@ -72,6 +74,7 @@ def audit(
         run = RunFolder(root=_place(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
     refuse_unknown(config.primary)
+    refuse_shadows(config, subject, made)
     others = {"the audited model": subject.target, "the reference": subject.reference} if made is None else {}
     run.refuse_foreign("audit", others)
     with run.alone():
@@ -117,8 +120,11 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
     kept = read_promise(subject.target)
     users = user_evidence(subject.evaluated)
     dtype = "float32" if config.whitebox and config.dtype == "auto" else config.dtype  # updates are small differences
+    shadows = None
+    if config.shadow and made is not None:  # first, so that no other model is in memory
+        shadows = shadow_models(made, subject, config, dtype=dtype)
     models = open_models(subject, dtype=dtype, device=config.device)
-    choice = choose(config.attacks, _available(subject, models, users))
+    choice = choose(config.attacks, replace(_available(subject, models, users), shadows=config.shadow))
     options = ScoreOptions(max_tokens=subject.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
     compared_with = None if models.compared_with is None else portable(models.compared_with, run.root)
@@ -136,6 +142,7 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
             options=options,
             samples=config.written_samples,
             seed=config.seed,
+            shadows=shadows,
         )
         if config.whitebox:
             evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))

@@ -28,6 +28,7 @@ NEEDS = {
     "known_held_out": "texts known to be outside",
     "known_members": "texts known to be inside",
     "users": "texts of the person",
+    "shadows": "the pool of records, to train models like it on parts of it",
 }
 
 
@@ -103,12 +104,17 @@ def _combined(level: Level, seed: int) -> Combined:
     scored = Scored(
         name=COMBINATION,
         score=learned.scores(level.member),
-        threat=ThreatModel(access="logits", needs=("the base model", "records of known membership")),
+        threat=ThreatModel(access="logits", needs=_needs_of_all(level)),
         notes=(f"{len(level.attacks)} attacks, learned on either half, judged on the other",),
         summary="All record attacks weighed by an attacker who knows the membership of other records.",
         second=learned.in_second,
     )
     return Combined(attacks=(scored,), learned=learned)
+
+
+def _needs_of_all(level: Level) -> tuple[str, ...]:
+    pool = any(NEEDS["shadows"] in scored.threat.needs for scored in level.attacks)
+    return ("the base model", "records of known membership", *((NEEDS["shadows"],) if pool else ()))
 
 
 def user_level(evidence: Evidence, users: UserEvidence) -> Units:

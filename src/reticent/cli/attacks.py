@@ -14,6 +14,8 @@ def attacks() -> int:
         print(f"{attack.name}  ({attack.level} level; sees {attack.access}; {attack.paper})")
         print(f"    {attack.summary}")
         print(f"    reads: {', '.join(attack.evidence)}")
+        if attack.shadowed:
+            print("    only with --shadow K: trains K more models, and scores the records with each")
         if cost(attack):
             print(f"    only by name or with --attacks all: {cost(attack)}")
     return 0

@@ -84,12 +84,12 @@ def split(
         user_member = _below(seed, "user", users, probability)
         train = _below(seed, "train", ids, train_fraction)
         trains = {user for user, chosen in zip(users, train, strict=True) if chosen}
-        within = _within_cap(records, train, seed, max_per_user)
+        within = within_cap(records, train, seed, max_per_user)
         spare = np.array([user not in trains for user in users]) | (train & ~(user_member & within))
         member = train & user_member & within
         pool = (member, spare & within)
     else:
-        within = _within_cap(records, np.ones(len(records), dtype=bool), seed, max_per_user)
+        within = within_cap(records, np.ones(len(records), dtype=bool), seed, max_per_user)
         member = _below(seed, "record", ids, probability) & within
         user_member = _any_of_user(records, member)
         spare = ~within
@@ -190,7 +190,7 @@ def _below(seed: int, purpose: str, things: Sequence[str] | npt.NDArray[np.objec
     return np.array([uniform(seed, purpose, thing) < p for thing in things], dtype=bool)
 
 
-def _within_cap(
+def within_cap(
     records: Sequence[Record], counts: npt.NDArray[np.bool_], seed: int, most: int | None
 ) -> npt.NDArray[np.bool_]:
     """``[N]``: records of each user, in the order of a hash, up to the ``most``-th of them that ``counts``."""

@@ -99,7 +99,7 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
             tokenizer knows more tokens than the model, or the adapter belongs on another base.
     """
     folder = locate(source)
-    place = _device(device)
+    place = pick_device(device)
     kind = pick_dtype(dtype, place)
     tuned = read_tuned(folder)
     if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
@@ -145,7 +145,12 @@ def has_bfloat16(device: str) -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
-def _device(device: str) -> str:
+def pick_device(device: str) -> str:
+    """``device``, or for ``"auto"`` the GPU where there is one.
+
+    Raises:
+        BadInput: it cannot be used here.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

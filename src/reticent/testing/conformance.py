@@ -8,18 +8,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Scores, run_attacks
-from reticent.attacks.continuations import Continuations
+from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Evidence, Scores, run_attacks
+from reticent.attacks.shadow_models import ShadowScores
 from reticent.core.table import TokenTable
-from reticent.testing.planted import Planted, plant, plant_written
-
-Evidence: TypeAlias = TokenTable | Continuations
+from reticent.testing.planted import Planted, plant, plant_shadows, plant_written
 
 LEAST_AUC = 0.6
 """An attack must find at least this much of the planted signal, which every published attack finds with ease."""
@@ -36,8 +33,8 @@ def check_attack(attack: Attack | str) -> None:
     """
     attack = ATTACKS.get(attack) if isinstance(attack, str) else attack
     check_documented(attack)
-    if attack.writes:
-        evidence, member = plant_written(attack)
+    if attack.writes or attack.shadowed:
+        evidence, member = plant_written(attack) if attack.writes else plant_shadows(attack)
         scores = _check_scores(attack, evidence, len(member))
     else:
         planted = plant(attack)
@@ -125,12 +122,13 @@ def _rows(records: npt.NDArray[np.int64], copies: int) -> npt.NDArray[np.int64]:
 
 def _columns(tables: Mapping[str, Evidence]) -> dict[str, npt.NDArray]:
     """Arrays that could be written into; what models wrote is held in tuples."""
-    return {
-        f"{name}.{key}": column
-        for name, table in tables.items()
-        if isinstance(table, TokenTable)
-        for key, column in {**table.rows, **table.tokens}.items()
-    }
+    found: dict[str, npt.NDArray] = {}
+    for name, table in tables.items():
+        if isinstance(table, TokenTable):
+            found |= {f"{name}.{key}": column for key, column in {**table.rows, **table.tokens}.items()}
+        elif isinstance(table, ShadowScores):
+            found |= {f"{name}.{key}": getattr(table, key) for key in ("target", "shadows", "inside")}
+    return found
 
 
 def _auc(member: Scores, held_out: Scores) -> float:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.attack import POPULATION, Attack
+from reticent.attacks.attack import POPULATION, Attack, Evidence
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.shadow_models import ShadowScores
 from reticent.core.table import TokenTable
 
 VOCABULARY = 50_000
@@ -56,7 +57,7 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
 
 def plant_written(
     attack: Attack, *, records: int = 300, samples: int = 4, seed: int = 0, gain: float = 0.35
-) -> tuple[dict[str, Continuations], npt.NDArray[np.bool_]]:
+) -> tuple[dict[str, Evidence], npt.NDArray[np.bool_]]:
     """``(evidence, member [N])`` for an attack that reads what models write.
 
     Each model writes some of the words that follow in the record, in their places, and words of its own between them;
@@ -71,13 +72,36 @@ def plant_written(
         own = rng.integers(0, VOCABULARY, len(rest))
         return " ".join(word if kept else f"w{other}" for word, kept, other in zip(rest, true, own, strict=True))
 
-    made = {}
+    made: dict[str, Evidence] = {}
     for name in attack.evidence:
         shares = np.where(member & (name == "written"), 0.3 + gain, 0.3)
         pairs = zip(rests, shares.tolist(), strict=True)
         texts = [tuple(write(rest, share) for _ in range(samples)) for rest, share in pairs]
         made[name] = Continuations(rest=tuple(" ".join(rest) for rest in rests), texts=texts)
     return made, member
+
+
+def plant_shadows(
+    attack: Attack, *, records: int = 300, models: int = 8, seed: int = 0, gain: float = 0.35
+) -> tuple[dict[str, Evidence], npt.NDArray[np.bool_]]:
+    """``(evidence, member [N])`` for an attack that reads shadow models.
+
+    Every model says of a text what is in the text, and some noise; being trained on it takes the share ``gain`` off its
+    loss. Half of the models were trained on each text. The population was not in the target's training.
+    """
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.arange(records) % 2 == 0)
+    loss = rng.gamma(8.0, 0.3, 2 * records)
+    inside = rng.permuted(np.tile(np.arange(models) % 2 == 0, (2 * records, 1)), axis=1)
+    trained = np.concatenate([member, np.zeros(records, bool)])
+
+    def told(saw: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        less = np.where(saw, gain, 0.0) + rng.normal(0, 0.05, saw.shape)
+        return -(loss[:, None] if saw.ndim > 1 else loss) * (1 - np.clip(less, -0.9, 0.9))
+
+    whole = ShadowScores(target=told(trained), shadows=told(inside), inside=inside)
+    place = {"shadow": np.arange(records), "known_shadow": np.arange(records, 2 * records)}
+    return {name: whole.take(place[name]) for name in attack.evidence}, member
 
 
 class _Texts:

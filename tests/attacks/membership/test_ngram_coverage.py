@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.attacks.attack import ATTACKS, attack, run_written
+from reticent.attacks.attack import ATTACKS, attack, run_whole
 from reticent.attacks.continuations import Continuations
 from reticent.attacks.membership.ngram_coverage import LONGEST, coverage, covered, edge_cases, ngram_coverage, words
 from reticent.core.errors import BadInput
@@ -57,7 +57,7 @@ def test_nothing_to_compare_is_nothing_known_and_is_counted():
     mine = Continuations(rest=["", "ab"], texts=[(), ("xy",)])
     np.testing.assert_array_equal(ngram_coverage(mine, mine), [0.0, 0.0])
     assert list(edge_cases(mine, mine).values()) == [1, 1]
-    outcome = run_written([ATTACKS.get("ngram_coverage")], {"written": mine, "written_ref": mine})
+    outcome = run_whole([ATTACKS.get("ngram_coverage")], {"written": mine, "written_ref": mine})
     assert outcome.notes["ngram_coverage"][0].endswith("1 of 2 rows")
 
 
