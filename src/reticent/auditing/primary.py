@@ -13,7 +13,7 @@ from collections.abc import Collection
 from reticent.attacks.attack import ATTACKS
 
 PRIMARY = {
-    "record": ("wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
+    "record": ("rmia_shadow", "wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
     "user": ("ref_ratio:mean", "user_inference", "ez_mia:mean", "min_k_plus:mean", "loss:mean"),
     "canary": ("user_inference",),
 }
