@@ -3,6 +3,9 @@
 
 The attacker sees log-probabilities of the target and holds the base model. Votes are robust against a few tokens with
 extreme losses. The paper's formula (eq. 12) and its code have different widths; both lists are here by name.
+
+After long training, or where all texts are of one kind, every window is won on every text, and votes tell nothing
+apart. Texts with equal votes are put in order by their mean gain, which moves no text past another that has more votes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ import numpy.typing as npt
 from reticent.attacks.attack import Scores, attack
 from reticent.core.errors import BadInput
 from reticent.core.table import TokenTable
+
+TIE = 1e-9
+"""What the mean gain may add to a score: less than one vote of a window in any text that a model can read."""
 
 WINDOWS: dict[str, tuple[int, ...]] = {
     "repository": (2, 3, 4, 6, 9, 13, 18, 25, 32, 40),
@@ -44,12 +50,14 @@ def edge_cases(
 def wbc(table: TokenTable, ref: TokenTable, *, windows: str | tuple[int, ...] = "repository") -> Scores:
     """Share of sliding windows in which the target's loss is below the reference's, averaged over window widths.
 
+    Of texts with the same share, the one that gained more per token stands higher, by less than ``TIE``.
+
     Args:
         table: the target on the text.
         ref: the reference on the text.
         windows: widths in tokens, or the name of a list in ``WINDOWS``. A width beyond the text's length is cut to it.
 
-    Returns ``[N]``, in [0, 1], higher = member; NaN for empty rows.
+    Returns ``[N]``, in [0, 1] (and ``TIE`` beyond), higher = member; NaN for empty rows.
     """
     widths = _widths(windows)
 
@@ -61,6 +69,6 @@ def wbc(table: TokenTable, ref: TokenTable, *, windows: str | tuple[int, ...] = 
         for width in (min(width, length) for width in widths):
             windows_won = sums[:, width:] > sums[:, : length + 1 - width]
             share += np.add.reduce(windows_won, axis=1, dtype=np.int32) / (length + 1 - width)
-        return share / len(widths)
+        return share / len(widths) + TIE * np.arctan(gain.mean(axis=1)) / np.pi
 
     return table.by_length(table["logp"].astype(np.float64) - ref["logp"], votes)
