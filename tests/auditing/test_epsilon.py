@@ -129,7 +129,7 @@ def test_the_statistic_is_the_first_in_order_that_ran() -> None:
         thrown = thrown_for_level(replace(level, attacks=attacks), unit="record", probability=0.5, confounded=False)
         assert thrown is not None
         assert thrown.scored.name == chosen
-    assert [names[0] for names in PRIMARY.values()] == ["wbc", "ref_ratio:mean", "user_inference"]
+    assert [names[0] for names in PRIMARY.values()] == ["rmia_shadow", "ref_ratio:mean", "user_inference"]
 
 
 def test_the_primary_bound_rests_on_coins_alone_and_only_it_counts() -> None:
