@@ -50,7 +50,8 @@ def roc_band(score: Floats, of: Sides, *, confidence: float = 0.95, seed: int = 
     Args:
         score: ``[N]``, higher says member.
         of: which units are members, and whose they are.
-        confidence: that the whole curve lies within, from the smallest rate of the grid on.
+        confidence: that the whole curve lies within, from the smallest rate of the grid on. Of few users who are much
+            alike it is held a little less often (docs/statistics.md).
         seed: of the multipliers.
 
     Returns:
@@ -62,7 +63,8 @@ def roc_band(score: Floats, of: Sides, *, confidence: float = 0.95, seed: int = 
     if least >= 0.5 or min(of.count(of.member), of.count(~of.member)) < 2:
         return None
     grid = np.concatenate([np.geomspace(least, 0.5, PLACES * 2 // 3), np.linspace(0.5, 0.95, PLACES // 3 + 1)[1:]])
-    found = together([tpr_number(score, of, float(fpr)) for fpr in grid], confidence=confidence, seed=seed)
+    asked = confidence if of.alone else (1 + confidence) / 2  # of few users who are alike errors have longer tails
+    found = together([tpr_number(score, of, float(fpr)) for fpr in grid], confidence=asked, seed=seed)
     lo = np.maximum.accumulate([one.lo for one in found])
     hi = np.minimum.accumulate([one.hi for one in found][::-1])[::-1]
     return Band(fpr=tuple(map(float, grid)), lo=tuple(map(float, lo)), hi=tuple(map(float, hi)), confidence=confidence)
