@@ -44,18 +44,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--draws", type=int, default=1000, help="of each design")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw: other draws than those before")
+    parser.add_argument("--designs", default="", help="only these, by number in the list, with commas")
     parser.add_argument("--markdown", action="store_true", help="print a table")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(chosen.processes) as pool:
         for place, design in enumerate(designs()):
-            held = list(pool.map(one, [place] * chosen.draws, range(chosen.draws), chunksize=16))
+            if chosen.designs and str(place) not in chosen.designs.split(","):
+                continue
+            seeds = range(chosen.first, chosen.first + chosen.draws)
+            held = list(pool.map(one, [place] * chosen.draws, seeds, chunksize=16))
             auc, tpr, joint = (np.array(column, dtype=float) for column in zip(*held, strict=True))
             rows.append(
                 design
                 | {
                     "draws": chosen.draws,
+                    "first": chosen.first,
                     "auc_holds": float(auc.mean()),
                     "tpr_holds": None if np.isnan(tpr).all() else float(np.nanmean(tpr)),
                     "joint": float(joint.mean()),

@@ -31,15 +31,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--draws", type=int, default=300, help="of each design")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw: other draws than those before")
     parser.add_argument("--markdown", action="store_true", help="print a table")
     chosen = parser.parse_args()
     designs = [(2 * side, 1, 0.0) for side in ALONE] + list(USERS)
     rows = []
     for users, each, likeness in designs:
         for auc in AUCS:
-            found = [drawn(users, each, likeness, auc, seed) for seed in range(chosen.draws)]
+            found = [
+                drawn(users, each, likeness, auc, seed) for seed in range(chosen.first, chosen.first + chosen.draws)
+            ]
             rows.append(
-                {"owners": users, "each": each, "likeness": likeness, "auc": auc, "draws": chosen.draws}
+                {
+                    "owners": users,
+                    "each": each,
+                    "likeness": likeness,
+                    "auc": auc,
+                    "draws": chosen.draws,
+                    "first": chosen.first,
+                }
                 | {
                     "holds": float(np.mean([row[0] for row in found])),
                     "width": float(np.mean([row[1] for row in found])),

@@ -25,8 +25,9 @@ from reticent.data import card as cards
 from reticent.data.dedup import Dropped, write_dropped
 from reticent.data.dedup.rules import Once, deduplicate, named
 from reticent.data.ids import Naming, is_digest
-from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, detect_all, find, originals
-from reticent.data.pii.missed import missed_all, others, targets, unscrubbed
+from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, find, originals
+from reticent.data.pii.detect import detect_beside
+from reticent.data.pii.missed import others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
 from reticent.data.pii.workers import enough
@@ -106,9 +107,8 @@ def prepare(
     was put in place of them, their kind is `SCRUBBED`. Whoever belongs to a record stays the same; only under ``scrub``
     do users and ids that are themselves personal data (a sender's address; a hash of the text) get pseudonyms.
 
-    After scrubbing, all detectors that did not scrub look through what was written, the text between the replacements.
-    What they find is written as targets beside the records: `reticent tune` takes them along, and the audit of the run
-    tries to get them out.
+    All detectors that do not scrub look through the same texts. What they find and the scrubber left is written as
+    targets beside the records: `reticent tune` takes them along, and the audit of the run tries to get them out.
 
     Args:
         records: with unique ids.
@@ -143,14 +143,22 @@ def prepare(
     chosen = [*choose(detectors), *pattern_detectors(patterns or {})]
     once = deduplicate(records, rules)
     plain = [replace(record, spans=()) for record in once.records] if marks == "check" else once.records
-    found = _detected(plain, chosen)
+    looking = [] if scrubber is None else others(chosen)
+    found, beside = _detected(plain, chosen, looking)
     card = _card(found, once, rules=rules, detectors=chosen, source=source, given=records)
     left: tuple[Target, ...] = ()
     dropped = once.dropped
     if scrubber is not None:
         scrubber = replace(scrubber, avoid=originals(found))
         found, card["scrub"], card["missed"], left, dropped = _scrubbed(
-            once, found, scrubber, chosen, marks == "check", made={record.id for record in records if is_digest(record)}
+            once,
+            found,
+            scrubber,
+            chosen,
+            marks == "check",
+            made={record.id for record in records if is_digest(record)},
+            beside=beside,
+            looking=looking,
         )
     card["coins"] = _coins(coins, found)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}
@@ -237,10 +245,14 @@ def _keep_key(path: str | Path | None, key: bytes) -> None:
         raise Unusable(str(path), "was made by another process meanwhile", "Run the same command again.")
 
 
-def _detected(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
-    many = enough([len(record.plain) for record in records], detectors)
+def _detected(
+    records: Sequence[Record], detectors: Sequence[Detector], looking: Sequence[Detector]
+) -> tuple[list[Record], list[tuple[Span, ...]]]:
+    """The records with spans on what is to be scrubbed, and for each of them what the others find."""
+    many = enough([len(record.plain) for record in records], [*detectors, *looking])
     with progress("Finding personal data", len(records), unit="records") as advance:
-        return list(detect_all(records, detectors, processes=many, advance=advance))
+        found = list(detect_beside(records, detectors, looking, many, advance))
+    return [record for record, _ in found], [spans for _, spans in found]
 
 
 class _Scrubbed(NamedTuple):
@@ -257,7 +269,10 @@ def _scrubbed(
     scrubber: Scrubber,
     detectors: Sequence[Detector],
     check: bool,
+    *,
     made: set[str],
+    beside: Sequence[Sequence[Span]],
+    looking: Sequence[Detector],
 ) -> _Scrubbed:
     """Scrubbed records; what was done, with a count of the values that are still there, marked nowhere else; and what
     others find in them.
@@ -268,6 +283,7 @@ def _scrubbed(
         check: whether the marks were kept from the detectors.
         made: ids that were made of texts: who guesses what a scrubbed text held could confirm it by them. They are made
             again, of what is written.
+        beside: what ``looking``, detectors that do not scrub, found in each record before it was scrubbed.
     """
     names = {name for record in records for name in (record.id, record.user) if name}
     names = (names | {name for one in once.dropped for name in (one.id, one.kept)}) - made
@@ -286,13 +302,10 @@ def _scrubbed(
                 renamed[record.id] = naming(new)
             done.append(replace(new, id=renamed[record.id]))
             advance(1)
-    left, looking = [], others(detectors)
-    with progress("Looking for what was missed", len(records), unit="records") as advance:
-        many = enough([len(record.plain) for record in done], looking)
-        second = missed_all(done, looking, processes=many, advance=advance)
-        for given, record, new, rest in zip(once.records, records, done, second, strict=True):
-            known = unscrubbed(given.spans, record, new) if check else ()
-            left += targets(new, [*known, *rest])
+    left: list[Target] = []
+    for given, record, new, seen in zip(once.records, records, done, beside, strict=True):
+        known = unscrubbed(given.spans, record, new) if check else ()
+        left += targets(new, [*known, *unscrubbed(seen, record, new)])
     counts = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),

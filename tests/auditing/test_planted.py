@@ -61,11 +61,21 @@ def test_nothing_planted_has_no_test_and_no_finding() -> None:
 def test_three_secrets_that_stand_out_are_a_leak_although_their_median_cannot_be_enclosed() -> None:
     canaries = secrets({16: 3})
     (found,) = judged(canaries, losses(canaries, np.random.default_rng(0), gain=9.0))
-    assert found.severity is Severity.LOW
+    assert found.severity is Severity.HIGH
+    assert found.notes[-1] == "severity by the median of these secrets only"
     assert found.p_value == pytest.approx(1 / math.comb(253, 3))
     assert (found.estimate.lo, found.estimate.hi) == (0.0, math.inf)
     assert "cannot enclose" in found.estimate.method
     assert "rank test" in found.notes[1]
+
+
+def test_few_secrets_that_stand_out_a_little_are_of_low_severity_and_none_without_the_test() -> None:
+    canaries = secrets({16: 5})
+    nll = np.concatenate([np.full(5, 4.0), np.linspace(3, 7, 250)])  # a quarter of the controls is likelier
+    tiers = exposures(canaries, nll, confidence=0.95)
+    assert findings(tiers, [0.01], 0.05)[0].severity is Severity.LOW
+    assert findings(tiers, [0.2], 0.05)[0].severity is Severity.NONE
+    assert "these secrets only" not in findings(tiers, [0.2], 0.05)[0].notes[-1]
 
 
 def test_severity_rises_with_the_certain_bits_and_never_without_the_test() -> None:

@@ -15,7 +15,14 @@ from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.results import CanaryExposure
 from reticent.core.table import TokenTable
 from reticent.data.canaries import Canary, named_tier
-from reticent.stats.exposure import ceiling, exposure, rank_exposure, skew_normal_exposure
+from reticent.stats.exposure import (
+    ceiling,
+    exposure,
+    median_places,
+    own_exposure_at_least,
+    rank_exposure,
+    skew_normal_exposure,
+)
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.rank_test import lower_p
 
@@ -120,7 +127,8 @@ def findings(tiers: Sequence[CanaryExposure], p_values: Sequence[float], level: 
 
 
 def _finding(tier: CanaryExposure, p: float, level: float) -> Finding:
-    by_bits = severity("exposure_bits", tier.bits.lo)
+    few = median_places(len(tier.each), tier.bits.confidence) is None
+    by_bits = severity("exposure_bits", _own_lower(tier) if few else tier.bits.lo)
     at_least_low = min(by_bits, Severity.LOW, key=ORDER.index)
     return Finding(
         attack="canary_exposure",
@@ -132,6 +140,16 @@ def _finding(tier: CanaryExposure, p: float, level: float) -> Finding:
         statement=f"Secrets {tier.tier} have a median exposure of {tier.bits.value:.1f} bits of at most "
         f"{tier.ceiling:.1f} that could be seen; the median of secrets never planted is 1 bit.",
         advice="Remove or mask secrets before training, and drop repeated records.",
-        notes=(tier.bits.method, f"a rank test against secrets never planted decides: p = {p:.2g}, corrected"),
+        notes=(
+            tier.bits.method,
+            f"a rank test against secrets never planted decides: p = {p:.2g}, corrected",
+            *(("severity by the median of these secrets only",) if few and p <= level else ()),
+        ),
         p_value=p,
     )
+
+
+def _own_lower(tier: CanaryExposure) -> float:
+    """What the secrets of a tier show of themselves: for severity, where they are too few to speak of others."""
+    controls = round(2**tier.ceiling) - 1
+    return own_exposure_at_least(tier.each, controls, confidence=tier.bits.confidence)

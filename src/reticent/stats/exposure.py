@@ -135,6 +135,27 @@ def own_places(n: int, confidence: float) -> Places:
     return Places((n - 1) // 2, n // 2, 1 - confidence, meaning)
 
 
+def own_exposure_at_least(bits: ArrayLike, n_reference: int, *, confidence: float = 0.95) -> float:
+    """Lower end of the median exposure of these secrets themselves, in bits: only the references are a sample.
+
+    For secrets that a test has already found to be learned, and too few to enclose the median over all so planted. By
+    itself it is no ground to claim leakage: a secret that the model never saw has more than 1 bit half of the time.
+
+    Args:
+        bits: ``[C]`` of `rank_exposure`.
+        n_reference: references that they were ranked among.
+        confidence: as of an interval with two ends.
+
+    >>> round(own_exposure_at_least([8.0, 7.0, 3.0], 255), 1)
+    5.5
+    """
+    in_range(0, 1, confidence=confidence)
+    beaten_by = np.sort(np.rint((n_reference + 1) / np.exp2(as_scores(bits, name="bits")) - 1).astype(np.int64))
+    places = own_places(len(beaten_by), confidence)
+    weakest = int(beaten_by[places.weakest])
+    return max(0.0, -math.log2(float(clopper_pearson_upper(weakest, n_reference, places.miss / 2))))
+
+
 class SkewNormal(NamedTuple):
     """Parameters as scipy.stats.skewnorm names them."""
 

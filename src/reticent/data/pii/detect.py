@@ -73,14 +73,23 @@ def find_all(
         advance: is told of each text that is done.
     """
     chosen = list(choose() if detectors is None else detectors)
+    for text, candidates in zip(texts, _all_candidates(texts, chosen, processes), strict=True):
+        yield _settled(text, candidates)
+        advance(1)
+
+
+def _all_candidates(texts: Sequence[str], detectors: Sequence[Detector], processes: int) -> Iterator[list[Candidate]]:
+    """What `candidates_in` gives for each text, by batches."""
     batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-    with Workers(chosen, processes=min(processes, len(batches))) as workers:
-        for batch, found in zip(batches, workers.map(candidates_in, batches), strict=True):
-            for text, candidates in zip(batch, found, strict=True):
-                settled = settle(text, candidates)
-                repeats = repeated(text, settled)
-                yield settle(text, [*candidates, *repeats]) if repeats else settled
-                advance(1)
+    with Workers(detectors, processes=min(processes, len(batches))) as workers:
+        for found in workers.map(candidates_in, batches):
+            yield from found
+
+
+def _settled(text: str, candidates: Sequence[Candidate]) -> tuple[Span, ...]:
+    settled = settle(text, candidates)
+    repeats = repeated(text, settled)
+    return settle(text, [*candidates, *repeats]) if repeats else settled
 
 
 def candidates_in(texts: Sequence[str], detectors: Sequence[Detector]) -> list[list[Candidate]]:
@@ -114,7 +123,7 @@ def _joined(reading: Readings, found: Detector) -> list[Span]:
 
 
 def _candidate(span: Span, found: Detector) -> Candidate:
-    return Candidate(start=span.start, end=span.end, kind=span.kind, evidence=found.evidence)
+    return Candidate(start=span.start, end=span.end, kind=span.kind, evidence=found.evidence, detector=found.name)
 
 
 def detect(record: Record, detectors: Sequence[Detector] | None = None) -> Record:
@@ -134,9 +143,29 @@ def detect_all(
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Record]:
     """What `detect` gives for each record, in order; the rest as in `find_all`."""
-    found = find_all([record.plain for record in records], detectors, processes=processes, advance=advance)
-    for record, spans in zip(records, found, strict=True):
-        yield _marked(record, spans)
+    for record, _ in detect_beside(records, choose() if detectors is None else detectors, [], processes, advance):
+        yield record
+
+
+def detect_beside(
+    records: Sequence[Record],
+    detectors: Sequence[Detector],
+    others: Sequence[Detector],
+    processes: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Record, tuple[Span, ...]]]:
+    """For each record what `detect` gives, and what ``others`` find in the same text, by themselves.
+
+    Every text is read once: detectors that use the same model of names share what it says. The rest as in `find_all`.
+    """
+    names = {one.name for one in others}
+    texts = [record.plain for record in records]
+    found = _all_candidates(texts, [*detectors, *others], processes)
+    for record, text, candidates in zip(records, texts, found, strict=True):
+        own = [one for one in candidates if one.detector not in names]
+        beside = [one for one in candidates if one.detector in names]
+        yield _marked(record, _settled(text, own)), _settled(text, beside)
+        advance(1)
 
 
 def _marked(record: Record, found: Sequence[Span]) -> Record:
@@ -199,16 +228,16 @@ def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
         lone_place = span.kind == "LOCATION" and " " not in value
         if len(value) >= MIN_REPEATED and not lone_place and (value[0].isalnum() or value[0] == "_"):
             kinds.setdefault(value, span.kind)
-    lengths = sorted({len(value) for value in kinds})
     taken = {span.start for span in spans}
     found = []
-    for match in _WORD.finditer(text) if kinds else ():
-        start = match.start()
-        for length in lengths if start not in taken else ():
-            end = start + length
-            kind = kinds.get(text[start:end]) if end <= len(text) else None
-            if kind is not None and not (wordy(text[end - 1]) and wordy(text[end : end + 1])):
+    for value, kind in kinds.items():
+        start = text.find(value)
+        while start >= 0:
+            end = start + len(value)
+            within = wordy(text[end - 1]) and wordy(text[end : end + 1])
+            if start not in taken and not within and _WORD.match(text, start):
                 found.append(Candidate(start=start, end=end, kind=kind, evidence=Evidence.MODEL))
+            start = text.find(value, start + 1)
     return found
 
 

@@ -35,12 +35,13 @@ class Evidence(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A span that one detector gave, and what it rests on."""
+    """A span that one detector gave, what it rests on, and the detector's name; no name where none gave it."""
 
     start: int
     end: int
     kind: str
     evidence: Evidence
+    detector: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

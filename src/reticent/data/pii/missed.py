@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reticent.core.record import Record, Span
 from reticent.core.target import Target
-from reticent.data.pii.detect import detect_all
 from reticent.data.pii.detector import DETECTORS, Detector
 
 GROUP = "missed by the scrubber"
@@ -24,40 +23,12 @@ def others(scrubbing: Sequence[Detector]) -> list[Detector]:
     return [one for one in DETECTORS if one.name not in ran and one.second_look and not one.missing()]
 
 
-def missed(scrubbed: Record, detectors: Sequence[Detector]) -> tuple[Span, ...]:
-    """What ``detectors`` find in a scrubbed record beside what was put there.
-
-    Args:
-        scrubbed: with spans on the replacements.
-        detectors: other ones than those that scrubbed.
-    """
-    return next(missed_all([scrubbed], detectors))
-
-
-def missed_all(
-    scrubbed: Sequence[Record],
-    detectors: Sequence[Detector],
-    *,
-    processes: int = 1,
-    advance: Callable[[int], None] = lambda count: None,
-) -> Iterator[tuple[Span, ...]]:
-    """What `missed` gives for each record, in order; the rest as in `detect.find_all`."""
-    if not detectors:
-        for _ in scrubbed:
-            yield ()
-            advance(1)
-        return
-    plain = [replace(record, spans=()) for record in scrubbed]
-    looked = detect_all(plain, detectors, processes=processes, advance=advance)
-    for record, found in zip(scrubbed, looked, strict=True):
-        yield _rest(record.plain, found.spans, record.spans)
-
-
 def unscrubbed(marks: Sequence[Span], detected: Record, scrubbed: Record) -> tuple[Span, ...]:
-    """What of known ``marks`` was not detected, and where it is in the scrubbed record.
+    """What of ``marks`` was not detected, and where it is in the scrubbed record.
 
     Args:
-        marks: characters of ``detected.plain``; a mark of which a part was detected counts by its rest.
+        marks: what is known to be there, or what other detectors found: characters of ``detected.plain``; a mark of
+            which a part was detected counts by its rest.
         detected: before scrubbing, with the spans that were replaced: apart, within pieces (`detect` gives such).
         scrubbed: after it, with spans on the replacements.
     """

@@ -15,11 +15,11 @@ from reticent.data.pii.detect import candidates_in, choose
 
 
 def serve(names: str, batches: Iterable[str], out: TextIO) -> None:
-    """For each batch one line: for each text its spans as ``[start, end, kind, evidence]``."""
+    """For each batch one line: for each text its spans as ``[start, end, kind, evidence, detector]``."""
     detectors = choose(names)
     for line in batches:
         found = candidates_in(json.loads(line), detectors)
-        spans = [[(one.start, one.end, one.kind, int(one.evidence)) for one in held] for held in found]
+        spans = [[(one.start, one.end, one.kind, int(one.evidence), one.detector) for one in held] for held in found]
         out.write(json.dumps(spans) + "\n")
         out.flush()
 

@@ -124,6 +124,6 @@ def _ask(process: subprocess.Popen[str], batch: Sequence[str]) -> list[list[Cand
     if not line.endswith("\n"):
         return None
     return [
-        [Candidate(start=start, end=end, kind=kind, evidence=Evidence(rank)) for start, end, kind, rank in spans]
+        [Candidate(start=a, end=b, kind=kind, evidence=Evidence(rank), detector=by) for a, b, kind, rank, by in spans]
         for spans in json.loads(line)
     ]

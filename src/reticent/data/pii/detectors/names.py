@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from reticent.core.record import Span
@@ -92,17 +92,28 @@ def names(text: str) -> Iterator[Span]:
 
 def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
     """For each text what the model finds in it. Names in capitals and names over two lines are read as others are."""
-    yield from _read(tuple(texts))
-
-
-@lru_cache(maxsize=1)
-def _read(texts: tuple[str, ...]) -> list[list[Entity]]:
     parts = [(number, start, end) for number, text in enumerate(texts) for start, end in chunks(text)]
     found: list[list[Entity]] = [[] for _ in texts]
-    read = _model().pipe((_readable(texts[number][start:end]) for number, start, end in parts), batch_size=BATCH)
+    read = documents([_readable(texts[number][start:end]) for number, start, end in parts])
     for (number, start, _), doc in zip(parts, read, strict=True):
         found[number] += (Entity(start + one.start_char, start + one.end_char, one.label_) for one in doc.ents)
-    return found
+    yield from found
+
+
+def documents(texts: Sequence[str]) -> list[Any]:
+    """Each text as spaCy's document with its entities. The texts of the last call are not read again: detectors that
+    ask one after the other for the same ones share them."""
+    last = _last()
+    new = [text for text in dict.fromkeys(texts) if text not in last]
+    known = last | dict(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
+    last.clear()
+    last.update((text, known[text]) for text in texts)
+    return [known[text] for text in texts]
+
+
+@cache
+def _last() -> dict[str, Any]:
+    return {}
 
 
 def spans(text: str, found: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
@@ -171,7 +182,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 @cache
-def _model() -> Any:
+def model() -> Any:
+    """The model, loaded once."""
     import spacy  # it takes seconds to import, and only texts that are searched for names need it
 
     return quick(spacy.load(MODEL, exclude=UNUSED))

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from reticent.core.record import Span
 from reticent.data.pii.detector import Evidence, detector
-from reticent.data.pii.detectors.names import BATCH, INSTALL, MODEL, chunks, quick
+from reticent.data.pii.detectors.names import INSTALL, MODEL, chunks, documents, model
 
 KINDS = {
     "PERSON": "PERSON",
@@ -43,7 +43,7 @@ def missing() -> str:
 def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     """For each text what `presidio` gives."""
     parts = [(number, start, text[start:end]) for number, text in enumerate(texts) for start, end in chunks(text)]
-    read = analyzer().nlp_engine.process_batch([text for *_, text in parts], "en", batch_size=BATCH)
+    read = analyzer().nlp_engine.process_batch([text for *_, text in parts], "en")
     found: list[list[Span]] = [[] for _ in texts]
     for (number, start, text), (_, artifacts) in zip(parts, read, strict=True):
         for one in analyzer().analyze(text, language="en", nlp_artifacts=artifacts):
@@ -74,15 +74,38 @@ def analyzer() -> Any:
     """
     import tldextract
     from presidio_analyzer import AnalyzerEngine
-    from presidio_analyzer.nlp_engine import NlpEngineProvider
+    from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpEngineProvider, SpacyNlpEngine
 
     tldextract.tldextract.TLD_EXTRACTOR.suffix_list_urls = ()  # the list that comes with the package is used
-    provider = NlpEngineProvider(conf_file=_default_configuration())
-    provider.nlp_configuration["models"] = [{"lang_code": "en", "model_name": MODEL}]
-    engine = provider.create_engine()
-    engine.nlp["en"].select_pipes(enable="ner")
-    quick(engine.nlp["en"])
+    default = NlpEngineProvider(conf_file=_default_configuration()).nlp_configuration
+    engine = SpacyNlpEngine(
+        models=[{"lang_code": "en", "model_name": MODEL}],
+        ner_model_configuration=NerModelConfiguration.from_dict(default["ner_model_configuration"]),
+    )
+    engine.nlp = {"en": _Shared()}
     return AnalyzerEngine(nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=_no_context())
+
+
+class _Shared:
+    """What Presidio asks of a spaCy model, given by the one that reads names: a text that it has just read is not read
+    again."""
+
+    @property
+    def vocab(self) -> Any:
+        return model().vocab
+
+    def pipe(self, texts: Iterable[str], **_: Any) -> list[_Named]:
+        return [_Named(text=document.text, ents=document.ents) for document in documents(list(texts))]
+
+
+class _Named(NamedTuple):
+    """A spaCy document without its words, which Presidio reads for scores alone."""
+
+    text: str
+    ents: Sequence[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
 
 
 def _no_context() -> Any:
