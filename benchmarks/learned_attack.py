@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learned attack beside EZ-MIA, WBC, the reference ratio and the combination, on fine-tunes it was not trained on.
 
-Texts (mails, judgments, comments, reviews) and bases (tiny GPT-2, real SmolLM2-135M) that no training run has; the
-tiny GPT-2 shares tokenizer and pre-training texts with the bases of the training. Same records for all attacks;
+Texts (mails, judgments, comments, reviews) and bases (tiny GPT-2 and GPT-NeoX, real SmolLM2-135M) that no training
+run has; the tiny ones share tokenizer and pre-training texts with the bases of the training. Same records for all attacks;
 differences with 95 % intervals by a paired bootstrap of records, members and held-out ones apart; "all" is the mean
 over runs, each resampled. The combination is cross-fitted on either half of the run's own labels, without and with the
 learned score as a further column; its AUC and TPR are means over the halves.
@@ -49,6 +49,7 @@ def runs() -> list[Run]:
     ):
         how = {"method": method, "epochs": epochs, "learning_rate": rate}
         found.append(Run(base="gpt2", texts=texts, **how, held_out=1000, seed=300 + j))
+        found.append(Run(base="gpt_neox", texts=texts, **how, held_out=1000, seed=400 + j))
     return found
 
 

@@ -26,6 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -179,8 +180,9 @@ TINY: dict[str, Callable[..., Any]] = {
     "gpt2": lambda **ids: GPT2Config(
         n_embd=128, n_layer=4, n_head=4, n_positions=256, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **ids
     ),
+    "gpt_neox": lambda **ids: GPTNeoXConfig(**_SHAPE, intermediate_size=512, **ids),
 }
-"""Families that are made from a configuration and pre-trained for a minute; the last is for evaluation only."""
+"""Families that are made from a configuration and pre-trained for a minute; the last two are for evaluation only."""
 
 
 def base_folder(name: str, data: Path, folder: Path) -> str:
