@@ -2,10 +2,10 @@
 """The learned attack beside EZ-MIA, WBC, the reference ratio and the combination, on fine-tunes it was not trained on.
 
 Texts (mails, judgments, comments, reviews) and bases (tiny GPT-2 and GPT-NeoX, real SmolLM2-135M) that no training
-run has; the tiny ones share tokenizer and pre-training texts with the bases of the training. Same records for all attacks;
-differences with 95 % intervals by a paired bootstrap of records, members and held-out ones apart; "all" is the mean
-over runs, each resampled. The combination is cross-fitted on either half of the run's own labels, without and with the
-learned score as a further column; its AUC and TPR are means over the halves.
+run has; the tiny ones share tokenizer and pre-training texts with the bases of the training. Same records for all
+attacks; differences with 95 % intervals by a paired bootstrap of records, members and held-out ones apart; "all" is
+the mean over runs, each resampled. The combination is cross-fitted on either half of the run's own labels, without and
+with the learned score as a further column; its AUC and TPR are means over the halves.
 
     python benchmarks/learned_attack.py --data ../shared/data --work runs/learned --json FILE
 
@@ -142,7 +142,7 @@ def main() -> None:
         results.append(figures)
         all_draws.append(draws)
         show(figures)
-    groups = {"smollm2-135m": "smollm2", "gpt2": "gpt2", "all": ""}
+    groups = {"smollm2-135m": "smollm2", "gpt2": "gpt2", "gpt_neox": "gpt_neox", "all": ""}
     pooled = {}
     for group, prefix in groups.items():
         rows = [i for i, one in enumerate(results) if one["name"].startswith(prefix)]

@@ -29,7 +29,7 @@ import pytest
 from reticent.cli.main import main
 
 TRIALS = int(os.environ.get("KILL_TRIALS", "2"))
-"""For each of six commands. ``KILL_TRIALS=11`` makes 66 and more kills, in half an hour."""
+"""For each of seven commands. ``KILL_TRIALS=11`` makes 77 and more kills, in half an hour."""
 
 FEW = ("--epochs", "2", "--batch-size", "16", "--max-tokens", "48", "--dtype", "float32", "--device", "cpu")
 COMMANDS: dict[str, Callable[[SimpleNamespace, Path], list[Any]]] = {
@@ -50,12 +50,17 @@ COMMANDS: dict[str, Callable[[SimpleNamespace, Path], list[Any]]] = {
         *("audit", out / "run", "--dtype", "float32", "--device", "cpu", "--attacks", "loss"),
         *("--extraction", "--extraction-samples", "1"),
     ],
+    "shadow models": lambda given, out: [
+        *("audit", out / "run", "--dtype", "float32", "--device", "cpu", "--attacks", "loss,lira", "--shadow", "4"),
+    ],
     "compare": lambda given, out: [
         *("compare", given.mails, "--model", given.base, "--out", out / "run", "--methods", "full,head"),
         *("--learning-rates", "1e-2", "--seeds", "0,1", "--epochs", "1", "--panel", "16", "--jobs", "1"),
         *("--max-tokens", "48", "--dtype", "float32", "--device", "cpu"),
     ],
 }
+AUDITS = ("audit", "extraction", "shadow models")
+"""Commands that start from a run."""
 TIMES = re.compile(
     r"^(created|finished|made|.*seconds?.*|.*runtime|.*per_second|total_flos|train_loss|overhead|time.*|before)$"
 )
@@ -171,7 +176,7 @@ def clean(shared: Path, given: SimpleNamespace) -> Callable[[str], SimpleNamespa
         if name not in kept:
             start, done = shared / f"{name} start", shared / f"{name} done"
             start.mkdir()
-            if name in ("audit", "extraction"):
+            if name in AUDITS:
                 code, _ = run_for(COMMANDS["tune"](given, start))
                 assert code == 0, Path(os.environ["KILL_LOG"]).read_text()
             shutil.copytree(start, done)
@@ -223,7 +228,7 @@ def test_killed_and_started_again_it_ends_the_same(
     work = shutil.copytree(undisturbed.start, shared / f"{name} trial {trial}")
     keep_key(work)
     cache(tmp_path / "cache")
-    if name in ("audit", "extraction"):
+    if name in AUDITS:
         kernels = shared / f"{name} cache" / "kernels"
         if kernels.is_dir() and trial % 2:  # every second trial has to compile
             shutil.copytree(kernels, tmp_path / "cache" / "kernels", dirs_exist_ok=True)
