@@ -304,7 +304,9 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
         population=people,
         speed=PrivateSpeed(autocast=autocast),
         model=model,
-        args=TrainingArguments("checkpoints", use_cpu=True, max_grad_norm=0.0, report_to="none", disable_tqdm=True),
+        args=TrainingArguments(
+            tempfile.gettempdir(), use_cpu=True, max_grad_norm=0.0, report_to="none", disable_tqdm=True
+        ),
         encoded=[Encoded(token_id=row, trained=np.ones(tokens, np.bool_)) for row in ids.numpy().astype(np.int32)],
         held_out=(),
         pad=0,

@@ -239,5 +239,5 @@ def given_data(
     raise BadInput(
         "the records",
         "an audit needs those that were trained on and those that were not",
-        "Give --members FILE --held-out FILE, or --data FILE --membership FILE.",
+        "Give --members FILE --held_out FILE, or --data FILE --membership FILE.",
     )

@@ -29,7 +29,7 @@ def audit(
     """Audit a fine-tuned model and write results.json and report.html.
 
     Either give the run folder of `reticent tune`, or any model with --target and the records that it was and was not
-    trained on: --members FILE --held-out FILE, or --data FILE --membership FILE (columns id and member). Members and
+    trained on: --members FILE --held_out FILE, or --data FILE --membership FILE (columns id and member). Members and
     held-out must come from one pool; the report says so when they do not. Audit your own models only.
 
     Args:
