@@ -26,7 +26,7 @@ from rich.table import Table
 
 from reticent.attacks.attack import ATTACKS, run_attacks
 from reticent.attacks.membership import learned
-from reticent.attacks.membership.combination import combine
+from reticent.attacks.membership.combination import combination
 from reticent.core.atomic import write_text
 from reticent.core.manifest import environment
 from reticent.core.progress import console
@@ -61,10 +61,11 @@ def scores_of(made: Made, weights: dict[str, np.ndarray]) -> tuple[dict[str, np.
     started = time.process_time()
     found["learned"] = learned.score_with(weights, table, ref)
     seconds = time.process_time() - started
-    combined = combine(np.column_stack(columns), made.member, seed=0)
-    with_learned = combine(np.column_stack([*columns, found["learned"]]), made.member, seed=0)
-    found |= {"combination": combined.score, "combination with learned": with_learned.score}
-    return found, combined.second, seconds
+    combined = combination(np.column_stack(columns), seed=0)
+    with_learned = combination(np.column_stack([*columns, found["learned"]]), seed=0)
+    found["combination"] = combined.scores(made.member)
+    found["combination with learned"] = with_learned.scores(made.member)
+    return found, combined.in_second, seconds
 
 
 def auc(score: np.ndarray, member: np.ndarray) -> float:

@@ -47,4 +47,6 @@ def test_presidio_finds_what_its_default_analyzer_finds() -> None:
         found = [one for one in default.analyze(text, language="en") if one.entity_type in presidio.KINDS]
         theirs = {(presidio.KINDS[one.entity_type], one.start, one.end) for one in found}
         assert {(one.kind, one.start, one.end) for one in ours} == theirs
+        alone = [one for one in presidio.analyzer().analyze(text, language="en") if one.entity_type in presidio.KINDS]
+        assert {(presidio.KINDS[one.entity_type], one.start, one.end) for one in alone} == theirs
     assert theirs

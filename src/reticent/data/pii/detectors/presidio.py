@@ -97,6 +97,9 @@ class _Shared:
     def pipe(self, texts: Iterable[str], **_: Any) -> list[_Named]:
         return [_Named(text=document.text, ents=document.ents) for document in documents(list(texts))]
 
+    def __call__(self, text: str) -> _Named:
+        return self.pipe([text])[0]
+
 
 class _Named(NamedTuple):
     """A spaCy document without its words, which Presidio reads for scores alone."""
