@@ -103,9 +103,12 @@ def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
 def documents(texts: Sequence[str]) -> list[Any]:
     """Each text as spaCy's document with its entities. The texts of the last call are not read again: detectors that
     ask one after the other for the same ones share them."""
+    from threadpoolctl import threadpool_limits
+
     last = _last()
     new = [text for text in dict.fromkeys(texts) if text not in last]
-    known = last | dict(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
+    with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
+        known = last | dict(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
     last.clear()
     last.update((text, known[text]) for text in texts)
     return [known[text] for text in texts]
