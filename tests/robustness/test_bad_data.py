@@ -209,7 +209,7 @@ def test_an_empty_side_is_refused(refused, audit, sides, tmp_path):
 
 
 def test_half_of_the_files_is_refused(refused, audit, sides):
-    refused(*audit("--members", sides[0]), given="the records", why="not", fix="--members FILE --held-out FILE")
+    refused(*audit("--members", sides[0]), given="the records", why="not", fix="--members FILE --held_out FILE")
 
 
 def test_empty_and_one_token_texts_are_dropped_and_counted(reticent, audit, sides, tmp_path, tools):
