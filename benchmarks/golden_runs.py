@@ -8,9 +8,9 @@ was renamed is said by a file: ``{"keys": {"old": "new"}, "values": {"old": "new
 path) and for whole strings; a key ``old.path`` with a dot renames a whole path. Times, versions and the environment
 are left out. Random keys (of names in reports, of noise) are fixed, so that private runs can be compared too.
 
-    python benchmarks/golden_runs.py make /tmp/before --source ../before/src
-    python benchmarks/golden_runs.py make /tmp/after --source src --given /tmp/before
-    python benchmarks/golden_runs.py compare /tmp/before /tmp/after --renames renames.json
+    python benchmarks/golden_runs.py make runs/before --source ../before/src
+    python benchmarks/golden_runs.py make runs/after --source src --given runs/before
+    python benchmarks/golden_runs.py compare runs/before runs/after --renames renames.json
 """
 
 from __future__ import annotations
