@@ -150,15 +150,9 @@ def prepare(
     dropped = once.dropped
     if scrubber is not None:
         scrubber = replace(scrubber, avoid=originals(found))
+        made = {record.id for record in records if is_digest(record)}
         found, card["scrub"], card["missed"], left, dropped = _scrubbed(
-            once,
-            found,
-            scrubber,
-            chosen,
-            marks == "check",
-            made={record.id for record in records if is_digest(record)},
-            beside=beside,
-            looking=looking,
+            once, found, scrubber, chosen, marks == "check", made=made, beside=beside, looking=looking
         )
     card["coins"] = _coins(coins, found)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}

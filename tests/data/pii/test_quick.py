@@ -26,6 +26,21 @@ def test_names_in_a_text_do_not_depend_on_its_company() -> None:
     assert any(together)
 
 
+def test_another_reader_in_between_takes_no_text_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processes that look for names have ended, several threads of this one read at once."""
+
+    class Model:
+        def pipe(self, texts: list[str], batch_size: int) -> list[str]:
+            if "b" in texts:
+                names.documents(["another thread's"])
+            return texts
+
+    monkeypatch.setattr(names, "model", Model)
+    monkeypatch.setattr(names._last, "held", {})
+    assert names.documents(["a"]) == ["a"]
+    assert names.documents(["a", "b"]) == ["a", "b"]
+
+
 def test_matrix_products_of_both_libraries_find_the_same_names() -> None:
     import spacy
 

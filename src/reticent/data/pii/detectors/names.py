@@ -7,6 +7,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reticent.core.record import Span
@@ -105,18 +106,21 @@ def documents(texts: Sequence[str]) -> list[Any]:
     ask one after the other for the same ones share them."""
     from threadpoolctl import threadpool_limits
 
-    last = _last()
-    new = [text for text in dict.fromkeys(texts) if text not in last]
+    known = dict(_last.held)  # a copy: where processes have ended, several threads read at once
+    new = [text for text in dict.fromkeys(texts) if text not in known]
     with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
-        known = last | dict(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
-    last.clear()
-    last.update((text, known[text]) for text in texts)
+        known.update(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
+    _last.held = {text: known[text] for text in texts}
     return [known[text] for text in texts]
 
 
-@cache
-def _last() -> dict[str, Any]:
-    return {}
+class _Last:
+    """The documents of the last call."""
+
+    held: Mapping[str, Any] = MappingProxyType({})
+
+
+_last = _Last()
 
 
 def spans(text: str, found: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
