@@ -4,7 +4,7 @@
 For each target, its true value and other values of the same kind (100 in all) are put in its place and ranked by log p:
 
 =========  ==========================================================================================================
-``tree``   the product: `reticent.score.candidates`, the common tokens once, what differs as one tree
+``tree``   the product: `reticent.score.candidates.rank`, the common tokens once, what differs as one tree
 ``whole``  every candidate's text from its first token on, by the product's scoring engine: texts of like length in
            batches, output layer and statistics only where they are asked for. This is the stricter opponent: one call
            of the model for each text, with logits at every token, takes longer
@@ -77,10 +77,10 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
 def measure(given: argparse.Namespace, dtype: str) -> dict[str, Any]:
     """All targets in one type, by both ways."""
     from reticent.models.load import load
-    from reticent.score.blank import fill
-    from reticent.score.candidates import score_candidates
+    from reticent.score.candidates.masked import fill
+    from reticent.score.candidates.memory import steady_heap
+    from reticent.score.candidates.rank import score_candidates
     from reticent.score.engine import ScoreOptions, open_engine
-    from reticent.score.heap import steady_heap
 
     loaded = load(given.model, dtype=dtype, device="cpu")
     engine = open_engine(loaded.model, given.model, ScoreOptions())
@@ -139,7 +139,7 @@ def agreement(tree: list[Any], whole: list[Any], truth: list[int]) -> dict[str, 
 def questions(given: argparse.Namespace) -> tuple[list[Any], list[int]]:
     """A blank for each target with the true value among its candidates, and where it is among them."""
     from reticent.core.record import Record
-    from reticent.score.blank import Blank
+    from reticent.score.candidates.masked import Blank
 
     rng = random.Random(given.seed)
     pairs = from_file(given.data) if given.data else from_help_desk()

@@ -45,7 +45,7 @@ from reticent.data.example import help_desk
 from reticent.data.pii import detect
 from reticent.models.encode import Encoded, encode
 from reticent.models.load import Loaded, load
-from reticent.score.generate import GREEDY, Scheme, generate
+from reticent.score.generation.generate import GREEDY, Scheme, generate
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.means import ratio_of_sums
 from reticent.train.config import TuneConfig

@@ -40,16 +40,16 @@ from typing import Any
 import torch
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit
 from reticent.core.record import Record
 from reticent.core.results import PromiseAudit
-from reticent.finetune import CanaryConfig, SplitConfig, tune
 from reticent.privacy.check import BrokenPromise
+from reticent.privacy.self_check import SelfCheck
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.verify import SelfCheck
 from reticent.testing.tiny import save_tiny
-from reticent.train import private
 from reticent.train.config import TuneConfig
+from reticent.train.private import private_trainer as private
+from reticent.workflows.audit import audit
+from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
 
 RECORDS, SECRETS, CONTROLS = 260, 200, 20
 """Texts enough for about 130 held out: true positives at 10 % false alarms need 100."""

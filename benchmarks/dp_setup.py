@@ -63,9 +63,9 @@ def measure(count: int, unit: str) -> dict[str, Any]:
 
     from reticent.privacy.refuse import Training, violations
     from reticent.privacy.spec import PrivacySpec
-    from reticent.train.micro_batches import micro_batches
-    from reticent.train.population import read_of
-    from reticent.train.private_settings import fitting_plan
+    from reticent.train.private.micro_batches import micro_batches
+    from reticent.train.private.population import read_of
+    from reticent.train.private.settings import fitting_plan
 
     data, seconds, peak = Records(count), {}, {}
 

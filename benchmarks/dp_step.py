@@ -290,8 +290,8 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
     from reticent.models.encode import Encoded
     from reticent.privacy.sampling import Population
     from reticent.privacy.spec import PrivacySpec
-    from reticent.train.private import PrivateSpeed
-    from reticent.train.private_tune import PrivateTuneTrainer
+    from reticent.train.private.private_trainer import PrivateSpeed
+    from reticent.train.private.train import PrivateTuneTrainer
 
     ids = inputs["input_ids"]
     batch, tokens = ids.shape

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from reticent.attacks.membership.combination import combination
-from reticent.auditing.level import COMBINATION, Level, Scored
-from reticent.auditing.levels import judge_alone
-from reticent.auditing.rethrow import Rethrow
+from reticent.auditing.membership.evaluate import judge_alone
+from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.rethrow import Rethrow
 from reticent.core.finding import ThreatModel
 from reticent.core.manifest import environment
 from reticent.stats.relabel import free, whole, within

@@ -39,7 +39,7 @@ from reticent.core.table import TokenTable, read_table
 from reticent.models.load import load
 from reticent.models.locate import locate
 from reticent.score.engine import ScoreOptions
-from reticent.score.plan import make_tables
+from reticent.score.make_tables import make_tables
 from reticent.score.requests import Request
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune

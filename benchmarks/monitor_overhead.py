@@ -145,7 +145,6 @@ def serve(side: str, row: str, users: int | None) -> None:
 
     import torch
 
-    from reticent import demo
     from reticent.data.example import help_desk
     from reticent.models.load import load_tokenizer
     from reticent.monitor.attach import watching
@@ -153,7 +152,8 @@ def serve(side: str, row: str, users: int | None) -> None:
     from reticent.train.batches import encode_all
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
-    from reticent.training_rows import SplitConfig, throw_coins
+    from reticent.workflows import demo
+    from reticent.workflows.training_rows import SplitConfig, throw_coins
 
     records = help_desk(users=users or demo.USERS, mails_per_user=demo.MAILS_PER_USER, seed=0)
     coins = throw_coins(records, SplitConfig())

@@ -12,7 +12,7 @@ another one in its text: else a record that was held out would have been seen in
 
 What comes out: top-1, top-5 and mean reciprocal rank for records trained on and held out, by both models, with paired
 differences, and what training on a record adds (trained on minus held out). Intervals are those of
-`reticent.stats.shares`, 95 % each. The JSON has no text of the data in it.
+`reticent.stats.proportions`, 95 % each. The JSON has no text of the data in it.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def main() -> None:
 def run(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     import torch
 
+    from reticent.auditing.case import from_run
     from reticent.auditing.models import open_models
-    from reticent.auditing.subject import from_run
     from reticent.core.manifest import environment
-    from reticent.finetune import SplitConfig, tune
     from reticent.train.config import TuneConfig
+    from reticent.workflows.tune import SplitConfig, tune
 
     started = time.perf_counter()
     records = read(given)
@@ -154,10 +154,10 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
     from reticent.attacks.pii import Ranked
     from reticent.attacks.pii.inference import inference
     from reticent.attacks.pii.inference_calibrated import inference_calibrated
-    from reticent.auditing.pull import sides
+    from reticent.auditing.extraction.collect import sides
     from reticent.core.progress import progress
-    from reticent.score.candidates import score_candidates
-    from reticent.score.heap import steady_heap
+    from reticent.score.candidates.memory import steady_heap
+    from reticent.score.candidates.rank import score_candidates
 
     blanks, truth = questions(subject.records, subject.membership.member, given)
     found = {}
@@ -175,7 +175,7 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
 
 def questions(records: Sequence[Any], member: Any, given: argparse.Namespace) -> tuple[list[Any], Any]:
     """A blank for each record: its value among others of its side."""
-    from reticent.score.blank import Blank
+    from reticent.score.candidates.masked import Blank
 
     rng = random.Random(given.seed)
     values = [record.plain[record.spans[0].start :] for record in records]
@@ -210,7 +210,7 @@ def chances(candidates: int) -> dict[str, float]:
 
 def figures(target: Any, base: Any | None) -> dict[str, Any]:
     """Both models on the same records, and the paired difference."""
-    from reticent.stats.shares import paired_difference, share
+    from reticent.stats.proportions import paired_difference, share
 
     mine = metrics(target)
     if base is None:
@@ -228,7 +228,7 @@ def figures(target: Any, base: Any | None) -> dict[str, Any]:
 
 def figures_apart(trained: Any, held_out: Any) -> dict[str, Any]:
     """Records trained on minus records held out, by one model."""
-    from reticent.stats.shares import difference
+    from reticent.stats.proportions import difference
 
     mine, others = metrics(trained), metrics(held_out)
     return {name: asdict(difference(mine[name], others[name])) for name in mine}

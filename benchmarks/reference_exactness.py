@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from reticent.auditing.case import Subject
 from reticent.auditing.models import open_models
-from reticent.auditing.subject import Subject
 from reticent.core.manifest import environment
 from reticent.core.record import Record
 from reticent.data.split import from_files

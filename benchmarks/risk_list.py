@@ -36,8 +36,8 @@ from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import make_panel
 from reticent.monitor.profile import profile_of
 from reticent.monitor.risk_list import Risk, RiskList, falls, foresight, losses, read_risks
+from reticent.stats.difference_in_differences import Effect, Profile
 from reticent.stats.memorization import counterfactual_memorization
-from reticent.stats.profile import Effect, Profile
 from reticent.train.trainer import TuneConfig, tune
 
 LOOKS = 4

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from reticent.core.membership import read_membership
+from reticent.core.run_folder import RunFolder
 from reticent.core.table import read_table
-from reticent.run_folder import RunFolder
 
 RECORD_ATTACKS = ("ez_mia", "ref_ratio", "loss")
 USER_ATTACKS = ("user_inference", "ref_ratio:mean", "ez_mia:mean")

@@ -150,7 +150,7 @@ def processes(ways: list[str]) -> Iterator[Callable[..., dict[str, Any]]]:
 
 def serve(given: argparse.Namespace) -> None:
     """Answer each line on standard input by one pass (the first: by loading and warming up) with one line of JSON."""
-    from reticent.score.heap import steady_heap
+    from reticent.score.candidates.memory import steady_heap
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer

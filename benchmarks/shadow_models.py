@@ -24,11 +24,11 @@ import pyarrow.parquet as pq
 from learned_attack_runs import base_folder, texts
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit
 from reticent.core.manifest import environment
 from reticent.core.record import Record
-from reticent.finetune import SplitConfig, tune
 from reticent.train.config import TuneConfig
+from reticent.workflows.audit import audit
+from reticent.workflows.tune import SplitConfig, tune
 
 PLAIN = ("loss", "ref_ratio", "wbc", "ez_mia", "min_k_plus")
 SHADOWED = ("lira", "lira_offline", "rmia_shadow", "rmia_shadow_offline")

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit
 from reticent.core.finding import Estimate
 from reticent.core.results import ExtractionRow, Results
 from reticent.data.example import help_desk
-from reticent.demo import MAILS_PER_USER, MODEL, SPLIT, USERS
-from reticent.finetune import CanaryConfig, tune
 from reticent.train.config import TuneConfig
+from reticent.workflows.audit import audit
+from reticent.workflows.demo import MAILS_PER_USER, MODEL, SPLIT, USERS
+from reticent.workflows.tune import CanaryConfig, tune
 
 ATTACKS = ("discoverable", "discoverable_half", "near_verbatim", "probabilistic_np", "prompt_prefix")
 """What is printed; the report has all of it."""

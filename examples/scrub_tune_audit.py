@@ -21,24 +21,24 @@ from rich.table import Table
 
 from reticent.attacks.extraction.discoverable import discoverable
 from reticent.attacks.extraction.probabilistic_np import probabilistic_np
+from reticent.auditing.case import from_run
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.passages import make_passages
-from reticent.auditing.pull import SCHEME
-from reticent.auditing.run import audit
-from reticent.auditing.subject import from_run
-from reticent.auditing.targets import marked_targets
+from reticent.auditing.extraction.collect import SCHEME
+from reticent.auditing.extraction.prompts import make_passages
+from reticent.auditing.extraction.secrets import marked_targets
 from reticent.core.record import Record
-from reticent.core.target import Target
+from reticent.core.run_folder import RunFolder
+from reticent.core.secret import Target
 from reticent.data.example import help_desk
-from reticent.finetune import tune
 from reticent.models.load import load
-from reticent.prepare import Prepared, prepare
-from reticent.run_folder import RunFolder
 from reticent.score.engine import ScoreOptions, open_engine
-from reticent.score.forced import Forced
-from reticent.score.sampled_logp import force
-from reticent.stats.shares import share
+from reticent.score.generation.forced import Forced
+from reticent.score.generation.sampled_logp import force
+from reticent.stats.proportions import share
 from reticent.train.config import TuneConfig
+from reticent.workflows.audit import audit
+from reticent.workflows.prepare import Prepared, prepare
+from reticent.workflows.tune import tune
 
 MOST = 400
 """Values of one side."""

@@ -9,17 +9,17 @@ import re
 import pytest
 
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit
 from reticent.core.finding import Severity
 from reticent.core.record import Record
-from reticent.finetune import CanaryConfig, SplitConfig, tune
-from reticent.gate import gate
-from reticent.privacy.statement import Promise
+from reticent.privacy.guarantee import Promise
 from reticent.privacy.tradeoff import of_gaussian
-from reticent.report.results import read_results
+from reticent.report.results_file import read_results
 from reticent.report.verify import verify
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.workflows.audit import audit
+from reticent.workflows.gate import gate
+from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
 
 WORDS = [
     "order",

@@ -20,11 +20,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import reticent.training_rows as rows_module
+import reticent.workflows.training_rows as rows_module
 from reticent.core.errors import BadInput
 from reticent.data.canaries import CANARIES
 from reticent.data.stability import DRAWN_FROM_DATA, OF, STEPS, refuse_unstable
-from reticent.intake import DataConfig, read_data
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.train.batches import encode_all
@@ -32,8 +31,9 @@ from reticent.train.contextual.config import ContextualConfig
 from reticent.train.contextual.prepare import prepare as prepare_contextual
 from reticent.train.hardened import hardened_corpus
 from reticent.train.hardening import HardenConfig
-from reticent.train.private_tune import without_copies
-from reticent.training_rows import CanaryConfig, SplitConfig, training_rows
+from reticent.train.private.train import without_copies
+from reticent.workflows.inputs import DataConfig, read_data
+from reticent.workflows.training_rows import CanaryConfig, SplitConfig, training_rows
 
 UNITS = ("record", "user")
 CONFIGS = (DataConfig, SplitConfig, CanaryConfig, HardenConfig, ContextualConfig)

@@ -11,11 +11,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from reticent.attacks.attack import ATTACKS as ATTACKS
     from reticent.attacks.attack import attack as attack
+    from reticent.auditing.case import Subject as Subject
     from reticent.auditing.config import AuditConfig as AuditConfig
-    from reticent.auditing.run import audit as audit
-    from reticent.auditing.subject import Subject as Subject
-    from reticent.before_after import diff as diff
-    from reticent.comparing.run import compare as compare
+    from reticent.comparison.run import compare as compare
     from reticent.core.finding import Estimate as Estimate
     from reticent.core.finding import Finding as Finding
     from reticent.core.membership import Membership as Membership
@@ -24,43 +22,45 @@ if TYPE_CHECKING:
     from reticent.core.table import TokenTable as TokenTable
     from reticent.data.read import read as read
     from reticent.data.split import split as split
-    from reticent.finetune import CanaryConfig as CanaryConfig
-    from reticent.finetune import SplitConfig as SplitConfig
-    from reticent.finetune import tune as tune
     from reticent.monitor.monitor import Monitor as Monitor
+    from reticent.privacy.guarantee import Promise as Promise
     from reticent.privacy.spec import PrivacySpec as PrivacySpec
-    from reticent.privacy.statement import Promise as Promise
-    from reticent.report.results import read_results as read_results
-    from reticent.report.results import write_results as write_results
+    from reticent.report.results_file import read_results as read_results
+    from reticent.report.results_file import write_results as write_results
     from reticent.score.requests import Variant as Variant
     from reticent.train.config import TuneConfig as TuneConfig
+    from reticent.workflows.audit import audit as audit
+    from reticent.workflows.diff import diff as diff
+    from reticent.workflows.tune import CanaryConfig as CanaryConfig
+    from reticent.workflows.tune import SplitConfig as SplitConfig
+    from reticent.workflows.tune import tune as tune
 
 _WHERE = {
     "ATTACKS": "reticent.attacks.attack",
     "AuditConfig": "reticent.auditing.config",
-    "CanaryConfig": "reticent.finetune",
+    "CanaryConfig": "reticent.workflows.tune",
     "Estimate": "reticent.core.finding",
     "Finding": "reticent.core.finding",
     "Membership": "reticent.core.membership",
     "Monitor": "reticent.monitor.monitor",
     "PrivacySpec": "reticent.privacy.spec",
-    "Promise": "reticent.privacy.statement",
+    "Promise": "reticent.privacy.guarantee",
     "Record": "reticent.core.record",
     "Results": "reticent.core.results",
-    "SplitConfig": "reticent.finetune",
-    "Subject": "reticent.auditing.subject",
+    "SplitConfig": "reticent.workflows.tune",
+    "Subject": "reticent.auditing.case",
     "TokenTable": "reticent.core.table",
     "TuneConfig": "reticent.train.config",
     "Variant": "reticent.score.requests",
     "attack": "reticent.attacks.attack",
-    "audit": "reticent.auditing.run",
-    "compare": "reticent.comparing.run",
-    "diff": "reticent.before_after",
+    "audit": "reticent.workflows.audit",
+    "compare": "reticent.comparison.run",
+    "diff": "reticent.workflows.diff",
     "read": "reticent.data.read",
-    "read_results": "reticent.report.results",
+    "read_results": "reticent.report.results_file",
     "split": "reticent.data.split",
-    "tune": "reticent.finetune",
-    "write_results": "reticent.report.results",
+    "tune": "reticent.workflows.tune",
+    "write_results": "reticent.report.results_file",
 }
 """Where each public name lives. Names are imported when they are first used, so that `import reticent` is quick."""
 

@@ -12,13 +12,13 @@ import pytest
 
 import reticent
 from reticent.cli.main import HARMLESS, _verbs, main
-from reticent.comparing.cell import Shared
-from reticent.comparing.grid import Grid, Method
+from reticent.comparison.grid import Grid, Method
+from reticent.comparison.trial import Shared
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.monitor.config import MonitorConfig
-from reticent.prepare import prepare
 from reticent.train.config import TuneConfig
+from reticent.workflows.prepare import prepare
 
 ARGUMENTS = {
     "audit": ["run"],

@@ -6,10 +6,10 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.core.target import Target
+from reticent.core.secret import Target
+from reticent.data.secrets_file import carried
 from reticent.data.shared_texts import set_aside_shared
 from reticent.data.split import split
-from reticent.data.targets import carried
 
 
 def mails(users: int = 12) -> list[Record]:

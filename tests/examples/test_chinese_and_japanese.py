@@ -10,13 +10,13 @@ from types import ModuleType
 import pytest
 
 from reticent import AuditConfig, Subject, audit
-from reticent.auditing.subject import from_run
+from reticent.auditing.case import from_run
 from reticent.core.record import Record
 from reticent.core.results import Results
 from reticent.data.split import from_files
-from reticent.finetune import CanaryConfig, tune
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.workflows.tune import CanaryConfig, tune
 
 CONFIG = AuditConfig(attacks="loss,ref_diff", dtype="float32")
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reticent.report.comparison import read_comparison
+from reticent.report.comparison_file import read_comparison
 from reticent.testing.tiny import save_tiny
 
 RECIPE = Path(__file__).parents[2] / "examples" / "paper_setting.sh"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from reticent.auditing.case import Subject
 from reticent.auditing.models import open_models
-from reticent.auditing.subject import Subject
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.split import from_files

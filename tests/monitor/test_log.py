@@ -12,10 +12,10 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.moment import Moment, Watch
 from reticent.core.progress import console
+from reticent.core.snapshot import Moment, Watch
 from reticent.monitor.log import PANEL_SCHEMA, read_panel, read_watch, write_panel, write_watch
-from reticent.monitor.words import line, table
+from reticent.monitor.progress_table import line, table
 
 
 def estimate(value: float, hi: float = 9.0) -> Estimate:

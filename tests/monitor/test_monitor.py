@@ -17,10 +17,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
-from reticent.core.moment import Watch
 from reticent.core.record import Record
+from reticent.core.run_folder import RunFolder
+from reticent.core.snapshot import Watch
 from reticent.data.split import split
-from reticent.finetune import CanaryConfig, tune
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor import monitor as module
@@ -29,12 +29,12 @@ from reticent.monitor.log import read_panel, read_watch
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import Panel, make_panel
 from reticent.privacy.spec import PrivacySpec
-from reticent.run_folder import RunFolder
 from reticent.testing.saved import equal, same
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train import trainer as our_trainer
 from reticent.train.batches import LengthGrouped
 from reticent.train.config import TuneConfig
+from reticent.workflows.tune import CanaryConfig, tune
 
 EPOCHS = 3
 TINY = TuneConfig(epochs=EPOCHS, learning_rate=1e-2, max_tokens=48, batch_size=4)
@@ -341,7 +341,7 @@ def test_a_private_training_is_not_watched(base: str, tmp_path: Path, monitor: M
 def test_a_private_trainer_refuses_the_callback() -> None:
     from types import SimpleNamespace
 
-    from reticent.train.private import LogicalBatches
+    from reticent.train.private.private_trainer import LogicalBatches
 
     loader = SimpleNamespace(dataset=LogicalBatches.__new__(LogicalBatches))
     with pytest.raises(BadInput, match="differential privacy"):

@@ -17,7 +17,7 @@ from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.models.tuning.method import TUNINGS
 from reticent.monitor.passes import Passes, as_it_was, rounded
-from reticent.score.plan import make_tables
+from reticent.score.make_tables import make_tables
 from reticent.score.requests import Request
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer, tiny_tuned
 

@@ -11,7 +11,7 @@ import pytest
 from reticent.core.errors import BadInput
 from reticent.monitor.log import PANEL_SCHEMA, write_panel
 from reticent.monitor.profile import profile_of
-from reticent.stats.profile import profile
+from reticent.stats.difference_in_differences import profile
 
 STEPS = (0, 5, 10, 20)
 

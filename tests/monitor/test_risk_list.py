@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from reticent import finetune
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.membership import read_membership
 from reticent.core.record import Record
@@ -37,6 +36,7 @@ from reticent.stats.psmi import frequent, psmi
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tokenizer
 from reticent.train.batches import collate, encode_all
 from reticent.train.trainer import TuneConfig, tune
+from reticent.workflows import tune as finetune
 
 RECORDS = [
     Record(id=f"r{i}", text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer", user=f"u{i % 4}")

@@ -10,8 +10,8 @@ from reticent.privacy.clip.api import make_clipper
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.probe import Alone
 from reticent.privacy.sampling import Population
+from reticent.privacy.self_check import SelfCheck
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.verify import SelfCheck
 from reticent.testing.tiny import tiny_model
 
 KEY = bytes(range(32))

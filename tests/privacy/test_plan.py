@@ -12,10 +12,10 @@ from scipy.stats import binomtest, chisquare
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
+from reticent.privacy.guarantee import EVERYTHING, Promise, auroc_bound, covered_spans
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import EVERYTHING, Promise, auroc_bound, covered_spans
 
 KEY = hashlib.sha256(b"a key for tests").digest()
 USERS, EACH = 20, 6

@@ -33,8 +33,8 @@ from trl import DPOTrainer, SFTTrainer
 from reticent.privacy.refuse import Training, violations
 from reticent.testing.tiny import CONTEXT, tiny_model
 from reticent.train.loop import TuneTrainer
-from reticent.train.private import PrivateTrainerMixin
-from reticent.train.private_tune import PrivateTuneTrainer
+from reticent.train.private.private_trainer import PrivateTrainerMixin
+from reticent.train.private.train import PrivateTuneTrainer
 
 BERT = {
     "vocab_size": 40,

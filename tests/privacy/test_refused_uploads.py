@@ -18,7 +18,7 @@ from reticent.core.lock import LOCK
 from reticent.privacy.refuse import Training, violations
 from reticent.privacy.refused_uploads import SENDERS
 from reticent.testing.tiny import tiny_model
-from reticent.train.ledger import KEY, open_key
+from reticent.train.private.step_log import KEY, open_key
 
 
 def given(model=None, callbacks=(), **args):

@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting, tradeoff
+from reticent.privacy.guarantee import auroc_bound
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.statement import auroc_bound
 from reticent.privacy.tradeoff import Curve, Losses, below, of_gaussian, of_lines, of_promise
 from reticent.stats.epsilon import gdp_epsilon
 

@@ -10,8 +10,8 @@ from reticent.core.record import Record
 from reticent.data.dedup.rules import RULES as BY_NAME
 from reticent.data.example import help_desk
 from reticent.data.split import split
-from reticent.prepare import prepare
 from reticent.report.data_card import RULES, render_data_card
+from reticent.workflows.prepare import prepare
 
 MAILS = help_desk(users=30, mails_per_user=3)
 

@@ -14,11 +14,11 @@ import pytest
 
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
+from reticent.report.audit_page import render
 from reticent.report.export import LIST, export, standalone, table
 from reticent.report.figures import figures
 from reticent.report.heading import model_name
-from reticent.report.render import render
-from reticent.report.results import digest, write_results
+from reticent.report.results_file import digest, write_results
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import ModuleType
 
+from reticent.report.audit_page import render
 from reticent.report.heading import base_name, facts, model_name, version
-from reticent.report.render import render
 
 PROVENANCE = {
     "models": {"target": "mails/model", "reference": "smollm2-135m"},

@@ -11,9 +11,9 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.manifest import write_manifest
-from reticent.privacy.statement import Promise
+from reticent.privacy.guarantee import Promise
 from reticent.report.listing import Spent, lines, runs
-from reticent.report.results import write_results
+from reticent.report.results_file import write_results
 
 PROMISE = Promise(
     epsilon=3.0,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reticent.score import plan, render
+from reticent.score import make_tables as plan
+from reticent.score import render
 from reticent.train.checkpoints import MarkWhole
 from reticent.train.loop import TuneTrainer
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from reticent.auditing.case import from_run
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.run import audit
-from reticent.auditing.subject import from_run
-from reticent.run_folder import RunFolder
+from reticent.core.run_folder import RunFolder
+from reticent.workflows.audit import audit
 
 
 def test_known_texts_without_a_token_to_predict_switch_off_what_needs_them(tuned, tmp_path):

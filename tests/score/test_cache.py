@@ -11,7 +11,7 @@ from reticent.core.schema import TOKEN_COLUMNS
 from reticent.core.table import ROW_GROUP, TokenTable, concat, read_table
 from reticent.models.encode import Encoded
 from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache
-from reticent.score.heap import steady_heap
+from reticent.score.candidates.memory import steady_heap
 
 
 def table(rows, seed=0):

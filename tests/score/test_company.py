@@ -11,14 +11,14 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import Encoded
 from reticent.models.tuning.method import TUNINGS
-from reticent.score.blank import Blank
-from reticent.score.candidates import resolve_candidates, score_candidates
+from reticent.score.candidates.masked import Blank
+from reticent.score.candidates.rank import resolve_candidates, score_candidates
 from reticent.score.engine import EVERYWHERE_ALIKE, ScoreOptions, batches, open_engine, plan_pieces, score
-from reticent.score.generate import continue_one, generate
-from reticent.score.gradients import gradient_properties, trained_parameters
-from reticent.score.hidden import forward_properties, pooled
-from reticent.score.sampled_logp import force
-from reticent.score.scheme import GREEDY
+from reticent.score.generation.generate import continue_one, generate
+from reticent.score.generation.sampled_logp import force
+from reticent.score.generation.scheme import GREEDY
+from reticent.score.internals.gradients import gradient_properties, trained_parameters
+from reticent.score.internals.hidden import forward_properties, pooled
 from reticent.testing.families import OWN, causal_families, tiny_family
 from reticent.testing.tiny import tiny_tokenizer
 

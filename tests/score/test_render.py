@@ -14,9 +14,9 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record
 from reticent.models.encode import encode
 from reticent.models.load import load
-from reticent.score import propose
+from reticent.score.candidates import propose
 from reticent.score.engine import ScoreOptions
-from reticent.score.plan import Side, _proposer
+from reticent.score.make_tables import Side, _proposer
 from reticent.score.render import render
 from reticent.score.requests import PLAIN, Variant
 from reticent.testing.tiny import save_tiny, tiny_tokenizer

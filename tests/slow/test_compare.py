@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from reticent.comparing.cell import Shared
-from reticent.comparing.grid import Grid, Method
-from reticent.comparing.run import compare
+from reticent.comparison.grid import Grid, Method
+from reticent.comparison.run import compare
+from reticent.comparison.trial import Shared
 from reticent.data.example import help_desk
-from reticent.demo import MODEL
-from reticent.finetune import CanaryConfig, SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
+from reticent.workflows.demo import MODEL
+from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 pytestmark = pytest.mark.slow
 

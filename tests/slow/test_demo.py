@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from reticent.auditing.run import audit
-from reticent.auditing.subject import Subject, from_run
-from reticent.demo import AUDIT, MODEL, demo
-from reticent.run_folder import RunFolder
+from reticent.auditing.case import Subject, from_run
+from reticent.core.run_folder import RunFolder
+from reticent.workflows.audit import audit
+from reticent.workflows.demo import AUDIT, MODEL, demo
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reticent.report.results import read_results
+from reticent.report.results_file import read_results
 from reticent.testing.tiny import save_tiny
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -16,10 +16,10 @@ import yaml
 from reticent.core.manifest import write_manifest
 from reticent.core.membership import Membership
 from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.run_folder import RunFolder
 from reticent.privacy import accounting
+from reticent.privacy.guarantee import Promise
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.statement import Promise
-from reticent.run_folder import RunFolder
 
 MakePromise = Callable[..., Promise]
 MakeRun = Callable[..., RunFolder]

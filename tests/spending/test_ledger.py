@@ -16,11 +16,11 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.privacy import accounting
 from reticent.privacy.composition import Part, total
+from reticent.privacy.guarantee import covered_spans
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.statement import covered_spans
 from reticent.spending.ledger import Group, ledger
 from reticent.train.begun import Begun, begin
-from reticent.train.ledger import Ledger as Checkpoint
+from reticent.train.private.step_log import Ledger as Checkpoint
 
 
 def mails(start: int = 0, users: int = 12, each: int = 3) -> list[Record]:
@@ -435,7 +435,7 @@ def test_one_data_set_can_be_looked_at_alone(tmp_path: Path, promise: Any, make_
 
 
 def test_the_bound_of_a_shorter_training_is_counted_for_its_steps(promise: Any) -> None:
-    from reticent.spending.training import Training, checked, shortened
+    from reticent.spending.recorded_training import Training, checked, shortened
 
     whole = checked(Training(name="a", status="unfinished", promise=promise(noise=2.0, steps=40)))
     shorter = shortened(whole, 10).promise

@@ -13,17 +13,17 @@ from transformers import TrainerCallback
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.finetune import tune as tune_run
+from reticent.core.run_folder import RunFolder
+from reticent.privacy.guarantee import Promise
+from reticent.privacy.self_check import BrokenPromise
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import Promise
-from reticent.privacy.verify import BrokenPromise
-from reticent.run_folder import RunFolder
 from reticent.testing.tiny import save_tiny
-from reticent.train import private
 from reticent.train.begun import Begun, begin, begun_file, ended, finished, read_begun
 from reticent.train.checkpoints import folder_for
 from reticent.train.config import TuneConfig
+from reticent.train.private import private_trainer as private
 from reticent.train.trainer import tune
+from reticent.workflows.tune import tune as tune_run
 
 RECORDS = [
     Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer {i}", user=f"u{i % 12}")

@@ -18,12 +18,12 @@ from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.record import Record
+from reticent.core.run_folder import RunFolder
 from reticent.privacy.spec import PrivacySpec
-from reticent.run_folder import RunFolder
 from reticent.testing.tiny import save_tiny, tiny_model
 from reticent.train.config import TuneConfig
-from reticent.train.ledger import KEY, alone, open_key
-from reticent.train.private import PrivateTrainerMixin
+from reticent.train.private.private_trainer import PrivateTrainerMixin
+from reticent.train.private.step_log import KEY, alone, open_key
 from reticent.train.trainer import tune
 
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of the customer {i}", user=f"u{i % 12}") for i in range(40)]

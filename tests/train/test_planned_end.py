@@ -11,8 +11,8 @@ import pytest
 from transformers import TrainerCallback
 
 from reticent.core.record import Record
+from reticent.privacy.guarantee import Promise
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import Promise
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.planned_end import NAME, planned_end

@@ -17,12 +17,12 @@ from transformers import TrainerCallback, get_scheduler
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.finetune import tune as tune_run
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.saved import same
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import SCHEDULES, TuneConfig
 from reticent.train.trainer import tune
+from reticent.workflows.tune import tune as tune_run
 
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} for customer {i}") for i in range(24)]
 STEPS, PEAK = 12, 1e-3

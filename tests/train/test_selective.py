@@ -22,25 +22,26 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.record import Message, Record, Span
 from reticent.data.canaries import read_canaries
-from reticent.finetune import CanaryConfig
-from reticent.finetune import tune as tune_run
 from reticent.models.encode import Encoded
 from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.guarantee import Promise, covered_spans
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
+from reticent.privacy.self_check import BrokenPromise, Check
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.statement import Promise, covered_spans
 from reticent.privacy.token_mask import Selected, select
-from reticent.privacy.verify import BrokenPromise, Check
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
-from reticent.train import private, public_batch
 from reticent.train.batches import IGNORED
 from reticent.train.config import TuneConfig
-from reticent.train.ledger import open_key
-from reticent.train.micro_batches import micro_batches
-from reticent.train.private import PrivateSpeed, PrivateTrainerMixin
-from reticent.train.public_batch import PublicBatches, public_batches
+from reticent.train.private import private_trainer as private
+from reticent.train.private import public_batch
+from reticent.train.private.micro_batches import micro_batches
+from reticent.train.private.private_trainer import PrivateSpeed, PrivateTrainerMixin
+from reticent.train.private.public_batch import PublicBatches, public_batches
+from reticent.train.private.step_log import open_key
 from reticent.train.trainer import tune
+from reticent.workflows.tune import CanaryConfig
+from reticent.workflows.tune import tune as tune_run
 
 TOKENIZER = tiny_tokenizer()
 SPANS = {"protect": "spans", "detector_recall": 0.9}

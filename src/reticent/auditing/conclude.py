@@ -7,24 +7,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reticent.auditing import planted
-from reticent.auditing.choose import Choice, listed
+from reticent.auditing.canaries import evaluate as planted
+from reticent.auditing.case import Subject, counts
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.epsilon import CONDITIONAL, Bounds, Thrown, all_thrown, epsilon_bounds, epsilon_finding
-from reticent.auditing.error import parts_of_error
-from reticent.auditing.evidence import Evidence
-from reticent.auditing.exposed import exposed
-from reticent.auditing.extraction import extraction_findings, judge_extraction
-from reticent.auditing.gathered import Asked
-from reticent.auditing.identifiers import Identified, judge_identifiers
-from reticent.auditing.levels import Judging, LevelOutcome, PValues, judge
-from reticent.auditing.personal_data import judge_personal_data
-from reticent.auditing.promise import Kept, audit_promise, broken_findings, proved_unit
-from reticent.auditing.pull import Pulled
-from reticent.auditing.scored import Units, canary_users, record_level, user_level
-from reticent.auditing.significance import Tests, adjusted, described, significance
-from reticent.auditing.subject import Subject, counts
-from reticent.auditing.users import user_evidence
+from reticent.auditing.error_budget import parts_of_error
+from reticent.auditing.extraction.collect import Pulled
+from reticent.auditing.extraction.evaluate import extraction_findings, judge_extraction
+from reticent.auditing.guarantee.epsilon_bounds import (
+    CONDITIONAL,
+    Bounds,
+    Thrown,
+    all_thrown,
+    epsilon_bounds,
+    epsilon_finding,
+)
+from reticent.auditing.guarantee.evaluate import Kept, audit_promise, broken_findings, proved_unit
+from reticent.auditing.identifiers.evaluate import Identified, judge_identifiers
+from reticent.auditing.membership.collect import Evidence
+from reticent.auditing.membership.evaluate import Judging, LevelOutcome, PValues, judge
+from reticent.auditing.membership.levels import Units, canary_users, record_level, user_level
+from reticent.auditing.membership.most_exposed import exposed
+from reticent.auditing.membership.select import Choice, listed
+from reticent.auditing.membership.significance import Tests, adjusted, described, significance
+from reticent.auditing.membership.users import user_evidence
+from reticent.auditing.pii.evaluate import judge_personal_data
+from reticent.auditing.pii.evidence import Asked
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now

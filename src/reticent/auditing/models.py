@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.auditing.subject import Subject
+from reticent.auditing.case import Subject
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record

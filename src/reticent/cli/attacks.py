@@ -8,7 +8,7 @@ def attacks() -> int:
     """List the attacks with the level they work at, the access an attacker needs, the tables they read, the paper, and
     what keeps an attack out of the standard choice."""
     from reticent.attacks.attack import ATTACKS
-    from reticent.auditing.choose import cost
+    from reticent.auditing.membership.select import cost
 
     for attack in ATTACKS:
         print(f"{attack.name}  ({attack.level} level; sees {attack.access}; {attack.paper})")

@@ -9,7 +9,7 @@ from pathlib import Path
 from reticent.auditing.config import AuditConfig
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.intake import DataConfig
+from reticent.workflows.inputs import DataConfig
 
 
 def audit(
@@ -43,11 +43,11 @@ def audit(
         max_tokens: how much of each record was trained on, in tokens; all of it when not given.
         out: folder for results and report; by default the run folder, or one in runs/ named after the target.
     """
-    from reticent.auditing.run import audit as run_audit
-    from reticent.auditing.subject import Subject
-    from reticent.intake import given_data, write_rejects
+    from reticent.auditing.case import Subject
+    from reticent.core.run_folder import RunFolder
     from reticent.report.console import print_summary
-    from reticent.run_folder import RunFolder
+    from reticent.workflows.audit import audit as run_audit
+    from reticent.workflows.inputs import given_data, write_rejects
 
     if run is not None:
         if any((target, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():

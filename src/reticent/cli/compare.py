@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reticent.comparing.config import CompareConfig
+from reticent.comparison.config import CompareConfig
 from reticent.core.progress import console
+from reticent.core.run_folder import RunFolder
 from reticent.data.stability import refuse_prepared
-from reticent.finetune import CanaryConfig, SplitConfig
-from reticent.intake import DataConfig
-from reticent.run_folder import RunFolder
+from reticent.workflows.inputs import DataConfig
+from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 
 def compare(
@@ -36,11 +36,11 @@ def compare(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: folder of the comparison.
     """
-    from reticent.comparing.run import compare as run_compare
-    from reticent.comparing.run import refuse_unstable_cells, units_of
-    from reticent.comparing.settle import settle
-    from reticent.intake import read_data
+    from reticent.comparison.resolve import settle
+    from reticent.comparison.run import compare as run_compare
+    from reticent.comparison.run import refuse_unstable_cells, units_of
     from reticent.report.comparison_console import print_comparison
+    from reticent.workflows.inputs import read_data
 
     inputs = {"the data": data}
     RunFolder(root=Path(out)).refuse_foreign("compare", inputs | {"the base model": model})

@@ -12,8 +12,8 @@ def demo(*, out: str = "runs/demo") -> int:
     Args:
         out: the run folder.
     """
-    from reticent.demo import demo as run
     from reticent.report.console import print_summary
+    from reticent.workflows.demo import demo as run
 
     report, results = run(out)
     print_summary(results)

@@ -19,8 +19,8 @@ def diff(before: str, after: str, *, out: str | None = None, confidence: float =
         confidence: that the intervals of all changes hold together.
         seed: of the multipliers.
     """
-    from reticent.before_after import diff as compare_audits
-    from reticent.report.difference import places, print_difference, write_difference
+    from reticent.report.difference_page import places, print_difference, write_difference
+    from reticent.workflows.diff import diff as compare_audits
 
     if out is not None:
         places(out)  # before any work

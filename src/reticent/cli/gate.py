@@ -47,9 +47,9 @@ def gate(
         junit: also write the outcome as a JUnit XML file here.
     """
     from reticent.core.outputs import JUNIT, file_to_write
-    from reticent.gate import gate as decide
-    from reticent.gate import write_junit
-    from reticent.report.results import read_results
+    from reticent.report.results_file import read_results
+    from reticent.workflows.gate import gate as decide
+    from reticent.workflows.gate import write_junit
 
     path = Path(results)
     path = path / "results.json" if path.is_dir() else path
@@ -76,6 +76,6 @@ def gate(
 
 
 def _since(baseline: str, path: Path) -> Difference:
-    from reticent.before_after import diff
+    from reticent.workflows.diff import diff
 
     return diff(baseline, path if path.is_dir() else path.parent)

@@ -45,7 +45,7 @@ def ls(folder: str = "runs", *, json: bool = False, ledger: bool = False, also: 
 
 def _ledger(folders: list[str]) -> int:
     from reticent.spending.ledger import ledger
-    from reticent.spending.words import print_ledger
+    from reticent.spending.ledger_text import print_ledger
 
     print_ledger(ledger(folders), console=console)
     return 0

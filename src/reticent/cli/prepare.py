@@ -13,11 +13,11 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.data.dedup import drop_exact_duplicates
-from reticent.intake import DataConfig
-from reticent.training_rows import SplitConfig, throw_coins
+from reticent.workflows.inputs import DataConfig
+from reticent.workflows.training_rows import SplitConfig, throw_coins
 
 if TYPE_CHECKING:
-    from reticent.prepare import Prepared
+    from reticent.workflows.prepare import Prepared
 
 
 def prepare(
@@ -52,9 +52,9 @@ def prepare(
             the detectors, and lists those that they miss.
         key_file: keep the key of surrogates here, so that other runs give the same ones. Keep it secret.
     """
-    from reticent.intake import read_data
-    from reticent.prepare import check_places
-    from reticent.prepare import prepare as run_prepare
+    from reticent.workflows.inputs import read_data
+    from reticent.workflows.prepare import check_places
+    from reticent.workflows.prepare import prepare as run_prepare
 
     inputs = {"the data": data}
     check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)

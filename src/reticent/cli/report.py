@@ -34,8 +34,8 @@ def report(results: str, *, out: str | None = None, export: str | None = None, v
         return _export(path, export)
     from reticent.core.lock import locked
     from reticent.core.outputs import REPORT, file_to_write
-    from reticent.report.render import write_report
-    from reticent.report.results import read_results
+    from reticent.report.audit_page import write_report
+    from reticent.report.results_file import read_results
 
     page = path.with_name("report.html") if out is None else Path(out)
     file_to_write(page, REPORT, inputs={"the results": path})
@@ -57,7 +57,7 @@ def _verify(path: Path, page: str) -> int:
 def _export(path: Path, folder: str) -> int:
     from reticent.core.outputs import refuse_empty
     from reticent.report.export import export
-    from reticent.report.results import read_results
+    from reticent.report.results_file import read_results
 
     refuse_empty("export", folder)
     written = export(folder, read_results(path), inputs={"the results": path})

@@ -6,16 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from reticent.core.progress import console
+from reticent.core.run_folder import RunFolder
 from reticent.data.stability import refuse_prepared, refuse_unstable
-from reticent.finetune import CanaryConfig, SplitConfig
-from reticent.intake import DataConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
-from reticent.run_folder import RunFolder
 from reticent.train.config import TuneConfig
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.hardening import HardenConfig
-from reticent.training_rows import promised_unit
+from reticent.workflows.inputs import DataConfig
+from reticent.workflows.training_rows import promised_unit
+from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 
 def tune(
@@ -42,9 +42,9 @@ def tune(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
     """
-    from reticent.data.targets import read_targets, targets_beside
-    from reticent.finetune import tune as run_tune
-    from reticent.intake import read_data
+    from reticent.data.secrets_file import read_targets, targets_beside
+    from reticent.workflows.inputs import read_data
+    from reticent.workflows.tune import tune as run_tune
 
     inputs = {"the data": data}
     RunFolder(root=Path(out)).refuse_foreign("tune", inputs | {"the base model": model})
@@ -73,7 +73,7 @@ def tune(
     )
     if monitor.watches:
         from reticent.monitor.log import read_watch
-        from reticent.monitor.words import table
+        from reticent.monitor.progress_table import table
         from reticent.train.held_out import sentence
 
         watch = read_watch(run.monitor)

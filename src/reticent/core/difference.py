@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Difference: two audits of the same coins side by side. Plain data; `reticent.before_after` fills it."""
+"""Difference: two audits of the same coins side by side. Plain data; `reticent.workflows.diff` fills it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from reticent.core.membership import Membership
 from reticent.core.record import Record
-from reticent.core.target import Target
+from reticent.core.secret import Target
 
 TOP_USERS = 5
 

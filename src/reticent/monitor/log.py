@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.moment import Moment, Watch
+from reticent.core.snapshot import Moment, Watch
 from reticent.monitor.look import Look
 from reticent.monitor.panel import NO_TIER, Panel
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
-from reticent.core.moment import Moment
+from reticent.core.snapshot import Moment
 from reticent.data.canaries import named_tier
 from reticent.monitor.panel import CONTROL, Panel
 from reticent.stats.clustered import auc_clustered

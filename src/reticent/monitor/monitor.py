@@ -15,8 +15,8 @@ import pyarrow as pa
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reticent.core.errors import BadInput
-from reticent.core.moment import Moment, Watch
 from reticent.core.progress import console
+from reticent.core.snapshot import Moment, Watch
 from reticent.models.encode import encode
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.first_seen import first_steps
@@ -24,10 +24,10 @@ from reticent.monitor.log import JSON, PANEL, panel_rows, read_panel, read_watch
 from reticent.monitor.look import finite, moment_of
 from reticent.monitor.panel import Panel
 from reticent.monitor.passes import Passes
-from reticent.monitor.words import line
+from reticent.monitor.progress_table import line
 from reticent.stats.phases import phases
 from reticent.train.loop import Stopped
-from reticent.train.private import LogicalBatches
+from reticent.train.private.private_trainer import LogicalBatches
 
 COPIED_RISE = 0.01
 """``stop_at="ngrams"``: how far the lower end of `Moment.copied` must rise above its value before training."""

@@ -15,9 +15,9 @@ from reticent.models import adapters
 from reticent.models.encode import Encoded
 from reticent.models.load import pick_dtype
 from reticent.monitor.look import Look, copied_share
+from reticent.score.candidates.memory import steady_heap
 from reticent.score.engine import Engine, ScoreOptions, open_engine, score
 from reticent.score.forward import device_of
-from reticent.score.heap import steady_heap
 
 _PROBE = 4
 """Records by which it is found out whether a fresh adapter changes what the model says."""

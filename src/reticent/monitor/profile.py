@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from reticent.core.errors import BadInput
 from reticent.monitor.log import read_panel
-from reticent.stats.profile import Profile, profile
+from reticent.stats.difference_in_differences import Profile, profile
 
 PER_TOKEN, PER_RECORD = "nats a token", "nats"
 
@@ -32,7 +32,7 @@ def profile_of(path: str | Path, *, per_token: bool = True, confidence: float = 
 
     Raises:
         BadInput: no panel, a look lacks records, or the trainer did not tell when a record was first seen.
-        Underpowered: too few records or users, see `reticent.stats.profile.profile`.
+        Underpowered: too few records or users, see `reticent.stats.difference_in_differences.profile`.
     """
     table = read_panel(path)
     table = table.filter(pc.equal(table.column("role"), "evaluate"))

@@ -14,11 +14,11 @@ from dp_accounting import dp_event
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
+from reticent.privacy.guarantee import DONE, EVERYTHING, Promise, covered_spans
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
 from reticent.privacy.spec import REPLACE_ONE, PrivacySpec
-from reticent.privacy.statement import DONE, EVERYTHING, Promise, covered_spans
 
 LEAST_UNITS = 2
 IMPLIED_FOR = (2, 10)

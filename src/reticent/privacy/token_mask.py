@@ -22,7 +22,7 @@ and that two records are equal in full (copies are left out before).
 
 The idea is that of selective DP-SGD (Shi et al., "Selective Differential Privacy for Language Modeling", NAACL 2022)
 and MaskDP (arXiv:2410.17098); here the two parts come from two batches that are drawn independently, see
-`reticent.train.public_batch`.
+`reticent.train.private.public_batch`.
 """
 
 from __future__ import annotations

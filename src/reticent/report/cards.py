@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from reticent.core.finding import Estimate
 from reticent.core.results import PromiseAudit, Results
-from reticent.report import numbers, plots, summary
-from reticent.report.numbers import Shown
+from reticent.report import number_format as numbers
+from reticent.report import plots, summary
+from reticent.report.number_format import Shown
 
 RELATIONS = {"add_or_remove": "added or removed", "zero_out": "zeroed out", "replace_one": "replaced"}
 """What is done to a unit between data sets that the promise makes indistinguishable."""

@@ -13,7 +13,7 @@ from rich.text import Text
 from reticent.core.comparison import Comparison, Setting
 from reticent.core.finding import Estimate
 from reticent.core.progress import console as person
-from reticent.report import numbers
+from reticent.report import number_format as numbers
 from reticent.report.which import which_to_take
 
 

@@ -18,7 +18,7 @@ from reticent.core.finding import Estimate
 from reticent.core.together import rounded_up
 from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
-from reticent.report import numbers
+from reticent.report import number_format as numbers
 from reticent.report.page import environment, filled
 from reticent.report.svg import called
 from reticent.report.which import which_to_take

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.report import numbers
+from reticent.report import number_format as numbers
 from reticent.report.svg import Scale, frame, series, short, tag, x_axis, y_axis
 
 WIDTH = 440.0

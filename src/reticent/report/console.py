@@ -9,7 +9,8 @@ from rich.text import Text
 from reticent.core.finding import Finding
 from reticent.core.progress import console as person
 from reticent.core.results import Results
-from reticent.report import numbers, summary
+from reticent.report import number_format as numbers
+from reticent.report import summary
 
 STYLES = {"leaks": "bold red", "not_detected": "bold blue", "confounded": "bold magenta", "underpowered": "bold yellow"}
 

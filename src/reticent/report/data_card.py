@@ -38,7 +38,7 @@ def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:
 
     Args:
         path: where to.
-        card: as `reticent.prepare` makes it.
+        card: as `reticent.workflows.prepare` makes it.
     """
     write_text(path, render_data_card(card), private=False)
 

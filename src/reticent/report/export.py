@@ -20,7 +20,7 @@ from reticent.core.outputs import file_to_write, hash_of, listed, marked
 from reticent.core.results import Results
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import model_name
-from reticent.report.results import digest
+from reticent.report.results_file import digest
 from reticent.report.svg import short, tag
 
 FORMAT = "reticent.figures"

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from reticent.core.finding import Estimate
 from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, PromiseBound, Results
-from reticent.report import numbers, plots, promise_plots, summary
+from reticent.report import number_format as numbers
+from reticent.report import plots, promise_plots, summary
 from reticent.report.heading import model_name
 from reticent.report.svg import called, series
 

@@ -15,10 +15,11 @@ from reticent.core.finding import Estimate
 from reticent.core.manifest import read_manifest
 from reticent.core.results import Results
 from reticent.core.together import rounded_up
-from reticent.report import numbers, summary
-from reticent.report.comparison import read_comparison
+from reticent.report import number_format as numbers
+from reticent.report import summary
+from reticent.report.comparison_file import read_comparison
 from reticent.report.heading import model_name
-from reticent.report.results import read_results
+from reticent.report.results_file import read_results
 
 MARKS = ("results.json", "manifest.json", "tune.yaml", "audit.yaml", "comparison.json", "compare.yaml")
 """A folder that holds one of these is a run."""
@@ -220,7 +221,7 @@ def _promised(model: Path) -> Spent | None:
     if not (model / "privacy.json").is_file():
         return None
     # Here: the curve of a promise takes numpy and scipy to read, and most runs have none.
-    from reticent.privacy.statement import Promise
+    from reticent.privacy.guarantee import Promise
 
     try:
         kept = Promise.from_json((model / "privacy.json").read_text(encoding="utf-8"))

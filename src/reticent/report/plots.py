@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reticent.core.finding import Estimate
 from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, PromiseBound
-from reticent.report import numbers
+from reticent.report import number_format as numbers
 from reticent.report.svg import COLOURS, Scale, frame, series, short, steps, tag, x_axis, y_axis
 
 WIDTH = 440.0

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from reticent.core.results import Curve
-from reticent.report.numbers import percent_up
+from reticent.report.number_format import percent_up
 from reticent.report.plots import WIDTH, percent
 from reticent.report.svg import Scale, frame, short, steps, tag, x_axis, y_axis
 

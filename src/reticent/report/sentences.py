@@ -10,7 +10,7 @@ import math
 
 from reticent.core.finding import Estimate
 from reticent.core.results import ExtractionRow, Power
-from reticent.report import numbers
+from reticent.report import number_format as numbers
 
 PAIR = {
     "record": "Shown a record that was trained on and one that was not",

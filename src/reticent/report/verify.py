@@ -9,9 +9,9 @@ from pathlib import Path
 
 from reticent.core.errors import BadInput
 from reticent.core.outputs import hash_of
+from reticent.report.audit_page import render
 from reticent.report.page import made_by
-from reticent.report.render import render
-from reticent.report.results import read_results
+from reticent.report.results_file import read_results
 
 DIGITS = re.compile(r"[0-9a-f]{16,64}")
 """What is taken for digits of a hash: as many as nobody meets by chance, at most the whole."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reticent.core.record import Record
 from reticent.models.encode import Encoded, encode
-from reticent.score.propose import Proposer, Unanswered
+from reticent.score.candidates.propose import Proposer, Unanswered
 from reticent.score.requests import RenderContext, Variant, rendered, rng_for
 
 Array = npt.NDArray[Any]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reticent.core.errors import BadInput
 from reticent.core.together import Together
 from reticent.spending.people import People, most_of_a_user, read_people
-from reticent.spending.training import Training, relation, trainings_in
+from reticent.spending.recorded_training import Training, relation, trainings_in
 
 if TYPE_CHECKING:
     from reticent.privacy.composition import Part

@@ -17,7 +17,7 @@ import pyarrow as pa
 from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.record import read_records
-from reticent.run_folder import RunFolder
+from reticent.core.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from reticent.attacks.extraction import EXTRACTIONS, Drawn, Evidence, ExtractionAttack, Written
 from reticent.attacks.extraction.discoverable_short import discoverable_short
 from reticent.attacks.extraction.prompt_prefix import PROMPTS
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 UNITS = 40
 _TOKENS: int = inspect.signature(discoverable_short).parameters["tokens"].default

@@ -19,12 +19,13 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from reticent.attacks.attack import ATTACKS
-from reticent.auditing import levels, planted
-from reticent.auditing.choose import Available, choose
+from reticent.auditing.canaries import evaluate as planted
+from reticent.auditing.case import Subject
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.evidence import Evidence
-from reticent.auditing.subject import Subject
+from reticent.auditing.membership import evaluate as levels
+from reticent.auditing.membership.collect import Evidence
+from reticent.auditing.membership.select import Available, choose
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.membership import Membership
 from reticent.core.record import Record

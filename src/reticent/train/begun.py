@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-from reticent.privacy.statement import Promise
+from reticent.privacy.guarantee import Promise
 
 
 @dataclass(frozen=True, kw_only=True)

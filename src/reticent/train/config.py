@@ -19,7 +19,7 @@ EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
 LARGEST = 2**31 - 1
 PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4, "ia3": 3e-2}
-"""Where it is other than the method's own; `reticent.train.private_tune` says why."""
+"""Where it is other than the method's own; `reticent.train.private.train` says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

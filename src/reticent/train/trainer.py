@@ -50,7 +50,7 @@ from reticent.train.loop import Bar, Diverged, Stopped, TuneTrainer
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
-    from reticent.train.private_tune import PrivateTuning
+    from reticent.train.private.train import PrivateTuning
 
 __all__ = ["LOG", "TuneConfig", "tune"]
 
@@ -95,7 +95,7 @@ def tune(
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
-        harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``finetune.tune``, as it
+        harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``workflows.tune``, as it
             changes which records there are.
         contextual: learn without teaching what spans mark. The held-out loss stays that of the texts as they are.
         data: fingerprint of the data set that ``records`` are of; it stays on record beside ``out`` with what a private
@@ -252,7 +252,10 @@ def _private(
 ) -> PrivateTuning | None:
     if spec is None:
         return None
-    from reticent.train.private_tune import prepare, refuse_units_on_both_sides  # the accountant takes a second to load
+    from reticent.train.private.train import (  # the accountant takes a second to load
+        prepare,
+        refuse_units_on_both_sides,
+    )
 
     refuse_units_on_both_sides(spec, records, held_out)
     return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))

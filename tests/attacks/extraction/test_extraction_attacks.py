@@ -16,7 +16,7 @@ from reticent.attacks.extraction.alignment import bleu, edit_distance_to_start, 
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.probabilistic_np import chance_within, queries_needed
 from reticent.core.errors import BadInput
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 
 def run(name, *evidence, **params):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reticent.attacks.pii import Answered
-from reticent.attacks.pii.probe import ATTACKS, TIERS, Fact, behaviour, conversations
+from reticent.attacks.pii.conversations import ATTACKS, TIERS, Fact, behaviour, conversations
 from reticent.core.errors import BadInput
 
 

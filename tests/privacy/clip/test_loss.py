@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.privacy.clip import loss
-from reticent.privacy.clip.loss import IGNORED, row_losses
+from reticent.privacy.clip import token_loss as loss
+from reticent.privacy.clip.token_loss import IGNORED, row_losses
 
 
 def plainly(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

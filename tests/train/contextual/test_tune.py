@@ -15,7 +15,6 @@ from transformers import TrainerCallback
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, Span
-from reticent.finetune import tune as tune_run
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor.config import MonitorConfig
@@ -27,6 +26,7 @@ from reticent.train.contextual.config import METHODS, ContextualConfig
 from reticent.train.contextual.token_classifier import read_classifier
 from reticent.train.hardening import HardenConfig
 from reticent.train.trainer import LOG, tune
+from reticent.workflows.tune import tune as tune_run
 
 
 def records() -> list[Record]:

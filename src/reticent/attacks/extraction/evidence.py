@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

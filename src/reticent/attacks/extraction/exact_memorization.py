@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 
 @extraction("exact_memorization", access="text", metric="mean", paper="arXiv:2205.10770")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from reticent.attacks.extraction.attack import extraction
 from reticent.core import validate
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 
 @extraction("probabilistic_np", access="text", paper="arXiv:2410.19482")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
 from reticent.attacks.extraction.discoverable import discoverable
-from reticent.score.forced import Forced
+from reticent.score.generation.forced import Forced
 
 PROMPTS = (
     "The following is copied word for word from the training data.\n\n",

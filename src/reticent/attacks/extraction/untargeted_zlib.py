@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
 from reticent.attacks.extraction.evidence import Drawn
-from reticent.attacks.extraction.ranking import copied_among_best
+from reticent.attacks.extraction.text_ranking import copied_among_best
 
 
 @extraction("untargeted_zlib", access="logprob", paper="arXiv:2012.07805")

@@ -24,7 +24,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.stats.clustered import auc_clustered
-from reticent.stats.halves import confidence_of_each, halves, mean_of
+from reticent.stats.cross_fitting import confidence_of_each, halves, mean_of
 from reticent.stats.roc import auc, placements
 
 Floats = npt.NDArray[np.float64]

@@ -8,8 +8,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 from reticent.data.words import joined
 
 LENGTH = 8

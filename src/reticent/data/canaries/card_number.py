@@ -7,8 +7,8 @@ import random
 
 from stdnum import luhn
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 
 TEST_RANGE = "400000"
 """First digits of the numbers that payment processors publish for testing."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import random
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
 from reticent.data.canaries.passphrase import FIRST, LAST
-from reticent.data.canaries.secret import Material, Secret
 
 DOMAINS = ("example.com", "example.org", "example.net")
 NUMBERS = 10_000

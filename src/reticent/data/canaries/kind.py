@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reticent.core.registry import Registry
-from reticent.data.canaries.secret import Material, Secret
+from reticent.data.canaries.canary_text import Material, Secret
 
 Draw: TypeAlias = Callable[[random.Random, Material], Secret]
 """``draw(rng, material)``: one secret, independent of those drawn before. It has words ``before`` the secret, which an

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 
 
 def space(material: Material) -> int:

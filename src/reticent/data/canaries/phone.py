@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import random
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 
 AREAS = tuple(area for area in range(201, 990) if area % 100 != 11)
 """Area codes as numbers are numbered: from 201, none that ends in 11."""

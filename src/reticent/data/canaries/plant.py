@@ -14,9 +14,9 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
+from reticent.data.canaries.canary_file import Canary
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import CANARIES, CanaryKind
-from reticent.data.canaries.manifest import Canary
-from reticent.data.canaries.secret import Material, Secret
 from reticent.data.coin import uniform
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 
 LENGTH = 4
 SHARE = 0.1

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import random
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 
 DIGITS = 10
 

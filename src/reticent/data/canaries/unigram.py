@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 import random
 
+from reticent.data.canaries.canary_text import Material, Secret
 from reticent.data.canaries.kind import canary
-from reticent.data.canaries.secret import Material, Secret
 from reticent.data.words import joined
 
 LENGTH = 6

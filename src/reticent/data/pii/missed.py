@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reticent.core.record import Record, Span
-from reticent.core.target import Target
+from reticent.core.secret import Target
 from reticent.data.pii.detector import DETECTORS, Detector
 
 GROUP = "missed by the scrubber"

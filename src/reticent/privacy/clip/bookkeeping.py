@@ -19,10 +19,10 @@ from torch import nn
 
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
-from reticent.privacy.clip.loss import row_losses
 from reticent.privacy.clip.order import run_by_row
 from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
+from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.clip.virtual_tokens import looked_up_by_row
 
 

@@ -25,7 +25,7 @@ from reticent.models.tuning.method import TUNINGS
 from reticent.privacy.check import BrokenPromise
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_of_family
-from reticent.train.private import PrivateSpeed, PrivateTrainerMixin
+from reticent.train.private.private_trainer import PrivateSpeed, PrivateTrainerMixin
 
 STEPS, RECORDS, BATCH, CLIP_NORM = 30, 100, 12, 0.5
 PER_USER = 4
@@ -79,7 +79,7 @@ class Rig:
 
     def put_noise(self, change: Callable[..., Any]) -> None:
         """Put ``change(right, x, step=, index=, std=, scale=, key=)`` in the place of ``add_noise``."""
-        from reticent.train import private
+        from reticent.train.private import private_trainer as private
 
         right = vars(private)["add_noise"]
         self.put(private, "add_noise", lambda x, **given: change(right, x, **given))

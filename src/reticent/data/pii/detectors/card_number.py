@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from stdnum import luhn
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, near
+from reticent.data.pii.context_words import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (

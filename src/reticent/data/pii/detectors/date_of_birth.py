@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, cued
+from reticent.data.pii.context_words import cue, cued
 from reticent.data.pii.detector import Evidence, detector
 from reticent.data.pii.reading import DASHES
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue
+from reticent.data.pii.context_words import cue
 from reticent.data.pii.detector import Evidence, detector
 
 CUES = {

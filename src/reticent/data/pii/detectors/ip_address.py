@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, near
+from reticent.data.pii.context_words import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 _V4 = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9])")

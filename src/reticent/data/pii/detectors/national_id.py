@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, near
+from reticent.data.pii.context_words import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 

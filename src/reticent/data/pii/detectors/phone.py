@@ -10,7 +10,7 @@ from functools import lru_cache
 import phonenumbers
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, near
+from reticent.data.pii.context_words import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 REGIONS = ("US", "GB", "AU", "IN", "DE", "FR", "ES", "IT", "NL", "SE", "DK", "CH", "BR", "MX", "JP", "ZA")

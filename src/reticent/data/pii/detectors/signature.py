@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.context import NAME_PART
+from reticent.data.pii.context_words import NAME_PART
 from reticent.data.pii.detector import Evidence, detector
 
 _CLOSING = (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.context import cue, near
+from reticent.data.pii.context_words import cue, near
 from reticent.data.pii.detector import Evidence, detector
 
 _PARTED = re.compile(r"(?<![\w.-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subject: what one audit is about. A run that `reticent tune` made, or any model with lists of who was in and out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
+from reticent.core.membership import Membership, read_membership
+from reticent.core.portable import found
+from reticent.core.record import Record, fingerprint, read_records
+from reticent.core.run_folder import RunFolder
+from reticent.core.secret import Target
+from reticent.data.canaries import Canary, read_canaries
+from reticent.data.coin import uniform
+from reticent.data.secrets_file import read_targets
+from reticent.models.locate import first_line
+from reticent.models.tuned import read_tuned
+
+POPULATION = 512
+"""Texts known to be outside that a score is compared with; more of them cost passes and add little."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """What is audited.
+
+    Args:
+        title: shown on the report.
+        target: the fine-tuned model (folder, hub id or catalogue name).
+        reference: the model it is compared with; None: the adapter's base, if the target is an adapter.
+        records: all records that coins were thrown for, in the order of ``membership``.
+        membership: who was in.
+        canaries: planted secrets and their controls.
+        targets: secrets to be pulled out besides the planted ones and the personal data of the records.
+        max_tokens: how much of each record was trained on; longer records are scored up to there.
+        about: what is known of how the target was made, for the report.
+    """
+
+    title: str
+    target: str
+    reference: str | None
+    records: Sequence[Record]
+    membership: Membership
+    canaries: Sequence[Canary] = ()
+    targets: Sequence[Target] = ()
+    max_tokens: int | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if [record.id for record in self.records] != list(self.membership.record_id):
+            raise ValueError("records and membership must be in the same order")
+
+    def of_role(self, role: str, *, member: bool | None = None) -> list[Record]:
+        """Records of one role, in order; only members or only held-out where asked."""
+        wanted = self.membership.role == role
+        if member is not None:
+            wanted = wanted & (self.membership.member == member)
+        return [record for record, chosen in zip(self.records, wanted, strict=True) if chosen]
+
+    @property
+    def population(self) -> list[Record]:
+        """Texts that the attacker knows to be outside and compares with: held-out ``known`` ones, then ``spare`` ones
+        by hash, ``POPULATION`` together. Neither is trained on or evaluated."""
+        spare = sorted(self.of_role("spare", member=False), key=lambda record: uniform(0, "population", record.id))
+        return [*self.of_role("known", member=False), *spare][:POPULATION]
+
+    @property
+    def evaluated(self) -> Membership:
+        """The coins of the records that are attacked, at one level or both."""
+        return self.membership.take(self.membership.attacked)
+
+    @property
+    def evaluated_records(self) -> list[Record]:
+        """The records of ``evaluated``, in the same order."""
+        return [record for record, chosen in zip(self.records, self.membership.attacked, strict=True) if chosen]
+
+    @property
+    def data_fingerprint(self) -> str:
+        return fingerprint(self.records)
+
+
+def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
+    """The subject that `reticent tune` left in a run folder.
+
+    Raises:
+        BadInput: the folder holds no finished fine-tune.
+    """
+    manifest = read_manifest(run.manifest)
+    for path in (run.records, run.membership, run.model):
+        if not path.exists():
+            raise BadInput(
+                str(run.root), f"has no {path.name}, so its fine-tune did not end", "Run `reticent tune` again."
+            )
+    try:
+        records, coins = read_records(run.records), read_membership(run.membership)
+        canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
+        targets = read_targets(run.targets) if run.targets.exists() else ()
+        tuned = read_tuned(run.model)
+        if [record.id for record in records] != list(coins.record_id):
+            raise ValueError("records and membership do not fit each other")
+    except (pa.ArrowInvalid, ValueError, KeyError, TypeError, OSError) as error:
+        why = f"holds a file that is no longer what was written ({first_line(error)})"
+        raise BadInput(
+            str(run.root), why, "Copy the folder again, or delete it and run `reticent tune` again."
+        ) from error
+    about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
+    if not isinstance(about, dict):
+        raise BadInput(str(run.manifest), "is broken", "Copy the folder again, or run `reticent tune` again.")
+    named = found(str(about["base"]), run.root) if about.get("base") else None
+    return Subject(
+        title=about.get("title", run.root.name),
+        target=str(run.model),
+        reference=reference or (tuned.base if tuned is not None else named),
+        records=records,
+        membership=coins,
+        canaries=canaries,
+        targets=targets,
+        max_tokens=about.get("max_tokens"),
+        about=about,
+    )
+
+
+def counts(subject: Subject) -> dict[str, int]:
+    """How many records of which kind, for the report."""
+    coins = subject.membership
+    evaluated = subject.evaluated
+    tally = Counter(coins.role)
+    result = {
+        "records": len(coins),
+        "trained_on": int(coins.member.sum()),
+        "evaluated_members": int(evaluated.member.sum()),
+        "evaluated_held_out": int((~evaluated.member).sum()),
+        "known_to_attacker": tally.get("known", 0),
+        "canaries": len(subject.canaries),
+        "canaries_planted": sum(canary.planted for canary in subject.canaries),
+    }
+    if evaluated.has_users:
+        users = np.unique(evaluated.user.astype(str))
+        members = np.unique(evaluated.user[evaluated.user_member].astype(str))
+        result |= {"users": len(users), "member_users": len(members), "held_out_users": len(users) - len(members)}
+    return result

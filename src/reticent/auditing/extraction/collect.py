@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step of an audit in which the models write: all evidence that extraction attacks read, for both models."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.attacks.extraction import Drawn, Evidence, Written
+from reticent.attacks.extraction.overlap import shares_run
+from reticent.attacks.extraction.prompt_prefix import PROMPTS
+from reticent.auditing.case import Subject
+from reticent.auditing.extraction.prompts import Passage, Passages, make_passages, start_tokens
+from reticent.auditing.extraction.secrets import canary_targets, given_targets, marked_targets
+from reticent.auditing.models import Models
+from reticent.core.progress import progress
+from reticent.core.record import Record
+from reticent.core.secret import Target
+from reticent.data.coin import uniform
+from reticent.data.pii.detect import detect
+from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
+from reticent.score.engine import ScoreOptions
+from reticent.score.forward import most_read
+from reticent.score.generation.forced import Forced
+from reticent.score.generation.generate import make_generations
+from reticent.score.generation.generations import Generations
+from reticent.score.generation.sampled_logp import force
+from reticent.score.generation.scheme import GREEDY, Scheme
+from reticent.score.make_tables import Side
+
+SCHEME = Scheme(temperature=1.0, top_k=40)
+"""How samples are drawn: the setting of arXiv:2410.19482."""
+MOST = 100
+"""Targets of one group, and records of one side; enough for an interval of ± 0.1."""
+SHORT = 10
+BEYOND = 4
+"""Tokens that are written beyond the length of a secret, so that a slip early on does not cut its end off."""
+TEXTS_PER_SAMPLE, TEXT_TOKENS, RUN = 32, 64, 20
+"""Freely written texts for each sample asked for, their length, and the run of tokens that counts as a copy."""
+OPENINGS = ("", "", "", "", "Dear", "Hi,", "The", "My name is")
+"""What freely written texts begin with: mostly nothing, else words that anybody would try."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pulled:
+    """What both models gave.
+
+    Args:
+        passages: the secrets, in the order of the evidence about targets.
+        records: in the order of the evidence about records, with whether each was trained on.
+        target, base: evidence from each model; no base without one.
+        chance: as ``target``, with only the freely written texts, and as copies those of records never trained on.
+        chance_base: the same from the base.
+        notes: what was left out and why.
+    """
+
+    passages: Passages
+    records: tuple[tuple[Record, bool], ...]
+    target: Evidence
+    base: Evidence | None
+    chance: Evidence
+    chance_base: Evidence | None
+    notes: tuple[str, ...]
+
+
+def sides(models: Models) -> tuple[Side, Side | None]:
+    """The model under audit, and what it is compared with."""
+    options = ScoreOptions()
+    target = Side(loaded=models.target, off=False, options=options)
+    if models.reference is not None:
+        return target, Side(loaded=models.reference, off=False, options=options)
+    return target, Side(loaded=models.target, off=True, options=options) if models.compared_with else None
+
+
+def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed: int, cache: Path) -> Pulled:
+    """Let both models read and write all that the attacks ask for.
+
+    Args:
+        chosen: the secrets that are asked for.
+        samples: sampled continuations of each secret's prefix.
+        seed: of the sampling.
+        cache: content-addressed store; what was generated is kept there.
+    """
+    target, base = sides(models)
+    tokenizer = models.target.tokenizer
+    room = min((most for side in (target, base) if side and (most := most_read(side.loaded.model))), default=None)
+    passages = make_passages(chosen.targets, tokenizer, max_tokens=subject.max_tokens, room=room)
+    records, rows = _whole_records(subject, tokenizer)
+    gathered = {
+        side: Evidence(
+            **_of_targets(side, passages.kept, samples=samples, seed=seed, cache=cache),
+            whole=_forced(side, rows, "whole records"),
+        )
+        for side in (target, base)
+        if side is not None
+    }
+    texts = {side: _free_texts(side, samples=samples, seed=seed, cache=cache) for side in gathered}
+    drawn = {side: _drawn(subject, side, target, base, *texts[side]) for side in gathered}
+    return Pulled(
+        passages=passages,
+        records=tuple(records),
+        target=replace(gathered[target], drawn=drawn[target][0]),
+        base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
+        chance=Evidence(drawn=drawn[target][1]),
+        chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
+        notes=tuple(_notes(passages, drawn[target][0], chosen)),
+    )
+
+
+def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[str]:
+    if chosen.common:
+        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+    if chosen.shared:
+        yield (
+            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
+            "records of other people have them too, so that they come up says nothing of training."
+        )
+    for why, count in sorted(passages.dropped.items()):
+        yield f"{count:,} secrets were left out: {why}."
+    if not passages and not (chosen.common or chosen.shared or passages.dropped):
+        yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
+    if drawn is None:
+        yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
+
+
+class Chosen(NamedTuple):
+    """What is to be pulled out, and what was left out since other people on the other side have it."""
+
+    targets: list[Target]
+    common: int
+    """Listed secrets."""
+    shared: int = 0
+    """Values of personal data that records hold which were trained on."""
+
+
+def targets_of(subject: Subject) -> Chosen:
+    """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
+    coins = subject.evaluated
+    member = subject.membership.member.tolist()
+    by_user = subject.membership.unit == "user"
+    attacked = set(coins.record_id.tolist())
+    elsewhere = [(r, m) for r, m in zip(subject.records, member, strict=True) if r.id not in attacked]
+    found, shared = marked_targets(
+        subject.evaluated_records,
+        coins.member.tolist(),
+        most=MOST,
+        find=detect,
+        by_user=by_user,
+        elsewhere=elsewhere,
+    )
+    given, common = given_targets(subject.targets, subject.records, member, most=MOST, by_user=by_user)
+    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common, shared)
+
+
+# ---- secrets ----------------------------------------------------------------------------------------------------
+
+
+def _of_targets(side: Side, passages: Sequence[Passage], *, samples: int, seed: int, cache: Path) -> dict[str, Any]:
+    if not passages:
+        return {}
+    tokenizer = side.loaded.tokenizer
+    return {
+        "forced": _forced(side, [one.forced() for one in passages], "secrets"),
+        "short": {SHORT: _forced(side, [one.forced(most=SHORT) for one in passages], f"{SHORT} tokens before")},
+        "prompted": {
+            prompt: _forced(
+                side, [one.prompted(prompt, tokenizer) for one in passages], f"prompt {number} of {len(PROMPTS)}"
+            )
+            for number, prompt in enumerate(PROMPTS, start=1)
+        },
+        "greedy": _written(side, passages, GREEDY, samples=1, seed=seed, cache=cache),
+        "sampled": _written(side, passages, SCHEME, samples=samples, seed=seed, cache=cache),
+    }
+
+
+def _forced(side: Side, rows: Sequence[Encoded], title: str) -> Forced | None:
+    if not rows:
+        return None
+    engine = side.engine  # opened outside of the context below: PEFT's does not nest
+    with progress(f"Reading ({title}, {side.name})", len(rows), unit="texts") as advance, side.answering():
+        return force(engine, rows, SCHEME, advance)
+
+
+def _written(
+    side: Side, passages: Sequence[Passage], scheme: Scheme, *, samples: int, seed: int, cache: Path
+) -> Written:
+    made = make_generations(
+        side,
+        [one.given() for one in passages],
+        max_new_tokens=[len(one.secret) + BEYOND for one in passages],
+        samples=samples,
+        scheme=scheme,
+        seed=seed,
+        keys=[one.target.id for one in passages],
+        cache=cache,
+        title="Continuing" if scheme.greedy else "Sampling",
+    )
+    decode = side.loaded.tokenizer.decode
+    texts = made.texts(side.loaded.tokenizer)
+    tokens = [made.tokens(index).tolist() for index in range(len(made))]
+    return Written(
+        secrets=[decode(one.secret.tolist()) for one in passages],
+        texts=[texts[row * samples : (row + 1) * samples] for row in range(len(passages))],
+        secret_tokens=[one.secret.tolist() for one in passages],
+        tokens=[tokens[row * samples : (row + 1) * samples] for row in range(len(passages))],
+    )
+
+
+# ---- whole records ----------------------------------------------------------------------------------------------
+
+
+def _whole_records(subject: Subject, tokenizer: Any) -> tuple[list[tuple[Record, bool]], list[Encoded]]:
+    """Attacked records, ``MOST`` a side by hash, and their tokens with what there is to predict marked."""
+    chosen: list[tuple[Record, bool]] = []
+    rows: list[Encoded] = []
+    pairs = list(zip(subject.evaluated_records, subject.evaluated.member.tolist(), strict=True))
+    pairs.sort(key=lambda pair: uniform(0, "whole", pair[0].id))
+    for side in (True, False):
+        taken = 0
+        for record, member in pairs:
+            if member != side or taken == MOST:
+                continue
+            row = encode(record, tokenizer, max_tokens=subject.max_tokens)
+            trained = row.trained.copy()
+            trained[:1] = False
+            if trained.any():
+                chosen.append((record, member))
+                rows.append(replace(row, trained=trained))
+                taken += 1
+    return chosen, rows
+
+
+# ---- texts written from next to nothing -------------------------------------------------------------------------
+
+
+def _free_texts(side: Side, *, samples: int, seed: int, cache: Path) -> tuple[list[list[int]], Generations]:
+    """What each text begins with, and what the model wrote after it."""
+    tokenizer = side.loaded.tokenizer
+    start, lead = start_tokens(tokenizer), len(leading_tokens(tokenizer))
+    openings = [[*start, *opening_tokens(words, tokenizer)[lead:]] for words in OPENINGS]
+    each = samples * TEXTS_PER_SAMPLE // len(OPENINGS)
+    made = make_generations(
+        side,
+        openings,
+        max_new_tokens=TEXT_TOKENS,
+        samples=each,
+        scheme=SCHEME,
+        seed=seed,
+        keys=[f"free/{number}" for number in range(len(openings))],
+        cache=cache,
+        title="Writing freely",
+    )
+    return openings, made
+
+
+def _drawn(
+    subject: Subject, writer: Side, target: Side, base: Side | None, openings: list[list[int]], made: Generations
+) -> tuple[Drawn | None, Drawn | None]:
+    """The different texts that one model wrote: which copy what was trained on, and which what was not."""
+    texts, first = np.unique(np.array(made.texts(writer.loaded.tokenizer), dtype=object), return_index=True)
+    long = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
+    known = min(side.engine.forward.vocabulary for side in (target, base) if side is not None)
+    kept = [index for index in long if made.tokens(index).max() < known]  # a grown vocabulary: both have to read it
+    if not kept:
+        return None, None
+    tokens = [made.tokens(index) for index in kept]
+    rows = [_after(openings[int(made.row[index])], made.tokens(index)) for index in kept]
+    loss = {side: _loss(side, rows) for side in (target, base) if side is not None}
+    bytes_ = [len(zlib.compress(made_text.encode("utf-8", "surrogatepass"))) for made_text in _texts(writer, tokens)]
+    trained, other = _corpora(subject, writer.loaded.tokenizer)
+    free = Drawn(
+        target_loss=loss[target],
+        base_loss=None if base is None else loss[base],
+        zlib_bytes=np.array(bytes_, dtype=np.int64),
+        copied=shares_run(tokens, trained, RUN),
+    )
+    return free, replace(free, copied=shares_run(tokens, other, RUN))
+
+
+def _after(opening: list[int], text: npt.NDArray[np.int32]) -> Encoded:
+    whole = np.concatenate([np.asarray(opening, dtype=np.int32), text])
+    return Encoded(token_id=whole, trained=np.arange(len(whole)) >= len(opening))
+
+
+def _loss(side: Side, rows: Sequence[Encoded]) -> npt.NDArray[np.float64]:
+    """``[M]`` nats a token."""
+    forced = _forced(side, rows, "free texts")
+    assert forced is not None
+    loss: npt.NDArray[np.float64] = -forced.sum(forced.logp) / forced.lengths
+    return loss
+
+
+def _texts(side: Side, tokens: Sequence[npt.NDArray[np.int32]]) -> list[str]:
+    return [str(side.loaded.tokenizer.decode(text.tolist())) for text in tokens]
+
+
+def _corpora(subject: Subject, tokenizer: Any) -> tuple[list[npt.NDArray[np.int32]], list[npt.NDArray[np.int32]]]:
+    """Tokens of the texts that were trained on (planted secrets too), and of those that were not."""
+    trained: list[npt.NDArray[np.int32]] = []
+    other: list[npt.NDArray[np.int32]] = []
+    for record, member in zip(subject.records, subject.membership.member.tolist(), strict=True):
+        row = encode(record, tokenizer, max_tokens=subject.max_tokens)
+        (trained if member else other).append(row.token_id[row.trained])
+    for canary in subject.canaries:
+        row = encode(canary.record, tokenizer)
+        (trained if canary.planted else other).append(row.token_id[row.trained])
+    return trained, other

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promised against audited: the accountant's ε of a private training beside what this audit proves of the same unit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from reticent.auditing.guarantee.epsilon_bounds import Bound, epsilon_finding
+from reticent.auditing.verdict import BROKEN
+from reticent.core.errors import BadInput
+from reticent.core.finding import Finding, Severity
+from reticent.core.membership import Membership
+from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck, PromiseRate
+from reticent.core.run_folder import PROMISE_FILE
+from reticent.privacy.guarantee import EVERYTHING, Promise
+from reticent.privacy.spec import REPLACE_ONE
+from reticent.stats.epsilon import gdp_epsilon
+
+LOG = "train_log.json"
+"""Beside the promise: has what the engine's self-check found."""
+
+RATES = (0.01, 0.1)
+"""False positive rates at which the promise says what it allows even if nothing was measured there."""
+
+NOT_COVERED = (
+    "What the base model had learned before this training.",
+    "Choices made by looking at the data: settings tuned on them, users or records left out by their number.",
+    "The run folder itself: records, coins, scores, held-out losses and this report are no output of the private "
+    "training.",
+)
+
+
+class Kept(NamedTuple):
+    """What lies beside a privately trained model."""
+
+    promise: Promise
+    checks: tuple[PromiseCheck, ...]
+    """Of the engine's self-check."""
+
+
+def read_promise(model: str | Path) -> Kept | None:
+    """The promise in a model's folder; None where there is no such folder, or nothing was promised.
+
+    Raises:
+        BadInput: it, or the log of the training beside it, is broken.
+    """
+    path = Path(model) / PROMISE_FILE
+    if not path.is_file():
+        return None
+    try:
+        log = path.with_name(LOG)
+        checks = json.loads(log.read_text(encoding="utf-8")).get("self_check", ()) if log.is_file() else ()
+        return Kept(
+            Promise.from_json(path.read_text(encoding="utf-8")),
+            tuple(PromiseCheck(**{"measured": ""} | row) for row in checks),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
+    except BadInput as error:
+        raise BadInput(str(path), error.why, error.fix) from error
+
+
+def proved_unit(promise: Promise) -> str | None:
+    """The unit for which the promise has a Gaussian mechanism's whole curve; None where only (ε, δ) is known."""
+    return None if promise.allowed is None else promise.unit
+
+
+def audit_promise(
+    kept: Kept,
+    bounds: Sequence[Bound],
+    findings: Sequence[Finding],
+    coins: Membership,
+    *,
+    confounded: bool,
+    held_out: Mapping[str, int],
+) -> PromiseAudit:
+    """Hold every bound, AUC and rate of true positives against what was promised for its unit, where that can be done.
+
+    * A bound of the promise's unit: against the promised ε. One that assumes Gaussian noise is a bound on μ first: it
+      is held against the ε of the μ that covers the whole curve, where that is larger; and against nothing where the
+      promise has no curve, since many shapes have that ε.
+    * Only the primary bound of each kind of units can break the promise. The others are put beside it, each with what
+      it assumes: that units do not interact is no part of any promise.
+    * The AUC and the true positives of attacks on that unit, where the coins were its own: against the most that the
+      mechanism's curve allows.
+    * A bound per user under a promise per record: against the ε that the promise implies for the largest user that
+      could have been in (group privacy), at the same δ. Not one that assumes Gaussian noise: adding many records at
+      once is none.
+    * Where units may be replaced: against the same promise, which is looser than need be. A coin leaves a unit out,
+      which is as if it were replaced by one that adds nothing.
+    * A bound per record under a promise per user: against nothing. A record of a user who stays is replaced, which is
+      removing a user and adding another: (2ε, (1 + e^ε)δ), and that δ says nothing.
+    * Where only marked spans are promised: against nothing, since coins are thrown for whole texts.
+
+    Args:
+        kept: promise and checks.
+        bounds: at the promise's δ.
+        findings: of the audit, for the AUC.
+        coins: of all records.
+        confounded: the sides of the data differ without any model.
+        held_out: how many units of each level were evaluated without having been trained on.
+    """
+    promise, most = kept.promise, kept.promise.most
+    implied = _user_epsilon(promise, coins)
+    rows = tuple(_held_against(bound, promise, implied) for bound in bounds)
+    of_unit = _of_unit(promise, findings, coins, confounded=confounded)
+    best = _surest(of_unit, "auc")
+    measured = {float(one.metric.removeprefix("tpr@")) for one in of_unit if one.metric.startswith("tpr@")}
+    return PromiseAudit(
+        sentence=promise.sentence(),
+        unit=promise.unit,
+        epsilon=promise.epsilon,
+        delta=promise.delta,
+        user_epsilon=implied,
+        user_delta=None if implied is None else promise.delta,
+        bounds=rows,
+        auc=None if best is None else best.estimate,
+        auc_attack="" if best is None else best.attack,
+        auc_limit=most.auc,
+        auc_slack=0.0 if best is None else (most.auc - 0.5) / held_out[promise.unit],
+        rates=tuple(_rate(fpr, promise, of_unit) for fpr in sorted({*RATES, *measured})),
+        mu=most.mu,
+        roc=most.roc,
+        relation=promise.relation,
+        checks=kept.checks,
+        not_covered=_not_covered(promise),
+        not_compared=_not_compared(rows, promise, coins, has_auc=best is not None),
+    )
+
+
+def broken_findings(audited: PromiseAudit, bounds: Sequence[Bound], findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """A critical finding for each bound, AUC or rate of true positives that is above what was promised.
+
+    Args:
+        bounds: those of ``audited.bounds``, in their order.
+        findings: of the audit.
+    """
+    found = []
+    for bound, row in zip(bounds, audited.bounds, strict=True):
+        if row.broken:
+            shown = f"shows ε ≥ {row.estimate.lo:.2f} per {row.unit} at that δ ({row.units}; {row.assumption})"
+            found.append(_broken(epsilon_finding(bound), audited, f"{shown}, and at most {row.promised:.2f} can be"))
+    if audited.auc is not None and audited.auc_broken:
+        shown = f"finds {audited.unit}s with an AUC of at least {audited.auc.lo:.3f}"
+        what = f"{shown}, and at most {audited.auc_limit:.3f} can be"
+        found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, "auc", audited.auc_attack)]
+    for rate in audited.rates:
+        if rate.estimate is not None and rate.broken:
+            shown = f"finds at least {rate.estimate.lo:.1%} of the {audited.unit}s at {rate.fpr:.1%} false alarms"
+            what = f"{shown}, and at most {rate.limit:.1%} can be"
+            metric = _metric(rate.fpr)
+            found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, metric, rate.attack)]
+    return tuple(found)
+
+
+def _whose(findings: Sequence[Finding], level: str, metric: str, attack: str) -> list[Finding]:
+    return [one for one in findings if (one.level, one.metric, one.attack) == (level, metric, attack)]
+
+
+def _metric(fpr: float) -> str:
+    return f"tpr@{fpr:g}"
+
+
+def _broken(finding: Finding, audited: PromiseAudit, what: str) -> Finding:
+    return replace(
+        finding,
+        metric=BROKEN,
+        severity=Severity.CRITICAL,
+        statement=f"A promise is broken: {audited.sentence}. This audit {what}.",
+        advice="Do not release this model and do not state this ε. The training, its accounting or the coins are "
+        "faulty: look at the self-check, and report it as a bug.",
+    )
+
+
+def _held_against(bound: Bound, promise: Promise, implied: float | None) -> PromiseBound:
+    promised: float | None = None
+    why_not = ""
+    if promise.covers != EVERYTHING:
+        why_not = f"coins were thrown for whole {bound.thrown.unit}s, and the promise covers {promise.covers}"
+    elif bound.thrown.confounded:
+        why_not = "the two sides differ without the model, so the coins were not what made the difference"
+    elif bound.thrown.unit == promise.unit:
+        if not bound.gaussian:
+            promised = promise.epsilon
+        elif promise.allowed is not None:
+            promised = max(promise.epsilon, gdp_epsilon(promise.allowed.mu, promise.delta))
+        else:
+            why_not = "a bound for Gaussian noise needs the curve of the mechanism, and this promise has none"
+    elif promise.unit == "record" and bound.gaussian:
+        why_not = "a bound for Gaussian noise says nothing against a promise per record that was carried over to users"
+    elif promise.unit == "record":
+        promised = implied
+        why_not = "" if implied is not None else "no ε per user is known for this promise per record"
+    else:
+        why_not = "a promise per user says too little of one record of a user who stays"
+    return PromiseBound(
+        units=bound.thrown.units,
+        unit=bound.thrown.unit,
+        assumption=bound.assumption,
+        estimate=bound.estimate,
+        promised=promised,
+        why_not=why_not,
+        alone=not bound.primary,
+    )
+
+
+def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
+    """What a promise per record implies for every user who had a coin, whether it came up or not.
+
+    None where units may be replaced: nothing counts users who are. The number of the largest user's records is private
+    and stands in no promise, so it is counted here: an audit is not released.
+    """
+    if promise.unit != "record" or promise.relation == REPLACE_ONE or not coins.has_users:
+        return None
+    largest = coins.most_of_a_user
+    if not largest:
+        return None
+    # Here: the accountant takes a second to load, and most audits have no promise.
+    from reticent.privacy.accounting import implied_user_epsilon
+    from reticent.privacy.mechanism import Mechanism
+
+    mechanism = Mechanism(noise_multiplier=promise.noise_multiplier, rate=promise.rate)
+    return implied_user_epsilon(mechanism, records=largest, steps=promise.steps, delta=promise.delta)
+
+
+def _of_unit(
+    promise: Promise, findings: Sequence[Finding], coins: Membership, *, confounded: bool
+) -> tuple[Finding, ...]:
+    """Findings on the promised unit that say something of the training: where each unit had a coin of its own."""
+    if confounded or coins.unit != promise.unit or promise.covers != EVERYTHING:
+        return ()
+    return tuple(finding for finding in findings if finding.level == promise.unit)
+
+
+def _surest(findings: Sequence[Finding], metric: str) -> Finding | None:
+    """The one that is certain to be largest. The intervals hold jointly, so it may be chosen after they were seen."""
+    found = [finding for finding in findings if finding.metric == metric]
+    return max(found, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
+
+
+def _rate(fpr: float, promise: Promise, findings: Sequence[Finding]) -> PromiseRate:
+    most = promise.most
+    exact = {0.01: most.tpr_at_1pct_fpr, 0.1: most.tpr_at_10pct_fpr}
+    best = _surest(findings, _metric(fpr))
+    return PromiseRate(
+        fpr=fpr,
+        limit=exact.get(fpr, most.tpr_at(fpr)),
+        estimate=None if best is None else best.estimate,
+        attack="" if best is None else best.attack,
+    )
+
+
+def _not_covered(promise: Promise) -> tuple[str, ...]:
+    unit = {
+        "record": "People: whoever has several records is protected less than one record is.",
+        "user": "Groups of users taken together, and what others write about a user.",
+    }[promise.unit]
+    spans = () if promise.covers == EVERYTHING else (f"Anything but {promise.covers}.",)
+    return (*spans, unit, *NOT_COVERED)
+
+
+def _not_compared(
+    rows: Sequence[PromiseBound], promise: Promise, coins: Membership, *, has_auc: bool
+) -> tuple[str, ...]:
+    lines = [f"{row.units}: {row.why_not}." for row in rows if row.why_not]
+    if not any(row.unit == promise.unit for row in rows):
+        if coins.unit == "given":
+            why = "membership was given, so no coins are known to have been fair"
+        elif coins.probability != 0.5:
+            why = f"coins came up with probability {coins.probability:g}, and bounds need 0.5"
+        elif coins.unit != promise.unit:
+            why = f"coins were thrown for {coins.unit}s (--split_unit {promise.unit}), and too few secrets were planted"
+        else:
+            why = "too few of them, or no attack that bounds ε ran"
+        lines.append(f"No bound on ε per {promise.unit}: {why}. Secrets bound it too: `reticent tune --canaries 200`.")
+    if not has_auc:
+        lines.append(f"No AUC per {promise.unit} that could be held against the promise.")
+    return tuple(dict.fromkeys(lines))

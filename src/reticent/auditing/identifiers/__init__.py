@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identifiers: their rank among controls of the same form."""

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence → the levels that are judged: which units are compared with which, and by which scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.membership.combination import Combination, combination
+from reticent.attacks.user.aggregate import aggregate
+from reticent.auditing.membership.collect import Evidence
+from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.rethrow import of_records, of_users, sides_of
+from reticent.auditing.membership.users import UserEvidence
+from reticent.auditing.membership.whitebox import auditors
+from reticent.core.finding import ThreatModel
+
+LEAST = 10
+"""Users or records on a side, at least, for something to be learned from half of them."""
+NEEDS = {
+    "reference": "the base model",
+    "population": "texts known to be outside",
+    "known_held_out": "texts known to be outside",
+    "known_members": "texts known to be inside",
+    "users": "texts of the person",
+    "shadows": "the pool of records, to train models like it on parts of it",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """A level with the ids of its units, and what had to be left out of it."""
+
+    level: Level
+    ids: Sequence[str]
+    refused: tuple[str, ...] = ()
+
+
+def threat_of(attack: Attack) -> ThreatModel:
+    """What an attacker must have to do this."""
+    return ThreatModel(access=attack.access, needs=tuple(NEEDS[need] for need in NEEDS if need in attack.requires))
+
+
+def record_level(evidence: Evidence, *, seed: int) -> Units:
+    """Records that were trained on against records that were not.
+
+    Where coins were thrown for users first, held-out records are those of the same users: what differs between the
+    two sides is then only the coin, not who wrote them.
+    """
+    coins = evidence.coins
+    rows = coins.at_record_level
+    what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
+    scored = [
+        Scored(
+            name=name,
+            score=scores[rows],
+            threat=threat_of(ATTACKS.get(name)),
+            notes=evidence.notes.get(name, ()),
+            paper=ATTACKS.get(name).paper,
+            summary=ATTACKS.get(name).summary,
+        )
+        for name, scores in evidence.scores.items()
+        if ATTACKS.get(name).level == "record"
+    ]
+    level = Level(
+        name="record",
+        member=coins.member[rows],
+        cluster=coins.user[rows] if coins.has_users else None,
+        attacks=scored,
+        what=f"members against {what}",
+        rethrow=of_records(coins.take(rows)),
+        together=np.column_stack([one.score for one in scored]) if scored else None,
+    )
+    combined = _combined(level, seed)
+    looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
+    return Units(
+        level=replace(level, attacks=(*scored, *combined.attacks, *looked), learned=combined.learned),
+        ids=list(coins.record_id[rows]),
+        refused=(*combined.refused, *why_not),
+    )
+
+
+class Combined(NamedTuple):
+    """The combination of all record attacks, or why there is none."""
+
+    attacks: tuple[Scored, ...] = ()
+    learned: Combination | None = None
+    refused: tuple[str, ...] = ()
+
+
+def _combined(level: Level, seed: int) -> Combined:
+    """All record attacks as one, learned on either half of the owners for the other."""
+    units = min(sides_of(level.thrown.design, level.member))
+    if len(level.attacks) < 2 or units < LEAST:
+        reason = f"needs 2 attacks and {LEAST} users or records on each side, has {len(level.attacks)} and {units}"
+        return Combined(refused=(f"{COMBINATION}: {reason}",))
+    matrix = np.column_stack([scored.score for scored in level.attacks])
+    learned = combination(matrix, level.cluster, level.thrown.design.stratum, seed=seed)
+    scored = Scored(
+        name=COMBINATION,
+        score=learned.scores(level.member),
+        threat=ThreatModel(access="logits", needs=_needs_of_all(level)),
+        notes=(f"{len(level.attacks)} attacks, learned on either half, judged on the other",),
+        summary="All record attacks weighed by an attacker who knows the membership of other records.",
+        second=learned.in_second,
+    )
+    return Combined(attacks=(scored,), learned=learned)
+
+
+def _needs_of_all(level: Level) -> tuple[str, ...]:
+    pool = any(NEEDS["shadows"] in scored.threat.needs for scored in level.attacks)
+    return ("the base model", "records of known membership", *((NEEDS["shadows"],) if pool else ()))
+
+
+def user_level(evidence: Evidence, users: UserEvidence) -> Units:
+    """Users who were trained on against users who were not, by user attacks and the mean of every record attack."""
+    owners = evidence.coins.user[users.rows].astype(str)
+    scored = [
+        _of_users(name, how, aggregate(scores[users.rows], owners, how)[1])
+        for name, scores in evidence.scores.items()
+        for how in (("mean", "max", "min") if ATTACKS.get(name).level == "user" else ("mean",))
+    ]
+    level = Level(
+        name="user",
+        member=users.member,
+        cluster=None,
+        attacks=scored,
+        what=users.what,
+        rethrow=of_users(len(users.member), evidence.coins.unit),
+    )
+    return Units(level=level, ids=list(users.users))
+
+
+def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> Scored:
+    attack = ATTACKS.get(name)
+    is_headline = attack.level == "user" and how == "mean"
+    needs = tuple(dict.fromkeys((*threat_of(attack).needs, NEEDS["users"])))
+    return Scored(
+        name=name if is_headline else f"{name}:{how}",
+        score=score,
+        threat=ThreatModel(access=attack.access, needs=needs),
+        level="user",
+        paper=attack.paper,
+        summary=f"{how} of {name} over the texts of a user",
+    )
+
+
+def canary_users(evidence: Evidence) -> Units | None:
+    """Users who share a phrase of their own in every text, trained on or not (arXiv:2310.09266, Algorithm 1).
+
+    None where no user was made a canary, or without a reference.
+    """
+    planted = evidence.canary_users
+    if planted is None:
+        return None
+    users, score = aggregate(planted.score, planted.coins.user.astype(str), "mean")
+    first = np.unique(planted.coins.user.astype(str), return_index=True)[1]
+    scored = Scored(
+        name="user_inference",
+        score=score,
+        threat=threat_of(ATTACKS.get("user_inference")),
+        level="canary",
+        paper=ATTACKS.get("user_inference").paper,
+    )
+    level = Level(
+        name="canary",
+        member=planted.coins.user_member[first],
+        cluster=None,
+        attacks=[scored],
+        what="canary users, whose texts all hold a phrase of their own, by texts that were never trained on",
+        rethrow=of_users(len(first), "user"),
+    )
+    return Units(level=level, ids=list(users))

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shadow models: train ``K`` more models as the audited one was, each on coins of its own over the same records, and
+keep what each says of the records.
+
+They lie in ``shadows/`` of the run folder, one numbered folder each, and never leave it: they are trained on private
+text without any promise, for the audit alone. A shadow model whose statistics are there is not trained again; one that
+was interrupted goes on from its last checkpoint. A later audit with more shadow models trains those that are missing.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.attacks.attack import ATTACKS
+from reticent.auditing.case import Subject
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.membership.select import asked_for
+from reticent.auditing.membership.shadow_scores import Shadows, mean_logp
+from reticent.core.atomic import replacing, sweep, write_text
+from reticent.core.errors import BadInput, Unusable
+from reticent.core.lock import locked
+from reticent.core.progress import console
+from reticent.core.record import Record
+from reticent.core.run_folder import RunFolder
+from reticent.data.shadow_coins import shadow_coins
+from reticent.models.tuned import read_tuned
+from reticent.train.config import TuneConfig
+from reticent.train.contextual.config import ContextualConfig
+from reticent.train.hardening import HardenConfig
+
+SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
+
+
+def refuse_shadows(config: AuditConfig, subject: Subject, made: RunFolder | None) -> None:
+    """Refuse shadow models where they cannot be made as the audited model was, or nothing would read them.
+
+    Raises:
+        BadInput: there is no run folder; the run is private, or was ended by what its monitor saw; no attack that was
+            asked for reads shadow models.
+    """
+    if not config.shadow:
+        return
+    asked = f"shadow={config.shadow}"
+    if made is None:
+        raise BadInput(
+            f"{asked} without a run folder",
+            "shadow models are trained as the audited model was and on coins over the same records, and only a run "
+            "folder says how",
+            "Tune with `reticent tune --out RUN`, then: reticent audit RUN --shadow 8.",
+        )
+    if subject.about.get("privacy"):
+        raise BadInput(
+            f"{asked} on a private run",
+            "shadow models with its noise would each spend privacy on the same people, which the ledger would have to "
+            "count, and ones without noise are no likeness of it",
+            "Leave --shadow out: coins and canaries bound the ε of a private run without further trainings.",
+        )
+    if subject.about.get("monitor", {}).get("stop_at"):
+        raise BadInput(
+            f"{asked} on a run with --stop_at",
+            "its training ended by what its own members' losses showed, and shadow models would end elsewhere",
+            "Tune again with --epochs in place of --stop_at.",
+        )
+    if subject.membership.unit == "given":
+        raise BadInput(asked, "the membership of the run was given, so there are no coins to throw for others", "Tune "
+                       "with `reticent tune`, which throws coins, or leave --shadow out.")  # fmt: skip
+    if not any(ATTACKS.get(name).shadowed for name in asked_for(config.attacks)):
+        raise BadInput(
+            f"{asked} with attacks={config.attacks!r}",
+            "none of them reads shadow models, so these would be trained for nothing",
+            "Name one, such as --attacks standard or --attacks lira,rmia_shadow.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plan:
+    """All that decides what the shadow models are, and what is asked of them."""
+
+    base: str
+    training: TuneConfig
+    harden: HardenConfig
+    contextual: ContextualConfig
+    records: Sequence[Record]
+    scored: Sequence[Record]
+    coins: npt.NDArray[np.bool_]
+    max_tokens: int | None
+    dtype: str
+    device: str
+    about: Mapping[str, Any]
+
+    def seed(self, number: int) -> int:
+        """Of one training: an attacker does not know the target's."""
+        return (self.training.seed + 1 + number) % 2**31
+
+    def key(self, number: int) -> str:
+        return hashlib.sha256(json.dumps([self.about, number], sort_keys=True).encode()).hexdigest()
+
+
+def shadow_models(made: RunFolder, subject: Subject, config: AuditConfig, *, dtype: str) -> Shadows:
+    """Train the shadow models that are missing, and give what all of them say of the records that attacks look at.
+
+    Weights and token tables go once the statistics of a model are written, unless ``config.keep_shadows`` is set.
+
+    Args:
+        made: the run folder of the audited model.
+        subject: what it says.
+        config: how many, and what scores.
+        dtype: of the weights while scoring, as the audited model is scored.
+
+    Raises:
+        BadInput: the folder holds shadow models of other settings; a training or a scoring cannot be done.
+    """
+    folder = made.shadows
+    with locked(folder):
+        plan = _plan(subject, made, config, dtype)
+        _claim(folder, plan)
+        found = [_one(folder / f"{number:03d}", number, plan, config) for number in range(config.shadow)]
+    inside = [table["inside"].to_numpy(zero_copy_only=False) for table in found]
+    return Shadows(
+        record_id=found[0]["record_id"].to_numpy(zero_copy_only=False),
+        mean_logp=np.column_stack([table["mean_logp"].to_numpy() for table in found]),
+        tokens=found[0]["tokens"].to_numpy().astype(np.int64),
+        inside=np.column_stack(inside).astype(bool),
+    )
+
+
+def _plan(subject: Subject, made: RunFolder, config: AuditConfig, dtype: str) -> _Plan:
+    from reticent.models.load import pick_device, pick_dtype
+    from reticent.models.locate import locate
+    from reticent.models.weights import fingerprint_weights
+
+    tuned = read_tuned(made.model)
+    assert tuned is not None  # a run folder has one
+    if fingerprint_weights(locate(tuned.base)) != tuned.base_fingerprint:
+        raise BadInput(
+            tuned.base, "has other weights than when the run was tuned from it", "Put the base back, or tune again."
+        )
+    said, coins = subject.about, subject.membership
+    training = replace(TuneConfig(**said["training"]), report_to="none", resume=True)
+    split = {
+        "probability": coins.probability,
+        "train_fraction": said["split"]["train_fraction"],
+        "max_per_user": said["split"]["max_records_per_user"],
+    }
+    scored = [*subject.evaluated_records, *subject.population]
+    device = pick_device(config.device)
+    about = {
+        "format": 1,
+        "base": tuned.base_fingerprint,
+        "data": subject.data_fingerprint,
+        "split": split | {"unit": coins.unit, "seed": coins.seed},
+        "training": asdict(replace(training, device="auto")),
+        "harden": said.get("harden", {}),
+        "contextual": said.get("contextual", {}),
+        "scored": hashlib.sha256(
+            "\0".join(record.id for record in scored).encode("utf-8", "surrogatepass")
+        ).hexdigest(),
+        "dtype": pick_dtype(dtype, device),
+    }
+    return _Plan(
+        base=tuned.base,
+        training=training,
+        harden=HardenConfig(**said.get("harden", {})),
+        contextual=ContextualConfig(**said.get("contextual", {})),
+        records=subject.records,
+        scored=scored,
+        coins=shadow_coins(subject.records, coins, shadows=config.shadow, seed=coins.seed, **split),
+        max_tokens=subject.max_tokens,
+        dtype=dtype,
+        device=config.device,
+        about=json.loads(json.dumps(about)),
+    )
+
+
+def _claim(folder: Path, plan: _Plan) -> None:
+    """Record what the shadow models of this folder are; refuse it where they are others."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unusable(str(folder), f"cannot be made ({error.strerror})", "Make the run folder writable.") from error
+    path, fix = folder / SETTINGS, f"Audit as before, or delete {folder} to train them anew."
+    if not path.exists():
+        if any(folder.iterdir()):
+            raise BadInput(str(folder), "holds something else than shadow models", "Move that away.")
+        write_text(path, json.dumps(plan.about, indent=2) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name in plan.about | found if plan.about.get(name) != found.get(name))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BadInput(str(path), "is no longer what was written", fix) from error
+    if changed:
+        raise BadInput(str(folder), f"holds shadow models with other settings ({', '.join(changed)})", fix)
+
+
+def _one(folder: Path, number: int, plan: _Plan, config: AuditConfig) -> pa.Table:
+    """The statistics of one shadow model, which is trained and scored where they are missing."""
+    title = f"shadow model {number + 1} of {config.shadow}"
+    path, key = folder / STATISTICS, plan.key(number)
+    if not path.exists():
+        console.print(title, style="bold", highlight=False)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sweep(folder)
+        _train(folder, number, plan, title)
+        _score(folder, number, plan, key)
+        gc.collect()
+    found = _read(path, key)
+    _tidy(folder, keep=config.keep_shadows)
+    return found
+
+
+def _train(folder: Path, number: int, plan: _Plan, title: str) -> None:
+    from reticent.train.trainer import tune
+
+    trained = [record for record, inside in zip(plan.records, plan.coins[number], strict=True) if inside]
+    if not trained:
+        raise BadInput(title, "its coins left no record to train on", "Give more records.")
+    tune(
+        plan.base,
+        trained,
+        folder / "model",
+        replace(plan.training, seed=plan.seed(number)),
+        harden=plan.harden,
+        contextual=plan.contextual,
+    )
+
+
+def _score(folder: Path, number: int, plan: _Plan, key: str) -> None:
+    """One pass over the records, by the engine that scores the audited model; its tables go with the weights."""
+    from reticent.models.load import load
+    from reticent.score.engine import ScoreOptions
+    from reticent.score.make_tables import make_tables
+    from reticent.score.requests import Request
+
+    request = Request(name="table")
+    made = make_tables(
+        [request],
+        plan.scored,
+        target=load(str(folder / "model"), dtype=plan.dtype, device=plan.device),
+        cache=folder / "scoring",
+        options=ScoreOptions(max_tokens=plan.max_tokens),
+    )
+    told = mean_logp(made[request])
+    inside = {record.id: bool(coin) for record, coin in zip(plan.records, plan.coins[number], strict=True)}
+    table = pa.table(
+        {
+            "record_id": pa.array(told.record_id, pa.string()),
+            "inside": pa.array([inside[id_] for id_ in told.record_id]),
+            "mean_logp": pa.array(told.mean, pa.float64(), from_pandas=False),
+            "tokens": pa.array(told.tokens, pa.int32()),
+        }
+    )
+    with replacing(folder / STATISTICS) as temporary:
+        pq.write_table(table.replace_schema_metadata({"key": key}), temporary)
+
+
+def _read(path: Path, key: str) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+        same = (table.schema.metadata or {}).get(b"key", b"").decode() == key
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise BadInput(
+            str(path), "is no longer what was written", f"Delete {path.parent} to train that shadow model again."
+        ) from error
+    if not same:
+        raise BadInput(
+            str(path), "is of another shadow model", f"Delete {path.parent} to train the one that belongs here."
+        )
+    return table
+
+
+def _tidy(folder: Path, *, keep: bool) -> None:
+    """Token tables hold private text, and weights were trained on it: what attacks read is in the statistics."""
+    shutil.rmtree(folder / "scoring", ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder / "model", ignore_errors=True)

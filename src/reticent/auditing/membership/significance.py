@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does anything leak? Every attack of every level against re-thrown coins, with one error for the whole report.
+
+One primary statistic per level is named before scores are seen and gets most of the level's error; all other attacks,
+by their AUC and by their highest scores, share the rest by step-down max-T. What was learned from labels is judged on
+the half that it did not see. A closed test puts levels and planted secrets together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.primary import primary_of
+from reticent.core.results import LevelTest
+from reticent.stats.hypothesis import holm
+from reticent.stats.max_t import Group, closed, max_t
+from reticent.stats.relabel import Design, relabelled, smallest_p
+
+Key = tuple[str, str]
+"""Attack and statistic."""
+Floats = npt.NDArray[np.float64]
+
+DRAWS = 2000
+"""Labellings that the real one is held against."""
+TOP = (0.1, 0.03)
+"""Shares of all units, from the highest scores: few that are memorized show there, and hardly in the AUC."""
+AUC = "auc"
+PRIMARY_SHARE, REST_SHARE, LEARNED_SHARE = 0.8, 0.2, 0.2
+"""Parts of a level's error, before they are made to sum to one: of the primary statistic, of all other attacks, and of
+auditors that learn from labels."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Family:
+    """Statistics of a level that share a part of its error.
+
+    Args:
+        name: ``"primary"``, ``"rest"`` or ``"learned"``.
+        weight: the part.
+        keys: what they are.
+        adjusted: ``[K]`` p-values, adjusted within the family.
+    """
+
+    name: str
+    weight: float
+    keys: tuple[Key, ...]
+    adjusted: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tests:
+    """What re-thrown coins say of one level.
+
+    Args:
+        primary: the attack that was named beforehand; empty where none of the list ran.
+        families: primary statistic, the rest, and what was learned from labels.
+        smallest: no p-value of this level can be smaller.
+        draws: labellings.
+    """
+
+    primary: str
+    families: tuple[Family, ...]
+    smallest: float
+    draws: int
+
+    def error_of(self, name: str, error: float) -> float:
+        """What the smallest p-value of a family is held against at first, of the level's ``error``."""
+        total = sum(family.weight for family in self.families)
+        return sum(error * family.weight / total for family in self.families if family.name == name)
+
+    def count_of(self, name: str) -> int:
+        return sum(len(family.keys) for family in self.families if family.name == name)
+
+
+def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = DRAWS) -> Tests:
+    """Hold every attack of a level against re-thrown coins.
+
+    Args:
+        level: the units, with how their coins would be thrown again.
+        named: the primary attack, where a person chose it.
+        seed: of the draws.
+        draws: labellings besides the real one.
+    """
+    names = [scored.name for scored in level.attacks if scored.second is None]
+    primary = primary_of(level.name, names, named)
+    keys, columns = _columns(level)
+    statistics = _statistics(level, columns, seed, draws)
+    if level.learned is not None:
+        keys = [*keys, (COMBINATION, AUC)]
+    first = [place for place, key in enumerate(keys) if key == (primary, AUC)]
+    rest = [place for place in range(len(keys)) if place not in first]
+    families = [
+        Family(
+            name=name,
+            weight=weight,
+            keys=tuple(keys[place] for place in places),
+            adjusted=max_t(statistics[places]).adjusted,
+        )
+        for name, weight, places in (("primary", PRIMARY_SHARE, first), ("rest", REST_SHARE, rest))
+        if places
+    ]
+    learned = [scored for scored in level.attacks if scored.second is not None and scored.name != COMBINATION]
+    if learned:
+        p = holm([_of_halves(level, scored, seed, draws) for scored in learned])
+        keys = [(one.name, AUC) for one in learned]
+        families.append(Family(name="learned", weight=LEARNED_SHARE, keys=tuple(keys), adjusted=p))
+    smallest = smallest_p(level.member, level.thrown.design, draws=draws)
+    return Tests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
+
+
+def adjusted(
+    levels: Mapping[str, Tests], tiers: Sequence[float], weights: Mapping[str, float]
+) -> tuple[dict[tuple[str, str, str], float], list[float]]:
+    """p-values adjusted for everything that the report tests.
+
+    Args:
+        levels: by name.
+        tiers: p-value of each tier of planted secrets.
+        weights: of everything that gets a part of the error: levels by name, ``"tiers"``, and what is judged by
+            intervals of its own, whose part is set aside.
+
+    Returns:
+        By level, attack and statistic; and by tier.
+    """
+    groups: list[Group] = []
+    places: list[tuple[str, Family]] = []
+    for name, tests in levels.items():
+        total = sum(family.weight for family in tests.families)
+        for family in tests.families:
+            groups.append(Group(weights[name] * family.weight / total, family.adjusted))
+            places.append((name, family))
+    if tiers:
+        groups.append(Group(weights["tiers"], holm(list(tiers))))
+    if not groups:
+        return {}, []
+    aside = sum(weights.values()) / sum(group.weight for group in groups)
+    found = [np.minimum(aside * p, 1.0) for p in closed(groups)]
+    by_key = {
+        (name, *key): float(p)
+        for (name, family), values in zip(places, found, strict=False)
+        for key, p in zip(family.keys, values, strict=True)
+    }
+    return by_key, [float(p) for p in found[-1]] if tiers else []
+
+
+def described(level: Level, tests: Tests, p_values: Mapping[tuple[str, str, str], float], error: float) -> LevelTest:
+    """For the report.
+
+    Args:
+        p_values: adjusted for everything.
+        error: the level's part of the error.
+    """
+    own = [p for (name, _, _), p in p_values.items() if name == level.name]
+    return LevelTest(
+        level=level.name,
+        primary=tests.primary,
+        rethrown=level.thrown.said,
+        exact=level.thrown.exact,
+        statistics=len(own),
+        draws=tests.draws,
+        error=error,
+        p_value=min(own, default=1.0),
+    )
+
+
+def _columns(level: Level) -> tuple[list[Key], Floats]:
+    """What is summed over members: ranks and membership in the top shares, of every attack that learned nothing."""
+    keys: list[Key] = []
+    columns: list[Floats] = []
+    for scored in level.attacks:
+        if scored.second is not None:
+            continue
+        keys += [(scored.name, AUC), *((scored.name, top(share)) for share in shares(level))]
+        columns += [rankdata(scored.score), *(_top(scored.score, share) for share in shares(level))]
+    return keys, np.column_stack(columns) if columns else np.zeros((len(level.member), 0))
+
+
+def shares(level: Level) -> tuple[float, ...]:
+    """Top shares that are tested: fixed ones, and the false positive rates that there are units enough to show."""
+    return (*TOP, *(fpr for fpr in level.fprs if fpr not in TOP))
+
+
+def top(share: float) -> str:
+    """Name of the statistic that counts members among the highest scores."""
+    return f"top@{share:g}"
+
+
+def _top(score: Floats, share: float) -> Floats:
+    """``[U]``: 1 for the share of units with the highest scores; tied units at the edge get equal parts of one."""
+    size = share * len(score)
+    below = len(score) - rankdata(score, method="max")
+    upto = len(score) - rankdata(score, method="min") + 1
+    return np.clip((size - below) / (upto - below), 0.0, 1.0)
+
+
+def _statistics(level: Level, columns: Floats, seed: int, draws: int) -> Floats:
+    """``[K, 1 + draws]``, the real labels first."""
+    design = level.thrown.design
+    weights = design.sums(columns - columns.mean(axis=0))
+    found = []
+    for labels in relabelled(level.member, design, draws=draws, seed=seed):
+        wide = labels.astype(np.float64)
+        rows = weights.T @ wide
+        if level.learned is not None:
+            rows = np.vstack([rows, level.learned.statistics(wide[design.block])])
+        found.append(rows)
+    return np.concatenate(found, axis=1)
+
+
+def _of_halves(level: Level, scored: Scored, seed: int, draws: int) -> float:
+    """p-value of scores that were learned on either half for the other.
+
+    Given what was learned on one half, the scores of the other are fixed, so its coins may be thrown again. The two
+    p-values share labels, so twice the smaller one counts.
+    """
+    assert scored.second is not None
+    found = []
+    for half in (scored.second, ~scored.second):
+        part = _part(level.thrown.design, half)
+        ranks = rankdata(scored.score[half])
+        weights = part.sums((ranks - ranks.mean())[:, None])
+        label = level.member[half]
+        drawn = [weights.T @ labels for labels in relabelled(label, part, draws=draws, seed=seed)]
+        found.append(float(max_t(np.concatenate(drawn, axis=1)).p[0]))
+    return min(1.0, 2 * min(found))
+
+
+def _part(design: Design, rows: npt.NDArray[np.bool_]) -> Design:
+    return Design(block=np.unique(design.block[rows], return_inverse=True)[1], stratum=design.stratum[rows])

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What whoever holds the weights can learn: auditors on hidden states and gradients, beside one on the loss alone.
+
+A reconstruction after Parsing (Sun, Wu, Zhang, arXiv:2411.07070), whose own objective and tables could not be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.attacks.whitebox.auditor import Audited, as_matrix, auc_of, cross_audit, held_out_control
+from reticent.auditing.case import Subject
+from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.models import Models
+from reticent.core.errors import Underpowered
+from reticent.core.finding import ThreatModel
+from reticent.core.membership import Membership
+from reticent.core.record import Record
+from reticent.models.encode import encode
+from reticent.score.engine import ScoreOptions
+from reticent.score.internals.collect import Inside, kept_inside, look_inside
+from reticent.score.internals.gradients import Origin
+
+PAPER = "arXiv:2411.07070"
+RECONSTRUCTION = "a reconstruction after Parsing (arXiv:2411.07070), not its own auditor"
+SUMMARIES = {
+    "whitebox_auditor": "An auditor of hidden states, losses and gradients, trained on records of known membership.",
+    "hidden_auditor": "The same auditor without gradients.",
+    "loss_auditor": "The same procedure on the loss alone: what looking inside is compared with.",
+}
+ACCESSES = {"whitebox_auditor": "grad", "hidden_auditor": "hidden", "loss_auditor": "logprob"}
+
+
+def inside(subject: Subject, models: Models, coins: Membership, *, cache: Path, options: ScoreOptions) -> Inside:
+    """Hidden states and gradients of the records of the record level.
+
+    Args:
+        subject: what is audited.
+        models: as opened.
+        coins: of the evaluated records that could be scored.
+        cache: content-addressed store.
+        options: of the audit's scoring.
+    """
+    by_id = {record.id: record for record in subject.records}
+    records = [by_id[one] for one in coins.record_id[coins.at_record_level]]
+    return kept_inside(models.target, models.reference, records, cache=cache, options=options)
+
+
+def auditors(found: Inside, level: Level, seed: int) -> tuple[Sequence[Scored], Sequence[str]]:
+    """Scores of three auditors: all properties, without gradients, the loss alone; and what had to be refused.
+
+    An auditor is refused where its control between two halves of the held-out records beats chance.
+
+    Args:
+        found: of the level's units, in their order.
+        level: the records, with who they belong to.
+        seed: of halves and learners.
+    """
+    users = level.cluster
+    scored: list[Scored] = []
+    refused: list[str] = []
+    for name, columns in _columns(found).items():
+        properties = as_matrix(columns)
+        try:
+            audited = cross_audit(properties, level.member, users, seed=seed)
+            control, said = _control(properties, level.member, users, seed)
+        except Underpowered as error:
+            return (), [f"white-box auditor: {error.given}: {error.why}. {error.fix}"]
+        if control:
+            refused.append(f"{name}: {said}, so it is not believed")
+            continue
+        scored.append(_scored(name, audited, said, len(columns), "gain" in found.forward))
+    return scored, refused
+
+
+def whitebox_scores(
+    model: Any,
+    base: Any | None,
+    tokenizer: Any,
+    records: Sequence[Record],
+    member: npt.NDArray[np.bool_],
+    cluster: npt.NDArray[np.object_] | None = None,
+    *,
+    max_tokens: int | None = None,
+    origin: Origin | None = None,
+    seed: int = 0,
+) -> tuple[Sequence[Scored], Sequence[str]]:
+    """The auditors' scores of any model in memory, a checkpoint of a training too; the model is left as it was.
+
+    Below this layer the same is had from ``score.inside.look_inside`` and ``attacks.whitebox.auditor.cross_audit``.
+
+    Args:
+        model: the tuned model in evaluation mode.
+        base: what it was tuned from; None for an adapter (it is switched off), or where there is none.
+        tokenizer: the model's.
+        records: ``N``, each with a trained token to score.
+        member: ``[N]``.
+        cluster: ``[N]`` who a record belongs to; None: records are independent.
+        max_tokens: how much of each record was trained on.
+        origin: see ``look_inside``.
+        seed: of halves and learners.
+    """
+    rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
+    found = look_inside(model, base, rows, origin=origin)
+    level = Level(
+        name="record",
+        member=member,
+        cluster=cluster,
+        attacks=(),
+        what="members against held-out records",
+    )
+    return auditors(found, level, seed)
+
+
+def _columns(found: Inside) -> dict[str, Mapping[str, npt.NDArray[np.float64]]]:
+    return {
+        "whitebox_auditor": found.forward | found.backward,
+        "hidden_auditor": found.forward,
+        "loss_auditor": {"loss": found.forward["loss"]},
+    }
+
+
+def _control(
+    properties: npt.NDArray[np.float64],
+    member: npt.NDArray[np.bool_],
+    users: npt.NDArray[np.object_] | None,
+    seed: int,
+) -> tuple[bool, str]:
+    """Whether the control fails, and what it says."""
+    outside = None if users is None else users[~member]
+    try:
+        estimate = auc_of(held_out_control(properties, member, users, seed=seed), outside, confidence=0.9999, seed=seed)
+    except Underpowered:
+        return False, "too few held-out records for a control between two halves of them"
+    said = f"control between two halves of the held-out records: AUC {estimate.value:.3f} [{estimate.lo:.3f}, "
+    return estimate.lo > 0.5, f"{said}{estimate.hi:.3f}]"
+
+
+def _scored(name: str, audited: Audited, control: str, properties: int, based: bool) -> Scored:
+    learned = f"{properties} properties; learned on either half by {' / '.join(audited.learners)}, judged on the other"
+    needs = ("records of known membership",)
+    return Scored(
+        name=name,
+        score=audited.score,
+        threat=ThreatModel(access=ACCESSES[name], needs=("the base model", *needs) if based else needs),
+        notes=(RECONSTRUCTION, learned, control) if name != "loss_auditor" else (learned, control),
+        paper=PAPER if name != "loss_auditor" else "",
+        summary=SUMMARIES[name],
+        second=audited.second,
+    )

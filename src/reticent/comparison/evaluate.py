@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the looks of all trainings to a Comparison."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reticent.comparison.bootstrap import MIN_CLUSTERS, MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
+from reticent.comparison.fairness import fairness
+from reticent.comparison.grid import Cell, Grid, name_of
+from reticent.comparison.matched_utility import Curve, curve_of, improves, matched
+from reticent.comparison.narrative import headline, notes_of
+from reticent.comparison.overfitting import associations
+from reticent.comparison.ranking import TOO_LATE, pairs_of
+from reticent.comparison.snapshots import Looks, read_looks
+from reticent.comparison.trajectories import NATS, Place, as_point, follow, units_of
+from reticent.comparison.trial import Outcome
+from reticent.core.comparison import CellRow, Comparison, Point, Setting
+from reticent.core.errors import BadInput
+from reticent.core.manifest import environment, now
+from reticent.stats.pareto import frontier
+from reticent.stats.seed_variance import over_seeds
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A cell with its outcome and, where it was finished, its looks."""
+
+    cell: Cell
+    outcome: Outcome | None
+    folder: Path
+    looks: Looks | None
+
+
+def gather(root: Path, grid: Grid, outcomes: Sequence[Outcome | None]) -> list[Trained]:
+    """Read what the cells left."""
+    found = []
+    for cell, outcome in zip(grid.cells, outcomes, strict=True):
+        folder = root / "cells" / cell.name
+        looks = read_looks(folder) if outcome is not None and outcome.status == "done" else None
+        found.append(Trained(cell=cell, outcome=outcome, folder=folder, looks=looks))
+    return found
+
+
+def conclude(
+    grid: Grid, trained: Sequence[Trained], *, title: str, provenance: dict[str, Any], n_boot: int = 1000
+) -> Comparison:
+    """Compare what was trained.
+
+    Raises:
+        BadInput: no training was finished.
+    """
+    done = [one for one in trained if one.looks is not None]
+    if not done:
+        raise BadInput("the comparison", f"none of {len(trained)} trainings was finished", _first_trouble(trained))
+    resamples = make_resamples([one.looks for one in done if one.looks is not None], n_boot=n_boot)
+    if len(resamples.held_out) < 2:
+        raise BadInput("the comparison", "no held-out record is in all panels", "Look at more records (--panel).")
+    settings: list[Setting] = []
+    points: list[Point] = []
+    curves: dict[int, Curve] = {}
+    for number, (method, defence, schedule) in enumerate(grid.settings):
+        own = [one for one in done if one.cell.setting == number]
+        notes: list[str] = []
+        tracks = _tracks(number, own, resamples, notes)
+        setting = Setting(
+            name=name_of(method, defence, schedule if len(grid.schedules) > 1 else ""),
+            method=method.method,
+            params=dict(method.params),
+            defence=defence.name,
+            about=defence.about,
+            schedule=schedule,
+        )
+        if tracks:
+            first = next(one.looks for one in own if one.looks is not None)
+            places = [place for track in tracks.values() for place in track]
+            curve = curve_of(number, places, units_of(first, resamples), base_loss(first, resamples))
+            curves[number] = curve
+            setting = _described(setting, own, tracks, curve, resamples, notes)
+            setting = replace(setting, best=len(points) + places.index(curve.best))
+            points += _points(places, curve)
+        else:
+            setting = replace(setting, why_not="no training was finished")
+        settings.append(setting)
+    settings = _match(settings, curves)
+    pairs = pairs_of(settings, curves)
+    known = next(iter(curves.values()))
+    base = over_seeds(
+        known.base_loss, [], clusters=known.units.clusters, n=known.units.held_out, unit=NATS, higher_is_worse=False
+    )
+    said, sentences = headline(settings, points, pairs)
+    return Comparison(
+        title=title,
+        created=now(),
+        headline=said,
+        sentences=tuple(sentences),
+        base_loss=base,
+        settings=tuple(settings),
+        points=tuple(points),
+        pairs=tuple(pairs),
+        cells=tuple(map(_row, trained)),
+        associations=tuple(associations([measure(one.looks, len(one.looks.step) - 1, resamples)
+                                         for one in done if one.looks is not None])),
+        refused=tuple(_refused(curves, resamples, points)),
+        counts=_counts(trained, resamples),
+        provenance=provenance | {"environment": environment()},
+    )  # fmt: skip
+
+
+def _tracks(number: int, own: Sequence[Trained], resamples: Resamples, notes: list[str]) -> dict[float, list[Place]]:
+    """Looks by learning rate. A rate that not all seeds survived is left out: its mean would be over other seeds."""
+    by_rate: dict[float, list[Looks]] = defaultdict(list)
+    for one in own:
+        assert one.looks is not None
+        by_rate[one.cell.learning_rate].append(one.looks)
+    most = max((len(looks) for looks in by_rate.values()), default=0)
+    tracks = {}
+    for rate, looks in sorted(by_rate.items()):
+        if len(looks) < most:
+            notes.append(f"Learning rate {rate:g} is left out: {len(looks)} of {most} seeds were finished.")
+            continue
+        tracks[rate] = follow(number, rate, looks, resamples, notes.append)
+    return tracks
+
+
+def _described(
+    setting: Setting,
+    own: Sequence[Trained],
+    tracks: dict[float, list[Place]],
+    curve: Curve,
+    resamples: Resamples,
+    notes: list[str],
+) -> Setting:
+    best = curve.best
+    cells = [one for one in own if one.cell.learning_rate == best.rate]
+    seeds = min(len(track[0].seeds) for track in tracks.values())
+    return replace(
+        setting,
+        trained_parameters=max((one.outcome.trained_parameters for one in own if one.outcome), default=0),
+        learning_rates=tuple(tracks),
+        seeds=seeds,
+        fairness=fairness(
+            setting=best.setting,
+            rate=best.rate,
+            step=best.step,
+            looks=[one.looks for one in cells if one.looks is not None],
+            folders=[one.folder for one in cells],
+            resamples=resamples,
+        ),
+        notes=tuple(notes + notes_of(best, tracks, seeds)),
+    )
+
+
+def _points(places: Sequence[Place], curve: Curve) -> list[Point]:
+    on = [curve.places[row] for row in frontier(curve.loss[:, 0], curve.auc[:, 0]).tolist()]
+    return [as_point(place, curve.like, curve.units, on_frontier=place in on) for place in places]
+
+
+def _match(settings: Sequence[Setting], curves: dict[int, Curve]) -> list[Setting]:
+    """Every setting at the best loss that all of those reach that learned anything."""
+    learned = {number: curve for number, curve in curves.items() if improves(curve)}
+    target = np.max([curve.best_loss for curve in learned.values()], axis=0) if learned else None
+    found = []
+    for number, setting in enumerate(settings):
+        if setting.why_not:
+            found.append(setting)
+        elif target is None or number not in learned:
+            why = "its held-out loss is never clearly below the untrained model's"
+            found.append(replace(setting, why_not=why))
+        else:
+            there = matched(learned[number], target)
+            found.append(replace(setting, matched=there, why_not="" if there else TOO_LATE.format("it")))
+    return found
+
+
+def _row(one: Trained) -> CellRow:
+    watch = one.looks.watch if one.looks is not None else None
+    return CellRow(
+        name=one.cell.name,
+        setting=one.cell.setting,
+        learning_rate=one.cell.learning_rate,
+        seed=one.cell.seed,
+        status=one.outcome.status if one.outcome else "missing",
+        why=one.outcome.why if one.outcome else "",
+        training_seconds=watch.training_seconds if watch else 0.0,
+        watching_seconds=watch.watching_seconds if watch else 0.0,
+        stopped=watch.stopped if watch else "",
+    )
+
+
+def _refused(curves: dict[int, Curve], resamples: Resamples, points: Sequence[Point]) -> list[str]:
+    said = []
+    if all(curve.recall is None for curve in curves.values()):
+        said.append(f"Recall at 10 % false positives needs {MIN_HELD_OUT} held-out records in the panel.")
+    if not resamples.by_user:
+        said.append(f"Intervals take records as independent: there are no users, or fewer than {MIN_CLUSTERS}.")
+    if all(point.user_auc is None for point in points):
+        said.append("Users were not compared: that needs a split by user and at least 10 users on each side.")
+    if all(not point.exposure for point in points):
+        said.append("Exposure was not measured: no secrets were planted (--canaries).")
+    return said
+
+
+def _counts(trained: Sequence[Trained], resamples: Resamples) -> dict[str, int]:
+    looks = next(one.looks for one in trained if one.looks is not None)
+    return {
+        "trainings": len(trained),
+        "trainings_finished": sum(one.looks is not None for one in trained),
+        "members_looked_at": int(looks.member.sum()),
+        "held_out_of_all_trainings": len(resamples.held_out),
+        "users_looked_at": len({user for user in looks.user.tolist() if user is not None}),
+    }
+
+
+def _first_trouble(trained: Sequence[Trained]) -> str:
+    why = next((one.outcome.why for one in trained if one.outcome is not None and one.outcome.why), "")
+    return f"The first: {why}" if why else "Run the same command again."

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From flags and a preset to the grid and what all of its cells have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from reticent.comparison.config import CompareConfig, numbers
+from reticent.comparison.defences import DEFENCES, defence
+from reticent.comparison.grid import Grid, Method, parse_methods
+from reticent.comparison.presets.preset import PRESETS, Study
+from reticent.comparison.trial import Shared
+from reticent.core import validate
+from reticent.core.errors import BadInput
+from reticent.monitor.config import MonitorConfig
+from reticent.train.config import TuneConfig
+from reticent.workflows.tune import CanaryConfig, SplitConfig
+
+T = TypeVar("T", SplitConfig, CanaryConfig)
+EPOCHS = 3
+LARGEST_SEED = 2**32 - 1
+
+
+def settle(config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig) -> tuple[Grid, Shared]:
+    """What was asked for. Flags win over the preset; the preset wins over defaults.
+
+    Raises:
+        BadInput: an unknown preset, defence or a broken list.
+    """
+    study = PRESETS.get(config.preset).study if config.preset else _plain()
+    shared = Shared(
+        base=model,
+        split=_with(split, study.split),
+        canaries=_with(canaries, study.canaries),
+        training=TuneConfig(
+            epochs=config.epochs or study.epochs,
+            batch_size=config.batch_size,
+            max_tokens=config.max_tokens,
+            dtype=config.dtype,
+            device=config.device,
+        ),
+        monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.look_every),
+        keep_models=config.keep_models,
+    )
+    return _grid(config, study), shared
+
+
+def _grid(config: CompareConfig, study: Study) -> Grid:
+    grid = study.grid
+    rates = numbers(config.learning_rates, "learning_rates") if config.learning_rates else ()
+    for rate in rates:
+        validate.positive(learning_rates=rate)
+    if config.methods:
+        grid = replace(grid, methods=parse_methods(config.methods, rates))
+    elif rates:
+        methods = [replace(method, learning_rates=tuple(sorted(rates))) for method in grid.methods]
+        grid = replace(grid, methods=tuple(methods))
+    if config.defences:
+        names = [name.strip() for name in config.defences.split(",")]
+        grid = replace(grid, defences=tuple(map(defence, names)))
+    if config.lr_scheduler_types:
+        grid = replace(grid, schedules=tuple(name.strip() for name in config.lr_scheduler_types.split(",")))
+    if config.seeds:
+        seeds = numbers(config.seeds, "seeds")
+        if any(seed != int(seed) for seed in seeds if abs(seed) < LARGEST_SEED):
+            raise BadInput(f"seeds={config.seeds!r}", "are no whole numbers", "Give whole numbers, such as 0,1.")
+        for seed in seeds:
+            validate.in_range(-1, LARGEST_SEED, seeds=seed)
+        grid = replace(grid, seeds=tuple(map(int, seeds)))
+    return grid
+
+
+def _plain() -> Study:
+    grid = Grid(methods=(Method(method="full"), Method(method="lora")), defences=(DEFENCES["none"],), seeds=(0, 1))
+    return Study(grid=grid, epochs=EPOCHS)
+
+
+def _with(given: T, wanted: dict[str, Any]) -> T:
+    """The study's fields where the person left theirs at the defaults."""
+    default = type(given)()
+    return replace(
+        given, **{name: value for name, value in wanted.items() if getattr(given, name) == getattr(default, name)}
+    )

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison from records to report: train every cell of the grid, read what it left, conclude."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from reticent.comparison.evaluate import conclude, gather
+from reticent.comparison.grid import Cell, Grid, with_rates
+from reticent.comparison.trial import LOG as CELL_LOG
+from reticent.comparison.trial import (
+    OUTCOME,
+    Outcome,
+    Shared,
+    is_worth_keeping,
+    read_outcome,
+    run_cell,
+    working_in,
+    write_job,
+)
+from reticent.core.comparison import Comparison
+from reticent.core.errors import BadInput
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
+from reticent.core.processes import refuse_several
+from reticent.core.progress import console, progress
+from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.run_folder import RunFolder
+from reticent.data.stability import refuse_unstable
+from reticent.models.tuning.method import TUNINGS, check_method
+from reticent.privacy.spec import PrivacySpec
+from reticent.report.comparison_file import write_comparison
+from reticent.report.comparison_page import write_comparison_page
+from reticent.spending.ledger import ledger
+from reticent.train.checkpoints import WHOLE
+from reticent.train.hardening import HardenConfig
+from reticent.workflows.inputs import without_copies
+
+CONFIG = "compare"
+
+
+def compare(
+    records: Sequence[Record],
+    *,
+    grid: Grid,
+    shared: Shared,
+    out: str | Path,
+    title: str = "",
+    jobs: int | None = None,
+    n_boot: int = 1000,
+    inputs: Mapping[str, str | Path | None] | None = None,
+) -> Comparison:
+    """Train all cells of ``grid`` on one split and compare them; writes ``comparison.json`` and ``report.html``.
+
+    The same call again goes on with the cells that are missing. A call with more methods, rates, defences, schedules or
+    seeds in the same folder trains only what is new. A cell that diverges or is refused is a row of the outcome.
+
+    Args:
+        records: unique ids, private text; exact copies are dropped, with trainings that are private per user only those
+            within a user. Under a promise none may depend on others, see `workflows.tune`.
+        grid: methods that leave their learning rates out get three around their own.
+        shared: what all cells have in common.
+        out: folder of the comparison; each cell is a run folder in ``cells/``.
+        title: for the report.
+        jobs: trainings at the same time, each a process; None for a quarter of the cores. 1 trains in this process.
+        n_boot: resamples behind the intervals.
+        inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
+
+    Raises:
+        BadInput: the folder holds a comparison of other data, model or scale, or something of yours, or another process
+            works in it; a method does not exist; no training was
+            finished; a setting for the data voids a promise; several processes.
+    """
+    refuse_several("reticent.compare")
+    refuse_unstable_cells(grid, shared)
+    refuse_empty("out", out)
+    root = Path(out)
+    methods = tuple(with_rates(method, TUNINGS.get(method.method).learning_rate) for method in grid.methods)
+    for method in methods:
+        check_method(method.method, method.params)
+    grid = replace(grid, methods=methods)
+    folder = RunFolder(root=root)
+    folder.refuse_foreign("compare", {"the base model": shared.base, **(inputs or {})})
+    shared = replace(shared, split=replace(shared.split, copies=_copies(shared, grid)))
+    records = without_copies(records, within_users=shared.split.copies == "user")
+    shared = one_split(shared, grid, records)
+    said = (folder.settings(CONFIG) or {}).get("base")
+    named = said if said is not None and stands_for(said, shared.base, root) else portable(shared.base, root)
+    about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
+    about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries")}
+    about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)}
+    with folder.alone():
+        folder.refuse_other(CONFIG, about, begun=lambda: _begun(folder))
+        with folder.kept_if(lambda: _begun(folder)):
+            folder.claim(CONFIG, about)
+            write_records(folder.records, records)
+            key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+            outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
+            trained = gather(root, grid, outcomes)
+            comparison = conclude(
+                grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
+            )
+        groups = ledger([root]).groups
+        comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
+        write_comparison(root / "comparison.json", comparison)
+        write_comparison_page(folder.report, comparison)
+    return comparison
+
+
+def _begun(folder: RunFolder) -> bool:
+    """Whether any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
+    cells = folder.root / "cells"
+    marks = (f"*/.model.training/checkpoint-*/{WHOLE}", "*/.model.begun.jsonl", "*/model", f"*/{CELL_LOG}")
+    if any(next(cells.glob(mark), None) is not None for mark in marks):
+        return True
+    return any(is_worth_keeping(path.parent) for path in cells.glob(f"*/{OUTCOME}"))
+
+
+def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
+    """``shared`` with what each training would choose by itself settled once, so that all have the same coins and
+    secrets.
+
+    Coins are thrown for the unit of the promise where some trainings are private, so that it can be audited; else for
+    users where there are users. With private trainings secrets are planted once.
+    """
+    units = units_of(grid)
+    split, canaries = shared.split, shared.canaries
+    if split.split_unit == "auto":
+        of_users = "user" in units or (not units and all(record.user is not None for record in records))
+        split = replace(split, split_unit="user" if of_users else "record")
+    if canaries.canary_repetitions == "auto" and units:
+        canaries = replace(canaries, canary_repetitions="1")
+    return replace(shared, split=split, canaries=canaries)
+
+
+def refuse_unstable_cells(grid: Grid, shared: Shared, *more: Any) -> None:
+    """Refuse what would make the training rows of one unit depend on another, in any training that is private.
+
+    Args:
+        more: further settings, such as `DataConfig` where the records are yet to be read.
+
+    Raises:
+        BadInput: see `data.stability.refuse_unstable`.
+    """
+    for defence in grid.defences:
+        if defence.is_private:
+            split, canaries = replace(shared.split, **defence.split), replace(shared.canaries, **defence.canaries)
+            unit = PrivacySpec(**defence.privacy).unit
+            refuse_unstable(unit, *more, split, canaries, HardenConfig(**defence.harden))
+
+
+def units_of(grid: Grid) -> set[str]:
+    """What the private trainings of the grid protect."""
+    return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
+
+
+def _copies(shared: Shared, grid: Grid) -> str:
+    """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
+    if shared.split.copies != "auto":
+        return shared.split.copies
+    return "user" if "user" in units_of(grid) else "all"
+
+
+def _train_all(
+    root: Path, cells: Sequence[Cell], shared: Shared, records: Sequence[Record], key: str, jobs: int
+) -> list[Outcome | None]:
+    keys = [cell.key(key) for cell in cells]
+    folders = [root / "cells" / cell.name for cell in cells]
+    if len(set(folders)) < len(folders):
+        raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
+    # Refuses another training before hours of work.
+    found = [read_outcome(folder, own) is not None for folder, own in zip(folders, keys, strict=True)]
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+
+    def do(number: int) -> Outcome | None:
+        cell, folder = cells[number], folders[number]
+        console.print(f"training {number + 1} of {len(cells)}: {cell.name}", style="bold", highlight=False)
+        if jobs == 1:
+            outcome: Outcome | None = run_cell(folder, cell, shared, records, keys[number])
+        else:
+            outcome = _in_process(root, cell, folder, shared, keys[number], threads)
+        if outcome is not None and outcome.status != "done":
+            console.print(f"{cell.name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
+        if not found[number]:
+            advance(1)
+        return outcome
+
+    with (
+        progress("Comparing", len(cells), unit="trainings", done=sum(found)) as advance,
+        ThreadPoolExecutor(max_workers=jobs) as pool,
+    ):
+        return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
+
+
+def _in_process(root: Path, cell: Cell, folder: Path, shared: Shared, key: str, threads: int) -> Outcome | None:
+    """None where the process ended without a word, such as for lack of memory."""
+    with working_in(folder):  # a process that outlived an earlier call may be at it
+        found = read_outcome(folder, key)
+    if found is not None:
+        return found
+    RunFolder(root=folder).make()
+    write_job(folder, cell, shared, key)
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with (folder / "output.txt").open("w", encoding="utf-8") as output:
+        done = subprocess.run(  # noqa: S603 - our own module
+            [sys.executable, "-m", "reticent.comparison.trial", str(root), cell.name, shared.base],
+            env=os.environ | dict.fromkeys(variables, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    finished = read_outcome(folder, key)
+    if finished is None:
+        why = f"the process ended with {done.returncode}; see output.txt in its folder"
+        return Outcome(key=key, status="failed", why=why)
+    return finished
+
+
+def _provenance(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:
+    return about | {
+        "methods": {method.name: list(method.learning_rates) for method in grid.methods},
+        "defences": {defence.name: defence.about for defence in grid.defences},
+        "lr_scheduler_types": list(grid.schedules),
+        "seeds": list(grid.seeds),
+    }

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training of the grid: train with the panel watched, measure how far the model moved, throw the weights away.
+
+``python -m reticent.comparison.trial FOLDER NAME BASE`` does it in a process of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reticent.comparison.defences import Defence
+from reticent.comparison.grid import Cell, Method
+from reticent.core.atomic import replacing, write_text
+from reticent.core.errors import BadInput, ReticentError, Unusable
+from reticent.core.lock import locked
+from reticent.core.membership import read_membership
+from reticent.core.portable import found as found_at
+from reticent.core.portable import portable
+from reticent.core.progress import console
+from reticent.core.record import Record, read_records
+from reticent.core.run_folder import RunFolder
+from reticent.data.coin import uniform
+from reticent.monitor.config import MonitorConfig
+from reticent.privacy.spec import PrivacySpec
+from reticent.train.config import TuneConfig
+from reticent.train.hardening import HardenConfig
+from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
+
+OUTCOME, MOVED, JOB, LOG = "cell.json", "moved.parquet", "job.json", "cell.log"
+KL_RECORDS = 48
+"""Held-out records on which the final weights are held against the base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What all trainings have in common.
+
+    Args:
+        base: the model before training.
+        split, canaries, training, monitor: before the cell's method, learning rate, seed and defence are put in.
+        keep_models: keep the weights.
+    """
+
+    base: str
+    split: SplitConfig
+    canaries: CanaryConfig
+    training: TuneConfig
+    monitor: MonitorConfig
+    keep_models: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a training ended, as ``cell.json`` says it; fields as in `reticent.core.comparison.CellRow`."""
+
+    key: str
+    status: str
+    why: str = ""
+    trained_parameters: int = 0
+    seconds: float = 0.0
+
+
+def run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record], key: str) -> Outcome:
+    """Do one training in ``folder``, or take the one that is there.
+
+    What cannot be trained, or comes to nothing, is an outcome, not an error: the other cells go on. A cell that broke
+    for another reason (a full disk, memory, a fault) is tried again by the next call.
+
+    Raises:
+        Unusable: not even the outcome can be written; no cell could go on.
+    """
+    with working_in(folder):
+        return _run_cell(folder, cell, shared, records, key)
+
+
+def working_in(folder: Path) -> AbstractContextManager[None]:
+    """Take turns with other processes at the training in ``folder``: one may outlive the call that started it."""
+    return locked(folder.with_name(f"{folder.name}.cell"), wait=True)
+
+
+def _run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record], key: str) -> Outcome:
+    found = read_outcome(folder, key)
+    if found is not None:
+        _drop_weights(folder, shared)
+        return found
+    started = time.perf_counter()
+    parameters = 0
+    (folder / LOG).unlink(missing_ok=True)
+    try:
+        run = _train(folder, cell, shared, records)
+        parameters = int(_log(run).get("trained_parameters", 0))
+        _measure_kl(run, shared)
+        status, why = "done", ""
+    except Unusable as error:  # of this machine, at this time: the next call tries again
+        status, why = "failed", str(error)
+    except ReticentError as error:
+        # Named, not imported: the training loop takes seconds to load.
+        status = "diverged" if type(error).__name__ == "Diverged" else "refused"
+        why = str(error)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        status, why = "failed", f"{error.strerror} ({Path(error.filename).name if error.filename else 'a file'})"
+    except Exception as error:  # noqa: BLE001 - one cell must not take the grid down with it
+        write_text(folder / LOG, traceback.format_exc())
+        status, why = "failed", f"{type(error).__name__}; see {LOG} in its folder"
+    outcome = Outcome(key=key, status=status, why=why, trained_parameters=parameters,
+                      seconds=round(time.perf_counter() - started, 1))  # fmt: skip
+    RunFolder(root=folder).make()
+    write_text(folder / OUTCOME, json.dumps(asdict(outcome), indent=2) + "\n")
+    if status != "failed":
+        _drop_weights(folder, shared)
+    gc.collect()
+    return outcome
+
+
+def is_worth_keeping(folder: Path) -> bool:
+    """Whether the training in ``folder`` came to an end that says something about it."""
+    try:
+        return json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["status"] != "failed"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _drop_weights(folder: Path, shared: Shared) -> None:
+    if not shared.keep_models:
+        shutil.rmtree(folder / "model", ignore_errors=True)
+
+
+def read_outcome(folder: Path, key: str) -> Outcome | None:
+    """What a finished cell left, None where there is none, or one that is worth another try.
+
+    Raises:
+        BadInput: the folder holds another training.
+    """
+    path = folder / OUTCOME
+    if not path.exists():
+        return None
+    try:
+        found = Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BadInput(str(path), "is no longer what was written", f"Delete {folder} to train it again.") from error
+    if found.key != key:
+        raise BadInput(
+            str(folder),
+            "holds a training with other settings",
+            "Choose another folder (--out), or delete this one to train it again.",
+        )
+    return None if found.status == "failed" else found
+
+
+def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) -> RunFolder:
+    defence = cell.defence
+    private = defence.is_private
+    training = replace(
+        shared.training,
+        method=cell.method.method,
+        method_params=dict(cell.method.params),
+        learning_rate=cell.learning_rate,
+        lr_scheduler_type=cell.schedule,
+        seed=cell.seed,
+    )
+    run = tune(
+        records,
+        base=shared.base,
+        out=folder,
+        title=cell.name,
+        split_config=replace(shared.split, **defence.split),
+        canary_config=replace(shared.canaries, **defence.canaries),
+        tune_config=training,
+        privacy=PrivacySpec(**defence.privacy) if private else None,
+        monitor=None if private else replace(shared.monitor, **defence.monitor),
+        harden=HardenConfig(**defence.harden) if defence.harden else None,
+    )
+    if private:
+        from reticent.comparison.evaluate_after import look_afterwards
+        from reticent.train.checkpoints import recall_exact
+
+        log = _log(run)
+        look_afterwards(
+            run,
+            base=shared.base,
+            monitor=shared.monitor,
+            training=training,
+            steps=max((int(row.get("step", 0)) for row in log["history"]), default=1),
+            epochs=float(log["config"]["epochs"]),
+            seconds=float(recall_exact(run.model)["seconds_since_start_or_resume"]),
+        )
+    return run
+
+
+def _log(run: RunFolder) -> dict[str, Any]:
+    """``train_log.json`` beside the weights."""
+    log: dict[str, Any] = json.loads((run.model / "train_log.json").read_text(encoding="utf-8"))
+    return log
+
+
+def _measure_kl(run: RunFolder, shared: Shared) -> None:
+    """``moved.parquet``: for some held-out records the sum of KL(target‖base) over their tokens, and how many."""
+    from reticent.models.load import load
+    from reticent.score.divergence import divergence
+
+    if (run.root / MOVED).exists():
+        return
+    coins = read_membership(run.membership)
+    usable = coins.attacked & ~coins.member
+    kept = sorted(coins.record_id[usable].tolist(), key=lambda id_: uniform(0, "moved", id_))[:KL_RECORDS]
+    by_id = {record.id: record for record in read_records(run.records)}
+    texts = [by_id[id_] for id_ in kept]
+    training = shared.training
+    target, base = (
+        load(source, dtype=training.dtype, device=training.device) for source in (str(run.model), shared.base)
+    )
+    moved = divergence(target, base, texts, max_tokens=training.max_tokens)
+    table = pa.table(
+        {
+            "record_id": pa.array(kept, pa.string()),
+            "user": pa.array([record.user for record in texts], pa.string()),
+            "kl": pa.array(moved.kl),
+            "tokens": pa.array(moved.tokens, pa.int32()),
+        }
+    )
+    with replacing(run.root / MOVED) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_job(folder: Path, cell: Cell, shared: Shared, key: str) -> None:
+    """``job.json``: all that a process of its own needs to know besides the records."""
+    said = asdict(shared) | {"base": portable(shared.base, folder)}
+    job = {"cell": asdict(cell), "shared": said, "key": key}
+    write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
+
+
+def read_job(folder: Path) -> tuple[Cell, Shared, str]:
+    """What ``write_job`` wrote."""
+    job: dict[str, Any] = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    cell, shared = job["cell"], job["shared"]
+    method = cell["method"] | {"learning_rates": tuple(cell["method"]["learning_rates"])}
+    return (
+        Cell(**cell | {"method": Method(**method), "defence": Defence(**cell["defence"])}),
+        Shared(
+            base=found_at(shared["base"], folder),
+            split=SplitConfig(**shared["split"]),
+            canaries=CanaryConfig(**shared["canaries"]),
+            training=TuneConfig(**shared["training"]),
+            monitor=MonitorConfig(**shared["monitor"]),
+            keep_models=shared["keep_models"],
+        ),
+        job["key"],
+    )
+
+
+def main(root: str, name: str, base: str) -> int:
+    """Do the cell ``name`` of the comparison in ``root``, of the model ``base``; 0 unless nothing can be written."""
+    folder = Path(root) / "cells" / name
+    cell, shared, key = read_job(folder)
+    shared = replace(shared, base=base)
+    outcome = run_cell(folder, cell, shared, read_records(Path(root) / "records.parquet"), key)
+    console.print(f"{name}: {outcome.status} {outcome.why}", highlight=False, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Candidates for a masked span, ranked by a model."""

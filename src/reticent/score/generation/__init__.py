@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text that models write, and how likely they hold text to be."""

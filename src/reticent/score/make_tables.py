@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Merge what all attacks ask for, score each (model, variant) once, and say where the tables lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from reticent.core.errors import BadInput
+from reticent.core.progress import console, progress
+from reticent.core.record import Record
+from reticent.core.schema import SCHEMA_VERSION
+from reticent.core.table import TokenTable
+from reticent.models.load import Loaded
+from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache, taking_turns
+from reticent.score.candidates.memory import steady_heap
+from reticent.score.candidates.propose import Proposer
+from reticent.score.engine import Choices, Engine, ScoreOptions, choose, open_engine, score
+from reticent.score.render import Rendered, render
+from reticent.score.requests import Request, Variant
+
+VERSION = 3
+"""Raised when the same model and text would get other numbers; part of every cache key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two models of an audit, as it is to answer.
+
+    Args:
+        loaded: what is in memory.
+        off: whether its adapter is switched off.
+        options: how it scores.
+    """
+
+    loaded: Loaded
+    off: bool
+    options: ScoreOptions
+
+    @property
+    def name(self) -> str:
+        return f"the base of {self.loaded.source}" if self.off else self.loaded.source
+
+    @property
+    def key(self) -> str:
+        """Identifies weights, type, device and the libraries that do the arithmetic."""
+        loaded = self.loaded
+        weights = (loaded.base_fingerprint or f"{loaded.fingerprint}/off") if self.off else loaded.fingerprint
+        place = torch.device(loaded.device).type
+        return key_of(
+            VERSION, SCHEMA_VERSION, weights, loaded.dtype, place, torch.__version__, transformers.__version__
+        )
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Within this context the model answers as this side."""
+        return self.loaded.adapter_off() if self.off else nullcontext()
+
+    @cached_property
+    def choices(self) -> Choices:
+        """Known without running the model, so that a table that is there already is found at once."""
+        return choose(self.loaded.model, self.name, self.options)
+
+    @cached_property
+    def engine(self) -> Engine:
+        with self.answering():
+            return open_engine(self.loaded.model, self.name, self.options)
+
+
+def make_tables(
+    requests: Iterable[Request],
+    records: Sequence[Record],
+    *,
+    target: Loaded,
+    reference: Loaded | None = None,
+    known_members: Sequence[Record] = (),
+    known_held_out: Sequence[Record] = (),
+    cache: str | Path,
+    options: ScoreOptions | None = None,
+) -> dict[Request, Path]:
+    """Score the records as the requests ask, each model and variant once, and give the table of each request.
+
+    A table has ``len(records) · copies`` rows in the order of the records, also for texts without a token to predict.
+    Only tokens that are trained on have entries. All tables are made with the target's tokenizer.
+
+    Killed at any moment and called again, it goes on after the last finished shard, and the tables have the same bytes
+    as those of an undisturbed run.
+
+    Args:
+        requests: of all attacks together; equal ones are merged.
+        records: ``N`` records.
+        target: the fine-tuned model.
+        reference: what it is compared with; None for the target with its adapter switched off.
+        known_members: records that renderings may use as members known to the attacker.
+        known_held_out: the same for records that are not in.
+        cache: folder of the content-addressed store. It holds token ids of private text.
+        options: how to score; None for the defaults.
+
+    Raises:
+        BadInput: a reference is asked for and there is none; a model cannot be scored, or gives numbers that are not
+            finite; the cache cannot be written to.
+    """
+    wanted = list(dict.fromkeys(requests))
+    sides = _sides(wanted, target, reference, options or ScoreOptions())
+    folder = open_cache(Path(cache))
+    paths: dict[tuple[str, Variant], Path] = {}
+    with steady_heap():
+        for variant in dict.fromkeys(request.variant for request in wanted):
+            texts = render(
+                records,
+                variant,
+                tokenizer=target.tokenizer,
+                max_tokens=sides["target"].options.max_tokens,
+                known_members=known_members,
+                known_held_out=known_held_out,
+                proposer=_proposer(sides["reference"], folder) if "reference" in sides else None,
+            )
+            for model in dict.fromkeys(request.model for request in wanted if request.variant == variant):
+                paths[model, variant] = _score(texts, sides[model], f"{variant.name}, {model}", folder)
+    return {request: paths[request.model, request.variant] for request in wanted}
+
+
+def describe(loaded: Loaded, options: ScoreOptions, *, off: bool = False) -> dict[str, Any]:
+    """The choices that scoring this model makes, for the manifest: implementation and why, logits, window, batch."""
+    engine = Side(loaded=loaded, off=off, options=options).engine
+    return {**asdict(engine.choices), "logits": engine.forward.path, "max_tokens": options.max_tokens}
+
+
+def _sides(
+    wanted: Sequence[Request], target: Loaded, reference: Loaded | None, options: ScoreOptions
+) -> dict[str, Side]:
+    sides = {"target": Side(loaded=target, off=False, options=options)}
+    if reference is not None:
+        sides["reference"] = Side(loaded=reference, off=False, options=options)
+    elif target.is_adapter:
+        sides["reference"] = Side(loaded=target, off=True, options=options)
+    for request in wanted:
+        if request.model not in sides:
+            raise BadInput(
+                f"request {request.name!r}",
+                f"needs a reference model, and {target.source} is no adapter whose base could serve",
+                "Name the model that it was fine-tuned from (--reference).",
+            )
+    return sides
+
+
+def _proposer(side: Side, folder: Path) -> Proposer:
+    return Proposer(
+        choices=side.choices,
+        engine=lambda: side.engine,
+        answering=side.answering,
+        tokenizer=side.loaded.tokenizer,
+        model_key=side.key,
+        folder=folder / "proposals",
+    )
+
+
+def _score(texts: Rendered, side: Side, title: str, folder: Path) -> Path:
+    """The table of all texts by one model: made shard by shard, and only what is not there yet."""
+    shards = texts.shards()
+    keys = [key_of(side.key, side.choices.key, content_key(part.rows, part.about)) for part in map(texts.part, shards)]
+    path = folder / "tables" / f"{key_of(keys)}.parquet"
+    with taking_turns(path):
+        return path if intact(path) else _make(path, texts, side, title, folder, keys)
+
+
+def _make(path: Path, texts: Rendered, side: Side, title: str, folder: Path, keys: Sequence[str]) -> Path:
+    shards = texts.shards()
+    files = [folder / "shards" / f"{key}.parquet" for key in keys]
+    if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
+        console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)
+    with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance:
+        for shard, file in zip(shards, files, strict=True):
+            if intact(file):
+                advance(shard.stop - shard.start)
+                continue
+            part = texts.part(shard)
+            engine = side.engine  # opened outside of the context below: PEFT's does not nest
+            with side.answering():
+                columns, offsets = score(engine, part.rows, advance)
+            keep(TokenTable(rows=part.about, tokens=columns, offsets=offsets), file)
+    join((_read(file) for file in files), path)
+    for file in files:
+        drop(file)
+    return path
+
+
+def _read(file: Path) -> TokenTable:
+    table = kept(file)
+    if table is None:
+        raise BadInput(str(file), "was changed while it was in use", "Run the command again.")
+    return table

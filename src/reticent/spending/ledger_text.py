@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ledger as a person reads it: a table for each group, its totals, and what was left out and why."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reticent.core.together import rounded_up
+from reticent.spending.ledger import Group, Ledger
+from reticent.spending.recorded_training import Training
+
+UNSEEN = (
+    "Runs that were deleted, moved elsewhere, or trained outside of a run folder cannot be seen here; what was seen of "
+    "them was spent all the same."
+)
+
+
+def print_ledger(ledger: Ledger, *, console: Console) -> None:
+    """Print it. Nothing is read as markup; no record, text or user is named."""
+    if not ledger.groups and not ledger.unknown:
+        console.print("No private training was found.")
+    for number, group in enumerate(ledger.groups, start=1):
+        console.print()
+        console.print(Text(f"{number}. Trainings that share data", style="bold"))
+        console.print(_table([*group.counted, *group.left_out, *group.without_privacy]))
+        for line in lines(group):
+            console.print(Text(line))
+    if ledger.unknown:
+        console.print()
+        console.print(Text("Of unknown data, so that each total above is a least one", style="bold"))
+        console.print(_table(list(ledger.unknown)))
+    console.print()
+    console.print(Text(UNSEEN, style="dim"))
+
+
+def lines(group: Group) -> list[str]:
+    """Totals, notes, and what was left out, a sentence each."""
+    said = [together.sentence() for together in group.totals]
+    if not group.totals:
+        said.append("None of these can be counted.")
+    return [*said, *group.notes]
+
+
+def _table(trainings: list[Training]) -> Table:
+    table = Table("training", "status", "ε, δ, relation", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("σ", "rate", "steps"):
+        table.add_column(name, justify="right")
+    for one in trainings:
+        promise = one.promise
+        if one.why_not:
+            said = f"not counted: {one.why_not}"
+        elif promise is None:
+            said = "no ε: nothing is promised"
+        else:
+            epsilon = rounded_up(promise.epsilon)
+            said = f"ε = {epsilon} per {promise.unit} at δ = {promise.delta:.2g}, {promise.neighbouring}"
+        numbers = ("–",) * 3
+        if promise is not None:
+            numbers = (f"{promise.noise_multiplier:.3g}", f"{promise.rate:.3g}", str(promise.steps))
+        table.add_row(*map(Text, (one.name, one.status, said, *numbers)))
+    return table

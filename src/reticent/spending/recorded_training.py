@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainings that run folders have on record: what each promised, on which data, and whether it can be counted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
+from reticent.core.portable import found as found_at
+from reticent.core.run_folder import RunFolder
+from reticent.models.tuned import read_tuned
+from reticent.privacy.guarantee import EVERYTHING, Promise
+from reticent.privacy.mechanism import Mechanism
+from reticent.train.begun import Begun, read_begun
+from reticent.train.private.step_log import Ledger as Checkpoint
+
+if TYPE_CHECKING:
+    from reticent.privacy.accounting import Spent
+
+TUNE, COMPARE = "tune.yaml", "compare.yaml"
+RUNS = (TUNE, COMPARE, "manifest.json", ".model.begun.jsonl")
+"""A folder that holds one of these may hold a training."""
+
+MOST_STEPS = 10_000_000
+"""More cannot be told from a broken file, and would take the accountant minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training.
+
+    Args:
+        name: of its folder, for tables.
+        status: ``"finished"``; ``"unfinished"``: it has checkpoints to go on from; ``"ended early"``; ``"replaced"`` by
+            another in the same folder; ``"without privacy"``; ``"unreadable"``.
+        data: fingerprint of its data set; empty where nothing tells.
+        records: folders where its records may lie, likeliest first.
+        model: where its model is, or was.
+        base: the model folder that it started from; None where that is no folder here.
+        promise: for the steps that may have been seen; None where none is known.
+        why_not: why it cannot be counted; empty where it can.
+    """
+
+    name: str
+    status: str
+    data: str = field(default="", repr=False)
+    records: tuple[Path, ...] = field(default=(), repr=False)
+    model: Path | None = field(default=None, repr=False)
+    base: Path | None = field(default=None, repr=False)
+    promise: Promise | None = None
+    why_not: str = ""
+
+    @property
+    def is_counted(self) -> bool:
+        return self.promise is not None and not self.why_not
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """One step, of the unit that is promised to."""
+        assert self.promise is not None, "only what has a promise is accounted for"
+        return Mechanism(
+            noise_multiplier=self.promise.noise_multiplier,
+            rate=self.promise.rate,
+            owned=self.promise.owned,
+            black_box=self.promise.black_box,
+        )
+
+
+def trainings_in(folders: Sequence[str | Path]) -> list[Training]:
+    """The trainings of all runs in ``folders``; each may be a run itself, or hold runs. A comparison is all its cells.
+
+    Raises:
+        BadInput: one of them is missing or cannot be listed.
+    """
+    found: dict[Path, list[Training]] = {}
+    for given in folders:
+        folder = Path(given)
+        try:
+            places = [folder] if _is_run(folder) else sorted(place for place in folder.iterdir() if place.is_dir())
+        except OSError as error:
+            raise BadInput(
+                str(folder), f"cannot be listed ({error.strerror})", "Give a folder that holds runs."
+            ) from error
+        for place in places:
+            found.setdefault(place.resolve(), list(_of_place(place)))
+    return [training for trainings in found.values() for training in trainings]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in RUNS)
+
+
+def _of_place(place: Path) -> Iterator[Training]:
+    """Those of one run, or of all cells of one comparison; nothing where it is no run."""
+    try:
+        names = {entry.name for entry in place.iterdir()}
+        if COMPARE in names:
+            data = str(_settings(place / COMPARE).get("data", ""))
+            for cell in sorted(cell for cell in (place / "cells").glob("*") if cell.is_dir()):
+                yield from _of_run(cell, f"{place.name}/{cell.name}", (cell, place), data)
+        elif not names.isdisjoint(RUNS):
+            yield from _of_run(place, place.name, (place,), "")
+    except (BadInput, OSError) as error:
+        yield Training(name=place.name, status="unreadable", why_not=_why(error))
+
+
+def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iterator[Training]:
+    """The training that lies in ``root``, and those that began there.
+
+    Args:
+        records: where its records may lie.
+        data: fingerprint of its data where its own settings do not tell.
+    """
+    run = RunFolder(root=root)
+    own = Training(name=name, status="finished", data=data, records=records, model=run.model.resolve())
+    settings: dict[str, Any] = {}
+    try:
+        if TUNE in {entry.name for entry in root.iterdir()}:
+            settings = _settings(root / TUNE)
+            own = replace(own, data=str(settings.get("data", data)), base=_base(run, settings))
+        manifest = _manifest(run)
+        promise = _promise(run, manifest)
+        begun = read_begun(run.model)
+    except (BadInput, OSError) as error:
+        yield replace(own, status="unreadable", why_not=_why(error))
+        return
+    if promise is not None:
+        yield checked(replace(own, promise=promise))
+    elif "privacy" in settings or "privacy" in manifest:
+        yield from _lost(own, run, begun, has_manifest=bool(manifest))
+    elif manifest or run.model.exists() or run.checkpoints.exists():
+        yield replace(own, status="without privacy")
+    for one in begun:
+        yield _of_begun(own, run, one, is_last=one is begun[-1])
+
+
+def _lost(own: Training, run: RunFolder, begun: Sequence[Begun], *, has_manifest: bool) -> Iterator[Training]:
+    """A private training that left no promise; nothing where it never took a step."""
+    if has_manifest or run.model.exists():
+        yield replace(own, why_not="its promise is missing")
+    elif not begun and run.checkpoints.exists():
+        yield replace(own, status="unfinished", why_not="what its steps promise is not on record")
+
+
+def _of_begun(own: Training, run: RunFolder, one: Begun, *, is_last: bool) -> Training:
+    """A training that gave no model, or none that is still here, with the steps that may have been seen."""
+    found = replace(own, promise=one.promise, status="ended early" if one.plan else "replaced")
+    if one.data and one.data != own.data:
+        found = replace(found, data=one.data, records=())
+    if one.broken:
+        return replace(found, why_not="its self-check failed, so no promise covers what it showed")
+    found = checked(found)
+    done = [ledger.steps for ledger in _checkpoints(run) if ledger.plan == one.plan]
+    if one.steps is None and (done or (is_last and run.checkpoints.exists())):
+        found = replace(found, status="unfinished")
+        # Losses are looked at each expected epoch, before the checkpoint is written.
+        steps = None if found.why_not else max(done, default=0) + math.ceil(1 / one.promise.rate - 1e-9)
+        return shortened(found, steps)
+    return shortened(found, one.steps)
+
+
+def checked(training: Training) -> Training:
+    """``training``, not to be counted where its promise cannot be added to others.
+
+    ε is counted again from noise, rate and steps: a file that was changed, or one of a version that did not note all
+    of them, must not come into a sum.
+    """
+    promise = training.promise
+    assert promise is not None, "the caller has one"
+    why = _not_of_whole_units(promise)
+    if not why:
+        again = _epsilon(training, promise.steps)
+        if isinstance(again, str):
+            why = again
+        elif abs(again.epsilon - promise.epsilon) > 0.01 + 0.01 * promise.epsilon:
+            why = f"its ε does not follow from its noise, rate and steps: they give {again.epsilon:.4g}"
+    return replace(training, why_not=why)
+
+
+def shortened(training: Training, steps: int | None) -> Training:
+    """A `checked` training with the promise of its first ``steps`` steps; as it is where they are left out."""
+    promise = training.promise
+    assert promise is not None, "the caller has one"
+    if training.why_not or steps is None:
+        return training
+    cost = _epsilon(training, steps)
+    if isinstance(cost, str):
+        return replace(training, why_not=cost)
+    if steps >= promise.steps:
+        return training
+    # What else it says stays that of all steps, which is no less.
+    return replace(training, promise=replace(promise, steps=steps, epsilon=cost.epsilon, check=cost.check))
+
+
+def _epsilon(training: Training, steps: int) -> Spent | str:
+    """What ``steps`` steps cost, or why that cannot be said."""
+    from reticent.privacy import accounting  # the accountant takes a second to load
+
+    promise = training.promise
+    assert promise is not None, "the caller has one"
+    try:
+        if not isinstance(steps, int) or isinstance(steps, bool) or not 0 <= steps <= MOST_STEPS:
+            raise BadInput("steps", f"{steps!r} is no number of steps", "Keep the file as it was written.")
+        return accounting.spent(training.mechanism, steps=steps, delta=promise.delta)
+    except (BadInput, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        why = error.why if isinstance(error, BadInput) else type(error).__name__
+        return f"its ε cannot be counted again: {why}"
+
+
+def _not_of_whole_units(promise: Promise) -> str:
+    if promise.covers != EVERYTHING:
+        return "it covers marked spans only, and its other text is learned without noise"
+    if promise.neighbouring != relation(promise.unit):
+        return f"its neighbouring relation is another: {promise.neighbouring}"
+    return ""
+
+
+def relation(unit: str) -> str:
+    """The neighbouring relation under which trainings are added up."""
+    return f"add or remove one {unit}"
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(path.name, "is broken", "Run the command again.") from error
+    if not isinstance(found, dict):
+        raise BadInput(path.name, "is broken", "Run the command again.")
+    return found
+
+
+def _manifest(run: RunFolder) -> dict[str, Any]:
+    """What the manifest says of the training; empty where there is none."""
+    if not run.manifest.exists():
+        return {}
+    manifest = read_manifest(run.manifest)
+    about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
+    if not isinstance(about, dict):
+        raise BadInput("manifest.json", "is broken", "Run the command again.")
+    return about
+
+
+def _base(run: RunFolder, settings: dict[str, Any]) -> Path | None:
+    """The model says it from wherever it is read; the settings say it as it was typed."""
+    with suppress(BadInput):
+        tuned = read_tuned(run.model)
+        said = found_at(str(settings.get("base", "")), run.root) if tuned is None else tuned.base
+        named = Path(said).expanduser()
+        return named.resolve() if named.is_dir() else None
+    return None
+
+
+def _promise(run: RunFolder, manifest: dict[str, Any]) -> Promise | None:
+    """Of the model, or of the manifest where the weights were deleted."""
+    if run.promise.exists():
+        try:
+            return Promise.from_json(run.promise.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadInput(run.promise.name, "is no text", "Train again.") from error
+    if "promise" in manifest:
+        return Promise.from_json(json.dumps(manifest["promise"]))
+    return None
+
+
+def _checkpoints(run: RunFolder) -> Iterator[Checkpoint]:
+    """What the whole checkpoints in the folder note."""
+    for path in run.checkpoints.glob("checkpoint-*"):
+        with suppress(BadInput):
+            yield Checkpoint.read(path)
+
+
+def _why(error: BadInput | OSError) -> str:
+    if isinstance(error, BadInput):
+        return f"{Path(error.given).name} {error.why}"
+    return f"{Path(error.filename).name if error.filename else 'it'} cannot be read ({error.strerror})"

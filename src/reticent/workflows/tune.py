@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From private text to a fine-tuned model with recorded coins: split, plant canaries, train."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
+from reticent.core.processes import refuse_several
+from reticent.core.progress import console
+from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.run_folder import RunFolder
+from reticent.core.secret import Target
+from reticent.data.canaries import write_canaries
+from reticent.data.dedup import write_dropped
+from reticent.data.secrets_file import carried, write_targets
+from reticent.data.stability import refuse_unstable
+from reticent.monitor.config import MonitorConfig
+from reticent.privacy.spec import PrivacySpec
+from reticent.train.config import TuneConfig
+from reticent.train.contextual.config import ContextualConfig
+from reticent.train.hardening import HardenConfig
+from reticent.workflows.inputs import write_rejects
+from reticent.workflows.training_rows import CanaryConfig as CanaryConfig
+from reticent.workflows.training_rows import SplitConfig as SplitConfig
+from reticent.workflows.training_rows import TrainingRows, promised_unit, training_rows
+
+
+def tune(
+    records: Sequence[Record],
+    *,
+    base: str,
+    out: str | Path,
+    title: str = "",
+    split_config: SplitConfig | None = None,
+    canary_config: CanaryConfig | None = None,
+    tune_config: TuneConfig | None = None,
+    privacy: PrivacySpec | None = None,
+    monitor: MonitorConfig | None = None,
+    harden: HardenConfig | None = None,
+    contextual: ContextualConfig | None = None,
+    rejects: str = "",
+    targets: Sequence[Target] = (),
+    inputs: Mapping[str, str | Path | None] | None = None,
+) -> RunFolder:
+    """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
+
+    The same call again goes on from the last checkpoint, or returns at once when the run is done; with ``resume=False``
+    in ``tune_config`` it trains once more and replaces the model, if that was not audited yet. A call that is refused
+    before the first checkpoint leaves the folder as it was, but for the record of what a private training
+    spent.
+
+    Args:
+        records: unique ids, private text. With ``privacy`` the promise is about what is done with these records; that
+            none of them depends on others (ids that do not count rows, no cut, filter or join over all of them) is up
+            to who made them, and cannot be seen from here. ``read(..., each_alone=True)`` makes such.
+        base: folder, hub id or catalogue name of a pre-trained model.
+        out: the run folder.
+        title: for the report.
+        privacy: train with differential privacy; the promise lies in the model folder (``privacy.json``) and in the
+            manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
+            own. Hyper-parameters and the choice of the data are not covered.
+        monitor: look at a panel of records while training (``monitor.json``, ``panel.parquet``), end it early, or list
+            who is at risk (``risk.jsonl``). Not with ``privacy``.
+        harden: memorize less, without a promise. With ``dedup_users`` the copies are left out before coins are thrown,
+            from what is trained on and from what is held out.
+        contextual: learn without teaching what the records' spans mark. Planted secrets are in no span.
+        rejects: rows of the data that were skipped, as `Reading` has them; kept in the folder.
+        targets: secrets in the records that the audit is to try to get out, such as a scrubber's misses; kept in the
+            folder with their coins.
+        inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
+
+    Raises:
+        BadInput: the folder holds another run or something of yours, or another process works in it; a side of the
+            split is empty; the model cannot be loaded; a setting voids the promise (`data.stability` for the data);
+            ``max_tokens`` cuts canaries off; several processes.
+    """
+    refuse_several("reticent.tune")
+    settings = _Settings(
+        split=split_config or SplitConfig(),
+        canaries=canary_config or CanaryConfig(),
+        training=tune_config or TuneConfig(),
+        privacy=privacy or PrivacySpec(),
+        harden=harden or HardenConfig(),
+        contextual=contextual or ContextualConfig(),
+        monitor=monitor or MonitorConfig(),
+    )
+    settings.check()
+    refuse_empty("out", out)
+    run = RunFolder(root=Path(out))
+    run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
+    _check_training(settings.training)
+    named = _named(base, run)
+    config: dict[str, Any] = {"base": named, "data": fingerprint(records), "title": title, **settings.parts}
+    with run.alone():
+        config["training"] = _as_recorded(config["training"], run)
+        run.refuse_other("tune", config, begun=lambda: _begun(run))
+        _refuse_audited(run, settings.training)
+        material = training_rows(
+            records,
+            base=base,
+            split_config=settings.split,
+            canary_config=settings.canaries,
+            privacy=settings.privacy,
+            harden=settings.harden,
+            max_tokens=settings.training.max_tokens,
+        )
+        with run.kept_if(lambda: _begun(run)):
+            run.claim("tune", config)
+            write_rejects(run, rejects)
+            _write(material, run, targets)
+            _train(base, material, run, settings, config["data"])
+        about = {"title": title or run.root.name, "base": named, "max_tokens": settings.training.max_tokens}
+        about |= {**settings.parts, "finished": now()}
+        if run.promise.exists():
+            about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
+        write_manifest(run.manifest, tune=about, environment=environment())
+    return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """All that a run is asked for beyond its data and its base, nothing left open."""
+
+    split: SplitConfig
+    canaries: CanaryConfig
+    training: TuneConfig
+    privacy: PrivacySpec
+    harden: HardenConfig
+    contextual: ContextualConfig
+    monitor: MonitorConfig
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other, before anything is written."""
+        self.harden.settled(self.training, self.privacy)
+        self.contextual.check(self.harden, self.privacy)
+        refuse_unstable(promised_unit(self.privacy), self.split, self.canaries, self.harden, self.contextual)
+        _check_canaries(self.privacy, self.canaries)
+        _check_monitor(self.privacy, self.monitor, self.contextual)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """For the run folder; what is off is left out."""
+        training = replace(self.training, resume=True).on_record  # the same training, begun anew or not
+        parts = {"split": asdict(self.split), "canaries": asdict(self.canaries), "training": training}
+        parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
+        parts |= {"harden": self.harden.changed} if self.harden.is_on else {}
+        parts |= {"contextual": self.contextual.changed} if self.contextual.is_on else {}
+        parts |= {"monitor": asdict(self.monitor)} if self.monitor.is_on else {}
+        return parts
+
+
+def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Target]) -> None:
+    if material.repeated is not None:
+        write_dropped(run.dropped, material.repeated)
+        said = f"{len(material.repeated)} texts in which users repeat themselves left out; see {run.dropped}"
+        console.print(said, highlight=False)
+    if targets:
+        write_targets(run.targets, carried(targets, material.as_read, material.records, material.membership))
+    write_records(run.records, material.records)
+    material.membership.write(run.membership)
+    if material.planting is not None:
+        write_canaries(run.canaries, material.planting.canaries)
+
+
+def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Settings, data: str) -> None:
+    from reticent.train.trainer import tune as train
+
+    planting, callbacks = material.planting, []
+    trained, held_out = material.trained, material.held_out(settings.privacy)
+    if settings.monitor.is_on:
+        from reticent.monitor.attach import watching
+
+        callbacks = watching(
+            settings.monitor,
+            base,
+            material.records,
+            material.membership,
+            planting.canaries if planting is not None else (),
+            trained=trained,
+            training=settings.harden.settled(settings.training, settings.privacy),
+            out=run.root,
+        )
+    train(
+        base,
+        trained,
+        run.model,
+        settings.training,
+        held_out=[] if settings.monitor.watches else held_out[:64],  # the monitor looks at held-out records itself
+        callbacks=callbacks,
+        privacy=settings.privacy,
+        harden=settings.harden,
+        contextual=settings.contextual,
+        data=data,
+    )
+
+
+def _named(base: str, run: RunFolder) -> str:
+    """What the folder calls the base: as it does already, where that is the same one."""
+    said = (run.settings("tune") or {}).get("base")
+    return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
+
+
+def _as_recorded(training: dict[str, Any], run: RunFolder) -> dict[str, Any]:
+    """``training`` as the folder may have it that was made with ``resume=False``."""
+    said = (run.settings("tune") or {}).get("training")
+    return training | {"resume": said["resume"]} if isinstance(said, dict) and "resume" in said else training
+
+
+def _refuse_audited(run: RunFolder, config: TuneConfig) -> None:
+    """Refuse to replace a model of which results lie beside it: they would be taken for those of the new one."""
+    if not config.resume and run.model.exists() and run.results.exists():
+        raise BadInput(
+            f"--resume false in {run.root}",
+            "the model there was audited, and its results would be taken for those of the model that replaces it",
+            "Choose another folder (--out), or delete this one to start over.",
+        )
+
+
+def _check_training(config: TuneConfig) -> None:
+    """Refuse what the training would refuse once private text lies in the folder."""
+    from reticent.models.tuning.method import check_method
+    from reticent.train.trackers import check_trackers
+
+    check_method(config.method, config.method_params)
+    check_trackers(config.report_to)
+
+
+def _begun(run: RunFolder) -> bool:
+    """Whether there is a model, or a whole checkpoint to go on from."""
+    from reticent.train.checkpoints import WHOLE
+
+    return run.model.exists() or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))
+
+
+def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig, contextual: ContextualConfig) -> None:
+    """Refuse to publish what a promise does not cover, and to watch texts that are not trained on."""
+    if monitor.is_on and contextual.rewrites:
+        raise BadInput(
+            f"the monitor with contextual={contextual.contextual!r}",
+            "other texts are trained on than those that it would look at, so it would take members for unseen",
+            "Leave out --monitor, --stop_at and --risk_list, or take unlikelihood, classifier or dpo.",
+        )
+    if spec.is_private and monitor.is_on:
+        raise BadInput(
+            "the monitor with differential privacy",
+            "what it shows is computed from the losses of single members, which the promise (epsilon, delta) does not "
+            "cover",
+            "Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
+        )
+
+
+def _check_canaries(spec: PrivacySpec, secrets: CanaryConfig) -> None:
+    """Refuse secrets whose copies a promise per record would not cover."""
+    if promised_unit(spec) == "record" and secrets.canaries and secrets.tiers(private=True) != (1,):
+        raise BadInput(
+            f"canary_repetitions={secrets.canary_repetitions!r}",
+            "a promise per record is about each text once, so copies of a secret are not trained on",
+            "Leave it out, or promise per user (--unit user).",
+        )

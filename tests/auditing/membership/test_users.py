@@ -1,0 +1,110 @@
+"""Who is compared with whom at the user level, and that no side shows more texts than the other."""
+
+from collections import Counter
+
+import numpy as np
+
+from reticent.attacks.user.aggregate import aggregate
+from reticent.auditing.membership.collect import Evidence, PlantedUsers
+from reticent.auditing.membership.levels import canary_users, record_level
+from reticent.auditing.membership.users import user_evidence
+from reticent.core.membership import Membership
+from reticent.core.record import Record
+from reticent.data.canaries import plant_users
+from reticent.data.split import from_labels, split
+from reticent.stats.roc import auc
+
+
+def mails(users=60, each=6):
+    return [Record(id=f"u{u}m{m}", text=f"{u} {m} " * 6, user=f"u{u}") for u in range(users) for m in range(each)]
+
+
+def evaluated(membership):
+    return membership.take(membership.role == "evaluate")
+
+
+def test_a_split_by_user_compares_fresh_texts_of_both_sides():
+    coins = evaluated(split(mails(), unit="user", seed=1))
+    found = user_evidence(coins)
+    assert not coins.member[found.rows].any()
+    assert set(found.users[found.member]) == set(coins.user[coins.user_member & ~coins.member])
+
+
+def test_coins_thrown_for_records_allow_no_claim_about_users():
+    assert user_evidence(evaluated(split(mails(), unit="record", seed=1))) is None
+
+
+def given(in_texts, out_texts):
+    """Forty users who are in, with trained and some fresh texts, and forty who are out with more texts."""
+    records, labels = [], {}
+    for user in range(80):
+        inside = user < 40
+        for text in range(in_texts if inside else out_texts):
+            record = Record(id=f"{user}-{text}", text="x", user=f"user {user}")
+            records.append(record)
+            labels[record.id] = inside and text % 2 == 0
+    return from_labels(records, labels, known_fraction=0.0)
+
+
+def test_with_lists_of_ones_own_every_user_shows_the_same_number_of_texts():
+    coins = evaluated(given(in_texts=6, out_texts=9))
+    found = user_evidence(coins)
+    shown = Counter(coins.user[found.rows])
+    assert set(shown.values()) == {3}
+    assert not coins.member[found.rows].any()
+
+
+def test_a_model_that_learnt_nothing_shows_no_user_by_any_aggregation():
+    """Random scores: the largest of nine would beat the largest of three; 95 % intervals, 30 draws, 3 aggregations.
+
+    Binomial: more than 12 misses of 90 have p < 0.001.
+    """
+    coins = evaluated(given(in_texts=6, out_texts=9))
+    found = user_evidence(coins)
+    missed = 0
+    for seed in range(30):
+        scores = np.random.default_rng(seed).normal(size=len(coins))[found.rows]
+        for how in ("mean", "max", "min"):
+            _, score = aggregate(scores, coins.user[found.rows].astype(str), how)
+            estimate = auc(score[found.member], score[~found.member])
+            missed += not estimate.lo <= 0.5 <= estimate.hi
+    assert missed <= 12
+
+
+def test_too_few_users_make_no_level():
+    records = mails(users=12)
+    assert user_evidence(evaluated(split(records, unit="user", seed=0))) is None
+
+
+def evidence_of(coins, planted=None):
+    scores = np.where(coins.member, 1.0, 0.0) + np.random.default_rng(0).normal(size=len(coins))
+    return Evidence(
+        coins=coins,
+        scores={"loss": scores},
+        notes={},
+        canaries=None,
+        canaries_ref=None,
+        dropped=0,
+        canary_users=planted,
+    )
+
+
+def test_records_are_compared_within_the_users_who_are_in():
+    coins = evaluated(split(mails(), unit="user", seed=1))
+    units = record_level(evidence_of(coins), seed=0)
+    users = {str(user) for user in coins.user[coins.user_member]}
+    assert {id_.split("m")[0] for id_ in units.ids} == users
+
+
+def test_canary_users_are_a_level_of_their_own():
+    records = mails()
+    planted = plant_users(records, split(records, unit="user", seed=1), users=24, words=5)
+    membership: Membership = planted.membership
+    fresh = membership.take((membership.role == "canary") & ~membership.member)
+    score = np.where(fresh.user_member, 3.0, 0.0) + np.random.default_rng(1).normal(size=len(fresh))
+    units = canary_users(evidence_of(evaluated(membership), PlantedUsers(coins=fresh, score=score)))
+    assert set(units.ids) <= set(planted.phrases)
+    level = units.level
+    estimate = auc(level.attacks[0].score[level.member], level.attacks[0].score[~level.member])
+    assert estimate.lo > 0.7
+    assert canary_users(evidence_of(evaluated(membership))) is None

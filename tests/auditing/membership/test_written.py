@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models write after the beginnings of records, and an audit by an attacker who sees nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from reticent.auditing.case import Subject
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.membership import written as continued
+from reticent.auditing.membership.written import continuations, cut
+from reticent.auditing.models import open_models
+from reticent.core.record import Message, Record
+from reticent.data.split import from_labels
+from reticent.score.generation import generate
+from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
+from reticent.workflows.audit import audit
+
+N = 60
+
+
+def texts(n=N, seed=0):
+    """Texts of eight words of three letters."""
+    rng = np.random.default_rng(seed)
+    known = ["".join(rng.choice(list("bcdfgjkmpqvwxyz"), 3)) for _ in range(60)]
+    return [Record(id=f"r{i}", text=" ".join(rng.choice(known, 8))) for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    """A tiny model that was trained on every other record until it knew them, and its base."""
+    folder = tmp_path_factory.mktemp("continued")
+    model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
+    member = np.arange(N) % 2 == 0
+    ids = torch.tensor([tokenizer(one.text)["input_ids"] for one, m in zip(records, member, strict=True) if m])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    base = save_tiny(folder / "base", seed=1)
+    model.save_pretrained(folder / "target")
+    tokenizer.save_pretrained(folder / "target")
+    return Subject(
+        title="tiny",
+        target=str(folder / "target"),
+        reference=str(base),
+        records=records,
+        membership=from_labels(records, {f"r{i}": bool(m) for i, m in enumerate(member)}, known_fraction=0.0),
+    )
+
+
+def of_record(results, attack="ngram_coverage"):
+    return {f.metric: f for f in results.findings if (f.attack, f.level) == (attack, "record")}
+
+
+def test_members_are_found_by_what_is_written_alone(subject, tmp_path):
+    config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
+    results = audit(subject, config, out=tmp_path / "run")
+    found = of_record(results)["auc"]
+    assert found.estimate.lo > 0.7
+    assert found.threat.access == "text"
+    assert found.threat.needs == ("the base model",)
+    assert not any(record.text in str(results) for record in subject.records)
+
+
+def test_null_data_give_no_finding(subject, tmp_path):
+    """Records that neither side trained on: a model of other texts."""
+    records = texts(seed=9)
+    labels = {record.id: i % 2 == 0 for i, record in enumerate(records)}
+    other = replace(subject, records=records, membership=from_labels(records, labels, known_fraction=0.0))
+    config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
+    found = of_record(audit(other, config, out=tmp_path / "run"))["auc"]
+    assert found.estimate.lo <= 0.5 <= found.estimate.hi
+
+
+def test_what_was_written_is_not_written_again(subject, tmp_path, monkeypatch):
+    models = open_models(subject, dtype="float32", device="cpu")
+    asked = {"names": ("written", "written_ref"), "samples": 2, "seed": 0, "cache": tmp_path}
+    first = continuations(subject, models, **asked)
+    monkeypatch.setattr(generate, "_generate", None)
+    again = continuations(subject, models, **asked)
+    assert again["written"].texts == first["written"].texts
+    assert again["written_ref"].texts == first["written_ref"].texts
+    assert first["written"].rest == first["written_ref"].rest
+    assert all(len(samples) == 2 for samples in first["written"].texts)
+    only = continuations(subject, models, **{**asked, "names": ("written",)})
+    assert set(only) == {"written"}
+
+
+def test_a_record_is_cut_in_the_middle_of_what_is_trained_on(monkeypatch):
+    tokenizer = tiny_tokenizer()
+    plain = Record(id="a", text="one two three four five six")
+    whole = tokenizer(plain.text)["input_ids"]
+    found = cut(plain, tokenizer, None, None)
+    assert [*found.given, *found.rest] == whole
+    assert abs(len(found.given) - len(found.rest)) <= 2
+    pair = Record(id="b", prompt="question ", completion="an answer of words")
+    found = cut(pair, tokenizer, None, None)
+    asked = tokenizer(pair.prompt, add_special_tokens=False)["input_ids"]
+    assert list(found.given[: len(asked)]) == asked
+    assert len(found.given) > len(asked)
+    shorter = cut(plain, tokenizer, 6, None)
+    assert [*shorter.given, *shorter.rest] == whole[:6]
+    monkeypatch.setattr(continued, "REST", 3)
+    monkeypatch.setattr(continued, "PREFIX", 4)
+    found = cut(Record(id="c", text=plain.text * 9), tokenizer, None, None)
+    assert (len(found.given), len(found.rest)) == (4, 3)
+    assert len(cut(Record(id="c", text=plain.text * 9), tokenizer, None, 5).given) == 2
+
+
+@pytest.mark.parametrize("text", ["", "a"])
+def test_a_record_without_a_place_to_be_cut_is_left_out(text):
+    assert cut(Record(id="a", text=text), tiny_tokenizer(), None, None) is None
+
+
+def test_a_chat_goes_on_within_its_turn():
+    tokenizer = tiny_tokenizer()
+    turns = (
+        Message(role="user", content="hello there"),
+        Message(role="assistant", content="a b"),
+        Message(role="user", content="more of it please"),
+        Message(role="assistant", content="yes"),
+    )
+    if not getattr(tokenizer, "chat_template", None):
+        tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    found = cut(Record(id="a", messages=turns), tokenizer, None, None)
+    assert "more" not in tokenizer.decode(found.rest.tolist())
