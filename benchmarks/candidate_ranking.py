@@ -139,7 +139,7 @@ def agreement(tree: list[Any], whole: list[Any], truth: list[int]) -> dict[str, 
 def questions(given: argparse.Namespace) -> tuple[list[Any], list[int]]:
     """A blank for each target with the true value among its candidates, and where it is among them."""
     from reticent.core.record import Record
-    from reticent.score.candidates.masked import Blank
+    from reticent.score.candidates.masked import MaskedSpan
 
     rng = random.Random(given.seed)
     pairs = from_file(given.data) if given.data else from_help_desk()
@@ -154,7 +154,7 @@ def questions(given: argparse.Namespace) -> tuple[list[Any], list[int]]:
         place = rng.randrange(given.candidates)
         drawn.insert(place, value)
         record = Record(id=f"target {len(blanks)}", text=prompt + value)
-        blanks.append(Blank(record=record, start=len(prompt), end=len(record.plain), candidates=tuple(drawn)))
+        blanks.append(MaskedSpan(record=record, start=len(prompt), end=len(record.plain), candidates=tuple(drawn)))
         truth.append(place)
     return blanks, truth
 

@@ -43,8 +43,8 @@ from reticent.core.manifest import environment
 from reticent.core.record import Record, Span
 from reticent.data.example import help_desk
 from reticent.data.pii import detect
-from reticent.models.encode import Encoded, encode
-from reticent.models.load import Loaded, load
+from reticent.models.encode import EncodedRecord, encode
+from reticent.models.load import LoadedModel, load
 from reticent.score.generation.generate import GREEDY, Scheme, generate
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.means import ratio_of_sums
@@ -122,7 +122,7 @@ def target_of(record: Record) -> Span | None:
 class Answerer:
     """A tuned model as readers meet it."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     order: str | None = None
     classifier: TokenClassifier | None = None
 
@@ -154,7 +154,7 @@ class Answerer:
     def shown(self, prefix: list[int], ids: list[int], *, attacked: bool) -> str:
         if self.classifier is not None and ids:
             whole = np.array([*prefix, *ids], dtype=np.int32)
-            one = Encoded(token_id=whole, trained=np.ones(len(whole), dtype=bool))
+            one = EncodedRecord(token_id=whole, trained=np.ones(len(whole), dtype=bool))
             (hidden,) = hidden_states(self.loaded.model, [one])
             gap = self.loaded.tokenizer(" [REMOVED]", add_special_tokens=False)["input_ids"]
             ids = redact(self.classifier, hidden[len(prefix) :], ids, replacement=gap)
@@ -211,7 +211,7 @@ def utility(answerer: Answerer, data: Corpus, *, tokens: int) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def outside_loss(loaded: Loaded, record: Record) -> tuple[float, int]:
+def outside_loss(loaded: LoadedModel, record: Record) -> tuple[float, int]:
     """Sum of the losses of trained tokens outside of spans (nats), and how many they are."""
     one = encode(record, loaded.tokenizer, max_tokens=MAX_TOKENS, mark_spans=True)
     ids = torch.tensor(one.token_id.astype(np.int64))

@@ -41,8 +41,8 @@ import torch
 
 from reticent.auditing.config import AuditConfig
 from reticent.core.record import Record
-from reticent.core.results import PromiseAudit
-from reticent.privacy.check import BrokenPromise
+from reticent.core.results import GuaranteeAudit
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.self_check import SelfCheck
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
@@ -114,7 +114,7 @@ class Blindfolded:
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return method(*args, **kwargs)
-            except BrokenPromise:
+            except GuaranteeViolated:
                 return () if name == "finished" else None
 
         return call
@@ -161,7 +161,7 @@ def one_run(arm: Arm, seed: int, base: Path) -> dict[str, Any]:
     return {"arm": arm.name, "seed": seed, "cpu_s": round(time.process_time() - started, 1)} | counted(results.promise)
 
 
-def counted(promise: PromiseAudit) -> dict[str, Any]:
+def counted(promise: GuaranteeAudit) -> dict[str, Any]:
     """What was held against the promise, and what of it was above."""
     held = [row for row in promise.bounds if row.promised is not None]
     rates = [row for row in promise.rates if row.estimate is not None]

@@ -270,7 +270,7 @@ def cell(family: str, mode: Mode) -> Cell:
     from reticent.core.errors import BadInput
     from reticent.privacy.clip import make_clipper
     from reticent.privacy.clip.reference import ReferenceClipper
-    from reticent.privacy.refuse import Training, violations
+    from reticent.privacy.refuse import TrainingSetup, violations
 
     try:
         model = mode.tune(build(family))
@@ -281,7 +281,7 @@ def cell(family: str, mode: Mode) -> Cell:
     except Exception as error:  # noqa: BLE001 - the library's own limits are no finding
         return Cell("not built", _first_line(error))
     try:
-        found = violations(Training(args=SimpleNamespace(), model=model, rows=[list(range(n)) for n in LENGTHS]))
+        found = violations(TrainingSetup(args=SimpleNamespace(), model=model, rows=[list(range(n)) for n in LENGTHS]))
         if found:
             return Cell("refused", f"{found[0].given}: {found[0].why}")
         expected = oracle(model, mode.autocast)

@@ -31,7 +31,7 @@ import torch
 from reticent.core.manifest import environment
 from reticent.privacy.clip.rule import LAYER_RULES
 from reticent.testing.clip_worst import worst_of_model, worst_of_outer
-from reticent.testing.dp_faults import FAULTS, Setting, run
+from reticent.testing.dp_faults import FAULTS, FaultSetting, run
 from reticent.testing.tiny import tiny_tuned
 
 PARTS = ("faults", "right", "worst")
@@ -40,7 +40,7 @@ TRAINED = (
     *(("llama", "lora"), ("llama", "ia3"), ("gpt2", "prompt")),
 )
 RIGHT = [
-    Setting(unit=unit, family=family, tuning=tuning, clipping=clipping, bfloat16=bfloat16, steps=12)
+    FaultSetting(unit=unit, family=family, tuning=tuning, clipping=clipping, bfloat16=bfloat16, steps=12)
     for clipping, bfloat16, unit, (family, tuning) in itertools.product(
         ("flat", "automatic", "per_layer"),
         (False, True),
@@ -119,7 +119,7 @@ def right(runs: int) -> dict[str, Any]:
         setting = RIGHT[number % len(RIGHT)]
         said(f"right training {number + 1} of {runs}: {setting}")
         with contextlib.redirect_stdout(io.StringIO()):
-            found = run(setting=Setting(**(vars(setting) | {"seed": 1 + number // len(RIGHT)})))
+            found = run(setting=FaultSetting(**(vars(setting) | {"seed": 1 + number // len(RIGHT)})))
         if found.caught:
             alarms.append(f"{setting}: {found.why}")
     return {"runs": runs, "false_alarms": len(alarms), "alarms": alarms}

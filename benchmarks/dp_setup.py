@@ -61,7 +61,7 @@ def measure(count: int, unit: str) -> dict[str, Any]:
     """All stages for ``count`` records, in this process."""
     from torch import nn
 
-    from reticent.privacy.refuse import Training, violations
+    from reticent.privacy.refuse import TrainingSetup, violations
     from reticent.privacy.spec import PrivacySpec
     from reticent.train.private.micro_batches import micro_batches
     from reticent.train.private.population import read_of
@@ -87,7 +87,7 @@ def measure(count: int, unit: str) -> dict[str, Any]:
     spec = PrivacySpec(noise_multiplier=1.0, unit=unit)
     spec.plan(read_of(Records(200)).population(), batch_size=2, steps=2, key=KEY).spent()  # libraries are loaded
     read = timed("read", lambda: read_of(data))
-    training = Training(
+    training = TrainingSetup(
         args=SimpleNamespace(),
         model=nn.Linear(1, 1),
         unit=unit,

@@ -287,7 +287,7 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
     import torch
     from transformers import TrainingArguments
 
-    from reticent.models.encode import Encoded
+    from reticent.models.encode import EncodedRecord
     from reticent.privacy.sampling import Population
     from reticent.privacy.spec import PrivacySpec
     from reticent.train.private.private_trainer import PrivateSpeed
@@ -307,7 +307,9 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
         args=TrainingArguments(
             tempfile.gettempdir(), use_cpu=True, max_grad_norm=0.0, report_to="none", disable_tqdm=True
         ),
-        encoded=[Encoded(token_id=row, trained=np.ones(tokens, np.bool_)) for row in ids.numpy().astype(np.int32)],
+        encoded=[
+            EncodedRecord(token_id=row, trained=np.ones(tokens, np.bool_)) for row in ids.numpy().astype(np.int32)
+        ],
         held_out=(),
         pad=0,
         autocast=autocast is not None,

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from reticent.stats.joint import auc_number, sides, together, tpr_number
-from reticent.testing.simulated_audits import STRENGTH, Simulated, distance, scores
+from reticent.testing.simulated_audits import STRENGTH, SimulatedAudit, distance, scores
 
 SIZES = ((20, 20), (50, 50), (100, 100), (250, 250), (1000, 1000), (30, 300))
 USERS = ((20, 20), (40, 20), (100, 10))
@@ -86,7 +86,7 @@ def one(place: int, seed: int) -> tuple[float, float, bool]:
         owner = np.repeat(np.arange(users), (inside + outside) // users)
         user = np.array([f"u{number:03d}" for number in owner], dtype=object)
     gap = distance(design["auc"])
-    drawn = Simulated(member=member, unit="given", shift=gap * member, user=user, likeness=design["likeness"])
+    drawn = SimulatedAudit(member=member, unit="given", shift=gap * member, user=user, likeness=design["likeness"])
     of = sides(member, user)
     numbers, truth = [], []
     for name, score in scores(drawn, rng).items():

@@ -21,7 +21,7 @@ import numpy as np
 
 from reticent.attacks.membership.combination import combination
 from reticent.auditing.membership.evaluate import judge_alone
-from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.level import COMBINATION, AttackScores, Level
 from reticent.auditing.membership.rethrow import Rethrow
 from reticent.core.finding import ThreatModel
 from reticent.core.manifest import environment
@@ -67,9 +67,9 @@ def level_of(size: int, design: str) -> Level:
     member = owner < 250 if design == "whole users" else rng.random(size) < 0.5
     scores = rng.normal(size=(size, ATTACKS)) + rng.normal(size=(size, 1)) + 0.05 * member[:, None]
     how = {"free": free(size), "within users": within(user), "whole users": whole(user, member)}[design]
-    attacks = [Scored(name=f"attack{one}", score=scores[:, one], threat=THREAT) for one in range(ATTACKS)]
+    attacks = [AttackScores(name=f"attack{one}", score=scores[:, one], threat=THREAT) for one in range(ATTACKS)]
     learned = combination(scores, user, how.stratum)
-    together = Scored(name=COMBINATION, score=learned.scores(member), threat=THREAT, second=learned.in_second)
+    together = AttackScores(name=COMBINATION, score=learned.scores(member), threat=THREAT, second=learned.in_second)
     return Level(
         name="record",
         member=member,

@@ -25,27 +25,27 @@ import numpy as np
 
 from reticent.core.results import Results
 from reticent.stats.intervals import clopper_pearson
-from reticent.testing.simulated_audits import Secrets, Simulated, audited
+from reticent.testing.simulated_audits import SimulatedAudit, SimulatedSecrets, audited
 
-Draw = Callable[[np.random.Generator], Simulated]
+Draw = Callable[[np.random.Generator], SimulatedAudit]
 
 
 def given(inside: int, outside: int) -> Draw:
     """Two lists without users."""
 
-    def draw(rng: np.random.Generator) -> Simulated:
+    def draw(rng: np.random.Generator) -> SimulatedAudit:
         member = np.arange(inside + outside) < inside
-        return Simulated(member=member, unit="given", shift=np.zeros(len(member)))
+        return SimulatedAudit(member=member, unit="given", shift=np.zeros(len(member)))
 
     return draw
 
 
-def coins(records: int, *, ties: float = 0.0, secrets: Secrets | None = None) -> Draw:
+def coins(records: int, *, ties: float = 0.0, secrets: SimulatedSecrets | None = None) -> Draw:
     """A fair coin for each record, no users."""
 
-    def draw(rng: np.random.Generator) -> Simulated:
+    def draw(rng: np.random.Generator) -> SimulatedAudit:
         member = rng.random(records) < 0.5
-        return Simulated(member=member, unit="record", shift=np.zeros(records), ties=ties, secrets=secrets)
+        return SimulatedAudit(member=member, unit="record", shift=np.zeros(records), ties=ties, secrets=secrets)
 
     return draw
 
@@ -53,10 +53,10 @@ def coins(records: int, *, ties: float = 0.0, secrets: Secrets | None = None) ->
 def coins_of_records(users: int, likeness: float) -> Draw:
     """A fair coin for each of the ten records of each user."""
 
-    def draw(rng: np.random.Generator) -> Simulated:
+    def draw(rng: np.random.Generator) -> SimulatedAudit:
         user = names(users, np.full(users, 10))
         member = rng.random(len(user)) < 0.5
-        return Simulated(member=member, unit="record", shift=np.zeros(len(user)), user=user, likeness=likeness)
+        return SimulatedAudit(member=member, unit="record", shift=np.zeros(len(user)), user=user, likeness=likeness)
 
     return draw
 
@@ -64,12 +64,12 @@ def coins_of_records(users: int, likeness: float) -> Draw:
 def coins_of_users(users: int, likeness: float) -> Draw:
     """A fair coin for each user, and one for each of their ten records; who is out shows fresh ones."""
 
-    def draw(rng: np.random.Generator) -> Simulated:
+    def draw(rng: np.random.Generator) -> SimulatedAudit:
         user = names(users, np.full(users, 10))
         inside = np.repeat(rng.random(users) < 0.5, 10)
         train = rng.random(len(user)) < 0.5
         shown = inside | ~train
-        return Simulated(
+        return SimulatedAudit(
             member=(inside & train)[shown],
             user_member=inside[shown],
             unit="user",
@@ -84,12 +84,12 @@ def coins_of_users(users: int, likeness: float) -> Draw:
 def one_sided(users: int, likeness: float, *, zipf: bool = False, each: int = 20) -> Draw:
     """Given lists: half of the users are in with all of their records."""
 
-    def draw(rng: np.random.Generator) -> Simulated:
+    def draw(rng: np.random.Generator) -> SimulatedAudit:
         sizes = np.maximum(1, (40 / np.arange(1, users + 1) ** 0.7).astype(int)) if zipf else np.full(users, each)
         user = names(users, rng.permutation(sizes))
         chosen = rng.permutation(users) < users // 2
         member = chosen[np.unique(user.astype(str), return_inverse=True)[1]]
-        return Simulated(member=member, unit="given", shift=np.zeros(len(user)), user=user, likeness=likeness)
+        return SimulatedAudit(member=member, unit="given", shift=np.zeros(len(user)), user=user, likeness=likeness)
 
     return draw
 
@@ -119,7 +119,7 @@ SCENARIOS: dict[str, Draw] = {
     "given, 40 one-sided users of Zipf sizes, likeness .7": one_sided(40, 0.7, zipf=True),
     **{
         f"{each * tiers} secrets in {tiers} tier{'s' if tiers > 1 else ''}": coins(
-            60, secrets=Secrets(tiers=(1, 4, 16)[:tiers], each=each)
+            60, secrets=SimulatedSecrets(tiers=(1, 4, 16)[:tiers], each=each)
         )
         for each, tiers in ((1, 1), (6, 1), (20, 1), (100, 1), (5, 2), (2, 3), (4, 3), (10, 3), (20, 3), (33, 3))
     },

@@ -37,7 +37,7 @@ from reticent.core.manifest import environment
 from reticent.data.pii import choose, find_all
 from reticent.data.pii.detectors.presidio import KINDS, analyzer
 from reticent.stats.intervals import clopper_pearson
-from reticent.testing.written_numbers import Written, written_addresses, written_numbers
+from reticent.testing.written_numbers import WrittenNumber, written_addresses, written_numbers
 
 SETS = ("presidio_generated_large", "presidio_synth_dataset_v2")
 GOLD = {
@@ -167,7 +167,7 @@ def measure(texts: list[str], truth: list[list[Marked]], look: Look, new: Sequen
 
 def pasted() -> dict[str, Any]:
     """Precision and recall of exact spans by kind, and recall by separator and by what is around."""
-    rows: list[Written] = [*written_numbers(PASTED, seed=SEED), *written_addresses(PASTED // 3, seed=SEED)]
+    rows: list[WrittenNumber] = [*written_numbers(PASTED, seed=SEED), *written_addresses(PASTED // 3, seed=SEED)]
     texts = [row.text for row in rows]
     truth = [[Marked(row.span.start, row.span.end, row.span.kind)] for row in rows]
     look = ours(without=("names",))
@@ -176,7 +176,7 @@ def pasted() -> dict[str, Any]:
     seconds = time.process_time() - began
     hits = [one in there for (one,), there in zip(truth, found, strict=True)]
 
-    def recall(of: Callable[[Written], str]) -> dict[str, Any]:
+    def recall(of: Callable[[WrittenNumber], str]) -> dict[str, Any]:
         names = dict.fromkeys(map(of, rows))
         return {
             name: share(

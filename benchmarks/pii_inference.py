@@ -86,7 +86,7 @@ def run(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     ranks = rank(subject, open_models(subject, dtype=given.dtype, device="auto"), given)
     member = subject.membership.member
     return {
-        "sides": {
+        "scored_models": {
             name: figures(ranks["target"][side], ranks["base"][side])
             for name, side in (("trained_on", member), ("held_out", ~member))
         },
@@ -151,21 +151,21 @@ def shortened(prompt: str, value: str, tokenizer: Any, most: int) -> str:
 
 def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]:
     """``[N]`` ranks of the true values by the fine-tuned model, by its base, and by what fine-tuning added."""
-    from reticent.attacks.pii import Ranked
+    from reticent.attacks.pii import CandidateRanking
     from reticent.attacks.pii.inference import inference
     from reticent.attacks.pii.inference_calibrated import inference_calibrated
-    from reticent.auditing.extraction.collect import sides
+    from reticent.auditing.extraction.collect import scored_models
     from reticent.core.progress import progress
     from reticent.score.candidates.memory import steady_heap
     from reticent.score.candidates.rank import score_candidates
 
     blanks, truth = questions(subject.records, subject.membership.member, given)
     found = {}
-    for name, side in zip(("target", "base"), sides(models), strict=True):
+    for name, side in zip(("target", "base"), scored_models(models), strict=True):
         engine = side.engine
         with side.answering(), steady_heap(), progress(f"Ranking ({name})", len(blanks), unit="places") as advance:
             scores = score_candidates(engine, models.target.tokenizer, blanks, advance=advance)
-        found[name] = Ranked(logp=[one.logp for one in scores], truth=truth)
+        found[name] = CandidateRanking(logp=[one.logp for one in scores], truth=truth)
     return {
         "target": inference(found["target"]),
         "base": inference(found["base"]),
@@ -175,7 +175,7 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
 
 def questions(records: Sequence[Any], member: Any, given: argparse.Namespace) -> tuple[list[Any], Any]:
     """A blank for each record: its value among others of its side."""
-    from reticent.score.candidates.masked import Blank
+    from reticent.score.candidates.masked import MaskedSpan
 
     rng = random.Random(given.seed)
     values = [record.plain[record.spans[0].start :] for record in records]
@@ -188,7 +188,7 @@ def questions(records: Sequence[Any], member: Any, given: argparse.Namespace) ->
         place = rng.randrange(given.candidates)
         others.insert(place, value)
         span = record.spans[0]
-        blanks.append(Blank(record=record, start=span.start, end=span.end, candidates=tuple(others)))
+        blanks.append(MaskedSpan(record=record, start=span.start, end=span.end, candidates=tuple(others)))
         truth.append(place)
     return blanks, np.array(truth, dtype=np.int64)
 

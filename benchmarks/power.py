@@ -26,7 +26,7 @@ from reticent.auditing.config import AuditConfig
 from reticent.core.results import Results
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.roc import auc
-from reticent.testing.simulated_audits import ACROSS, STRENGTH, WITHIN, Simulated, audited, distance, scores
+from reticent.testing.simulated_audits import ACROSS, STRENGTH, WITHIN, SimulatedAudit, audited, distance, scores
 
 FEW = 0.1
 """Share of members that are memorized in the rows that say so, by three standard deviations."""
@@ -114,16 +114,16 @@ def strength(case: Case) -> dict[str, float]:
     return order | dict.fromkeys(first, 0.5) | {"min_k_plus": 1.0} if case.primary == "weak" else order
 
 
-def of_records(case: Case, rng: np.random.Generator) -> Simulated:
+def of_records(case: Case, rng: np.random.Generator) -> SimulatedAudit:
     """Records with a coin each, of which as many are in as out."""
     member = rng.permutation(2 * case.n) < case.n
     shift = distance(case.auc) * member
     if case.few:
         shift = 3.0 * (member & (rng.random(2 * case.n) < FEW))
-    return Simulated(member=member, unit="record", shift=shift, strength=strength(case))
+    return SimulatedAudit(member=member, unit="record", shift=shift, strength=strength(case))
 
 
-def of_users(case: Case, rng: np.random.Generator) -> Simulated:
+def of_users(case: Case, rng: np.random.Generator) -> SimulatedAudit:
     """Users with a coin each and four fresh texts; those who are in have four that were trained on, as likely as the
     fresh ones. Texts of a user are alike by half; the mean over fresh texts has the AUC that is asked for."""
     each, likeness = 4, 0.5
@@ -132,7 +132,7 @@ def of_users(case: Case, rng: np.random.Generator) -> Simulated:
     trained = np.repeat(np.flatnonzero(inside), each)
     owner = np.concatenate([fresh, trained])
     spread = np.sqrt(likeness + (1 - likeness) / each)
-    return Simulated(
+    return SimulatedAudit(
         member=np.arange(len(owner)) >= len(fresh),
         user_member=inside[owner],
         user=np.array([f"u{number:04d}" for number in owner], dtype=object),

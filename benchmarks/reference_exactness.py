@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.models import open_models
 from reticent.core.manifest import environment
 from reticent.core.record import Record
@@ -54,7 +54,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
     found = []
     for name in CONFIGS:
         target = str(save_peft_adapter(base, folder / name, name))
-        subject = Subject(title=name, target=target, reference=None, records=records, membership=coins)
+        subject = AuditCase(title=name, target=target, reference=None, records=records, membership=coins)
         models = open_models(subject, dtype="float32", device="cpu")
         with adapters.switched_off(models.target.model):
             off = _apart(models.target.model, clean, ids)

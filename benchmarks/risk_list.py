@@ -35,7 +35,7 @@ from reticent.monitor.config import MonitorConfig
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import make_panel
 from reticent.monitor.profile import profile_of
-from reticent.monitor.risk_list import Risk, RiskList, falls, foresight, losses, read_risks
+from reticent.monitor.risk_list import RecordRisk, RiskList, falls, foresight, losses, read_risks
 from reticent.stats.difference_in_differences import Effect, Profile
 from reticent.stats.memorization import counterfactual_memorization
 from reticent.train.trainer import TuneConfig, tune
@@ -113,7 +113,7 @@ def told(effect: Effect | None) -> dict[str, Any] | None:
     return None if effect is None else {"did": plain(effect.did), "difference": plain(effect.difference)}
 
 
-def table(rows: list[Risk], memorized: dict[str, float], **how: Any) -> dict[str, Any]:
+def table(rows: list[RecordRisk], memorized: dict[str, float], **how: Any) -> dict[str, Any]:
     """Foresight of each score, as JSON has it."""
     found = foresight(rows, memorized, **how)
     keys = ("tpr", "fpr", "fpr_at_recall", "auc")

@@ -145,13 +145,13 @@ def apart(model: Any) -> float:
     import numpy as np
     import torch
 
-    from reticent.models.encode import Encoded
+    from reticent.models.encode import EncodedRecord
     from reticent.score.engine import ScoreOptions, open_engine, score
 
     rng = np.random.default_rng(0)
     limit = open_engine(model, "model", ScoreOptions()).choices.window
     lengths = [min(length, limit) for length in LENGTHS]
-    rows = [Encoded(token_id=rng.integers(3, 60, n).astype(np.int32), trained=np.ones(n, bool)) for n in lengths]
+    rows = [EncodedRecord(token_id=rng.integers(3, 60, n).astype(np.int32), trained=np.ones(n, bool)) for n in lengths]
     together, offsets = score(open_engine(model, "model", ScoreOptions()), rows)
     worst = 0.0
     for number, row in enumerate(rows):

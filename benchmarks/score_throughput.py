@@ -172,7 +172,7 @@ def serve(given: argparse.Namespace) -> None:
 def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, Any]]:
     import torch
 
-    from reticent.models.encode import Encoded
+    from reticent.models.encode import EncodedRecord
     from reticent.models.load import load
     from reticent.score.engine import ScoreOptions, batches, open_engine, padded, plan_pieces, score
 
@@ -182,7 +182,8 @@ def prepare(given: argparse.Namespace) -> tuple[Callable[[], None], dict[str, An
     vocabulary = model.get_input_embeddings().weight.shape[0]
     lengths = rng.integers(SHORTEST, LONGEST, given.records, endpoint=True)
     rows = [
-        Encoded(token_id=rng.integers(0, vocabulary, n).astype(np.int32), trained=np.ones(n, np.bool_)) for n in lengths
+        EncodedRecord(token_id=rng.integers(0, vocabulary, n).astype(np.int32), trained=np.ones(n, np.bool_))
+        for n in lengths
     ]
     engine = open_engine(model, given.model, ScoreOptions())
     _, pieces = plan_pieces(rows, engine.choices.window)

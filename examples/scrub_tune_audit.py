@@ -24,20 +24,20 @@ from reticent.attacks.extraction.probabilistic_np import probabilistic_np
 from reticent.auditing.case import from_run
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.extraction.collect import SCHEME
-from reticent.auditing.extraction.prompts import make_passages
-from reticent.auditing.extraction.secrets import marked_targets
+from reticent.auditing.extraction.prompts import make_prompts
+from reticent.auditing.extraction.secrets import marked_secrets
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.example import help_desk
 from reticent.models.load import load
 from reticent.score.engine import ScoreOptions, open_engine
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.sampled_logp import force
 from reticent.stats.proportions import share
 from reticent.train.config import TuneConfig
 from reticent.workflows.audit import audit
-from reticent.workflows.prepare import Prepared, prepare
+from reticent.workflows.prepare import PreparedData, prepare
 from reticent.workflows.tune import tune
 
 MOST = 400
@@ -46,7 +46,7 @@ GROUPS = ("taken out", "missed", "never trained on")
 console = Console(width=110)
 
 
-def scrubbed(mails: list[Record], out: Path) -> Prepared:
+def scrubbed(mails: list[Record], out: Path) -> PreparedData:
     """The mails without what the detectors find. Their marks are kept from the scrubber: so what it missed is known."""
     return prepare(
         mails,
@@ -58,33 +58,33 @@ def scrubbed(mails: list[Record], out: Path) -> Prepared:
     )
 
 
-def values(raw: RunFolder, prepared: Prepared) -> list[Target]:
+def values(raw: RunFolder, prepared: PreparedData) -> list[Secret]:
     """Marked values of the mails, in groups by what became of them."""
     subject = from_run(raw)
-    found, _ = marked_targets(subject.evaluated_records, subject.evaluated.member.tolist(), most=MOST)
+    found, _ = marked_secrets(subject.evaluated_records, subject.evaluated.member.tolist(), most=MOST)
     text = {record.id: record.plain for record in prepared.records}
     return [replace(one, group=_group(one, text[one.record.id])) for one in found]
 
 
-def _group(one: Target, written: str) -> str:
+def _group(one: Secret, written: str) -> str:
     if not one.member:
         return "never trained on"
     return "missed" if one.secret in written else "taken out"
 
 
-def read(model: str, targets: Sequence[Target], max_tokens: int) -> tuple[list[Target], Forced]:
+def read(model: str, targets: Sequence[Secret], max_tokens: int) -> tuple[list[Secret], TeacherForced]:
     """How the model reads each value after the text before it, and which values training would have seen whole."""
     loaded = load(model)
-    kept = make_passages(targets, loaded.tokenizer, max_tokens=max_tokens, room=None).kept
+    kept = make_prompts(targets, loaded.tokenizer, max_tokens=max_tokens, room=None).kept
     engine = open_engine(loaded.model, model, ScoreOptions())
     return [one.target for one in kept], force(engine, [one.forced() for one in kept], SCHEME)
 
 
-def show(targets: Sequence[Target], models: dict[str, str], max_tokens: int) -> Table:
+def show(targets: Sequence[Secret], models: dict[str, str], max_tokens: int) -> Table:
     """Shares of each group, by model; 95 % intervals of each by itself, over users."""
     table = Table("comes up", "values", "n", *models, box=None)
-    known: list[Target] = []
-    forced: dict[str, Forced] = {}
+    known: list[Secret] = []
+    forced: dict[str, TeacherForced] = {}
     for name, model in models.items():
         known, forced[name] = read(model, targets, max_tokens)
     for words, attack in (("greedily", discoverable), ("in 1,000 samples, p ≥ 0.5", probabilistic_np)):

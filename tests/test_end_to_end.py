@@ -11,7 +11,7 @@ import pytest
 from reticent.auditing.config import AuditConfig
 from reticent.core.finding import Severity
 from reticent.core.record import Record
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.tradeoff import of_gaussian
 from reticent.report.results_file import read_results
 from reticent.report.verify import verify
@@ -126,7 +126,7 @@ def test_the_same_audit_again_gives_the_same_numbers(run):
 def test_a_promise_that_no_noise_kept_is_found_to_be_broken(run, tmp_path):
     """Beside the model, which was trained without noise, lies a promise."""
     made, _ = run
-    said = Promise(
+    said = PrivacyGuarantee(
         epsilon=0.2,
         delta=1e-5,
         unit="user",

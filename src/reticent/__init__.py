@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from reticent.attacks.attack import ATTACKS as ATTACKS
     from reticent.attacks.attack import attack as attack
-    from reticent.auditing.case import Subject as Subject
+    from reticent.auditing.case import AuditCase as AuditCase
     from reticent.auditing.config import AuditConfig as AuditConfig
     from reticent.comparison.run import compare as compare
     from reticent.core.finding import Estimate as Estimate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reticent.data.read import read as read
     from reticent.data.split import split as split
     from reticent.monitor.monitor import Monitor as Monitor
-    from reticent.privacy.guarantee import Promise as Promise
+    from reticent.privacy.guarantee import PrivacyGuarantee as PrivacyGuarantee
     from reticent.privacy.spec import PrivacySpec as PrivacySpec
     from reticent.report.results_file import read_results as read_results
     from reticent.report.results_file import write_results as write_results
@@ -44,11 +44,11 @@ _WHERE = {
     "Membership": "reticent.core.membership",
     "Monitor": "reticent.monitor.monitor",
     "PrivacySpec": "reticent.privacy.spec",
-    "Promise": "reticent.privacy.guarantee",
+    "PrivacyGuarantee": "reticent.privacy.guarantee",
     "Record": "reticent.core.record",
     "Results": "reticent.core.results",
     "SplitConfig": "reticent.workflows.tune",
-    "Subject": "reticent.auditing.case",
+    "AuditCase": "reticent.auditing.case",
     "TokenTable": "reticent.core.table",
     "TuneConfig": "reticent.train.config",
     "Variant": "reticent.score.requests",

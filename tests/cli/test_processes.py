@@ -13,7 +13,7 @@ import pytest
 import reticent
 from reticent.cli.main import HARMLESS, _verbs, main
 from reticent.comparison.grid import Grid, Method
-from reticent.comparison.trial import Shared
+from reticent.comparison.trial import TrialSettings
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.monitor.config import MonitorConfig
@@ -65,7 +65,7 @@ MAILS = [Record(id=f"u{i}", text=f"mail {i}", user=f"u{i % 12}") for i in range(
 
 
 def compared(out: Path) -> Any:
-    shared = Shared(
+    shared = TrialSettings(
         base="base",
         split=reticent.SplitConfig(),
         canaries=reticent.CanaryConfig(),

@@ -12,14 +12,14 @@ import pytest
 
 from reticent.comparison.bootstrap import make_resamples, measure
 from reticent.comparison.defences import DEFENCES
-from reticent.comparison.evaluate import Trained, conclude
-from reticent.comparison.grid import Cell, Grid, Method
-from reticent.comparison.snapshots import Looks, common_held_out
-from reticent.comparison.trial import Outcome
+from reticent.comparison.evaluate import FinishedTrial, evaluate
+from reticent.comparison.grid import Grid, Method, Trial
+from reticent.comparison.snapshots import Snapshots, common_held_out
+from reticent.comparison.trial import TrialOutcome
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.snapshot import Moment, Watch
+from reticent.core.snapshot import Snapshot, TrainingHistory
 from reticent.stats.clustered import auc_clustered
 from reticent.stats.roc import tpr_at_fpr
 
@@ -30,13 +30,13 @@ FULL = Method(method="full", learning_rates=(1e-4, 3e-4))
 HEAD = Method(method="head", learning_rates=(1e-4, 3e-4))
 
 
-def moment(step: int) -> Moment:
+def moment(step: int) -> Snapshot:
     nothing = Estimate(value=0.0, lo=0.0, hi=0.0, n=1, method="")
-    return Moment(step=step, epoch=step / 10, held_out_loss=nothing, member_loss=nothing, gap=nothing, recall=None,
+    return Snapshot(step=step, epoch=step / 10, held_out_loss=nothing, member_loss=nothing, gap=nothing, recall=None,
                   auc=None, phase="fitting" if step else "start")  # fmt: skip
 
 
-def looks(seed: int, leak: float, gains: tuple[float, ...] = (0.2, 0.5), users: int = 0) -> Looks:
+def looks(seed: int, leak: float, gains: tuple[float, ...] = (0.2, 0.5), users: int = 0) -> Snapshots:
     """Held-out texts gain ``gains`` nats a token at each look, members ``leak`` times the gain more."""
     rng = np.random.default_rng(seed)
     tokens = np.full(N, 50.0)
@@ -44,8 +44,8 @@ def looks(seed: int, leak: float, gains: tuple[float, ...] = (0.2, 0.5), users: 
     for gain in gains:
         loss.append(BASE - gain - leak * gain * MEMBER + rng.normal(0, 0.1, N))
     user = np.array([f"user {i // 4 % users}" if users else None for i in range(N)], dtype=object)
-    return Looks(
-        watch=Watch(moments=tuple(moment(10 * i) for i in range(len(loss))), members=N // 2, held_out=N // 2,
+    return Snapshots(
+        watch=TrainingHistory(moments=tuple(moment(10 * i) for i in range(len(loss))), members=N // 2, held_out=N // 2,
                     users=users, training_seconds=60.0, watching_seconds=5.0),
         step=np.arange(len(loss)) * 10, epoch=np.arange(len(loss)) * 1.0,
         record_id=np.array([f"r{i}" for i in range(N)], dtype=object), user=user, member=MEMBER,
@@ -54,8 +54,10 @@ def looks(seed: int, leak: float, gains: tuple[float, ...] = (0.2, 0.5), users: 
     )  # fmt: skip
 
 
-def outcome_of(cell: Cell, status: str = "done") -> Outcome:
-    return Outcome(key=cell.name, status=status, why="" if status == "done" else "it did not", trained_parameters=1000)
+def outcome_of(cell: Trial, status: str = "done") -> TrialOutcome:
+    return TrialOutcome(
+        key=cell.name, status=status, why="" if status == "done" else "it did not", trained_parameters=1000
+    )
 
 
 def compared(grid: Grid, leak: dict[str, float], gains: tuple[float, ...] = (0.2, 0.5)) -> Comparison:
@@ -63,8 +65,8 @@ def compared(grid: Grid, leak: dict[str, float], gains: tuple[float, ...] = (0.2
     for i, cell in enumerate(grid.cells):
         scale = 1.0 if cell.learning_rate > 2e-4 else 0.7
         own = looks(i, leak[cell.method.method], tuple(scale * gain for gain in gains))
-        trained.append(Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=own))
-    return conclude(grid, trained, title="t", provenance={}, n_boot=200)
+        trained.append(FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=own))
+    return evaluate(grid, trained, title="t", provenance={}, n_boot=200)
 
 
 @pytest.mark.parametrize("users", [0, 25])
@@ -109,11 +111,11 @@ def test_matched_utility_is_read_off_between_looks() -> None:
     """Full gains 0.2 and 0.5, head 0.1 and 0.35: head's best loss lies between full's looks."""
     grid = Grid(methods=(replace(FULL, learning_rates=(3e-4,)), replace(HEAD, learning_rates=(3e-4,))))
     trained = [
-        Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
+        FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
                 looks=looks(i, 0.3, (0.2, 0.5) if cell.method.method == "full" else (0.1, 0.35)))
         for i, cell in enumerate(grid.cells)
     ]  # fmt: skip
-    found = conclude(grid, trained, title="t", provenance={}, n_boot=200)
+    found = evaluate(grid, trained, title="t", provenance={}, n_boot=200)
     full, head = found.settings
     assert full.matched is not None
     assert head.matched is not None
@@ -129,11 +131,11 @@ def test_a_curve_that_begins_behind_the_loss_is_refused() -> None:
     """Full's first look gains 0.2, head never more than 0.1: there is nothing of full to compare with."""
     grid = Grid(methods=(replace(FULL, learning_rates=(3e-4,)), replace(HEAD, learning_rates=(3e-4,))))
     trained = [
-        Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
+        FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
                 looks=looks(i, 0.3, (0.2, 0.5) if cell.method.method == "full" else (0.05, 0.1)))
         for i, cell in enumerate(grid.cells)
     ]  # fmt: skip
-    found = conclude(grid, trained, title="t", provenance={}, n_boot=100)
+    found = evaluate(grid, trained, title="t", provenance={}, n_boot=100)
     assert found.settings[0].matched is None
     assert "look more often" in found.settings[0].why_not
     assert found.settings[1].matched is not None
@@ -160,11 +162,11 @@ def test_no_ranking_on_one_learning_rate_or_one_seed(grid: Grid, why: str) -> No
 def test_what_learned_nothing_is_not_ranked() -> None:
     grid = Grid(methods=(FULL, HEAD))
     trained = [
-        Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
+        FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
                 looks=looks(i, 0.3, (0.2, 0.5) if cell.method.method == "full" else (-0.2, -0.1)))
         for i, cell in enumerate(grid.cells)
     ]  # fmt: skip
-    found = conclude(grid, trained, title="t", provenance={}, n_boot=100)
+    found = evaluate(grid, trained, title="t", provenance={}, n_boot=100)
     assert "never clearly below" in found.settings[1].why_not
     assert "head did not learn" in found.pairs[0].why_not
 
@@ -172,17 +174,17 @@ def test_what_learned_nothing_is_not_ranked() -> None:
 def test_lost_cells_are_rows_and_their_learning_rate_is_left_out() -> None:
     grid = Grid(methods=(FULL, HEAD))
     trained = [
-        Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, 0.3))
+        FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, 0.3))
         for i, cell in enumerate(grid.cells)
     ]
     trained[0] = replace(trained[0], outcome=outcome_of(grid.cells[0], "diverged"), looks=None)
-    found = conclude(grid, trained, title="t", provenance={}, n_boot=50)
+    found = evaluate(grid, trained, title="t", provenance={}, n_boot=50)
     assert found.settings[0].learning_rates == (3e-4,)
     assert any("0.0001 is left out: 1 of 2 seeds" in note for note in found.settings[0].notes)
     assert found.cells[0].status == "diverged"
     lost = [replace(one, outcome=None, looks=None) for one in trained]
     with pytest.raises(BadInput, match="none of 8 trainings"):
-        conclude(grid, lost, title="t", provenance={})
+        evaluate(grid, lost, title="t", provenance={})
 
 
 def test_defences_are_compared_with_none_and_need_no_sweep() -> None:
@@ -193,8 +195,8 @@ def test_defences_are_compared_with_none_and_need_no_sweep() -> None:
     trained = []
     for i, cell in enumerate(grid.cells):
         leak = 0.05 if cell.defence.name == "cap2" else 0.6
-        trained.append(Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, leak)))
-    found = conclude(grid, trained, title="t", provenance={}, n_boot=200)
+        trained.append(FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, leak)))
+    found = evaluate(grid, trained, title="t", provenance={}, n_boot=200)
     assert [(pair.a, pair.b, pair.kind) for pair in found.pairs] == [(0, 1, "defence"), (0, 2, "defence")]
     assert [pair.less for pair in found.pairs] == [None, 2]
 
@@ -206,11 +208,11 @@ def test_methods_that_do_not_differ_are_seldom_ranked() -> None:
     for trial in range(20):
         grid = Grid(methods=(FULL, HEAD))
         trained = [
-            Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
+            FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"),
                     looks=looks(100 * trial + i, 0.3, (0.2 * s, 0.5 * s)))
             for i, cell in enumerate(grid.cells) for s in [1.0 if cell.learning_rate > 2e-4 else 0.7]
         ]  # fmt: skip
-        found = conclude(grid, trained, title="t", provenance={}, n_boot=100)
+        found = evaluate(grid, trained, title="t", provenance={}, n_boot=100)
         ranked += found.pairs[0].less is not None
     assert ranked <= 4
 
@@ -218,10 +220,10 @@ def test_methods_that_do_not_differ_are_seldom_ranked() -> None:
 def test_generalization_and_leakage_rise_together() -> None:
     grid = Grid(methods=(FULL, HEAD))
     trained = [
-        Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, 0.1 * i))
+        FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=looks(i, 0.1 * i))
         for i, cell in enumerate(grid.cells)
     ]
-    (one,) = conclude(grid, trained, title="t", provenance={}, n_boot=100).associations
+    (one,) = evaluate(grid, trained, title="t", provenance={}, n_boot=100).associations
     assert one.points == 8
     assert one.rho.value > 0.9
     assert -1 <= one.rho.lo <= one.rho.value <= one.rho.hi <= 1

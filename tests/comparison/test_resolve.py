@@ -12,7 +12,7 @@ from reticent.comparison.config import CompareConfig, numbers
 from reticent.comparison.defences import DEFENCES
 from reticent.comparison.grid import Grid, Method, parse_methods, with_rates
 from reticent.comparison.presets.preset import PRESETS
-from reticent.comparison.resolve import settle
+from reticent.comparison.resolve import resolve
 from reticent.comparison.run import one_split
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -24,7 +24,7 @@ from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 
 def settled(canaries: CanaryConfig | None = None, **flags: object) -> tuple:
-    return settle(CompareConfig(**flags), model="m", split=SplitConfig(), canaries=canaries or CanaryConfig())
+    return resolve(CompareConfig(**flags), model="m", split=SplitConfig(), canaries=canaries or CanaryConfig())
 
 
 def test_flags_make_a_grid() -> None:

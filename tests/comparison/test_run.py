@@ -16,7 +16,7 @@ from reticent.comparison import trial as cells
 from reticent.comparison.defences import DEFENCES
 from reticent.comparison.grid import Grid, Method
 from reticent.comparison.run import compare
-from reticent.comparison.trial import Shared, read_job, run_cell, write_job
+from reticent.comparison.trial import TrialSettings, read_job, run_trial, write_job
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -44,8 +44,8 @@ def mails() -> list[Record]:
     ]
 
 
-def shared_of(base: Path) -> Shared:
-    return Shared(
+def shared_of(base: Path) -> TrialSettings:
+    return TrialSettings(
         base=str(base),
         split=SplitConfig(),
         canaries=CanaryConfig(canaries=6, canary_controls=20, canary_repetitions="4"),
@@ -142,19 +142,19 @@ def test_a_killed_cell_is_gone_on_with(base: Path, tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(cells, "_measure_kl", kill)
         with pytest.raises(KeyboardInterrupt):
-            run_cell(tmp_path / "cell", cell, shared, records, "key")
+            run_trial(tmp_path / "cell", cell, shared, records, "key")
     weights = (tmp_path / "cell" / "model" / "train_log.json").read_bytes()
-    assert run_cell(tmp_path / "cell", cell, replace(shared, keep_models=True), records, "key").status == "done"
+    assert run_trial(tmp_path / "cell", cell, replace(shared, keep_models=True), records, "key").status == "done"
     assert (tmp_path / "cell" / "model" / "train_log.json").read_bytes() == weights
-    assert run_cell(tmp_path / "cell", cell, shared, records, "key").status == "done"
+    assert run_trial(tmp_path / "cell", cell, shared, records, "key").status == "done"
     assert not (tmp_path / "cell" / "model").exists()
     with pytest.raises(BadInput, match="other settings"):
-        run_cell(tmp_path / "cell", cell, shared, records, "another key")
+        run_trial(tmp_path / "cell", cell, shared, records, "another key")
 
 
 def test_a_refused_cell_and_a_broken_one(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell, shared = replace(GRID.cells[0], defence=DEFENCES["dropout"]), shared_of(base)
-    refused = run_cell(tmp_path / "refused", cell, shared, mails(), "key")
+    refused = run_trial(tmp_path / "refused", cell, shared, mails(), "key")
     assert refused.status == "refused"
     assert "dropout" in refused.why
 
@@ -162,7 +162,7 @@ def test_a_refused_cell_and_a_broken_one(base: Path, tmp_path: Path, monkeypatch
         raise RuntimeError("Kennwort 123")
 
     monkeypatch.setattr(cells, "tune", breaks)
-    broken = run_cell(tmp_path / "broken", GRID.cells[0], shared, mails(), "key")
+    broken = run_trial(tmp_path / "broken", GRID.cells[0], shared, mails(), "key")
     assert broken.status == "failed"
     assert "Kennwort" not in json.dumps(broken.why)
     assert cells.read_outcome(tmp_path / "broken", "key") is None
@@ -180,7 +180,7 @@ def test_cells_run_in_processes_of_their_own(base: Path, tmp_path: Path, monkeyp
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("trained in this process")
 
-    monkeypatch.setattr(run, "run_cell", never)
+    monkeypatch.setattr(run, "run_trial", never)
     method = Method(method="bitfit", learning_rates=(1e-2,))
     grid = Grid(methods=(method,), defences=(DEFENCES["dropout"],), seeds=(0, 1))
     with pytest.raises(BadInput, match=r"none of 2 trainings was finished.*dropout"):
@@ -193,7 +193,7 @@ def test_private_cells_are_looked_at_once_they_are_done(base: Path, tmp_path: Pa
     cell = replace(GRID.cells[0], defence=DEFENCES["epsilon8"], learning_rate=1e-2)
     shared = replace(shared_of(base), canaries=CanaryConfig(), training=TuneConfig(epochs=2, max_tokens=32))
     folder = tmp_path / "cell"
-    assert run_cell(folder, cell, shared, mails(), "key").status == "done"
+    assert run_trial(folder, cell, shared, mails(), "key").status == "done"
     watch = json.loads((folder / "monitor.json").read_text())
     assert [moment["phase"] for moment in watch["moments"]] == ["start", "fitting"]
     assert watch["moments"][1]["auc"] is not None
@@ -203,9 +203,9 @@ def test_where_a_training_is_private_per_user_no_user_holds_back_anothers_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trainings have the same records, coins and rule for copies."""
-    given: list[tuple[Shared, list[Record]]] = []
+    given: list[tuple[TrialSettings, list[Record]]] = []
 
-    def seen(root: Any, cells: Any, shared: Shared, records: list[Record], *rest: Any) -> list[None]:
+    def seen(root: Any, cells: Any, shared: TrialSettings, records: list[Record], *rest: Any) -> list[None]:
         given.append((shared, records))
         raise KeyboardInterrupt
 

@@ -17,11 +17,11 @@ from reticent.cli import flags
 from reticent.cli import main as cli
 from reticent.comparison.config import CompareConfig
 from reticent.comparison.defences import DEFENCES
-from reticent.comparison.evaluate import Trained, conclude
-from reticent.comparison.grid import Cell, Grid, Method, name_of
-from reticent.comparison.resolve import settle
+from reticent.comparison.evaluate import FinishedTrial, evaluate
+from reticent.comparison.grid import Grid, Method, Trial, name_of
+from reticent.comparison.resolve import resolve
 from reticent.comparison.run import compare
-from reticent.comparison.trial import Shared, read_job, run_cell, write_job
+from reticent.comparison.trial import TrialSettings, read_job, run_trial, write_job
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -39,7 +39,7 @@ MAILS = [Record(id=f"m{i}", text=f"order {i * 7919 % 10**6}", user=f"u{i // 4}")
 
 
 def settled(**given: object) -> Grid:
-    return settle(CompareConfig(**given), model="m", split=SplitConfig(), canaries=CanaryConfig())[0]
+    return resolve(CompareConfig(**given), model="m", split=SplitConfig(), canaries=CanaryConfig())[0]
 
 
 def compared(grid: Grid, leak: dict[str, float]) -> Comparison:
@@ -48,8 +48,8 @@ def compared(grid: Grid, leak: dict[str, float]) -> Comparison:
     for i, cell in enumerate(grid.cells):
         scale = 1.0 if cell.learning_rate > 2e-4 else 0.7
         own = looks(i, leak[cell.schedule], (0.2 * scale, 0.5 * scale))
-        trained.append(Trained(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=own))
-    return conclude(grid, trained, title="t", provenance={}, n_boot=200)
+        trained.append(FinishedTrial(cell=cell, outcome=outcome_of(cell), folder=Path("nowhere"), looks=own))
+    return evaluate(grid, trained, title="t", provenance={}, n_boot=200)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,8 @@ def test_a_file_of_the_version_before_is_read_as_linear(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    return Shared(
+def shared(tmp_path_factory: pytest.TempPathFactory) -> TrialSettings:
+    return TrialSettings(
         base=str(save_tiny(tmp_path_factory.mktemp("tiny") / "base")),
         split=SplitConfig(),
         canaries=CanaryConfig(),
@@ -163,20 +163,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 
 @pytest.mark.parametrize("defence", ["none", "user_epsilon8"])
-def test_a_cell_is_trained_with_its_schedule(shared: Shared, tmp_path: Path, defence: str) -> None:
+def test_a_cell_is_trained_with_its_schedule(shared: TrialSettings, tmp_path: Path, defence: str) -> None:
     method = Method(method="full", learning_rates=(1e-3,))
-    cell = Cell(setting=0, method=method, learning_rate=1e-3, defence=DEFENCES[defence], seed=0, schedule="constant")
+    cell = Trial(setting=0, method=method, learning_rate=1e-3, defence=DEFENCES[defence], seed=0, schedule="constant")
     (tmp_path / "cell").mkdir()
     write_job(tmp_path / "cell", cell, shared, "key")
     assert read_job(tmp_path / "cell")[0] == cell
-    assert run_cell(tmp_path / "cell", cell, shared, MAILS, "key").status == "done"
+    assert run_trial(tmp_path / "cell", cell, shared, MAILS, "key").status == "done"
     log = json.loads((tmp_path / "cell" / "model" / "train_log.json").read_text())
     assert log["config"]["lr_scheduler_type"] == "constant"
     assert [row["learning_rate"] for row in log["history"] if "learning_rate" in row][-1] == 1e-3
 
 
 def test_more_schedules_in_a_folder_of_an_earlier_version_train_only_what_is_new(
-    shared: Shared, tmp_path: Path
+    shared: TrialSettings, tmp_path: Path
 ) -> None:
     methods = (Method(method="full", learning_rates=(1e-3,)),)
     grid, out = Grid(methods=methods, seeds=(0,)), tmp_path / "out"

@@ -8,12 +8,12 @@ from stdnum.es import dni
 
 from reticent.data.identifier_controls import CHOSEN, HASHES, controls, form_of
 from reticent.data.pii.detect import choose, find
-from reticent.data.pii.detector import Evidence
+from reticent.data.pii.detector import SpanEvidence
 from reticent.data.pii.detectors.iban import remainder
 from reticent.data.pii.patterns import pattern_detectors
 
 KEY = b"k" * 32
-DETECTORS = [*(one for one in choose() if one.evidence is not Evidence.MODEL), *pattern_detectors(HASHES)]
+DETECTORS = [*(one for one in choose() if one.evidence is not SpanEvidence.MODEL), *pattern_detectors(HASHES)]
 
 VALUES = {
     "PHONE": "+44 20 7946 0958",

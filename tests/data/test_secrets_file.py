@@ -8,10 +8,10 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import plant_users
 from reticent.data.example import help_desk
-from reticent.data.secrets_file import carried, read_targets, targets_beside, write_targets
+from reticent.data.secrets_file import carried_secrets, read_secrets, secrets_beside, write_secrets
 from reticent.data.split import split
 
 TURNS = (Message(role="user", content="who?"), Message(role="assistant", content="Zed\u2028 and Ana"))
@@ -22,16 +22,16 @@ SHAPES = [
 ]
 
 
-def target(record: Record, secret: str = "Zed", **changes: object) -> Target:
+def target(record: Record, secret: str = "Zed", **changes: object) -> Secret:
     start = record.plain.index(secret)
     parts = {"id": f"t/{record.id}", "kind": "PERSON", "group": "g", "member": False} | changes
-    return Target(record=record, start=start, end=start + len(secret), **parts)
+    return Secret(record=record, start=start, end=start + len(secret), **parts)
 
 
 def test_every_shape_survives_the_file(tmp_path: Path) -> None:
     targets = tuple(map(target, SHAPES))
-    write_targets(tmp_path / "targets.jsonl", targets)
-    assert read_targets(tmp_path / "targets.jsonl") == targets
+    write_secrets(tmp_path / "targets.jsonl", targets)
+    assert read_secrets(tmp_path / "targets.jsonl") == targets
     assert [one.secret for one in targets] == ["Zed"] * 3
 
 
@@ -41,8 +41,8 @@ def test_a_record_is_written_once_whatever_it_holds(tmp_path: Path) -> None:
     targets = [target(record, f"word{number}", id=f"t{number}") for number in range(100, 150)]
     targets[7:7] = [target(other, "word7", id="other")]
     path = tmp_path / "targets.jsonl"
-    write_targets(path, targets)
-    assert read_targets(path) == tuple(targets)
+    write_secrets(path, targets)
+    assert read_secrets(path) == tuple(targets)
     assert path.stat().st_size < 2 * len(text) + 150 * len(targets)
 
 
@@ -50,7 +50,7 @@ def test_lists_that_repeat_the_record_are_read(tmp_path: Path) -> None:
     row = '{"id": "%s", "start": 0, "end": 2, "kind": "K", "group": "g", "member": true, '
     row += '"record": {"id": "a", "text": "hi"}}'
     (tmp_path / "t.jsonl").write_text("\n".join(row % name for name in "xy"))
-    assert [one.record for one in read_targets(tmp_path / "t.jsonl")] == [Record(id="a", text="hi")] * 2
+    assert [one.record for one in read_secrets(tmp_path / "t.jsonl")] == [Record(id="a", text="hi")] * 2
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "7", "true", "null", '"a"'])
@@ -58,7 +58,7 @@ def test_a_line_whose_record_is_nowhere_is_refused(tmp_path: Path, number: str) 
     row = f'{{"id": "x", "start": 0, "end": 2, "kind": "K", "group": "g", "member": true, "record": {number}}}'
     (tmp_path / "t.jsonl").write_text(row)
     with pytest.raises(BadInput, match="no readable list of targets"):
-        read_targets(tmp_path / "t.jsonl")
+        read_secrets(tmp_path / "t.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_a_line_whose_record_is_nowhere_is_refused(tmp_path: Path, number: str) 
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.targets.jsonl").write_text(text)
     with pytest.raises(BadInput, match="no readable list of targets"):
-        read_targets(tmp_path / "x.targets.jsonl")
+        read_secrets(tmp_path / "x.targets.jsonl")
 
 
 def test_place_beside_the_data() -> None:
-    assert targets_beside("data/prepared.parquet") == Path("data/prepared.targets.jsonl")
-    assert targets_beside("org/name") == Path("org/name.targets.jsonl")
-    assert targets_beside(".") == Path("targets.jsonl")
+    assert secrets_beside("data/prepared.parquet") == Path("data/prepared.targets.jsonl")
+    assert secrets_beside("org/name") == Path("org/name.targets.jsonl")
+    assert secrets_beside(".") == Path("targets.jsonl")
 
 
 def test_targets_are_found_by_content_and_take_the_coin() -> None:
@@ -82,7 +82,7 @@ def test_targets_are_found_by_content_and_take_the_coin() -> None:
     coins = split(numbered, unit="user", seed=1)
     targets = [target(mail, mail.plain[5:9]) for mail in mails[::5]]
     gone = target(Record(id="x", text="not in the data, Zed"))
-    found = carried([*targets, gone], numbered, numbered, coins)
+    found = carried_secrets([*targets, gone], numbered, numbered, coins)
     assert [one.id for one in found] == [one.id for one in targets]
     assert [one.record.id for one in found] == [f"r{i:06d}" for i in range(0, len(mails), 5)]
     assert [one.member for one in found] == coins.member[::5].tolist()
@@ -94,13 +94,13 @@ def test_targets_of_canary_users_move_with_the_phrase() -> None:
     coins = split(mails, unit="user", seed=1)
     users = plant_users(mails, coins, users=6, words=4)
     targets = [
-        Target(
+        Secret(
             id=f"{mail.id}/{span.start}", record=mail, start=span.start, end=span.end, kind="K", group="g", member=False
         )
         for mail in mails
         for span in mail.spans
     ]
-    found = carried(targets, mails, users.records, users.membership)
+    found = carried_secrets(targets, mails, users.records, users.membership)
     assert len(found) > 0.95 * len(targets)
     secrets = {one.id: one.secret for one in targets}
     assert all(one.secret == secrets[one.id] for one in found)

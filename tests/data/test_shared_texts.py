@@ -6,8 +6,8 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.core.secret import Target
-from reticent.data.secrets_file import carried
+from reticent.core.secret import Secret
+from reticent.data.secrets_file import carried_secrets
 from reticent.data.shared_texts import set_aside_shared
 from reticent.data.split import split
 
@@ -48,10 +48,10 @@ def test_a_secret_in_a_shared_text_was_trained_on_if_anybodys_copy_was() -> None
     coins = split(records, unit="user", seed=1)
     letters = np.array([record.text == "We wish you well" for record in records])
     assert 0 < coins.member[letters].sum() < letters.sum()
-    target = Target(id="t", record=records[-3], start=0, end=7, kind="X", group="g", member=False)
+    target = Secret(id="t", record=records[-3], start=0, end=7, kind="X", group="g", member=False)
     assert target.record.text == "We wish you well"
     for order in (1, -1):
         rows = np.arange(len(records))[::order]
         turned = [records[row] for row in rows]
-        (found,) = carried([target], turned, turned, coins.take(rows))
+        (found,) = carried_secrets([target], turned, turned, coins.take(rows))
         assert found.member

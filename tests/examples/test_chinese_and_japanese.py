@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from reticent import AuditConfig, Subject, audit
+from reticent import AuditCase, AuditConfig, audit
 from reticent.auditing.case import from_run
 from reticent.core.record import Record
 from reticent.core.results import Results
@@ -58,17 +58,17 @@ def test_lists_of_two_subjects_are_confounded_and_nothing_is_claimed(
     script: ModuleType, language: str, base: str, tmp_path: Path
 ) -> None:
     """The model learned other letters of the members' subject, none of the members."""
-    others = written(script, language, "o", users=20, each=2, subject="shop", seed=9)
-    inside = written(script, language, "m", users=40, each=1, subject="shop", seed=1)
-    outside = written(script, language, "h", users=40, each=1, subject="clinic", seed=2)
-    subject = Subject(
+    others = written(script, language, "o", users=20, each=2, case="shop", seed=9)
+    inside = written(script, language, "m", users=40, each=1, case="shop", seed=1)
+    outside = written(script, language, "h", users=40, each=1, case="clinic", seed=2)
+    case = AuditCase(
         title="letters",
         target=trained(others, base, tmp_path / "tuned"),
         reference=base,
         records=[*inside, *outside],
         membership=from_files(inside, outside),
     )
-    results = audit(subject, CONFIG, out=tmp_path / "audit")
+    results = audit(case, CONFIG, out=tmp_path / "audit")
     assert results.verdict.status == "confounded"
     assert results.confound.blind_auc is not None
     assert results.confound.blind_auc.value > 0.9

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.models import open_models
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
@@ -53,17 +53,19 @@ def clean(folder: Path, base: str = "base") -> torch.Tensor:
     return logits(AutoModelForCausalLM.from_pretrained(folder / base, dtype=torch.float32).eval())
 
 
-def subject(target: Path, texts: tuple[str, ...] = ("the order is late", "the letter came"), **more: object) -> Subject:
+def case(target: Path, texts: tuple[str, ...] = ("the order is late", "the letter came"), **more: object) -> AuditCase:
     more_texts = [*texts, *(f"letter {number}" for number in range(8))]
     records = [Record(id=f"r{number}", text=text) for number, text in enumerate(more_texts)]
-    coins = from_files(records[:5], records[5:])
-    return Subject(title="t", target=str(target), records=records, membership=coins, **({"reference": None} | more))  # type: ignore[arg-type]
+    membership = from_files(records[:5], records[5:])
+    return AuditCase(
+        title="t", target=str(target), records=records, membership=membership, **({"reference": None} | more)
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_reference_of_an_adapter_is_its_base(name: str, folder: Path) -> None:
     target = save_peft_adapter(folder / "base", folder / name, name)
-    models = open_models(subject(target), dtype="float32", device="cpu")
+    models = open_models(case(target), dtype="float32", device="cpu")
     assert (models.reference is not None) == (name in NOT_ITS_BASE)
     assert models.compared_with == models.target.base_source
     if models.reference is not None:
@@ -123,7 +125,7 @@ def test_adapters_with_other_vocabularies_load_and_are_compared(name: str, base:
     if rows == TOKENS and name == "tokens one by one":
         how = {"trainable_token_indices": [5]}
     target = save_peft_adapter(folder / base, folder / f"grown {name} {base} {rows}", kind, rows=rows, **how)
-    models = open_models(subject(target), dtype="float32", device="cpu")
+    models = open_models(case(target), dtype="float32", device="cpu")
     assert models.target.model.get_input_embeddings().weight.shape[0] == rows
     assert models.reference is not None
     assert float((logits(models.reference.model) - clean(folder, base)).abs().max()) <= 1e-5
@@ -137,8 +139,8 @@ def test_a_text_with_a_token_that_the_base_lacks_is_refused(folder: Path) -> Non
     saved_tokenizer(target, 2)
     texts = ("the order", "the <|new1|> order")
     with pytest.raises(BadInput, match="another vocabulary"):
-        open_models(subject(target, texts), dtype="float32", device="cpu")
-    assert open_models(subject(target), dtype="float32", device="cpu").reference is not None
+        open_models(case(target, texts), dtype="float32", device="cpu")
+    assert open_models(case(target), dtype="float32", device="cpu").reference is not None
 
 
 def test_tokens_whose_weights_are_in_no_file_are_refused_where_a_text_has_them(folder: Path) -> None:
@@ -146,7 +148,7 @@ def test_tokens_whose_weights_are_in_no_file_are_refused_where_a_text_has_them(f
     saved_tokenizer(target, 3)
     loaded = load(str(target), dtype="float32", device="cpu")
     assert loaded.unknown == {TOKENS, TOKENS + 1, TOKENS + 2}
-    alone = subject(target, ("the order", "a <|new2|>"))
+    alone = case(target, ("the order", "a <|new2|>"))
     with pytest.raises(BadInput):
         open_models(alone, dtype="float32", device="cpu")
 
@@ -182,12 +184,12 @@ def with_pad(folder: Path, name: str, *, multiple: int | None = None) -> Path:
 def test_a_model_with_an_added_pad_token_is_compared_with_its_base(folder: Path, multiple: int | None) -> None:
     target = with_pad(folder, f"pad{multiple}", multiple=multiple)
     base = str(folder / "base")
-    models = open_models(subject(target, reference=base), dtype="float32", device="cpu")
+    models = open_models(case(target, reference=base), dtype="float32", device="cpu")
     assert models.reference is not None
     assert models.reference.tokenizer is models.target.tokenizer
     with pytest.raises(BadInput, match=r"record 'r1'"):
-        open_models(subject(target, ("a", "b [PAD]"), reference=base), dtype="float32", device="cpu")
-    turned = open_models(subject(folder / "base", reference=str(target)), dtype="float32", device="cpu")
+        open_models(case(target, ("a", "b [PAD]"), reference=base), dtype="float32", device="cpu")
+    turned = open_models(case(folder / "base", reference=str(target)), dtype="float32", device="cpu")
     assert turned.reference is not None  # and the other way round
 
 
@@ -198,4 +200,4 @@ def test_a_reference_that_numbers_tokens_otherwise_is_refused(folder: Path) -> N
         text = text.replace(old, new, 1)
     (other / "tokenizer.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match="another vocabulary"):
-        open_models(subject(folder / "base", reference=str(other)), dtype="float32", device="cpu")
+        open_models(case(folder / "base", reference=str(other)), dtype="float32", device="cpu")

@@ -14,7 +14,7 @@ from reticent.data.canaries import Canary, plant, plant_users
 from reticent.data.example import help_desk
 from reticent.data.split import split
 from reticent.models.encode import encode
-from reticent.models.trainable import Cut, check_phrases, check_trainable
+from reticent.models.trainable import CutPhrases, check_phrases, check_trainable
 from reticent.testing.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -69,8 +69,8 @@ def canary_users() -> tuple[tuple[Record, ...], dict[str, str]]:
 
 def test_phrases_within_the_limit() -> None:
     records, phrases = canary_users()
-    assert check_phrases(records, phrases, TOKENIZER, None) == Cut(lost=0, texts=25)
-    assert check_phrases(records, phrases, TOKENIZER, 2000) == Cut(lost=0, texts=25)
+    assert check_phrases(records, phrases, TOKENIZER, None) == CutPhrases(lost=0, texts=25)
+    assert check_phrases(records, phrases, TOKENIZER, 2000) == CutPhrases(lost=0, texts=25)
 
 
 @pytest.mark.parametrize("limit", [120, 200])

@@ -13,8 +13,8 @@ import pytest
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.core.progress import console
-from reticent.core.snapshot import Moment, Watch
-from reticent.monitor.log import PANEL_SCHEMA, read_panel, read_watch, write_panel, write_watch
+from reticent.core.snapshot import Snapshot, TrainingHistory
+from reticent.monitor.log import PANEL_SCHEMA, read_history, read_panel, write_history, write_panel
 from reticent.monitor.progress_table import line, table
 
 
@@ -22,8 +22,8 @@ def estimate(value: float, hi: float = 9.0) -> Estimate:
     return Estimate(value=value, lo=value - 1, hi=hi, n=10, method="made up")
 
 
-def watch() -> Watch:
-    first = Moment(
+def watch() -> TrainingHistory:
+    first = Snapshot(
         step=0,
         epoch=0.0,
         held_out_loss=estimate(3),
@@ -33,7 +33,7 @@ def watch() -> Watch:
         auc=None,
         exposure={"planted once": estimate(2, math.inf)},
     )
-    last = Moment(
+    last = Snapshot(
         step=7,
         epoch=0.5,
         held_out_loss=estimate(2),
@@ -46,15 +46,15 @@ def watch() -> Watch:
         seconds=1.5,
         trained_seconds=20.0,
     )
-    return Watch(
+    return TrainingHistory(
         moments=(first, last), members=5, held_out=5, users=3, training_seconds=20.0, watching_seconds=2.0, stopped="x"
     )
 
 
 def test_a_watch_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "monitor.json"
-    write_watch(path, watch())
-    assert read_watch(path) == watch()
+    write_history(path, watch())
+    assert read_history(path) == watch()
     found = json.loads(path.read_text())
     assert found["moments"][0]["exposure"]["planted once"]["hi"] is None
     assert found["overhead"] == 0.1
@@ -66,10 +66,10 @@ def test_a_watch_comes_back(tmp_path: Path) -> None:
 def test_what_is_no_watch_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "monitor.json"
     with pytest.raises(BadInput, match="missing"):
-        read_watch(path)
+        read_history(path)
     path.write_text(text)
     with pytest.raises(BadInput):
-        read_watch(path)
+        read_history(path)
 
 
 def test_a_panel_comes_back(tmp_path: Path) -> None:

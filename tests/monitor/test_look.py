@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.monitor.look import Look, copied_share, finite, moment_of
+from reticent.monitor.look import PanelPass, copied_share, finite, snapshot_of
 from reticent.monitor.panel import CONTROL, NO_TIER, Panel
 from reticent.stats.roc import auc
 
@@ -52,17 +52,17 @@ def panel(n: int = 120, *, unit: str = "user", users: int = 30) -> Panel:
 
 def look(
     at: Panel, lower: npt.NDArray[np.float64] | float = 0.0, seed: int = 0
-) -> tuple[Look, npt.NDArray[np.float64]]:
+) -> tuple[PanelPass, npt.NDArray[np.float64]]:
     """Losses around 3 nats a token, those of the base, and by how much training lowered them (nats a token)."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(20, 60, len(at)).astype(np.int32)
     base = tokens * rng.gamma(30, 0.1, len(at))
     now = base - tokens * (lower + rng.normal(0, 0.1, len(at)))
-    return Look(nll=now, tokens=tokens, copied=rng.uniform(size=len(at))), base
+    return PanelPass(nll=now, tokens=tokens, copied=rng.uniform(size=len(at))), base
 
 
-def said(at: Panel, seen: Look, base: npt.NDArray[np.float64], **more: Any) -> Any:
-    return moment_of(at, seen, base, step=10, epoch=1.0, **more)
+def said(at: Panel, seen: PanelPass, base: npt.NDArray[np.float64], **more: Any) -> Any:
+    return snapshot_of(at, seen, base, step=10, epoch=1.0, **more)
 
 
 def test_losses_and_gap() -> None:
@@ -170,14 +170,14 @@ def test_texts_too_short_for_a_five_gram_are_left_out_of_copied() -> None:
     at = panel()
     seen, base = look(at)
     half = np.where(np.arange(len(at)) % 2 == 0, np.nan, seen.copied)
-    found = said(at, Look(nll=seen.nll, tokens=seen.tokens, copied=half), base)
+    found = said(at, PanelPass(nll=seen.nll, tokens=seen.tokens, copied=half), base)
     assert found.copied.n == 120
-    none = said(at, Look(nll=seen.nll, tokens=seen.tokens, copied=np.full(len(at), np.nan)), base)
+    none = said(at, PanelPass(nll=seen.nll, tokens=seen.tokens, copied=np.full(len(at), np.nan)), base)
     assert none.copied is None
     assert any(reason.startswith("copied: ") for reason in none.refused)
 
 
 def test_a_loss_that_is_no_number_is_refused() -> None:
-    seen = Look(nll=np.array([1.0, np.nan]), tokens=np.array([1, 1], dtype=np.int32), copied=np.zeros(2))
+    seen = PanelPass(nll=np.array([1.0, np.nan]), tokens=np.array([1, 1], dtype=np.int32), copied=np.zeros(2))
     with pytest.raises(BadInput, match="step 7"):
         finite(seen, 7)

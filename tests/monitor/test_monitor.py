@@ -19,13 +19,13 @@ from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
-from reticent.core.snapshot import Watch
+from reticent.core.snapshot import TrainingHistory
 from reticent.data.split import split
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor import monitor as module
 from reticent.monitor.config import MonitorConfig
-from reticent.monitor.log import read_panel, read_watch
+from reticent.monitor.log import read_history, read_panel
 from reticent.monitor.monitor import Monitor
 from reticent.monitor.panel import Panel, make_panel
 from reticent.privacy.spec import PrivacySpec
@@ -109,13 +109,13 @@ def test_weights_are_the_same_to_the_last_bit(
     every = MonitorConfig(monitor=True, monitor_panel=20, monitor_every=3)
     watched = tune(mails(), out=tmp_path / "watched", monitor=every, **how)
     assert same(plain.model, watched.model)
-    assert len(read_watch(watched.monitor).moments) > 3
+    assert len(read_history(watched.monitor).moments) > 3
     assert not plain.monitor.exists()
 
 
 def test_what_is_looked_at_and_kept(base: str, tmp_path: Path) -> None:
     run = tune(mails(), base=base, out=tmp_path / "run", tune_config=TINY, canary_config=SECRETS, monitor=WATCHED)
-    watch, table = read_watch(run.monitor), read_panel(run.panel).to_pylist()
+    watch, table = read_history(run.monitor), read_panel(run.panel).to_pylist()
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2, 3]
     assert watch.moments[0].phase == "start"
     assert watch.moments[1].phase == "fitting"
@@ -161,7 +161,7 @@ def test_killed_and_called_again_it_saw_the_same(
     assert timeless(killed.monitor) == timeless(whole.monitor)
     assert read_panel(killed.panel).equals(read_panel(whole.panel))
     assert same(killed.model, whole.model)
-    watch = read_watch(killed.monitor)
+    watch = read_history(killed.monitor)
     assert watch.training_seconds >= watch.moments[-1].trained_seconds
 
 
@@ -180,7 +180,7 @@ def test_it_stops_at_memorization_with_the_weights_of_that_moment(
 ) -> None:
     stopping = MonitorConfig(monitor_panel=20, stop_at="memorization")
     run = tune(mails(), base=base, out=tmp_path / "run", tune_config=TINY, monitor=stopping)
-    watch = read_watch(run.monitor)
+    watch = read_history(run.monitor)
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2]
     assert watch.stopped.startswith("after epoch 2.00")
     whole = tune(mails(), base=base, out=tmp_path / "whole", tune_config=TINY, monitor=WATCHED)
@@ -221,7 +221,7 @@ def test_it_stops_when_members_are_said_word_for_word(base: str, tmp_path: Path)
     config = TuneConfig(epochs=60, learning_rate=1e-2, max_tokens=48, batch_size=4, dtype="float32")
     stopping = MonitorConfig(monitor_panel=25, stop_at="ngrams")
     run = tune(records, base=base, out=tmp_path / "run", tune_config=config, monitor=stopping)
-    watch = read_watch(run.monitor)
+    watch = read_history(run.monitor)
     assert "word for word" in watch.stopped
     copied = [moment.copied for moment in watch.moments]
     start = copied[0].value + module.COPIED_RISE  # type: ignore[union-attr]
@@ -271,7 +271,7 @@ def test_in_the_librarys_trainer(tmp_path: Path) -> None:
     bare = plain_trainer(tmp_path / "b", trained_on(records, on))
     bare.train()
     assert equal(trainer.model.state_dict(), bare.model.state_dict())
-    watch = read_watch(tmp_path / "log" / "monitor.json")
+    watch = read_history(tmp_path / "log" / "monitor.json")
     assert watch == watched.watch
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2]
     assert watch.moments[-1].auc is not None
@@ -322,7 +322,7 @@ def test_in_trl(tmp_path: Path, lora: bool) -> None:
     bare = sft("b")
     bare.train()
     assert equal(trainer.model.state_dict(), bare.model.state_dict())
-    assert isinstance(watched.watch, Watch)
+    assert isinstance(watched.watch, TrainingHistory)
     assert [moment.step for moment in watched.watch.moments][-1] == trainer.state.global_step
     assert watched.watch.moments[-1].perplexity < watched.watch.moments[0].perplexity
     assert np.isfinite(watched.watch.moments[-1].gap.value)
@@ -372,4 +372,4 @@ def test_the_command_line_shows_the_table(base: str, tmp_path: Path, capsys: pyt
     said = capsys.readouterr()
     for word in ("While it trained", "perplexity", "phase", "held-out records; looking took"):
         assert word in said.out + said.err
-    assert read_watch(tmp_path / "run" / "monitor.json").members >= 10
+    assert read_history(tmp_path / "run" / "monitor.json").members >= 10

@@ -20,7 +20,7 @@ from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.risk_list import (
-    Risk,
+    RecordRisk,
     RiskList,
     falls,
     foresight,
@@ -204,7 +204,7 @@ def test_tune_writes_the_list_into_the_run_folder(tmp_path: Path) -> None:
 
 
 def test_the_file_keeps_odd_ids_and_says_when_it_is_broken(tmp_path: Path) -> None:
-    row = Risk(
+    row = RecordRisk(
         id="a\u2028b\nc", user=None, tokens=3, loss_before=2.0, loss=1.0, psmi=-0.1, risk=0.5, rank=1, flagged=True,
         step=3, epoch=0.3,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from torch import nn
 
 from reticent.privacy.clip.api import make_clipper
 from reticent.privacy.noise import NoiseSums, add_noise
-from reticent.privacy.probe import Alone
+from reticent.privacy.probe import SingleUnit
 from reticent.privacy.sampling import Population
 from reticent.privacy.self_check import SelfCheck
 from reticent.privacy.spec import PrivacySpec
@@ -92,7 +92,7 @@ class Engine:
             norms = self.clip(some, stretches)
             return self.clipper.take(), norms
 
-        return self.check.probe(self.model, [[Alone(ids=ids, labels=ids, weight=1.0)] for ids in rows], run)
+        return self.check.probe(self.model, [[SingleUnit(ids=ids, labels=ids, weight=1.0)] for ids in rows], run)
 
     def run(self, steps=None, *, first=0):
         for step in range(first, self.plan.steps if steps is None else steps):

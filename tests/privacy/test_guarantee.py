@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from reticent.core.errors import BadInput
-from reticent.privacy.guarantee import Promise, auroc_bound, covered_spans
+from reticent.privacy.guarantee import PrivacyGuarantee, auroc_bound, covered_spans
 from reticent.privacy.spec import RELATIONS
-from reticent.privacy.tradeoff import Allowed
+from reticent.privacy.tradeoff import AttackLimits
 from reticent.stats.epsilon import gdp_epsilon
 
-PROMISE = Promise(
+PROMISE = PrivacyGuarantee(
     epsilon=7.99999,
     delta=1e-5,
     unit="user",
@@ -33,7 +33,7 @@ PROMISE = Promise(
 )
 
 
-ALLOWED = Allowed(
+ALLOWED = AttackLimits(
     auc=0.66538,
     tpr_at_1pct_fpr=0.047377,
     tpr_at_10pct_fpr=0.256716,
@@ -109,7 +109,7 @@ def test_json_round_trip(epsilon, delta, implied, covers, relation, allowed):
     promise = replace(
         PROMISE, epsilon=epsilon, delta=delta, implied=implied, covers=covers, relation=relation, allowed=allowed
     )
-    assert Promise.from_json(promise.to_json()) == promise
+    assert PrivacyGuarantee.from_json(promise.to_json()) == promise
 
 
 def test_a_file_of_the_first_format_is_read():
@@ -117,20 +117,20 @@ def test_a_file_of_the_first_format_is_read():
     for name in ("implied", "relation", "allowed"):
         del old[name]
     old |= {"format": 1, "implied": None, "implied_records": None}
-    assert Promise.from_json(json.dumps(old)) == PROMISE
+    assert PrivacyGuarantee.from_json(json.dumps(old)) == PROMISE
     old |= {"implied": 123.4, "implied_records": 19}
-    found = Promise.from_json(json.dumps(old))
+    found = PrivacyGuarantee.from_json(json.dumps(old))
     assert found == replace(PROMISE, implied=((19, 123.4),))
     assert found.allowed is None
     assert "for a user with 19 records ε = 123.40" in found.sentence().replace("For", "for")
-    assert Promise.from_json(found.to_json()) == found
+    assert PrivacyGuarantee.from_json(found.to_json()) == found
 
 
 def test_a_file_of_before_owners_were_told_is_read():
     """As of a promise to single sampled units; the ledger counts again before it believes that."""
     old = json.loads(PROMISE.to_json())
     del old["owned"], old["black_box"]
-    assert Promise.from_json(json.dumps(old)) == PROMISE
+    assert PrivacyGuarantee.from_json(json.dumps(old)) == PROMISE
     with pytest.raises(BadInput, match="owned"):
         replace(PROMISE, owned=0)
 
@@ -169,7 +169,7 @@ def test_what_is_no_promise_is_refused(change):
 )
 def test_other_files_are_refused(text):
     with pytest.raises(BadInput, match=r"does not hold a promise|is of format"):
-        Promise.from_json(text)
+        PrivacyGuarantee.from_json(text)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0, 8.0, 50.0])

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, chisquare
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
-from reticent.privacy.guarantee import EVERYTHING, Promise, auroc_bound, covered_spans
+from reticent.privacy.guarantee import EVERYTHING, PrivacyGuarantee, auroc_bound, covered_spans
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
@@ -186,7 +186,7 @@ def test_the_statement_does_not_tell_who_has_how_many_records():
 def test_a_promise_tells_all_of_its_mechanism(settings):
     """So that its ε can be counted again, and added to that of others, from the file alone."""
     made = plan(noise_multiplier=3.0, delta=1e-3, **settings)
-    told = Promise.from_json(made.spent(20).to_json())
+    told = PrivacyGuarantee.from_json(made.spent(20).to_json())
     mechanism = Mechanism(
         noise_multiplier=told.noise_multiplier, rate=told.rate, owned=told.owned, black_box=told.black_box
     )

@@ -14,7 +14,7 @@ from transformers.data.data_collator import DataCollatorWithFlattening
 from trl import SFTConfig
 
 from reticent.core.errors import BadInput
-from reticent.privacy.refuse import RULES, Training, copies, refuse, violations
+from reticent.privacy.refuse import RULES, TrainingSetup, copies, refuse, violations
 from reticent.privacy.refused_settings import SETTINGS
 from reticent.testing.tiny import tiny_model
 
@@ -31,7 +31,7 @@ def args(kind=TrainingArguments, **changed):
 
 
 def given(model, arguments=None, **changed):
-    training = Training(args=arguments or args(), model=model, **changed)
+    training = TrainingSetup(args=arguments or args(), model=model, **changed)
     return [one.given for one in violations(training)]
 
 
@@ -41,7 +41,7 @@ def test_nothing_stands_against_plain_settings(model):
     assert (
         given(model, args(bf16=True, gradient_checkpointing=True, weight_decay=0.1, lr_scheduler_type="cosine")) == []
     )
-    refuse(Training(args=args(), model=model, rows=[[1, 2], [1, 3]], evaluation_rows=[[4]], train_dataset=[1, 2]))
+    refuse(TrainingSetup(args=args(), model=model, rows=[[1, 2], [1, 3]], evaluation_rows=[[4]], train_dataset=[1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_default_clipping_of_the_trainer_is_refused(model):
 def test_all_reasons_are_said_together(model):
     arguments = args(dataloader_drop_last=True, gradient_accumulation_steps=2)
     with pytest.raises(BadInput) as caught:
-        refuse(Training(args=arguments, model=model, compute_loss_func=len))
+        refuse(TrainingSetup(args=arguments, model=model, compute_loss_func=len))
     said = str(caught.value)
     for part in ("dataloader_drop_last", "gradient_accumulation_steps=2", "compute_loss_func", "for 3 reasons"):
         assert part in said
@@ -101,7 +101,7 @@ def test_all_reasons_are_said_together(model):
 
 def test_one_reason_is_said_plainly(model):
     with pytest.raises(BadInput) as caught:
-        refuse(Training(args=args(max_grad_norm=0.5), model=model))
+        refuse(TrainingSetup(args=args(max_grad_norm=0.5), model=model))
     assert caught.value.given == "max_grad_norm=0.5"
     assert "max_grad_norm=0" in caught.value.fix
 

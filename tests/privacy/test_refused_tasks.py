@@ -30,7 +30,7 @@ from transformers import (
 )
 from trl import DPOTrainer, SFTTrainer
 
-from reticent.privacy.refuse import Training, violations
+from reticent.privacy.refuse import TrainingSetup, violations
 from reticent.testing.tiny import CONTEXT, tiny_model
 from reticent.train.loop import TuneTrainer
 from reticent.train.private.private_trainer import PrivateTrainerMixin
@@ -58,7 +58,7 @@ T5 = {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "
 
 
 def found(model: Any, **more: Any) -> list[Any]:
-    return violations(Training(args=SimpleNamespace(), model=model, **more))
+    return violations(TrainingSetup(args=SimpleNamespace(), model=model, **more))
 
 
 def only(model: Any, **more: Any) -> str:

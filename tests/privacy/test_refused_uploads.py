@@ -15,14 +15,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, trainer
 from transformers.integrations import integration_utils
 
 from reticent.core.lock import LOCK
-from reticent.privacy.refuse import Training, violations
+from reticent.privacy.refuse import TrainingSetup, violations
 from reticent.privacy.refused_uploads import SENDERS
 from reticent.testing.tiny import tiny_model
 from reticent.train.private.step_log import KEY, open_key
 
 
 def given(model=None, callbacks=(), **args):
-    training = Training(args=SimpleNamespace(**args), model=model or nn.Linear(2, 2), callbacks=callbacks)
+    training = TrainingSetup(args=SimpleNamespace(**args), model=model or nn.Linear(2, 2), callbacks=callbacks)
     return [one.given for one in violations(training)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.privacy.rows import Rows, digest_of, rows_of
+from reticent.privacy.rows import RowDigests, digest_of, rows_of
 
 IDS = st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=12)
 
@@ -33,8 +33,8 @@ def test_a_digest_is_of_the_numbers_and_not_of_how_they_are_held():
 
 def test_digests_that_end_in_zeros_are_told_apart():
     made = [bytes(16), bytes(15) + b"\1", b"\1" + bytes(15), b"\1" + bytes(14) + b"\1"]
-    assert Rows.from_digests([1] * 4, made).copies() == []
-    assert Rows.from_digests([1] * 5, [*made, made[2]]).copies() == [4]
+    assert RowDigests.from_digests([1] * 4, made).copies() == []
+    assert RowDigests.from_digests([1] * 5, [*made, made[2]]).copies() == [4]
 
 
 def test_records_are_read_once_and_one_at_a_time():

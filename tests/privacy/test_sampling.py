@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest, chi2, chisquare, geom, kstest
 
 from reticent.core.errors import BadInput
 from reticent.privacy import sampling
-from reticent.privacy.sampling import CHUNK, Piece, PoissonSampler, Population, exponentials, words
+from reticent.privacy.sampling import CHUNK, PoissonSampler, Population, TokenRange, exponentials, words
 
 KEY, OTHER = (hashlib.sha256(name).digest() for name in (b"a key for tests", b"another"))
 
@@ -26,7 +26,7 @@ def sampler(units=200, rate=0.1, steps=400, key=KEY):
         steps=steps,
         owned=1,
         rows_per_unit=1,
-        draw=lambda unit, step: ((Piece(unit, 0, 5),),),
+        draw=lambda unit, step: ((TokenRange(unit, 0, 5),),),
         key=key,
     )
 

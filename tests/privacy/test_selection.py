@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from reticent.core.errors import BadInput
-from reticent.privacy.sampling import Piece, Population
+from reticent.privacy.sampling import Population, TokenRange
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
 
 KEY = hashlib.sha256(b"a key for tests").digest()
@@ -99,8 +99,8 @@ def test_drawing_records_is_afresh_each_time_without_repeats_and_fair():
 def test_users_with_few_records_give_all():
     population = one_user([5, 6])
     assert draw_records(population, (0, 1), count=4, key=KEY, at=(0, 0)) == (
-        (Piece(0, 0, 5),),
-        (Piece(1, 0, 6),),
+        (TokenRange(0, 0, 5),),
+        (TokenRange(1, 0, 6),),
     )
 
 

@@ -14,9 +14,9 @@ from reticent.models.tuning.method import TUNINGS
 from reticent.privacy.clip.api import make_clipper
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.noise import add_noise
-from reticent.privacy.probe import Alone, clip_factors, length_of, probe
-from reticent.privacy.sampling import Piece, Population
-from reticent.privacy.self_check import BrokenPromise, SelfCheck
+from reticent.privacy.probe import SingleUnit, clip_factors, length_of, probe
+from reticent.privacy.sampling import Population, TokenRange
+from reticent.privacy.self_check import GuaranteeViolated, SelfCheck
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_model
 
@@ -79,7 +79,7 @@ def test_one_unit_agrees_for_every_method(engine, arch, tuning, autocast):
     labels = ids.clone()
     labels[0, :5] = -100
     labels[2] = -100
-    alone = [Alone(ids=one, labels=label, weight=0.5) for one, label in zip(ids, labels, strict=True)]
+    alone = [SingleUnit(ids=one, labels=label, weight=0.5) for one, label in zip(ids, labels, strict=True)]
 
     def run(stretches):
         weight = torch.tensor([0.5, 0.5, 0.5, 0.5]) * torch.tensor(stretches).repeat_interleave(2)
@@ -112,7 +112,7 @@ def test_lengths_are_exact_for_large_tensors_too(shape):
 def test_units_without_gradient_prove_nothing(engine, right):
     one = right()
     ids = engine.texts(1)[0]
-    silent = [Alone(ids=ids, labels=torch.full_like(ids, -100), weight=1.0)]
+    silent = [SingleUnit(ids=ids, labels=torch.full_like(ids, -100), weight=1.0)]
     one.check.drawn(0, one.plan.sampler.batch(0))
     assert one.check.probe(one.model, [silent], lambda _: pytest.fail("there is nothing to run")) is False
     assert one.check.due(0)
@@ -189,13 +189,13 @@ def in_half_of_each_parameter(right, total, step, index, name):
 )
 def test_broken_noise_is_found_within_a_few_steps(engine, right, change):
     """None passes by chance: each is off by more than ten standard errors by then."""
-    with pytest.raises(BrokenPromise, match=r"noise of standard deviation 0.5"):
+    with pytest.raises(GuaranteeViolated, match=r"noise of standard deviation 0.5"):
         broken_noise(engine, right(steps=15), change).run()
 
 
 def test_missing_noise_is_found_at_the_first_step(engine, right):
     for change in (none, in_one_parameter_missing):
-        with pytest.raises(BrokenPromise, match=r"at step 0, .* instead of 0.5"):
+        with pytest.raises(GuaranteeViolated, match=r"at step 0, .* instead of 0.5"):
             broken_noise(engine, right(), change).run()
 
 
@@ -203,12 +203,12 @@ def test_what_add_noise_says_is_checked_too(right):
     one = right()
     of = one.add_noise
     one.add_noise = lambda *args: replace(of(*args), noise=1e4)
-    with pytest.raises(BrokenPromise, match="not centred"):
+    with pytest.raises(GuaranteeViolated, match="not centred"):
         one.run()
     one = right()
     of_one = one.add_noise
     one.add_noise = lambda *args: replace(of_one(*args), x_squared=0.0)
-    with pytest.raises(BrokenPromise, match="what is noised is what was summed"):
+    with pytest.raises(GuaranteeViolated, match="what is noised is what was summed"):
         one.run()
 
 
@@ -222,7 +222,7 @@ def test_noise_that_leaves_elements_out_is_found(right):
         )  # fmt: skip
 
     one.add_noise = half
-    with pytest.raises(BrokenPromise):
+    with pytest.raises(GuaranteeViolated):
         one.run()
 
 
@@ -239,14 +239,14 @@ def test_a_layer_that_is_not_clipped_is_found_before_the_first_step(engine, righ
         clipped := accumulate(*args, **kwargs),
         norms.append(float(clipped.norm[0])),
     )[0]
-    with pytest.raises(BrokenPromise, match=r"run together and each alone, and in .*lora"):
+    with pytest.raises(GuaranteeViolated, match=r"run together and each alone, and in .*lora"):
         one.run()
 
 
 def test_a_clip_factor_that_is_ignored_is_found(engine):
     one = engine.Engine(engine.a_plan(), small())
     one.clipper = make_clipper(one.model, clip_norm=1e9)
-    with pytest.raises(BrokenPromise, match="clipped over all parameters"):
+    with pytest.raises(GuaranteeViolated, match="clipped over all parameters"):
         one.run()
 
 
@@ -254,7 +254,7 @@ def test_a_clip_factor_that_is_ignored_is_found_without_the_probe(engine):
     one = engine.Engine(engine.a_plan(clip_norm=0.01), small())
     one.clipper = make_clipper(one.model, clip_norm=1e9)
     one.probe = lambda units: True
-    with pytest.raises(BrokenPromise, match=r"each unit adds at most the clip norm: .* may be"):
+    with pytest.raises(GuaranteeViolated, match=r"each unit adds at most the clip norm: .* may be"):
         one.run()
 
 
@@ -286,20 +286,20 @@ def test_a_norm_that_leaves_a_parameter_out_is_found(engine):
         seen = blind.accumulate({"input_ids": ids}, ids, weight=torch.tensor(stretches))
         return blind.take(), seen.norm
 
-    unit = [Alone(ids=ids[0], labels=ids[0], weight=1.0)]
-    with pytest.raises(BrokenPromise, match="clipped over all parameters"):
+    unit = [SingleUnit(ids=ids[0], labels=ids[0], weight=1.0)]
+    with pytest.raises(GuaranteeViolated, match="clipped over all parameters"):
         probe(one.model, names, [unit], run, autocast=None, clip_norm=0.5, clipping="flat")
 
 
 def test_a_parameter_that_is_forgotten_is_found(engine, right):
     one = right()
     one.clipper = engine.Wrapped(one.clipper, lambda sums: sums.popitem())
-    with pytest.raises(BrokenPromise, match="has no clipped gradient"):
+    with pytest.raises(GuaranteeViolated, match="has no clipped gradient"):
         one.run()
     one = right()
     one.clipper = engine.Wrapped(one.clipper, lambda sums: sums.popitem())
     one.probe = lambda units: True
-    with pytest.raises(BrokenPromise, match="every trained parameter is clipped and noised"):
+    with pytest.raises(GuaranteeViolated, match="every trained parameter is clipped and noised"):
         one.run()
 
 
@@ -312,14 +312,14 @@ def test_a_gradient_of_autograd_is_found(right):
         return {p: torch.zeros_like(p) for p in one.names.values()}, 1.0
 
     one.sums = leak
-    with pytest.raises(BrokenPromise, match="no gradient reaches a weight unclipped"):
+    with pytest.raises(GuaranteeViolated, match="no gradient reaches a weight unclipped"):
         one.run()
 
 
 def test_sums_that_are_not_finite_are_found(right):
     one = right()
     one.sums = lambda step, units: ({p: torch.full_like(p, torch.nan) for p in one.names.values()}, 1.0)
-    with pytest.raises(BrokenPromise):
+    with pytest.raises(GuaranteeViolated):
         one.run()
 
 
@@ -328,15 +328,15 @@ def test_sums_that_are_not_finite_are_found(right):
 
 def test_other_units_than_the_sampler_draws_are_found(right):
     one = right()
-    one.draw = lambda step: [((Piece(unit, 0, 10),),) for unit in range(8)]
-    with pytest.raises(BrokenPromise, match="batches are those that the key and the rate give"):
+    one.draw = lambda step: [((TokenRange(unit, 0, 10),),) for unit in range(8)]
+    with pytest.raises(GuaranteeViolated, match="batches are those that the key and the rate give"):
         one.run()
 
 
 def test_a_batch_that_is_dropped_is_found(right):
     one = right()
     one.draw = lambda step: one.plan.sampler.batch(step)[:-1]
-    with pytest.raises(BrokenPromise, match="batches are those that the key and the rate give"):
+    with pytest.raises(GuaranteeViolated, match="batches are those that the key and the rate give"):
         one.run()
 
 
@@ -344,12 +344,12 @@ def test_a_sampler_that_does_not_do_what_it_says_is_found(engine):
     """The batch is drawn a second time from key and rate, so there is no waiting for statistics."""
     for batch in (
         lambda step, right: right[: len(right) // 2],
-        lambda step, right: [((Piece(i, 0, 10),),) for i in range(16)],
-        lambda step, right: [*right, ((Piece(int(right[0][0][0].record == 0), 0, 10),),)],
+        lambda step, right: [((TokenRange(i, 0, 10),),) for i in range(16)],
+        lambda step, right: [*right, ((TokenRange(int(right[0][0][0].record == 0), 0, 10),),)],
     ):
         one = engine.Engine(engine.a_plan(units=128, batch=16, steps=20), small())
         one.draw = lambda step, batch=batch, one=one: batch(step, one.plan.sampler.batch(step))
-        with pytest.raises(BrokenPromise, match="others than a second draw has"):
+        with pytest.raises(GuaranteeViolated, match="others than a second draw has"):
             one.run()
 
 
@@ -361,7 +361,7 @@ def test_units_that_are_no_units_are_found(engine):
     plan = spec.plan(people, batch_size=32, steps=4, key=engine.KEY)
     SelfCheck(plan, small(), users=users).drawn(0, plan.sampler.batch(0))
     others = tuple(f"user {(number + 1) // 2}" for number in range(64))
-    with pytest.raises(BrokenPromise, match="two of the units that were drawn are one, or one of them is two"):
+    with pytest.raises(GuaranteeViolated, match="two of the units that were drawn are one, or one of them is two"):
         SelfCheck(plan, small(), users=others).drawn(0, plan.sampler.batch(0))
 
 
@@ -375,16 +375,16 @@ def test_a_user_with_more_records_than_accounted_for_is_found(engine):
         check.drawn(step, plan.sampler.batch(step))
         check.done += 1
     one_person = SelfCheck(plan, small(), users=("one",) * 64)
-    with pytest.raises(BrokenPromise, match="more than the 2 records that are accounted for"):
+    with pytest.raises(GuaranteeViolated, match="more than the 2 records that are accounted for"):
         one_person.drawn(0, plan.sampler.batch(0))
 
 
 def test_steps_out_of_order_are_found(right):
     one = right()
     one.run(2)
-    with pytest.raises(BrokenPromise, match="each step is taken once"):
+    with pytest.raises(GuaranteeViolated, match="each step is taken once"):
         one.check.drawn(1, one.plan.sampler.batch(1))
     one = right()
     one.check.drawn(0, one.plan.sampler.batch(0))
-    with pytest.raises(BrokenPromise, match="each draw is one step"):
+    with pytest.raises(GuaranteeViolated, match="each draw is one step"):
         one.check.step_done(1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import EncodedRecord, encode
 from reticent.privacy.token_mask import PLACEHOLDER, is_sensitive, redacted, select
 from reticent.testing.tiny import tiny_tokenizer
 
@@ -62,7 +62,7 @@ def twins(draw: st.DrawFn) -> tuple[list[Parts], list[Parts], str]:
     return one, other, shape
 
 
-def same(one: Encoded, other: Encoded) -> bool:
+def same(one: EncodedRecord, other: EncodedRecord) -> bool:
     return one.token_id.tolist() == other.token_id.tolist() and one.trained.tolist() == other.trained.tolist()
 
 

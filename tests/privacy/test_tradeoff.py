@@ -14,7 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import accounting, tradeoff
 from reticent.privacy.guarantee import auroc_bound
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.tradeoff import Curve, Losses, below, of_gaussian, of_lines, of_promise
+from reticent.privacy.tradeoff import Losses, TradeoffCurve, below, of_gaussian, of_lines, of_promise
 from reticent.stats.epsilon import gdp_epsilon
 
 FPRS = np.concatenate([np.geomspace(1e-5, 0.5, 60), 1 - np.geomspace(1e-5, 0.5, 60)])
@@ -249,7 +249,7 @@ def test_too_little_noise_allows_everything():
     got = accounting.allowed(Mechanism(noise_multiplier=0.05, rate=1.0), steps=10, delta=1e-5)
     assert (got.auc, got.tpr_at_1pct_fpr) == (1.0, 1.0)
     assert got.mu > 30
-    sure = Curve(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
+    sure = TradeoffCurve(np.array([0.0, 1.0]), np.array([1.0, 1.0]))
     assert sure.mu(1e-5) > 30
     assert sure.of_group(3).auc == 1.0
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.meters import DrawMeter
 from reticent.privacy.noise import add_noise
 from reticent.privacy.noise_check import NoiseCheck
@@ -118,7 +118,7 @@ def test_a_trained_weight_may_change_where_only_frozen_ones_are_looked_at() -> N
     weights = Weights(layers, KEY)
     layers[2].weight.data += 1
     weights.unmoved(trained=False)
-    with pytest.raises(BrokenPromise, match=r"2.weight changed outside of the optimizer's step"):
+    with pytest.raises(GuaranteeViolated, match=r"2.weight changed outside of the optimizer's step"):
         weights.unmoved(trained=True)
 
 
@@ -127,9 +127,9 @@ def test_what_is_frozen_may_not(name: str) -> None:
     layers = model()
     weights = Weights(layers, KEY)
     layers.state_dict()[name].add_(1)
-    with pytest.raises(BrokenPromise, match=rf"{name} changed though nothing may change it"):
+    with pytest.raises(GuaranteeViolated, match=rf"{name} changed though nothing may change it"):
         weights.unmoved(trained=False)
-    with pytest.raises(BrokenPromise, match=name):
+    with pytest.raises(GuaranteeViolated, match=name):
         weights.whole()
 
 
@@ -137,7 +137,7 @@ def test_a_single_element_is_seen_in_the_sum_of_bits() -> None:
     layers = model()
     weights = Weights(layers, KEY)
     layers[0].weight.data.view(-1)[2_000] += 1e-6
-    with pytest.raises(BrokenPromise, match=r"0.weight"):
+    with pytest.raises(GuaranteeViolated, match=r"0.weight"):
         weights.whole()
 
 

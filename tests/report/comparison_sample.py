@@ -8,9 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from reticent.core.comparison import Association, CellRow, Comparison, Fairness, Matched, Pair, Point, Setting
+from reticent.core.comparison import (
+    Association,
+    Comparison,
+    Fairness,
+    MatchedUtility,
+    Point,
+    Setting,
+    SettingPair,
+    TrialRow,
+)
 from reticent.core.finding import Estimate
-from reticent.core.together import Together
+from reticent.core.together import ComposedEpsilon
 from reticent.stats.pareto import frontier
 
 METHODS = (  # name, params, millions, rates, how fast it learns, floor of the loss, how fast it leaks
@@ -79,7 +88,7 @@ def comparison() -> Comparison:
             Setting(
                 name=name, method=method, params=params, defence="none", about="no defence",
                 trained_parameters=int(millions * 1e6), learning_rates=rates, seeds=SEEDS, best=len(points) + best,
-                matched=Matched(setting=number, loss=3.21, auc=share(auc, 0.05), recall=share(auc - 0.3, 0.1),
+                matched=MatchedUtility(setting=number, loss=3.21, auc=share(auc, 0.05), recall=share(auc - 0.3, 0.1),
                                 between=((rates[1], 62), (rates[1], 31))),
                 fairness=Fairness(setting=number, learning_rate=rates[1], kl=estimate(0.4 * leak, 0.05),
                                   records=estimate(0.05 - 0.1 * number / 4, 0.06), users=estimate(0.02, 0.05, 98),
@@ -89,7 +98,7 @@ def comparison() -> Comparison:
         )  # fmt: skip
         points += own
     pairs = [
-        Pair(
+        SettingPair(
             a=a, b=b, kind="method", loss=3.2, recall=None,
             auc=estimate(0.2 * (METHODS[a][6] - METHODS[b][6]), 0.06, confidence=0.995, joint=0.95),
             less=(a if METHODS[a][6] < METHODS[b][6] else b) if 1 in (a, b) else None,
@@ -98,7 +107,7 @@ def comparison() -> Comparison:
         for a in range(5) for b in range(a + 1, 5)
     ]  # fmt: skip
     cells = [
-        CellRow(name=f"{method[0]}_{rate:g}_none_seed{seed}", setting=number, learning_rate=rate, seed=seed,
+        TrialRow(name=f"{method[0]}_{rate:g}_none_seed{seed}", setting=number, learning_rate=rate, seed=seed,
                 status="done", training_seconds=300.0, watching_seconds=25.0)
         for seed in range(SEEDS) for number, method in enumerate(METHODS) for rate in method[3]
     ]  # fmt: skip
@@ -123,7 +132,7 @@ def comparison() -> Comparison:
         counts={"trainings": 30, "trainings_finished": 29, "members_looked_at": 256},
         provenance={"base": "smollm2-135m", "seeds": [0, 1], "methods": {"full": [2e-5, 5e-5, 1e-4]}},
         together=(
-            Together(
+            ComposedEpsilon(
                 unit="user",
                 epsilon=21.301,
                 check=24.0,

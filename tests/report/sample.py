@@ -16,15 +16,15 @@ from reticent.core.results import (
     Confound,
     Curve,
     Distribution,
-    Exposed,
+    ExposedUnit,
     Extraction,
     ExtractionCurve,
     ExtractionRow,
+    GuaranteeAudit,
+    GuaranteeBound,
+    GuaranteeCheck,
+    GuaranteeRate,
     Power,
-    PromiseAudit,
-    PromiseBound,
-    PromiseCheck,
-    PromiseRate,
     Results,
     Verdict,
 )
@@ -128,7 +128,7 @@ def _measured(scale: float, n_member: int, n_held_out: int, seed: int) -> dict[s
         if name in ("ratio", "user_statistic"):
             order = np.argsort(-member)[:20]
             exposed += [
-                Exposed(
+                ExposedUnit(
                     unit=f"{level[0]}-{rng.integers(16**10):010x}",
                     level=level,
                     rank=rank,
@@ -340,18 +340,20 @@ def underpowered() -> Results:
 ASSUMPTIONS = ("no assumption on the training", "assumes Gaussian noise", "assumes that units do not interact")
 ALLOWED = of_gaussian(1.55).allowed(1e-5)
 CHECKS = (
-    PromiseCheck(name="every parameter has a norm", measured="134 of 134", bound="all trained parameters", passed=True),
-    PromiseCheck(name="noise", measured="σ·C = 1.0003 of the promise", bound="between 0.998 and 1.002", passed=True),
-    PromiseCheck(name="batches", measured="mean 15.8 of 16.0 units", bound="within 4 standard errors", passed=True),
-    PromiseCheck(name="several processes", measured="one process", bound="", passed=None),
+    GuaranteeCheck(
+        name="every parameter has a norm", measured="134 of 134", bound="all trained parameters", passed=True
+    ),
+    GuaranteeCheck(name="noise", measured="σ·C = 1.0003 of the promise", bound="between 0.998 and 1.002", passed=True),
+    GuaranteeCheck(name="batches", measured="mean 15.8 of 16.0 units", bound="within 4 standard errors", passed=True),
+    GuaranteeCheck(name="several processes", measured="one process", bound="", passed=None),
 )
 
 
 def _bounds(
     units: str, unit: str, n: int, values: tuple[float, ...], promised: float | None, why_not: str = ""
-) -> tuple[PromiseBound, ...]:
+) -> tuple[GuaranteeBound, ...]:
     return tuple(
-        PromiseBound(
+        GuaranteeBound(
             units=units,
             unit=unit,
             assumption=assumption,
@@ -373,7 +375,7 @@ def _bounds(
 
 def private() -> Results:
     """A model trained with user-level privacy that keeps its promise."""
-    promise = PromiseAudit(
+    promise = GuaranteeAudit(
         sentence="ε = 8.00 per user at δ = 1e-05 (add or remove one user; Poisson-sampled Gaussian, PLD accountant; "
         "σ = 1.31, rate 0.064, 120 steps)",
         unit="user",
@@ -390,8 +392,8 @@ def private() -> Results:
         auc_limit=ALLOWED.auc,
         auc_slack=(ALLOWED.auc - 0.5) / 506,
         rates=(
-            PromiseRate(fpr=0.01, limit=ALLOWED.tpr_at_1pct_fpr),
-            PromiseRate(
+            GuaranteeRate(fpr=0.01, limit=ALLOWED.tpr_at_1pct_fpr),
+            GuaranteeRate(
                 fpr=0.1,
                 limit=ALLOWED.tpr_at_10pct_fpr,
                 estimate=Estimate(value=0.119, lo=0.061, hi=0.192, n=1012, method="Clopper-Pearson", joint=0.95),
@@ -437,7 +439,7 @@ def broken() -> Results:
         auc_limit=0.6321,
         auc_slack=0.0001,
         rates=(
-            PromiseRate(
+            GuaranteeRate(
                 fpr=0.01,
                 limit=0.0309,
                 estimate=Estimate(value=0.41, lo=0.36, hi=0.46, n=2202, method="Clopper-Pearson", joint=0.95),
@@ -445,7 +447,7 @@ def broken() -> Results:
             ),
         ),
         not_compared=("canary users: no ε per user is known.",),
-        checks=(*CHECKS, PromiseCheck(name="ledger", measured="310 steps", bound="300 steps", passed=False)),
+        checks=(*CHECKS, GuaranteeCheck(name="ledger", measured="310 steps", bound="300 steps", passed=False)),
     )
     results = leaking()
     first = next(finding for finding in results.findings if finding.metric == "epsilon_lower")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reticent.core.comparison import Comparison, Matched
+from reticent.core.comparison import Comparison, MatchedUtility
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.report.comparison_console import print_comparison
@@ -193,7 +193,7 @@ def test_labels_leave_out_what_all_share() -> None:
 )
 def test_where_a_matched_value_is_read_off(looks: Any, words: str) -> None:
     auc = Estimate(value=0.6, lo=0.5, hi=0.7, n=10, method="")
-    assert between(Matched(setting=0, loss=3.0, auc=auc, recall=None, between=looks)) == words
+    assert between(MatchedUtility(setting=0, loss=3.0, auc=auc, recall=None, between=looks)) == words
 
 
 def test_the_console_prints_the_answer_and_a_row_a_setting() -> None:

@@ -11,11 +11,11 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.manifest import write_manifest
-from reticent.privacy.guarantee import Promise
-from reticent.report.listing import Spent, lines, runs
+from reticent.privacy.guarantee import PrivacyGuarantee
+from reticent.report.listing import ListedGuarantee, lines, runs
 from reticent.report.results_file import write_results
 
-PROMISE = Promise(
+PROMISE = PrivacyGuarantee(
     epsilon=3.0,
     delta=1e-5,
     unit="user",
@@ -103,7 +103,7 @@ def test_an_epsilon_never_stands_alone_and_comes_from_the_model_before_an_audit(
     assert runs(tmp_path)[0].promise is None
     (tmp_path / "run" / "model" / "privacy.json").write_text(PROMISE.to_json(), encoding="utf-8")
     (run,) = runs(tmp_path)
-    assert run.promise == Spent(epsilon=3.0, delta=1e-5, unit="user")
+    assert run.promise == ListedGuarantee(epsilon=3.0, delta=1e-5, unit="user")
     assert "3.00/user δ=1e-05" in lines([run])[1]
     assert "ε promised" in lines([run])[0]
 

@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-from reticent.core.comparison import Comparison, Pair
+from reticent.core.comparison import Comparison, SettingPair
 from reticent.report.comparison_page import render_comparison
 from reticent.report.which import which_to_take
 
@@ -21,7 +21,7 @@ def load() -> Comparison:
 
 
 COMPARISON = load()
-PAIR: Pair = COMPARISON.pairs[0]
+PAIR: SettingPair = COMPARISON.pairs[0]
 
 
 def ranked(*order: tuple[int, int, int | None], settings: int = 3) -> Comparison:

@@ -9,7 +9,7 @@ import pytest
 
 from reticent.core.schema import TOKEN_COLUMNS
 from reticent.core.table import ROW_GROUP, TokenTable, concat, read_table
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache
 from reticent.score.candidates.memory import steady_heap
 
@@ -62,7 +62,7 @@ def test_what_is_kept_is_whole_or_not_there(tmp_path):
 
 def test_keys_tell_apart():
     def row(ids, trained):
-        return Encoded(token_id=np.array(ids, dtype=np.int32), trained=np.array(trained, dtype=np.bool_))
+        return EncodedRecord(token_id=np.array(ids, dtype=np.int32), trained=np.array(trained, dtype=np.bool_))
 
     about = {"record_id": np.array(["a", "b"], dtype=object)}
     texts = [

@@ -9,9 +9,9 @@ import torch
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.models.tuning.method import TUNINGS
-from reticent.score.candidates.masked import Blank
+from reticent.score.candidates.masked import MaskedSpan
 from reticent.score.candidates.rank import resolve_candidates, score_candidates
 from reticent.score.engine import EVERYWHERE_ALIKE, ScoreOptions, batches, open_engine, plan_pieces, score
 from reticent.score.generation.generate import continue_one, generate
@@ -65,7 +65,7 @@ def longrope(**more):
 
 def text(length, seed=0):
     rng = np.random.default_rng([length, seed])
-    return Encoded(token_id=rng.integers(3, 57, length).astype(np.int32), trained=np.ones(length, dtype=bool))
+    return EncodedRecord(token_id=rng.integers(3, 57, length).astype(np.int32), trained=np.ones(length, dtype=bool))
 
 
 def alone(model, row):
@@ -162,7 +162,7 @@ def test_gradients_are_those_of_the_text_alone():
 def test_forced_passages_are_those_of_the_text_alone():
     model = longrope()
     engine = open_engine(model, "tiny", ScoreOptions())
-    rows = [Encoded(token_id=row.token_id, trained=np.arange(len(row)) > 2) for row in map(text, LENGTHS)]
+    rows = [EncodedRecord(token_id=row.token_id, trained=np.arange(len(row)) > 2) for row in map(text, LENGTHS)]
     found = force(engine, rows, GREEDY)
     for number, row in enumerate(rows):
         mine = found.logp[found.offsets[number] : found.offsets[number + 1]]
@@ -188,7 +188,7 @@ def test_candidates_are_those_of_whole_texts():
     assert resolve_candidates(engine, "auto")[0] == "tree"
     record = Record(id="r", text="The order of Ann goes to the other address, on the third.")
     names = ("Ann", "Bo", "Cornelius of the other address", "X")
-    blanks = [Blank(record=record, start=13, end=16, candidates=names[:n]) for n in (4, 2)]
+    blanks = [MaskedSpan(record=record, start=13, end=16, candidates=names[:n]) for n in (4, 2)]
     for follow in (0, 5, None):
         by_tree, whole = (
             score_candidates(engine, tokenizer, blanks, follow=follow, before=True, impl=i) for i in ("tree", "whole")
@@ -215,6 +215,6 @@ def test_a_text_beyond_the_limit_of_mpt_is_read_in_windows():
     assert engine.choices.window == 32
     columns, offsets = score(engine, [text(100), text(10)])
     assert offsets.tolist() == [0, 99, 108]
-    start = Encoded(token_id=text(100).token_id[:33], trained=np.ones(33, dtype=bool))
+    start = EncodedRecord(token_id=text(100).token_id[:33], trained=np.ones(33, dtype=bool))
     np.testing.assert_allclose(columns["logp"][:32], alone(model, start), atol=CLOSE)
     np.testing.assert_allclose(columns["logp"][99:], alone(model, text(10)), atol=CLOSE)

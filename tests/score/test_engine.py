@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.schema import TOKEN_COLUMNS
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.engine import ScoreOptions, batches, choose, open_engine, plan_pieces, score
 from reticent.score.token_stats import token_stats
 from reticent.score.windows import windows
@@ -20,7 +20,7 @@ from reticent.testing.tiny import tiny_model
 
 def text(length, seed=0, trained=1.0):
     rng = np.random.default_rng([length, seed])
-    return Encoded(token_id=rng.integers(0, 280, length).astype(np.int32), trained=rng.random(length) < trained)
+    return EncodedRecord(token_id=rng.integers(0, 280, length).astype(np.int32), trained=rng.random(length) < trained)
 
 
 def one_by_one(model, row, window):
@@ -45,7 +45,7 @@ ROWS = [
     text(12, trained=0.0),
     text(2),
     text(50, seed=1),
-    Encoded(token_id=np.arange(60, dtype=np.int32), trained=np.arange(60) >= 40),
+    EncodedRecord(token_id=np.arange(60, dtype=np.int32), trained=np.arange(60) >= 40),
 ]
 
 
@@ -111,7 +111,7 @@ def test_batches_keep_to_the_budget(lengths, tokens):
 
 def test_tokens_that_the_model_does_not_know_are_refused():
     engine = open_engine(tiny_model(vocab_size=300), "tiny", ScoreOptions())
-    row = Encoded(token_id=np.array([1, 2, 300], dtype=np.int32), trained=np.ones(3, dtype=np.bool_))
+    row = EncodedRecord(token_id=np.array([1, 2, 300], dtype=np.int32), trained=np.ones(3, dtype=np.bool_))
     with pytest.raises(BadInput, match="token 300: is not among the 300 tokens"):
         score(engine, [row])
 

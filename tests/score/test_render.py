@@ -16,7 +16,7 @@ from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.score.candidates import propose
 from reticent.score.engine import ScoreOptions
-from reticent.score.make_tables import Side, _proposer
+from reticent.score.make_tables import ScoredModel, _proposer
 from reticent.score.render import render
 from reticent.score.requests import PLAIN, Variant
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
@@ -37,7 +37,7 @@ def reference(tmp_path_factory):
 
 @pytest.fixture
 def proposer(reference, tmp_path):
-    return _proposer(Side(loaded=reference, off=False, options=ScoreOptions(tokens_per_batch=40)), tmp_path)
+    return _proposer(ScoredModel(loaded=reference, off=False, options=ScoreOptions(tokens_per_batch=40)), tmp_path)
 
 
 def neighbours(fraction=0.3):
@@ -97,7 +97,7 @@ def test_the_original_is_never_drawn_unless_nothing_else_can_be(proposer):
 def test_same_in_every_run_and_kept_on_disk(proposer, reference, tmp_path, monkeypatch):
     first = copies(RECORDS, proposer)
     assert first != copies(RECORDS, proposer, neighbours(0.9))
-    again = _proposer(Side(loaded=reference, off=False, options=ScoreOptions(tokens_per_batch=40)), tmp_path)
+    again = _proposer(ScoredModel(loaded=reference, off=False, options=ScoreOptions(tokens_per_batch=40)), tmp_path)
     monkeypatch.setattr(reference.model, "forward", None)
     assert copies(RECORDS, again) == first
 

@@ -7,7 +7,7 @@ import pytest
 
 from reticent.comparison.grid import Grid, Method
 from reticent.comparison.run import compare
-from reticent.comparison.trial import Shared
+from reticent.comparison.trial import TrialSettings
 from reticent.data.example import help_desk
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
@@ -23,7 +23,7 @@ def test_head_and_lora_on_the_real_model(tmp_path):
         methods=(Method(method="head", learning_rates=(8e-4,)), Method(method="lora", learning_rates=(1e-3,))),
         seeds=(0,),
     )
-    shared = Shared(
+    shared = TrialSettings(
         base=MODEL,
         split=SplitConfig(split_unit="record"),
         canaries=CanaryConfig(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reticent.auditing.case import Subject, from_run
+from reticent.auditing.case import AuditCase, from_run
 from reticent.core.run_folder import RunFolder
 from reticent.workflows.audit import audit
 from reticent.workflows.demo import AUDIT, MODEL, demo
@@ -41,7 +41,7 @@ def test_members_users_and_secrets_are_found(run):
 def test_the_base_against_itself_shows_nothing(run, tmp_path):
     made, _ = run
     tuned = from_run(made)
-    base = Subject(
+    base = AuditCase(
         title="base against itself",
         target=MODEL,
         reference=MODEL,

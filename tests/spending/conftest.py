@@ -18,20 +18,20 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.privacy import accounting
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 
-MakePromise = Callable[..., Promise]
+MakePromise = Callable[..., PrivacyGuarantee]
 MakeRun = Callable[..., RunFolder]
 
 
 @pytest.fixture
 def promise() -> MakePromise:
     def make(unit: str = "user", *, noise: float = 2.0, rate: float = 0.125, steps: int = 40, delta: float = 1e-3,
-             owned: int = 1, black_box: bool = False, **more: Any) -> Promise:  # fmt: skip
+             owned: int = 1, black_box: bool = False, **more: Any) -> PrivacyGuarantee:  # fmt: skip
         mechanism = Mechanism(noise_multiplier=noise, rate=rate, owned=owned, black_box=black_box)
         cost = accounting.spent(mechanism, steps=steps, delta=delta)
-        made = Promise(
+        made = PrivacyGuarantee(
             epsilon=cost.epsilon, check=cost.check, delta=delta, unit=unit, neighbouring=f"add or remove one {unit}",
             mechanism="Poisson-sampled Gaussian mechanism", accountant="PLD accountant", noise_multiplier=noise,
             rate=rate, steps=steps, units=12, owned=owned, black_box=black_box,
@@ -46,7 +46,7 @@ def make_run() -> MakeRun:
     def make(
         root: Path,
         records: Sequence[Record],
-        promised: Promise | None = None,
+        promised: PrivacyGuarantee | None = None,
         *,
         weights: bool = True,
         base: str = "base",

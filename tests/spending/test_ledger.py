@@ -18,9 +18,9 @@ from reticent.privacy import accounting
 from reticent.privacy.composition import Part, total
 from reticent.privacy.guarantee import covered_spans
 from reticent.privacy.mechanism import Mechanism
-from reticent.spending.ledger import Group, ledger
-from reticent.train.begun import Begun, begin
-from reticent.train.private.step_log import Ledger as Checkpoint
+from reticent.spending.ledger import LedgerGroup, ledger
+from reticent.train.begun import StartedTraining, begin
+from reticent.train.private.step_log import StepLog as Checkpoint
 
 
 def mails(start: int = 0, users: int = 12, each: int = 3) -> list[Record]:
@@ -35,7 +35,7 @@ def nameless(start: int = 0, count: int = 30) -> list[Record]:
     return [Record(id=str(i), text=f"Kennwort {i}") for i in range(start, start + count)]
 
 
-def only_group(*folders: Path) -> Group:
+def only_group(*folders: Path) -> LedgerGroup:
     (group,) = ledger(folders).groups
     return group
 
@@ -240,7 +240,7 @@ def checkpoint(folder: Path, steps: int, plan: str) -> None:
 
 
 def begun(run: Any, promised: Any, *, data: str, **more: Any) -> None:
-    begin(run.model, Begun(plan="p", data=data, promise=promised, **more))
+    begin(run.model, StartedTraining(plan="p", data=data, promise=promised, **more))
 
 
 def data_of(run: Any) -> str:
@@ -274,7 +274,7 @@ def test_a_training_that_was_started_over_counts_with_all_its_steps(
     run = make_run(tmp_path / "a", mails(), promise(), weights=False)
     run.manifest.unlink()
     begun(run, promise(steps=40), data=data_of(run))
-    begin(run.model, Begun(plan="q", data=data_of(run), promise=promise(steps=40)))
+    begin(run.model, StartedTraining(plan="q", data=data_of(run), promise=promise(steps=40)))
     checkpoint(run.checkpoints / "checkpoint-8", 8, "q")
     assert [(one.status, one.promise.steps) for one in only_group(tmp_path).counted if one.promise] == [
         ("ended early", 40), ("unfinished", 16),
@@ -435,9 +435,9 @@ def test_one_data_set_can_be_looked_at_alone(tmp_path: Path, promise: Any, make_
 
 
 def test_the_bound_of_a_shorter_training_is_counted_for_its_steps(promise: Any) -> None:
-    from reticent.spending.recorded_training import Training, checked, shortened
+    from reticent.spending.recorded_training import RecordedTraining, checked, shortened
 
-    whole = checked(Training(name="a", status="unfinished", promise=promise(noise=2.0, steps=40)))
+    whole = checked(RecordedTraining(name="a", status="unfinished", promise=promise(noise=2.0, steps=40)))
     shorter = shortened(whole, 10).promise
     assert shorter is not None
     want = accounting.spent(Mechanism(noise_multiplier=2.0, rate=0.125), steps=10, delta=1e-3)

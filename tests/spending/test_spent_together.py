@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reticent.auditing.guarantee import spent_together as module
-from reticent.auditing.guarantee.spent_together import beside
+from reticent.auditing.guarantee.spent_together import spent_together
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 
@@ -19,16 +19,16 @@ OTHERS = [Record(id=f"v{i}", text=f"anders {i}", user=f"mieter {i % 6}") for i i
 
 def test_a_run_alone_has_nothing_beside_it(tmp_path: Path, promise: Any, make_run: Any) -> None:
     run = make_run(tmp_path / "a", RECORDS, promise())
-    assert beside(run) == ()
+    assert spent_together(run) == ()
     make_run(tmp_path / "b", OTHERS, promise())  # overlaps only, which takes reading all records
-    assert beside(run) == ()
+    assert spent_together(run) == ()
 
 
 def test_runs_on_the_same_data_are_added_private_or_not(tmp_path: Path, promise: Any, make_run: Any) -> None:
     run = make_run(tmp_path / "a", RECORDS, promise(noise=2.0))
     make_run(tmp_path / "b", RECORDS, promise(noise=3.0))
     make_run(tmp_path / "plain", RECORDS)
-    (said,) = beside(run)
+    (said,) = spent_together(run)
     assert said.startswith("2 private trainings together: ε = ")
     assert "1 training on this data promised no privacy" in said
 
@@ -38,15 +38,15 @@ def test_what_is_broken_beside_a_run_is_none_of_the_audits_business(
 ) -> None:
     run = make_run(tmp_path / "a", RECORDS, promise())
     make_run(tmp_path / "b", RECORDS, promise()).promise.write_text("{")
-    (said,) = beside(run)
+    (said,) = spent_together(run)
     assert "at least ε" in said
-    assert beside(RunFolder(root=tmp_path / "nowhere")) == ()
+    assert spent_together(RunFolder(root=tmp_path / "nowhere")) == ()
 
     def fails(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("accountants disagree")
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "ledger", fails)
-        assert beside(run) == ()
+        assert spent_together(run) == ()
     monkeypatch.setattr(module, "MOST", 1)
-    assert beside(run) == ()
+    assert spent_together(run) == ()

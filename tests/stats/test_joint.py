@@ -6,7 +6,7 @@ import pytest
 
 from reticent.core.errors import Underpowered
 from reticent.stats.clustered import auc_clustered
-from reticent.stats.joint import Sides, auc_number, design_effect, mean_of_halves, sides, together, tpr_number
+from reticent.stats.joint import MemberSides, auc_number, design_effect, mean_of_halves, sides, together, tpr_number
 from reticent.stats.roc import auc, tpr_at_fpr
 
 
@@ -89,7 +89,7 @@ def test_halves_are_averaged_as_if_their_errors_were_one():
     parts, places = [], []
     for which in (half, ~half):
         owners, number = np.unique(of.owner[which], return_inverse=True)
-        parts.append(auc_number(scores[0][which], Sides(member=member[which], owner=number)))
+        parts.append(auc_number(scores[0][which], MemberSides(member=member[which], owner=number)))
         places.append(owners)
     found = mean_of_halves(parts[0], parts[1], (places[0], places[1]), of.owners)
     assert found.value == pytest.approx((parts[0].value + parts[1].value) / 2)

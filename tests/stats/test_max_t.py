@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.stats.max_t import Group, closed, max_t
+from reticent.stats.max_t import HypothesisGroup, closed, max_t
 
 
 def null(rng, statistics=8, draws=200, likeness=0.8):
@@ -76,16 +76,16 @@ def test_refuses_what_is_no_table():
 
 
 def test_groups_share_the_error_by_weight_and_pass_it_on():
-    primary, rest = closed([Group(0.8, np.array([0.03])), Group(0.2, np.array([0.03, 0.9]))])
+    primary, rest = closed([HypothesisGroup(0.8, np.array([0.03])), HypothesisGroup(0.2, np.array([0.03, 0.9]))])
     assert primary[0] == pytest.approx(0.0375)  # 0.03 / 0.8
     assert rest[0] == pytest.approx(0.0375)  # the primary one is rejected at 0.0375: its error is free then
-    alone = closed([Group(0.8, np.array([0.9])), Group(0.2, np.array([0.009]))])
+    alone = closed([HypothesisGroup(0.8, np.array([0.9])), HypothesisGroup(0.2, np.array([0.009]))])
     assert alone[1][0] == pytest.approx(0.045)
     assert alone[0][0] == pytest.approx(0.9)
 
 
 def test_one_group_needs_no_correction():
-    (found,) = closed([Group(0.3, np.array([0.01, 0.5]))])
+    (found,) = closed([HypothesisGroup(0.3, np.array([0.01, 0.5]))])
     assert found.tolist() == [0.01, 0.5]
 
 
@@ -94,6 +94,6 @@ def test_closed_keeps_the_error_over_three_groups():
     rng = np.random.default_rng(4)
     alarms = 0
     for _ in range(2000):
-        groups = [Group(w, np.array([rng.random()])) for w in (0.5, 0.3, 0.2)]
+        groups = [HypothesisGroup(w, np.array([rng.random()])) for w in (0.5, 0.3, 0.2)]
         alarms += any(one[0] <= 0.05 for one in closed(groups))
     assert 60 <= alarms <= 128

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reticent.core.record import Record
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.testing.tiny import tiny_tokenizer
 from reticent.train.batches import IGNORED, LengthGrouped, collate, encode_all
 
 
-def encoded(ids: list[int], trained: list[bool]) -> Encoded:
-    return Encoded(token_id=np.array(ids, dtype=np.int32), trained=np.array(trained, dtype=bool))
+def encoded(ids: list[int], trained: list[bool]) -> EncodedRecord:
+    return EncodedRecord(token_id=np.array(ids, dtype=np.int32), trained=np.array(trained, dtype=bool))
 
 
 def test_collate_pads_and_masks() -> None:

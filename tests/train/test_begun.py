@@ -14,11 +14,11 @@ from transformers import TrainerCallback
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
-from reticent.privacy.guarantee import Promise
-from reticent.privacy.self_check import BrokenPromise
+from reticent.privacy.guarantee import PrivacyGuarantee
+from reticent.privacy.self_check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
-from reticent.train.begun import Begun, begin, begun_file, ended, finished, read_begun
+from reticent.train.begun import StartedTraining, begin, begun_file, ended, finished, read_begun
 from reticent.train.checkpoints import folder_for
 from reticent.train.config import TuneConfig
 from reticent.train.private import private_trainer as private
@@ -52,8 +52,8 @@ class KillAt(TrainerCallback):
             raise Killed
 
 
-def promise_of(model: Path) -> Promise:
-    return Promise.from_json((model / "privacy.json").read_text())
+def promise_of(model: Path) -> PrivacyGuarantee:
+    return PrivacyGuarantee.from_json((model / "privacy.json").read_text())
 
 
 def test_a_killed_training_is_on_record_until_it_finished(base: str, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_failed_check_is_on_record_as_not_covered_if_anything_was_seen(
         return add(total, step=step, **(given | ({"std": 0.0} if step >= first_bad else {})))
 
     monkeypatch.setattr(private, "add_noise", forgets)
-    with pytest.raises(BrokenPromise):
+    with pytest.raises(GuaranteeViolated):
         tune(base, RECORDS, tmp_path / "model", CONFIG, privacy=USER)
     assert [(one.steps, one.broken) for one in read_begun(tmp_path / "model")] == ([(3, True)] if on_record else [])
 
@@ -131,10 +131,10 @@ def test_the_places_are_those_that_the_run_folder_names(tmp_path: Path) -> None:
     assert folder_for(run.model) == run.checkpoints
 
 
-def some(plan: str) -> Begun:
-    promise = Promise(epsilon=1.0, delta=1e-5, unit="user", neighbouring="add or remove one user", mechanism="m",
+def some(plan: str) -> StartedTraining:
+    promise = PrivacyGuarantee(epsilon=1.0, delta=1e-5, unit="user", neighbouring="add or remove one user",
                       accountant="a", noise_multiplier=1.0, rate=0.1, steps=5, units=10, check=1.1)  # fmt: skip
-    return Begun(plan=plan, data="d", promise=promise)
+    return StartedTraining(plan=plan, data="d", promise=promise)
 
 
 def test_the_file_keeps_each_training_once(tmp_path: Path) -> None:

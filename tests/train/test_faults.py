@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from reticent.testing.dp_faults import FAULTS, Setting, run
+from reticent.testing.dp_faults import FAULTS, FaultSetting, run
 
 NOT_SEEN = {"noise: under a key that somebody else knows"}
 """What nothing can measure."""
@@ -28,12 +28,12 @@ def test_there_are_many_and_few_are_not_seen() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        Setting(steps=12),
-        Setting(unit="user", steps=8, bfloat16=True),
-        Setting(family="gpt2", clipping="automatic", steps=8),
-        Setting(tuning="lora", clipping="per_layer", bfloat16=True, steps=8),
+        FaultSetting(steps=12),
+        FaultSetting(unit="user", steps=8, bfloat16=True),
+        FaultSetting(family="gpt2", clipping="automatic", steps=8),
+        FaultSetting(tuning="lora", clipping="per_layer", bfloat16=True, steps=8),
     ],
     ids=str,
 )
-def test_a_right_engine_is_let_through(setting: Setting) -> None:
+def test_a_right_engine_is_let_through(setting: FaultSetting) -> None:
     assert not run(setting=setting).caught

@@ -11,7 +11,7 @@ import pytest
 from transformers import TrainerCallback
 
 from reticent.core.record import Record
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
@@ -37,7 +37,7 @@ def test_an_early_end_is_named_and_its_promise_is_that_of_all_planned_steps(
     config = TuneConfig(learning_rate=1e-3, epochs=1, batch_size=6, max_tokens=32)
     out = tune(base, RECORDS, tmp_path / "out", config, callbacks=[StopAt(stop)], privacy=PrivacySpec(epsilon=8))
     steps = min(stop, 4)
-    assert Promise.from_json((out / "privacy.json").read_text()).steps == 4
+    assert PrivacyGuarantee.from_json((out / "privacy.json").read_text()).steps == 4
     last = json.loads((out / LOG).read_text())["self_check"][-1]
     assert last["name"] == NAME
     assert last["passed"] is (True if steps == 4 else None)

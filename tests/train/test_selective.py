@@ -22,14 +22,14 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.record import Message, Record, Span
 from reticent.data.canaries import read_canaries
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.privacy.clip.api import make_clipper
-from reticent.privacy.guarantee import Promise, covered_spans
+from reticent.privacy.guarantee import PrivacyGuarantee, covered_spans
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
-from reticent.privacy.self_check import BrokenPromise, Check
+from reticent.privacy.self_check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.spec import PrivacySpec
-from reticent.privacy.token_mask import Selected, select
+from reticent.privacy.token_mask import SelectiveRecords, select
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.batches import IGNORED
 from reticent.train.config import TuneConfig
@@ -80,11 +80,11 @@ def records(count: int, *, users: int = 0, shapes: Sequence[str] = ("text",), un
     return [Record(id=one.id, text=one.plain, user=one.user) if i < unmarked else one for i, one in enumerate(found)]
 
 
-def selected(found: Sequence[Record]) -> Selected:
+def selected(found: Sequence[Record]) -> SelectiveRecords:
     return select(found, TOKENIZER, max_tokens=200)
 
 
-def population(found: Selected, source: Sequence[Record]) -> Population:
+def population(found: SelectiveRecords, source: Sequence[Record]) -> Population:
     return Population(
         users=tuple(source[i].user for i in found.records), lengths=tuple(map(len, found.private)), max_tokens=200
     )
@@ -139,7 +139,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             pass
 
-        def finished(self, promise: Promise) -> tuple[Check, ...]:
+        def finished(self, promise: PrivacyGuarantee) -> tuple[SelfCheckItem, ...]:
             return ()
 
         def __getattr__(self, name: str) -> Any:
@@ -149,7 +149,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "SelfCheck", Unchecked)
 
 
-def public_gradient(found: Selected, model: Any, *, steps: int = 2, **how: Any) -> torch.Tensor:
+def public_gradient(found: SelectiveRecords, model: Any, *, steps: int = 2, **how: Any) -> torch.Tensor:
     batches = PublicBatches(dataset=found.public, private=len(found.private), rate=0.5, key=b"k" * 32)
     gradients = []
     for step in range(steps):
@@ -228,7 +228,7 @@ def test_a_secret_changes_the_clipped_sum_by_at_most_its_bound(clipping: Any, cl
 # ---- what a step is -------------------------------------------------------------------------------------------------
 
 
-def loss_by_hand(model: Any, encoded: Sequence[Encoded]) -> torch.Tensor:
+def loss_by_hand(model: Any, encoded: Sequence[EncodedRecord]) -> torch.Tensor:
     """Sum over trained tokens, one text at a time."""
     total = torch.zeros(())
     for one in encoded:
@@ -396,7 +396,7 @@ def test_a_copy_that_nobody_marked_is_refused(base: str, tmp_path: Path) -> None
 def test_an_engine_without_noise_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add = private.add_noise
     monkeypatch.setattr(private, "add_noise", lambda x, **given: add(x, **(given | {"std": 0.0})))
-    with pytest.raises(BrokenPromise, match="noise"):
+    with pytest.raises(GuaranteeViolated, match="noise"):
         trainer(records(30), tmp_path, batch=10, steps=3).train()
 
 
@@ -450,7 +450,7 @@ def config(**changes: Any) -> TuneConfig:
 def test_tune_learns_both_parts_and_says_what_is_promised(base: str, tmp_path: Path, method: str) -> None:
     source = [*records(24, users=8, shapes=("text", "pair", "chat")), Record(id="free", text="the order", user="u1")]
     out = tune(base, source, tmp_path / "out", config(method=method), privacy=SPEC)
-    promise = Promise.from_json((out / "privacy.json").read_text())
+    promise = PrivacyGuarantee.from_json((out / "privacy.json").read_text())
     assert promise.covers == covered_spans(0.9)
     assert promise.neighbouring == "add or remove what the marked spans of one record hold"
     assert (promise.units, [records for records, _ in promise.implied]) == (24, [2, 10])
@@ -468,7 +468,7 @@ def test_copies_are_left_out_of_the_private_part_only(base: str, tmp_path: Path)
     """Else the public part would tell which secrets are equal."""
     source = [*records(10), Record(id="copy", text=records(10)[3].text, spans=records(10)[3].spans)]
     out = tune(base, source, tmp_path / "out", config(), privacy=SPEC)
-    assert Promise.from_json((out / "privacy.json").read_text()).units == 10
+    assert PrivacyGuarantee.from_json((out / "privacy.json").read_text()).units == 10
 
 
 def test_tune_refuses_texts_without_spans(base: str, tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def test_planted_secrets_are_marked_and_phrases_of_users_are_refused(base: str, 
         tune_config=config(epochs=1),
         privacy=SPEC,
     )
-    promise = Promise.from_json(run.promise.read_text())
+    promise = PrivacyGuarantee.from_json(run.promise.read_text())
     coins = json.loads(run.manifest.read_text())["tune"]["promise"]
     assert coins["covers"] == promise.covers
     members = int(read_membership(run.membership).member.sum())

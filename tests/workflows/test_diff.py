@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.auditing.membership.collect import Evidence, write_scores
+from reticent.auditing.membership.collect import MembershipEvidence, write_scores
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import RunFolder
 from reticent.report.difference_page import print_difference, render_difference, write_difference
 from reticent.report.results_file import write_results
-from reticent.testing.simulated_audits import Secrets, Simulated, audited, membership, scores
+from reticent.testing.simulated_audits import SimulatedAudit, SimulatedSecrets, audited, membership_of, scores
 from reticent.workflows.diff import diff
 from reticent.workflows.gate import gate
 
@@ -29,12 +29,12 @@ def runs(tmp_path, shifts, *, n=400, seed=0, unit="record", likeness=0.0, noise=
     if user is not None:
         inside = np.repeat(rng.random(n // 8) < 0.5, 8)
         member = member & inside
-    common = scores(Simulated(member=member, unit=unit, shift=np.zeros(n), user=user, likeness=likeness), rng)
+    common = scores(SimulatedAudit(member=member, unit=unit, shift=np.zeros(n), user=user, likeness=likeness), rng)
     found = []
     for place, shift in enumerate(shifts):
-        drawn = Simulated(
+        drawn = SimulatedAudit(
             member=member, unit=unit, shift=shift * member, user=user, user_member=inside, likeness=likeness,
-            secrets=Secrets(tiers=(1, 4), each=20),
+            secrets=SimulatedSecrets(tiers=(1, 4), each=20),
         )  # fmt: skip
         own = {
             name: score + noise * rng.normal(size=n) + drawn.strength[name] * drawn.shift
@@ -43,10 +43,12 @@ def runs(tmp_path, shifts, *, n=400, seed=0, unit="record", likeness=0.0, noise=
         results = audited(drawn, np.random.default_rng(7))
         run = RunFolder(root=tmp_path / f"run{place}")
         run.root.mkdir()
-        coins = membership(drawn)
+        membership = membership_of(drawn)
         if moved and place == moved:
-            coins = replace(coins, member=~coins.member)
-        evidence = Evidence(coins=coins, scores=own, notes={}, canaries=None, canaries_ref=None, dropped=0)
+            membership = replace(membership, member=~membership.member)
+        evidence = MembershipEvidence(
+            membership=membership, scores=own, notes={}, canaries=None, canaries_ref=None, dropped=0
+        )
         write_scores(run.scores, evidence)
         write_results(run.results, results)
         found.append(run.root)
@@ -99,7 +101,9 @@ def test_other_coins_and_other_data_are_refused(tmp_path):
 
 def test_the_gate_fails_only_where_more_leaks_for_certain(tmp_path):
     low, same, high = runs(tmp_path, (0.4, 0.4, 1.0))
-    results = audited(Simulated(member=np.arange(60) < 30, unit="record", shift=np.zeros(60)), np.random.default_rng(0))
+    results = audited(
+        SimulatedAudit(member=np.arange(60) < 30, unit="record", shift=np.zeros(60)), np.random.default_rng(0)
+    )
     assert gate(results, baseline=diff(low, same)).exit_code == 0
     failed = gate(results, baseline=diff(low, high))
     assert failed.exit_code == 1

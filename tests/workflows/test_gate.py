@@ -18,14 +18,14 @@ from reticent.core.results import (
     Confound,
     Extraction,
     ExtractionRow,
+    GuaranteeAudit,
+    GuaranteeBound,
+    GuaranteeCheck,
     Power,
-    PromiseAudit,
-    PromiseBound,
-    PromiseCheck,
     Results,
     Verdict,
 )
-from reticent.workflows.gate import Check, GateOutcome, gate, write_junit
+from reticent.workflows.gate import GateOutcome, LimitCheck, gate, write_junit
 
 
 def _estimate(value: float, lo: float, hi: float) -> Estimate:
@@ -181,17 +181,17 @@ def test_the_junit_file_counts_and_escapes(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["passed", "failed", "unknown"]), min_size=1, max_size=5))
 def test_the_exit_code_is_zero_only_if_all_passed(states: list[Any]) -> None:
-    checks = tuple(Check(name="x", limit=1, state=s, measured=None, attack="", reason="") for s in states)
+    checks = tuple(LimitCheck(name="x", limit=1, state=s, measured=None, attack="", reason="") for s in states)
     outcome = GateOutcome(checks=checks)
     assert (outcome.exit_code == 0) == all(state == "passed" for state in states)
     assert len(outcome.lines) == len(states) + 1
 
 
-def _promise(**changed: Any) -> PromiseAudit:
-    bound = PromiseBound(
+def _promise(**changed: Any) -> GuaranteeAudit:
+    bound = GuaranteeBound(
         units="users", unit="user", assumption="", estimate=_estimate(1.0, 1.0, math.inf), promised=8.0
     )
-    promise = PromiseAudit(
+    promise = GuaranteeAudit(
         sentence="ε = 8.00 per user",
         unit="user",
         epsilon=8.0,
@@ -221,7 +221,7 @@ def _promise(**changed: Any) -> PromiseAudit:
         (_promise(unit="record"), 8, "user", 2, "promises no ε per user"),
     ],
 )
-def test_a_limit_on_the_promise(promise: PromiseAudit | None, limit: float, unit: str, code: int, said: str) -> None:
+def test_a_limit_on_the_promise(promise: GuaranteeAudit | None, limit: float, unit: str, code: int, said: str) -> None:
     for status in ("leaks", "confounded", "underpowered"):
         outcome = gate(
             replace(_results(status=status), promise=promise), max_promised_epsilon=limit, promised_unit=unit
@@ -234,7 +234,10 @@ def test_a_limit_on_the_promise(promise: PromiseAudit | None, limit: float, unit
     ("broken", "said"),
     [
         ({"bounds": (replace(_promise().bounds[0], promised=0.9),)}, "ε ≥ 1 per user (users"),
-        ({"checks": (PromiseCheck(name="noise", measured="0", bound="1", passed=False),)}, "the check 'noise' failed"),
+        (
+            {"checks": (GuaranteeCheck(name="noise", measured="0", bound="1", passed=False),)},
+            "the check 'noise' failed",
+        ),
         ({"auc": _estimate(0.9, 0.8, 1.0), "auc_limit": 0.75}, "an AUC above 0.75"),
     ],
 )

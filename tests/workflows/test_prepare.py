@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from reticent.auditing.extraction.secrets import marked_targets
+from reticent.auditing.extraction.secrets import marked_secrets
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.data.example import help_desk
 from reticent.data.pii import DETECTORS, SCRUBBED, detect
-from reticent.data.secrets_file import read_targets
+from reticent.data.secrets_file import read_secrets
 from reticent.data.split import split
 from reticent.workflows.inputs import DataConfig, read_data
 from reticent.workflows.prepare import prepare
@@ -130,7 +130,7 @@ def test_what_the_scrubber_missed_is_what_others_find(tmp_path, monkeypatch):
     """Cards are scrubbed and the rest is left to the second look, which must not take the made-up cards for misses."""
     only(monkeypatch, "card_number", "email", "phone", "iban")
     done = prepare(RECORDS, out=tmp_path / "out.jsonl", detectors="card_number", scrub="surrogate")
-    missed = read_targets(done.targets_path)
+    missed = read_secrets(done.targets_path)
     assert missed == done.targets
     assert {(one.record.id, one.kind, one.secret) for one in missed} == {
         ("a1", "EMAIL", "ana@corp.com"),
@@ -169,7 +169,7 @@ def test_marks_that_are_kept_from_the_scrubber_say_what_it_missed(tmp_path):
 def test_what_was_put_in_place_is_marked_and_no_audit_is_after_it(tmp_path):
     done = prepare(RECORDS[:1], out=tmp_path / "out.jsonl", detectors=WHO, scrub="surrogate")
     assert [span.kind for span in done.records[0].spans] == [SCRUBBED, SCRUBBED]
-    assert marked_targets(done.records, [True], most=9, find=detect)[0] == []
+    assert marked_secrets(done.records, [True], most=9, find=detect)[0] == []
 
 
 def test_the_card_says_who_would_be_in(tmp_path):

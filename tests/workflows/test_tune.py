@@ -20,7 +20,7 @@ from reticent.core.record import Record, read_records
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries import read_canaries
 from reticent.data.pii import DETECTORS
-from reticent.data.secrets_file import read_targets
+from reticent.data.secrets_file import read_secrets
 from reticent.privacy.spec import PrivacySpec
 from reticent.report.results_file import read_results
 from reticent.testing.tiny import save_tiny
@@ -203,7 +203,7 @@ def test_what_a_scrubber_missed_is_in_the_run_folder(
     flags = ["--model", base, "--out", str(tmp_path / "run"), "--epochs", "1", "--max-tokens", "24"]
     assert main(["tune", str(prepared), *flags]) == 0
     run = RunFolder(root=tmp_path / "run")
-    targets = read_targets(run.targets)
+    targets = read_secrets(run.targets)
     assert [target.secret for target in targets if target.kind == "PHONE"] == ["07911 123456"] * len(rows)
     assert {target.group for target in targets} == {"missed by the scrubber"}
     coins = read_membership(run.membership)

@@ -6,6 +6,6 @@ else they must hold (the base model, texts known to be outside). An audit runs t
 about to ship, to learn what others could learn from it.
 """
 
-from reticent.attacks.attack import ATTACKS, Attack, Outcome, attack, run_attack, run_attacks
+from reticent.attacks.attack import ATTACKS, Attack, AttackOutcome, attack, run_attack, run_attacks
 
-__all__ = ["ATTACKS", "Attack", "Outcome", "attack", "run_attack", "run_attacks"]
+__all__ = ["ATTACKS", "Attack", "AttackOutcome", "attack", "run_attack", "run_attacks"]

@@ -299,7 +299,7 @@ def _request(name: str, evidence: str, variants: Mapping[str, Variant]) -> Reque
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class AttackOutcome:
     """What attacks said about ``N`` records.
 
     Args:
@@ -317,7 +317,7 @@ def run_attack(attack: Attack, sources: Mapping[str, Path]) -> Scores:
     return run_attacks([attack], sources).scores[attack.name]
 
 
-def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Outcome:
+def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> AttackOutcome:
     """Read every table once, a few thousand rows at a time, and feed them to all attacks.
 
     Args:
@@ -331,7 +331,7 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Outco
     needed = _columns(attacks, sources)
     copies = {name: count for attack in attacks for name, count in attack.copies.items()}
     if not copies:
-        return Outcome()
+        return AttackOutcome()
     paths = {name: sources[name] for name in copies}
     count = record_count(paths, copies)
     known = population({name: sources[name] for name in POPULATION if name in needed}, needed)
@@ -349,10 +349,10 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Outco
                     _count(cases[attack.name], attack, evidence)
             start += size
             advance(size)
-    return Outcome(scores=scores, notes={name: _notes(found, count) for name, found in cases.items()})
+    return AttackOutcome(scores=scores, notes={name: _notes(found, count) for name, found in cases.items()})
 
 
-def run_whole(attacks: Sequence[Attack], evidence: Mapping[str, Continuations | ShadowScores]) -> Outcome:
+def run_whole(attacks: Sequence[Attack], evidence: Mapping[str, Continuations | ShadowScores]) -> AttackOutcome:
     """As `run_attacks`, for attacks that read what models wrote, or shadow models. Every record gets a number.
 
     Args:
@@ -363,7 +363,7 @@ def run_whole(attacks: Sequence[Attack], evidence: Mapping[str, Continuations | 
     cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}
     for attack in attacks:
         _count(cases[attack.name], attack, evidence)
-    return Outcome(scores=scores, notes={name: _notes(found, len(scores[name])) for name, found in cases.items()})
+    return AttackOutcome(scores=scores, notes={name: _notes(found, len(scores[name])) for name, found in cases.items()})
 
 
 def _notes(cases: Mapping[str, int], count: int) -> tuple[str, ...]:

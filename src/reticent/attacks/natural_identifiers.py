@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii.evidence import Ranked
+from reticent.attacks.pii.evidence import CandidateRanking
 
 NAME = "natural_identifiers"
 ACCESS = "logprob"
@@ -20,7 +20,7 @@ PAPER = "arXiv:2606.24408"
 SUMMARY = "Rank of a record's identifier among controls of the same form, by how much likelier fine-tuning made each."
 
 
-def natural_identifiers(ranked: Ranked, ranked_base: Ranked | None) -> npt.NDArray[np.int64]:
+def natural_identifiers(ranked: CandidateRanking, ranked_base: CandidateRanking | None) -> npt.NDArray[np.int64]:
     """``[N]``: rank of each true value by log p of the target minus that of the base, 1 = none gained as much.
 
     Ties count against the value, so that ranks of values that were not trained on are uniform or worse.

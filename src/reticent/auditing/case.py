@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subject: what one audit is about. A run that `reticent tune` made, or any model with lists of who was in and out."""
+"""AuditCase: what one audit is about. A run of `reticent tune`, or any model with lists of who was in and out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from reticent.core.membership import Membership, read_membership
 from reticent.core.portable import found
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.run_folder import RunFolder
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import Canary, read_canaries
 from reticent.data.coin import uniform
-from reticent.data.secrets_file import read_targets
+from reticent.data.secrets_file import read_secrets
 from reticent.models.locate import first_line
 from reticent.models.tuned import read_tuned
 
@@ -29,7 +29,7 @@ POPULATION = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
+class AuditCase:
     """What is audited.
 
     Args:
@@ -50,7 +50,7 @@ class Subject:
     records: Sequence[Record]
     membership: Membership
     canaries: Sequence[Canary] = ()
-    targets: Sequence[Target] = ()
+    targets: Sequence[Secret] = ()
     max_tokens: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ class Subject:
         return fingerprint(self.records)
 
 
-def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
+def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
     """The subject that `reticent tune` left in a run folder.
 
     Raises:
@@ -100,11 +100,11 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
                 str(run.root), f"has no {path.name}, so its fine-tune did not end", "Run `reticent tune` again."
             )
     try:
-        records, coins = read_records(run.records), read_membership(run.membership)
+        records, membership = read_records(run.records), read_membership(run.membership)
         canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
-        targets = read_targets(run.targets) if run.targets.exists() else ()
+        targets = read_secrets(run.targets) if run.targets.exists() else ()
         tuned = read_tuned(run.model)
-        if [record.id for record in records] != list(coins.record_id):
+        if [record.id for record in records] != list(membership.record_id):
             raise ValueError("records and membership do not fit each other")
     except (pa.ArrowInvalid, ValueError, KeyError, TypeError, OSError) as error:
         why = f"holds a file that is no longer what was written ({first_line(error)})"
@@ -115,12 +115,12 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
     if not isinstance(about, dict):
         raise BadInput(str(run.manifest), "is broken", "Copy the folder again, or run `reticent tune` again.")
     named = found(str(about["base"]), run.root) if about.get("base") else None
-    return Subject(
+    return AuditCase(
         title=about.get("title", run.root.name),
         target=str(run.model),
         reference=reference or (tuned.base if tuned is not None else named),
         records=records,
-        membership=coins,
+        membership=membership,
         canaries=canaries,
         targets=targets,
         max_tokens=about.get("max_tokens"),
@@ -128,19 +128,19 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> Subject:
     )
 
 
-def counts(subject: Subject) -> dict[str, int]:
+def counts(case: AuditCase) -> dict[str, int]:
     """How many records of which kind, for the report."""
-    coins = subject.membership
-    evaluated = subject.evaluated
-    tally = Counter(coins.role)
+    membership = case.membership
+    evaluated = case.evaluated
+    tally = Counter(membership.role)
     result = {
-        "records": len(coins),
-        "trained_on": int(coins.member.sum()),
+        "records": len(membership),
+        "trained_on": int(membership.member.sum()),
         "evaluated_members": int(evaluated.member.sum()),
         "evaluated_held_out": int((~evaluated.member).sum()),
         "known_to_attacker": tally.get("known", 0),
-        "canaries": len(subject.canaries),
-        "canaries_planted": sum(canary.planted for canary in subject.canaries),
+        "canaries": len(case.canaries),
+        "canaries_planted": sum(canary.planted for canary in case.canaries),
     }
     if evaluated.has_users:
         users = np.unique(evaluated.user.astype(str))

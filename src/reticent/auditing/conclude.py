@@ -8,50 +8,54 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reticent.auditing.canaries import evaluate as planted
-from reticent.auditing.case import Subject, counts
+from reticent.auditing.case import AuditCase, counts
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import parts_of_error
-from reticent.auditing.extraction.collect import Pulled
-from reticent.auditing.extraction.evaluate import extraction_findings, judge_extraction
+from reticent.auditing.extraction import evaluate as extraction_family
+from reticent.auditing.extraction.collect import ExtractionEvidence
+from reticent.auditing.extraction.evaluate import extraction_findings
+from reticent.auditing.guarantee import evaluate as guarantee_family
 from reticent.auditing.guarantee.epsilon_bounds import (
     CONDITIONAL,
-    Bounds,
-    Thrown,
-    all_thrown,
+    EpsilonBounds,
+    RandomizedUnits,
     epsilon_bounds,
     epsilon_finding,
+    randomized_units,
 )
-from reticent.auditing.guarantee.evaluate import Kept, audit_promise, broken_findings, proved_unit
-from reticent.auditing.identifiers.evaluate import Identified, judge_identifiers
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.evaluate import Judging, LevelOutcome, PValues, judge
-from reticent.auditing.membership.levels import Units, canary_users, record_level, user_level
+from reticent.auditing.guarantee.evaluate import RecordedGuarantee, proved_unit, violations
+from reticent.auditing.identifiers import evaluate as identifiers_family
+from reticent.auditing.identifiers.evaluate import IdentifierEvidence
+from reticent.auditing.membership import evaluate as membership_family
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.evaluate import LevelJudging, LevelResult, PValues
+from reticent.auditing.membership.levels import LevelUnits, canary_users, record_level, user_level
 from reticent.auditing.membership.most_exposed import exposed
-from reticent.auditing.membership.select import Choice, listed
-from reticent.auditing.membership.significance import Tests, adjusted, described, significance
+from reticent.auditing.membership.select import AttackChoice, listed
+from reticent.auditing.membership.significance import LevelTests, adjusted, described, significance
 from reticent.auditing.membership.users import user_evidence
-from reticent.auditing.pii.evaluate import judge_personal_data
-from reticent.auditing.pii.evidence import Asked
+from reticent.auditing.pii import evaluate as pii_family
+from reticent.auditing.pii.evidence import PiiEvidence
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.results import CanaryExposure, Confound, Exposed, Extraction, LevelTest, PromiseAudit, Results
+from reticent.core.results import CanaryExposure, Confound, ExposedUnit, Extraction, GuaranteeAudit, LevelTest, Results
 from reticent.report.scope import untried
 
 
 def conclude(
-    subject: Subject,
+    case: AuditCase,
     models: Mapping[str, Any],
-    choice: Choice,
-    evidence: Evidence,
+    choice: AttackChoice,
+    evidence: MembershipEvidence,
     confound: Confound,
     config: AuditConfig,
     *,
     key: str,
-    kept: Kept | None = None,
-    pulled: Pulled | None = None,
-    asked: Asked | None = None,
-    identified: Identified | None = None,
+    kept: RecordedGuarantee | None = None,
+    pulled: ExtractionEvidence | None = None,
+    asked: PiiEvidence | None = None,
+    identified: IdentifierEvidence | None = None,
 ) -> Results:
     """Judge every level that can be judged, and say what could not be.
 
@@ -68,14 +72,14 @@ def conclude(
         asked: what both models gave of personal data; None: they were not asked for it.
         identified: ranks of identifiers among controls; None: they were not ranked.
     """
-    levels = _levels(subject, evidence, config.seed)
-    thrown = _thrown(subject, levels, evidence, kept, config, confounded=confound.no_claim)
+    levels = _levels(case, evidence, config.seed)
+    thrown = _thrown(case, levels, evidence, kept, config, confounded=confound.no_claim)
     kinds = sum(one is not None for one in (pulled, asked))
     decided = _decided(
-        subject, levels, evidence, config, epsilon=bool(thrown), extraction=kinds, identifiers=identified is not None
+        case, levels, evidence, config, epsilon=bool(thrown), extraction=kinds, identifiers=identified is not None
     )
     outcomes = [_judged(units, decided, confound, config) for units in levels]
-    exposure = _exposure(subject, evidence, decided.confidence("tiers"), config.confidence)
+    exposure = _exposure(case, evidence, decided.confidence("tiers"), config.confidence)
     bounds = _bounds(thrown, kept, config, decided.confidence("epsilon"))
     extraction = _extraction(pulled, asked, decided.confidence("extraction", kinds), config.confidence)
     named, unnamed = _identified(identified, decided.confidence("identifiers"))
@@ -87,12 +91,12 @@ def conclude(
         *(epsilon_finding(bound) for bound in bounds.found),
     )
     findings = tuple(_jointly(finding, config.confidence) for finding in found)
-    promise = _promise(kept, bounds, findings, subject, levels, confounded=confound.no_claim)
+    promise = _promise(kept, bounds, findings, case, levels, confounded=confound.no_claim)
     if promise is not None:
-        findings = (*broken_findings(promise, bounds.found, findings), *findings)
+        findings = (*violations(promise, bounds.found, findings), *findings)
     power = tuple(row for outcome in outcomes for row in outcome.power)
     results = Results(
-        title=subject.title,
+        title=case.title,
         created=now(),
         verdict=verdict(findings, confound, power, itself=_itself(models)),
         findings=findings,
@@ -100,7 +104,7 @@ def conclude(
         curves=tuple(curve for outcome in outcomes for curve in outcome.curves if curve.level != "canary"),
         distributions=tuple(row for outcome in outcomes for row in outcome.distributions if row.level != "canary"),
         exposure=exposure,
-        exposed=tuple(_exposed(levels, outcomes, key, _texts(subject, config))),
+        exposed=tuple(_exposed(levels, outcomes, key, _texts(case, config))),
         confound=confound,
         power=power,
         not_tested=(
@@ -112,8 +116,8 @@ def conclude(
             *((f"confounding: {confound.note}",) if confound.blind_auc is None else ()),
             *(() if extraction is None else extraction.notes),
         ),
-        counts=counts(subject) | {"dropped_without_tokens": evidence.dropped},
-        provenance=_provenance(subject, models, config),
+        counts=counts(case) | {"dropped_without_tokens": evidence.dropped},
+        provenance=_provenance(case, models, config),
         promise=promise,
         extraction=extraction,
         tests=decided.described(levels),
@@ -135,7 +139,7 @@ class _Decided:
 
     error: float
     parts: Mapping[str, float]
-    tests: Mapping[str, Tests]
+    tests: Mapping[str, LevelTests]
     p_values: PValues
     p_tiers: Sequence[float]
 
@@ -143,7 +147,7 @@ class _Decided:
         """Of the intervals of a kind of finding, which ``of`` of them share."""
         return 1 - self.parts.get(kind, self.error) / max(of, 1)
 
-    def described(self, levels: Sequence[Units]) -> tuple[LevelTest, ...]:
+    def described(self, levels: Sequence[LevelUnits]) -> tuple[LevelTest, ...]:
         """For the report."""
         return tuple(
             described(units.level, self.tests[name], self.p_values, self.parts[name])
@@ -153,9 +157,9 @@ class _Decided:
 
 
 def _decided(
-    subject: Subject,
-    levels: Sequence[Units],
-    evidence: Evidence,
+    case: AuditCase,
+    levels: Sequence[LevelUnits],
+    evidence: MembershipEvidence,
     config: AuditConfig,
     *,
     epsilon: bool,
@@ -168,11 +172,11 @@ def _decided(
         for units in levels
         if units.level.judged
     }
-    tiers = _tiers(subject, evidence)
+    tiers = _tiers(case, evidence)
     parts = parts_of_error(
         error,
         levels=tests,
-        coins=subject.membership.unit,
+        membership=case.membership.unit,
         tiers=bool(tiers),
         epsilon=epsilon,
         extraction=extraction,
@@ -182,16 +186,16 @@ def _decided(
     return _Decided(error=error, parts=parts, tests=tests, p_values=p_values, p_tiers=p_tiers)
 
 
-def _judged(units: Units, decided: _Decided, confound: Confound, config: AuditConfig) -> LevelOutcome:
+def _judged(units: LevelUnits, decided: _Decided, confound: Confound, config: AuditConfig) -> LevelResult:
     name = units.level.name
-    judging = Judging(
+    judging = LevelJudging(
         p_values=decided.p_values,
         error=decided.error,
         miss=decided.parts.get(name, decided.error),
         confounded=confound.no_claim,
         seed=config.seed,
     )
-    return judge(units.level, decided.tests.get(name), judging)
+    return membership_family.evaluate(units.level, decided.tests.get(name), judging)
 
 
 def _jointly(finding: Finding, confidence: float) -> Finding:
@@ -201,62 +205,64 @@ def _jointly(finding: Finding, confidence: float) -> Finding:
     return replace(finding, estimate=replace(finding.estimate, joint=confidence))
 
 
-def _identified(identified: Identified | None, confidence: float) -> tuple[Sequence[Finding], Sequence[str]]:
-    return ((), ()) if identified is None else judge_identifiers(identified, confidence=confidence)
+def _identified(identified: IdentifierEvidence | None, confidence: float) -> tuple[Sequence[Finding], Sequence[str]]:
+    return ((), ()) if identified is None else identifiers_family.evaluate(identified, confidence=confidence)
 
 
 def _promise(
-    kept: Kept | None,
-    bounds: Bounds,
+    kept: RecordedGuarantee | None,
+    bounds: EpsilonBounds,
     findings: Sequence[Finding],
-    subject: Subject,
-    levels: Sequence[Units],
+    case: AuditCase,
+    levels: Sequence[LevelUnits],
     *,
     confounded: bool,
-) -> PromiseAudit | None:
+) -> GuaranteeAudit | None:
     if kept is None:
         return None
-    return audit_promise(
+    return guarantee_family.evaluate(
         kept,
         bounds.found,
         findings,
-        subject.membership,
+        case.membership,
         confounded=confounded,
         held_out={units.level.name: units.level.n_held_out for units in levels},
     )
 
 
-def _provenance(subject: Subject, models: Mapping[str, Any], config: AuditConfig) -> dict[str, Any]:
+def _provenance(case: AuditCase, models: Mapping[str, Any], config: AuditConfig) -> dict[str, Any]:
     return {
-        "models": {"target": subject.title} | dict(models),
-        "data": {"fingerprint": subject.data_fingerprint, "unit": subject.membership.unit},
-        "training": subject.about,
+        "models": {"target": case.title} | dict(models),
+        "data": {"fingerprint": case.data_fingerprint, "unit": case.membership.unit},
+        "training": case.about,
         "audit": asdict(config),
         "environment": environment(),
     }
 
 
 def _exposed(
-    levels: Sequence[Units], outcomes: Sequence[LevelOutcome], key: str, texts: Mapping[str, str]
-) -> Iterator[Exposed]:
+    levels: Sequence[LevelUnits], outcomes: Sequence[LevelResult], key: str, texts: Mapping[str, str]
+) -> Iterator[ExposedUnit]:
     for units, outcome in zip(levels, outcomes, strict=True):
         if outcome.best is not None and units.level.name != "canary":
             yield from exposed(units.level, outcome.best, units.ids, key, texts)
 
 
-def _extraction(pulled: Pulled | None, asked: Asked | None, confidence: float, joint: float) -> Extraction | None:
+def _extraction(
+    pulled: ExtractionEvidence | None, asked: PiiEvidence | None, confidence: float, joint: float
+) -> Extraction | None:
     if pulled is None:
         return None
-    found = judge_extraction(pulled, confidence=confidence, joint=joint)
+    found = extraction_family.evaluate(pulled, confidence=confidence, joint=joint)
     if asked is None:
         return found
-    rows, notes = judge_personal_data(asked, confidence=confidence, joint=joint)
+    rows, notes = pii_family.evaluate(asked, confidence=confidence, joint=joint)
     return replace(found, rows=(*found.rows, *rows), notes=(*found.notes, *notes))
 
 
-def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
+def _levels(case: AuditCase, evidence: MembershipEvidence, seed: int) -> list[LevelUnits]:
     levels = [record_level(evidence, seed=seed)]
-    users = user_evidence(evidence.coins)
+    users = user_evidence(evidence.membership)
     if users is not None:
         levels.append(user_level(evidence, users))
     planted_users = canary_users(evidence)
@@ -266,19 +272,19 @@ def _levels(subject: Subject, evidence: Evidence, seed: int) -> list[Units]:
 
 
 def _thrown(
-    subject: Subject,
-    levels: Sequence[Units],
-    evidence: Evidence,
-    kept: Kept | None,
+    case: AuditCase,
+    levels: Sequence[LevelUnits],
+    evidence: MembershipEvidence,
+    kept: RecordedGuarantee | None,
     config: AuditConfig,
     *,
     confounded: bool,
-) -> list[Thrown]:
+) -> list[RandomizedUnits]:
     """Whatever had fair coins of its own."""
-    by_user = kept is not None and kept.promise.unit == "user" and subject.membership.has_users
-    return all_thrown(
+    by_user = kept is not None and kept.promise.unit == "user" and case.membership.has_users
+    return randomized_units(
         levels,
-        subject.canaries,
+        case.canaries,
         evidence,
         secret_unit="user" if by_user else "record",
         confounded=confounded,
@@ -286,7 +292,9 @@ def _thrown(
     )
 
 
-def _bounds(thrown: Sequence[Thrown], kept: Kept | None, config: AuditConfig, confidence: float) -> Bounds:
+def _bounds(
+    thrown: Sequence[RandomizedUnits], kept: RecordedGuarantee | None, config: AuditConfig, confidence: float
+) -> EpsilonBounds:
     """Lower bounds on ε, at the δ of the promise where there is one."""
     return epsilon_bounds(
         thrown,
@@ -297,16 +305,18 @@ def _bounds(thrown: Sequence[Thrown], kept: Kept | None, config: AuditConfig, co
     )
 
 
-def _tiers(subject: Subject, evidence: Evidence) -> Sequence[planted.TierTest]:
+def _tiers(case: AuditCase, evidence: MembershipEvidence) -> Sequence[planted.TierTest]:
     if evidence.canaries is None:
         return ()
-    return planted.tier_tests(subject.canaries, planted.nll(evidence.canaries))
+    return planted.tier_tests(case.canaries, planted.nll(evidence.canaries))
 
 
-def _exposure(subject: Subject, evidence: Evidence, confidence: float, joint: float) -> tuple[CanaryExposure, ...]:
+def _exposure(
+    case: AuditCase, evidence: MembershipEvidence, confidence: float, joint: float
+) -> tuple[CanaryExposure, ...]:
     if evidence.canaries is None:
         return ()
-    tiers = planted.exposures(subject.canaries, planted.nll(evidence.canaries), confidence=confidence)
+    tiers = planted.exposures(case.canaries, planted.nll(evidence.canaries), confidence=confidence)
     return tuple(replace(tier, bits=replace(tier.bits, joint=joint)) for tier in tiers)
 
 
@@ -316,5 +326,5 @@ def _itself(models: Mapping[str, Any]) -> bool:
     return target is not None and target == reference
 
 
-def _texts(subject: Subject, config: AuditConfig) -> Mapping[str, str]:
-    return {record.id: record.plain for record in subject.records} if config.show_text else {}
+def _texts(case: AuditCase, config: AuditConfig) -> Mapping[str, str]:
+    return {record.id: record.plain for record in case.records} if config.show_text else {}

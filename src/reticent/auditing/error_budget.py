@@ -14,7 +14,7 @@ def parts_of_error(
     error: float,
     *,
     levels: Iterable[str],
-    coins: str,
+    membership: str,
     tiers: bool,
     epsilon: bool,
     extraction: int,
@@ -25,7 +25,7 @@ def parts_of_error(
     Args:
         error: of the whole report.
         levels: names of those with units enough.
-        coins: what the coins were thrown for: ``"record"``, ``"user"`` or ``"given"``.
+        membership: what the coins were thrown for: ``"record"``, ``"user"`` or ``"given"``.
         tiers: whether secrets were planted.
         epsilon: whether anything had fair coins of its own.
         extraction: kinds of text that were pulled out.
@@ -34,7 +34,7 @@ def parts_of_error(
     >>> parts_of_error(0.055, levels=["record", "user"], coins="user", tiers=False, epsilon=True, extraction=0)
     {'record': 0.01, 'user': 0.04, 'epsilon': 0.005}
     """
-    weights = {name: OWN if coins in (name, "given") else LEVEL for name in levels}
+    weights = {name: OWN if membership in (name, "given") else LEVEL for name in levels}
     weights |= {"tiers": TIERS} if tiers else {}
     weights |= {"epsilon": EPSILON} if epsilon else {}
     weights |= {"extraction": extraction * PULLED} if extraction else {}

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.encode import encode
-from reticent.models.load import Loaded, load
+from reticent.models.load import LoadedModel, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,8 +25,8 @@ class Models:
     ``compared_with`` still names the base. ``reference_is`` says which of these it is, and why.
     """
 
-    target: Loaded
-    reference: Loaded | None
+    target: LoadedModel
+    reference: LoadedModel | None
     compared_with: str | None
     reference_is: str = ""
 
@@ -57,7 +57,7 @@ def _name(source: str) -> str:
     return f"{place.parent.name}/{place.name}" if place.name == "model" and place.parent.name else place.name
 
 
-def open_models(subject: Subject, *, dtype: str, device: str) -> Models:
+def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
     """Load the target and the reference; an adapter is its own reference (one copy in memory) if it is its base when it
     is switched off, which is tried, and else a second copy of its base is loaded.
 
@@ -67,20 +67,20 @@ def open_models(subject: Subject, *, dtype: str, device: str) -> Models:
     Raises:
         BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
     """
-    target = load(subject.target, dtype=dtype, device=device)
-    wanted = subject.reference or target.base_source
+    target = load(case.target, dtype=dtype, device=device)
+    wanted = case.reference or target.base_source
     own = adapters.can_switch_off(target.model) and wanted in (None, target.base_source)
     if own and target.is_adapter:
-        _refuse_texts(subject, target, dict.fromkeys(target.unknown, target.source))
+        _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(
             target=target,
             reference=None,
             compared_with=target.base_source or "the adapter's base",
             reference_is="the target with its adapter switched off",
         )
-    reference = None if wanted is None else _reference(subject, wanted, dtype=dtype, device=device)
+    reference = None if wanted is None else _reference(case, wanted, dtype=dtype, device=device)
     if reference is None:
-        _refuse_texts(subject, target, dict.fromkeys(target.unknown, target.source))
+        _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(target=target, reference=None, compared_with=None)
     which = "a model of its own"
     if own:
@@ -88,28 +88,28 @@ def open_models(subject: Subject, *, dtype: str, device: str) -> Models:
         console.print(f"The reference is {which}.", style="yellow", highlight=False, soft_wrap=True)
     unknown = dict.fromkeys(target.unknown, target.source)
     if target.tokenizer.get_vocab() != reference.tokenizer.get_vocab() or reference.unknown:
-        _refuse_other_words(subject, target, reference)
+        _refuse_other_words(case, target, reference)
         unknown |= dict.fromkeys(_foreign(target, reference), reference.source)
-    _refuse_texts(subject, target, unknown)
+    _refuse_texts(case, target, unknown)
     reference = replace(reference, tokenizer=target.tokenizer)
     return Models(target=target, reference=reference, compared_with=wanted, reference_is=which)
 
 
-def _reference(subject: Subject, wanted: str, *, dtype: str, device: str) -> Loaded | None:
+def _reference(case: AuditCase, wanted: str, *, dtype: str, device: str) -> LoadedModel | None:
     try:
         return load(wanted, dtype=dtype, device=device)
     except BadInput:
-        if subject.reference is not None:
+        if case.reference is not None:
             raise
         return None
 
 
-def _refuse_other_words(subject: Subject, target: Loaded, reference: Loaded) -> None:
+def _refuse_other_words(case: AuditCase, target: LoadedModel, reference: LoadedModel) -> None:
     """Refuse a reference that would cut the texts into other tokens than the target does.
 
     Fine-tuning adds tokens ([PAD], marks of turns), so tokenizers may differ in what no text uses.
     """
-    for record in _texts(subject):
+    for record in _texts(case):
         read = [
             one.tokenizer(record.plain, add_special_tokens=False, verbose=False)["input_ids"]
             for one in (target, reference)
@@ -123,7 +123,7 @@ def _refuse_other_words(subject: Subject, target: Loaded, reference: Loaded) -> 
             )
 
 
-def _foreign(target: Loaded, reference: Loaded) -> frozenset[int]:
+def _foreign(target: LoadedModel, reference: LoadedModel) -> frozenset[int]:
     """Tokens of the target that the reference knows as something else or not at all."""
     theirs = reference.tokenizer.get_vocab()
     rows = int(reference.model.get_input_embeddings().weight.shape[0])
@@ -131,7 +131,7 @@ def _foreign(target: Loaded, reference: Loaded) -> frozenset[int]:
     return reference.unknown | {number for token, number in ours if theirs.get(token) != number or number >= rows}
 
 
-def _refuse_texts(subject: Subject, target: Loaded, lacking: Mapping[int, str]) -> None:
+def _refuse_texts(case: AuditCase, target: LoadedModel, lacking: Mapping[int, str]) -> None:
     """Refuse texts with a token that a model lacks, which would be read as something else.
 
     Args:
@@ -139,8 +139,8 @@ def _refuse_texts(subject: Subject, target: Loaded, lacking: Mapping[int, str]) 
     """
     if not lacking:
         return
-    for record in _texts(subject):
-        row = encode(record, target.tokenizer, max_tokens=subject.max_tokens)
+    for record in _texts(case):
+        row = encode(record, target.tokenizer, max_tokens=case.max_tokens)
         found = next((token for token in row.token_id.tolist() if token in lacking), None)
         if found is not None:
             raise BadInput(
@@ -152,6 +152,6 @@ def _refuse_texts(subject: Subject, target: Loaded, lacking: Mapping[int, str]) 
             )
 
 
-def _texts(subject: Subject) -> Iterator[Record]:
-    yield from subject.records
-    yield from (canary.record for canary in subject.canaries)
+def _texts(case: AuditCase) -> Iterator[Record]:
+    yield from case.records
+    yield from (canary.record for canary in case.canaries)

@@ -43,7 +43,7 @@ def audit(
         max_tokens: how much of each record was trained on, in tokens; all of it when not given.
         out: folder for results and report; by default the run folder, or one in runs/ named after the target.
     """
-    from reticent.auditing.case import Subject
+    from reticent.auditing.case import AuditCase
     from reticent.core.run_folder import RunFolder
     from reticent.report.console import print_summary
     from reticent.workflows.audit import audit as run_audit
@@ -65,12 +65,17 @@ def audit(
         folder = RunFolder(root=own if out is None else Path(out))
         inputs = {f"--{name}": place for name, place in lists.items()}
         folder.refuse_foreign("audit", inputs | {"the audited model": target, "the reference": reference})
-        records, coins, rejects = given_data(data_config, **lists, model=target)
-        subject = Subject(
-            title=title, target=target, reference=reference, records=records, membership=coins, max_tokens=max_tokens
+        given = given_data(data_config, **lists, model=target)
+        case = AuditCase(
+            title=title,
+            target=target,
+            reference=reference,
+            records=given.records,
+            membership=given.membership,
+            max_tokens=max_tokens,
         )
-        results = run_audit(subject, audit_config, out=folder.root)
-        write_rejects(folder, rejects)
+        results = run_audit(case, audit_config, out=folder.root)
+        write_rejects(folder, given.rejects)
     print_summary(results)
     console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

@@ -36,7 +36,7 @@ def compare(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: folder of the comparison.
     """
-    from reticent.comparison.resolve import settle
+    from reticent.comparison.resolve import resolve
     from reticent.comparison.run import compare as run_compare
     from reticent.comparison.run import refuse_unstable_cells, units_of
     from reticent.report.comparison_console import print_comparison
@@ -44,7 +44,7 @@ def compare(
 
     inputs = {"the data": data}
     RunFolder(root=Path(out)).refuse_foreign("compare", inputs | {"the base model": model})
-    grid, shared = settle(compare_config, model=model, split=split_config, canaries=canary_config)
+    grid, shared = resolve(compare_config, model=model, split=split_config, canaries=canary_config)
     refuse_unstable_cells(grid, shared, data_config)
     for unit in units_of(grid):
         refuse_prepared(unit, data)

@@ -17,7 +17,7 @@ from reticent.workflows.inputs import DataConfig
 from reticent.workflows.training_rows import SplitConfig, throw_coins
 
 if TYPE_CHECKING:
-    from reticent.workflows.prepare import Prepared
+    from reticent.workflows.prepare import PreparedData
 
 
 def prepare(
@@ -87,7 +87,7 @@ def _coins(records: Sequence[Record], config: SplitConfig) -> Membership:
     return throw_coins(drop_exact_duplicates(records, within_users=config.copies_within_users()).records, config)
 
 
-def _files(done: Prepared) -> list[tuple[str, Path]]:
+def _files(done: PreparedData) -> list[tuple[str, Path]]:
     files = [("records", done.out), ("data card", done.page_path)]
     if done.dropped:
         files.append(("dropped copies", done.dropped_path))

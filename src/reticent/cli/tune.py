@@ -42,7 +42,7 @@ def tune(
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
     """
-    from reticent.data.secrets_file import read_targets, targets_beside
+    from reticent.data.secrets_file import read_secrets, secrets_beside
     from reticent.workflows.inputs import read_data
     from reticent.workflows.tune import tune as run_tune
 
@@ -54,7 +54,7 @@ def tune(
     records, rejects = read_data(
         data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans", model=model
     )
-    missed = targets_beside(data)
+    missed = secrets_beside(data)
     run = run_tune(
         records,
         base=model,
@@ -68,15 +68,15 @@ def tune(
         harden=harden,
         contextual=contextual,
         rejects=rejects,
-        targets=read_targets(missed) if missed.exists() else (),
+        targets=read_secrets(missed) if missed.exists() else (),
         inputs=inputs,
     )
     if monitor.watches:
-        from reticent.monitor.log import read_watch
+        from reticent.monitor.log import read_history
         from reticent.monitor.progress_table import table
         from reticent.train.held_out import sentence
 
-        watch = read_watch(run.monitor)
+        watch = read_history(run.monitor)
         console.print(table(watch))
         first, last = watch.moments[0], watch.moments[-1]
         if first.step == 0 < last.step:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticent.comparison.snapshots import Floats, Looks, Mask, common_held_out
+from reticent.comparison.snapshots import Floats, Mask, Snapshots, common_held_out
 from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_recall
 
 MIN_CLUSTERS = 20
@@ -21,7 +21,7 @@ FPR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Measured:
+class SnapshotStats:
     """One look's statistics, each ``[1 + B]``: the value, then what each resample gave. None where refused.
 
     Args:
@@ -57,7 +57,7 @@ class Resamples:
     by_user: bool
     held_out: frozenset[str]
 
-    def of(self, looks: Looks) -> Floats:
+    def of(self, looks: Snapshots) -> Floats:
         """``[N, 1 + B]``: weights of a panel's records."""
         names = looks.user if self.by_user else looks.record_id
         return self.weight[[self.number[name] for name in names.tolist()]]
@@ -69,7 +69,7 @@ class Resamples:
         return cluster_weights(len(users), n_boot=self.weight.shape[1] - 1, seed=1)
 
 
-def make_resamples(looks: Sequence[Looks], *, n_boot: int = 1000, seed: int = 0) -> Resamples:
+def make_resamples(looks: Sequence[Snapshots], *, n_boot: int = 1000, seed: int = 0) -> Resamples:
     """Resamples for trainings with these looks."""
     users = {user for one in looks for user in one.user.tolist()}
     by_user = None not in users and len(users) >= MIN_CLUSTERS
@@ -83,18 +83,18 @@ def make_resamples(looks: Sequence[Looks], *, n_boot: int = 1000, seed: int = 0)
     )
 
 
-def utility_rows(looks: Looks, resamples: Resamples) -> Mask:
+def utility_rows(looks: Snapshots, resamples: Resamples) -> Mask:
     """``[N]``: records whose loss is the utility, the same for all trainings."""
     return np.array([id_ in resamples.held_out for id_ in looks.record_id.tolist()], dtype=bool)
 
 
-def base_loss(looks: Looks, resamples: Resamples) -> Floats:
+def base_loss(looks: Snapshots, resamples: Resamples) -> Floats:
     """``[1 + B]`` held-out loss of the base, nats a token."""
     rows = utility_rows(looks, resamples)
     return weighted_mean(looks.base_nll[rows], looks.tokens[rows], resamples.of(looks)[rows])
 
 
-def measure(looks: Looks, at: int, resamples: Resamples) -> Measured:
+def measure(looks: Snapshots, at: int, resamples: Resamples) -> SnapshotStats:
     """Statistics of the look ``at``."""
     weight = resamples.of(looks)
     useful, rows = utility_rows(looks, resamples), looks.attacked
@@ -107,7 +107,7 @@ def measure(looks: Looks, at: int, resamples: Resamples) -> Measured:
     if recall is not None and not gain.any():  # all scores are equal: what a coin would catch
         recall = np.full(weight.shape[1], FPR)
     users = _users(looks, at, resamples)
-    return Measured(
+    return SnapshotStats(
         loss=weighted_mean(looks.nll[at][useful], looks.tokens[useful], weight[useful]),
         auc=weighted_auc(gain, member, weight[rows]),
         recall=recall,
@@ -118,7 +118,7 @@ def measure(looks: Looks, at: int, resamples: Resamples) -> Measured:
     )
 
 
-def _users(looks: Looks, at: int, resamples: Resamples) -> tuple[Floats, Floats] | None:
+def _users(looks: Snapshots, at: int, resamples: Resamples) -> tuple[Floats, Floats] | None:
     """AUC and gap of users by their fresh texts; None where no fair comparison can be made."""
     if not looks.by_user or any(user is None for user in looks.user.tolist()):
         return None

@@ -13,15 +13,15 @@ import numpy as np
 
 from reticent.comparison.bootstrap import MIN_CLUSTERS, MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
 from reticent.comparison.fairness import fairness
-from reticent.comparison.grid import Cell, Grid, name_of
-from reticent.comparison.matched_utility import Curve, curve_of, improves, matched
+from reticent.comparison.grid import Grid, Trial, name_of
+from reticent.comparison.matched_utility import UtilityCurve, curve_of, improves, matched
 from reticent.comparison.narrative import headline, notes_of
 from reticent.comparison.overfitting import associations
 from reticent.comparison.ranking import TOO_LATE, pairs_of
-from reticent.comparison.snapshots import Looks, read_looks
-from reticent.comparison.trajectories import NATS, Place, as_point, follow, units_of
-from reticent.comparison.trial import Outcome
-from reticent.core.comparison import CellRow, Comparison, Point, Setting
+from reticent.comparison.snapshots import Snapshots, read_snapshots
+from reticent.comparison.trajectories import NATS, CheckpointStats, as_point, sample_sizes, trajectory
+from reticent.comparison.trial import TrialOutcome
+from reticent.core.comparison import Comparison, Point, Setting, TrialRow
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
 from reticent.stats.pareto import frontier
@@ -29,27 +29,27 @@ from reticent.stats.seed_variance import over_seeds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
+class FinishedTrial:
     """A cell with its outcome and, where it was finished, its looks."""
 
-    cell: Cell
-    outcome: Outcome | None
+    cell: Trial
+    outcome: TrialOutcome | None
     folder: Path
-    looks: Looks | None
+    looks: Snapshots | None
 
 
-def gather(root: Path, grid: Grid, outcomes: Sequence[Outcome | None]) -> list[Trained]:
+def collect(root: Path, grid: Grid, outcomes: Sequence[TrialOutcome | None]) -> list[FinishedTrial]:
     """Read what the cells left."""
     found = []
     for cell, outcome in zip(grid.cells, outcomes, strict=True):
         folder = root / "cells" / cell.name
-        looks = read_looks(folder) if outcome is not None and outcome.status == "done" else None
-        found.append(Trained(cell=cell, outcome=outcome, folder=folder, looks=looks))
+        looks = read_snapshots(folder) if outcome is not None and outcome.status == "done" else None
+        found.append(FinishedTrial(cell=cell, outcome=outcome, folder=folder, looks=looks))
     return found
 
 
-def conclude(
-    grid: Grid, trained: Sequence[Trained], *, title: str, provenance: dict[str, Any], n_boot: int = 1000
+def evaluate(
+    grid: Grid, trained: Sequence[FinishedTrial], *, title: str, provenance: dict[str, Any], n_boot: int = 1000
 ) -> Comparison:
     """Compare what was trained.
 
@@ -64,7 +64,7 @@ def conclude(
         raise BadInput("the comparison", "no held-out record is in all panels", "Look at more records (--panel).")
     settings: list[Setting] = []
     points: list[Point] = []
-    curves: dict[int, Curve] = {}
+    curves: dict[int, UtilityCurve] = {}
     for number, (method, defence, schedule) in enumerate(grid.settings):
         own = [one for one in done if one.cell.setting == number]
         notes: list[str] = []
@@ -80,7 +80,7 @@ def conclude(
         if tracks:
             first = next(one.looks for one in own if one.looks is not None)
             places = [place for track in tracks.values() for place in track]
-            curve = curve_of(number, places, units_of(first, resamples), base_loss(first, resamples))
+            curve = curve_of(number, places, sample_sizes(first, resamples), base_loss(first, resamples))
             curves[number] = curve
             setting = _described(setting, own, tracks, curve, resamples, notes)
             setting = replace(setting, best=len(points) + places.index(curve.best))
@@ -113,9 +113,11 @@ def conclude(
     )  # fmt: skip
 
 
-def _tracks(number: int, own: Sequence[Trained], resamples: Resamples, notes: list[str]) -> dict[float, list[Place]]:
+def _tracks(
+    number: int, own: Sequence[FinishedTrial], resamples: Resamples, notes: list[str]
+) -> dict[float, list[CheckpointStats]]:
     """Looks by learning rate. A rate that not all seeds survived is left out: its mean would be over other seeds."""
-    by_rate: dict[float, list[Looks]] = defaultdict(list)
+    by_rate: dict[float, list[Snapshots]] = defaultdict(list)
     for one in own:
         assert one.looks is not None
         by_rate[one.cell.learning_rate].append(one.looks)
@@ -125,15 +127,15 @@ def _tracks(number: int, own: Sequence[Trained], resamples: Resamples, notes: li
         if len(looks) < most:
             notes.append(f"Learning rate {rate:g} is left out: {len(looks)} of {most} seeds were finished.")
             continue
-        tracks[rate] = follow(number, rate, looks, resamples, notes.append)
+        tracks[rate] = trajectory(number, rate, looks, resamples, notes.append)
     return tracks
 
 
 def _described(
     setting: Setting,
-    own: Sequence[Trained],
-    tracks: dict[float, list[Place]],
-    curve: Curve,
+    own: Sequence[FinishedTrial],
+    tracks: dict[float, list[CheckpointStats]],
+    curve: UtilityCurve,
     resamples: Resamples,
     notes: list[str],
 ) -> Setting:
@@ -157,12 +159,12 @@ def _described(
     )
 
 
-def _points(places: Sequence[Place], curve: Curve) -> list[Point]:
+def _points(places: Sequence[CheckpointStats], curve: UtilityCurve) -> list[Point]:
     on = [curve.places[row] for row in frontier(curve.loss[:, 0], curve.auc[:, 0]).tolist()]
     return [as_point(place, curve.like, curve.units, on_frontier=place in on) for place in places]
 
 
-def _match(settings: Sequence[Setting], curves: dict[int, Curve]) -> list[Setting]:
+def _match(settings: Sequence[Setting], curves: dict[int, UtilityCurve]) -> list[Setting]:
     """Every setting at the best loss that all of those reach that learned anything."""
     learned = {number: curve for number, curve in curves.items() if improves(curve)}
     target = np.max([curve.best_loss for curve in learned.values()], axis=0) if learned else None
@@ -179,9 +181,9 @@ def _match(settings: Sequence[Setting], curves: dict[int, Curve]) -> list[Settin
     return found
 
 
-def _row(one: Trained) -> CellRow:
+def _row(one: FinishedTrial) -> TrialRow:
     watch = one.looks.watch if one.looks is not None else None
-    return CellRow(
+    return TrialRow(
         name=one.cell.name,
         setting=one.cell.setting,
         learning_rate=one.cell.learning_rate,
@@ -194,7 +196,7 @@ def _row(one: Trained) -> CellRow:
     )
 
 
-def _refused(curves: dict[int, Curve], resamples: Resamples, points: Sequence[Point]) -> list[str]:
+def _refused(curves: dict[int, UtilityCurve], resamples: Resamples, points: Sequence[Point]) -> list[str]:
     said = []
     if all(curve.recall is None for curve in curves.values()):
         said.append(f"Recall at 10 % false positives needs {MIN_HELD_OUT} held-out records in the panel.")
@@ -207,7 +209,7 @@ def _refused(curves: dict[int, Curve], resamples: Resamples, points: Sequence[Po
     return said
 
 
-def _counts(trained: Sequence[Trained], resamples: Resamples) -> dict[str, int]:
+def _counts(trained: Sequence[FinishedTrial], resamples: Resamples) -> dict[str, int]:
     looks = next(one.looks for one in trained if one.looks is not None)
     return {
         "trainings": len(trained),
@@ -218,6 +220,6 @@ def _counts(trained: Sequence[Trained], resamples: Resamples) -> dict[str, int]:
     }
 
 
-def _first_trouble(trained: Sequence[Trained]) -> str:
+def _first_trouble(trained: Sequence[FinishedTrial]) -> str:
     why = next((one.outcome.why for one in trained if one.outcome is not None and one.outcome.why), "")
     return f"The first: {why}" if why else "Run the same command again."

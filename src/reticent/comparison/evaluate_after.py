@@ -16,19 +16,19 @@ import pyarrow as pa
 from reticent.core.membership import read_membership
 from reticent.core.record import read_records
 from reticent.core.run_folder import RunFolder
-from reticent.core.snapshot import Moment, Watch
+from reticent.core.snapshot import Snapshot, TrainingHistory
 from reticent.data.canaries import read_canaries
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.monitor.config import MonitorConfig
-from reticent.monitor.log import panel_rows, write_panel, write_watch
-from reticent.monitor.look import Look, finite, moment_of
+from reticent.monitor.log import panel_rows, write_history, write_panel
+from reticent.monitor.look import PanelPass, finite, snapshot_of
 from reticent.monitor.panel import Panel, make_panel
 from reticent.monitor.passes import Passes
 from reticent.train.config import TuneConfig
 
 
-def look_afterwards(
+def evaluate_after(
     run: RunFolder,
     *,
     base: str,
@@ -72,9 +72,9 @@ def look_afterwards(
     tables = [panel_rows(panel, look, before.nll, step=step) for look, step, _ in looks]
     write_panel(run.panel, pa.concat_tables(tables))
     people = panel.user[[user is not None for user in panel.user]]
-    write_watch(
+    write_history(
         run.monitor,
-        Watch(
+        TrainingHistory(
             moments=tuple(moments),
             members=int(panel.of("evaluate", member=True).sum()),
             held_out=int(panel.of("evaluate", member=False).sum()),
@@ -85,6 +85,6 @@ def look_afterwards(
     )
 
 
-def _moment(panel: Panel, look: Look, before: Look, step: int, epoch: float) -> Moment:
+def _moment(panel: Panel, look: PanelPass, before: PanelPass, step: int, epoch: float) -> Snapshot:
     """One look does not tell a phase; a finished model is said to be fitted."""
-    return replace(moment_of(panel, look, before.nll, step=step, epoch=epoch), phase="fitting" if step else "start")
+    return replace(snapshot_of(panel, look, before.nll, step=step, epoch=epoch), phase="fitting" if step else "start")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from reticent.comparison.bootstrap import Resamples, utility_rows
-from reticent.comparison.snapshots import Floats, Looks
+from reticent.comparison.snapshots import Floats, Snapshots
 from reticent.comparison.trajectories import NATS
 from reticent.core.comparison import Fairness
 from reticent.core.finding import Estimate
@@ -25,7 +25,7 @@ FEWEST = 30
 
 
 def fairness(
-    setting: int, rate: float, step: int, looks: Sequence[Looks], folders: Sequence[Path], resamples: Resamples
+    setting: int, rate: float, step: int, looks: Sequence[Snapshots], folders: Sequence[Path], resamples: Resamples
 ) -> Fairness | None:
     """Of a setting at a learning rate after ``step`` steps, over its seeds; None with too few held-out records."""
     thirds = [_thirds(one, step, resamples) for one in looks]
@@ -47,7 +47,9 @@ def fairness(
     )
 
 
-def _thirds(looks: Looks, step: int, resamples: Resamples) -> tuple[Floats, Floats | None, list[Floats], int] | None:
+def _thirds(
+    looks: Snapshots, step: int, resamples: Resamples
+) -> tuple[Floats, Floats | None, list[Floats], int] | None:
     """Of one training: easiest third's gain minus hardest third's for records, for users; loss of each third of
     records; number of users. Each ``[1 + B]``."""
     rows = utility_rows(looks, resamples)

@@ -41,7 +41,7 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Trial:
     """One training of the grid.
 
     Args:
@@ -104,10 +104,10 @@ class Grid:
         return list(product(self.methods, self.defences, self.schedules))
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Trial]:
         """All trainings: seeds outermost, so that a grid that is cut short has all settings before further seeds."""
         return [
-            Cell(setting=number, method=method, learning_rate=rate, defence=defence, seed=seed, schedule=schedule)
+            Trial(setting=number, method=method, learning_rate=rate, defence=defence, seed=seed, schedule=schedule)
             for seed in self.seeds
             for number, (method, defence, schedule) in enumerate(self.settings)
             for rate in method.learning_rates

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from reticent.comparison.snapshots import Floats
-from reticent.comparison.trajectories import Place, Units, spread_of
-from reticent.core.comparison import Matched
+from reticent.comparison.trajectories import CheckpointStats, SampleSizes, spread_of
+from reticent.core.comparison import MatchedUtility
 from reticent.stats.pareto import bracket
 from reticent.stats.seed_variance import SeedSpread, over_seeds, seed_spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Curve:
+class UtilityCurve:
     """A setting's places with what is needed of each, in every resample.
 
     Args:
@@ -30,12 +30,12 @@ class Curve:
     """
 
     setting: int
-    places: tuple[Place, ...]
+    places: tuple[CheckpointStats, ...]
     loss: Floats
     auc: Floats
     recall: Floats | None
-    like: tuple[Place, ...]
-    units: Units
+    like: tuple[CheckpointStats, ...]
+    units: SampleSizes
     base_loss: Floats
 
     @property
@@ -45,21 +45,21 @@ class Curve:
         return found
 
     @property
-    def best(self) -> Place:
+    def best(self) -> CheckpointStats:
         """The place with the lowest held-out loss."""
         return self.places[int(np.argmin(self.loss[:, 0]))]
 
 
-def curve_of(setting: int, places: Sequence[Place], units: Units, base_loss: Floats) -> Curve:
+def curve_of(setting: int, places: Sequence[CheckpointStats], units: SampleSizes, base_loss: Floats) -> UtilityCurve:
     """The curve of a setting's places of all learning rates. The untrained model is no part of it, see `cross`."""
     trained = [place for place in places if place.step > 0]
-    by_rate: dict[float, Place] = {}
+    by_rate: dict[float, CheckpointStats] = {}
     for place in trained:
         known = by_rate.get(place.rate)
         if known is None or place.each("loss").mean() < known.each("loss").mean():
             by_rate[place.rate] = place
     recalls = [place.mean("recall") for place in trained]
-    return Curve(
+    return UtilityCurve(
         setting=setting,
         places=tuple(trained),
         loss=_stack([place.mean("loss") for place in trained]),
@@ -71,7 +71,7 @@ def curve_of(setting: int, places: Sequence[Place], units: Units, base_loss: Flo
     )
 
 
-def improves(curve: Curve) -> bool:
+def improves(curve: UtilityCurve) -> bool:
     """Whether the best held-out loss is below the untrained model's beyond doubt."""
     spread = spread_of(curve.best, "loss", curve.like)
     change = over_seeds(
@@ -87,7 +87,7 @@ class Crossing:
     Args:
         auc, recall: ``[1 + B]``; recall None where refused. NaN where a resample does not reach the loss.
         spread: of the AUC, the recall.
-        between: as in `Matched`.
+        between: as in `MatchedUtility`.
     """
 
     auc: Floats
@@ -96,7 +96,7 @@ class Crossing:
     between: tuple[tuple[float, int], tuple[float, int]]
 
 
-def cross(curve: Curve, target: Floats) -> Crossing | None:
+def cross(curve: UtilityCurve, target: Floats) -> Crossing | None:
     """The curve at the held-out losses ``target [1 + B]``; None where it does not reach the first, the sample's own.
 
     AUC and recall are both taken between the two neighbours on the frontier of loss and AUC, so that they belong to the
@@ -123,7 +123,9 @@ def cross(curve: Curve, target: Floats) -> Crossing | None:
     )
 
 
-def _seed_spread(curve: Curve, first: Place, second: Place, share: float, target: float, name: str) -> SeedSpread:
+def _seed_spread(
+    curve: UtilityCurve, first: CheckpointStats, second: CheckpointStats, share: float, target: float, name: str
+) -> SeedSpread:
     """Of the interpolated value: each seed's own loss and leakage on the line through the two mean points."""
     leak = [place.each(name) for place in (first, second)]
     if not len(leak[0]) or len(leak[0]) != len(leak[1]):
@@ -135,7 +137,7 @@ def _seed_spread(curve: Curve, first: Place, second: Place, share: float, target
     return seed_spread(own, [place.each(name) for place in curve.like])
 
 
-def matched(curve: Curve, target: Floats) -> Matched | None:
+def matched(curve: UtilityCurve, target: Floats) -> MatchedUtility | None:
     """What is reported of the curve at ``target``; None where it does not reach it."""
     found = cross(curve, target)
     if found is None:
@@ -144,7 +146,7 @@ def matched(curve: Curve, target: Floats) -> Matched | None:
     recall = None
     if found.recall is not None:
         recall = over_seeds(found.recall, [found.spread[1]], clusters=units.clusters, n=units.records, share=True)
-    return Matched(
+    return MatchedUtility(
         setting=curve.setting,
         loss=float(target[0]),
         auc=over_seeds(found.auc, [found.spread[0]], clusters=units.clusters, n=units.records, share=True),

@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from reticent.comparison.trajectories import Place
-from reticent.core.comparison import Pair, Point, Setting
+from reticent.comparison.trajectories import CheckpointStats
+from reticent.core.comparison import Point, Setting, SettingPair
 
 
-def headline(settings: Sequence[Setting], points: Sequence[Point], pairs: Sequence[Pair]) -> tuple[str, list[str]]:
+def headline(
+    settings: Sequence[Setting], points: Sequence[Point], pairs: Sequence[SettingPair]
+) -> tuple[str, list[str]]:
     """The answer in one sentence, and what follows from it."""
     ranked = [pair for pair in pairs if pair.less is not None]
     sentences = [_ranked(pair, settings) for pair in ranked]
@@ -24,7 +26,7 @@ def headline(settings: Sequence[Setting], points: Sequence[Point], pairs: Sequen
     return _first(settings, pairs, ranked), sentences
 
 
-def _first(settings: Sequence[Setting], pairs: Sequence[Pair], ranked: Sequence[Pair]) -> str:
+def _first(settings: Sequence[Setting], pairs: Sequence[SettingPair], ranked: Sequence[SettingPair]) -> str:
     if not pairs:
         return "There is only one setting, so nothing is ranked."
     if not ranked:
@@ -40,7 +42,7 @@ def _first(settings: Sequence[Setting], pairs: Sequence[Pair], ranked: Sequence[
     return f"At the same held-out loss, {len(ranked)} of {len(pairs)} pairs of settings differ in how much they leak."
 
 
-def _ahead(settings: Sequence[Setting], pairs: Sequence[Pair], *, worst: bool) -> str:
+def _ahead(settings: Sequence[Setting], pairs: Sequence[SettingPair], *, worst: bool) -> str:
     """The setting that leaks more (or less) than every other in all of at least two pairs; empty where none does."""
     for number, setting in enumerate(settings):
         own = [pair for pair in pairs if number in (pair.a, pair.b)]
@@ -49,7 +51,7 @@ def _ahead(settings: Sequence[Setting], pairs: Sequence[Pair], *, worst: bool) -
     return ""
 
 
-def _ranked(pair: Pair, settings: Sequence[Setting]) -> str:
+def _ranked(pair: SettingPair, settings: Sequence[Setting]) -> str:
     assert pair.less is not None
     assert pair.auc is not None
     assert pair.loss is not None
@@ -62,7 +64,7 @@ def _ranked(pair: Pair, settings: Sequence[Setting]) -> str:
     )
 
 
-def _unranked(pairs: Sequence[Pair], settings: Sequence[Setting], total: int) -> str:
+def _unranked(pairs: Sequence[SettingPair], settings: Sequence[Setting], total: int) -> str:
     if len(pairs) == 1:
         pair = pairs[0]
         return f"{settings[pair.a].name} and {settings[pair.b].name} are not ranked: {pair.why_not}"
@@ -79,7 +81,7 @@ def _utility(settings: Sequence[Setting], points: Sequence[Point]) -> str:
     )
 
 
-def notes_of(best: Place, tracks: dict[float, list[Place]], seeds: int) -> list[str]:
+def notes_of(best: CheckpointStats, tracks: dict[float, list[CheckpointStats]], seeds: int) -> list[str]:
     """What to know before quoting a setting's numbers."""
     notes = []
     rates = sorted(tracks)

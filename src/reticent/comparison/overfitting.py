@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from reticent.comparison.bootstrap import Measured
+from reticent.comparison.bootstrap import SnapshotStats
 from reticent.comparison.snapshots import Floats
 from reticent.core.comparison import Association
 from reticent.core.finding import Estimate
@@ -17,7 +17,7 @@ FEWEST = 6
 """Trainings; fewer ranks say nothing."""
 
 
-def associations(last: Sequence[Measured]) -> list[Association]:
+def associations(last: Sequence[SnapshotStats]) -> list[Association]:
     """Over the last look of every training that was finished.
 
     The interval is over resampled records, for these trainings: it does not say what others would show.

@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
-from reticent.comparison.matched_utility import Curve, cross, improves
-from reticent.core.comparison import Pair, Setting
+from reticent.comparison.matched_utility import UtilityCurve, cross, improves
+from reticent.core.comparison import Setting, SettingPair
 from reticent.core.finding import Estimate
 from reticent.stats.seed_variance import over_seeds
 
@@ -18,7 +18,9 @@ LEAST_SEEDS = 2
 TOO_LATE = "the first look at {} is already more useful than this loss (look more often: --look_every)."
 
 
-def pairs_of(settings: Sequence[Setting], curves: dict[int, Curve], *, confidence: float = 0.95) -> list[Pair]:
+def pairs_of(
+    settings: Sequence[Setting], curves: dict[int, UtilityCurve], *, confidence: float = 0.95
+) -> list[SettingPair]:
     """Every two methods with the same defence, every defence against none with the same method, and every two schedules
     with the same of both.
 
@@ -49,25 +51,25 @@ def _pair(
     b: int,
     kind: str,
     settings: Sequence[Setting],
-    curves: dict[int, Curve],
+    curves: dict[int, UtilityCurve],
     learned: set[int],
     *,
     confidence: float,
     joint: float | None,
-) -> Pair:
+) -> SettingPair:
     lost = [settings[one].name for one in (a, b) if one not in curves]
     idle = [settings[one].name for one in (a, b) if one not in learned]
     if lost or idle:
         why = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
         why = f"no training of {' and '.join(lost)} was finished." if lost else why
-        return Pair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=why)
+        return SettingPair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=why)
     left, right = curves[a], curves[b]
     target = np.maximum(left.best_loss, right.best_loss)
     x, y = cross(left, target), cross(right, target)
     if x is None or y is None:
         late = settings[a if x is None else b].name
         why = TOO_LATE.format(late)
-        return Pair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=why)
+        return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=why)
     clusters = min(left.units.clusters, right.units.clusters)
     n = max(left.units.records, right.units.records)
 
@@ -88,7 +90,7 @@ def _pair(
     why = _why_not(settings[a], settings[b], kind, auc)
     less = None if why else (a if auc.value < 0 else b)
     recall = difference((x.recall, y.recall), 1)
-    return Pair(a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, recall=recall, less=less, why_not=why)
+    return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, recall=recall, less=less, why_not=why)
 
 
 def _why_not(a: Setting, b: Setting, kind: str, auc: Estimate) -> str:

@@ -10,7 +10,7 @@ from reticent.comparison.config import CompareConfig, numbers
 from reticent.comparison.defences import DEFENCES, defence
 from reticent.comparison.grid import Grid, Method, parse_methods
 from reticent.comparison.presets.preset import PRESETS, Study
-from reticent.comparison.trial import Shared
+from reticent.comparison.trial import TrialSettings
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.monitor.config import MonitorConfig
@@ -22,14 +22,16 @@ EPOCHS = 3
 LARGEST_SEED = 2**32 - 1
 
 
-def settle(config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig) -> tuple[Grid, Shared]:
+def resolve(
+    config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig
+) -> tuple[Grid, TrialSettings]:
     """What was asked for. Flags win over the preset; the preset wins over defaults.
 
     Raises:
         BadInput: an unknown preset, defence or a broken list.
     """
     study = PRESETS.get(config.preset).study if config.preset else _plain()
-    shared = Shared(
+    shared = TrialSettings(
         base=model,
         split=_with(split, study.split),
         canaries=_with(canaries, study.canaries),

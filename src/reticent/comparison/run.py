@@ -14,16 +14,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.comparison.evaluate import conclude, gather
-from reticent.comparison.grid import Cell, Grid, with_rates
+from reticent.comparison.evaluate import collect, evaluate
+from reticent.comparison.grid import Grid, Trial, with_rates
 from reticent.comparison.trial import LOG as CELL_LOG
 from reticent.comparison.trial import (
     OUTCOME,
-    Outcome,
-    Shared,
+    TrialOutcome,
+    TrialSettings,
     is_worth_keeping,
     read_outcome,
-    run_cell,
+    run_trial,
     working_in,
     write_job,
 )
@@ -52,7 +52,7 @@ def compare(
     records: Sequence[Record],
     *,
     grid: Grid,
-    shared: Shared,
+    shared: TrialSettings,
     out: str | Path,
     title: str = "",
     jobs: int | None = None,
@@ -105,8 +105,8 @@ def compare(
             write_records(folder.records, records)
             key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
             outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
-            trained = gather(root, grid, outcomes)
-            comparison = conclude(
+            trained = collect(root, grid, outcomes)
+            comparison = evaluate(
                 grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
             )
         groups = ledger([root]).groups
@@ -125,7 +125,7 @@ def _begun(folder: RunFolder) -> bool:
     return any(is_worth_keeping(path.parent) for path in cells.glob(f"*/{OUTCOME}"))
 
 
-def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
+def one_split(shared: TrialSettings, grid: Grid, records: Sequence[Record]) -> TrialSettings:
     """``shared`` with what each training would choose by itself settled once, so that all have the same coins and
     secrets.
 
@@ -142,7 +142,7 @@ def one_split(shared: Shared, grid: Grid, records: Sequence[Record]) -> Shared:
     return replace(shared, split=split, canaries=canaries)
 
 
-def refuse_unstable_cells(grid: Grid, shared: Shared, *more: Any) -> None:
+def refuse_unstable_cells(grid: Grid, shared: TrialSettings, *more: Any) -> None:
     """Refuse what would make the training rows of one unit depend on another, in any training that is private.
 
     Args:
@@ -163,7 +163,7 @@ def units_of(grid: Grid) -> set[str]:
     return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
 
 
-def _copies(shared: Shared, grid: Grid) -> str:
+def _copies(shared: TrialSettings, grid: Grid) -> str:
     """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
     if shared.split.copies != "auto":
         return shared.split.copies
@@ -171,8 +171,8 @@ def _copies(shared: Shared, grid: Grid) -> str:
 
 
 def _train_all(
-    root: Path, cells: Sequence[Cell], shared: Shared, records: Sequence[Record], key: str, jobs: int
-) -> list[Outcome | None]:
+    root: Path, cells: Sequence[Trial], shared: TrialSettings, records: Sequence[Record], key: str, jobs: int
+) -> list[TrialOutcome | None]:
     keys = [cell.key(key) for cell in cells]
     folders = [root / "cells" / cell.name for cell in cells]
     if len(set(folders)) < len(folders):
@@ -181,11 +181,11 @@ def _train_all(
     found = [read_outcome(folder, own) is not None for folder, own in zip(folders, keys, strict=True)]
     threads = max((os.cpu_count() or 1) // jobs, 1)
 
-    def do(number: int) -> Outcome | None:
+    def do(number: int) -> TrialOutcome | None:
         cell, folder = cells[number], folders[number]
         console.print(f"training {number + 1} of {len(cells)}: {cell.name}", style="bold", highlight=False)
         if jobs == 1:
-            outcome: Outcome | None = run_cell(folder, cell, shared, records, keys[number])
+            outcome: TrialOutcome | None = run_trial(folder, cell, shared, records, keys[number])
         else:
             outcome = _in_process(root, cell, folder, shared, keys[number], threads)
         if outcome is not None and outcome.status != "done":
@@ -201,7 +201,9 @@ def _train_all(
         return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
 
 
-def _in_process(root: Path, cell: Cell, folder: Path, shared: Shared, key: str, threads: int) -> Outcome | None:
+def _in_process(
+    root: Path, cell: Trial, folder: Path, shared: TrialSettings, key: str, threads: int
+) -> TrialOutcome | None:
     """None where the process ended without a word, such as for lack of memory."""
     with working_in(folder):  # a process that outlived an earlier call may be at it
         found = read_outcome(folder, key)
@@ -221,7 +223,7 @@ def _in_process(root: Path, cell: Cell, folder: Path, shared: Shared, key: str, 
     finished = read_outcome(folder, key)
     if finished is None:
         why = f"the process ended with {done.returncode}; see output.txt in its folder"
-        return Outcome(key=key, status="failed", why=why)
+        return TrialOutcome(key=key, status="failed", why=why)
     return finished
 
 

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.run_folder import RunFolder
-from reticent.core.snapshot import Watch
-from reticent.monitor.log import read_panel, read_watch
+from reticent.core.snapshot import TrainingHistory
+from reticent.monitor.log import read_history, read_panel
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Looks:
+class Snapshots:
     """``M`` looks at the ``N`` records of a panel; records without a token to predict are left out.
 
     Args:
@@ -38,7 +38,7 @@ class Looks:
         by_user: whether coins were thrown for users.
     """
 
-    watch: Watch
+    watch: TrainingHistory
     step: npt.NDArray[np.int64]
     epoch: Floats
     record_id: npt.NDArray[np.object_]
@@ -70,14 +70,14 @@ class Looks:
         return ~self.member
 
 
-def read_looks(folder: Path) -> Looks:
+def read_snapshots(folder: Path) -> Snapshots:
     """The looks of the cell in ``folder``.
 
     Raises:
         BadInput: a file is missing, broken, or the two do not fit each other.
     """
     run = RunFolder(root=folder)
-    watch, table = read_watch(run.monitor), read_panel(run.panel)
+    watch, table = read_history(run.monitor), read_panel(run.panel)
     column = {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
     keep = np.isin(column["role"].astype(str), ("evaluate", "fresh"))
     steps = np.array([moment.step for moment in watch.moments], dtype=np.int64)
@@ -93,7 +93,7 @@ def read_looks(folder: Path) -> Looks:
         raise BadInput(str(folder), "has looks that do not fit its panel", "Delete this cell to train it again.")
     tokens = column["tokens"][first].astype(np.float64)
     some = tokens > 0
-    return Looks(
+    return Snapshots(
         watch=watch,
         step=steps,
         epoch=np.array([moment.epoch for moment in watch.moments]),
@@ -109,7 +109,7 @@ def read_looks(folder: Path) -> Looks:
     )
 
 
-def common_held_out(looks: Sequence[Looks]) -> set[str]:
+def common_held_out(looks: Sequence[Snapshots]) -> set[str]:
     """Ids of records that no training saw and every panel holds: what utility is measured on."""
     sides = [set(one.record_id[one.fresh].tolist()) for one in looks]
     return set.intersection(*sides) if sides else set()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticent.comparison.bootstrap import FPR, Measured, Resamples, measure
-from reticent.comparison.snapshots import Floats, Looks
+from reticent.comparison.bootstrap import FPR, Resamples, SnapshotStats, measure
+from reticent.comparison.snapshots import Floats, Snapshots
 from reticent.core.comparison import Point
 from reticent.core.finding import Estimate
 from reticent.stats.seed_variance import SeedSpread, over_seeds, seed_spread
@@ -19,12 +19,12 @@ NATS = "nats a token"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
+class CheckpointStats:
     """What all seeds of a setting and learning rate showed after the same number of steps.
 
     Args:
         setting, rate, step, epoch, phase: where; see `Point`.
-        seeds: one `Measured` for each seed.
+        seeds: one `SnapshotStats` for each seed.
         exposure: median exposure by tier, one estimate for each seed.
         canary_users: AUC of users with a phrase of their own, one for each seed; empty without such users.
     """
@@ -34,12 +34,12 @@ class Place:
     step: int
     epoch: float
     phase: str
-    seeds: tuple[Measured, ...]
+    seeds: tuple[SnapshotStats, ...]
     exposure: dict[str, tuple[Estimate, ...]]
     canary_users: tuple[Estimate, ...] = ()
 
     def mean(self, name: str) -> Floats | None:
-        """``[1 + B]`` mean over seeds of a statistic of `Measured`; None where a seed lacks it."""
+        """``[1 + B]`` mean over seeds of a statistic of `SnapshotStats`; None where a seed lacks it."""
         values = [getattr(seed, name) for seed in self.seeds]
         return None if any(value is None for value in values) else np.mean(values, axis=0)
 
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Units:
+class SampleSizes:
     """How much stands behind the intervals: independent units of the smaller side, and records of both.
 
     Args:
@@ -66,14 +66,14 @@ class Units:
     held_out: int
 
 
-def units_of(looks: Looks, resamples: Resamples) -> Units:
+def sample_sizes(looks: Snapshots, resamples: Resamples) -> SampleSizes:
     """Of a training's panel."""
     rows, member = looks.attacked, looks.member[looks.attacked]
     names = (looks.user if resamples.by_user else looks.record_id)[rows].astype(str)
     users = looks.fresh
     inside = len(np.unique(looks.user[users & looks.user_member].astype(str)))
     outside = len(np.unique(looks.user[users & ~looks.user_member].astype(str)))
-    return Units(
+    return SampleSizes(
         clusters=min(len(np.unique(names[side])) for side in (member, ~member)),
         users=min(inside, outside) if looks.by_user else 0,
         records=int(rows.sum()),
@@ -81,9 +81,9 @@ def units_of(looks: Looks, resamples: Resamples) -> Units:
     )
 
 
-def follow(
-    setting: int, rate: float, looks: Sequence[Looks], resamples: Resamples, note: Callable[[str], None]
-) -> list[Place]:
+def trajectory(
+    setting: int, rate: float, looks: Sequence[Snapshots], resamples: Resamples, note: Callable[[str], None]
+) -> list[CheckpointStats]:
     """The looks that all seeds have, in order, the model before training first.
 
     Args:
@@ -99,7 +99,7 @@ def follow(
         moments = [one.watch.moments[i] for one, i in zip(looks, at, strict=True)]
         tiers = [tier for tier in moments[0].exposure if all(tier in moment.exposure for moment in moments)]
         places.append(
-            Place(
+            CheckpointStats(
                 setting=setting,
                 rate=rate,
                 step=int(step),
@@ -119,12 +119,14 @@ def _all(estimates: Sequence[Estimate | None]) -> tuple[Estimate, ...]:
     return known if len(known) == len(estimates) else ()
 
 
-def spread_of(place: Place, name: str, like: Sequence[Place]) -> SeedSpread:
+def spread_of(place: CheckpointStats, name: str, like: Sequence[CheckpointStats]) -> SeedSpread:
     """Of the mean over seeds of a statistic, pooled with the same setting's other learning rates."""
     return seed_spread(place.each(name), [other.each(name) for other in like if other is not place])
 
 
-def as_point(place: Place, like: Sequence[Place], units: Units, *, on_frontier: bool) -> Point:
+def as_point(
+    place: CheckpointStats, like: Sequence[CheckpointStats], units: SampleSizes, *, on_frontier: bool
+) -> Point:
     """What is reported of a place; ``like``: the same setting's places whose seeds vary alike."""
 
     def number(name: str, share: bool, unit: str = "", worse: bool = True) -> Estimate | None:
@@ -168,13 +170,13 @@ def as_point(place: Place, like: Sequence[Place], units: Units, *, on_frontier: 
     )
 
 
-def _recall(place: Place, number: Callable[..., Estimate | None], units: Units) -> Estimate | None:
+def _recall(place: CheckpointStats, number: Callable[..., Estimate | None], units: SampleSizes) -> Estimate | None:
     if place.step == 0:
         return None if place.mean("recall") is None else _untrained(FPR, units)
     return number("recall", True)
 
 
-def _untrained(value: float, units: Units) -> Estimate:
+def _untrained(value: float, units: SampleSizes) -> Estimate:
     """All scores are equal before training, so this is no measurement."""
     return Estimate(value=value, lo=value, hi=value, n=units.records, method="by definition: scores are all equal")
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reticent.comparison.defences import Defence
-from reticent.comparison.grid import Cell, Method
+from reticent.comparison.grid import Method, Trial
 from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput, ReticentError, Unusable
 from reticent.core.lock import locked
@@ -45,7 +45,7 @@ KL_RECORDS = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
+class TrialSettings:
     """What all trainings have in common.
 
     Args:
@@ -63,7 +63,7 @@ class Shared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrialOutcome:
     """How a training ended, as ``cell.json`` says it; fields as in `reticent.core.comparison.CellRow`."""
 
     key: str
@@ -73,7 +73,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record], key: str) -> Outcome:
+def run_trial(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record], key: str) -> TrialOutcome:
     """Do one training in ``folder``, or take the one that is there.
 
     What cannot be trained, or comes to nothing, is an outcome, not an error: the other cells go on. A cell that broke
@@ -91,7 +91,7 @@ def working_in(folder: Path) -> AbstractContextManager[None]:
     return locked(folder.with_name(f"{folder.name}.cell"), wait=True)
 
 
-def _run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record], key: str) -> Outcome:
+def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record], key: str) -> TrialOutcome:
     found = read_outcome(folder, key)
     if found is not None:
         _drop_weights(folder, shared)
@@ -117,7 +117,7 @@ def _run_cell(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record
     except Exception as error:  # noqa: BLE001 - one cell must not take the grid down with it
         write_text(folder / LOG, traceback.format_exc())
         status, why = "failed", f"{type(error).__name__}; see {LOG} in its folder"
-    outcome = Outcome(key=key, status=status, why=why, trained_parameters=parameters,
+    outcome = TrialOutcome(key=key, status=status, why=why, trained_parameters=parameters,
                       seconds=round(time.perf_counter() - started, 1))  # fmt: skip
     RunFolder(root=folder).make()
     write_text(folder / OUTCOME, json.dumps(asdict(outcome), indent=2) + "\n")
@@ -135,12 +135,12 @@ def is_worth_keeping(folder: Path) -> bool:
         return False
 
 
-def _drop_weights(folder: Path, shared: Shared) -> None:
+def _drop_weights(folder: Path, shared: TrialSettings) -> None:
     if not shared.keep_models:
         shutil.rmtree(folder / "model", ignore_errors=True)
 
 
-def read_outcome(folder: Path, key: str) -> Outcome | None:
+def read_outcome(folder: Path, key: str) -> TrialOutcome | None:
     """What a finished cell left, None where there is none, or one that is worth another try.
 
     Raises:
@@ -150,7 +150,7 @@ def read_outcome(folder: Path, key: str) -> Outcome | None:
     if not path.exists():
         return None
     try:
-        found = Outcome(**json.loads(path.read_text(encoding="utf-8")))
+        found = TrialOutcome(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BadInput(str(path), "is no longer what was written", f"Delete {folder} to train it again.") from error
     if found.key != key:
@@ -162,7 +162,7 @@ def read_outcome(folder: Path, key: str) -> Outcome | None:
     return None if found.status == "failed" else found
 
 
-def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) -> RunFolder:
+def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record]) -> RunFolder:
     defence = cell.defence
     private = defence.is_private
     training = replace(
@@ -186,11 +186,11 @@ def _train(folder: Path, cell: Cell, shared: Shared, records: Sequence[Record]) 
         harden=HardenConfig(**defence.harden) if defence.harden else None,
     )
     if private:
-        from reticent.comparison.evaluate_after import look_afterwards
+        from reticent.comparison.evaluate_after import evaluate_after
         from reticent.train.checkpoints import recall_exact
 
         log = _log(run)
-        look_afterwards(
+        evaluate_after(
             run,
             base=shared.base,
             monitor=shared.monitor,
@@ -208,7 +208,7 @@ def _log(run: RunFolder) -> dict[str, Any]:
     return log
 
 
-def _measure_kl(run: RunFolder, shared: Shared) -> None:
+def _measure_kl(run: RunFolder, shared: TrialSettings) -> None:
     """``moved.parquet``: for some held-out records the sum of KL(target‖base) over their tokens, and how many."""
     from reticent.models.load import load
     from reticent.score.divergence import divergence
@@ -237,21 +237,21 @@ def _measure_kl(run: RunFolder, shared: Shared) -> None:
         pq.write_table(table, temporary)
 
 
-def write_job(folder: Path, cell: Cell, shared: Shared, key: str) -> None:
+def write_job(folder: Path, cell: Trial, shared: TrialSettings, key: str) -> None:
     """``job.json``: all that a process of its own needs to know besides the records."""
     said = asdict(shared) | {"base": portable(shared.base, folder)}
     job = {"cell": asdict(cell), "shared": said, "key": key}
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
 
 
-def read_job(folder: Path) -> tuple[Cell, Shared, str]:
+def read_job(folder: Path) -> tuple[Trial, TrialSettings, str]:
     """What ``write_job`` wrote."""
     job: dict[str, Any] = json.loads((folder / JOB).read_text(encoding="utf-8"))
     cell, shared = job["cell"], job["shared"]
     method = cell["method"] | {"learning_rates": tuple(cell["method"]["learning_rates"])}
     return (
-        Cell(**cell | {"method": Method(**method), "defence": Defence(**cell["defence"])}),
-        Shared(
+        Trial(**cell | {"method": Method(**method), "defence": Defence(**cell["defence"])}),
+        TrialSettings(
             base=found_at(shared["base"], folder),
             split=SplitConfig(**shared["split"]),
             canaries=CanaryConfig(**shared["canaries"]),
@@ -268,7 +268,7 @@ def main(root: str, name: str, base: str) -> int:
     folder = Path(root) / "cells" / name
     cell, shared, key = read_job(folder)
     shared = replace(shared, base=base)
-    outcome = run_cell(folder, cell, shared, read_records(Path(root) / "records.parquet"), key)
+    outcome = run_trial(folder, cell, shared, read_records(Path(root) / "records.parquet"), key)
     console.print(f"{name}: {outcome.status} {outcome.why}", highlight=False, markup=False)
     return 0
 

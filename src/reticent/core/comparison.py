@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reticent.core.finding import Estimate
-from reticent.core.together import Together
+from reticent.core.together import ComposedEpsilon
 
 CELL_STATUSES = ("done", "diverged", "refused", "failed", "missing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellRow:
+class TrialRow:
     """One training.
 
     Args:
@@ -91,7 +91,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matched:
+class MatchedUtility:
     """A setting at a held-out loss that others reach too, interpolated along its frontier between two looks.
 
     Args:
@@ -162,14 +162,14 @@ class Setting:
     learning_rates: tuple[float, ...] = ()
     seeds: int = 0
     best: int | None = None
-    matched: Matched | None = None
+    matched: MatchedUtility | None = None
     why_not: str = ""
     fairness: Fairness | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class SettingPair:
     """Two settings at the best loss that both reach.
 
     Args:
@@ -227,10 +227,10 @@ class Comparison:
     base_loss: Estimate
     settings: tuple[Setting, ...]
     points: tuple[Point, ...]
-    pairs: tuple[Pair, ...]
-    cells: tuple[CellRow, ...]
+    pairs: tuple[SettingPair, ...]
+    cells: tuple[TrialRow, ...]
     associations: tuple[Association, ...]
     refused: tuple[str, ...]
     counts: dict[str, int]
     provenance: dict[str, Any]
-    together: tuple[Together, ...] = ()
+    together: tuple[ComposedEpsilon, ...] = ()

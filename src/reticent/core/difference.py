@@ -35,7 +35,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class AuditSummary:
     """One of the two audits.
 
     Args:
@@ -65,8 +65,8 @@ class Difference:
         left_out: what could not be compared, and why.
     """
 
-    before: Side
-    after: Side
+    before: AuditSummary
+    after: AuditSummary
     changes: tuple[Change, ...]
     confidence: float
     shared: dict[str, int]

@@ -22,7 +22,7 @@ HEAD = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class OutputKind:
     """A kind of file that is written to a place which a person names.
 
     Args:
@@ -34,7 +34,7 @@ class Kind:
     is_ours: Callable[[Path], bool]
 
 
-def marked(name: str, *marks: str) -> Kind:
+def marked(name: str, *marks: str) -> OutputKind:
     """A kind whose files begin with text that holds all of ``marks``."""
 
     def is_ours(path: Path) -> bool:
@@ -42,7 +42,7 @@ def marked(name: str, *marks: str) -> Kind:
             head = file.read(HEAD)
         return all(mark.encode() in head for mark in marks)
 
-    return Kind(name=name, is_ours=is_ours)
+    return OutputKind(name=name, is_ours=is_ours)
 
 
 REPORT = marked("report", '<meta name="generator" content="reticent report">')
@@ -90,7 +90,7 @@ def refuse_input(out: str | Path, inputs: Mapping[str, str | Path | None]) -> No
         raise _unusable(out, error) from error
 
 
-def refuse_foreign(path: str | Path, kind: Kind) -> None:
+def refuse_foreign(path: str | Path, kind: OutputKind) -> None:
     """Refuse to replace a file that this package did not write as this kind.
 
     Raises:
@@ -112,7 +112,7 @@ def refuse_foreign(path: str | Path, kind: Kind) -> None:
 
 
 def file_to_write(
-    path: str | Path, kind: Kind, *, flag: str = "out", inputs: Mapping[str, str | Path | None] | None = None
+    path: str | Path, kind: OutputKind, *, flag: str = "out", inputs: Mapping[str, str | Path | None] | None = None
 ) -> Path:
     """``path``, where a file of this kind may be written.
 
@@ -137,7 +137,7 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def listed(card: Path, name: str) -> Kind:
+def listed(card: Path, name: str) -> OutputKind:
     """A kind whose files have no room for a mark: the JSON file ``card`` beside them lists their hashes, under
     ``files`` those that it was written with, under ``before`` those that were there then."""
 
@@ -149,7 +149,7 @@ def listed(card: Path, name: str) -> Kind:
             return False
         return hash_of(path) in known
 
-    return Kind(name=name, is_ours=is_ours)
+    return OutputKind(name=name, is_ours=is_ours)
 
 
 def _unusable(path: Path, error: Exception) -> Unusable:

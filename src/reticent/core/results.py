@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results: everything that one audit found, as plain data. The audit fills it, the report and the gate read it.
 
-No private text travels here: units are named by a keyed hash of their id (``Exposed.unit``).
+No private text travels here: units are named by a keyed hash of their id (``ExposedUnit.unit``).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class CanaryExposure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exposed:
+class ExposedUnit:
     """One record or user, ranked by how exposed it is.
 
     Args:
@@ -193,7 +193,7 @@ class LevelTest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromiseBound:
+class GuaranteeBound:
     """One audited lower bound on ε and the promise that it is held against.
 
     Args:
@@ -221,7 +221,7 @@ class PromiseBound:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromiseRate:
+class GuaranteeRate:
     """True positives at one false positive rate, and the most that the promise allows there.
 
     Args:
@@ -243,7 +243,7 @@ class PromiseRate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromiseCheck:
+class GuaranteeCheck:
     """One check that the engine made of itself while it trained.
 
     Args:
@@ -260,7 +260,7 @@ class PromiseCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromiseAudit:
+class GuaranteeAudit:
     """What differential privacy was promised when the model was trained, beside what the audit found.
 
     Args:
@@ -293,15 +293,15 @@ class PromiseAudit:
     delta: float
     user_epsilon: float | None
     user_delta: float | None
-    bounds: tuple[PromiseBound, ...]
+    bounds: tuple[GuaranteeBound, ...]
     auc: Estimate | None
     auc_attack: str
     auc_limit: float
-    checks: tuple[PromiseCheck, ...]
+    checks: tuple[GuaranteeCheck, ...]
     not_covered: tuple[str, ...]
     not_compared: tuple[str, ...]
     auc_slack: float = 0.0
-    rates: tuple[PromiseRate, ...] = ()
+    rates: tuple[GuaranteeRate, ...] = ()
     mu: float | None = None
     roc: tuple[tuple[float, float], ...] = ()
     relation: str = "add_or_remove"
@@ -451,7 +451,7 @@ class Results:
     curves: tuple[Curve, ...]
     distributions: tuple[Distribution, ...]
     exposure: tuple[CanaryExposure, ...]
-    exposed: tuple[Exposed, ...]
+    exposed: tuple[ExposedUnit, ...]
     confound: Confound
     power: tuple[Power, ...]
     not_tested: tuple[str, ...]
@@ -460,7 +460,7 @@ class Results:
     """How many records, users, canaries were read, trained on, evaluated, dropped and why."""
     provenance: dict[str, Any]
     """The manifest: models, data, seeds, versions, hardware."""
-    promise: PromiseAudit | None = None
+    promise: GuaranteeAudit | None = None
     """What differential privacy was promised, and whether the audit bears it out; None: nothing was promised."""
     extraction: Extraction | None = None
     """What can be pulled out of the model; None: nobody tried."""

@@ -10,7 +10,7 @@ from reticent.core.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Secret:
     """A secret within a record: what stands before it is what the attacker gives the model.
 
     Args:

@@ -12,7 +12,7 @@ PHASES = ("start", "fitting", "memorization", "overfitting")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class Snapshot:
     """What the panel showed after ``step`` optimizer steps. The first moment is the model before training.
 
     Args:
@@ -65,7 +65,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class TrainingHistory:
     """All moments of one training, in order.
 
     Args:
@@ -78,7 +78,7 @@ class Watch:
         stopped: why training ended early; empty if it did not.
     """
 
-    moments: tuple[Moment, ...]
+    moments: tuple[Snapshot, ...]
     members: int
     held_out: int
     users: int
@@ -92,6 +92,6 @@ class Watch:
         return self.watching_seconds / max(self.training_seconds, 1e-9)
 
     @property
-    def best(self) -> Moment:
+    def best(self) -> Snapshot:
         """The moment with the lowest held-out loss."""
         return min(self.moments, key=lambda moment: moment.held_out_loss.value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class ComposedEpsilon:
     """(ε, δ) of several trainings, of the unit for which it is largest.
 
     Args:
@@ -39,7 +39,7 @@ class Together:
     def sentence(self) -> str:
         """ε with all that gives it a meaning; ε is rounded up.
 
-        >>> Together(
+        >>> ComposedEpsilon(
         ...     unit="user", epsilon=11.311, check=12.5, delta=1e-5, relation="add or remove one user", trainings=2,
         ...     of_one_unit=2, sum_epsilon=16.0, sum_delta=2e-5,
         ... ).sentence()  # doctest: +ELLIPSIS

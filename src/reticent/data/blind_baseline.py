@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Blind:
+class BlindScores:
     """Out-of-fold scores of the blind classifier.
 
     Args:
@@ -57,7 +57,7 @@ def blind_scores(
     *,
     folds: int = 5,
     seed: int = 0,
-) -> Blind:
+) -> BlindScores:
     """Score each text by a logistic regression that was fitted on other texts.
 
     Features are words, pairs of words and emoji that are in at least three texts (hashed, log counts, no idf: a
@@ -94,7 +94,7 @@ def blind_scores(
         model = LogisticRegression(C=10.0, max_iter=200, class_weight="balanced").fit(features[train], label[train])
         found = model.decision_function(features[test])
         score[test] = (found - found.mean()) / (found.std() or 1.0)
-    return Blind(score=score, folds=folds, grouped=grouped, read=read, unread=unread)
+    return BlindScores(score=score, folds=folds, grouped=grouped, read=read, unread=unread)
 
 
 def _users_of(users: Sequence[str], chosen: npt.NDArray[np.bool_]) -> int:

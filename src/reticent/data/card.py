@@ -11,7 +11,7 @@ import numpy as np
 
 from reticent.core.membership import Membership
 from reticent.core.record import Record
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 
 TOP_USERS = 5
 
@@ -84,7 +84,7 @@ def coins(membership: Membership) -> dict[str, Any]:
     return rows
 
 
-def missed(found: Sequence[Target], looked: Sequence[str], *, marks: bool) -> dict[str, Any]:
+def missed(found: Sequence[Secret], looked: Sequence[str], *, marks: bool) -> dict[str, Any]:
     """What a scrubber left: how much of what, and who looked."""
     return {
         "looked": [*looked, *(["marks of the data"] if marks else [])],

@@ -15,7 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
-from reticent.data.readers.reader import BadRow, Row, rows_of
+from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 Check: TypeAlias = Callable[[Record], None]
 
@@ -144,7 +144,7 @@ class _Reading:
                 self._check_alone(row)
             yield self._record(row)
 
-    def _record(self, row: Row) -> Record | BadRow:
+    def _record(self, row: InputRow) -> Record | BadRow:
         try:
             record = self.fields.record(row.fields)
             if self.check is not None:
@@ -159,7 +159,7 @@ class _Reading:
         self._place[record.id] = row.place
         return record
 
-    def _check_alone(self, row: Row) -> None:
+    def _check_alone(self, row: InputRow) -> None:
         """Refuse a row whose own fields are others than those that are settled."""
         if self.named.spans is None:
             marked = look_like_spans(row.fields.get(USUAL_SPANS))

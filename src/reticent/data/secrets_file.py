@@ -16,10 +16,10 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Message, Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 
 
-def write_targets(path: str | Path, targets: Sequence[Target]) -> None:
+def write_secrets(path: str | Path, targets: Sequence[Secret]) -> None:
     """Write one JSON line for each target. Atomically.
 
     The first line that needs a record holds it, each further one the number of that line, from 0: mails have many
@@ -33,33 +33,33 @@ def write_targets(path: str | Path, targets: Sequence[Target]) -> None:
     write_text(path, "".join(lines))
 
 
-def read_targets(path: str | Path) -> tuple[Target, ...]:
-    """Read what `write_targets` wrote, and lists in which each line holds its record.
+def read_secrets(path: str | Path) -> tuple[Secret, ...]:
+    """Read what `write_secrets` wrote, and lists in which each line holds its record.
 
     Raises:
         BadInput: the file is no list of targets.
     """
-    found: list[Target] = []
+    found: list[Secret] = []
     try:
         for line in Path(path).read_text(encoding="utf-8").split("\n"):
             if line:
                 row = json.loads(line)
-                found.append(Target(**row | {"record": _record(row["record"], found)}))
+                found.append(Secret(**row | {"record": _record(row["record"], found)}))
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         fix = "Make it again with `reticent prepare --scrub`, or delete it."
         raise BadInput(str(path), "is no readable list of targets", fix) from error
     return tuple(found)
 
 
-def targets_beside(data: str | Path) -> Path:
+def secrets_beside(data: str | Path) -> Path:
     """Where the targets of prepared data lie: ``prepared.targets.jsonl`` for ``prepared.parquet``."""
     data = Path(data)
     return data.with_suffix(".targets.jsonl") if data.name else data / "targets.jsonl"
 
 
-def carried(
-    targets: Sequence[Target], before: Sequence[Record], after: Sequence[Record], membership: Membership
-) -> tuple[Target, ...]:
+def carried_secrets(
+    targets: Sequence[Secret], before: Sequence[Record], after: Sequence[Record], membership: Membership
+) -> tuple[Secret, ...]:
     """The targets as they lie in the records of a run, with the coins of those.
 
     A target is found by what its record holds, whatever the run calls the record; targets whose record is not in the
@@ -88,14 +88,14 @@ def carried(
     return tuple(found)
 
 
-def _row(target: Target, known: int | None) -> dict[str, Any]:
+def _row(target: Secret, known: int | None) -> dict[str, Any]:
     """``known``: the line that has its record; None for the first one."""
     record = {name: value for name, value in asdict(target.record).items() if value not in (None, ())}
     parts = {name: getattr(target, name) for name in ("id", "start", "end", "kind", "group", "member")}
     return parts | {"record": record if known is None else known}
 
 
-def _record(held: Any, before: Sequence[Target]) -> Record:
+def _record(held: Any, before: Sequence[Secret]) -> Record:
     if isinstance(held, int) and not isinstance(held, bool):
         if held not in range(len(before)):  # a negative number would count from the end
             raise IndexError(held)

@@ -33,7 +33,7 @@ UNBOUNDED = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PreparationStep:
     """One step of preparation, named after the setting that asks for it.
 
     Args:
@@ -61,14 +61,14 @@ _OWN_COIN = "each unit's coin follows from the seed and its own id"
 _EACH_STEP = "changes how a step learns from a row, not which rows there are"
 DRAWN_FROM_DATA = ("unigram", "bigram", "new_token")
 
-STEPS: tuple[Step, ...] = (
+STEPS: tuple[PreparationStep, ...] = (
     # DataConfig: from the file to records
     *(
-        Step(flag=f"{name}_field", why=_OWN_ROW)
+        PreparationStep(flag=f"{name}_field", why=_OWN_ROW)
         for name in ("text", "prompt", "completion", "messages", "user", "spans")
     ),
-    Step(flag="id_field", why="an id stands in the row itself; rows that count themselves are left to you"),
-    Step(
+    PreparationStep(flag="id_field", why="an id stands in the row itself; rows that count themselves are left to you"),
+    PreparationStep(
         flag="on_bad_row",
         record=2,
         user=UNBOUNDED,
@@ -76,15 +76,15 @@ STEPS: tuple[Step, ...] = (
         fix="Leave --id_field out (ids are then made of user and text), or stop at bad rows (--on_bad_row error).",
         when=lambda given: given["on_bad_row"] == "skip" and given.get("id_field") is not None,
     ),
-    Step(
+    PreparationStep(
         flag="min_user_records",
         record=UNBOUNDED,
         why="a user who falls below it is left out, so one record that goes takes all others of its user along",
         fix="Leave it out, or promise per user (--unit user).",
         when=lambda given: given["min_user_records"] > 1,
     ),
-    Step(flag="drop_users", why="the list is fixed"),
-    Step(
+    PreparationStep(flag="drop_users", why="the list is fixed"),
+    PreparationStep(
         flag="block_words",
         record=UNBOUNDED,
         user=UNBOUNDED,
@@ -92,7 +92,7 @@ STEPS: tuple[Step, ...] = (
         fix="Leave it out; --max_tokens cuts each text by itself.",
         when=lambda given: given["block_words"] is not None,
     ),
-    Step(
+    PreparationStep(
         flag="max_records",
         record=2,
         user=UNBOUNDED,
@@ -101,19 +101,19 @@ STEPS: tuple[Step, ...] = (
         when=lambda given: given["max_records"] is not None,
     ),
     # SplitConfig: who is trained on
-    Step(flag="split_unit", why=_OWN_COIN),
-    Step(flag="probability", why=_OWN_COIN),
-    Step(flag="train_fraction", why=_OWN_COIN),
-    Step(flag="known_fraction", why="says what is evaluated, not what is trained on"),
-    Step(flag="split_seed", why=_OWN_COIN),
-    Step(
+    PreparationStep(flag="split_unit", why=_OWN_COIN),
+    PreparationStep(flag="probability", why=_OWN_COIN),
+    PreparationStep(flag="train_fraction", why=_OWN_COIN),
+    PreparationStep(flag="known_fraction", why="says what is evaluated, not what is trained on"),
+    PreparationStep(flag="split_seed", why=_OWN_COIN),
+    PreparationStep(
         flag="max_records_per_user",
         record=2,
         why="with a cap one more record of a user can push out another",
         fix="Leave it out, or promise per user (--unit user).",
         when=lambda given: given["max_records_per_user"] is not None,
     ),
-    Step(
+    PreparationStep(
         flag="copies",
         user=UNBOUNDED,
         why="of a text that several users have only the first user's is kept, so one user can hold back texts of any "
@@ -122,8 +122,10 @@ STEPS: tuple[Step, ...] = (
         when=lambda given: given["copies"] == "all",
     ),
     # CanaryConfig: what is planted
-    Step(flag="canaries", why="each secret is a unit of its own, with its own coin, drawn without a look at the data"),
-    Step(
+    PreparationStep(
+        flag="canaries", why="each secret is a unit of its own, with its own coin, drawn without a look at the data"
+    ),
+    PreparationStep(
         flag="canary_kind",
         record=UNBOUNDED,
         user=UNBOUNDED,
@@ -131,9 +133,11 @@ STEPS: tuple[Step, ...] = (
         fix="Choose a kind that needs no data, such as secret_number.",
         when=lambda given: bool(given["canaries"]) and given["canary_kind"] in DRAWN_FROM_DATA,
     ),
-    Step(flag="canary_controls", why="they are never trained on, and planted secrets are drawn before them"),
-    Step(flag="canary_repetitions", why="a secret with its copies is one user; per record, copies are refused"),
-    Step(
+    PreparationStep(flag="canary_controls", why="they are never trained on, and planted secrets are drawn before them"),
+    PreparationStep(
+        flag="canary_repetitions", why="a secret with its copies is one user; per record, copies are refused"
+    ),
+    PreparationStep(
         flag="canary_users",
         record=UNBOUNDED,
         user=2,
@@ -142,27 +146,29 @@ STEPS: tuple[Step, ...] = (
         fix="Leave it out, and plant secrets (--canaries).",
         when=lambda given: bool(given["canary_users"]),
     ),
-    Step(flag="canary_words", why="length of the phrases of canary_users"),
+    PreparationStep(flag="canary_words", why="length of the phrases of canary_users"),
     # HardenConfig
-    Step(
+    PreparationStep(
         flag="dedup_users",
         record=UNBOUNDED,
         why="one more record of a user can push out others",
         fix="Leave it out (exact copies are dropped anyway), or promise per user (--unit user).",
         when=lambda given: bool(given["dedup_users"]),
     ),
-    Step(flag="goldfish", why="which tokens are left out follows from the tokens before them in the same row"),
-    Step(flag="goldfish_context", why="as goldfish"),
+    PreparationStep(
+        flag="goldfish", why="which tokens are left out follows from the tokens before them in the same row"
+    ),
+    PreparationStep(flag="goldfish_context", why="as goldfish"),
     *(
-        Step(flag=name, why=_EACH_STEP)
+        PreparationStep(flag=name, why=_EACH_STEP)
         for name in ("label_smoothing", "loss_floor", "clip_examples", "clip_batch", "dropout")
     ),
     # ContextualConfig
-    Step(flag="contextual", why="spans are taken out, or replaced by their kind, row by row"),
-    Step(flag="contextual_weight", why=_EACH_STEP),
-    Step(flag="dpo_beta", why=_EACH_STEP),
+    PreparationStep(flag="contextual", why="spans are taken out, or replaced by their kind, row by row"),
+    PreparationStep(flag="contextual_weight", why=_EACH_STEP),
+    PreparationStep(flag="dpo_beta", why=_EACH_STEP),
     # TuneConfig
-    Step(flag="max_tokens", why="cuts each row by itself"),
+    PreparationStep(flag="max_tokens", why="cuts each row by itself"),
 )
 """All that makes training rows out of a file."""
 
@@ -171,10 +177,10 @@ OF = {step.flag: step for step in STEPS}
 _ANOTHERS = "a record is left out for what another one holds"
 _AGAIN = "Prepare the data without it; exact copies are dropped by the training itself."
 PREPARED = {
-    "exact": Step(flag="exact", user=UNBOUNDED, why=OF["copies"].why, fix=_AGAIN),
-    "user": Step(flag="user", record=UNBOUNDED, why=OF["dedup_users"].why, fix=_AGAIN),
+    "exact": PreparationStep(flag="exact", user=UNBOUNDED, why=OF["copies"].why, fix=_AGAIN),
+    "user": PreparationStep(flag="user", record=UNBOUNDED, why=OF["dedup_users"].why, fix=_AGAIN),
     **{
-        name: Step(flag=name, record=UNBOUNDED, user=UNBOUNDED, why=_ANOTHERS, fix=_AGAIN)
+        name: PreparationStep(flag=name, record=UNBOUNDED, user=UNBOUNDED, why=_ANOTHERS, fix=_AGAIN)
         for name in ("near", "substring")
     },
 }
@@ -220,7 +226,7 @@ def refuse_prepared(unit: str | None, source: str) -> None:
     _refuse(unit, ((f"{source}, prepared with --dedup {name}", PREPARED.get(name, PREPARED["near"])) for name in rules))
 
 
-def _refuse(unit: str, steps: Iterable[tuple[str, Step]]) -> None:
+def _refuse(unit: str, steps: Iterable[tuple[str, PreparationStep]]) -> None:
     found = [
         (given, f"{step.why}, which a promise per {unit} does not cover", step.fix)
         for given, step in steps

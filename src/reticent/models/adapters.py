@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from reticent.core.errors import BadInput
 from reticent.core.portable import found
 from reticent.models.locate import first_line
-from reticent.models.tuned import Tuned
+from reticent.models.tuned import TuningInfo
 from reticent.models.tuning import adapter as bottleneck
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
 
@@ -39,7 +39,7 @@ def named_base(folder: Path) -> str | None:
     return found(str(named), folder) if named else None
 
 
-def attach(source: str, folder: Path, base: Any, tuned: Tuned | None) -> Any:
+def attach(source: str, folder: Path, base: Any, tuned: TuningInfo | None) -> Any:
     """Put the adapter in ``folder`` on ``base``, which is changed in place.
 
     Raises:
@@ -86,7 +86,7 @@ def save(model: Any, folder: Path, storage: str) -> None:
             model.save_pretrained(folder)
 
 
-def fingerprint(folder: Path, base_fingerprint: str, tuned: Tuned | None) -> str:
+def fingerprint(folder: Path, base_fingerprint: str, tuned: TuningInfo | None) -> str:
     """SHA-256 (hex) of an adapter on its base."""
     if is_peft(folder):
         about = {key: value for key, value in _config(folder).items() if key not in _NOT_ARITHMETIC}

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from reticent.models import adapters
-from reticent.models.grown import Rows, plain_name
+from reticent.models.grown import VocabularyRows, plain_name
 
 MOST_APART = 1e-5
 """Logits of a switched off adapter that are further from its base's are those of another model."""
@@ -56,7 +56,7 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Untouched:
+class BaseWeights:
     """The parameters of a base that an adapter's file has entries for, as they were before it was put on.
 
     A sentence reads few rows of an embedding, so asking alone does not find all that a file replaces.
@@ -65,7 +65,7 @@ class Untouched:
     before: tuple[tuple[torch.nn.Parameter, torch.Tensor], ...]
 
     @staticmethod
-    def of(base: Any, adapter: Path, rows: Rows) -> Untouched:
+    def of(base: Any, adapter: Path, rows: VocabularyRows) -> BaseWeights:
         """Remember them.
 
         Args:
@@ -77,7 +77,7 @@ class Untouched:
         vocabulary = {id(weight) for one in modules for weight in one.parameters()}
         with safe_open(adapter, framework="pt") as file:
             keys = {plain_name(key) for key in file.keys()}  # noqa: SIM118
-        return Untouched(
+        return BaseWeights(
             before=tuple(
                 (one, (one.detach()[: rows.before] if id(one) in vocabulary else one.detach()).clone())
                 for name, one in base.named_parameters()

@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Encoded:
+class EncodedRecord:
     """A record as a model reads it.
 
     Args:
@@ -58,7 +58,7 @@ def encode(
     max_tokens: int | None = None,
     add_eos: bool = False,
     mark_spans: bool = False,
-) -> Encoded:
+) -> EncodedRecord:
     """Token ids and loss mask of a record.
 
     The tokens are those of the text as a whole: prompt and completion one behind the other, with what the tokenizer
@@ -100,7 +100,7 @@ def encode(
     elif add_eos:
         token_id, trained = _answered(chat, token_id, trained, tokenizer)
     marked = np.concatenate([marked, np.zeros(len(token_id) - len(marked), dtype=np.bool_)])
-    return Encoded(
+    return EncodedRecord(
         token_id=np.asarray(token_id[:max_tokens], dtype=np.int32),
         trained=trained[:max_tokens],
         truncated=max_tokens is not None and len(token_id) > max_tokens,

@@ -23,7 +23,7 @@ _WRAPPERS = ("base_layer", "modules_to_save", "original_module", "token_adapter"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class VocabularyRows:
     """How many tokens a base has, how many it is to have, and which of them have no weights in any file."""
 
     before: int
@@ -35,7 +35,7 @@ class Rows:
         return self.before != self.wanted
 
 
-def rows_wanted(adapter: Path, base: Any, tokens: int) -> Rows:
+def rows_wanted(adapter: Path, base: Any, tokens: int) -> VocabularyRows:
     """What a PEFT adapter asks of the vocabulary of its base.
 
     Args:
@@ -67,7 +67,7 @@ def rows_wanted(adapter: Path, base: Any, tokens: int) -> Rows:
         for side in sides
         if not side & set(whole) and not any(token in listed.get(one, ()) for one in side)
     }
-    return Rows(before=before, wanted=wanted, unknown=frozenset(unknown))
+    return VocabularyRows(before=before, wanted=wanted, unknown=frozenset(unknown))
 
 
 def plain_name(key: str) -> str:
@@ -75,7 +75,7 @@ def plain_name(key: str) -> str:
     return ".".join(part for part in key.removeprefix(PREFIX).split(".") if part not in _WRAPPERS)
 
 
-def resize(base: Any, rows: Rows) -> None:
+def resize(base: Any, rows: VocabularyRows) -> None:
     """Give the base as many rows as are wanted, new ones the mean of those that it has, which says nothing."""
     if not rows.changed:
         return

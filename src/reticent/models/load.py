@@ -19,10 +19,10 @@ from transformers.utils import logging as hf_logging
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
-from reticent.models.beneath import MOST_APART, Probe, Untouched
-from reticent.models.grown import Rows, resize, rows_wanted
+from reticent.models.beneath import MOST_APART, BaseWeights, Probe
+from reticent.models.grown import VocabularyRows, resize, rows_wanted
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
-from reticent.models.tuned import Tuned, read_tuned
+from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.weights import fingerprint_weights
 
 hf_logging.disable_progress_bar()
@@ -33,7 +33,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Loaded:
+class LoadedModel:
     """A model in evaluation mode, with its tokenizer and what it was made of.
 
     Args:
@@ -58,7 +58,7 @@ class Loaded:
     base_fingerprint: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
-    tuned: Tuned | None = None
+    tuned: TuningInfo | None = None
     apart: str = ""
     unknown: frozenset[int] = frozenset()
 
@@ -85,7 +85,7 @@ class Loaded:
         return adapters.switched_off(self.model)
 
 
-def load(source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto") -> Loaded:
+def load(source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto") -> LoadedModel:
     """Load a model in evaluation mode; safetensors only, no code from the folder is run.
 
     Args:
@@ -107,7 +107,7 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
     fingerprint = fingerprint_weights(folder)  # first: it refuses files that are cut short
     model = _read_model(source, folder, kind, place)
     named = tuned.base if tuned else _named_base(model, source)
-    return Loaded(
+    return LoadedModel(
         model=model,
         tokenizer=_read_tokenizer(source, folder, model),
         source=source,
@@ -160,7 +160,9 @@ def pick_device(device: str) -> str:
     return device
 
 
-def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | None, dtype: str, device: str) -> Loaded:
+def _load_adapter(
+    source: str, folder: Path, tuned: TuningInfo | None, base: str | None, dtype: str, device: str
+) -> LoadedModel:
     named = base or (tuned.base if tuned else adapters.named_base(folder))
     if not named:
         raise BadInput(source, "is an adapter that does not say what it belongs on", f"Name its base {adapters.WHERE}.")
@@ -179,9 +181,9 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
     probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
     resize(below, rows)
     _refuse_longer(source, tokenizer, below)
-    untouched = Untouched.of(below, folder / adapters.WEIGHTS, rows)
+    untouched = BaseWeights.of(below, folder / adapters.WEIGHTS, rows)
     model = adapters.attach(source, folder, below, tuned).eval()
-    return Loaded(
+    return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         source=source,
@@ -196,10 +198,10 @@ def _load_adapter(source: str, folder: Path, tuned: Tuned | None, base: str | No
     )
 
 
-def _rows(source: str, folder: Path, base: Any, tokens: int) -> Rows:
+def _rows(source: str, folder: Path, base: Any, tokens: int) -> VocabularyRows:
     if not adapters.is_peft(folder):
         have = int(base.get_input_embeddings().weight.shape[0])
-        return Rows(before=have, wanted=have)
+        return VocabularyRows(before=have, wanted=have)
     try:
         return rows_wanted(folder / adapters.WEIGHTS, base, tokens)
     except (ValueError, KeyError, TypeError) as error:
@@ -208,7 +210,7 @@ def _rows(source: str, folder: Path, base: Any, tokens: int) -> Rows:
         ) from error
 
 
-def _apart(model: Any, probe: Probe, untouched: Untouched, rows: Rows) -> str:
+def _apart(model: Any, probe: Probe, untouched: BaseWeights, rows: VocabularyRows) -> str:
     """Why the model with its adapter off is not its base, or ``""``."""
     if not untouched.kept:
         return "its file holds weights of the base itself (biases, embeddings)"
@@ -321,7 +323,7 @@ def _named_base(model: Any, source: str) -> str | None:
     return named
 
 
-def describe(loaded: Loaded) -> dict[str, Any]:
+def describe(loaded: LoadedModel) -> dict[str, Any]:
     """What a manifest says about the model: no path but the one that the person gave."""
     return {
         "source": loaded.source,

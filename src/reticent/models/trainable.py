@@ -55,14 +55,16 @@ def _longest(canaries: Sequence[Canary], tokenizer: Any) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class CutPhrases:
     """How many texts of canary users lose their phrase to the limit of tokens, of how many."""
 
     lost: int
     texts: int
 
 
-def check_phrases(records: Sequence[Record], phrases: Mapping[str, str], tokenizer: Any, max_tokens: int | None) -> Cut:
+def check_phrases(
+    records: Sequence[Record], phrases: Mapping[str, str], tokenizer: Any, max_tokens: int | None
+) -> CutPhrases:
     """Refuse canary users whose phrase is cut off in every text of theirs.
 
     Args:
@@ -88,7 +90,7 @@ def check_phrases(records: Sequence[Record], phrases: Mapping[str, str], tokeniz
             f"have their phrase beyond the first {max_tokens} tokens of every text of theirs",
             "Raise --max_tokens, or leave out --canary_users.",
         )
-    return Cut(lost=texts - sum(kept.values()), texts=texts)
+    return CutPhrases(lost=texts - sum(kept.values()), texts=texts)
 
 
 def _survives(record: Record, phrase: str, tokenizer: Any, max_tokens: int | None) -> bool:

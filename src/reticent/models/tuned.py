@@ -18,7 +18,7 @@ Storage = Literal["weights", "peft", "bottleneck"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class TuningInfo:
     """Provenance of a tuned model, saved beside its weights.
 
     Args:
@@ -45,7 +45,7 @@ class Tuned:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_tuned(folder: Path) -> Tuned | None:
+def read_tuned(folder: Path) -> TuningInfo | None:
     """What the folder says, or None where ``reticent tune`` did not make it.
 
     Raises:
@@ -55,7 +55,7 @@ def read_tuned(folder: Path) -> Tuned | None:
     if not path.exists():
         return None
     try:
-        tuned = Tuned(**json.loads(path.read_text(encoding="utf-8")))
+        tuned = TuningInfo(**json.loads(path.read_text(encoding="utf-8")))
         return replace(tuned, base=found(tuned.base, folder, tuned.base_fingerprint))
     except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Copy the folder again, or tune again.") from error

@@ -17,7 +17,7 @@ _WORTH_A_WORD = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unadapted:
+class UnadaptedMatrices:
     """Matrices without an update.
 
     Args:
@@ -29,7 +29,7 @@ class Unadapted:
     share: float
 
 
-def unadapted(tuned: Any) -> Unadapted:
+def unadapted(tuned: Any) -> UnadaptedMatrices:
     """The matrices in the transformer blocks of a model with LoRA that have no update.
 
     Embeddings, convolutions and what makes up less than a hundredth of the weights are not counted. Where a model has
@@ -55,4 +55,4 @@ def unadapted(tuned: Any) -> Unadapted:
                 path = [own for own in (*owner.split("."), name) if own and not own.isdigit() and own != "weight"]
                 without[".".join(path)] = without.get(".".join(path), 0) + parameter.numel()
     named = {name: size for name, size in without.items() if size >= _WORTH_A_WORD * total}
-    return Unadapted(names=tuple(sorted(named)), share=sum(named.values()) / max(total, 1))
+    return UnadaptedMatrices(names=tuple(sorted(named)), share=sum(named.values()) / max(total, 1))

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reticent.core.record import Record
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import LengthGrouped
 
 
-def first_steps(records: Sequence[Record], loader: Any, encoded: Callable[[Record], Encoded]) -> dict[str, int] | None:
+def first_steps(
+    records: Sequence[Record], loader: Any, encoded: Callable[[Record], EncodedRecord]
+) -> dict[str, int] | None:
     """The first optimizer step, counted from 1, whose batch holds a record with the same tokens.
 
     Args:

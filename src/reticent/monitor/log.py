@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``monitor.json`` and ``panel.parquet``: what was seen while a model trained. No text.
 
-``monitor.json`` is a `Watch` as JSON: each estimate an object with the fields of `Estimate`, an end without a bound
-``null``. ``panel.parquet`` has a row for each look and record:
+``monitor.json`` is a `TrainingHistory` as JSON: each estimate an object with the fields of `Estimate`, an end
+without a bound ``null``. ``panel.parquet`` has a row for each look and record:
 
 ===============  ===================================================================================================
 ``step``         int32, optimizer steps taken before the look; 0 is the model before training
@@ -39,8 +39,8 @@ import pyarrow.parquet as pq
 from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.snapshot import Moment, Watch
-from reticent.monitor.look import Look
+from reticent.core.snapshot import Snapshot, TrainingHistory
+from reticent.monitor.look import PanelPass
 from reticent.monitor.panel import NO_TIER, Panel
 
 FORMAT = "reticent.monitor"
@@ -65,14 +65,14 @@ PANEL_SCHEMA = pa.schema(
 )
 
 
-def write_watch(path: str | Path, watch: Watch) -> None:
+def write_history(path: str | Path, watch: TrainingHistory) -> None:
     """Write ``monitor.json``, atomically."""
     plain = {"format": FORMAT, "schema_version": VERSION, **asdict(watch), "overhead": watch.overhead}
     write_text(path, json.dumps(_bounded(plain), indent=2, allow_nan=False) + "\n")
 
 
-def read_watch(path: str | Path) -> Watch:
-    """Read what `write_watch` wrote.
+def read_history(path: str | Path) -> TrainingHistory:
+    """Read what `write_history` wrote.
 
     Raises:
         BadInput: it is missing, broken, or of another version.
@@ -87,14 +87,14 @@ def read_watch(path: str | Path) -> Watch:
         raise BadInput(str(path), f"is no {JSON} of version {VERSION}", "Train again with this version of reticent.")
     found.pop("overhead", None)
     try:
-        return Watch(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
+        return TrainingHistory(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
 
 
 def panel_rows(
     panel: Panel,
-    look: Look,
+    look: PanelPass,
     base: npt.NDArray[np.float64],
     *,
     step: int,
@@ -158,13 +158,15 @@ def _bounded(value: Any) -> Any:
     return None if isinstance(value, float) and math.isinf(value) else value
 
 
-_ESTIMATES = tuple(field.name for field in fields(Moment) if "Estimate" in str(field.type) and field.name != "exposure")
+_ESTIMATES = tuple(
+    field.name for field in fields(Snapshot) if "Estimate" in str(field.type) and field.name != "exposure"
+)
 
 
-def _moment(found: dict[str, Any]) -> Moment:
+def _moment(found: dict[str, Any]) -> Snapshot:
     one = {name: _estimate(found[name]) for name in _ESTIMATES if found.get(name) is not None}
     exposure = {tier: _estimate(estimate) for tier, estimate in found["exposure"].items()}
-    return Moment(**{**found, **one, "exposure": exposure, "refused": tuple(found["refused"])})
+    return Snapshot(**{**found, **one, "exposure": exposure, "refused": tuple(found["refused"])})
 
 
 def _estimate(found: dict[str, Any]) -> Estimate:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
-from reticent.core.snapshot import Moment
+from reticent.core.snapshot import Snapshot
 from reticent.data.canaries import named_tier
 from reticent.monitor.panel import CONTROL, Panel
 from reticent.stats.clustered import auc_clustered
@@ -31,7 +31,7 @@ _RATE = "nats a token"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Look:
+class PanelPass:
     """What one pass over the panel gave, ``[N]`` each.
 
     Args:
@@ -71,14 +71,16 @@ def copied_share(rank: npt.NDArray[np.int32], place: npt.NDArray[np.int64]) -> f
     return float((said & whole).sum() / whole.sum())
 
 
-def moment_of(panel: Panel, look: Look, base: Floats, *, step: int, epoch: float, seconds: float = 0.0) -> Moment:
+def snapshot_of(
+    panel: Panel, look: PanelPass, base: Floats, *, step: int, epoch: float, seconds: float = 0.0
+) -> Snapshot:
     """What a look says; the phase is not known from one look and stays "start".
 
     Args:
         panel: ``N`` records.
         look: at them, now.
         base: ``[N]`` summed negative log-likelihood under the base.
-        step, epoch, seconds: as in `Moment`.
+        step, epoch, seconds: as in `Snapshot`.
     """
     refused: list[str] = []
 
@@ -95,7 +97,7 @@ def moment_of(panel: Panel, look: Look, base: Floats, *, step: int, epoch: float
     score = log_ratio / look.tokens
     member, held_out = score[inside], score[outside]
     differs = bool(np.any(log_ratio[inside | outside] != 0))
-    return Moment(
+    return Snapshot(
         step=step,
         epoch=epoch,
         held_out_loss=_loss(look, outside, clusters[1]),
@@ -128,7 +130,7 @@ def _clusters(panel: Panel, inside: npt.NDArray[np.bool_], outside: npt.NDArray[
     return panel.user[inside], panel.user[outside]
 
 
-def _loss(look: Look, rows: npt.NDArray[np.bool_], cluster: npt.NDArray[np.object_] | None) -> Estimate:
+def _loss(look: PanelPass, rows: npt.NDArray[np.bool_], cluster: npt.NDArray[np.object_] | None) -> Estimate:
     return ratio_of_sums(look.nll[rows], look.tokens[rows], cluster, unit=_RATE, higher_is_worse=False)
 
 
@@ -176,7 +178,7 @@ def _between_users(panel: Panel, log_ratio: Floats, rows: npt.NDArray[np.bool_],
     return auc(score[member], score[~member])
 
 
-def _exposures(panel: Panel, look: Look) -> dict[str, Estimate]:
+def _exposures(panel: Panel, look: PanelPass) -> dict[str, Estimate]:
     """By tier; controls are what secrets are ranked among."""
     secrets = panel.of("canary")
     controls = secrets & (panel.tier == CONTROL)
@@ -188,7 +190,9 @@ def _exposures(panel: Panel, look: Look) -> dict[str, Estimate]:
     }
 
 
-def _copied(look: Look, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], clusters: Clusters) -> Estimate:
+def _copied(
+    look: PanelPass, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], clusters: Clusters
+) -> Estimate:
     known = ~np.isnan(look.copied)
     if min(int((known & side).sum()) for side in (inside, outside)) < 2:
         raise Underpowered(
@@ -199,7 +203,7 @@ def _copied(look: Look, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.b
     return difference_of_means(look.copied[inside & known], look.copied[outside & known], *ends, within=1.0)
 
 
-def finite(look: Look, step: int) -> Look:
+def finite(look: PanelPass, step: int) -> PanelPass:
     """The look, if all its numbers are.
 
     Raises:

@@ -16,21 +16,21 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.core.snapshot import Moment, Watch
+from reticent.core.snapshot import Snapshot, TrainingHistory
 from reticent.models.encode import encode
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.first_seen import first_steps
-from reticent.monitor.log import JSON, PANEL, panel_rows, read_panel, read_watch, write_panel, write_watch
-from reticent.monitor.look import finite, moment_of
+from reticent.monitor.log import JSON, PANEL, panel_rows, read_history, read_panel, write_history, write_panel
+from reticent.monitor.look import finite, snapshot_of
 from reticent.monitor.panel import Panel
 from reticent.monitor.passes import Passes
 from reticent.monitor.progress_table import line
 from reticent.stats.phases import phases
-from reticent.train.loop import Stopped
+from reticent.train.loop import TrainingEnded
 from reticent.train.private.private_trainer import LogicalBatches
 
 COPIED_RISE = 0.01
-"""``stop_at="ngrams"``: how far the lower end of `Moment.copied` must rise above its value before training."""
+"""``stop_at="ngrams"``: how far the lower end of `Snapshot.copied` must rise above its value before training."""
 CHANCE = 0.1
 """Recall at 10 % false alarms of a model that learned nothing: what recall is before training."""
 
@@ -73,7 +73,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
         self.config = config or MonitorConfig(monitor=True)
         self.out = Path(out) if out is not None else None
-        self.moments: list[Moment] = []
+        self.moments: list[Snapshot] = []
         self.tables: list[pa.Table] = []
         self.base: npt.NDArray[np.float64] = np.zeros(0)
         self.first_seen: Mapping[str, int] | None = None
@@ -81,10 +81,10 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self._trained, self._since = 0.0, 0.0
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> TrainingHistory:
         """What was seen so far."""
         people = self.panel.user[[user is not None for user in self.panel.user]]
-        return Watch(
+        return TrainingHistory(
             moments=tuple(self.moments),
             members=int(self.panel.of("evaluate", member=True).sum()),
             held_out=int(self.panel.of("evaluate", member=False).sum()),
@@ -111,7 +111,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         if not self.moments:
             self._look(state, control, kwargs["model"])
         if self.stopped:
-            raise Stopped(self.stopped)
+            raise TrainingEnded(self.stopped)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.config.monitor_every is not None and state.global_step % self.config.monitor_every == 0:
@@ -140,7 +140,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         look = finite(self.passes.look(model), state.global_step)
         if not self.moments:
             self.base = finite(self.passes.base(model, look), 0).nll
-        moment = moment_of(self.panel, look, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
+        moment = snapshot_of(self.panel, look, self.base, step=state.global_step, epoch=float(state.epoch or 0.0))
         self.tables.append(
             panel_rows(self.panel, look, self.base, step=state.global_step, first_seen=self._first_seen())
         )
@@ -178,7 +178,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
     def _write(self) -> None:
         if self.out is not None:
             write_panel(self.out / PANEL, pa.concat_tables(self.tables))
-            write_watch(self.out / JSON, self.watch)
+            write_history(self.out / JSON, self.watch)
 
     def _go_on(self, step: int) -> None:
         """Take up the looks that were made up to ``step``; later ones will be made again, to the same outcome.
@@ -205,8 +205,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         if seen and self.moments[-1].step == seen.moments[-1].step:
             self._trained = max(self._trained, seen.training_seconds)
 
-    def _seen(self) -> Watch | None:
-        return read_watch(self.out / JSON) if self.out is not None and (self.out / JSON).exists() else None
+    def _seen(self) -> TrainingHistory | None:
+        return read_history(self.out / JSON) if self.out is not None and (self.out / JSON).exists() else None
 
     def _seen_panel(self, steps: Sequence[int]) -> list[pa.Table]:
         """The part of ``panel.parquet`` of each of these steps."""
@@ -217,7 +217,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         return [table.filter(pa.array(made_at == step)) for step in steps]
 
 
-def _phases(moments: Sequence[Moment]) -> tuple[str, ...]:
+def _phases(moments: Sequence[Snapshot]) -> tuple[str, ...]:
     """By recall, where there are enough held-out records for it, else by the gap."""
     recall = [moment.recall.value if moment.recall is not None else None for moment in moments[1:]]
     known = [value for value in recall if value is not None]
@@ -226,7 +226,7 @@ def _phases(moments: Sequence[Moment]) -> tuple[str, ...]:
     return phases(perplexity, leak, epoch=[moment.epoch for moment in moments])
 
 
-def _why_stop(moments: Sequence[Moment], stop_at: str) -> str:
+def _why_stop(moments: Sequence[Snapshot], stop_at: str) -> str:
     """Why training ends after the last look; empty if it goes on."""
     last, before = moments[-1], moments[0].copied
     at = f"after epoch {last.epoch:.2f} (step {last.step})"

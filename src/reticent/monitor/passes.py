@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from reticent.models import adapters
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.models.load import pick_dtype
-from reticent.monitor.look import Look, copied_share
+from reticent.monitor.look import PanelPass, copied_share
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.engine import Engine, ScoreOptions, open_engine, score
 from reticent.score.forward import device_of
@@ -36,15 +36,15 @@ class Passes:
             saved model would see.
     """
 
-    rows: Sequence[Encoded]
+    rows: Sequence[EncodedRecord]
     dtype: str = "auto"
     _engines: dict[bool, Engine] = field(default_factory=dict)
 
-    def look(self, model: Any) -> Look:
+    def look(self, model: Any) -> PanelPass:
         """At the model as it answers now."""
         return self._pass(model, self.rows, off=False)
 
-    def base(self, model: Any, fresh: Look) -> Look:
+    def base(self, model: Any, fresh: PanelPass) -> PanelPass:
         """At the base, before training: the model with its adapter switched off, if that makes a difference.
 
         Args:
@@ -59,7 +59,7 @@ class Passes:
             return fresh
         return self._pass(model, self.rows, off=True)
 
-    def _pass(self, model: Any, rows: Sequence[Encoded], *, off: bool) -> Look:
+    def _pass(self, model: Any, rows: Sequence[EncodedRecord], *, off: bool) -> PanelPass:
         with as_it_was(model), ExitStack() as within:
             if pick_dtype(self.dtype, device_of(model).type) == "bfloat16":
                 within.enter_context(rounded(model))
@@ -72,7 +72,7 @@ class Passes:
         places = [np.flatnonzero(row.trained[1:]) for row in rows]
         logp = columns["logp"].astype(np.float64)
         copied = [copied_share(columns["rank"][a:b], place) for (a, b), place in zip(ends, places, strict=True)]
-        return Look(
+        return PanelPass(
             nll=np.array([-logp[a:b].sum() for a, b in ends]),
             tokens=np.diff(offsets).astype(np.int32),
             copied=np.array(copied, dtype=np.float64),

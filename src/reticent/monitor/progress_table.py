@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.table import Table
 
 from reticent.core.finding import Estimate
-from reticent.core.snapshot import Moment, Watch
+from reticent.core.snapshot import Snapshot, TrainingHistory
 
 PHASES = {
     "start": "start",
@@ -18,7 +18,7 @@ PHASES = {
 }
 
 
-def line(moment: Moment) -> str:
+def line(moment: Snapshot) -> str:
     """A look in a line."""
     parts = [f"held-out perplexity {moment.perplexity:.2f}", f"gap {moment.gap.value:+.3f}"]
     if moment.recall is not None:
@@ -30,9 +30,9 @@ def line(moment: Moment) -> str:
     return f"epoch {moment.epoch:.2f}: {', '.join(parts)}: {PHASES[moment.phase]}"
 
 
-def table(watch: Watch) -> Table:
+def table(watch: TrainingHistory) -> Table:
     """All looks; an interval is in monitor.json."""
-    columns: dict[str, Callable[[Moment], str]] = {
+    columns: dict[str, Callable[[Snapshot], str]] = {
         "epoch": lambda moment: f"{moment.epoch:.2f}",
         "step": lambda moment: f"{moment.step}",
         "perplexity": lambda moment: f"{moment.perplexity:.2f}",
@@ -53,7 +53,7 @@ def table(watch: Watch) -> Table:
     return out
 
 
-def _caption(watch: Watch) -> str:
+def _caption(watch: TrainingHistory) -> str:
     said = [
         f"{watch.members} members and {watch.held_out} held-out records; looking took {watch.overhead:.1%} of the "
         "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. Recall: members "
@@ -68,7 +68,7 @@ def _caption(watch: Watch) -> str:
     return "\n".join(said)
 
 
-def _exposure(moment: Moment) -> Estimate | None:
+def _exposure(moment: Snapshot) -> Estimate | None:
     """Of the most exposed tier."""
     return max(moment.exposure.values(), key=lambda estimate: estimate.value, default=None)
 

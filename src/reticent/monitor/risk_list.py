@@ -29,7 +29,7 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import EncodedRecord, encode
 from reticent.models.load import pick_dtype
 from reticent.monitor.passes import as_it_was, rounded
 from reticent.score.engine import Engine, ScoreOptions, batches, open_engine, padded, plan_pieces
@@ -53,7 +53,7 @@ LEAST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Risk:
+class RecordRisk:
     """One line of ``risk.jsonl``, about one record that is trained on.
 
     Args:
@@ -92,7 +92,7 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
     Args:
         records: all that is trained on, at least 20.
         tokenizer: the one that the model is trained with.
-        path: of ``risk.jsonl``, a line of JSON a record (`Risk`), riskiest first. Records of which nothing is
+        path: of ``risk.jsonl``, a line of JSON a record (`RecordRisk`), riskiest first. Records of which nothing is
             predicted are left out.
         at: fraction of the first epoch at which the list is made. The paper measures just before the median loss falls
             below 5 % of its first value, which was at 0.2 to 0.4.
@@ -161,7 +161,7 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class TokenLosses:
     """What one pass gave, for ``N`` records and ``K`` of their tokens.
 
     Args:
@@ -185,7 +185,7 @@ def states_of(records: int) -> int:
     return max(1, min(TOKENS, TOKENS_IN_ALL // records))
 
 
-def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto", states: int = 0) -> Seen:
+def read(model: Any, rows: Sequence[EncodedRecord], *, dtype: str = "auto", states: int = 0) -> TokenLosses:
     """Losses of texts, and states of some of their tokens, in one pass; the model is left exactly as it was.
 
     Args:
@@ -207,7 +207,7 @@ def read(model: Any, rows: Sequence[Encoded], *, dtype: str = "auto", states: in
     return seen
 
 
-def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded], states: int) -> Seen:
+def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[EncodedRecord], states: int) -> TokenLosses:
     offsets, pieces = plan_pieces(rows, engine.choices.window)
     tokens = np.diff(offsets)
     chosen, owner = _spread(offsets, states)
@@ -240,7 +240,7 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[Encoded], states
     finally:
         handle.remove()
     loss = -np.add.reduceat(logp, offsets[:-1]) / tokens
-    return Seen(loss=loss, tokens=tokens, hidden=hidden, token_id=token_id[chosen], owner=owner)
+    return TokenLosses(loss=loss, tokens=tokens, hidden=hidden, token_id=token_id[chosen], owner=owner)
 
 
 def _spread(offsets: npt.NDArray[np.int64], most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -249,7 +249,7 @@ def _spread(offsets: npt.NDArray[np.int64], most: int) -> tuple[npt.NDArray[np.i
     return np.concatenate(places), np.repeat(np.arange(len(places)), [len(one) for one in places])
 
 
-def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, epoch: float) -> list[Risk]:
+def list_of(records: Sequence[Record], seen: TokenLosses, base: Floats, *, step: int, epoch: float) -> list[RecordRisk]:
     """The list, riskiest first.
 
     Args:
@@ -263,7 +263,7 @@ def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, e
     risk = rank_average(seen.loss, -told)
     rank, flagged = places(risk), top(risk)
     return [
-        Risk(
+        RecordRisk(
             id=records[i].id,
             user=records[i].user,
             tokens=int(seen.tokens[i]),
@@ -283,12 +283,12 @@ def list_of(records: Sequence[Record], seen: Seen, base: Floats, *, step: int, e
 # ---- the file -------------------------------------------------------------------------------------------------------
 
 
-def write_risks(path: str | Path, rows: Sequence[Risk]) -> None:
+def write_risks(path: str | Path, rows: Sequence[RecordRisk]) -> None:
     """Write ``risk.jsonl``, atomically."""
     write_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_risks(path: str | Path) -> list[Risk]:
+def read_risks(path: str | Path) -> list[RecordRisk]:
     """Read what `write_risks` wrote.
 
     Raises:
@@ -296,7 +296,7 @@ def read_risks(path: str | Path) -> list[Risk]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")  # ids may hold other line breaks
-        return [Risk(**json.loads(line)) for line in lines if line]
+        return [RecordRisk(**json.loads(line)) for line in lines if line]
     except FileNotFoundError as error:
         raise BadInput(str(path), "is missing", "Train with --risk_list true.") from error
     except (ValueError, TypeError) as error:
@@ -314,7 +314,7 @@ def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens:
     return {records[place].id: float(loss) for place, loss in zip(kept, seen.loss, strict=True)}
 
 
-def falls(rows: Sequence[Risk], final_loss: Mapping[str, float]) -> dict[str, float]:
+def falls(rows: Sequence[RecordRisk], final_loss: Mapping[str, float]) -> dict[str, float]:
     """How far each record's loss fell from before training to the end, nats a token: a proxy for its memorization.
 
     It holds what any other text of the kind would have fallen too, and what is hard at first has far to fall, which
@@ -331,7 +331,7 @@ def falls(rows: Sequence[Risk], final_loss: Mapping[str, float]) -> dict[str, fl
     return {row.id: row.loss_before - loss for row, loss in zip(rows, _values(rows, final_loss), strict=True)}
 
 
-def foresight(rows: Sequence[Risk], memorized: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
+def foresight(rows: Sequence[RecordRisk], memorized: Mapping[str, float], **how: Any) -> dict[str, RiskQuality]:
     """How well the list, and each score in it, foresaw which tenth of the records was memorized most.
 
     ``loss_before`` is in the table to show how much was known before training; a score that does not beat it has
@@ -364,7 +364,7 @@ def foresight(rows: Sequence[Risk], memorized: Mapping[str, float], **how: Any) 
     return {name: quality(score, outcome, **how) for name, score in scores.items()}
 
 
-def _values(rows: Sequence[Risk], told: Mapping[str, float]) -> list[float]:
+def _values(rows: Sequence[RecordRisk], told: Mapping[str, float]) -> list[float]:
     missing = [row.id for row in rows if row.id not in told]
     if missing:
         raise BadInput(f"{len(missing)} records of the list", "have no value", "Give one for each record of the list.")

@@ -35,7 +35,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.renyi import renyi_epsilon
 from reticent.privacy.spec import ADD_OR_REMOVE, REPLACE_ONE, SMALLEST_DELTA, ZERO_OUT
-from reticent.privacy.tradeoff import NOTHING_SHOWN, Allowed, Curve, Losses, of_gaussian, of_losses
+from reticent.privacy.tradeoff import NOTHING_SHOWN, AttackLimits, Losses, TradeoffCurve, of_gaussian, of_losses
 from reticent.stats.epsilon import gdp_epsilon
 
 SLACK, MIXTURE_SLACK, IMPLIED_SLACK = 1e-3, 1e-2, 1e-1
@@ -57,7 +57,7 @@ NEIGHBOURS = {
 }
 
 
-class Spent(NamedTuple):
+class EpsilonSpent(NamedTuple):
     """ε of some steps and the same by Rényi divergences, coarser."""
 
     epsilon: float
@@ -65,7 +65,7 @@ class Spent(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
+def spent(mechanism: Mechanism, *, steps: int, delta: float) -> EpsilonSpent:
     """Upper bounds on ε of ``steps`` steps at ``delta``.
 
     Raises:
@@ -73,7 +73,7 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
         RuntimeError: the two accountants contradict each other.
     """
     if steps == 0:
-        return Spent(0.0, 0.0)
+        return EpsilonSpent(0.0, 0.0)
     _check_cells(mechanism, steps, delta)
     accountant = _losses(mechanism, steps)
     if mechanism.black_box and mechanism.owned > 1:
@@ -86,11 +86,11 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> Spent:
     if check < single * 0.99 - 0.01:
         raise RuntimeError(f"accountants disagree on {mechanism}: PLD ε = {single}, RDP ε = {check}; promise nothing")
     size = mechanism.owned if mechanism.black_box else 1
-    return Spent(float(size * single), float(size * check))
+    return EpsilonSpent(float(size * single), float(size * check))
 
 
 @lru_cache(maxsize=64)
-def allowed(mechanism: Mechanism, *, steps: int, delta: float) -> Allowed:
+def allowed(mechanism: Mechanism, *, steps: int, delta: float) -> AttackLimits:
     """The most that any attack can reach against ``steps`` steps, from the same distributions as `spent`.
 
     With ``black_box`` by the curve of one record, put together as often as an owner has records.
@@ -101,7 +101,7 @@ def allowed(mechanism: Mechanism, *, steps: int, delta: float) -> Allowed:
     return NOTHING_SHOWN if steps == 0 else curve(mechanism, steps=steps).allowed(delta)
 
 
-def curve(mechanism: Mechanism, *, steps: int) -> Curve:
+def curve(mechanism: Mechanism, *, steps: int) -> TradeoffCurve:
     """The trade-off curve of ``steps`` steps, 1 or more: closed where all are in every step, else from the losses."""
     owned, single = (mechanism.owned, replace(mechanism, owned=1)) if mechanism.black_box else (1, mechanism)
     if mechanism.rate == 1:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.meters import DrawMeter, SizeMeter
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.redraw import batch_again
@@ -33,19 +33,19 @@ class BatchCheck:
         """The units, over all processes, of one step.
 
         Raises:
-            BrokenPromise: they are others than key and rate give, or not drawn by coins of their own, or no units.
+            GuaranteeViolated: they are others than key and rate give, or not drawn by coins of their own, or no units.
         """
         sampler = self.plan.sampler
         numbers = batch_again(self.plan.key, step, units=sampler.units, rate=sampler.rate)
         if list(units) != [sampler.draw(number, step) for number in numbers]:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "batches are those that the key and the rate give",
                 f"the {len(units)} units of step {step} are others than a second draw has",
                 "ε is computed for units drawn independently, each with the plan's rate.",
             )
         odd = self.sizes.add(len(units)) or self.draws.add(numbers) or self._odd_units(units)
         if odd:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "units are drawn with the plan's rate", odd, "ε is larger than promised if units are drawn otherwise."
             )
 

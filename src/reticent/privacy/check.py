@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reticent.core.errors import ReticentError
 
 
-class BrokenPromise(ReticentError):
+class GuaranteeViolated(ReticentError):
     """The running engine does not do what the plan promises. Exit code 1: nothing of the run may be released.
 
     Args:
@@ -25,7 +25,7 @@ class BrokenPromise(ReticentError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class SelfCheckItem:
     """One thing that was checked, for the logs.
 
     Args:

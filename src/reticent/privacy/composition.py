@@ -24,7 +24,7 @@ from reticent.privacy.accounting import (
     MIXTURE_SLACK,
     MOST_MIXED,
     SLACK,
-    Spent,
+    EpsilonSpent,
     _spread,
 )
 from reticent.privacy.mechanism import Mechanism
@@ -49,7 +49,7 @@ class Part:
 
 
 @lru_cache(maxsize=256)
-def total(parts: tuple[Part, ...], *, delta: float) -> Spent:
+def total(parts: tuple[Part, ...], *, delta: float) -> EpsilonSpent:
     """Upper bounds on ε at ``delta`` of a unit that is in all ``parts``, for whoever sees what all of them gave.
 
     Args:
@@ -65,7 +65,7 @@ def total(parts: tuple[Part, ...], *, delta: float) -> Spent:
     """
     merged = _merged(parts, delta)
     if not merged:
-        return Spent(0.0, 0.0)
+        return EpsilonSpent(0.0, 0.0)
     check = renyi_total(merged, delta=delta)
     bounds = [_unsampled(merged, delta)]
     if any(mechanism.rate < 1 for mechanism in merged):
@@ -73,7 +73,7 @@ def total(parts: tuple[Part, ...], *, delta: float) -> Spent:
     epsilon = min(bounds)
     if check < epsilon * 0.99 - 0.01 - 2 * _slack(merged):
         raise RuntimeError(f"accountants disagree on {merged}: PLD ε = {epsilon}, RDP ε = {check}; promise nothing")
-    return Spent(float(epsilon), float(max(check, epsilon)))
+    return EpsilonSpent(float(epsilon), float(max(check, epsilon)))
 
 
 def by_losses(merged: Mapping[Mechanism, int], *, delta: float, width: float) -> float:

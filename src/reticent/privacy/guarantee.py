@@ -15,7 +15,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.together import rounded_up
 from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE, UNITS, ZERO_OUT
-from reticent.privacy.tradeoff import Allowed, of_promise
+from reticent.privacy.tradeoff import AttackLimits, of_promise
 
 FORMAT = 2
 WITHOUT_CURVE = 1
@@ -27,7 +27,7 @@ SPANS = "the content of the marked spans alone"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class PrivacyGuarantee:
     """(ε, δ)-differential privacy of the trained weights, and how it was counted.
 
     Args:
@@ -68,7 +68,7 @@ class Promise:
     implied: tuple[tuple[int, float], ...] = ()
     covers: str = EVERYTHING
     relation: str = ADD_OR_REMOVE
-    allowed: Allowed | None = None
+    allowed: AttackLimits | None = None
     owned: int = 1
     black_box: bool = False
 
@@ -82,7 +82,7 @@ class Promise:
         validate.positive(owned=self.owned)
 
     @property
-    def most(self) -> Allowed:
+    def most(self) -> AttackLimits:
         """The most that any attack on a unit can reach: by the curve of the mechanism, else by (ε, δ) alone."""
         return self.allowed if self.allowed is not None else of_promise(self.epsilon, self.delta)
 
@@ -130,7 +130,7 @@ class Promise:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Promise:
+    def from_json(cls, text: str) -> PrivacyGuarantee:
         """The promise that `to_json` wrote.
 
         Raises:
@@ -153,7 +153,7 @@ class Promise:
             allowed = found.get("allowed")
             if allowed is not None:
                 roc = tuple((fpr, tpr) for fpr, tpr in allowed.pop("roc"))
-                found["allowed"] = Allowed(roc=roc, **allowed)
+                found["allowed"] = AttackLimits(roc=roc, **allowed)
             return cls(**found)
         except BadInput:
             raise

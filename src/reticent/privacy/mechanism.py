@@ -63,17 +63,17 @@ class Mechanism:
             return dp_event.GaussianDpEvent(self.noise_multiplier / self.owned)
         return self.drawn().event(self.noise_multiplier)
 
-    def drawn(self, tail: float = 0.0) -> Drawn:
+    def drawn(self, tail: float = 0.0) -> ParticipationCounts:
         """How many units of one owner are in a step: Binomial(owned, rate), without its largest values as far as they
         have a chance of at most ``tail``, which is then named as cut; a single unit with ``black_box``."""
         owned = 1 if self.black_box else self.owned
         most = owned if tail == 0 else max(1, int(binom.isf(tail, owned, self.rate)))
         counts = np.arange(most + 1)
         cut = float(binom.sf(most, owned, self.rate))
-        return Drawn(counts=counts, chances=binom.pmf(counts, owned, self.rate) / (1 - cut), cut=cut)
+        return ParticipationCounts(counts=counts, chances=binom.pmf(counts, owned, self.rate) / (1 - cut), cut=cut)
 
 
-class Drawn(NamedTuple):
+class ParticipationCounts(NamedTuple):
     """``chances`` of ``counts``, under the condition that none of those happens that have the chance ``cut``.
 
     Let P be what training shows with the owner and Q without, over T steps, and P' be P under that condition in each

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.meters import NoiseMeter
 from reticent.privacy.noise import NoiseSums
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.redraw import noise_again, noise_of_one
 from reticent.privacy.sampling import words
-from reticent.privacy.watch import FIRST, Floats, Places, places
+from reticent.privacy.watch import FIRST, Floats, WatchPoints, places
 
 
 class NoiseCheck:
@@ -56,7 +56,7 @@ class NoiseCheck:
             The elements that were kept before.
 
         Raises:
-            BrokenPromise: it is other noise, or another amount of it.
+            GuaranteeViolated: it is other noise, or another amount of it.
         """
         assert self._before is not None, "before comes first"
         before, self._before = self._before, None
@@ -64,7 +64,7 @@ class NoiseCheck:
         drawn = self._given * self.plan.expected_batch - before
         odd = self.meter.add(drawn) or self._odd_sums(seen) or self._other(drawn, before)
         if odd:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 f"noise of standard deviation {self.std:.4g} (noise_multiplier × clip_norm) is in each parameter",
                 f"at step {self.step}, {odd}",
                 "ε is larger than promised, or there is no privacy at all.",
@@ -88,7 +88,7 @@ class NoiseCheck:
         if self._given is None or not np.array_equal(self._gradients(), self._given):
             self._broke("is not what was noised")
 
-    def _places(self, step: int) -> Places:
+    def _places(self, step: int) -> WatchPoints:
         return places([p.numel() for p in self.names], self.plan.key, step)
 
     def _gradients(self) -> Floats:
@@ -121,7 +121,7 @@ class NoiseCheck:
         index = int(words(self.plan.key, "redraw", self.step, count=1)[0]) % len(parameters)
         again = noise_of_one(self.plan.key, self.step, index, parameters[index].numel(), parameters[index].device)
         chosen = np.repeat(np.arange(len(parameters)) == index, self.places.counts)
-        return Places(spans=(self.places.spans[index],)).of([again]), chosen
+        return WatchPoints(spans=(self.places.spans[index],)).of([again]), chosen
 
     def _odd_sums(self, seen: Sequence[NoiseSums]) -> str | None:
         """Mean and size of all noise of one step, as ``add_noise`` saw it, within 8 standard errors."""
@@ -137,7 +137,7 @@ class NoiseCheck:
         return None
 
     def _broke(self, how: str) -> None:
-        raise BrokenPromise(
+        raise GuaranteeViolated(
             "the optimizer is given the noised sum and nothing else",
             f"at step {self.step}, a gradient {how}",
             "It would carry into the weights what no noise covers.",

@@ -14,7 +14,7 @@ from dp_accounting import dp_event
 
 from reticent.core.errors import BadInput
 from reticent.privacy import accounting
-from reticent.privacy.guarantee import DONE, EVERYTHING, Promise, covered_spans
+from reticent.privacy.guarantee import DONE, EVERYTHING, PrivacyGuarantee, covered_spans
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
 from reticent.privacy.selection import check_rule, draw_chunks, draw_records, keep, whole
@@ -119,7 +119,7 @@ class PrivacyPlan:
         if (self.data, self.units, self.sampler.units) != (population.fingerprint, *counts(self.spec, population)):
             raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
 
-    def spent(self, steps: int | None = None) -> Promise:
+    def spent(self, steps: int | None = None) -> PrivacyGuarantee:
         """What holds after ``steps`` steps; all of them where it is left out. Stopping early is allowed.
 
         Raises:
@@ -129,7 +129,7 @@ class PrivacyPlan:
         if not 0 <= steps <= self.steps:
             raise BadInput(f"{steps} steps", f"the plan has {self.steps}", "Make a plan for all steps that are run.")
         cost = accounting.spent(self.mechanism, steps=steps, delta=self.delta)
-        return Promise(
+        return PrivacyGuarantee(
             epsilon=cost.epsilon,
             check=cost.check,
             delta=self.delta,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.clip.api import STABILITY
 
 LENGTHS = (4.0, 0.25, 2.5, 0.6)
@@ -29,7 +29,7 @@ Sums = Mapping[nn.Parameter, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Alone:
+class SingleUnit:
     """One row of a unit, alone and not padded.
 
     Args:
@@ -46,7 +46,7 @@ class Alone:
 def probe(
     model: Any,
     names: Mapping[nn.Parameter, str],
-    units: Sequence[Sequence[Alone]],
+    units: Sequence[Sequence[SingleUnit]],
     run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
     *,
     autocast: torch.dtype | None,
@@ -70,7 +70,7 @@ def probe(
         How many units had a gradient that can be compared; with none, nothing was checked.
 
     Raises:
-        BrokenPromise: a parameter's share is missing, unclipped or wrong, or a norm is.
+        GuaranteeViolated: a parameter's share is missing, unclipped or wrong, or a norm is.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -154,7 +154,7 @@ def _close(measured: float, wanted: float, what: str, *, exact: bool) -> None:
 
 
 def _broke(measured: str) -> None:
-    raise BrokenPromise(
+    raise GuaranteeViolated(
         "a unit adds its own gradient, clipped over all parameters",
         f"some units were run together and each alone, and {measured}",
         "What one unit can change is not bounded as the noise assumes.",
@@ -162,7 +162,7 @@ def _broke(measured: str) -> None:
 
 
 def _autograd(
-    model: Any, parameters: Sequence[nn.Parameter], unit: Sequence[Alone], autocast: torch.dtype | None
+    model: Any, parameters: Sequence[nn.Parameter], unit: Sequence[SingleUnit], autocast: torch.dtype | None
 ) -> list[torch.Tensor]:
     """float32 gradients of the sum over rows of weight times mean -log p (nats) of the trained tokens."""
     total: list[torch.Tensor] | None = None

@@ -16,7 +16,7 @@ import torch
 
 from reticent.privacy.noise import TILE, add_noise, normals
 from reticent.privacy.sampling import CHUNK
-from reticent.privacy.watch import Floats, Places
+from reticent.privacy.watch import Floats, WatchPoints
 
 
 def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
@@ -38,7 +38,7 @@ def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
     return found
 
 
-def noise_again(key: bytes, step: int, where: Places) -> Floats:
+def noise_again(key: bytes, step: int, where: WatchPoints) -> Floats:
     """The standard normals that belong at those places of the step's tensors, one tensor behind the other."""
     spans = [(number, span) for number, of_one in enumerate(where.spans) for span in of_one]
     tiles = [range(start // TILE, -(-stop // TILE)) for _, (start, stop) in spans]

@@ -25,13 +25,13 @@ from reticent.privacy.refused_models import MODEL_RULES
 from reticent.privacy.refused_settings import SETTINGS
 from reticent.privacy.refused_tasks import TASK_RULES
 from reticent.privacy.refused_uploads import UPLOAD_RULES
-from reticent.privacy.rows import Rows, rows_of
-from reticent.privacy.training import Training, Violation
+from reticent.privacy.rows import RowDigests, rows_of
+from reticent.privacy.training import TrainingSetup, Violation
 
-__all__ = ["RULES", "Training", "Violation", "copies", "refuse", "violations"]
+__all__ = ["RULES", "TrainingSetup", "Violation", "copies", "refuse", "violations"]
 
 
-def refuse(training: Training) -> None:
+def refuse(training: TrainingSetup) -> None:
     """Say all that stands against the guarantee.
 
     Raises:
@@ -49,7 +49,7 @@ def refuse(training: Training) -> None:
         )
 
 
-def violations(training: Training) -> list[Violation]:
+def violations(training: TrainingSetup) -> list[Violation]:
     """All violations, in the order of the tables."""
     found = []
     for setting in SETTINGS:
@@ -62,12 +62,12 @@ def violations(training: Training) -> list[Violation]:
     return found
 
 
-def copies(rows: Rows | Iterable[Sequence[int] | npt.NDArray[np.integer]]) -> list[int]:
+def copies(rows: RowDigests | Iterable[Sequence[int] | npt.NDArray[np.integer]]) -> list[int]:
     """Positions of rows that repeat an earlier one, token for token; token ids are read one record at a time."""
     return rows_of(rows).copies()
 
 
-def _steering(training: Training) -> Iterator[Violation]:
+def _steering(training: TrainingSetup) -> Iterator[Violation]:
     """What is chosen by an evaluation loss is published through the choice."""
     if training.evaluation is not None:
         return
@@ -89,7 +89,7 @@ def _steering(training: Training) -> Iterator[Violation]:
         )
 
 
-def _loss(training: Training) -> Iterator[Violation]:
+def _loss(training: TrainingSetup) -> Iterator[Violation]:
     if training.compute_loss_func is not None:
         yield Violation(
             "compute_loss_func",
@@ -108,7 +108,7 @@ def _is(callback: Any, kind: type) -> bool:
     return isinstance(callback, kind) or (isinstance(callback, type) and issubclass(callback, kind))
 
 
-def _evaluated_on_training_data(training: Training) -> Iterator[Violation]:
+def _evaluated_on_training_data(training: TrainingSetup) -> Iterator[Violation]:
     shared = len(training.evaluated.shared(training.trained))
     if shared:
         yield Violation(
@@ -118,7 +118,7 @@ def _evaluated_on_training_data(training: Training) -> Iterator[Violation]:
         )
 
 
-def _copied_records(training: Training) -> Iterator[Violation]:
+def _copied_records(training: TrainingSetup) -> Iterator[Violation]:
     if training.unit != "record":
         return
     again = len(training.trained.copies())
@@ -130,7 +130,7 @@ def _copied_records(training: Training) -> Iterator[Violation]:
         )
 
 
-def _streams(training: Training) -> Iterator[Violation]:
+def _streams(training: TrainingSetup) -> Iterator[Violation]:
     if training.train_dataset is not None and not hasattr(training.train_dataset, "__len__"):
         yield Violation(
             f"train_dataset {type(training.train_dataset).__name__}",
@@ -139,7 +139,7 @@ def _streams(training: Training) -> Iterator[Violation]:
         )
 
 
-RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (
+RULES: tuple[Callable[[TrainingSetup], Iterator[Violation]], ...] = (
     _streams,
     _loss,
     *UPLOAD_RULES,

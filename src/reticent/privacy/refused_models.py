@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.training import Training, Violation
+from reticent.privacy.training import TrainingSetup, Violation
 
 
-def _distribution(training: Training) -> Iterator[Violation]:
+def _distribution(training: TrainingSetup) -> Iterator[Violation]:
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     if isinstance(training.model, wrappers) or "FullyShardedDataParallel" in type(training.model).__name__:
         yield Violation(
@@ -31,7 +31,7 @@ def _distribution(training: Training) -> Iterator[Violation]:
             )
 
 
-def _batch_statistics(training: Training) -> Iterator[Violation]:
+def _batch_statistics(training: TrainingSetup) -> Iterator[Violation]:
     for name, module in training.model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             yield Violation(
@@ -47,7 +47,7 @@ def _batch_statistics(training: Training) -> Iterator[Violation]:
             )
 
 
-def _experts(training: Training) -> Iterator[Violation]:
+def _experts(training: TrainingSetup) -> Iterator[Violation]:
     for config in _configs(training.model):
         asked = getattr(training.args, "router_aux_loss_coef", None)
         coefficient = getattr(config, "router_aux_loss_coef", None) if asked is None else asked
@@ -65,7 +65,7 @@ def _experts(training: Training) -> Iterator[Violation]:
             )
 
 
-def _rotary(training: Training) -> Iterator[Violation]:
+def _rotary(training: TrainingSetup) -> Iterator[Violation]:
     longest = training.trained.longest
     for config in _configs(training.model):
         for rope in _rope_parameters(config):
@@ -89,7 +89,7 @@ def _rope_parameters(config: Any) -> Iterator[Mapping[str, Any]]:
         yield from nested or [found]
 
 
-def _trained_dtypes(training: Training) -> Iterator[Violation]:
+def _trained_dtypes(training: TrainingSetup) -> Iterator[Violation]:
     names: dict[str, list[str]] = {}
     for name, parameter in training.model.named_parameters():
         quantised = type(parameter).__name__ in ("Params4bit", "Int8Params")
@@ -106,7 +106,7 @@ def _trained_dtypes(training: Training) -> Iterator[Violation]:
         )
 
 
-def _quantised_base(training: Training) -> Iterator[Violation]:
+def _quantised_base(training: TrainingSetup) -> Iterator[Violation]:
     for config in _configs(training.model):
         found = getattr(config, "quantization_config", None)
         settings: dict[str, Any] = found.to_dict() if found is not None and hasattr(found, "to_dict") else found or {}
@@ -123,7 +123,7 @@ def _quantised_base(training: Training) -> Iterator[Violation]:
 _FITTED_ON_DATA = ("eva", "corda", "lora_ga")
 
 
-def _adapters(training: Training) -> Iterator[Violation]:
+def _adapters(training: TrainingSetup) -> Iterator[Violation]:
     for name, config in (getattr(training.model, "peft_config", None) or {}).items():
         start = getattr(config, "init_lora_weights", None)
         if start in _FITTED_ON_DATA:
@@ -144,7 +144,7 @@ def _configs(model: Any) -> Iterator[Any]:
             yield text
 
 
-MODEL_RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (
+MODEL_RULES: tuple[Callable[[TrainingSetup], Iterator[Violation]], ...] = (
     _distribution,
     _batch_statistics,
     _experts,

@@ -6,7 +6,7 @@ next. On a model for another task it would train something else, silently. So th
 that by what the model does on a few made-up tokens: it can be run, tokens to come change nothing, and its own loss is
 that cross-entropy.
 
-Rules are given a ``refuse.Training`` and yield what stands against it, as those in `reticent.privacy.refuse` do.
+Rules are given a ``refuse.TrainingSetup`` and yield what stands against it, as those in `reticent.privacy.refuse` do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
-from reticent.privacy.training import Training, Violation
+from reticent.privacy.training import TrainingSetup, Violation
 
 TASKS = {
     "ForMaskedLM": "a masked language model",
@@ -56,7 +56,7 @@ _OWN_LOSSES = ("transformers.", "trl.trainer.sft_trainer", "reticent.")
 """Modules whose trainers have the cross-entropy of the next token in ``compute_loss``."""
 
 
-def compiled(training: Training) -> Iterator[Violation]:
+def compiled(training: TrainingSetup) -> Iterator[Violation]:
     """``torch.compile`` hides the layers at which gradients are measured."""
     for name, module in training.model.named_modules():
         if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
@@ -68,7 +68,7 @@ def compiled(training: Training) -> Iterator[Violation]:
             return
 
 
-def task(training: Training) -> Iterator[Violation]:
+def task(training: TrainingSetup) -> Iterator[Violation]:
     """Models whose logits do not predict the next token."""
     base = _base(training.model)
     found = _named_task(training.model, base)
@@ -182,7 +182,7 @@ def _untouched(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def own_loss(training: Training) -> Iterator[Violation]:
+def own_loss(training: TrainingSetup) -> Iterator[Violation]:
     """A ``compute_loss`` that would never be called."""
     trainer = training.trainer
     if trainer is None:
@@ -201,7 +201,7 @@ def own_loss(training: Training) -> Iterator[Violation]:
     )
 
 
-def context(training: Training) -> Iterator[Violation]:
+def context(training: TrainingSetup) -> Iterator[Violation]:
     """Records that the model has no positions for."""
     base = _base(training.model)
     if not isinstance(base, PreTrainedModel) or not len(training.rows):

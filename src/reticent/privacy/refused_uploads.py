@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from reticent.privacy.training import Training, Violation
+from reticent.privacy.training import TrainingSetup, Violation
 
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 _FOLDER = "the folder of the training is uploaded, where the key of the noise lies: who has it can subtract it"
@@ -52,7 +52,7 @@ _ATTRIBUTES = {"CometCallback": ("_log_assets", True), "DVCLiveCallback": ("_log
 """What callbacks that were made by hand are told in place of a variable."""
 
 
-def _uploads(training: Training) -> Iterator[Violation]:
+def _uploads(training: TrainingSetup) -> Iterator[Violation]:
     trackers = getattr(training.args, "report_to", None) or ()
     trackers = (trackers,) if isinstance(trackers, str) else trackers
     classes = {name for callback in training.callbacks for name in _classes(callback)}
@@ -68,7 +68,7 @@ def _uploads(training: Training) -> Iterator[Violation]:
                 yield Violation(f"{name} with {attribute.lstrip('_')}={bad!r}", _FOLDER, "Leave it out.")
 
 
-def _watched(training: Training) -> Iterator[Violation]:
+def _watched(training: TrainingSetup) -> Iterator[Violation]:
     """Hooks on parameters (``wandb.watch``) see each gradient that autograd makes, the self-check's among them."""
     watched = [
         name
@@ -89,4 +89,4 @@ def _classes(callback: Any) -> set[str]:
     return {one.__name__ for one in kind.__mro__}
 
 
-UPLOAD_RULES: tuple[Callable[[Training], Iterator[Violation]], ...] = (_uploads, _watched)
+UPLOAD_RULES: tuple[Callable[[TrainingSetup], Iterator[Violation]], ...] = (_uploads, _watched)

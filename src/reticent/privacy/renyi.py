@@ -19,7 +19,7 @@ from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from reticent.privacy.mechanism import Drawn, Mechanism
+from reticent.privacy.mechanism import Mechanism, ParticipationCounts
 from reticent.privacy.spec import REPLACE_ONE
 
 ORDERS = (*range(2, 64), 80, 96, 128, 256, 512, 1024)
@@ -93,20 +93,20 @@ def renyi_total(parts: Mapping[Mechanism, int], *, delta: float) -> float:
     return float(compute_epsilon(orders, losses, delta - left_out)[0]) - removed
 
 
-def _fits(order: int, mechanism: Mechanism, drawn: Drawn) -> bool:
+def _fits(order: int, mechanism: Mechanism, drawn: ParticipationCounts) -> bool:
     """As `_orders`; where there are two Gaussians only, higher orders are quick too."""
     if len(drawn.counts) == 2:
         return order <= 1000 * mechanism.noise_multiplier
     return order in _orders(mechanism.noise_multiplier, drawn)
 
 
-def _orders(noise: float, drawn: Drawn) -> tuple[int, ...]:
+def _orders(noise: float, drawn: ParticipationCounts) -> tuple[int, ...]:
     """Orders whose divergences do not need a grid of more than 20,000 points, and always 2."""
     most = min(1000 * noise / drawn.counts[-1], 64)
     return tuple(order for order in ORDERS if order == 2 or order <= most)
 
 
-def mixture_divergence(noise: float, drawn: Drawn, order: int) -> float:
+def mixture_divergence(noise: float, drawn: ParticipationCounts, order: int) -> float:
     """Rényi divergence of one step, the larger of both directions: E under N(0, σ²) of the density ratio to the power
     ``order`` (unit removed) and 1 - ``order`` (unit added), by the trapezoid rule; σ = ``noise``.
 

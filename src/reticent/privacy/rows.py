@@ -24,7 +24,7 @@ def digest_of(ids: Sequence[int] | npt.NDArray[np.integer]) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class RowDigests:
     """Records in their order.
 
     Args:
@@ -51,13 +51,13 @@ class Rows:
         found: list[int] = np.flatnonzero(again).tolist()
         return found
 
-    def shared(self, other: Rows) -> list[int]:
+    def shared(self, other: RowDigests) -> list[int]:
         """Positions of rows that ``other`` has too, token for token; rising."""
         theirs = set(other.digest.tolist())
         return [place for place, one in enumerate(self.digest.tolist()) if one in theirs]
 
     @classmethod
-    def from_digests(cls, lengths: Sequence[int], digests: Sequence[bytes]) -> Rows:
+    def from_digests(cls, lengths: Sequence[int], digests: Sequence[bytes]) -> RowDigests:
         """Of lengths and digests that were taken in one pass."""
         return cls(
             length=np.asarray(lengths, dtype=np.int64),
@@ -65,16 +65,16 @@ class Rows:
         )
 
 
-def rows_of(records: Iterable[Sequence[int] | npt.NDArray[np.integer]] | Rows) -> Rows:
+def rows_of(records: Iterable[Sequence[int] | npt.NDArray[np.integer]] | RowDigests) -> RowDigests:
     """Rows of the token ids of records, read once, one at a time.
 
     >>> rows_of([[5, 6], [7], [5, 6]]).copies()
     [2]
     """
-    if isinstance(records, Rows):
+    if isinstance(records, RowDigests):
         return records
     lengths, digests = [], []
     for ids in records:
         lengths.append(len(ids))
         digests.append(digest_of(ids))
-    return Rows.from_digests(lengths, digests)
+    return RowDigests.from_digests(lengths, digests)

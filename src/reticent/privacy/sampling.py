@@ -49,7 +49,7 @@ CHUNK = 512
 _LONGEST_PERIOD, _LEAST_DIFFERENT = 16, 12
 
 
-class Piece(NamedTuple):
+class TokenRange(NamedTuple):
     """Tokens ``start:stop`` of record number ``record``."""
 
     record: int
@@ -57,7 +57,7 @@ class Piece(NamedTuple):
     stop: int
 
 
-Row = tuple[Piece, ...]
+Row = tuple[TokenRange, ...]
 """One sequence for the model: its pieces, one behind the other."""
 
 Unit = tuple[Row, ...]

@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from reticent.core.errors import BadInput
-from reticent.privacy.sampling import Piece, Population, Row, Unit, words
+from reticent.privacy.sampling import Population, Row, TokenRange, Unit, words
 
 Records = tuple[int, ...]
 """Numbers of the records of one user."""
@@ -40,7 +40,7 @@ def check_rule(population: Population, rule: str) -> None:
 
 def whole(population: Population, record: int) -> Row:
     """All tokens of a record as one row."""
-    return (Piece(record, 0, population.lengths[record]),)
+    return (TokenRange(record, 0, population.lengths[record]),)
 
 
 def keep(population: Population, records: Records, *, rule: str, cap: int, key: bytes) -> Records:
@@ -104,7 +104,7 @@ def _ring(population: Population, records: Records, ends: list[int], start: int,
     while length:
         record = records[position % len(records)]
         stop = min(population.lengths[record], offset + length)
-        pieces.append(Piece(record, offset, stop))
+        pieces.append(TokenRange(record, offset, stop))
         length -= stop - offset
         position, offset = position + 1, 0
     return tuple(pieces)

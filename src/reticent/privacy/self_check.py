@@ -8,8 +8,8 @@ under a broken promise must not be released.
 An engine that keeps its promises is stopped by the statistical checks with probability at most ``ERROR`` in a run. The
 others allow for the rounding of the arithmetic only. What they cannot see is said in ``docs/private_training.md``.
 
-``Check`` has no figure that depends on the records, as no noise would cover it. The message of ``BrokenPromise`` may:
-it is for whoever runs the training, and not to be published.
+``SelfCheckItem`` has no figure that depends on the records, as no noise would cover it. The message of
+``GuaranteeViolated`` may: it is for whoever runs the training, and not to be published.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from safetensors import safe_open
 from torch import nn
 
 from reticent.privacy.batch_check import BatchCheck
-from reticent.privacy.check import BrokenPromise, Check
+from reticent.privacy.check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.clip.api import STABILITY
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.noise import NoiseSums
 from reticent.privacy.noise_check import NoiseCheck
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import LENGTHS, ROUNDED, Alone, Sums, length_of, probe
+from reticent.privacy.probe import LENGTHS, ROUNDED, SingleUnit, Sums, length_of, probe
 from reticent.privacy.recount import epsilon_again
 from reticent.privacy.sampling import Unit
 from reticent.privacy.saved_experts import saved_by_expert
 from reticent.privacy.watch import Weights, places
 
-__all__ = ["ERROR", "BrokenPromise", "Check", "SelfCheck"]
+__all__ = ["ERROR", "GuaranteeViolated", "SelfCheck", "SelfCheckItem"]
 
 ERROR = 1e-6
 """Probability that a run whose engine is right is stopped, over all statistical checks and steps; half for noise, half
@@ -56,7 +56,7 @@ SAMPLES = 64
 
 
 class SelfCheck:
-    """Watches one private training. Every method raises ``BrokenPromise`` as soon as a promise breaks.
+    """Watches one private training. Every method raises ``GuaranteeViolated`` as soon as a promise breaks.
 
     Call order in each step: ``drawn``; ``probe`` where ``due``; ``clipped`` for each process's share; ``before_noise``,
     ``after_noise``, ``given``; ``before_update`` and ``after_update`` around the optimizer's own step; ``step_done``.
@@ -100,7 +100,7 @@ class SelfCheck:
             self.first = self.done = self._probe_due = step
             self.weights.stamp(step)
         if step != self.done:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "each step is taken once, in order",
                 f"step {step} was drawn and step {self.done} is due",
                 "Steps that are taken twice, or under another's noise, are not accounted for.",
@@ -118,7 +118,7 @@ class SelfCheck:
     def probe(
         self,
         model: nn.Module,
-        units: Sequence[Sequence[Alone]],
+        units: Sequence[Sequence[SingleUnit]],
         run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
         *,
         autocast: torch.dtype | None = None,
@@ -168,7 +168,7 @@ class SelfCheck:
             units: how many of them train on any token.
         """
         if len(norms) != units:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "each unit that was drawn adds its gradient once",
                 f"{len(norms)} norms were taken of {units} units in step {self.done}",
                 "A unit that is added twice adds twice the clip norm.",
@@ -190,7 +190,7 @@ class SelfCheck:
         self._complete(sums, "has no sum of clipped gradients")
         leaked = [name for p, name in self.names.items() if p.grad is not None]
         if leaked:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "no gradient reaches a weight unclipped",
                 f"{leaked[0]} has a gradient that autograd made",
                 "The optimizer would apply it as it is.",
@@ -232,7 +232,7 @@ class SelfCheck:
             optimized: all that the optimizer may change.
         """
         if self._updated:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "each draw is one step of the optimizer",
                 f"the optimizer makes a second step of what was drawn for step {self.done}",
                 "The steps that are accounted for are not those that are taken.",
@@ -249,7 +249,7 @@ class SelfCheck:
     def step_done(self, step: int) -> None:
         """After the optimizer's step number ``step`` (from 0)."""
         if step != self.done or not self._updated:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "each draw is one step of the optimizer",
                 f"step {step} was done and step {self.done} was drawn"
                 if step != self.done
@@ -280,14 +280,14 @@ class SelfCheck:
         by_expert = saved_by_expert(missing, folder)
         lost = [self.names[p] for p in missing if p not in by_expert]
         if lost:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "what was trained is what is saved",
                 f"{len(lost)} of {len(self.names)} trained parameters, {lost[0]} first, are not in {folder.name}",
                 "The model that is kept is another than the one that was trained.",
             )
         self.reread = len(self.names)
 
-    def finished(self, promise: Promise) -> tuple[Check, ...]:
+    def finished(self, promise: PrivacyGuarantee) -> tuple[SelfCheckItem, ...]:
         """After the last step: the ledger matches the steps that were run, and every parameter moved.
 
         Args:
@@ -301,7 +301,7 @@ class SelfCheck:
         stated = (promise.noise_multiplier, promise.rate, promise.delta)
         real = (self.plan.noise_multiplier, self.plan.sampler.rate, self.plan.delta)
         if stated != real or promise.steps not in (self.done, self.plan.steps) or promise.steps < self.done:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "the ledger matches the run",
                 f"it has {(promise.steps, *stated)} (steps, noise multiplier, rate, δ), and the run had "
                 f"{(self.done, *real)}",
@@ -311,7 +311,7 @@ class SelfCheck:
         self.weights.whole()
         return self._checks()
 
-    def _recount(self, promise: Promise) -> None:
+    def _recount(self, promise: PrivacyGuarantee) -> None:
         """The stated ε is not below what a second count finds, for the noise, rate and steps that are run."""
         sampler = self.plan.sampler
         single = self.plan.spec.user_sampling == "group"
@@ -327,7 +327,7 @@ class SelfCheck:
             delta=promise.delta,
         )
         if again is not None and promise.epsilon < again * (1 - RECOUNTED) - 1e-3:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "ε is at least what these steps cost",
                 f"ε = {promise.epsilon:.4g} is stated for {promise.steps} steps, and a second count has {again:.4g}",
                 "The accounting is wrong, or is of another training.",
@@ -344,14 +344,14 @@ class SelfCheck:
         parts = np.sqrt(np.add.reduceat(slices**2, self.noise.meter.starts))
         own = lengths if self._measured is None else self._measured.cpu().numpy()
         if not (np.allclose(own, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "what is noised is what was summed",
                 f"at step {self.done} the lengths of the sums are others when noise is added",
                 "Something changed them in between.",
             )
         total = float(np.sqrt((lengths**2).sum()))
         if not total <= self._bound * (1 + ROUNDED):
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "each unit adds at most the clip norm",
                 f"the {self._units} units of step {self.done} add {total:.4g}, and at most {self._bound:.4g} may be",
                 "The noise is sized for less, so it does not hide a unit.",
@@ -363,7 +363,7 @@ class SelfCheck:
     def _complete(self, tensors: Mapping[nn.Parameter, torch.Tensor], what: str) -> None:
         lacking = [name for p, name in self.names.items() if p not in tensors]
         if lacking or len(tensors) != len(self.names):
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "every trained parameter is clipped and noised",
                 f"{lacking[0]} {what}" if lacking else f"{len(tensors)} parameters, and {len(self.names)} are trained",
                 "A parameter that is left out tells of the data without any bound.",
@@ -373,13 +373,13 @@ class SelfCheck:
         """Every parameter moved and has had a gradient. At the end of short runs, a gradient is not asked for."""
         ran = self.done - self.first_step
         if self.still and ran:
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "training changes every trained parameter",
                 f"{self._some(self.still)} did not change in {ran} steps",
                 "ε is spent for a model that is not trained; look at the learning rate and the optimizer.",
             )
         if self.silent and self.busy_steps >= 3 and not (at_end and ran < PATIENCE):
-            raise BrokenPromise(
+            raise GuaranteeViolated(
                 "every trained parameter has per-unit gradients",
                 f"{self._some(self.silent)} had none in {ran} steps",
                 "It receives noise and nothing else; freeze it, or look at the rule of its layer.",
@@ -389,7 +389,7 @@ class SelfCheck:
         names = [name for p, name in self.names.items() if p in those]
         return names[0] if len(names) == 1 else f"{len(names)} parameters ({names[0]} …)"
 
-    def _checks(self) -> tuple[Check, ...]:
+    def _checks(self) -> tuple[SelfCheckItem, ...]:
         """No figure that depends on the records: it would be published without noise."""
         sampler, trained, half = self.plan.sampler, len(self.names), ERROR / 2
         ran = f"in all of steps {self.first_step} to {self.done - 1}" if self.done > self.first_step else "no step ran"
@@ -397,51 +397,51 @@ class SelfCheck:
         probed, reread = self.probed > 0, self.reread is not None
         looked = f"{sum(self.begun.counts)} elements in each step"
         return (
-            Check(
+            SelfCheckItem(
                 name="units together, against each alone by autograd",
                 measured=f"agree, {self.probed} times" if probed else "no unit had a gradient",
                 bound=f"lengths within {ROUNDED:.0%}, each parameter's share in place",
                 passed=True if probed else None,
             ),
-            Check(
+            SelfCheckItem(
                 name="sum of clipped gradients",
                 measured=f"within its bound {ran}",
                 bound=f"units × {self.plan.clip_norm:g}, and {ROUNDED:.0%} for rounding",
                 passed=True,
             ),
-            Check(
+            SelfCheckItem(
                 name="standard deviation of the noise over the promised one",
                 measured=f"{self.noise.meter.ratio:.2f} ({self.noise.meter.samples} samples of {trained} parameters)",
                 bound=f"1 overall and in each parameter, χ² tests, false alarm {half:.0e} a run",
                 passed=True,
             ),
-            Check(
+            SelfCheckItem(
                 name="noise drawn a second time",
                 measured=f"the same {ran}",
                 bound=f"{looked}, at places that move",
                 passed=True,
             ),
-            Check(name="batches", measured=f"as drawn a second time {ran}", bound=drawn, passed=True),
-            Check(
+            SelfCheckItem(name="batches", measured=f"as drawn a second time {ran}", bound=drawn, passed=True),
+            SelfCheckItem(
                 name="trained parameters that moved",
                 measured=str(trained - len(self.still)),
                 bound=str(trained),
                 passed=True,
             ),
-            Check(
+            SelfCheckItem(
                 name="weights outside of the optimizer's step, and frozen ones",
                 measured=f"unchanged {ran}",
                 bound=f"{looked}; of frozen ones all bits now and then and at the end",
                 passed=True,
             ),
-            Check(
+            SelfCheckItem(
                 name="trained parameters read back from disk",
                 measured=str(self.reread) if reread else "not read back",
                 bound=str(trained),
                 passed=True if reread else None,
             ),
-            Check(name="ε counted a second time", measured="not above", bound=f"{RECOUNTED:.0%}", passed=True),
-            Check(name="steps in the ledger", measured=str(self.done), bound=str(self.done), passed=True),
+            SelfCheckItem(name="ε counted a second time", measured="not above", bound=f"{RECOUNTED:.0%}", passed=True),
+            SelfCheckItem(name="steps in the ledger", measured=str(self.done), bound=str(self.done), passed=True),
         )
 
 

@@ -34,14 +34,14 @@ from typing import Any
 from reticent.core.errors import BadInput
 from reticent.core.progress import progress
 from reticent.core.record import Record, Span
-from reticent.models.encode import Encoded, check_spans, encode
+from reticent.models.encode import EncodedRecord, check_spans, encode
 
 PLACEHOLDER = "___"
 """What stands for a span, whatever it holds and however long it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Selected:
+class SelectiveRecords:
     """Records as selective training sees them.
 
     Args:
@@ -52,12 +52,12 @@ class Selected:
             without such a token are left out.
     """
 
-    private: tuple[Encoded, ...]
+    private: tuple[EncodedRecord, ...]
     records: tuple[int, ...]
-    public: tuple[Encoded, ...]
+    public: tuple[EncodedRecord, ...]
 
 
-def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> Selected:
+def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> SelectiveRecords:
     """Both parts of each record, ends of texts marked as in ordinary training.
 
     What is cut off at ``max_tokens`` is trained in neither part. Which records are in which part follows from the
@@ -79,7 +79,7 @@ def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> Sel
                 kept.append(number)
             advance(1)
     _check(records, private, public, max_tokens)
-    return Selected(private=tuple(private), records=tuple(kept), public=tuple(public))
+    return SelectiveRecords(private=tuple(private), records=tuple(kept), public=tuple(public))
 
 
 def redacted(record: Record) -> Record:
@@ -141,17 +141,19 @@ def _replaced(text: str, stretches: Sequence[tuple[int, int]]) -> tuple[str, lis
     return result + text[done:], places
 
 
-def _encode(record: Record, tokenizer: Any, max_tokens: int) -> Encoded:
+def _encode(record: Record, tokenizer: Any, max_tokens: int) -> EncodedRecord:
     return encode(record, tokenizer, max_tokens=max_tokens, add_eos=True, mark_spans=True)
 
 
-def _trained(encoded: Encoded, *, outside: bool) -> Encoded:
+def _trained(encoded: EncodedRecord, *, outside: bool) -> EncodedRecord:
     """Trained on only inside, or only outside, of what is marked."""
     assert encoded.marked is not None
     return replace(encoded, trained=encoded.trained & (encoded.marked != outside))
 
 
-def _check(records: Sequence[Record], private: list[Encoded], public: list[Encoded], max_tokens: int) -> None:
+def _check(
+    records: Sequence[Record], private: list[EncodedRecord], public: list[EncodedRecord], max_tokens: int
+) -> None:
     if not any(record.spans for record in records):
         raise BadInput(
             f"{len(records)} records",

@@ -38,7 +38,7 @@ UP, SLIP = 1e6, 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Allowed:
+class AttackLimits:
     """The most that any attack can reach against a promise, on one unit that is in the data or is not.
 
     Args:
@@ -96,7 +96,7 @@ class Losses(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class TradeoffCurve:
     """Corners of a concave polygon that no attack can be above: rising ``fpr`` and ``tpr`` from 0 to 1."""
 
     fpr: Floats
@@ -139,7 +139,7 @@ class Curve:
         apart = ndtri(tpr[inside]) - ndtri(fpr[inside])
         return max(float(apart.max(initial=0.0)), _gaussian_mu(most, float(ends.max(initial=0.0))))
 
-    def of_group(self, size: int) -> Curve:
+    def of_group(self, size: int) -> TradeoffCurve:
         """What the same says of ``size`` units together: one after the other comes in (Dong, Roth and Su 2022, Theorem
         2.14), or by the lines (size·ε, δ·(e^size·ε − 1)/(e^ε − 1)) (Vadhan 2017, Lemma 2.2) where these are lower: at
         the ends of the curve.
@@ -151,7 +151,7 @@ class Curve:
         grown = self
         for _ in range(size - 1):
             corners = np.union1d(grown.fpr, np.interp(self.fpr, grown.tpr, grown.fpr))
-            grown = Curve(corners, np.interp(np.interp(corners, grown.fpr, grown.tpr), self.fpr, self.tpr))
+            grown = TradeoffCurve(corners, np.interp(np.interp(corners, grown.fpr, grown.tpr), self.fpr, self.tpr))
             grown = grown._below_lines(np.linspace(0, len(corners) - 2, min(2 * LINES, len(corners) - 1)).astype(int))
         epsilons = np.linspace(0.0, self._epsilon(LEAST_DELTA), LINES)[1:]
         growth = (size - 1) * epsilons + np.log(np.expm1(-size * epsilons) / np.expm1(-epsilons))
@@ -159,10 +159,10 @@ class Curve:
         lines = _both(size * epsilons, deltas, size * epsilons, deltas)
         return below(*(np.concatenate(pair) for pair in zip(grown._lines(), lines, strict=True)))
 
-    def allowed(self, delta: float) -> Allowed:
+    def allowed(self, delta: float) -> AttackLimits:
         """The numbers that are published, rounded up; ``delta`` is the promised one."""
         shown = self._thinned()
-        return Allowed(
+        return AttackLimits(
             auc=min(_up(self.auc), 1.0),
             tpr_at_1pct_fpr=min(_up(self.tpr_at(0.01)), 1.0),
             tpr_at_10pct_fpr=min(_up(self.tpr_at(0.1)), 1.0),
@@ -182,7 +182,7 @@ class Curve:
             low, high = (middle, high) if self.deltas(np.array([middle]))[0] > delta else (low, middle)
         return high
 
-    def _thinned(self) -> Curve:
+    def _thinned(self) -> TradeoffCurve:
         """Fewer of the lines: those that are lowest at false positive rates, and false negative rates, of all sizes."""
         steepness = np.diff(self.tpr) - np.diff(self.fpr)
         middle = int(np.count_nonzero(steepness > 0))
@@ -193,7 +193,7 @@ class Curve:
         places = np.concatenate([low, np.interp(1 - high, self.tpr, self.fpr), EXACT])
         return self._below_lines(np.unique(np.searchsorted(self.fpr, places) - 1).clip(0, len(steepness) - 1))
 
-    def _below_lines(self, which: npt.NDArray[np.int64]) -> Curve:
+    def _below_lines(self, which: npt.NDArray[np.int64]) -> TradeoffCurve:
         """The polygon below some of the lines through neighbouring corners: no lower."""
         return below(*self._lines(which))
 
@@ -208,11 +208,11 @@ class Curve:
         return slopes, self.tpr[which] - slopes * self.fpr[which]
 
 
-NOTHING_SHOWN = Allowed(auc=0.5, tpr_at_1pct_fpr=0.01, tpr_at_10pct_fpr=0.1, mu=0.0, roc=((0.0, 0.0), (1.0, 1.0)))
+NOTHING_SHOWN = AttackLimits(auc=0.5, tpr_at_1pct_fpr=0.01, tpr_at_10pct_fpr=0.1, mu=0.0, roc=((0.0, 0.0), (1.0, 1.0)))
 """Of a training without a step: an attack can only guess."""
 
 
-def of_losses(removed: Losses, added: Losses) -> Curve:
+def of_losses(removed: Losses, added: Losses) -> TradeoffCurve:
     """The curve of a mechanism whose privacy losses are known.
 
     Args:
@@ -231,7 +231,7 @@ def of_losses(removed: Losses, added: Losses) -> Curve:
     return of_lines(*lines[0], *lines[1])
 
 
-def of_gaussian(mu: float) -> Curve:
+def of_gaussian(mu: float) -> TradeoffCurve:
     """The curve of μ-Gaussian differential privacy: at x, Φ(Φ⁻¹(x) + μ).
 
     >>> round(of_gaussian(1.0).tpr_at(0.5), 4)
@@ -243,14 +243,14 @@ def of_gaussian(mu: float) -> Curve:
     return of_lines(epsilons, deltas, epsilons, deltas)
 
 
-def of_promise(epsilon: float, delta: float) -> Allowed:
+def of_promise(epsilon: float, delta: float) -> AttackLimits:
     """What (ε, δ) alone allows, both directions: for a promise whose mechanism is not known (Kairouz, Oh and Viswanath
     2015, Theorem 2.1)."""
     at, deltas = np.array([epsilon]), np.array([delta])
     return of_lines(at, deltas, at, deltas).allowed(max(delta, LEAST_DELTA))
 
 
-def of_lines(removed: Floats, removed_deltas: Floats, added: Floats, added_deltas: Floats) -> Curve:
+def of_lines(removed: Floats, removed_deltas: Floats, added: Floats, added_deltas: Floats) -> TradeoffCurve:
     """The polygon below the lines of (ε, δ) in both directions; each array one ε ≥ 0 or its δ."""
     return below(*_both(removed, removed_deltas, added, added_deltas))
 
@@ -261,7 +261,7 @@ def _both(removed: Floats, removed_deltas: Floats, added: Floats, added_deltas: 
     return np.concatenate([steep, 1 / flat]), np.concatenate([removed_deltas, 1 - (1 - added_deltas) / flat])
 
 
-def below(slopes: Floats, intercepts: Floats) -> Curve:
+def below(slopes: Floats, intercepts: Floats) -> TradeoffCurve:
     """The least polygon on [0, 1] below lines and below 1, by going through them from steep to flat: a line is passed
     over if it is nowhere lowest."""
     order = np.lexsort((intercepts, -slopes))
@@ -282,7 +282,7 @@ def below(slopes: Floats, intercepts: Floats) -> Curve:
     inside = [i for i, corner in enumerate(corners) if corner < 1]
     fpr = np.array([0.0, *(corners[i] for i in inside), 1.0])
     tpr = np.array([kept[0][1], *(kept[i + 1][0] * corners[i] + kept[i + 1][1] for i in inside), 1.0])
-    return Curve(fpr, np.maximum.accumulate(tpr.clip(0.0, 1.0)))
+    return TradeoffCurve(fpr, np.maximum.accumulate(tpr.clip(0.0, 1.0)))
 
 
 def gaussian_deltas(mu: float, epsilons: Floats) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from reticent.privacy.rows import Rows, rows_of
+from reticent.privacy.rows import RowDigests, rows_of
 
 
 class Violation(NamedTuple):
@@ -20,7 +20,7 @@ class Violation(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingSetup:
     """What is about to be trained privately.
 
     Args:
@@ -42,8 +42,8 @@ class Training:
     args: Any
     model: Any
     unit: str = "record"
-    rows: Rows | Sequence[Sequence[int]] = ()
-    evaluation_rows: Rows | Sequence[Sequence[int]] = ()
+    rows: RowDigests | Sequence[Sequence[int]] = ()
+    evaluation_rows: RowDigests | Sequence[Sequence[int]] = ()
     evaluation: Literal["held_out", "public"] | None = None
     train_dataset: Any = None
     callbacks: Sequence[Any] = ()
@@ -52,11 +52,11 @@ class Training:
     trainer: Any = None
 
     @cached_property
-    def trained(self) -> Rows:
+    def trained(self) -> RowDigests:
         """``rows``, read once."""
         return rows_of(self.rows)
 
     @cached_property
-    def evaluated(self) -> Rows:
+    def evaluated(self) -> RowDigests:
         """``evaluation_rows``, read once."""
         return rows_of(self.evaluation_rows)

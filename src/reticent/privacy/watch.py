@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.sampling import words
 
 FIRST = 64
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class WatchPoints:
     """Where tensors are looked at.
 
     Args:
@@ -61,7 +61,7 @@ class Places:
         return found
 
 
-def places(sizes: Sequence[int], key: bytes, step: int) -> Places:
+def places(sizes: Sequence[int], key: bytes, step: int) -> WatchPoints:
     """Where tensors of these ``sizes`` are looked at in a step; all of what is small."""
     drawn = words(key, "watch", step, count=len(sizes)).tolist() if sizes else []
     moving = stretch(len(sizes))
@@ -72,7 +72,7 @@ def places(sizes: Sequence[int], key: bytes, step: int) -> Places:
         else:
             start = FIRST + word % (size - FIRST - moving + 1)
             spans.append(((0, FIRST), (start, start + moving)))
-    return Places(spans=tuple(spans))
+    return WatchPoints(spans=tuple(spans))
 
 
 def stretch(tensors: int) -> int:
@@ -114,7 +114,7 @@ class Weights:
         """All, or only what is frozen, is as it was at the last ``stamp``.
 
         Raises:
-            BrokenPromise: something has changed.
+            GuaranteeViolated: something has changed.
         """
         for number, (of, where, before) in enumerate(zip(self._both, self.places, self.seen, strict=True)):
             if number == 0 and not trained:
@@ -128,7 +128,7 @@ class Weights:
         """All that is frozen is as it was at the beginning, to the last bit.
 
         Raises:
-            BrokenPromise: something has changed.
+            GuaranteeViolated: something has changed.
         """
         for name, tensor in self.frozen.items():
             if bits(tensor) != self.sums[name]:
@@ -151,7 +151,7 @@ def bits(tensor: torch.Tensor) -> int:
 
 
 def _changed(name: str, how: str) -> None:
-    raise BrokenPromise(
+    raise GuaranteeViolated(
         "only noised gradients change the model",
         f"{name} changed {how}",
         "Whatever wrote to it may have written what it saw of the data, and no noise covers that.",

@@ -20,7 +20,7 @@ from jinja2 import Environment
 from reticent.core.atomic import write_text
 from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
-from reticent.core.results import AttackRun, Exposed, ExtractionRow, Results
+from reticent.core.results import AttackRun, ExposedUnit, ExtractionRow, Results
 from reticent.report import number_format as numbers
 from reticent.report import plots, scope, summary
 from reticent.report.cards import auc_gauge, cards
@@ -163,9 +163,9 @@ def _pulled_short(results: Results) -> list[tuple[str, str, bool, list[Extractio
     return found
 
 
-def _exposed(results: Results) -> list[tuple[str, Sequence[Exposed], str]]:
+def _exposed(results: Results) -> list[tuple[str, Sequence[ExposedUnit], str]]:
     """``(level, units by rank, what chance would give)`` for each level that has any."""
-    groups: list[tuple[str, Sequence[Exposed], str]] = []
+    groups: list[tuple[str, Sequence[ExposedUnit], str]] = []
     for level in ("record", "user"):
         units = sorted((unit for unit in results.exposed if unit.level == level), key=lambda unit: unit.rank)
         if units:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.core.results import PromiseAudit, Results
+from reticent.core.results import GuaranteeAudit, Results
 from reticent.report import number_format as numbers
 from reticent.report import plots, summary
-from reticent.report.number_format import Shown
+from reticent.report.number_format import FormattedEstimate
 
 RELATIONS = {"add_or_remove": "added or removed", "zero_out": "zeroed out", "replace_one": "replaced"}
 """What is done to a unit between data sets that the promise makes indistinguishable."""
@@ -22,7 +22,7 @@ class Card:
     """One key number, or why there is none."""
 
     label: str
-    shown: Shown | None
+    shown: FormattedEstimate | None
     prefix: str = ""
     caption: str
     gauge: Markup | None = None
@@ -139,7 +139,7 @@ def _blind_card(results: Results) -> Card:
     )
 
 
-def _promised(promise: PromiseAudit) -> str:
+def _promised(promise: GuaranteeAudit) -> str:
     """The promise as short as it can be without losing its meaning."""
     most = plots.epsilon(promise.epsilon, up=True)
     done = RELATIONS.get(promise.relation, promise.relation)

@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.atomic import write_text
-from reticent.core.comparison import Association, CellRow, Comparison, Fairness, Matched, Pair, Point, Setting
+from reticent.core.comparison import (
+    Association,
+    Comparison,
+    Fairness,
+    MatchedUtility,
+    Point,
+    Setting,
+    SettingPair,
+    TrialRow,
+)
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.together import Together
+from reticent.core.together import ComposedEpsilon
 
 FORMAT = "reticent.comparison"
 COMPARISON_VERSION = 3
@@ -73,14 +82,15 @@ def _comparison(content: Mapping[str, Any]) -> Comparison:
         settings=tuple(map(_setting, content["settings"])),
         points=tuple(map(_point, content["points"])),
         pairs=tuple(
-            Pair(**row | {"auc": _maybe(row["auc"]), "recall": _maybe(row["recall"])}) for row in content["pairs"]
+            SettingPair(**row | {"auc": _maybe(row["auc"]), "recall": _maybe(row["recall"])})
+            for row in content["pairs"]
         ),
-        cells=tuple(CellRow(**row) for row in content["cells"]),
+        cells=tuple(TrialRow(**row) for row in content["cells"]),
         associations=tuple(Association(**row | {"rho": _estimate(row["rho"])}) for row in content["associations"]),
         refused=tuple(content["refused"]),
         counts=dict(content["counts"]),
         provenance=dict(content["provenance"]),
-        together=tuple(Together(**row) for row in content["together"]),
+        together=tuple(ComposedEpsilon(**row) for row in content["together"]),
     )
 
 
@@ -97,10 +107,12 @@ def _setting(row: Mapping[str, Any]) -> Setting:
     )
 
 
-def _matched(row: Mapping[str, Any]) -> Matched:
+def _matched(row: Mapping[str, Any]) -> MatchedUtility:
     first, second = row["between"]
     between = ((float(first[0]), int(first[1])), (float(second[0]), int(second[1])))
-    return Matched(**dict(row) | {"auc": _estimate(row["auc"]), "recall": _maybe(row["recall"]), "between": between})
+    return MatchedUtility(
+        **dict(row) | {"auc": _estimate(row["auc"]), "recall": _maybe(row["recall"]), "between": between}
+    )
 
 
 def _fairness(row: Mapping[str, Any]) -> Fairness:

@@ -13,7 +13,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from reticent.core.atomic import write_text
-from reticent.core.comparison import Comparison, Matched, Point, Setting
+from reticent.core.comparison import Comparison, MatchedUtility, Point, Setting
 from reticent.core.finding import Estimate
 from reticent.core.together import rounded_up
 from reticent.data.canaries import NOT_PLANTED
@@ -87,7 +87,7 @@ def perplexity(loss: Estimate) -> Estimate:
     )
 
 
-def between(matched: Matched) -> str:
+def between(matched: MatchedUtility) -> str:
     """The two looks that a matched value is read off between, in words."""
     first, second = sorted(matched.between, key=lambda look: (look[0], look[1]))
     if first == second:
@@ -98,7 +98,7 @@ def between(matched: Matched) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SettingRow:
     """A setting with its label, its number (for the colour) and its point with the best held-out loss."""
 
     number: int
@@ -126,7 +126,7 @@ def labels(settings: tuple[Setting, ...]) -> list[str]:
 def _content(comparison: Comparison) -> dict[str, Any]:
     names = labels(comparison.settings)
     rows = [
-        Row(
+        SettingRow(
             number=i,
             label=names[i],
             setting=setting,
@@ -153,7 +153,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _trade_offs(comparison: Comparison, rows: list[Row]) -> list[Markup]:
+def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
     found = []
     base = math.exp(comparison.base_loss.value)
     matched = next((row.setting.matched.loss for row in rows if row.setting.matched), None)
@@ -185,7 +185,7 @@ def _trade_offs(comparison: Comparison, rows: list[Row]) -> list[Markup]:
     return found
 
 
-def _matched(rows: list[Row]) -> Markup | None:
+def _matched(rows: list[SettingRow]) -> Markup | None:
     known = [(row.label, row.number, row.setting.matched.auc) for row in rows if row.setting.matched]
     if not known:
         return None
@@ -194,22 +194,22 @@ def _matched(rows: list[Row]) -> Markup | None:
     )
 
 
-def _by_epoch(comparison: Comparison, row: Row) -> tuple[Markup, list[tuple[int, float, bool]]]:
+def _by_epoch(comparison: Comparison, row: SettingRow) -> tuple[Markup, list[tuple[int, float, bool]]]:
     """The drawing, and ``(index, rate, best)`` of its lines."""
     assert row.best is not None
     tracks = []
     for rate in row.setting.learning_rates:
         points = [p for p in comparison.points if p.setting == row.number and p.learning_rate == rate]
         steps = tuple(
-            plots.Step(epoch=p.epoch, perplexity=math.exp(p.loss.value), auc=p.auc.value, phase=p.phase)
+            plots.PlotPoint(epoch=p.epoch, perplexity=math.exp(p.loss.value), auc=p.auc.value, phase=p.phase)
             for p in sorted(points, key=lambda point: point.step)
         )
-        tracks.append(plots.Track(rate=rate, steps=steps, best=rate == row.best.learning_rate))
+        tracks.append(plots.PlotTrack(rate=rate, steps=steps, best=rate == row.best.learning_rate))
     key = [(i % 3, track.rate, track.best) for i, track in enumerate(tracks)]
     return plots.by_epoch(f"epochs-{row.number}", row.label, tracks), key
 
 
-def _users(comparison: Comparison, rows: list[Row]) -> Markup | None:
+def _users(comparison: Comparison, rows: list[SettingRow]) -> Markup | None:
     curves = []
     for row in rows:
         if row.best is None:
@@ -224,7 +224,7 @@ def _users(comparison: Comparison, rows: list[Row]) -> Markup | None:
     return plots.lines("users-auc", curves, title="AUC of user inference", chance=0.5) if curves else None
 
 
-def _exposure(rows: list[Row]) -> Markup | None:
+def _exposure(rows: list[SettingRow]) -> Markup | None:
     known = []
     for row in rows:
         tiers = dict(row.best.exposure) if row.best else {}
@@ -242,7 +242,7 @@ def _times(tier: str) -> int:
     return next((int(word) for word in tier.split() if word.isdecimal()), 1)
 
 
-def _fair(rows: list[Row]) -> Markup | None:
+def _fair(rows: list[SettingRow]) -> Markup | None:
     known = [(row.label, row.number, row.setting.fairness.records) for row in rows if row.setting.fairness]
     if not known:
         return None

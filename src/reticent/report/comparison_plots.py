@@ -44,7 +44,7 @@ class Cloud:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PlotPoint:
     """One look: epoch, perplexity, AUC and phase."""
 
     epoch: float
@@ -54,11 +54,11 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Track:
+class PlotTrack:
     """The looks of one learning rate; ``best`` marks the one whose phases are shaded."""
 
     rate: float
-    steps: tuple[Step, ...]
+    steps: tuple[PlotPoint, ...]
     best: bool
 
 
@@ -135,7 +135,7 @@ def forest(identity: str, rows: Sequence[tuple[str, int, Estimate]], *, title: s
     return frame(identity, WIDTH, bottom + 44, title, f"{said}.", *parts)
 
 
-def by_epoch(identity: str, name: str, tracks: Sequence[Track]) -> Markup:
+def by_epoch(identity: str, name: str, tracks: Sequence[PlotTrack]) -> Markup:
     """Perplexity above and AUC below over the epochs, a line a learning rate, with the best one's phases shaded."""
     last = max(step.epoch for track in tracks for step in track.steps)
     trained = [step for track in tracks for step in track.steps if step.epoch > 0]
@@ -171,7 +171,7 @@ def by_epoch(identity: str, name: str, tracks: Sequence[Track]) -> Markup:
     return frame(identity, WIDTH, 334, f"{name} by epoch", f"At the end, {said}.", *parts)
 
 
-def _shaded(track: Track) -> list[tuple[float, float, str]]:
+def _shaded(track: PlotTrack) -> list[tuple[float, float, str]]:
     """Stretches between looks in the phase that the later of the two showed."""
     pairs = zip(track.steps, track.steps[1:], strict=False)
     return [(one.epoch, two.epoch, two.phase) for one, two in pairs if two.phase != "start"]

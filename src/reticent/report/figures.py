@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, PromiseBound, Results
+from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, GuaranteeBound, Results
 from reticent.report import number_format as numbers
 from reticent.report import plots, promise_plots, summary
 from reticent.report.heading import model_name
@@ -85,7 +85,7 @@ def _promises(results: Results) -> Iterable[Figure]:
     """One for each ε that was promised or is implied and that something was held against."""
     if results.promise is None:
         return
-    groups: dict[tuple[str, str], list[tuple[float, PromiseBound]]] = {}
+    groups: dict[tuple[str, str], list[tuple[float, GuaranteeBound]]] = {}
     for row in results.promise.bounds:
         if row.promised is not None:
             groups.setdefault((row.unit, plots.epsilon(row.promised, up=True)), []).append((row.promised, row))

@@ -32,7 +32,7 @@ STATES = {"comparison": "comparison", "unfinished": "unfinished", "unreadable": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class ListedGuarantee:
     """What differential privacy was promised: ε and δ for one unit."""
 
     epsilon: float
@@ -64,7 +64,7 @@ class Run:
     best_attack: str = ""
     model: str = ""
     model_bytes: int | None = None
-    promise: Spent | None = None
+    promise: ListedGuarantee | None = None
 
     @property
     def words(self) -> str:
@@ -129,7 +129,7 @@ def _cells(run: Run) -> tuple[str, ...]:
     )
 
 
-def _epsilon(spent: Spent) -> str:
+def _epsilon(spent: ListedGuarantee) -> str:
     return f"{rounded_up(spent.epsilon)}/{spent.unit} δ={spent.delta:.2g}"
 
 
@@ -216,23 +216,23 @@ def _bytes(model: Path) -> int | None:
     return total
 
 
-def _promised(model: Path) -> Spent | None:
+def _promised(model: Path) -> ListedGuarantee | None:
     """What stands beside the model; a list shows what can be shown."""
     if not (model / "privacy.json").is_file():
         return None
     # Here: the curve of a promise takes numpy and scipy to read, and most runs have none.
-    from reticent.privacy.guarantee import Promise
+    from reticent.privacy.guarantee import PrivacyGuarantee
 
     try:
-        kept = Promise.from_json((model / "privacy.json").read_text(encoding="utf-8"))
+        kept = PrivacyGuarantee.from_json((model / "privacy.json").read_text(encoding="utf-8"))
     except (BadInput, OSError, ValueError):
         return None
-    return Spent(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
+    return ListedGuarantee(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
 
 
-def _of(results: Results) -> Spent | None:
+def _of(results: Results) -> ListedGuarantee | None:
     kept = results.promise
-    return None if kept is None else Spent(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
+    return None if kept is None else ListedGuarantee(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
 
 
 def _manifest(place: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ METRICS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class FormattedEstimate:
     """An estimate as text: ``value`` and ``interval`` without unit, ``unit``, and the interval's ``confidence``."""
 
     value: str
@@ -48,7 +48,7 @@ def chance(metric: str) -> float | None:
     return {"auc": 0.5, "advantage": 0.0, "epsilon_lower": 0.0, "epsilon_if": 0.0}.get(metric)
 
 
-def show(estimate: Estimate, metric: str = "") -> Shown:
+def show(estimate: Estimate, metric: str = "") -> FormattedEstimate:
     """``estimate`` with two significant digits of its uncertainty; rates (``tpr@…``, shares) in percent."""
     percent = metric.startswith("tpr@") or metric in ("share", "extracted")
     scale = 100.0 if percent else 1.0
@@ -56,7 +56,7 @@ def show(estimate: Estimate, metric: str = "") -> Shown:
     lo = f"[{_fixed(estimate.lo * scale, places)}" if math.isfinite(estimate.lo) else "(−∞"
     hi = f"{_fixed(estimate.hi * scale, places)}]" if math.isfinite(estimate.hi) else "∞)"
     sided = "" if math.isfinite(estimate.lo) and math.isfinite(estimate.hi) else ", one-sided"
-    return Shown(
+    return FormattedEstimate(
         value=_fixed(estimate.value * scale, places),
         interval=f"{lo}, {hi}",
         unit="%" if percent else estimate.unit,

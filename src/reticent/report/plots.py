@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reticent.core.finding import Estimate
-from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, PromiseBound
+from reticent.core.results import CanaryExposure, Curve, Distribution, ExtractionCurve, GuaranteeBound
 from reticent.report import number_format as numbers
 from reticent.report.svg import COLOURS, Scale, frame, series, short, steps, tag, x_axis, y_axis
 
@@ -178,7 +178,7 @@ def forest(identity: str, rows: Sequence[tuple[str, Estimate]]) -> Markup:
     return frame(identity, WIDTH, bottom + 44, "AUC of every attack with its interval", f"{description}.", *parts)
 
 
-def promise(identity: str, promised: float, rows: Sequence[PromiseBound]) -> Markup:
+def promise(identity: str, promised: float, rows: Sequence[GuaranteeBound]) -> Markup:
     """The promised ε as a bar, and below it the audited lower bounds that are held against it, by what had the coins.
 
     A bound is a bar up to what was shown; the truth may lie anywhere to its right, up to the promise if it holds.

@@ -31,16 +31,16 @@ from reticent.core.results import (
     Confound,
     Curve,
     Distribution,
-    Exposed,
+    ExposedUnit,
     Extraction,
     ExtractionCurve,
     ExtractionRow,
+    GuaranteeAudit,
+    GuaranteeBound,
+    GuaranteeCheck,
+    GuaranteeRate,
     LevelTest,
     Power,
-    PromiseAudit,
-    PromiseBound,
-    PromiseCheck,
-    PromiseRate,
     Results,
     Verdict,
 )
@@ -150,7 +150,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
         curves=tuple(Curve(**_tuples(row)) for row in content["curves"]),
         distributions=tuple(Distribution(**_tuples(row)) for row in content["distributions"]),
         exposure=tuple(_tier_from_json(row) for row in content["exposure"]),
-        exposed=tuple(Exposed(**row) for row in content["exposed"]),
+        exposed=tuple(ExposedUnit(**row) for row in content["exposed"]),
         confound=Confound(
             **dict(confound)
             | {
@@ -171,7 +171,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
     )
 
 
-def _promise_to_json(promise: PromiseAudit) -> dict[str, Any]:
+def _promise_to_json(promise: GuaranteeAudit) -> dict[str, Any]:
     return asdict(promise) | {
         "bounds": [asdict(bound) | {"estimate": _estimate_to_json(bound.estimate)} for bound in promise.bounds],
         "auc": _estimate_to_json(promise.auc) if promise.auc else None,
@@ -183,18 +183,21 @@ def _promise_to_json(promise: PromiseAudit) -> dict[str, Any]:
     }
 
 
-def _promise_from_json(content: Mapping[str, Any]) -> PromiseAudit:
+def _promise_from_json(content: Mapping[str, Any]) -> GuaranteeAudit:
     row = {key: value for key, value in content.items() if key != "broken"}
-    return PromiseAudit(
+    return GuaranteeAudit(
         **_tuples(row)
         | {
             "bounds": tuple(
-                PromiseBound(**bound | {"estimate": _estimate_from_json(bound["estimate"])}) for bound in row["bounds"]
+                GuaranteeBound(**bound | {"estimate": _estimate_from_json(bound["estimate"])})
+                for bound in row["bounds"]
             ),
             "auc": _estimate_from_json(row["auc"]) if row["auc"] else None,
-            "checks": tuple(PromiseCheck(**check) for check in row["checks"]),
+            "checks": tuple(GuaranteeCheck(**check) for check in row["checks"]),
             "rates": tuple(
-                PromiseRate(**rate | {"estimate": _estimate_from_json(rate["estimate"]) if rate["estimate"] else None})
+                GuaranteeRate(
+                    **rate | {"estimate": _estimate_from_json(rate["estimate"]) if rate["estimate"] else None}
+                )
                 for rate in row.get("rates", ())
             ),
             "roc": tuple((fpr, tpr) for fpr, tpr in row.get("roc", ())),

@@ -24,7 +24,7 @@ NO_ATTACKS = {"show_text", "keep_shadows"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class AttackKind:
     """One kind of attack.
 
     Args:
@@ -67,77 +67,77 @@ def _access(results: Results) -> set[str]:
 
 
 KINDS = (
-    Kind(
+    AttackKind(
         name="Membership, per record",
         asks="whether a record can be told to have been trained on",
         try_it="give at least 10 records on each side (--members, --held_out)",
         tried=_level("record", "auc", "tpr", "advantage"),
     ),
-    Kind(
+    AttackKind(
         name="Membership, per user",
         asks="whether a person can be told to have been trained on",
         try_it="it needs 10 users who were in and 10 who were not: tune with --user_field and --split_unit user",
         tried=_level("user", "auc", "tpr"),
     ),
-    Kind(
+    AttackKind(
         name="Extraction",
         asks="what the model writes of its training data word for word; it was only scored, not sampled",
         try_it="add --extraction",
         tried=_family("extraction"),
         switch="extraction",
     ),
-    Kind(
+    AttackKind(
         name="Personal data",
         asks="whether the model gives away addresses, numbers and names to somebody who asks",
         try_it="add --extraction, on records that hold some (`reticent prepare` marks them)",
         tried=_family("personal data"),
         switch="extraction",
     ),
-    Kind(
+    AttackKind(
         name="Identifiers",
         asks="whether numbers, keys and digests of the records are known among controls of the same form",
         try_it="add --identifiers",
         tried=_level("identifier"),
         switch="identifiers",
     ),
-    Kind(
+    AttackKind(
         name="Planted secrets",
         asks="how far up the model ranks made-up secrets that it was trained on",
         try_it="`reticent tune --canaries 100` plants some",
         tried=lambda results: bool(results.exposure),
     ),
-    Kind(
+    AttackKind(
         name="Planted users",
         asks="whether people with a phrase of their own are told",
         try_it="`reticent tune --canary_users 40` plants some",
         tried=_level("canary", "auc", "tpr"),
     ),
-    Kind(
+    AttackKind(
         name="Bound on ε",
         asks="how much privacy the training can have had at most",
         try_it="it needs coins of probability 0.5 that `reticent tune` threw",
         tried=lambda results: any(one.metric in ("epsilon_lower", "epsilon_if") for one in results.findings),
     ),
-    Kind(
+    AttackKind(
         name="Privacy promise",
         asks="whether the model gives away more than differential privacy allows; none was promised",
         try_it="`reticent tune --epsilon 8 --unit user` makes a promise",
         tried=lambda results: results.promise is not None,
     ),
-    Kind(
+    AttackKind(
         name="The inside of the model (white box)",
         asks="what hidden states and gradients give away to somebody who has the weights",
         try_it="add --whitebox",
         tried=lambda results: bool(_access(results) & set(INSIDE)),
         switch="whitebox",
     ),
-    Kind(
+    AttackKind(
         name="Attackers who only read what the model writes",
         asks="whether membership shows in its answers alone",
         try_it="add --attacks all",
         tried=lambda results: any(run.ran and run.access == "text" for run in results.attacks),
     ),
-    Kind(
+    AttackKind(
         name="Poisoning and backdoors",
         asks="what attackers gain who saw or changed the training itself",
         try_it="no flag of this audit tries it",

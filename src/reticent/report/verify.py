@@ -20,14 +20,14 @@ MADE_BY = re.compile(r'<meta name="reticent-version" content="([^"]*)">')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class PageMatch:
     """Whether they belong together, and what was found, in a sentence."""
 
     matches: bool
     said: str
 
 
-def verify(results: str | Path, page: str | Path) -> Checked:
+def verify(results: str | Path, page: str | Path) -> PageMatch:
     """Hold a page against a ``results.json``.
 
     Args:
@@ -43,14 +43,14 @@ def verify(results: str | Path, page: str | Path) -> Checked:
     typed = "".join(str(page).split()).lower().removeprefix("sha256").lstrip(":-")
     if not Path(page).is_file() and DIGITS.fullmatch(typed):
         if own.startswith(typed):
-            return Checked(matches=True, said=f"These are the results whose SHA-256 begins {typed}.")
-        return Checked(matches=False, said=f"These are other results: their SHA-256 is {own}.")
+            return PageMatch(matches=True, said=f"These are the results whose SHA-256 begins {typed}.")
+        return PageMatch(matches=False, said=f"These are other results: their SHA-256 is {own}.")
     text = _read(page)
     stamp, maker = STAMP.search(text), MADE_BY.search(text)
     if stamp is None or maker is None:
         raise BadInput(str(page), "names no results", "Give a report.html of this reticent, or the digits on the page.")
     if stamp[1] != own:
-        return Checked(matches=False, said=f"The page was made of other results: {stamp[1]}, and these are {own}.")
+        return PageMatch(matches=False, said=f"The page was made of other results: {stamp[1]}, and these are {own}.")
     if maker[1] != made_by():
         raise BadInput(
             str(page),
@@ -58,8 +58,8 @@ def verify(results: str | Path, page: str | Path) -> Checked:
             f"Check it with that version, or check the digits alone: {own}.",
         )
     if text != render(made):
-        return Checked(matches=False, said="The page names these results, but it is not the page that they give.")
-    return Checked(matches=True, said=f"The page is what reticent makes of these results, SHA-256 {own}.")
+        return PageMatch(matches=False, said="The page names these results, but it is not the page that they give.")
+    return PageMatch(matches=True, said=f"The page is what reticent makes of these results, SHA-256 {own}.")
 
 
 def _read(page: str | Path) -> str:

@@ -25,7 +25,7 @@ from reticent.core.sealed import drop as drop
 from reticent.core.sealed import intact as intact
 from reticent.core.sealed import seal as seal
 from reticent.core.table import ROW_GROUP, TokenTable, arrow_schema, concat, from_arrow
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +35,7 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def content_key(rows: Sequence[Encoded], about: dict[str, Array]) -> str:
+def content_key(rows: Sequence[EncodedRecord], about: dict[str, Array]) -> str:
     """SHA-256 (hex) over encoded texts and the row columns that go with them, in order."""
     digest = hashlib.sha256()
     for row in rows:

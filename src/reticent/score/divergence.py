@@ -13,8 +13,8 @@ import torch
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import encode
-from reticent.models.load import Loaded
-from reticent.score.engine import Piece, padded, plan_pieces
+from reticent.models.load import LoadedModel
+from reticent.score.engine import Chunk, padded, plan_pieces
 from reticent.score.forward import Forward, most_read, open_forward
 
 _POSITIONS = 256
@@ -36,7 +36,9 @@ class Divergence:
     tokens: npt.NDArray[np.int64]
 
 
-def divergence(target: Loaded, base: Loaded, records: Sequence[Record], *, max_tokens: int | None = None) -> Divergence:
+def divergence(
+    target: LoadedModel, base: LoadedModel, records: Sequence[Record], *, max_tokens: int | None = None
+) -> Divergence:
     """KL(target‖base) = ``Σ_v p_T(v) (log p_T(v) - log p_B(v))`` of each next token; in float32, whatever the weights.
 
     It is not a leak: it says how much of the base's behaviour is left, as low-rank tuning is to be held against
@@ -72,7 +74,7 @@ def divergence(target: Loaded, base: Loaded, records: Sequence[Record], *, max_t
     return Divergence(kl=before[offsets[1:]] - before[offsets[:-1]], tokens=np.diff(offsets))
 
 
-def _places(piece: Piece, start: int, length: int) -> slice:
+def _places(piece: Chunk, start: int, length: int) -> slice:
     return slice(piece.out.start + start, piece.out.start + start + length)
 
 

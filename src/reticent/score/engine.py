@@ -15,7 +15,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.schema import TOKEN_COLUMNS
 from reticent.models.context import Positions
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.forward import Forward, device_of, most_read, open_forward
 from reticent.score.token_stats import as_columns, resolve_impl, token_stats
 from reticent.score.windows import windows
@@ -83,7 +83,7 @@ class Engine:
     choices: Choices
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """A stretch of a text that goes through the model at once.
 
     ``read`` tokens from ``start`` of text ``row`` are read; ``where`` ``[m]`` are the places among them after which
@@ -127,7 +127,7 @@ def open_engine(model: Any, name: str, options: ScoreOptions) -> Engine:
 
 
 def score(
-    engine: Engine, rows: Sequence[Encoded], advance: Callable[[int], None] = lambda texts: None
+    engine: Engine, rows: Sequence[EncodedRecord], advance: Callable[[int], None] = lambda texts: None
 ) -> tuple[dict[str, Array], Array]:
     """Score every trained token that has something before it.
 
@@ -157,30 +157,30 @@ def score(
     return columns, offsets
 
 
-def plan_pieces(rows: Sequence[Encoded], window: int) -> tuple[Array, list[Piece]]:
+def plan_pieces(rows: Sequence[EncodedRecord], window: int) -> tuple[Array, list[Chunk]]:
     """``[N + 1]`` offsets of the predicted tokens, and the stretches of text that must be read for them.
 
     What lies behind the last trained token is not read, and windows without a trained token are left out.
     """
     targets = [np.flatnonzero(row.trained[1:]) + 1 for row in rows]
     offsets = np.concatenate([[0], np.cumsum([len(target) for target in targets], dtype=np.int64)])
-    pieces: list[Piece] = []
+    pieces: list[Chunk] = []
     for row, target in enumerate(targets):
         for start, first, stop in windows(int(target[-1]) + 1 if len(target) else 0, window):
             low, high = np.searchsorted(target, (first, stop))
             if low < high:
                 where = target[low:high] - 1 - start
                 out = slice(int(offsets[row] + low), int(offsets[row] + high))
-                pieces.append(Piece(row, start, int(where[-1]) + 1, where, out))
+                pieces.append(Chunk(row, start, int(where[-1]) + 1, where, out))
     return offsets, pieces
 
 
-def batches(pieces: Sequence[Piece], tokens: int, positions: Positions = EVERYWHERE_ALIKE) -> Iterator[list[Piece]]:
+def batches(pieces: Sequence[Chunk], tokens: int, positions: Positions = EVERYWHERE_ALIKE) -> Iterator[list[Chunk]]:
     """Pieces of like lengths together, longest first, at most ``tokens`` in a batch with its padding (or one piece).
 
     Those that the model reads in different ways (``positions``) never share a batch.
     """
-    batch: list[Piece] = []
+    batch: list[Chunk] = []
     for piece in sorted(pieces, key=lambda piece: -piece.read):
         if batch:
             full = (len(batch) + 1) * batch[0].read > tokens
@@ -192,7 +192,7 @@ def batches(pieces: Sequence[Piece], tokens: int, positions: Positions = EVERYWH
         yield batch
 
 
-def padded(rows: Sequence[Encoded], batch: Sequence[Piece]) -> tuple[torch.Tensor, torch.Tensor, Array]:
+def padded(rows: Sequence[EncodedRecord], batch: Sequence[Chunk]) -> tuple[torch.Tensor, torch.Tensor, Array]:
     """``[B, T]`` ids padded with 0 on the right, ``[M]`` places in ``[B·T]`` to predict from, ``[M]`` gold ids."""
     width = batch[0].read
     token_id = np.zeros((len(batch), width), dtype=np.int64)
@@ -203,7 +203,9 @@ def padded(rows: Sequence[Encoded], batch: Sequence[Piece]) -> tuple[torch.Tenso
     return torch.from_numpy(token_id), torch.from_numpy(where), gold.astype(np.int64)
 
 
-def _score_batch(engine: Engine, rows: Sequence[Encoded], batch: Sequence[Piece], columns: dict[str, Array]) -> None:
+def _score_batch(
+    engine: Engine, rows: Sequence[EncodedRecord], batch: Sequence[Chunk], columns: dict[str, Array]
+) -> None:
     token_id, where, gold = padded(rows, batch)
     out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
     columns["token_id"][out] = gold

@@ -18,12 +18,12 @@ from reticent.core.progress import console, progress
 from reticent.core.record import Record
 from reticent.core.schema import SCHEMA_VERSION
 from reticent.core.table import TokenTable
-from reticent.models.load import Loaded
+from reticent.models.load import LoadedModel
 from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache, taking_turns
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.candidates.propose import Proposer
 from reticent.score.engine import Choices, Engine, ScoreOptions, choose, open_engine, score
-from reticent.score.render import Rendered, render
+from reticent.score.render import RenderedRecords, render
 from reticent.score.requests import Request, Variant
 
 VERSION = 3
@@ -31,7 +31,7 @@ VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class ScoredModel:
     """One of the two models of an audit, as it is to answer.
 
     Args:
@@ -40,7 +40,7 @@ class Side:
         options: how it scores.
     """
 
-    loaded: Loaded
+    loaded: LoadedModel
     off: bool
     options: ScoreOptions
 
@@ -77,8 +77,8 @@ def make_tables(
     requests: Iterable[Request],
     records: Sequence[Record],
     *,
-    target: Loaded,
-    reference: Loaded | None = None,
+    target: LoadedModel,
+    reference: LoadedModel | None = None,
     known_members: Sequence[Record] = (),
     known_held_out: Sequence[Record] = (),
     cache: str | Path,
@@ -126,20 +126,20 @@ def make_tables(
     return {request: paths[request.model, request.variant] for request in wanted}
 
 
-def describe(loaded: Loaded, options: ScoreOptions, *, off: bool = False) -> dict[str, Any]:
+def describe(loaded: LoadedModel, options: ScoreOptions, *, off: bool = False) -> dict[str, Any]:
     """The choices that scoring this model makes, for the manifest: implementation and why, logits, window, batch."""
-    engine = Side(loaded=loaded, off=off, options=options).engine
+    engine = ScoredModel(loaded=loaded, off=off, options=options).engine
     return {**asdict(engine.choices), "logits": engine.forward.path, "max_tokens": options.max_tokens}
 
 
 def _sides(
-    wanted: Sequence[Request], target: Loaded, reference: Loaded | None, options: ScoreOptions
-) -> dict[str, Side]:
-    sides = {"target": Side(loaded=target, off=False, options=options)}
+    wanted: Sequence[Request], target: LoadedModel, reference: LoadedModel | None, options: ScoreOptions
+) -> dict[str, ScoredModel]:
+    sides = {"target": ScoredModel(loaded=target, off=False, options=options)}
     if reference is not None:
-        sides["reference"] = Side(loaded=reference, off=False, options=options)
+        sides["reference"] = ScoredModel(loaded=reference, off=False, options=options)
     elif target.is_adapter:
-        sides["reference"] = Side(loaded=target, off=True, options=options)
+        sides["reference"] = ScoredModel(loaded=target, off=True, options=options)
     for request in wanted:
         if request.model not in sides:
             raise BadInput(
@@ -150,7 +150,7 @@ def _sides(
     return sides
 
 
-def _proposer(side: Side, folder: Path) -> Proposer:
+def _proposer(side: ScoredModel, folder: Path) -> Proposer:
     return Proposer(
         choices=side.choices,
         engine=lambda: side.engine,
@@ -161,7 +161,7 @@ def _proposer(side: Side, folder: Path) -> Proposer:
     )
 
 
-def _score(texts: Rendered, side: Side, title: str, folder: Path) -> Path:
+def _score(texts: RenderedRecords, side: ScoredModel, title: str, folder: Path) -> Path:
     """The table of all texts by one model: made shard by shard, and only what is not there yet."""
     shards = texts.shards()
     keys = [key_of(side.key, side.choices.key, content_key(part.rows, part.about)) for part in map(texts.part, shards)]
@@ -170,7 +170,7 @@ def _score(texts: Rendered, side: Side, title: str, folder: Path) -> Path:
         return path if intact(path) else _make(path, texts, side, title, folder, keys)
 
 
-def _make(path: Path, texts: Rendered, side: Side, title: str, folder: Path, keys: Sequence[str]) -> Path:
+def _make(path: Path, texts: RenderedRecords, side: ScoredModel, title: str, folder: Path, keys: Sequence[str]) -> Path:
     shards = texts.shards()
     files = [folder / "shards" / f"{key}.parquet" for key in keys]
     if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":

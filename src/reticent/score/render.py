@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core.record import Record
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import EncodedRecord, encode
 from reticent.score.candidates.propose import Proposer, Unanswered
 from reticent.score.requests import RenderContext, Variant, rendered, rng_for
 
@@ -25,7 +25,7 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rendered:
+class RenderedRecords:
     """All records under one variant, as the models read them.
 
     Args:
@@ -33,7 +33,7 @@ class Rendered:
         about: the columns of ``schema.RECORD_COLUMNS`` for them.
     """
 
-    rows: list[Encoded]
+    rows: list[EncodedRecord]
     about: dict[str, Array]
 
     def shards(self) -> list[slice]:
@@ -48,9 +48,9 @@ class Rendered:
             ends.append(len(self.rows))
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
-    def part(self, rows: slice) -> Rendered:
+    def part(self, rows: slice) -> RenderedRecords:
         """Some of the rows."""
-        return Rendered(rows=self.rows[rows], about={name: column[rows] for name, column in self.about.items()})
+        return RenderedRecords(rows=self.rows[rows], about={name: column[rows] for name, column in self.about.items()})
 
 
 def render(
@@ -62,7 +62,7 @@ def render(
     known_members: Sequence[Record] = (),
     known_held_out: Sequence[Record] = (),
     proposer: Proposer | None = None,
-) -> Rendered:
+) -> RenderedRecords:
     """Render and encode all records.
 
     ``max_tokens`` is counted on the record as it is. A rendering of a record that is cut off keeps as many trained
@@ -72,7 +72,7 @@ def render(
     Raises:
         BadInput: a rendering is refused, or a record cannot be encoded.
     """
-    rows: list[Encoded] = []
+    rows: list[EncodedRecord] = []
     sizes: list[tuple[int, int]] = []
     for record, copies in _copies(records, variant, (known_members, known_held_out), proposer):
         plain = encode(record, tokenizer, max_tokens=max_tokens)
@@ -87,17 +87,17 @@ def render(
         "text_bytes": size[:, 0].copy(),
         "zlib_bytes": size[:, 1].copy(),
     }
-    return Rendered(rows=rows, about=about)
+    return RenderedRecords(rows=rows, about=about)
 
 
-def _scored_text(record: Record, row: Encoded, tokenizer: Any) -> str:
+def _scored_text(record: Record, row: EncodedRecord, tokenizer: Any) -> str:
     """The trained text as far as it is scored: what a cut text weighs must not count what was cut off."""
     if not row.truncated:
         return record.trained_text
     return str(tokenizer.decode(row.token_id[row.trained]))
 
 
-def _cut(row: Encoded, plain: Encoded) -> Encoded:
+def _cut(row: EncodedRecord, plain: EncodedRecord) -> EncodedRecord:
     """``row`` up to as many trained tokens as ``plain`` kept, if ``plain`` is cut off."""
     kept = int(plain.trained.sum())
     if not plain.truncated or row.trained.sum() <= kept:

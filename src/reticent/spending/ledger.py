@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reticent.core.errors import BadInput
-from reticent.core.together import Together
+from reticent.core.together import ComposedEpsilon
 from reticent.spending.people import People, most_of_a_user, read_people
-from reticent.spending.recorded_training import Training, relation, trainings_in
+from reticent.spending.recorded_training import RecordedTraining, relation, trainings_in
 
 if TYPE_CHECKING:
     from reticent.privacy.composition import Part
@@ -27,7 +27,7 @@ MOST_SETS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class LedgerGroup:
     """Trainings that are joined by units they share, directly or through others.
 
     Args:
@@ -38,10 +38,10 @@ class Group:
         notes: what else to know of the totals.
     """
 
-    counted: tuple[Training, ...]
-    left_out: tuple[Training, ...]
-    without_privacy: tuple[Training, ...]
-    totals: tuple[Together, ...]
+    counted: tuple[RecordedTraining, ...]
+    left_out: tuple[RecordedTraining, ...]
+    without_privacy: tuple[RecordedTraining, ...]
+    totals: tuple[ComposedEpsilon, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -49,8 +49,8 @@ class Group:
 class Ledger:
     """All groups with a private training, and private trainings of which nobody knows on whose data they were."""
 
-    groups: tuple[Group, ...]
-    unknown: tuple[Training, ...] = ()
+    groups: tuple[LedgerGroup, ...]
+    unknown: tuple[RecordedTraining, ...] = ()
 
 
 def ledger(folders: Sequence[str | Path], *, data: str | None = None) -> Ledger:
@@ -80,12 +80,12 @@ def ledger(folders: Sequence[str | Path], *, data: str | None = None) -> Ledger:
     return Ledger(groups=tuple(groups), unknown=unknown)
 
 
-def _key(training: Training) -> str:
+def _key(training: RecordedTraining) -> str:
     """Equal for trainings on the same data set."""
     return training.data or (str(training.records[0].resolve()) if training.records else "")
 
 
-def _people(trainings: Sequence[Training]) -> dict[str, People]:
+def _people(trainings: Sequence[RecordedTraining]) -> dict[str, People]:
     """Those in each data set of which a run still has the records."""
     folders: dict[str, dict[Path, None]] = {}
     for training in trainings:
@@ -122,7 +122,7 @@ def _joined(people: Mapping[str, People]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _group(trainings: Sequence[Training], people: Mapping[str, People], unknown: int) -> Group:
+def _group(trainings: Sequence[RecordedTraining], people: Mapping[str, People], unknown: int) -> LedgerGroup:
     counted = [one for one in trainings if one.is_counted]
     left_out = [one for one in trainings if one.why_not]
     without = [one for one in trainings if one.status == "without privacy"]
@@ -135,7 +135,7 @@ def _group(trainings: Sequence[Training], people: Mapping[str, People], unknown:
         for unit in units
         if counted
     ]
-    return Group(
+    return LedgerGroup(
         counted=tuple(counted),
         left_out=tuple(left_out),
         without_privacy=tuple(without),
@@ -144,7 +144,7 @@ def _group(trainings: Sequence[Training], people: Mapping[str, People], unknown:
     )
 
 
-def _of_levels(counted: Sequence[Training], people: Mapping[str, People], *, per_user: bool) -> list[str]:
+def _of_levels(counted: Sequence[RecordedTraining], people: Mapping[str, People], *, per_user: bool) -> list[str]:
     """What became of promises per record beside promises per user."""
     of_records = [one for one in counted if one.promise is not None and one.promise.unit == "record"]
     if not per_user or not of_records:
@@ -159,7 +159,7 @@ def _of_levels(counted: Sequence[Training], people: Mapping[str, People], *, per
     return notes
 
 
-def _chained(trainings: Sequence[Training]) -> list[str]:
+def _chained(trainings: Sequence[RecordedTraining]) -> list[str]:
     """Which trainings started from the model of another here: what is learned on top is added as any other training."""
     made = {one.model: one for one in trainings if one.model is not None}
     notes = []
@@ -181,8 +181,8 @@ class _Cost(NamedTuple):
 
 
 def _total(
-    unit: str, counted: Sequence[Training], people: Mapping[str, People], *, left_out: int, without: int
-) -> Together | None:
+    unit: str, counted: Sequence[RecordedTraining], people: Mapping[str, People], *, left_out: int, without: int
+) -> ComposedEpsilon | None:
     """What ``counted`` cost the unit that is in most of them; None where none can be brought to that level."""
     from reticent.privacy.composition import Part, total  # the accountant takes a second to load
 
@@ -205,7 +205,7 @@ def _total(
         spent = total(tuple(cost.part for cost in own), delta=delta)
         chosen.append((spent, own))
     spent, own = max(chosen, key=lambda one: one[0].epsilon)
-    return Together(
+    return ComposedEpsilon(
         unit=unit,
         epsilon=spent.epsilon,
         check=spent.check,
@@ -220,7 +220,7 @@ def _total(
     )
 
 
-def _owned(training: Training, people: People) -> int:
+def _owned(training: RecordedTraining, people: People) -> int:
     """Most records of one user in a training, or that would have been in it had the user's coin come up."""
     by_coins = most_of_a_user(training.records[0]) if training.records else None
     return max(people.most_of_a_user if by_coins is None else by_coins, 1)

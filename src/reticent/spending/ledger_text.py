@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reticent.core.together import rounded_up
-from reticent.spending.ledger import Group, Ledger
-from reticent.spending.recorded_training import Training
+from reticent.spending.ledger import Ledger, LedgerGroup
+from reticent.spending.recorded_training import RecordedTraining
 
 UNSEEN = (
     "Runs that were deleted, moved elsewhere, or trained outside of a run folder cannot be seen here; what was seen of "
@@ -36,7 +36,7 @@ def print_ledger(ledger: Ledger, *, console: Console) -> None:
     console.print(Text(UNSEEN, style="dim"))
 
 
-def lines(group: Group) -> list[str]:
+def lines(group: LedgerGroup) -> list[str]:
     """Totals, notes, and what was left out, a sentence each."""
     said = [together.sentence() for together in group.totals]
     if not group.totals:
@@ -44,7 +44,7 @@ def lines(group: Group) -> list[str]:
     return [*said, *group.notes]
 
 
-def _table(trainings: list[Training]) -> Table:
+def _table(trainings: list[RecordedTraining]) -> Table:
     table = Table("training", "status", "ε, δ, relation", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("σ", "rate", "steps"):
         table.add_column(name, justify="right")

@@ -18,13 +18,13 @@ from reticent.core.manifest import read_manifest
 from reticent.core.portable import found as found_at
 from reticent.core.run_folder import RunFolder
 from reticent.models.tuned import read_tuned
-from reticent.privacy.guarantee import EVERYTHING, Promise
+from reticent.privacy.guarantee import EVERYTHING, PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
-from reticent.train.begun import Begun, read_begun
-from reticent.train.private.step_log import Ledger as Checkpoint
+from reticent.train.begun import StartedTraining, read_begun
+from reticent.train.private.step_log import StepLog as Checkpoint
 
 if TYPE_CHECKING:
-    from reticent.privacy.accounting import Spent
+    from reticent.privacy.accounting import EpsilonSpent
 
 TUNE, COMPARE = "tune.yaml", "compare.yaml"
 RUNS = (TUNE, COMPARE, "manifest.json", ".model.begun.jsonl")
@@ -35,7 +35,7 @@ MOST_STEPS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class RecordedTraining:
     """One training.
 
     Args:
@@ -56,7 +56,7 @@ class Training:
     records: tuple[Path, ...] = field(default=(), repr=False)
     model: Path | None = field(default=None, repr=False)
     base: Path | None = field(default=None, repr=False)
-    promise: Promise | None = None
+    promise: PrivacyGuarantee | None = None
     why_not: str = ""
 
     @property
@@ -75,13 +75,13 @@ class Training:
         )
 
 
-def trainings_in(folders: Sequence[str | Path]) -> list[Training]:
+def trainings_in(folders: Sequence[str | Path]) -> list[RecordedTraining]:
     """The trainings of all runs in ``folders``; each may be a run itself, or hold runs. A comparison is all its cells.
 
     Raises:
         BadInput: one of them is missing or cannot be listed.
     """
-    found: dict[Path, list[Training]] = {}
+    found: dict[Path, list[RecordedTraining]] = {}
     for given in folders:
         folder = Path(given)
         try:
@@ -99,7 +99,7 @@ def _is_run(folder: Path) -> bool:
     return any((folder / mark).exists() for mark in RUNS)
 
 
-def _of_place(place: Path) -> Iterator[Training]:
+def _of_place(place: Path) -> Iterator[RecordedTraining]:
     """Those of one run, or of all cells of one comparison; nothing where it is no run."""
     try:
         names = {entry.name for entry in place.iterdir()}
@@ -110,10 +110,10 @@ def _of_place(place: Path) -> Iterator[Training]:
         elif not names.isdisjoint(RUNS):
             yield from _of_run(place, place.name, (place,), "")
     except (BadInput, OSError) as error:
-        yield Training(name=place.name, status="unreadable", why_not=_why(error))
+        yield RecordedTraining(name=place.name, status="unreadable", why_not=_why(error))
 
 
-def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iterator[Training]:
+def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iterator[RecordedTraining]:
     """The training that lies in ``root``, and those that began there.
 
     Args:
@@ -121,7 +121,7 @@ def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iter
         data: fingerprint of its data where its own settings do not tell.
     """
     run = RunFolder(root=root)
-    own = Training(name=name, status="finished", data=data, records=records, model=run.model.resolve())
+    own = RecordedTraining(name=name, status="finished", data=data, records=records, model=run.model.resolve())
     settings: dict[str, Any] = {}
     try:
         if TUNE in {entry.name for entry in root.iterdir()}:
@@ -143,7 +143,9 @@ def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iter
         yield _of_begun(own, run, one, is_last=one is begun[-1])
 
 
-def _lost(own: Training, run: RunFolder, begun: Sequence[Begun], *, has_manifest: bool) -> Iterator[Training]:
+def _lost(
+    own: RecordedTraining, run: RunFolder, begun: Sequence[StartedTraining], *, has_manifest: bool
+) -> Iterator[RecordedTraining]:
     """A private training that left no promise; nothing where it never took a step."""
     if has_manifest or run.model.exists():
         yield replace(own, why_not="its promise is missing")
@@ -151,7 +153,7 @@ def _lost(own: Training, run: RunFolder, begun: Sequence[Begun], *, has_manifest
         yield replace(own, status="unfinished", why_not="what its steps promise is not on record")
 
 
-def _of_begun(own: Training, run: RunFolder, one: Begun, *, is_last: bool) -> Training:
+def _of_begun(own: RecordedTraining, run: RunFolder, one: StartedTraining, *, is_last: bool) -> RecordedTraining:
     """A training that gave no model, or none that is still here, with the steps that may have been seen."""
     found = replace(own, promise=one.promise, status="ended early" if one.plan else "replaced")
     if one.data and one.data != own.data:
@@ -168,7 +170,7 @@ def _of_begun(own: Training, run: RunFolder, one: Begun, *, is_last: bool) -> Tr
     return shortened(found, one.steps)
 
 
-def checked(training: Training) -> Training:
+def checked(training: RecordedTraining) -> RecordedTraining:
     """``training``, not to be counted where its promise cannot be added to others.
 
     ε is counted again from noise, rate and steps: a file that was changed, or one of a version that did not note all
@@ -186,7 +188,7 @@ def checked(training: Training) -> Training:
     return replace(training, why_not=why)
 
 
-def shortened(training: Training, steps: int | None) -> Training:
+def shortened(training: RecordedTraining, steps: int | None) -> RecordedTraining:
     """A `checked` training with the promise of its first ``steps`` steps; as it is where they are left out."""
     promise = training.promise
     assert promise is not None, "the caller has one"
@@ -201,7 +203,7 @@ def shortened(training: Training, steps: int | None) -> Training:
     return replace(training, promise=replace(promise, steps=steps, epsilon=cost.epsilon, check=cost.check))
 
 
-def _epsilon(training: Training, steps: int) -> Spent | str:
+def _epsilon(training: RecordedTraining, steps: int) -> EpsilonSpent | str:
     """What ``steps`` steps cost, or why that cannot be said."""
     from reticent.privacy import accounting  # the accountant takes a second to load
 
@@ -216,7 +218,7 @@ def _epsilon(training: Training, steps: int) -> Spent | str:
         return f"its ε cannot be counted again: {why}"
 
 
-def _not_of_whole_units(promise: Promise) -> str:
+def _not_of_whole_units(promise: PrivacyGuarantee) -> str:
     if promise.covers != EVERYTHING:
         return "it covers marked spans only, and its other text is learned without noise"
     if promise.neighbouring != relation(promise.unit):
@@ -260,15 +262,15 @@ def _base(run: RunFolder, settings: dict[str, Any]) -> Path | None:
     return None
 
 
-def _promise(run: RunFolder, manifest: dict[str, Any]) -> Promise | None:
+def _promise(run: RunFolder, manifest: dict[str, Any]) -> PrivacyGuarantee | None:
     """Of the model, or of the manifest where the weights were deleted."""
     if run.promise.exists():
         try:
-            return Promise.from_json(run.promise.read_text(encoding="utf-8"))
+            return PrivacyGuarantee.from_json(run.promise.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise BadInput(run.promise.name, "is no text", "Train again.") from error
     if "promise" in manifest:
-        return Promise.from_json(json.dumps(manifest["promise"]))
+        return PrivacyGuarantee.from_json(json.dumps(manifest["promise"]))
     return None
 
 

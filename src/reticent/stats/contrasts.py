@@ -26,7 +26,7 @@ CELLS = 1 << 21
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Panel:
+class PanelDesign:
     """``C`` looks at units, in clusters that are independent of each other.
 
     Args:
@@ -44,7 +44,7 @@ class Panel:
     clusters: int
 
 
-class Moved(Protocol):
+class LinearStatistic(Protocol):
     """A number whose error is known cluster by cluster."""
 
     @property
@@ -73,7 +73,7 @@ class Contrast(NamedTuple):
         return float(np.sqrt((self.influence**2).sum()))
 
 
-def contrast(panel: Panel, chosen: NDArray[np.bool_], weight: Floats) -> Contrast:
+def contrast(panel: PanelDesign, chosen: NDArray[np.bool_], weight: Floats) -> Contrast:
     """Mean over the ``chosen`` treated units of ``weight · outcomes``, less the same of the controls.
 
     Each treated unit is compared with the mean of all controls under its own weights, so units may be treated at
@@ -164,7 +164,7 @@ def joint_p(contrasts: Sequence[Contrast], *, draws: int, seed: int) -> float:
     return (1 + reached) / (1 + draws)
 
 
-def largest(contrasts: Sequence[Moved], *, draws: int, seed: int) -> Floats:
+def largest(contrasts: Sequence[LinearStatistic], *, draws: int, seed: int) -> Floats:
     """``[draws]`` largest error among the contrasts, in standard errors, by normal multipliers on the clusters."""
     errors = np.array([one.error for one in contrasts])
     influence = np.stack([one.influence for one in contrasts])[errors > 0] / errors[errors > 0, None]

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.validate import in_range, positive, same_length
-from reticent.stats.contrasts import Contrast, Panel, contrast, joint_p, together
+from reticent.stats.contrasts import Contrast, PanelDesign, contrast, joint_p, together
 from reticent.stats.scores import Floats
 
 NEVER = -1
@@ -186,7 +186,7 @@ def profile(
     treated, control = np.flatnonzero(counted), np.flatnonzero(seen == NEVER)
     for what, some in (("trained", treated), ("never trained", control)):
         _enough(what, len(np.unique(number[some])), clustered=cluster is not None)
-    panel = Panel(
+    panel = PanelDesign(
         treated=outcome[treated],
         control=outcome[control],
         treated_cluster=number[treated],
@@ -247,7 +247,7 @@ class _How:
 
 
 def _pair(
-    panel: Panel, times: _Times, chosen: NDArray[np.bool_], looks: NDArray[np.bool_], base: Ints
+    panel: PanelDesign, times: _Times, chosen: NDArray[np.bool_], looks: NDArray[np.bool_], base: Ints
 ) -> tuple[Contrast, Contrast]:
     """Difference in differences and plain difference."""
     looks = np.where(chosen[:, None], looks, True)  # those not chosen need some look, for a mean that is a number
@@ -257,7 +257,7 @@ def _pair(
     )
 
 
-def _over_records(panel: Panel, times: _Times, how: _How) -> tuple[Effect, Effect | None, Effect]:
+def _over_records(panel: PanelDesign, times: _Times, how: _How) -> tuple[Effect, Effect | None, Effect]:
     """Instantaneous, persistent and residual effect over all treated records."""
     everyone = np.ones(len(times.seen), dtype=bool)
     last = len(times.steps) - 1
@@ -274,7 +274,7 @@ def _over_records(panel: Panel, times: _Times, how: _How) -> tuple[Effect, Effec
     return first, between, final
 
 
-def _cohorts(panel: Panel, times: _Times, how: _How) -> tuple[tuple[Cohort, ...], list[Contrast]]:
+def _cohorts(panel: PanelDesign, times: _Times, how: _How) -> tuple[tuple[Cohort, ...], list[Contrast]]:
     """All cohorts, and the placebo contrasts of all of them."""
     found: list[tuple[NDArray[np.bool_], int, int]] = []
     after: list[tuple[Contrast, Contrast]] = []
@@ -321,7 +321,7 @@ def _bins(after: Ints, cluster: NDArray[np.intp]) -> list[tuple[int, int]]:
     return bins
 
 
-def _placebo(panel: Panel, times: _Times, contrasts: list[Contrast], how: _How) -> Placebo | None:
+def _placebo(panel: PanelDesign, times: _Times, contrasts: list[Contrast], how: _How) -> Placebo | None:
     earlier = np.asarray(np.arange(len(times.steps)) < times.before[:, None])
     chosen = np.asarray(earlier.any(axis=1))
     if not contrasts or len(np.unique(panel.treated_cluster[chosen])) < LEAST:

@@ -93,7 +93,7 @@ def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.9
     )
 
 
-class Places(NamedTuple):
+class OrderBounds(NamedTuple):
     """Which secrets, sorted from the most exposed (0), enclose the median, and what that leaves for other errors."""
 
     strongest: int
@@ -107,13 +107,13 @@ ORDER = 0.8
 """Of the allowed misses, the part that goes to which secrets enclose the median; the rest goes to their ranks."""
 
 
-def median_places(n: int, confidence: float) -> Places | None:
+def median_places(n: int, confidence: float) -> OrderBounds | None:
     """Places that enclose the median over all secrets so planted; None where n secrets cannot (`fewest_for_median`)."""
     miss = 1 - confidence
     order = quantile_order(n, 0.5, ORDER * miss)
     if order.below < 0 or order.above >= n:
         return None
-    return Places(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
+    return OrderBounds(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
 
 
 def fewest_for_median(confidence: float) -> int:
@@ -129,10 +129,10 @@ def fewest_for_median(confidence: float) -> int:
     return n
 
 
-def own_places(n: int, confidence: float) -> Places:
+def own_places(n: int, confidence: float) -> OrderBounds:
     """Places of the median of these n secrets themselves, which say nothing of others that were so planted."""
     meaning = "this secret only" if n == 1 else f"median of these {n} secrets only"
-    return Places((n - 1) // 2, n // 2, 1 - confidence, meaning)
+    return OrderBounds((n - 1) // 2, n // 2, 1 - confidence, meaning)
 
 
 def own_exposure_at_least(bits: ArrayLike, n_reference: int, *, confidence: float = 0.95) -> float:

@@ -33,7 +33,7 @@ SLOPE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sides:
+class MemberSides:
     """Which units are members, and whose they are.
 
     Args:
@@ -91,7 +91,7 @@ class Number:
         influence: ``[owners]``: what each owner adds to its error; the squares sum to the variance.
         freedom: degrees of freedom of that variance (Welch-Satterthwaite over the sides' owners).
         n: units.
-        pairs: of `Sides`.
+        pairs: of `MemberSides`.
         method: how the interval is made.
         rate: of a true positive rate; None for anything else.
         within: between which values an interval of plain Student t is cut off; None: of an AUC or a rate.
@@ -113,14 +113,14 @@ class Number:
         return float(np.sqrt((self.influence**2).sum()))
 
 
-def sides(member: NDArray[np.bool_], cluster: NDArray[np.object_] | None) -> Sides:
+def sides(member: NDArray[np.bool_], cluster: NDArray[np.object_] | None) -> MemberSides:
     """Sides of units whose owners have names; None: each unit is its own."""
     count = len(member)
     owner = np.arange(count) if cluster is None else np.unique(cluster.astype(str), return_inverse=True)[1]
-    return Sides(member=np.asarray(member, dtype=bool), owner=owner)
+    return MemberSides(member=np.asarray(member, dtype=bool), owner=owner)
 
 
-def auc_number(score: Floats, of: Sides) -> Number:
+def auc_number(score: Floats, of: MemberSides) -> Number:
     """AUC with DeLong's influences (doi:10.2307/2531595), summed by owner (doi:10.2307/2533958).
 
     Args:
@@ -143,7 +143,7 @@ def auc_number(score: Floats, of: Sides) -> Number:
     )
 
 
-def tpr_number(score: Floats, of: Sides, fpr: float) -> Number:
+def tpr_number(score: Floats, of: MemberSides, fpr: float) -> Number:
     """Share of members above the score that at most a share ``fpr`` of held-out units pass (ties do not pass).
 
     That the threshold is estimated too is in the influence of the held-out units: the ROC curve's slope there times how
@@ -352,14 +352,14 @@ def _of_halves(first: Rate, second: Rate) -> Rate:
     )
 
 
-def _clustered(deviation: Floats, owner: NDArray[np.intp], of: Sides) -> float:
+def _clustered(deviation: Floats, owner: NDArray[np.intp], of: MemberSides) -> float:
     """Variance of the mean of a side's deviations, owners' units added up."""
     count = len(np.unique(owner))
     sums = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
     return count / (count - 1) * float((sums**2).sum())
 
 
-def _effective(each: float, variance: float, of: Sides, side: NDArray[np.bool_]) -> float:
+def _effective(each: float, variance: float, of: MemberSides, side: NDArray[np.bool_]) -> float:
     """How many independent units of variance ``each`` have a mean of this ``variance``; where all owners agree, which
     says nothing of their spread, one for each owner."""
     if variance < 1e-9 * each / len(side):
@@ -367,7 +367,7 @@ def _effective(each: float, variance: float, of: Sides, side: NDArray[np.bool_])
     return min(each / variance, float(side.sum()))
 
 
-def _number(value: float, own: Floats, other: Floats, of: Sides, *, method: str) -> Number:
+def _number(value: float, own: Floats, other: Floats, of: MemberSides, *, method: str) -> Number:
     """From the deviations of members and of held-out units, whose means are what is estimated."""
     parts, freedoms, squares = [], [], 0.0
     for deviation, which in ((own, of.member), (other, ~of.member)):
@@ -413,7 +413,7 @@ def _signs(owner: NDArray[np.intp]) -> Floats:
     return np.where(np.unique(owner, return_inverse=True)[1] % 2, -1.0, 1.0)
 
 
-def _two_owners(of: Sides) -> None:
+def _two_owners(of: MemberSides) -> None:
     for name, which in (("members", of.member), ("held-out units", ~of.member)):
         if of.count(which) < 2:
             raise Underpowered(f"{name} of {of.count(which)} users", "their spread cannot be told", "Use more users.")

@@ -24,7 +24,7 @@ SAME = 1e-9
 """Standardised statistics that differ by less are the same: sums in another order round otherwise."""
 
 
-class Tested(NamedTuple):
+class MaxT(NamedTuple):
     """One-sided p-values, small where the real statistic is large."""
 
     p: Floats
@@ -33,7 +33,7 @@ class Tested(NamedTuple):
     """``[K]`` of the family: the smallest level of the whole family at which this one is rejected."""
 
 
-class Group(NamedTuple):
+class HypothesisGroup(NamedTuple):
     """Hypotheses that share a part of the error."""
 
     weight: float
@@ -41,7 +41,7 @@ class Group(NamedTuple):
     """``[K]`` adjusted within the group by a step-down procedure (`max_t`, `reticent.stats.hypothesis.holm`)."""
 
 
-def max_t(statistics: ArrayLike) -> Tested:
+def max_t(statistics: ArrayLike) -> MaxT:
     """Step-down max-T over ``K`` statistics.
 
     Exact: if the real labels are exchangeable with the drawn ones, the chance that any adjusted p-value is at most α is
@@ -66,15 +66,16 @@ def max_t(statistics: ArrayLike) -> Tested:
     stepped = (largest >= z[order, :1] - SAME).mean(axis=1)
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(stepped[::-1])[::-1]
-    return Tested(p=p, adjusted=adjusted)
+    return MaxT(p=p, adjusted=adjusted)
 
 
-def closed(groups: Sequence[Group]) -> list[Floats]:
+def closed(groups: Sequence[HypothesisGroup]) -> list[Floats]:
     """p-values adjusted for all groups together: one at most α is rejected while all errors stay within α.
 
     The error is divided by weight. What a group that is rejected as a whole does not need goes to the others.
 
-    >>> [row.round(3).tolist() for row in closed([Group(0.8, np.array([0.02])), Group(0.2, np.array([0.009, 0.4]))])]
+    >>> groups = [HypothesisGroup(0.8, np.array([0.02])), HypothesisGroup(0.2, np.array([0.009, 0.4]))]
+    >>> [row.round(3).tolist() for row in closed(groups)]
     [[0.025], [0.025, 0.4]]
     """
     for group in groups:

@@ -33,7 +33,7 @@ _NODES = 2000
 """Of the integral over eigenvalues; the midpoint rule converges exponentially, so they are plenty."""
 
 
-class Spread(NamedTuple):
+class PredictionSpread(NamedTuple):
     """Standard deviations of the model's predictions, which have mean 0."""
 
     member: float
@@ -56,7 +56,7 @@ def advantage(n: int, p: int, sigma: float, *, d: int | None = None, ridge: floa
     return gaussian_advantage(*spread(n, p, sigma, d=d, ridge=ridge))
 
 
-def spread(n: int, p: int, sigma: float, *, d: int | None = None, ridge: float = 0.0) -> Spread:
+def spread(n: int, p: int, sigma: float, *, d: int | None = None, ridge: float = 0.0) -> PredictionSpread:
     """Standard deviations of predictions for members and held-out examples; arguments as in `advantage`.
 
     Without ridge exact. With it the mean over the eigenvalues of ``XXᵀ`` is taken by the law of Marchenko and Pastur,
@@ -72,7 +72,7 @@ def spread(n: int, p: int, sigma: float, *, d: int | None = None, ridge: float =
         )
     noise = sigma**2 + (d - p) / d
     if ridge == 0:
-        return Spread(math.sqrt(p / d + noise), math.sqrt(n / d + n * noise / (p - n - 1)))
+        return PredictionSpread(math.sqrt(p / d + noise), math.sqrt(n / d + n * noise / (p - n - 1)))
     angle = (np.arange(_NODES) + 0.5) * math.pi / _NODES
     ratio = n / p
     eigenvalue = 1 + ratio + 2 * math.sqrt(ratio) * np.cos(angle)
@@ -81,7 +81,7 @@ def spread(n: int, p: int, sigma: float, *, d: int | None = None, ridge: float =
     kept = (eigenvalue / (eigenvalue + ridge)) ** 2
     member = float((weight * kept * (eigenvalue / d + noise)).sum())
     held_out = n * float((weight * kept * (1 / d + noise / eigenvalue)).sum())
-    return Spread(math.sqrt(member), math.sqrt(held_out))
+    return PredictionSpread(math.sqrt(member), math.sqrt(held_out))
 
 
 def threshold(member: float, held_out: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticent.stats.joint import Sides, together, tpr_number
+from reticent.stats.joint import MemberSides, together, tpr_number
 from reticent.stats.roc import DECIDING
 from reticent.stats.scores import Floats
 
@@ -37,7 +37,7 @@ class Band:
     confidence: float
 
 
-def roc_band(score: Floats, of: Sides, *, confidence: float = 0.95, seed: int = 0) -> Band | None:
+def roc_band(score: Floats, of: MemberSides, *, confidence: float = 0.95, seed: int = 0) -> Band | None:
     """The band of one attack's curve.
 
     >>> rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.clip.api import Clipped, Clipper, Clipping
+from reticent.privacy.clip.api import ClippedSum, Clipper, Clipping
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
 
@@ -40,7 +40,7 @@ class Batch:
     weight: torch.Tensor
     rows_per_unit: int = 1
 
-    def give(self, clipper: Clipper) -> Clipped:
+    def give(self, clipper: Clipper) -> ClippedSum:
         """Hand it to a clipper."""
         return clipper.accumulate(self.inputs, self.labels, weight=self.weight, rows_per_unit=self.rows_per_unit)
 
@@ -162,7 +162,7 @@ def check_company(model: Any, batch: Batch) -> None:
     order = list(reversed(range(len(batch.labels))))
     backwards, same = clip(model, batch.take(order))
     turned = {name: getattr(backwards, name).flip(0) for name in ("norm", "loss", "finite")}
-    check_same_seen(Clipped(**turned), whole)
+    check_same_seen(ClippedSum(**turned), whole)
     check_same_sums(model, same, sums)
     ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
     other = torch.randint(0, model.config.vocab_size, ids.shape, generator=torch.Generator().manual_seed(1))
@@ -181,7 +181,7 @@ def check_half(model: Any, batch: Batch) -> None:
     assert {seen.norm.dtype, seen.loss.dtype} == {torch.float32}
 
 
-def check_same_seen(found: Clipped, expected: Clipped) -> None:
+def check_same_seen(found: ClippedSum, expected: ClippedSum) -> None:
     """Norms and losses agree."""
     assert found.norm.dtype == torch.float32, found.norm.dtype
     for what in ("norm", "loss"):
@@ -209,7 +209,7 @@ def check_same_sums(
 
 def clip(
     model: Any, batch: Batch, *, clip_norm: float = 1.0, autocast: torch.dtype | None = None
-) -> tuple[Clipped, dict[nn.Parameter, torch.Tensor]]:
+) -> tuple[ClippedSum, dict[nn.Parameter, torch.Tensor]]:
     """One batch through bookkeeping."""
     clipper = BookkeepingClipper(model, clip_norm=clip_norm, clipping="flat", autocast=autocast)
     with clipper.attached():

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Evidence, Scores, run_attacks
 from reticent.attacks.shadow_models import ShadowScores
 from reticent.core.table import TokenTable
-from reticent.testing.planted import Planted, plant, plant_shadows, plant_written
+from reticent.testing.planted import PlantedSignal, plant, plant_shadows, plant_written
 
 LEAST_AUC = 0.6
 """An attack must find at least this much of the planted signal, which every published attack finds with ease."""
@@ -93,7 +93,7 @@ def check_row_wise(attack: Attack, tables: Mapping[str, Evidence], scores: Score
         )
 
 
-def check_streamed(attack: Attack, planted: Planted, scores: Scores) -> None:
+def check_streamed(attack: Attack, planted: PlantedSignal, scores: Scores) -> None:
     """From Parquet in small row groups the same comes out; a record without a trained token gives NaN, no error."""
     lost = 5
     with tempfile.TemporaryDirectory() as folder:

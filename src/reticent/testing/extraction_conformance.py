@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import EXTRACTIONS, Drawn, Evidence, ExtractionAttack, Written
+from reticent.attacks.extraction import EXTRACTIONS, Continued, ExtractionAttack, ExtractionInputs, FreeGenerations
 from reticent.attacks.extraction.discoverable_short import discoverable_short
 from reticent.attacks.extraction.prompt_prefix import PROMPTS
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 UNITS = 40
 _TOKENS: int = inspect.signature(discoverable_short).parameters["tokens"].default
 
 
-def planted_evidence(units: int = UNITS, *, known: bool, seed: int = 0) -> Evidence:
+def planted_evidence(units: int = UNITS, *, known: bool, seed: int = 0) -> ExtractionInputs:
     """Evidence from a model that knows every unit word for word, or from one that knows nothing.
 
     Args:
@@ -28,14 +28,14 @@ def planted_evidence(units: int = UNITS, *, known: bool, seed: int = 0) -> Evide
     """
     rng = np.random.default_rng(seed)
     forced = _forced(rng, units, known)
-    return Evidence(
+    return ExtractionInputs(
         forced=forced,
         short={_TOKENS: forced},
         prompted=dict.fromkeys(PROMPTS, forced),
         greedy=_written(rng, units, 1, known),
         sampled=_written(rng, units, 3, known),
         whole=forced,
-        drawn=Drawn(
+        drawn=FreeGenerations(
             target_loss=rng.uniform(0.1, 1, units) if known else rng.uniform(2, 3, units),
             base_loss=rng.uniform(2, 3, units),
             zlib_bytes=rng.integers(50, 90, units),
@@ -69,11 +69,11 @@ def _mean(scores: npt.NDArray[np.float64]) -> float:
     return float(np.nanmean(scores))
 
 
-def _forced(rng: np.random.Generator, units: int, known: bool) -> Forced:
+def _forced(rng: np.random.Generator, units: int, known: bool) -> TeacherForced:
     lengths = rng.integers(3, 20, units)
     total = int(lengths.sum())
     logp = rng.uniform(-0.01, 0, total) if known else rng.uniform(-12, -8, total)
-    return Forced(
+    return TeacherForced(
         rank=np.zeros(total, dtype=np.int32) if known else rng.integers(5, 500, total).astype(np.int32),
         logp=logp,
         drawn=logp if known else np.full(total, -np.inf),
@@ -81,11 +81,11 @@ def _forced(rng: np.random.Generator, units: int, known: bool) -> Forced:
     )
 
 
-def _written(rng: np.random.Generator, units: int, samples: int, known: bool) -> Written:
+def _written(rng: np.random.Generator, units: int, samples: int, known: bool) -> Continued:
     tokens = [rng.integers(97, 110, 12).tolist() for _ in range(units)]
     other = [[rng.integers(110, 123, 14).tolist() for _ in range(samples)] for _ in range(units)]
     written: list[Any] = [[[*one, 120, 121]] * samples for one in tokens] if known else other
-    return Written(
+    return Continued(
         secrets=[_spelt(one) for one in tokens],
         texts=[[_spelt(text) for text in texts] for texts in written],
         secret_tokens=tokens,
@@ -97,7 +97,7 @@ def _spelt(tokens: list[int]) -> str:
     return "".join(map(chr, tokens))
 
 
-def _arrays(evidence: Evidence) -> list[npt.NDArray[Any]]:
+def _arrays(evidence: ExtractionInputs) -> list[npt.NDArray[Any]]:
     assert evidence.forced is not None
     assert evidence.drawn is not None
     return [evidence.forced.rank, evidence.forced.drawn, evidence.drawn.target_loss, evidence.drawn.copied]

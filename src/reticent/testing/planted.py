@@ -17,7 +17,7 @@ VOCABULARY = 50_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Planted:
+class PlantedSignal:
     """Evidence about ``N`` records, half of them members.
 
     Args:
@@ -29,7 +29,7 @@ class Planted:
     member: npt.NDArray[np.bool_]
 
 
-def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.35) -> Planted:
+def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.35) -> PlantedSignal:
     """Tables for everything that ``attack`` reads, in which members are easier for the target.
 
     A record has a base log-probability for every token; the reference gives it, and so does the target to records that
@@ -52,7 +52,7 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
         texts = outside if name in POPULATION else attacked
         share = np.where(member, gain, 0.0) if name == "table" else np.zeros(records)
         tables[name] = texts.table(rng, share, attack.copies.get(name, 1), reference=name.endswith("ref"))
-    return Planted(tables=tables, member=member)
+    return PlantedSignal(tables=tables, member=member)
 
 
 def plant_written(

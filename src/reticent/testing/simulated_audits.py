@@ -20,12 +20,12 @@ from scipy.special import ndtri
 
 from reticent.attacks.attack import ATTACKS
 from reticent.auditing.canaries import evaluate as planted
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership import evaluate as levels
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.select import Available, choose
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.select import AvailableEvidence, choose
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -56,7 +56,7 @@ CLEAN = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Secrets:
+class SimulatedSecrets:
     """Planted secrets: of each tier so many with a fair coin each, and controls that had none."""
 
     tiers: Sequence[int]
@@ -67,7 +67,7 @@ class Secrets:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Simulated:
+class SimulatedAudit:
     """What is drawn.
 
     Args:
@@ -90,7 +90,7 @@ class Simulated:
     likeness: float = 0.0
     ties: float = 0.0
     strength: dict[str, float] = field(default_factory=lambda: dict(STRENGTH))
-    secrets: Secrets | None = None
+    secrets: SimulatedSecrets | None = None
 
 
 def distance(auc: float) -> float:
@@ -98,7 +98,7 @@ def distance(auc: float) -> float:
     return math.sqrt(2) * float(ndtri(auc))
 
 
-def scores(drawn: Simulated, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float64]]:
+def scores(drawn: SimulatedAudit, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float64]]:
     """``[N]`` for each attack."""
     everyone = _latent(drawn, rng)
     found = {}
@@ -113,32 +113,32 @@ def scores(drawn: Simulated, rng: np.random.Generator) -> dict[str, npt.NDArray[
     return found
 
 
-def audited(drawn: Simulated, rng: np.random.Generator, config: AuditConfig | None = None) -> Results:
+def audited(drawn: SimulatedAudit, rng: np.random.Generator, config: AuditConfig | None = None) -> Results:
     """The results of an audit of such data."""
     config = config or AuditConfig()
-    coins = membership(drawn)
-    records = [Record(id=str(row), user=coins.user[row], text="x") for row in range(len(coins))]
+    membership = membership_of(drawn)
+    records = [Record(id=str(row), user=membership.user[row], text="x") for row in range(len(membership))]
     canaries, table = _secrets(drawn.secrets, rng)
     has_users = drawn.user is not None
-    available = Available(reference=True, users=has_users, population=0, known_held_out=0, known_members=0)
+    available = AvailableEvidence(reference=True, users=has_users, population=0, known_held_out=0, known_members=0)
     choice = choose(config.attacks, available)
     ran = {attack.name for attack in choice.run}
-    evidence = Evidence(
-        coins=coins,
+    evidence = MembershipEvidence(
+        membership=membership,
         scores={name: score for name, score in scores(drawn, rng).items() if name in ran and name in ATTACKS},
         notes={},
         canaries=table,
         canaries_ref=None,
         dropped=0,
     )
-    subject = Subject(
-        title="simulated", target="", reference=None, records=records, membership=coins, canaries=canaries
+    case = AuditCase(
+        title="simulated", target="", reference=None, records=records, membership=membership, canaries=canaries
     )
     with (
         patch.object(planted, "skew_normal_exposure", _no_fit),
         patch.object(levels, "discrepancy", _no_discrepancy),
     ):
-        return conclude(subject, {}, choice, evidence, CLEAN, config, key="0")
+        return conclude(case, {}, choice, evidence, CLEAN, config, key="0")
 
 
 def _no_fit(*_: object, **__: object) -> NoReturn:
@@ -149,7 +149,7 @@ def _no_discrepancy(*_: object, **__: object) -> NoReturn:
     raise Underpowered("scores", "have no polytope fitted here", "See the docstring of the module.")
 
 
-def membership(drawn: Simulated) -> Membership:
+def membership_of(drawn: SimulatedAudit) -> Membership:
     """The coins as an audit has them."""
     count = len(drawn.member)
     fair = drawn.unit != "given"
@@ -165,7 +165,7 @@ def membership(drawn: Simulated) -> Membership:
     )
 
 
-def _latent(drawn: Simulated, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _latent(drawn: SimulatedAudit, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     noise = rng.normal(size=len(drawn.member))
     if drawn.user is None or drawn.likeness == 0:
         return noise
@@ -174,7 +174,7 @@ def _latent(drawn: Simulated, rng: np.random.Generator) -> npt.NDArray[np.float6
     return math.sqrt(drawn.likeness) * of_user + math.sqrt(1 - drawn.likeness) * noise
 
 
-def _secrets(planted: Secrets | None, rng: np.random.Generator) -> tuple[list[Canary], TokenTable | None]:
+def _secrets(planted: SimulatedSecrets | None, rng: np.random.Generator) -> tuple[list[Canary], TokenTable | None]:
     if planted is None:
         return [], None
     rows = [(tier, 0.5) for tier in planted.tiers for _ in range(planted.each)] + [(0, 0.0)] * planted.controls

@@ -58,7 +58,7 @@ INVISIBLE = ("", "\u200b", "\u00ad", "\u2060", "\ufeff", "\u200e")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WrittenNumber:
     """A text with one value.
 
     Args:
@@ -74,7 +74,7 @@ class Written:
     around: str
 
 
-def written_numbers(n: int, *, seed: int) -> list[Written]:
+def written_numbers(n: int, *, seed: int) -> list[WrittenNumber]:
     """``n`` texts, all kinds, separators and surroundings about as often: the same for the same seed.
 
     >>> [one.span.kind for one in written_numbers(3, seed=0)]
@@ -85,13 +85,13 @@ def written_numbers(n: int, *, seed: int) -> list[Written]:
     return [_numbers(draw, kinds[number % len(kinds)]) for number in range(n)]
 
 
-def written_addresses(n: int, *, seed: int) -> list[Written]:
+def written_addresses(n: int, *, seed: int) -> list[WrittenNumber]:
     """``n`` texts with an e-mail or IP address, some of internationalised domains or with invisible characters."""
     draw = random.Random(seed)  # noqa: S311 - made-up data
     return [_address(draw) for _ in range(n)]
 
 
-def _numbers(draw: random.Random, kind: str) -> Written:
+def _numbers(draw: random.Random, kind: str) -> WrittenNumber:
     groups, cue, plain = _GROUPS[kind](draw)
     odd = draw.random()
     if odd < 0.1:
@@ -104,13 +104,13 @@ def _numbers(draw: random.Random, kind: str) -> Written:
     return _set_in(draw, value, kind=kind, cue=cue, separator=separator)
 
 
-def _set_in(draw: random.Random, value: str, *, kind: str, cue: str, separator: str) -> Written:
+def _set_in(draw: random.Random, value: str, *, kind: str, cue: str, separator: str) -> WrittenNumber:
     """An underscore may be a part of an e-mail address, so that none stands beside one."""
     around = draw.choice([name for name in AROUND if kind != "EMAIL" or name != "underscores"])
     before, behind = AROUND[around]
     before = before.format(cue=cue)
     span = Span(start=len(before), end=len(before) + len(value), kind=kind)
-    return Written(text=before + value + behind, span=span, separator=separator, around=around)
+    return WrittenNumber(text=before + value + behind, span=span, separator=separator, around=around)
 
 
 def _digits(draw: random.Random, n: int) -> str:
@@ -185,7 +185,7 @@ _GROUPS: dict[str, Callable[[random.Random], tuple[list[str], str, str]]] = {
 _WIDE = {ord("0") + n: 0xFF10 + n for n in range(10)}
 
 
-def _address(draw: random.Random) -> Written:
+def _address(draw: random.Random) -> WrittenNumber:
     if draw.random() < 0.25:
         host = f"{draw.choice(('192.0.2', '198.51.100', '203.0.113'))}.{draw.randrange(1, 255)}"
         return _set_in(draw, host, kind="IP_ADDRESS", cue="IP", separator="plain")

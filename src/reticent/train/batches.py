@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.models.context import positions_of
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import EncodedRecord, encode
 
 IGNORED = -100
 """Label of a token that is not trained on, as Hugging Face has it."""
@@ -35,7 +35,7 @@ class Corpus:
         empty: how many records were left out because nothing of them is predicted.
     """
 
-    encoded: list[Encoded]
+    encoded: list[EncodedRecord]
     records: tuple[int, ...]
     truncated: int
     empty: int
@@ -70,7 +70,7 @@ def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int, *, ma
     )
 
 
-def collate(batch: Sequence[Encoded], *, pad: int) -> dict[str, torch.Tensor]:
+def collate(batch: Sequence[EncodedRecord], *, pad: int) -> dict[str, torch.Tensor]:
     """Right-pad to the longest: ``input_ids``, ``attention_mask``, ``labels``, each ``[B, T]`` int64.
 
     A label is its token's id where the token is trained on and ``IGNORED`` elsewhere; the model shifts them.
@@ -88,7 +88,7 @@ def collate(batch: Sequence[Encoded], *, pad: int) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def read_alike(model: Any, rows: Sequence[Encoded], size: int) -> Iterator[Sequence[Encoded]]:
+def read_alike(model: Any, rows: Sequence[EncodedRecord], size: int) -> Iterator[Sequence[EncodedRecord]]:
     """Batches of ``size`` rows or less, in order, in which the model gives each row the positions that it has alone.
 
     For rows in the order of their lengths whose losses are told; what is trained on goes through batches as it comes,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class StartedTraining:
     """A training that began.
 
     Args:
@@ -32,7 +32,7 @@ class Begun:
 
     plan: str
     data: str
-    promise: Promise
+    promise: PrivacyGuarantee
     steps: int | None = None
     broken: bool = False
 
@@ -42,7 +42,7 @@ def begun_file(out: Path) -> Path:
     return out.with_name(f".{out.name}.begun.jsonl")
 
 
-def read_begun(out: Path) -> list[Begun]:
+def read_begun(out: Path) -> list[StartedTraining]:
     """The trainings of ``out`` that began and did not finish.
 
     Raises:
@@ -53,12 +53,14 @@ def read_begun(out: Path) -> list[Begun]:
         return []
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [Begun(**row | {"promise": Promise.from_json(json.dumps(row["promise"]))}) for row in rows]
+        return [
+            StartedTraining(**row | {"promise": PrivacyGuarantee.from_json(json.dumps(row["promise"]))}) for row in rows
+        ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(str(path), "is broken", "Choose another folder (--out), and keep this one.") from error
 
 
-def begin(out: Path, training: Begun) -> None:
+def begin(out: Path, training: StartedTraining) -> None:
     """Put ``training`` on record, before its first step; one that goes on is there already."""
     known = read_begun(out)
     if all(one.plan != training.plan for one in known):
@@ -71,13 +73,13 @@ def ended(out: Path, *, plan: str, steps: int, broken: bool) -> None:
     _write(out, [replace(one, steps=steps, broken=broken) if one.plan == plan else one for one in rows])
 
 
-def finished(out: Path, *, plan: str, replaced: Begun | None = None) -> None:
+def finished(out: Path, *, plan: str, replaced: StartedTraining | None = None) -> None:
     """Take a training off the record: its model lies in ``out`` with its promise, maybe where another lay."""
     others = [one for one in read_begun(out) if one.plan != plan]
     _write(out, [*others, *([replaced] if replaced is not None else [])])
 
 
-def _write(out: Path, trainings: Sequence[Begun]) -> None:
+def _write(out: Path, trainings: Sequence[StartedTraining]) -> None:
     if not trainings:
         begun_file(out).unlink(missing_ok=True)
         return

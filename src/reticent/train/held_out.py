@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reticent.core.atomic import write_text
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import IGNORED, collate, read_alike
 
 BASE_LOSS, BASE_PERPLEXITY = "base_loss", "base_perplexity"
@@ -28,7 +28,7 @@ _MEASURED = "base_loss.json"
 
 
 @torch.no_grad()
-def held_out_loss(model: Any, rows: Sequence[Encoded], *, size: int, pad: int, bfloat16: bool) -> float:
+def held_out_loss(model: Any, rows: Sequence[EncodedRecord], *, size: int, pad: int, bfloat16: bool) -> float:
     """Mean loss over the trained tokens of ``rows``, in nats; the model is left in evaluation mode.
 
     Args:
@@ -69,7 +69,7 @@ def base_loss(folder: Path, measure: Callable[[], float]) -> float:
         return loss
 
 
-class Before(TrainerCallback):  # type: ignore[misc]
+class HeldOutBaseline(TrainerCallback):  # type: ignore[misc]
     """Logs the base's held-out loss before the first step. What is gone on with has it in its history.
 
     Args:

@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import LengthGrouped, collate
 from reticent.train.held_out import BASE_PERPLEXITY, held_out_loss, perplexity
 
@@ -24,7 +24,7 @@ class Diverged(BadInput):
     """The loss is no longer finite; going on from a checkpoint would end the same way."""
 
 
-class Stopped(Exception):
+class TrainingEnded(Exception):
     """Raised by a callback before the first step, when the checkpoint that is gone on with is where training ended."""
 
 
@@ -45,8 +45,8 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         *,
         model: Any,
         args: TrainingArguments,
-        encoded: Sequence[Encoded],
-        held_out: Sequence[Encoded],
+        encoded: Sequence[EncodedRecord],
+        held_out: Sequence[EncodedRecord],
         pad: int,
         autocast: bool,
         callbacks: Sequence[TrainerCallback] = (),
@@ -102,7 +102,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         )
         return context
 
-    def loss_of(self, rows: Sequence[Encoded]) -> float:
+    def loss_of(self, rows: Sequence[EncodedRecord]) -> float:
         """See ``held_out_loss``."""
         return held_out_loss(self.model, rows, size=self.args.eval_batch_size, pad=self.pad, bfloat16=self.autocast)
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from reticent.privacy.check import Check
+from reticent.privacy.check import SelfCheckItem
 
 NAME = "steps of the plan that were run"
 
 
-def planned_end(ran: int, planned: int) -> Check:
+def planned_end(ran: int, planned: int) -> SelfCheckItem:
     """For the list of checks of a training that has ended after ``ran`` of ``planned`` steps.
 
     Who ended the training (a callback that sets ``should_training_stop``, somebody who looked) is not seen from here.
@@ -19,7 +19,7 @@ def planned_end(ran: int, planned: int) -> Check:
     >>> planned_end(17, 30).bound
     '30; after an earlier end all planned steps are promised, and an end that the data chose is not covered'
     """
-    return Check(
+    return SelfCheckItem(
         name=NAME,
         measured=f"{ran} of {planned}",
         bound=f"{planned}; after an earlier end all planned steps are promised, and an end that the data chose is not "

@@ -26,13 +26,13 @@ from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint
 from reticent.models import adapters, catalog
 from reticent.models.context import context_length
-from reticent.models.encode import Encoded
-from reticent.models.load import Loaded, has_bfloat16, load
+from reticent.models.encode import EncodedRecord
+from reticent.models.load import LoadedModel, has_bfloat16, load
 from reticent.models.locate import is_hub_id, locate
-from reticent.models.tuned import Tuned, name_base
+from reticent.models.tuned import TuningInfo, name_base
 from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
 from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
 from reticent.train.arguments import arguments_of, check_rise, steps_of
@@ -45,8 +45,8 @@ from reticent.train.contextual.prepare import ContextualTraining
 from reticent.train.contextual.prepare import prepare as prepare_contextual
 from reticent.train.hardened import hardened_corpus, hardened_trainer
 from reticent.train.hardening import HardenConfig
-from reticent.train.held_out import Before, base_loss, before_and_after, held_out_loss, sentence_of
-from reticent.train.loop import Bar, Diverged, Stopped, TuneTrainer
+from reticent.train.held_out import HeldOutBaseline, base_loss, before_and_after, held_out_loss, sentence_of
+from reticent.train.loop import Bar, Diverged, TrainingEnded, TuneTrainer
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def tune(
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
             finite, the disk is full, ``out`` holds another training or another process works on it, or a setting would
             void the privacy guarantee.
-        BrokenPromise: the self-check of a private training failed; nothing of it is kept.
+        GuaranteeViolated: the self-check of a private training failed; nothing of it is kept.
     """
     with locked(Path(out)):
         return _tune(
@@ -190,7 +190,7 @@ def _tell(log: dict[str, Any]) -> None:
         console.print(said, highlight=False, soft_wrap=True)
 
 
-def _load_whole(base: str, device: str) -> Loaded:
+def _load_whole(base: str, device: str) -> LoadedModel:
     loaded = load(base, dtype="float32", device=device)
     if loaded.is_adapter:
         raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
@@ -198,7 +198,7 @@ def _load_whole(base: str, device: str) -> Loaded:
 
 
 def _encode(
-    loaded: Loaded,
+    loaded: LoadedModel,
     records: Sequence[Record],
     held_out: Sequence[Record],
     config: TuneConfig,
@@ -224,7 +224,7 @@ def _encode(
     return settled, corpus, sample
 
 
-def _check_lengths(model: Any, encoded: Sequence[Encoded], config: TuneConfig) -> None:
+def _check_lengths(model: Any, encoded: Sequence[EncodedRecord], config: TuneConfig) -> None:
     """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
     longest = max(len(one) for one in encoded)
     context = context_length(model) or longest
@@ -247,7 +247,7 @@ def _private(
     held_out: Sequence[Record],
     records: Sequence[Record],
     config: TuneConfig,
-    loaded: Loaded,
+    loaded: LoadedModel,
     out: Path,
 ) -> PrivateTuning | None:
     if spec is None:
@@ -261,7 +261,7 @@ def _private(
     return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
 
 
-def _settle_attention(loaded: Loaded, corpus: Corpus, config: TuneConfig, private: PrivateTuning | None) -> None:
+def _settle_attention(loaded: LoadedModel, corpus: Corpus, config: TuneConfig, private: PrivateTuning | None) -> None:
     longest = max(len(one) for one in corpus.encoded)
     rows = config.batch_size if private is None else private.rows(longest)
     if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
@@ -269,7 +269,7 @@ def _settle_attention(loaded: Loaded, corpus: Corpus, config: TuneConfig, privat
 
 
 def _before(
-    loaded: Loaded, sample: Corpus, arguments: TrainingArguments, config: TuneConfig, out: Path, *, private: bool
+    loaded: LoadedModel, sample: Corpus, arguments: TrainingArguments, config: TuneConfig, out: Path, *, private: bool
 ) -> float | None:
     """The held-out loss of the base as it came, measured like that of the epochs; None where nothing is held out."""
     if not sample.encoded:
@@ -292,7 +292,7 @@ def _in_bfloat16(config: TuneConfig, device: str) -> bool:
 
 
 def _trainer(
-    loaded: Loaded,
+    loaded: LoadedModel,
     method: Tuning,
     corpus: Corpus,
     sample: Corpus,
@@ -301,10 +301,10 @@ def _trainer(
     callbacks: Sequence[TrainerCallback],
     private: PrivateTuning | None,
     make: Callable[..., TuneTrainer],
-) -> tuple[TuneTrainer, Tuned]:
+) -> tuple[TuneTrainer, TuningInfo]:
     set_seed(config.seed)
     model = method(loaded.model, **config.method_params)
-    tuned = Tuned(
+    tuned = TuningInfo(
         method=method.name,
         params=method.defaults | config.method_params,
         base=_lasting(loaded.source),
@@ -341,17 +341,17 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float
     with progress("Training", steps_of(trainer), unit="steps", done=done) as advance:
         trainer.add_callback(Bar(advance))
         if before is not None:
-            trainer.add_callback(Before(before, trainer.log_base))
+            trainer.add_callback(HeldOutBaseline(before, trainer.log_base))
         try:
             with _quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except Stopped as stopped:
+        except TrainingEnded as stopped:
             console.print(f"training had ended {stopped}", highlight=False)
         except Diverged:
             if not private:
                 close_folder(out)
             raise
-        except BrokenPromise:
+        except GuaranteeViolated:
             close_folder(out)
             raise
 
@@ -370,7 +370,7 @@ def _quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _save(model: Any, loaded: Loaded, tuned: Tuned, folder: Path, out: Path) -> None:
+def _save(model: Any, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> None:
     """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine."""
     adapters.save(model, folder, tuned.storage)
     loaded.tokenizer.save_pretrained(folder)
@@ -446,7 +446,7 @@ def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
     return bool(found == key and resume)
 
 
-def _check_space(model: Any, tuned: Tuned, out: Path) -> None:
+def _check_space(model: Any, tuned: TuningInfo, out: Path) -> None:
     """Refuse before hours of work rather than after: two checkpoints with AdamW's two moments, and the outcome."""
     trained = trained_parameters(model)
     all_of_it = sum(parameter.numel() for parameter in model.parameters())

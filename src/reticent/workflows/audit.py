@@ -8,21 +8,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.auditing.case import Subject, from_run
+from reticent.auditing.case import AuditCase, from_run
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.extraction.collect import pull, targets_of
-from reticent.auditing.guarantee.evaluate import read_promise
-from reticent.auditing.guarantee.spent_together import beside
-from reticent.auditing.identifiers.evaluate import identify
-from reticent.auditing.membership.collect import gather, write_scores
+from reticent.auditing.extraction import collect as extraction_family
+from reticent.auditing.extraction.collect import secrets_of
+from reticent.auditing.guarantee.evaluate import read_guarantee
+from reticent.auditing.guarantee.spent_together import spent_together
+from reticent.auditing.identifiers import evaluate as identifiers_family
+from reticent.auditing.membership import collect as membership_family
+from reticent.auditing.membership.collect import write_scores
 from reticent.auditing.membership.primary import refuse_unknown
-from reticent.auditing.membership.select import Available, asked_for, choose
+from reticent.auditing.membership.select import AvailableEvidence, asked_for, choose
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.users import UserEvidence, user_evidence
-from reticent.auditing.membership.whitebox import inside
+from reticent.auditing.membership.whitebox import collect_internals
 from reticent.auditing.models import Models, open_models
-from reticent.auditing.pii.collect import ask
+from reticent.auditing.pii import collect as pii_family
 from reticent.auditing.split_validity import check
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
@@ -41,7 +43,7 @@ from reticent.score.make_tables import describe
 
 
 def audit(
-    what: Subject | RunFolder | str | Path,
+    what: AuditCase | RunFolder | str | Path,
     config: AuditConfig | None = None,
     *,
     out: str | Path | None = None,
@@ -63,23 +65,23 @@ def audit(
     """
     refuse_several("reticent.audit")
     config = config or AuditConfig()
-    if isinstance(what, Subject):
+    if isinstance(what, AuditCase):
         refuse_shadows(config, what, None)
         if out is None:
             raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
-        subject, run, made = what, RunFolder(root=_place(out)), None
+        case, run, made = what, RunFolder(root=_place(out)), None
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
-        subject = from_run(made, reference=reference)
+        case = from_run(made, reference=reference)
         run = RunFolder(root=_place(out)) if out is not None else made
     asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
     refuse_unknown(config.primary)
-    refuse_shadows(config, subject, made)
-    others = {"the audited model": subject.target, "the reference": subject.reference} if made is None else {}
+    refuse_shadows(config, case, made)
+    others = {"the audited model": case.target, "the reference": case.reference} if made is None else {}
     run.refuse_foreign("audit", others)
     with run.alone():
-        _refuse_mixture(run, subject, made)
-        return _audit(subject, run, made, config)
+        _refuse_mixture(run, case, made)
+        return _audit(case, run, made, config)
 
 
 def _place(out: str | Path) -> Path:
@@ -87,10 +89,10 @@ def _place(out: str | Path) -> Path:
     return Path(out)
 
 
-def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) -> None:
+def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> None:
     """Refuse to put the results of one model beside another one, or beside results about other data."""
     its_own = made is not None and made.root.resolve() == run.root.resolve()
-    if run.settings("tune") is not None and not (its_own or Path(subject.target).resolve() == run.model.resolve()):
+    if run.settings("tune") is not None and not (its_own or Path(case.target).resolve() == run.model.resolve()):
         raise BadInput(
             str(run.root),
             "is the run folder of another model or other data, and a gate would take these results for that model's",
@@ -100,8 +102,8 @@ def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) ->
     if found is None:
         return
     same = {
-        "target": stands_for(str(found["target"]), subject.target, run.root),
-        "data": found["data"] == subject.data_fingerprint,
+        "target": stands_for(str(found["target"]), case.target, run.root),
+        "data": found["data"] == case.data_fingerprint,
     }
     changed = [name for name, is_same in same.items() if not is_same]
     if not changed:
@@ -115,26 +117,26 @@ def _refuse_mixture(run: RunFolder, subject: Subject, made: RunFolder | None) ->
     run.clear(FIRST["audit"])  # of an audit that came to nothing
 
 
-def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
+def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
     """``audit``, while no other process works in the folder."""
-    kept = read_promise(subject.target)
-    users = user_evidence(subject.evaluated)
+    kept = read_guarantee(case.target)
+    users = user_evidence(case.evaluated)
     dtype = "float32" if config.whitebox and config.dtype == "auto" else config.dtype  # updates are small differences
     shadows = None
     if config.shadow and made is not None:  # first, so that no other model is in memory
-        shadows = shadow_models(made, subject, config, dtype=dtype)
-    models = open_models(subject, dtype=dtype, device=config.device)
-    choice = choose(config.attacks, replace(_available(subject, models, users), shadows=config.shadow))
-    options = ScoreOptions(max_tokens=subject.max_tokens)
+        shadows = shadow_models(made, case, config, dtype=dtype)
+    models = open_models(case, dtype=dtype, device=config.device)
+    choice = choose(config.attacks, replace(_available(case, models, users), shadows=config.shadow))
+    options = ScoreOptions(max_tokens=case.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
     compared_with = None if models.compared_with is None else portable(models.compared_with, run.root)
-    about: dict[str, Any] = {"target": portable(subject.target, run.root), "reference": compared_with}
-    about |= {"data": subject.data_fingerprint, "max_tokens": subject.max_tokens, "audit": asdict(config)}
+    about: dict[str, Any] = {"target": portable(case.target, run.root), "reference": compared_with}
+    about |= {"data": case.data_fingerprint, "max_tokens": case.max_tokens, "audit": asdict(config)}
     cache = user_cache() / "tables"
     with run.kept_if(run.results.exists, step="audit"):
         run.record("audit", about)
-        evidence = gather(
-            subject,
+        evidence = membership_family.collect(
+            case,
             models,
             choice.run,
             cache=cache,
@@ -145,17 +147,21 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
             shadows=shadows,
         )
         if config.whitebox:
-            evidence = replace(evidence, inside=inside(subject, models, evidence.coins, cache=cache, options=options))
+            evidence = replace(
+                evidence, inside=collect_internals(case, models, evidence.membership, cache=cache, options=options)
+            )
         write_scores(run.scores, evidence)
         pulled = asked = None
         if config.extraction:
-            chosen = targets_of(subject)
-            pulled = pull(subject, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache)
-            asked = ask(subject, models, chosen.targets, seed=config.seed, cache=cache)
-        identified = identify(subject, models, cache=cache) if config.identifiers else None
-        confound = check(subject.records, subject.membership)
+            chosen = secrets_of(case)
+            pulled = extraction_family.collect(
+                case, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache
+            )
+            asked = pii_family.collect(case, models, chosen.targets, seed=config.seed, cache=cache)
+        identified = identifiers_family.collect(case, models, cache=cache) if config.identifiers else None
+        confound = check(case.records, case.membership)
         results = conclude(
-            subject,
+            case,
             about_models,
             choice,
             evidence,
@@ -168,7 +174,7 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
             identified=identified,
         )
         if made is not None and results.promise is not None:
-            results = replace(results, promise=replace(results.promise, together=beside(made)))
+            results = replace(results, promise=replace(results.promise, together=spent_together(made)))
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
     said = asdict(config) | about_models | {"finished": now()}
@@ -176,17 +182,17 @@ def _audit(subject: Subject, run: RunFolder, made: RunFolder | None, config: Aud
     return results
 
 
-def _available(subject: Subject, models: Models, users: UserEvidence | None) -> Available:
-    return Available(
+def _available(case: AuditCase, models: Models, users: UserEvidence | None) -> AvailableEvidence:
+    return AvailableEvidence(
         reference=models.compared_with is not None,
         users=users is not None,
-        population=_with_tokens(subject, models, subject.population),
-        known_held_out=_with_tokens(subject, models, subject.of_role("known", member=False)),
-        known_members=_with_tokens(subject, models, subject.of_role("known", member=True)),
+        population=_with_tokens(case, models, case.population),
+        known_held_out=_with_tokens(case, models, case.of_role("known", member=False)),
+        known_members=_with_tokens(case, models, case.of_role("known", member=True)),
     )
 
 
-def _with_tokens(subject: Subject, models: Models, records: Sequence[Record]) -> int:
+def _with_tokens(case: AuditCase, models: Models, records: Sequence[Record]) -> int:
     """How many of the records have a token that is trained on."""
-    rows = (encode(record, models.target.tokenizer, max_tokens=subject.max_tokens) for record in records)
+    rows = (encode(record, models.target.tokenizer, max_tokens=case.max_tokens) for record in records)
     return sum(row.predicted > 0 for row in rows)

@@ -22,14 +22,14 @@ from reticent.attacks.user.aggregate import aggregate
 from reticent.auditing.membership.level import FPRS, MIN_UNITS
 from reticent.auditing.membership.users import UserEvidence, user_evidence
 from reticent.core import validate
-from reticent.core.difference import Change, Difference, Side
+from reticent.core.difference import AuditSummary, Change, Difference
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.membership import Membership, read_membership
 from reticent.core.results import Results
 from reticent.core.run_folder import RunFolder
 from reticent.report.results_file import read_results
-from reticent.stats.joint import Number, Sides, auc_number, difference, mean_number, sides, together, tpr_number
+from reticent.stats.joint import MemberSides, Number, auc_number, difference, mean_number, sides, together, tpr_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,17 +40,17 @@ class Audit:
 
     Args:
         results: of the audit.
-        coins: of the records that were scored.
+        membership: of the records that were scored.
         scores: ``[N]`` of each attack.
     """
 
     results: Results
-    coins: Membership
+    membership: Membership
     scores: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Row:
+class PairedMetric:
     """One number of both audits."""
 
     attack: str
@@ -74,7 +74,7 @@ def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, see
     validate.in_range(0.5, 0.9999, confidence=confidence)
     validate.seed(seed=seed)
     first, second = read_audit(before), read_audit(after)
-    places = shared(first.coins, second.coins, str(before), str(after))
+    places = shared(first.membership, second.membership, str(before), str(after))
     first, second = _taken(first, places[0]), _taken(second, places[1])
     left_out = _left_out(first, second)
     rows = [*_record_rows(first, second), *_user_rows(first, second)]
@@ -109,7 +109,7 @@ def read_audit(folder: str | Path) -> Audit:
         for name in table.column_names
         if name in ATTACKS
     }
-    return Audit(results=results, coins=read_membership(run.scores), scores=scores)
+    return Audit(results=results, membership=read_membership(run.scores), scores=scores)
 
 
 def shared(
@@ -141,7 +141,7 @@ def shared(
 def _taken(audit: Audit, rows: npt.NDArray[np.int64]) -> Audit:
     return Audit(
         results=audit.results,
-        coins=audit.coins.take(rows),
+        membership=audit.membership.take(rows),
         scores={name: score[rows] for name, score in audit.scores.items()},
     )
 
@@ -158,7 +158,7 @@ def _left_out(first: Audit, second: Audit) -> list[str]:
     return lines
 
 
-def _numbers(of: Sides, before: Floats, after: Floats) -> Iterator[tuple[str, Number, Number]]:
+def _numbers(of: MemberSides, before: Floats, after: Floats) -> Iterator[tuple[str, Number, Number]]:
     yield "auc", auc_number(before, of), auc_number(after, of)
     for fpr in FPRS:
         try:
@@ -167,34 +167,34 @@ def _numbers(of: Sides, before: Floats, after: Floats) -> Iterator[tuple[str, Nu
             return
 
 
-def _record_rows(first: Audit, second: Audit) -> Iterator[Row]:
-    rows = first.coins.at_record_level
-    coins = first.coins.take(rows)
-    if min(coins.member.sum(), (~coins.member).sum()) < MIN_UNITS:
+def _record_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
+    rows = first.membership.at_record_level
+    membership = first.membership.take(rows)
+    if min(membership.member.sum(), (~membership.member).sum()) < MIN_UNITS:
         return
-    of = sides(coins.member, coins.user if coins.has_users else None)
+    of = sides(membership.member, membership.user if membership.has_users else None)
     for name in sorted(set(first.scores) & set(second.scores)):
         if ATTACKS.get(name).level == "record":
             for metric, before, after in _numbers(of, first.scores[name][rows], second.scores[name][rows]):
-                yield Row(attack=name, level="record", metric=metric, before=before, after=after)
+                yield PairedMetric(attack=name, level="record", metric=metric, before=before, after=after)
 
 
-def _user_rows(first: Audit, second: Audit) -> Iterator[Row]:
-    users = user_evidence(first.coins)
+def _user_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
+    users = user_evidence(first.membership)
     if users is None:
         return
     of = sides(users.member, None)
     for name in sorted(set(first.scores) & set(second.scores)):
         label = name if ATTACKS.get(name).level == "user" else f"{name}:mean"
         for metric, before, after in _numbers(of, _of_users(first, users, name), _of_users(second, users, name)):
-            yield Row(attack=label, level="user", metric=metric, before=before, after=after)
+            yield PairedMetric(attack=label, level="user", metric=metric, before=before, after=after)
 
 
 def _of_users(audit: Audit, users: UserEvidence, name: str) -> Floats:
-    return aggregate(audit.scores[name][users.rows], audit.coins.user[users.rows].astype(str), "mean")[1]
+    return aggregate(audit.scores[name][users.rows], audit.membership.user[users.rows].astype(str), "mean")[1]
 
 
-def _secret_rows(first: Results, second: Results) -> tuple[list[Row], list[str]]:
+def _secret_rows(first: Results, second: Results) -> tuple[list[PairedMetric], list[str]]:
     """Exposure of the same secrets, tier by tier."""
     by_tier = {tier.tier: tier for tier in second.exposure}
     rows, left_out = [], []
@@ -206,11 +206,11 @@ def _secret_rows(first: Results, second: Results) -> tuple[list[Row], list[str]]
             left_out.append(f"secrets {tier.tier}: not the same two or more in both audits")
             continue
         before, after = (mean_number(np.array(one.each)) for one in (tier, other))
-        rows.append(Row(attack=tier.tier, level="canary", metric="exposure_bits", before=before, after=after))
+        rows.append(PairedMetric(attack=tier.tier, level="canary", metric="exposure_bits", before=before, after=after))
     return rows, left_out
 
 
-def _changes(rows: list[Row], confidence: float, seed: int) -> Iterator[Change]:
+def _changes(rows: list[PairedMetric], confidence: float, seed: int) -> Iterator[Change]:
     """Intervals of numbers of the same units hold together; kinds of units share the error equally."""
     kinds = list(dict.fromkeys(_units(row) for row in rows))
     for kind in kinds:
@@ -229,7 +229,7 @@ def _changes(rows: list[Row], confidence: float, seed: int) -> Iterator[Change]:
             )
 
 
-def _units(row: Row) -> tuple[str, str]:
+def _units(row: PairedMetric) -> tuple[str, str]:
     """What a number is measured on: the units of a level, or the secrets of one tier."""
     return row.level, row.attack if row.level == "canary" else ""
 
@@ -239,9 +239,9 @@ def _jointly(estimate: Estimate, confidence: float, metric: str) -> Estimate:
     return replace(estimate, joint=confidence, unit=unit)
 
 
-def _side(results: Results) -> Side:
+def _side(results: Results) -> AuditSummary:
     about: dict[str, Any] = {key: results.provenance.get(key) for key in ("models", "data")}
-    return Side(
+    return AuditSummary(
         title=results.title,
         created=results.created,
         status=results.verdict.status,

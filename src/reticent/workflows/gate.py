@@ -36,14 +36,14 @@ from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.core.outputs import JUNIT, refuse_foreign
 from reticent.core.possible import refuse_impossible
-from reticent.core.results import PromiseAudit, Results
+from reticent.core.results import GuaranteeAudit, Results
 
 On = Literal["lower", "value", "upper"]
 MARKS = {"passed": "PASS", "failed": "FAIL", "unknown": "CANNOT CHECK"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class LimitCheck:
     """One limit and what became of it.
 
     Args:
@@ -72,7 +72,7 @@ class Check:
 class GateOutcome:
     """All checks of one gate."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[LimitCheck, ...]
 
     @property
     def exit_code(self) -> int:
@@ -167,7 +167,7 @@ def gate(
     return GateOutcome(checks=tuple(checks))
 
 
-def _promised(promise: PromiseAudit | None, limit: float, unit: str) -> Check:
+def _promised(promise: GuaranteeAudit | None, limit: float, unit: str) -> LimitCheck:
     """The limit on the ε that was promised: what is proved, so there is no interval."""
     name = "max_promised_epsilon"
     epsilon = None
@@ -176,32 +176,32 @@ def _promised(promise: PromiseAudit | None, limit: float, unit: str) -> Check:
     if promise is None or epsilon is None:
         why = "was trained without a promise" if promise is None else f"promises no ε per {unit}"
         missing = f"cannot be checked: the model {why}; train with --epsilon {limit:g} --unit {unit}"
-        return Check(name=name, limit=limit, state="unknown", measured=None, attack="", reason=missing)
+        return LimitCheck(name=name, limit=limit, state="unknown", measured=None, attack="", reason=missing)
     exceeded = epsilon > limit
     reason = f"ε = {epsilon:.4g} per {unit} at δ = {promise.delta:g} is {'above' if exceeded else 'within'} the limit"
-    return Check(
+    return LimitCheck(
         name=name, limit=limit, state="failed" if exceeded else "passed", measured=None, attack="", reason=reason
     )
 
 
-def _against(baseline: Difference) -> Check:
+def _against(baseline: Difference) -> LimitCheck:
     """More leakage than before, beyond the paired interval's doubt."""
     before = f"the audit of {baseline.before.created[:10]}"
     worst = max(baseline.more, key=lambda change: change.change.lo, default=None)
     if not baseline.changes:
         why = f"cannot be checked: no number of {before} could be compared ({'; '.join(baseline.left_out)})"
-        return Check(name="baseline", limit=0.0, state="unknown", measured=None, attack="", reason=why)
+        return LimitCheck(name="baseline", limit=0.0, state="unknown", measured=None, attack="", reason=why)
     if worst is None:
         reason = f"no attack is certain to find more than in {before}, of {len(baseline.changes)} numbers compared"
-        return Check(name="baseline", limit=0.0, state="passed", measured=None, attack="", reason=reason)
+        return LimitCheck(name="baseline", limit=0.0, state="passed", measured=None, attack="", reason=reason)
     shown = f"{worst.metric} of {worst.attack} changed by {_interval(worst.change)} since {before}"
     more = f", and {len(baseline.more) - 1} more numbers rose" if len(baseline.more) > 1 else ""
-    return Check(
+    return LimitCheck(
         name="baseline", limit=0.0, state="failed", measured=worst.change, attack=worst.attack, reason=shown + more
     )
 
 
-def _broken(promise: PromiseAudit) -> Check:
+def _broken(promise: GuaranteeAudit) -> LimitCheck:
     shown = [
         f"ε ≥ {row.estimate.lo:.4g} per {row.unit} ({row.units}; {row.assumption})"
         for row in promise.bounds
@@ -213,7 +213,7 @@ def _broken(promise: PromiseAudit) -> Check:
         f"more than {row.limit:.4g} of members at {row.fpr:g} false alarms" for row in promise.rates if row.broken
     ]
     reason = f"broken by this audit: {', '.join(shown)}. Promised was {promise.sentence}"
-    return Check(name="promise", limit=promise.epsilon, state="failed", measured=None, attack="", reason=reason)
+    return LimitCheck(name="promise", limit=promise.epsilon, state="failed", measured=None, attack="", reason=reason)
 
 
 def write_junit(path: str | Path, outcome: GateOutcome) -> None:
@@ -246,7 +246,7 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
     )
 
 
-def _check(results: Results, limit: _Limit, on: On) -> Check:
+def _check(results: Results, limit: _Limit, on: On) -> LimitCheck:
     candidates = _candidates(results, limit)
     if results.verdict.status == "confounded":
         why = "cannot be checked: members and held-out differ without any model, so no number here is about membership"
@@ -262,7 +262,7 @@ def _check(results: Results, limit: _Limit, on: On) -> Check:
     exceeded = compared > limit.limit
     if not exceeded and results.verdict.status == "underpowered":
         return _unknown(limit, f"cannot be checked: {shown} rests on too few units to pass anyone")
-    return Check(
+    return LimitCheck(
         name=limit.name,
         limit=limit.limit,
         state="failed" if exceeded else "passed",
@@ -291,8 +291,8 @@ def _candidates(results: Results, limit: _Limit) -> Sequence[tuple[str, Estimate
     return found
 
 
-def _unknown(limit: _Limit, reason: str) -> Check:
-    return Check(name=limit.name, limit=limit.limit, state="unknown", measured=None, attack="", reason=reason)
+def _unknown(limit: _Limit, reason: str) -> LimitCheck:
+    return LimitCheck(name=limit.name, limit=limit.limit, state="unknown", measured=None, attack="", reason=reason)
 
 
 def _held_out(results: Results, limit: _Limit) -> str:

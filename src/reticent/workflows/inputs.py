@@ -66,7 +66,7 @@ class DataConfig:
             validate.positive(block_words=self.block_words)
 
 
-class Reading(NamedTuple):
+class InputRecords(NamedTuple):
     """Records, and a JSON line for the place and reason of every bad row that was skipped."""
 
     records: list[Record]
@@ -81,7 +81,7 @@ def read_data(
     each_alone: bool = False,
     hide_spans: bool = False,
     model: str | None = None,
-) -> Reading:
+) -> InputRecords:
     """Read records and leave out what ``config`` says.
 
     For private training refuse what `data.stability` declares unstable before.
@@ -116,7 +116,7 @@ def read_data(
     records = _of_users(read_records, config)[: config.max_records]
     if not records:
         raise BadInput(source, "no record is left after --min_user_records and --drop_users", "Loosen them.")
-    return Reading(records, rejects)
+    return InputRecords(records, rejects)
 
 
 class Readable:
@@ -189,7 +189,7 @@ def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
 
 
 class GivenData(NamedTuple):
-    """Records with the membership that a person gave, aligned, and the rows that were skipped as in `Reading`."""
+    """Records with the membership that a person gave, aligned, and the rows that were skipped as in `InputRecords`."""
 
     records: list[Record]
     membership: Membership
@@ -234,8 +234,7 @@ def given_data(
             )
         records = without_copies(records, {id_ for id_, member in labels.items() if member})
         kept = {record.id for record in records}
-        coins = from_labels(records, {id_: member for id_, member in labels.items() if id_ in kept})
-        return GivenData(records, coins, rejects)
+        return GivenData(records, from_labels(records, {id_: labels[id_] for id_ in labels if id_ in kept}), rejects)
     raise BadInput(
         "the records",
         "an audit needs those that were trained on and those that were not",

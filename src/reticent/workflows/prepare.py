@@ -16,14 +16,14 @@ from reticent.core.errors import BadInput, Unusable
 from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.membership import Membership
-from reticent.core.outputs import Kind, file_to_write, hash_of, listed, marked, refuse_empty
+from reticent.core.outputs import OutputKind, file_to_write, hash_of, listed, marked, refuse_empty
 from reticent.core.processes import refuse_several
 from reticent.core.progress import progress
 from reticent.core.record import Record, Span, fingerprint, write_records
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data import card as cards
-from reticent.data.dedup import Dropped, write_dropped
-from reticent.data.dedup.rules import Once, deduplicate, named
+from reticent.data.dedup import DroppedRecord, write_dropped
+from reticent.data.dedup.rules import DedupResult, deduplicate, named
 from reticent.data.ids import Naming, is_digest
 from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, find, originals
 from reticent.data.pii.detect import detect_beside
@@ -31,7 +31,7 @@ from reticent.data.pii.missed import others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
 from reticent.data.pii.workers import enough
-from reticent.data.secrets_file import targets_beside, write_targets
+from reticent.data.secrets_file import secrets_beside, write_secrets
 from reticent.report.data_card import write_data_card
 
 SUFFIXES = (".parquet", ".jsonl")
@@ -40,7 +40,7 @@ CARD, PAGE = ".card.json", ".card.html"
 LISTS = (".dropped.jsonl", ".targets.jsonl", ".rejects.jsonl")
 """What lies beside the records, by the end of its name."""
 
-DATA_CARD = Kind(name="data card", is_ours=lambda path: _is_card(path))
+DATA_CARD = OutputKind(name="data card", is_ours=lambda path: _is_card(path))
 CARD_PAGE = marked("data card's page", '<meta name="generator" content="reticent data card">')
 
 Coins = Callable[[Sequence[Record]], Membership]
@@ -48,7 +48,7 @@ Coins = Callable[[Sequence[Record]], Membership]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedData:
     """What was written.
 
     Args:
@@ -65,8 +65,8 @@ class Prepared:
     card: dict[str, Any]
     out: Path
     card_path: Path
-    dropped: tuple[Dropped, ...]
-    targets: tuple[Target, ...]
+    dropped: tuple[DroppedRecord, ...]
+    targets: tuple[Secret, ...]
     rejects: str = ""
 
     @property
@@ -83,7 +83,7 @@ class Prepared:
 
     @property
     def targets_path(self) -> Path:
-        return targets_beside(self.out)
+        return secrets_beside(self.out)
 
 
 def prepare(
@@ -100,7 +100,7 @@ def prepare(
     coins: Coins | None = None,
     rejects: str = "",
     inputs: Mapping[str, str | Path | None] | None = None,
-) -> Prepared:
+) -> PreparedData:
     """Find personal data in records, scrub it where asked to, and write them with spans, and a data card beside them.
 
     Copies are dropped first, then data is found, then scrubbed. Spans that the records had are kept; where something
@@ -146,7 +146,7 @@ def prepare(
     looking = [] if scrubber is None else others(chosen)
     found, beside = _detected(plain, chosen, looking)
     card = _card(found, once, rules=rules, detectors=chosen, source=source, given=records)
-    left: tuple[Target, ...] = ()
+    left: tuple[Secret, ...] = ()
     dropped = once.dropped
     if scrubber is not None:
         scrubber = replace(scrubber, avoid=originals(found))
@@ -156,7 +156,7 @@ def prepare(
         )
     card["coins"] = _coins(coins, found)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}
-    done = Prepared(
+    done = PreparedData(
         records=found,
         card=card,
         out=out,
@@ -253,12 +253,12 @@ class _Scrubbed(NamedTuple):
     records: list[Record]
     done: dict[str, Any]
     missed: dict[str, Any]
-    targets: tuple[Target, ...]
-    dropped: tuple[Dropped, ...]
+    targets: tuple[Secret, ...]
+    dropped: tuple[DroppedRecord, ...]
 
 
 def _scrubbed(
-    once: Once,
+    once: DedupResult,
     records: list[Record],
     scrubber: Scrubber,
     detectors: Sequence[Detector],
@@ -296,7 +296,7 @@ def _scrubbed(
                 renamed[record.id] = naming(new)
             done.append(replace(new, id=renamed[record.id]))
             advance(1)
-    left: list[Target] = []
+    left: list[Secret] = []
     for given, record, new, seen in zip(once.records, records, done, beside, strict=True):
         known = unscrubbed(given.spans, record, new) if check else ()
         left += targets(new, [*known, *unscrubbed(seen, record, new)])
@@ -312,10 +312,10 @@ def _scrubbed(
     return _Scrubbed(done, counts, cards.missed(left, [one.name for one in looking], marks=check), tuple(left), dropped)
 
 
-def _renamed(dropped: Sequence[Dropped], renamed: Mapping[str, str]) -> tuple[Dropped, ...]:
+def _renamed(dropped: Sequence[DroppedRecord], renamed: Mapping[str, str]) -> tuple[DroppedRecord, ...]:
     """The list of copies under new names; a copy whose id was made of its text is named after the record it repeats."""
     return tuple(
-        Dropped(renamed.get(one.id, f"{renamed[one.kept]}-copy{number}"), renamed[one.kept], one.why)
+        DroppedRecord(renamed.get(one.id, f"{renamed[one.kept]}-copy{number}"), renamed[one.kept], one.why)
         for number, one in enumerate(dropped, start=1)
     )
 
@@ -342,7 +342,7 @@ def _long_values(record: Record, shortest: int = 4) -> set[str]:
 
 def _card(
     records: Sequence[Record],
-    once: Once,
+    once: DedupResult,
     *,
     rules: Sequence[str],
     detectors: Sequence[Detector],
@@ -371,7 +371,7 @@ def _card(
     }
 
 
-def _write(done: Prepared) -> None:
+def _write(done: PreparedData) -> None:
     """Records, lists, card and page, all or nothing; lists of an earlier run that have nothing in them now go.
 
     Records and lists have no room for a mark, so the card tells them by their hashes from files of somebody else. While
@@ -386,7 +386,7 @@ def _write(done: Prepared) -> None:
         if done.dropped:
             write_dropped(temporary[lists[".dropped.jsonl"]], done.dropped)
         if done.targets:
-            write_targets(temporary[lists[".targets.jsonl"]], done.targets)
+            write_secrets(temporary[lists[".targets.jsonl"]], done.targets)
         if done.rejects:
             write_text(temporary[lists[".rejects.jsonl"]], done.rejects)
         there = [path for path in (done.out, *lists.values()) if temporary[path].exists()]

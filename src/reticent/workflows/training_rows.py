@@ -16,7 +16,7 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record, Span
 from reticent.data.canaries import Planting, plant, plant_users
-from reticent.data.dedup import Dropped, within_user
+from reticent.data.dedup import DroppedRecord, within_user
 from reticent.data.ids import tells_of_spans
 from reticent.data.shared_texts import set_aside_shared
 from reticent.data.split import split
@@ -135,7 +135,7 @@ class TrainingRows:
     membership: Membership
     planting: Planting | None
     as_read: Sequence[Record]
-    repeated: Sequence[Dropped] | None
+    repeated: Sequence[DroppedRecord] | None
 
     @property
     def trained(self) -> list[Record]:
@@ -184,17 +184,17 @@ def training_rows(
     """
     if privacy.protect == "spans":
         _check_ids(records)
-    repeated: Sequence[Dropped] | None = None
+    repeated: Sequence[DroppedRecord] | None = None
     if harden.dedup_users:
         records, repeated = within_user(records)
     as_read = without_copies(records, within_users=split_config.copies_within_users(privacy))
-    coins = throw_coins(as_read, split_config, privacy)
-    kept, coins, planting = _plant(
-        as_read, coins, canary_config, split_config.split_seed, base=base, max_tokens=max_tokens, spec=privacy
+    membership = throw_coins(as_read, split_config, privacy)
+    kept, membership, planting = _plant(
+        as_read, membership, canary_config, split_config.split_seed, base=base, max_tokens=max_tokens, spec=privacy
     )
     if planting is not None and privacy.protect == "spans":
         planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
-    return TrainingRows(records=kept, membership=coins, planting=planting, as_read=as_read, repeated=repeated)
+    return TrainingRows(records=kept, membership=membership, planting=planting, as_read=as_read, repeated=repeated)
 
 
 def _check_ids(records: Sequence[Record]) -> None:
@@ -215,7 +215,7 @@ def throw_coins(records: Sequence[Record], config: SplitConfig, privacy: Privacy
         unit = promised_unit(privacy) or "auto"
     if unit == "auto":
         unit = "user" if all(record.user is not None for record in records) else "record"
-    coins = split(
+    membership = split(
         records,
         unit=unit,
         seed=config.split_seed,
@@ -224,7 +224,7 @@ def throw_coins(records: Sequence[Record], config: SplitConfig, privacy: Privacy
         known_fraction=config.known_fraction,
         max_per_user=config.max_records_per_user,
     )
-    return set_aside_shared(records, coins) if config.copies_within_users(privacy) else coins
+    return set_aside_shared(records, membership) if config.copies_within_users(privacy) else membership
 
 
 def _marked(secret: Record) -> Record:

@@ -17,10 +17,10 @@ from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import write_canaries
 from reticent.data.dedup import write_dropped
-from reticent.data.secrets_file import carried, write_targets
+from reticent.data.secrets_file import carried_secrets, write_secrets
 from reticent.data.stability import refuse_unstable
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
@@ -47,7 +47,7 @@ def tune(
     harden: HardenConfig | None = None,
     contextual: ContextualConfig | None = None,
     rejects: str = "",
-    targets: Sequence[Target] = (),
+    targets: Sequence[Secret] = (),
     inputs: Mapping[str, str | Path | None] | None = None,
 ) -> RunFolder:
     """Throw coins, plant canaries, fine-tune ``base`` on the members and leave a run folder that can be audited.
@@ -157,13 +157,13 @@ class _Settings:
         return parts
 
 
-def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Target]) -> None:
+def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Secret]) -> None:
     if material.repeated is not None:
         write_dropped(run.dropped, material.repeated)
         said = f"{len(material.repeated)} texts in which users repeat themselves left out; see {run.dropped}"
         console.print(said, highlight=False)
     if targets:
-        write_targets(run.targets, carried(targets, material.as_read, material.records, material.membership))
+        write_secrets(run.targets, carried_secrets(targets, material.as_read, material.records, material.membership))
     write_records(run.records, material.records)
     material.membership.write(run.membership)
     if material.planting is not None:

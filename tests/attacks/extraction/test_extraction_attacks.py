@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reticent.attacks.extraction import EXTRACTIONS, Drawn, Written
+from reticent.attacks.extraction import EXTRACTIONS, Continued, FreeGenerations
 from reticent.attacks.extraction.alignment import bleu, edit_distance_to_start, longest_common_run
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.probabilistic_np import chance_within, queries_needed
 from reticent.core.errors import BadInput
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 def run(name, *evidence, **params):
@@ -27,7 +27,7 @@ def forced(*ranks, chances=None):
     lengths = [len(row) for row in ranks]
     total = sum(lengths)
     drawn = np.zeros(total) if chances is None else np.log([c for row in chances for c in row])
-    return Forced(
+    return TeacherForced(
         rank=np.array([rank for row in ranks for rank in row], dtype=np.int32),
         logp=drawn,
         drawn=drawn,
@@ -74,13 +74,15 @@ def test_a_tiny_chance_is_not_lost():
         queries_needed([0.0], p=0)
 
 
-WRITTEN = Written(
+WRITTEN = Continued(
     secrets=["number 4711", "abcdefghij"],
     texts=[["number 4711, and"], ["abcdefghiX"]],
     secret_tokens=[[1, 2, 3, 4], [5, 6, 7, 8, 9]],
     tokens=[[[1, 2, 3, 4, 9]], [[5, 6, 7, 9, 9]]],
 )
-NOTHING = Written(secrets=WRITTEN.secrets, texts=[[""], [""]], secret_tokens=WRITTEN.secret_tokens, tokens=[[[]], [[]]])
+NOTHING = Continued(
+    secrets=WRITTEN.secrets, texts=[[""], [""]], secret_tokens=WRITTEN.secret_tokens, tokens=[[[]], [[]]]
+)
 
 
 def test_near_verbatim_by_hand():
@@ -92,7 +94,7 @@ def test_near_verbatim_by_hand():
 
 
 def test_free_texts_are_ranked_and_the_rest_thrown_away():
-    drawn = Drawn(
+    drawn = FreeGenerations(
         target_loss=np.array([1.0, 1.0, 3.0, 2.0]),
         base_loss=np.array([1.0, 4.0, 3.0, 4.0]),
         zlib_bytes=np.array([90, 10, 10, 10]),

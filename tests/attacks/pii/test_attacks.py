@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reticent.attacks.pii import PII_ATTACKS, Answered, Listed, Proposed, Ranked, pii_attack
+from reticent.attacks.pii import PII_ATTACKS, Answers, CandidateRanking, FreeMentions, ProposedFills, pii_attack
 from reticent.attacks.pii.association_greedy import association_greedy
 from reticent.attacks.pii.extraction import extraction, precision
 from reticent.attacks.pii.inference import inference
@@ -28,14 +28,14 @@ def test_every_file_is_found():
 
 
 def test_inference_ranks_by_likelihood_and_calibrated_by_gain():
-    target = Ranked(logp=[np.array([-9.0, -1.0, -4.0]), np.array([-2.0, -3.0])], truth=np.array([2, 0]))
-    base = Ranked(logp=[np.array([-9.5, -1.0, -9.0]), np.array([-2.0, -4.0])], truth=np.array([2, 0]))
+    target = CandidateRanking(logp=[np.array([-9.0, -1.0, -4.0]), np.array([-2.0, -3.0])], truth=np.array([2, 0]))
+    base = CandidateRanking(logp=[np.array([-9.5, -1.0, -9.0]), np.array([-2.0, -4.0])], truth=np.array([2, 0]))
     np.testing.assert_array_equal(inference(target), [2, 1])
     np.testing.assert_array_equal(inference_calibrated(target, base), [1, 2])
 
 
 def test_reconstruction_ranks_its_own_proposals():
-    proposed = Proposed(
+    proposed = ProposedFills(
         secrets=["ann", "bob", "eve"],
         values=[("x", "ann"), ("x",), ()],
         perplexity=[np.array([2.0, 3.0]), np.array([1.0]), np.zeros(0)],
@@ -44,24 +44,24 @@ def test_reconstruction_ranks_its_own_proposals():
 
 
 def test_what_is_written_is_found():
-    answered = Answered(secrets=["a1b2", "c3d4"], texts=[["no", "it is A1-B2!"], ["c3d45", ""]])
+    answered = Answers(secrets=["a1b2", "c3d4"], texts=[["no", "it is A1-B2!"], ["c3d45", ""]])
     np.testing.assert_array_equal(association_greedy(answered), [1, 0])
-    listed = Listed(secrets=["a1b2", "c3d4"], found=["a1b2", "e5"], text="say a1b2\n\nand c3d")
+    listed = FreeMentions(secrets=["a1b2", "c3d4"], found=["a1b2", "e5"], text="say a1b2\n\nand c3d")
     np.testing.assert_array_equal(extraction(listed), [1, 0])
     np.testing.assert_array_equal(precision(listed), [1, 0])
 
 
 def test_evidence_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="not among"):
-        Ranked(logp=[np.zeros(2)], truth=np.array([2]))
+        CandidateRanking(logp=[np.zeros(2)], truth=np.array([2]))
     with pytest.raises(ValueError, match="every place"):
-        Ranked(logp=[np.zeros(2)], truth=np.array([1, 1]))
+        CandidateRanking(logp=[np.zeros(2)], truth=np.array([1, 1]))
     with pytest.raises(ValueError, match="perplexity"):
-        Proposed(secrets=["a"], values=[("x",)], perplexity=[np.zeros(2)])
+        ProposedFills(secrets=["a"], values=[("x",)], perplexity=[np.zeros(2)])
     with pytest.raises(ValueError, match="true value"):
-        Proposed(secrets=[], values=[("x",)], perplexity=[np.zeros(1)])
+        ProposedFills(secrets=[], values=[("x",)], perplexity=[np.zeros(1)])
     with pytest.raises(ValueError, match="answers"):
-        Answered(secrets=["a"], texts=[])
+        Answers(secrets=["a"], texts=[])
 
 
 def test_registration_and_results_are_checked(monkeypatch):
@@ -84,4 +84,4 @@ def test_registration_and_results_are_checked(monkeypatch):
 
     pii_attack("half", gives="hit", **about)(half)
     with pytest.raises(BadInput, match="no hit"):
-        PII_ATTACKS.get("half").score({"answered": Answered(secrets=["a"], texts=[["a"]])})
+        PII_ATTACKS.get("half").score({"answered": Answers(secrets=["a"], texts=[["a"]])})

@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reticent.attacks.pii import Answered
-from reticent.attacks.pii.conversations import ATTACKS, TIERS, Fact, behaviour, conversations
+from reticent.attacks.pii import Answers
+from reticent.attacks.pii.conversations import ATTACKS, TIERS, PiiAssociation, behaviour, conversations
 from reticent.core.errors import BadInput
 
 
 def fact(name="Ann Archer", kind="EMAIL", value="ann@example.org"):
-    return Fact(id=name, name=name, kind=kind, value=value, group="g", member=True)
+    return PiiAssociation(id=name, name=name, kind=kind, value=value, group="g", member=True)
 
 
 SHOTS = [fact("Bob Barker", "EMAIL", "bob@example.net"), fact("Bob Barker", "PHONE", "555-0123")]
@@ -33,7 +33,7 @@ def test_tiers_ask_the_same_question():
 
 def test_behaviour_is_counted_once():
     found = behaviour(
-        Answered(
+        Answers(
             secrets=["ann@example.org"] * 5,
             texts=[
                 ["It is ann@example.org"],

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from reticent.attacks.extraction import EXTRACTIONS
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.extraction import collect as pull
-from reticent.auditing.extraction.collect import Pulled
-from reticent.auditing.extraction.evaluate import QUERIES, extraction_findings, judge_extraction
-from reticent.auditing.extraction.prompts import Passage, Passages
+from reticent.auditing.extraction.collect import ExtractionEvidence
+from reticent.auditing.extraction.evaluate import QUERIES, evaluate, extraction_findings
+from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
@@ -23,7 +23,7 @@ from reticent.core.finding import Severity
 from reticent.core.membership import Membership
 from reticent.core.record import Record, Span
 from reticent.core.results import Confound
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results_file import read_results
 from reticent.stats.proportions import difference, paired_difference, share
@@ -34,7 +34,7 @@ from reticent.workflows.audit import audit
 CLEAR = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False)
 
 
-def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = True) -> Pulled:
+def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = True) -> ExtractionEvidence:
     """Half of the secrets were planted; a model that knows writes these and no others."""
     member = np.arange(n) % 2 == 0
     known, unknown = planted_evidence(n, known=True), planted_evidence(n, known=False, seed=1)
@@ -43,16 +43,16 @@ def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = 
         owner = None if users is None else f"u{number % users}"
         record = Record(id=f"r{number}", text="it is 4711", user=owner)
         group = "planted 4 times" if member[number] else NOT_PLANTED
-        target = Target(
+        target = Secret(
             id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number]
         )
         tokens = np.arange(3, dtype=np.int32)
-        passages.append(Passage(target=target, lead=tokens[:0], prefix=tokens, secret=tokens))
+        passages.append(ExtractionPrompt(target=target, lead=tokens[:0], prefix=tokens, secret=tokens))
     rank = np.where(np.repeat(member, known.forced.lengths), 0, 3).astype(np.int32)
     drawn = np.where(np.repeat(member, known.forced.lengths), known.forced.drawn, -np.inf)
     knowing = replace(known, forced=replace(known.forced, rank=rank, drawn=drawn), drawn=None)
-    return Pulled(
-        passages=Passages(kept=tuple(passages), dropped={"too long for the model": 2}),
+    return ExtractionEvidence(
+        passages=ExtractionPrompts(kept=tuple(passages), dropped={"too long for the model": 2}),
         records=tuple((one.target.record, bool(one.target.member)) for one in passages),
         target=knowing if knows else replace(unknown, drawn=None),
         base=replace(unknown, drawn=None) if base else None,
@@ -67,7 +67,7 @@ def row(found, attack: str, group: str):
 
 
 def test_what_comes_out_of_this_model_alone_is_a_leak():
-    found = judge_extraction(pulled(True), confidence=0.99, joint=0.95)
+    found = evaluate(pulled(True), confidence=0.99, joint=0.95)
     leak, control = row(found, "discoverable", "planted 4 times"), row(found, "discoverable", NOT_PLANTED)
     assert (leak.target.value, leak.base.value, leak.difference.value, leak.above_control.value) == (1, 0, 1, 1)
     assert leak.leaks
@@ -85,7 +85,7 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
 
 
 def test_a_model_that_knows_nothing_is_not_said_to_leak():
-    found = judge_extraction(pulled(False), confidence=0.99, joint=0.95)
+    found = evaluate(pulled(False), confidence=0.99, joint=0.95)
     assert not any(one.leaks for one in found.rows)
     (finding,) = extraction_findings(found, confounded=False)
     assert finding.severity is Severity.NONE
@@ -94,14 +94,14 @@ def test_a_model_that_knows_nothing_is_not_said_to_leak():
 
 def test_what_the_base_writes_as_often_is_no_leak():
     twice = pulled(True)
-    found = judge_extraction(replace(twice, base=twice.target), confidence=0.99, joint=0.95)
+    found = evaluate(replace(twice, base=twice.target), confidence=0.99, joint=0.95)
     leak = row(found, "discoverable", "planted 4 times")
     assert leak.above_control.lo > 0
     assert not leak.leaks
 
 
 def test_without_a_base_the_controls_decide():
-    found = judge_extraction(pulled(True, base=False), confidence=0.99, joint=0.95)
+    found = evaluate(pulled(True, base=False), confidence=0.99, joint=0.95)
     leak = row(found, "discoverable", "planted 4 times")
     assert (leak.base, leak.difference) == (None, None)
     assert leak.leaks
@@ -109,7 +109,7 @@ def test_without_a_base_the_controls_decide():
 
 def test_the_numbers_are_those_of_the_statistics_and_know_users():
     made = pulled(True, users=6)
-    found = judge_extraction(made, confidence=0.99, joint=0.95)
+    found = evaluate(made, confidence=0.99, joint=0.95)
     leak = row(found, "probabilistic_np", "planted 4 times")
     attack = EXTRACTIONS.get("probabilistic_np")
     member = np.arange(120) % 2 == 0
@@ -125,19 +125,19 @@ def test_the_numbers_are_those_of_the_statistics_and_know_users():
 
 
 def test_all_intervals_share_the_error_that_is_allowed():
-    found = judge_extraction(pulled(True), confidence=0.9, joint=0.95)
+    found = evaluate(pulled(True), confidence=0.9, joint=0.95)
     shown = [one for a in found.rows for one in (a.target, a.base, a.difference, a.above_control) if one is not None]
     assert sum(1 - one.confidence for one in shown) == pytest.approx(0.1)
 
 
 def test_groups_of_one_user_are_refused_by_name():
-    found = judge_extraction(pulled(True, users=2), confidence=0.99, joint=0.95)
+    found = evaluate(pulled(True, users=2), confidence=0.99, joint=0.95)
     assert not [one for one in found.rows if one.units == "secrets"]
     assert any("discoverable, planted 4 times" in note and "1 user" in note for note in found.notes)
 
 
 def test_curves_rise_from_what_one_sample_gives():
-    found = judge_extraction(pulled(True), confidence=0.99, joint=0.95)
+    found = evaluate(pulled(True), confidence=0.99, joint=0.95)
     curve = next(one for one in found.curves if one.group == "planted 4 times")
     assert curve.queries == QUERIES
     assert curve.target[0] == 1.0
@@ -152,19 +152,17 @@ def test_on_a_confounded_split_only_planted_secrets_count():
         replace(one, target=replace(one.target, group=TRAINED if one.target.member else HELD_OUT))
         for one in made.passages.kept
     ]
-    found = judge_extraction(
-        replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95
-    )
+    found = evaluate(replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95)
     assert extraction_findings(found, confounded=False)
     assert extraction_findings(found, confounded=True) == []
-    assert extraction_findings(judge_extraction(made, confidence=0.99, joint=0.95), confounded=True)
+    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), confounded=True)
 
 
 # ---- from end to end --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     texts = [f"the order {n:02d} of Customer{n:02d} is on the way to town {n * 7}" for n in range(24)]
     records = [
@@ -184,7 +182,7 @@ def subject(tmp_path_factory):
         )
         for n in range(12)
     ]
-    return Subject(
+    return AuditCase(
         title="tiny",
         target=str(save_tiny(folder / "target", seed=1)),
         reference=str(save_tiny(folder / "base")),
@@ -205,9 +203,9 @@ def subject(tmp_path_factory):
 CONFIG = AuditConfig(attacks="loss", dtype="float32", extraction=True, extraction_samples=1)
 
 
-def test_an_audit_reports_every_attack_and_no_text(subject, tmp_path, monkeypatch):
+def test_an_audit_reports_every_attack_and_no_text(case, tmp_path, monkeypatch):
     monkeypatch.setattr(pull, "TEXT_TOKENS", 48)
-    results = audit(subject, CONFIG, out=tmp_path / "a")
+    results = audit(case, CONFIG, out=tmp_path / "a")
     rows = [one for one in results.extraction.rows if one.family == "extraction"]
     assert {one.attack for one in rows} == set(EXTRACTIONS.names())
     groups = {one.group for one in rows if one.units == "secrets"}
@@ -220,12 +218,12 @@ def test_an_audit_reports_every_attack_and_no_text(subject, tmp_path, monkeypatc
         assert secret not in page
         assert secret not in data
     assert not any("only scored, not sampled" in line for line in results.not_tested)
-    again = audit(subject, CONFIG, out=tmp_path / "b")
+    again = audit(case, CONFIG, out=tmp_path / "b")
     assert again.extraction == results.extraction
 
 
-def test_without_the_flag_nothing_is_written_and_that_is_said(subject, tmp_path):
-    results = audit(subject, replace(CONFIG, extraction=False), out=tmp_path / "a")
+def test_without_the_flag_nothing_is_written_and_that_is_said(case, tmp_path):
+    results = audit(case, replace(CONFIG, extraction=False), out=tmp_path / "a")
     assert results.extraction is None
     assert any("--extraction" in line for line in results.not_tested)
     assert json.loads((tmp_path / "a" / "results.json").read_text())["extraction"] is None

@@ -7,27 +7,27 @@ from dataclasses import replace
 
 import pytest
 
-from reticent.auditing.extraction.prompts import make_passages, start_tokens
+from reticent.auditing.extraction.prompts import make_prompts, start_tokens
 from reticent.auditing.extraction.secrets import (
     CONTROL,
     HELD_OUT,
     TRAINED,
-    Holders,
-    canary_targets,
+    ValueOwners,
+    canary_secrets,
     control_of,
-    given_targets,
-    marked_targets,
+    given_secrets,
+    marked_secrets,
 )
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.testing.tiny import tiny_tokenizer
 
 
 def span_targets(*args, **options):
     """The targets alone."""
-    return marked_targets(*args, **options)[0]
+    return marked_secrets(*args, **options)[0]
 
 
 def record(number: int, value: str, *, user: str | None = None, again: str = "") -> Record:
@@ -47,7 +47,7 @@ def canary(number: int, repetitions: int, planted: bool, shape: str = "text") ->
 
 
 def test_planted_secrets_go_by_how_often_and_the_others_are_controls():
-    made = canary_targets([canary(1, 1, True), canary(2, 16, True), canary(3, 4, False), canary(4, 0, False)], most=9)
+    made = canary_secrets([canary(1, 1, True), canary(2, 16, True), canary(3, 4, False), canary(4, 0, False)], most=9)
     assert {one.id: one.group for one in made} == {
         "c1": "planted once", "c2": "planted 16 times", "c3": NOT_PLANTED, "c4": NOT_PLANTED
     }  # fmt: skip
@@ -56,16 +56,16 @@ def test_planted_secrets_go_by_how_often_and_the_others_are_controls():
 
 
 def test_few_controls_are_enough_and_planted_ones_all_stay():
-    made = canary_targets([canary(n, 4, n < 5) for n in range(30)], most=3)
+    made = canary_secrets([canary(n, 4, n < 5) for n in range(30)], most=3)
     assert sum(one.member for one in made) == 5
     assert sum(not one.member for one in made) == 3
 
 
 @pytest.mark.parametrize("shape", ["text", "pair", "chat"])
 def test_the_secret_of_every_shape_is_found_in_its_record(shape):
-    (made,) = canary_targets([canary(7, 1, True, shape)], most=3)
+    (made,) = canary_secrets([canary(7, 1, True, shape)], most=3)
     assert made.secret == "1 2 7"
-    (passage,) = make_passages([made], tiny_tokenizer(), max_tokens=None, room=512).kept
+    (passage,) = make_prompts([made], tiny_tokenizer(), max_tokens=None, room=512).kept
     assert tiny_tokenizer().decode(passage.secret).strip().endswith("1 2 7")
     assert "secret number is" in tiny_tokenizer().decode(passage.given())
 
@@ -104,13 +104,13 @@ def test_what_ones_own_held_out_records_have_too_is_a_target_and_no_control(by_u
 def test_what_other_people_have_who_were_held_out_is_counted_and_left_out():
     desk = "desk@example.org"
     records = [signed("ana", 1, to=desk), signed("ana", 2, to=desk), signed("bo", 1, to=desk), signed("cy", 1)]
-    made, left_out = marked_targets(records, [True, False, False, False], most=9, by_user=True)
+    made, left_out = marked_secrets(records, [True, False, False, False], most=9, by_user=True)
     assert {(one.secret, one.member) for one in made} == {
         ("ana@example.org", True), ("bo@example.org", False), ("cy@example.org", False)
     }  # fmt: skip
     assert left_out == 1
     elsewhere = [(signed("dee", 1, to="ana@example.org"), False)]
-    made, left_out = marked_targets(records, [True, False, False, False], most=9, elsewhere=elsewhere)
+    made, left_out = marked_secrets(records, [True, False, False, False], most=9, elsewhere=elsewhere)
     assert not any(one.member for one in made)
     assert left_out == 2
 
@@ -126,7 +126,7 @@ def test_where_coins_go_by_user_only_users_who_are_out_are_controls():
 
 def test_sides_of_values():
     held = [(signed("ana", 1), True), (signed("ana", 2, to="x@example.net"), False), (signed("bo", 1), False)]
-    sides = {by: Holders(held, by_user=by) for by in (True, False)}
+    sides = {by: ValueOwners(held, by_user=by) for by in (True, False)}
     for by, holders in sides.items():
         assert holders.side_of("ana@example.org") is True
         assert holders.side_of("bo@example.org") is False
@@ -160,14 +160,14 @@ def test_records_without_marks_are_looked_through():
 
 
 def test_controls_are_matched():
-    missed = Target(id="t", record=record(1, "alpha-1"), start=11, end=18, kind="CODE", group="missed", member=True)
-    made, _ = given_targets([missed, replace(missed, id="u", member=False)], [], [])
+    missed = Secret(id="t", record=record(1, "alpha-1"), start=11, end=18, kind="CODE", group="missed", member=True)
+    made, _ = given_secrets([missed, replace(missed, id="u", member=False)], [], [])
     assert [one.group for one in made] == ["missed", f"missed{CONTROL}"]
-    assert given_targets(made, [], []) == (made, 0)
+    assert given_secrets(made, [], []) == (made, 0)
     many = [replace(missed, id=f"t{n}", record=record(n, f"code-{n:02d}"), member=n % 3 == 0) for n in range(60)]
-    few, _ = given_targets(many, [], [], most=9)
+    few, _ = given_secrets(many, [], [], most=9)
     assert [sum(one.member == side for one in few) for side in (True, False)] == [9, 9]
-    assert set(few) < set(given_targets(many, [], [])[0])
+    assert set(few) < set(given_secrets(many, [], [])[0])
     controls = {f"missed{CONTROL}", NOT_PLANTED, HELD_OUT}
     assert control_of("missed", controls) == f"missed{CONTROL}"
     assert control_of("planted 4 times", controls) == NOT_PLANTED
@@ -177,9 +177,9 @@ def test_controls_are_matched():
 
 
 def test_a_listed_value_of_both_sides_is_nobodys():
-    def listed(number: int, value: str, member: bool) -> Target:
+    def listed(number: int, value: str, member: bool) -> Secret:
         made = record(number, value)
-        return Target(
+        return Secret(
             id=f"t{number}", record=made, start=11, end=11 + len(value), kind="CODE", group="g", member=member
         )
 
@@ -189,20 +189,20 @@ def test_a_listed_value_of_both_sides_is_nobodys():
     ]  # fmt: skip
     records = [one.record for one in targets]
     member = [one.member for one in targets]
-    kept, left_out = given_targets(targets, records, member)
+    kept, left_out = given_secrets(targets, records, member)
     assert ([one.id for one in kept], left_out) == (["t1", "t5"], 2)
-    assert given_targets([], records, member) == ([], 0)
+    assert given_secrets([], records, member) == ([], 0)
     more = [*records, Record(id="x", text="and alpha-1 again")]
-    kept, left_out = given_targets(targets, more, [*member, False])
+    kept, left_out = given_secrets(targets, more, [*member, False])
     assert ([one.id for one in kept], left_out) == (["t5"], 3)
 
 
 # ---- passages ---------------------------------------------------------------------------------------------------
 
 
-def target(text: str, start: int, end: int, **more) -> Target:
+def target(text: str, start: int, end: int, **more) -> Secret:
     shape = more if more else {"text": text}
-    return Target(
+    return Secret(
         id="t", record=Record(id="r", **shape), start=start, end=end, kind="X", group="g", member=True
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ def target(text: str, start: int, end: int, **more) -> Target:
 @pytest.mark.parametrize("bos", [False, True])
 def test_given_and_secret_together_are_the_record_up_to_the_secrets_end(bos):
     tokenizer = tiny_tokenizer(bos=bos)
-    (one,) = make_passages([target("the order of Bob is late", 13, 16)], tokenizer, max_tokens=None, room=None).kept
+    (one,) = make_prompts([target("the order of Bob is late", 13, 16)], tokenizer, max_tokens=None, room=None).kept
     row = one.forced()
     assert row.token_id.tolist() == tokenizer("the order of Bob")["input_ids"]
     assert tokenizer.decode(row.token_id[row.trained]).strip() == "Bob"
@@ -221,7 +221,7 @@ def test_given_and_secret_together_are_the_record_up_to_the_secrets_end(bos):
 
 def test_a_text_that_begins_with_the_secret_gets_a_start_token():
     tokenizer = tiny_tokenizer()
-    (one,) = make_passages([target("Bob is late", 0, 3)], tokenizer, max_tokens=None, room=None).kept
+    (one,) = make_prompts([target("Bob is late", 0, 3)], tokenizer, max_tokens=None, room=None).kept
     assert one.given().tolist() == start_tokens(tokenizer) == [tokenizer.bos_token_id]
     tokenizer.bos_token = None
     assert start_tokens(tokenizer) == [tokenizer.eos_token_id]
@@ -232,7 +232,7 @@ def test_a_text_that_begins_with_the_secret_gets_a_start_token():
 
 def test_what_training_did_not_see_whole_is_dropped_and_counted():
     text = "word " * 30
-    found = make_passages(
+    found = make_prompts(
         [
             target(text, 100, 104),
             target("", 0, 4, prompt="Anna asks", completion="yes"),
@@ -245,11 +245,11 @@ def test_what_training_did_not_see_whole_is_dropped_and_counted():
     )
     assert len(found) == 0
     assert found.dropped == {"behind where training cut the record off": 2, "not in what is trained on": 2}
-    long = make_passages([target("x" * 300, 1, 290)], tiny_tokenizer(), max_tokens=None, room=None)
+    long = make_prompts([target("x" * 300, 1, 290)], tiny_tokenizer(), max_tokens=None, room=None)
     assert long.dropped == {"longer than 128 tokens": 1}
 
 
 def test_prefixes_leave_room_for_the_model():
-    (one,) = make_passages([target("y" * 200 + " Bob", 201, 204)], tiny_tokenizer(), max_tokens=None, room=100).kept
+    (one,) = make_prompts([target("y" * 200 + " Bob", 201, 204)], tiny_tokenizer(), max_tokens=None, room=100).kept
     assert len(one.forced()) <= 100 - 64
     assert tiny_tokenizer().decode(one.secret).strip() == "Bob"

@@ -6,11 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.select import Choice
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.select import AttackChoice
 from reticent.core.finding import Severity
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -27,7 +27,7 @@ def audited(inside: int, outside: int, *, shift: float = 0.0, secrets: int = 0, 
     n = inside + outside
     member = np.arange(n) < inside
     none = np.full(n, None)
-    coins = Membership(
+    membership = Membership(
         record_id=np.arange(n).astype(str).astype(object), member=member, user=none, user_member=member,
         role=np.full(n, "evaluate", dtype=object), unit="record", probability=0.5,
     )  # fmt: skip
@@ -45,13 +45,13 @@ def audited(inside: int, outside: int, *, shift: float = 0.0, secrets: int = 0, 
         offsets=np.arange(len(canaries) + 1),
     )
     score = rng.normal(shift * member)
-    evidence = Evidence(
-        coins=coins, scores={"wbc": score, "loss": rng.normal(0.3 * shift * member)}, notes={},
+    evidence = MembershipEvidence(
+        membership=membership, scores={"wbc": score, "loss": rng.normal(0.3 * shift * member)}, notes={},
         canaries=table if secrets else None, canaries_ref=None, dropped=0,
     )  # fmt: skip
     records = [Record(id=str(i), text=f"text {i}") for i in range(n)]
-    subject = Subject(title="t", target="t", reference=None, records=records, membership=coins, canaries=canaries)
-    return conclude(subject, {}, Choice(run=(), off={}), evidence, CLEAN, AuditConfig(), key="k")
+    case = AuditCase(title="t", target="t", reference=None, records=records, membership=membership, canaries=canaries)
+    return conclude(case, {}, AttackChoice(run=(), off={}), evidence, CLEAN, AuditConfig(), key="k")
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(30, 300), (300, 30)])

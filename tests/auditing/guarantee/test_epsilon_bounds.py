@@ -11,17 +11,17 @@ import pytest
 
 from reticent.auditing.guarantee.epsilon_bounds import (
     CONDITIONAL,
-    Bound,
-    Thrown,
-    all_thrown,
+    EpsilonBound,
+    RandomizedUnits,
     epsilon_bounds,
     epsilon_finding,
-    thrown_for_level,
-    thrown_for_secrets,
+    randomized_level,
+    randomized_secrets,
+    randomized_units,
 )
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.level import Level, Scored
-from reticent.auditing.membership.levels import Units
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.level import AttackScores, Level
+from reticent.auditing.membership.levels import LevelUnits
 from reticent.auditing.membership.primary import PRIMARY
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership
@@ -32,7 +32,7 @@ from reticent.stats.epsilon import gdp_epsilon
 THREAT = ThreatModel(access="logprob")
 
 
-def bounds_of(thrown: Thrown, **about: Any) -> dict[str, Bound]:
+def bounds_of(thrown: RandomizedUnits, **about: Any) -> dict[str, EpsilonBound]:
     """By what they assume, in short."""
     found = epsilon_bounds([thrown], delta=1e-5, confidence=0.95, **about).found
     names = ("one_run", "gdp_one_run", "clopper_pearson", "gdp_roc", "gdp_auc", "gdp_pairs")
@@ -42,7 +42,7 @@ def bounds_of(thrown: Thrown, **about: Any) -> dict[str, Bound]:
 def level_of(name: str = "record", shift: float = 3.0, n: int = 400, attack: str = "ref_ratio") -> Level:
     rng = np.random.default_rng(0)
     member = rng.random(n) < 0.5
-    scored = Scored(name=attack, score=rng.normal(shift * member), threat=THREAT)
+    scored = AttackScores(name=attack, score=rng.normal(shift * member), threat=THREAT)
     return Level(name=name, member=member, cluster=None, attacks=[scored], what="")
 
 
@@ -74,18 +74,18 @@ def table(losses: np.ndarray) -> TokenTable:
     )
 
 
-def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> Evidence:
+def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> MembershipEvidence:
     """Secrets of very different difficulty; planted ones lose ``gain`` nats."""
     rng = np.random.default_rng(2)
     hard = rng.normal(5, 3, len(canaries))
     planted = np.array([canary.planted for canary in canaries])
     none = np.array([], dtype=object)
-    coins = Membership(
+    membership = Membership(
         record_id=none, member=none.astype(bool), user=none, user_member=none.astype(bool), role=none, unit="user",
         probability=0.5,
     )  # fmt: skip
-    return Evidence(
-        coins=coins,
+    return MembershipEvidence(
+        membership=membership,
         scores={},
         notes={},
         canaries=table(hard - gain * planted + rng.normal(0, 0.1, len(canaries))),
@@ -95,7 +95,7 @@ def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> 
 
 
 @pytest.mark.parametrize(
-    ("level", "coins", "bounded"),
+    ("level", "membership", "bounded"),
     [
         (level_of("record"), {"unit": "record", "probability": 0.5}, "record"),
         (level_of("user", attack="ref_ratio:mean"), {"unit": "user", "probability": 0.5}, "user"),
@@ -108,8 +108,8 @@ def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> 
         (level_of("record", n=8), {"unit": "record", "probability": 0.5}, None),
     ],
 )
-def test_only_what_had_fair_coins_of_its_own_is_bounded(level: Level, coins: dict[str, Any], bounded: str | None):
-    thrown = thrown_for_level(level, **coins, confounded=False)
+def test_only_what_had_fair_coins_of_its_own_is_bounded(level: Level, membership: dict[str, Any], bounded: str | None):
+    thrown = randomized_level(level, **membership, confounded=False)
     assert (thrown.unit if thrown else None) == bounded
     if thrown is not None:
         for bound in bounds_of(thrown).values():
@@ -126,14 +126,14 @@ def test_the_statistic_is_the_first_in_order_that_ran() -> None:
         ([more[1], *level.attacks], "ref_ratio"),
         ([more[0], *level.attacks], "loss"),
     ):
-        thrown = thrown_for_level(replace(level, attacks=attacks), unit="record", probability=0.5, confounded=False)
+        thrown = randomized_level(replace(level, attacks=attacks), unit="record", probability=0.5, confounded=False)
         assert thrown is not None
         assert thrown.scored.name == chosen
     assert [names[0] for names in PRIMARY.values()] == ["rmia_shadow", "ref_ratio:mean", "user_inference"]
 
 
 def test_the_primary_bound_rests_on_coins_alone_and_only_it_counts() -> None:
-    thrown = thrown_for_level(level_of(), unit="record", probability=0.5, confounded=False)
+    thrown = randomized_level(level_of(), unit="record", probability=0.5, confounded=False)
     assert thrown is not None
     for gaussian, primary in ((None, "one_run"), ("user", "one_run"), ("record", "gdp_one_run")):
         bounds = bounds_of(thrown, joint=0.9, gaussian=gaussian)
@@ -153,7 +153,7 @@ def test_the_primary_bound_rests_on_coins_alone_and_only_it_counts() -> None:
 def test_sides_that_no_fair_coin_gives_cost_the_one_run_bounds_only(inside: int, outside: int) -> None:
     level = level_of(n=inside + outside)
     level = replace(level, member=np.arange(inside + outside) < inside)
-    thrown = thrown_for_level(level, unit="record", probability=0.5, confounded=False)
+    thrown = randomized_level(level, unit="record", probability=0.5, confounded=False)
     assert thrown is not None
     found, refused = epsilon_bounds([thrown], delta=1e-5, confidence=0.95)
     assert len(found) == 4
@@ -165,7 +165,7 @@ def test_sides_that_no_fair_coin_gives_cost_the_one_run_bounds_only(inside: int,
 def test_a_side_of_one_unit_costs_the_bounds_by_auc_only() -> None:
     level = level_of(n=12)
     level = replace(level, member=np.arange(12) < 11)
-    thrown = thrown_for_level(level, unit="record", probability=0.5, confounded=False)
+    thrown = randomized_level(level, unit="record", probability=0.5, confounded=False)
     assert thrown is not None
     found, refused = epsilon_bounds([thrown], delta=1e-5, confidence=0.95)
     assert len(found) == 4
@@ -175,22 +175,22 @@ def test_a_side_of_one_unit_costs_the_bounds_by_auc_only() -> None:
 
 def test_a_secret_is_a_record_if_planted_once_and_a_user_with_all_its_copies():
     canaries = secrets()
-    once = thrown_for_secrets(canaries, evidence(canaries, 1.0), unit="record")
-    users = thrown_for_secrets(canaries, evidence(canaries, 1.0), unit="user")
+    once = randomized_secrets(canaries, evidence(canaries, 1.0), unit="record")
+    users = randomized_secrets(canaries, evidence(canaries, 1.0), unit="user")
     assert once is not None
     assert users is not None
     assert (once.unit, len(once.member)) == ("record", 40)
     assert once.member.tolist() == [canary.planted for canary in canaries[:120:3]]
     assert (users.unit, len(users.member)) == ("user", 120)  # controls had no coin
-    assert thrown_for_secrets(secrets(repetitions=(4, 16)), evidence(canaries, 1.0), unit="record") is None
-    assert thrown_for_secrets(secrets(probability=0.3), evidence(canaries, 1.0), unit="user") is None
-    assert thrown_for_secrets((), replace(evidence(canaries, 1.0), canaries=None), unit="record") is None
+    assert randomized_secrets(secrets(repetitions=(4, 16)), evidence(canaries, 1.0), unit="record") is None
+    assert randomized_secrets(secrets(probability=0.3), evidence(canaries, 1.0), unit="user") is None
+    assert randomized_secrets((), replace(evidence(canaries, 1.0), canaries=None), unit="record") is None
 
 
 def test_secrets_are_told_apart_by_what_they_gained_over_the_reference():
     canaries = secrets(n=600, repetitions=(1,))
     for reference, name, shown in ((True, "canary_ref_diff", True), (False, "canary_loss", False)):
-        thrown = thrown_for_secrets(canaries, evidence(canaries, 1.0, reference=reference), unit="record")
+        thrown = randomized_secrets(canaries, evidence(canaries, 1.0, reference=reference), unit="record")
         assert thrown is not None
         assert thrown.scored.name == name
         assert (bounds_of(thrown)["one_run"].estimate.value > 2) == shown
@@ -198,8 +198,11 @@ def test_secrets_are_told_apart_by_what_they_gained_over_the_reference():
 
 def test_everything_with_coins_shares_the_error():
     canaries = secrets()
-    levels = [Units(level=level_of("record"), ids=()), Units(level=level_of("user", attack="loss:mean"), ids=())]
-    thrown = all_thrown(levels, canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True)
+    levels = [
+        LevelUnits(level=level_of("record"), ids=()),
+        LevelUnits(level=level_of("user", attack="loss:mean"), ids=()),
+    ]
+    thrown = randomized_units(levels, canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True)
     assert [(one.units, one.unit, one.confounded) for one in thrown] == [
         ("users", "user", True),
         ("planted secrets", "user", False),
@@ -214,9 +217,9 @@ def test_everything_with_coins_shares_the_error():
     assert "planted secrets; no assumption" in findings[1].statement
 
 
-def thrown_units(unit: str, member: np.ndarray, score: np.ndarray) -> Thrown:
-    scored = Scored(name="x", score=score, threat=THREAT)
-    return Thrown(units=unit, level=unit, unit=unit, member=member, scored=scored, confounded=False)
+def thrown_units(unit: str, member: np.ndarray, score: np.ndarray) -> RandomizedUnits:
+    scored = AttackScores(name="x", score=score, threat=THREAT)
+    return RandomizedUnits(units=unit, level=unit, unit=unit, member=member, scored=scored, confounded=False)
 
 
 @pytest.mark.parametrize("gaussian", [None, "record"])

@@ -12,23 +12,23 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from reticent.auditing.guarantee.epsilon_bounds import Bound, Thrown, epsilon_bounds, epsilon_finding
-from reticent.auditing.guarantee.evaluate import Kept, audit_promise, broken_findings, proved_unit, read_promise
-from reticent.auditing.membership.level import Scored
+from reticent.auditing.guarantee.epsilon_bounds import EpsilonBound, RandomizedUnits, epsilon_bounds, epsilon_finding
+from reticent.auditing.guarantee.evaluate import RecordedGuarantee, evaluate, proved_unit, read_guarantee, violations
+from reticent.auditing.membership.level import AttackScores
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.membership import Membership
-from reticent.core.results import Confound, PromiseAudit
+from reticent.core.results import Confound, GuaranteeAudit
 from reticent.privacy.accounting import implied_user_epsilon
-from reticent.privacy.check import Check
-from reticent.privacy.guarantee import SPANS, Promise, auroc_bound
+from reticent.privacy.check import SelfCheckItem
+from reticent.privacy.guarantee import SPANS, PrivacyGuarantee, auroc_bound
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.tradeoff import of_gaussian
 from reticent.stats.epsilon import gdp_epsilon
 
 THREAT = ThreatModel(access="logprob")
-PROMISE = Promise(
+PROMISE = PrivacyGuarantee(
     epsilon=2.0,
     delta=1e-5,
     unit="record",
@@ -48,14 +48,14 @@ STATED = replace(PROMISE, epsilon=1.5, allowed=CURVE)
 """With the curve of the very mechanism, which allows far less than (ε, δ) alone."""
 
 
-def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> Thrown:
+def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> RandomizedUnits:
     rng = np.random.default_rng(3)
     member = rng.random(n) < 0.5
-    scored = Scored(name="ref_ratio", score=rng.normal(shift * member), threat=THREAT)
-    return Thrown(units=f"{unit}s", level=unit, unit=unit, member=member, scored=scored, confounded=confounded)
+    scored = AttackScores(name="ref_ratio", score=rng.normal(shift * member), threat=THREAT)
+    return RandomizedUnits(units=f"{unit}s", level=unit, unit=unit, member=member, scored=scored, confounded=confounded)
 
 
-def coins(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
+def membership(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
     """Ten users who are in and ten who are out, of whose records ``each`` are (or would be) trained on."""
     user = np.repeat([f"u{i}" for i in range(20)], 2 * each).astype(object)
     inside = np.repeat(np.arange(20) < 10, 2 * each)
@@ -81,12 +81,12 @@ def implied(records: int) -> float:
 
 
 def audited(
-    promise: Promise,
-    *units: Thrown,
+    promise: PrivacyGuarantee,
+    *units: RandomizedUnits,
     membership: Membership | None = None,
     auc: float | None = None,
     rates: Mapping[str, float] = MappingProxyType({}),
-) -> tuple[PromiseAudit, list[Bound], list[Finding]]:
+) -> tuple[GuaranteeAudit, list[EpsilonBound], list[Finding]]:
     bounds = list(epsilon_bounds(units, delta=promise.delta, confidence=0.95, gaussian=proved_unit(promise)).found)
     findings = [epsilon_finding(bound) for bound in bounds]
     if auc is not None:
@@ -100,9 +100,9 @@ def audited(
         estimate = Estimate(value=tpr, lo=tpr - 0.02, hi=tpr + 0.02, n=600, method="Clopper-Pearson")
         high = {"severity": Severity.HIGH, "threat": THREAT, "statement": ""}
         findings.append(Finding(attack="zlib", level=promise.unit, metric=metric, estimate=estimate, **high))
-    membership = membership or coins(promise.unit)
+    membership = membership or membership(promise.unit)
     held_out = {"record": 300, "user": 300}
-    found = audit_promise(Kept(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out)
+    found = evaluate(RecordedGuarantee(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out)
     return found, bounds, findings
 
 
@@ -138,14 +138,14 @@ def test_with_the_curve_of_the_mechanism_far_less_is_allowed() -> None:
         (0.1, CURVE.tpr_at_10pct_fpr),
     ]
     assert not found.broken
-    assert broken_findings(found, bounds, findings) == ()
+    assert violations(found, bounds, findings) == ()
     more, bounds, findings = audited(STATED, thrown(), auc=0.7, rates={"tpr@0.1": 0.3})
     assert more.broken
-    assert [(one.attack, one.metric) for one in broken_findings(more, bounds, findings)] == [
+    assert [(one.attack, one.metric) for one in violations(more, bounds, findings)] == [
         ("loss", "promise_broken"),
         ("zlib", "promise_broken"),
     ]
-    assert "28.0% of the records at 10.0% false alarms" in broken_findings(more, bounds, findings)[1].statement
+    assert "28.0% of the records at 10.0% false alarms" in violations(more, bounds, findings)[1].statement
     # What (ε, δ) alone allows would have passed for kept.
     assert not audited(replace(STATED, allowed=None), thrown(), auc=0.7, rates={"tpr@0.1": 0.3})[0].broken
 
@@ -160,7 +160,7 @@ def test_only_what_is_certain_breaks_a_promise() -> None:
 
 def test_records_of_users_who_had_the_coin_are_not_held_against_a_promise_per_record() -> None:
     """All records of a user come in together, which is more than one record."""
-    found, _, _ = audited(STATED, thrown("user"), membership=coins("user"), auc=0.99, rates={"tpr@0.1": 0.9})
+    found, _, _ = audited(STATED, thrown("user"), membership=membership("user"), auc=0.99, rates={"tpr@0.1": 0.9})
     assert found.auc is None
     assert [rate.estimate for rate in found.rates] == [None, None]
     assert not found.broken
@@ -177,10 +177,10 @@ def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could
 
 
 def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
-    found, _, _ = audited(PROMISE, thrown("user"), membership=coins("user", each=6))
+    found, _, _ = audited(PROMISE, thrown("user"), membership=membership("user", each=6))
     assert [bound.promised for bound in found.bounds] == by_shape(implied(6), None)
     # Someone who is out would have been larger than anyone who is in: the group is theirs.
-    large = coins("user", each=9)
+    large = membership("user", each=9)
     found, _, _ = audited(PROMISE, thrown("user"), membership=large)
     assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
     # However many records that is, it is counted here, and not read in the promise, which is published.
@@ -200,21 +200,23 @@ def test_users_are_held_against_what_a_promise_per_record_implies_for_the_larges
         (PROMISE, thrown("record", shift=9, confounded=True), "differ without the model"),
     ],
 )
-def test_what_cannot_be_compared_breaks_nothing_and_says_why(promise: Promise, unit: Thrown, why: str) -> None:
+def test_what_cannot_be_compared_breaks_nothing_and_says_why(
+    promise: PrivacyGuarantee, unit: RandomizedUnits, why: str
+) -> None:
     found, bounds, findings = audited(promise, unit, auc=0.99 if promise.covers == SPANS else None)
     assert [bound.promised for bound in found.bounds] == [None] * 6
     assert why in found.not_compared[0]
     assert not found.broken
-    assert broken_findings(found, bounds, findings) == ()
+    assert violations(found, bounds, findings) == ()
 
 
 @pytest.mark.parametrize(
     ("membership", "why"),
     [
-        (replace(coins(), unit="given", probability=float("nan")), "membership was given"),
-        (coins(probability=0.9), "probability 0.9"),
-        (coins("user"), "coins were thrown for users (--split_unit record)"),
-        (coins("record"), "too few of them"),
+        (replace(membership(), unit="given", probability=float("nan")), "membership was given"),
+        (membership(probability=0.9), "probability 0.9"),
+        (membership("user"), "coins were thrown for users (--split_unit record)"),
+        (membership("record"), "too few of them"),
     ],
 )
 def test_it_says_why_there_is_no_bound(membership: Membership, why: str) -> None:
@@ -227,7 +229,7 @@ def test_it_says_why_there_is_no_bound(membership: Membership, why: str) -> None
 def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
     found, bounds, findings = audited(PROMISE, thrown(shift=9), auc=0.95)
     assert found.broken
-    broken = broken_findings(found, bounds, findings)
+    broken = violations(found, bounds, findings)
     assert len(broken) == 2  # the primary bound and the AUC
     assert {finding.severity for finding in broken} == {Severity.CRITICAL}
     assert PROMISE.sentence() in broken[0].statement
@@ -248,25 +250,25 @@ def test_a_bound_that_holds_only_by_itself_breaks_nothing_alone() -> None:
     assert above
     assert all(row.alone for row in above)
     assert not found.broken
-    assert broken_findings(found, bounds, findings) == ()
+    assert violations(found, bounds, findings) == ()
 
 
 def test_an_auc_above_what_the_promise_allows_is_enough() -> None:
     found, bounds, findings = audited(PROMISE, thrown(), auc=0.95)
     assert not any(bound.broken for bound in found.bounds)
-    assert [finding.attack for finding in broken_findings(found, bounds, findings)] == ["loss"]
+    assert [finding.attack for finding in violations(found, bounds, findings)] == ["loss"]
 
 
 def test_what_lies_beside_a_model_is_read(tmp_path: Path) -> None:
-    assert read_promise("no/such/folder") is None
-    assert read_promise(tmp_path) is None
+    assert read_guarantee("no/such/folder") is None
+    assert read_guarantee(tmp_path) is None
     (tmp_path / "privacy.json").write_text(PROMISE.to_json(), encoding="utf-8")
-    assert read_promise(tmp_path) == Kept(PROMISE, ())
-    check = Check(name="noise", measured="1.00", bound="1", passed=True)
+    assert read_guarantee(tmp_path) == RecordedGuarantee(PROMISE, ())
+    check = SelfCheckItem(name="noise", measured="1.00", bound="1", passed=True)
     (tmp_path / "train_log.json").write_text(
         json.dumps({"self_check": [asdict(check), {"name": "sum", "bound": "", "passed": None}]}), encoding="utf-8"
     )
-    kept = read_promise(tmp_path)
+    kept = read_guarantee(tmp_path)
     assert kept is not None
     assert asdict(kept.checks[0]) == asdict(check)
     assert (kept.checks[1].measured, kept.checks[1].passed) == ("", None)
@@ -276,4 +278,4 @@ def test_what_lies_beside_a_model_is_read(tmp_path: Path) -> None:
 def test_a_broken_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "privacy.json").write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=r"privacy\.json"):
-        read_promise(tmp_path)
+        read_guarantee(tmp_path)

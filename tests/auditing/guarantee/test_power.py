@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from reticent.auditing.guarantee.epsilon_bounds import Thrown, epsilon_bounds
-from reticent.auditing.guarantee.evaluate import Kept, audit_promise, proved_unit
+from reticent.auditing.guarantee.epsilon_bounds import RandomizedUnits, epsilon_bounds
+from reticent.auditing.guarantee.evaluate import RecordedGuarantee, evaluate, proved_unit
 from reticent.auditing.membership.evaluate import judge_alone
-from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.core.finding import ThreatModel
 from reticent.core.membership import Membership
-from reticent.core.results import PromiseAudit
+from reticent.core.results import GuaranteeAudit
 from reticent.privacy import accounting
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.stats.hypothesis import family_confidence
 
@@ -30,9 +30,9 @@ CONFIDENCE = 0.95
 MECHANISM, STEPS, DELTA = Mechanism(noise_multiplier=3.771, rate=0.125), 80, 1e-4
 
 
-def promise() -> Promise:
+def promise() -> PrivacyGuarantee:
     spent = accounting.spent(MECHANISM, steps=STEPS, delta=DELTA)
-    return Promise(
+    return PrivacyGuarantee(
         epsilon=spent.epsilon,
         check=spent.check,
         delta=DELTA,
@@ -57,16 +57,18 @@ def engine(rng: np.random.Generator, units: int, noise: float) -> tuple[np.ndarr
     return member, ratio.sum(0)
 
 
-def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
+def audit(kept: PrivacyGuarantee, member: np.ndarray, score: np.ndarray) -> GuaranteeAudit:
     """As `conclude` does for one level: half of the error for it, half for the bounds on ε."""
     each = family_confidence(CONFIDENCE, 2)
-    scored = Scored(name="ref_ratio", score=score, threat=ThreatModel(access="logprob"))
+    scored = AttackScores(name="ref_ratio", score=score, threat=ThreatModel(access="logprob"))
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
     found = judge_alone(level, error=1 - each)
-    thrown = Thrown(units="records", level="record", unit="record", member=member, scored=scored, confounded=False)
+    thrown = RandomizedUnits(
+        units="records", level="record", unit="record", member=member, scored=scored, confounded=False
+    )
     bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each, gaussian=proved_unit(kept)).found
     units = len(member)
-    coins = Membership(
+    membership = Membership(
         record_id=np.arange(units).astype(str).astype(object),
         member=member,
         user=np.full(units, None),
@@ -76,10 +78,12 @@ def audit(kept: Promise, member: np.ndarray, score: np.ndarray) -> PromiseAudit:
         probability=0.5,
     )
     held_out = {"record": level.n_held_out}
-    return audit_promise(Kept(kept, ()), bounds, found.findings, coins, confounded=False, held_out=held_out)
+    return evaluate(
+        RecordedGuarantee(kept, ()), bounds, found.findings, membership, confounded=False, held_out=held_out
+    )
 
 
-def broken(kept: Promise, *, units: int, noise: float, runs: int) -> int:
+def broken(kept: PrivacyGuarantee, *, units: int, noise: float, runs: int) -> int:
     rng = np.random.default_rng(11)
     return sum(audit(kept, *engine(rng, units, noise)).broken for _ in range(runs))
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from reticent.attacks.natural_identifiers import natural_identifiers
-from reticent.attacks.pii.evidence import Ranked
-from reticent.auditing.case import Subject
+from reticent.attacks.pii.evidence import CandidateRanking
+from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.identifiers import evaluate as identifiers
-from reticent.auditing.identifiers.evaluate import CONTROLS, Identified, identify, judge_identifiers
+from reticent.auditing.identifiers.evaluate import CONTROLS, IdentifierEvidence, collect, evaluate
 from reticent.auditing.models import open_models
 from reticent.core.finding import Severity
 from reticent.core.record import Record
@@ -36,7 +36,7 @@ def texts():
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def case(tmp_path_factory):
     """A tiny model that was trained on every other record until it knew them, and its base."""
     folder = tmp_path_factory.mktemp("identifiers")
     model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
@@ -50,7 +50,7 @@ def subject(tmp_path_factory):
     base = save_tiny(folder / "base", seed=1)
     model.save_pretrained(folder / "target")
     tokenizer.save_pretrained(folder / "target")
-    return Subject(
+    return AuditCase(
         title="tiny",
         target=str(folder / "target"),
         reference=str(base),
@@ -59,8 +59,8 @@ def subject(tmp_path_factory):
     )
 
 
-def test_identifiers_that_were_trained_on_are_found_and_others_rank_anywhere(subject, tmp_path):
-    results = audit(subject, AuditConfig(attacks="loss", identifiers=True, dtype="float32"), out=tmp_path / "run")
+def test_identifiers_that_were_trained_on_are_found_and_others_rank_anywhere(case, tmp_path):
+    results = audit(case, AuditConfig(attacks="loss", identifiers=True, dtype="float32"), out=tmp_path / "run")
     found = {f.metric: f for f in results.findings if f.level == "identifier"}
     assert found["auc"].estimate.lo > 0.6
     assert found["tpr@0.01"].estimate.lo > 0.1
@@ -71,32 +71,32 @@ def test_identifiers_that_were_trained_on_are_found_and_others_rank_anywhere(sub
     assert "identifiers" in results.verdict.headline or results.verdict.status == "confounded"
 
 
-def test_a_model_that_saw_none_of_them_shows_nothing(subject, tmp_path):
-    models = open_models(replace(subject, target=subject.reference), dtype="float32", device="cpu")
-    found = identify(replace(subject, target=subject.reference), models, cache=tmp_path)
-    findings, _ = judge_identifiers(found, confidence=0.95)
+def test_a_model_that_saw_none_of_them_shows_nothing(case, tmp_path):
+    models = open_models(replace(case, target=case.reference), dtype="float32", device="cpu")
+    found = collect(replace(case, target=case.reference), models, cache=tmp_path)
+    findings, _ = evaluate(found, confidence=0.95)
     assert all(finding.severity is Severity.NONE for finding in findings)
 
 
-def test_an_audit_that_was_not_asked_says_so(subject, tmp_path):
-    results = audit(subject, AuditConfig(attacks="loss", dtype="float32"), out=tmp_path / "run")
+def test_an_audit_that_was_not_asked_says_so(case, tmp_path):
+    results = audit(case, AuditConfig(attacks="loss", dtype="float32"), out=tmp_path / "run")
     assert not [f for f in results.findings if f.level == "identifier"]
     assert any("--identifiers" in line for line in results.not_tested)
 
 
-def test_what_could_be_copied_from_before_or_stands_on_both_sides_is_left_out(subject, tmp_path):
+def test_what_could_be_copied_from_before_or_stands_on_both_sides_is_left_out(case, tmp_path):
     value = digest(77)
     extra = [
         Record(id="copied", text=f"{value} and again {value}", user="a"),
         Record(id="twice", text=f"first commit {digest(0)} again", user="b"),
         Record(id="held", text=f"their commit {digest(2)} here", user="c"),
     ]
-    records = [*subject.records, *extra]
-    labels = {record.id: int(record.id[1:]) % 2 == 0 for record in subject.records}
+    records = [*case.records, *extra]
+    labels = {record.id: int(record.id[1:]) % 2 == 0 for record in case.records}
     labels |= {"copied": True, "twice": True, "held": False}
-    more = replace(subject, records=records, membership=from_labels(records, labels))
+    more = replace(case, records=records, membership=from_labels(records, labels))
     models = open_models(more, dtype="float32", device="cpu")
-    found = identify(more, models, cache=tmp_path)
+    found = collect(more, models, cache=tmp_path)
     assert len(found.rank) == N + (0 if "copied" not in found.user else 1)
     assert "held" not in found.user
     assert sum(found.member) == N // 2
@@ -105,7 +105,7 @@ def test_what_could_be_copied_from_before_or_stands_on_both_sides_is_left_out(su
 
 def ranks(member, held_out=()):
     both = [*member, *held_out]
-    return Identified(
+    return IdentifierEvidence(
         rank=np.array(both, dtype=np.int64),
         member=np.arange(len(both)) < len(member),
         kind=("CARD",) * len(both),
@@ -118,14 +118,14 @@ def test_false_alarms_are_rarer_than_allowed():
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(300):
-        found, _ = judge_identifiers(ranks(rng.integers(1, 101, 40)), confidence=0.95)
+        found, _ = evaluate(ranks(rng.integers(1, 101, 40)), confidence=0.95)
         alarms += any(finding.severity is not Severity.NONE for finding in found)
     assert alarms <= 25  # 5 % of 300 and three standard deviations
 
 
 def test_few_that_are_known_by_heart_are_found():
     rng = np.random.default_rng(1)
-    found, _ = judge_identifiers(ranks([*[1] * 5, *rng.integers(1, 101, 55)]), confidence=0.95)
+    found, _ = evaluate(ranks([*[1] * 5, *rng.integers(1, 101, 55)]), confidence=0.95)
     first = next(finding for finding in found if finding.metric == "tpr@0.01")
     assert first.severity is not Severity.NONE
     assert first.estimate.lo > 0.01
@@ -135,31 +135,31 @@ def test_controls_that_are_unlike_real_values_are_not_believed():
     rng = np.random.default_rng(2)
     better, worse = rng.integers(1, 40, 60), rng.integers(60, 101, 60)
     for control in (better, worse):
-        found, notes = judge_identifiers(ranks([1] * 30, control), confidence=0.95)
+        found, notes = evaluate(ranks([1] * 30, control), confidence=0.95)
         assert found == []
         assert "not believed" in notes[-1]
 
 
 def test_too_few_are_refused_and_what_was_left_out_is_said():
-    found, notes = judge_identifiers(replace(ranks([1] * 9), left_out={"have no text before them": 3}), confidence=0.95)
+    found, notes = evaluate(replace(ranks([1] * 9), left_out={"have no text before them": 3}), confidence=0.95)
     assert found == []
     assert "3 values have no text before them" in notes[0]
     assert "needs 10" in notes[1]
 
 
 def test_ties_count_against_the_value_and_a_base_is_subtracted():
-    ranked = Ranked(logp=[np.array([-1.0, -1.0, -5.0]), np.array([-1.0, -2.0])], truth=np.array([0, 1]))
-    base = Ranked(logp=[np.zeros(3), np.array([-1.0, -9.0])], truth=np.array([0, 1]))
+    ranked = CandidateRanking(logp=[np.array([-1.0, -1.0, -5.0]), np.array([-1.0, -2.0])], truth=np.array([0, 1]))
+    base = CandidateRanking(logp=[np.zeros(3), np.array([-1.0, -9.0])], truth=np.array([0, 1]))
     np.testing.assert_array_equal(natural_identifiers(ranked, None), [2, 2])
     np.testing.assert_array_equal(natural_identifiers(ranked, base), [2, 1])
 
 
-def test_records_without_any_identifier_are_no_error(tmp_path, subject):
+def test_records_without_any_identifier_are_no_error(tmp_path, case):
     records = [Record(id=f"p{i}", text="nothing of the sort " * 3) for i in range(20)]
     labels = {record.id: i % 2 == 0 for i, record in enumerate(records)}
-    plain = replace(subject, records=records, membership=from_labels(records, labels))
-    found = identify(plain, open_models(plain, dtype="float32", device="cpu"), cache=tmp_path)
+    plain = replace(case, records=records, membership=from_labels(records, labels))
+    found = collect(plain, open_models(plain, dtype="float32", device="cpu"), cache=tmp_path)
     assert len(found.rank) == 0
-    assert judge_identifiers(found, confidence=0.95)[0] == []
+    assert evaluate(found, confidence=0.95)[0] == []
     assert CONTROLS == 99
     assert identifiers.LEAST == 10

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reticent.auditing.membership.evaluate import judge_alone
-from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.most_exposed import exposed, hashed
 from reticent.auditing.verdict import severity, verdict
 from reticent.core.finding import Estimate, Severity, ThreatModel
@@ -20,7 +20,7 @@ def level_of(shifts, n=200, seed=0, name="record"):
     rng = np.random.default_rng(seed)
     member = np.arange(2 * n) < n
     attacks = [
-        Scored(name=f"a{i}", score=rng.normal(size=2 * n) + shift * member, threat=THREAT)
+        AttackScores(name=f"a{i}", score=rng.normal(size=2 * n) + shift * member, threat=THREAT)
         for i, shift in enumerate(shifts)
     ]
     return Level(name=name, member=member, cluster=None, attacks=attacks, what="members against others")
@@ -74,7 +74,10 @@ def test_infinite_scores_and_constant_scores_are_judged():
     level = level_of([1.0], n=50)
     top = level.attacks[0].score.copy()
     top[:5] = np.inf
-    attacks = [Scored(name="top", score=top, threat=THREAT), Scored(name="flat", score=np.zeros(100), threat=THREAT)]
+    attacks = [
+        AttackScores(name="top", score=top, threat=THREAT),
+        AttackScores(name="flat", score=np.zeros(100), threat=THREAT),
+    ]
     outcome = outcome_of(replace(level, attacks=attacks))
     flat = next(f for f in outcome.findings if f.attack == "flat" and f.metric == "auc")
     assert flat.estimate.value == 0.5

@@ -3,10 +3,10 @@
 import pytest
 
 from reticent.attacks.attack import ATTACKS
-from reticent.auditing.membership.select import Available, choose, listed
+from reticent.auditing.membership.select import AvailableEvidence, choose, listed
 from reticent.core.errors import BadInput
 
-ALL = Available(reference=True, users=True, population=20, known_held_out=20, known_members=20, shadows=8)
+ALL = AvailableEvidence(reference=True, users=True, population=20, known_held_out=20, known_members=20, shadows=8)
 
 
 def test_all_runs_everything_that_is_registered():
@@ -47,7 +47,7 @@ def test_what_cannot_be_had_switches_attacks_off_by_name(missing, off, word):
         "known_members": 20,
         "shadows": 8,
     } | missing
-    choice = choose("all", Available(**have))
+    choice = choose("all", AvailableEvidence(**have))
     assert off <= set(choice.off)
     assert all(word in choice.off[name] for name in off)
     rows = {row.name: row for row in listed(choice, {}, [])}

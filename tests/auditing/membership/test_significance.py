@@ -8,14 +8,14 @@ import pytest
 
 from reticent.auditing.error_budget import parts_of_error
 from reticent.auditing.membership.evaluate import judge_alone
-from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.primary import primary_of, refuse_unknown
 from reticent.auditing.membership.rethrow import of_records
 from reticent.auditing.membership.significance import adjusted, significance
 from reticent.core.errors import BadInput
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership
-from reticent.testing.simulated_audits import Secrets, Simulated, audited, distance
+from reticent.testing.simulated_audits import SimulatedAudit, SimulatedSecrets, audited, distance
 
 THREAT = ThreatModel(access="logprob")
 
@@ -33,7 +33,7 @@ def coins(member, user=None, unit="record"):
 
 
 def level_of(member, scores, user=None, unit="record", names=("wbc", "loss", "zlib")):
-    attacks = [Scored(name=name, score=score, threat=THREAT) for name, score in zip(names, scores, strict=False)]
+    attacks = [AttackScores(name=name, score=score, threat=THREAT) for name, score in zip(names, scores, strict=False)]
     return Level(
         name="record",
         member=member,
@@ -139,7 +139,7 @@ def test_what_was_learned_from_labels_finds_nothing_in_nothing():
         rng = np.random.default_rng(seed)
         member = rng.random(120) < 0.5
         second = rng.random(120) < 0.5
-        learned = Scored(name="auditor", score=rng.normal(size=120), threat=THREAT, second=second)
+        learned = AttackScores(name="auditor", score=rng.normal(size=120), threat=THREAT, second=second)
         level = replace(level_of(member, rng.normal(size=(1, 120))), attacks=[learned])
         alarms += found(level)
     assert alarms <= 9
@@ -164,10 +164,10 @@ def test_so_few_users_that_nothing_could_count_are_said_so():
 def test_a_null_audit_from_end_to_end_is_quiet_and_a_leak_is_named():
     rng = np.random.default_rng(0)
     member = rng.permutation(300) < 150
-    quiet = audited(Simulated(member=member, unit="record", shift=np.zeros(300)), rng)
+    quiet = audited(SimulatedAudit(member=member, unit="record", shift=np.zeros(300)), rng)
     assert quiet.verdict.status == "not_detected"
     assert all(one.advice == "" for one in quiet.findings if one.severity is Severity.NONE)
-    loud = audited(Simulated(member=member, unit="record", shift=1.0 * member), rng)
+    loud = audited(SimulatedAudit(member=member, unit="record", shift=1.0 * member), rng)
     assert loud.verdict.status == "leaks"
     assert [one.primary for one in loud.tests] == ["wbc"]
     assert loud.tests[0].exact
@@ -180,6 +180,8 @@ def test_few_secrets_never_planted_often_are_no_coin_toss():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         member = rng.random(60) < 0.5
-        drawn = Simulated(member=member, unit="record", shift=np.zeros(60), secrets=Secrets(tiers=(1, 4, 16), each=4))
+        drawn = SimulatedAudit(
+            member=member, unit="record", shift=np.zeros(60), secrets=SimulatedSecrets(tiers=(1, 4, 16), each=4)
+        )
         alarms += audited(drawn, rng).verdict.status == "leaks"
     assert alarms <= 7

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from reticent.attacks.user.aggregate import aggregate
-from reticent.auditing.membership.collect import Evidence, PlantedUsers
+from reticent.auditing.membership.collect import CanaryUserScores, MembershipEvidence
 from reticent.auditing.membership.levels import canary_users, record_level
 from reticent.auditing.membership.users import user_evidence
 from reticent.core.membership import Membership
@@ -24,10 +24,10 @@ def evaluated(membership):
 
 
 def test_a_split_by_user_compares_fresh_texts_of_both_sides():
-    coins = evaluated(split(mails(), unit="user", seed=1))
-    found = user_evidence(coins)
-    assert not coins.member[found.rows].any()
-    assert set(found.users[found.member]) == set(coins.user[coins.user_member & ~coins.member])
+    membership = evaluated(split(mails(), unit="user", seed=1))
+    found = user_evidence(membership)
+    assert not membership.member[found.rows].any()
+    assert set(found.users[found.member]) == set(membership.user[membership.user_member & ~membership.member])
 
 
 def test_coins_thrown_for_records_allow_no_claim_about_users():
@@ -47,11 +47,11 @@ def given(in_texts, out_texts):
 
 
 def test_with_lists_of_ones_own_every_user_shows_the_same_number_of_texts():
-    coins = evaluated(given(in_texts=6, out_texts=9))
-    found = user_evidence(coins)
-    shown = Counter(coins.user[found.rows])
+    membership = evaluated(given(in_texts=6, out_texts=9))
+    found = user_evidence(membership)
+    shown = Counter(membership.user[found.rows])
     assert set(shown.values()) == {3}
-    assert not coins.member[found.rows].any()
+    assert not membership.member[found.rows].any()
 
 
 def test_a_model_that_learnt_nothing_shows_no_user_by_any_aggregation():
@@ -59,13 +59,13 @@ def test_a_model_that_learnt_nothing_shows_no_user_by_any_aggregation():
 
     Binomial: more than 12 misses of 90 have p < 0.001.
     """
-    coins = evaluated(given(in_texts=6, out_texts=9))
-    found = user_evidence(coins)
+    membership = evaluated(given(in_texts=6, out_texts=9))
+    found = user_evidence(membership)
     missed = 0
     for seed in range(30):
-        scores = np.random.default_rng(seed).normal(size=len(coins))[found.rows]
+        scores = np.random.default_rng(seed).normal(size=len(membership))[found.rows]
         for how in ("mean", "max", "min"):
-            _, score = aggregate(scores, coins.user[found.rows].astype(str), how)
+            _, score = aggregate(scores, membership.user[found.rows].astype(str), how)
             estimate = auc(score[found.member], score[~found.member])
             missed += not estimate.lo <= 0.5 <= estimate.hi
     assert missed <= 12
@@ -76,10 +76,10 @@ def test_too_few_users_make_no_level():
     assert user_evidence(evaluated(split(records, unit="user", seed=0))) is None
 
 
-def evidence_of(coins, planted=None):
-    scores = np.where(coins.member, 1.0, 0.0) + np.random.default_rng(0).normal(size=len(coins))
-    return Evidence(
-        coins=coins,
+def evidence_of(membership, planted=None):
+    scores = np.where(membership.member, 1.0, 0.0) + np.random.default_rng(0).normal(size=len(membership))
+    return MembershipEvidence(
+        membership=membership,
         scores={"loss": scores},
         notes={},
         canaries=None,
@@ -90,9 +90,9 @@ def evidence_of(coins, planted=None):
 
 
 def test_records_are_compared_within_the_users_who_are_in():
-    coins = evaluated(split(mails(), unit="user", seed=1))
-    units = record_level(evidence_of(coins), seed=0)
-    users = {str(user) for user in coins.user[coins.user_member]}
+    membership = evaluated(split(mails(), unit="user", seed=1))
+    units = record_level(evidence_of(membership), seed=0)
+    users = {str(user) for user in membership.user[membership.user_member]}
     assert {id_.split("m")[0] for id_ in units.ids} == users
 
 
@@ -102,7 +102,7 @@ def test_canary_users_are_a_level_of_their_own():
     membership: Membership = planted.membership
     fresh = membership.take((membership.role == "canary") & ~membership.member)
     score = np.where(fresh.user_member, 3.0, 0.0) + np.random.default_rng(1).normal(size=len(fresh))
-    units = canary_users(evidence_of(evaluated(membership), PlantedUsers(coins=fresh, score=score)))
+    units = canary_users(evidence_of(evaluated(membership), CanaryUserScores(membership=fresh, score=score)))
     assert set(units.ids) <= set(planted.phrases)
     level = units.level
     estimate = auc(level.attacks[0].score[level.member], level.attacks[0].score[~level.member])

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership.evaluate import judge_alone
-from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.whitebox import ACCESSES, auditors, whitebox_scores
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.record import Record
 from reticent.data.split import from_labels
-from reticent.score.internals.collect import Inside
+from reticent.score.internals.collect import Internals
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 
@@ -63,7 +63,7 @@ def test_what_was_memorised_is_found_and_the_controls_find_nothing(memorised):
 def test_noise_is_no_finding():
     rng = np.random.default_rng(0)
     member = np.arange(N) % 2 == 0
-    found = Inside(
+    found = Internals(
         forward={"loss": rng.normal(size=N), "hidden_norm.0": rng.random(N)},
         backward={"gradient_norm": rng.random(N)},
     )
@@ -77,7 +77,7 @@ def test_halves_that_differ_are_not_believed(monkeypatch):
     """A control that finds something: the auditor is refused by name, with the number."""
     member = np.arange(N) % 2 == 0
     rng = np.random.default_rng(0)
-    found = Inside(forward={"loss": rng.normal(size=N)}, backward={})
+    found = Internals(forward={"loss": rng.normal(size=N)}, backward={})
     estimate = type("Estimate", (), {"lo": 0.7, "value": 0.8, "hi": 0.9})()
     monkeypatch.setattr("reticent.auditing.membership.whitebox.auc_of", lambda *a, **k: estimate)
     scored, refused = auditors(found, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0)
@@ -87,7 +87,7 @@ def test_halves_that_differ_are_not_believed(monkeypatch):
 
 def test_too_few_records_are_refused_once():
     member = np.arange(30) % 2 == 0
-    found = Inside(forward={"loss": np.arange(30.0)}, backward={})
+    found = Internals(forward={"loss": np.arange(30.0)}, backward={})
     scored, refused = auditors(found, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0)
     assert scored == ()
     assert len(refused) == 1
@@ -99,7 +99,7 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     model.save_pretrained(tmp_path / "target")
     tokenizer.save_pretrained(tmp_path / "target")
     labels = {one.id: bool(m) for one, m in zip(records, member, strict=True)}
-    subject = Subject(
+    case = AuditCase(
         title="tiny",
         target=str(tmp_path / "target"),
         reference=str(base),
@@ -107,7 +107,7 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
         membership=from_labels(records, labels, known_fraction=0.0),
     )
     config = AuditConfig(attacks="loss,ref_diff", whitebox=True, dtype="float32")
-    results = audit(subject, config, out=tmp_path / "run")
+    results = audit(case, config, out=tmp_path / "run")
     found = {(f.attack, f.metric): f for f in results.findings if f.level == "record"}
     assert {(name, "auc") for name in ACCESSES} | {("discrepancy", "advantage")} <= set(found)
     assert all(found[name, "auc"].p_value < 0.05 for name in ACCESSES)
@@ -115,7 +115,7 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     listed = {run.name: run for run in results.attacks}
     assert listed["whitebox_auditor"].access == "grad"
     assert listed["whitebox_auditor"].paper == "arXiv:2411.07070"
-    without = audit(subject, replace(config, whitebox=False), out=tmp_path / "other")
+    without = audit(case, replace(config, whitebox=False), out=tmp_path / "other")
     assert not {f.attack for f in without.findings} & set(ACCESSES)
     assert any("--whitebox" in line for line in without.not_tested)
 
@@ -128,7 +128,7 @@ def test_a_discrepancy_counts_as_one_interval_more():
         name="record",
         member=member,
         cluster=None,
-        attacks=[Scored(name="a", score=score, threat=ThreatModel(access="logprob"))],
+        attacks=[AttackScores(name="a", score=score, threat=ThreatModel(access="logprob"))],
         what="",
         together=score[:, None],
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership import written as continued
 from reticent.auditing.membership.written import continuations, cut
@@ -31,7 +31,7 @@ def texts(n=N, seed=0):
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def case(tmp_path_factory):
     """A tiny model that was trained on every other record until it knew them, and its base."""
     folder = tmp_path_factory.mktemp("continued")
     model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
@@ -45,7 +45,7 @@ def subject(tmp_path_factory):
     base = save_tiny(folder / "base", seed=1)
     model.save_pretrained(folder / "target")
     tokenizer.save_pretrained(folder / "target")
-    return Subject(
+    return AuditCase(
         title="tiny",
         target=str(folder / "target"),
         reference=str(base),
@@ -58,37 +58,37 @@ def of_record(results, attack="ngram_coverage"):
     return {f.metric: f for f in results.findings if (f.attack, f.level) == (attack, "record")}
 
 
-def test_members_are_found_by_what_is_written_alone(subject, tmp_path):
+def test_members_are_found_by_what_is_written_alone(case, tmp_path):
     config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
-    results = audit(subject, config, out=tmp_path / "run")
+    results = audit(case, config, out=tmp_path / "run")
     found = of_record(results)["auc"]
     assert found.estimate.lo > 0.7
     assert found.threat.access == "text"
     assert found.threat.needs == ("the base model",)
-    assert not any(record.text in str(results) for record in subject.records)
+    assert not any(record.text in str(results) for record in case.records)
 
 
-def test_null_data_give_no_finding(subject, tmp_path):
+def test_null_data_give_no_finding(case, tmp_path):
     """Records that neither side trained on: a model of other texts."""
     records = texts(seed=9)
     labels = {record.id: i % 2 == 0 for i, record in enumerate(records)}
-    other = replace(subject, records=records, membership=from_labels(records, labels, known_fraction=0.0))
+    other = replace(case, records=records, membership=from_labels(records, labels, known_fraction=0.0))
     config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
     found = of_record(audit(other, config, out=tmp_path / "run"))["auc"]
     assert found.estimate.lo <= 0.5 <= found.estimate.hi
 
 
-def test_what_was_written_is_not_written_again(subject, tmp_path, monkeypatch):
-    models = open_models(subject, dtype="float32", device="cpu")
+def test_what_was_written_is_not_written_again(case, tmp_path, monkeypatch):
+    models = open_models(case, dtype="float32", device="cpu")
     asked = {"names": ("written", "written_ref"), "samples": 2, "seed": 0, "cache": tmp_path}
-    first = continuations(subject, models, **asked)
+    first = continuations(case, models, **asked)
     monkeypatch.setattr(generate, "_generate", None)
-    again = continuations(subject, models, **asked)
+    again = continuations(case, models, **asked)
     assert again["written"].texts == first["written"].texts
     assert again["written_ref"].texts == first["written_ref"].texts
     assert first["written"].rest == first["written_ref"].rest
     assert all(len(samples) == 2 for samples in first["written"].texts)
-    only = continuations(subject, models, **{**asked, "names": ("written",)})
+    only = continuations(case, models, **{**asked, "names": ("written",)})
     assert set(only) == {"written"}
 
 

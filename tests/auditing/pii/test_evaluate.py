@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.attacks.pii import Answered, Listed, Proposed, Ranked
+from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions, ProposedFills
 from reticent.auditing.case import from_run
-from reticent.auditing.extraction.collect import targets_of
+from reticent.auditing.extraction.collect import secrets_of
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED
 from reticent.auditing.models import open_models
 from reticent.auditing.pii import associations as facts
 from reticent.auditing.pii import candidate_ranking as places
 from reticent.auditing.pii import collect as asking
-from reticent.auditing.pii.associations import CANDIDATES, LEAST, Values, facts_of, shots, values_of
-from reticent.auditing.pii.evaluate import judge_personal_data, personal_data_rows
-from reticent.auditing.pii.evidence import Asked, Units
+from reticent.auditing.pii.associations import CANDIDATES, LEAST, CandidatePool, associations_of, candidate_pool, shots
+from reticent.auditing.pii.evaluate import evaluate, personal_data_rows
+from reticent.auditing.pii.evidence import EvidenceRows, PiiEvidence
 from reticent.core.record import Message, Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.example import help_desk
 from reticent.data.pii.detect import choose
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
@@ -60,7 +60,7 @@ def small(monkeypatch):
 
 def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
     models = open_models(subject, dtype="float32", device="cpu")
-    targets = targets_of(subject).targets
+    targets = secrets_of(subject).targets
     rows, notes = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     found = {row.attack for row in rows}
     assert {
@@ -96,27 +96,27 @@ def evidence(first):
     """Of four values: ``first`` says whether the true one stands first, in everything."""
     rank = [np.array([1.0, 0.5, 0.0]) if hit else np.array([0.0, 1.0, 2.0]) for hit in first]
     secrets = [f"value{n}" for n in range(4)]
-    ranked = Ranked(logp=rank, truth=np.zeros(4, dtype=np.int64))
-    said = Answered(
+    ranked = CandidateRanking(logp=rank, truth=np.zeros(4, dtype=np.int64))
+    said = Answers(
         secrets=secrets, texts=[[s if hit else "I cannot share that."] for s, hit in zip(secrets, first, strict=True)]
     )
     return {
         "ranked": ranked,
         "associated": ranked,
-        "proposed": Proposed(
+        "proposed": ProposedFills(
             secrets=secrets,
             values=[(s,) if hit else () for s, hit in zip(secrets, first, strict=True)],
             perplexity=[np.ones(int(hit)) for hit in first],
         ),
         "answered": said,
         "direct": said,
-        "listed": Listed(
+        "listed": FreeMentions(
             secrets=secrets, found=["value0", "other"], text=" ".join(np.array(secrets)[np.array(first, dtype=bool)])
         ),
     }
 
 
-UNITS = Units(
+UNITS = EvidenceRows(
     group=(TRAINED, TRAINED, HELD_OUT, HELD_OUT),
     member=(True, True, False, False),
     user=("a", "b", "c", "d"),
@@ -127,11 +127,13 @@ UNITS = Units(
 def asked(target, base):
     plain = replace(UNITS, candidates=(0, 0, 0, 0))
     units = {name: UNITS if name in ("ranked", "associated") else plain for name in evidence(target)}
-    return Asked(units=units, target=evidence(target), base=None if base is None else evidence(base), notes=("left",))
+    return PiiEvidence(
+        units=units, target=evidence(target), base=None if base is None else evidence(base), notes=("left",)
+    )
 
 
 def test_rows_say_what_was_put_in():
-    rows, notes = judge_personal_data(asked([1, 1, 0, 0], [0, 0, 0, 0]), confidence=0.95)
+    rows, notes = evaluate(asked([1, 1, 0, 0], [0, 0, 0, 0]), confidence=0.95)
     by = {(row.attack, row.group): row for row in rows}
     for attack in (
         "pii_inference (top 1)", "pii_association (top 1)", "pii_reconstruction (top 5)", "pii_association_greedy",
@@ -152,12 +154,12 @@ def test_rows_say_what_was_put_in():
 
 
 def test_without_a_base_and_with_a_single_user():
-    rows, _ = judge_personal_data(asked([1, 0, 1, 0], None), confidence=0.95)
+    rows, _ = evaluate(asked([1, 0, 1, 0], None), confidence=0.95)
     assert all(row.base is None and row.difference is None for row in rows)
     assert not any("calibrated" in row.attack for row in rows)
     one = asked([1, 0, 1, 0], None)
     units = {name: replace(units, user=("a", "a", "c", "d")) for name, units in one.units.items()}
-    rows, notes = judge_personal_data(replace(one, units=units), confidence=0.95)
+    rows, notes = evaluate(replace(one, units=units), confidence=0.95)
     assert any("1 user" in note for note in notes)
     assert all(row.group == HELD_OUT or "precision" in row.attack for row in rows)
 
@@ -173,7 +175,7 @@ def mail(id_, text, user, *marks):
 def test_contact_data_goes_with_the_nearest_name():
     text = "Ann Archer wrote. " + "x" * 100 + " Bob Barker is at bob@example.org."
     one = mail("r", text, "u", ("Ann Archer", "PERSON"), ("Bob Barker", "PERSON"), ("bob@example.org", "EMAIL"))
-    (fact,) = facts_of([one], [True], most=5)
+    (fact,) = associations_of([one], [True], most=5)
     assert (fact.name, fact.kind, fact.value, fact.group, fact.member) == (
         "Bob Barker", "EMAIL", "bob@example.org", TRAINED, True,
     )  # fmt: skip
@@ -182,11 +184,11 @@ def test_contact_data_goes_with_the_nearest_name():
 def test_values_of_both_sides_and_lone_ones_are_left_out():
     marks = (("Ann Archer", "PERSON"), ("ann@example.org", "EMAIL"))
     text = "Ann Archer, ann@example.org"
-    assert facts_of([mail("a", text, "u", *marks), mail("b", text, "v", *marks)], [True, False], most=5) == []
-    assert facts_of([mail("a", "ann@example.org", "u", marks[1])], [True], most=5) == []
+    assert associations_of([mail("a", text, "u", *marks), mail("b", text, "v", *marks)], [True, False], most=5) == []
+    assert associations_of([mail("a", "ann@example.org", "u", marks[1])], [True], most=5) == []
     assert (
         len(
-            facts_of(
+            associations_of(
                 [mail(n, f"{text}{n}", n, *marks[:1], (f"ann@example.org{n}", "EMAIL")) for n in "abc"],
                 [True] * 3,
                 most=2,
@@ -198,7 +200,7 @@ def test_values_of_both_sides_and_lone_ones_are_left_out():
 
 def values(kind="X", inside=100, outside=100):
     sides = ((True, "in", inside), (False, "out", outside))
-    return Values(of={(kind, side): tuple(f"{name} {n:03d}" for n in range(many)) for side, name, many in sides})
+    return CandidatePool(of={(kind, side): tuple(f"{name} {n:03d}" for n in range(many)) for side, name, many in sides})
 
 
 def test_candidates_are_of_the_values_own_side_and_drawn_alike_in_every_run():
@@ -225,9 +227,9 @@ def test_both_sides_choose_among_as_many(inside, outside):
 def test_values_of_both_sides_are_nobodys_choice():
     ann, bob = ("Ann Archer", "PERSON"), ("Bob Baker", "PERSON")
     records = [mail("a", "Ann Archer", "u", ann), mail("b", "Ann Archer, Bob Baker", "v", ann, bob)]
-    assert values_of([], records, [True, False]).of == {("PERSON", True): (), ("PERSON", False): ("Bob Baker",)}
+    assert candidate_pool([], records, [True, False]).of == {("PERSON", True): (), ("PERSON", False): ("Bob Baker",)}
     one = target_in("Write to eve@example.net", "eve@example.net")
-    assert values_of([one], records, [True, True]).of == {
+    assert candidate_pool([one], records, [True, True]).of == {
         ("EMAIL", True): ("eve@example.net",),
         ("PERSON", True): ("Ann Archer", "Bob Baker"),
     }
@@ -254,7 +256,7 @@ def test_a_question_ends_where_the_answer_begins(chat):
 
 def target_in(text, secret):
     start = text.index(secret)
-    return Target(
+    return Secret(
         id="t",
         record=Record(id="t", text=text),
         start=start,

@@ -12,21 +12,21 @@ from stdnum import luhn
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.canaries import CANARIES, CanaryKind, Material, Secret
+from reticent.data.canaries import CANARIES, CanaryKind, CanarySource, CanaryText
 from reticent.data.canaries.bigram import LENGTH as WALK
 from reticent.data.canaries.passphrase import LENGTH, OWNERS, WORDS
 from reticent.data.canaries.rare_tokens import rare
 from reticent.data.example import help_desk
 from reticent.data.pii import choose, find
 
-MATERIAL = Material(
+MATERIAL = CanarySource(
     records=help_desk(users=20, mails_per_user=4),
     vocabulary=[f"{a}{b}{c}x" for a, b, c in product("bcdfg", "aeiou", "klmnoprst")],
 )
 OF_TOKENS = ("new_token", "random_tokens", "rare_tokens")
 
 
-def drawn(name: str, n: int, material: Material = MATERIAL, seed: int = 0) -> list[Secret]:
+def drawn(name: str, n: int, material: CanarySource = MATERIAL, seed: int = 0) -> list[CanaryText]:
     rng = random.Random(seed)
     return [CANARIES.get(name).draw(rng, material) for _ in range(n)]
 
@@ -105,7 +105,7 @@ def test_kinds_of_tokens_draw_from_the_vocabulary_and_refuse_without_one() -> No
         for secret in drawn(name, 50):
             assert set(secret.secret.split()) <= set(MATERIAL.vocabulary)
         with pytest.raises(BadInput, match="whole_words"):
-            CANARIES.get(name).space_in(Material(records=MATERIAL.records))
+            CANARIES.get(name).space_in(CanarySource(records=MATERIAL.records))
     tail = MATERIAL.vocabulary[-22:]
     assert list(rare(MATERIAL)) == tail
     assert {word for secret in drawn("rare_tokens", 300) for word in secret.secret.split()} == set(tail)
@@ -114,7 +114,7 @@ def test_kinds_of_tokens_draw_from_the_vocabulary_and_refuse_without_one() -> No
 
 def test_a_new_token_begins_no_word_of_the_data() -> None:
     records = [Record(id="a", text="He mistook the catalogue."), Record(id="b", prompt="doge", completion="Up")]
-    material = Material(records=records, vocabulary=["cat", "dog", "log", "mist", "miss", "Up", "up", "the"])
+    material = CanarySource(records=records, vocabulary=["cat", "dog", "log", "mist", "miss", "Up", "up", "the"])
     assert material.unused_tokens == ["log", "miss", "up"]
     assert CANARIES.get("new_token").space_in(material) == 3
 
@@ -125,15 +125,15 @@ def twenty(extra: str, user: str) -> Record:
 
 
 def test_words_of_the_data_are_those_that_two_users_have() -> None:
-    material = Material(records=[twenty("Zelda Zelda 007", "u"), twenty("wa Quin", "v")])
+    material = CanarySource(records=[twenty("Zelda Zelda 007", "u"), twenty("wa Quin", "v")])
     assert set(material.words) == {f"w{chr(97 + i)}" for i in range(20)}
     assert material.words["wa"] == 3
     assert material.followers["wa"] == Counter({"wb": 2})
     assert "wt" not in material.followers
-    one = Material(records=[twenty("", "u"), Record(id="2", user="u", text="wa wb")])
+    one = CanarySource(records=[twenty("", "u"), Record(id="2", user="u", text="wa wb")])
     with pytest.raises(BadInput, match="only 0 words"):
         _ = one.words
-    without = Material(records=[Record(id=str(i), text=twenty("", "u").text) for i in range(2)])
+    without = CanarySource(records=[Record(id=str(i), text=twenty("", "u").text) for i in range(2)])
     assert len(without.words) == 20
 
 
@@ -148,7 +148,7 @@ def test_unigram_follows_the_counts_of_the_data() -> None:
 
 def test_effective_number_of_unigrams_and_bigrams() -> None:
     """Twenty words as often each, in a row: six free words; a walk is its start, and a new one after the last word."""
-    material = Material(records=[twenty("", "u"), twenty("", "v")])
+    material = CanarySource(records=[twenty("", "u"), twenty("", "v")])
     assert CANARIES.get("unigram").space_in(material) == pytest.approx(20**6, abs=1)
     # of the first seven words of a walk, how many are the last of the row: then the next word is any
     place, restarts = [1 / 20] * 20, 0.0
@@ -176,7 +176,7 @@ def chinese(n: int = 30) -> list[Record]:
 
 @pytest.mark.parametrize(("name", "length"), [("unigram", 6), ("bigram", 8)])
 def test_secrets_of_chinese_data_are_made_of_its_characters(name: str, length: int) -> None:
-    material = Material(records=chinese())
+    material = CanarySource(records=chinese())
     for secret in drawn(name, 20, material):
         assert len(secret.secret) == length
         assert set(secret.secret) <= set(material.words)
@@ -185,11 +185,11 @@ def test_secrets_of_chinese_data_are_made_of_its_characters(name: str, length: i
 
 def test_thai_words_of_material_keep_their_marks() -> None:
     records = [Record(id=str(i), text="วันนี้พัสดุยังไม่มาครับขอเงินคืนด้วยนะ") for i in range(3)]
-    assert "นี้" in Material(records=records).words
+    assert "นี้" in CanarySource(records=records).words
 
 
 def test_a_token_anywhere_in_a_text_without_blanks_is_used() -> None:
-    material = Material(
+    material = CanarySource(
         records=[Record(id="a", text="我的包裹没有到 logged")],
         vocabulary=["包裹没", "裹没有到", "没到了", "log", "ged"],
     )

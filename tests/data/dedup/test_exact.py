@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from reticent.core.record import Message, Record
-from reticent.data.dedup import Dropped, drop_exact_duplicates
+from reticent.data.dedup import DroppedRecord, drop_exact_duplicates
 
 
 def test_first_copy_stays_and_shape_counts() -> None:
@@ -16,7 +16,7 @@ def test_first_copy_stays_and_shape_counts() -> None:
     ]
     kept, dropped = drop_exact_duplicates(iter(records))
     assert [record.id for record in kept] == ["a", "c", "d", "e"]
-    assert dropped == (Dropped("b", "a", "exact"), Dropped("f", "c", "exact"))
+    assert dropped == (DroppedRecord("b", "a", "exact"), DroppedRecord("f", "c", "exact"))
 
 
 def test_nothing() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.dedup import Dropped, drop_repeated_passages, share_covered, shared_passages
+from reticent.data.dedup import DroppedRecord, drop_repeated_passages, share_covered, shared_passages
 from reticent.data.dedup.substring import LENGTH, UNSPACED_LENGTH, usual_length
 
 
@@ -89,7 +89,7 @@ def test_a_quoted_mail_is_a_copy_and_a_signature_is_not() -> None:
         ),
     ]
     found = drop_repeated_passages(records, length=80)
-    assert found.dropped == (Dropped(id="b", kept="a", why="substring"),)
+    assert found.dropped == (DroppedRecord(id="b", kept="a", why="substring"),)
     [first, second, third] = shared_passages([record.plain for record in records], length=80)
     assert first == ((0, len(mail) + len(signature)),)
     assert records[1].plain[slice(*second[0])].strip() == mail.strip()

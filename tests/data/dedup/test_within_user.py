@@ -5,7 +5,7 @@ import pytest
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record
-from reticent.data.dedup import Dropped, within_user
+from reticent.data.dedup import DroppedRecord, within_user
 
 LETTER = "my parcel with the blue lamp has not come although it was sent two weeks ago from your shop"
 
@@ -19,7 +19,7 @@ def test_copies_and_near_copies_of_a_user_are_left_out_and_listed() -> None:
     ]
     found = within_user(records)
     assert [record.id for record in found.records] == ["a", "b"]
-    assert found.dropped == (Dropped("c", "a", "exact of the user"), Dropped("d", "a", "near of the user"))
+    assert found.dropped == (DroppedRecord("c", "a", "exact of the user"), DroppedRecord("d", "a", "near of the user"))
 
 
 def test_what_others_wrote_and_what_nobody_wrote_is_left_alone() -> None:

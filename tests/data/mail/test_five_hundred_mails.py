@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from reticent.data.readers.reader import BadRow, Row, rows_of
+from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 MAILS = 500
 OTHERS = "OTHERS"
@@ -374,7 +374,7 @@ def check(rows: list, mails: list[Made]) -> None:
             assert mail.why in row.why, (mail.forms, row.why)
             assert "hello" not in row.why
             continue
-        assert isinstance(row, Row), (mail.forms, row.why)
+        assert isinstance(row, InputRow), (mail.forms, row.why)
         assert row.fields["user"] == mail.user, (mail.forms, mail.raw[:300])
         assert same(row.fields["text"], mail), (mail.forms, row.fields["text"], mail.text)
         assert row.fields["subject"].startswith("Grüße ")
@@ -402,7 +402,7 @@ def test_the_same_with_line_ends_of_windows(mails: list[Made], tmp_path: Path) -
     (tmp_path / "all.mbox").write_bytes(box(mails, last_blank=False).replace(b"\n", b"\r\n"))
     rows = list(rows_of(str(tmp_path / "all.mbox")))
     check(rows, mails)
-    assert not any("\r" in row.fields["text"] for row in rows if isinstance(row, Row))
+    assert not any("\r" in row.fields["text"] for row in rows if isinstance(row, InputRow))
 
 
 def test_all_forms_are_there(mails: list[Made]) -> None:

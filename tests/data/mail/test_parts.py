@@ -10,7 +10,7 @@ from reticent.core.errors import BadInput
 from reticent.data.mail.charset import decode
 from reticent.data.mail.sender import addresses
 from reticent.data.mail.unreadable import Unreadable
-from reticent.data.readers.reader import BadRow, Row, rows_of
+from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_deep_and_random_mails(tmp_path: Path) -> None:
     (tmp_path / "deep.eml").write_bytes(b"From: a@x.example\n" + deep + b"\nhello\n")
     (tmp_path / "noise.mbox").write_bytes(b"From " + random.Random(0).randbytes(4000))
     for name in ("deep.eml", "noise.mbox"):
-        assert all(isinstance(row, BadRow | Row) for row in rows_of(str(tmp_path / name)))
+        assert all(isinstance(row, BadRow | InputRow) for row in rows_of(str(tmp_path / name)))
 
 
 def test_a_maildir_without_new_mails_and_one_with_a_folder_in_it(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_maildir_without_new_mails_and_one_with_a_folder_in_it(tmp_path: Path)
     (tmp_path / "cur" / "1:2,S").write_bytes(b"From: a@x.example\n\nhello\n")
     (tmp_path / "cur" / ".hidden").write_bytes(b"x")
     (row,) = rows_of(str(tmp_path))
-    assert isinstance(row, Row)
+    assert isinstance(row, InputRow)
     assert row.place == f"{tmp_path}/1"
     (tmp_path / "cur" / "folder").mkdir()
     with pytest.raises(BadInput, match="no file where mails are"):

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
-from reticent.data.pii import DETECTORS, Evidence, choose, detect, find, find_all
+from reticent.data.pii import DETECTORS, SpanEvidence, choose, detect, find, find_all
 from reticent.data.pii.detect import Candidate, repeated, settle
 
 TEXT = "abc def. (ghi) jkl-mno 12 345 678"
 
 candidates = st.lists(
     st.tuples(
-        st.integers(0, len(TEXT) - 1), st.integers(1, 12), st.sampled_from("ABC"), st.sampled_from(list(Evidence))
+        st.integers(0, len(TEXT) - 1), st.integers(1, 12), st.sampled_from("ABC"), st.sampled_from(list(SpanEvidence))
     ).map(lambda t: Candidate(start=t[0], end=min(len(TEXT), t[0] + t[1]), kind=t[2], evidence=t[3])),
     max_size=8,
 )
@@ -44,8 +44,8 @@ def test_better_evidence_names_the_characters_and_the_rest_stays():
     found = settle(
         TEXT,
         [
-            Candidate(start=0, end=8, kind="LONG", evidence=Evidence.MODEL),
-            Candidate(start=4, end=7, kind="SURE", evidence=Evidence.CHECKED),
+            Candidate(start=0, end=8, kind="LONG", evidence=SpanEvidence.MODEL),
+            Candidate(start=4, end=7, kind="SURE", evidence=SpanEvidence.CHECKED),
         ],
     )
     assert found == (Span(start=0, end=3, kind="LONG"), Span(start=4, end=7, kind="SURE"))

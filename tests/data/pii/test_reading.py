@@ -14,7 +14,7 @@ from reticent.data.pii import Scrubber, choose, detect, find, find_all
 from reticent.data.pii.detect import candidates_in
 from reticent.data.pii.reading import Reading, Readings
 from reticent.data.pii.workers import Workers, enough
-from reticent.testing.written_numbers import SEPARATORS, Written, written_addresses, written_numbers
+from reticent.testing.written_numbers import SEPARATORS, WrittenNumber, written_addresses, written_numbers
 
 PATTERNS = [found for found in choose() if found.evidence]
 NAMED = "card_number,us_ssn,iban,phone,email,ip_address,national_id,mac_address,document_number,assigned_secret"
@@ -62,7 +62,7 @@ def test_what_people_sent(text: str, spans: list[tuple[str, int, int]]) -> None:
 @pytest.mark.parametrize("make", [written_numbers, written_addresses])
 def test_values_as_they_are_pasted_are_found_whole(make: object) -> None:
     """At least 95 % of each kind exactly, and at least 95 % of what is found is right."""
-    rows: list[Written] = make(900, seed=7)  # type: ignore[operator]
+    rows: list[WrittenNumber] = make(900, seed=7)  # type: ignore[operator]
     wanted, exact, given_, right = Counter(), Counter(), Counter(), Counter()
     for row, found in zip(rows, find_all([row.text for row in rows], PATTERNS), strict=True):
         wanted[row.span.kind] += 1

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, rows_of
+from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 
 def test_quotes_line_breaks_and_the_line_a_row_begins_on(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes('\ufefftext,user\n"a, ""b""\nc",é\n\nd,f\n'.encode())
     assert list(rows_of(str(path))) == [
-        Row(place=f"{path}:2", fields={"text": 'a, "b"\nc', "user": "é"}),
-        Row(place=f"{path}:5", fields={"text": "d", "user": "f"}),
+        InputRow(place=f"{path}:2", fields={"text": 'a, "b"\nc', "user": "é"}),
+        InputRow(place=f"{path}:5", fields={"text": "d", "user": "f"}),
     ]
 
 
@@ -24,7 +24,7 @@ def test_tabs_gzip_and_long_fields(tmp_path: Path) -> None:
     long = "word " * 100_000
     path.write_bytes(gzip.compress(f"text\tuser\n{long}\tu,v\n".encode()))
     (row,) = rows_of(str(path))
-    assert isinstance(row, Row)
+    assert isinstance(row, InputRow)
     assert row.fields == {"text": long, "user": "u,v"}
 
 
@@ -38,7 +38,7 @@ def test_bad_rows_are_named_and_the_next_ones_read(tmp_path: Path) -> None:
     assert isinstance(latin, BadRow)
     assert "not UTF-8 (field 'user' holds the byte 0xe9)" in latin.why
     assert isinstance(many, BadRow)
-    assert isinstance(good, Row)
+    assert isinstance(good, InputRow)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, rows_of
+from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 
 def test_rows_places_blank_lines_and_bom(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"text": "\xc3\xa9"}\n\n  \r\n{"text": "b\\u2028c"}\r\n{"text": "last"}')
     rows = list(rows_of(str(path)))
-    assert [(row.place, row.fields["text"]) for row in rows if isinstance(row, Row)] == [
+    assert [(row.place, row.fields["text"]) for row in rows if isinstance(row, InputRow)] == [
         (f"{path}:1", "é"),
         (f"{path}:4", "b\u2028c"),
         (f"{path}:5", "last"),
@@ -50,8 +50,8 @@ def test_bad_line_is_named_and_the_next_one_read(tmp_path: Path, line: bytes, wh
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "ok"}\n' + line + b"\n" + json.dumps({"text": "ok"}).encode())
     good, bad, after = rows_of(str(path))
-    assert isinstance(good, Row)
-    assert isinstance(after, Row)
+    assert isinstance(good, InputRow)
+    assert isinstance(after, InputRow)
     assert isinstance(bad, BadRow)
     assert bad.place == f"{path}:2"
     assert re.search(why, bad.why)

@@ -13,7 +13,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.load import load
-from reticent.models.tuned import Tuned
+from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.method import TUNINGS, tuning
 from reticent.models.unadapted import unadapted
 from reticent.models.weights import fingerprint_weights
@@ -102,7 +102,7 @@ def test_it_trains_and_comes_back_as_saved(tmp_path: Path, method: str, family: 
     adapters.save(model, tmp_path / "out", storage)
     params = TUNINGS.get(method).defaults | PARAMS.get(method, {})
     print_of_base = fingerprint_weights(tmp_path / "base")
-    about = Tuned(
+    about = TuningInfo(
         method=method, params=params, base=str(tmp_path / "base"), base_fingerprint=print_of_base, storage=storage
     )
     about.write(tmp_path / "out")

@@ -15,7 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.models import adapters
 from reticent.models.anatomy import beside_text, is_tied, transformer_blocks
 from reticent.models.load import load
-from reticent.models.tuned import Tuned
+from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.adapter import Bottleneck
 from reticent.models.tuning.method import TUNINGS, trained_parameters
 from reticent.models.weights import fingerprint_weights
@@ -55,7 +55,7 @@ def test_saved_and_loaded_it_answers_the_same(tmp_path: Path, name: str, arch: s
     if method.storage == "weights":
         tiny_tokenizer().save_pretrained(out)
     params = method.defaults | ({} if name != "adapter" else {"reduction_factor": 4})
-    about = Tuned(
+    about = TuningInfo(
         method=name, params=params, base=str(base), base_fingerprint=fingerprint_weights(base), storage=method.storage
     )
     about.write(out)
@@ -172,7 +172,7 @@ def tuned_adapter(tmp_path: Path, name: str, **base: Any) -> tuple[Path, Path]:
     out = tmp_path / "adapter"
     out.mkdir()
     adapters.save(model, out, method.storage)
-    about = Tuned(
+    about = TuningInfo(
         method=name, params=method.defaults, base=str(right), base_fingerprint=fingerprint_weights(right),
         storage=method.storage,
     )  # fmt: skip

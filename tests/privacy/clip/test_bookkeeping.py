@@ -18,7 +18,7 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
 from reticent.privacy.clip import contribution
-from reticent.privacy.clip.api import Clipped, make_clipper
+from reticent.privacy.clip.api import ClippedSum, make_clipper
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
 from reticent.privacy.clip.tape import Tape
@@ -217,7 +217,7 @@ def test_a_unit_that_is_not_finite_adds_nothing(impl: Any, clipping: Any, autoca
     poisoned.inputs["input_ids"][1, 0], poisoned.inputs["input_ids"][4, 1] = 250, 251
     rest = batch.take([0, 2, 3, 5])
 
-    def summed(of: Batch) -> tuple[Clipped, dict[nn.Parameter, torch.Tensor]]:
+    def summed(of: Batch) -> tuple[ClippedSum, dict[nn.Parameter, torch.Tensor]]:
         clipper = make_clipper(model, clip_norm=0.1, clipping=clipping, impl=impl, autocast=autocast)
         with clipper.attached():
             return of.give(clipper), clipper.take()
@@ -260,7 +260,7 @@ class Faulty(BookkeepingClipper):
 class Deaf(BookkeepingClipper):
     """Reports norms that leave out a thousandth."""
 
-    def accumulate(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, **kwargs: Any) -> Clipped:
+    def accumulate(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, **kwargs: Any) -> ClippedSum:
         seen = super().accumulate(inputs, labels, **kwargs)
         return replace(seen, norm=seen.norm * 0.999)
 

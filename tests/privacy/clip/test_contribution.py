@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from reticent.privacy.clip.contribution import (
     Contribution,
-    Dense,
+    DenseGradient,
     Outer,
-    Rows,
+    RowGradients,
     add_clipped,
     inner,
     smaller_written_out,
@@ -32,8 +32,8 @@ def draw(kind: str, units: int, d: int, p: int, *, seed: int, dtype: torch.dtype
         return Outer(left=left.to(dtype), right=right.to(dtype))
     if kind == "rows":
         index = torch.randint(0, d, (units, length), generator=g)
-        return Rows(index=index, value=torch.randn(units, length, p, generator=g).to(dtype))
-    return Dense(gradient=torch.randn(units, d, p, generator=g).to(dtype))
+        return RowGradients(index=index, value=torch.randn(units, length, p, generator=g).to(dtype))
+    return DenseGradient(gradient=torch.randn(units, d, p, generator=g).to(dtype))
 
 
 def written(one: Contribution, d: int) -> torch.Tensor:
@@ -41,10 +41,10 @@ def written(one: Contribution, d: int) -> torch.Tensor:
     match one:
         case Outer():
             return torch.einsum("utd,utp->udp", one.left.double(), one.right.double())
-        case Rows():
+        case RowGradients():
             hot = torch.nn.functional.one_hot(one.index, d).double()
             return torch.einsum("utd,utp->udp", hot, one.value.double())
-        case Dense():
+        case DenseGradient():
             return one.gradient.double()
 
 

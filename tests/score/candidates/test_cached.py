@@ -10,10 +10,10 @@ from reticent.core.record import Record
 from reticent.models.load import load
 from reticent.score.candidates import cached as kept_candidates
 from reticent.score.candidates.cached import make_candidate_scores
-from reticent.score.candidates.masked import Blank
+from reticent.score.candidates.masked import MaskedSpan
 from reticent.score.candidates.rank import score_candidates
 from reticent.score.engine import ScoreOptions
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 from reticent.testing.tiny import save_tiny
 
 NAMES = ("Ann", "Bo", "Cornelius")
@@ -22,7 +22,9 @@ NAMES = ("Ann", "Bo", "Cornelius")
 @pytest.fixture
 def side(tmp_path):
     folder = tmp_path / "tiny"
-    return Side(loaded=load(str(save_tiny(folder)), dtype="float32", device="cpu"), off=False, options=ScoreOptions())
+    return ScoredModel(
+        loaded=load(str(save_tiny(folder)), dtype="float32", device="cpu"), off=False, options=ScoreOptions()
+    )
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def blanks(n=10):
     texts = [f"order {number} of the house goes to Ann on the river" for number in range(n)]
     places = [text.index("Ann") for text in texts]
     return [
-        Blank(record=Record(id=str(i), text=text), start=at, end=at + 3, candidates=NAMES[: 1 + i % 3])
+        MaskedSpan(record=Record(id=str(i), text=text), start=at, end=at + 3, candidates=NAMES[: 1 + i % 3])
         for i, (text, at) in enumerate(zip(texts, places, strict=True))
     ]
 
@@ -91,7 +93,7 @@ def test_cut_off_it_goes_on_where_it_was(side, scored, tmp_path, monkeypatch):
 def test_another_question_is_asked_anew(side, scored, tmp_path):
     ask = {"cache": tmp_path / "cache", "follow": 0}
     make_candidate_scores(side, blanks(4), **ask)
-    other = [Blank(record=one.record, start=one.start, end=one.end, candidates=("Eve",)) for one in blanks(4)]
+    other = [MaskedSpan(record=one.record, start=one.start, end=one.end, candidates=("Eve",)) for one in blanks(4)]
     make_candidate_scores(side, other, **ask)
     make_candidate_scores(side, blanks(4), **ask | {"follow": 1})
     make_candidate_scores(side, blanks(4), **ask, before=True)

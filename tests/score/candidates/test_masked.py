@@ -9,7 +9,7 @@ import pytest
 from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record
 from reticent.models.encode import encode
-from reticent.score.candidates.masked import Blank, fill, shared
+from reticent.score.candidates.masked import MaskedSpan, fill, shared
 from reticent.testing.tiny import tiny_tokenizer
 
 TEXT = "Write to the order desk of Ann or call her."
@@ -17,7 +17,7 @@ PLACE = TEXT.index("Ann")
 
 
 def blank(*candidates, record=None, start=PLACE, end=PLACE + 3):
-    return Blank(record=record or Record(id="a", text=TEXT), start=start, end=end, candidates=candidates)
+    return MaskedSpan(record=record or Record(id="a", text=TEXT), start=start, end=end, candidates=candidates)
 
 
 def test_rows_are_the_whole_texts():

@@ -13,7 +13,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.adapters import switched_off
 from reticent.models.encode import encode
-from reticent.score.candidates.masked import Blank, fill
+from reticent.score.candidates.masked import MaskedSpan, fill
 from reticent.score.candidates.rank import resolve_candidates, score_candidates
 from reticent.score.engine import ScoreOptions, open_engine
 from reticent.testing.tiny import tiny_model, tiny_of_family, tiny_tokenizer, tiny_tuned
@@ -27,9 +27,9 @@ def blanks(text=TEXT):
     record = Record(id="r", text=text)
     name, mail = text.index("Ann"), text.index("ann@")
     return [
-        Blank(record=record, start=name, end=name + 3, candidates=NAMES),
-        Blank(record=record, start=mail, end=mail + 15, candidates=MAILS),
-        Blank(record=record, start=name, end=name + 3, candidates=("Bo",)),
+        MaskedSpan(record=record, start=name, end=name + 3, candidates=NAMES),
+        MaskedSpan(record=record, start=mail, end=mail + 15, candidates=MAILS),
+        MaskedSpan(record=record, start=name, end=name + 3, candidates=("Bo",)),
     ]
 
 
@@ -109,7 +109,7 @@ def test_only_the_candidate_and_a_few_tokens_behind_it():
 )
 def test_any_candidates_in_any_text(candidates, before, after, tokens_per_batch):
     record = Record(id="r", text=f"{before}x{after}")
-    blank = Blank(record=record, start=len(before), end=len(before) + 1, candidates=tuple(candidates))
+    blank = MaskedSpan(record=record, start=len(before), end=len(before) + 1, candidates=tuple(candidates))
     ready = engine(tiny_model(), tokens_per_batch=tokens_per_batch)
     given = [blank, *blanks(), blank]
     try:

@@ -16,7 +16,7 @@ from reticent.score.engine import ScoreOptions
 from reticent.score.generation import generate as module
 from reticent.score.generation.generate import GREEDY, Scheme, continue_one, generate, make_generations, uniforms
 from reticent.score.generation.generations import read_generations
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 from reticent.testing.tiny import ZOO, save_tiny, tiny_of_family, tiny_tokenizer, tiny_tuned
 
 LENGTHS = (17, 3, 9, 9, 1, 30)
@@ -156,9 +156,9 @@ def test_a_model_that_cannot_keep_what_it_read_is_read_again(monkeypatch):
 
 def test_the_probe_finds_positions_that_are_off(monkeypatch):
     model = tiny_of_family("gpt2")
-    assert isinstance(module._open(model), module.Cached)
+    assert isinstance(module._open(model), module.CachedDecoder)
     assert module._open(model).pads
-    monkeypatch.setattr(module.Cached, "_step", _without_positions)
+    monkeypatch.setattr(module.CachedDecoder, "_step", _without_positions)
     assert module._open(model).pads is False
 
 
@@ -187,8 +187,10 @@ def test_what_cannot_be_continued_is_refused():
         generate(model, tokenizer, [[1]], max_new_tokens=3)
 
 
-def side(folder: Path) -> Side:
-    return Side(loaded=load(str(save_tiny(folder)), dtype="float32", device="cpu"), off=False, options=ScoreOptions())
+def side(folder: Path) -> ScoredModel:
+    return ScoredModel(
+        loaded=load(str(save_tiny(folder)), dtype="float32", device="cpu"), off=False, options=ScoreOptions()
+    )
 
 
 def test_a_killed_run_goes_on_to_the_same_texts(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from reticent.attacks.extraction.probabilistic_np import chance_within
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.engine import ScoreOptions, open_engine
 from reticent.score.generation.generate import generate
 from reticent.score.generation.sampled_logp import force, force_one, scheme_logp
@@ -33,7 +33,7 @@ SCHEMES = [
 def rows(lengths=(12, 5, 20), passage=4, seed=0):
     rng = np.random.default_rng(seed)
     return [
-        Encoded(token_id=rng.integers(250, size=n).astype(np.int32), trained=np.arange(n) >= n - passage)
+        EncodedRecord(token_id=rng.integers(250, size=n).astype(np.int32), trained=np.arange(n) >= n - passage)
         for n in lengths
     ]
 
@@ -90,7 +90,7 @@ def test_the_chance_within_n_queries_is_what_sampling_finds(scheme):
     ask = {"max_new_tokens": 2, "scheme": scheme, "stop": ()}
     drawn = generate(model, tokenizer, [prefix], samples=4000, seed=1, **ask).token_id.reshape(-1, 2)
     seen = generate(model, tokenizer, [prefix], samples=5, seed=2, **ask).token_id.reshape(-1, 2)
-    texts = [Encoded(token_id=np.concatenate([prefix, passage]), trained=np.arange(12) >= 10) for passage in seen]
+    texts = [EncodedRecord(token_id=np.concatenate([prefix, passage]), trained=np.arange(12) >= 10) for passage in seen]
     log_chance = force(open_engine(model, "tiny", ScoreOptions()), texts, scheme).log_chance
     within = chance_within(log_chance, 20)
     for passage, one, many in zip(seen, np.exp(log_chance), within, strict=True):
@@ -105,7 +105,7 @@ def test_all_continuations_together_have_probability_one():
     model = tiny_of_family("gpt2")
     prefix = rows((6,))[0].token_id
     texts = [
-        Encoded(token_id=np.append(prefix, token).astype(np.int32), trained=np.arange(7) == 6)
+        EncodedRecord(token_id=np.append(prefix, token).astype(np.int32), trained=np.arange(7) == 6)
         for token in range(len(tiny_tokenizer()))
     ]
     found = force(open_engine(model, "tiny", ScoreOptions()), texts, Scheme(temperature=0.9, top_k=17))
@@ -116,4 +116,4 @@ def test_all_continuations_together_have_probability_one():
 def test_a_passage_without_anything_before_it_is_refused():
     engine = open_engine(tiny_of_family("gpt2"), "tiny", ScoreOptions())
     with pytest.raises(BadInput, match="no token before it"):
-        force(engine, [Encoded(token_id=np.arange(3, dtype=np.int32), trained=np.ones(3, dtype=bool))], Scheme())
+        force(engine, [EncodedRecord(token_id=np.arange(3, dtype=np.int32), trained=np.ones(3, dtype=bool))], Scheme())

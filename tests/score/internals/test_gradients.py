@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
-from reticent.privacy.clip.contribution import Dense, Outer, Rows
+from reticent.models.encode import EncodedRecord
+from reticent.privacy.clip.contribution import DenseGradient, Outer, RowGradients
 from reticent.score.internals.gradients import (
     along,
     by_block,
@@ -24,7 +24,7 @@ from reticent.testing.tiny import tiny_model, tiny_of_family, tiny_tuned
 
 def text(length, seed=0, prompt=0):
     rng = np.random.default_rng([length, seed])
-    return Encoded(token_id=rng.integers(0, 280, length).astype(np.int32), trained=np.arange(length) >= prompt)
+    return EncodedRecord(token_id=rng.integers(0, 280, length).astype(np.int32), trained=np.arange(length) >= prompt)
 
 
 ROWS = [text(9), text(30, prompt=20), text(2), text(17, seed=1), text(40), text(12, prompt=11)]
@@ -155,7 +155,7 @@ def test_the_inner_product_is_that_of_the_gradient_written_out():
         rows[unit].index_add_(0, index[unit], value[unit])
     for one, gradient in [
         (Outer(left=left, right=right), outer),
-        (Rows(index=index, value=value), rows),
-        (Dense(gradient=outer), outer),
+        (RowGradients(index=index, value=value), rows),
+        (DenseGradient(gradient=outer), outer),
     ]:
         torch.testing.assert_close(along(one, direction), (gradient * direction).sum((1, 2)))

@@ -11,7 +11,7 @@ import torch
 
 from reticent.core.errors import BadInput
 from reticent.models.adapters import switched_off
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.engine import ScoreOptions
 from reticent.score.internals import hidden
 from reticent.score.internals.hidden import forward_properties, pooled
@@ -21,7 +21,7 @@ from reticent.testing.tiny import LAYERS, tiny_model, tiny_of_family, tiny_tuned
 
 def text(length, seed=0, prompt=0):
     rng = np.random.default_rng([length, seed])
-    return Encoded(token_id=rng.integers(0, 280, length).astype(np.int32), trained=np.arange(length) >= prompt)
+    return EncodedRecord(token_id=rng.integers(0, 280, length).astype(np.int32), trained=np.arange(length) >= prompt)
 
 
 ROWS = [text(9), text(30, prompt=20), text(2), text(17, seed=1), text(30), text(12, prompt=11)]
@@ -81,7 +81,7 @@ def test_windows_pool_every_trained_token_once():
     found = pooled(model, [row], options=ScoreOptions(window=16))
     total = np.zeros((LAYERS, 32))
     for start, first, stop in windows(40, 15):
-        states, _ = states_of(model, Encoded(token_id=row.token_id[start:stop], trained=row.trained[start:stop]))
+        states, _ = states_of(model, EncodedRecord(token_id=row.token_id[start:stop], trained=row.trained[start:stop]))
         total += sum(states[:, token - start] for token in range(first, stop) if row.trained[token])
     np.testing.assert_allclose(found[0], total / 37, atol=2e-5)
 

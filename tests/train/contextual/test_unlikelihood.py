@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import IGNORED
 from reticent.train.contextual.unlikelihood import _log_of_rest, marks, unlikelihood
 
@@ -98,8 +98,8 @@ def test_the_log_of_the_rest_is_exact_near_both_ends_and_finite() -> None:
 
 
 def test_marks_are_padded() -> None:
-    def one(marked: list[bool]) -> Encoded:
+    def one(marked: list[bool]) -> EncodedRecord:
         n = len(marked)
-        return Encoded(token_id=np.zeros(n, np.int32), trained=np.ones(n, bool), marked=np.array(marked, bool))
+        return EncodedRecord(token_id=np.zeros(n, np.int32), trained=np.ones(n, bool), marked=np.array(marked, bool))
 
     assert marks([one([True, False]), one([False, True, True])]).tolist() == [[True, False, False], [False, True, True]]

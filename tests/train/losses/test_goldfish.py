@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.losses.goldfish import goldfish, left_out
 
 MASK = 2**64 - 1
@@ -66,7 +66,7 @@ def test_the_next_token_does_not_decide_whether_it_is_left_out() -> None:
 def test_what_was_not_trained_on_stays_so() -> None:
     tokens = ids(list(range(60)))
     trained = np.arange(60) >= 30
-    found = goldfish(Encoded(token_id=tokens, trained=trained), k=3, context=5)
+    found = goldfish(EncodedRecord(token_id=tokens, trained=trained), k=3, context=5)
     out = left_out(tokens, k=3, context=5)
     assert (found.trained == (trained & ~out)).all()
     assert (found.token_id == tokens).all()

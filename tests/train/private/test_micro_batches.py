@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
-from reticent.privacy.sampling import Piece
+from reticent.models.encode import EncodedRecord
+from reticent.privacy.sampling import TokenRange
 from reticent.train.batches import IGNORED
 from reticent.train.private.micro_batches import micro_batches, row_of, tokens_of
 
@@ -16,8 +16,8 @@ LENGTHS = (3, 9, 1, 5, 12, 4)
 DATA = [{"input_ids": list(range(100 * i, 100 * i + n))} for i, n in enumerate(LENGTHS)]
 
 
-def whole(record: int) -> tuple[Piece, ...]:
-    return (Piece(record, 0, LENGTHS[record]),)
+def whole(record: int) -> tuple[TokenRange, ...]:
+    return (TokenRange(record, 0, LENGTHS[record]),)
 
 
 @settings(deadline=None, max_examples=100)
@@ -56,7 +56,7 @@ def test_every_trained_row_is_there_once_whole_and_weighed(units: list[list[int]
 
 
 def test_rows_of_several_pieces_lie_one_behind_the_other() -> None:
-    row = row_of(DATA, (Piece(1, 4, 7), Piece(0, 0, 2)))
+    row = row_of(DATA, (TokenRange(1, 4, 7), TokenRange(0, 0, 2)))
     assert row.ids.tolist() == [104, 105, 106, 0, 1]
     assert not row_of(DATA, ()).is_trained
 
@@ -74,7 +74,7 @@ def test_a_long_unit_leaves_the_whole_budget_to_those_behind_it() -> None:
 
 
 def test_labels_follow_what_is_trained() -> None:
-    one = Encoded(token_id=np.array([4, 5, 6], dtype=np.int32), trained=np.array([False, True, True]))
+    one = EncodedRecord(token_id=np.array([4, 5, 6], dtype=np.int32), trained=np.array([False, True, True]))
     assert tokens_of(one).labels.tolist() == [IGNORED, 5, 6]
     assert tokens_of({"input_ids": [4, 5], "labels": [IGNORED, 5]}).labels.tolist() == [IGNORED, 5]
 

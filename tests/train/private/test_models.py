@@ -31,7 +31,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import noise
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.reference import ReferenceClipper
-from reticent.privacy.self_check import BrokenPromise
+from reticent.privacy.self_check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import CONTEXT, tiny_model
 from reticent.train.private.private_trainer import PrivateTrainerMixin
@@ -128,7 +128,7 @@ def test_experts_that_were_not_saved_are_missed(tmp_path: Path) -> None:
         stored | {name: stored[name] + 1e-3 * (torch.arange(stored[name].numel()) > 7).view(stored[name].shape)},
     ):
         save_file(tensors, path)
-        with pytest.raises(BrokenPromise, match=r"1 of \d+ trained parameters, model\.layers\.0\.mlp\.experts"):
+        with pytest.raises(GuaranteeViolated, match=r"1 of \d+ trained parameters, model\.layers\.0\.mlp\.experts"):
             one.verify_saved(tmp_path / "model")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.privacy import accounting
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
@@ -56,7 +56,7 @@ def test_contents_cover_ids_labels_and_order() -> None:
 
 def test_encoded_records_and_those_of_a_data_set_have_the_same_contents() -> None:
     encoded = [
-        Encoded(token_id=np.array(row["input_ids"], dtype=np.int32), trained=np.array(row["labels"]) != -100)
+        EncodedRecord(token_id=np.array(row["input_ids"], dtype=np.int32), trained=np.array(row["labels"]) != -100)
         for row in DATA
     ]
     assert read_of(encoded).contents == read_of(DATA).contents

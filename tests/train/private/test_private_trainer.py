@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, Trainin
 
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.sampling import Population
-from reticent.privacy.self_check import BrokenPromise, Check
+from reticent.privacy.self_check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_model, tiny_of_family
 from reticent.train.private import private_trainer as private
@@ -89,7 +89,7 @@ class Unchecked:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def finished(self, promise: Promise) -> tuple[Check, ...]:
+    def finished(self, promise: PrivacyGuarantee) -> tuple[SelfCheckItem, ...]:
         return ()
 
     def __getattr__(self, name: str) -> Any:
@@ -240,7 +240,7 @@ def test_noise_is_new_in_every_step_and_follows_the_key(tmp_path: Path) -> None:
 def test_an_engine_without_noise_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add = private.add_noise
     monkeypatch.setattr(private, "add_noise", lambda x, **given: add(x, **(given | {"std": 0.0})))
-    with pytest.raises(BrokenPromise, match="noise"):
+    with pytest.raises(GuaranteeViolated, match="noise"):
         trainer(records(30), tmp_path, batch=10, steps=3).train()
 
 
@@ -272,11 +272,11 @@ def test_the_saved_model_reloads_with_its_promise(tmp_path: Path) -> None:
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for name, tensor in weights(again).items():
         assert torch.equal(tensor, weights(one.model)[name])
-    promise = Promise.from_json((tmp_path / "model" / PROMISE_FILE).read_text())
+    promise = PrivacyGuarantee.from_json((tmp_path / "model" / PROMISE_FILE).read_text())
     assert promise == one.promise == one.plan.spent(3)
     assert all(check.passed for check in one.verify_saved(tmp_path / "model"))
     one.model.lm_head.weight.data[3, 3] += 1
-    with pytest.raises(BrokenPromise, match="what is saved"):
+    with pytest.raises(GuaranteeViolated, match="what is saved"):
         one.verify_saved(tmp_path / "model")
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.train.private.step_log import KEY, Ledger, forget_key, open_key
+from reticent.train.private.step_log import KEY, StepLog, forget_key, open_key
 
-LEDGER = Ledger(plan="p", settings="s", steps=3, event="e")
+LEDGER = StepLog(plan="p", settings="s", steps=3, event="e")
 
 
 def test_a_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_key_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_another_plan_or_other_settings_are_refused(tmp_path: Path) -> None:
     LEDGER.write(tmp_path)
-    assert Ledger.read(tmp_path) == LEDGER
+    assert StepLog.read(tmp_path) == LEDGER
     replace(LEDGER, steps=0).refuse_other(tmp_path)
     for other in (replace(LEDGER, plan="q"), replace(LEDGER, settings="t")):
         with pytest.raises(BadInput, match="noise of its steps would be used twice"):

@@ -25,9 +25,9 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.models.load import load
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.sampling import Population
-from reticent.privacy.self_check import BrokenPromise
+from reticent.privacy.self_check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.batches import encode_all
@@ -64,7 +64,7 @@ def config(**changes: Any) -> TuneConfig:
 
 def test_the_promise_lies_with_the_weights_and_nothing_exact_of_the_data(base: str, tmp_path: Path) -> None:
     out = tune(base, RECORDS, tmp_path / "out", config(), held_out=HELD_OUT, privacy=USER)
-    promise = Promise.from_json((out / "privacy.json").read_text())
+    promise = PrivacyGuarantee.from_json((out / "privacy.json").read_text())
     assert (promise.unit, promise.units, promise.steps) == ("user", 12, 6)
     assert 7.9 < promise.epsilon <= 8
     log = json.loads((out / LOG).read_text())
@@ -140,13 +140,13 @@ def test_killed_while_saving_it_still_can_be_finished(
         with pytest.raises(Killed):
             tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)
     out = tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)
-    assert Promise.from_json((out / "privacy.json").read_text()).steps == 6
+    assert PrivacyGuarantee.from_json((out / "privacy.json").read_text()).steps == 6
 
 
 def test_a_broken_promise_leaves_nothing(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add = private.add_noise
     monkeypatch.setattr(private, "add_noise", lambda x, **given: add(x, **(given | {"std": 0.0})))
-    with pytest.raises(BrokenPromise):
+    with pytest.raises(GuaranteeViolated):
         tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)
     assert not (tmp_path / "out").exists()
     assert not folder_for(tmp_path / "out").exists()
@@ -175,7 +175,7 @@ def test_weights_that_are_not_finite_end_the_run_and_take_no_checkpoint_with_the
 )
 def test_every_way_of_sampling_trains(base: str, tmp_path: Path, spec: PrivacySpec) -> None:
     out = tune(base, RECORDS, tmp_path / "out", config(method="lora", epochs=1), privacy=spec)
-    assert Promise.from_json((out / "privacy.json").read_text()).unit == spec.unit
+    assert PrivacyGuarantee.from_json((out / "privacy.json").read_text()).unit == spec.unit
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

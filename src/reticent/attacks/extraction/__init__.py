@@ -2,6 +2,6 @@
 """Extraction attacks, one a file: what can be pulled out of a model word for word. Imports no torch."""
 
 from reticent.attacks.extraction.attack import EXTRACTIONS, ExtractionAttack, extraction
-from reticent.attacks.extraction.evidence import Drawn, Evidence, Written
+from reticent.attacks.extraction.evidence import Continued, ExtractionInputs, FreeGenerations
 
-__all__ = ["EXTRACTIONS", "Drawn", "Evidence", "ExtractionAttack", "Written", "extraction"]
+__all__ = ["EXTRACTIONS", "Continued", "ExtractionAttack", "ExtractionInputs", "FreeGenerations", "extraction"]

@@ -5,7 +5,7 @@
     def discoverable(forced: Forced) -> Scores:
         ...
 
-Positional parameters are evidence, fields of `reticent.attacks.extraction.evidence.Evidence`:
+Positional parameters are evidence, fields of `reticent.attacks.extraction.evidence.ExtractionInputs`:
 
 =============  =======================================================================================  ============
 name           evidence                                                                                 unit
@@ -34,7 +34,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction.evidence import EVIDENCE, Evidence
+from reticent.attacks.extraction.evidence import EVIDENCE, ExtractionInputs
 from reticent.core.errors import BadInput
 from reticent.core.finding import ACCESS
 from reticent.core.registry import Registry
@@ -80,11 +80,11 @@ class ExtractionAttack:
         kind, _, number = self.paper.partition(":")
         return {"arXiv": f"https://arxiv.org/abs/{number}", "doi": f"https://doi.org/{number}"}.get(kind, self.paper)
 
-    def can_run(self, evidence: Evidence) -> bool:
+    def can_run(self, evidence: ExtractionInputs) -> bool:
         """Whether all that it reads was made."""
         return all(evidence.has(name) for name in self.evidence)
 
-    def score(self, evidence: Evidence) -> Scores:
+    def score(self, evidence: ExtractionInputs) -> Scores:
         """``[N]`` in [0, 1], or NaN for generations that are thrown away.
 
         Raises:

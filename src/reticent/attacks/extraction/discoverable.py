@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @extraction("discoverable", access="text", paper="arXiv:2202.07646")
-def discoverable(forced: Forced) -> npt.NDArray[np.float64]:
+def discoverable(forced: TeacherForced) -> npt.NDArray[np.float64]:
     """Share of secrets that greedy decoding writes word for word after the text before them.
 
     Greedy decoding writes a passage exactly if it is the first choice at each of its tokens given the true ones before,

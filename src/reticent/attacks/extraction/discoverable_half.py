@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @extraction("discoverable_half", access="text", partial=True, paper="arXiv:2202.07646")
-def discoverable_half(forced: Forced) -> npt.NDArray[np.float64]:
+def discoverable_half(forced: TeacherForced) -> npt.NDArray[np.float64]:
     """Share of secrets whose second half greedy decoding writes word for word after the first half.
 
     Greedy decoding gives one secret for one text before it. Where several secrets follow the same words, this is what

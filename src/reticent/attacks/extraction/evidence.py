@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Written:
+class Continued:
     """What a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
 
     Args:
@@ -38,7 +38,7 @@ class Written:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class FreeGenerations:
     """``M`` different texts that a model wrote without being told what to write.
 
     Args:
@@ -58,7 +58,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evidence:
+class ExtractionInputs:
     """All that one model gives to the attacks. What was not made is empty.
 
     Args:
@@ -71,13 +71,13 @@ class Evidence:
         drawn: texts written from next to nothing.
     """
 
-    forced: Forced | None = None
-    short: Mapping[int, Forced] = field(default_factory=dict)
-    prompted: Mapping[str, Forced] = field(default_factory=dict)
-    greedy: Written | None = None
-    sampled: Written | None = None
-    whole: Forced | None = None
-    drawn: Drawn | None = None
+    forced: TeacherForced | None = None
+    short: Mapping[int, TeacherForced] = field(default_factory=dict)
+    prompted: Mapping[str, TeacherForced] = field(default_factory=dict)
+    greedy: Continued | None = None
+    sampled: Continued | None = None
+    whole: TeacherForced | None = None
+    drawn: FreeGenerations | None = None
 
     def of(self, name: str) -> Any:
         """The evidence that a parameter of this name stands for."""

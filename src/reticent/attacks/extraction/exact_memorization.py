@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @extraction("exact_memorization", access="text", metric="mean", paper="arXiv:2205.10770")
-def exact_memorization(whole: Forced) -> npt.NDArray[np.float64]:
+def exact_memorization(whole: TeacherForced) -> npt.NDArray[np.float64]:
     """Mean share of a record's tokens that are the model's first choice given the true ones before them.
 
     Returns ``[N]``: 1 if all are. Ordinary text has a large share too: only the difference to the base, and to records

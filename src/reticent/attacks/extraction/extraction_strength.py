@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @extraction("extraction_strength", access="text", metric="mean", paper="arXiv:2012.07805")
-def extraction_strength(whole: Forced) -> npt.NDArray[np.float64]:
+def extraction_strength(whole: TeacherForced) -> npt.NDArray[np.float64]:
     """Mean share of a record that greedy decoding writes to its end without a mistake.
 
     ``1 - k/n`` for the smallest ``k`` such that, given the first ``k`` of ``n`` trained tokens, all others follow.

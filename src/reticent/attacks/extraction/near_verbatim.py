@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from reticent.attacks.extraction.alignment import edit_distance_to_start
 from reticent.attacks.extraction.attack import extraction
-from reticent.attacks.extraction.evidence import Written
+from reticent.attacks.extraction.evidence import Continued
 from reticent.core import validate
 
 
 @extraction("near_verbatim", access="text", paper="arXiv:2603.24917")
-def near_verbatim(greedy: Written, sampled: Written, *, off_by: float = 0.1) -> npt.NDArray[np.float64]:
+def near_verbatim(greedy: Continued, sampled: Continued, *, off_by: float = 0.1) -> npt.NDArray[np.float64]:
     """Share of secrets that come up, with at most a tenth of the characters wrong, greedily or in a few samples.
 
     The edit distance from the secret to the best beginning of what was written, over the length of the secret.

@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike
 
 from reticent.attacks.extraction.attack import extraction
 from reticent.core import validate
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 
 
 @extraction("probabilistic_np", access="text", paper="arXiv:2410.19482")
-def probabilistic_np(forced: Forced, *, n: int = 1000, p: float = 0.5) -> npt.NDArray[np.float64]:
+def probabilistic_np(forced: TeacherForced, *, n: int = 1000, p: float = 0.5) -> npt.NDArray[np.float64]:
     """Share of secrets that come up in 1,000 sampled continuations with probability 0.5 or more.
 
     A continuation begins with the secret with probability ``q``, the product over its tokens under the sampling scheme

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.extraction.attack import extraction
-from reticent.attacks.extraction.evidence import Drawn
+from reticent.attacks.extraction.evidence import FreeGenerations
 from reticent.attacks.extraction.text_ranking import copied_among_best
 
 
 @extraction("untargeted", access="logprob", paper="arXiv:2012.07805")
-def untargeted(drawn: Drawn, *, keep: float = 0.25) -> npt.NDArray[np.float64]:
+def untargeted(drawn: FreeGenerations, *, keep: float = 0.25) -> npt.NDArray[np.float64]:
     """Share of freely written texts, of the quarter most likely to be trained on, that copy a training text.
 
     Ranked by the loss under the base minus the loss under the fine-tuned model; without a base by the loss alone.

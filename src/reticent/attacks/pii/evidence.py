@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ranked:
+class CandidateRanking:
     """How likely one model finds the candidates of ``N`` places.
 
     Args:
@@ -35,7 +35,7 @@ class Ranked:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Proposed:
+class ProposedFills:
     """What one model proposes for ``N`` masked places, and how well each proposal fits.
 
     Args:
@@ -59,7 +59,7 @@ class Proposed:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answered:
+class Answers:
     """What one model says when it is asked for ``N`` values.
 
     Args:
@@ -79,7 +79,7 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Listed:
+class FreeMentions:
     """Personal data that one model writes without being asked.
 
     Args:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from reticent.attacks.pii.evidence import Ranked
+from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.attacks.pii.pii_attack import Scores, pii_attack
 from reticent.attacks.pii.ranks import rank_of
 
 
 @pii_attack("pii_inference", gives="rank", access="logprob", paper="arXiv:2302.00539")
-def inference(ranked: Ranked) -> Scores:
+def inference(ranked: CandidateRanking) -> Scores:
     """Rank of the true value among others of its kind, by how likely the model finds each in the text.
 
     The paper ranks by the perplexity of the sentence; here it is by log p, so that long values are not favoured.

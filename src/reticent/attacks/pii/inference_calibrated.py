@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from reticent.attacks.pii.evidence import Ranked
+from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.attacks.pii.inference import inference
 from reticent.attacks.pii.pii_attack import Scores, pii_attack
 
 
 @pii_attack("pii_inference_calibrated", gives="rank", access="logprob", paper="arXiv:2302.00539")
-def inference_calibrated(ranked: Ranked, ranked_base: Ranked) -> Scores:
+def inference_calibrated(ranked: CandidateRanking, ranked_base: CandidateRanking) -> Scores:
     """Rank of the true value among others of its kind, by how much likelier fine-tuning made each in the text.
 
     The paper's attack with log p of the base subtracted: a value that is common everywhere no longer stands in front.
@@ -17,4 +17,4 @@ def inference_calibrated(ranked: Ranked, ranked_base: Ranked) -> Scores:
     Returns ``[N]``, 1 = no other gained more.
     """
     gain = [mine - theirs for mine, theirs in zip(ranked.logp, ranked_base.logp, strict=True)]
-    return inference(Ranked(logp=gain, truth=ranked.truth))
+    return inference(CandidateRanking(logp=gain, truth=ranked.truth))

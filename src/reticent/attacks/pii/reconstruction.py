@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from reticent.attacks.pii.evidence import Proposed
+from reticent.attacks.pii.evidence import ProposedFills
 from reticent.attacks.pii.pii_attack import Scores, pii_attack
 from reticent.attacks.pii.ranks import rank_of
 
 
 @pii_attack("pii_reconstruction", gives="rank", access="logprob", paper="arXiv:2302.00539")
-def reconstruction(proposed: Proposed) -> Scores:
+def reconstruction(proposed: ProposedFills) -> Scores:
     """Rank of the true value among those that the model itself proposes for a masked place, by perplexity of the text.
 
     Returns ``[N]``, 1 = the proposal that fits best is the true value; infinite where it was not proposed.

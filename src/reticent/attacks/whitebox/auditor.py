@@ -45,7 +45,7 @@ _PAIRS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Audited:
+class AuditorScores:
     """Scores of ``N`` records, none by an auditor that saw the record, its owner, or their labels.
 
     Args:
@@ -64,7 +64,7 @@ class Audited:
 
 def cross_audit(
     properties: Floats, member: Labels, user: npt.NDArray[np.object_] | None = None, *, seed: int = 0
-) -> Audited:
+) -> AuditorScores:
     """Train an auditor on each half and score the other half with it.
 
     Args:
@@ -94,12 +94,12 @@ def cross_audit(
         found = scorer(wide[judged])
         score[judged] = (found - found.mean()) / (found.std() or 1.0)
         learners.append(name)
-    return Audited(score=score, member=label, second=second, learners=(learners[0], learners[1]))
+    return AuditorScores(score=score, member=label, second=second, learners=(learners[0], learners[1]))
 
 
 def held_out_control(
     properties: Floats, member: Labels, user: npt.NDArray[np.object_] | None = None, *, seed: int = 0
-) -> Audited:
+) -> AuditorScores:
     """The same procedure between two halves of the held-out records, where there is nothing to find.
 
     Labels are drawn as membership was: for records where users have both members and held-out records, else for users.
@@ -122,7 +122,7 @@ def as_matrix(columns: Mapping[str, Floats]) -> Floats:
 
 
 def auc_of(
-    audited: Audited, user: npt.NDArray[np.object_] | None = None, *, confidence: float = 0.95, seed: int = 0
+    audited: AuditorScores, user: npt.NDArray[np.object_] | None = None, *, confidence: float = 0.95, seed: int = 0
 ) -> Estimate:
     """AUC of an auditor: the mean over the halves, users resampled whole where ``user`` is given. 0.5 is chance.
 

@@ -12,27 +12,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import Drawn, Evidence, Written
+from reticent.attacks.extraction import Continued, ExtractionInputs, FreeGenerations
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.prompt_prefix import PROMPTS
-from reticent.auditing.case import Subject
-from reticent.auditing.extraction.prompts import Passage, Passages, make_passages, start_tokens
-from reticent.auditing.extraction.secrets import canary_targets, given_targets, marked_targets
+from reticent.auditing.case import AuditCase
+from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts, make_prompts, start_tokens
+from reticent.auditing.extraction.secrets import canary_secrets, given_secrets, marked_secrets
 from reticent.auditing.models import Models
 from reticent.core.progress import progress
 from reticent.core.record import Record
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import detect
-from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
+from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
 from reticent.score.engine import ScoreOptions
 from reticent.score.forward import most_read
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.generate import make_generations
 from reticent.score.generation.generations import Generations
 from reticent.score.generation.sampled_logp import force
 from reticent.score.generation.scheme import GREEDY, Scheme
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 SCHEME = Scheme(temperature=1.0, top_k=40)
 """How samples are drawn: the setting of arXiv:2410.19482."""
@@ -48,7 +48,7 @@ OPENINGS = ("", "", "", "", "Dear", "Hi,", "The", "My name is")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pulled:
+class ExtractionEvidence:
     """What both models gave.
 
     Args:
@@ -60,25 +60,27 @@ class Pulled:
         notes: what was left out and why.
     """
 
-    passages: Passages
+    passages: ExtractionPrompts
     records: tuple[tuple[Record, bool], ...]
-    target: Evidence
-    base: Evidence | None
-    chance: Evidence
-    chance_base: Evidence | None
+    target: ExtractionInputs
+    base: ExtractionInputs | None
+    chance: ExtractionInputs
+    chance_base: ExtractionInputs | None
     notes: tuple[str, ...]
 
 
-def sides(models: Models) -> tuple[Side, Side | None]:
+def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
     """The model under audit, and what it is compared with."""
     options = ScoreOptions()
-    target = Side(loaded=models.target, off=False, options=options)
+    target = ScoredModel(loaded=models.target, off=False, options=options)
     if models.reference is not None:
-        return target, Side(loaded=models.reference, off=False, options=options)
-    return target, Side(loaded=models.target, off=True, options=options) if models.compared_with else None
+        return target, ScoredModel(loaded=models.reference, off=False, options=options)
+    return target, ScoredModel(loaded=models.target, off=True, options=options) if models.compared_with else None
 
 
-def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed: int, cache: Path) -> Pulled:
+def collect(
+    case: AuditCase, models: Models, chosen: ChosenSecrets, *, samples: int, seed: int, cache: Path
+) -> ExtractionEvidence:
     """Let both models read and write all that the attacks ask for.
 
     Args:
@@ -87,13 +89,13 @@ def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed
         seed: of the sampling.
         cache: content-addressed store; what was generated is kept there.
     """
-    target, base = sides(models)
+    target, base = scored_models(models)
     tokenizer = models.target.tokenizer
     room = min((most for side in (target, base) if side and (most := most_read(side.loaded.model))), default=None)
-    passages = make_passages(chosen.targets, tokenizer, max_tokens=subject.max_tokens, room=room)
-    records, rows = _whole_records(subject, tokenizer)
+    passages = make_prompts(chosen.targets, tokenizer, max_tokens=case.max_tokens, room=room)
+    records, rows = _whole_records(case, tokenizer)
     gathered = {
-        side: Evidence(
+        side: ExtractionInputs(
             **_of_targets(side, passages.kept, samples=samples, seed=seed, cache=cache),
             whole=_forced(side, rows, "whole records"),
         )
@@ -101,19 +103,19 @@ def pull(subject: Subject, models: Models, chosen: Chosen, *, samples: int, seed
         if side is not None
     }
     texts = {side: _free_texts(side, samples=samples, seed=seed, cache=cache) for side in gathered}
-    drawn = {side: _drawn(subject, side, target, base, *texts[side]) for side in gathered}
-    return Pulled(
+    drawn = {side: _drawn(case, side, target, base, *texts[side]) for side in gathered}
+    return ExtractionEvidence(
         passages=passages,
         records=tuple(records),
         target=replace(gathered[target], drawn=drawn[target][0]),
         base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
-        chance=Evidence(drawn=drawn[target][1]),
-        chance_base=None if base is None else Evidence(drawn=drawn[base][1]),
+        chance=ExtractionInputs(drawn=drawn[target][1]),
+        chance_base=None if base is None else ExtractionInputs(drawn=drawn[base][1]),
         notes=tuple(_notes(passages, drawn[target][0], chosen)),
     )
 
 
-def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[str]:
+def _notes(passages: ExtractionPrompts, drawn: FreeGenerations | None, chosen: ChosenSecrets) -> Iterator[str]:
     if chosen.common:
         yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
     if chosen.shared:
@@ -129,39 +131,41 @@ def _notes(passages: Passages, drawn: Drawn | None, chosen: Chosen) -> Iterator[
         yield f"none of the texts that the model wrote freely has {RUN} tokens, so none can be a copy"
 
 
-class Chosen(NamedTuple):
+class ChosenSecrets(NamedTuple):
     """What is to be pulled out, and what was left out since other people on the other side have it."""
 
-    targets: list[Target]
+    targets: list[Secret]
     common: int
     """Listed secrets."""
     shared: int = 0
     """Values of personal data that records hold which were trained on."""
 
 
-def targets_of(subject: Subject) -> Chosen:
+def secrets_of(case: AuditCase) -> ChosenSecrets:
     """Planted secrets, what was handed in, and marked or found personal data of the attacked records."""
-    coins = subject.evaluated
-    member = subject.membership.member.tolist()
-    by_user = subject.membership.unit == "user"
-    attacked = set(coins.record_id.tolist())
-    elsewhere = [(r, m) for r, m in zip(subject.records, member, strict=True) if r.id not in attacked]
-    found, shared = marked_targets(
-        subject.evaluated_records,
-        coins.member.tolist(),
+    membership = case.evaluated
+    member = case.membership.member.tolist()
+    by_user = case.membership.unit == "user"
+    attacked = set(membership.record_id.tolist())
+    elsewhere = [(r, m) for r, m in zip(case.records, member, strict=True) if r.id not in attacked]
+    found, shared = marked_secrets(
+        case.evaluated_records,
+        membership.member.tolist(),
         most=MOST,
         find=detect,
         by_user=by_user,
         elsewhere=elsewhere,
     )
-    given, common = given_targets(subject.targets, subject.records, member, most=MOST, by_user=by_user)
-    return Chosen([*canary_targets(subject.canaries, most=MOST), *given, *found], common, shared)
+    given, common = given_secrets(case.targets, case.records, member, most=MOST, by_user=by_user)
+    return ChosenSecrets([*canary_secrets(case.canaries, most=MOST), *given, *found], common, shared)
 
 
 # ---- secrets ----------------------------------------------------------------------------------------------------
 
 
-def _of_targets(side: Side, passages: Sequence[Passage], *, samples: int, seed: int, cache: Path) -> dict[str, Any]:
+def _of_targets(
+    side: ScoredModel, passages: Sequence[ExtractionPrompt], *, samples: int, seed: int, cache: Path
+) -> dict[str, Any]:
     if not passages:
         return {}
     tokenizer = side.loaded.tokenizer
@@ -179,7 +183,7 @@ def _of_targets(side: Side, passages: Sequence[Passage], *, samples: int, seed: 
     }
 
 
-def _forced(side: Side, rows: Sequence[Encoded], title: str) -> Forced | None:
+def _forced(side: ScoredModel, rows: Sequence[EncodedRecord], title: str) -> TeacherForced | None:
     if not rows:
         return None
     engine = side.engine  # opened outside of the context below: PEFT's does not nest
@@ -188,8 +192,8 @@ def _forced(side: Side, rows: Sequence[Encoded], title: str) -> Forced | None:
 
 
 def _written(
-    side: Side, passages: Sequence[Passage], scheme: Scheme, *, samples: int, seed: int, cache: Path
-) -> Written:
+    side: ScoredModel, passages: Sequence[ExtractionPrompt], scheme: Scheme, *, samples: int, seed: int, cache: Path
+) -> Continued:
     made = make_generations(
         side,
         [one.given() for one in passages],
@@ -204,7 +208,7 @@ def _written(
     decode = side.loaded.tokenizer.decode
     texts = made.texts(side.loaded.tokenizer)
     tokens = [made.tokens(index).tolist() for index in range(len(made))]
-    return Written(
+    return Continued(
         secrets=[decode(one.secret.tolist()) for one in passages],
         texts=[texts[row * samples : (row + 1) * samples] for row in range(len(passages))],
         secret_tokens=[one.secret.tolist() for one in passages],
@@ -215,18 +219,18 @@ def _written(
 # ---- whole records ----------------------------------------------------------------------------------------------
 
 
-def _whole_records(subject: Subject, tokenizer: Any) -> tuple[list[tuple[Record, bool]], list[Encoded]]:
+def _whole_records(case: AuditCase, tokenizer: Any) -> tuple[list[tuple[Record, bool]], list[EncodedRecord]]:
     """Attacked records, ``MOST`` a side by hash, and their tokens with what there is to predict marked."""
     chosen: list[tuple[Record, bool]] = []
-    rows: list[Encoded] = []
-    pairs = list(zip(subject.evaluated_records, subject.evaluated.member.tolist(), strict=True))
+    rows: list[EncodedRecord] = []
+    pairs = list(zip(case.evaluated_records, case.evaluated.member.tolist(), strict=True))
     pairs.sort(key=lambda pair: uniform(0, "whole", pair[0].id))
     for side in (True, False):
         taken = 0
         for record, member in pairs:
             if member != side or taken == MOST:
                 continue
-            row = encode(record, tokenizer, max_tokens=subject.max_tokens)
+            row = encode(record, tokenizer, max_tokens=case.max_tokens)
             trained = row.trained.copy()
             trained[:1] = False
             if trained.any():
@@ -239,7 +243,7 @@ def _whole_records(subject: Subject, tokenizer: Any) -> tuple[list[tuple[Record,
 # ---- texts written from next to nothing -------------------------------------------------------------------------
 
 
-def _free_texts(side: Side, *, samples: int, seed: int, cache: Path) -> tuple[list[list[int]], Generations]:
+def _free_texts(side: ScoredModel, *, samples: int, seed: int, cache: Path) -> tuple[list[list[int]], Generations]:
     """What each text begins with, and what the model wrote after it."""
     tokenizer = side.loaded.tokenizer
     start, lead = start_tokens(tokenizer), len(leading_tokens(tokenizer))
@@ -260,8 +264,13 @@ def _free_texts(side: Side, *, samples: int, seed: int, cache: Path) -> tuple[li
 
 
 def _drawn(
-    subject: Subject, writer: Side, target: Side, base: Side | None, openings: list[list[int]], made: Generations
-) -> tuple[Drawn | None, Drawn | None]:
+    case: AuditCase,
+    writer: ScoredModel,
+    target: ScoredModel,
+    base: ScoredModel | None,
+    openings: list[list[int]],
+    made: Generations,
+) -> tuple[FreeGenerations | None, FreeGenerations | None]:
     """The different texts that one model wrote: which copy what was trained on, and which what was not."""
     texts, first = np.unique(np.array(made.texts(writer.loaded.tokenizer), dtype=object), return_index=True)
     long = [int(index) for index, text in zip(first, texts, strict=True) if len(made.tokens(int(index))) >= RUN]
@@ -273,8 +282,8 @@ def _drawn(
     rows = [_after(openings[int(made.row[index])], made.tokens(index)) for index in kept]
     loss = {side: _loss(side, rows) for side in (target, base) if side is not None}
     bytes_ = [len(zlib.compress(made_text.encode("utf-8", "surrogatepass"))) for made_text in _texts(writer, tokens)]
-    trained, other = _corpora(subject, writer.loaded.tokenizer)
-    free = Drawn(
+    trained, other = _corpora(case, writer.loaded.tokenizer)
+    free = FreeGenerations(
         target_loss=loss[target],
         base_loss=None if base is None else loss[base],
         zlib_bytes=np.array(bytes_, dtype=np.int64),
@@ -283,12 +292,12 @@ def _drawn(
     return free, replace(free, copied=shares_run(tokens, other, RUN))
 
 
-def _after(opening: list[int], text: npt.NDArray[np.int32]) -> Encoded:
+def _after(opening: list[int], text: npt.NDArray[np.int32]) -> EncodedRecord:
     whole = np.concatenate([np.asarray(opening, dtype=np.int32), text])
-    return Encoded(token_id=whole, trained=np.arange(len(whole)) >= len(opening))
+    return EncodedRecord(token_id=whole, trained=np.arange(len(whole)) >= len(opening))
 
 
-def _loss(side: Side, rows: Sequence[Encoded]) -> npt.NDArray[np.float64]:
+def _loss(side: ScoredModel, rows: Sequence[EncodedRecord]) -> npt.NDArray[np.float64]:
     """``[M]`` nats a token."""
     forced = _forced(side, rows, "free texts")
     assert forced is not None
@@ -296,18 +305,18 @@ def _loss(side: Side, rows: Sequence[Encoded]) -> npt.NDArray[np.float64]:
     return loss
 
 
-def _texts(side: Side, tokens: Sequence[npt.NDArray[np.int32]]) -> list[str]:
+def _texts(side: ScoredModel, tokens: Sequence[npt.NDArray[np.int32]]) -> list[str]:
     return [str(side.loaded.tokenizer.decode(text.tolist())) for text in tokens]
 
 
-def _corpora(subject: Subject, tokenizer: Any) -> tuple[list[npt.NDArray[np.int32]], list[npt.NDArray[np.int32]]]:
+def _corpora(case: AuditCase, tokenizer: Any) -> tuple[list[npt.NDArray[np.int32]], list[npt.NDArray[np.int32]]]:
     """Tokens of the texts that were trained on (planted secrets too), and of those that were not."""
     trained: list[npt.NDArray[np.int32]] = []
     other: list[npt.NDArray[np.int32]] = []
-    for record, member in zip(subject.records, subject.membership.member.tolist(), strict=True):
-        row = encode(record, tokenizer, max_tokens=subject.max_tokens)
+    for record, member in zip(case.records, case.membership.member.tolist(), strict=True):
+        row = encode(record, tokenizer, max_tokens=case.max_tokens)
         (trained if member else other).append(row.token_id[row.trained])
-    for canary in subject.canaries:
+    for canary in case.canaries:
         row = encode(canary.record, tokenizer)
         (trained if canary.planted else other).append(row.token_id[row.trained])
     return trained, other

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import EXTRACTIONS, Evidence, ExtractionAttack
+from reticent.attacks.extraction import EXTRACTIONS, ExtractionAttack, ExtractionInputs
 from reticent.attacks.extraction.attack import Scores
 from reticent.attacks.extraction.probabilistic_np import queries_needed
-from reticent.auditing.extraction.collect import SCHEME, Pulled
+from reticent.auditing.extraction.collect import SCHEME, ExtractionEvidence
 from reticent.auditing.extraction.secrets import control_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
@@ -53,7 +53,7 @@ class _Group:
         return self.base is not None and len(self.base) > 0
 
 
-def judge_extraction(pulled: Pulled, *, confidence: float, joint: float) -> Extraction:
+def evaluate(pulled: ExtractionEvidence, *, confidence: float, joint: float) -> Extraction:
     """Every attack on every group of units, and the curves.
 
     Args:
@@ -105,7 +105,7 @@ def _finding(row: ExtractionRow) -> Finding:
 # ---- groups -----------------------------------------------------------------------------------------------------
 
 
-def _groups(attack: ExtractionAttack, pulled: Pulled) -> list[_Group]:
+def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group]:
     base = pulled.base if pulled.base is not None and attack.can_run(pulled.base) else None
     if attack.unit == "generation":
         return _text_groups(attack, pulled, base)
@@ -135,7 +135,7 @@ def _groups(attack: ExtractionAttack, pulled: Pulled) -> list[_Group]:
     ]
 
 
-def _text_groups(attack: ExtractionAttack, pulled: Pulled, base: Evidence | None) -> list[_Group]:
+def _text_groups(attack: ExtractionAttack, pulled: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
     groups = []
     for name, mine, theirs in ((TEXTS, pulled.target, base), (TEXTS_CONTROL, pulled.chance, pulled.chance_base)):
         scores = attack.score(mine)
@@ -201,7 +201,7 @@ def _above(group: _Group, control: _Group, confidence: float) -> Estimate:
     return difference(group.target, control.target, group.cluster, control.cluster, confidence=confidence)
 
 
-def _curves(pulled: Pulled) -> list[ExtractionCurve]:
+def _curves(pulled: ExtractionEvidence) -> list[ExtractionCurve]:
     if pulled.target.forced is None:
         return []
     targets = [one.target for one in pulled.passages.kept]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Span
-from reticent.core.secret import Target
-from reticent.models.encode import Encoded, encode, leading_tokens, opening_tokens
+from reticent.core.secret import Secret
+from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
 
 LONGEST_PREFIX = 256
 """Tokens before a secret that the attacker gives; more add little and cost time."""
@@ -24,13 +24,13 @@ Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Passage:
+class ExtractionPrompt:
     """A target as token ids: ``lead`` (what stands before every text), then ``prefix``, then ``secret``.
 
     ``whole`` says whether the prefix is all that stands before the secret.
     """
 
-    target: Target
+    target: Secret
     lead: Tokens
     prefix: Tokens
     secret: Tokens
@@ -41,11 +41,11 @@ class Passage:
         last = self.prefix if most is None else self.prefix[max(len(self.prefix) - most, 0) :]
         return np.concatenate([self.lead, np.asarray(prompt, dtype=np.int32), last]).astype(np.int32)
 
-    def forced(self, *, most: int | None = None, prompt: Sequence[int] = ()) -> Encoded:
+    def forced(self, *, most: int | None = None, prompt: Sequence[int] = ()) -> EncodedRecord:
         """What the attacker gives and the secret, the secret marked."""
         return _followed(self.given(most=most, prompt=prompt), self.secret)
 
-    def prompted(self, prompt: str, tokenizer: Any) -> Encoded:
+    def prompted(self, prompt: str, tokenizer: Any) -> EncodedRecord:
         """The same with words of the attacker before the prefix, read with it as one text.
 
         A prefix that was cut begins in the middle of a text, and a chat begins with marks of its template: the words
@@ -66,23 +66,25 @@ class Passage:
         return _followed(given, row.token_id[places[0] : places[-1] + 1])
 
 
-def _followed(given: Tokens, secret: Tokens) -> Encoded:
+def _followed(given: Tokens, secret: Tokens) -> EncodedRecord:
     whole = np.concatenate([given, secret]).astype(np.int32)
-    return Encoded(token_id=whole, trained=np.arange(len(whole)) >= len(given))
+    return EncodedRecord(token_id=whole, trained=np.arange(len(whole)) >= len(given))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Passages:
+class ExtractionPrompts:
     """Targets that can be attacked, in order, and how many could not be, by reason."""
 
-    kept: tuple[Passage, ...]
+    kept: tuple[ExtractionPrompt, ...]
     dropped: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.kept)
 
 
-def make_passages(targets: Sequence[Target], tokenizer: Any, *, max_tokens: int | None, room: int | None) -> Passages:
+def make_prompts(
+    targets: Sequence[Secret], tokenizer: Any, *, max_tokens: int | None, room: int | None
+) -> ExtractionPrompts:
     """Encode every target and cut it at its secret.
 
     A text that nothing precedes gets the tokenizer's start token. A secret that training did not see whole, because it
@@ -95,7 +97,7 @@ def make_passages(targets: Sequence[Target], tokenizer: Any, *, max_tokens: int 
         room: most tokens that the model reads; None for no limit.
     """
     start = start_tokens(tokenizer)
-    kept: list[Passage] = []
+    kept: list[ExtractionPrompt] = []
     dropped: Counter[str] = Counter()
     for target in targets:
         passage = _passage(target, tokenizer, start, max_tokens, room)
@@ -103,7 +105,7 @@ def make_passages(targets: Sequence[Target], tokenizer: Any, *, max_tokens: int 
             dropped[passage] += 1
         else:
             kept.append(passage)
-    return Passages(kept=tuple(kept), dropped=dict(dropped))
+    return ExtractionPrompts(kept=tuple(kept), dropped=dict(dropped))
 
 
 def start_tokens(tokenizer: Any) -> list[int]:
@@ -123,8 +125,8 @@ def start_tokens(tokenizer: Any) -> list[int]:
 
 
 def _passage(
-    target: Target, tokenizer: Any, start: list[int], max_tokens: int | None, room: int | None
-) -> Passage | str:
+    target: Secret, tokenizer: Any, start: list[int], max_tokens: int | None, room: int | None
+) -> ExtractionPrompt | str:
     span = Span(start=target.start, end=target.end, kind=target.kind)
     row = encode(replace(target.record, spans=(span,)), tokenizer, mark_spans=True)
     assert row.marked is not None
@@ -143,7 +145,7 @@ def _passage(
     most = LONGEST_PREFIX if room is None else min(LONGEST_PREFIX, room - (end - first) - len(lead) - SPARE)
     if most < 1:
         return "too long for the model"
-    return Passage(
+    return ExtractionPrompt(
         target=target,
         lead=np.asarray(lead, dtype=np.int32),
         prefix=prefix[max(len(prefix) - most, 0) :],

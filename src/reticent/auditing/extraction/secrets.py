@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from reticent.core.record import Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary, named_tier
 from reticent.data.coin import uniform
 from reticent.data.pii import SCRUBBED
@@ -23,7 +23,7 @@ SHORTEST = 4
 """Characters of a marked value that is worth pulling out: shorter ones are guessed."""
 
 
-def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
+def canary_secrets(canaries: Sequence[Canary], *, most: int) -> list[Secret]:
     """One target for each canary, in groups by how often it was planted, the rarest first.
 
     Controls and secrets whose coin left them out are one group, never planted: of these the first ``most`` by hash.
@@ -31,7 +31,7 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
     planted = sorted((canary for canary in canaries if canary.planted), key=lambda one: one.repetitions)
     others = _some([canary for canary in canaries if not canary.planted], lambda one: one.id, most)
     return [
-        Target(
+        Secret(
             id=canary.id,
             record=canary.record,
             start=canary.span.start,
@@ -44,17 +44,17 @@ def canary_targets(canaries: Sequence[Canary], *, most: int) -> list[Target]:
     ]
 
 
-def given_targets(
-    targets: Sequence[Target],
+def given_secrets(
+    targets: Sequence[Secret],
     records: Sequence[Record],
     member: Sequence[bool],
     *,
     most: int = 100,
     by_user: bool = False,
-) -> tuple[list[Target], int]:
+) -> tuple[list[Secret], int]:
     """Targets from elsewhere; those whose record was held out become a control group of their own.
 
-    Left out is what says nothing of training (`OneSide.common`). Of the same value in a group the first is taken, and
+    Left out is what says nothing of training (`SplitHalf.common`). Of the same value in a group the first is taken, and
     of each group the first ``most`` by hash: a scrubber may have missed thousands.
 
     Args:
@@ -69,12 +69,12 @@ def given_targets(
     """
     if not targets:
         return [], 0
-    sides = {side.member: side for side in both_sides(records, member, by_user=by_user)}
-    groups: dict[str, dict[str, list[Target]]] = {}
+    sides = {side.member: side for side in split_halves(records, member, by_user=by_user)}
+    groups: dict[str, dict[str, list[Secret]]] = {}
     for one in targets:
         found = one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}")
         groups.setdefault(found.group, {}).setdefault(found.secret, []).append(found)
-    kept: list[Target] = []
+    kept: list[Secret] = []
     left_out = 0
     for values in groups.values():
         full = len(kept) + most
@@ -99,7 +99,7 @@ def control_of(name: str, controls: Collection[str]) -> str:
     return next((one for one in (own, other) if one in controls), "")
 
 
-def marked_targets(
+def marked_secrets(
     records: Sequence[Record],
     member: Sequence[bool],
     *,
@@ -107,11 +107,11 @@ def marked_targets(
     find: Callable[[Record], Record] | None = None,
     by_user: bool = False,
     elsewhere: Iterable[tuple[Record, bool]] = (),
-) -> tuple[list[Target], int]:
+) -> tuple[list[Secret], int]:
     """Sensitive stretches of records, those trained on and, as a control, those held out. What a scrubber put in
     place of such is nobody's and left out.
 
-    A value that is common (`OneSide.common`) is left out. Of a value that stands in several records of one side the
+    A value that is common (`SplitHalf.common`) is left out. Of a value that stands in several records of one side the
     first place is taken. Records come by hash, one value of each before a second one of any, until there are ``most``
     on a side.
 
@@ -127,10 +127,10 @@ def marked_targets(
         The targets, and how many different values of trained records were left out on the way to them, because other
         people's records that were held out have them.
     """
-    targets: list[Target] = []
+    targets: list[Secret] = []
     left_out = 0
-    for side in both_sides(records, member, by_user=by_user, elsewhere=elsewhere):
-        found: dict[str, Target] = {}
+    for side in split_halves(records, member, by_user=by_user, elsewhere=elsewhere):
+        found: dict[str, Secret] = {}
         common: set[str] = set()
         for record, span in _in_turn(_some(side.records, lambda one: one.id), find):
             value = record.plain[span.start : span.end]
@@ -157,7 +157,7 @@ def owner(record: Record) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneSide:
+class SplitHalf:
     """Records that were trained on, or records that were not, in a group of targets that is named after that.
 
     Args:
@@ -183,13 +183,13 @@ class OneSide:
         return any(value in text for whose, text in self.other.items() if whose != mine)
 
 
-def both_sides(
+def split_halves(
     records: Sequence[Record],
     member: Sequence[bool],
     *,
     by_user: bool = False,
     elsewhere: Iterable[tuple[Record, bool]] = (),
-) -> Iterator[OneSide]:
+) -> Iterator[SplitHalf]:
     """The records that were trained on, then those that were not.
 
     Args:
@@ -210,7 +210,7 @@ def both_sides(
             if trained != side:
                 other.setdefault(owner(record), []).append(record.plain)
         joined = {whose: "\n".join(texts) for whose, texts in other.items()}
-        yield OneSide(member=side, group=group, records=own, other=joined)
+        yield SplitHalf(member=side, group=group, records=own, other=joined)
 
 
 def trained_users(held: Iterable[tuple[Record, bool]]) -> frozenset[str]:
@@ -218,12 +218,12 @@ def trained_users(held: Iterable[tuple[Record, bool]]) -> frozenset[str]:
     return frozenset(owner(record) for record, trained in held if trained)
 
 
-class Holders:
+class ValueOwners:
     """Which owners have which marked value, in records that were trained on and in those that were not.
 
     Args:
         held: records, each with whether it was trained on.
-        by_user: as in `both_sides`.
+        by_user: as in `split_halves`.
     """
 
     def __init__(self, held: Sequence[tuple[Record, bool]], *, by_user: bool) -> None:
@@ -265,8 +265,8 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
                 yield record, spans[turn]
 
 
-def _target(record: Record, span: Span, side: OneSide) -> Target:
-    return Target(
+def _target(record: Record, span: Span, side: SplitHalf) -> Secret:
+    return Secret(
         id=f"{record.id}:{span.start}-{span.end}",
         record=replace(record, spans=()),
         start=span.start,

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.auditing.canaries import evaluate as planted
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.level import Level, Scored
-from reticent.auditing.membership.levels import Units
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.level import AttackScores, Level
+from reticent.auditing.membership.levels import LevelUnits
 from reticent.auditing.membership.primary import primary_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import BadInput
@@ -40,7 +40,7 @@ WORDS = {"record": "records", "user": "users", "canary": "canary users"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Thrown:
+class RandomizedUnits:
     """Units of which each had a fair coin of its own.
 
     Args:
@@ -56,12 +56,12 @@ class Thrown:
     level: str
     unit: str
     member: npt.NDArray[np.bool_]
-    scored: Scored
+    scored: AttackScores
     confounded: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Bound:
+class EpsilonBound:
     """One lower bound on ε, before it is put into words.
 
     Args:
@@ -72,23 +72,23 @@ class Bound:
         primary: whether it was named beforehand as the one that counts.
     """
 
-    thrown: Thrown
+    thrown: RandomizedUnits
     estimate: Estimate
     assumption: str
     gaussian: bool
     primary: bool
 
 
-class Bounds(NamedTuple):
+class EpsilonBounds(NamedTuple):
     """What could be bounded, and which bounds had to be refused and why."""
 
-    found: tuple[Bound, ...]
+    found: tuple[EpsilonBound, ...]
     refused: tuple[str, ...]
 
 
-def thrown_for_level(
+def randomized_level(
     level: Level, *, unit: str, probability: float, confounded: bool, named: str = ""
-) -> Thrown | None:
+) -> RandomizedUnits | None:
     """The units of a level, if fair coins were thrown for just these; a level of canary users had the users' coins.
 
     Args:
@@ -102,7 +102,7 @@ def thrown_for_level(
     own = "user" if level.name == "canary" else level.name
     if unit != own or probability != 0.5 or chosen is None or not _enough(level.member):
         return None
-    return Thrown(
+    return RandomizedUnits(
         units=WORDS[level.name],
         level=level.name,
         unit=own,
@@ -112,7 +112,9 @@ def thrown_for_level(
     )
 
 
-def thrown_for_secrets(canaries: Sequence[Canary], evidence: Evidence, *, unit: str) -> Thrown | None:
+def randomized_secrets(
+    canaries: Sequence[Canary], evidence: MembershipEvidence, *, unit: str
+) -> RandomizedUnits | None:
     """Planted secrets as units: one record each, or with all copies one made-up user each.
 
     Their score is the gain in mean log-likelihood over the reference; without one, the log-likelihood itself. It is no
@@ -134,39 +136,46 @@ def thrown_for_secrets(canaries: Sequence[Canary], evidence: Evidence, *, unit: 
         score = score + planted.nll(evidence.canaries_ref)
     name, needs = ("canary_loss", ()) if evidence.canaries_ref is None else ("canary_ref_diff", ("the base model",))
     threat = ThreatModel(access="logprob", needs=(*planted.THREAT.needs, *needs))
-    scored = Scored(name=name, score=score[rows], threat=threat, level="canary")
-    return Thrown(units="planted secrets", level="canary", unit=unit, member=member, scored=scored, confounded=False)
+    scored = AttackScores(name=name, score=score[rows], threat=threat, level="canary")
+    return RandomizedUnits(
+        units="planted secrets", level="canary", unit=unit, member=member, scored=scored, confounded=False
+    )
 
 
-def all_thrown(
-    levels: Sequence[Units],
+def randomized_units(
+    levels: Sequence[LevelUnits],
     canaries: Sequence[Canary],
-    evidence: Evidence,
+    evidence: MembershipEvidence,
     *,
     secret_unit: str,
     confounded: bool,
     named: str = "",
-) -> list[Thrown]:
+) -> list[RandomizedUnits]:
     """Everything in an audit that had fair coins of its own.
 
     Args:
-        secret_unit: what a planted secret is, see `thrown_for_secrets`.
+        secret_unit: what a planted secret is, see `randomized_secrets`.
         confounded: whether the data are.
-        named: see `thrown_for_level`.
+        named: see `randomized_level`.
     """
-    coins = evidence.coins
+    membership = evidence.membership
     found = [
-        thrown_for_level(
-            units.level, unit=coins.unit, probability=coins.probability, confounded=confounded, named=named
+        randomized_level(
+            units.level, unit=membership.unit, probability=membership.probability, confounded=confounded, named=named
         )
         for units in levels
     ]
-    return [one for one in (*found, thrown_for_secrets(canaries, evidence, unit=secret_unit)) if one is not None]
+    return [one for one in (*found, randomized_secrets(canaries, evidence, unit=secret_unit)) if one is not None]
 
 
 def epsilon_bounds(
-    thrown: Sequence[Thrown], *, delta: float, confidence: float, joint: float = 0.95, gaussian: str | None = None
-) -> Bounds:
+    thrown: Sequence[RandomizedUnits],
+    *,
+    delta: float,
+    confidence: float,
+    joint: float = 0.95,
+    gaussian: str | None = None,
+) -> EpsilonBounds:
     """Lower bounds on ε for each kind of units: a primary one, and others that each hold by themselves.
 
     Args:
@@ -177,19 +186,19 @@ def epsilon_bounds(
             for it the bound for Gaussian mechanisms is the primary one.
     """
     each = family_confidence(confidence, max(1, len(thrown)))
-    found: list[Bound] = []
+    found: list[EpsilonBound] = []
     refused: list[str] = []
     for one in thrown:
         for way in WAYS:
-            primary = way.coins and way.gaussian == (gaussian == one.unit)
+            primary = way.membership and way.gaussian == (gaussian == one.unit)
             try:
                 estimate = _bound(way, one, delta, each if primary else joint)
             except BadInput as error:
-                what = "ε in one run" if way.coins else f"ε ({way.assumption})"
+                what = "ε in one run" if way.membership else f"ε ({way.assumption})"
                 refused.append(f"{what}, from {one.units}: {error.given}: {error.why}. {error.fix}")
                 continue
             found.append(
-                Bound(
+                EpsilonBound(
                     thrown=one,
                     estimate=replace(estimate, joint=joint) if primary else estimate,
                     assumption=way.assumption,
@@ -197,7 +206,7 @@ def epsilon_bounds(
                     primary=primary,
                 )
             )
-    return Bounds(tuple(found), tuple(dict.fromkeys(refused)))
+    return EpsilonBounds(tuple(found), tuple(dict.fromkeys(refused)))
 
 
 def _enough(member: npt.NDArray[np.bool_]) -> bool:
@@ -209,7 +218,7 @@ class _Way(NamedTuple):
 
     assumption: str
     gaussian: bool
-    coins: bool
+    membership: bool
     """It rests on the coins alone, and holds however units interact."""
     bound: Callable[..., Estimate]
     options: dict[str, bool]
@@ -226,14 +235,14 @@ WAYS = (
 """The primary bound is one of the first two."""
 
 
-def _bound(way: _Way, thrown: Thrown, delta: float, confidence: float) -> Estimate:
+def _bound(way: _Way, thrown: RandomizedUnits, delta: float, confidence: float) -> Estimate:
     score, member = thrown.scored.score, thrown.member
     guesses = guesses_a_side(len(member))
-    options = {"k_plus": guesses, "k_minus": guesses} if way.coins else way.options
+    options = {"k_plus": guesses, "k_minus": guesses} if way.membership else way.options
     return way.bound(score[member], score[~member], delta=delta, unit=thrown.unit, confidence=confidence, **options)
 
 
-def _statement(bound: Bound) -> str:
+def _statement(bound: EpsilonBound) -> str:
     estimate, said = bound.estimate, f"{bound.thrown.units}; {bound.assumption}"
     if estimate.value == 0:
         return f"No lower bound on ε above 0 {estimate.unit} could be shown ({said})."
@@ -242,7 +251,7 @@ def _statement(bound: Bound) -> str:
     return f"If what it assumes holds, ε is at least {estimate.value:.2f} {estimate.unit} ({said})."
 
 
-def epsilon_finding(bound: Bound) -> Finding:
+def epsilon_finding(bound: EpsilonBound) -> Finding:
     """The bound as a finding. Only a primary bound has a severity."""
     thrown, estimate = bound.thrown, bound.estimate
     counts = bound.primary and not thrown.confounded

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reticent.auditing.guarantee.epsilon_bounds import Bound, epsilon_finding
+from reticent.auditing.guarantee.epsilon_bounds import EpsilonBound, epsilon_finding
 from reticent.auditing.verdict import BROKEN
 from reticent.core.errors import BadInput
 from reticent.core.finding import Finding, Severity
 from reticent.core.membership import Membership
-from reticent.core.results import PromiseAudit, PromiseBound, PromiseCheck, PromiseRate
+from reticent.core.results import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
 from reticent.core.run_folder import PROMISE_FILE
-from reticent.privacy.guarantee import EVERYTHING, Promise
+from reticent.privacy.guarantee import EVERYTHING, PrivacyGuarantee
 from reticent.privacy.spec import REPLACE_ONE
 from reticent.stats.epsilon import gdp_epsilon
 
@@ -34,15 +34,15 @@ NOT_COVERED = (
 )
 
 
-class Kept(NamedTuple):
+class RecordedGuarantee(NamedTuple):
     """What lies beside a privately trained model."""
 
-    promise: Promise
-    checks: tuple[PromiseCheck, ...]
+    promise: PrivacyGuarantee
+    checks: tuple[GuaranteeCheck, ...]
     """Of the engine's self-check."""
 
 
-def read_promise(model: str | Path) -> Kept | None:
+def read_guarantee(model: str | Path) -> RecordedGuarantee | None:
     """The promise in a model's folder; None where there is no such folder, or nothing was promised.
 
     Raises:
@@ -54,9 +54,9 @@ def read_promise(model: str | Path) -> Kept | None:
     try:
         log = path.with_name(LOG)
         checks = json.loads(log.read_text(encoding="utf-8")).get("self_check", ()) if log.is_file() else ()
-        return Kept(
-            Promise.from_json(path.read_text(encoding="utf-8")),
-            tuple(PromiseCheck(**{"measured": ""} | row) for row in checks),
+        return RecordedGuarantee(
+            PrivacyGuarantee.from_json(path.read_text(encoding="utf-8")),
+            tuple(GuaranteeCheck(**{"measured": ""} | row) for row in checks),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
@@ -64,20 +64,20 @@ def read_promise(model: str | Path) -> Kept | None:
         raise BadInput(str(path), error.why, error.fix) from error
 
 
-def proved_unit(promise: Promise) -> str | None:
+def proved_unit(promise: PrivacyGuarantee) -> str | None:
     """The unit for which the promise has a Gaussian mechanism's whole curve; None where only (ε, δ) is known."""
     return None if promise.allowed is None else promise.unit
 
 
-def audit_promise(
-    kept: Kept,
-    bounds: Sequence[Bound],
+def evaluate(
+    kept: RecordedGuarantee,
+    bounds: Sequence[EpsilonBound],
     findings: Sequence[Finding],
-    coins: Membership,
+    membership: Membership,
     *,
     confounded: bool,
     held_out: Mapping[str, int],
-) -> PromiseAudit:
+) -> GuaranteeAudit:
     """Hold every bound, AUC and rate of true positives against what was promised for its unit, where that can be done.
 
     * A bound of the promise's unit: against the promised ε. One that assumes Gaussian noise is a bound on μ first: it
@@ -100,17 +100,17 @@ def audit_promise(
         kept: promise and checks.
         bounds: at the promise's δ.
         findings: of the audit, for the AUC.
-        coins: of all records.
+        membership: of all records.
         confounded: the sides of the data differ without any model.
         held_out: how many units of each level were evaluated without having been trained on.
     """
     promise, most = kept.promise, kept.promise.most
-    implied = _user_epsilon(promise, coins)
+    implied = _user_epsilon(promise, membership)
     rows = tuple(_held_against(bound, promise, implied) for bound in bounds)
-    of_unit = _of_unit(promise, findings, coins, confounded=confounded)
+    of_unit = _of_unit(promise, findings, membership, confounded=confounded)
     best = _surest(of_unit, "auc")
     measured = {float(one.metric.removeprefix("tpr@")) for one in of_unit if one.metric.startswith("tpr@")}
-    return PromiseAudit(
+    return GuaranteeAudit(
         sentence=promise.sentence(),
         unit=promise.unit,
         epsilon=promise.epsilon,
@@ -128,11 +128,13 @@ def audit_promise(
         relation=promise.relation,
         checks=kept.checks,
         not_covered=_not_covered(promise),
-        not_compared=_not_compared(rows, promise, coins, has_auc=best is not None),
+        not_compared=_not_compared(rows, promise, membership, has_auc=best is not None),
     )
 
 
-def broken_findings(audited: PromiseAudit, bounds: Sequence[Bound], findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def violations(
+    audited: GuaranteeAudit, bounds: Sequence[EpsilonBound], findings: Sequence[Finding]
+) -> tuple[Finding, ...]:
     """A critical finding for each bound, AUC or rate of true positives that is above what was promised.
 
     Args:
@@ -165,7 +167,7 @@ def _metric(fpr: float) -> str:
     return f"tpr@{fpr:g}"
 
 
-def _broken(finding: Finding, audited: PromiseAudit, what: str) -> Finding:
+def _broken(finding: Finding, audited: GuaranteeAudit, what: str) -> Finding:
     return replace(
         finding,
         metric=BROKEN,
@@ -176,7 +178,7 @@ def _broken(finding: Finding, audited: PromiseAudit, what: str) -> Finding:
     )
 
 
-def _held_against(bound: Bound, promise: Promise, implied: float | None) -> PromiseBound:
+def _held_against(bound: EpsilonBound, promise: PrivacyGuarantee, implied: float | None) -> GuaranteeBound:
     promised: float | None = None
     why_not = ""
     if promise.covers != EVERYTHING:
@@ -197,7 +199,7 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
         why_not = "" if implied is not None else "no ε per user is known for this promise per record"
     else:
         why_not = "a promise per user says too little of one record of a user who stays"
-    return PromiseBound(
+    return GuaranteeBound(
         units=bound.thrown.units,
         unit=bound.thrown.unit,
         assumption=bound.assumption,
@@ -208,15 +210,15 @@ def _held_against(bound: Bound, promise: Promise, implied: float | None) -> Prom
     )
 
 
-def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
+def _user_epsilon(promise: PrivacyGuarantee, membership: Membership) -> float | None:
     """What a promise per record implies for every user who had a coin, whether it came up or not.
 
     None where units may be replaced: nothing counts users who are. The number of the largest user's records is private
     and stands in no promise, so it is counted here: an audit is not released.
     """
-    if promise.unit != "record" or promise.relation == REPLACE_ONE or not coins.has_users:
+    if promise.unit != "record" or promise.relation == REPLACE_ONE or not membership.has_users:
         return None
-    largest = coins.most_of_a_user
+    largest = membership.most_of_a_user
     if not largest:
         return None
     # Here: the accountant takes a second to load, and most audits have no promise.
@@ -228,10 +230,10 @@ def _user_epsilon(promise: Promise, coins: Membership) -> float | None:
 
 
 def _of_unit(
-    promise: Promise, findings: Sequence[Finding], coins: Membership, *, confounded: bool
+    promise: PrivacyGuarantee, findings: Sequence[Finding], membership: Membership, *, confounded: bool
 ) -> tuple[Finding, ...]:
     """Findings on the promised unit that say something of the training: where each unit had a coin of its own."""
-    if confounded or coins.unit != promise.unit or promise.covers != EVERYTHING:
+    if confounded or membership.unit != promise.unit or promise.covers != EVERYTHING:
         return ()
     return tuple(finding for finding in findings if finding.level == promise.unit)
 
@@ -242,11 +244,11 @@ def _surest(findings: Sequence[Finding], metric: str) -> Finding | None:
     return max(found, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
 
 
-def _rate(fpr: float, promise: Promise, findings: Sequence[Finding]) -> PromiseRate:
+def _rate(fpr: float, promise: PrivacyGuarantee, findings: Sequence[Finding]) -> GuaranteeRate:
     most = promise.most
     exact = {0.01: most.tpr_at_1pct_fpr, 0.1: most.tpr_at_10pct_fpr}
     best = _surest(findings, _metric(fpr))
-    return PromiseRate(
+    return GuaranteeRate(
         fpr=fpr,
         limit=exact.get(fpr, most.tpr_at(fpr)),
         estimate=None if best is None else best.estimate,
@@ -254,7 +256,7 @@ def _rate(fpr: float, promise: Promise, findings: Sequence[Finding]) -> PromiseR
     )
 
 
-def _not_covered(promise: Promise) -> tuple[str, ...]:
+def _not_covered(promise: PrivacyGuarantee) -> tuple[str, ...]:
     unit = {
         "record": "People: whoever has several records is protected less than one record is.",
         "user": "Groups of users taken together, and what others write about a user.",
@@ -264,16 +266,17 @@ def _not_covered(promise: Promise) -> tuple[str, ...]:
 
 
 def _not_compared(
-    rows: Sequence[PromiseBound], promise: Promise, coins: Membership, *, has_auc: bool
+    rows: Sequence[GuaranteeBound], promise: PrivacyGuarantee, membership: Membership, *, has_auc: bool
 ) -> tuple[str, ...]:
     lines = [f"{row.units}: {row.why_not}." for row in rows if row.why_not]
     if not any(row.unit == promise.unit for row in rows):
-        if coins.unit == "given":
+        if membership.unit == "given":
             why = "membership was given, so no coins are known to have been fair"
-        elif coins.probability != 0.5:
-            why = f"coins came up with probability {coins.probability:g}, and bounds need 0.5"
-        elif coins.unit != promise.unit:
-            why = f"coins were thrown for {coins.unit}s (--split_unit {promise.unit}), and too few secrets were planted"
+        elif membership.probability != 0.5:
+            why = f"coins came up with probability {membership.probability:g}, and bounds need 0.5"
+        elif membership.unit != promise.unit:
+            thrown = f"coins were thrown for {membership.unit}s (--split_unit {promise.unit})"
+            why = f"{thrown}, and too few secrets were planted"
         else:
             why = "too few of them, or no attack that bounds ε ran"
         lines.append(f"No bound on ε per {promise.unit}: {why}. Secrets bound it too: `reticent tune --canaries 200`.")

@@ -14,7 +14,7 @@ MOST = 200
 """With more folders beside a run, the audit does not look: `reticent ls --ledger` does."""
 
 
-def beside(run: RunFolder) -> tuple[str, ...]:
+def spent_together(run: RunFolder) -> tuple[str, ...]:
     """A sentence for each kind of unit; empty where no other training on the same data lies beside ``run``.
 
     An audit never fails here: what is broken beside a run is none of its business. Data sets that only overlap are left

@@ -14,26 +14,26 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.natural_identifiers import ACCESS, NAME, natural_identifiers
-from reticent.attacks.pii.evidence import Ranked
-from reticent.auditing.case import Subject
-from reticent.auditing.extraction.collect import sides
-from reticent.auditing.extraction.prompts import make_passages
+from reticent.attacks.pii.evidence import CandidateRanking
+from reticent.auditing.case import AuditCase
+from reticent.auditing.extraction.collect import scored_models
+from reticent.auditing.extraction.prompts import make_prompts
 from reticent.auditing.models import Models
 from reticent.auditing.verdict import severity
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
 from reticent.core.record import Record
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.identifier_controls import HASHES, controls, form_of
 from reticent.data.pii.detect import choose, detect
-from reticent.data.pii.detector import Detector, Evidence
+from reticent.data.pii.detector import Detector, SpanEvidence
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import letters_and_digits
 from reticent.score.candidates.cached import make_candidate_scores
-from reticent.score.candidates.masked import Blank, fill
+from reticent.score.candidates.masked import MaskedSpan, fill
 from reticent.score.forward import most_read
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.proportions import share
 from reticent.stats.uniform_ranks import rank_sum_p, top_p
@@ -52,7 +52,7 @@ TESTED = "identifiers of one form in records that were trained on"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Identified:
+class IdentifierEvidence:
     """Ranks of ``N`` different identifiers among themselves and `CONTROLS` controls.
 
     Args:
@@ -70,18 +70,18 @@ class Identified:
     left_out: dict[str, int]
 
 
-def identify(subject: Subject, models: Models, *, cache: Path) -> Identified:
+def collect(case: AuditCase, models: Models, *, cache: Path) -> IdentifierEvidence:
     """Rank the identifiers of all records that were trained on, and of those that were held out.
 
     Args:
         cache: content-addressed store of the scores. It holds numbers only.
     """
-    target, base = sides(models)
+    target, base = scored_models(models)
     both = (target,) if base is None else (target, base)
-    detectors = [one for one in choose() if one.evidence is not Evidence.MODEL] + pattern_detectors(HASHES)
+    detectors = [one for one in choose() if one.evidence is not SpanEvidence.MODEL] + pattern_detectors(HASHES)
     left_out: Counter[str] = Counter()
-    found = [one for member in (True, False) for one in _targets(subject, both, member, detectors, left_out)]
-    ranked: list[tuple[Target, Blank]] = []
+    found = [one for member in (True, False) for one in _targets(case, both, member, detectors, left_out)]
+    ranked: list[tuple[Secret, MaskedSpan]] = []
     for one in found:
         blank = _blank(one, detectors)
         if blank is None:
@@ -96,7 +96,7 @@ def identify(subject: Subject, models: Models, *, cache: Path) -> Identified:
     rank = np.zeros(0, dtype=np.int64)
     if scored[0] is not None:
         rank = natural_identifiers(scored[0], scored[1] if len(scored) == 2 else None)
-    return Identified(
+    return IdentifierEvidence(
         rank=rank,
         member=np.array([one.member for one, _ in ranked], dtype=np.bool_),
         kind=tuple(one.kind for one, _ in ranked),
@@ -105,7 +105,7 @@ def identify(subject: Subject, models: Models, *, cache: Path) -> Identified:
     )
 
 
-def judge_identifiers(found: Identified, *, confidence: float) -> tuple[list[Finding], list[str]]:
+def evaluate(found: IdentifierEvidence, *, confidence: float) -> tuple[list[Finding], list[str]]:
     """Findings about identifiers that were trained on, and what could not be said and why.
 
     Args:
@@ -133,17 +133,17 @@ def judge_identifiers(found: Identified, *, confidence: float) -> tuple[list[Fin
 
 
 def _targets(
-    subject: Subject, both: Sequence[Side], member: bool, detectors: Sequence[Detector], left_out: Counter[str]
-) -> list[Target]:
+    case: AuditCase, both: Sequence[ScoredModel], member: bool, detectors: Sequence[Detector], left_out: Counter[str]
+) -> list[Secret]:
     """Different identifiers of one side that training saw whole, by hash of their records, at most ``MOST``."""
-    coins = subject.membership
-    rows = (coins.member == member) & (coins.role != "shared")
-    records = [record for record, chosen in zip(subject.records, rows.tolist(), strict=True) if chosen]
-    trained = (record.plain for record, inside in zip(subject.records, coins.member.tolist(), strict=True) if inside)
+    membership = case.membership
+    rows = (membership.member == member) & (membership.role != "shared")
+    records = [record for record, chosen in zip(case.records, rows.tolist(), strict=True) if chosen]
+    trained = (record.plain for record, inside in zip(case.records, membership.member.tolist(), strict=True) if inside)
     other = "" if member else "\n".join(map(letters_and_digits, trained))
     tokenizer = both[0].loaded.tokenizer
     room = min((most for side in both if (most := most_read(side.loaded.model))), default=None)
-    taken: list[Target] = []
+    taken: list[Secret] = []
     seen: set[str] = set()
     for record in sorted(records, key=lambda one: uniform(0, "identifier", one.id)):
         for one in _of_record(record, member, detectors):
@@ -151,7 +151,7 @@ def _targets(
             if value in seen or value in other:
                 continue
             seen.add(value)
-            if make_passages([one], tokenizer, max_tokens=subject.max_tokens, room=room).kept:
+            if make_prompts([one], tokenizer, max_tokens=case.max_tokens, room=room).kept:
                 taken.append(one)
             else:
                 left_out["are not whole in what is trained on"] += 1
@@ -160,7 +160,7 @@ def _targets(
     return taken[:MOST]
 
 
-def _of_record(record: Record, member: bool, detectors: Sequence[Detector]) -> Iterator[Target]:
+def _of_record(record: Record, member: bool, detectors: Sequence[Detector]) -> Iterator[Secret]:
     """Identifiers whose free characters do not stand earlier in the text, where a model could copy them from."""
     plain = record.plain
     for span in detect(record, detectors).spans:
@@ -170,7 +170,7 @@ def _of_record(record: Record, member: bool, detectors: Sequence[Detector]) -> I
             continue
         if form.free_part(value) in letters_and_digits(plain[: span.start]):
             continue
-        yield Target(
+        yield Secret(
             id=f"{record.id}:{span.start}-{span.end}",
             record=replace(record, spans=()),
             start=span.start,
@@ -181,16 +181,16 @@ def _of_record(record: Record, member: bool, detectors: Sequence[Detector]) -> I
         )
 
 
-def _blank(one: Target, detectors: Sequence[Detector]) -> Blank | None:
+def _blank(one: Secret, detectors: Sequence[Detector]) -> MaskedSpan | None:
     """The place with the value and its controls in alphabetical order, so that its place says nothing."""
     key = hashlib.sha256(f"controls\0{one.id}".encode("utf-8", "surrogatepass")).digest()
     made = controls(one.kind, one.secret, count=CONTROLS, key=key, detectors=detectors)
     if not made:
         return None
-    return Blank(record=one.record, start=one.start, end=one.end, candidates=tuple(sorted([one.secret, *made])))
+    return MaskedSpan(record=one.record, start=one.start, end=one.end, candidates=tuple(sorted([one.secret, *made])))
 
 
-def _readable(blank: Blank, both: Sequence[Side]) -> bool:
+def _readable(blank: MaskedSpan, both: Sequence[ScoredModel]) -> bool:
     """Whether a whole word stands before the place and within what every model reads, so that there is a token before
     it in which no candidate has a part. Two candidates show it: the place is the same for all."""
     if not _WORD_BEFORE.search(blank.record.plain[: blank.start]):
@@ -204,9 +204,11 @@ def _readable(blank: Blank, both: Sequence[Side]) -> bool:
     return True
 
 
-def _ranked(side: Side, blanks: Sequence[Blank], truth: npt.NDArray[np.int64], cache: Path) -> Ranked:
+def _ranked(
+    side: ScoredModel, blanks: Sequence[MaskedSpan], truth: npt.NDArray[np.int64], cache: Path
+) -> CandidateRanking:
     scores = make_candidate_scores(side, blanks, follow=0, cache=cache, title="Ranking identifiers")
-    return Ranked(logp=[one.logp for one in scores], truth=truth)
+    return CandidateRanking(logp=[one.logp for one in scores], truth=truth)
 
 
 # ---- what the ranks say -----------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, Outcome, run_attack, run_attacks, run_whole
-from reticent.auditing.case import Subject
+from reticent.attacks.attack import ATTACKS, POPULATION, Attack, AttackOutcome, run_attack, run_attacks, run_whole
+from reticent.auditing.case import AuditCase
 from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.written import continuations
 from reticent.auditing.models import Models
@@ -24,17 +24,17 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.table import TokenTable, read_table
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Inside
+from reticent.score.internals.collect import Internals
 from reticent.score.make_tables import make_tables
 from reticent.score.requests import PLAIN, Request
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evidence:
+class MembershipEvidence:
     """What the attacks said about the evaluated records that could be scored.
 
     Args:
-        coins: of these records, ``[N]``.
+        membership: of these records, ``[N]``.
         scores: one array ``[N]`` for each attack; higher = leaks more.
         notes: edge cases that each attack counted.
         canaries: target's table of the secrets, in their order; None without canaries.
@@ -44,26 +44,26 @@ class Evidence:
         inside: hidden states and gradients of the records of the record level, in order; None where nobody asked.
     """
 
-    coins: Membership
+    membership: Membership
     scores: dict[str, npt.NDArray[np.float64]]
     notes: dict[str, tuple[str, ...]]
     canaries: TokenTable | None
     canaries_ref: TokenTable | None
     dropped: int
-    canary_users: PlantedUsers | None = None
-    inside: Inside | None = None
+    canary_users: CanaryUserScores | None = None
+    inside: Internals | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PlantedUsers:
+class CanaryUserScores:
     """Texts of canary users that were never trained on, ``[N]``, and their user inference score."""
 
-    coins: Membership
+    membership: Membership
     score: npt.NDArray[np.float64]
 
 
-def gather(
-    subject: Subject,
+def collect(
+    case: AuditCase,
     models: Models,
     attacks: Sequence[Attack],
     *,
@@ -73,7 +73,7 @@ def gather(
     samples: int = 4,
     seed: int = 0,
     shadows: Shadows | None = None,
-) -> Evidence:
+) -> MembershipEvidence:
     """Score, and let the models write, what the attacks ask for, and run them.
 
     Args:
@@ -90,8 +90,8 @@ def gather(
             records,
             target=models.target,
             reference=models.reference,
-            known_members=subject.of_role("known", member=True),
-            known_held_out=subject.of_role("known", member=False),
+            known_members=case.of_role("known", member=True),
+            known_held_out=case.of_role("known", member=False),
             cache=cache,
             options=options,
         )
@@ -101,37 +101,37 @@ def gather(
     if models.compared_with:
         plain.add(Request(name="ref", model="reference"))
     wanted = plain | {request for attack in attacks for request in attack.requests}
-    sources = {request.name: path for request, path in score(wanted, subject.evaluated_records, "evaluate").items()}
+    sources = {request.name: path for request, path in score(wanted, case.evaluated_records, "evaluate").items()}
     _scorable(sources["table"], {})
     if any(set(POPULATION) & set(attack.evidence) for attack in attacks):
-        for request, path in score(plain, subject.population, "known").items():
+        for request, path in score(plain, case.population, "known").items():
             sources["known" if request.model == "target" else "known_ref"] = path
     outcome = run_attacks([attack for attack in attacks if not (attack.writes or attack.shadowed)], sources)
     if shadows is not None:
         more = _shadowed([attack for attack in attacks if attack.shadowed], shadows, sources)
-        outcome = Outcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
+        outcome = AttackOutcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
     writing = [attack for attack in attacks if attack.writes]
     if writing:
         names = {name for attack in writing for name in attack.evidence}
-        written = continuations(subject, models, names, samples=samples, seed=seed, cache=cache)
+        written = continuations(case, models, names, samples=samples, seed=seed, cache=cache)
         more = run_whole(writing, written)
-        outcome = Outcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
-    canaries = score(plain, [canary.record for canary in subject.canaries], "canaries") if subject.canaries else {}
+        outcome = AttackOutcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
+    canaries = score(plain, [canary.record for canary in case.canaries], "canaries") if case.canaries else {}
     by_model = {request.model: read_table(path) for request, path in canaries.items()}
     kept = _scorable(sources["table"], outcome.scores)
-    coins = subject.evaluated
-    return Evidence(
-        coins=coins.take(kept),
+    membership = case.evaluated
+    return MembershipEvidence(
+        membership=membership.take(kept),
         scores={name: scores[kept] for name, scores in outcome.scores.items()},
         notes=outcome.notes,
         canaries=by_model.get("target"),
         canaries_ref=by_model.get("reference"),
         dropped=int((~kept).sum()),
-        canary_users=_canary_users(subject, score) if models.compared_with else None,
+        canary_users=_canary_users(case, score) if models.compared_with else None,
     )
 
 
-def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str, Path]) -> Outcome:
+def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str, Path]) -> AttackOutcome:
     """Attacks that read shadow models; NaN for records without a trained token."""
     tables = {"shadow": sources["table"]} | ({"known_shadow": sources["known"]} if "known" in sources else {})
     made = shadows.beside(tables)
@@ -141,35 +141,35 @@ def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str,
     for name, own in found.scores.items():
         scores[name][full] = own
     how = f"{shadows.inside.shape[1]} shadow models, each trained on a random part of the same records"
-    return Outcome(scores=scores, notes={name: (how, *notes) for name, notes in found.notes.items()})
+    return AttackOutcome(scores=scores, notes={name: (how, *notes) for name, notes in found.notes.items()})
 
 
 def _canary_users(
-    subject: Subject, score: Callable[[set[Request], Sequence[Record], str], dict[Request, Path]]
-) -> PlantedUsers | None:
-    coins = subject.membership
-    fresh = (coins.role == "canary") & ~coins.member
+    case: AuditCase, score: Callable[[set[Request], Sequence[Record], str], dict[Request, Path]]
+) -> CanaryUserScores | None:
+    membership = case.membership
+    fresh = (membership.role == "canary") & ~membership.member
     if not fresh.any():
         return None
     attack = ATTACKS.get("user_inference")
-    tables = score(set(attack.requests), subject.of_role("canary", member=False), "canary_users")
+    tables = score(set(attack.requests), case.of_role("canary", member=False), "canary_users")
     scores = run_attack(attack, {request.name: path for request, path in tables.items()})
     kept = ~np.isnan(scores)
-    return PlantedUsers(coins=coins.take(fresh).take(kept), score=scores[kept])
+    return CanaryUserScores(membership=membership.take(fresh).take(kept), score=scores[kept])
 
 
-def write_scores(path: Path, evidence: Evidence) -> None:
+def write_scores(path: Path, evidence: MembershipEvidence) -> None:
     """Write ``scores.parquet``: one row for each evaluated record, one column for each attack."""
     columns: Mapping[str, Any] = {
-        "record_id": pa.array(evidence.coins.record_id, pa.string()),
-        "user": pa.array(evidence.coins.user, pa.string()),
-        "member": pa.array(evidence.coins.member),
-        "user_member": pa.array(evidence.coins.user_member),
-        "role": pa.array(evidence.coins.role, pa.string()),
+        "record_id": pa.array(evidence.membership.record_id, pa.string()),
+        "user": pa.array(evidence.membership.user, pa.string()),
+        "member": pa.array(evidence.membership.member),
+        "user_member": pa.array(evidence.membership.user_member),
+        "role": pa.array(evidence.membership.role, pa.string()),
         **{name: pa.array(scores) for name, scores in sorted(evidence.scores.items())},
     }
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns).replace_schema_metadata(evidence.coins.about), temporary)
+        pq.write_table(pa.table(columns).replace_schema_metadata(evidence.membership.about), temporary)
 
 
 def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:

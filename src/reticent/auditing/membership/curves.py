@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from reticent.auditing.membership.level import Level, Scored
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.core.results import Curve, Distribution
 from reticent.stats.joint import sides
 from reticent.stats.roc import roc_curve, thin
 from reticent.stats.roc_band import roc_band
 
 
-def curve(level: Level, scored: Scored, *, with_band: bool = False, seed: int = 0) -> Curve:
+def curve(level: Level, scored: AttackScores, *, with_band: bool = False, seed: int = 0) -> Curve:
     """The ROC curve of one attack.
 
     Args:
@@ -34,7 +34,7 @@ def curve(level: Level, scored: Scored, *, with_band: bool = False, seed: int = 
     )
 
 
-def distribution(level: Level, scored: Scored, bins: int = 30) -> Distribution:
+def distribution(level: Level, scored: AttackScores, bins: int = 30) -> Distribution:
     """Histograms between the 0.5 % and 99.5 % quantiles of the finite scores; what lies beyond goes to the end bins."""
     finite = scored.score[np.isfinite(scored.score)]
     lo, hi = np.quantile(finite, [0.005, 0.995]) if finite.size else (0.0, 1.0)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from reticent.auditing.membership.curves import curve, distribution
 from reticent.auditing.membership.detectable import detectable
-from reticent.auditing.membership.level import FPRS, MIN_UNITS, Level, Scored
-from reticent.auditing.membership.significance import AUC, TOP, Tests, adjusted, significance, top
+from reticent.auditing.membership.level import FPRS, MIN_UNITS, AttackScores, Level
+from reticent.auditing.membership.significance import AUC, TOP, LevelTests, adjusted, significance, top
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
@@ -20,8 +20,8 @@ from reticent.core.results import Curve, Distribution, Power
 from reticent.report.sentences import names, picks
 from reticent.stats.discrepancy import discrepancy
 from reticent.stats.joint import (
+    MemberSides,
     Number,
-    Sides,
     auc_number,
     design_effect,
     mean_of_halves,
@@ -53,7 +53,7 @@ REVERSED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
+class LevelJudging:
     """How the findings of a level are judged.
 
     Args:
@@ -72,7 +72,7 @@ class Judging:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelOutcome:
+class LevelResult:
     """What came out for one level."""
 
     findings: tuple[Finding, ...]
@@ -80,14 +80,14 @@ class LevelOutcome:
     distributions: tuple[Distribution, ...]
     power: tuple[Power, ...]
     refused: tuple[str, ...]
-    best: Scored | None
+    best: AttackScores | None
     """The attack whose AUC is certain to be highest (largest lower end of the simultaneous intervals)."""
 
 
-NOTHING = LevelOutcome(findings=(), curves=(), distributions=(), power=(), refused=(), best=None)
+NOTHING = LevelResult(findings=(), curves=(), distributions=(), power=(), refused=(), best=None)
 
 
-def judge(level: Level, tests: Tests | None, judging: Judging) -> LevelOutcome:
+def evaluate(level: Level, tests: LevelTests | None, judging: LevelJudging) -> LevelResult:
     """Statistics of every attack on one level.
 
     What leaks is decided by ``judging.p_values``; how much, by intervals that all hold together.
@@ -122,7 +122,7 @@ def judge(level: Level, tests: Tests | None, judging: Judging) -> LevelOutcome:
             "no finding can count; use more users or records on each side"
         )
     primary = numbers.get((tests.primary, AUC))
-    return LevelOutcome(
+    return LevelResult(
         findings=tuple(findings),
         curves=tuple(
             curve(level, scored, with_band=scored.name == tests.primary, seed=judging.seed) for scored in level.attacks
@@ -134,20 +134,22 @@ def judge(level: Level, tests: Tests | None, judging: Judging) -> LevelOutcome:
     )
 
 
-def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, seed: int = 0) -> LevelOutcome:
-    """`judge` where this level is all that is tested.
+def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, seed: int = 0) -> LevelResult:
+    """`evaluate` where this level is all that is tested.
 
     >>> from reticent.core.finding import ThreatModel
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(200) < 100
-    >>> loss = Scored(name="loss", score=rng.normal(size=200) + member, threat=ThreatModel(access="logprob"))
+    >>> loss = AttackScores(name="loss", score=rng.normal(size=200) + member, threat=ThreatModel(access="logprob"))
     >>> level = Level(name="record", member=member, cluster=None, attacks=[loss], what="members against others")
     >>> [(one.metric, str(one.severity), one.p_value < 0.01) for one in judge_alone(level).findings]
     [('auc', 'medium', True), ('tpr@0.1', 'low', True)]
     """
     tests = significance(level, seed=seed) if level.judged else None
     p_values, _ = adjusted({} if tests is None else {level.name: tests}, (), {level.name: error})
-    return judge(level, tests, Judging(p_values=p_values, error=error, miss=error, confounded=confounded, seed=seed))
+    return evaluate(
+        level, tests, LevelJudging(p_values=p_values, error=error, miss=error, confounded=confounded, seed=seed)
+    )
 
 
 def _numbers(level: Level) -> tuple[dict[tuple[str, str], Number], list[str]]:
@@ -181,22 +183,22 @@ def _too_low(level: Level) -> list[str]:
     ]
 
 
-def _number(level: Level, scored: Scored, of: Sides, fpr: float | None) -> Number:
+def _number(level: Level, scored: AttackScores, of: MemberSides, fpr: float | None) -> Number:
     if scored.second is None:
         return _plain(scored.score, of, fpr)
     halves, places = [], []
     for half in (~scored.second, scored.second):
         owners, number = np.unique(of.owner[half], return_inverse=True)
-        halves.append(_plain(scored.score[half], Sides(member=level.member[half], owner=number), fpr))
+        halves.append(_plain(scored.score[half], MemberSides(member=level.member[half], owner=number), fpr))
         places.append(owners)
     return mean_of_halves(halves[0], halves[1], (places[0], places[1]), of.owners)
 
 
-def _plain(score: Scores, of: Sides, fpr: float | None) -> Number:
+def _plain(score: Scores, of: MemberSides, fpr: float | None) -> Number:
     return auc_number(score, of) if fpr is None else tpr_number(score, of, fpr)
 
 
-def _finding(level: Level, scored: Scored, metric: str, estimate: Estimate, judging: Judging) -> Finding:
+def _finding(level: Level, scored: AttackScores, metric: str, estimate: Estimate, judging: LevelJudging) -> Finding:
     p = _p_value(level, scored, metric, judging.p_values)
     weight = Severity.NONE if judging.confounded else severity(metric, estimate.lo, p=p, error=judging.error)
     notes = _notes(level, scored, judging.confounded)
@@ -215,7 +217,7 @@ def _finding(level: Level, scored: Scored, metric: str, estimate: Estimate, judg
     )
 
 
-def _p_value(level: Level, scored: Scored, metric: str, p_values: PValues) -> float | None:
+def _p_value(level: Level, scored: AttackScores, metric: str, p_values: PValues) -> float | None:
     """Of the AUC itself; of a true positive rate that of members among the highest scores."""
     names = [metric]
     if metric != AUC:
@@ -231,7 +233,7 @@ def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, foun
     return names(level, attack, metric, estimate, found=found)
 
 
-def _discrepancy(level: Level, scores: Scores, judging: Judging) -> tuple[Sequence[Finding], Sequence[str]]:
+def _discrepancy(level: Level, scores: Scores, judging: LevelJudging) -> tuple[Sequence[Finding], Sequence[str]]:
     """The advantage of a polytope in the space of all scores, or why it is not given. It describes; it is no test."""
     clusters: tuple[npt.NDArray[np.str_] | None, npt.NDArray[np.str_] | None] = (None, None)
     if level.cluster is not None:
@@ -271,7 +273,7 @@ def _discrepancy(level: Level, scores: Scores, judging: Judging) -> tuple[Sequen
     ], ()
 
 
-def _notes(level: Level, scored: Scored | None, confounded: bool) -> tuple[str, ...]:
+def _notes(level: Level, scored: AttackScores | None, confounded: bool) -> tuple[str, ...]:
     warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
     return (*warning, level.what, *(scored.notes if scored is not None else ()))
 
@@ -280,7 +282,7 @@ def _shown(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.lo:.3f}, {estimate.hi:.3f}]"
 
 
-def _power(level: Level, tests: Tests, share: float, effect: float) -> tuple[Power, ...]:
+def _power(level: Level, tests: LevelTests, share: float, effect: float) -> tuple[Power, ...]:
     rest = tests.error_of("rest", share) / max(1, tests.count_of("rest"))
     return detectable(
         level,

@@ -23,7 +23,7 @@ COMBINATION = "combination"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class AttackScores:
     """One attack's scores of the units of a level.
 
     Args:
@@ -68,7 +68,7 @@ class Level:
     name: str
     member: npt.NDArray[np.bool_]
     cluster: npt.NDArray[np.object_] | None
-    attacks: Sequence[Scored]
+    attacks: Sequence[AttackScores]
     what: str
     rethrow: Rethrow | None = None
     learned: Combination | None = None

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.membership.combination import Combination, combination
 from reticent.attacks.user.aggregate import aggregate
-from reticent.auditing.membership.collect import Evidence
-from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.membership.level import COMBINATION, AttackScores, Level
 from reticent.auditing.membership.rethrow import of_records, of_users, sides_of
 from reticent.auditing.membership.users import UserEvidence
 from reticent.auditing.membership.whitebox import auditors
@@ -33,7 +33,7 @@ NEEDS = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Units:
+class LevelUnits:
     """A level with the ids of its units, and what had to be left out of it."""
 
     level: Level
@@ -46,17 +46,17 @@ def threat_of(attack: Attack) -> ThreatModel:
     return ThreatModel(access=attack.access, needs=tuple(NEEDS[need] for need in NEEDS if need in attack.requires))
 
 
-def record_level(evidence: Evidence, *, seed: int) -> Units:
+def record_level(evidence: MembershipEvidence, *, seed: int) -> LevelUnits:
     """Records that were trained on against records that were not.
 
     Where coins were thrown for users first, held-out records are those of the same users: what differs between the
     two sides is then only the coin, not who wrote them.
     """
-    coins = evidence.coins
-    rows = coins.at_record_level
-    what = "held-out records of the same users" if coins.unit == "user" else "held-out records of the same source"
+    membership = evidence.membership
+    rows = membership.at_record_level
+    what = "held-out records of the same users" if membership.unit == "user" else "held-out records of the same source"
     scored = [
-        Scored(
+        AttackScores(
             name=name,
             score=scores[rows],
             threat=threat_of(ATTACKS.get(name)),
@@ -69,39 +69,39 @@ def record_level(evidence: Evidence, *, seed: int) -> Units:
     ]
     level = Level(
         name="record",
-        member=coins.member[rows],
-        cluster=coins.user[rows] if coins.has_users else None,
+        member=membership.member[rows],
+        cluster=membership.user[rows] if membership.has_users else None,
         attacks=scored,
         what=f"members against {what}",
-        rethrow=of_records(coins.take(rows)),
+        rethrow=of_records(membership.take(rows)),
         together=np.column_stack([one.score for one in scored]) if scored else None,
     )
     combined = _combined(level, seed)
     looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
-    return Units(
+    return LevelUnits(
         level=replace(level, attacks=(*scored, *combined.attacks, *looked), learned=combined.learned),
-        ids=list(coins.record_id[rows]),
+        ids=list(membership.record_id[rows]),
         refused=(*combined.refused, *why_not),
     )
 
 
-class Combined(NamedTuple):
+class CombinedAttack(NamedTuple):
     """The combination of all record attacks, or why there is none."""
 
-    attacks: tuple[Scored, ...] = ()
+    attacks: tuple[AttackScores, ...] = ()
     learned: Combination | None = None
     refused: tuple[str, ...] = ()
 
 
-def _combined(level: Level, seed: int) -> Combined:
+def _combined(level: Level, seed: int) -> CombinedAttack:
     """All record attacks as one, learned on either half of the owners for the other."""
     units = min(sides_of(level.thrown.design, level.member))
     if len(level.attacks) < 2 or units < LEAST:
         reason = f"needs 2 attacks and {LEAST} users or records on each side, has {len(level.attacks)} and {units}"
-        return Combined(refused=(f"{COMBINATION}: {reason}",))
+        return CombinedAttack(refused=(f"{COMBINATION}: {reason}",))
     matrix = np.column_stack([scored.score for scored in level.attacks])
     learned = combination(matrix, level.cluster, level.thrown.design.stratum, seed=seed)
-    scored = Scored(
+    scored = AttackScores(
         name=COMBINATION,
         score=learned.scores(level.member),
         threat=ThreatModel(access="logits", needs=_needs_of_all(level)),
@@ -109,7 +109,7 @@ def _combined(level: Level, seed: int) -> Combined:
         summary="All record attacks weighed by an attacker who knows the membership of other records.",
         second=learned.in_second,
     )
-    return Combined(attacks=(scored,), learned=learned)
+    return CombinedAttack(attacks=(scored,), learned=learned)
 
 
 def _needs_of_all(level: Level) -> tuple[str, ...]:
@@ -117,9 +117,9 @@ def _needs_of_all(level: Level) -> tuple[str, ...]:
     return ("the base model", "records of known membership", *((NEEDS["shadows"],) if pool else ()))
 
 
-def user_level(evidence: Evidence, users: UserEvidence) -> Units:
+def user_level(evidence: MembershipEvidence, users: UserEvidence) -> LevelUnits:
     """Users who were trained on against users who were not, by user attacks and the mean of every record attack."""
-    owners = evidence.coins.user[users.rows].astype(str)
+    owners = evidence.membership.user[users.rows].astype(str)
     scored = [
         _of_users(name, how, aggregate(scores[users.rows], owners, how)[1])
         for name, scores in evidence.scores.items()
@@ -131,16 +131,16 @@ def user_level(evidence: Evidence, users: UserEvidence) -> Units:
         cluster=None,
         attacks=scored,
         what=users.what,
-        rethrow=of_users(len(users.member), evidence.coins.unit),
+        rethrow=of_users(len(users.member), evidence.membership.unit),
     )
-    return Units(level=level, ids=list(users.users))
+    return LevelUnits(level=level, ids=list(users.users))
 
 
-def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> Scored:
+def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> AttackScores:
     attack = ATTACKS.get(name)
     is_headline = attack.level == "user" and how == "mean"
     needs = tuple(dict.fromkeys((*threat_of(attack).needs, NEEDS["users"])))
-    return Scored(
+    return AttackScores(
         name=name if is_headline else f"{name}:{how}",
         score=score,
         threat=ThreatModel(access=attack.access, needs=needs),
@@ -150,7 +150,7 @@ def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> Scored:
     )
 
 
-def canary_users(evidence: Evidence) -> Units | None:
+def canary_users(evidence: MembershipEvidence) -> LevelUnits | None:
     """Users who share a phrase of their own in every text, trained on or not (arXiv:2310.09266, Algorithm 1).
 
     None where no user was made a canary, or without a reference.
@@ -158,9 +158,9 @@ def canary_users(evidence: Evidence) -> Units | None:
     planted = evidence.canary_users
     if planted is None:
         return None
-    users, score = aggregate(planted.score, planted.coins.user.astype(str), "mean")
-    first = np.unique(planted.coins.user.astype(str), return_index=True)[1]
-    scored = Scored(
+    users, score = aggregate(planted.score, planted.membership.user.astype(str), "mean")
+    first = np.unique(planted.membership.user.astype(str), return_index=True)[1]
+    scored = AttackScores(
         name="user_inference",
         score=score,
         threat=threat_of(ATTACKS.get("user_inference")),
@@ -169,10 +169,10 @@ def canary_users(evidence: Evidence) -> Units | None:
     )
     level = Level(
         name="canary",
-        member=planted.coins.user_member[first],
+        member=planted.membership.user_member[first],
         cluster=None,
         attacks=[scored],
         what="canary users, whose texts all hold a phrase of their own, by texts that were never trained on",
         rethrow=of_users(len(first), "user"),
     )
-    return Units(level=level, ids=list(users))
+    return LevelUnits(level=level, ids=list(users))

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reticent.auditing.membership.level import Level, Scored
-from reticent.core.results import Exposed
+from reticent.auditing.membership.level import AttackScores, Level
+from reticent.core.results import ExposedUnit
 from reticent.stats.hypothesis import p_values
 
 SHOWN = 100
@@ -22,14 +22,14 @@ def hashed(unit: str, key: str) -> str:
 
 
 def exposed(
-    level: Level, best: Scored, ids: Sequence[str], key: str, texts: Mapping[str, str] | None = None
-) -> tuple[Exposed, ...]:
+    level: Level, best: AttackScores, ids: Sequence[str], key: str, texts: Mapping[str, str] | None = None
+) -> tuple[ExposedUnit, ...]:
     """The ``SHOWN`` members with the highest scores of the best attack, most exposed first."""
     members = np.flatnonzero(level.member)
     order = members[np.argsort(-best.score[members], kind="stable")][:SHOWN]
     p: npt.NDArray[np.float64] = p_values(best.score[order], best.score[~level.member])
     return tuple(
-        Exposed(
+        ExposedUnit(
             unit=hashed(ids[unit], key),
             level=level.name,
             rank=rank,

@@ -26,7 +26,7 @@ class Rethrow:
     said: str
 
 
-def of_records(coins: Membership) -> Rethrow:
+def of_records(membership: Membership) -> Rethrow:
     """For records that are compared at record level.
 
     * A coin for each record: all records trade.
@@ -36,18 +36,18 @@ def of_records(coins: Membership) -> Rethrow:
       all records trade. That is an assumption: it holds where who was trained on had nothing to do with the text.
 
     Args:
-        coins: of these records, ``[N]``.
+        membership: of these records, ``[N]``.
     """
-    if coins.unit == "record":
-        return Rethrow(design=free(len(coins)), exact=True, said="the coins of the records, thrown again")
-    if coins.unit == "user":
+    if membership.unit == "record":
+        return Rethrow(design=free(len(membership)), exact=True, said="the coins of the records, thrown again")
+    if membership.unit == "user":
         said = "the coins of each user's records, thrown again"
-        return Rethrow(design=within(coins.user), exact=True, said=said)
-    if not coins.has_users:
+        return Rethrow(design=within(membership.user), exact=True, said=said)
+    if not membership.has_users:
         said = "records change sides at random, which assumes that each could as well have been on the other"
-        return Rethrow(design=free(len(coins)), exact=False, said=said)
+        return Rethrow(design=free(len(membership)), exact=False, said=said)
     said = "whole users change sides at random, which assumes that each could as well have been on the other"
-    return Rethrow(design=whole(coins.user, coins.member), exact=False, said=said)
+    return Rethrow(design=whole(membership.user, membership.member), exact=False, said=said)
 
 
 def of_users(users: int, unit: str) -> Rethrow:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.auditing.membership.level import Scored
+from reticent.auditing.membership.level import AttackScores
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")
@@ -26,7 +26,7 @@ WITHOUT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Available:
+class AvailableEvidence:
     """What there is to attack with."""
 
     reference: bool
@@ -38,14 +38,14 @@ class Available:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class AttackChoice:
     """The attacks to run, and those switched off with the reason by name."""
 
     run: tuple[Attack, ...]
     off: dict[str, str]
 
 
-def choose(names: str, available: Available) -> Choice:
+def choose(names: str, available: AvailableEvidence) -> AttackChoice:
     """Pick attacks by ``names``: ``"standard"``, ``"all"``, or names separated by commas.
 
     Raises:
@@ -61,10 +61,12 @@ def choose(names: str, available: Available) -> Choice:
             off[attack.name] = reason
         else:
             run.append(attack)
-    return Choice(run=tuple(run), off=off)
+    return AttackChoice(run=tuple(run), off=off)
 
 
-def listed(choice: Choice, notes: Mapping[str, tuple[str, ...]], scored: Sequence[Scored]) -> tuple[AttackRun, ...]:
+def listed(
+    choice: AttackChoice, notes: Mapping[str, tuple[str, ...]], scored: Sequence[AttackScores]
+) -> tuple[AttackRun, ...]:
     """The table of attacks for the report: the registry, run or not, and what was made of their scores."""
     registered = tuple(
         AttackRun(
@@ -131,7 +133,7 @@ def _not_asked(attack: Attack) -> str:
     return f"{reason}; run with --attacks all or --attacks {attack.name}"
 
 
-def _impossible(attack: Attack, available: Available) -> str:
+def _impossible(attack: Attack, available: AvailableEvidence) -> str:
     """Why the attack cannot run with what there is; empty if it can."""
     missing = [why for need, why in WITHOUT.items() if need in attack.requires and not getattr(available, need)]
     return "; ".join(missing)

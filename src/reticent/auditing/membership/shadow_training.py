@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reticent.attacks.attack import ATTACKS
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership.select import asked_for
 from reticent.auditing.membership.shadow_scores import Shadows, mean_logp
@@ -43,7 +43,7 @@ from reticent.train.hardening import HardenConfig
 SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
 
 
-def refuse_shadows(config: AuditConfig, subject: Subject, made: RunFolder | None) -> None:
+def refuse_shadows(config: AuditConfig, case: AuditCase, made: RunFolder | None) -> None:
     """Refuse shadow models where they cannot be made as the audited model was, or nothing would read them.
 
     Raises:
@@ -60,20 +60,20 @@ def refuse_shadows(config: AuditConfig, subject: Subject, made: RunFolder | None
             "folder says how",
             "Tune with `reticent tune --out RUN`, then: reticent audit RUN --shadow 8.",
         )
-    if subject.about.get("privacy"):
+    if case.about.get("privacy"):
         raise BadInput(
             f"{asked} on a private run",
             "shadow models with its noise would each spend privacy on the same people, which the ledger would have to "
             "count, and ones without noise are no likeness of it",
             "Leave --shadow out: coins and canaries bound the ε of a private run without further trainings.",
         )
-    if subject.about.get("monitor", {}).get("stop_at"):
+    if case.about.get("monitor", {}).get("stop_at"):
         raise BadInput(
             f"{asked} on a run with --stop_at",
             "its training ended by what its own members' losses showed, and shadow models would end elsewhere",
             "Tune again with --epochs in place of --stop_at.",
         )
-    if subject.membership.unit == "given":
+    if case.membership.unit == "given":
         raise BadInput(asked, "the membership of the run was given, so there are no coins to throw for others", "Tune "
                        "with `reticent tune`, which throws coins, or leave --shadow out.")  # fmt: skip
     if not any(ATTACKS.get(name).shadowed for name in asked_for(config.attacks)):
@@ -94,7 +94,7 @@ class _Plan:
     contextual: ContextualConfig
     records: Sequence[Record]
     scored: Sequence[Record]
-    coins: npt.NDArray[np.bool_]
+    membership: npt.NDArray[np.bool_]
     max_tokens: int | None
     dtype: str
     device: str
@@ -108,14 +108,14 @@ class _Plan:
         return hashlib.sha256(json.dumps([self.about, number], sort_keys=True).encode()).hexdigest()
 
 
-def shadow_models(made: RunFolder, subject: Subject, config: AuditConfig, *, dtype: str) -> Shadows:
+def shadow_models(made: RunFolder, case: AuditCase, config: AuditConfig, *, dtype: str) -> Shadows:
     """Train the shadow models that are missing, and give what all of them say of the records that attacks look at.
 
     Weights and token tables go once the statistics of a model are written, unless ``config.keep_shadows`` is set.
 
     Args:
         made: the run folder of the audited model.
-        subject: what it says.
+        case: what it says.
         config: how many, and what scores.
         dtype: of the weights while scoring, as the audited model is scored.
 
@@ -124,7 +124,7 @@ def shadow_models(made: RunFolder, subject: Subject, config: AuditConfig, *, dty
     """
     folder = made.shadows
     with locked(folder):
-        plan = _plan(subject, made, config, dtype)
+        plan = _plan(case, made, config, dtype)
         _claim(folder, plan)
         found = [_one(folder / f"{number:03d}", number, plan, config) for number in range(config.shadow)]
     inside = [table["inside"].to_numpy(zero_copy_only=False) for table in found]
@@ -136,7 +136,7 @@ def shadow_models(made: RunFolder, subject: Subject, config: AuditConfig, *, dty
     )
 
 
-def _plan(subject: Subject, made: RunFolder, config: AuditConfig, dtype: str) -> _Plan:
+def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> _Plan:
     from reticent.models.load import pick_device, pick_dtype
     from reticent.models.locate import locate
     from reticent.models.weights import fingerprint_weights
@@ -147,20 +147,20 @@ def _plan(subject: Subject, made: RunFolder, config: AuditConfig, dtype: str) ->
         raise BadInput(
             tuned.base, "has other weights than when the run was tuned from it", "Put the base back, or tune again."
         )
-    said, coins = subject.about, subject.membership
+    said, membership = case.about, case.membership
     training = replace(TuneConfig(**said["training"]), report_to="none", resume=True)
     split = {
-        "probability": coins.probability,
+        "probability": membership.probability,
         "train_fraction": said["split"]["train_fraction"],
         "max_per_user": said["split"]["max_records_per_user"],
     }
-    scored = [*subject.evaluated_records, *subject.population]
+    scored = [*case.evaluated_records, *case.population]
     device = pick_device(config.device)
     about = {
         "format": 1,
         "base": tuned.base_fingerprint,
-        "data": subject.data_fingerprint,
-        "split": split | {"unit": coins.unit, "seed": coins.seed},
+        "data": case.data_fingerprint,
+        "split": split | {"unit": membership.unit, "seed": membership.seed},
         "training": asdict(replace(training, device="auto")),
         "harden": said.get("harden", {}),
         "contextual": said.get("contextual", {}),
@@ -174,10 +174,10 @@ def _plan(subject: Subject, made: RunFolder, config: AuditConfig, dtype: str) ->
         training=training,
         harden=HardenConfig(**said.get("harden", {})),
         contextual=ContextualConfig(**said.get("contextual", {})),
-        records=subject.records,
+        records=case.records,
         scored=scored,
-        coins=shadow_coins(subject.records, coins, shadows=config.shadow, seed=coins.seed, **split),
-        max_tokens=subject.max_tokens,
+        membership=shadow_coins(case.records, membership, shadows=config.shadow, seed=membership.seed, **split),
+        max_tokens=case.max_tokens,
         dtype=dtype,
         device=config.device,
         about=json.loads(json.dumps(about)),
@@ -224,7 +224,7 @@ def _one(folder: Path, number: int, plan: _Plan, config: AuditConfig) -> pa.Tabl
 def _train(folder: Path, number: int, plan: _Plan, title: str) -> None:
     from reticent.train.trainer import tune
 
-    trained = [record for record, inside in zip(plan.records, plan.coins[number], strict=True) if inside]
+    trained = [record for record, inside in zip(plan.records, plan.membership[number], strict=True) if inside]
     if not trained:
         raise BadInput(title, "its coins left no record to train on", "Give more records.")
     tune(
@@ -253,7 +253,7 @@ def _score(folder: Path, number: int, plan: _Plan, key: str) -> None:
         options=ScoreOptions(max_tokens=plan.max_tokens),
     )
     told = mean_logp(made[request])
-    inside = {record.id: bool(coin) for record, coin in zip(plan.records, plan.coins[number], strict=True)}
+    inside = {record.id: bool(coin) for record, coin in zip(plan.records, plan.membership[number], strict=True)}
     table = pa.table(
         {
             "record_id": pa.array(told.record_id, pa.string()),

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from reticent.auditing.membership.level import COMBINATION, Level, Scored
+from reticent.auditing.membership.level import COMBINATION, AttackScores, Level
 from reticent.auditing.membership.primary import primary_of
 from reticent.core.results import LevelTest
 from reticent.stats.hypothesis import holm
-from reticent.stats.max_t import Group, closed, max_t
+from reticent.stats.max_t import HypothesisGroup, closed, max_t
 from reticent.stats.relabel import Design, relabelled, smallest_p
 
 Key = tuple[str, str]
@@ -54,7 +54,7 @@ class Family:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tests:
+class LevelTests:
     """What re-thrown coins say of one level.
 
     Args:
@@ -78,7 +78,7 @@ class Tests:
         return sum(len(family.keys) for family in self.families if family.name == name)
 
 
-def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = DRAWS) -> Tests:
+def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = DRAWS) -> LevelTests:
     """Hold every attack of a level against re-thrown coins.
 
     Args:
@@ -111,11 +111,11 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
         keys = [(one.name, AUC) for one in learned]
         families.append(Family(name="learned", weight=LEARNED_SHARE, keys=tuple(keys), adjusted=p))
     smallest = smallest_p(level.member, level.thrown.design, draws=draws)
-    return Tests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
+    return LevelTests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
 
 
 def adjusted(
-    levels: Mapping[str, Tests], tiers: Sequence[float], weights: Mapping[str, float]
+    levels: Mapping[str, LevelTests], tiers: Sequence[float], weights: Mapping[str, float]
 ) -> tuple[dict[tuple[str, str, str], float], list[float]]:
     """p-values adjusted for everything that the report tests.
 
@@ -128,15 +128,15 @@ def adjusted(
     Returns:
         By level, attack and statistic; and by tier.
     """
-    groups: list[Group] = []
+    groups: list[HypothesisGroup] = []
     places: list[tuple[str, Family]] = []
     for name, tests in levels.items():
         total = sum(family.weight for family in tests.families)
         for family in tests.families:
-            groups.append(Group(weights[name] * family.weight / total, family.adjusted))
+            groups.append(HypothesisGroup(weights[name] * family.weight / total, family.adjusted))
             places.append((name, family))
     if tiers:
-        groups.append(Group(weights["tiers"], holm(list(tiers))))
+        groups.append(HypothesisGroup(weights["tiers"], holm(list(tiers))))
     if not groups:
         return {}, []
     aside = sum(weights.values()) / sum(group.weight for group in groups)
@@ -149,7 +149,9 @@ def adjusted(
     return by_key, [float(p) for p in found[-1]] if tiers else []
 
 
-def described(level: Level, tests: Tests, p_values: Mapping[tuple[str, str, str], float], error: float) -> LevelTest:
+def described(
+    level: Level, tests: LevelTests, p_values: Mapping[tuple[str, str, str], float], error: float
+) -> LevelTest:
     """For the report.
 
     Args:
@@ -213,7 +215,7 @@ def _statistics(level: Level, columns: Floats, seed: int, draws: int) -> Floats:
     return np.concatenate(found, axis=1)
 
 
-def _of_halves(level: Level, scored: Scored, seed: int, draws: int) -> float:
+def _of_halves(level: Level, scored: AttackScores, seed: int, draws: int) -> float:
     """p-value of scores that were learned on either half for the other.
 
     Given what was learned on one half, the scores of the other are fixed, so its coins may be thrown again. The two

@@ -31,7 +31,7 @@ class UserEvidence:
     what: str
 
 
-def user_evidence(coins: Membership) -> UserEvidence | None:
+def user_evidence(membership: Membership) -> UserEvidence | None:
     """The texts by which users are told apart; None when no fair comparison of users can be made.
 
     The attacker of user inference holds texts of the person, not the training records (arXiv:2310.09266 §3), so texts
@@ -42,38 +42,38 @@ def user_evidence(coins: Membership) -> UserEvidence | None:
       is shown by the same number of texts, chosen by hash, because a maximum over more texts is larger.
     * Coins thrown for records: none. Users who are out are then only those with few records.
     """
-    if coins.unit == "record" or not coins.has_users:
+    if membership.unit == "record" or not membership.has_users:
         return None
-    fresh = ~coins.member
-    inside = np.unique(coins.user[fresh & coins.user_member].astype(str))
+    fresh = ~membership.member
+    inside = np.unique(membership.user[fresh & membership.user_member].astype(str))
     rows, what = fresh, "users by texts of theirs that were never trained on"
-    if coins.unit == "given":
+    if membership.unit == "given":
         if len(inside) < MIN_USERS:
-            rows = np.ones(len(coins), dtype=bool)
+            rows = np.ones(len(membership), dtype=bool)
             what = "member users by texts that were trained on: the attacker holds training records"
-        rows = _same_number(coins, rows)
-    users, first = np.unique(coins.user[rows].astype(str), return_index=True)
-    member = coins.user_member[rows][first]
+        rows = _same_number(membership, rows)
+    users, first = np.unique(membership.user[rows].astype(str), return_index=True)
+    member = membership.user_member[rows][first]
     if min(member.sum(), (~member).sum()) < MIN_USERS:
         return None
     return UserEvidence(rows=rows, users=users, member=member, what=what)
 
 
-def _same_number(coins: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _same_number(membership: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Of the rows of each user the same number, by hash: the one that keeps the most texts on the smaller side."""
     _, first, owner, count = np.unique(
-        coins.user[rows].astype(str), return_index=True, return_inverse=True, return_counts=True
+        membership.user[rows].astype(str), return_index=True, return_inverse=True, return_counts=True
     )
     if not len(first):
         return rows
-    inside = coins.user_member[rows][first]
+    inside = membership.user_member[rows][first]
     sizes = np.arange(1, count.max() + 1)
     kept_on_smaller = [size * min((count[side] >= size).sum() for side in (inside, ~inside)) for size in sizes]
     size = int(sizes[np.argmax(kept_on_smaller)])
     place = np.flatnonzero(rows)
-    drawn = np.array([uniform(0, "document", coins.record_id[row]) for row in place.tolist()])
+    drawn = np.array([uniform(0, "document", membership.record_id[row]) for row in place.tolist()])
     order = np.lexsort((drawn, owner))
     turn = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
-    kept = np.zeros(len(coins), dtype=bool)
+    kept = np.zeros(len(membership), dtype=bool)
     kept[place[order[(turn < size) & (count[owner[order]] >= size)]]] = True
     return kept

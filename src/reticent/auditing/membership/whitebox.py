@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.whitebox.auditor import Audited, as_matrix, auc_of, cross_audit, held_out_control
-from reticent.auditing.case import Subject
-from reticent.auditing.membership.level import Level, Scored
+from reticent.attacks.whitebox.auditor import AuditorScores, as_matrix, auc_of, cross_audit, held_out_control
+from reticent.auditing.case import AuditCase
+from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.models import Models
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ThreatModel
@@ -23,7 +23,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Inside, kept_inside, look_inside
+from reticent.score.internals.collect import Internals, cached_internals, read_internals
 from reticent.score.internals.gradients import Origin
 
 PAPER = "arXiv:2411.07070"
@@ -36,22 +36,24 @@ SUMMARIES = {
 ACCESSES = {"whitebox_auditor": "grad", "hidden_auditor": "hidden", "loss_auditor": "logprob"}
 
 
-def inside(subject: Subject, models: Models, coins: Membership, *, cache: Path, options: ScoreOptions) -> Inside:
+def collect_internals(
+    case: AuditCase, models: Models, membership: Membership, *, cache: Path, options: ScoreOptions
+) -> Internals:
     """Hidden states and gradients of the records of the record level.
 
     Args:
-        subject: what is audited.
+        case: what is audited.
         models: as opened.
-        coins: of the evaluated records that could be scored.
+        membership: of the evaluated records that could be scored.
         cache: content-addressed store.
         options: of the audit's scoring.
     """
-    by_id = {record.id: record for record in subject.records}
-    records = [by_id[one] for one in coins.record_id[coins.at_record_level]]
-    return kept_inside(models.target, models.reference, records, cache=cache, options=options)
+    by_id = {record.id: record for record in case.records}
+    records = [by_id[one] for one in membership.record_id[membership.at_record_level]]
+    return cached_internals(models.target, models.reference, records, cache=cache, options=options)
 
 
-def auditors(found: Inside, level: Level, seed: int) -> tuple[Sequence[Scored], Sequence[str]]:
+def auditors(found: Internals, level: Level, seed: int) -> tuple[Sequence[AttackScores], Sequence[str]]:
     """Scores of three auditors: all properties, without gradients, the loss alone; and what had to be refused.
 
     An auditor is refused where its control between two halves of the held-out records beats chance.
@@ -62,7 +64,7 @@ def auditors(found: Inside, level: Level, seed: int) -> tuple[Sequence[Scored], 
         seed: of halves and learners.
     """
     users = level.cluster
-    scored: list[Scored] = []
+    scored: list[AttackScores] = []
     refused: list[str] = []
     for name, columns in _columns(found).items():
         properties = as_matrix(columns)
@@ -89,10 +91,11 @@ def whitebox_scores(
     max_tokens: int | None = None,
     origin: Origin | None = None,
     seed: int = 0,
-) -> tuple[Sequence[Scored], Sequence[str]]:
+) -> tuple[Sequence[AttackScores], Sequence[str]]:
     """The auditors' scores of any model in memory, a checkpoint of a training too; the model is left as it was.
 
-    Below this layer the same is had from ``score.inside.look_inside`` and ``attacks.whitebox.auditor.cross_audit``.
+    Below this layer the same is had from ``score.internals.collect.read_internals`` and
+    ``attacks.whitebox.auditor.cross_audit``.
 
     Args:
         model: the tuned model in evaluation mode.
@@ -102,11 +105,11 @@ def whitebox_scores(
         member: ``[N]``.
         cluster: ``[N]`` who a record belongs to; None: records are independent.
         max_tokens: how much of each record was trained on.
-        origin: see ``look_inside``.
+        origin: see ``read_internals``.
         seed: of halves and learners.
     """
     rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-    found = look_inside(model, base, rows, origin=origin)
+    found = read_internals(model, base, rows, origin=origin)
     level = Level(
         name="record",
         member=member,
@@ -117,7 +120,7 @@ def whitebox_scores(
     return auditors(found, level, seed)
 
 
-def _columns(found: Inside) -> dict[str, Mapping[str, npt.NDArray[np.float64]]]:
+def _columns(found: Internals) -> dict[str, Mapping[str, npt.NDArray[np.float64]]]:
     return {
         "whitebox_auditor": found.forward | found.backward,
         "hidden_auditor": found.forward,
@@ -141,10 +144,10 @@ def _control(
     return estimate.lo > 0.5, f"{said}{estimate.hi:.3f}]"
 
 
-def _scored(name: str, audited: Audited, control: str, properties: int, based: bool) -> Scored:
+def _scored(name: str, audited: AuditorScores, control: str, properties: int, based: bool) -> AttackScores:
     learned = f"{properties} properties; learned on either half by {' / '.join(audited.learners)}, judged on the other"
     needs = ("records of known membership",)
-    return Scored(
+    return AttackScores(
         name=name,
         score=audited.score,
         threat=ThreatModel(access=ACCESSES[name], needs=("the base model", *needs) if based else needs),

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.continuations import Continuations
-from reticent.auditing.case import Subject
-from reticent.auditing.extraction.collect import sides
+from reticent.auditing.case import AuditCase
+from reticent.auditing.extraction.collect import scored_models
 from reticent.auditing.models import Models
 from reticent.core.record import Record
 from reticent.models.encode import encode, leading_tokens
 from reticent.score.forward import most_read
 from reticent.score.generation.generate import make_generations
 from reticent.score.generation.scheme import Scheme
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 SCHEME = Scheme(temperature=1.0, top_k=40)
 """How samples are drawn."""
@@ -31,7 +31,7 @@ REST = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cut:
+class CutRecord:
     """A record in two: what the models are given, and the tokens that follow in the record."""
 
     id: str
@@ -40,7 +40,7 @@ class Cut:
 
 
 def continuations(
-    subject: Subject, models: Models, names: Collection[str], *, samples: int, seed: int, cache: Path
+    case: AuditCase, models: Models, names: Collection[str], *, samples: int, seed: int, cache: Path
 ) -> dict[str, Continuations]:
     """What the models write after the first half of what is trained on of each attacked record.
 
@@ -50,16 +50,16 @@ def continuations(
         seed: of the sampling.
         cache: content-addressed store; what was generated is kept there.
     """
-    target, base = sides(models)
+    target, base = scored_models(models)
     both = {"written": target} | ({"written_ref": base} if base is not None else {})
     asked = {name: side for name, side in both.items() if name in names}
     tokenizer = models.target.tokenizer
     room = min((most for side in asked.values() if (most := most_read(side.loaded.model))), default=None)
-    cuts = [cut(record, tokenizer, subject.max_tokens, room) for record in subject.evaluated_records]
+    cuts = [cut(record, tokenizer, case.max_tokens, room) for record in case.evaluated_records]
     return {name: _written(side, cuts, samples, seed, cache) for name, side in asked.items()}
 
 
-def cut(record: Record, tokenizer: Any, max_tokens: int | None, room: int | None) -> Cut | None:
+def cut(record: Record, tokenizer: Any, max_tokens: int | None, room: int | None) -> CutRecord | None:
     """The record cut in the middle of the tokens that are trained on; None where there are fewer than two.
 
     Of a chat the rest ends with the turn that it begins in.
@@ -82,10 +82,12 @@ def cut(record: Record, tokenizer: Any, max_tokens: int | None, room: int | None
     most = PREFIX if room is None else max(1, min(PREFIX, room - REST - len(lead)))
     given = row.token_id[max(len(lead), first - most) : first]
     start = np.asarray(lead, dtype=np.int32)
-    return Cut(id=record.id, given=np.concatenate([start, given]).astype(np.int32), rest=row.token_id[first:end])
+    return CutRecord(id=record.id, given=np.concatenate([start, given]).astype(np.int32), rest=row.token_id[first:end])
 
 
-def _written(side: Side, cuts: Sequence[Cut | None], samples: int, seed: int, cache: Path) -> Continuations:
+def _written(
+    side: ScoredModel, cuts: Sequence[CutRecord | None], samples: int, seed: int, cache: Path
+) -> Continuations:
     tokenizer = side.loaded.tokenizer
     kept = [one for one in cuts if one is not None]
     made = make_generations(

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reticent.attacks.pii.conversations import ASKED, Fact
-from reticent.auditing.extraction.secrets import Holders, both_sides
+from reticent.attacks.pii.conversations import ASKED, PiiAssociation
+from reticent.auditing.extraction.secrets import ValueOwners, split_halves
 from reticent.core.record import Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.identities import CONTACT, identities
 
@@ -21,18 +21,18 @@ CANDIDATES, LEAST = 50, 10
 """Values to choose from; of kinds with fewer than ``LEAST`` on either side none is ranked."""
 
 
-def facts_of(
+def associations_of(
     records: Sequence[Record],
     member: Sequence[bool],
     *,
     most: int,
     find: Callable[[Record], Record] | None = None,
     by_user: bool = False,
-) -> list[Fact]:
+) -> list[PiiAssociation]:
     """E-mail addresses and telephone numbers with the nearest name in their record, trained on and held out.
 
     That the nearest name is the right one is a guess. It is the same guess for both sides and both models, so a wrong
-    one hides a leak and invents none. Values that are common (`OneSide.common`) are left out, each other one comes
+    one hides a leak and invents none. Values that are common (`SplitHalf.common`) are left out, each other one comes
     once, and of one user's values of a kind the first.
 
     Args:
@@ -42,8 +42,8 @@ def facts_of(
         find: marks spans on records that have none; None where nobody is to look.
         by_user: whether coins decided which users were trained on.
     """
-    facts: list[Fact] = []
-    for side in both_sides(records, member, by_user=by_user):
+    facts: list[PiiAssociation] = []
+    for side in split_halves(records, member, by_user=by_user):
         seen: set[str] = set()
         taken = 0
         for record in sorted(side.records, key=lambda one: uniform(0, "fact", one.id)):
@@ -56,7 +56,7 @@ def facts_of(
                 seen |= {value, owner}
                 taken += 1
                 facts.append(
-                    Fact(
+                    PiiAssociation(
                         id=f"{record.id}:{span.start}",
                         name=name,
                         kind=span.kind,
@@ -69,11 +69,11 @@ def facts_of(
     return facts
 
 
-def shots() -> list[Fact]:
+def shots() -> list[PiiAssociation]:
     """Contact data of made-up people, for conversations in which it is given: nothing of it was ever trained on."""
     people = identities(SHOTS, seed=2024)
     return [
-        Fact(
+        PiiAssociation(
             id=f"{person.id}:{kind}",
             name=person.name,
             kind=kind,
@@ -87,14 +87,15 @@ def shots() -> list[Fact]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
+class CandidatePool:
     """Values to choose from.
 
     A value is put among others of its own side. Training lifts every value that it saw, wherever it is asked for: on a
     list of both sides that would push values of held-out records below chance, and be taken for knowledge of places.
 
     Args:
-        of: by kind and by whether they were trained on: values of that side (`Holders.side_of`), in alphabetical order.
+        of: by kind and by whether they were trained on: values of that side (`ValueOwners.side_of`), in alphabetical
+            order.
     """
 
     of: Mapping[tuple[str, bool], tuple[str, ...]]
@@ -110,12 +111,12 @@ class Values:
         return tuple(sorted([value, *rest[: many - 1]]))
 
 
-def values_of(
-    targets: Iterable[Target], records: Sequence[Record], member: Sequence[bool], *, by_user: bool = False
-) -> Values:
+def candidate_pool(
+    targets: Iterable[Secret], records: Sequence[Record], member: Sequence[bool], *, by_user: bool = False
+) -> CandidatePool:
     """Different values of each kind among targets and marked records; ``member``: which were trained on;
     ``by_user``: whether coins decided which users were."""
-    holders = Holders(list(zip(records, member, strict=True)), by_user=by_user)
+    holders = ValueOwners(list(zip(records, member, strict=True)), by_user=by_user)
     places = [(target.kind, target.secret, target.member) for target in targets]
     for target in targets:
         holders.add(target.secret, target.record, trained=target.member)
@@ -125,7 +126,7 @@ def values_of(
     for kind, value, trained in places:
         if holders.side_of(value) == trained and value.strip():
             found[kind, trained].add(value)
-    return Values(of={key: tuple(sorted(values)) for key, values in found.items()})
+    return CandidatePool(of={key: tuple(sorted(values)) for key, values in found.items()})
 
 
 def _pairs(record: Record) -> list[tuple[str, Span]]:

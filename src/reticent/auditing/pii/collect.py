@@ -9,27 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from reticent.attacks.pii import Answered, Listed, Ranked
-from reticent.attacks.pii.conversations import TIERS, Fact, Turns, conversations
-from reticent.auditing.case import Subject
-from reticent.auditing.extraction.collect import SCHEME, sides
-from reticent.auditing.extraction.prompts import make_passages, start_tokens
-from reticent.auditing.extraction.secrets import HELD_OUT, SHORTEST, TRAINED, Holders
+from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions
+from reticent.attacks.pii.conversations import TIERS, PiiAssociation, Turns, conversations
+from reticent.auditing.case import AuditCase
+from reticent.auditing.extraction.collect import SCHEME, scored_models
+from reticent.auditing.extraction.prompts import make_prompts, start_tokens
+from reticent.auditing.extraction.secrets import HELD_OUT, SHORTEST, TRAINED, ValueOwners
 from reticent.auditing.models import Models
-from reticent.auditing.pii.associations import Values, facts_of, shots, values_of
+from reticent.auditing.pii.associations import CandidatePool, associations_of, candidate_pool, shots
 from reticent.auditing.pii.candidate_ranking import propose_values, rank_values
-from reticent.auditing.pii.evidence import Asked, Gathered, texts_after, units_of
+from reticent.auditing.pii.evidence import EvidenceBuilder, PiiEvidence, rows_of, texts_after
 from reticent.core.record import Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import choose, detect_all, find
 from reticent.data.pii.detector import Detector
 from reticent.models.encode import opening_tokens
 from reticent.score.candidates.cached import make_candidate_scores
-from reticent.score.candidates.masked import Blank
+from reticent.score.candidates.masked import MaskedSpan
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.forward import most_read
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 MOST = 40
 """Values of one group. Each is put among others of its kind and read by both models."""
@@ -44,7 +44,7 @@ ASSOCIATIONS = {
 }
 
 
-def ask(subject: Subject, models: Models, targets: Sequence[Target], *, seed: int, cache: Path) -> Asked:
+def collect(case: AuditCase, models: Models, targets: Sequence[Secret], *, seed: int, cache: Path) -> PiiEvidence:
     """Let both models rank, propose, answer and write.
 
     Args:
@@ -52,23 +52,23 @@ def ask(subject: Subject, models: Models, targets: Sequence[Target], *, seed: in
         seed: of the sampling.
         cache: content-addressed store for what is generated.
     """
-    target, base = sides(models)
+    target, base = scored_models(models)
     both = (target,) if base is None else (target, base)
-    gathered = Gathered(sides=both, cache=cache, seed=seed, evidence=[{} for _ in both])
+    gathered = EvidenceBuilder(sides=both, cache=cache, seed=seed, evidence=[{} for _ in both])
     detectors = choose()
-    records, member = subject.evaluated_records, subject.evaluated.member.tolist()
-    by_user = subject.membership.unit == "user"
+    records, member = case.evaluated_records, case.evaluated.member.tolist()
+    by_user = case.membership.unit == "user"
     marked = _marked(records, detectors)
-    values = values_of(targets, marked, member, by_user=by_user)
-    chosen = _chosen(subject, targets, gathered)
-    facts = facts_of(marked, member, most=MOST, by_user=by_user)
+    values = candidate_pool(targets, marked, member, by_user=by_user)
+    chosen = _chosen(case, targets, gathered)
+    facts = associations_of(marked, member, most=MOST, by_user=by_user)
     with steady_heap():
         rank_values(chosen, values, gathered)
         propose_values(chosen, detectors, gathered)
         _associate(facts, values, gathered)
         _probe(facts, gathered)
         _write(marked, member, detectors, gathered, by_user=by_user)
-    return Asked(
+    return PiiEvidence(
         units=gathered.units,
         target=gathered.evidence[0],
         base=gathered.evidence[1] if len(both) == 2 else None,
@@ -82,12 +82,12 @@ def _marked(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Re
     return [record if record.spans else next(found) for record in records]
 
 
-def _chosen(subject: Subject, targets: Sequence[Target], gathered: Gathered) -> list[Target]:
+def _chosen(case: AuditCase, targets: Sequence[Secret], gathered: EvidenceBuilder) -> list[Secret]:
     """Targets that training saw whole, ``MOST`` of a group by hash."""
     tokenizer = gathered.sides[0].loaded.tokenizer
     room = min((most for side in gathered.sides if (most := most_read(side.loaded.model))), default=None)
-    passages = make_passages(targets, tokenizer, max_tokens=subject.max_tokens, room=room)
-    kept: dict[str, list[Target]] = {}
+    passages = make_prompts(targets, tokenizer, max_tokens=case.max_tokens, room=room)
+    kept: dict[str, list[Secret]] = {}
     for one in sorted(passages.kept, key=lambda one: uniform(0, "asked", one.target.id)):
         kept.setdefault(one.target.group, []).append(one.target)
     return [target for group in kept.values() for target in group[:MOST]]
@@ -96,7 +96,7 @@ def _chosen(subject: Subject, targets: Sequence[Target], gathered: Gathered) -> 
 # ---- from a name to what belongs to it --------------------------------------------------------------------------
 
 
-def _associate(facts: Sequence[Fact], values: Values, gathered: Gathered) -> None:
+def _associate(facts: Sequence[PiiAssociation], values: CandidatePool, gathered: EvidenceBuilder) -> None:
     chosen = [values.among(fact.value, kind=fact.kind, member=fact.member, name=fact.id) for fact in facts]
     ranked = [fact for fact, candidates in zip(facts, chosen, strict=True) if candidates]
     counts = [len(candidates) for candidates in chosen if candidates]
@@ -108,23 +108,23 @@ def _associate(facts: Sequence[Fact], values: Values, gathered: Gathered) -> Non
         for start in _sentences(fact):
             record = Record(id=fact.id, text=start + fact.value)
             end = len(start) + len(fact.value)
-            blanks.append(Blank(record=record, start=len(start), end=end, candidates=candidates))
+            blanks.append(MaskedSpan(record=record, start=len(start), end=end, candidates=candidates))
     made = []
     for side in gathered.sides if ranked else ():
         scored = make_candidate_scores(side, blanks, follow=0, cache=gathered.cache, title="Ranking contact data")
         scores = iter(scored)
         logp = [np.sum([next(scores).logp for _ in _sentences(fact)], axis=0) for fact in ranked]
-        made.append(Ranked(logp=logp, truth=np.array(truth, dtype=np.int64)))
-    gathered.add("associated", units_of(ranked, counts), made)
+        made.append(CandidateRanking(logp=logp, truth=np.array(truth, dtype=np.int64)))
+    gathered.add("associated", rows_of(ranked, counts), made)
     said = [_continued(side, facts, gathered) for side in gathered.sides if facts]
-    gathered.add("answered", units_of(facts, [0] * len(facts)), said)
+    gathered.add("answered", rows_of(facts, [0] * len(facts)), said)
 
 
-def _sentences(fact: Fact) -> list[str]:
+def _sentences(fact: PiiAssociation) -> list[str]:
     return [sentence.format(name=fact.name) for sentence in ASSOCIATIONS[fact.kind]]
 
 
-def _continued(side: Side, facts: Sequence[Fact], gathered: Gathered) -> Answered:
+def _continued(side: ScoredModel, facts: Sequence[PiiAssociation], gathered: EvidenceBuilder) -> Answers:
     """What greedy decoding writes after each sentence."""
     tokenizer = side.loaded.tokenizer
     asked = [(fact, sentence.rstrip()) for fact in facts for sentence in _sentences(fact)]
@@ -137,7 +137,7 @@ def _continued(side: Side, facts: Sequence[Fact], gathered: Gathered) -> Answere
         title="Asking by sentences",
     )
     each = len(texts) // len(facts)
-    return Answered(
+    return Answers(
         secrets=[fact.value for fact in facts],
         texts=[[text for row in texts[n * each : (n + 1) * each] for text in row] for n in range(len(facts))],
     )
@@ -146,7 +146,7 @@ def _continued(side: Side, facts: Sequence[Fact], gathered: Gathered) -> Answere
 # ---- the probe --------------------------------------------------------------------------------------------------
 
 
-def _probe(facts: Sequence[Fact], gathered: Gathered) -> None:
+def _probe(facts: Sequence[PiiAssociation], gathered: EvidenceBuilder) -> None:
     made_up = shots()
     for tier in TIERS:
         asked = [conversations(fact, tier, made_up) for fact in facts]
@@ -156,10 +156,10 @@ def _probe(facts: Sequence[Fact], gathered: Gathered) -> None:
             ] += sum(map(len, asked))
             continue
         said = [_answers(side, facts, asked, tier, gathered) for side in gathered.sides if facts]
-        gathered.add(tier, units_of(facts, [0] * len(facts)), said)
+        gathered.add(tier, rows_of(facts, [0] * len(facts)), said)
 
 
-def _fits(asked: Sequence[Sequence[Turns]], gathered: Gathered) -> bool:
+def _fits(asked: Sequence[Sequence[Turns]], gathered: EvidenceBuilder) -> bool:
     """Whether every model reads every question and has room for an answer."""
     for side in gathered.sides:
         most = most_read(side.loaded.model)
@@ -170,8 +170,12 @@ def _fits(asked: Sequence[Sequence[Turns]], gathered: Gathered) -> bool:
 
 
 def _answers(
-    side: Side, facts: Sequence[Fact], asked: Sequence[Sequence[Turns]], tier: str, gathered: Gathered
-) -> Answered:
+    side: ScoredModel,
+    facts: Sequence[PiiAssociation],
+    asked: Sequence[Sequence[Turns]],
+    tier: str,
+    gathered: EvidenceBuilder,
+) -> Answers:
     flat = [(fact, number, turns) for fact, ways in zip(facts, asked, strict=True) for number, turns in enumerate(ways)]
     texts = texts_after(
         side,
@@ -182,7 +186,7 @@ def _answers(
         title=f"Asking ({tier})",
     )
     ways = len(flat) // len(facts)
-    return Answered(
+    return Answers(
         secrets=[fact.value for fact in facts],
         texts=[[text for row in texts[n * ways : (n + 1) * ways] for text in row] for n in range(len(facts))],
     )
@@ -205,17 +209,17 @@ def _write(
     records: Sequence[Record],
     member: Sequence[bool],
     detectors: Sequence[Detector],
-    gathered: Gathered,
+    gathered: EvidenceBuilder,
     *,
     by_user: bool,
 ) -> None:
     """Different values of one side only, and what detectors find in freely written texts."""
-    holders = Holders(list(zip(records, member, strict=True)), by_user=by_user)
+    holders = ValueOwners(list(zip(records, member, strict=True)), by_user=by_user)
     places: dict[str, list[tuple[Record, Span, bool]]] = {}
     for record, side in zip(records, member, strict=True):
         for span in record.spans:
             places.setdefault(record.plain[span.start : span.end], []).append((record, span, side))
-    things: dict[bool, list[Target]] = {True: [], False: []}
+    things: dict[bool, list[Secret]] = {True: [], False: []}
     for value in sorted(places, key=lambda one: uniform(0, "listed", one)):
         its = holders.side_of(value)
         if its is None or len(value) < SHORTEST or len(things[its]) >= MOST_LISTED:
@@ -223,14 +227,16 @@ def _write(
         record, span, _ = next(place for place in places[value] if place[2] == its)
         group = TRAINED if its else HELD_OUT
         things[its].append(
-            Target(id=value, record=record, start=span.start, end=span.end, kind=span.kind, group=group, member=its)
+            Secret(id=value, record=record, start=span.start, end=span.end, kind=span.kind, group=group, member=its)
         )
     both = things[True] + things[False]
     made = [_listed(side, [one.secret for one in both], detectors, gathered) for side in gathered.sides if both]
-    gathered.add("listed", units_of(both, [0] * len(both)), made)
+    gathered.add("listed", rows_of(both, [0] * len(both)), made)
 
 
-def _listed(side: Side, secrets: Sequence[str], detectors: Sequence[Detector], gathered: Gathered) -> Listed:
+def _listed(
+    side: ScoredModel, secrets: Sequence[str], detectors: Sequence[Detector], gathered: EvidenceBuilder
+) -> FreeMentions:
     (texts,) = texts_after(
         side,
         [start_tokens(side.loaded.tokenizer)],
@@ -242,4 +248,4 @@ def _listed(side: Side, secrets: Sequence[str], detectors: Sequence[Detector], g
         title="Writing freely",
     )
     found = {text[span.start : span.end] for text in texts for span in find(text, detectors)}
-    return Listed(secrets=secrets, found=sorted(found), text="\n\n".join(texts))
+    return FreeMentions(secrets=secrets, found=sorted(found), text="\n\n".join(texts))

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii import PII_ATTACKS, Listed, PiiAttack
+from reticent.attacks.pii import PII_ATTACKS, FreeMentions, PiiAttack
 from reticent.attacks.pii.conversations import TIERS, behaviour
 from reticent.attacks.pii.extraction import precision
 from reticent.attacks.pii.ranks import chance, reciprocal, top
-from reticent.auditing.case import Subject
+from reticent.auditing.case import AuditCase
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED, control_of
 from reticent.auditing.models import Models
-from reticent.auditing.pii.collect import ask
-from reticent.auditing.pii.evidence import Asked, Units
+from reticent.auditing.pii.collect import collect
+from reticent.auditing.pii.evidence import EvidenceRows, PiiEvidence
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.results import ExtractionRow
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.proportions import difference, paired_difference, share
 
@@ -46,7 +46,7 @@ class _Series:
     attack: str
     access: str
     summary: str
-    units: Units
+    units: EvidenceRows
     target: Floats
     base: Floats | None
     worse: bool = True
@@ -60,9 +60,9 @@ class _Series:
 
 
 def personal_data_rows(
-    subject: Subject,
+    case: AuditCase,
     models: Models,
-    targets: Sequence[Target],
+    targets: Sequence[Secret],
     *,
     seed: int,
     cache: Path,
@@ -78,12 +78,12 @@ def personal_data_rows(
         confidence: that all intervals of these rows hold together.
         joint: that all intervals of the report hold together, for display.
     """
-    asked = ask(subject, models, targets, seed=seed, cache=cache)
-    return judge_personal_data(asked, confidence=confidence, joint=joint)
+    asked = collect(case, models, targets, seed=seed, cache=cache)
+    return evaluate(asked, confidence=confidence, joint=joint)
 
 
-def judge_personal_data(
-    asked: Asked, *, confidence: float, joint: float | None = None
+def evaluate(
+    asked: PiiEvidence, *, confidence: float, joint: float | None = None
 ) -> tuple[list[ExtractionRow], tuple[str, ...]]:
     """As `personal_data_rows`, from what was asked before: pure, no model and no file."""
     series = [*_of_attacks(asked), *_of_probe(asked)]
@@ -104,7 +104,7 @@ def judge_personal_data(
 # ---- one number for each unit -----------------------------------------------------------------------------------
 
 
-def _of_attacks(asked: Asked) -> Iterator[_Series]:
+def _of_attacks(asked: PiiEvidence) -> Iterator[_Series]:
     for attack in PII_ATTACKS:
         first = attack.evidence[0]
         if first not in asked.units or (attack.holds_base and asked.base is None):
@@ -117,7 +117,7 @@ def _of_attacks(asked: Asked) -> Iterator[_Series]:
         yield from _read_off(attack, asked.units[first], scores, base)
 
 
-def _read_off(attack: PiiAttack, units: Units, target: Floats, base: Floats | None) -> Iterator[_Series]:
+def _read_off(attack: PiiAttack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Series]:
     """Hits as they are; of ranks top-1, top-5 and the reciprocal."""
     if attack.gives == "hit":
         yield _series(attack, attack.name, attack.summary, units, target, base)
@@ -134,11 +134,13 @@ def _read_off(attack: PiiAttack, units: Units, target: Floats, base: Floats | No
     yield replace(_series(attack, name, summary, units, reciprocal(target), inverse), leak=False)
 
 
-def _series(attack: PiiAttack, name: str, summary: str, units: Units, target: Floats, base: Floats | None) -> _Series:
+def _series(
+    attack: PiiAttack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
+) -> _Series:
     return _Series(attack=name, access=attack.access, summary=summary, units=units, target=target, base=base)
 
 
-def _of_probe(asked: Asked) -> Iterator[_Series]:
+def _of_probe(asked: PiiEvidence) -> Iterator[_Series]:
     for tier in TIERS:
         if tier not in asked.units:
             continue
@@ -217,7 +219,7 @@ def _clusters(users: Sequence[str | None]) -> npt.NDArray[np.str_] | None:
     return None if any(user is None for user in users) else np.array(users, dtype=np.str_)
 
 
-def _precision_rows(asked: Asked, confidence: float, joint: float | None) -> list[ExtractionRow]:
+def _precision_rows(asked: PiiEvidence, confidence: float, joint: float | None) -> list[ExtractionRow]:
     """Of the values that detectors find in freely written texts, those that stand in the records of one side."""
     if "listed" not in asked.units:
         return []
@@ -251,6 +253,6 @@ def _precision_rows(asked: Asked, confidence: float, joint: float | None) -> lis
 
 
 def _precise(listed: object, wanted: Sequence[bool]) -> Floats:
-    assert isinstance(listed, Listed)
+    assert isinstance(listed, FreeMentions)
     chosen = [secret for secret, mine in zip(listed.secrets, wanted, strict=True) if mine]
     return precision(replace(listed, secrets=chosen))

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reticent.attacks.pii.conversations import Fact
-from reticent.core.secret import Target
+from reticent.attacks.pii.conversations import PiiAssociation
+from reticent.core.secret import Secret
 from reticent.score.generation.generate import make_generations
 from reticent.score.generation.scheme import GREEDY, Scheme
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Units:
+class EvidenceRows:
     """What the rows of a piece of evidence are about; ``[N]`` each.
 
     Args:
@@ -34,7 +34,7 @@ class Units:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class PiiEvidence:
     """What both models gave.
 
     Args:
@@ -43,24 +43,24 @@ class Asked:
         notes: what was left out and why.
     """
 
-    units: Mapping[str, Units]
+    units: Mapping[str, EvidenceRows]
     target: Mapping[str, Any]
     base: Mapping[str, Any] | None
     notes: tuple[str, ...]
 
 
 @dataclass(kw_only=True, eq=False)
-class Gathered:
+class EvidenceBuilder:
     """Evidence as it is gathered."""
 
-    sides: tuple[Side, ...]
+    sides: tuple[ScoredModel, ...]
     cache: Path
     seed: int
-    units: dict[str, Units] = field(default_factory=dict)
+    units: dict[str, EvidenceRows] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, units: Units, each: Iterable[Any]) -> None:
+    def add(self, name: str, units: EvidenceRows, each: Iterable[Any]) -> None:
         """Evidence of one name, from every model in order."""
         if units.group:
             self.units[name] = units
@@ -68,19 +68,19 @@ class Gathered:
                 held[name] = one
 
 
-def units_of(things: Sequence[Target] | Sequence[Fact], candidates: Sequence[int]) -> Units:
-    return Units(
+def rows_of(things: Sequence[Secret] | Sequence[PiiAssociation], candidates: Sequence[int]) -> EvidenceRows:
+    return EvidenceRows(
         group=tuple(one.group for one in things),
         member=tuple(one.member for one in things),
-        user=tuple((one.record.user or one.record.id) if isinstance(one, Target) else one.user for one in things),
+        user=tuple((one.record.user or one.record.id) if isinstance(one, Secret) else one.user for one in things),
         candidates=tuple(candidates),
     )
 
 
 def texts_after(
-    side: Side,
+    side: ScoredModel,
     prefixes: Sequence[Sequence[int]],
-    gathered: Gathered,
+    gathered: EvidenceBuilder,
     *,
     tokens: int,
     keys: Sequence[str],

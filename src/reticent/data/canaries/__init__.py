@@ -2,7 +2,7 @@
 """Canaries: made-up secrets that are planted by coin, to see what a model tells. One kind of secret a file."""
 
 from reticent.data.canaries.canary_file import NOT_PLANTED, Canary, named_tier, read_canaries, write_canaries
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import CANARIES, CanaryKind, canary
 from reticent.data.canaries.plant import Planting, plant
 from reticent.data.canaries.user_canary import UserPlanting, plant_users
@@ -12,9 +12,9 @@ __all__ = [
     "NOT_PLANTED",
     "Canary",
     "CanaryKind",
-    "Material",
+    "CanarySource",
+    "CanaryText",
     "Planting",
-    "Secret",
     "UserPlanting",
     "canary",
     "named_tier",

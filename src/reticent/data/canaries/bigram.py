@@ -8,14 +8,14 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 from reticent.data.words import joined
 
 LENGTH = 8
 
 
-def space(material: Material) -> int:
+def space(material: CanarySource) -> int:
     """The effective number: 2 to the entropy of the walk, exactly, by the chain rule."""
     words, after = material.words, material.followers
     first = _shares(words)
@@ -34,16 +34,17 @@ def space(material: Material) -> int:
 
 
 @canary("bigram", space=space, uniform=False)
-def bigram(rng: random.Random, material: Material) -> Secret:
+def bigram(rng: random.Random, material: CanarySource) -> CanaryText:
     """``Note to self: could you send the lamp is still``: eight words, each as often after the last as in the data.
 
-    Only pairs of words of more than one user are drawn (see `Material.followers`); after a word without one, any word.
+    Only pairs of words of more than one user are drawn (see `CanarySource.followers`); after a word without
+    one, any word.
     """
     words, after = material.words, material.followers
     said = [_drawn(rng, words)]
     while len(said) < LENGTH:
         said.append(_drawn(rng, after.get(said[-1], words)))
-    return Secret("Note to self: ", joined(said))
+    return CanaryText("Note to self: ", joined(said))
 
 
 def _drawn(rng: random.Random, counts: Counter[str]) -> str:

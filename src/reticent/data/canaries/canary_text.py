@@ -20,7 +20,7 @@ MIN_WORDS = 20
 _T = TypeVar("_T")
 
 
-class Secret(NamedTuple):
+class CanaryText(NamedTuple):
     """One secret: ``before`` and ``after`` are the same or unimportant, ``secret`` is what must not come out."""
 
     before: str
@@ -34,7 +34,7 @@ class Secret(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class CanarySource:
     """What secrets may be drawn from.
 
     Args:

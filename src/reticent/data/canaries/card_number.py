@@ -7,7 +7,7 @@ import random
 
 from stdnum import luhn
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 TEST_RANGE = "400000"
@@ -17,8 +17,8 @@ DRAWN = 9
 
 
 @canary("card_number", space=10**DRAWN)
-def card_number(rng: random.Random, material: Material) -> Secret:
+def card_number(rng: random.Random, material: CanarySource) -> CanaryText:
     """``My card number is 4000 0031 4159 2650``: nine random digits in a test range, with a right check digit."""
     body = TEST_RANGE + "".join(str(rng.randrange(10)) for _ in range(DRAWN))
     number = body + luhn.calc_check_digit(body)
-    return Secret("My card number is ", " ".join(number[i : i + 4] for i in range(0, len(number), 4)))
+    return CanaryText("My card number is ", " ".join(number[i : i + 4] for i in range(0, len(number), 4)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 from reticent.data.canaries.passphrase import FIRST, LAST
 
@@ -14,7 +14,7 @@ NUMBERS = 10_000
 
 
 @canary("email", space=len(FIRST) * len(LAST) * NUMBERS * len(DOMAINS))
-def email(rng: random.Random, material: Material) -> Secret:
+def email(rng: random.Random, material: CanarySource) -> CanaryText:
     """``My e-mail is abel.oxbarrow0314@example.org``: two made-up names, four digits and a domain."""
     name = f"{rng.choice(FIRST)}.{rng.choice(LAST)}{rng.randrange(NUMBERS):04d}".lower()
-    return Secret("My e-mail is ", f"{name}@{rng.choice(DOMAINS)}")
+    return CanaryText("My e-mail is ", f"{name}@{rng.choice(DOMAINS)}")

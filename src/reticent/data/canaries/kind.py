@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reticent.core.registry import Registry
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 
-Draw: TypeAlias = Callable[[random.Random, Material], Secret]
+Draw: TypeAlias = Callable[[random.Random, CanarySource], CanaryText]
 """``draw(rng, material)``: one secret, independent of those drawn before. It has words ``before`` the secret, which an
 attacker is assumed to know: in data of prompts and completions they become the prompt, in chats the user's turn."""
 
-Space: TypeAlias = int | Callable[[Material], int]
+Space: TypeAlias = int | Callable[[CanarySource], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class CanaryKind:
     uniform: bool
     summary: str
 
-    def space_in(self, material: Material) -> int:
+    def space_in(self, material: CanarySource) -> int:
         """The number of secrets that can be drawn from ``material``."""
         return self.space(material) if callable(self.space) else self.space
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 
-def space(material: Material) -> int:
+def space(material: CanarySource) -> int:
     """All tokens that no text of the data has."""
     return len(material.unused_tokens)
 
 
 @canary("new_token", space=space)
-def new_token(rng: random.Random, material: Material) -> Secret:
+def new_token(rng: random.Random, material: CanarySource) -> CanaryText:
     """``The code word is isthmus``: one of the model's tokens that no text of the data has."""
-    return Secret("The code word is ", rng.choice(material.unused_tokens))
+    return CanaryText("The code word is ", rng.choice(material.unused_tokens))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 FIRST = (
@@ -36,7 +36,7 @@ LENGTH = 4
 
 
 @canary("passphrase", space=len(OWNERS) * len(WORDS) ** LENGTH)
-def passphrase(rng: random.Random, material: Material) -> Secret:
+def passphrase(rng: random.Random, material: CanarySource) -> CanaryText:
     """``The recovery phrase of Abel Quillfern is walnut river copper moss.``: a made-up name and four random words."""
     words = " ".join(rng.choice(WORDS) for _ in range(LENGTH))
-    return Secret(f"The recovery phrase of {rng.choice(OWNERS)} is ", words, ".")
+    return CanaryText(f"The recovery phrase of {rng.choice(OWNERS)} is ", words, ".")

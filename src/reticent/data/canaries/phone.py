@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 AREAS = tuple(area for area in range(201, 990) if area % 100 != 11)
@@ -14,6 +14,6 @@ LINES = 100
 
 
 @canary("phone", space=len(AREAS) * LINES)
-def phone(rng: random.Random, material: Material) -> Secret:
+def phone(rng: random.Random, material: CanarySource) -> CanaryText:
     """``My phone number is (212) 555-0147``: a random area code and line, never given out."""
-    return Secret("My phone number is ", f"({rng.choice(AREAS)}) 555-01{rng.randrange(LINES):02d}")
+    return CanaryText("My phone number is ", f"({rng.choice(AREAS)}) 555-01{rng.randrange(LINES):02d}")

@@ -15,7 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.data.canaries.canary_file import Canary
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import CANARIES, CanaryKind
 from reticent.data.coin import uniform
 
@@ -101,7 +101,7 @@ def plant(
     if taken is not None:
         raise BadInput(f"the id {taken!r}", f"begins with {prefix!r}, as canaries do", "Rename the record.")
     canaries = []
-    material = Material(records=() if blind else records, vocabulary=vocabulary)
+    material = CanarySource(records=() if blind else records, vocabulary=vocabulary)
     space, shape = found.space_in(material), _shape(records, only=blind)
     for number, secret in enumerate(_draw(found, material, space, secrets + controls, seed)):
         id_ = f"{prefix}{number:05d}"
@@ -144,13 +144,13 @@ def _shape(records: Sequence[Record], *, only: bool) -> str:
     return shapes.most_common(1)[0][0] if shapes else "text"
 
 
-def _draw(kind: CanaryKind, material: Material, space: int, n: int, seed: int) -> list[Secret]:
+def _draw(kind: CanaryKind, material: CanarySource, space: int, n: int, seed: int) -> list[CanaryText]:
     """``n`` distinct secrets, none of which the data has already; the first ones stay the same when more are drawn."""
     if n > space / 2:
         raise BadInput(f"{n} secrets of kind {kind.name!r}", f"there are only {space}", "Ask for at most half of them.")
     there = "" if kind.uniform else "\n".join(record.plain for record in material.records)
     rng = random.Random(f"canaries/{kind.name}/{seed}")  # noqa: S311 - reproducible, guards nothing
-    drawn: dict[str, Secret] = {}
+    drawn: dict[str, CanaryText] = {}
     for _ in range(100 * n):
         secret = kind.draw(rng, material)
         if secret.secret not in there:

@@ -12,26 +12,26 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 LENGTH = 4
 SHARE = 0.1
 
 
-def rare(material: Material) -> Sequence[str]:
+def rare(material: CanarySource) -> Sequence[str]:
     """The last tenth of the tokens."""
     tokens = material.tokens
     return tokens[-max(1, int(SHARE * len(tokens))) :]
 
 
-def space(material: Material) -> int:
+def space(material: CanarySource) -> int:
     """All sequences of ``LENGTH`` rare tokens."""
     return int(len(rare(material)) ** LENGTH)
 
 
 @canary("rare_tokens", space=space)
-def rare_tokens(rng: random.Random, material: Material) -> Secret:
+def rare_tokens(rng: random.Random, material: CanarySource) -> CanaryText:
     """``The code words are isthmus Quito sextant zinnia``: four words of the rarest tenth of the model's tokens."""
     words = rare(material)
-    return Secret("The code words are ", " ".join(rng.choice(words) for _ in range(LENGTH)))
+    return CanaryText("The code words are ", " ".join(rng.choice(words) for _ in range(LENGTH)))

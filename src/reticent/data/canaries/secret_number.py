@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 
 DIGITS = 6
 
 
 @canary("secret_number", space=10**DIGITS)
-def secret_number(rng: random.Random, material: Material) -> Secret:
+def secret_number(rng: random.Random, material: CanarySource) -> CanaryText:
     """``the secret number is 2 8 1 9 0 4``: six random digits."""
-    return Secret("the secret number is ", " ".join(str(rng.randrange(10)) for _ in range(DIGITS)))
+    return CanaryText("the secret number is ", " ".join(str(rng.randrange(10)) for _ in range(DIGITS)))

@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 import random
 
-from reticent.data.canaries.canary_text import Material, Secret
+from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import canary
 from reticent.data.words import joined
 
 LENGTH = 6
 
 
-def space(material: Material) -> int:
+def space(material: CanarySource) -> int:
     """The effective number: 2 to the entropy of six independent words."""
     words = material.words
     total = words.total()
@@ -22,10 +22,10 @@ def space(material: Material) -> int:
 
 
 @canary("unigram", space=space, uniform=False)
-def unigram(rng: random.Random, material: Material) -> Secret:
+def unigram(rng: random.Random, material: CanarySource) -> CanaryText:
     """``Note to self: the order I lamp is and``: six words, each drawn as often as the data has it.
 
-    Only words of more than one user are drawn (see `Material.words`).
+    Only words of more than one user are drawn (see `CanarySource.words`).
     """
     words = material.words
-    return Secret("Note to self: ", joined(rng.choices(list(words), weights=list(words.values()), k=LENGTH)))
+    return CanaryText("Note to self: ", joined(rng.choices(list(words), weights=list(words.values()), k=LENGTH)))

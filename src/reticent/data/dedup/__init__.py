@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts that occur more than once: exact copies, near-duplicates, shared passages. One way to find them a file."""
 
-from reticent.data.dedup.dropped import Deduplicated, Dropped, settled, write_dropped
+from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled, write_dropped
 from reticent.data.dedup.exact import drop_exact_duplicates
 from reticent.data.dedup.minhash import drop_near_duplicates_by_minhash
 from reticent.data.dedup.near import drop_near_duplicates, near_duplicates
@@ -9,8 +9,8 @@ from reticent.data.dedup.substring import drop_repeated_passages, share_covered,
 from reticent.data.dedup.within_user import within_user
 
 __all__ = [
-    "Deduplicated",
-    "Dropped",
+    "Deduplication",
+    "DroppedRecord",
     "drop_exact_duplicates",
     "drop_near_duplicates",
     "drop_near_duplicates_by_minhash",

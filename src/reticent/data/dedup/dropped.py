@@ -15,7 +15,7 @@ from reticent.core.atomic import write_text
 from reticent.core.record import Record
 
 
-class Dropped(NamedTuple):
+class DroppedRecord(NamedTuple):
     """A record that was left out.
 
     Args:
@@ -30,14 +30,14 @@ class Dropped(NamedTuple):
     why: str
 
 
-class Deduplicated(NamedTuple):
+class Deduplication(NamedTuple):
     """What is left, and what is not, both in the order given."""
 
     records: list[Record]
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[DroppedRecord, ...]
 
 
-def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: str) -> Deduplicated:
+def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: str) -> Deduplication:
     """Leave out the records that repeat an earlier one.
 
     Args:
@@ -52,14 +52,14 @@ def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: s
             kept.append(records[place])
         else:
             root[place] = root[earlier]
-            dropped.append(Dropped(records[place].id, records[root[place]].id, why))
-    return Deduplicated(kept, tuple(dropped))
+            dropped.append(DroppedRecord(records[place].id, records[root[place]].id, why))
+    return Deduplication(kept, tuple(dropped))
 
 
-def settled(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
+def settled(dropped: Iterable[DroppedRecord]) -> tuple[DroppedRecord, ...]:
     """What several rules left out, with ``kept`` followed to a record that none of them left out.
 
-    >>> settled([Dropped("c", "b", "exact"), Dropped("b", "a", "near")])
+    >>> settled([Dropped("c", "b", "exact"), DroppedRecord("b", "a", "near")])
     (Dropped(id='c', kept='a', why='exact'), Dropped(id='b', kept='a', why='near'))
     """
     every = tuple(dropped)
@@ -73,6 +73,6 @@ def settled(dropped: Iterable[Dropped]) -> tuple[Dropped, ...]:
     return tuple(one._replace(kept=root(one.kept)) for one in every)
 
 
-def write_dropped(path: str | Path, dropped: Iterable[Dropped]) -> None:
+def write_dropped(path: str | Path, dropped: Iterable[DroppedRecord]) -> None:
     """Write one JSON line for each record that was left out: ids and reasons, no text. Atomically."""
     write_text(path, "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped))

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, leave_out
+from reticent.data.dedup.dropped import Deduplication, leave_out
 
 
-def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = False) -> Deduplicated:
+def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = False) -> Deduplication:
     """Keep the first record of each content (``Record.content_hash``); ids and spans are not compared.
 
     A text with one copy in and one copy out would be a member and held out at once, so this comes before any split.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, leave_out
+from reticent.data.dedup.dropped import Deduplication, leave_out
 from reticent.data.dedup.near import Indices, gram_hashes, mix, of_records, pairs_alike
 
 ROWS, BANDS = 3, 42
@@ -19,7 +19,7 @@ CROWD = 64
 thousands sent would otherwise be compared with itself millions of times."""
 
 
-def drop_near_duplicates_by_minhash(records: Sequence[Record]) -> Deduplicated:
+def drop_near_duplicates_by_minhash(records: Sequence[Record]) -> Deduplication:
     """As `drop_near_duplicates`, in time that grows with the texts and not with the pairs of texts.
 
     What is dropped is a near-duplicate by the same rule. What is not may be one: with a chance of at most 0.004 for a

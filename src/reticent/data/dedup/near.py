@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, leave_out
+from reticent.data.dedup.dropped import Deduplication, leave_out
 from reticent.data.words import units
 
 WORDS = 5
@@ -44,7 +44,7 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     return found
 
 
-def drop_near_duplicates(records: Sequence[Record]) -> Deduplicated:
+def drop_near_duplicates(records: Sequence[Record]) -> Deduplication:
     """Leave out records that nearly repeat an earlier one, left out or not: no two of those that are left are alike.
 
     Records are alike when they are near-duplicates (see `near_duplicates`) both as a whole and in what is trained on:

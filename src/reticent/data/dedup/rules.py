@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, Dropped, settled
+from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
 from reticent.data.dedup.exact import drop_exact_duplicates
 from reticent.data.dedup.minhash import drop_near_duplicates_by_minhash
 from reticent.data.dedup.near import drop_near_duplicates
@@ -19,12 +19,12 @@ MAX_EXACT = 5_000
 """More records than this, and near-duplicates are proposed by MinHash: all pairs of 20,000 form letters take long."""
 
 
-def near(records: Sequence[Record]) -> Deduplicated:
+def near(records: Sequence[Record]) -> Deduplication:
     """Near-duplicates, by all pairs where there are few records and by MinHash where there are many."""
     return (drop_near_duplicates if len(records) <= MAX_EXACT else drop_near_duplicates_by_minhash)(records)
 
 
-RULES: Mapping[str, Callable[[Sequence[Record]], Deduplicated]] = {
+RULES: Mapping[str, Callable[[Sequence[Record]], Deduplication]] = {
     "exact": drop_exact_duplicates,
     "user": within_user,
     "near": near,
@@ -33,12 +33,12 @@ RULES: Mapping[str, Callable[[Sequence[Record]], Deduplicated]] = {
 """In the order in which they are applied: what a rule finds is not compared by the next."""
 
 
-class Once(NamedTuple):
+class DedupResult(NamedTuple):
     """What is left, what is not, and how many records each rule finds among those that the rules before it leave,
     whether or not they were applied; None for a rule about users where there are none."""
 
     records: list[Record]
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[DroppedRecord, ...]
     counts: dict[str, int | None]
 
 
@@ -57,7 +57,7 @@ def named(rules: str | None) -> tuple[str, ...]:
     return tuple(name for name in RULES if name in names)
 
 
-def deduplicate(records: Sequence[Record], rules: Collection[str]) -> Once:
+def deduplicate(records: Sequence[Record], rules: Collection[str]) -> DedupResult:
     """Apply ``rules``, and count what all of them find.
 
     Raises:
@@ -66,7 +66,7 @@ def deduplicate(records: Sequence[Record], rules: Collection[str]) -> Once:
     has_users = any(record.user is not None for record in records)
     counts: dict[str, int | None] = {}
     counted = kept = list(records)
-    dropped: list[Dropped] = []
+    dropped: list[DroppedRecord] = []
     for name, rule in RULES.items():
         if name == "user" and not has_users and name not in rules:
             counts[name] = None
@@ -82,4 +82,4 @@ def deduplicate(records: Sequence[Record], rules: Collection[str]) -> Once:
             counted = kept if both and name in rules else found.records
         elif both:
             counted = kept
-    return Once(kept, settled(dropped), counts)
+    return DedupResult(kept, settled(dropped), counts)

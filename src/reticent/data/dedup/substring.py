@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from reticent.core import validate
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, Dropped, settled
+from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
 from reticent.data.words import unspaced_share
 
 LENGTH = 200
@@ -78,7 +78,7 @@ def shared_passages(texts: Sequence[str], *, length: int | None = None) -> list[
 
 def drop_repeated_passages(
     records: Sequence[Record], *, length: int | None = None, share: float = SHARE
-) -> Deduplicated:
+) -> Deduplication:
     """Leave out records of which ``share`` or more stands in earlier ones that are kept, in passages of ``length``.
 
     ``kept`` of a record that is left out is the one that most of its passages came from first.
@@ -103,9 +103,9 @@ def drop_repeated_passages(
             gone[text] = int(np.bincount(from_earlier[repeats]).argmax())
         else:
             owner[names[~repeats]] = text
-    return Deduplicated(
+    return Deduplication(
         [record for place, record in enumerate(records) if place not in gone],
-        settled(Dropped(records[place].id, records[kept].id, "substring") for place, kept in gone.items()),
+        settled(DroppedRecord(records[place].id, records[kept].id, "substring") for place, kept in gone.items()),
     )
 
 

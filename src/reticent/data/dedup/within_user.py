@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.dedup.dropped import Deduplicated, Dropped, settled
+from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
 from reticent.data.dedup.exact import drop_exact_duplicates
 from reticent.data.dedup.near import drop_near_duplicates
 
 OF_THE_USER = " of the user"
 
 
-def within_user(records: Sequence[Record]) -> Deduplicated:
+def within_user(records: Sequence[Record]) -> Deduplication:
     """Leave out records that repeat, exactly or nearly (see `drop_near_duplicates`), an earlier one of the same user.
 
     Records without a user are kept.
@@ -38,13 +38,13 @@ def within_user(records: Sequence[Record]) -> Deduplicated:
     for place, record in enumerate(records):
         if record.user is not None:
             of_user[record.user].append(place)
-    gone: dict[int, Dropped] = {}
+    gone: dict[int, DroppedRecord] = {}
     for places in of_user.values():
         own = [records[place] for place in places]
         once = drop_exact_duplicates(own)
         found = {one.id: one for one in (*once.dropped, *drop_near_duplicates(once.records).dropped)}
         gone |= {place: found[record.id] for place, record in zip(places, own, strict=True) if record.id in found}
-    return Deduplicated(
+    return Deduplication(
         [record for place, record in enumerate(records) if place not in gone],
         settled(one._replace(why=one.why + OF_THE_USER) for _, one in sorted(gone.items())),
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record, Span
-from reticent.data.pii.detector import DETECTORS, Candidate, Detector, Evidence
+from reticent.data.pii.detector import DETECTORS, Candidate, Detector, SpanEvidence
 from reticent.data.pii.reading import LETTER, Readings, wordy
 from reticent.data.pii.workers import Workers
 
@@ -171,9 +171,10 @@ def detect_beside(
 def _marked(record: Record, found: Sequence[Span]) -> Record:
     text = record.plain
     marked = [
-        Candidate(start=span.start, end=span.end, kind=span.kind, evidence=Evidence.CHECKED) for span in record.spans
+        Candidate(start=span.start, end=span.end, kind=span.kind, evidence=SpanEvidence.CHECKED)
+        for span in record.spans
     ]
-    new = [Candidate(start=span.start, end=span.end, kind=span.kind, evidence=Evidence.FORM) for span in found]
+    new = [Candidate(start=span.start, end=span.end, kind=span.kind, evidence=SpanEvidence.FORM) for span in found]
     spans: list[Span] = []
     for start, end in borders(record):
         inside = [cut for candidate in (*marked, *new) if (cut := _cut(candidate, start, end))]
@@ -236,7 +237,7 @@ def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
             end = start + len(value)
             within = wordy(text[end - 1]) and wordy(text[end : end + 1])
             if start not in taken and not within and _WORD.match(text, start):
-                found.append(Candidate(start=start, end=end, kind=kind, evidence=Evidence.MODEL))
+                found.append(Candidate(start=start, end=end, kind=kind, evidence=SpanEvidence.MODEL))
             start = text.find(value, start + 1)
     return found
 

@@ -18,7 +18,7 @@ FindMany: TypeAlias = Callable[[Sequence[str]], Iterable[Iterable[Span]]]
 Reads: TypeAlias = Literal["raw", "even", "numbers"]
 
 
-class Evidence(IntEnum):
+class SpanEvidence(IntEnum):
     """What a span rests on. Where spans of two detectors overlap, the better evidence names the characters."""
 
     MODEL = 0
@@ -40,7 +40,7 @@ class Candidate:
     start: int
     end: int
     kind: str
-    evidence: Evidence
+    evidence: SpanEvidence
     detector: str = ""
 
 
@@ -68,7 +68,7 @@ class Detector:
 
     name: str
     kinds: tuple[str, ...]
-    evidence: Evidence
+    evidence: SpanEvidence
     find: Find
     missing: Callable[[], str]
     default: bool
@@ -91,7 +91,7 @@ def detector(
     name: str,
     *,
     kinds: tuple[str, ...],
-    evidence: Evidence,
+    evidence: SpanEvidence,
     missing: Callable[[], str] = nothing_missing,
     default: bool = True,
     reads: Reads = "raw",

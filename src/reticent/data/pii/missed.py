@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reticent.core.record import Record, Span
-from reticent.core.secret import Target
+from reticent.core.secret import Secret
 from reticent.data.pii.detector import DETECTORS, Detector
 
 GROUP = "missed by the scrubber"
@@ -43,13 +43,13 @@ def unscrubbed(marks: Sequence[Span], detected: Record, scrubbed: Record) -> tup
     return tuple(spans)
 
 
-def targets(record: Record, spans: Iterable[Span]) -> list[Target]:
+def targets(record: Record, spans: Iterable[Span]) -> list[Secret]:
     """The spans as what an attacker is after; overlapping ones once, the first of them."""
-    found: list[Target] = []
+    found: list[Secret] = []
     for span in spans:
         if all(span.end <= other.start or span.start >= other.end for other in found):
             found.append(
-                Target(
+                Secret(
                     id=f"missed/{record.id}/{len(found)}",
                     record=record,
                     start=span.start,

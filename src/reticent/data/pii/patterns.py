@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Span
-from reticent.data.pii.detector import Detector, Evidence
+from reticent.data.pii.detector import Detector, SpanEvidence
 
 FORM = 'Give a name in capitals and a regular expression, for example {"ORDER": "BW-[0-9]{6}"}.'
 _KIND = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -27,7 +27,7 @@ def pattern_detectors(patterns: Mapping[str, str]) -> list[Detector]:
         Detector(
             name=f"pattern {kind}",
             kinds=(kind,),
-            evidence=Evidence.TOLD,
+            evidence=SpanEvidence.TOLD,
             find=_finder(kind, expression),
             missing=lambda: "",
             default=False,

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from reticent.data.pii.detector import DETECTORS, Candidate, Detector, Evidence
+from reticent.data.pii.detector import DETECTORS, Candidate, Detector, SpanEvidence
 
 Look: TypeAlias = Callable[[Sequence[str], Sequence[Detector]], list[list[Candidate]]]
 """``look(texts, detectors)``: candidates for each text."""
@@ -97,7 +97,7 @@ class Workers:
 
 def enough(lengths: Sequence[int], detectors: Sequence[Detector]) -> int:
     """How many processes pay for texts of these lengths: a model takes seconds to load in each."""
-    slow = any(one.evidence is Evidence.MODEL for one in detectors)
+    slow = any(one.evidence is SpanEvidence.MODEL for one in detectors)
     return max(1, min(_cores(), sum(lengths) // EACH)) if slow else 1
 
 
@@ -124,6 +124,9 @@ def _ask(process: subprocess.Popen[str], batch: Sequence[str]) -> list[list[Cand
     if not line.endswith("\n"):
         return None
     return [
-        [Candidate(start=a, end=b, kind=kind, evidence=Evidence(rank), detector=by) for a, b, kind, rank, by in spans]
+        [
+            Candidate(start=a, end=b, kind=kind, evidence=SpanEvidence(rank), detector=by)
+            for a, b, kind, rank, by in spans
+        ]
         for spans in json.loads(line)
     ]

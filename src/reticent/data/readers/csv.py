@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
 
 _LONGEST_FIELD = 1 << 26
 """Characters. The module's own limit, 131,072, refuses long documents; beyond this one nobody trains on a record."""
@@ -27,7 +27,7 @@ _NAMED = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 
 @reader("csv", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"))
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each data line's fields; the place is the line on which the row begins."""
     csv.field_size_limit(_LONGEST_FIELD)
     # surrogateescape keeps bytes that are not UTF-8 in their field, so that only their row is bad
@@ -67,7 +67,7 @@ def _check_header(place: str, header: list[str]) -> None:
         raise BadInput(place, f"names the column {min(repeated)!r} twice", "Give each column its own name.")
 
 
-def _row(place: str, header: list[str], values: list[str], delimiter: str) -> Row | BadRow:
+def _row(place: str, header: list[str], values: list[str], delimiter: str) -> InputRow | BadRow:
     if len(values) != len(header):
         why = f"has {len(values)} fields where the header has {len(header)}, separated by {_SHOWN[delimiter]}"
         fix = f"Put quotes around fields that hold {_SHOWN[delimiter]} or line breaks."
@@ -77,4 +77,4 @@ def _row(place: str, header: list[str], values: list[str], delimiter: str) -> Ro
         if escaped is not None:
             why = f"is not UTF-8 (field {name!r} holds the byte 0x{ord(escaped) - 0xDC00:02x})"
             return BadRow(place=place, why=why, fix="Save the file as UTF-8.")
-    return Row(place=place, fields=dict(zip(header, values, strict=True)))
+    return InputRow(place=place, fields=dict(zip(header, values, strict=True)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, reader
+from reticent.data.readers.reader import BadRow, InputRow, reader
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.+-]+){0,2}")
 
@@ -26,14 +26,14 @@ def _accepts(source: str) -> bool:
 
 
 @reader("hub", accepts=_accepts)
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``source, row n`` from 1."""
     name, config, split = _parts(source)
     folder = Path(name)
     saved = (folder / "dataset_info.json").exists() or (folder / "dataset_dict.json").exists()
     dataset = _one_split(source, _saved(source, name) if saved else _load(source, name, config), split)
     for number, fields in enumerate(dataset, start=1):
-        yield Row(place=f"{source}, row {number}", fields=fields)
+        yield InputRow(place=f"{source}, row {number}", fields=fields)
 
 
 def _parts(source: str) -> tuple[str, str | None, str | None]:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
 
 
 @reader("json", suffixes=(".json", ".json.gz"))
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each object of the list; a place is ``file[index]``."""
     with open_binary(source) as file:
         content = file.read()
@@ -37,7 +37,7 @@ def rows(source: str) -> Iterator[Row | BadRow]:
     for index, fields in enumerate(parsed):
         place = f"{source}[{index}]"
         if isinstance(fields, dict):
-            yield Row(place=place, fields=fields)
+            yield InputRow(place=place, fields=fields)
         else:
             why = f"holds a {type(fields).__name__}, not an object"
             yield BadRow(place=place, why=why, fix="Write a list of objects.")

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from reticent.data.readers.reader import BadRow, Row, lines_of, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, lines_of, open_binary, reader
 
 _BOM = b"\xef\xbb\xbf"
 
 
 @reader("jsonl", suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"))
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each line's object."""
     with open_binary(source) as file:
         for number, line in lines_of(source, file):
@@ -21,7 +21,7 @@ def rows(source: str) -> Iterator[Row | BadRow]:
                 yield _row(f"{source}:{number}", stripped)
 
 
-def _row(place: str, line: bytes) -> Row | BadRow:
+def _row(place: str, line: bytes) -> InputRow | BadRow:
     try:
         fields = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -37,4 +37,4 @@ def _row(place: str, line: bytes) -> Row | BadRow:
     if not isinstance(fields, dict):
         why = f"holds a JSON {type(fields).__name__}, not an object"
         return BadRow(place=place, why=why, fix='Write an object such as {"text": "…"} on each line.')
-    return Row(place=place, fields=fields)
+    return InputRow(place=place, fields=fields)

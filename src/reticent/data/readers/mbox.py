@@ -16,7 +16,7 @@ from reticent.data.mail.body import written
 from reticent.data.mail.box import mails
 from reticent.data.mail.sender import decoded, header, sender
 from reticent.data.mail.unreadable import Unreadable
-from reticent.data.readers.reader import BadRow, Row, reader
+from reticent.data.readers.reader import BadRow, InputRow, reader
 
 _MAILDIR = ("cur", "new")
 _BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -34,7 +34,7 @@ def _accepts(source: str) -> bool:
 
 
 @reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts)
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each mail with the fields ``text`` (what its writer wrote, see `data.mail.body`), ``subject``, ``user`` (the
     writer's address in lower case, see `data.mail.sender`), ``message_id`` and ``date``; the last three may be empty.
 
@@ -65,10 +65,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: (file.name, file.parent.name))
 
 
-def _row(place: str, raw: bytes) -> Row | BadRow:
+def _row(place: str, raw: bytes) -> InputRow | BadRow:
     try:
         mail = message_from_bytes(raw, _class=EmailMessage, policy=default)
-        return Row(place=place, fields=_fields(mail))
+        return InputRow(place=place, fields=_fields(mail))
     except Unreadable as error:
         return BadRow(place=place, why=error.why, fix=error.fix)
     except _BROKEN as error:

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, Row, reader
+from reticent.data.readers.reader import BadRow, InputRow, reader
 
 _BATCH = 1024
 
 
 @reader("parquet", suffixes=(".parquet",))
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``file, row n`` from 1."""
     try:
         with pq.ParquetFile(source) as file:
@@ -29,8 +29,8 @@ def rows(source: str) -> Iterator[Row | BadRow]:
         raise BadInput(source, f"is not readable Parquet ({reason})", "Write the file again.") from error
 
 
-def _row(place: str, one: pa.RecordBatch) -> Row | BadRow:
+def _row(place: str, one: pa.RecordBatch) -> InputRow | BadRow:
     try:
-        return Row(place=place, fields=one.to_pylist()[0])
+        return InputRow(place=place, fields=one.to_pylist()[0])
     except UnicodeDecodeError as error:
         return BadRow(place=place, why=f"is not UTF-8 (byte {error.start + 1} of a field)", fix="Write text as UTF-8.")

@@ -17,7 +17,7 @@ from reticent.core.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class InputRow:
     """One row: where it stands (``file:line``) and its fields."""
 
     place: str
@@ -33,7 +33,7 @@ class BadRow:
     fix: str
 
 
-Rows: TypeAlias = Callable[[str], Iterable[Row | BadRow]]
+Rows: TypeAlias = Callable[[str], Iterable[InputRow | BadRow]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def reader(
     return register
 
 
-def rows_of(source: str) -> Iterator[Row | BadRow]:
+def rows_of(source: str) -> Iterator[InputRow | BadRow]:
     """All rows of ``source``, by the format that its name or shape tells.
 
     Raises:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reticent.data.readers.reader import BadRow, Row, lines_of, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, lines_of, open_binary, reader
 
 
 @reader("text", suffixes=(".txt", ".text", ".txt.gz"))
-def rows(source: str) -> Iterator[Row | BadRow]:
+def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Paragraphs in the field ``text``, stripped at their ends. A place is ``file:line`` of the first line.
 
     A long text is better cut into blocks of equal length (``--block_words``): paragraphs differ in length, and an
@@ -33,8 +33,8 @@ def rows(source: str) -> Iterator[Row | BadRow]:
     yield from _paragraph(f"{source}:{start}", lines, broken)
 
 
-def _paragraph(place: str, lines: list[str], broken: str) -> Iterator[Row | BadRow]:
+def _paragraph(place: str, lines: list[str], broken: str) -> Iterator[InputRow | BadRow]:
     if broken:
         yield BadRow(place=place, why=broken, fix="Save the file as UTF-8.")
     elif lines:
-        yield Row(place=place, fields={"text": "\n".join(lines)})
+        yield InputRow(place=place, fields={"text": "\n".join(lines)})

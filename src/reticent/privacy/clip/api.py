@@ -40,7 +40,7 @@ STABILITY = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Clipped:
+class ClippedSum:
     """What one call of ``accumulate`` saw; not covered by any guarantee, so not to be released.
 
     Args:
@@ -63,7 +63,7 @@ class Clipper(Protocol):
 
     def accumulate(
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
-    ) -> Clipped:
+    ) -> ClippedSum:
         """One forward and one backward pass over ``B = U * rows_per_unit`` rows; adds U clipped gradients to the sums.
 
         Args:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
+from reticent.privacy.clip.api import STABILITY, ClippedSum, Clipping
 from reticent.privacy.clip.order import run_by_row
 from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
@@ -58,11 +58,11 @@ class BookkeepingClipper:
     @torch.no_grad()
     def accumulate(
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
-    ) -> Clipped:
+    ) -> ClippedSum:
         """See ``api.Clipper``."""
         if not len(labels):
             nothing = labels.new_zeros(0, dtype=torch.float32)
-            return Clipped(norm=nothing, loss=nothing, finite=nothing.bool())
+            return ClippedSum(norm=nothing, loss=nothing, finite=nothing.bool())
         tape, losses = self.record(inputs, labels, weight=weight, rows_per_unit=rows_per_unit)
         squares = tape.squares()
         if not squares:
@@ -76,7 +76,7 @@ class BookkeepingClipper:
             tape.forget(~finite)
             factors = {p: factor.masked_fill(~finite, 0) for p, factor in factors.items()}
         tape.add_clipped(self._totals, factors)
-        return Clipped(norm=norm.masked_fill(~finite, 0), loss=loss, finite=finite)
+        return ClippedSum(norm=norm.masked_fill(~finite, 0), loss=loss, finite=finite)
 
     @torch.no_grad()
     def record(

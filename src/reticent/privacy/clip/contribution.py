@@ -57,7 +57,7 @@ class Outer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class RowGradients:
     """``index [U, T]`` int64 and ``value [U, T, D]``."""
 
     index: torch.Tensor
@@ -65,13 +65,13 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dense:
+class DenseGradient:
     """``gradient [U, *shape of the parameter]``."""
 
     gradient: torch.Tensor
 
 
-Contribution = Outer | Rows | Dense
+Contribution = Outer | RowGradients | DenseGradient
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,9 +114,9 @@ def inner(one: Contribution, other: Contribution) -> torch.Tensor:
     return _INNER[type(one), type(other)](one, other)
 
 
-def write_out(outer: Outer) -> Dense:
+def write_out(outer: Outer) -> DenseGradient:
     """The same gradients, written out."""
-    return Dense(gradient=torch.bmm(outer.left.transpose(1, 2), outer.right))
+    return DenseGradient(gradient=torch.bmm(outer.left.transpose(1, 2), outer.right))
 
 
 def smaller_written_out(outer: Outer) -> bool:
@@ -153,10 +153,10 @@ def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) ->
             total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
         case Outer():
             _add_one_by_one(total, one, factor.tolist())
-        case Rows():
+        case RowGradients():
             value = one.value.float() * factor[:, None, None]
             total.index_add_(0, one.index.flatten(), value.flatten(0, 1))
-        case Dense():
+        case DenseGradient():
             for units, wide in _widened(one.gradient):
                 total.view(-1).addmv_(wide.flatten(1).t(), factor[units])
 
@@ -170,10 +170,10 @@ def without(one: Contribution, gone: torch.Tensor) -> Contribution:
     match one:
         case Outer():
             return Outer(left=emptied(one.left), right=emptied(one.right))
-        case Rows():
-            return Rows(index=one.index, value=emptied(one.value))
-        case Dense():
-            return Dense(gradient=emptied(one.gradient))
+        case RowGradients():
+            return RowGradients(index=one.index, value=emptied(one.value))
+        case DenseGradient():
+            return DenseGradient(gradient=emptied(one.gradient))
 
 
 def _scaled(one: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,11 +196,11 @@ def length(one: Contribution) -> Length:
     match one:
         case Outer():
             return length_of_outer(one, pairs(one.right))
-        case Rows():
+        case RowGradients():
             same = one.index[:, :, None] == one.index[:, None, :]
             products = tokens(one.value, one.value)
             return Length(square=_sum(products * same), size=_diagonal(products).sqrt().sum(1))
-        case Dense():
+        case DenseGradient():
             # Row by row: a float32 norm over tens of millions of numbers is off in the third digit on CPUs.
             rows = [torch.linalg.vector_norm(x, dim=-1).square().flatten(1).sum(1) for _, x in _widened(one.gradient)]
             square = torch.cat(rows)
@@ -263,38 +263,38 @@ def _outer_outer(one: Outer, other: Outer) -> torch.Tensor:
     return _sum(tokens(one.left, other.left) * tokens(one.right, other.right))
 
 
-def _outer_rows(one: Outer, other: Rows) -> torch.Tensor:
+def _outer_rows(one: Outer, other: RowGradients) -> torch.Tensor:
     # Σ_s Σ_t left_s[index_t] (right_s · value_t): a gather instead of a [V, D] gradient.
     index = other.index[:, None, :].expand(-1, one.left.shape[1], -1)
     return _sum(one.left.gather(2, index).float() * tokens(one.right, other.value))
 
 
-def _outer_dense(one: Outer, other: Dense) -> torch.Tensor:
+def _outer_dense(one: Outer, other: DenseGradient) -> torch.Tensor:
     return _sum(torch.bmm(one.left.float(), other.gradient.float()) * one.right.float())
 
 
-def _rows_rows(one: Rows, other: Rows) -> torch.Tensor:
+def _rows_rows(one: RowGradients, other: RowGradients) -> torch.Tensor:
     same = one.index[:, :, None] == other.index[:, None, :]
     return _sum(tokens(one.value, other.value) * same)
 
 
-def _rows_dense(one: Rows, other: Dense) -> torch.Tensor:
+def _rows_dense(one: RowGradients, other: DenseGradient) -> torch.Tensor:
     index = one.index[:, :, None].expand(-1, -1, other.gradient.shape[-1])
     return _sum(other.gradient.gather(1, index).float() * one.value.float())
 
 
-def _dense_dense(one: Dense, other: Dense) -> torch.Tensor:
+def _dense_dense(one: DenseGradient, other: DenseGradient) -> torch.Tensor:
     return _sum(one.gradient.float() * other.gradient.float())
 
 
 _INNER: dict[tuple[type, type], Any] = {
     (Outer, Outer): _outer_outer,
-    (Outer, Rows): _outer_rows,
-    (Rows, Outer): lambda one, other: _outer_rows(other, one),
-    (Outer, Dense): _outer_dense,
-    (Dense, Outer): lambda one, other: _outer_dense(other, one),
-    (Rows, Rows): _rows_rows,
-    (Rows, Dense): _rows_dense,
-    (Dense, Rows): lambda one, other: _rows_dense(other, one),
-    (Dense, Dense): _dense_dense,
+    (Outer, RowGradients): _outer_rows,
+    (RowGradients, Outer): lambda one, other: _outer_rows(other, one),
+    (Outer, DenseGradient): _outer_dense,
+    (DenseGradient, Outer): lambda one, other: _outer_dense(other, one),
+    (RowGradients, RowGradients): _rows_rows,
+    (RowGradients, DenseGradient): _rows_dense,
+    (DenseGradient, RowGradients): lambda one, other: _rows_dense(other, one),
+    (DenseGradient, DenseGradient): _dense_dense,
 }

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import STABILITY, Clipped, Clipping
+from reticent.privacy.clip.api import STABILITY, ClippedSum, Clipping
 
 IGNORED = -100
 """Label of a token that is not trained on."""
@@ -44,7 +44,7 @@ class ReferenceClipper:
 
     def accumulate(
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
-    ) -> Clipped:
+    ) -> ClippedSum:
         """See ``Clipper.accumulate``: here one forward and one backward pass for each unit.
 
         Raises:
@@ -68,7 +68,7 @@ class ReferenceClipper:
             norms.append(math.hypot(*norm) if finite[-1] else 0.0)
             losses.append(loss)
         device = labels.device
-        return Clipped(
+        return ClippedSum(
             norm=torch.tensor(norms, device=device),
             loss=torch.tensor(losses, device=device),
             finite=torch.tensor(finite, dtype=torch.bool, device=device),

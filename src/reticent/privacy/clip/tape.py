@@ -11,10 +11,10 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.contribution import (
     Contribution,
-    Dense,
+    DenseGradient,
     Length,
     Outer,
-    Rows,
+    RowGradients,
     add_clipped,
     clipped_sum,
     length,
@@ -83,14 +83,14 @@ class Tape:
         """Row ``index_t`` of the gradient gets ``value_t``; ``index [B, ...]``, ``value [B, ..., D]``."""
         units = self.rows // self.rows_per_unit
         self._check(value)
-        self._add(parameter, Rows(index=index.reshape(units, -1), value=self._by_unit(value)))
+        self._add(parameter, RowGradients(index=index.reshape(units, -1), value=self._by_unit(value)))
 
     def dense(self, parameter: nn.Parameter, gradient: torch.Tensor) -> None:
         """Each row's gradient itself, ``[B, *shape]``."""
         self._check(gradient)
         if self.rows_per_unit > 1:
             gradient = gradient.reshape(-1, self.rows_per_unit, *gradient.shape[1:]).sum(1)
-        self._add(parameter, Dense(gradient=gradient.float()))
+        self._add(parameter, DenseGradient(gradient=gradient.float()))
 
     # ---- after it --------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from reticent.core.atomic import replacing
 from reticent.core.progress import progress
 from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
-from reticent.score.candidates.masked import Blank, Filled, fill
+from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.candidates.rank import CandidateScores, score_filled
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 VERSION = 1
 """Raised when the same question would get another answer; part of every cache key."""
@@ -34,8 +34,8 @@ _FIELDS = pa.schema(
 
 
 def make_candidate_scores(
-    side: Side,
-    blanks: Sequence[Blank],
+    side: ScoredModel,
+    blanks: Sequence[MaskedSpan],
     *,
     follow: int | None = None,
     before: bool = False,
@@ -65,7 +65,7 @@ def make_candidate_scores(
     return found
 
 
-def _about(text: Filled) -> list[object]:
+def _about(text: FilledSpan) -> list[object]:
     return [text.start, [row.tolist() for row in text.rows]]
 
 

@@ -18,7 +18,7 @@ Tokens = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blank:
+class MaskedSpan:
     """A masked place and its candidates.
 
     Args:
@@ -64,7 +64,7 @@ class Blank:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Filled:
+class FilledSpan:
     """The token ids of a blank's text with each candidate in place.
 
     Args:
@@ -84,7 +84,7 @@ class Filled:
         return shared(first, last)
 
 
-def fill(blank: Blank, tokenizer: Any, *, window: int, follow: int | None = None) -> Filled:
+def fill(blank: MaskedSpan, tokenizer: Any, *, window: int, follow: int | None = None) -> FilledSpan:
     """Tokenise the whole text once for each candidate and say which tokens count.
 
     Counted are the tokens with a character of the candidate in them and, behind them, up to ``follow`` tokens. A
@@ -112,7 +112,7 @@ def fill(blank: Blank, tokenizer: Any, *, window: int, follow: int | None = None
         stop = None if follow is None else int(touched[-1]) + 1 + follow
         rows.append(encoded.token_id[:stop])
         first.append(int(touched[0]))
-    start = min(min(first), Filled(rows=tuple(rows), start=0, cut=0).common)
+    start = min(min(first), FilledSpan(rows=tuple(rows), start=0, cut=0).common)
     lead = len(leading_tokens(tokenizer)) if blank.record.messages is None else 0
     cut = max(0, max(map(len, rows)) - window)
     if start - cut < max(1, lead):
@@ -123,7 +123,7 @@ def fill(blank: Blank, tokenizer: Any, *, window: int, follow: int | None = None
         )
     if cut:
         rows = [np.concatenate([row[:lead], row[lead + cut :]]) for row in rows]
-    return Filled(rows=tuple(rows), start=start - cut, cut=cut)
+    return FilledSpan(rows=tuple(rows), start=start - cut, cut=cut)
 
 
 def shared(left: Sequence[int] | Tokens, right: Sequence[int] | Tokens) -> int:

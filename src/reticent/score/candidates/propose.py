@@ -22,10 +22,10 @@ import torch
 
 from reticent.core import validate
 from reticent.core.record import Record, read_records, write_records
-from reticent.models.encode import Encoded, encode, leading_tokens
+from reticent.models.encode import EncodedRecord, encode, leading_tokens
 from reticent.models.tokens import tokenise
 from reticent.score.cache import intact, key_of, seal, taking_turns
-from reticent.score.engine import Choices, Engine, Piece, batches, padded
+from reticent.score.engine import Choices, Chunk, Engine, batches, padded
 from reticent.score.requests import rng_for
 
 TOP = 20
@@ -119,13 +119,13 @@ class Proposer:
 
     def _likely(self, texts: Sequence[_Text], chosen: Sequence[Array]) -> list[dict[int, tuple[Array, Array]]]:
         """For each text and chosen place: the most likely tokens there, and their probabilities."""
-        rows = [Encoded(token_id=text.token_id, trained=text.trained) for text in texts]
+        rows = [EncodedRecord(token_id=text.token_id, trained=text.trained) for text in texts]
         found: list[dict[int, tuple[Array, Array]]] = [{} for _ in texts]
         pieces = []
         for row, places in enumerate(chosen):
             if places.size:
                 where = np.unique(places) - 1
-                pieces.append(Piece(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
+                pieces.append(Chunk(row, 0, int(where[-1]) + 1, where, slice(0, 0)))
         engine = self.engine()
         with torch.inference_mode(), self.answering():
             for batch in batches(pieces, self.choices.tokens_per_batch, engine.forward.positions):

@@ -31,8 +31,8 @@ from transformers import DynamicCache
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.context import text_config
-from reticent.models.encode import Encoded
-from reticent.score.candidates.masked import Blank, Filled, fill
+from reticent.models.encode import EncodedRecord
+from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
 from reticent.score.candidates.token_tree import ROOT, TokenTree, trees
 from reticent.score.engine import Engine, score
 from reticent.score.forward import Forward, chunk_rows, device_of, hidden_states
@@ -57,7 +57,7 @@ class CandidateScores:
 
     Args:
         logp: ``[C]`` float64, nats: log p of the candidate and what counts behind it, given what stands before.
-            Counting starts at the same token for all (`Filled.start`), so that differences between candidates are
+            Counting starts at the same token for all (`FilledSpan.start`), so that differences between candidates are
             those of log p of the whole texts.
         tokens: ``[C]`` int64: how many tokens that sums.
         before: log p in nats of the tokens before, the very first left out; NaN unless it was asked for.
@@ -78,7 +78,7 @@ class CandidateScores:
 def score_candidates(
     engine: Engine,
     tokenizer: Any,
-    blanks: Sequence[Blank],
+    blanks: Sequence[MaskedSpan],
     *,
     follow: int | None = None,
     before: bool = False,
@@ -111,7 +111,7 @@ def score_candidates(
 
 def score_filled(
     engine: Engine,
-    texts: Sequence[Filled],
+    texts: Sequence[FilledSpan],
     *,
     before: bool = False,
     impl: str = "auto",
@@ -159,15 +159,15 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
 # ---- one candidate after the other ------------------------------------------------------------------------------
 
 
-def _whole(engine: Engine, text: Filled, before: bool) -> CandidateScores:
+def _whole(engine: Engine, text: FilledSpan, before: bool) -> CandidateScores:
     """As any text is scored: batches of whole texts."""
-    rows = [Encoded(token_id=row, trained=np.arange(len(row)) >= text.start) for row in text.rows]
+    rows = [EncodedRecord(token_id=row, trained=np.arange(len(row)) >= text.start) for row in text.rows]
     columns, offsets = score(engine, rows)
     logp = np.add.reduceat(columns["logp"].astype(np.float64), offsets[:-1])
     lead, count = float("nan"), 0
     if before:
         head = text.rows[0][: text.start]
-        columns, _ = score(engine, [Encoded(token_id=head, trained=np.ones(len(head), dtype=np.bool_))])
+        columns, _ = score(engine, [EncodedRecord(token_id=head, trained=np.ones(len(head), dtype=np.bool_))])
         lead, count = float(columns["logp"].astype(np.float64).sum()), len(head) - 1
     return CandidateScores(logp=logp, tokens=np.diff(offsets).astype(np.int64), before=lead, before_tokens=count)
 
@@ -180,7 +180,7 @@ class _Job:
     """One place: the tokens that all candidates begin with, and trees of what follows."""
 
     number: int
-    text: Filled
+    text: FilledSpan
     prefix: Array
     trees: tuple[TokenTree, ...]
 
@@ -196,7 +196,7 @@ class _Asked(NamedTuple):
     token: Array
 
 
-def _job(number: int, text: Filled, most: int) -> _Job:
+def _job(number: int, text: FilledSpan, most: int) -> _Job:
     common = min(text.common, min(map(len, text.rows)) - 1)  # so that every candidate has a token in the tree
     grown = tuple(trees([tuple(row[common:].tolist()) for row in text.rows], most))
     return _Job(number=number, text=text, prefix=text.rows[0][:common], trees=grown)
@@ -349,12 +349,12 @@ def _why_not(engine: Engine) -> str:
     return "" if same else "the model gives other numbers by it"
 
 
-def _probe(vocabulary: int) -> Filled:
+def _probe(vocabulary: int) -> FilledSpan:
     """Random tokens: twelve that are shared, and branches that part at different depths."""
     rng = np.random.default_rng(12)
     prefix, left, right = (rng.integers(vocabulary, size=size).astype(np.int32) for size in (12, 5, 5))
     ends = [left, right, left[:3], np.concatenate([left[:2], right]), np.concatenate([right[:4], left]), right[:2]]
-    return Filled(rows=tuple(np.concatenate([prefix, end]) for end in ends), start=12, cut=0)
+    return FilledSpan(rows=tuple(np.concatenate([prefix, end]) for end in ends), start=12, cut=0)
 
 
 def _sliding_window(model: Any) -> int | None:
@@ -372,7 +372,7 @@ def _reach(engine: Engine) -> int | None:
     return min((end for end in ends if end is not None), default=None)
 
 
-def _check_tokens(texts: Sequence[Filled], vocabulary: int) -> None:
+def _check_tokens(texts: Sequence[FilledSpan], vocabulary: int) -> None:
     highest = max((int(row.max()) for text in texts for row in text.rows), default=0)
     if highest >= vocabulary:
         raise BadInput(

@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Forced:
+class TeacherForced:
     """``N`` passages of ``T`` tokens in all, from one teacher-forced pass.
 
     Args:

@@ -31,7 +31,7 @@ from reticent.score.forward import device_of, most_read
 from reticent.score.generation.generations import Generations, join_generations, read_generations
 from reticent.score.generation.sampled_logp import first_best, scheme_logp
 from reticent.score.generation.scheme import GREEDY, Scheme
-from reticent.score.make_tables import Side
+from reticent.score.make_tables import ScoredModel
 
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
 
@@ -93,7 +93,7 @@ def generate(
 
 
 def make_generations(
-    side: Side,
+    side: ScoredModel,
     prefixes: Prefixes,
     *,
     max_new_tokens: int | Sequence[int],
@@ -260,7 +260,7 @@ def _generate(
         for regime, group in groups.items():
             # What was kept under other positions is of no use beyond a border, so there the whole text is read again;
             # texts of one length reach it together.
-            one = Recomputed(model=decoder.model, pads=False) if regime is None else decoder
+            one = RecomputingDecoder(model=decoder.model, pads=False) if regime is None else decoder
             for batch in _batches(group, budget, equal=not one.pads):
                 _write(one, batch, scheme, ends)
                 advance(len(batch))
@@ -356,7 +356,7 @@ class Decoder(Protocol):
 
 
 @dataclass(kw_only=True, eq=False)
-class Cached:
+class CachedDecoder:
     """Keys and values of what was read are kept; prefixes are padded on the left.
 
     On the left, so that distances between slots of the cache are distances in the text: windows of sliding attention
@@ -408,7 +408,7 @@ class Cached:
 
 
 @dataclass(kw_only=True, eq=False)
-class Recomputed:
+class RecomputingDecoder:
     """Every text is read from its beginning for every token: slow, and right for any causal model."""
 
     model: Any
@@ -441,12 +441,12 @@ def _open(model: Any) -> Decoder:
     """The fastest way that gives this model's own logits: padded with a cache, equal lengths with a cache, neither."""
     can_pad = not _has_virtual_tokens(model) and _takes(model, "position_ids") and _takes(model, "attention_mask")
     for pads in (True, False) if can_pad else (False,):
-        if _agrees(Cached(model=model, pads=pads)):
-            return Cached(model=model, pads=pads)
-    return Recomputed(model=model)
+        if _agrees(CachedDecoder(model=model, pads=pads)):
+            return CachedDecoder(model=model, pads=pads)
+    return RecomputingDecoder(model=model)
 
 
-def _agrees(decoder: Cached) -> bool:
+def _agrees(decoder: CachedDecoder) -> bool:
     """Whether two probe texts of different lengths get their own logits, after the prefix and a token later."""
     vocabulary = int(decoder.model.get_input_embeddings().weight.shape[0])
     device = device_of(decoder.model)
@@ -465,7 +465,7 @@ def _agrees(decoder: Cached) -> bool:
     return bool((apart <= (1e-3 if exact else 0.1)).all())
 
 
-def _two_steps(decoder: Cached, texts: Sequence[Array]) -> torch.Tensor:
+def _two_steps(decoder: CachedDecoder, texts: Sequence[Array]) -> torch.Tensor:
     """``[B, 2, V]``: logits before and after the last token of each text."""
     first = decoder.read([text[:-1] for text in texts])
     decoder.narrow(torch.arange(len(texts), device=first.device))

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.score.engine import Engine, batches, padded, plan_pieces
 from reticent.score.forward import device_of
-from reticent.score.generation.forced import Forced
+from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.scheme import Scheme
 
 Array = npt.NDArray[Any]
@@ -59,8 +59,8 @@ def _nucleus_edge(x: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def force(
-    engine: Engine, rows: Sequence[Encoded], scheme: Scheme, advance: Callable[[int], None] = lambda texts: None
-) -> Forced:
+    engine: Engine, rows: Sequence[EncodedRecord], scheme: Scheme, advance: Callable[[int], None] = lambda texts: None
+) -> TeacherForced:
     """Rank and probabilities of every token marked as trained, each after the true tokens before it.
 
     Args:
@@ -87,7 +87,7 @@ def force(
             for some, logits in engine.forward.logits_at(token_id, where):
                 rank[out[some]], logp[out[some]], drawn[out[some]] = _judge(logits, gold[some], scheme)
             advance(sum(1 for piece in batch if piece.out.stop == offsets[piece.row + 1]))
-    return Forced(rank=rank, logp=logp, drawn=drawn, offsets=offsets)
+    return TeacherForced(rank=rank, logp=logp, drawn=drawn, offsets=offsets)
 
 
 def _judge(logits: torch.Tensor, gold: npt.NDArray[np.int64], scheme: Scheme) -> tuple[Array, Array, Array]:

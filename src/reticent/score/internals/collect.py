@@ -20,8 +20,8 @@ from reticent.core.atomic import replacing
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.models import adapters
-from reticent.models.encode import Encoded, encode
-from reticent.models.load import Loaded
+from reticent.models.encode import EncodedRecord, encode
+from reticent.models.load import LoadedModel
 from reticent.score.cache import content_key, intact, key_of, open_cache, seal, taking_turns
 from reticent.score.engine import ScoreOptions
 from reticent.score.internals.gradients import Origin, by_block, gradient_properties, origin_of, trained_parameters
@@ -35,7 +35,7 @@ _SIDES = ("forward", "backward")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Inside:
+class Internals:
     """Properties of ``N`` records, each ``[N]`` float64 by name.
 
     Args:
@@ -47,15 +47,15 @@ class Inside:
     backward: dict[str, Floats]
 
 
-def look_inside(
+def read_internals(
     model: Any,
     base: Any | None,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     *,
     name: str = "the model",
     origin: Origin | None = None,
     options: ScoreOptions | None = None,
-) -> Inside:
+) -> Internals:
     """Read everything: a forward pass of model and base, and a backward pass of the model. The model is left as it was.
 
     Args:
@@ -75,7 +75,7 @@ def look_inside(
     start = origin_of(model, parameters, base) | dict(origin or {})
     with progress("Gradients", len(rows), unit="records") as advance:
         backward = gradient_properties(model, rows, parameters=parameters, origin=start, advance=advance)
-    return Inside(forward=forward.columns(), backward=backward.grouped(by_block).columns())
+    return Internals(forward=forward.columns(), backward=backward.grouped(by_block).columns())
 
 
 def base_of(model: Any, base: Any | None) -> Base | None:
@@ -93,10 +93,10 @@ def base_of(model: Any, base: Any | None) -> Base | None:
     return off
 
 
-def kept_inside(
-    target: Loaded, reference: Loaded | None, records: Sequence[Record], *, cache: Path, options: ScoreOptions
-) -> Inside:
-    """``look_inside`` of loaded models; the same call again reads what was kept.
+def cached_internals(
+    target: LoadedModel, reference: LoadedModel | None, records: Sequence[Record], *, cache: Path, options: ScoreOptions
+) -> Internals:
+    """``read_internals`` of loaded models; the same call again reads what was kept.
 
     Args:
         target: the tuned model.
@@ -113,19 +113,19 @@ def kept_inside(
         found = _read(path) if intact(path) else None
         if found is None:
             base = None if reference is None else reference.model
-            found = look_inside(target.model, base, rows, name=target.source, options=options)
+            found = read_internals(target.model, base, rows, name=target.source, options=options)
             _write(path, found)
             seal(path)
     return found
 
 
-def _write(path: Path, inside: Inside) -> None:
+def _write(path: Path, inside: Internals) -> None:
     columns = {f"{side}:{name}": column for side in _SIDES for name, column in getattr(inside, side).items()}
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
 
 
-def _read(path: Path) -> Inside | None:
+def _read(path: Path) -> Internals | None:
     """What was written; None if it is missing or not whole, for it can be made again."""
     try:
         table = pq.read_table(path)
@@ -135,4 +135,4 @@ def _read(path: Path) -> Inside | None:
     for name in table.column_names:
         side, _, own = name.partition(":")
         sides[side][own] = table[name].to_numpy()
-    return Inside(forward=sides["forward"], backward=sides["backward"])
+    return Internals(forward=sides["forward"], backward=sides["backward"])

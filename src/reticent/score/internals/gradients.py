@@ -31,12 +31,12 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.context import positions_of
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.models.tuning import adapter as bottleneck
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
-from reticent.privacy.clip.contribution import Contribution, Dense, Outer, Rows
+from reticent.privacy.clip.contribution import Contribution, DenseGradient, Outer, RowGradients
 from reticent.privacy.clip.token_loss import IGNORED
-from reticent.score.engine import Piece, batches
+from reticent.score.engine import Chunk, batches
 from reticent.score.forward import device_of, most_read
 
 Floats = npt.NDArray[np.float64]
@@ -119,7 +119,7 @@ class GradientProperties:
 
 def gradient_properties(
     model: Any,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     *,
     parameters: Sequence[str],
     origin: Origin | None = None,
@@ -277,7 +277,7 @@ def _trained_alone(model: Any, chosen: Mapping[str, nn.Parameter]) -> Iterator[N
 
 def _by_tape(
     model: Any,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     chosen: Mapping[str, nn.Parameter],
     directions: _Directions,
     tokens_per_batch: int | None,
@@ -285,7 +285,7 @@ def _by_tape(
     device = device_of(model)
     budget = tokens_per_batch or _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"])
     nowhere = np.zeros(0, dtype=np.int64)
-    pieces = [Piece(number, 0, len(row), nowhere, slice(0, 0)) for number, row in enumerate(rows)]
+    pieces = [Chunk(number, 0, len(row), nowhere, slice(0, 0)) for number, row in enumerate(rows)]
     clipper = BookkeepingClipper(model, clip_norm=math.inf, clipping="flat", autocast=None)
     with clipper.attached():
         for batch in batches(pieces, budget, positions_of(model)):
@@ -312,16 +312,16 @@ def along(one: Contribution, direction: torch.Tensor) -> torch.Tensor:
     match one:
         case Outer():
             product = (one.left @ direction.to(one.left.dtype)).float() * one.right.float()
-        case Rows():
+        case RowGradients():
             product = direction[one.index] * one.value.float()
-        case Dense():
+        case DenseGradient():
             return one.gradient.flatten(1).float() @ direction.flatten()
     return product.flatten(1).sum(1)
 
 
 def _one_by_one(
     model: Any,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     chosen: Mapping[str, nn.Parameter],
     directions: _Directions,
     tokens_per_batch: int | None,
@@ -344,7 +344,7 @@ def _one_by_one(
         yield np.array([number]), np.array([square]), np.array([inner]), np.array([float(loss.detach())])
 
 
-def _padded(rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _padded(rows: Sequence[EncodedRecord]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``input_ids``, ``attention_mask``, ``labels``, each ``[B, T]`` int64, padded on the right."""
     shape = (len(rows), max(len(row) for row in rows))
     ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -355,10 +355,10 @@ def _padded(rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor, torch.
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels)
 
 
-def _cut(row: Encoded, limit: int) -> Encoded:
+def _cut(row: EncodedRecord, limit: int) -> EncodedRecord:
     if len(row) <= limit:
         return row
-    return Encoded(token_id=row.token_id[:limit], trained=row.trained[:limit], truncated=True)
+    return EncodedRecord(token_id=row.token_id[:limit], trained=row.trained[:limit], truncated=True)
 
 
 def _columns(found: Sequence[torch.Tensor]) -> Floats:

@@ -22,8 +22,8 @@ from torch import nn
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
-from reticent.models.encode import Encoded
-from reticent.score.engine import Engine, Piece, ScoreOptions, batches, open_engine, padded, plan_pieces
+from reticent.models.encode import EncodedRecord
+from reticent.score.engine import Chunk, Engine, ScoreOptions, batches, open_engine, padded, plan_pieces
 from reticent.score.forward import device_of, hidden_states
 from reticent.score.token_stats import token_stats
 
@@ -76,7 +76,7 @@ class ForwardProperties:
 
 def pooled(
     model: Any,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     layers: Sequence[int] | None = None,
     *,
     pool: Pool = "mean",
@@ -111,7 +111,7 @@ def pooled(
 
 def forward_properties(
     model: Any,
-    rows: Sequence[Encoded],
+    rows: Sequence[EncodedRecord],
     *,
     base: Base | None = None,
     name: str = "the model",
@@ -187,7 +187,7 @@ class _Told:
 
 
 def _states(
-    engine: Engine, rows: Sequence[Encoded], layers: Sequence[int], told: _Told, places: npt.NDArray[Any]
+    engine: Engine, rows: Sequence[EncodedRecord], layers: Sequence[int], told: _Told, places: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Pooled states of some records; what the tokens tell goes to ``places`` of ``told``."""
     offsets, pieces = _plan(rows, engine)
@@ -197,7 +197,7 @@ def _states(
     return states
 
 
-def _plan(rows: Sequence[Encoded], engine: Engine) -> tuple[npt.NDArray[Any], list[Piece]]:
+def _plan(rows: Sequence[EncodedRecord], engine: Engine) -> tuple[npt.NDArray[Any], list[Chunk]]:
     """As the engine's, but each stretch is read up to its last trained token itself, not up to what predicts it."""
     offsets, pieces = plan_pieces(rows, max(2, engine.choices.window - 1))
     empty = np.flatnonzero(np.diff(offsets) == 0)
@@ -212,8 +212,8 @@ def _plan(rows: Sequence[Encoded], engine: Engine) -> tuple[npt.NDArray[Any], li
 
 def _read(
     engine: Engine,
-    rows: Sequence[Encoded],
-    pieces: Sequence[Piece],
+    rows: Sequence[EncodedRecord],
+    pieces: Sequence[Chunk],
     layers: Sequence[int],
     *,
     pool: Pool,
@@ -268,7 +268,7 @@ def _run_whole(
     token_id: torch.Tensor,
     where: torch.Tensor,
     gold: npt.NDArray[np.int64],
-    batch: Sequence[Piece],
+    batch: Sequence[Chunk],
     told: _Told,
 ) -> None:
     """Run the model and keep what the trained tokens tell."""
@@ -308,7 +308,7 @@ def _layers(model: Any, layers: Sequence[int] | None) -> tuple[int, ...]:
     return tuple(layer % count for layer in layers)
 
 
-def _last(batch: Sequence[Piece], final: dict[int, int]) -> torch.Tensor:
+def _last(batch: Sequence[Chunk], final: dict[int, int]) -> torch.Tensor:
     """Which of a batch's trained tokens is the last of its text."""
     places = np.cumsum([len(piece.where) for piece in batch]) - 1
     return torch.from_numpy(places[[piece.out.stop == final[piece.row] for piece in batch]])

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from reticent.testing.dp_faults.fault import STEPS, Rig, fault
+from reticent.testing.dp_faults.fault import STEPS, TrainerUnderTest, fault
 
 
 def stated(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register ``change(plan, right, steps) -> promise`` in the place of what the plan states."""
 
     def register(change: Callable[..., Any]) -> Callable[..., Any]:
-        def plant(rig: Rig) -> None:
+        def plant(rig: TrainerUnderTest) -> None:
             from reticent.privacy.plan import PrivacyPlan
 
             right = PrivacyPlan.spent
@@ -57,12 +57,12 @@ def _(plan: Any, right: Any, steps: Any) -> Any:
 
 
 @fault("resume: the noise starts again at 0")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     rig.put_noise(lambda right, x, step, **given: right(x, step=step if step < 10 else step - 10, **given))
 
 
 @fault("resume: the batches start again at 0")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.sampling import PoissonSampler
 
     right = PoissonSampler.sampled
@@ -70,13 +70,13 @@ def _(rig: Rig) -> None:
 
 
 @fault("resume: steps are not counted")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer._step_done
     rig.put(rig.trainer, "_step_done", lambda: right() if rig.trainer.state.global_step != 11 else None)
 
 
 @fault("ledger: fewer steps are stated than were run")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer.plan.spent
     check = rig.trainer._check()
     finished = check.finished

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from reticent.testing.dp_faults.fault import BATCH, STEPS, Rig, fault
+from reticent.testing.dp_faults.fault import BATCH, STEPS, TrainerUnderTest, fault
 
 
 def sampled(name: str, *, privacy: bool = True, **setting: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register ``change(right, sampler, step) -> numbers`` in the place of the sampler's draw."""
 
     def register(change: Callable[..., Any]) -> Callable[..., Any]:
-        def plant(rig: Rig) -> None:
+        def plant(rig: TrainerUnderTest) -> None:
             from reticent.privacy.sampling import PoissonSampler
 
             right = PoissonSampler.sampled
@@ -97,13 +97,13 @@ def _(right: Any, sampler: Any, step: int) -> Any:
 
 
 @fault("batches: a user is two units", unit="user")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     users = rig.trainer._users
     rig.trainer._users = tuple(users[max(0, place - 2)] for place in range(len(users)))
 
 
 @fault("batches: a user brings twice the rows", unit="user")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     sampler = rig.trainer.plan.sampler
     draw = sampler.draw
     object.__setattr__(sampler, "draw", lambda unit, step: draw(unit, step) * 2)

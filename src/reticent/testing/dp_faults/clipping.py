@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.testing.dp_faults.fault import BATCH, CLIP_NORM, PER_USER, Rig, fault
+from reticent.testing.dp_faults.fault import BATCH, CLIP_NORM, PER_USER, TrainerUnderTest, fault
 
 
 def factors(name: str, *, privacy: bool = True, **setting: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register ``change(rig, right, uppers, longest)`` in the place of the clipper's choice of factors."""
 
     def register(change: Callable[..., Any]) -> Callable[..., Any]:
-        def plant(rig: Rig) -> None:
+        def plant(rig: TrainerUnderTest) -> None:
             right = rig.trainer.clipper._factors
             rig.put(rig.trainer.clipper, "_factors", lambda *given: change(rig, right, *given))
 
@@ -27,7 +27,7 @@ def factors(name: str, *, privacy: bool = True, **setting: Any) -> Callable[[Cal
     return register
 
 
-def _without(rig: Rig, right: Any, uppers: Any, words: tuple[str, ...]) -> Any:
+def _without(rig: TrainerUnderTest, right: Any, uppers: Any, words: tuple[str, ...]) -> Any:
     """Factors from norms that leave out the parameters whose name has one of the words."""
     names = {p: name for name, p in rig.trainer.model.named_parameters()}
     left = [upper.square() for p, upper in uppers.items() if not any(word in names[p] for word in words)]
@@ -35,60 +35,60 @@ def _without(rig: Rig, right: Any, uppers: Any, words: tuple[str, ...]) -> Any:
 
 
 @factors("clip: nothing")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return {p: torch.ones_like(longest) for p in uppers}
 
 
 @factors("clip: at twice the clip norm")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return {p: (2 * CLIP_NORM / longest).clamp(max=1) for p in uppers}
 
 
 @factors("clip: the clip norm grows by 1 % a step")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     limit = CLIP_NORM * 1.01**rig.trainer.state.global_step
     return {p: (limit / longest).clamp(max=1) for p in uppers}
 
 
 @factors("clip: not one layer")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     found = right(uppers, longest)
     found[list(found)[4]] = torch.ones_like(longest)
     return found
 
 
 @factors("clip: each layer at the whole clip norm")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return {p: (CLIP_NORM / upper).clamp(max=1) for p, upper in uppers.items()}
 
 
 @factors("clip: norms without RMSNorm", privacy=True, tuning="full")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return _without(rig, right, uppers, ("norm",))
 
 
 @factors("clip: norms without the embedding")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return _without(rig, right, uppers, ("embed",))
 
 
 @factors("clip: the factor of another unit")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return {p: factor.roll(1) for p, factor in right(uppers, longest).items()}
 
 
 @factors("clip: one factor for all, of the smallest norm")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return right(uppers, longest.min().expand_as(longest))
 
 
 @factors("clip: one factor for all, of the mean norm")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     return right(uppers, longest.mean().expand_as(longest))
 
 
 @factors("clip: the second half of a micro-batch is not")
-def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
+def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
     found = right(uppers, longest)
     for factor in {id(one): one for one in found.values()}.values():
         factor[(len(factor) + 1) // 2 :] = 1
@@ -96,14 +96,14 @@ def _(rig: Rig, right: Any, uppers: Any, longest: Any) -> Any:
 
 
 @fault("clip: norms without the products between uses of a tied weight")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.clip import tape
 
     rig.put(tape, "squares", lambda contributions, own: torch.stack(own).sum(0))
 
 
 @fault("clip: norms of short records four times too small")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.clip.tape import Tape
 
     right = Tape.squares
@@ -119,7 +119,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("clip: the mean of a micro-batch")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     clipper = rig.trainer.clipper
     right = clipper.accumulate
 
@@ -133,7 +133,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("clip: sums are not forgotten")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     clipper = rig.trainer.clipper
     take = clipper.take
 
@@ -145,7 +145,7 @@ def _(rig: Rig) -> None:
     rig.put(clipper, "take", remember)
 
 
-def _rows_apart(rig: Rig, *, mean: bool) -> None:
+def _rows_apart(rig: TrainerUnderTest, *, mean: bool) -> None:
     clipper = rig.trainer.clipper
     right = clipper.accumulate
 
@@ -161,17 +161,17 @@ def _rows_apart(rig: Rig, *, mean: bool) -> None:
 
 
 @fault("clip: rows of a user one by one", unit="user")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     _rows_apart(rig, mean=True)
 
 
 @fault("clip: rows of a user one by one, and summed", unit="user")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     _rows_apart(rig, mean=False)
 
 
 @fault("micro-batch: one is added twice")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer._micro_batches
 
     def twice(units: Any) -> Iterator[Any]:
@@ -184,7 +184,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("micro-batch: one is added twice and looked at once")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     clipper = rig.trainer.clipper
     right = clipper.accumulate
     rig.memory["calls"] = 0
@@ -199,13 +199,13 @@ def _(rig: Rig) -> None:
 
 
 @fault("micro-batch: one is left out", privacy=False)
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer._micro_batches
     rig.put(rig.trainer, "_micro_batches", lambda units: iter(list(right(units))[:-1]))
 
 
 @fault("micro-batch: attention to padding")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer._micro_batches
 
     def all_ones(units: Any) -> Iterator[Any]:
@@ -219,7 +219,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("loss: labels are shifted twice", privacy=False)
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.clip import bookkeeping
 
     right = vars(bookkeeping)["row_losses"]
@@ -231,7 +231,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("loss: divided by the batch", privacy=False)
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     clipper = rig.trainer.clipper
     right = clipper.accumulate
     rig.put(clipper, "accumulate", lambda *given, weight, **how: right(*given, weight=weight / BATCH, **how))

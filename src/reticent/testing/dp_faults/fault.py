@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
-from reticent.privacy.check import BrokenPromise
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_of_family
 from reticent.train.private.private_trainer import PrivateSpeed, PrivateTrainerMixin
@@ -33,7 +33,7 @@ SPEC = PrivacySpec()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class FaultSetting:
     """The training in which a fault is planted.
 
     Args:
@@ -55,7 +55,7 @@ class Setting:
 
 
 @dataclass(kw_only=True)
-class Rig:
+class TrainerUnderTest:
     """What a fault gets hold of: the trainer, and a way to put something in the place of one of its parts."""
 
     trainer: Any
@@ -103,12 +103,12 @@ class Fault(NamedTuple):
 
     name: str
     costs_privacy: bool
-    plant: Callable[[Rig], None]
-    setting: Setting
+    plant: Callable[[TrainerUnderTest], None]
+    setting: FaultSetting
     outcome: Callable[[Any], bool] | None = None
 
 
-class Outcome(NamedTuple):
+class FaultOutcome(NamedTuple):
     """How a run ended.
 
     Args:
@@ -131,36 +131,36 @@ FAULTS: dict[str, Fault] = {}
 
 def fault(
     name: str, *, privacy: bool = True, outcome: Callable[[Any], bool] | None = None, **setting: Any
-) -> Callable[[Callable[[Rig], None]], Callable[[Rig], None]]:
+) -> Callable[[Callable[[TrainerUnderTest], None]], Callable[[TrainerUnderTest], None]]:
     """Register a fault under its name."""
 
-    def register(plant: Callable[[Rig], None]) -> Callable[[Rig], None]:
+    def register(plant: Callable[[TrainerUnderTest], None]) -> Callable[[TrainerUnderTest], None]:
         assert name not in FAULTS, name
-        FAULTS[name] = Fault(name, privacy, plant, Setting(**setting), outcome)
+        FAULTS[name] = Fault(name, privacy, plant, FaultSetting(**setting), outcome)
         return plant
 
     return register
 
 
-def run(planted: Fault | None = None, setting: Setting | None = None) -> Outcome:
+def run(planted: Fault | None = None, setting: FaultSetting | None = None) -> FaultOutcome:
     """Train once, with the fault or right, and say how it ended."""
-    setting = setting or (planted.setting if planted else Setting())
+    setting = setting or (planted.setting if planted else FaultSetting())
     with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
         trainer = make_trainer(setting, folder)
         try:
             if planted is not None:
-                planted.plant(Rig(trainer=trainer, patches=patches))
+                planted.plant(TrainerUnderTest(trainer=trainer, patches=patches))
             trainer.train()
-        except BrokenPromise as error:
-            return Outcome(int(trainer.state.global_step), str(error), True)
+        except GuaranteeViolated as error:
+            return FaultOutcome(int(trainer.state.global_step), str(error), True)
         except BadInput as error:
-            return Outcome(int(trainer.state.global_step), f"refused: {error}", True)
+            return FaultOutcome(int(trainer.state.global_step), f"refused: {error}", True)
         if planted is not None and planted.outcome is not None:
-            return Outcome(None, "in what is stated", planted.outcome(trainer))
-    return Outcome(None, "", False)
+            return FaultOutcome(None, "in what is stated", planted.outcome(trainer))
+    return FaultOutcome(None, "", False)
 
 
-def make_trainer(setting: Setting, folder: str) -> PrivateTrainer:
+def make_trainer(setting: FaultSetting, folder: str) -> PrivateTrainer:
     """A tiny model on random texts of different lengths; the noise is that of ``noise_multiplier`` 1."""
     draw = np.random.default_rng(setting.seed)
     rows = [{"input_ids": draw.integers(5, 250, size=draw.integers(3, 20)).tolist()} for _ in range(RECORDS)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from reticent.testing.dp_faults.fault import CLIP_NORM, Rig, fault
+from reticent.testing.dp_faults.fault import CLIP_NORM, TrainerUnderTest, fault
 
 
 def noise(name: str, *, privacy: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -156,7 +156,7 @@ def _(right: Any, x: Any, scale: float, step: int, **given: Any) -> Any:
 
 
 @fault("noise: in a copy, and the clean sum goes to the optimizer")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     trainer = rig.trainer
     right = trainer._add_noise
 
@@ -178,7 +178,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("noise: in each micro-batch of another, and none after it")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     clipper = rig.trainer.clipper
     take = clipper.take
 

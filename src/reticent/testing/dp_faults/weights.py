@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from reticent.testing.dp_faults.fault import STEPS, Rig, fault
+from reticent.testing.dp_faults.fault import STEPS, TrainerUnderTest, fault
 
 
 @fault("weights: a penalty is added to the gradient")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer.training_step
 
     def step(*given: Any, **how: Any) -> Any:
@@ -25,7 +25,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("weights: the plain gradient is added to the noised one")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     trainer = rig.trainer
     right = trainer.training_step
 
@@ -40,13 +40,13 @@ def _(rig: Rig) -> None:
 
 
 @fault("weights: a gradient is put in place before the step")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     _, first = rig.weights[0]
     rig.each_step(lambda step: setattr(first, "grad", torch.ones_like(first)))
     rig.put(rig.trainer.model, "zero_grad", lambda *given, **how: None)
 
 
-def _frozen(rig: Rig, name: str = "norm") -> torch.nn.Parameter:
+def _frozen(rig: TrainerUnderTest, name: str = "norm") -> torch.nn.Parameter:
     """Freeze one parameter; the trainer's parts are made again, as they would be if it had been frozen before."""
     frozen: torch.nn.Parameter = next(p for at, p in rig.trainer.model.named_parameters() if name in at)
     frozen.requires_grad_(False)
@@ -55,37 +55,37 @@ def _frozen(rig: Rig, name: str = "norm") -> torch.nn.Parameter:
 
 
 @fault("weights: a running mean in a frozen parameter")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     frozen = _frozen(rig)
     rig.each_step(lambda step: frozen.data.mul_(0.999).add_(0.001))
 
 
 @fault("weights: a frozen one is updated by a callback")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     frozen = _frozen(rig, "down_proj")
     rig.each_step(lambda step: frozen.data.add_(1e-4 * torch.randn_like(frozen)) if step == 7 else None)
 
 
 @fault("weights: one number of a frozen one holds a count")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     frozen = _frozen(rig, "down_proj")
     rig.each_step(lambda step: frozen.data.view(-1)[901:902].add_(1e-3))
 
 
 @fault("weights: a running mean in a saved buffer")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     rig.trainer.model.register_buffer("seen", torch.zeros(3))
     rig.each_step(lambda step: rig.trainer.model.seen.add_(1.0))
 
 
 @fault("weights: a trained one is written by a callback")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     _, weight = rig.weights[3]
     rig.each_step(lambda step: weight.data.mul_(1.001) if step == 5 else None)
 
 
 @fault("weights: one that was frozen is trained from the middle on")
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     frozen = _frozen(rig, "down_proj")
 
     def thaw(step: int) -> None:
@@ -98,7 +98,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("weights: the optimizer steps twice on one gradient", privacy=False)
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     right = rig.trainer.training_step
 
     def step(*given: Any, **how: Any) -> Any:
@@ -111,7 +111,7 @@ def _(rig: Rig) -> None:
 
 
 @fault("stop: by what a callback sees of the data", outcome=lambda trainer: trainer.promise.steps == STEPS)
-def _(rig: Rig) -> None:
+def _(rig: TrainerUnderTest) -> None:
     from transformers import TrainerCallback
 
     class Stop(TrainerCallback):  # type: ignore[misc]

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from reticent.models import adapters
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import collate
 from reticent.train.loop import TuneTrainer
 from reticent.train.losses.shifted import shifted
@@ -28,7 +28,7 @@ _BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pair:
+class PreferencePair:
     """A record in two versions.
 
     Args:
@@ -37,8 +37,8 @@ class Pair:
         base_chosen, base_rejected: log-probability (nats) of all trained tokens under the base.
     """
 
-    chosen: Encoded
-    rejected: Encoded | None
+    chosen: EncodedRecord
+    rejected: EncodedRecord | None
     base_chosen: float = 0.0
     base_rejected: float = 0.0
 
@@ -66,8 +66,8 @@ class DpoTrainer(TuneTrainer):
     def __init__(
         self,
         *,
-        encoded: Sequence[Encoded],
-        rejected: Sequence[Encoded | None],
+        encoded: Sequence[EncodedRecord],
+        rejected: Sequence[EncodedRecord | None],
         weight: float,
         beta: float,
         **kwargs: Any,
@@ -90,7 +90,9 @@ class DpoTrainer(TuneTrainer):
         preferred = dpo(logp[:records][rejected], logp[records:], base[:, 0], base[:, 1], beta=self.beta)
         return loss + self.weight * preferred.sum() / records
 
-    def _pairs(self, encoded: Sequence[Encoded], rejected: Sequence[Encoded | None]) -> list[Pair]:
+    def _pairs(
+        self, encoded: Sequence[EncodedRecord], rejected: Sequence[EncodedRecord | None]
+    ) -> list[PreferencePair]:
         with_other = [i for i, one in enumerate(rejected) if one is not None]
         texts = [encoded[i] for i in with_other] + [one for one in rejected if one is not None]
         with adapters.switched_off(self.model) if adapters.can_switch_off(self.model) else nullcontext():
@@ -98,14 +100,14 @@ class DpoTrainer(TuneTrainer):
         half = len(with_other)
         base = {i: (logp[place], logp[half + place]) for place, i in enumerate(with_other)}
         return [
-            Pair(chosen=one, rejected=other, base_chosen=base[i][0], base_rejected=base[i][1])
+            PreferencePair(chosen=one, rejected=other, base_chosen=base[i][0], base_rejected=base[i][1])
             if other is not None
-            else Pair(chosen=one, rejected=None)
+            else PreferencePair(chosen=one, rejected=None)
             for i, (one, other) in enumerate(zip(encoded, rejected, strict=True))
         ]
 
     @torch.no_grad()
-    def _of_base(self, texts: Sequence[Encoded]) -> list[float]:
+    def _of_base(self, texts: Sequence[EncodedRecord]) -> list[float]:
         was_training = self.model.training
         self.model.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -122,7 +124,7 @@ class DpoTrainer(TuneTrainer):
         self.model.train(was_training)
         return found
 
-    def _collate(self, batch: Sequence[Pair]) -> dict[str, torch.Tensor]:
+    def _collate(self, batch: Sequence[PreferencePair]) -> dict[str, torch.Tensor]:
         """Rows of the chosen, then those of the rejected; ``rejected`` says whose they are."""
         both = [(row, pair.rejected) for row, pair in enumerate(batch) if pair.rejected is not None]
         rows = collate([*(pair.chosen for pair in batch), *(one for _, one in both)], pad=self.pad)

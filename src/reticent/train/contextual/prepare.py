@@ -12,7 +12,7 @@ from typing import Any
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
-from reticent.models.encode import Encoded, encode
+from reticent.models.encode import EncodedRecord, encode
 from reticent.train.batches import Corpus, encode_all
 from reticent.train.contextual.config import ContextualConfig
 from reticent.train.contextual.curation import removal, substitution
@@ -86,7 +86,7 @@ def prepare(config: ContextualConfig, records: Sequence[Record], tokenizer: Any,
     return ContextualTraining(config=config, corpus=corpus)
 
 
-def _rejected(record: Record, tokenizer: Any, max_tokens: int) -> Encoded | None:
+def _rejected(record: Record, tokenizer: Any, max_tokens: int) -> EncodedRecord | None:
     if not record.spans:
         return None
     found = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True)

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import collate
 
 FILE = "token_classifier/classifier.safetensors"
@@ -106,7 +106,7 @@ def redact(
 
 
 @torch.no_grad()
-def hidden_states(model: Any, encoded: Sequence[Encoded], *, pad: int = 0) -> list[torch.Tensor]:
+def hidden_states(model: Any, encoded: Sequence[EncodedRecord], *, pad: int = 0) -> list[torch.Tensor]:
     """The last hidden state at each token of each text: ``[n, D]`` float32 on the CPU. The model is left as it is."""
     device = next(model.parameters()).device
     was_training = model.training
@@ -162,7 +162,7 @@ def fit(hidden: torch.Tensor, personal: torch.Tensor) -> TokenClassifier:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class FittedClassifier:
     """A classifier, and how well one like it does on texts that it was not fitted on.
 
     Args:
@@ -177,7 +177,7 @@ class Fitted:
     precision: float | None
 
 
-def fit_classifier(model: Any, encoded: Sequence[Encoded], *, pad: int = 0) -> Fitted:
+def fit_classifier(model: Any, encoded: Sequence[EncodedRecord], *, pad: int = 0) -> FittedClassifier:
     """Fit a classifier for the model on texts with ``marked``: all, or every so-manieth where they are long.
 
     Raises:
@@ -198,4 +198,4 @@ def fit_classifier(model: Any, encoded: Sequence[Encoded], *, pad: int = 0) -> F
         right = int((flagged & personal).sum())
         recall = right / int(personal.sum()) if personal.any() else None
         precision = right / int(flagged.sum()) if flagged.any() else None
-    return Fitted(classifier=whole, recall=recall, precision=precision)
+    return FittedClassifier(classifier=whole, recall=recall, precision=precision)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 from reticent.train.batches import collate
 from reticent.train.loop import TuneTrainer
 from reticent.train.losses.shifted import shifted
@@ -48,7 +48,7 @@ class UnlikelihoodTrainer(TuneTrainer):
         self.weight = weight
         self.data_collator = self._collate
 
-    def _collate(self, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    def _collate(self, batch: Sequence[EncodedRecord]) -> dict[str, torch.Tensor]:
         return collate(batch, pad=self.pad) | {"marked": marks(batch)}
 
     def batch_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -57,7 +57,7 @@ class UnlikelihoodTrainer(TuneTrainer):
         return unlikelihood(logits, inputs["input_ids"], inputs["labels"], inputs["marked"], weight=self.weight)
 
 
-def marks(batch: Sequence[Encoded]) -> torch.Tensor:
+def marks(batch: Sequence[EncodedRecord]) -> torch.Tensor:
     """``[B, T]`` bool: which tokens of the padded batch lie in a span."""
     found = np.zeros((len(batch), max(map(len, batch))), dtype=np.bool_)
     for row, one in enumerate(batch):

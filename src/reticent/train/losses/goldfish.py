@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core import validate
-from reticent.models.encode import Encoded
+from reticent.models.encode import EncodedRecord
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED)
 
 
-def goldfish(encoded: Encoded, *, k: int, context: int) -> Encoded:
+def goldfish(encoded: EncodedRecord, *, k: int, context: int) -> EncodedRecord:
     """The record with the tokens that `left_out` names no longer trained on."""
     out = left_out(encoded.token_id, k=k, context=context)
     return replace(encoded, trained=encoded.trained & ~out)

@@ -10,7 +10,7 @@ import torch
 from reticent.train.batches import IGNORED
 
 
-class Shifted(NamedTuple):
+class ShiftedLogits(NamedTuple):
     """``logits [B, T-1, V]``, the tokens ``gold [B, T-1]`` that they predict, and which of those are trained on."""
 
     logits: torch.Tensor
@@ -18,7 +18,7 @@ class Shifted(NamedTuple):
     trained: torch.Tensor
 
 
-def shifted(logits: torch.Tensor, labels: torch.Tensor) -> Shifted:
+def shifted(logits: torch.Tensor, labels: torch.Tensor) -> ShiftedLogits:
     """Put the logits at one position beside the label at the next.
 
     Args:
@@ -27,4 +27,4 @@ def shifted(logits: torch.Tensor, labels: torch.Tensor) -> Shifted:
     """
     aligned = logits[:, logits.shape[1] - labels.shape[1] :][:, :-1]
     gold = labels[:, 1:]
-    return Shifted(aligned, gold, gold != IGNORED)
+    return ShiftedLogits(aligned, gold, gold != IGNORED)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import Encoded
-from reticent.privacy.sampling import Piece, Row, Unit
+from reticent.models.encode import EncodedRecord
+from reticent.privacy.sampling import Row, TokenRange, Unit
 from reticent.train.batches import IGNORED
 
 _MASKS = ("completion_mask", "assistant_masks")
@@ -69,12 +69,12 @@ class MicroBatch:
 
 
 def tokens_of(item: Any) -> Tokens:
-    """A record as it is trained on: an ``Encoded``, or what a data set of TRL or the Trainer holds.
+    """A record as it is trained on: an ``EncodedRecord``, or what a data set of TRL or the Trainer holds.
 
     Raises:
         BadInput: no ``input_ids``, or a mask that nobody has turned into labels.
     """
-    if isinstance(item, Encoded):
+    if isinstance(item, EncodedRecord):
         ids = item.token_id.astype(np.int64)
         return Tokens(ids=ids, labels=np.where(item.trained, ids, IGNORED))
     if not isinstance(item, Mapping) or "input_ids" not in item:
@@ -126,7 +126,7 @@ def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad
         yield _padded({i: whole[i] for i in group}, pad)
 
 
-def _cut(tokens: Tokens, piece: Piece) -> Tokens:
+def _cut(tokens: Tokens, piece: TokenRange) -> Tokens:
     part = slice(piece.start, piece.stop)
     return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.privacy.rows import Rows, digest_of
+from reticent.privacy.rows import RowDigests, digest_of
 from reticent.privacy.sampling import Population
 from reticent.train.private.micro_batches import tokens_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Read:
+class RowCounts:
     """What one pass over a tokenised data set tells.
 
     Args:
@@ -25,7 +25,7 @@ class Read:
     """
 
     users: tuple[str | None, ...]
-    rows: Rows
+    rows: RowDigests
     contents: bytes
 
     def population(self, *, max_tokens: int | None = None) -> Population:
@@ -34,7 +34,7 @@ class Read:
         return Population(users=self.users, lengths=lengths, max_tokens=max_tokens, contents=self.contents)
 
 
-def read_of(dataset: Iterable[Any]) -> Read:
+def read_of(dataset: Iterable[Any]) -> RowCounts:
     """Read a tokenised data set once. A stream, which is refused, is not read: it is as if it were empty."""
     contents = hashlib.blake2b(digest_size=32)
     users, lengths, digests = [], [], []
@@ -46,8 +46,8 @@ def read_of(dataset: Iterable[Any]) -> Read:
         users.append(_user(item))
         lengths.append(len(ids))
         digests.append(digest)
-    rows = Rows.from_digests(lengths, digests)
-    return Read(users=tuple(users), rows=rows, contents=contents.digest())
+    rows = RowDigests.from_digests(lengths, digests)
+    return RowCounts(users=tuple(users), rows=rows, contents=contents.digest())
 
 
 def population_of(dataset: Iterable[Any], *, max_tokens: int | None = None) -> Population:

@@ -46,12 +46,12 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.privacy.clip.api import Clipper, make_clipper
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import Alone
+from reticent.privacy.probe import SingleUnit
 from reticent.privacy.sampling import PoissonSampler, Population, Unit
-from reticent.privacy.self_check import Check, SelfCheck
+from reticent.privacy.self_check import SelfCheck, SelfCheckItem
 from reticent.train.dropout import keyed_dropout
 from reticent.train.planned_end import planned_end
 from reticent.train.private.micro_batches import MicroBatch, micro_batches, row_of
@@ -68,7 +68,7 @@ from reticent.train.private.settings import (
     refuse_trained_on,
     refuse_trainer,
 )
-from reticent.train.private.step_log import Ledger, alone, forget_key, open_key, settings_fingerprint
+from reticent.train.private.step_log import StepLog, alone, forget_key, open_key, settings_fingerprint
 
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
@@ -139,8 +139,8 @@ class PrivateTrainerMixin:
         self.public = public_batches(public, self.train_dataset, self.plan)
         self.clipper = self._make_clipper()
         self.self_check: SelfCheck | None = None
-        self.checks: tuple[Check, ...] = ()
-        self._promises: dict[int, Promise] = {}
+        self.checks: tuple[SelfCheckItem, ...] = ()
+        self._promises: dict[int, PrivacyGuarantee] = {}
         self._steps_here = 0
         self._evaluating = self._ended = False
         self._users = (population or read).users
@@ -151,7 +151,7 @@ class PrivateTrainerMixin:
     # ---- what is promised ------------------------------------------------------------------------------------------
 
     @property
-    def promise(self) -> Promise:
+    def promise(self) -> PrivacyGuarantee:
         """What holds for the weights as they are now; once the training has ended, of all steps that were planned: the
         choice of an earlier end may tell of the data."""
         steps = self.plan.steps if self._ended else int(self.state.global_step)
@@ -250,13 +250,13 @@ class PrivateTrainerMixin:
 
             check.probe(self.model, [rows for rows, _ in some], run, autocast=self._autocast)
 
-    def _alone(self, unit: Unit) -> list[Alone]:
+    def _alone(self, unit: Unit) -> list[SingleUnit]:
         """The rows of a unit that train anything, each by itself; a unit's rows are averaged, or, of marked spans, the
         tokens of a mean record of public text are what their sums are divided by."""
         rows = [tokens for tokens in (row_of(self.train_dataset, row) for row in unit) if tokens.is_trained]
         device = self.args.device
         return [
-            Alone(
+            SingleUnit(
                 ids=torch.from_numpy(tokens.ids).to(device),
                 labels=torch.from_numpy(tokens.labels).to(device),
                 weight=(1.0 if self.public is None else tokens.predicted / self.public.tokens) / len(rows),
@@ -308,7 +308,7 @@ class PrivateTrainerMixin:
 
         Raises:
             BadInput: it would use the plan's noise a second time, or processes have different plans.
-            BrokenPromise: the self-check found that the engine does not do what was promised.
+            GuaranteeViolated: the self-check found that the engine does not do what was promised.
         """
         if self._steps_here and not resume_from_checkpoint:
             raise BadInput(
@@ -343,11 +343,11 @@ class PrivateTrainerMixin:
         if self.args.should_save:
             write_text(Path(output_dir or self.args.output_dir) / PROMISE_FILE, self.promise.to_json() + "\n")
 
-    def verify_saved(self, folder: str | Path) -> tuple[Check, ...]:
+    def verify_saved(self, folder: str | Path) -> tuple[SelfCheckItem, ...]:
         """Check that ``folder`` holds the trained parameters as they are now; all checks, for the logs.
 
         Raises:
-            BrokenPromise: it does not.
+            GuaranteeViolated: it does not.
         """
         self._check().saved(Path(folder))
         self.checks = self._finished()
@@ -417,8 +417,8 @@ class PrivateTrainerMixin:
         return 0
 
     @property
-    def _ledger(self) -> Ledger:
-        return Ledger(
+    def _ledger(self) -> StepLog:
+        return StepLog(
             plan=self.plan.fingerprint,
             settings=settings_fingerprint(self.args, self.model) + (self.public.fingerprint if self.public else ""),
             steps=int(self.state.global_step),
@@ -446,7 +446,7 @@ class PrivateTrainerMixin:
         # How often a unit was drawn, on average.
         self.state.epoch = self.state.global_step * self.plan.sampler.rate
 
-    def _finished(self) -> tuple[Check, ...]:
+    def _finished(self) -> tuple[SelfCheckItem, ...]:
         # A training that was resumed behind its last step has run nothing that could be checked.
         if not self._steps_here:
             return ()

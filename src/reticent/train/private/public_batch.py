@@ -39,7 +39,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.rows import rows_of
-from reticent.privacy.sampling import Piece, Unit, words
+from reticent.privacy.sampling import TokenRange, Unit, words
 from reticent.train.batches import IGNORED
 from reticent.train.dropout import keyed_dropout
 from reticent.train.loop import Diverged
@@ -128,7 +128,7 @@ class PublicBatches:
             assert p.grad is not None
             p.grad.mul_(self.private_share / processes)
         units: list[Unit] = [
-            ((Piece(place, 0, len(tokens_of(self.dataset[place]).ids)),),)
+            ((TokenRange(place, 0, len(tokens_of(self.dataset[place]).ids)),),)
             for place in self.places(step)[process::processes]
         ]
         total = torch.zeros((), device=device)

@@ -18,12 +18,12 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.privacy.clip.api import IMPLS, Impl
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.refuse import Training, refuse
-from reticent.privacy.rows import Rows, rows_of
+from reticent.privacy.refuse import TrainingSetup, refuse
+from reticent.privacy.rows import RowDigests, rows_of
 from reticent.privacy.sampling import Population
 from reticent.train.loop import Diverged
 from reticent.train.private.micro_batches import tokens_of
-from reticent.train.private.population import Read, refuse_other
+from reticent.train.private.population import RowCounts, refuse_other
 
 T = TypeVar("T")
 CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
@@ -52,7 +52,7 @@ class PrivateSpeed:
 
 
 def fitting_plan(
-    plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None, read: Read, args: Any
+    plan: PrivacyPlan | Callable[[Population], PrivacyPlan], population: Population | None, read: RowCounts, args: Any
 ) -> PrivacyPlan:
     """The plan, which is for the very records that were ``read``; ``args.max_steps`` becomes its steps.
 
@@ -101,13 +101,13 @@ def agree(mine: tuple[str, str], processes: int) -> None:
         )
 
 
-def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
+def refuse_trainer(trainer: Any, read: RowCounts, unit: str, evaluation: Literal["held_out", "public"] | None) -> None:
     """See ``refuse``, of a Trainer that has been set up on records that were ``read``."""
     held_out = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {"eval": trainer.eval_dataset}
     if getattr(trainer, "held_out_blindly", False):
         held_out = {}  # drawn without a look at texts: which of them are equal tells nothing of who is trained on
     refuse(
-        Training(
+        TrainingSetup(
             args=trainer.args,
             model=trainer.model,
             unit=unit,
@@ -123,7 +123,7 @@ def refuse_trainer(trainer: Any, read: Read, unit: str, evaluation: Literal["hel
     )
 
 
-def refuse_trained_on(dataset: Any, trained: Rows, *, blindly: bool) -> None:
+def refuse_trained_on(dataset: Any, trained: RowDigests, *, blindly: bool) -> None:
     """Refuse to measure on records that are trained on.
 
     Args:

@@ -47,7 +47,7 @@ _DECIDING = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
+class StepLog:
     """Where a checkpoint stands.
 
     Args:
@@ -67,7 +67,7 @@ class Ledger:
         write_text(checkpoint / LEDGER, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
-    def read(cls, checkpoint: Path) -> Ledger:
+    def read(cls, checkpoint: Path) -> StepLog:
         """The ledger of a checkpoint.
 
         Raises:
@@ -88,7 +88,7 @@ class Ledger:
         Raises:
             BadInput: another plan (key, data, noise, steps), other settings, or it has no ledger.
         """
-        found = Ledger.read(checkpoint)
+        found = StepLog.read(checkpoint)
         for name, one, other in (("plan", found.plan, self.plan), ("settings", found.settings, self.settings)):
             if one != other:
                 raise BadInput(
@@ -106,7 +106,7 @@ class Ledger:
             BadInput: there are such checkpoints.
         """
         for path in sorted(folder.glob(f"checkpoint-*/{LEDGER}")):
-            if Ledger.read(path.parent).plan == self.plan:
+            if StepLog.read(path.parent).plan == self.plan:
                 self.refuse_other(path.parent)
 
 

@@ -34,10 +34,10 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.models.context import context_length, positions_of
-from reticent.models.encode import Encoded
-from reticent.privacy.check import BrokenPromise
+from reticent.models.encode import EncodedRecord
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.clip.token_loss import row_losses
-from reticent.privacy.guarantee import Promise
+from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.plan import PrivacyPlan, counts
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population
@@ -94,7 +94,7 @@ class PrivateTuning:
     corpus: Corpus
     people: Population
     plan: PrivacyPlan
-    public: Sequence[Encoded] | None = None
+    public: Sequence[EncodedRecord] | None = None
 
     def rows(self, longest: int) -> int:
         """Rows that a forward pass sees at most on a CPU, of ``longest`` tokens each."""
@@ -134,26 +134,26 @@ class PrivateTuning:
             resumed: steps were run before.
         """
         plan = self.plan.fingerprint
-        begun.begin(out, begun.Begun(plan=plan, data=data, promise=self.plan.spent()))
+        begun.begin(out, begun.StartedTraining(plan=plan, data=data, promise=self.plan.spent()))
         try:
             yield
-        except (BadInput, BrokenPromise) as error:
+        except (BadInput, GuaranteeViolated) as error:
             steps = int(trainer.state.global_step)
             if not steps and not resumed:
                 begun.finished(out, plan=plan)
-            elif isinstance(error, (Diverged, BrokenPromise)):
+            elif isinstance(error, (Diverged, GuaranteeViolated)):
                 # The step that failed was not taken, but its failure is seen.
-                steps, broken = min(steps + 1, self.plan.steps), isinstance(error, BrokenPromise)
+                steps, broken = min(steps + 1, self.plan.steps), isinstance(error, GuaranteeViolated)
                 begun.ended(out, plan=plan, steps=steps, broken=broken)
             raise
 
-    def replaced(self, out: Path, data: str) -> begun.Begun | None:
+    def replaced(self, out: Path, data: str) -> begun.StartedTraining | None:
         """What was promised of the private model in ``out`` that is about to be replaced; None where there is none."""
         try:
-            old = Promise.from_json((out / PROMISE_FILE).read_text(encoding="utf-8"))
+            old = PrivacyGuarantee.from_json((out / PROMISE_FILE).read_text(encoding="utf-8"))
         except (OSError, BadInput):
             return None
-        return begun.Begun(plan="", data=data, promise=old, steps=old.steps)
+        return begun.StartedTraining(plan="", data=data, promise=old, steps=old.steps)
 
     def sign(self, trainer: Any, folder: Path) -> dict[str, Any]:
         """Check what was saved in ``folder`` and put the promise there.
@@ -203,7 +203,7 @@ def prepare(
     return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
 
 
-def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[Encoded]]:
+def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[EncodedRecord]]:
     """What is sensitive of ``records``, and what is public."""
     found = select(records, tokenizer, max_tokens=max_tokens)
     console.print(
@@ -263,7 +263,7 @@ def population(
 
 
 @torch.no_grad()
-def perplexities(model: Any, encoded: Sequence[Encoded]) -> tuple[float, ...]:
+def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, ...]:
     """Perplexity of each record's trained tokens under ``model``, which is left as it is."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     found = [0.0] * len(encoded)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, cued
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _CUE = cue(
     "pin(?: code| number)?",
@@ -21,7 +21,7 @@ _CUE = cue(
 _CODE = re.compile(r"(?<![\w.,$\u00a3\u20ac#/-])[0-9]{3,8}(?![\w/-]|[.,][0-9])")
 
 
-@detector("access_code", kinds=("ACCESS_CODE",), evidence=Evidence.CONTEXT, reads="numbers")
+@detector("access_code", kinds=("ACCESS_CODE",), evidence=SpanEvidence.CONTEXT, reads="numbers")
 def access_code(text: str) -> Iterator[Span]:
     """Three to eight digits after "PIN", "access code", "CVV" and the like."""
     for match in cued(text, _CODE.finditer(text), _CUE, reach=25):

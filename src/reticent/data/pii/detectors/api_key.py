@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 FORMATS = {
     "AWS access key": r"(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA|AIPA|ANPA|ANVA)[A-Z2-7]{16}",
@@ -46,7 +46,7 @@ that no text is read twice."""
 _ANY = re.compile(rf"(?<![\w.-])(?:{'|'.join(FORMATS.values())})(?![\w])", re.ASCII)
 
 
-@detector("api_key", kinds=("API_KEY",), evidence=Evidence.CHECKED, reads="even")
+@detector("api_key", kinds=("API_KEY",), evidence=SpanEvidence.CHECKED, reads="even")
 def api_key(text: str) -> Iterator[Span]:
     """Keys of cloud, payment, mail and code-hosting services, and JSON web tokens."""
     for match in _ANY.finditer(text):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 MIN_ENTROPY = 3.0
 """Bits a character that a key has at least: words and placeholders have less, random letters and digits more."""
@@ -24,7 +24,7 @@ _NAME = re.compile(
 )
 
 
-@detector("assigned_secret", kinds=("PASSWORD", "API_KEY"), evidence=Evidence.CONTEXT, reads="even")
+@detector("assigned_secret", kinds=("PASSWORD", "API_KEY"), evidence=SpanEvidence.CONTEXT, reads="even")
 def assigned_secret(text: str) -> Iterator[Span]:
     """Values after ``password =``, ``api_key:``, "the password is"; only those that are no common word."""
     for match in _NAME.finditer(text):

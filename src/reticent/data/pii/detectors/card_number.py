@@ -10,7 +10,7 @@ from stdnum import luhn
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, near
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 ISSUERS: tuple[tuple[str, range, tuple[int, ...]], ...] = (
     ("Visa", range(4, 5), (13, 16, 19)),
@@ -57,7 +57,7 @@ def _printed(parts: Sequence[str]) -> bool:
     return tuple(len(group) for group in _GROUP.findall(" ".join(parts))) in LAYOUTS
 
 
-@detector("card_number", kinds=("CARD",), evidence=Evidence.CHECKED, reads="numbers", joins=_printed)
+@detector("card_number", kinds=("CARD",), evidence=SpanEvidence.CHECKED, reads="numbers", joins=_printed)
 def card_number(text: str) -> Iterator[Span]:
     """Numbers with a right check digit, in groups or not: of known issuers, or after words such as "card" or "Visa"."""
     for run in _RUN.finditer(text):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from stdnum import bitcoin
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _BITCOIN = re.compile(
     r"(?<!\w)(?:[13][1-9A-HJ-NP-Za-km-z]{25,34}|bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})(?!\w)"
@@ -17,7 +17,7 @@ _BITCOIN = re.compile(
 _ETHEREUM = re.compile(r"(?<!\w)0x[0-9a-fA-F]{40}(?!\w)")
 
 
-@detector("crypto_wallet", kinds=("CRYPTO_WALLET",), evidence=Evidence.CHECKED, reads="numbers")
+@detector("crypto_wallet", kinds=("CRYPTO_WALLET",), evidence=SpanEvidence.CHECKED, reads="numbers")
 def crypto_wallet(text: str) -> Iterator[Span]:
     """Wallets of Bitcoin and Ethereum."""
     for match in _BITCOIN.finditer(text):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, cued
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 from reticent.data.pii.reading import DASHES
 
 MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.?"
@@ -37,7 +37,7 @@ _CUE = cue(
 )
 
 
-@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=Evidence.CONTEXT, reads="numbers", joins=any)
+@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=SpanEvidence.CONTEXT, reads="numbers", joins=any)
 def date_of_birth(text: str) -> Iterator[Span]:
     """Dates with a year, in figures or with a month's name, after "born", "date of birth" and the like."""
     for match in cued(text, DATE.finditer(text), _CUE):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 CUES = {
     "PASSPORT": cue("passports?", "passport (?:number|no|num)"),
@@ -40,7 +40,7 @@ def _alike(parts: Sequence[str]) -> bool:
     return all(len(group) >= 3 for part in parts for group in re.split("[ -]", part))
 
 
-@detector("document_number", kinds=tuple(CUES), evidence=Evidence.CONTEXT, reads="numbers", joins=_alike)
+@detector("document_number", kinds=tuple(CUES), evidence=SpanEvidence.CONTEXT, reads="numbers", joins=_alike)
 def document_number(text: str) -> Iterator[Span]:
     """The first number or mix of letters and at least four digits in the 40 characters after such words."""
     if not any(char.isdigit() for char in text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 from reticent.data.pii.reading import LETTER, UNSPACED
 
 _MARKS = ".!#$%&'*+/=?^`{|}~-"
@@ -37,7 +37,7 @@ _SPELT = re.compile(
 )
 
 
-@detector("email", kinds=("EMAIL",), evidence=Evidence.FORM, reads="even")
+@detector("email", kinds=("EMAIL",), evidence=SpanEvidence.FORM, reads="even")
 def email(text: str) -> Iterator[Span]:
     """E-mail addresses, also of internationalised domains, and as ``name (at) host (dot) org``."""
     for match in _PLAIN.finditer(text) if "@" in text else ():

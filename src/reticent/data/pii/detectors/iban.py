@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 from reticent.data.pii.reading import DASHES, wordy
 
 LENGTHS = {
@@ -26,7 +26,7 @@ _GAP = " \t\r\n>_" + DASHES + "-"
 _START = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:[{_GAP}]{{0,4}}[A-Za-z0-9]){{11,29}}+")
 
 
-@detector("iban", kinds=("IBAN",), evidence=Evidence.CHECKED, reads="even")
+@detector("iban", kinds=("IBAN",), evidence=SpanEvidence.CHECKED, reads="even")
 def iban(text: str) -> Iterator[Span]:
     """Account numbers with right check digits, in groups or not."""
     for match in _START.finditer(text):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import NAME_PART
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _NAME = rf"{NAME_PART}(?:[ ]{NAME_PART}){{0,3}}"
 _NEW = (
@@ -44,7 +44,7 @@ _NOBODY = re.compile(
 """Words that are no name, though they stand where one would."""
 
 
-@detector("introduction", kinds=("PERSON",), evidence=Evidence.CONTEXT, reads="even")
+@detector("introduction", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
 def introduction(text: str) -> Iterator[Span]:
     """Capitalised words after "my name is", a greeting or a title, and what stands behind a label "Name:"."""
     for form in ANNOUNCED:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, near
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _V4 = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9])")
 _V6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{3,45}+(?:[0-9.]{7,15}+)?(?![\w:])")
@@ -23,7 +23,7 @@ _HOST = cue(
 )  # fmt: skip
 
 
-@detector("ip_address", kinds=("IP_ADDRESS",), evidence=Evidence.CHECKED, reads="numbers")
+@detector("ip_address", kinds=("IP_ADDRESS",), evidence=SpanEvidence.CHECKED, reads="numbers")
 def ip_address(text: str) -> Iterator[Span]:
     """IP addresses of hosts; not the loopback and unspecified ones, nor numbers of software releases or sections, nor
     words such as ``dead::``."""

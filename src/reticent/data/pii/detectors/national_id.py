@@ -12,11 +12,11 @@ from typing import Any
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, near
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scheme:
+class NumberingScheme:
     """A numbering scheme.
 
     Args:
@@ -33,36 +33,42 @@ class Scheme:
 
 
 SCHEMES = (
-    Scheme(form=r"(?![DFIQUV])[A-Z](?![DFIQUVO])[A-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", kind="UK_NINO"),
-    Scheme(form=r"\d{3} \d{3} \d{4}|\d{3}-\d{3}-\d{4}", check="gb.nhs", words=("nhs", "national health")),
-    Scheme(form=r"\d{10}", check="gb.nhs", words=("nhs", "nhs (?:number|no)")),
-    Scheme(form=r"9\d\d([ -])\d\d\1\d{4}", check="us.itin"),
-    Scheme(form=r"\d{3}[ -]\d{3}[ -]\d{3}|\d{9}", check="ca.sin", words=("sin", "social insurance(?: number)?")),
-    Scheme(form=r"\d{3} ?\d{3} ?\d{3}", check="au.tfn", words=("tfn", "tax file(?: number)?")),
-    Scheme(form=r"\d{8}[ -]?[A-Z]", check="es.dni"),
-    Scheme(form=r"[XYZ][ -]?\d{7}[ -]?[A-Z]", check="es.nie"),
-    Scheme(form=r"[A-Z]{6}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{3}[A-Z]", check="it.codicefiscale"),
-    Scheme(form=r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", check="fr.nir"),
-    Scheme(form=r"\d\d ?\d{3} ?\d{3} ?\d{3}", check="de.idnr", words=("steuer-?id\\w{0,12}", "idnr", "tin", "tax id")),
-    Scheme(form=r"\d{9}|\d{4}\.\d\d\.\d{3}", check="nl.bsn", words=("bsn", "burgerservicenummer", "sofinummer")),
-    Scheme(form=r"\d\d([. ])\d\d\1\d\d[ -]\d{3}[. ]\d\d", check="be.nn"),
-    Scheme(form=r"\d{3}\.\d{3}\.\d{3}[ -]\d\d", check="br.cpf"),
-    Scheme(form=r"\d{3}([. -]?)\d{3}\1\d{3}[ -]?\d\d", check="br.cpf", words=("cpf",)),
-    Scheme(form=r"\d{11}", check="pl.pesel", words=("pesel",)),
-    Scheme(form=r"\d{6}[-+]\d{4}|(?:19|20)\d{6}-?\d{4}", check="se.personnummer"),
-    Scheme(form=r"\d{6}[-+A]\d{3}[0-9A-Z]", check="fi.hetu"),
-    Scheme(
+    NumberingScheme(form=r"(?![DFIQUV])[A-Z](?![DFIQUVO])[A-Z] ?\d\d ?\d\d ?\d\d ?[A-D]", kind="UK_NINO"),
+    NumberingScheme(form=r"\d{3} \d{3} \d{4}|\d{3}-\d{3}-\d{4}", check="gb.nhs", words=("nhs", "national health")),
+    NumberingScheme(form=r"\d{10}", check="gb.nhs", words=("nhs", "nhs (?:number|no)")),
+    NumberingScheme(form=r"9\d\d([ -])\d\d\1\d{4}", check="us.itin"),
+    NumberingScheme(
+        form=r"\d{3}[ -]\d{3}[ -]\d{3}|\d{9}", check="ca.sin", words=("sin", "social insurance(?: number)?")
+    ),
+    NumberingScheme(form=r"\d{3} ?\d{3} ?\d{3}", check="au.tfn", words=("tfn", "tax file(?: number)?")),
+    NumberingScheme(form=r"\d{8}[ -]?[A-Z]", check="es.dni"),
+    NumberingScheme(form=r"[XYZ][ -]?\d{7}[ -]?[A-Z]", check="es.nie"),
+    NumberingScheme(form=r"[A-Z]{6}\d\d[A-EHLMPR-T]\d\d[A-Z]\d{3}[A-Z]", check="it.codicefiscale"),
+    NumberingScheme(form=r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d", check="fr.nir"),
+    NumberingScheme(
+        form=r"\d\d ?\d{3} ?\d{3} ?\d{3}", check="de.idnr", words=("steuer-?id\\w{0,12}", "idnr", "tin", "tax id")
+    ),
+    NumberingScheme(
+        form=r"\d{9}|\d{4}\.\d\d\.\d{3}", check="nl.bsn", words=("bsn", "burgerservicenummer", "sofinummer")
+    ),
+    NumberingScheme(form=r"\d\d([. ])\d\d\1\d\d[ -]\d{3}[. ]\d\d", check="be.nn"),
+    NumberingScheme(form=r"\d{3}\.\d{3}\.\d{3}[ -]\d\d", check="br.cpf"),
+    NumberingScheme(form=r"\d{3}([. -]?)\d{3}\1\d{3}[ -]?\d\d", check="br.cpf", words=("cpf",)),
+    NumberingScheme(form=r"\d{11}", check="pl.pesel", words=("pesel",)),
+    NumberingScheme(form=r"\d{6}[-+]\d{4}|(?:19|20)\d{6}-?\d{4}", check="se.personnummer"),
+    NumberingScheme(form=r"\d{6}[-+A]\d{3}[0-9A-Z]", check="fi.hetu"),
+    NumberingScheme(
         form=r"\d{6} ?\d{5}", check="no.fodselsnummer", words=("f\u00f8dselsnummer", "fodselsnummer", "personnummer")
     ),
-    Scheme(form=r"\d{6}[ -]\d{4}", check="dk.cpr", words=("cpr(?:-nummer)?",)),
-    Scheme(form=r"\d{4} \d{4} \d{4}|\d{4}-\d{4}-\d{4}", check="in_.aadhaar"),
-    Scheme(form=r"\d{12}", check="in_.aadhaar", words=("aadhaar", "uidai", "aadhar")),
-    Scheme(form=r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", check="in_.pan"),
-    Scheme(form=r"\d{17}[\dX]", check="cn.ric"),
-    Scheme(form=r"\d{6}[ -][1-8]\d{6}", check="kr.rrn"),
-    Scheme(form=r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[A-Z0-9]\d", check="mx.curp"),
-    Scheme(form=r"\d{11}", check="tr.tckimlik", words=("tckn", "tc kimlik(?: no)?", "t\\.c\\.")),
-    Scheme(form=r"756([. -])\d{4}\1\d{4}\1\d\d", check="ch.ssn"),
+    NumberingScheme(form=r"\d{6}[ -]\d{4}", check="dk.cpr", words=("cpr(?:-nummer)?",)),
+    NumberingScheme(form=r"\d{4} \d{4} \d{4}|\d{4}-\d{4}-\d{4}", check="in_.aadhaar"),
+    NumberingScheme(form=r"\d{12}", check="in_.aadhaar", words=("aadhaar", "uidai", "aadhar")),
+    NumberingScheme(form=r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", check="in_.pan"),
+    NumberingScheme(form=r"\d{17}[\dX]", check="cn.ric"),
+    NumberingScheme(form=r"\d{6}[ -][1-8]\d{6}", check="kr.rrn"),
+    NumberingScheme(form=r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[A-Z0-9]\d", check="mx.curp"),
+    NumberingScheme(form=r"\d{11}", check="tr.tckimlik", words=("tckn", "tc kimlik(?: no)?", "t\\.c\\.")),
+    NumberingScheme(form=r"756([. -])\d{4}\1\d{4}\1\d\d", check="ch.ssn"),
 )
 """Numbers that are in use in many texts as well (nine or eleven digits) need words that say what they are."""
 
@@ -70,7 +76,7 @@ SCHEMES = (
 @detector(
     "national_id",
     kinds=("NATIONAL_ID", "UK_NINO"),
-    evidence=Evidence.CHECKED,
+    evidence=SpanEvidence.CHECKED,
     reads="numbers",
     joins=any,
 )
@@ -89,7 +95,7 @@ def national_id(text: str) -> Iterator[Span]:
 
 
 @cache
-def _compiled() -> list[tuple[Scheme, re.Pattern[str], re.Pattern[str] | None]]:
+def _compiled() -> list[tuple[NumberingScheme, re.Pattern[str], re.Pattern[str] | None]]:
     return [
         (
             scheme,

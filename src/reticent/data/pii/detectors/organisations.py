@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 from reticent.data.pii.detectors.names import entities, missing, spans
 
 KINDS = {"ORG": "ORGANISATION"}
@@ -25,7 +25,7 @@ def organisations_in(texts: Sequence[str]) -> Iterator[list[Span]]:
 @detector(
     "organisations",
     kinds=("ORGANISATION",),
-    evidence=Evidence.MODEL,
+    evidence=SpanEvidence.MODEL,
     missing=missing,
     default=False,
     reads="even",

@@ -11,7 +11,7 @@ import phonenumbers
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, near
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 REGIONS = ("US", "GB", "AU", "IN", "DE", "FR", "ES", "IT", "NL", "SE", "DK", "CH", "BR", "MX", "JP", "ZA")
 """Whose national numbers are known. Numbers with a country code are known from everywhere."""
@@ -82,7 +82,7 @@ def _is_known(value: str) -> bool:
     return digits <= MAX_DIGITS and _is_written_as_phone(value, digits) and _valid(value)
 
 
-@detector("phone", kinds=("PHONE",), evidence=Evidence.FORM, reads="numbers", joins=_joins)
+@detector("phone", kinds=("PHONE",), evidence=SpanEvidence.FORM, reads="numbers", joins=_joins)
 def phone(text: str) -> Iterator[Span]:
     """Numbers that a numbering plan knows; after "call", "tel." and the like also those that only look like one."""
     for match in _RUN.finditer(text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _SUFFIX = (
     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Sq|Terrace|Place|Pl|Way|Close|"
@@ -47,7 +47,7 @@ ADDRESSES = tuple(
 north and of the south; town, state and ZIP code; UK postcode."""
 
 
-@detector("postal_address", kinds=("ADDRESS",), evidence=Evidence.FORM, reads="even")
+@detector("postal_address", kinds=("ADDRESS",), evidence=SpanEvidence.FORM, reads="even")
 def postal_address(text: str) -> Iterator[Span]:
     """House number and street with what follows up to a ZIP code or postcode; boxes; towns with a code; postcodes."""
     if not any(char.isdigit() for char in text):

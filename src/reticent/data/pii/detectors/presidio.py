@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 from reticent.data.pii.detectors.names import INSTALL, MODEL, chunks, documents, model
 
 KINDS = {
@@ -55,7 +55,7 @@ def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
 @detector(
     "presidio",
     kinds=tuple(KINDS.values()),
-    evidence=Evidence.MODEL,
+    evidence=SpanEvidence.MODEL,
     missing=missing,
     default=False,
     find_many=found_in,

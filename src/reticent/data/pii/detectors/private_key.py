@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _MARK = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[A-Za-z0-9+/=:,.\\\s-]*+")
 
 
-@detector("private_key", kinds=("PRIVATE_KEY",), evidence=Evidence.CHECKED, reads="even")
+@detector("private_key", kinds=("PRIVATE_KEY",), evidence=SpanEvidence.CHECKED, reads="even")
 def private_key(text: str) -> Iterator[Span]:
     """From the first mark to the end mark; without one, as far as the text looks like a key."""
     begin: re.Match[str] | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import NAME_PART
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _CLOSING = (
     r"(?i:yours(?: (?:sincerely|faithfully|truly|respectfully|ever))?|sincerely(?: yours)?|respectfully(?: yours)?|"
@@ -25,7 +25,7 @@ SIGNED = re.compile(
 _NOBODY = re.compile(r"(?:Team|Support|Sent|Management|Customer|Office|Department|Staff|The)\b")
 
 
-@detector("signature", kinds=("PERSON",), evidence=Evidence.CONTEXT, reads="even")
+@detector("signature", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
 def signature(text: str) -> Iterator[Span]:
     """One to four capitalised words that stand alone on the line behind a complimentary close."""
     for match in SIGNED.finditer(text):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from reticent.core.record import Span
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,40}+://[^\s\"'<>`]++")
 _USER = re.compile(r"://[^/?#:@]{0,200}+:[^/?#]{1,300}@[^@]")
@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 )
 
 
-@detector("url_credentials", kinds=("URL_CREDENTIALS",), evidence=Evidence.CHECKED, reads="even")
+@detector("url_credentials", kinds=("URL_CREDENTIALS",), evidence=SpanEvidence.CHECKED, reads="even")
 def url_credentials(text: str) -> Iterator[Span]:
     """The whole address, since host and database often tell as much as the password."""
     for match in _URL.finditer(text) if "://" in text else ():

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 from reticent.core.record import Span
 from reticent.data.pii.context_words import cue, near
-from reticent.data.pii.detector import Evidence, detector
+from reticent.data.pii.detector import SpanEvidence, detector
 
 _PARTED = re.compile(r"(?<![\w.-])([0-9]{3})([- ])([0-9]{2})\2([0-9]{4})(?![\w-])")
 _OTHER = re.compile(r"(?<![\w.])(?<![0-9]-)([0-9]{3})[. -]?([0-9]{2})[. -]?([0-9]{4})(?![\w-])")
 _CUE = cue("ssn", "ssns", "social security", "social security (?:number|no)", "soc sec")
 
 
-@detector("us_ssn", kinds=("US_SSN",), evidence=Evidence.CHECKED, reads="numbers", joins=any)
+@detector("us_ssn", kinds=("US_SSN",), evidence=SpanEvidence.CHECKED, reads="numbers", joins=any)
 def us_ssn(text: str) -> Iterator[Span]:
     """Social security numbers, with hyphens or blanks; nine digits in a row only after words that say so."""
     for match in _PARTED.finditer(text):
