@@ -55,7 +55,7 @@ def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False
     return RandomizedUnits(units=f"{unit}s", level=unit, unit=unit, member=member, scored=scored, confounded=confounded)
 
 
-def membership(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
+def membership_of(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
     """Ten users who are in and ten who are out, of whose records ``each`` are (or would be) trained on."""
     user = np.repeat([f"u{i}" for i in range(20)], 2 * each).astype(object)
     inside = np.repeat(np.arange(20) < 10, 2 * each)
@@ -100,7 +100,7 @@ def audited(
         estimate = Estimate(value=tpr, lo=tpr - 0.02, hi=tpr + 0.02, n=600, method="Clopper-Pearson")
         high = {"severity": Severity.HIGH, "threat": THREAT, "statement": ""}
         findings.append(Finding(attack="zlib", level=promise.unit, metric=metric, estimate=estimate, **high))
-    membership = membership or membership(promise.unit)
+    membership = membership or membership_of(promise.unit)
     held_out = {"record": 300, "user": 300}
     found = evaluate(RecordedGuarantee(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out)
     return found, bounds, findings
@@ -160,7 +160,7 @@ def test_only_what_is_certain_breaks_a_promise() -> None:
 
 def test_records_of_users_who_had_the_coin_are_not_held_against_a_promise_per_record() -> None:
     """All records of a user come in together, which is more than one record."""
-    found, _, _ = audited(STATED, thrown("user"), membership=membership("user"), auc=0.99, rates={"tpr@0.1": 0.9})
+    found, _, _ = audited(STATED, thrown("user"), membership=membership_of("user"), auc=0.99, rates={"tpr@0.1": 0.9})
     assert found.auc is None
     assert [rate.estimate for rate in found.rates] == [None, None]
     assert not found.broken
@@ -177,10 +177,10 @@ def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could
 
 
 def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
-    found, _, _ = audited(PROMISE, thrown("user"), membership=membership("user", each=6))
+    found, _, _ = audited(PROMISE, thrown("user"), membership=membership_of("user", each=6))
     assert [bound.promised for bound in found.bounds] == by_shape(implied(6), None)
     # Someone who is out would have been larger than anyone who is in: the group is theirs.
-    large = membership("user", each=9)
+    large = membership_of("user", each=9)
     found, _, _ = audited(PROMISE, thrown("user"), membership=large)
     assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
     # However many records that is, it is counted here, and not read in the promise, which is published.
@@ -213,10 +213,10 @@ def test_what_cannot_be_compared_breaks_nothing_and_says_why(
 @pytest.mark.parametrize(
     ("membership", "why"),
     [
-        (replace(membership(), unit="given", probability=float("nan")), "membership was given"),
-        (membership(probability=0.9), "probability 0.9"),
-        (membership("user"), "coins were thrown for users (--split_unit record)"),
-        (membership("record"), "too few of them"),
+        (replace(membership_of(), unit="given", probability=float("nan")), "membership was given"),
+        (membership_of(probability=0.9), "probability 0.9"),
+        (membership_of("user"), "coins were thrown for users (--split_unit record)"),
+        (membership_of("record"), "too few of them"),
     ],
 )
 def test_it_says_why_there_is_no_bound(membership: Membership, why: str) -> None:
