@@ -23,6 +23,9 @@ from reticent.models.turn_ends import warn_of_no_end
 
 Mask = npt.NDArray[np.bool_]
 
+IGNORED = -100
+"""Label of a token that is not trained on, as Hugging Face has it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedRecord:

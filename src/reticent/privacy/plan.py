@@ -29,7 +29,7 @@ IMPLIED_FOR = (2, 10)
 class PrivacyPlan:
     """A private training that is settled: who is drawn when, how much noise is added and what that costs.
 
-    What is accounted for is read off the sampler, so the two cannot disagree. Made by `PrivacySpec.plan`.
+    What is accounted for is read off the sampler, so the two cannot disagree. Made by `make_plan`.
 
     Args:
         spec: calibrated: noise multiplier and delta are given.
@@ -161,15 +161,35 @@ class PrivacyPlan:
 
 
 def calibrate(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
-    """`PrivacySpec.calibrate`."""
+    """The same spec with noise_multiplier and delta filled in, and epsilon, which follows from them, left out.
+
+    Args:
+        spec: of a private training.
+        population: who is in the data.
+        batch_size: expected number of users in a step (unit "user" sampled by user), else of records.
+        steps: optimizer steps.
+
+    The noise is the smallest, to three digits, at which the accountant's ε is at most ``epsilon``.
+
+    Raises:
+        BadInput: not private, too few units, a batch larger than the data, or a delta that promises nothing.
+    """
     # Which records are kept at random depends on the key, how many does not; nothing is ever drawn with this one.
     key = hashlib.sha256(b"calibration").digest()
     sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     return _calibrated(spec, sampler, _units(spec, population))
 
 
-def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
-    """`PrivacySpec.plan`."""
+def make_plan(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
+    """Sampler, noise and accounting, built together.
+
+    Args:
+        spec, population, batch_size, steps: as in `calibrate`, which is done first where the noise is not given.
+        key: 32 secret random bytes; who knows them can take the noise off the model.
+
+    Raises:
+        BadInput: as `calibrate`, or a key of another length.
+    """
     sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     units = _units(spec, population)
     return PrivacyPlan(

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reticent.models.encode import IGNORED
 from reticent.privacy.check import GuaranteeViolated
-from reticent.privacy.clip.api import STABILITY
+from reticent.privacy.clip.clipper import STABILITY
 
 LENGTHS = (4.0, 0.25, 2.5, 0.6)
 """Of the units' gradients, in clip norms."""
@@ -168,12 +169,12 @@ def _autograd(
     total: list[torch.Tensor] | None = None
     for row in unit:
         targets = row.labels[1:]
-        if not bool((targets != -100).any()):
+        if not bool((targets != IGNORED).any()):
             continue
         with torch.enable_grad():
             with torch.autocast(row.ids.device.type, dtype=autocast, enabled=autocast is not None):
                 logits = model(input_ids=row.ids[None], use_cache=False).logits[0, -len(row.ids) :]
-            loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=-100)
+            loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=IGNORED)
         found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
         gradients = [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, found, strict=True)]
         total = gradients if total is None else [one.add_(more) for one, more in zip(total, gradients, strict=True)]

@@ -26,7 +26,7 @@ from torch import nn
 
 from reticent.privacy.batch_check import BatchCheck
 from reticent.privacy.check import GuaranteeViolated, SelfCheckItem
-from reticent.privacy.clip.api import STABILITY
+from reticent.privacy.clip.clipper import STABILITY
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.noise import NoiseSums

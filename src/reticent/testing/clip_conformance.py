@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.clip.api import ClippedSum, Clipper, Clipping
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
-from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
+from reticent.privacy.clip.clipper import ClippedSum, Clipper, Clipping
+from reticent.privacy.clip.reference import ReferenceClipper
 
 RTOL = 1e-4
 """What counts as the same in float32, against the largest entry of a tensor."""

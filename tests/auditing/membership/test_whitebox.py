@@ -17,7 +17,7 @@ from reticent.auditing.membership.whitebox import ACCESSES, auditors, whitebox_s
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.record import Record
 from reticent.data.split import from_labels
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 

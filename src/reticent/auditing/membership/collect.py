@@ -24,7 +24,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.table import TokenTable, read_table
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 from reticent.score.make_tables import make_tables
 from reticent.score.requests import PLAIN, Request
 

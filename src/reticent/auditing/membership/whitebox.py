@@ -23,8 +23,8 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Internals, cached_internals, read_internals
 from reticent.score.internals.gradients import Origin
+from reticent.score.internals.internals import Internals, cached_internals, read_internals
 
 PAPER = "arXiv:2411.07070"
 RECONSTRUCTION = "a reconstruction after Parsing (arXiv:2411.07070), not its own auditor"
@@ -94,7 +94,7 @@ def whitebox_scores(
 ) -> tuple[Sequence[AttackScores], Sequence[str]]:
     """The auditors' scores of any model in memory, a checkpoint of a training too; the model is left as it was.
 
-    Below this layer the same is had from ``score.internals.collect.read_internals`` and
+    Below this layer the same is had from ``score.internals.internals.read_internals`` and
     ``attacks.whitebox.auditor.cross_audit``.
 
     Args:

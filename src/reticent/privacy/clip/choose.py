@@ -20,8 +20,9 @@ from torch import nn
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.privacy.clip.api import Clipper, Clipping
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
+from reticent.privacy.clip.clipper import Clipper, Clipping
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.probe import length_of
 
@@ -106,7 +107,7 @@ def made_up(model: Any) -> dict[str, torch.Tensor]:
     ids = torch.randint(0, vocabulary, (len(LENGTHS), max(LENGTHS)), generator=draw)
     mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
     device = next(model.parameters()).device
-    batch = {"input_ids": ids, "attention_mask": mask, "labels": ids.where(mask.bool(), torch.tensor(-100))}
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": ids.where(mask.bool(), torch.tensor(IGNORED))}
     return {name: value.to(device) for name, value in batch.items()}
 
 

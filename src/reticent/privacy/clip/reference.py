@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import STABILITY, ClippedSum, Clipping
-
-IGNORED = -100
-"""Label of a token that is not trained on."""
+from reticent.models.encode import IGNORED
+from reticent.privacy.clip.clipper import STABILITY, ClippedSum, Clipping
 
 
 class ReferenceClipper:

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-IGNORED = -100
-"""Label of a token that is not trained on, as Hugging Face has it."""
+from reticent.models.encode import IGNORED
 
 _CHUNK = 2**22
 """Logits that are worked on at once: few enough to stay in cache, many enough to keep threads busy."""

@@ -31,11 +31,10 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.context import positions_of
-from reticent.models.encode import EncodedRecord
+from reticent.models.encode import IGNORED, EncodedRecord
 from reticent.models.tuning import adapter as bottleneck
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.contribution import Contribution, DenseGradient, Outer, RowGradients
-from reticent.privacy.clip.token_loss import IGNORED
 from reticent.score.engine import Chunk, batches
 from reticent.score.forward import device_of, most_read
 

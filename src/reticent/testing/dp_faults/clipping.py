@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from reticent.models.encode import IGNORED
 from reticent.testing.dp_faults.fault import BATCH, CLIP_NORM, PER_USER, TrainerUnderTest, fault
 
 
@@ -225,7 +226,7 @@ def _(rig: TrainerUnderTest) -> None:
     right = vars(bookkeeping)["row_losses"]
 
     def shifted(logits: Any, labels: Any, weight: Any) -> Any:
-        return right(logits, nn.functional.pad(labels[:, 1:], (0, 1), value=-100), weight)
+        return right(logits, nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED), weight)
 
     rig.put(bookkeeping, "row_losses", shifted)
 

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import EncodedRecord
+from reticent.models.encode import IGNORED, EncodedRecord
 from reticent.privacy.sampling import Row, TokenRange, Unit
-from reticent.train.batches import IGNORED
 
 _MASKS = ("completion_mask", "assistant_masks")
 """Columns that say what is trained on where nobody has made labels of them."""

@@ -8,7 +8,7 @@ class PrivateSFTTrainer(PrivateTrainerMixin, trl.SFTTrainer):
 spec = PrivacySpec(epsilon=8)
 trainer = PrivateSFTTrainer(
     model=model, args=args, train_dataset=dataset,
-    plan=lambda population: spec.plan(population, batch_size=256, steps=500, key=open_key(args.output_dir)),
+    plan=lambda population: make_plan(spec, population, batch_size=256, steps=500, key=open_key(args.output_dir)),
 )
 trainer.train()
 print(trainer.promise.sentence())
@@ -45,7 +45,8 @@ from transformers.trainer_utils import TrainOutput
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
-from reticent.privacy.clip.api import Clipper, make_clipper
+from reticent.privacy.clip.clipper import Clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan

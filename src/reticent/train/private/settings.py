@@ -16,7 +16,7 @@ from torch import nn
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import IMPLS, Impl
+from reticent.privacy.clip.make import IMPLS, Impl
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import TrainingSetup, refuse
 from reticent.privacy.rows import RowDigests, rows_of

@@ -38,7 +38,7 @@ from reticent.models.encode import EncodedRecord
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.guarantee import PrivacyGuarantee
-from reticent.privacy.plan import PrivacyPlan, counts
+from reticent.privacy.plan import PrivacyPlan, counts, make_plan
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
@@ -200,7 +200,7 @@ def prepare(
         corpus, public = _selected(records, tokenizer, min(config.max_tokens, context))
     corpus = without_copies(corpus, spec)
     people = population(corpus, records, spec, config, model)
-    return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
+    return PrivateTuning(corpus=corpus, people=people, plan=plan_for(spec, people, config, folder), public=public)
 
 
 def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[EncodedRecord]]:
@@ -281,7 +281,7 @@ def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, .
     return tuple(found)
 
 
-def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
+def plan_for(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
     """The plan of the training whose checkpoints lie in ``folder``, where its key is kept.
 
     Raises:
@@ -305,7 +305,7 @@ def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder:
             soft_wrap=True,
         )
     steps = math.ceil(units / batch) * (config.epochs or 1)
-    plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
+    plan = make_plan(spec, people, batch_size=batch, steps=steps, key=open_key(folder))
     console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)
     console.print("The loss on the training data is not covered by ε, so it is not shown.", highlight=False)
     return plan
