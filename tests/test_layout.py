@@ -77,7 +77,7 @@ def roles() -> set[str]:
 
 
 def doubles(texts: Mapping[str, str]) -> dict[str, list[str]]:
-    """Names that stand in two packages, where neither an entry of a registry nor a verb nor a planted fault is named."""
+    """Names that stand in two packages, apart from entries of registries, verbs and planted faults."""
     free = entries(texts) | {f"{PACKAGE}.testing.dp_faults"}
     rooms: dict[str, list[str]] = defaultdict(list)
     for module in texts:

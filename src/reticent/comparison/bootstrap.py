@@ -71,9 +71,9 @@ class Resamples:
 
 def make_resamples(looks: Sequence[Snapshots], *, n_boot: int = 1000, seed: int = 0) -> Resamples:
     """Resamples for trainings with these looks."""
-    users = {user for one in looks for user in one.user.tolist()}
+    users = {user for history in looks for user in history.user.tolist()}
     by_user = None not in users and len(users) >= MIN_CLUSTERS
-    names = users if by_user else {id_ for one in looks for id_ in one.record_id.tolist()}
+    names = users if by_user else {id_ for history in looks for id_ in history.record_id.tolist()}
     ordered = sorted(names)
     return Resamples(
         weight=cluster_weights(len(ordered), n_boot=n_boot, seed=seed),

@@ -44,11 +44,11 @@ def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
         return str(place.resolve())
     if fingerprint:
         try:
-            kept = Path(_note(fingerprint).read_text(encoding="utf-8"))
+            noted = Path(_note(fingerprint).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return named
-        if kept.name == Path(named).name and kept.is_dir():
-            return str(kept)
+        if noted.name == Path(named).name and noted.is_dir():
+            return str(noted)
     return named
 
 

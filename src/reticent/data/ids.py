@@ -63,9 +63,9 @@ def tells_of_spans(record: Record) -> bool:
 
 def _outside(record: Record) -> list[str]:
     """The stretches of the text that no span touches."""
-    plain, done, found = record.plain, 0, []
+    plain, done, outside = record.plain, 0, []
     for span in sorted(record.spans, key=lambda span: (span.start, span.end)):
         if span.start > done:
-            found.append(plain[done : span.start])
+            outside.append(plain[done : span.start])
         done = max(done, span.end)
-    return [*found, plain[done:]]
+    return [*outside, plain[done:]]

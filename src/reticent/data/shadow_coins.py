@@ -80,8 +80,8 @@ def _pool(membership: Membership) -> npt.NDArray[np.bool_]:
 
 
 def _numbers(seed: int, purpose: str, things: Sequence[str]) -> npt.NDArray[np.float64]:
-    known = {thing: uniform(seed, purpose, thing) for thing in dict.fromkeys(things)}
-    return np.array([known[thing] for thing in things], dtype=np.float64)
+    numbers = {thing: uniform(seed, purpose, thing) for thing in dict.fromkeys(things)}
+    return np.array([numbers[thing] for thing in things], dtype=np.float64)
 
 
 def _either(numbers: npt.NDArray[np.float64], chance: float, *, second: bool) -> npt.NDArray[np.bool_]:

@@ -91,7 +91,7 @@ def is_unspaced(text: str) -> bool:
 
 def is_word_of_letters(word: str) -> bool:
     """Whether a word is made of letters and the marks on them."""
-    return word[:1].isalpha() and all(one.isalpha() or unicodedata.category(one)[0] == "M" for one in word)
+    return word[:1].isalpha() and all(letter.isalpha() or unicodedata.category(letter)[0] == "M" for letter in word)
 
 
 def unspaced_share(texts: Sequence[str]) -> float:

@@ -31,19 +31,19 @@ def text_part(model: Any) -> nn.Module:
     """What reads and writes text: the language model within one for images or sound too, else the model itself."""
     if not _has_other_parts(model):
         return cast(nn.Module, model)
-    found = model.get_decoder()
-    return found if isinstance(found, nn.Module) else cast(nn.Module, model)
+    decoder = model.get_decoder()
+    return decoder if isinstance(decoder, nn.Module) else cast(nn.Module, model)
 
 
 def beside_text(model: Any) -> list[str]:
     """Names of the layers that text does not go through: towers for images or sound, and what joins them to it."""
     if not _has_other_parts(model):
         return []
-    kept = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
+    known_parts = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
     return [
         name
         for name, module in model.named_modules()
-        if id(module) not in kept and any(True for _ in module.parameters(recurse=False))
+        if id(module) not in known_parts and any(True for _ in module.parameters(recurse=False))
     ]
 
 

@@ -240,8 +240,8 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
     except (BadInput, MemoryError, torch.OutOfMemoryError):
         raise
     except ImportError as error:
-        why = f"needs a package that is not installed ({first_line(error)})"
-        raise BadInput(source, why, "Install it, or give the model without quantisation.") from error
+        reason = f"needs a package that is not installed ({first_line(error)})"
+        raise BadInput(source, reason, "Install it, or give the model without quantisation.") from error
     except Exception as error:  # libraries raise errors of many kinds over a broken configuration
         first = first_line(error) or type(error).__name__
         raise BadInput(

@@ -63,9 +63,9 @@ def tokenise(text: str, tokenizer: Any, *, around: bool = True, offsets: bool = 
             "answers of a chat cannot be found",
             "Use a model with a fast tokenizer (tokenizer.json).",
         )
-    ids, before, behind, found = _read(text, tokenizer, offsets)
+    ids, before, behind, offset = _read(text, tokenizer, offsets)
     if not around:
-        return Tokens(token_id=ids, lead=0, tail=0, offsets=found)
+        return Tokens(token_id=ids, lead=0, tail=0, offsets=offset)
     written = _overlap(before, ids)
     closed = _overlap(ids[written:], behind)
     between = slice(written, len(ids) - closed)
@@ -73,7 +73,7 @@ def tokenise(text: str, tokenizer: Any, *, around: bool = True, offsets: bool = 
         token_id=[*before, *ids[between], *behind],
         lead=len(before),
         tail=len(behind),
-        offsets=None if found is None else found[between],
+        offsets=None if offset is None else offset[between],
     )
 
 
@@ -116,17 +116,17 @@ def _read(
         ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         return ids, *_around(ids, list(tokenizer(text, verbose=False)["input_ids"])), None
     read = tokenizer(text, return_special_tokens_mask=True, return_offsets_mapping=offsets, verbose=False)
-    own = np.flatnonzero(np.array(read["special_tokens_mask"], dtype=np.int64) == 0)
-    whole = [int(one) for one in read["input_ids"]]
-    if not own.size:
+    text_tokens = np.flatnonzero(np.array(read["special_tokens_mask"], dtype=np.int64) == 0)
+    whole = [int(token) for token in read["input_ids"]]
+    if not text_tokens.size:
         return (
             [],
             *((leading_tokens(tokenizer), trailing_tokens(tokenizer)) if whole else ([], [])),
             (np.zeros((0, 2), dtype=np.int64) if offsets else None),
         )
-    first, end = int(own[0]), int(own[-1]) + 1
-    found = np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[first:end] if offsets else None
-    return whole[first:end], whole[:first], whole[end:], found
+    first, end = int(text_tokens[0]), int(text_tokens[-1]) + 1
+    offset = np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[first:end] if offsets else None
+    return whole[first:end], whole[:first], whole[end:], offset
 
 
 def _around(ids: list[int], whole: list[int]) -> tuple[list[int], list[int]]:

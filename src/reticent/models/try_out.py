@@ -57,20 +57,20 @@ def _reached(model: Any, method: str) -> bool:
     try:
         with torch.enable_grad():
             out = model(input_ids=token_id, attention_mask=torch.ones_like(token_id), labels=token_id)
-            found = torch.autograd.grad(out.loss, trained, allow_unused=True) if out.loss.requires_grad else ()
+            gradients = torch.autograd.grad(out.loss, trained, allow_unused=True) if out.loss.requires_grad else ()
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:
         raise does_not_fit(model, method, f"{type(error).__name__}: {first_line(error)}") from error
-    arrived = (gradient is not None and bool(gradient.any()) for gradient in found)
+    arrived = (gradient is not None and bool(gradient.any()) for gradient in gradients)
     return any(arrived) or not bool(torch.isfinite(out.loss))
 
 
-def does_not_fit(model: Any, method: str, why: str) -> BadInput:
+def does_not_fit(model: Any, method: str, reason: str) -> BadInput:
     """The refusal of a method on a family of models."""
     return BadInput(
         f"method {method!r}",
-        f"does not work on models of type {family(model)!r} ({why})",
+        f"does not work on models of type {family(model)!r} ({reason})",
         "Name other target_modules, or use full." if method in ("lora", "ia3") else "Use lora, or full.",
     )
 

@@ -59,9 +59,9 @@ def _token_behind(after: str, marks: Sequence[str]) -> int:
 
 def _mark_of(behind: str, marks: Sequence[str]) -> str:
     """The first token in it and what stands before that; without one all but the blanks at its end."""
-    found = [(at, -len(token)) for token in marks if (at := behind.find(token)) >= 0]
-    if found:
-        at, length = min(found)
+    places = [(at, -len(token)) for token in marks if (at := behind.find(token)) >= 0]
+    if places:
+        at, length = min(places)
         return behind[: at - length]
     return behind.rstrip()
 

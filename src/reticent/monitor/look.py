@@ -67,8 +67,8 @@ def copied_share(rank: npt.NDArray[np.int32], place: npt.NDArray[np.int64]) -> f
     if not whole.any():
         return float("nan")
     first = np.concatenate([[0], np.cumsum(rank == 0)])
-    said = first[NGRAM:] - first[:-NGRAM] == NGRAM
-    return float((said & whole).sum() / whole.sum())
+    repeats = first[NGRAM:] - first[:-NGRAM] == NGRAM
+    return float((repeats & whole).sum() / whole.sum())
 
 
 def snapshot_of(
@@ -141,9 +141,9 @@ def _auc(member: Floats, held_out: Floats, clusters: Clusters) -> Estimate:
 
 
 def _caught(member: Floats, held_out: Floats, fpr: float, clusters: Clusters) -> Estimate:
-    found = tpr_at_fpr(member, held_out, fpr)
+    rate = tpr_at_fpr(member, held_out, fpr)
     alone = "" if clusters[0] is None else "; takes the records of a user as independent"
-    return replace(found, method=f"{found.method}{alone}")
+    return replace(rate, method=f"{rate.method}{alone}")
 
 
 def _user_auc(panel: Panel, log_ratio: Floats) -> Estimate | None:
@@ -193,14 +193,14 @@ def _exposures(panel: Panel, look: PanelPass) -> dict[str, Estimate]:
 def _copied(
     look: PanelPass, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], clusters: Clusters
 ) -> Estimate:
-    known = ~np.isnan(look.copied)
-    if min(int((known & side).sum()) for side in (inside, outside)) < 2:
+    measured = ~np.isnan(look.copied)
+    if min(int((measured & side).sum()) for side in (inside, outside)) < 2:
         raise Underpowered(
             "the panel", f"has hardly a record of {NGRAM} trained tokens", "Look at more records (--monitor_panel)."
         )
     sides = zip(clusters, (inside, outside), strict=True)
-    ends = [None if cluster is None else cluster[known[side]] for cluster, side in sides]
-    return difference_of_means(look.copied[inside & known], look.copied[outside & known], *ends, within=1.0)
+    ends = [None if cluster is None else cluster[measured[side]] for cluster, side in sides]
+    return difference_of_means(look.copied[inside & measured], look.copied[outside & measured], *ends, within=1.0)
 
 
 def finite(look: PanelPass, step: int) -> PanelPass:

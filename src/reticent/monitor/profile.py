@@ -68,6 +68,6 @@ def _column(table: pa.Table, name: str) -> Any:
 
 def _by_record(table: pa.Table, name: str, row: Any, records: int) -> Any:
     """``[N]`` what a column says of each record, the same at each look."""
-    found = np.empty(records, dtype=object)
-    found[row] = np.array(table.column(name).to_pylist(), dtype=object)
-    return found
+    by_record = np.empty(records, dtype=object)
+    by_record[row] = np.array(table.column(name).to_pylist(), dtype=object)
+    return by_record

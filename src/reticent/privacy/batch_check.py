@@ -64,6 +64,6 @@ class BatchCheck:
         if users is not None and spec.user_sampling != "user":
             for record in set().union(*records):
                 self._kept.setdefault(users[record], set()).add(record)
-            if any(len(kept) > sampler.owned for kept in self._kept.values()):
+            if any(len(of_user) > sampler.owned for of_user in self._kept.values()):
                 return f"a user has more than the {sampler.owned} records that are accounted for"
         return None

@@ -120,7 +120,7 @@ def _event(mechanism: Mechanism, tail: float) -> tuple[dp_event.DpEvent, float]:
 def _unsampled(merged: Mapping[Mechanism, int], delta: float) -> float:
     """ε if every unit were in every step: exact at rate 1, where the squares of μ add up (Dong, Roth and Su 2022,
     Corollary 3.3), else an upper bound."""
-    squares = sum(steps * (one.owned / one.noise_multiplier) ** 2 for one, steps in merged.items())
+    squares = sum(steps * (mechanism.owned / mechanism.noise_multiplier) ** 2 for mechanism, steps in merged.items())
     return gdp_epsilon(math.sqrt(squares), delta)
 
 

@@ -56,9 +56,9 @@ class NoiseMeter:
         self.looks += 1
         self.squares += np.add.reduceat(noise**2, self.starts)
         self.total += float(noise.sum())
-        found = self._size() or self._mean() or self._again(noise) or self._shared(noise)
+        deviation = self._size() or self._mean() or self._again(noise) or self._shared(noise)
         self.before = noise
-        return found
+        return deviation
 
     @property
     def samples(self) -> int:
@@ -109,12 +109,12 @@ class NoiseMeter:
 
     def _pairs(self, shared: Sequence[int]) -> None:
         """Where the first elements of each parameter and of the one before it lie in the samples."""
-        common = [min(one, other) for one, other in zip(shared[1:], shared[:-1], strict=True)]
-        each = [np.arange(n) for n in common]
+        common = [min(count, other) for count, other in zip(shared[1:], shared[:-1], strict=True)]
+        runs = [np.arange(n) for n in common]
         empty = np.zeros(0, dtype=np.int64)
         self.pair = np.repeat(np.arange(len(common)), common) if common else empty
-        self.left = np.concatenate([empty, *(s + e for s, e in zip(self.starts[1:], each, strict=True))])
-        self.right = np.concatenate([empty, *(s + e for s, e in zip(self.starts[:-1], each, strict=True))])
+        self.left = np.concatenate([empty, *(s + e for s, e in zip(self.starts[1:], runs, strict=True))])
+        self.right = np.concatenate([empty, *(s + e for s, e in zip(self.starts[:-1], runs, strict=True))])
 
     def _plausible(self, z: float) -> bool:
         return bool(2 * special.ndtr(-abs(z)) >= self.alpha)

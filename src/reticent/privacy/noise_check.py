@@ -130,7 +130,7 @@ class NoiseCheck:
                 return f"{sums.n} of {parameter.numel()} elements of {name} got noise"
             if not abs(sums.noise) <= 8 * self.std * sums.n**0.5:
                 return f"the noise in {name} is not centred"
-        n, squares = sum(one.n for one in seen), sum(one.noise_squared for one in seen)
+        n, squares = sum(step.n for step in seen), sum(step.noise_squared for step in seen)
         # Few elements do not make a Gaussian, and are all among the samples; float32 may be off in the fourth digit.
         if n >= 10_000 and not abs(squares / (n * self.std**2) - 1) <= 8 * (2 / n) ** 0.5 + 1e-3:
             return f"the standard deviation is {(squares / n) ** 0.5:.4g} instead of {self.std:.4g} (all {n} elements)"

@@ -234,9 +234,9 @@ def _sampler(spec: PrivacySpec, population: Population, *, batch_size: int, step
             count, rows = len(users), most
             draw = _draw_user(spec, population, users, key)
         else:
-            kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
-            count, owned = sum(map(len, kept)), most
-            draw = partial(_draw_record, population, tuple(sorted(record for user in kept for record in user)))
+            records_kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+            count, owned = sum(map(len, records_kept)), most
+            draw = partial(_draw_record, population, tuple(sorted(record for user in records_kept for record in user)))
     if not 1 <= batch_size <= count:
         raise BadInput(
             f"batch_size={batch_size}",
@@ -260,8 +260,8 @@ def _draw_user(
     anew = {"random": draw_records, "random_chunk": draw_chunks}.get(spec.record_selection)
     if anew is not None:
         return lambda unit, step: anew(population, users[unit], count=most, key=key, at=(unit, step))
-    kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
-    return lambda unit, step: tuple(whole(population, record) for record in kept[unit])
+    records_kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+    return lambda unit, step: tuple(whole(population, record) for record in records_kept[unit])
 
 
 def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> PrivacySpec:

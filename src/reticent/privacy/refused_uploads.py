@@ -86,7 +86,7 @@ def _watched(training: TrainingSetup) -> Iterator[Violation]:
 def _classes(callback: Any) -> set[str]:
     """Names of the classes of a callback, or of one that is given as a class."""
     kind = callback if isinstance(callback, type) else type(callback)
-    return {one.__name__ for one in kind.__mro__}
+    return {base.__name__ for base in kind.__mro__}
 
 
 UPLOAD_RULES: tuple[Callable[[TrainingSetup], Iterator[Violation]], ...] = (_uploads, _watched)

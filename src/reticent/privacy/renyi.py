@@ -77,19 +77,28 @@ def renyi_total(parts: Mapping[Mechanism, int], *, delta: float) -> float:
     mixtures.
     """
     tail = delta / 100 / max(sum(parts.values()), 1)
-    drawn = {one: replace(one, black_box=False).drawn(tail=tail) for one in parts if one.rate < 1}
-    orders = [order for order in ORDERS if order == 2 or all(_fits(order, one, drawn[one]) for one in drawn)]
+    drawn = {
+        mechanism: replace(mechanism, black_box=False).drawn(tail=tail) for mechanism in parts if mechanism.rate < 1
+    }
+    orders = [
+        order for order in ORDERS if order == 2 or all(_fits(order, mechanism, drawn[mechanism]) for mechanism in drawn)
+    ]
     # Of two Gaussians, where all are in every step: Mironov 2017, Proposition 7.
     unsampled = sum(
-        steps * (one.owned / one.noise_multiplier) ** 2 / 2 for one, steps in parts.items() if one.rate == 1
+        steps * (mechanism.owned / mechanism.noise_multiplier) ** 2 / 2
+        for mechanism, steps in parts.items()
+        if mechanism.rate == 1
     )
     losses = [
         order * unsampled
-        + sum(parts[one] * mixture_divergence(one.noise_multiplier, found, order) for one, found in drawn.items())
+        + sum(
+            parts[mechanism] * mixture_divergence(mechanism.noise_multiplier, participation, order)
+            for mechanism, participation in drawn.items()
+        )
         for order in orders
     ]
-    left_out = sum(parts[one] * found.cut for one, found in drawn.items())
-    removed = sum(parts[one] * math.log1p(-found.cut) for one, found in drawn.items())
+    left_out = sum(parts[mechanism] * participation.cut for mechanism, participation in drawn.items())
+    removed = sum(parts[mechanism] * math.log1p(-participation.cut) for mechanism, participation in drawn.items())
     return float(compute_epsilon(orders, losses, delta - left_out)[0]) - removed
 
 

@@ -260,7 +260,7 @@ class SelfCheck:
         if self.still:
             same = self.begun.of(list(self.names)) == self.start
             unchanged = np.logical_and.reduceat(same, self.noise.meter.starts)
-            self.still &= {p for p, one in zip(self.names, unchanged, strict=True) if one}
+            self.still &= {p for p, is_still in zip(self.names, unchanged, strict=True) if is_still}
         if self.done - self.first_step == PATIENCE:
             self._alive()
 
@@ -340,10 +340,10 @@ class SelfCheck:
 
     def _check_sums(self, seen: Sequence[NoiseSums], slices: npt.NDArray[np.float64]) -> None:
         """The sums of clipped gradients are within their bound; what ``add_noise`` says of them fits what is seen."""
-        lengths = np.sqrt([one.x_squared for one in seen])
+        lengths = np.sqrt([step.x_squared for step in seen])
         parts = np.sqrt(np.add.reduceat(slices**2, self.noise.meter.starts))
-        own = lengths if self._measured is None else self._measured.cpu().numpy()
-        if not (np.allclose(own, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
+        norms = lengths if self._measured is None else self._measured.cpu().numpy()
+        if not (np.allclose(norms, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
             raise GuaranteeViolated(
                 "what is noised is what was summed",
                 f"at step {self.done} the lengths of the sums are others when noise is added",

@@ -57,8 +57,8 @@ class WatchPoints:
         if not parts:
             return np.zeros(0)
         alike = len({(part.device, part.dtype) for part in parts}) == 1
-        found: Floats = torch.cat(parts if alike else [part.double().cpu() for part in parts]).double().cpu().numpy()
-        return found
+        values: Floats = torch.cat(parts if alike else [part.double().cpu() for part in parts]).double().cpu().numpy()
+        return values
 
 
 def places(sizes: Sequence[int], key: bytes, step: int) -> WatchPoints:

@@ -86,5 +86,5 @@ def _log_p(forward: Forward, token_id: torch.Tensor, where: torch.Tensor) -> tor
 
 def _kl(target: torch.Tensor, base: torch.Tensor) -> npt.NDArray[np.float64]:
     """``[M]``; rounding may push a tiny one below 0, which is cut off."""
-    found = (target.exp() * (target - base)).sum(-1).clamp_min(0)
-    return found.double().cpu().numpy()
+    divergence = (target.exp() * (target - base)).sum(-1).clamp_min(0)
+    return divergence.double().cpu().numpy()

@@ -255,8 +255,8 @@ def _same_in_company(forward: Forward, text: torch.Tensor, truth: torch.Tensor) 
     width = min(most, context_length(forward.model) or most, forward.positions.next_border(len(text)) or most)
     if width <= len(text):
         return True
-    known = int(forward.model.get_input_embeddings().weight.shape[0])
-    batch = torch.cat([text, _probe_text(known, width - len(text))])[None]
+    vocabulary = int(forward.model.get_input_embeddings().weight.shape[0])
+    batch = torch.cat([text, _probe_text(vocabulary, width - len(text))])[None]
     mine = torch.cat([part.float() for _, part in forward.logits_at(batch, torch.arange(len(text)))])
     apart = (mine - truth.float()).norm(dim=1) / truth.float().norm(dim=1).clamp(min=1e-6)
     return bool(apart.median() <= _SAME.get(_dtype_of(forward.model), _SAME_HALF))
@@ -281,5 +281,5 @@ def _on(model: Any, texts: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _dtype_of(model: Any) -> torch.dtype:
-    found: torch.dtype = model.get_input_embeddings().weight.dtype
-    return found
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype

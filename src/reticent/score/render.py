@@ -99,17 +99,17 @@ def _scored_text(record: Record, row: EncodedRecord, tokenizer: Any) -> str:
 
 def _cut(row: EncodedRecord, plain: EncodedRecord) -> EncodedRecord:
     """``row`` up to as many trained tokens as ``plain`` kept, if ``plain`` is cut off."""
-    kept = int(plain.trained.sum())
-    if not plain.truncated or row.trained.sum() <= kept:
+    predicted = int(plain.trained.sum())
+    if not plain.truncated or row.trained.sum() <= predicted:
         return row
-    end = int(np.flatnonzero(row.trained)[kept])
+    end = int(np.flatnonzero(row.trained)[predicted])
     return replace(row, token_id=row.token_id[:end], trained=row.trained[:end], truncated=True)
 
 
 def _copies(
     records: Sequence[Record],
     variant: Variant,
-    known: tuple[Sequence[Record], Sequence[Record]],
+    known_records: tuple[Sequence[Record], Sequence[Record]],
     proposer: Proposer | None,
 ) -> Iterator[tuple[Record, list[Record]]]:
     """Each record with its copies. A rendering that asks for proposals is repeated once a block of them is computed."""
@@ -117,8 +117,8 @@ def _copies(
     def attempt(record: Record) -> list[Record] | Unanswered:
         context = RenderContext(
             rng=rng_for(record, variant.name),
-            known_members=known[0],
-            known_held_out=known[1],
+            known_members=known_records[0],
+            known_held_out=known_records[1],
             propose=proposer.propose if proposer is not None else None,
         )
         try:

@@ -57,8 +57,8 @@ def read_people(folder: Path) -> People:
         records = read_records(RunFolder(root=folder).records)
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         missing = isinstance(error, FileNotFoundError)
-        why = "is missing" if missing else f"cannot be read ({type(error).__name__})"
-        raise BadInput("records.parquet", why, "Keep it with the run: it tells whose data was used.") from error
+        reason = "is missing" if missing else f"cannot be read ({type(error).__name__})"
+        raise BadInput("records.parquet", reason, "Keep it with the run: it tells whose data was used.") from error
     return People(rows=tuple((record.content_hash, record.user) for record in records))
 
 

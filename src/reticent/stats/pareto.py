@@ -44,8 +44,8 @@ def leak_at(loss: ArrayLike, leak: ArrayLike, target: ArrayLike) -> Floats:
     """
     low, high, weight = bracket(loss, leak, target)
     y = _columns(leak)
-    each = np.arange(y.shape[1])
-    value = (1 - weight) * y[np.maximum(low, 0), each] + weight * y[np.maximum(high, 0), each]
+    column = np.arange(y.shape[1])
+    value = (1 - weight) * y[np.maximum(low, 0), column] + weight * y[np.maximum(high, 0), column]
     return np.where(low >= 0, value, np.nan)
 
 
@@ -57,19 +57,19 @@ def bracket(loss: ArrayLike, leak: ArrayLike, target: ArrayLike) -> tuple[NDArra
     """
     x, y = _columns(loss), _columns(leak)
     aim = np.broadcast_to(np.asarray(target, dtype=np.float64), x.shape[1:])
-    each = np.arange(x.shape[1])
+    column = np.arange(x.shape[1])
     good = x <= aim
     # Of equal leakage the higher loss lies nearer to the target, and gives the same value.
     low = np.argmin(np.where(good, y, np.inf), axis=0)
     reached = good.any(axis=0)
-    worse = ~good & (y < y[low, each])
+    worse = ~good & (y < y[low, column])
     far = np.where(worse, x, np.inf)
     nearest = far.min(axis=0)
     high = np.argmin(np.where(worse & (x == nearest), y, np.inf), axis=0)
     between = worse.any(axis=0) & reached
     high = np.where(between, high, low)
-    width = np.where(between, x[high, each] - x[low, each], 1.0)
-    weight = np.where(between, (aim - x[low, each]) / width, 0.0)
+    width = np.where(between, x[high, column] - x[low, column], 1.0)
+    weight = np.where(between, (aim - x[low, column]) / width, 0.0)
     return np.where(reached, low, -1), np.where(reached, high, -1), weight
 
 

@@ -182,30 +182,30 @@ def check_half(model: Any, batch: Batch) -> None:
     assert {seen.norm.dtype, seen.loss.dtype} == {torch.float32}
 
 
-def check_same_seen(found: ClippedSum, expected: ClippedSum) -> None:
+def check_same_seen(actual: ClippedSum, expected: ClippedSum) -> None:
     """Norms and losses agree."""
-    assert found.norm.dtype == torch.float32, found.norm.dtype
+    assert actual.norm.dtype == torch.float32, actual.norm.dtype
     for what in ("norm", "loss"):
-        a, b = getattr(found, what), getattr(expected, what)
+        a, b = getattr(actual, what), getattr(expected, what)
         assert torch.allclose(a, b, rtol=RTOL, atol=FLOOR), f"{what}: {a.tolist()}, not {b.tolist()}"
 
 
 def check_same_sums(
-    model: Any, found: Mapping[nn.Parameter, torch.Tensor], expected: Mapping[nn.Parameter, torch.Tensor]
+    model: Any, actual: Mapping[nn.Parameter, torch.Tensor], expected: Mapping[nn.Parameter, torch.Tensor]
 ) -> None:
     """Sums agree for every trained parameter."""
     largest = max(float(total.abs().max()) for total in expected.values())
     wrong = []
     for name, parameter in _trained(model).items():
-        if parameter not in found:
+        if parameter not in actual:
             wrong.append(f"{name}: missing")
             continue
-        a, b = found[parameter], expected[parameter]
+        a, b = actual[parameter], expected[parameter]
         off = float((a - b).abs().max()) if a.shape == b.shape else math.inf
         if not off <= RTOL * float(b.abs().max()) + FLOOR * largest:
             wrong.append(f"{name} {tuple(b.shape)}: off by {off:.3g}; ‖sum‖ {a.norm():.6g}, not {b.norm():.6g}")
     assert not wrong, f"{len(wrong)} of {len(expected)} parameters are wrong:\n" + "\n".join(wrong)
-    assert len(found) == len(expected), "sums of parameters that are not trained"
+    assert len(actual) == len(expected), "sums of parameters that are not trained"
 
 
 def clip(
@@ -226,10 +226,10 @@ def ordinary_gradient(model: Any, batch: Batch) -> dict[nn.Parameter, torch.Tens
     ).view(len(logits), -1)
     trained = (batch.labels[:, 1:] != IGNORED).sum(1).clamp(min=1)
     torch.autograd.backward((nll.sum(1) / trained * batch.weight).sum())
-    found = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in _trained(model).values()}
+    gradients = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in _trained(model).values()}
     for parameter in model.parameters():
         parameter.grad = None
-    return found
+    return gradients
 
 
 def _run(model: Any, batch: Batch) -> torch.Tensor:

@@ -69,12 +69,12 @@ def _check_header(place: str, header: list[str]) -> None:
 
 def _row(place: str, header: list[str], values: list[str], delimiter: str) -> InputRow | BadRow:
     if len(values) != len(header):
-        why = f"has {len(values)} fields where the header has {len(header)}, separated by {_SHOWN[delimiter]}"
+        reason = f"has {len(values)} fields where the header has {len(header)}, separated by {_SHOWN[delimiter]}"
         fix = f"Put quotes around fields that hold {_SHOWN[delimiter]} or line breaks."
-        return BadRow(place=place, why=why, fix=fix)
+        return BadRow(place=place, why=reason, fix=fix)
     for name, value in zip(header, values, strict=True):
         escaped = next((char for char in value if "\udc80" <= char <= "\udcff"), None) if not value.isascii() else None
         if escaped is not None:
-            why = f"is not UTF-8 (field {name!r} holds the byte 0x{ord(escaped) - 0xDC00:02x})"
-            return BadRow(place=place, why=why, fix="Save the file as UTF-8.")
+            reason = f"is not UTF-8 (field {name!r} holds the byte 0x{ord(escaped) - 0xDC00:02x})"
+            return BadRow(place=place, why=reason, fix="Save the file as UTF-8.")
     return InputRow(place=place, fields=dict(zip(header, values, strict=True)))

@@ -77,14 +77,14 @@ def has_bottlenecks(model: nn.Module) -> bool:
 @contextmanager
 def switched_off(model: nn.Module) -> Iterator[None]:
     """Within this context the adapters let hidden states through unchanged."""
-    found = [module for module in model.modules() if isinstance(module, Bottleneck)]
-    before = [module.enabled for module in found]
+    bottlenecks = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    before = [module.enabled for module in bottlenecks]
     try:
-        for module in found:
+        for module in bottlenecks:
             module.enabled = False
         yield
     finally:
-        for module, enabled in zip(found, before, strict=True):
+        for module, enabled in zip(bottlenecks, before, strict=True):
             module.enabled = enabled
 
 

@@ -39,8 +39,8 @@ def prefix(model: Any, *, virtual_tokens: int = 20) -> Any:
         tuned = get_peft_model(model, config)
     except FAILURES as error:
         raise does_not_fit(model, "prefix", f"{type(error).__name__}: {first_line(error)}") from error
-    made = tuned.peft_config["default"]
-    if any(getattr(made, name) != value for name, value in shape.items()):
+    settings = tuned.peft_config["default"]
+    if any(getattr(settings, name) != value for name, value in shape.items()):
         raise does_not_fit(model, "prefix", "its keys are of another shape than PEFT gives them")
     return tuned
 

@@ -96,8 +96,8 @@ class BookkeepingClipper:
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
         """See ``Clipper``."""
-        found, self._totals = self._totals, {}
-        return {p: found[p] if p in found else torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
+        totals, self._totals = self._totals, {}
+        return {p: totals[p] if p in totals else torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
 
     def _backward(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():

@@ -86,10 +86,10 @@ def in_order(x: torch.Tensor, rows: int) -> bool:
         if node in seen:
             continue
         seen.add(node)
-        found = None if len(seen) > _STEPS else _behind(node, rows)
-        if found is None:
+        mark = None if len(seen) > _STEPS else _behind(node, rows)
+        if mark is None:
             return False
-        ahead += found
+        ahead += mark
     return True
 
 

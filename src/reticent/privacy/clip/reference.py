@@ -124,7 +124,7 @@ class ReferenceClipper:
             return [self.clip_norm / (whole + STABILITY)] * len(norm)
         if self.clipping == "per_layer":
             share = self.clip_norm / math.sqrt(len(norm))
-            return [1.0 if one <= share else share / one for one in norm]
+            return [1.0 if length <= share else share / length for length in norm]
         return [1.0 if whole <= self.clip_norm else self.clip_norm / whole] * len(norm)
 
     def _zeros(self) -> list[torch.Tensor]:

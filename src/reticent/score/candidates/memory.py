@@ -30,9 +30,9 @@ def steady_heap() -> Iterator[bool]:
         yield False
         return
     mapped = libc.mallopt(_M_MMAP_THRESHOLD, _KEPT) or libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_AT_MOST)
-    kept = libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT - 1)
+    accepted = libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT - 1)
     try:
-        yield bool(mapped and kept)
+        yield bool(mapped and accepted)
     finally:
         libc.mallopt(_M_MMAP_THRESHOLD, _AFTER_MMAP)
         libc.mallopt(_M_TRIM_THRESHOLD, _AFTER_TRIM)

@@ -67,11 +67,11 @@ class ForwardProperties:
         wide = {"hidden_norm": self.norm, "hidden_cosine": self.cosine, "hidden_moved": self.moved}
         long = {"loss": self.loss, "gain": self.gain, "entropy": self.entropy}
         long |= {"margin_mean": self.margin_mean, "margin_min": self.margin_min}
-        found = {name: value for name, value in long.items() if value is not None}
+        columns_by_name = {name: value for name, value in long.items() if value is not None}
         for name, matrix in wide.items():
             if matrix is not None:
-                found |= {f"{name}.{layer}": matrix[:, place] for place, layer in enumerate(self.layers)}
-        return found
+                columns_by_name |= {f"{name}.{layer}": matrix[:, place] for place, layer in enumerate(self.layers)}
+        return columns_by_name
 
 
 def pooled(
@@ -231,17 +231,17 @@ def _read(
     with torch.inference_mode(), _listening(model, layers, caught):
         for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
             token_id, where, gold = padded(rows, batch)
-            own = where.to(device) + 1
+            position = where.to(device) + 1
             owner = torch.cat([torch.full((len(piece.where),), piece.row) for piece in batch]).to(device)
             if told is None:
                 _run_body(engine, token_id.to(device))
             else:
                 _run_whole(engine, token_id, where, gold, batch, told)
             if pool == "last":
-                kept = _last(batch, final).to(device)
-                own, owner = own[kept], owner[kept]
+                last = _last(batch, final).to(device)
+                position, owner = position[last], owner[last]
             for place, layer in enumerate(layers):
-                given = caught[layer][:, -token_id.shape[1] :].flatten(0, 1)[own].float()
+                given = caught[layer][:, -token_id.shape[1] :].flatten(0, 1)[position].float()
                 if states is None:
                     states = torch.zeros(len(rows), len(layers), given.shape[-1], device=device)
                 states[:, place].index_add_(0, owner, given)
@@ -249,8 +249,8 @@ def _read(
             caught.clear()
     if states is None:
         return np.zeros((0, len(layers), 0), dtype=np.float32)
-    found: npt.NDArray[np.float32] = (states / count[:, None, None]).cpu().numpy()
-    return found
+    means: npt.NDArray[np.float32] = (states / count[:, None, None]).cpu().numpy()
+    return means
 
 
 def _run_body(engine: Engine, token_id: torch.Tensor) -> None:
@@ -277,9 +277,9 @@ def _run_whole(
         stats = token_stats(logits, gold[some], impl=engine.choices.impl)
         told.logp[out[some]], told.entropy[out[some]] = stats.logp, -stats.mu
         target = torch.as_tensor(gold[some], device=logits.device)[:, None]
-        own = logits.gather(1, target)[:, 0].float()
+        gold_logit = logits.gather(1, target)[:, 0].float()
         others = logits.scatter_(1, target, -torch.inf).amax(1)  # the chunk is ours until the next one
-        told.margin[out[some]] = (own - others.float()).cpu().numpy()
+        told.margin[out[some]] = (gold_logit - others.float()).cpu().numpy()
 
 
 @contextmanager
@@ -314,9 +314,9 @@ def _last(batch: Sequence[Chunk], final: dict[int, int]) -> torch.Tensor:
     return torch.from_numpy(places[[piece.out.stop == final[piece.row] for piece in batch]])
 
 
-def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Floats:
-    lengths = np.linalg.norm(one, axis=2) * np.linalg.norm(other, axis=2)
-    product = np.einsum("nld,nld->nl", one, other, dtype=np.float64)
+def _cosine(states: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Floats:
+    lengths = np.linalg.norm(states, axis=2) * np.linalg.norm(other, axis=2)
+    product = np.einsum("nld,nld->nl", states, other, dtype=np.float64)
     return np.asarray(product / np.maximum(lengths, 1e-30))
 
 

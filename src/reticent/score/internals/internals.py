@@ -110,13 +110,13 @@ def cached_internals(
     place = (torch.device(target.device).type, torch.__version__, transformers.__version__, options.window)
     path = open_cache(cache) / f"inside-{key_of(*about, *place, content_key(rows, {}))}.parquet"
     with taking_turns(path):
-        found = _read(path) if intact(path) else None
-        if found is None:
+        internals = _read(path) if intact(path) else None
+        if internals is None:
             base = None if reference is None else reference.model
-            found = read_internals(target.model, base, rows, name=target.source, options=options)
-            _write(path, found)
+            internals = read_internals(target.model, base, rows, name=target.source, options=options)
+            _write(path, internals)
             seal(path)
-    return found
+    return internals
 
 
 def _write(path: Path, inside: Internals) -> None:
@@ -133,6 +133,6 @@ def _read(path: Path) -> Internals | None:
         return None
     sides: dict[str, dict[str, Floats]] = {side: {} for side in _SIDES}
     for name in table.column_names:
-        side, _, own = name.partition(":")
-        sides[side][own] = table[name].to_numpy()
+        side, _, column = name.partition(":")
+        sides[side][column] = table[name].to_numpy()
     return Internals(forward=sides["forward"], backward=sides["backward"])

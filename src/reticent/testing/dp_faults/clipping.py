@@ -53,9 +53,9 @@ def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
 
 @factors("clip: not one layer")
 def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
-    found = right(uppers, longest)
-    found[list(found)[4]] = torch.ones_like(longest)
-    return found
+    clip_factors = right(uppers, longest)
+    clip_factors[list(clip_factors)[4]] = torch.ones_like(longest)
+    return clip_factors
 
 
 @factors("clip: each layer at the whole clip norm")
@@ -90,17 +90,17 @@ def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
 
 @factors("clip: the second half of a micro-batch is not")
 def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
-    found = right(uppers, longest)
-    for factor in {id(one): one for one in found.values()}.values():
+    clip_factors = right(uppers, longest)
+    for factor in {id(shared): shared for shared in clip_factors.values()}.values():
         factor[(len(factor) + 1) // 2 :] = 1
-    return found
+    return clip_factors
 
 
 @fault("clip: norms without the products between uses of a tied weight")
 def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.clip import tape
 
-    rig.put(tape, "squares", lambda contributions, own: torch.stack(own).sum(0))
+    rig.put(tape, "squares", lambda contributions, squared_sizes: torch.stack(squared_sizes).sum(0))
 
 
 @fault("clip: norms of short records four times too small")

@@ -99,7 +99,9 @@ def row_of(dataset: Any, pieces: Row) -> Tokens:
     parts = [_cut(tokens_of(dataset[piece.record]), piece) for piece in pieces]
     if not parts:
         return Tokens(ids=np.zeros(0, dtype=np.int64), labels=np.zeros(0, dtype=np.int64))
-    return Tokens(ids=np.concatenate([one.ids for one in parts]), labels=np.concatenate([one.labels for one in parts]))
+    return Tokens(
+        ids=np.concatenate([part.ids for part in parts]), labels=np.concatenate([part.labels for part in parts])
+    )
 
 
 def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad: int) -> Iterator[MicroBatch]:
@@ -130,8 +132,8 @@ def _cut(tokens: Tokens, piece: TokenRange) -> Tokens:
     return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
 
 
-def _padded(found: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
-    units = list(found.values())
+def _padded(by_row: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
+    units = list(by_row.values())
     rows_per_unit = max(map(len, units))
     rows = len(units) * rows_per_unit
     shape = (rows, max(len(row.ids) for unit in units for row in unit))
@@ -150,5 +152,5 @@ def _padded(found: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
         labels=torch.from_numpy(labels),
         weight=torch.from_numpy(weight),
         rows_per_unit=rows_per_unit,
-        places=tuple(found),
+        places=tuple(by_row),
     )

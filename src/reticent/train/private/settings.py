@@ -61,10 +61,10 @@ def fitting_plan(
     Raises:
         BadInput: it is for another population, or for another number of steps.
     """
-    found = read.population(max_tokens=getattr(args, "max_length", None))
+    people = read.population(max_tokens=getattr(args, "max_length", None))
     if population is not None:
-        refuse_other(population, found)
-    whole = found if population is None else replace(population, contents=found.contents)
+        refuse_other(population, people)
+    whole = people if population is None else replace(population, contents=people.contents)
     settled = plan if isinstance(plan, PrivacyPlan) else plan(whole)
     # Made by hand for lengths alone, it is taken, and from here on holds for these contents.
     settled.refuse_other(whole if settled.data == whole.fingerprint else replace(whole, contents=None))
@@ -91,9 +91,9 @@ def agree(mine: tuple[str, str], processes: int) -> None:
     """
     if processes == 1:
         return
-    found: list[Any] = [None] * processes
-    dist.all_gather_object(found, mine)
-    if any(one != mine for one in found):
+    answers: list[Any] = [None] * processes
+    dist.all_gather_object(answers, mine)
+    if any(answer != mine for answer in answers):
         raise BadInput(
             "the plans of the processes",
             "differ, so batches would overlap and noise would be added more than once",
@@ -112,7 +112,7 @@ def refuse_trainer(trainer: Any, read: RowCounts, unit: str, evaluation: Literal
             model=trainer.model,
             unit=unit,
             rows=read.rows,
-            evaluation_rows=rows_of(ids for one in held_out.values() for ids in _token_ids(one)),
+            evaluation_rows=rows_of(ids for rows in held_out.values() for ids in _token_ids(rows)),
             evaluation=evaluation,
             train_dataset=trainer.train_dataset,
             callbacks=trainer.callback_handler.callbacks,

@@ -88,9 +88,9 @@ class StepLog:
         Raises:
             BadInput: another plan (key, data, noise, steps), other settings, or it has no ledger.
         """
-        found = StepLog.read(checkpoint)
-        for name, one, other in (("plan", found.plan, self.plan), ("settings", found.settings, self.settings)):
-            if one != other:
+        stored = StepLog.read(checkpoint)
+        for name, theirs, other in (("plan", stored.plan, self.plan), ("settings", stored.settings, self.settings)):
+            if theirs != other:
                 raise BadInput(
                     str(checkpoint),
                     f"was made with another privacy {name}: the noise of its steps would be used twice, on different "

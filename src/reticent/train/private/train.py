@@ -118,12 +118,12 @@ class PrivateTuning:
         is a unit (``privacy.json`` then says it), nor how long anything took, which follows how long texts are.
         """
         history = [{name: value for name, value in row.items() if not _TIMES.search(name)} for row in log["history"]]
-        kept = {name: value for name, value in log.items() if name not in EXACT}
-        return kept | {"history": history}
+        public_numbers = {name: value for name, value in log.items() if name not in EXACT}
+        return public_numbers | {"history": history}
 
     def has_begun(self, out: Path) -> bool:
         """Whether steps of this very training are on record."""
-        return any(one.plan == self.plan.fingerprint for one in begun.read_begun(out))
+        return any(start.plan == self.plan.fingerprint for start in begun.read_begun(out))
 
     @contextmanager
     def on_record(self, trainer: Any, out: Path, data: str, *, resumed: bool) -> Iterator[None]:
@@ -205,14 +205,14 @@ def prepare(
 
 def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[EncodedRecord]]:
     """What is sensitive of ``records``, and what is public."""
-    found = select(records, tokenizer, max_tokens=max_tokens)
+    selected = select(records, tokenizer, max_tokens=max_tokens)
     console.print(
-        f"{len(found.private)} of {len(records)} records have marked spans; what is outside of them is learned without "
-        "noise, as public",
+        f"{len(selected.private)} of {len(records)} records have marked spans; what is outside of them is learned "
+        "without noise, as public",
         highlight=False,
     )
-    cut = sum(one.truncated for one in found.private)
-    return Corpus(encoded=list(found.private), records=found.records, truncated=cut, empty=0), found.public
+    cut = sum(record.truncated for record in selected.private)
+    return Corpus(encoded=list(selected.private), records=selected.records, truncated=cut, empty=0), selected.public
 
 
 def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
@@ -223,13 +223,17 @@ def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
     """
     if spec.unit != "record":
         return corpus
-    again = set(copies(one.token_id for one in corpus.encoded))
+    again = set(copies(record.token_id for record in corpus.encoded))
     if not again:
         return corpus
-    said = f"{len(again)} records that repeat another token for token left out"
-    console.print(said, style="yellow", highlight=False)
-    kept = [i for i in range(len(corpus.encoded)) if i not in again]
-    return replace(corpus, encoded=[corpus.encoded[i] for i in kept], records=tuple(corpus.records[i] for i in kept))
+    message = f"{len(again)} records that repeat another token for token left out"
+    console.print(message, style="yellow", highlight=False)
+    first_of_kind = [i for i in range(len(corpus.encoded)) if i not in again]
+    return replace(
+        corpus,
+        encoded=[corpus.encoded[i] for i in first_of_kind],
+        records=tuple(corpus.records[i] for i in first_of_kind),
+    )
 
 
 def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], held_out: Sequence[Record]) -> None:
@@ -256,7 +260,7 @@ def population(
     scores = perplexities(model, corpus.encoded) if spec.record_selection in _BY_PERPLEXITY else None
     return Population(
         users=tuple(records[i].user for i in corpus.records),
-        lengths=tuple(len(one) for one in corpus.encoded),
+        lengths=tuple(len(record) for record in corpus.encoded),
         scores=scores,
         max_tokens=config.max_tokens,
     )
@@ -266,7 +270,7 @@ def population(
 def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, ...]:
     """Perplexity of each record's trained tokens under ``model``, which is left as it is."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    found = [0.0] * len(encoded)
+    values = [0.0] * len(encoded)
     positions = positions_of(model)
     while order:
         size = max(1, _SCORED_TOKENS // len(encoded[order[-1]]))
@@ -277,8 +281,8 @@ def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, .
         labels = batch.pop("labels")
         losses = row_losses(model(**batch).logits, labels, torch.ones(len(part), device=labels.device))
         for i, loss in zip(part, losses.tolist(), strict=True):
-            found[i] = math.exp(min(loss, 700.0))
-    return tuple(found)
+            values[i] = math.exp(min(loss, 700.0))
+    return tuple(values)
 
 
 def plan_for(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
