@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gains from a tuning: even among easy and hard texts and people, and how far the model moved (arXiv:2405.18572).
+"""Gains from tuning among easy and hard texts and people, and how far the model moved (arXiv:2405.18572).
 
 A method that leaks little because it learned little of what is rare should not be recommended without saying so.
 """

@@ -72,7 +72,7 @@ def curve_of(setting: int, places: Sequence[CheckpointStats], units: SampleSizes
 
 
 def improves(curve: UtilityCurve) -> bool:
-    """Whether the best held-out loss is below the untrained model's beyond doubt."""
+    """True if the best held-out loss is below the untrained model's beyond doubt."""
     spread = spread_of(curve.best, "loss", curve.like)
     change = over_seeds(
         curve.best_loss - curve.base_loss, [spread], clusters=curve.units.clusters, n=curve.units.held_out
@@ -138,7 +138,7 @@ def _seed_spread(
 
 
 def matched(curve: UtilityCurve, target: Floats) -> MatchedUtility | None:
-    """What is reported of the curve at ``target``; None where it does not reach it."""
+    """The curve's numbers at ``target``, as reported; None where it does not reach it."""
     crossing = cross(curve, target)
     if crossing is None:
         return None

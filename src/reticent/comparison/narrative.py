@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a comparison says in plain words, and what it refuses to say."""
+"""The conclusions of a comparison in plain words, and the reasons where it draws none."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _utility(settings: Sequence[Setting], points: Sequence[Point]) -> str:
 
 
 def notes_of(best: CheckpointStats, tracks: dict[float, list[CheckpointStats]], seeds: int) -> list[str]:
-    """What to know before quoting a setting's numbers."""
+    """Notes to read before quoting a setting's numbers."""
     notes = []
     rates = sorted(tracks)
     if len(rates) == 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether trainings that generalize worse leak more: Spearman's rank correlation over trainings."""
+"""Tests if trainings that generalize worse leak more: Spearman's rank correlation over trainings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of two settings leaks less at the same held-out loss, and when that may not be said."""
+"""Ranks two settings by their leakage at the same held-out loss, and says when they cannot be ranked."""
 
 from __future__ import annotations
 

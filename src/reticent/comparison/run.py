@@ -117,7 +117,7 @@ def compare(
 
 
 def _begun(folder: RunFolder) -> bool:
-    """Whether any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
+    """True if any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
     cells = folder.root / "cells"
     marks = (f"*/.model.training/checkpoint-*/{WHOLE}", "*/.model.begun.jsonl", "*/model", f"*/{CELL_LOG}")
     if any(next(cells.glob(mark), None) is not None for mark in marks):
@@ -159,12 +159,12 @@ def refuse_unstable_cells(grid: Grid, shared: TrialSettings, *more: Any) -> None
 
 
 def units_of(grid: Grid) -> set[str]:
-    """What the private trainings of the grid protect."""
+    """The units that the private trainings of the grid protect."""
     return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
 
 
 def _copies(shared: TrialSettings, grid: Grid) -> str:
-    """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
+    """The copies that are dropped in all trainings: where one is private per user, only those within a user."""
     if shared.split.copies != "auto":
         return shared.split.copies
     return "user" if "user" in units_of(grid) else "all"

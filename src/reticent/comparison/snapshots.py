@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one training's looks at the panel showed, record by record, aligned with every other training's."""
+"""Results of one training's snapshots, record by record, aligned with every other training's."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ NATS = "nats a token"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CheckpointStats:
-    """What all seeds of a setting and learning rate showed after the same number of steps.
+    """Results of all seeds of a setting and learning rate after the same number of steps.
 
     Args:
         setting, rate, step, epoch, phase: where; see `Point`.
@@ -127,7 +127,7 @@ def spread_of(place: CheckpointStats, name: str, like: Sequence[CheckpointStats]
 def as_point(
     place: CheckpointStats, like: Sequence[CheckpointStats], units: SampleSizes, *, on_frontier: bool
 ) -> Point:
-    """What is reported of a place; ``like``: the same setting's places whose seeds vary alike."""
+    """The numbers of a checkpoint, as reported; ``like``: the same setting's checkpoints whose seeds vary alike."""
 
     def number(name: str, share: bool, unit: str = "", worse: bool = True) -> Estimate | None:
         mean = place.mean(name)

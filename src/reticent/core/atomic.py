@@ -225,7 +225,7 @@ def sweep(folder: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of that name is what this module writes before it is moved."""
+    """True if a file of that name is what this module writes before it is moved."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -336,7 +336,7 @@ def _unlocked(entry: os.DirEntry[str]) -> bool:
 
 
 def _runs(process: int) -> bool:
-    """Whether there is such a process; true where nobody can say."""
+    """True if there is such a process; true where nobody can say."""
     if os.name != "posix":
         return True
     try:

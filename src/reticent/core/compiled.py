@@ -137,7 +137,7 @@ def _fingerprint(source: Path, compiler: str, flags: Sequence[str]) -> str:
 
 
 def _instructions() -> str:
-    """What the CPU can do, as the system says it; empty where it does not say."""
+    """Instruction sets of the CPU, as the system lists them; empty where it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

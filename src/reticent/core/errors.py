@@ -11,7 +11,7 @@ class ReticentError(Exception):
 
 
 class BadInput(ReticentError):
-    """What the user gave cannot be used. Exit code 2.
+    """An input that cannot be used. Exit code 2.
 
     Args:
         given: what was given, in the user's words (a path, a flag, a line number).

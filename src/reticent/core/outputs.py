@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be written where: the one place that decides whether something may be replaced.
+"""Rules for output paths: the one place that decides whether something may be replaced.
 
 Three rules. A place is named, not empty. An input is never an output, nor is anything within an input folder, however
 it is spelt or linked. What is there already may be replaced only where this package wrote it, as the same kind of

@@ -32,7 +32,7 @@ def portable(source: str, folder: str | Path) -> str:
 
 
 def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
-    """What ``portable`` wrote, as it can be opened here; a name that leads to no folder is given back as it is.
+    """The path that ``portable`` wrote, as it can be opened here; a name that leads to no folder stays as it is.
 
     Args:
         named: by a file in ``folder``.
@@ -53,7 +53,7 @@ def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
 
 
 def stands_for(named: str, source: str, folder: str | Path) -> bool:
-    """Whether ``named``, by a file in ``folder``, is the model that ``source`` names now.
+    """True if ``named``, by a file in ``folder``, is the model that ``source`` names now.
 
     Where it leads nowhere any more, because the folder was moved, the name of the model's folder decides.
     """

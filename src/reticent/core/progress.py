@@ -51,7 +51,7 @@ def progress(title: str, total: int, *, unit: str = "", done: int = 0) -> Iterat
 
 
 def shows_bars() -> bool:
-    """Whether ``console`` can draw over what it drew: a terminal that is none of the dumb ones, or a notebook with what
+    """True if ``console`` can draw over what it drew: a terminal that is none of the dumb ones, or a notebook with what
     Rich needs there."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None and find_spec("IPython") is not None
@@ -59,7 +59,7 @@ def shows_bars() -> bool:
 
 
 class Lines:
-    """What is said of one piece of work where no bar can be.
+    """Lines of text on the progress of one piece of work, for outputs that show no bar.
 
     Args:
         title, total, unit, done: as of `progress`.
@@ -90,7 +90,7 @@ class Lines:
             self.before += n
 
     def now(self) -> str:
-        """What is done, how many of how many, and the time left if what is left takes as long for each."""
+        """The work, the count done of the total, and the time left at the pace so far."""
         seconds, here = self.clock() - self.started, self.done - self.before
         percent = 100 * self.done / self.total if self.total else 100
         text = f"{self._counted()} ({percent:.0f} %), {spell(seconds)} so far"

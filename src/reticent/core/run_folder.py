@@ -67,11 +67,11 @@ FIRST = {
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
 }
-"""What each step writes before anything comes of it."""
+"""Files that each step writes before it has a result."""
 
 LEFT = {".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"}
-"""What may lie in a folder of ours without settings: records of what private trainings spent, and what `compare` keeps
-of a training."""
+"""Files that may lie in a run folder without settings: what private trainings spent, and what `compare` keeps of
+a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class RunFolder:
 
     @property
     def begun(self) -> Path:
-        """What private trainings spent here that gave no model: it outlives a refusal."""
+        """The record of private trainings here that gave no model: it outlives a refusal."""
         return self.root / ".model.begun.jsonl"
 
     @property
@@ -199,7 +199,7 @@ class RunFolder:
     # ---- whose folder it is -----------------------------------------------------------------------------------------
 
     def settings(self, step: str) -> dict[str, Any] | None:
-        """What ``step`` (``"tune"``, ``"audit"`` or ``"compare"``) was told here; None where it did nothing here.
+        """Settings of ``step`` (``"tune"``, ``"audit"`` or ``"compare"``) in this folder; None where it was not run.
 
         A file of that name which such a step did not write, like a person's own settings, counts as nothing.
 

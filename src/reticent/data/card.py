@@ -69,7 +69,7 @@ def kinds(records: Sequence[Record]) -> dict[str, dict[str, int]]:
 
 
 def coins(membership: Membership) -> dict[str, Any]:
-    """Who would be in, and what the others would be for."""
+    """Counts of members and of the other roles."""
     rows = {
         "unit": membership.unit,
         "probability": membership.probability,
@@ -85,7 +85,7 @@ def coins(membership: Membership) -> dict[str, Any]:
 
 
 def missed(secrets: Sequence[Secret], looked: Sequence[str], *, marks: bool) -> dict[str, Any]:
-    """What a scrubber left: how much of what, and who looked."""
+    """Counts of what a scrubber left, by kind, and the detectors that looked."""
     return {
         "looked": [*looked, *(["marks of the data"] if marks else [])],
         "passages": len(secrets),

@@ -66,7 +66,7 @@ def conversation(field: str, messages: Iterable[Message]) -> tuple[Message, ...]
 
 
 def is_turns(value: Any) -> bool:
-    """Whether a value is a list of turns, perhaps empty."""
+    """True if a value is a list of turns, perhaps empty."""
     return isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
 
 
@@ -137,7 +137,7 @@ def _part(field: str, part: Any) -> str:
 
 
 def _is_aside(part: Any) -> bool:
-    """Whether a part of the content is reasoning or a call, which are read by themselves."""
+    """True if a part of the content is reasoning or a call, which are read by themselves."""
     return isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning", "tool_use")
 
 

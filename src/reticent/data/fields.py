@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which fields of a row hold what: named by the user, or the usual Hugging Face names."""
+"""Maps the fields of a row to their roles: as named by the user, or by the usual Hugging Face names."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _name(row: Mapping[str, Any], field: str) -> str:
 
 
 def look_like_spans(value: Any) -> bool:
-    """Whether ``value`` is a list, perhaps empty, of what has a start and an end."""
+    """True if ``value`` is a list, perhaps empty, of what has a start and an end."""
     return isinstance(value, list) and all(
         isinstance(item, Mapping) and {"start", "end"} <= set(item) for item in value
     )

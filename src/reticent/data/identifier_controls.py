@@ -51,7 +51,7 @@ _DIGITS, _LOWER, _UPPER = string.digits, string.ascii_lowercase, string.ascii_up
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What of a value is free.
+    """The free part of a value.
 
     Args:
         free: places of the characters that are drawn anew, rising.
@@ -77,7 +77,7 @@ class Form:
 
 
 def form_of(kind: str, value: str) -> Form | None:
-    """What of the value is free; None where nothing is, or too little for a fair control.
+    """The free part of the value; None where there is none, or too little for a fair control.
 
     >>> form_of("PHONE", "+1 (212) 555-0123").free_part("+1 (212) 555-0123")
     '0123'
@@ -155,7 +155,7 @@ def _number(value: str) -> Form | None:
 
 
 def _card(value: str) -> Form | None:
-    """What stands between the issuer's eight digits and the check digit."""
+    """The digits between the issuer's eight and the check digit."""
     places = [place for place, char in enumerate(value) if char in _DIGITS]
     free = tuple(places[8:-1])
 

@@ -52,12 +52,12 @@ def digest(record: Record, *, hide_spans: bool = False) -> str:
 
 
 def is_digest(record: Record) -> bool:
-    """Whether the record's id was made of its text."""
+    """True if the record's id was made of its text."""
     return any(digest(record, hide_spans=hidden) in record.id for hidden in (False, True))
 
 
 def tells_of_spans(record: Record) -> bool:
-    """Whether the record's id was made of what its spans hold. Then so was its coin, which a model shows."""
+    """True if the record's id was made of what its spans hold. Then so was its coin, which a model shows."""
     return bool(record.spans) and digest(record) in record.id
 
 

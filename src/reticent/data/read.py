@@ -22,7 +22,7 @@ Check: TypeAlias = Callable[[Record], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What was read.
+    """Records read from a source.
 
     Args:
         records: in the order of the source, with unique ids.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who each shadow model is trained on: coins of its own over the pool that the audited model was drawn from.
+"""The membership of each shadow model: coins of its own over the pool that the audited model was drawn from.
 
 They know the seed, the ids and the users, and nothing of who the audited model was trained on. Models come in pairs
 that share a number ``u`` for each unit: the one takes the unit where ``u`` is below the chance of being in, the other

@@ -29,7 +29,7 @@ _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "infer
 
 
 def is_peft(folder: Path) -> bool:
-    """Whether the folder holds a PEFT adapter."""
+    """True if the folder holds a PEFT adapter."""
     return (folder / CONFIG).exists()
 
 
@@ -97,7 +97,7 @@ def fingerprint(folder: Path, base_fingerprint: str, tuned: TuningInfo | None) -
 
 
 def can_switch_off(model: Any) -> bool:
-    """Whether ``switched_off`` can be used on the model."""
+    """True if ``switched_off`` can be used on the model."""
     return isinstance(model, PeftModel) or bottleneck.has_bottlenecks(model)
 
 

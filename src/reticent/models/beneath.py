@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an adapter that is switched off is its base. For most it is, to the last bit; not for those that train or
+"""Tells if an adapter that is switched off is its base. Most are, to the last bit; not those that train or
 replace weights of the base itself (biases, embeddings, PiSSA, OLoRA) or its order of layers.
 
 Found out by trying: the base is asked before the adapter is put on, so that no second copy of it is needed.
@@ -25,7 +25,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probe:
-    """What a base says before an adapter is put on it.
+    """The answer of a base before an adapter is put on it.
 
     Args:
         token_id: ``[1, T]`` what it was asked.
@@ -89,7 +89,7 @@ class BaseWeights:
 
     @property
     def kept(self) -> bool:
-        """Whether none has other values than before."""
+        """True if none has other values than before."""
         return all(
             torch.equal(weight[: len(before)] if weight.ndim else weight, before) for weight, before in self.before
         )

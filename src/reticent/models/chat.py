@@ -24,7 +24,7 @@ from reticent.models.turn_ends import where_answers_end, without_end
 
 Mask = npt.NDArray[np.bool_]
 _TAG = re.compile(r"(</?[A-Za-z][\w:.-]*>|<\|[^|<>\n]+\|>|\[/?[A-Z_]+\]|◁/?\w+▷)")
-"""What templates look for in an answer, to move or drop the reasoning."""
+"""Marks by which templates find the reasoning in an answer, to move or drop it."""
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\b")
 """Begins what a template itself calls the assistant's."""
 
@@ -60,7 +60,7 @@ class _Part(NamedTuple):
 
 
 class _Unit(NamedTuple):
-    """What one stand-in stands for."""
+    """The text that a stand-in stands for."""
 
     turn: int
     said: int
@@ -269,7 +269,7 @@ def _name(marker: str, number: int) -> str:
 
 
 def _named_by_template(messages: tuple[Message, ...], text: str, tokenizer: Any) -> list[tuple[int, int]] | None:
-    """What the template itself calls the assistant's; None where it says nothing of that."""
+    """Stretches that the template itself marks as the assistant's; None where it marks none."""
     template = tokenizer.get_chat_template()
     if not _GENERATION.search(template):
         return None
@@ -283,7 +283,7 @@ def _named_by_template(messages: tuple[Message, ...], text: str, tokenizer: Any)
 
 
 def _behind_last(record: Record, messages: tuple[Message, ...], text: str, end: int, tokenizer: Any) -> str:
-    """What the template puts behind the last answer, which ends at ``end``, if the chat ends with it."""
+    """The text that the template puts behind the last answer, which ends at ``end``, if the chat ends with it."""
     if messages[-1].role == "assistant":
         return text[end:]
     last = max(number for number, message in enumerate(messages) if message.role == "assistant")

@@ -24,13 +24,13 @@ _NAMES = (
     "seq_length",
     "n_ctx",
 )
-"""What configurations call the limit, the usual name first. ``max_length`` is not among them: it belongs to
+"""Names of the limit in configurations, the usual one first. ``max_length`` is not among them: it belongs to
 generation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Which texts may share a batch, so that each is read as it is alone.
+    """Tells which texts may share a batch, so that each is read as it is alone.
 
     Rotary positions of kind ``longrope`` (Phi-3.5, Phi-4-mini) turn all tokens of a pass by other angles once its
     longest row exceeds the length of pretraining: a short text beside a long one would be read as a long one. Sparse

@@ -130,7 +130,7 @@ def _touched(tokens: Tokens, hidden: Mask) -> Mask:
 
 
 def _hidden(record: Record, text: str, tokenizer: Any) -> Mask:
-    """Which characters of what the model reads lie in a span; ``[characters]``."""
+    """``[characters]`` bool, True where a character that the model reads lies in a span."""
     check_spans(record)
     if not record.spans:
         return np.zeros(len(text), dtype=np.bool_)

@@ -19,7 +19,7 @@ from torch import nn
 
 PREFIX = "base_model.model."
 _WRAPPERS = ("base_layer", "modules_to_save", "original_module", "token_adapter")
-"""What PEFT puts between the name of a layer and that of its weight."""
+"""Names that PEFT puts between a layer's and its weight's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class VocabularyRows:
 
 
 def rows_wanted(adapter: Path, base: Any, tokens: int) -> VocabularyRows:
-    """What a PEFT adapter asks of the vocabulary of its base.
+    """The rows that a PEFT adapter needs in the vocabulary of its base.
 
     Args:
         adapter: the folder of the adapter, with its weights.

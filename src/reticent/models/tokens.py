@@ -78,12 +78,12 @@ def tokenise(text: str, tokenizer: Any, *, around: bool = True, offsets: bool = 
 
 
 def leading_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text by itself: often one beginning-of-text token or nothing."""
+    """Tokens that the tokenizer puts before every text by itself: often one beginning-of-text token or nothing."""
     return _read("a", tokenizer, False)[1]
 
 
 def trailing_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts behind every text by itself: mostly nothing."""
+    """Tokens that the tokenizer puts behind every text by itself: mostly nothing."""
     return _read("a", tokenizer, False)[2]
 
 
@@ -130,7 +130,7 @@ def _read(
 
 
 def _around(ids: list[int], whole: list[int]) -> tuple[list[int], list[int]]:
-    """What ``whole`` has before and behind ``ids``; nothing where ``ids`` is not a part of it."""
+    """The parts of ``whole`` before and behind ``ids``; empty where ``ids`` is not a part of it."""
     for start in range(len(whole) - len(ids), -1, -1):  # of several places the last: the rest stands before
         if whole[start : start + len(ids)] == ids:
             return whole[:start], whole[start + len(ids) :]

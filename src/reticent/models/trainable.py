@@ -94,7 +94,7 @@ def check_phrases(
 
 
 def _survives(record: Record, phrase: str, tokenizer: Any, max_tokens: int | None) -> bool:
-    """Whether the phrase is whole within the limit, at one place at least."""
+    """True if the phrase is whole within the limit, at one place at least."""
     if max_tokens is None or len(encode(record, tokenizer)) <= max_tokens:
         return True
     plain, at = record.plain, -1

@@ -20,7 +20,7 @@ FAILURES = (
     TypeError,
     ValueError,
 )
-"""What libraries raise when a method and a family of models do not go together."""
+"""Errors that libraries raise when a method does not fit a family of models."""
 _TOKENS = 5
 
 
@@ -50,7 +50,7 @@ def try_out(model: Any, method: str) -> None:
 
 
 def _reached(model: Any, method: str) -> bool:
-    """Whether a gradient arrives at anything that is trained, or the loss is no number, which training says by name."""
+    """True if a gradient arrives at anything that is trained, or the loss is no number, which training says by name."""
     words = model.get_input_embeddings().weight
     token_id = torch.arange(_TOKENS, device=words.device)[None] % len(words)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -76,5 +76,5 @@ def does_not_fit(model: Any, method: str, reason: str) -> BadInput:
 
 
 def family(model: Any) -> str:
-    """What the configuration calls this kind of model, e.g. ``"falcon_h1"``."""
+    """The configuration's name of this kind of model, e.g. ``"falcon_h1"``."""
     return str(getattr(model.config, "model_type", None) or type(model).__name__)

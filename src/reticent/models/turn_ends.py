@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ends an answer of a chat: a model that is not trained on it never stops."""
+"""The token that ends an answer of a chat: a model that is not trained on it never stops."""
 
 from __future__ import annotations
 

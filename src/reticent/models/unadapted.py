@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a model's blocks LoRA leaves as it was."""
+"""The parameters of a model's blocks that LoRA leaves as they were."""
 
 from __future__ import annotations
 

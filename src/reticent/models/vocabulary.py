@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens of a model are whole words, so that text can be made of them that it reads token by token."""
+"""Finds the tokens of a model that are whole words, so that text can be made of them that it reads token by token."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `reticent tune` adds to a training that is to be watched."""
+"""The callbacks that `reticent tune` adds to a training that is monitored."""
 
 from __future__ import annotations
 

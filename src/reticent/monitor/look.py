@@ -32,7 +32,7 @@ _RATE = "nats a token"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PanelPass:
-    """What one pass over the panel gave, ``[N]`` each.
+    """Results of one pass over the panel, ``[N]`` each.
 
     Args:
         nll: negative log-likelihood of the trained tokens, summed, nats.
@@ -74,7 +74,7 @@ def copied_share(rank: npt.NDArray[np.int32], place: npt.NDArray[np.int64]) -> f
 def snapshot_of(
     panel: Panel, look: PanelPass, base: Floats, *, step: int, epoch: float, seconds: float = 0.0
 ) -> Snapshot:
-    """What a look says; the phase is not known from one look and stays "start".
+    """The snapshot of one look; its phase stays "start", as one look does not tell it.
 
     Args:
         panel: ``N`` records.

@@ -82,7 +82,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
 
     @property
     def watch(self) -> TrainingHistory:
-        """What was seen so far."""
+        """The history so far."""
         people = self.panel.user[[user is not None for user in self.panel.user]]
         return TrainingHistory(
             moments=tuple(self.moments),

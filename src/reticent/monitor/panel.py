@@ -21,8 +21,9 @@ from reticent.models.encode import encode
 OVERHEAD = 0.1
 """Most that all looks together may cost, as a share of the training."""
 LOOK_COST = 0.5
-"""What looking at a token costs at most, in tokens trained on: the forward pass alone. A training pass is three times
-that with full fine-tuning and twice with adapters (no gradient of frozen weights), and the optimizer comes on top."""
+"""Upper bound on the cost of evaluating one token, relative to training on one: the forward pass. A training pass is
+three times that with full fine-tuning and twice with adapters (no gradient of frozen weights), and the optimizer comes
+on top."""
 FEWEST, MOST = 10, 2000
 """Records of a side: fewer say nothing, and more cost time and no longer sharpen what is said."""
 CONTROL, NO_TIER = -1, -2
@@ -31,7 +32,7 @@ _SAMPLE = 500
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """What is looked at, ``N`` records.
+    """The records that are evaluated while a model trains, ``N`` of them.
 
     Args:
         records: ``[N]``.

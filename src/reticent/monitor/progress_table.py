@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the person sees of a watch: a line after each look, a table at the end."""
+"""The console output of the monitor: a line after each look, a table at the end."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenLosses:
-    """What one pass gave, for ``N`` records and ``K`` of their tokens.
+    """Results of one pass, for ``N`` records and ``K`` of their tokens.
 
     Args:
         loss: ``[N]`` mean negative log-likelihood of the trained tokens, nats a token.

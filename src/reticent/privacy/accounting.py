@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What steps cost, how much noise a promise needs, and the whole curve of what is allowed.
+"""The accountant: ε of steps, the noise that a guarantee needs, and the trade-off curve of attacks.
 
 ε comes from privacy loss distributions (Doroshenko et al. 2022, arXiv:2207.04380) as `dp_accounting` computes them,
 rounded to the safe side; Rényi divergences (Mironov, Talwar and Zhang 2019, arXiv:1908.10530) stand beside as a check.

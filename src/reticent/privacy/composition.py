@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several trainings on the same units cost together.
+"""ε of several trainings on the same units together.
 
 Privacy losses of trainings add up, whatever is chosen in view of the earlier ones (adaptive composition), so their
 distributions are convolved as those of the steps of one training are (`accounting`); a chain of trainings, each from

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was promised, in one sentence that names ε, its unit, δ and the neighbouring relation, and as JSON.
+"""The privacy guarantee: one sentence that names ε, its unit, δ and the neighbouring relation, and JSON.
 
 What the promise takes as public: how many units there are, the steps, the sampling rate, all settings, and the context
 that texts are cut to. Where only marked spans are covered, also all other text and where the spans are.
@@ -21,7 +21,7 @@ FORMAT = 2
 WITHOUT_CURVE = 1
 """The format that knew (ε, δ) only, added or removed units, and the records of the largest user; still read."""
 DONE = {ADD_OR_REMOVE: "add or remove", ZERO_OUT: "zero out", REPLACE_ONE: "replace"}
-"""What is done to a unit between data sets that are neighbours."""
+"""The change of a unit between neighbouring data sets."""
 EVERYTHING = "all that a unit adds to the training data"
 SPANS = "the content of the marked spans alone"
 
@@ -163,7 +163,7 @@ class PrivacyGuarantee:
 
 
 def covered_spans(recall: float) -> str:
-    """What a promise on marked spans covers, where they hold the share ``recall`` of the personal data.
+    """The coverage of a guarantee on marked spans that hold the share ``recall`` of the personal data.
 
     >>> covered_spans(0.9)  # doctest: +ELLIPSIS
     "the content of the marked spans alone (... recall is 0.9: a share of 0.1 of the personal data has no guarantee)"

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class NoiseMeter:
-    """Whether samples of noise are Gaussian noise of standard deviation ``std``, new each time, in each parameter.
+    """Tests that samples are Gaussian noise of standard deviation ``std``, new each time, in each parameter.
 
     ================  ==================================================  ==========================================
     what is wrong     test                                                found
@@ -124,7 +124,7 @@ class NoiseMeter:
 
 
 class SizeMeter:
-    """Whether batch sizes are draws of Binomial(units, rate): the right mean, no size impossible, not too regular.
+    """Tests that batch sizes are draws of Binomial(units, rate): the right mean, no size impossible, not too regular.
 
     Args:
         units: how many there are to draw.
@@ -161,7 +161,7 @@ class SizeMeter:
 
 
 class DrawMeter:
-    """Whether units are drawn by coins of their own, new in each step: none too often or too seldom, and no more in two
+    """Tests that each unit is drawn by its own coin, new in each step: none too often or too seldom, and no more in two
     steps one after the other than by chance. Sizes alone do not show it: a training can go through shuffled passes.
 
     Args:

@@ -66,7 +66,7 @@ _AT_ONCE = 1024
 _BLOCK = 1 << 24
 """Elements that ``torch`` works on at a time: 64 MiB beside the tensor."""
 _LARGEST = 1 << 36
-"""What a 32-bit block counter reaches."""
+"""The range of a 32-bit block counter."""
 
 Words = npt.NDArray[np.uint32]
 Doubles = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSums:
-    """What was seen while the noise went in, for the self-check. With noise ``e = std·N``, before ``scale``:
+    """Sums over a parameter while noise is added, for the self-check. With noise ``e = std·N``, before ``scale``:
 
     Args:
         n: elements.

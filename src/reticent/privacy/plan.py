@@ -120,7 +120,7 @@ class PrivacyPlan:
             raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
 
     def spent(self, steps: int | None = None) -> PrivacyGuarantee:
-        """What holds after ``steps`` steps; all of them where it is left out. Stopping early is allowed.
+        """The guarantee after ``steps`` steps; after all where it is left out. Stopping early is allowed.
 
         Raises:
             BadInput: more steps than the plan has.

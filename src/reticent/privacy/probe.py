@@ -102,7 +102,7 @@ def probe(
 
 
 def clip_factors(lengths: Sequence[float], clip_norm: float, clipping: str) -> list[float]:
-    """What each parameter's gradient of one unit is multiplied by, given the length of each; see ``make_clipper``.
+    """The factor of each parameter's gradient of one unit, given the length of each; see ``make_clipper``.
 
     >>> clip_factors([3.0, 4.0], 1.0, "flat")
     [0.2, 0.2]

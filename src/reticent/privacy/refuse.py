@@ -68,7 +68,7 @@ def copies(rows: RowDigests | Iterable[Sequence[int] | npt.NDArray[np.integer]])
 
 
 def _steering(training: TrainingSetup) -> Iterator[Violation]:
-    """What is chosen by an evaluation loss is published through the choice."""
+    """A choice by an evaluation loss publishes that loss."""
     if training.evaluation is not None:
         return
     args = training.args

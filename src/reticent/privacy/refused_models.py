@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model, its wrappers and its adapters must not have, if what a unit adds is to depend on that unit alone and be
-bounded."""
+"""Models, wrappers and adapters that are refused: a unit's contribution would not depend on that unit alone."""
 
 from __future__ import annotations
 

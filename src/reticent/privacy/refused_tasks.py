@@ -95,7 +95,7 @@ def _named_task(model: Any, base: Any) -> str | None:
 
 
 def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
-    """What the model does on made-up tokens; it is left as it is."""
+    """Violations that a pass over made-up tokens shows; the model is left as it is."""
     name = type(base).__name__
     if any(p.device.type == "meta" for p in model.parameters()):
         return
@@ -225,7 +225,7 @@ def _virtual_tokens(model: Any) -> int:
 
 
 def _learned_positions(base: Any, limit: Any) -> bool:
-    """Whether there is a table of positions, beyond which there are none."""
+    """True if there is a table of positions, beyond which there are none."""
     words = base.get_input_embeddings()
     tables = [m for m in base.modules() if isinstance(m, nn.Embedding) and m is not words]
     return isinstance(limit, int) and any(limit <= table.num_embeddings <= limit + 2 for table in tables)

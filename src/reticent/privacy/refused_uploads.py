@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What trackers must not send away: the folder of the training, where the key of the noise lies, and gradients.
+"""Uploads that are refused: trackers that send the training's folder, where the noise's key lies, or gradients.
 
 Read off every callback of ``transformers.integrations`` (5.x). What the others send is covered by the promise: the
 finished model, or checkpoints, whose weights and optimizer state follow from noised gradients alone, and whose ledger
@@ -49,7 +49,7 @@ SENDERS = (
 )
 
 _ATTRIBUTES = {"CometCallback": ("_log_assets", True), "DVCLiveCallback": ("_log_model", "all")}
-"""What callbacks that were made by hand are told in place of a variable."""
+"""Attributes by which callbacks made by hand are set, in place of an environment variable."""
 
 
 def _uploads(training: TrainingSetup) -> Iterator[Violation]:

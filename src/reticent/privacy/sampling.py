@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which units are in which step: Poisson sampling, as a pure function of a secret key and the step.
+"""Poisson sampling of the units of each step, as a pure function of a secret key and the step.
 
 A draw depends on nothing but (key, step, number and rate of units), so a resumed training sees the batches that it
 would have seen. Random numbers are read from SHAKE-256 of the key: who does not know it cannot predict who was in a
@@ -61,12 +61,12 @@ Row = tuple[TokenRange, ...]
 """One sequence for the model: its pieces, one behind the other."""
 
 Unit = tuple[Row, ...]
-"""What is clipped as one; the gradients of its rows are averaged."""
+"""Rows that are clipped together; their gradients are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Who is in the training data, in the order of the records.
+    """The users and lengths of the training data, in the order of the records.
 
     Args:
         users: whose record it is; None where nobody is known.

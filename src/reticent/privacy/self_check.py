@@ -111,7 +111,7 @@ class SelfCheck:
     # ---- clipping --------------------------------------------------------------------------------------------------
 
     def due(self, step: int) -> bool:
-        """Whether units are to be run a second time in this step: in the first, and again each epoch, or so much less
+        """True if units are to be run a second time in this step: in the first, and again each epoch, or so much less
         often that it stays a small share of the work."""
         return step >= self._probe_due
 
@@ -202,7 +202,7 @@ class SelfCheck:
         self.noise.before(self.done, [sums[p] for p in self.names])
 
     def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[NoiseSums]) -> None:
-        """What was noised minus what was summed is the noise of this step and parameter, drawn a second time here.
+        """Check that the noised sum minus the sum is this step's noise of the parameter, drawn a second time here.
 
         Args:
             noised: the sums after noise and division by the expected batch (what becomes ``.grad``), float32.
@@ -446,7 +446,7 @@ class SelfCheck:
 
 
 def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor) -> bool:
-    """Whether a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
+    """True if a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
     if tensor.numel() != numbers.numel():
         return False
     ours, stored = numbers.reshape(-1), tensor.reshape(-1)

@@ -15,14 +15,14 @@ CLIPPING = ("flat", "per_layer", "automatic")
 PROTECT = ("all", "spans")
 ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE = "add_or_remove", "zero_out", "replace_one"
 RELATIONS = (ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE)
-"""What neighbouring data sets differ by: a unit is there or not, counts or adds nothing, is one or another."""
+"""Neighbouring relations: a unit is there or not, counts or adds nothing, is one or another."""
 SMALLEST_DELTA = 1e-11
 """Below this rounding in the convolutions of a privacy loss distribution can make ε come out too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacySpec:
-    """What a private training shall promise; nothing given means ordinary training.
+    """Settings of the guarantee of a private training; nothing given means ordinary training.
 
     Args:
         epsilon: the promise, as small as is needed: the noise is then chosen so that it holds.
@@ -125,5 +125,5 @@ class PrivacySpec:
 
     @property
     def is_private(self) -> bool:
-        """Whether anything is promised at all."""
+        """True if anything is promised at all."""
         return self.epsilon is not None or self.noise_multiplier is not None

@@ -37,7 +37,7 @@ from reticent.core.record import Record, Span
 from reticent.models.encode import EncodedRecord, check_spans, encode
 
 PLACEHOLDER = "___"
-"""What stands for a span, whatever it holds and however long it is."""
+"""The text in place of a span, whatever it holds and however long it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +107,7 @@ def redacted(record: Record) -> Record:
 
 
 def is_sensitive(record: Record) -> bool:
-    """Whether a span lies in what is trained on of the record."""
+    """True if a span lies in what is trained on of the record."""
     read = 0
     for trained, text in record.pieces:
         if trained and _stretches(record.spans, read, read + len(text)):

@@ -140,7 +140,7 @@ class TradeoffCurve:
         return max(float(apart.max(initial=0.0)), _gaussian_mu(most, float(ends.max(initial=0.0))))
 
     def of_group(self, size: int) -> TradeoffCurve:
-        """What the same says of ``size`` units together: one after the other comes in (Dong, Roth and Su 2022, Theorem
+        """The curve of ``size`` units together: one after the other comes in (Dong, Roth and Su 2022, Theorem
         2.14), or by the lines (size·ε, δ·(e^size·ε − 1)/(e^ε − 1)) (Vadhan 2017, Lemma 2.2) where these are lower: at
         the ends of the curve.
 
@@ -244,8 +244,8 @@ def of_gaussian(mu: float) -> TradeoffCurve:
 
 
 def of_promise(epsilon: float, delta: float) -> AttackLimits:
-    """What (ε, δ) alone allows, both directions: for a promise whose mechanism is not known (Kairouz, Oh and Viswanath
-    2015, Theorem 2.1)."""
+    """The limits on attacks by (ε, δ) alone, both directions: for a guarantee whose mechanism is not known (Kairouz, Oh
+    and Viswanath 2015, Theorem 2.1)."""
     at, deltas = np.array([epsilon]), np.array([delta])
     return of_lines(at, deltas, at, deltas).allowed(max(delta, LEAST_DELTA))
 

@@ -85,7 +85,7 @@ def stretch(tensors: int) -> int:
 
 
 class Weights:
-    """Whether trained weights change in the optimizer's step only, and what is frozen, buffers included, never.
+    """Checks that trained weights change in the optimizer's step only, and frozen ones and buffers never.
 
     ``stamp`` remembers elements of all of them; ``unmoved`` says whether they still are what they were. Of what is
     frozen there is a sum of all bits too, which a change of a single element changes.

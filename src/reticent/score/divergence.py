@@ -24,7 +24,7 @@ _WINDOW = 4096
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Divergence:
-    """What was found for ``N`` records.
+    """KL divergence of ``N`` records.
 
     Args:
         kl: ``[N]`` sum over the record's trained tokens of KL(target‖base) in nats, at least 0; 0 for a record

@@ -55,7 +55,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What the options leave open, decided for one model on one machine.
+    """Choices that the options leave open, made for one model on one machine.
 
     Args:
         impl: which statistics are used.
@@ -71,7 +71,7 @@ class Choices:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What can change the numbers, if only in their last digits."""
+        """The choices that can change the numbers, if only in their last digits."""
         return (self.impl, self.window, self.tokens_per_batch)
 
 

@@ -208,7 +208,7 @@ def _find_head(model: Any) -> Head | None:
 
 
 def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether body and head give the model's logits, up to the rounding of its type."""
+    """True if body and head give the model's logits, up to the rounding of its type."""
     try:
         hidden = hidden_states(model, head.module, _on(model, [text])[0][None])[0]
         mine = head.logits(hidden, out=truth.new_empty(truth.shape, dtype=hidden.dtype))
@@ -221,7 +221,7 @@ def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> 
 
 
 def _same_by_plain(model: Any, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether plain attention gives the model's logits, up to the rounding of bfloat16."""
+    """True if plain attention gives the model's logits, up to the rounding of bfloat16."""
     try:
         with plain_attention(model):
             mine = _own_logits(model, _on(model, [text])[0])
@@ -250,7 +250,7 @@ def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch
 
 
 def _same_in_company(forward: Forward, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether a text gets its own logits with many tokens behind it, up to a border of the positions."""
+    """True if a text gets its own logits with many tokens behind it, up to a border of the positions."""
     most = _COMPANY + len(text)
     width = min(most, context_length(forward.model) or most, forward.positions.next_border(len(text)) or most)
     if width <= len(text):

@@ -149,7 +149,7 @@ def _group(trainings: Sequence[RecordedTraining], people: Mapping[str, People], 
 
 
 def _of_levels(counted: Sequence[RecordedTraining], people: Mapping[str, People], *, per_user: bool) -> list[str]:
-    """What became of promises per record beside promises per user."""
+    """Notes on guarantees per record beside guarantees per user."""
     of_records = [
         training for training in counted if training.promise is not None and training.promise.unit == "record"
     ]
@@ -166,7 +166,7 @@ def _of_levels(counted: Sequence[RecordedTraining], people: Mapping[str, People]
 
 
 def _chained(trainings: Sequence[RecordedTraining]) -> list[str]:
-    """Which trainings started from the model of another here: what is learned on top is added as any other training."""
+    """Notes on trainings that started from the model of another here: what these learn is added as any other."""
     by_model = {training.model: training for training in trainings if training.model is not None}
     notes = []
     for training in trainings:
@@ -189,7 +189,7 @@ class _Cost(NamedTuple):
 def _total(
     unit: str, counted: Sequence[RecordedTraining], people: Mapping[str, People], *, left_out: int, without: int
 ) -> ComposedEpsilon | None:
-    """What ``counted`` cost the unit that is in most of them; None where none can be brought to that level."""
+    """ε of ``counted`` for the unit that is in most of them; None where none can be brought to that level."""
     from reticent.privacy.composition import Part, total  # the accountant takes a second to load
 
     costs = []

@@ -38,7 +38,7 @@ class People:
 
     @property
     def all_have_users(self) -> bool:
-        """Whether no record is without."""
+        """True if every record has a user."""
         return all(user is not None for _, user in self.rows)
 
     @property

@@ -204,7 +204,7 @@ def shortened(training: RecordedTraining, steps: int | None) -> RecordedTraining
 
 
 def _epsilon(training: RecordedTraining, steps: int) -> EpsilonSpent | str:
-    """What ``steps`` steps cost, or why that cannot be said."""
+    """ε of ``steps`` steps, or the reason why it cannot be counted."""
     from reticent.privacy import accounting  # the accountant takes a second to load
 
     promise = training.promise
@@ -242,7 +242,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _manifest(run: RunFolder) -> dict[str, Any]:
-    """What the manifest says of the training; empty where there is none."""
+    """The manifest's entry of the training; empty where there is none."""
     if not run.manifest.exists():
         return {}
     manifest = read_manifest(run.manifest)
@@ -275,7 +275,7 @@ def _promise(run: RunFolder, manifest: dict[str, Any]) -> PrivacyGuarantee | Non
 
 
 def _checkpoints(run: RunFolder) -> Iterator[Checkpoint]:
-    """What the whole checkpoints in the folder note."""
+    """The step logs of the complete checkpoints in the folder."""
     for path in run.checkpoints.glob("checkpoint-*"):
         with suppress(BadInput):
             yield Checkpoint.read(path)

@@ -103,7 +103,7 @@ def contrast(panel: PanelDesign, chosen: NDArray[np.bool_], weight: Floats) -> C
 
 
 def _part(deviation: Floats, cluster: NDArray[np.intp], clusters: int) -> tuple[Floats, int]:
-    """What each cluster adds to the error of a mean, for few clusters enlarged as a sample variance is."""
+    """Contribution of each cluster to the error of a mean, for few clusters enlarged as a sample variance is."""
     count = len(np.unique(cluster))
     sums = np.bincount(cluster, weights=deviation, minlength=clusters) / len(deviation)
     return sums * np.sqrt(count / (count - 1)), count

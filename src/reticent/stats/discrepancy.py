@@ -64,7 +64,7 @@ class Polytope:
 
 @dataclass(frozen=True, kw_only=True)
 class Discrepancy:
-    """What was found on the half that the polytope was not fitted to.
+    """Results on the half that the polytope was not fitted to.
 
     Args:
         advantage: share of members in the set less share of held-out units in it; 0 is chance, 1 is perfect.
@@ -199,7 +199,7 @@ def _measured(
 def _choose(
     z: Floats, label: NDArray[np.bool_], owner: NDArray[np.int64] | None, facets: Sequence[int], seed: int
 ) -> _Choice:
-    """What does best when a half of the fitting half judges a fit to the other. One facet has no inside."""
+    """The choice that does best when a half of the fitting half judges a fit to the other. One facet has no inside."""
     tried = [_Choice(k, side) for k in facets for side in (("member", "held_out") if k > 1 else ("member",))]
     if len(tried) == 1:
         return tried[0]

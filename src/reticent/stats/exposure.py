@@ -94,7 +94,7 @@ def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.9
 
 
 class OrderBounds(NamedTuple):
-    """Which secrets, sorted from the most exposed (0), enclose the median, and what that leaves for other errors."""
+    """Ranks of the secrets (0 = most exposed) that enclose the median, and the error left for other sources."""
 
     strongest: int
     weakest: int

@@ -34,7 +34,7 @@ SLOPE = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MemberSides:
-    """Which units are members, and whose they are.
+    """The units that are members, and their owners.
 
     Args:
         member: ``[N]`` bool.
@@ -50,7 +50,7 @@ class MemberSides:
 
     @property
     def alone(self) -> bool:
-        """Whether each unit is its own cluster."""
+        """True if each unit is its own cluster."""
         return self.owners == len(self.owner)
 
     def count(self, of: NDArray[np.bool_]) -> int:
@@ -65,7 +65,7 @@ class MemberSides:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rate:
-    """What a true positive rate's interval is made of.
+    """The parts of a true positive rate's interval.
 
     Args:
         members: how many independent members would have that variance.

@@ -24,7 +24,7 @@ CELLS = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Design:
-    """Which of ``U`` units trade labels with which.
+    """The relabelling of ``U`` units: which of them may trade labels.
 
     Args:
         block: ``[U]`` number of the block, from 0: units of a block always have one label (a user's records, where

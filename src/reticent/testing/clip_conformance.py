@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a clipper must keep to on a model: ``check_clip(make_model)`` in your own test is all it takes.
+"""Conformance of a clipper on a model: call ``check_clip(make_model)`` in your own test.
 
 Whoever writes a layer rule calls it on a model that has the layer. All parameters that fail are named.
 """
@@ -20,7 +20,7 @@ from reticent.privacy.clip.clipper import ClippedSum, Clipper, Clipping
 from reticent.privacy.clip.reference import ReferenceClipper
 
 RTOL = 1e-4
-"""What counts as the same in float32, against the largest entry of a tensor."""
+"""Relative tolerance in float32, against the largest entry of a tensor."""
 
 FLOOR = 1e-6
 """And against the largest entry of all tensors: gradients that cancel to almost nothing are rounding."""
@@ -34,7 +34,7 @@ Make = Callable[..., Clipper]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """What ``Clipper.accumulate`` is given; see there."""
+    """Arguments of ``Clipper.accumulate``; see there."""
 
     inputs: Mapping[str, torch.Tensor]
     labels: torch.Tensor
@@ -247,7 +247,7 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
 
 
 def _anatomy(model: Any) -> dict[str, object]:
-    """What could be left behind on a layer: its class, its attributes and its hooks."""
+    """Traces that could be left on a layer: its class, its attributes and its hooks."""
     return {
         name: (type(module), sorted(vars(module)), {k: len(v) for k, v in vars(module).items() if k.endswith("_hooks")})
         for name, module in model.named_modules()

@@ -177,7 +177,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
     "xmod": {**_BERT, "pad_token_id": 1, "languages": ["en"], "default_language": "en"},
 }
-"""What a family's configuration needs beside ``SHAPE``; None takes a setting of ``SHAPE`` away."""
+"""Settings that a family's configuration needs beside ``SHAPE``; None takes a setting of ``SHAPE`` away."""
 
 
 def causal_families() -> tuple[str, ...]:

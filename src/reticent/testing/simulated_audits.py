@@ -68,7 +68,7 @@ class SimulatedSecrets:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimulatedAudit:
-    """What is drawn.
+    """One simulated audit.
 
     Args:
         member: ``[N]``.

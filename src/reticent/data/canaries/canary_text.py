@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a secret is drawn from, and what comes out: the secret between the words that lead to it."""
+"""The source that a secret is drawn from, and the secret between the words that lead to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CanaryText(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CanarySource:
-    """What secrets may be drawn from.
+    """The source of secrets.
 
     Args:
         records: the data that they will be planted in.

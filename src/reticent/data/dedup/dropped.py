@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every rule against copies gives: the records that are left, and for each other which stands for it and why."""
+"""The outcome of a deduplication rule: the records left, and for each record dropped its original and the reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DroppedRecord(NamedTuple):
 
 
 class Deduplication(NamedTuple):
-    """What is left, and what is not, both in the order given."""
+    """The records left and the records dropped, both in the order given."""
 
     records: list[Record]
     dropped: tuple[DroppedRecord, ...]
@@ -57,7 +57,7 @@ def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], reason
 
 
 def settled(dropped: Iterable[DroppedRecord]) -> tuple[DroppedRecord, ...]:
-    """What several rules left out, with ``kept`` followed to a record that none of them left out.
+    """The records that several rules left out, with ``kept`` followed to a record that none of them left out.
 
     >>> settled([Dropped("c", "b", "exact"), DroppedRecord("b", "a", "near")])
     (Dropped(id='c', kept='a', why='exact'), Dropped(id='b', kept='a', why='near'))

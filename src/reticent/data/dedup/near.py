@@ -26,7 +26,7 @@ _PAIRS = 2**16
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which of ``texts`` have a near-duplicate among ``others``: ``[len(texts)]`` bool.
+    """``[len(texts)]`` bool, True where a text has a near-duplicate among ``others``.
 
     Two texts are near-duplicates when the Jaccard similarity of their sets of 5-grams of lower-cased words is at least
     0.5, or when at least 0.8 of the smaller set is in the larger and the smaller has 10 or more. A text of fewer than

@@ -34,7 +34,7 @@ RULES: Mapping[str, Callable[[Sequence[Record]], Deduplication]] = {
 
 
 class DedupResult(NamedTuple):
-    """What is left, what is not, and how many records each rule finds among those that the rules before it leave,
+    """The records left, the records dropped, and how many each rule finds among those that the rules before it leave,
     whether or not they were applied; None for a rule about users where there are none."""
 
     records: list[Record]

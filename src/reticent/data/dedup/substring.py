@@ -180,7 +180,7 @@ def _by_text(text: Indices, values: Indices) -> list[tuple[int, Indices]]:
 
 
 def _merged(start: Indices, length: int) -> tuple[Stretch, ...]:
-    """What windows of ``length`` at rising starts cover."""
+    """The stretches that windows of ``length`` at rising starts cover."""
     if not len(start):
         return ()
     breaks = np.flatnonzero(np.diff(start) > length)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the writer of a mail wrote in it: not attachments, not attached mails of others, not what a list put below."""
+"""The text that the writer of a mail wrote: no attachments, no attached mails of others, no footers of lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDED = re.compile(
     r"disclaimer|intended (?:only|solely) for|virus|scanned (?:by|for)|external (?:e-?mail|sender)|originated outside",
     re.IGNORECASE,
 )
-"""What lists, scanners and firms put into a part of its own; read only in parts beside the text."""
+"""Texts that lists, scanners and firms put into a part of its own; read only in parts beside the text."""
 _LIST_FOOTER = re.compile(
     r"(?:^|\n)(?:_{20,}[ \t]*\n[^\n]*mailing list[^\n]*(?:\n[^\n]*){0,6}"
     r"|-- ?\n[^\n]*you received this message because you are subscribed to[^\n]*(?:\n[^\n]*){0,12})\Z",
@@ -100,7 +100,7 @@ def _best(versions: list[list[_Part]]) -> list[_Part]:
 
 
 def _is_stub(plain: list[_Part], rich: list[_Part]) -> bool:
-    """Whether the plain version only says that there is another."""
+    """True if the plain version only says that there is another."""
     text, other = ("\n".join(part.text for part in version) for version in (plain, rich))
     return _STUB.search(text) is not None and _STUB.search(other) is None and len(text) < 300
 

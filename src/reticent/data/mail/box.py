@@ -108,7 +108,7 @@ class _Lines:
 
 
 def _begins(line: bytes, header: list[bytes], *, blank: bool, bare: bool) -> bool:
-    """Whether a mail begins behind ``line``.
+    """True if a mail begins behind ``line``.
 
     Args:
         header: the lines behind it, up to a blank one; the first is a field.

@@ -20,7 +20,7 @@ _WIDER = {
     "iso8859-9": "cp1254",
     "tis-620": "cp874",
 }
-"""What programs declare → what they write, which has all of it and more."""
+"""Charset that programs declare → charset that they write, a superset."""
 _OTHER_NAMES = {
     "unicode-1-1-utf-7": "utf-7",
     "x-gbk": "gb18030",
@@ -71,7 +71,7 @@ def decode(raw: bytes, declared: str | None, *, is_html: bool = False) -> str:
 
 
 def _is_utf8_at_heart(named: str | None, raw: bytes) -> bool:
-    """Whether the bytes are to be tried as UTF-8 first: what is declared cannot be true of bytes beyond ASCII."""
+    """True if the bytes are to be tried as UTF-8 first: what is declared cannot be true of bytes beyond ASCII."""
     return named is None or (_known(named) == "ascii" and not raw.isascii()) or raw.startswith(codecs.BOM_UTF8)
 
 

@@ -69,7 +69,7 @@ _NO_BREAK = str.maketrans(
 
 
 def html_to_text(html: str) -> str:
-    """What a person sees of ``html``, blocks on lines of their own and paragraphs with a blank line between.
+    """The text that a person sees of ``html``, blocks on lines of their own and paragraphs with a blank line between.
 
     >>> html_to_text("<style>p{}</style><p>Dear shop,</p><p>flat&nbsp;14 &amp; the bell.<br>Bo</p>")
     'Dear shop,\\n\\nflat 14 & the bell.\\nBo'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who wrote a mail: the address in its header, found before anything in it is decoded.
+"""The writer of a mail: the address in its header, found before anything in it is decoded.
 
 A name may hold anything once it is decoded: commas, angle brackets, another address. Parsed after decoding, ``Müller,
 Anna`` and ``Müller, Ben`` are both "müller", and a sender can name himself so that he is taken for somebody else.

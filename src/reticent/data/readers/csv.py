@@ -18,7 +18,7 @@ _LONGEST_FIELD = 1 << 26
 """Characters. The module's own limit, 131,072, refuses long documents; beyond this one nobody trains on a record."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-"""What may separate fields; of two that stand in a header equally often the first counts."""
+"""Possible separators of fields; of two that stand in a header equally often the first counts."""
 
 _SHOWN = defaultdict(lambda: "the separator", {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"})
 
@@ -54,7 +54,7 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
 
 
 def _delimiter(source: str, header: str) -> str:
-    """What separates fields, by the name of the file and the header alone: no record decides how others are read."""
+    """The separator of fields, by the name of the file and the header alone: no record decides how others are read."""
     if source.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t"
     outside = re.sub(r'"[^"]*"', "", header)

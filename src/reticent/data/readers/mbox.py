@@ -20,7 +20,7 @@ from reticent.data.readers.reader import BadRow, InputRow, reader
 
 _MAILDIR = ("cur", "new")
 _BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What the standard library raises on mails that keep to no rule."""
+"""Errors that the standard library raises on mails that keep to no rule."""
 
 
 def _accepts(source: str) -> bool:

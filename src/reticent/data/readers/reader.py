@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file format is: a function from a source to rows, found by suffix or by the shape of the source."""
+"""File formats: a format is a function from a source to rows, found by suffix or by the shape of the source."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from reticent.models.anatomy import transformer_blocks
 from reticent.models.tuning.method import tuning
 
 NAME = "bottleneck"
-"""What the added module is called within its block; nothing else of a model has this name."""
+"""Name of the added module within its block; nothing else of a model has it."""
 
 
 class Bottleneck(nn.Module):
@@ -70,7 +70,7 @@ def adapter(model: Any, *, reduction_factor: int = 16) -> Any:
 
 
 def has_bottlenecks(model: nn.Module) -> bool:
-    """Whether adapters of this kind are on the model."""
+    """True if adapters of this kind are on the model."""
     return any(isinstance(module, Bottleneck) for module in model.modules())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tuning method is: a function that takes a model and marks (or adds) the parameters that are trained."""
+"""Tuning methods: a method is a function that takes a model and marks (or adds) the parameters that are trained."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ MOST = 4096
 
 
 def _wrong(value: Any, default: Any) -> str:
-    """What ``value`` should be and is not, by the kind of the default; empty where it is right."""
+    """The kind that ``value`` should have, as the default has it; empty where it has it."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"

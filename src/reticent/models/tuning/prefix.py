@@ -46,7 +46,7 @@ def prefix(model: Any, *, virtual_tokens: int = 20) -> Any:
 
 
 def _keys_and_values(model: Any) -> dict[str, int]:
-    """What PEFT calls the shape of the keys and values of a token, as the model itself makes them; empty where PEFT
+    """PEFT's settings for the shape of a token's keys and values, as the model itself makes them; empty where PEFT
     finds it out."""
     words = model.get_input_embeddings().weight
     if words.is_meta or family(model).startswith(_SHAPED_BY_PEFT):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clipper a model gets: bookkeeping where it gives what a loop over units gives, else that loop.
+"""Chooses the clipper of a model: bookkeeping where it gives what a loop over units gives, else that loop.
 
 Bookkeeping needs a layer rule for every trained module, and that no record's tokens are mixed with another's on their
 way. Both are found out before anything is trained: three made-up records of different lengths go through it together,
@@ -132,7 +132,7 @@ class _NotTogether(Exception):
 
 
 def _alone(clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor]) -> list[dict[nn.Parameter, torch.Tensor]]:
-    """What ``_autograd`` gives for each record."""
+    """The lengths by ``_autograd`` for each record."""
     try:
         return [_autograd(clipper, batch, row) for row in range(len(LENGTHS))]
     except BadInput:

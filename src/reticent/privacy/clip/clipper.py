@@ -35,7 +35,7 @@ STABILITY = 0.01
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClippedSum:
-    """What one call of ``accumulate`` saw; not covered by any guarantee, so not to be released.
+    """Norms and losses of one call of ``accumulate``; not covered by any guarantee, so not to be released.
 
     Args:
         norm: ``[U]`` float32, L2 norm of each unit's gradient before clipping, over all layers also with ``per_layer``;

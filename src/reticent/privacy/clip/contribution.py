@@ -34,9 +34,9 @@ from typing import Any
 import torch
 
 OWN = 2.0**-8
-"""What rounding to bfloat16 may add to the length of a gradient (2^-9), twice over."""
+"""Twice the most that rounding to bfloat16 adds to the length of a gradient (2^-9)."""
 PAIRS = 2.0**-22
-"""What summing over pairs of tokens in float32 may be off, over ``size²``: several times what the search of
+"""Bound on the error of summing over pairs of tokens in float32, over ``size²``: several times what the search of
 ``benchmarks/clip_worst.py`` finds."""
 _COPIED = 2**23
 """Numbers that are widened to float32 at once: 32 MiB."""
@@ -120,7 +120,7 @@ def write_out(outer: Outer) -> DenseGradient:
 
 
 def smaller_written_out(outer: Outer) -> bool:
-    """Whether gradients that are written out are at most twice as large as what they follow from; three times where
+    """True if gradients that are written out are at most twice as large as what they follow from; three times where
     that is in lower precision, as products of tokens are in float32 all the same.
 
     Written out, they cost what the ordinary weight gradient costs, their norm is read off, and their clipped sum needs

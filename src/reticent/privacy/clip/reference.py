@@ -116,7 +116,7 @@ class ReferenceClipper:
         return total
 
     def _factors(self, norm: Sequence[float]) -> list[float]:
-        """What each parameter's gradient is multiplied by, given the L2 norm of each."""
+        """The factor of each parameter's gradient, given the L2 norm of each."""
         if math.isinf(self.clip_norm):
             return [1.0] * len(norm)
         whole = math.hypot(*norm)

@@ -149,5 +149,5 @@ class Tape:
 
 
 def _same(tensor: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two living tensors are one in memory."""
+    """True if two living tensors are one in memory."""
     return (tensor.data_ptr(), tensor.shape, tensor.stride()) == (other.data_ptr(), other.shape, other.stride())

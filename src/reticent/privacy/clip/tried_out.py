@@ -17,7 +17,7 @@ Formula = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 
 
 def computes(module: nn.Module, shape: Sequence[int], formula: Formula) -> bool:
-    """Whether ``module`` gives what ``formula`` gives.
+    """True if ``module`` gives what ``formula`` gives.
 
     Tried for other weights than its own (zeros would hide much), large and small inputs, in training and evaluation.
 

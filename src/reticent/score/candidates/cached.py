@@ -19,7 +19,7 @@ from reticent.score.candidates.rank import CandidateScores, score_filled
 from reticent.score.make_tables import ScoredModel
 
 VERSION = 1
-"""Raised when the same question would get another answer; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 SHARD = 32
 """Places in a file: what is lost when a run is killed."""
 

@@ -30,7 +30,7 @@ from reticent.score.requests import rng_for
 
 TOP = 20
 VERSION = 2
-"""Raised when the same question would get another answer; part of the cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 
 Array = npt.NDArray[Any]
 
@@ -195,7 +195,7 @@ def _decoded(token_id: Array, tokenizer: Any) -> str:
 
 
 def _readable(token: int, tokenizer: Any) -> bool:
-    """Whether the token is text of its own: no special token, no part of a character."""
+    """True if the token is text of its own: no special token, no part of a character."""
     return token not in tokenizer.all_special_ids and "�" not in tokenizer.decode([token])
 
 

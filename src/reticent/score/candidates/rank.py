@@ -48,12 +48,12 @@ _CLOSE_HALF = 0.15
 
 
 _reasons: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
-"""What the probe of an engine found: it costs about as much as a short text."""
+"""The outcome of the probe of an engine: a probe costs about as much as a short text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CandidateScores:
-    """What a model says of the ``C`` candidates of one place.
+    """Log-probabilities of the ``C`` candidates of one masked span.
 
     Args:
         logp: ``[C]`` float64, nats: log p of the candidate and what counts behind it, given what stands before.
@@ -137,7 +137,7 @@ def score_filled(
 
 
 def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
-    """Which way is taken, and why, for the manifest.
+    """The implementation to use, and why, for the manifest.
 
     ``"tree"`` is taken where a probe shows that the model gives the same numbers by it. Texts that are longer than the
     sliding window of a model that has one are scored whole, and those beyond which it has other positions.

@@ -36,7 +36,7 @@ from reticent.score.make_tables import ScoredModel
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
 
 VERSION = 1
-"""Raised when the same question would get another answer; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
 _MOST_LINES = 256
 """Texts in a batch: beyond this, logits of the whole vocabulary outgrow what they save."""
@@ -62,7 +62,7 @@ def generate(
     tokens_per_batch: int | None = None,
     title: str = "",
 ) -> Generations:
-    """What the model writes after each prefix.
+    """Generate text after each prefix.
 
     Args:
         model: a causal language model in evaluation mode, as it answers now (an adapter on or off).
@@ -345,7 +345,7 @@ class Decoder(Protocol):
 
     model: Any
     pads: bool
-    """Whether prefixes of different lengths can be read together."""
+    """True if prefixes of different lengths can be read together."""
 
     def read(self, prefixes: Sequence[Array]) -> torch.Tensor:
         """Begin with these prefixes; ``[B, V]`` logits of what comes next."""
@@ -430,7 +430,7 @@ class RecomputingDecoder:
         return self._logits()
 
     def _logits(self) -> torch.Tensor:
-        """What stands behind a text cannot reach it, so padding on the right needs no mask."""
+        """Tokens behind a text cannot reach it, so padding on the right needs no mask."""
         width = max(map(len, self.texts))
         token_id = torch.stack([torch.nn.functional.pad(text, (0, width - len(text))) for text in self.texts])
         logits = self.model(input_ids=token_id, use_cache=False).logits[:, -width:]
@@ -449,7 +449,7 @@ def _open(model: Any) -> Decoder:
 
 
 def _agrees(decoder: CachedDecoder) -> bool:
-    """Whether two probe texts of different lengths get their own logits, after the prefix and a token later."""
+    """True if two probe texts of different lengths get their own logits, after the prefix and a token later."""
     vocabulary = int(decoder.model.get_input_embeddings().weight.shape[0])
     device = device_of(decoder.model)
     low, _ = positions_of(decoder.model).stretch(max(_PROBE) + 1, most_read(decoder.model))
@@ -476,12 +476,12 @@ def _two_steps(decoder: CachedDecoder, texts: Sequence[Array]) -> torch.Tensor:
 
 
 def _has_virtual_tokens(model: Any) -> bool:
-    """Whether a prompt or prefix adapter puts tokens before every text."""
+    """True if a prompt or prefix adapter puts tokens before every text."""
     active = getattr(model, "active_peft_config", None)
     return bool(getattr(active, "num_virtual_tokens", None))
 
 
 def _takes(model: Any, name: str) -> bool:
-    """Whether the model itself, below any adapter, has this parameter."""
+    """True if the model itself, below any adapter, has this parameter."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     return name in inspect.signature(core.forward).parameters

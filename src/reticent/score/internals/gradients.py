@@ -47,7 +47,7 @@ _TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 _ROUNDING = 1e-6
 """Gradients of a module that are shorter than this share of the whole are rounding of float32."""
 _INITIAL = {"lora_B": 0.0, "lora_embedding_B": 0.0, "ia3_l": 1.0, "up": 0.0}
-"""What parts of adapters are filled with before training (``up`` is a bottleneck's). LoRA's ``A`` and a bottleneck's
+"""Initial values of parts of adapters (``up`` is a bottleneck's). LoRA's ``A`` and a bottleneck's
 ``down`` are random, so unknown afterwards."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a text does to the inside of a model: hidden states pooled by layer, and how far tuning moved them.
+"""The effect of a text on the inside of a model: hidden states pooled by layer, and how far tuning moved them.
 
 The forward properties of a white-box auditor. Only the idea (states of the layers of a model under fine-tuning) is
 that of Parsing (Sun, Wu, Zhang, arXiv:2411.07070); its own formulas could not be had, so what is computed here is this
@@ -38,7 +38,7 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForwardProperties:
-    """What ``N`` records do to ``L`` layers, from one pass of each model.
+    """Properties of ``N`` records in ``L`` layers, from one pass of each model.
 
     Args:
         layers: numbers of the blocks, 0 = first.
@@ -309,7 +309,7 @@ def _layers(model: Any, layers: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _last(batch: Sequence[Chunk], final: dict[int, int]) -> torch.Tensor:
-    """Which of a batch's trained tokens is the last of its text."""
+    """True at a batch's trained tokens that are the last of their text."""
     places = np.cumsum([len(piece.where) for piece in batch]) - 1
     return torch.from_numpy(places[[piece.out.stop == final[piece.row] for piece in batch]])
 

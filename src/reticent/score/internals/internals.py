@@ -30,7 +30,7 @@ from reticent.score.internals.hidden import Base, forward_properties
 Floats = npt.NDArray[np.float64]
 
 VERSION = 2
-"""Raised when the same model and text would get other numbers; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 _SIDES = ("forward", "backward")
 
 
@@ -126,7 +126,7 @@ def _write(path: Path, inside: Internals) -> None:
 
 
 def _read(path: Path) -> Internals | None:
-    """What was written; None if it is missing or not whole, for it can be made again."""
+    """The stored properties; None if it is missing or not whole, for it can be made again."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):

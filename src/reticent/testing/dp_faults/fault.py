@@ -57,7 +57,7 @@ class FaultSetting:
 
 @dataclass(kw_only=True)
 class TrainerUnderTest:
-    """What a fault gets hold of: the trainer, and a way to put something in the place of one of its parts."""
+    """The trainer that a fault is planted in, and a way to replace one of its parts."""
 
     trainer: Any
     patches: ExitStack
@@ -124,7 +124,7 @@ class FaultOutcome(NamedTuple):
 
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
-    """What a user of transformers writes."""
+    """A private trainer as a user of transformers writes it."""
 
 
 FAULTS: dict[str, Fault] = {}

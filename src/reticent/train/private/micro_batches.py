@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
 
     @property
     def is_trained(self) -> bool:
-        """Whether any token is predicted; the first one never is."""
+        """True if any token is predicted; the first one never is."""
         return self.predicted > 0
 
     @property
@@ -41,7 +41,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MicroBatch:
-    """What one forward and backward pass sees: U units of R rows each, ``B = U·R``, rows of a unit adjacent.
+    """Input of one forward and backward pass: U units of R rows each, ``B = U·R``, rows of a unit adjacent.
 
     Args:
         inputs: ``input_ids`` and ``attention_mask``, ``[B, T]`` int64.

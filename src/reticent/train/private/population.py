@@ -16,7 +16,7 @@ from reticent.train.private.micro_batches import tokens_of
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowCounts:
-    """What one pass over a tokenised data set tells.
+    """Users, lengths and digest of a tokenised data set, from one pass.
 
     Args:
         users: of its column ``user``; None where it has none.
@@ -29,7 +29,7 @@ class RowCounts:
     contents: bytes
 
     def population(self, *, max_tokens: int | None = None) -> Population:
-        """Who is in it; ``max_tokens`` as in ``population_of``."""
+        """The population of the data set; ``max_tokens`` as in ``population_of``."""
         lengths = tuple(self.rows.length.tolist())
         return Population(users=self.users, lengths=lengths, max_tokens=max_tokens, contents=self.contents)
 

@@ -74,7 +74,7 @@ from reticent.train.private.step_log import StepLog, alone, forget_key, open_key
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
 _LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
-"""What is logged of a training step: nothing that depends on the records."""
+"""Entries that are logged of a training step: none depends on the records."""
 
 
 class LogicalBatches(Dataset[dict[str, Any]]):
@@ -118,7 +118,7 @@ class PrivateTrainerMixin:
     train_dataset: Any
     eval_dataset: Any
     held_out_blindly = False
-    """Whether who is evaluated was settled without looking at what is trained on; only then may texts be in both."""
+    """True if the evaluation set was chosen independently of the training data; only then may texts be in both."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class PrivateTrainerMixin:
 
     @property
     def promise(self) -> PrivacyGuarantee:
-        """What holds for the weights as they are now; once the training has ended, of all steps that were planned: the
+        """The guarantee of the current weights; once the training has ended, of all steps that were planned: the
         choice of an earlier end may tell of the data."""
         steps = self.plan.steps if self._ended else int(self.state.global_step)
         if steps not in self._promises:

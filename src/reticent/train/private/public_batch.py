@@ -74,7 +74,7 @@ class PublicBatches:
 
     @property
     def private_share(self) -> float:
-        """What the noisy mean of the private part is multiplied by: n' / n."""
+        """The weight of the noisy mean of the private part: n' / n."""
         return self.private / len(self.dataset)
 
     @cached_property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is settled before the first private step: that no setting voids the guarantee, that the plan is for the very
+"""Checks before the first private step: that no setting voids the guarantee, that the plan is for the very
 records that are trained on, that all processes have the same one, and what only changes speed."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateSpeed:
-    """What changes time and memory and never the guarantee.
+    """Settings that change time and memory and never the guarantee.
 
     Args:
         impl: of the clipper: ``bookkeeping``; ``reference``, a slow loop over units that is right for any layer; or

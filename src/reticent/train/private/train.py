@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `tune` does differently when it is private: who is in the data, how much noise, which arguments.
+"""The private part of `tune`: the population of the data, the noise, and the arguments of the trainer.
 
 Defaults, where nobody says otherwise, and why:
 
@@ -55,7 +55,7 @@ from reticent.train.private.step_log import open_key
 LARGEST_BATCH = 1024
 _SCORED_TOKENS = 4096
 EXACT = ("records", "seconds_since_start_or_resume")
-"""What an ordinary log says of the data."""
+"""Entries of an ordinary log that tell of the data."""
 _TIMES = re.compile("_(runtime|seconds|per_second)$")
 _BY_PERPLEXITY = ("low_perplexity", "high_perplexity")
 
@@ -114,15 +114,17 @@ class PrivateTuning:
 
     @staticmethod
     def published(log: dict[str, Any]) -> dict[str, Any]:
-        """What of a log may lie beside the weights: neither how many records there are, which is public only where each
-        is a unit (``privacy.json`` then says it), nor how long anything took, which follows how long texts are.
+        """The entries of a log that may lie beside the weights.
+
+        Not the number of records, which is public only where each is a unit (``privacy.json`` then says it), and no
+        durations, which follow how long texts are.
         """
         history = [{name: value for name, value in row.items() if not _TIMES.search(name)} for row in log["history"]]
         public_numbers = {name: value for name, value in log.items() if name not in EXACT}
         return public_numbers | {"history": history}
 
     def has_begun(self, out: Path) -> bool:
-        """Whether steps of this very training are on record."""
+        """True if steps of this very training are on record."""
         return any(start.plan == self.plan.fingerprint for start in begun.read_begun(out))
 
     @contextmanager
@@ -148,7 +150,7 @@ class PrivateTuning:
             raise
 
     def replaced(self, out: Path, data: str) -> begun.StartedTraining | None:
-        """What was promised of the private model in ``out`` that is about to be replaced; None where there is none."""
+        """The guarantee of the private model in ``out`` that is about to be replaced; None where there is none."""
         try:
             old = PrivacyGuarantee.from_json((out / PROMISE_FILE).read_text(encoding="utf-8"))
         except (OSError, BadInput):
@@ -204,7 +206,7 @@ def prepare(
 
 
 def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[EncodedRecord]]:
-    """What is sensitive of ``records``, and what is public."""
+    """The sensitive part of ``records``, and the public one."""
     selected = select(records, tokenizer, max_tokens=max_tokens)
     console.print(
         f"{len(selected.private)} of {len(records)} records have marked spans; what is outside of them is learned "
@@ -256,7 +258,7 @@ def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], hel
 def population(
     corpus: Corpus, records: Sequence[Record], spec: PrivacySpec, config: TuneConfig, model: Any
 ) -> Population:
-    """Who is in ``corpus``, with perplexities under ``model`` (the base) where the selection of records needs them."""
+    """The population of ``corpus``, with perplexities under ``model`` (the base) where records are selected by them."""
     scores = perplexities(model, corpus.encoded) if spec.record_selection in _BY_PERPLEXITY else None
     return Population(
         users=tuple(records[i].user for i in corpus.records),
