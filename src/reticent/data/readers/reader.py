@@ -116,7 +116,7 @@ def open_binary(source: str) -> BinaryIO:
         file.close()
         raise
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-    return file if encoding is None else io.BufferedReader(_Recoded(source, file, encoding))
+    return file if encoding is None else io.BufferedReader(_Utf8Reader(source, file, encoding))
 
 
 _MARKS = {
@@ -128,7 +128,7 @@ _MARKS = {
 """Bytes that a file may begin with, and its encoding. The order matters: one begins with another."""
 
 
-class _Recoded(io.RawIOBase):
+class _Utf8Reader(io.RawIOBase):
     """The bytes of a file of another encoding, as UTF-8."""
 
     def __init__(self, source: str, file: BinaryIO, encoding: str) -> None:

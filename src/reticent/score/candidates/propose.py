@@ -43,8 +43,8 @@ class Question(NamedTuple):
     fraction: float
 
 
-class Unanswered(Exception):
-    """Raised by ``Proposer.propose`` for what has not been computed yet; the caller collects these into a batch."""
+class PendingQuestion(Exception):
+    """A question to ``Proposer.propose`` that is not answered yet: raised there; the caller collects these into a batch."""
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -76,14 +76,14 @@ class Proposer:
         """The answer, if ``answer`` was given this question before.
 
         Raises:
-            Unanswered: it was not.
+            PendingQuestion: it was not.
         """
         validate.positive(copies=copies)
         validate.in_range(0, 1, fraction=fraction)
         question = Question(record, copies, fraction)
         answer = self.answers.get(self._key(question))
         if answer is None:
-            raise Unanswered(question)
+            raise PendingQuestion(question)
         return answer
 
     def answer(self, questions: Sequence[Question]) -> None:

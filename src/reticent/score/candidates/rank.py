@@ -189,7 +189,7 @@ class _Job:
         return max(map(len, self.trees))
 
 
-class _Asked(NamedTuple):
+class _TokenPredictions(NamedTuple):
     """Predictions that are asked for in one line of a batch: ``[E]`` after which token, and of which token."""
 
     place: Array
@@ -237,12 +237,12 @@ def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, Ca
     }
 
 
-def _of_prefix(job: _Job, before: bool) -> _Asked:
+def _of_prefix(job: _Job, before: bool) -> _TokenPredictions:
     """The tokens within the prefix that count, and the first tokens of all trees, one tree after the other."""
     inside = np.arange(1 if before else job.text.start, len(job.prefix))
     roots = np.concatenate([tree.edge_token[tree.edge_from == ROOT] for tree in job.trees])
     place = np.concatenate([inside - 1, np.full(len(roots), len(job.prefix) - 1)])
-    return _Asked(place, np.concatenate([job.prefix[inside], roots]))
+    return _TokenPredictions(place, np.concatenate([job.prefix[inside], roots]))
 
 
 def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], cache: DynamicCache) -> list[Array]:
@@ -264,7 +264,11 @@ def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], 
     logp = _predict(
         forward,
         [tree.token_id for tree in grown],
-        [_Asked(tree.edge_from[inner], tree.edge_token[inner]) for tree in grown for inner in [tree.edge_from != ROOT]],
+        [
+            _TokenPredictions(tree.edge_from[inner], tree.edge_token[inner])
+            for tree in grown
+            for inner in [tree.edge_from != ROOT]
+        ],
         use_cache=True,
         past_key_values=cache,
         position_ids=torch.from_numpy(position).to(device),
@@ -274,7 +278,7 @@ def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], 
     return logp
 
 
-def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_Asked], **inputs: Any) -> list[Array]:
+def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_TokenPredictions], **inputs: Any) -> list[Array]:
     """For each line of a batch, log p in nats of what is asked for; float64."""
     device = device_of(forward.model)
     width = max(map(len, rows))

@@ -139,8 +139,8 @@ def forward_properties(
         with base() as beneath:
             engine_of_base = open_engine(beneath, f"the base of {name}", options)
     offsets, _ = _plan(rows, engine)
-    told = _Told.of(int(offsets[-1]))
-    told_base = _Told.of(int(offsets[-1]))
+    told = _TrainedTokens.of(int(offsets[-1]))
+    told_base = _TrainedTokens.of(int(offsets[-1]))
     count = len(rows)
     norm, cosine, moved = (np.zeros((count, len(layers))) for _ in range(3))
     order = np.argsort([-len(row) for row in rows], kind="stable")  # like lengths together, so that little is padded
@@ -174,7 +174,7 @@ def forward_properties(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Told:
+class _TrainedTokens:
     """``[T]`` of every trained token: log p, margin and entropy."""
 
     logp: Floats
@@ -182,16 +182,16 @@ class _Told:
     entropy: Floats
 
     @classmethod
-    def of(cls, tokens: int) -> _Told:
+    def of(cls, tokens: int) -> _TrainedTokens:
         return cls(logp=np.zeros(tokens), margin=np.zeros(tokens), entropy=np.zeros(tokens))
 
 
 def _states(
-    engine: Engine, rows: Sequence[EncodedRecord], layers: Sequence[int], told: _Told, places: npt.NDArray[Any]
+    engine: Engine, rows: Sequence[EncodedRecord], layers: Sequence[int], told: _TrainedTokens, places: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Pooled states of some records; what the tokens tell goes to ``places`` of ``told``."""
     offsets, pieces = _plan(rows, engine)
-    part = _Told.of(int(offsets[-1]))
+    part = _TrainedTokens.of(int(offsets[-1]))
     states = _read(engine, rows, pieces, layers, pool="mean", told=part)
     told.logp[places], told.margin[places], told.entropy[places] = part.logp, part.margin, part.entropy
     return states
@@ -217,7 +217,7 @@ def _read(
     layers: Sequence[int],
     *,
     pool: Pool,
-    told: _Told | None,
+    told: _TrainedTokens | None,
 ) -> npt.NDArray[np.float32]:
     """``[N, L, D]``, and the statistics of the trained tokens where ``told`` takes them."""
     model = engine.forward.model
@@ -269,7 +269,7 @@ def _run_whole(
     where: torch.Tensor,
     gold: npt.NDArray[np.int64],
     batch: Sequence[Chunk],
-    told: _Told,
+    told: _TrainedTokens,
 ) -> None:
     """Run the model and keep what the trained tokens tell."""
     out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
