@@ -81,7 +81,7 @@ ERRORS = {"core/errors.py: Underpowered", "train/loop.py: Diverged"}
 
 
 def bindings(tree: ast.AST) -> list[str]:
-    """Names that a module binds as variables or arguments; a class's fields belong to its interface and do not count."""
+    """Names that a module binds as variables or arguments, without the fields of classes: these are an interface."""
     fields = {
         id(target)
         for node in ast.walk(tree)

@@ -88,7 +88,7 @@ class PrivacyGuarantee:
 
     @property
     def auroc(self) -> float:
-        """The largest AUROC of any attack on a unit."""
+        """The largest AUC of any attack on a unit."""
         return self.most.auc
 
     def sentence(self) -> str:
@@ -176,7 +176,7 @@ def covered_spans(recall: float) -> str:
 
 
 def auroc_bound(epsilon: float, delta: float) -> float:
-    """The largest AUROC of any attack that tells a unit in the data from one left out, under (ε, δ)-DP.
+    """The largest AUC of any attack that tells a unit in the data from one left out, under (ε, δ)-DP.
 
     No attack can leave TPR ≤ min(e^ε·FPR + δ, 1 − e^−ε·(1 − δ − FPR)) (Kairouz, Oh and Viswanath 2015, Theorem 2.1);
     the area above that line is a quadrilateral of (1 − δ)² / (1 + e^ε).

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exposure: how many bits of a planted secret the model gives away, against secrets of the same form never planted.
 
-Direction: inputs are NLLs or perplexities, where *lower* means more memorised; the exposure in bits is *higher* when
+Direction: inputs are NLLs or perplexities, where *lower* means more memorized; the exposure in bits is *higher* when
 more leaks. A secret that the model has not seen has a median exposure of 1 bit.
 """
 

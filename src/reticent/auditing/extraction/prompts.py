@@ -88,7 +88,7 @@ def make_prompts(
     """Encode every target and cut it at its secret.
 
     A text that nothing precedes gets the tokenizer's start token. A secret that training did not see whole, because it
-    lies in a prompt or behind the cut, is dropped and counted: what was not trained on cannot have been memorised.
+    lies in a prompt or behind the cut, is dropped and counted: what was not trained on cannot have been memorized.
 
     Args:
         targets: what is to be pulled out.

@@ -44,7 +44,7 @@ class Question(NamedTuple):
 
 
 class PendingQuestion(Exception):
-    """A question to ``Proposer.propose`` that has no answer yet: raised there; the caller collects these into a batch."""
+    """A question to ``Proposer.propose`` that has no answer yet; the caller collects these into a batch."""
 
     def __init__(self, question: Question) -> None:
         self.question = question
