@@ -9,14 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reticent.comparison.snapshots import Floats, Mask, Snapshots, common_held_out
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS
 from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_recall
 
-MIN_CLUSTERS = 20
-"""Fewer users than this cannot be resampled; records are then taken as independent."""
 MIN_HELD_OUT = 100
 """For recall at 10 % FPR: ten expected false positives."""
-MIN_USERS = 10
-"""A side, for a comparison of users."""
 FPR = 0.1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reticent.comparison.bootstrap import MIN_CLUSTERS, MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
+from reticent.comparison.bootstrap import MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
 from reticent.comparison.fairness import fairness
 from reticent.comparison.grid import Grid, Trial, name_of
 from reticent.comparison.matched_utility import UtilityCurve, curve_of, improves, matched
@@ -24,6 +24,7 @@ from reticent.comparison.trial import TrialOutcome
 from reticent.core.comparison import Comparison, Point, Setting, TrialRow
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS
 from reticent.stats.pareto import frontier
 from reticent.stats.seed_variance import over_seeds
 
@@ -208,7 +209,9 @@ def _refused(curves: dict[int, UtilityCurve], resamples: Resamples, points: Sequ
     if not resamples.by_user:
         sentences.append(f"Intervals take records as independent: there are no users, or fewer than {MIN_CLUSTERS}.")
     if all(point.user_auc is None for point in points):
-        sentences.append("Users were not compared: that needs a split by user and at least 10 users on each side.")
+        sentences.append(
+            f"Users were not compared: that needs a split by user and at least {MIN_USERS} users on each side."
+        )
     if all(not point.exposure for point in points):
         sentences.append("Exposure was not measured: no secrets were planted (--canaries).")
     return sentences

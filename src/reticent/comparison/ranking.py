@@ -11,6 +11,7 @@ import numpy as np
 from reticent.comparison.matched_utility import UtilityCurve, cross, improves
 from reticent.core.comparison import Setting, SettingPair
 from reticent.core.finding import Estimate
+from reticent.stats.hypothesis import family_confidence
 from reticent.stats.seed_variance import over_seeds
 
 LEAST_RATES = 2
@@ -29,7 +30,7 @@ def pairs_of(
     wanted = [
         (a, b, kind) for a, b in combinations(range(len(settings)), 2) if (kind := _kind(settings[a], settings[b]))
     ]
-    single = 1 - (1 - confidence) / max(len(wanted), 1)
+    single = family_confidence(confidence, max(len(wanted), 1))
     learned = {setting for setting, curve in curves.items() if improves(curve)}
     return [
         _pair(a, b, kind, settings, curves, learned, confidence=single, joint=confidence if len(wanted) > 1 else None)

@@ -33,9 +33,3 @@ class Unusable(BadInput):
 
     The same command may work later, so nobody may take it for a refusal of what was asked, and remember it.
     """
-
-
-class GateFailed(ReticentError):
-    """A leakage gate was exceeded. Exit code 1."""
-
-    exit_code = 1

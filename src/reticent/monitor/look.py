@@ -14,7 +14,7 @@ from reticent.core.finding import Estimate
 from reticent.core.snapshot import Snapshot
 from reticent.data.canaries import named_tier
 from reticent.monitor.panel import CONTROL, Panel
-from reticent.stats.clustered import auc_clustered
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS, auc_clustered
 from reticent.stats.exposure import exposure
 from reticent.stats.means import difference_of_means, ratio_of_sums
 from reticent.stats.roc import auc, tpr_at_fpr
@@ -23,9 +23,6 @@ Floats = npt.NDArray[np.float64]
 
 NGRAM = 5
 """Tokens in a row that must all be the model's first choice to count as copied."""
-MIN_CLUSTERS = 20
-"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
-MIN_USERS = 10
 RESAMPLES = 1000
 _RATE = "nats a token"
 

@@ -13,6 +13,10 @@ from reticent.core.validate import in_range, positive, same_length
 from reticent.stats.roc import Placements, logit_interval, placements, without_variance
 from reticent.stats.scores import Floats, as_scores
 
+MIN_CLUSTERS = 20
+"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
+MIN_USERS = 10
+"""Minimum users in each group for a user-level comparison."""
 CELLS = 1 << 21
 """Entries of one block of resamples, so that memory does not grow with ``n_boot``."""
 

@@ -66,6 +66,10 @@ def lira_memorization(target: ArrayLike, nll: ArrayLike, member: ArrayLike) -> F
     ±100 (Carlini et al. 2022, arXiv:2112.03570, as arXiv:2409.18858 uses it for ground truth). Of runs too few for a
     standard deviation of their own (below 8 on a side; the paper has about 100), records share one a side.
 
+    >>> inside, outside = [[1.0], [1.2]], [[3.0], [3.4]]
+    >>> lira_memorization([1.1], [*inside, *outside], [[True], [True], [False], [False]]).round(1)
+    array([28.3])
+
     Args:
         target: ``[N]`` loss of each record under the model in question, which is none of the runs.
         nll, member: ``[R, N]`` as in `counterfactual_memorization`.
