@@ -15,6 +15,8 @@ from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
+from reticent.score.engine import ScoreOptions
+from reticent.score.make_tables import ScoredModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +47,15 @@ class Models:
         if self.reference is not None:
             said["reference_fingerprint"] = self.reference.fingerprint
         return said
+
+
+def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
+    """The model under audit, and what it is compared with."""
+    options = ScoreOptions()
+    target = ScoredModel(loaded=models.target, off=False, options=options)
+    if models.reference is not None:
+        return target, ScoredModel(loaded=models.reference, off=False, options=options)
+    return target, ScoredModel(loaded=models.target, off=True, options=options) if models.compared_with else None
 
 
 def _name(source: str) -> str:
