@@ -78,8 +78,8 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
     Raises:
         BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
     """
-    target = load(case.target, dtype=dtype, device=device)
-    wanted = case.reference or target.base_source
+    target = load(case.target, dtype=dtype, device=device) if isinstance(case.target, str) else case.target
+    wanted = case.reference_name or target.base_source
     own = adapters.can_switch_off(target.model) and wanted in (None, target.base_source)
     if own and target.is_adapter:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
@@ -107,6 +107,8 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
 
 
 def _reference(case: AuditCase, wanted: str, *, dtype: str, device: str) -> LoadedModel | None:
+    if case.reference is not None and not isinstance(case.reference, str):
+        return case.reference
     try:
         return load(wanted, dtype=dtype, device=device)
     except BadInput:

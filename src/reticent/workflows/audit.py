@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,38 +23,50 @@ from reticent.core.processes import refuse_several
 from reticent.core.results import Results
 from reticent.core.run_folder import FIRST, RunFolder
 from reticent.core.user_cache import user_cache
+from reticent.models.in_memory import evaluating
 from reticent.report.audit_page import write_report
 from reticent.report.results_file import read_results, write_results
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import describe
+from reticent.workflows.case_of_objects import case_of_objects
 
 
 def audit(
-    what: AuditCase | RunFolder | str | Path,
+    what: AuditCase | RunFolder | str | Path | None = None,
     config: AuditConfig | None = None,
     *,
     out: str | Path | None = None,
-    reference: str | None = None,
+    reference: Any = None,
+    **objects: Any,
 ) -> Results:
     """Audit a model; results, scores, tables and report are written to the run folder.
 
-    The same call again reuses the tables that were made, also after a kill.
+    The same call again reuses the tables that were made, also after a kill. A model in memory is left as it was.
 
     Args:
-        what: a run folder of `reticent.tune`, or a subject made of any model and data.
+        what: a run folder of `reticent.tune`, or a case made of any model and data; None where objects are given.
         config: how; None for the defaults.
-        out: the folder to write to; needed for a subject, by default the run folder itself otherwise. It may hold an
-            earlier audit of the same model and data, and nothing else.
-        reference: what a run's model is compared with, in place of its base; a subject names its own.
+        out: the folder to write to; needed for a case or objects, by default the run folder itself otherwise. It may
+            hold an earlier audit of the same model and data, and nothing else.
+        reference: the model that a run's model, or a model in memory, is compared with, in place of its base; a case
+            names its own.
+        objects: in place of ``what``: ``model=``, ``tokenizer=``, ``members=``, ``held_out=`` and names of fields, in
+            memory or as paths (`reticent.workflows.case_of_objects.case_of_objects`).
 
     Raises:
         BadInput: a model or the data cannot be used; an unknown attack; several processes.
     """
     refuse_several("reticent.audit")
     config = config or AuditConfig()
+    if what is None:
+        what, reference = _case_of(objects | {"reference": reference}), None
+    elif objects:
+        raise BadInput(
+            f"a case and {', '.join(sorted(objects))}", "the case names all of it", "Give either of the two."
+        )
     if isinstance(what, AuditCase):
         if out is None:
-            raise BadInput("out=None", "a subject has no folder of its own", "Say where results go (out=...).")
+            raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
         case, run, made = what, RunFolder(root=_place(out)), None
     else:
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
@@ -62,11 +76,23 @@ def audit(
         FAMILIES.get(name)
     for family in families(config):
         family.refuse(config, case, made)
-    others = {"the audited model": case.target, "the reference": case.reference} if made is None else {}
+    models = {"the audited model": case.target, "the reference": case.reference} if made is None else {}
+    others = {what: model for what, model in models.items() if isinstance(model, str)}
     run.refuse_foreign("audit", others)
     with run.alone():
         _refuse_mixture(run, case, made)
         return _audit(case, run, made, config)
+
+
+def _case_of(objects: dict[str, Any]) -> AuditCase:
+    missing = [name for name in ("model", "members", "held_out") if objects.get(name) is None]
+    if missing:
+        raise BadInput(
+            f"an audit without {', '.join(missing)}",
+            "there is nothing to audit, or nothing to compare",
+            "Give a run folder, or model=, members= (rows that were trained on) and held_out= (rows that were not).",
+        )
+    return case_of_objects(**objects)
 
 
 def _place(out: str | Path) -> Path:
@@ -77,7 +103,7 @@ def _place(out: str | Path) -> Path:
 def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> None:
     """Refuse to put the results of one model beside another one, or beside results about other data."""
     its_own = made is not None and made.root.resolve() == run.root.resolve()
-    if run.settings("tune") is not None and not (its_own or Path(case.target).resolve() == run.model.resolve()):
+    if run.settings("tune") is not None and not (its_own or Path(case.target_name).resolve() == run.model.resolve()):
         raise BadInput(
             str(run.root),
             "is the run folder of another model or other data, and a gate would take these results for that model's",
@@ -87,7 +113,7 @@ def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> 
     if found is None:
         return
     same = {
-        "target": stands_for(str(found["target"]), case.target, run.root),
+        "target": stands_for(str(found["target"]), case.target_name, run.root),
         "data": found["data"] == case.data_fingerprint,
     }
     changed = [name for name, is_same in same.items() if not is_same]
@@ -104,9 +130,24 @@ def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> 
 
 def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
     """``audit``, while no other process works in the folder."""
-    asked = families(config)
-    before = {family.name: family.before(config, case, made) for family in asked}
+    before = {family.name: family.before(config, case, made) for family in families(config)}
     models = open_models(case, dtype=config.scoring_dtype, device=config.device)
+    with ExitStack() as stack:
+        for loaded in (models.target, models.reference):
+            if loaded is not None:
+                stack.enter_context(evaluating(loaded.model))
+        return _judged(case, run, made, config, models, before)
+
+
+def _judged(
+    case: AuditCase,
+    run: RunFolder,
+    made: RunFolder | None,
+    config: AuditConfig,
+    models: Models,
+    before: Mapping[str, Any],
+) -> Results:
+    """Evidence from opened models, and what follows from it, written to the run folder."""
     options = ScoreOptions(max_tokens=case.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
     with run.kept_if(run.results.exists, step="audit"):
@@ -122,7 +163,7 @@ def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: Audi
             before=before,
             evidence={},
         )
-        for family in asked:
+        for family in families(config):
             audited = replace(audited, evidence={**audited.evidence, family.name: family.collect(audited)})
         confound = check(case.records, case.membership)
         results = conclude(case, audited.evidence, confound, config, models=about_models, key=run.hash_key())
@@ -136,7 +177,7 @@ def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: Audi
 def _settings(case: AuditCase, models: Models, run: RunFolder, config: AuditConfig) -> dict[str, Any]:
     """What the run folder records of an audit."""
     return {
-        "target": portable(case.target, run.root),
+        "target": portable(case.target_name, run.root),
         "reference": None if models.compared_with is None else portable(models.compared_with, run.root),
         "data": case.data_fingerprint,
         "max_tokens": case.max_tokens,

@@ -52,7 +52,7 @@ class RandomizedEvidence:
 
 def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> RecordedGuarantee | None:
     """Read the guarantee, so that a broken one is refused before a model is loaded."""
-    return read_guarantee(case.target)
+    return read_guarantee(case.target_name)
 
 
 def collect(audit: Collection) -> GuaranteeEvidence:
