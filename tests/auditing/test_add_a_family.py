@@ -67,11 +67,11 @@ from reticent.workflows.gate import gate
 out = Path(sys.argv[1])
 save_tiny(out / "model")
 config = AuditConfig(attacks="loss", more_families="echo", dtype="float32", device="cpu")
-inside = [f"note {number} about the order" for number in range(24)]
-outside = [f"note {number + 50} about the order" for number in range(24)]
+inside = [f"note {number * 7919 % 997} about the order" for number in range(24)]
+outside = [f"note {number * 7919 % 997} about the order" for number in range(24, 48)]
 audit(model=str(out / "model"), members=inside, held_out=outside, config=config, out=out / "run")
 results = read_results(out / "run" / "results.json")
-found = {finding.level: finding for finding in results.findings}
+found = {finding.level: finding for finding in results.findings if finding.metric in ("auc", "extracted")}
 assert found["echo"].severity == "critical", found["echo"]
 assert found["echo"].estimate.confidence > found["record"].estimate.confidence > 0.95, found
 assert found["echo"].estimate.joint == 0.95
