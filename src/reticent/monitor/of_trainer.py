@@ -60,7 +60,7 @@ def monitor_trainer(
         fields: names of fields, as in `reticent.read`.
 
     Returns:
-        The monitor, which the trainer has now; ``monitor.watch`` is what was seen.
+        The monitor, which the trainer has now; its property ``watch`` is what was seen.
 
     Raises:
         BadInput: the trainer has no evaluation set, no tokenizer, or rows that cannot be read.
