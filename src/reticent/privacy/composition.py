@@ -96,7 +96,7 @@ def _merged(parts: Sequence[Part], delta: float) -> dict[Mechanism, int]:
     tail = _tail(sum(part.steps for part in parts), delta)
     for part in parts:
         mechanism = replace(part.mechanism, black_box=False)
-        if mechanism.rate < 1 and len(mechanism.drawn(tail=tail).counts) > MOST_MIXED:
+        if mechanism.rate < 1 and len(mechanism.participation(tail=tail).counts) > MOST_MIXED:
             mechanism = replace(mechanism, rate=1.0)
         if part.steps:
             merged[mechanism] = merged.get(mechanism, 0) + part.steps
@@ -110,11 +110,11 @@ def _tail(steps: int, delta: float) -> float:
 
 
 def _event(mechanism: Mechanism, tail: float) -> tuple[dp_event.DpEvent, float]:
-    """One step, and the chance of the draws that are left out of it, see `Drawn`."""
+    """One step, and the chance of the draws that are left out of it, see `ParticipationCounts`."""
     if mechanism.owned == 1 or mechanism.rate == 1:
         return mechanism.event, 0.0
-    drawn = mechanism.drawn(tail=tail)
-    return drawn.event(mechanism.noise_multiplier), drawn.cut
+    participation = mechanism.participation(tail=tail)
+    return participation.event(mechanism.noise_multiplier), participation.cut
 
 
 def _unsampled(merged: Mapping[Mechanism, int], delta: float) -> float:

@@ -318,7 +318,7 @@ class SelfCheck:
         mechanism = Mechanism(
             noise_multiplier=self.plan.noise_multiplier, rate=sampler.rate, owned=1 if single else sampler.owned
         )
-        drawn = mechanism.drawn()
+        drawn = mechanism.participation()
         again = epsilon_again(
             mechanism.noise_multiplier,
             drawn.counts.tolist(),
