@@ -60,7 +60,7 @@ def user_evidence(membership: Membership) -> UserEvidence | None:
 
 
 def _same_number(membership: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The same number of rows for each user, chosen by hash: the number that leaves the most texts on the smaller side."""
+    """The same number of rows for each user, chosen by hash: the one that leaves the most texts on the smaller side."""
     _, first, owner, count = np.unique(
         membership.user[rows].astype(str), return_index=True, return_inverse=True, return_counts=True
     )
