@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be pulled out: groups, controls, and nothing that says nothing."""
+"""Secrets to extract: groups and controls, without values that say nothing about training."""
 
 from __future__ import annotations
 

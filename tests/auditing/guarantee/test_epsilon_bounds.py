@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which units have fair coins of their own, which bound of each kind counts, and how often bounds are too high."""
+"""Units with fair coins of their own, the bound of each kind that counts, and the share of bounds that are too high."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def membership_of(unit: str = "record", *, per_user: int = 4, probability: float
 
 
 def by_shape(plain: float | None, gaussian: float | None) -> list[float | None]:
-    """What the six bounds of a kind of units are held against: two of them assume no Gaussian."""
+    """The promised ε that each of the six bounds of a kind of units is compared with: two assume no Gaussian noise."""
     return [plain, gaussian, plain, gaussian, gaussian, gaussian]
 
 

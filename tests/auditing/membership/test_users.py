@@ -1,4 +1,4 @@
-"""Who is compared with whom at the user level, and that no side shows more texts than the other."""
+"""Comparisons at the user level: fresh texts of both sides, and as many of each user."""
 
 from collections import Counter
 

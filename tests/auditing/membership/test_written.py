@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models write after the beginnings of records, and an audit by an attacker who sees nothing else."""
+"""Continuations of the beginnings of records, and an audit by an attacker who sees nothing else."""
 
 from __future__ import annotations
 

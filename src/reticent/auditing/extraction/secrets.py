@@ -147,7 +147,7 @@ def marked_secrets(
             if half.common(value, record):
                 common.add(value)
             else:
-                by_value[value] = _target(record, span, half)
+                by_value[value] = _secret(record, span, half)
         left_out += half.member * len(common - set(by_value))
         secrets += by_value.values()
     return secrets, left_out
@@ -249,10 +249,11 @@ class ValueOwners:
         self._of[trained].setdefault(value, set()).add(owner(record))
 
     def side_of(self, value: str) -> bool | None:
-        """The half that a value belongs to: True for trained on, False for held out, None for a value of both.
+        """The half that a value belongs to: True for trained on, False for held out, None where it says nothing.
 
-        A value is of both where it was trained on and held-out records of other people have it, and, where coins
-        decided by user, where only held-out records of trained users have it."""
+        A value says nothing where it was trained on and held-out records of other people have it, and, where coins
+        decided by user, where only held-out records of trained users have it.
+        """
         trained, held_out = (self._of[is_trained].get(value, set()) for is_trained in (True, False))
         if trained:
             return True if not held_out or (len(held_out) == 1 and held_out <= trained) else None
@@ -276,7 +277,7 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
                 yield record, spans[turn]
 
 
-def _target(record: Record, span: Span, half: SplitHalf) -> Secret:
+def _secret(record: Record, span: Span, half: SplitHalf) -> Secret:
     return Secret(
         id=f"{record.id}:{span.start}-{span.end}",
         record=replace(record, spans=()),

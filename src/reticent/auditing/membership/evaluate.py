@@ -12,7 +12,7 @@ import numpy.typing as npt
 from reticent.auditing.error_budget import Claim, allot
 from reticent.auditing.membership.curves import curve, distribution
 from reticent.auditing.membership.detectable import detectable
-from reticent.auditing.membership.discrepancy import discrepancy_finding
+from reticent.auditing.membership.discrepancy_finding import discrepancy_finding
 from reticent.auditing.membership.level import FPRS, MIN_UNITS, AttackScores, Level
 from reticent.auditing.membership.significance import AUC, TOP, LevelTests, by_statistic, significance, top
 from reticent.auditing.verdict import severity
@@ -113,14 +113,9 @@ def evaluate(level: Level, tests: LevelTests | None, judging: LevelJudging) -> L
     findings = [
         _finding(level, by_name[name], metric, estimate, judging) for (name, metric), estimate in estimate_of.items()
     ]
-    if level.together is not None:
-        finding, reason = discrepancy_finding(
-            level, level.together, confidence=1 - DISCREPANCY_SHARE * judging.miss, seed=judging.seed
-        )
-        if finding is None:
-            refused.append(reason)
-        else:
-            findings.append(replace(finding, notes=(*_notes(level, None, judging.confounded), *finding.notes)))
+    discrepancies, why_not = _discrepancy(level, judging)
+    findings += discrepancies
+    refused += why_not
     if tests.smallest > judging.error:
         refused.append(
             f"{level.name} level: with so few that could change sides no p-value can be below {tests.smallest:.2g}, so "
@@ -238,6 +233,17 @@ def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, leak
     if metric == AUC:
         return picks(level, attack, estimate, found=leaks)
     return names(level, attack, metric, estimate, found=leaks)
+
+
+def _discrepancy(level: Level, judging: LevelJudging) -> tuple[list[Finding], list[str]]:
+    """The discrepancy of the level, or the reason why it is refused; neither where it is not measured."""
+    if level.together is None:
+        return [], []
+    confidence = 1 - DISCREPANCY_SHARE * judging.miss
+    finding, reason = discrepancy_finding(level, level.together, confidence=confidence, seed=judging.seed)
+    if finding is None:
+        return [], [reason]
+    return [replace(finding, notes=(*_notes(level, None, judging.confounded), *finding.notes))], []
 
 
 def _notes(level: Level, scored: AttackScores | None, confounded: bool) -> tuple[str, ...]:

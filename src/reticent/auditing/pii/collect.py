@@ -228,6 +228,15 @@ def _write(
     by_user: bool,
 ) -> None:
     """Add different values of one side only, with the values that detectors find in freely written texts."""
+    secrets = _values_of_one_side(records, member, by_user=by_user)
+    mentions = [
+        _listed(model, [secret.secret for secret in secrets], detectors, builder) for model in builder.models if secrets
+    ]
+    builder.add("listed", rows_of(secrets, [0] * len(secrets)), mentions)
+
+
+def _values_of_one_side(records: Sequence[Record], member: Sequence[bool], *, by_user: bool) -> list[Secret]:
+    """Marked values of trained records only, then of held-out records only, ``MOST_LISTED`` of each by hash."""
     holders = ValueOwners(list(zip(records, member, strict=True)), by_user=by_user)
     occurrences: dict[str, list[tuple[Record, Span, bool]]] = {}
     for record, trained in zip(records, member, strict=True):
@@ -251,11 +260,7 @@ def _write(
                 member=value_trained,
             )
         )
-    secrets = by_half[True] + by_half[False]
-    mentions = [
-        _listed(model, [secret.secret for secret in secrets], detectors, builder) for model in builder.models if secrets
-    ]
-    builder.add("listed", rows_of(secrets, [0] * len(secrets)), mentions)
+    return by_half[True] + by_half[False]
 
 
 def _listed(

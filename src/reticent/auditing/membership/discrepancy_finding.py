@@ -9,7 +9,7 @@ import numpy.typing as npt
 from reticent.auditing.membership.level import Level
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Finding, Severity, ThreatModel
-from reticent.stats.discrepancy import discrepancy
+from reticent.stats.discrepancy import Discrepancy, discrepancy
 
 DISCREPANCY = "discrepancy"
 """Name of a finding about all attacks of a level together."""
@@ -44,9 +44,13 @@ def discrepancy_finding(
     control = measured.control
     if control.lo > 0:
         return None, f"{DISCREPANCY}: it finds membership in permuted labels ({control}), so it is not believed"
-    advantage = measured.advantage
+    return _finding(level, measured), ""
+
+
+def _finding(level: Level, measured: Discrepancy) -> Finding:
+    advantage, control = measured.advantage, measured.control
     around = "members" if measured.inside == "member" else "held-out units"
-    finding = Finding(
+    return Finding(
         attack=DISCREPANCY,
         level=level.name,
         metric="advantage",
@@ -62,7 +66,6 @@ def discrepancy_finding(
             "describes, and decides no verdict",
         ),
     )
-    return finding, ""
 
 
 def _owners(level: Level) -> tuple[npt.NDArray[np.str_] | None, npt.NDArray[np.str_] | None]:
