@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from reticent.attacks.selection import AttackSelection
 from reticent.auditing.canaries import evaluate as planted
 from reticent.auditing.case import AuditCase, counts
 from reticent.auditing.config import AuditConfig
@@ -81,7 +82,9 @@ def conclude(
     outcomes = [_judged(units, decided, confound, config) for units in levels]
     exposure = _exposure(case, evidence, decided.confidence("tiers"), config.confidence)
     bounds = _bounds(thrown, kept, config, decided.confidence("epsilon"))
-    extraction = _extraction(pulled, asked, decided.confidence("extraction", kinds), config.confidence)
+    extraction = _extraction(
+        pulled, asked, config.selection, decided.confidence("extraction", kinds), config.confidence
+    )
     named, unnamed = _identified(identified, decided.confidence("identifiers"))
     found = (
         *named,
@@ -249,14 +252,20 @@ def _exposed(
 
 
 def _extraction(
-    pulled: ExtractionEvidence | None, asked: PiiEvidence | None, confidence: float, joint: float
+    pulled: ExtractionEvidence | None,
+    asked: PiiEvidence | None,
+    selection: AttackSelection,
+    confidence: float,
+    joint: float,
 ) -> Extraction | None:
     if pulled is None:
         return None
-    found = extraction_family.evaluate(pulled, confidence=confidence, joint=joint)
+    found = extraction_family.evaluate(
+        pulled, confidence=confidence, joint=joint, attacks=selection.of_family("extraction")
+    )
     if asked is None:
         return found
-    rows, notes = pii_family.evaluate(asked, confidence=confidence, joint=joint)
+    rows, notes = pii_family.evaluate(asked, confidence=confidence, joint=joint, attacks=selection.of_family("pii"))
     return replace(found, rows=(*found.rows, *rows), notes=(*found.notes, *notes))
 
 

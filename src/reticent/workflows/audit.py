@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from reticent.attacks.extraction import short_lengths
 from reticent.auditing.case import AuditCase, from_run
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
@@ -19,7 +20,7 @@ from reticent.auditing.identifiers import evaluate as identifiers_family
 from reticent.auditing.membership import collect as membership_family
 from reticent.auditing.membership.collect import write_scores
 from reticent.auditing.membership.primary import refuse_unknown
-from reticent.auditing.membership.select import AvailableEvidence, asked_for, choose
+from reticent.auditing.membership.select import AvailableEvidence, choose
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.users import UserEvidence, user_evidence
 from reticent.auditing.membership.whitebox import collect_internals
@@ -74,7 +75,6 @@ def audit(
         made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
         case = from_run(made, reference=reference)
         run = RunFolder(root=_place(out)) if out is not None else made
-    asked_for(config.attacks)  # a misspelt name is refused before a model is loaded
     refuse_unknown(config.primary)
     refuse_shadows(config, case, made)
     others = {"the audited model": case.target, "the reference": case.reference} if made is None else {}
@@ -155,7 +155,13 @@ def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: Audi
         if config.extraction:
             chosen = secrets_of(case)
             pulled = extraction_family.collect(
-                case, models, chosen, samples=config.extraction_samples, seed=config.seed, cache=cache
+                case,
+                models,
+                chosen,
+                samples=config.extraction_samples,
+                seed=config.seed,
+                cache=cache,
+                short=short_lengths(config.selection.of_family("extraction")),
             )
             asked = pii_family.collect(case, models, chosen.targets, seed=config.seed, cache=cache)
         identified = identifiers_family.collect(case, models, cache=cache) if config.identifiers else None

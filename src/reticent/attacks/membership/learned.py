@@ -173,6 +173,8 @@ def edge_cases(table: TokenTable, ref: TokenTable) -> Mapping[str, int]:
 
 @attack(
     "learned",
+    unit="record",
+    returns="score",
     needs=("logp", "rank", "entropy", "mu", "sigma"),
     access="logits",
     paper="arXiv:2604.03199",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attacks on personal data read: how likely candidates are, what a model proposes, answers, and writes freely."""
+"""Evidence of attacks on personal data: how likely candidates are, what a model proposes, answers and writes."""
 
 from __future__ import annotations
 

@@ -79,7 +79,14 @@ def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
 
 
 def collect(
-    case: AuditCase, models: Models, chosen: ChosenSecrets, *, samples: int, seed: int, cache: Path
+    case: AuditCase,
+    models: Models,
+    chosen: ChosenSecrets,
+    *,
+    samples: int,
+    seed: int,
+    cache: Path,
+    short: Sequence[int] = (SHORT,),
 ) -> ExtractionEvidence:
     """Let both models read and write all that the attacks ask for.
 
@@ -88,6 +95,7 @@ def collect(
         samples: sampled continuations of each secret's prefix.
         seed: of the sampling.
         cache: content-addressed store; what was generated is kept there.
+        short: numbers of tokens before a secret that an attacker may know, as attacks ask for.
     """
     target, base = scored_models(models)
     tokenizer = models.target.tokenizer
@@ -96,7 +104,7 @@ def collect(
     records, rows = _whole_records(case, tokenizer)
     gathered = {
         side: ExtractionInputs(
-            **_of_targets(side, passages.kept, samples=samples, seed=seed, cache=cache),
+            **_of_targets(side, passages.kept, samples=samples, seed=seed, cache=cache, short=short),
             whole=_forced(side, rows, "whole records"),
         )
         for side in (target, base)
@@ -107,10 +115,10 @@ def collect(
     return ExtractionEvidence(
         passages=passages,
         records=tuple(records),
-        target=replace(gathered[target], drawn=drawn[target][0]),
-        base=None if base is None else replace(gathered[base], drawn=drawn[base][0]),
-        chance=ExtractionInputs(drawn=drawn[target][1]),
-        chance_base=None if base is None else ExtractionInputs(drawn=drawn[base][1]),
+        target=replace(gathered[target], free_generations=drawn[target][0]),
+        base=None if base is None else replace(gathered[base], free_generations=drawn[base][0]),
+        chance=ExtractionInputs(free_generations=drawn[target][1]),
+        chance_base=None if base is None else ExtractionInputs(free_generations=drawn[base][1]),
         notes=tuple(_notes(passages, drawn[target][0], chosen)),
     )
 
@@ -164,14 +172,22 @@ def secrets_of(case: AuditCase) -> ChosenSecrets:
 
 
 def _of_targets(
-    side: ScoredModel, passages: Sequence[ExtractionPrompt], *, samples: int, seed: int, cache: Path
+    side: ScoredModel,
+    passages: Sequence[ExtractionPrompt],
+    *,
+    samples: int,
+    seed: int,
+    cache: Path,
+    short: Sequence[int],
 ) -> dict[str, Any]:
     if not passages:
         return {}
     tokenizer = side.loaded.tokenizer
     return {
         "forced": _forced(side, [one.forced() for one in passages], "secrets"),
-        "short": {SHORT: _forced(side, [one.forced(most=SHORT) for one in passages], f"{SHORT} tokens before")},
+        "short": {
+            most: _forced(side, [one.forced(most=most) for one in passages], f"{most} tokens before") for most in short
+        },
         "prompted": {
             prompt: _forced(
                 side, [one.prompted(prompt, tokenizer) for one in passages], f"prompt {number} of {len(PROMPTS)}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import EXTRACTIONS, ExtractionAttack, ExtractionInputs
-from reticent.attacks.extraction.attack import Scores
+from reticent.attacks.attack import ATTACKS, Attack, Scores
+from reticent.attacks.extraction import ExtractionInputs
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.extraction.collect import SCHEME, ExtractionEvidence
 from reticent.auditing.extraction.secrets import control_of
@@ -53,15 +53,19 @@ class _Group:
         return self.base is not None and len(self.base) > 0
 
 
-def evaluate(pulled: ExtractionEvidence, *, confidence: float, joint: float) -> Extraction:
+def evaluate(
+    pulled: ExtractionEvidence, *, confidence: float, joint: float, attacks: Sequence[Attack] | None = None
+) -> Extraction:
     """Every attack on every group of units, and the curves.
 
     Args:
         pulled: what both models gave.
         confidence: that all intervals of these attacks hold together.
         joint: that all intervals of the report hold together, for display.
+        attacks: with their parameters; None: all of the family, at their defaults.
     """
-    groups = {attack.name: _groups(attack, pulled) for attack in EXTRACTIONS if attack.can_run(pulled.target)}
+    by_name = {attack.name: attack for attack in attacks or ATTACKS.select(family="extraction")}
+    groups = {name: _groups(attack, pulled) for name, attack in by_name.items() if attack.can_run(pulled.target)}
     count = sum(1 + 2 * group.has_base + bool(group.control) for found in groups.values() for group in found)
     each = family_confidence(confidence, max(count, 1))
     rows: list[ExtractionRow] = []
@@ -69,7 +73,7 @@ def evaluate(pulled: ExtractionEvidence, *, confidence: float, joint: float) -> 
     for name, found in groups.items():
         for group in found:
             try:
-                rows.append(_row(EXTRACTIONS.get(name), group, found, each, joint))
+                rows.append(_row(by_name[name], group, found, each, joint))
             except Underpowered as error:
                 refused.append(f"{name}, {group.name}: {error}")
     return Extraction(
@@ -105,7 +109,7 @@ def _finding(row: ExtractionRow) -> Finding:
 # ---- groups -----------------------------------------------------------------------------------------------------
 
 
-def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group]:
+def _groups(attack: Attack, pulled: ExtractionEvidence) -> list[_Group]:
     base = pulled.base if pulled.base is not None and attack.can_run(pulled.base) else None
     if attack.unit == "generation":
         return _text_groups(attack, pulled, base)
@@ -135,11 +139,11 @@ def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group
     ]
 
 
-def _text_groups(attack: ExtractionAttack, pulled: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
+def _text_groups(attack: Attack, pulled: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
     groups = []
     for name, mine, theirs in ((TEXTS, pulled.target, base), (TEXTS_CONTROL, pulled.chance, pulled.chance_base)):
         scores = attack.score(mine)
-        from_base = attack.score(theirs) if theirs is not None and theirs.has("drawn") else None
+        from_base = attack.score(theirs) if theirs is not None and theirs.has("free_generations") else None
         groups.append(
             _Group(
                 name=name,
@@ -160,9 +164,7 @@ def _clusters(users: Sequence[str | None]) -> npt.NDArray[np.str_] | None:
     return None if any(user is None for user in users) else np.array(users, dtype=np.str_)
 
 
-def _row(
-    attack: ExtractionAttack, group: _Group, among: Sequence[_Group], confidence: float, joint: float
-) -> ExtractionRow:
+def _row(attack: Attack, group: _Group, among: Sequence[_Group], confidence: float, joint: float) -> ExtractionRow:
     def said(estimate: Estimate) -> Estimate:
         return replace(estimate, joint=joint)
 
@@ -178,7 +180,7 @@ def _row(
         attack=attack.name,
         family="extraction",
         group=group.name,
-        metric=attack.metric,
+        metric="share" if attack.returns == "hit" else "mean",
         target=said(share(group.target, group.cluster, confidence=confidence)),
         base=None
         if base is None
@@ -186,7 +188,7 @@ def _row(
         difference=None if apart is None else said(apart),
         n=len(group.target),
         access=attack.access,
-        summary=attack.summary,
+        summary=attack.described,
         units=group.units,
         control=group.is_control,
         partial=attack.partial,

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.natural_identifiers import ACCESS, NAME, natural_identifiers
+from reticent.attacks.attack import ATTACKS
+from reticent.attacks.natural_identifiers import NAME, natural_identifiers
 from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.auditing.case import AuditCase
 from reticent.auditing.extraction.collect import scored_models
@@ -95,7 +96,7 @@ def collect(case: AuditCase, models: Models, *, cache: Path) -> IdentifierEviden
     scored = [_ranked(side, blanks, truth, cache) for side in both] if blanks else [None, None]
     rank = np.zeros(0, dtype=np.int64)
     if scored[0] is not None:
-        rank = natural_identifiers(scored[0], scored[1] if len(scored) == 2 else None)
+        rank = natural_identifiers(scored[0], scored[1] if len(scored) == 2 else None).astype(np.int64)
     return IdentifierEvidence(
         rank=rank,
         member=np.array([one.member for one, _ in ranked], dtype=np.bool_),
@@ -252,7 +253,7 @@ def _finding(
         metric=metric,
         estimate=replace(estimate, method=f"{estimate.method}; exact rank test p = {p:.2g}"),
         severity=_severity(metric, estimate, p, confidence),
-        threat=ThreatModel(access=ACCESS, needs=("the base model", "the text around the identifier")),
+        threat=ThreatModel(access=ATTACKS.get(NAME).access, needs=("the base model", "the text around the identifier")),
         statement=f"{what} Exact p = {p:.2g}.",
         advice="Remove or mask identifiers before training, and drop repeated records.",
         notes=(f"{notes[0]}", notes[1], "exact where issuers draw these characters at random"),

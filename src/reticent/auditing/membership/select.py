@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import FAMILIES
+from reticent.attacks.selection import Given, read_selection
 from reticent.auditing.membership.level import AttackScores
 from reticent.core.results import AttackRun
 
@@ -39,49 +42,77 @@ class AvailableEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackChoice:
-    """The attacks to run, and those switched off with the reason by name."""
+    """The attacks to run, and those switched off with the reason by name.
 
+    Args:
+        members: all membership attacks, with their parameters.
+        run: those of them that run.
+        off: name → why it does not run, and what would switch it on.
+        elsewhere: attacks of other families whose parameters were set.
+    """
+
+    members: tuple[Attack, ...]
     run: tuple[Attack, ...]
     off: dict[str, str]
+    elsewhere: tuple[Attack, ...] = ()
 
 
-def choose(names: str, available: AvailableEvidence) -> AttackChoice:
-    """Pick attacks by ``names``: ``"standard"``, ``"all"``, or names separated by commas.
+def choose(attacks: Given, available: AvailableEvidence) -> AttackChoice:
+    """Pick the membership attacks that are asked for and can run (`reticent.attacks.selection`).
 
     Raises:
-        BadInput: an unknown name (the nearest is suggested).
+        BadInput: an unknown name (the nearest is suggested), or a parameter that cannot be.
     """
-    asked = asked_for(names)
+    selection = read_selection(attacks)
+    asked = selection.chosen(standard())
+    members = selection.of_family("membership")
     run: list[Attack] = []
     off: dict[str, str] = {}
-    for attack in ATTACKS:
+    for attack in members:
         reason = "" if attack.name in asked else _not_asked(attack)
         reason = reason or _impossible(attack, available)
         if reason:
             off[attack.name] = reason
         else:
             run.append(attack)
-    return AttackChoice(run=tuple(run), off=off)
+    others = (selection.configured(ATTACKS.get(name)) for name in sorted(selection.named))
+    elsewhere = tuple(attack for attack in others if attack.family != "membership" and attack.changed)
+    return AttackChoice(members=members, run=tuple(run), off=off, elsewhere=elsewhere)
 
 
 def listed(
     choice: AttackChoice, notes: Mapping[str, tuple[str, ...]], scored: Sequence[AttackScores]
 ) -> tuple[AttackRun, ...]:
-    """The table of attacks for the report: the registry, run or not, and what was made of their scores."""
+    """The table of attacks for the report: membership attacks, run or not, what was made of their scores, and attacks
+    of other families whose parameters were set."""
     registered = tuple(
         AttackRun(
             name=attack.name,
-            level=attack.level,
+            level=attack.unit,
             access=attack.access,
-            paper=attack.paper,
-            summary=attack.summary,
+            paper=attack.paper.id,
+            summary=attack.described,
             ran=attack.name not in choice.off,
             why_not=choice.off.get(attack.name, ""),
-            params=dict(attack.defaults),
+            params=_plain(attack.params),
             notes=notes.get(attack.name, ()),
         )
-        for attack in ATTACKS
+        for attack in choice.members
     )
+    elsewhere = tuple(
+        AttackRun(
+            name=attack.name,
+            level=attack.unit,
+            access=attack.access,
+            paper=attack.paper.id,
+            summary=attack.described,
+            ran=True,
+            params=_plain(attack.params),
+            notes=(f"run by --{FAMILIES[attack.family].switch}, where its numbers stand",),
+        )
+        for attack in choice.elsewhere
+    )
+    names = {attack.name for attack in choice.members}
     derived = tuple(
         AttackRun(
             name=one.name,
@@ -93,18 +124,25 @@ def listed(
             notes=one.notes,
         )
         for one in scored
-        if one.name not in ATTACKS and one.level != "canary"
+        if one.name not in names and one.level != "canary"
     )
-    return registered + derived
+    return registered + derived + elsewhere
 
 
-def asked_for(names: str) -> set[str]:
-    """The attacks that ``names`` means, as in `choose`."""
-    if names == "all":
-        return set(ATTACKS.names())
-    if names == "standard":
-        return {attack.name for attack in ATTACKS if not (_extra_variants(attack) or attack.writes or attack.by_name)}
-    return {ATTACKS.get(name.strip()).name for name in names.split(",") if name.strip()}
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they are read back from a file."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
+
+
+def asked_for(attacks: Given) -> set[str]:
+    """Names of the membership attacks that are asked for, as in `choose`."""
+    return read_selection(attacks).chosen(standard())
+
+
+def standard() -> set[str]:
+    """Names of the membership attacks that need no pass, and no text, beyond what every audit has."""
+    members = ATTACKS.select(family="membership")
+    return {attack.name for attack in members if not (_extra_variants(attack) or attack.writes or attack.by_name)}
 
 
 def _extra_variants(attack: Attack) -> dict[str, int]:
@@ -117,6 +155,8 @@ def cost(attack: Attack) -> str:
     """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not.
 
     Shadow models are asked for by a flag of their own, with which the standard choice has all that reads them."""
+    if attack.family != "membership":
+        return ""
     extra = _extra_variants(attack)
     reasons = [
         f"needs {sum(extra.values())} more scoring pass(es) ({', '.join(extra)})" if extra else "",

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii import PII_ATTACKS, FreeMentions, PiiAttack
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.pii import FreeMentions
 from reticent.attacks.pii.conversations import TIERS, behaviour
 from reticent.attacks.pii.extraction import precision
 from reticent.attacks.pii.ranks import chance, reciprocal, top
@@ -83,10 +84,14 @@ def personal_data_rows(
 
 
 def evaluate(
-    asked: PiiEvidence, *, confidence: float, joint: float | None = None
+    asked: PiiEvidence,
+    *,
+    confidence: float,
+    joint: float | None = None,
+    attacks: Sequence[Attack] | None = None,
 ) -> tuple[list[ExtractionRow], tuple[str, ...]]:
     """As `personal_data_rows`, from what was asked before: pure, no model and no file."""
-    series = [*_of_attacks(asked), *_of_probe(asked)]
+    series = [*_of_attacks(asked, attacks or ATTACKS.select(family="pii")), *_of_probe(asked)]
     groups = [(one, name) for one in series for name in dict.fromkeys(one.units.group)]
     count = sum(1 + 2 * (one.base is not None) + bool(_control(one, name)) for one, name in groups) + 8
     each = family_confidence(confidence, count)
@@ -104,8 +109,8 @@ def evaluate(
 # ---- one number for each unit -----------------------------------------------------------------------------------
 
 
-def _of_attacks(asked: PiiEvidence) -> Iterator[_Series]:
-    for attack in PII_ATTACKS:
+def _of_attacks(asked: PiiEvidence, attacks: Sequence[Attack]) -> Iterator[_Series]:
+    for attack in attacks:
         first = attack.evidence[0]
         if first not in asked.units or (attack.holds_base and asked.base is None):
             continue
@@ -117,25 +122,25 @@ def _of_attacks(asked: PiiEvidence) -> Iterator[_Series]:
         yield from _read_off(attack, asked.units[first], scores, base)
 
 
-def _read_off(attack: PiiAttack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Series]:
+def _read_off(attack: Attack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Series]:
     """Hits as they are; of ranks top-1, top-5 and the reciprocal."""
-    if attack.gives == "hit":
-        yield _series(attack, attack.name, attack.summary, units, target, base)
+    if attack.returns == "hit":
+        yield _series(attack, attack.name, attack.described, units, target, base)
         return
     for k in TOP:
         summary = (
-            f"{attack.summary} Counted: among the first {k}." if k > 1 else f"{attack.summary} Counted: the first."
+            f"{attack.described} Counted: among the first {k}." if k > 1 else f"{attack.described} Counted: the first."
         )
         hits = None if base is None else top(base, k)
         yield replace(_series(attack, f"{attack.name} (top {k})", summary, units, top(target, k), hits), k=k)
-    summary = f"{attack.summary} Mean of 1 / rank."
+    summary = f"{attack.described} Mean of 1 / rank."
     inverse = None if base is None else reciprocal(base)
     name = f"{attack.name} (mean reciprocal rank)"
     yield replace(_series(attack, name, summary, units, reciprocal(target), inverse), leak=False)
 
 
 def _series(
-    attack: PiiAttack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
+    attack: Attack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
 ) -> _Series:
     return _Series(attack=name, access=attack.access, summary=summary, units=units, target=target, base=base)
 
@@ -224,7 +229,7 @@ def _precision_rows(asked: PiiEvidence, confidence: float, joint: float | None) 
     if "listed" not in asked.units:
         return []
     rows = []
-    attack = PII_ATTACKS.get("pii_extraction")
+    attack = ATTACKS.get("pii_extraction")
     for group in (TRAINED, HELD_OUT):
         wanted = [one == group for one in asked.units["listed"].group]
         found = [_precise(held["listed"], wanted) for held in (asked.target, asked.base) if held is not None]

@@ -38,7 +38,7 @@ class PiiEvidence:
     """What both models gave.
 
     Args:
-        units: of each piece of evidence, by its name (`attacks.pii.pii_attack`) or by the tier of the probe.
+        units: of each piece of evidence, by its name (`attacks.evidence`) or by the tier of the probe.
         target, base: the evidence; no base without one.
         notes: what was left out and why.
     """
