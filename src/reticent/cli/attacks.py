@@ -46,8 +46,9 @@ def _lines(attack: Attack) -> list[str]:
         *textwrap.wrap(attack.summary, WIDTH, initial_indent="    ", subsequent_indent="    "),
         f"    reads: {', '.join(attack.evidence)}",
     ]
-    lines += [f"    {line}" for line in (_switch(attack), cost(attack)) if line]
-    return lines
+    extra = cost(attack)
+    by_name = f"only by name or with --attacks all: {extra}" if extra else ""
+    return lines + [f"    {line}" for line in (_switch(attack), by_name) if line]
 
 
 def _switch(attack: Attack) -> str:

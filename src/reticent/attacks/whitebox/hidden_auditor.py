@@ -18,7 +18,7 @@ def hidden_auditor(
     member: npt.NDArray[np.bool_],
     user: npt.NDArray[np.object_] | None = None,
 ) -> Scores:
-    """The same auditor without gradients.
+    """An auditor of hidden states and losses, trained on records of known membership.
 
     `reticent.attacks.whitebox.auditor.cross_audit` on properties of the forward pass.
 

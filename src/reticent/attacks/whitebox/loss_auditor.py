@@ -18,7 +18,7 @@ def loss_auditor(
     member: npt.NDArray[np.bool_],
     user: npt.NDArray[np.object_] | None = None,
 ) -> Scores:
-    """The same procedure on the loss alone: what looking inside is compared with.
+    """An auditor of the loss alone, trained alike: what looking inside is compared with.
 
     `reticent.attacks.whitebox.auditor.cross_audit` on the loss alone.
 
