@@ -114,7 +114,7 @@ class Attack:
 
     @property
     def family(self) -> str:
-        """The part of an audit that makes its evidence and runs it, a key of ``evidence.FAMILIES``."""
+        """The part of an audit that makes its evidence and runs it, a key of ``evidence.ATTACK_FAMILIES``."""
         return FAMILY_OF[self.source]
 
     @property
@@ -263,6 +263,7 @@ def attack(
         if not text:
             raise ValueError(f"attack {name!r} needs a docstring: one line of what it computes, then its direction")
         check_settings(name, unit=(unit, UNITS), returns=(returns, RETURNS), access=(access, ACCESS))
+        published = Paper(paper)
         if set(needs) - set(TOKEN_COLUMNS):
             raise ValueError(f"attack {name!r} needs {sorted(needs)}, tables have {sorted(TOKEN_COLUMNS)}")
         evidence, defaults = signature(name, function)
@@ -277,7 +278,7 @@ def attack(
             returns=returns,
             function=function,
             access=access,
-            paper=Paper(paper),
+            paper=published,
             needs=needs,
             evidence=tuple(evidence),
             optional=tuple(item for item, may_be_missing in evidence.items() if may_be_missing),

@@ -44,7 +44,7 @@ class AttackFamily:
     switch: str = ""
 
 
-FAMILIES: Mapping[str, AttackFamily] = {
+ATTACK_FAMILIES: Mapping[str, AttackFamily] = {
     "membership": AttackFamily(title="membership"),
     "scores": AttackFamily(title="all membership scores together"),
     "whitebox": AttackFamily(title="inside of the model", switch="whitebox"),

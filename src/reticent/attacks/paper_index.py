@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.attacks.evidence import EVIDENCE, FAMILIES, RETURNS, UNITS
+from reticent.attacks.evidence import ATTACK_FAMILIES, EVIDENCE, RETURNS, UNITS
 from reticent.attacks.parameter import shown
 
 _HEAD = """\
@@ -56,7 +56,7 @@ def paper_index() -> str:
 
 
 def _row(attack: Attack) -> str:
-    family = FAMILIES[attack.family]
+    family = ATTACK_FAMILIES[attack.family]
     part = f"{family.title} (`--{family.switch}`)" if family.switch else family.title
     cells = (
         f"`{attack.name}`",

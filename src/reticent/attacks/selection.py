@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.attacks.evidence import FAMILIES
+from reticent.attacks.evidence import ATTACK_FAMILIES
 from reticent.core.errors import BadInput
 
 GROUPS = ("standard", "all")
@@ -73,13 +73,13 @@ class AttackSelection:
         """Refuse to set what nothing runs.
 
         Args:
-            settings: has a field for every switch of `FAMILIES`.
+            settings: has a field for every switch of `ATTACK_FAMILIES`.
 
         Raises:
             BadInput: an attack is named whose family is not switched on.
         """
         for name in self.named:
-            switch = FAMILIES[ATTACKS.get(name).family].switch
+            switch = ATTACK_FAMILIES[ATTACKS.get(name).family].switch
             if switch and not getattr(settings, switch):
                 raise BadInput(
                     f"attacks: {name!r}",

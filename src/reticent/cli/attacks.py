@@ -53,11 +53,11 @@ def _lines(attack: Attack) -> list[str]:
 
 def _switch(attack: Attack) -> str:
     """How an audit comes to run it, where not every audit does."""
-    from reticent.attacks.evidence import FAMILIES
+    from reticent.attacks.evidence import ATTACK_FAMILIES
 
     if attack.shadowed:
         return "only with --shadow K: trains K more models, and scores the records with each"
-    switch = FAMILIES[attack.family].switch
+    switch = ATTACK_FAMILIES[attack.family].switch
     if attack.family == "scores":
         return "in every audit with two record attacks that run: learned from their scores"
     return f"in audits with --{switch}" if switch else ""

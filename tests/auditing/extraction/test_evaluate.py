@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.attacks.extraction import EXTRACTIONS
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.extraction import collect as pull
@@ -17,6 +17,7 @@ from reticent.auditing.extraction.collect import ExtractionEvidence
 from reticent.auditing.extraction.evaluate import QUERIES, evaluate, extraction_findings
 from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED
+from reticent.auditing.family import leak_levels
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
 from reticent.core.finding import Severity
@@ -27,7 +28,7 @@ from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results_file import read_results
 from reticent.stats.proportions import difference, paired_difference, share
-from reticent.testing.extraction_conformance import planted_evidence
+from reticent.testing.planted_leaks import planted_evidence
 from reticent.testing.tiny import save_tiny
 from reticent.workflows.audit import audit
 
@@ -49,13 +50,13 @@ def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = 
         tokens = np.arange(3, dtype=np.int32)
         passages.append(ExtractionPrompt(target=target, lead=tokens[:0], prefix=tokens, secret=tokens))
     rank = np.where(np.repeat(member, known.forced.lengths), 0, 3).astype(np.int32)
-    drawn = np.where(np.repeat(member, known.forced.lengths), known.forced.drawn, -np.inf)
-    knowing = replace(known, forced=replace(known.forced, rank=rank, drawn=drawn), drawn=None)
+    drawn = np.where(np.repeat(member, known.forced.lengths), known.forced.sampled_logp, -np.inf)
+    knowing = replace(known, forced=replace(known.forced, rank=rank, sampled_logp=drawn), free_generations=None)
     return ExtractionEvidence(
         passages=ExtractionPrompts(kept=tuple(passages), dropped={"too long for the model": 2}),
         records=tuple((one.target.record, bool(one.target.member)) for one in passages),
-        target=knowing if knows else replace(unknown, drawn=None),
-        base=replace(unknown, drawn=None) if base else None,
+        target=knowing if knows else replace(unknown, free_generations=None),
+        base=replace(unknown, free_generations=None) if base else None,
         chance=planted_evidence(0 + n, known=False),
         chance_base=None,
         notes=("2 secrets were left out: too long for the model.",),
@@ -76,10 +77,10 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
     assert control.control
     assert not control.leaks
     assert control.above_control is None
-    (finding,) = extraction_findings(found, confounded=False)
+    (finding,) = extraction_findings(found, "extraction", confounded=False)
     assert (finding.level, finding.metric, finding.severity) == ("passage", "extracted", Severity.CRITICAL)
     assert "100 % [85, 100] of 60 secrets (planted 4 times) come out" in finding.statement
-    said = verdict([finding], CLEAR, ())
+    said = verdict([finding], CLEAR, (), levels=leak_levels())
     assert said.status == "leaks"
     assert "text word for word" in said.headline
 
@@ -87,7 +88,7 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
 def test_a_model_that_knows_nothing_is_not_said_to_leak():
     found = evaluate(pulled(False), confidence=0.99, joint=0.95)
     assert not any(one.leaks for one in found.rows)
-    (finding,) = extraction_findings(found, confounded=False)
+    (finding,) = extraction_findings(found, "extraction", confounded=False)
     assert finding.severity is Severity.NONE
     assert not finding.advice
 
@@ -111,7 +112,7 @@ def test_the_numbers_are_those_of_the_statistics_and_know_users():
     made = pulled(True, users=6)
     found = evaluate(made, confidence=0.99, joint=0.95)
     leak = row(found, "probabilistic_np", "planted 4 times")
-    attack = EXTRACTIONS.get("probabilistic_np")
+    attack = ATTACKS.get("probabilistic_np")
     member = np.arange(120) % 2 == 0
     mine, base = attack.score(made.target), attack.score(made.base)
     users = np.array([one.target.record.user for one in made.passages.kept])
@@ -153,9 +154,9 @@ def test_on_a_confounded_split_only_planted_secrets_count():
         for one in made.passages.kept
     ]
     found = evaluate(replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95)
-    assert extraction_findings(found, confounded=False)
-    assert extraction_findings(found, confounded=True) == []
-    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), confounded=True)
+    assert extraction_findings(found, "extraction", confounded=False)
+    assert extraction_findings(found, "extraction", confounded=True) == []
+    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), "extraction", confounded=True)
 
 
 # ---- from end to end --------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_an_audit_reports_every_attack_and_no_text(case, tmp_path, monkeypatch):
     monkeypatch.setattr(pull, "TEXT_TOKENS", 48)
     results = audit(case, CONFIG, out=tmp_path / "a")
     rows = [one for one in results.extraction.rows if one.family == "extraction"]
-    assert {one.attack for one in rows} == set(EXTRACTIONS.names())
+    assert {one.attack for one in rows} == {attack.name for attack in ATTACKS.select(family="extraction")}
     groups = {one.group for one in rows if one.units == "secrets"}
     assert groups == {"planted 4 times", NOT_PLANTED, TRAINED, HELD_OUT}
     assert all(one.base is not None for one in rows)

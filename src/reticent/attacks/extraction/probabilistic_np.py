@@ -30,7 +30,7 @@ def probabilistic_np(forced: TeacherForced, *, n: Count = 1000, p: Share = 0.5) 
 def chance_within(log_chance: ArrayLike, n: ArrayLike) -> Scores:
     """``1 - (1 - q)^n``, for ``log_chance = log q`` in nats; broadcasts. Exact also where ``q`` is tiny.
 
-    >>> chance_within(np.log([1e-20, 0.5, 1.0]), 2).tolist()
+    >>> [round(float(chance), 30) for chance in chance_within(np.log([1e-20, 0.5, 1.0]), 2)]
     [2e-20, 0.75, 1.0]
     """
     q = np.exp(np.asarray(log_chance, dtype=np.float64))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reticent.attacks.attack import ATTACKS, Attack
-from reticent.attacks.evidence import FAMILIES
+from reticent.attacks.evidence import ATTACK_FAMILIES
 from reticent.attacks.selection import Given, read_selection
 from reticent.auditing.membership.level import AttackScores
 from reticent.core.results import AttackRun
@@ -108,7 +108,7 @@ def listed(
             summary=attack.described,
             ran=True,
             params=_plain(attack.params),
-            notes=(f"run by --{FAMILIES[attack.family].switch}, where its numbers stand",),
+            notes=(f"run by --{ATTACK_FAMILIES[attack.family].switch}, where its numbers stand",),
         )
         for attack in choice.elsewhere
     )
