@@ -45,15 +45,15 @@ class AttackChoice:
     """The attacks to run, and those switched off with the reason by name.
 
     Args:
-        members: all membership attacks, with their parameters.
-        run: those of them that run.
+        run: membership attacks, with their parameters.
         off: name → why it does not run, and what would switch it on.
+        members: all membership attacks, whether they run or not.
         elsewhere: attacks of other families whose parameters were set.
     """
 
-    members: tuple[Attack, ...]
     run: tuple[Attack, ...]
     off: dict[str, str]
+    members: tuple[Attack, ...] = ()
     elsewhere: tuple[Attack, ...] = ()
 
 
