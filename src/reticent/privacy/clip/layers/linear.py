@@ -23,7 +23,7 @@ def _is_linear(module: nn.Module) -> bool:
     return computes(module, (2, 3, module.in_features), lambda x, own: F.linear(x, own["weight"], own.get("bias")))
 
 
-@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"))
+@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"), example=lambda: nn.Linear(8, 8))
 def linear(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x Wᵀ + b``: per token, the output gradient times the input."""
     y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]
