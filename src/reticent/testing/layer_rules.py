@@ -7,10 +7,12 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
+from reticent.privacy.clip.api import Clipping
 from reticent.privacy.clip.rule import LAYER_RULES, LayerRule, own_trained, rule_for
 from reticent.testing.clip_conformance import check_clip
 
 WIDTH, VOCABULARY, TOKENS = 8, 20, (5, 12)
+FLAT: tuple[Clipping, ...] = ("flat",)
 
 
 class LayerInModel(nn.Module):
@@ -51,4 +53,4 @@ def check_layer_rule(rule: LayerRule | str) -> None:
     chosen = rule_for(layer)
     assert chosen is not None, f"{rule.name}: no rule matches its example"
     assert chosen.name == rule.name, f"{rule.name}: its example gets the rule {chosen.name}"
-    check_clip(lambda: LayerInModel(layer), clippings=("flat",), tokens=TOKENS)
+    check_clip(lambda: LayerInModel(layer), clippings=FLAT, tokens=TOKENS)
