@@ -139,7 +139,7 @@ class Attack:
 
     @property
     def requires(self) -> frozenset[str]:
-        """What must be there beyond the target and the records: "reference", "population", "known_held_out",
+        """Names of all that must be there beyond target and records: "reference", "population", "known_held_out",
         "known_members", "users", "shadows"."""
         of_variants = {need for request in self.requests for need in request.variant.needs}
         of_reference = "written_ref" in self.evidence or "reference" in {request.model for request in self.requests}
@@ -180,7 +180,7 @@ class Attack:
             if name not in self.parameters:
                 near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.4)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
-                has = ", ".join(f"{key} ({one.words})" for key, one in self.parameters.items()) or "no parameters"
+                has = ", ".join(f"{key} ({item.words})" for key, item in self.parameters.items()) or "no parameters"
                 raise BadInput(f"{self.name}: {name[:80]!r}", "is no parameter of this attack", f"{hint}It has: {has}.")
         read = {name: self.parameters[name].read(self.name, value) for name, value in params.items()}
         return replace(self, params={**self.params, **read})

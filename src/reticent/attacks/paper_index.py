@@ -64,7 +64,7 @@ def _row(attack: Attack) -> str:
         part,
         attack.access,
         ", ".join(f"`{name}`" for name in attack.evidence),
-        ", ".join(f"`{name}={shown(one.default)}`" for name, one in attack.parameters.items()),
+        ", ".join(f"`{name}={shown(parameter.default)}`" for name, parameter in attack.parameters.items()),
         f"[{attack.paper}]({attack.paper.url})",
         attack.summary,
     )

@@ -36,7 +36,7 @@ class Within:
             raise ValueError(f"{self.interval!r} is no interval such as (0, 1]")
 
     def holds(self, number: float) -> bool:
-        """Whether the number lies inside."""
+        """The number lies inside."""
         match = _INTERVAL.fullmatch(self.interval)
         assert match is not None
         low, high = float(match[2]), float(match[3])
@@ -149,7 +149,7 @@ def _tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)) or not value:
         raise Unfit
     if len(parts) == 2 and parts[1] is Ellipsis:
-        return tuple(_read(one, parts[0]) for one in value)
+        return tuple(_read(entry, parts[0]) for entry in value)
     if len(parts) != len(value):
         raise Unfit
     return tuple(_read(entry, part) for entry, part in zip(value, parts, strict=True))

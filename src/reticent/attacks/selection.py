@@ -39,6 +39,9 @@ class AttackSelection:
     Args:
         groups: words of `GROUPS` that were given.
         named: attack → parameters; empty where it stays at its defaults.
+
+    >>> sorted(read_selection("loss,min_k(k=0.1),combination").chosen(standard=["loss", "zlib"]))
+    ['loss', 'min_k']
     """
 
     groups: tuple[str, ...]

@@ -83,7 +83,7 @@ def check_variants(name: str, variants: Mapping[str, Variant]) -> dict[str, Vari
 
 
 def request_of(name: str, evidence: str, variants: Mapping[str, Variant]) -> Request:
-    """What has to be scored so that the parameter ``evidence`` can be given."""
+    """The table to score so that the parameter ``evidence`` can be given."""
     plain: dict[str, Literal["target", "reference"]] = {"table": "target", "ref": "reference"}
     if evidence in plain:
         return Request(name=evidence, model=plain[evidence])

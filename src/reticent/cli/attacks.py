@@ -39,7 +39,7 @@ def _lines(attack: Attack) -> list[str]:
     from reticent.attacks.parameter import shown
     from reticent.auditing.membership.select import cost
 
-    settings = ", ".join(f"{key}={shown(one.default)}" for key, one in attack.parameters.items())
+    settings = ", ".join(f"{key}={shown(parameter.default)}" for key, parameter in attack.parameters.items())
     wide = f"{attack.name}({settings})" if settings else attack.name
     lines = [
         f"{wide}  gives a {attack.returns}; sees {attack.access}; {attack.paper}",
@@ -71,8 +71,8 @@ def _show(attack: Attack) -> None:
     print("\n".join(_lines(attack)))
     print(f"    about: {UNITS[attack.unit]}\n    returns: {RETURNS[attack.returns]}\n    paper: {attack.paper.url}\n")
     print(textwrap.indent(inspect.getdoc(attack.function) or "", "    "), end="\n\n")
-    for key, one in attack.parameters.items():
-        print(f"    {key}: {one.words}; default {shown(one.default)}")
+    for key, parameter in attack.parameters.items():
+        print(f"    {key}: {parameter.words}; default {shown(parameter.default)}")
     for item in attack.evidence:
         about = EVIDENCE[item].about if item in EVIDENCE else "a rendering of the text, scored by a model"
         print(f"    {item}: {about}")

@@ -32,6 +32,9 @@ def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
 
     Raises:
         AssertionError: names everything that fails, and why.
+
+    >>> check_all(["file format"])
+    {}
     """
     failed: list[str] = []
     unchecked: dict[str, str] = {}
@@ -57,7 +60,7 @@ def registered(kind: str) -> tuple[Registry[Any], Callable[[Any], None]]:
 
 
 def missing(thing: Any) -> str:
-    """What has to be installed before a thing can run; empty where nothing has to be."""
+    """The package to install before a thing can run; empty where nothing has to be."""
     return thing.missing() if hasattr(thing, "missing") else ""
 
 

@@ -35,5 +35,6 @@ def check_detector(detector: Detector | str) -> None:
     many = detector.find_many
     if many is not None:
         texts = [text, NOTHING[-1], text]
-        alone = [list(detector.find(one)) for one in texts]
-        assert [list(found) for found in many(texts)] == alone, f"{detector.name}: many texts at once give other spans"
+        single = [list(detector.find(piece)) for piece in texts]
+        together = [list(spans_of_piece) for spans_of_piece in many(texts)]
+        assert together == single, f"{detector.name}: many texts at once give other spans"

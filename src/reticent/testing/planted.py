@@ -162,7 +162,7 @@ class _Texts:
     def table(
         self, rng: np.random.Generator, share: npt.NDArray[np.float64], copies: int, *, reference: bool
     ) -> TokenTable:
-        """What a model says about ``copies`` renderings of the texts; its loss is smaller by ``share [N]``."""
+        """Table of a model for ``copies`` renderings of the texts; its loss is smaller by ``share [N]``."""
         rows = np.repeat(np.arange(len(self.lengths)), copies)
         starts = np.repeat(np.cumsum(self.lengths) - self.lengths, copies)
         lengths = self.lengths[rows]

@@ -18,5 +18,5 @@ def discoverable(forced: TeacherForced) -> Scores:
 
     Returns ``[N]``, 1 where it does.
     """
-    found: Scores = (forced.sum(forced.rank != 0) == 0).astype(np.float64)
-    return found
+    hits: Scores = (forced.sum(forced.rank != 0) == 0).astype(np.float64)
+    return hits

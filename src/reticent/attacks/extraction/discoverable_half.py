@@ -20,5 +20,5 @@ def discoverable_half(forced: TeacherForced) -> Scores:
     """
     place = np.arange(len(forced.rank)) - np.repeat(forced.offsets[:-1], forced.lengths)
     known = np.repeat(forced.lengths // 2, forced.lengths)
-    found: Scores = (forced.sum((forced.rank != 0) & (place >= known)) == 0).astype(np.float64)
-    return found
+    hits: Scores = (forced.sum((forced.rank != 0) & (place >= known)) == 0).astype(np.float64)
+    return hits

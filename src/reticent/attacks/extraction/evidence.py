@@ -17,7 +17,7 @@ from reticent.score.generation.forced import TeacherForced
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continued:
-    """What a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
+    """Texts that a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
 
     Args:
         secrets: ``[N]`` the secrets as characters.

@@ -16,8 +16,8 @@ def longest_common_substring(greedy: Continued, sampled: Continued) -> Scores:
 
     Returns ``[N]``: the longest common substring with the best of the texts, over the length of the secret.
     """
-    found = [
-        max(longest_common_run(secret, text) for text in (*one, *more)) / len(secret)
-        for secret, one, more in zip(greedy.secrets, greedy.texts, sampled.texts, strict=True)
+    shares = [
+        max(longest_common_run(secret, text) for text in (*greedy_texts, *sampled_texts)) / len(secret)
+        for secret, greedy_texts, sampled_texts in zip(greedy.secrets, greedy.texts, sampled.texts, strict=True)
     ]
-    return np.array(found, dtype=np.float64)
+    return np.array(shares, dtype=np.float64)

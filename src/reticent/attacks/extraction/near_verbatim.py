@@ -22,7 +22,7 @@ def near_verbatim(greedy: Continued, sampled: Continued, *, off_by: Share = 0.1)
     """
     validate.in_range(0, 1, off_by=off_by)
     near = [
-        min(edit_distance_to_start(secret, text) for text in (*one, *more)) <= off_by * len(secret)
-        for secret, one, more in zip(greedy.secrets, greedy.texts, sampled.texts, strict=True)
+        min(edit_distance_to_start(secret, text) for text in (*greedy_texts, *sampled_texts)) <= off_by * len(secret)
+        for secret, greedy_texts, sampled_texts in zip(greedy.secrets, greedy.texts, sampled.texts, strict=True)
     ]
     return np.array(near, dtype=np.float64)

@@ -21,8 +21,8 @@ def near_verbatim_bleu(greedy: Continued, sampled: Continued, *, least: Share = 
     Returns ``[N]``, 1 where one of the texts reaches ``least``.
     """
     validate.in_range(0, 1, least=least)
-    found = [
-        max(bleu(secret, text[: len(secret)]) for text in (*one, *more)) >= least
-        for secret, one, more in zip(greedy.secret_tokens, greedy.tokens, sampled.tokens, strict=True)
+    hits = [
+        max(bleu(secret, text[: len(secret)]) for text in (*greedy_texts, *sampled_texts)) >= least
+        for secret, greedy_texts, sampled_texts in zip(greedy.secret_tokens, greedy.tokens, sampled.tokens, strict=True)
     ]
-    return np.array(found, dtype=np.float64)
+    return np.array(hits, dtype=np.float64)

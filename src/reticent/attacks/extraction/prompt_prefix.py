@@ -28,5 +28,5 @@ def prompt_prefix(prompted: Mapping[str, TeacherForced]) -> Scores:
 
     Returns ``[N]``, 1 where one works.
     """
-    found: Scores = np.max([discoverable(forced) for forced in prompted.values()], axis=0)
-    return found
+    hits: Scores = np.max([discoverable(forced) for forced in prompted.values()], axis=0)
+    return hits

@@ -70,7 +70,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Floats]:
 
 
 def token_features(table: TokenTable, ref: TokenTable) -> Floats:
-    """What the network reads of each token, ``[T, 13]``, each of about unit size."""
+    """Features of each token that the network reads, ``[T, 13]``, each of about unit size."""
     target, reference = table["logp"].astype(np.float64), ref["logp"].astype(np.float64)
     gain = target - reference
     place = np.arange(len(target)) - np.repeat(table.offsets[:-1], table.lengths)

@@ -22,7 +22,7 @@ from reticent.core.errors import BadInput
 from reticent.core.table import TokenTable
 
 TIE = 1e-9
-"""What the mean gain may add to a score: less than one vote of a window in any text that a model can read."""
+"""Most that the mean gain may add to a score: less than one vote of a window in any text that a model can read."""
 
 Widths = Annotated[tuple[int, ...], Within("[1, inf)")]
 

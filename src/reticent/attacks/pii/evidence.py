@@ -36,7 +36,7 @@ class CandidateRanking:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProposedFills:
-    """What one model proposes for ``N`` masked places, and how well each proposal fits.
+    """Proposals of one model for ``N`` masked places, and how well each fits.
 
     Args:
         secrets: ``[N]`` the true values.
@@ -60,7 +60,7 @@ class ProposedFills:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What one model says when it is asked for ``N`` values.
+    """Answers of one model that was asked for ``N`` values.
 
     Args:
         secrets: ``[N]`` the true values.

@@ -199,7 +199,7 @@ LEARNERS: dict[str, Learner] = {
     **{f"pairwise, ridge={ridge:g}": partial(pairwise, ridge=ridge) for ridge in (1.0, 0.1)},
     "network": network,
 }
-"""What is tried."""
+"""Learners that are tried, by name."""
 
 
 def _fitted(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], seed: int) -> tuple[str, Scorer]:

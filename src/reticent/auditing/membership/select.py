@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which attacks run: those that were asked for and whose evidence can be had; the others are named with the reason."""
+"""Choice of the attacks that run: asked for, and with evidence that can be had; others are named with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reticent.auditing.membership.level import AttackScores
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")
-"""What the standard choice scores: the text as it is and once in lower case."""
+"""Renderings that the standard choice scores: the text as it is and once in lower case."""
 
 
 WITHOUT = {
@@ -25,12 +25,12 @@ WITHOUT = {
     "known_members": "no known members; split with known_fraction > 0, or give more members",
     "shadows": "no shadow models; --shadow 8 trains 8 more models like this run, and scores the records with each",
 }
-"""What an attack may lack, and what would switch it on."""
+"""Need of an attack that may be missing → why, and how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvailableEvidence:
-    """What there is to attack with."""
+    """Evidence that can be had."""
 
     reference: bool
     users: bool
@@ -152,7 +152,7 @@ def _extra_variants(attack: Attack) -> dict[str, int]:
 
 
 def cost(attack: Attack) -> str:
-    """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not.
+    """Cost beyond the standard choice, and why that leaves the attack out; empty where it does not.
 
     Shadow models are asked for by a flag of their own, with which the standard choice has all that reads them."""
     if attack.family != "membership":
