@@ -179,6 +179,44 @@ class _Choice(NamedTuple):
     inside: Literal["member", "held_out"]
 
 
+class HalfDecided(NamedTuple):
+    """Units of one half, decided by a polytope that was chosen and fitted on the other."""
+
+    rest: NDArray[np.bool_]
+    """``[N]`` the unit is in the half that is decided."""
+    caught: NDArray[np.bool_]
+    """For each of those: it is taken for a member."""
+    choice: _Choice
+
+
+def decided_on_half(
+    z: Floats,
+    label: NDArray[np.bool_],
+    owner: NDArray[np.int64] | None = None,
+    *,
+    facets: Sequence[int] = FACETS,
+    seed: int = 0,
+) -> HalfDecided:
+    """Choose and fit the polytope on one half of the units, and decide the other half by it.
+
+    Args:
+        z: ``[N, A]`` scores.
+        label: ``[N]`` membership; labels of the half that is decided are not looked at.
+        owner: ``[N]``; an owner's units stay in one half.
+        facets: numbers of facets that are tried.
+        seed: of halves and starting points.
+
+    Raises:
+        Underpowered: a half with fewer than 10 members, held-out units or owners on a side.
+    """
+    rest = halves(label, owner, seed=seed)
+    _refuse_few(label, owner, rest)
+    scores = _normal_scores(z[~rest], z)
+    fit, fit_label = scores[~rest], label[~rest]
+    choice = _choose(fit, fit_label, None if owner is None else owner[~rest], facets, seed)
+    return HalfDecided(rest, _caught(fit, fit_label, choice, seed, scores[rest]), choice)
+
+
 def _measured(
     z: Floats,
     label: NDArray[np.bool_],
@@ -187,13 +225,9 @@ def _measured(
     confidence: float,
     seed: int,
 ) -> tuple[Estimate, _Choice]:
-    rest = halves(label, owner, seed=seed)
-    _refuse_few(label, owner, rest)
-    scores = _normal_scores(z[~rest], z)
-    fit, fit_label = scores[~rest], label[~rest]
-    choice = _choose(fit, fit_label, None if owner is None else owner[~rest], facets, seed)
-    caught = _caught(fit, fit_label, choice, seed, scores[rest])
-    return _advantage(caught, label[rest], None if owner is None else owner[rest], confidence), choice
+    decided = decided_on_half(z, label, owner, facets=facets, seed=seed)
+    of_rest = None if owner is None else owner[decided.rest]
+    return _advantage(decided.caught, label[decided.rest], of_rest, confidence), decided.choice
 
 
 def _choose(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.attacks.extraction import EXTRACTIONS
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.extraction import collect as collecting
@@ -28,7 +28,7 @@ from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results_file import read_results
 from reticent.stats.proportions import difference, paired_difference, share
-from reticent.testing.extraction_conformance import planted_evidence
+from reticent.testing.planted_leaks import planted_evidence
 from reticent.testing.tiny import save_tiny
 from reticent.workflows.audit import audit
 
@@ -50,13 +50,15 @@ def evidence_of(knows: bool, *, n: int = 120, users: int | None = None, base: bo
         tokens = np.arange(3, dtype=np.int32)
         prompts.append(ExtractionPrompt(secret=secret, bos=tokens[:0], prefix=tokens, suffix=tokens))
     rank = np.where(np.repeat(member, knowledge.forced.lengths), 0, 3).astype(np.int32)
-    sampled_logp = np.where(np.repeat(member, knowledge.forced.lengths), knowledge.forced.drawn, -np.inf)
-    knowing = replace(knowledge, forced=replace(knowledge.forced, rank=rank, drawn=sampled_logp), drawn=None)
+    sampled_logp = np.where(np.repeat(member, knowledge.forced.lengths), knowledge.forced.sampled_logp, -np.inf)
+    knowing = replace(
+        knowledge, forced=replace(knowledge.forced, rank=rank, sampled_logp=sampled_logp), free_generations=None
+    )
     return ExtractionEvidence(
         prompts=ExtractionPrompts(kept=tuple(prompts), dropped={"too long for the model": 2}),
         records=tuple((prompt.secret.record, bool(prompt.secret.member)) for prompt in prompts),
-        target=knowing if knows else replace(unknown, drawn=None),
-        base=replace(unknown, drawn=None) if base else None,
+        target=knowing if knows else replace(unknown, free_generations=None),
+        base=replace(unknown, free_generations=None) if base else None,
         chance=planted_evidence(0 + n, known=False),
         chance_base=None,
         notes=("2 secrets were left out: too long for the model.",),
@@ -112,7 +114,7 @@ def test_the_numbers_are_those_of_the_statistics_and_know_users():
     evidence = evidence_of(True, users=6)
     extraction = evaluate(evidence, confidence=0.99, joint=0.95)
     leak = row(extraction, "probabilistic_np", "planted 4 times")
-    attack = EXTRACTIONS.get("probabilistic_np")
+    attack = ATTACKS.get("probabilistic_np")
     member = np.arange(120) % 2 == 0
     target, base = attack.score(evidence.target), attack.score(evidence.base)
     users = np.array([prompt.secret.record.user for prompt in evidence.prompts.kept])
@@ -215,7 +217,7 @@ def test_an_audit_reports_every_attack_and_no_text(case, tmp_path, monkeypatch):
     monkeypatch.setattr(collecting, "TEXT_TOKENS", 48)
     results = audit(case, CONFIG, out=tmp_path / "a")
     rows = [row for row in results.extraction.rows if row.family == "extraction"]
-    assert {row.attack for row in rows} == set(EXTRACTIONS.names())
+    assert {row.attack for row in rows} == {attack.name for attack in ATTACKS.select(family="extraction")}
     groups = {row.group for row in rows if row.units == "secrets"}
     assert groups == {"planted 4 times", NOT_PLANTED, TRAINED, HELD_OUT}
     assert all(row.base is not None for row in rows)

@@ -14,7 +14,7 @@ first token. The difference decides the low false positive end on short texts, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +60,18 @@ def edge_cases(
     }
 
 
-@attack("ez_mia", needs=("logp", "rank"), access="logprob", paper="arXiv:2601.12104", edge_cases=edge_cases)
-def ez_mia(table: TokenTable, ref: TokenTable, *, n_zero: str = "top", drop_first: bool = False) -> Scores:
+@attack(
+    "ez_mia",
+    unit="record",
+    returns="score",
+    needs=("logp", "rank"),
+    access="logprob",
+    paper="arXiv:2601.12104",
+    edge_cases=edge_cases,
+)
+def ez_mia(
+    table: TokenTable, ref: TokenTable, *, n_zero: Literal["top", "official"] = "top", drop_first: bool = False
+) -> Scores:
     """Share of gains in all changes of log-probability over the tokens that the target gets wrong.
 
     Args:

@@ -35,7 +35,15 @@ LOWERCASE = Variant(name="lowercase", render=lower)
 """The record in lower case."""
 
 
-@attack("lowercase", needs=("logp",), access="logprob", paper="arXiv:2012.07805", variants={LOWERCASE.name: LOWERCASE})
+@attack(
+    "lowercase",
+    unit="record",
+    returns="score",
+    needs=("logp",),
+    access="logprob",
+    paper="arXiv:2012.07805",
+    variants={LOWERCASE.name: LOWERCASE},
+)
 def lowercase(table: TokenTable, lowercase: TokenTable) -> Scores:
     """Loss of the text in lower case over the loss of the text as it is.
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Fraction, Positive
 from reticent.core import validate
 from reticent.core.table import TokenTable
 
@@ -48,6 +49,8 @@ def edge_cases(
 
 @attack(
     "rmia",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="arXiv:2312.03262",
@@ -55,7 +58,13 @@ def edge_cases(
     by_name="with one reference model it is nearly the loss",
 )
 def rmia(
-    table: TokenTable, ref: TokenTable, known: TokenTable, known_ref: TokenTable, *, a: float = 0.3, gamma: float = 1.0
+    table: TokenTable,
+    ref: TokenTable,
+    known: TokenTable,
+    known_ref: TokenTable,
+    *,
+    a: Fraction = 0.3,
+    gamma: Positive = 1.0,
 ) -> Scores:
     """Share of known non-members whose likelihood ratio the text beats by a factor; ties by the ratio itself.
 

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, AttackOutcome, run_attack, run_attacks, run_whole
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import POPULATION
+from reticent.attacks.run import AttackOutcome, run_attack, run_attacks, run_whole
 from reticent.auditing.family import Collection
 from reticent.auditing.linked_tables import linked_tables, plain_requests
 from reticent.auditing.membership.select import AttackChoice, AvailableEvidence, choose

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reticent.attacks.attack import ATTACKS
 from reticent.attacks.whitebox.auditor import AuditorScores, as_matrix, auc_of, cross_audit, held_out_control
 from reticent.auditing.case import AuditCase
 from reticent.auditing.membership.level import AttackScores, Level
@@ -28,12 +29,6 @@ from reticent.score.internals.internals import Internals, cached_internals, read
 
 PAPER = "arXiv:2411.07070"
 RECONSTRUCTION = "a reconstruction after Parsing (arXiv:2411.07070), not its own auditor"
-SUMMARIES = {
-    "whitebox_auditor": "An auditor of hidden states, losses and gradients, trained on records of known membership.",
-    "hidden_auditor": "The same auditor without gradients.",
-    "loss_auditor": "The same procedure on the loss alone: what looking inside is compared with.",
-}
-ACCESSES = {"whitebox_auditor": "grad", "hidden_auditor": "hidden", "loss_auditor": "logprob"}
 
 
 def collect_internals(
@@ -150,9 +145,9 @@ def _scored(name: str, audited: AuditorScores, control: str, properties: int, ba
     return AttackScores(
         name=name,
         score=audited.score,
-        threat=ThreatModel(access=ACCESSES[name], needs=("the base model", *needs) if based else needs),
+        threat=ThreatModel(access=ATTACKS.get(name).access, needs=("the base model", *needs) if based else needs),
         notes=(RECONSTRUCTION, learned, control) if name != "loss_auditor" else (learned, control),
         paper=PAPER if name != "loss_auditor" else "",
-        summary=SUMMARIES[name],
+        summary=ATTACKS.get(name).summary,
         second=audited.second,
     )

@@ -38,7 +38,7 @@ class PiiEvidence:
     """Evidence from both models.
 
     Args:
-        units: of each piece of evidence, by its name (`attacks.pii.pii_attack`) or by the tier of the probe.
+        units: of each piece of evidence, by its name (`attacks.evidence`) or by the tier of the probe.
         target, base: the evidence; no base without one.
         notes: one line for each kind of values that were left out, with the reason.
     """

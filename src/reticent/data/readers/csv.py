@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, open_binary, reader
 
 _LONGEST_FIELD = 1 << 26
 """Characters. The module's own limit, 131,072, refuses long documents; beyond this one nobody trains on a record."""
@@ -26,7 +26,9 @@ _NAMED = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 """A first line by which Excel is told the separator."""
 
 
-@reader("csv", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+@reader(
+    "csv", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"), example=example_file("a.csv", "text,user\none,u1\ntwo,u2\n")
+)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each data line's fields; the place is the line on which the row begins."""
     csv.field_size_limit(_LONGEST_FIELD)

@@ -25,7 +25,14 @@ def _accepts(source: str) -> bool:
     return bool(_HUB_ID.fullmatch(source))
 
 
-@reader("hub", accepts=_accepts)
+def _example(folder: Path) -> str:
+    import datasets
+
+    datasets.Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(folder / "saved"))
+    return str(folder / "saved")
+
+
+@reader("hub", accepts=_accepts, example=_example)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``source, row n`` from 1."""
     name, config, split = _parts(source)

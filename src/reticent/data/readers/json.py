@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, open_binary, reader
 
 
-@reader("json", suffixes=(".json", ".json.gz"))
+@reader("json", suffixes=(".json", ".json.gz"), example=example_file("a.json", '[{"text": "one"}, {"text": "two"}]'))
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each object of the list; a place is ``file[index]``."""
     with open_binary(source) as file:

@@ -6,12 +6,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from reticent.data.readers.reader import BadRow, InputRow, lines_of, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, lines_of, open_binary, reader
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@reader("jsonl", suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"))
+@reader(
+    "jsonl",
+    suffixes=(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
+    example=example_file("a.jsonl", '{"text": "one"}\n{"text": "two"}\n'),
+)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each line's object."""
     with open_binary(source) as file:

@@ -16,7 +16,7 @@ from reticent.data.mail.body import written
 from reticent.data.mail.box import mails
 from reticent.data.mail.sender import decoded, header, sender
 from reticent.data.mail.unreadable import Unreadable
-from reticent.data.readers.reader import BadRow, InputRow, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, reader
 
 _MAILDIR = ("cur", "new")
 _BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -33,7 +33,13 @@ def _accepts(source: str) -> bool:
         return file.read(5) == b"From "
 
 
-@reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts)
+_EXAMPLE = "".join(
+    f"From a@example.org Mon Jan  1 00:00:00 2024\nFrom: a@example.org\nSubject: {word}\n\nThe text is {word}.\n\n"
+    for word in ("one", "two")
+)
+
+
+@reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts, example=example_file("a.mbox", _EXAMPLE))
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each mail with the fields ``text`` (what its writer wrote, see `data.mail.body`), ``subject``, ``user`` (the
     writer's address in lower case, see `data.mail.sender`), ``message_id`` and ``date``; the last three may be empty.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,12 @@ from reticent.data.readers.reader import BadRow, InputRow, reader
 _BATCH = 1024
 
 
-@reader("parquet", suffixes=(".parquet",))
+def _example(folder: Path) -> str:
+    pq.write_table(pa.table({"text": ["one", "two"]}), folder / "a.parquet")
+    return str(folder / "a.parquet")
+
+
+@reader("parquet", suffixes=(".parquet",), example=_example)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``file, row n`` from 1."""
     try:

@@ -45,27 +45,44 @@ class Reader:
         suffixes: lower-case ends of file names.
         accepts: says whether a source without a known suffix is of this format.
         rows: gives the rows of a source; raises BadInput where the whole source cannot be read.
+        example: writes a source of two rows with the field ``text`` into an empty folder, and gives it:
+            `reticent.testing.readers` reads it.
     """
 
     name: str
     suffixes: tuple[str, ...]
     accepts: Callable[[str], bool]
     rows: Rows
+    example: Callable[[Path], str] | None = None
 
 
 READERS: Registry[Reader] = Registry("file format", "reticent.data.readers")
 
 
 def reader(
-    name: str, *, suffixes: tuple[str, ...] = (), accepts: Callable[[str], bool] = lambda source: False
+    name: str,
+    *,
+    suffixes: tuple[str, ...] = (),
+    accepts: Callable[[str], bool] = lambda source: False,
+    example: Callable[[Path], str] | None = None,
 ) -> Callable[[Rows], Rows]:
     """Register a function from a source to rows as a file format (see `Reader`)."""
 
     def register(rows: Rows) -> Rows:
-        READERS.add(name, Reader(name=name, suffixes=suffixes, accepts=accepts, rows=rows))
+        READERS.add(name, Reader(name=name, suffixes=suffixes, accepts=accepts, rows=rows, example=example))
         return rows
 
     return register
+
+
+def example_file(name: str, content: str) -> Callable[[Path], str]:
+    """An `example` that is a file of text."""
+
+    def write(folder: Path) -> str:
+        (folder / name).write_text(content, encoding="utf-8")
+        return str(folder / name)
+
+    return write
 
 
 def rows_of(source: str) -> Iterator[InputRow | BadRow]:

@@ -27,7 +27,7 @@ def _is_linear(module: nn.Module) -> bool:
     )
 
 
-@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"))
+@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"), example=lambda: nn.Linear(8, 8))
 def linear(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x Wᵀ + b``: per token, the output gradient times the input."""
     y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]

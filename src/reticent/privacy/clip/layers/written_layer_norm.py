@@ -50,7 +50,13 @@ def _is_layer_norm(module: nn.Module) -> bool:
     return _known[module] is not None
 
 
-@layer_rule("written_layer_norm", matches=_is_layer_norm, parameters=("weight", "bias"))
+def _example() -> nn.Module:
+    from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+
+    return NemotronLayerNorm1P(8)
+
+
+@layer_rule("written_layer_norm", matches=_is_layer_norm, parameters=("weight", "bias"), example=_example)
 def written_layer_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``(offset + w) ⊙ x̂ + b``, with a weight ``[D]`` or ``[heads, D]``: the gradients are ``Σ_t g_t ⊙ x̂_t`` and
     ``Σ_t g_t``."""
