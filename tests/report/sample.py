@@ -475,6 +475,7 @@ def _pulled(
         )
 
     settings: dict[str, Any] = {"family": "extraction", "metric": "share", "access": "text", "summary": SUMMARY} | more
+    settings.setdefault("randomized", "planted" in group)
     return ExtractionRow(
         attack=attack,
         group=group,

@@ -30,15 +30,14 @@ ACCESS_WORDS = {
 
 
 def best(results: Results, level: str, metric: str) -> Finding | None:
-    """The finding of that level and metric that leaks most; None when none was measured."""
-    found = [finding for finding in results.findings if (finding.level, finding.metric) == (level, metric)]
-    return max(found, key=_leakage, default=None)
+    """The finding of that level (``"*"``: of any) and metric that leaks most; None when none was measured."""
+    measured = [finding for finding in results.all_findings if finding.metric == metric]
+    return max((finding for finding in measured if level in ("*", finding.level)), key=_leakage, default=None)
 
 
 def strongest_epsilon(results: Results) -> Finding | None:
     """The largest empirical lower bound on ε, of any unit."""
-    found = [finding for finding in results.findings if finding.metric == "epsilon_lower"]
-    return max(found, key=_leakage, default=None)
+    return best(results, "*", "epsilon_lower")
 
 
 def by_severity(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:

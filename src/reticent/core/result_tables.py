@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of results as tables: every list of rows that results hold, whole, for CSV files and data frames.
+
+A field added to a row's dataclass is a column here without an edit. Text of records is left out (``metadata=PRIVATE``),
+and so are the points of curves and histograms, which `reticent report --export` writes with their figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from reticent.core.codec import encode, parts, unmarked
+from reticent.core.finding import Estimate, Finding
+from reticent.core.section import Cell, Column, Mark, Table, Words
+
+if TYPE_CHECKING:
+    from reticent.core.results import Results
+
+FINDINGS = "findings"
+"""Name of the table of findings."""
+
+
+def tables(results: Results) -> list[Table]:
+    """The findings first, then every list of rows that is not empty, then the tables of all sections."""
+    promise, extraction = results.promise, results.extraction
+    lists: dict[str, Sequence[Any]] = {
+        "attacks": results.attacks,
+        "exposure": results.exposure,
+        "exposed": results.exposed,
+        "power": results.power,
+        "tests": results.tests,
+        "promise-bounds": promise.bounds if promise else (),
+        "promise-rates": promise.rates if promise else (),
+        "promise-checks": promise.checks if promise else (),
+        "extraction": extraction.rows if extraction else (),
+    }
+    made = [_findings(results.all_findings), *(whole(name, rows) for name, rows in lists.items() if rows)]
+    return [*made, *(table for section in results.sections for table in section.tables)]
+
+
+def whole(name: str, rows: Sequence[Any]) -> Table:
+    """A table with a column for each field of the rows, which are dataclasses of one kind."""
+    columns: list[Column] = []
+    for field, hint in parts(type(rows[0])):
+        kind = _kind([getattr(row, field.name) for row in rows])
+        if kind and not field.metadata.get("private"):
+            label = field.metadata.get("column", {}).get("label", field.name.replace("_", " "))
+            columns.append(Column(name=field.name, label=label, kind=kind))
+    cells = tuple(tuple(_cell(getattr(row, column.name)) for column in columns) for row in rows)
+    return Table(name=name, title=name.replace("-", " "), columns=tuple(columns), rows=cells)
+
+
+def flat(table: Table) -> tuple[list[str], list[list[Any]]]:
+    """``(names, rows)`` of plain values: an estimate gives its value, ``_lo``, ``_hi`` and ``_n``; an end without a
+    bound is infinite, what was not measured is None."""
+    names: list[str] = []
+    for column in table.columns:
+        ends = (f"{column.name}_lo", f"{column.name}_hi", f"{column.name}_n") if column.kind == "estimate" else ()
+        names += [column.name, *ends]
+    rows = []
+    for row in table.rows:
+        values: list[Any] = []
+        for column, cell in zip(table.columns, row, strict=True):
+            if column.kind == "estimate":
+                estimate = cell if isinstance(cell, Estimate) else None
+                values += [estimate and estimate.value, estimate and estimate.lo, estimate and estimate.hi]
+                values.append(estimate and estimate.n)
+            else:
+                values.append(cell.text if isinstance(cell, Words | Mark) else cell)
+        rows.append(values)
+    return names, rows
+
+
+def numbers_of(table: Table) -> Iterator[dict[str, Any]]:
+    """Every number of a table by itself: ``row`` (from 0), ``about`` (the first three texts of the row), ``level`` and
+    ``attack`` where there are such columns, ``metric`` (the column) and the number with its interval and n."""
+    for place, row in enumerate(table.rows):
+        by_name = {column.name: cell for column, cell in zip(table.columns, row, strict=True)}
+        texts = [_text(cell) for cell in row if isinstance(cell, str | Words)]
+        named = {name: _text(by_name.get(name)) for name in ("level", "attack")}
+        for column, cell in zip(table.columns, row, strict=True):
+            if isinstance(cell, Estimate):
+                number = {"value": cell.value, "lo": cell.lo, "hi": cell.hi, "n": cell.n}
+            elif isinstance(cell, int | float):
+                number = {"value": float(cell), "lo": None, "hi": None, "n": None}
+            else:
+                continue
+            about = " · ".join(text for text in texts[:3] if text)
+            yield {"row": place, "about": about, **named, "metric": column.name, **number}
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    """Flat as in ``results.json``: the columns that other tools read."""
+    rows = [encode(finding) for finding in findings]
+    names = [name for name in encode_names() if name != "alone"]
+    numeric = {"value", "lo", "hi", "confidence", "joint", "p_value"}
+    columns = tuple(
+        Column(name=name, label=name.replace("_", " "), kind="number" if name in numeric else "count" if name == "n" else "text")
+        for name in names
+    )  # fmt: skip
+    return Table(
+        name=FINDINGS,
+        title="Findings",
+        columns=columns,
+        rows=tuple(tuple(_cell(row[name]) for name in names) for row in rows),
+    )
+
+
+def encode_names() -> list[str]:
+    """Names of the fields of a finding in ``results.json``, in their order."""
+    names: list[str] = []
+    for field, hint in parts(Finding):
+        its = [entry.name for entry in fields(unmarked(hint)[0])] if field.metadata.get("flat") else [field.name]
+        names += its
+    return names
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """Of a column that holds these; empty: they are no cells."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "text"
+    if all(isinstance(value, Estimate) for value in known):
+        return "estimate"
+    if any(isinstance(value, Mapping) for value in known):
+        return ""
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in known):
+        return "count"
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return "number"
+    if any(isinstance(value, tuple) and any(not isinstance(entry, str) for entry in value) for value in known):
+        return ""
+    return "text"
+
+
+def _cell(value: Any) -> Cell:
+    """Lists of texts as one text, truth as a word."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "; ".join(map(str, value))
+    return str(value) if isinstance(value, Enum) else value
+
+
+def _text(cell: Cell) -> str:
+    return cell.text if isinstance(cell, Words) else cell if isinstance(cell, str) else ""
