@@ -7,6 +7,7 @@ The numbers follow in brackets, with interval, n and the attack's name.
 from __future__ import annotations
 
 import math
+import re
 
 from reticent.core.finding import Estimate
 from reticent.core.results import ExtractionRow, Power
@@ -21,6 +22,15 @@ PAIR = {
 UNITS = {"record": "records", "user": "users", "canary": "canary users"}
 ONES = {"record": "that were", "user": "who were", "canary": "who were"}
 HOW = {"mean": "mean over a user's texts", "max": "largest over a user's texts", "min": "smallest over a user's texts"}
+
+
+def numbered(count: int, words: str) -> str:
+    """The count and after it the words, in which each ``{a|b}`` is ``a`` for one thing and ``b`` for several.
+
+    >>> numbered(1, "{value|values} {was|were} left out"), numbered(1200, "{value|values} {was|were} left out")
+    ('1 value was left out', '1,200 values were left out')
+    """
+    return f"{count:,} " + re.sub(r"\{([^|{}]*)\|([^|{}]*)\}", lambda form: form[1 if count == 1 else 2], words)
 
 
 def readable(attack: str) -> str:

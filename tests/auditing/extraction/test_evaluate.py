@@ -44,8 +44,9 @@ def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = 
         record = Record(id=f"r{number}", text="it is 4711", user=owner)
         group = "planted 4 times" if member[number] else NOT_PLANTED
         target = Secret(
-            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number]
-        )
+            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number],
+            source="canary",
+        )  # fmt: skip
         tokens = np.arange(3, dtype=np.int32)
         passages.append(ExtractionPrompt(target=target, lead=tokens[:0], prefix=tokens, secret=tokens))
     rank = np.where(np.repeat(member, known.forced.lengths), 0, 3).astype(np.int32)
@@ -90,6 +91,30 @@ def test_a_model_that_knows_nothing_is_not_said_to_leak():
     (finding,) = extraction_findings(found, confounded=False)
     assert finding.severity is Severity.NONE
     assert not finding.advice
+
+
+def renamed(evidence: ExtractionEvidence, name: str, source: str) -> ExtractionEvidence:
+    """With the trained group under another name, from another source."""
+    passages = tuple(
+        replace(one, target=replace(one.target, source=source, group=name if one.target.member else one.target.group))
+        for one in evidence.passages.kept
+    )
+    return replace(evidence, passages=replace(evidence.passages, kept=passages))
+
+
+def test_a_name_decides_neither_the_control_nor_that_a_coin_decided():
+    vendor = evaluate(renamed(pulled(True), "planted by the vendor, not by coin", "given"), confidence=0.99, joint=0.95)
+    theirs = row(vendor, "discoverable", "planted by the vendor, not by coin")
+    assert (theirs.randomized, theirs.control_group, theirs.above_control) == (False, "", None)
+    assert vendor.strongest("extraction", only_planted=True) is None
+    assert extraction_findings(vendor, confounded=True) == []
+    ours = evaluate(renamed(pulled(True), "inserted 4 times", "canary"), confidence=0.99, joint=0.95)
+    inserted = row(ours, "discoverable", "inserted 4 times")
+    assert (inserted.randomized, inserted.control_group) == (True, NOT_PLANTED)
+    assert inserted.above_control.value == 1
+    assert ours.strongest("extraction", only_planted=True).group == "inserted 4 times"
+    (finding,) = extraction_findings(ours, confounded=True)
+    assert finding.severity is Severity.CRITICAL
 
 
 def test_what_the_base_writes_as_often_is_no_leak():
@@ -149,7 +174,7 @@ def test_curves_rise_from_what_one_sample_gives():
 def test_on_a_confounded_split_only_planted_secrets_count():
     made = pulled(True)
     kept = [
-        replace(one, target=replace(one.target, group=TRAINED if one.target.member else HELD_OUT))
+        replace(one, target=replace(one.target, source="span", group=TRAINED if one.target.member else HELD_OUT))
         for one in made.passages.kept
     ]
     found = evaluate(replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95)

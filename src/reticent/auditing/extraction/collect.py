@@ -25,6 +25,7 @@ from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import detect
 from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
+from reticent.report.sentences import numbered
 from reticent.score.engine import ScoreOptions
 from reticent.score.forward import most_read
 from reticent.score.generation.forced import TeacherForced
@@ -117,14 +118,17 @@ def collect(
 
 def _notes(passages: ExtractionPrompts, drawn: FreeGenerations | None, chosen: ChosenSecrets) -> Iterator[str]:
     if chosen.common:
-        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+        yield numbered(
+            chosen.common, "{secret|secrets} on the list {was|were} left out: other people on the other side have {it|them}."
+        )
     if chosen.shared:
-        yield (
-            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
-            "records of other people have them too, so that they come up says nothing of training."
+        yield numbered(
+            chosen.shared,
+            "{value|values} of personal data in records that were trained on {was|were} left out: held-out records of "
+            "other people have {it|them} too, so that {it comes|they come} up says nothing of training.",
         )
     for why, count in sorted(passages.dropped.items()):
-        yield f"{count:,} secrets were left out: {why}."
+        yield numbered(count, "{secret|secrets} {was|were} left out: ") + f"{why}."
     if not passages and not (chosen.common or chosen.shared or passages.dropped):
         yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
     if drawn is None:

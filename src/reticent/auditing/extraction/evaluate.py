@@ -47,6 +47,8 @@ class _Group:
     base: Scores | None
     cluster: npt.NDArray[np.str_] | None
     paired: bool = True
+    randomized: bool = False
+    """Whether a coin of the package's own decided which units were trained on."""
 
     @property
     def has_base(self) -> bool:
@@ -114,16 +116,19 @@ def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group
         cluster = _clusters([record.user for record, _ in pulled.records])
         names = [(RECORDS if member else RECORDS_CONTROL) for _, member in pulled.records]
         controls, units = {RECORDS_CONTROL}, "records"
+        by_coin: set[str] = set()
     else:
         targets = [one.target for one in pulled.passages.kept]
         cluster = _clusters([one.record.user or one.record.id for one in targets])
         names = [one.group for one in targets]
         controls = {one.group for one in targets if not one.member}
+        by_coin = {one.group for one in targets} - {one.group for one in targets if not one.randomized}
         units = "secrets"
     return [
         _Group(
             name=name,
-            control="" if name in controls else control_of(name, controls),
+            control="" if name in controls else control_of(name, controls, randomized=name in by_coin),
+            randomized=name in by_coin,
             is_control=name in controls,
             units=units,
             target=scores[mask],
@@ -191,6 +196,8 @@ def _row(
         control=group.is_control,
         partial=attack.partial,
         above_control=None if control is None else said(_above(group, control, confidence)),
+        control_group=group.control,
+        randomized=group.randomized,
     )
 
 

@@ -169,7 +169,7 @@ def _of_probe(asked: PiiEvidence) -> Iterator[_Series]:
 def _control(one: _Series, name: str) -> str:
     groups, member = one.units.group, one.units.member
     controls = {group for group, trained in zip(groups, member, strict=True) if not trained}
-    return "" if name in controls else control_of(name, controls)
+    return "" if name in controls else control_of(name, controls, randomized=one.units.by_coin(name))
 
 
 def _row(one: _Series, name: str, confidence: float, joint: float | None) -> ExtractionRow:
@@ -204,6 +204,8 @@ def _row(one: _Series, name: str, confidence: float, joint: float | None) -> Ext
         units="secrets",
         control=not any(trained for trained, chosen in zip(one.units.member, mine, strict=True) if chosen),
         above_control=above,
+        control_group=control,
+        randomized=one.units.by_coin(name),
     )
 
 

@@ -25,12 +25,19 @@ class EvidenceRows:
         member: whether it was trained on.
         user: whose it is; None where nobody knows.
         candidates: among how many values it is ranked; 0 where it is not.
+        randomized: whether a coin of the package's own decided if it was trained on; empty: none of them.
     """
 
     group: tuple[str, ...]
     member: tuple[bool, ...]
     user: tuple[str | None, ...]
     candidates: tuple[int, ...]
+    randomized: tuple[bool, ...] = ()
+
+    def by_coin(self, group: str) -> bool:
+        """Whether such a coin decided for every unit of a group."""
+        mine = [coin for name, coin in zip(self.group, self.randomized, strict=False) if name == group]
+        return bool(mine) and all(mine)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +81,7 @@ def rows_of(things: Sequence[Secret] | Sequence[PiiAssociation], candidates: Seq
         member=tuple(one.member for one in things),
         user=tuple((one.record.user or one.record.id) if isinstance(one, Secret) else one.user for one in things),
         candidates=tuple(candidates),
+        randomized=tuple(isinstance(one, Secret) and one.randomized for one in things),
     )
 
 
