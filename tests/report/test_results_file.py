@@ -23,7 +23,7 @@ from reticent.report.results_file import RESULTS_VERSION, from_json, read_result
 
 
 @pytest.mark.parametrize(
-    "kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
+    "kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted", "further"]
 )
 def test_what_is_read_equals_what_was_written(sample: ModuleType, tmp_path: Path, kind: str) -> None:
     results = getattr(sample, kind)()
@@ -119,11 +119,11 @@ def test_the_schemas_are_those_that_the_types_make() -> None:
         assert fresh, f"{name} is stale: python -m reticent.report.make_schemas"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_what_the_reader_takes_the_schema_takes_too(sample: ModuleType, data: st.DataObject) -> None:
     """The slow twin: jsonschema. Whatever is damaged, the reader takes no more than the schema (defaults apart)."""
-    content = to_json(sample.extracted())
+    content = to_json(sample.further())
     node: Any = content
     while isinstance(node, dict | list) and node:
         key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))

@@ -70,6 +70,15 @@ def signed(value: float, places: int = 2) -> str:
     return _fixed(value, places) if abs(value) < 1e5 else f"{value:.3g}".replace("-", "−")
 
 
+def plain(value: float) -> str:
+    """A number of which nothing is known, with four digits.
+
+    >>> plain(0.12345), plain(-1234567.0), plain(1e-9)
+    ('0.1234', '−1.235e+06', '1e-09')
+    """
+    return f"{value:.4g}".replace("-", "−", 1) if value < 0 else f"{value:.4g}"
+
+
 def up(value: float, places: int = 2) -> str:
     """A limit that is promised, rounded up: never in the flattering direction.
 

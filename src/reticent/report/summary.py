@@ -76,7 +76,7 @@ def advice(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 
 def aucs(results: Results, level: str) -> list[tuple[str, Estimate]]:
     """``(attack, AUC)`` of every attack of that level, largest first."""
-    found = [(f.attack, f.estimate) for f in results.findings if f.metric == "auc" and f.level == level]
+    found = [(f.attack, f.estimate) for f in results.all_findings if f.metric == "auc" and f.level == level]
     return sorted(found, key=lambda row: -row[1].value)
 
 
