@@ -7,12 +7,12 @@ and so are the points of curves and histograms, which `reticent report --export`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from reticent.core.codec import encode, parts, unmarked
+from reticent.core.codec import encode, is_union, parts, unmarked
 from reticent.core.finding import Estimate, Finding
 from reticent.core.section import Cell, Column, Mark, Table, Words
 
@@ -38,14 +38,18 @@ def tables(results: Results) -> list[Table]:
         "extraction": extraction.rows if extraction else (),
     }
     made = [_findings(results.all_findings), *(whole(name, rows) for name, rows in lists.items() if rows)]
-    return [*made, *(table for section in results.sections for table in section.tables)]
+    taken = {FINDINGS, *lists}
+    for section in results.sections:
+        for table in section.tables:
+            made.append(replace(table, name=f"{section.name}-{table.name}") if table.name in taken else table)
+    return made
 
 
 def whole(name: str, rows: Sequence[Any]) -> Table:
     """A table with a column for each field of the rows, which are dataclasses of one kind."""
     columns: list[Column] = []
     for field, hint in parts(type(rows[0])):
-        kind = _kind([getattr(row, field.name) for row in rows])
+        kind = _kind(hint)
         if kind and not field.metadata.get("private"):
             label = field.metadata.get("column", {}).get("label", field.name.replace("_", " "))
             columns.append(Column(name=field.name, label=label, kind=kind))
@@ -94,46 +98,25 @@ def numbers_of(table: Table) -> Iterator[dict[str, Any]]:
 
 def _findings(findings: Sequence[Finding]) -> Table:
     """Flat as in ``results.json``: the columns that other tools read."""
-    rows = [encode(finding) for finding in findings]
-    names = [name for name in encode_names() if name != "alone"]
-    numeric = {"value", "lo", "hi", "confidence", "joint", "p_value"}
-    columns = tuple(
-        Column(name=name, label=name.replace("_", " "), kind="number" if name in numeric else "count" if name == "n" else "text")
-        for name in names
-    )  # fmt: skip
-    return Table(
-        name=FINDINGS,
-        title="Findings",
-        columns=columns,
-        rows=tuple(tuple(_cell(row[name]) for name in names) for row in rows),
-    )
-
-
-def encode_names() -> list[str]:
-    """Names of the fields of a finding in ``results.json``, in their order."""
-    names: list[str] = []
+    hints: dict[str, Any] = {}
     for field, hint in parts(Finding):
-        its = [entry.name for entry in fields(unmarked(hint)[0])] if field.metadata.get("flat") else [field.name]
-        names += its
-    return names
+        inner = parts(unmarked(hint)[0]) if field.metadata.get("flat") else ((field, hint),)
+        hints |= {entry.name: its for entry, its in inner if _kind(its)}
+    columns = tuple(Column(name=name, label=name.replace("_", " "), kind=_kind(hint)) for name, hint in hints.items())
+    rows = tuple(tuple(_cell(encode(finding)[name]) for name in hints) for finding in findings)
+    return Table(name=FINDINGS, title="Findings", columns=columns, rows=rows)
 
 
-def _kind(values: Sequence[Any]) -> str:
-    """Of a column that holds these; empty: they are no cells."""
-    known = [value for value in values if value is not None]
-    if not known:
+def _kind(hint: Any) -> str:
+    """Of a column whose cells are of this type; empty: they are no cells."""
+    bare = unmarked(hint)[0]
+    if is_union(bare):
+        bare = unmarked(next(kind for kind in get_args(bare) if kind is not type(None)))[0]
+    if get_origin(bare) is tuple:
+        return "text" if unmarked(get_args(bare)[0])[0] is str else ""
+    if isinstance(bare, type) and issubclass(bare, str):
         return "text"
-    if all(isinstance(value, Estimate) for value in known):
-        return "estimate"
-    if any(isinstance(value, Mapping) for value in known):
-        return ""
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in known):
-        return "count"
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        return "number"
-    if any(isinstance(value, tuple) and any(not isinstance(entry, str) for entry in value) for value in known):
-        return ""
-    return "text"
+    return {Estimate: "estimate", bool: "text", int: "count", float: "number"}.get(bare, "")
 
 
 def _cell(value: Any) -> Cell:

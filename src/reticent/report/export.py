@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from functools import cache
@@ -15,9 +13,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from reticent.core.atomic import replacing_together
-from reticent.core.errors import Unusable
 from reticent.core.outputs import file_to_write, hash_of, listed, marked
 from reticent.core.results import Results
+from reticent.report.csv_files import csv_text, encoded, make_folder
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import model_name
 from reticent.report.results_file import digest
@@ -51,15 +49,12 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
     folder = Path(folder)
     made = figures(results)
     card = folder / LIST
-    texts = {folder / f"{one.name}.svg": _bytes(standalone(one, model_name(results))) for one in made}
-    texts |= {folder / f"{one.name}.csv": _bytes(table(one)) for one in made}
+    texts = {folder / f"{one.name}.svg": encoded(standalone(one, model_name(results))) for one in made}
+    texts |= {folder / f"{one.name}.csv": encoded(table(one)) for one in made}
     file_to_write(card, CARD, flag="export", inputs=inputs)
     for path in texts:
         file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unusable(str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another folder.") from error
+    make_folder(folder)
     there = sorted(path for path in folder.glob("*.csv") if listed(card, "file of numbers").is_ours(path))
     said = {
         "format": FORMAT,
@@ -69,15 +64,11 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
         "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
         "before": {path.name: hash_of(path) for path in there},
     }
-    texts = {card: _bytes(json.dumps(said, indent=1, ensure_ascii=False) + "\n"), **texts}
+    texts = {card: encoded(json.dumps(said, indent=1, ensure_ascii=False) + "\n"), **texts}
     with replacing_together([*texts], public=[*texts]) as temporary:
         for path, text in texts.items():
             temporary[path].write_bytes(text)
     return [path for path in texts if path.suffix == ".svg"]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="backslashreplace")
 
 
 def standalone(figure: Figure, model: str) -> str:
@@ -112,12 +103,7 @@ def standalone(figure: Figure, model: str) -> str:
 
 def table(figure: Figure) -> str:
     """The figure's numbers as CSV with a header, full digits. Words that a spreadsheet would compute are quoted."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(figure.columns)
-    for row in figure.rows:
-        writer.writerow([f"'{one}" if isinstance(one, str) and one[:1] in "=+-@\t\r" else one for one in row])
-    return out.getvalue()
+    return csv_text(figure.columns, figure.rows)
 
 
 def _key(figure: Figure, *, top: float, width: float) -> tuple[list[Markup], float]:

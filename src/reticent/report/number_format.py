@@ -74,7 +74,7 @@ def plain(value: float) -> str:
     """A number of which nothing is known, with four digits.
 
     >>> plain(0.12345), plain(-1234567.0), plain(1e-9)
-    ('0.1234', '−1.235e+06', '1e-09')
+    ('0.1235', '−1.235e+06', '1e-09')
     """
     return f"{value:.4g}".replace("-", "−", 1) if value < 0 else f"{value:.4g}"
 
