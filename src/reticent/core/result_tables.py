@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import reduce
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from reticent.core.codec import encode, is_union, parts, unmarked
+from reticent.core.codec import is_union, parts, unmarked
 from reticent.core.finding import Estimate, Finding
 from reticent.core.section import Cell, Column, Mark, Table, Words
 
@@ -98,13 +99,16 @@ def numbers_of(table: Table) -> Iterator[dict[str, Any]]:
 
 def _findings(findings: Sequence[Finding]) -> Table:
     """Flat as in ``results.json``: the columns that other tools read."""
-    hints: dict[str, Any] = {}
+    columns: list[Column] = []
+    paths: list[tuple[str, ...]] = []
     for field, hint in parts(Finding):
-        inner = parts(unmarked(hint)[0]) if field.metadata.get("flat") else ((field, hint),)
-        hints |= {entry.name: its for entry, its in inner if _kind(its)}
-    columns = tuple(Column(name=name, label=name.replace("_", " "), kind=_kind(hint)) for name, hint in hints.items())
-    rows = tuple(tuple(_cell(encode(finding)[name]) for name in hints) for finding in findings)
-    return Table(name=FINDINGS, title="Findings", columns=columns, rows=rows)
+        is_flat = field.metadata.get("flat")
+        for inner, its in parts(unmarked(hint)[0]) if is_flat else ((field, hint),):
+            if _kind(its):
+                columns.append(Column(name=inner.name, label=inner.name.replace("_", " "), kind=_kind(its)))
+                paths.append((field.name, inner.name) if is_flat else (field.name,))
+    rows = tuple(tuple(_cell(reduce(getattr, path, finding)) for path in paths) for finding in findings)
+    return Table(name=FINDINGS, title="Findings", columns=tuple(columns), rows=rows)
 
 
 def _kind(hint: Any) -> str:
