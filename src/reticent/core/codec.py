@@ -185,7 +185,7 @@ def _decode_class(kind: Any, content: Any, place: str) -> Any:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise Mismatch(place, f"{field.name!r} is missing")
     unknown = sorted(str(key) for key in content if key not in names)
-    _check(not unknown, place, f"has unknown fields: {', '.join(unknown)[:200]}")
+    _check(not unknown, place, f"has unknown fields ({', '.join(unknown)[:200]}); a newer reticent may know them")
     return kind(**given)
 
 
