@@ -217,8 +217,8 @@ def test_a_kind_of_evidence_that_the_page_does_not_know_is_drawn(sample: ModuleT
     text = " ".join(page.text.split())
     start = text.index("How much of what was asked to be forgotten")
     assert text.index("What can be pulled out") < start < text.index("AUC with its interval")
-    for said in ("By method", "0.620 [0.550, 0.690]", "62.5 %", "1,200", "arXiv:2310.10683", "of the base", "still known",
-                 "Retrained without them", "not shown", "Two seeds only."):  # fmt: skip
+    for said in ("By method", "0.620 [0.550, 0.690]", "62.5 %", "1,200", "arXiv:2310.10683", "of the base",
+                 "still known", "Retrained without them", "not shown", "Two seeds only."):  # fmt: skip
         assert said in text, said
     assert "#forgetting" in [link.get("href") for link in page.all("a")]
     assert "https://arxiv.org/abs/2310.10683" in [link.get("href") for link in page.all("a")]
@@ -262,7 +262,7 @@ def test_a_table_refuses_what_is_not_of_its_columns() -> None:
         ("doi:10.1145/3411501.3419430", "https://doi.org/10.1145/3411501.3419430"),
         ("https://example.org/a/b.pdf", "https://example.org/a/b.pdf"),
         ("javascript:alert(1)", ""),
-        ("https://example.org/\"onclick", ""),
+        ('https://example.org/"onclick', ""),
         ("http://example.org/", ""),
         ("see arXiv:2112.03570", ""),
     ],

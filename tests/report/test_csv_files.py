@@ -37,13 +37,20 @@ def test_every_number_of_the_results_is_in_a_file(results: Results, tmp_path: Pa
     assert [float(row["value"]) for row in findings] == [row["value"] for row in flat]
     assert [row["hi"] for row in findings] == ["inf" if row["hi"] is None else str(row["hi"]) for row in flat]
     extraction = _rows(tmp_path / "extraction.csv")
-    assert [row["target"] for row in extraction] == [str(row["target"]["value"]) for row in content["extraction"]["rows"]]
+    assert [row["target"] for row in extraction] == [
+        str(row["target"]["value"]) for row in content["extraction"]["rows"]
+    ]
     assert [row["randomized"] for row in extraction[:2]] == ["true", "true"]
     assert "fitted_lo" in _rows(tmp_path / "exposure.csv")[0]
     assert len(_rows(tmp_path / "promise-bounds.csv")) == 6
     assert len(_rows(tmp_path / "exposed.csv")) == len(results.exposed)
     (first, *_) = _rows(tmp_path / "forgetting-by-method.csv")
-    assert (first["method"], first["left"], first["left_hi"], first["share"]) == ("Gradient ascent", "0.62", "0.69", "0.625")
+    assert (first["method"], first["left"], first["left_hi"], first["share"]) == (
+        "Gradient ascent",
+        "0.62",
+        "0.69",
+        "0.625",
+    )
     card = json.loads((tmp_path / LIST).read_text(encoding="utf-8"))
     assert card["results_sha256"] == digest(results)
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == card["files"]
@@ -70,7 +77,9 @@ def test_a_section_cannot_write_over_a_file_of_the_results(results: Results, tmp
     assert "probe" in _rows(tmp_path / "forgetting-findings.csv")[0]
 
 
-def test_what_is_ours_is_written_again_and_what_is_not_stays(results: Results, sample: ModuleType, tmp_path: Path) -> None:
+def test_what_is_ours_is_written_again_and_what_is_not_stays(
+    results: Results, sample: ModuleType, tmp_path: Path
+) -> None:
     write_csv(tmp_path, results)
     write_csv(tmp_path, sample.leaking())
     mine = tmp_path / "findings.csv"

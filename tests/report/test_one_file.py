@@ -92,7 +92,9 @@ def _run(tree: Path, code: str, out: Path) -> None:
     out.mkdir()
     sample = Path(__file__).with_name("sample.py")
     start = f"import sys; from pathlib import Path; sys.path.insert(0, {str(sample.parent)!r}); import sample\n"
-    start += f"out = Path({str(out)!r})\nimport reticent; assert Path(reticent.__file__).is_relative_to({str(tree)!r})\n"
+    start += (
+        f"out = Path({str(out)!r})\nimport reticent; assert Path(reticent.__file__).is_relative_to({str(tree)!r})\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", start + code],
         env=os.environ | {"PYTHONPATH": str(tree)},
@@ -123,7 +125,9 @@ def test_it_is_an_edit_of_one_file(tmp_path: Path, file: str, before: str, added
     path = tree / "reticent" / file
     text = path.read_text(encoding="utf-8")
     assert text.count(before) == 1
-    described = text.replace("        control_group: the group", "        median: of one secret.\n        control_group: the group")
+    described = text.replace(
+        "        control_group: the group", "        median: of one secret.\n        control_group: the group"
+    )
     path.write_text(described.replace(before, added + before), encoding="utf-8")
     subprocess.run(
         [sys.executable, "-m", "reticent.report.make_schemas"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen dataclasses as plain JSON values and back, by their types alone (`reticent.core.json_schema` makes the schema).
+"""Frozen dataclasses as plain JSON values and back, by their types alone; `reticent.core.json_schema` makes the schema.
 
 ==========================================  ===========================================================================
 type of a field                             in JSON
@@ -116,11 +116,7 @@ def encode(value: Any, kind: Any = None) -> Any:
     if is_union(bare):
         return None if value is None else encode(value, next(one for one in get_args(bare) if _is_of(value, one)))
     if is_dataclass(bare):
-        content: dict[str, Any] = {}
-        for field, hint in parts(bare):
-            inner = encode(getattr(value, field.name), hint)
-            content |= inner if field.metadata.get("flat") else {field.name: inner}
-        return content | {name: getattr(value, name) for name in getattr(bare, "derived", ())}
+        return _encode_class(value, bare)
     origin, arguments = get_origin(bare), get_args(bare)
     if origin is tuple:
         return [encode(entry, inner) for entry, inner in zip(value, _inner(arguments, len(value)), strict=True)]
@@ -129,6 +125,14 @@ def encode(value: Any, kind: Any = None) -> Any:
     if origin is dict:
         return {str(key): encode(entry, arguments[1]) for key, entry in value.items()}
     return value.value if isinstance(value, Enum) else value
+
+
+def _encode_class(value: Any, kind: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for field, hint in parts(kind):
+        inner = encode(getattr(value, field.name), hint)
+        content |= inner if field.metadata.get("flat") else {field.name: inner}
+    return content | {name: getattr(value, name) for name in getattr(kind, "derived", ())}
 
 
 def decode(kind: type[T], content: Any, place: str = "") -> T:
@@ -206,7 +210,9 @@ def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -
 
 def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -> Any:
     if get_origin(bare) is Literal:
-        _check(content in get_args(bare), place, f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}")
+        _check(
+            content in get_args(bare), place, f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}"
+        )
         return content
     if isinstance(bare, type) and issubclass(bare, Enum):
         known = {entry.value: entry for entry in bare}

@@ -144,5 +144,3 @@ class Extraction:
             if row.compared is not None
         ]
         return max(known, key=lambda entry: entry[:4])[4] if known else None
-
-

@@ -20,7 +20,7 @@ COLUMNS = ("level", "attack", "metric", "value", "lo", "hi", "n", "p_value", "se
 
 
 def rows(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """A row a finding, in their order, with ``COLUMNS``; ends of intervals may be infinite, ``p_value`` may be Nfinding."""
+    """A row a finding, in their order, with ``COLUMNS``; ends of intervals may be infinite, ``p_value`` may be None."""
     return [
         {
             "level": finding.level,
@@ -54,7 +54,7 @@ def tidy(results: Results) -> pd.DataFrame:
         if table.name != FINDINGS:
             found += [{"table": table.name, "severity": "", **number} for number in numbers_of(table)]
     made = pd.DataFrame(found, columns=["table", *COLUMNS, "row", "about"])
-    numeric = {name: float for name in ("value", "lo", "hi", "p_value")}
+    numeric = dict.fromkeys(("value", "lo", "hi", "p_value"), float)
     return made.astype({**numeric, "n": "Int64", "row": int})
 
 

@@ -58,7 +58,8 @@ def _object(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
-    words, properties = descriptions(kind), {}
+    words = descriptions(kind)
+    properties: dict[str, Any] = {}
     for field, hint in parts(kind):
         if field.metadata.get("flat"):
             properties |= _properties(unmarked(hint)[0], named)

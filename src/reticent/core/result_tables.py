@@ -49,7 +49,8 @@ def tables(results: Results) -> list[Table]:
 def whole(name: str, rows: Sequence[Any]) -> Table:
     """A table with a column for each field of the rows, which are dataclasses of one kind."""
     columns: list[Column] = []
-    for field, hint in parts(type(rows[0])):
+    kind_of_row: Any = type(rows[0])
+    for field, hint in parts(kind_of_row):
         kind = _kind(hint)
         if kind and not field.metadata.get("private"):
             label = field.metadata.get("column", {}).get("label", field.name.replace("_", " "))
@@ -88,7 +89,7 @@ def numbers_of(table: Table) -> Iterator[dict[str, Any]]:
         named = {name: _text(by_name.get(name)) for name in ("level", "attack")}
         for column, cell in zip(table.columns, row, strict=True):
             if isinstance(cell, Estimate):
-                number = {"value": cell.value, "lo": cell.lo, "hi": cell.hi, "n": cell.n}
+                number: dict[str, Any] = {"value": cell.value, "lo": cell.lo, "hi": cell.hi, "n": cell.n}
             elif isinstance(cell, int | float):
                 number = {"value": float(cell), "lo": None, "hi": None, "n": None}
             else:

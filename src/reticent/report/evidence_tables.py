@@ -10,10 +10,9 @@ from reticent.core.extraction_rows import ExtractionRow
 from reticent.core.results import CanaryExposure, Results
 from reticent.core.section import Cell, Column, Mark, Table, Words, columns_of
 
-
 CAPTION = (
-    "Of each group all that leaks, or else the attack that gets most; in percent of the group, or where it says so of a "
-    "unit on average."
+    "Of each group all that leaks, or else the attack that gets most; in percent of the group, or where it says so of "
+    "a unit on average."
 )
 
 

@@ -24,8 +24,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         Results,
         title=f"reticent results, version {results_file.RESULTS_VERSION}",
         about="Everything that one audit of a fine-tuned language model found. No private text is in here unless the "
-        "person who ran the audit asked for it (`exposed[].text`). Higher scores always mean \"more likely a "
-        "member\". Findings are flat: the numbers that gates and comparisons read.",
+        'person who ran the audit asked for it (`exposed[].text`). Higher scores always mean "more likely a '
+        'member". Findings are flat: the numbers that gates and comparisons read.',
         constants={
             "format": (results_file.FORMAT, FORMAT),
             "schema_version": (results_file.RESULTS_VERSION, VERSION),

@@ -29,7 +29,7 @@ def metric_name(metric: str) -> str:
 
 
 def show(estimate: Estimate, metric: str = "") -> FormattedEstimate:
-    """``estimate`` with two significant digits of its uncertainty; what `reticent.core.metrics` says so of in percent."""
+    """``estimate`` with two significant digits of its uncertainty; in percent where `reticent.core.metrics` says so."""
     percent = entry(metric).percent
     scale = 100.0 if percent else 1.0
     places = decimals(estimate, scale)

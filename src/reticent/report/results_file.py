@@ -114,7 +114,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(
             str(path),
             f"has schema version {version!r}, this reticent reads 1 to {RESULTS_VERSION}",
-            "Install a newer reticent." if newer else "Read it with the reticent that wrote it, or run the audit again.",
+            "Install a newer reticent."
+            if newer
+            else "Read it with the reticent that wrote it, or run the audit again.",
         )
     return content
 

@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from typing import Any
 
 RESULTS_VERSION = 7
-"""``schema_version`` of the file. Raise whenever a field is removed, changes its meaning, or is added without a default;
-an older file gets the default of one that has it."""
+"""``schema_version`` of the file. Raise whenever a field is removed, changes its meaning, or is added without a
+default; an older file gets the default of one that has it."""
 
 
 def migrated(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,12 +123,12 @@ def gate(
     Raises:
         BadInput: no limit is given, or one that makes no sense, or the results hold numbers that cannot be.
     """
-    validate.one_of(("lower", "value", "upper"), on=on)
-    refuse_impossible(results)
     known = limits()
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(f"gate() got an unexpected keyword argument {unknown[0]!r}")
+    validate.one_of(("lower", "value", "upper"), on=on)
+    refuse_impossible(results)
     asked = {name: limit for name in known if (limit := given.get(name)) is not None}
     shares = {name for name, (metric, _) in known.items() if (metric.least, metric.most) == (0, 1)}
     validate.in_range(0, 1, **{name: limit for name, limit in asked.items() if name in shares})

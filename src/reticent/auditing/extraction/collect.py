@@ -119,7 +119,8 @@ def collect(
 def _notes(passages: ExtractionPrompts, drawn: FreeGenerations | None, chosen: ChosenSecrets) -> Iterator[str]:
     if chosen.common:
         yield numbered(
-            chosen.common, "{secret|secrets} on the list {was|were} left out: other people on the other side have {it|them}."
+            chosen.common,
+            "{secret|secrets} on the list {was|were} left out: other people on the other side have {it|them}.",
         )
     if chosen.shared:
         yield numbered(
