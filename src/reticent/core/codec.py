@@ -114,7 +114,7 @@ def encode(value: Any, kind: Any = None) -> Any:
     if bare is Any:
         return _free(value)
     if is_union(bare):
-        return None if value is None else encode(value, next(one for one in get_args(bare) if _is_of(value, one)))
+        return None if value is None else encode(value, next(kind for kind in get_args(bare) if _is_of(value, kind)))
     if is_dataclass(bare):
         return _encode_class(value, bare)
     origin, arguments = get_origin(bare), get_args(bare)
@@ -158,18 +158,27 @@ def _decode(kind: Any, content: Any, place: str) -> Any:
         return _decode_class(bare, content, place)
     origin, arguments = get_origin(bare), get_args(bare)
     if origin is tuple:
-        _check(isinstance(content, list), place, f"is no array but {_shown(content)}")
-        length = next((mark.length for mark in marks if isinstance(mark, AtLeast)), 0)
-        _check(len(content) >= length, place, f"has {len(content)} entries, needs {length}")
-        if Ellipsis not in arguments:
-            _check(len(content) == len(arguments), place, f"has {len(content)} entries, needs {len(arguments)}")
-        kinds = _inner(arguments, len(content))
-        pairs = enumerate(zip(kinds, content, strict=True))
-        return tuple(_decode(one, entry, f"{place}/{i}") for i, (one, entry) in pairs)
+        return _decode_array(arguments, marks, content, place)
     if origin is dict:
         _check(isinstance(content, dict), place, f"is no object but {_shown(content)}")
         return {key: _decode(arguments[1], entry, f"{place}/{key}") for key, entry in content.items()}
     return _decode_word(bare, marks, content, place)
+
+
+def _decode_array(arguments: tuple[Any, ...], marks: tuple[Any, ...], content: Any, place: str) -> tuple[Any, ...]:
+    _check(isinstance(content, list), place, f"is no array but {_shown(content)}")
+    length = next((mark.length for mark in marks if isinstance(mark, AtLeast)), 0)
+    _check(len(content) >= length, place, f"has {len(content)} entries, needs {length}")
+    if Ellipsis not in arguments:
+        _check(len(content) == len(arguments), place, f"has {len(content)} entries, needs {len(arguments)}")
+    bare, its = unmarked(arguments[0])
+    if Ellipsis in arguments and bare in (float, int, str):  # curves are long: no place is made for each number
+        number = next((i for i, entry in enumerate(content) if _refused(bare, its, entry)), None)
+        if number is not None:
+            raise Mismatch(f"{place}/{number}", _refused(bare, its, content[number]))
+        return tuple(content)
+    pairs = zip(_inner(arguments, len(content)), content, strict=True)
+    return tuple(_decode(kind, entry, f"{place}/{i}") for i, (kind, entry) in enumerate(pairs))
 
 
 def _decode_class(kind: Any, content: Any, place: str) -> Any:
@@ -209,28 +218,35 @@ def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -
 
 
 def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -> Any:
-    if get_origin(bare) is Literal:
-        _check(
-            content in get_args(bare), place, f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}"
-        )
-        return content
     if isinstance(bare, type) and issubclass(bare, Enum):
         known = {entry.value: entry for entry in bare}
         _check(isinstance(content, str) and content in known, place, f"{_shown(content)} is not one of {list(known)}")
         return known[content]
-    number = isinstance(content, int | float) and not isinstance(content, bool)
-    if bare is int:
-        _check(number and float_of(content).is_integer(), place, f"is no whole number but {_shown(content)}")
-    elif bare is float:
-        _check(number and math.isfinite(float_of(content)), place, f"is no finite number but {_shown(content)}")
-    else:
-        _check(isinstance(content, bare), place, f"is no {bare.__name__} but {_shown(content)}")
-    for mark in marks:
-        if isinstance(mark, Within):
-            _check(mark.holds(content), place, f"{_shown(content)} is out of its range")
-        if isinstance(mark, OneOf):
-            _check(content in mark.names, place, f"{_shown(content)} is not one of {', '.join(mark.names)}")
+    refused = _refused(bare, marks, content)
+    if refused:
+        raise Mismatch(place, refused)
     return content
+
+
+def _refused(bare: Any, marks: tuple[Any, ...], content: Any) -> str:
+    """Why it is no number, text or truth of this type; empty: it is one."""
+    if get_origin(bare) is Literal:
+        fits = content in get_args(bare)
+        return "" if fits else f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}"
+    if bare is int or bare is float:
+        number = isinstance(content, int | float) and not isinstance(content, bool)
+        if not number or not math.isfinite(float_of(content)):
+            return f"is no finite number but {_shown(content)}"
+        if bare is int and not float_of(content).is_integer():
+            return f"is no whole number but {_shown(content)}"
+    elif not isinstance(content, bare):
+        return f"is no {bare.__name__} but {_shown(content)}"
+    for mark in marks:
+        if isinstance(mark, Within) and not mark.holds(content):
+            return f"{_shown(content)} is out of its range"
+        if isinstance(mark, OneOf) and content not in mark.names:
+            return f"{_shown(content)} is not one of {', '.join(mark.names)}"
+    return ""
 
 
 def unmarked(kind: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -46,14 +46,14 @@ def tidy(results: Results) -> pd.DataFrame:
     """
     import pandas as pd  # loads slowly, and only notebooks need it
 
-    found: list[dict[str, Any]] = [
+    numbers: list[dict[str, Any]] = [
         {"table": FINDINGS, **row, "row": place, "about": finding.statement}
         for place, (row, finding) in enumerate(zip(rows(results.all_findings), results.all_findings, strict=True))
     ]
     for table in tables(results):
         if table.name != FINDINGS:
-            found += [{"table": table.name, "severity": "", **number} for number in numbers_of(table)]
-    made = pd.DataFrame(found, columns=["table", *COLUMNS, "row", "about"])
+            numbers += [{"table": table.name, "severity": "", **number} for number in numbers_of(table)]
+    made = pd.DataFrame(numbers, columns=["table", *COLUMNS, "row", "about"])
     numeric = dict.fromkeys(("value", "lo", "hi", "p_value"), float)
     return made.astype({**numeric, "n": "Int64", "row": int})
 

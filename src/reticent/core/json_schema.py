@@ -92,7 +92,7 @@ def _bare(bare: Any, named: dict[str, Any]) -> dict[str, Any]:
     if bare is Any:
         return {}
     if is_union(bare):
-        return _union([_of(one, named) for one in get_args(bare)])
+        return _union([_of(kind, named) for kind in get_args(bare)])
     if is_dataclass(bare):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", bare.__name__).lower()  # type: ignore[union-attr]
         if name not in named:
@@ -107,8 +107,8 @@ def _bare(bare: Any, named: dict[str, Any]) -> dict[str, Any]:
     if origin is tuple and Ellipsis in arguments:
         return {"type": "array", "items": _of(arguments[0], named)}
     if origin is tuple:
-        inner = [_of(one, named) for one in arguments]
-        entries = {"items": inner[0]} if all(one == inner[0] for one in inner) else {"prefixItems": inner}
+        inner = [_of(kind, named) for kind in arguments]
+        entries = {"items": inner[0]} if all(entry == inner[0] for entry in inner) else {"prefixItems": inner}
         return {"type": "array", **entries, "minItems": len(inner), "maxItems": len(inner)}
     if origin is dict:
         return {"type": "object"} | ({} if arguments[1] is Any else {"additionalProperties": _of(arguments[1], named)})
@@ -116,11 +116,11 @@ def _bare(bare: Any, named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _union(made: list[dict[str, Any]]) -> dict[str, Any]:
-    plain = [one for one in made if set(one) <= {"type", *BOUNDS.values(), "items", "minItems", "maxItems"}]
-    types = [one["type"] for one in made] if len(plain) == len(made) else []
-    bounded = [one for one in made if len(one) > 1]
+    plain = [schema for schema in made if set(schema) <= {"type", *BOUNDS.values(), "items", "minItems", "maxItems"}]
+    types = [schema["type"] for schema in made] if len(plain) == len(made) else []
+    bounded = [schema for schema in made if len(schema) > 1]
     if types and all(isinstance(name, str) for name in types) and len(bounded) <= 1 and len(made) == 2:
-        return {key: value for one in bounded or made for key, value in one.items()} | {"type": types}
+        return {key: value for schema in bounded or made for key, value in schema.items()} | {"type": types}
     return {"anyOf": made}
 
 
@@ -143,13 +143,13 @@ def _opening(kind: Any) -> str:
 
 
 def _arguments(doc: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    described: dict[str, str] = {}
     part = re.search(r"^Args:\n((?:[ \n].*\n?)*)", doc + "\n", flags=re.MULTILINE)
     for entry in re.split(r"\n(?=    \S)", part[1] if part else ""):
         names, _, text = entry.strip().partition(":")
         if re.fullmatch(r"\w+(, \w+)*", names):
-            found |= {name: _plain(text) for name in names.split(", ")}
-    return found
+            described |= {name: _plain(text) for name in names.split(", ")}
+    return described
 
 
 def _plain(text: str) -> str:

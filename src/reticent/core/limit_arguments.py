@@ -25,14 +25,14 @@ def with_limits(function: Function) -> Function:
     doc = inspect.getdoc(function) or ""
     function.__doc__ = re.sub(r"^    limits: .*\n", lambda _: words, doc, flags=re.MULTILINE)
     signature = inspect.signature(function)
-    own = [entry for entry in signature.parameters.values() if entry.kind is not entry.VAR_KEYWORD]
-    first = [entry for entry in own if entry.kind is not entry.KEYWORD_ONLY]
+    declared = [entry for entry in signature.parameters.values() if entry.kind is not entry.VAR_KEYWORD]
+    first = [entry for entry in declared if entry.kind is not entry.KEYWORD_ONLY]
     made = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in kinds.items()
     ]
-    annotations = {entry.name: function.__annotations__[entry.name] for entry in own}
+    annotations = {entry.name: function.__annotations__[entry.name] for entry in declared}
     function.__annotations__ = annotations | kinds | {"return": function.__annotations__["return"]}
-    parameters = [*first, *made, *own[len(first) :]]
+    parameters = [*first, *made, *declared[len(first) :]]
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return function

@@ -76,15 +76,19 @@ def read_history(path: str | Path) -> TrainingHistory:
         BadInput: it is missing, broken, or of another version.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(str(path), "is missing", "Train with --monitor true.") from error
     except ValueError as error:
         raise BadInput(str(path), f"is not valid JSON ({error})", "Train again.") from error
-    if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.pop("schema_version", 0) != VERSION:
+    if (
+        not isinstance(content, dict)
+        or content.pop("format", None) != FORMAT
+        or content.pop("schema_version", 0) != VERSION
+    ):
         raise BadInput(str(path), f"is no {JSON} of version {VERSION}", "Train again with this version of reticent.")
     try:
-        return decode(TrainingHistory, found)
+        return decode(TrainingHistory, content)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
 

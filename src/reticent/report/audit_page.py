@@ -183,13 +183,13 @@ def _attack_rows(results: Results) -> list[tuple[str, list[AttackRow]]]:
     for run in results.attacks:
         if not run.ran:
             continue
-        own = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
-        needs = next((finding.threat.needs for finding in own.values()), ())
-        row = (run, needs, own.get("auc"), own.get("tpr@0.01") or own.get("tpr@0.1"))
+        by_metric = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
+        needs = next((finding.threat.needs for finding in by_metric.values()), ())
+        row = (run, needs, by_metric.get("auc"), by_metric.get("tpr@0.01") or by_metric.get("tpr@0.1"))
         levels.setdefault(run.level, []).append(row)
     for rows in levels.values():
         rows.sort(key=lambda row: -(row[2].estimate.value if row[2] else -1))
-    return sorted(levels.items(), key=lambda one: one[0] != "record")
+    return sorted(levels.items(), key=lambda level: level[0] != "record")
 
 
 def _most_curves(results: Results) -> int:

@@ -50,7 +50,7 @@ def _rows(results: Results) -> list[Finding]:
 def _line(finding: Finding) -> Text:
     """Level, metric, number with interval and confidence, n and attack; wraps wherever it is read."""
     shown = numbers.show(finding.estimate, finding.metric)
-    said = f"  {finding.level} level, {numbers.metric_name(finding.metric)}: "
+    start = f"  {finding.level} level, {numbers.metric_name(finding.metric)}: "
     number = f"{shown.value} {shown.unit}".rstrip()
     rest = f" {shown.interval} {shown.confidence}, n = {finding.estimate.n:,}, {finding.attack}"
-    return Text.assemble((said, "dim"), (number, "bold"), rest)
+    return Text.assemble((start, "dim"), (number, "bold"), rest)

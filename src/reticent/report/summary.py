@@ -71,13 +71,13 @@ def advice(findings: Sequence[Finding]) -> list[tuple[str, str]]:
     for finding in detected:
         if finding.advice:
             first.setdefault(finding.advice, str(finding.severity))
-    return [(severity, said) for said, severity in first.items()]
+    return [(severity, words) for words, severity in first.items()]
 
 
 def aucs(results: Results, level: str) -> list[tuple[str, Estimate]]:
     """``(attack, AUC)`` of every attack of that level, largest first."""
-    found = [(f.attack, f.estimate) for f in results.all_findings if f.metric == "auc" and f.level == level]
-    return sorted(found, key=lambda row: -row[1].value)
+    measured = [(f.attack, f.estimate) for f in results.all_findings if f.metric == "auc" and f.level == level]
+    return sorted(measured, key=lambda row: -row[1].value)
 
 
 def planted(results: Results, kind: str = "record") -> tuple[CanaryExposure | None, CanaryExposure | None]:

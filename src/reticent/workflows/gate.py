@@ -188,7 +188,7 @@ def _broken(promise: GuaranteeAudit) -> LimitCheck:
         for row in promise.bounds
         if row.broken
     ]
-    shown += [f"the check {one.name!r} failed" for one in promise.checks if one.passed is False]
+    shown += [f"the check {check.name!r} failed" for check in promise.checks if check.passed is False]
     shown += [f"an AUC above {promise.auc_limit:.4g}"] if promise.auc_broken else []
     shown += [
         f"more than {row.limit:.4g} of members at {row.fpr:g} false alarms" for row in promise.rates if row.broken
