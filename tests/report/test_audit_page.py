@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from reticent.core.codec import OneOf, parts, unmarked
+from reticent.core.codec import parts, unmarked
+from reticent.core.field_types import OneOf
 from reticent.core.finding import Estimate, Finding, Severity
 from reticent.core.results import Results
 from reticent.core.section import Column, Mark, Section, Table, Words

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from reticent.core.codec import Count, OneOf
+from reticent.core.field_types import Count, OneOf
 from reticent.core.finding import Estimate
 from reticent.core.together import ComposedEpsilon
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from reticent.core.codec import Count, OneOf, Share, Within
+from reticent.core.field_types import Count, OneOf, Share, Within
 from reticent.core.finding import Estimate
 from reticent.core.section import column
 

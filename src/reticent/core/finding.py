@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from reticent.core.codec import FLAT, Count, Lower, OneOf, Share, Upper, Within
+from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, Within
 
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
 """What an attacker can see of the model, from least to most."""

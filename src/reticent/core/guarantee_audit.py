@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from reticent.core.codec import OneOf, Share, Within
+from reticent.core.field_types import OneOf, Share, Within
 from reticent.core.finding import Estimate
 
 Unit = Annotated[str, OneOf("record", "user")]

@@ -18,7 +18,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
-from reticent.core.codec import AtLeast, NullIs, OneOf, Within, is_union, parts, unmarked
+from reticent.core.codec import is_union, parts, unmarked
+from reticent.core.field_types import AtLeast, NullIs, OneOf, Within
 
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 BOUNDS = {"least": "minimum", "most": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}

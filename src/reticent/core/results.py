@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from reticent.core.codec import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
 from reticent.core.extraction_rows import Extraction, ExtractionCurve, ExtractionRow
+from reticent.core.field_types import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
 from reticent.core.finding import Access, Estimate, Finding, Level
 from reticent.core.frame import html, tidy
 from reticent.core.guarantee_audit import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
