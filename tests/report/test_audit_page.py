@@ -17,9 +17,10 @@ from jinja2 import ChoiceLoader, DictLoader
 from reticent.core.codec import parts, unmarked
 from reticent.core.field_types import OneOf
 from reticent.core.finding import Estimate, Finding, Severity
+from reticent.core.paper import paper_url
 from reticent.core.results import Results
 from reticent.core.section import Column, Mark, Section, Table, Words
-from reticent.report.audit_page import _paper_link, _templates, render, write_report
+from reticent.report.audit_page import _templates, render, write_report
 
 HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
 KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted", "further"]
@@ -61,7 +62,7 @@ class Page(HTMLParser):
 
 def _hostile(value: Any, key: str = "", closed: bool = False) -> Any:
     """``value`` with every free text replaced by the hostile one; closed vocabularies stay."""
-    if isinstance(value, Severity) or closed or key in ("access", "metric"):
+    if isinstance(value, Severity) or closed or key in ("access", "metric", "level"):
         return value
     if isinstance(value, str):
         return HOSTILE
@@ -280,7 +281,7 @@ def test_a_table_refuses_what_is_not_of_its_columns() -> None:
     ],
 )
 def test_papers_have_addresses_and_nothing_else_has(paper: str, address: str) -> None:
-    assert _paper_link(paper) == address
+    assert paper_url(paper) == address
 
 
 def test_a_confounded_split_names_no_one_and_claims_nothing(sample: ModuleType) -> None:

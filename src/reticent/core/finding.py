@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit says: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
+"""Findings of an audit: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, W
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
 """What an attacker can see of the model, from least to most."""
 
-LEVELS = {
-    "passage": "text word for word",
-    "identifier": "identifiers",
-    "record": "records",
-    "user": "users",
-    "canary": "planted secrets",
-}
-"""What findings are about, with what is given away there in the words of a headline, in its order."""
-
 Access = Annotated[str, OneOf(*ACCESS)]
-Level = Annotated[str, OneOf(*LEVELS)]
+Level = str
+"""What was attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
 Probability = Annotated[float, Within(above=0, below=1)]
 
 
@@ -39,7 +31,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
-    """Who could do this: what they see of the model and what else they must have.
+    """An attacker: what they see of the model and what else they must have.
 
     Args:
         access: what the attacker sees of the model, from least to most.
@@ -131,5 +123,5 @@ class Finding:
     p_value: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ValueError(f"level {self.level!r} is not one of {', '.join(LEVELS)}")
+        if not self.level.isidentifier():
+            raise ValueError(f"level {self.level!r} is no name, such as record, user, canary, passage or identifier")

@@ -8,7 +8,6 @@ sheet, by its hash, and nothing else: no script runs, whatever a text in the res
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,6 +19,7 @@ from jinja2 import Environment
 from reticent.core.atomic import write_text
 from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
+from reticent.core.paper import paper_url
 from reticent.core.results import AttackRun, ExposedUnit, Results
 from reticent.core.section import Section
 from reticent.report import number_format as numbers
@@ -96,7 +96,7 @@ def _templates() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    names = {"show": numbers.show, "alone": _alone, "paper_link": _paper_link, "infinity": math.inf}
+    names = {"show": numbers.show, "alone": _alone, "paper_link": paper_url, "infinity": math.inf}
     return environment(filters, names | {"numeric": ("estimate", "count", "number", "share")})
 
 
@@ -194,21 +194,3 @@ def _attack_rows(results: Results) -> list[tuple[str, list[AttackRow]]]:
 
 def _most_curves(results: Results) -> int:
     return max((sum(curve.level == level for curve in results.curves) for level in ("record", "user")), default=0)
-
-
-_PAPERS = (
-    (re.compile(r"arXiv:(\d{4}\.\d{4,5})"), "https://arxiv.org/abs/"),
-    (re.compile(r"doi:(10\.\d{4,9}/[\w.;()/:-]+)"), "https://doi.org/"),
-    (re.compile(r"https://([\w.-]+/[\w./~-]*)"), "https://"),
-)
-"""Ids of papers, and what stands before them in an address."""
-
-
-def _paper_link(paper: str) -> str:
-    """Address of a paper named ``arXiv:…``, ``doi:…`` or ``https://…``; empty for anything else, so that no other text
-    can become an address."""
-    for form, start in _PAPERS:
-        known = form.fullmatch(paper)
-        if known:
-            return f"{start}{known[1]}"
-    return ""
