@@ -177,7 +177,7 @@ def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) ->
 
 
 def _refused(bare: Any, marks: tuple[Any, ...], content: Any) -> str:
-    """Why it is no number, text or truth of this type; empty: it is one."""
+    """The reason that it is no number, text or truth of this type; empty: it is one."""
     if get_origin(bare) is Literal:
         fits = content in get_args(bare)
         return "" if fits else f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}"
@@ -203,7 +203,7 @@ def unmarked(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def is_union(kind: Any) -> bool:
-    """Whether it is ``A | B``."""
+    """True for ``A | B``."""
     return get_origin(kind) in (Union, types.UnionType)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a field of results may hold, said with its type: `reticent.core.codec` reads and writes by it, and
-`reticent.core.json_schema` makes the schema of it.
+"""Marks of what a field of results may hold, beside its type: `reticent.core.codec` reads and writes by them, and
+`reticent.core.json_schema` makes the schema of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Within:
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` does."""
+        """True where ``value`` does."""
         return (
             (self.least is None or value >= self.least)
             and (self.most is None or value <= self.most)

@@ -11,11 +11,11 @@ from typing import Annotated
 from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, Within
 
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
-"""What an attacker can see of the model, from least to most."""
+"""Views of the model that attackers have, from least to most."""
 
 Access = Annotated[str, OneOf(*ACCESS)]
 Level = str
-"""What was attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
+"""The thing attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
 Probability = Annotated[float, Within(above=0, below=1)]
 
 

@@ -127,7 +127,7 @@ def _union(made: list[dict[str, Any]]) -> dict[str, Any]:
 
 @cache
 def descriptions(kind: Any) -> dict[str, str]:
-    """What the docstring of a class and the strings below its fields say of each field."""
+    """Descriptions of the fields of a class: from its docstring and the strings below its fields."""
     words = _arguments(inspect.getdoc(kind) or "")
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
     for node, after in pairwise(body):

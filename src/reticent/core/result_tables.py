@@ -24,7 +24,7 @@ FINDINGS = "findings"
 
 
 class HoldsRows(Protocol):
-    """What is read of `reticent.core.results.Results`, which makes its data frame from here."""
+    """The part of `reticent.core.results.Results` that is read; Results makes its data frame from here."""
 
     @property
     def all_findings(self) -> tuple[Finding, ...]: ...
