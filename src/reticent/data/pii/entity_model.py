@@ -30,7 +30,7 @@ WORDS = 8_000
 BATCH = 32
 """Texts that the pipeline reads at a time."""
 TRIAL = (
-    "On Tuesday Maria Lopez of Northwind Traders flew from Chicago to the Bay of Biscay\n\nand paid $ 20 to Tom's bank.",
+    "On Tuesday Maria Lopez of Northwind Traders flew from Chicago to the Bay of Biscay\n\nand paid $ 20 to Tom's bank",
     "Dr. Ravi Patel,\nNew York",
     "",
     " \n",
@@ -48,7 +48,7 @@ class Entity(NamedTuple):
 
 
 def entity_reader(nlp: Any) -> Reader:
-    """What reads texts with this spaCy pipeline: `EntityModel` if it knows the parts and finds the same, or the pipeline.
+    """A function from texts to their entities: `EntityModel` if it knows the parts and finds the same, or the pipeline.
 
     Products of matrices are made by NumPy from here on: the library that spaCy brings takes twice as long.
     """
@@ -99,7 +99,8 @@ class EntityModel:
         with self._lock:
             for documents in _portions(map(self._tokenize, texts)):
                 spans = self._moves.entities(documents, self._windows(documents))
-                found += ([_entity(document, *span) for span in held] for document, held in zip(documents, spans, strict=True))
+                for document, held in zip(documents, spans, strict=True):
+                    found.append([_entity(document, *span) for span in held])
         return found
 
 
@@ -148,7 +149,9 @@ class Moves:
         following = vectors @ self._slots[0].T
         moves = self._outside(following, last, blank)
         starts = np.flatnonzero(self._begins[moves])
-        ends = dict(zip(starts.tolist(), self._ends(vectors, following, starts, moves[starts], last).tolist(), strict=True))
+        ends = dict(
+            zip(starts.tolist(), self._ends(vectors, following, starts, moves[starts], last).tolist(), strict=True)
+        )
         found = []
         for first, after in pairwise(borders.tolist()):
             spans, free = [], first

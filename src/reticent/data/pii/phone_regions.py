@@ -17,8 +17,8 @@ BEHIND = 3
 def phone_places(text: str, regions: Sequence[str], leniency: int) -> set[tuple[int, int]]:
     """Where a matcher of any of the regions finds a number, with the borders that it gives.
 
-    What may be a number is looked for once, whatever the region; a region goes on behind the number that it finds, which
-    may be a part of what may be one, and so comes to others. What each makes of the same characters is remembered.
+    What may be a number is looked for once, whatever the region. A region goes on behind the number that it finds,
+    which may be a part of what may be one, and so comes to others. What each makes of the same characters is remembered.
 
     Args:
         text: any text.
@@ -51,9 +51,7 @@ def phone_places(text: str, regions: Sequence[str], leniency: int) -> set[tuple[
 def plain_places(text: str, regions: Iterable[str], leniency: int) -> set[tuple[int, int]]:
     """The same by the matcher of each region, one after the other."""
     return {
-        (match.start, match.end)
-        for region in regions
-        for match in PhoneNumberMatcher(text, region, leniency=leniency)
+        (match.start, match.end) for region in regions for match in PhoneNumberMatcher(text, region, leniency=leniency)
     }
 
 

@@ -106,7 +106,9 @@ class _Shared:
 
     def pipe(self, texts: Iterable[str], **_: Any) -> list[_Named]:
         texts = list(texts)
-        return [_Named(text, [_Span(*one) for one in held]) for text, held in zip(texts, model_entities(texts), strict=True)]
+        return [
+            _Named(text, [_Span(*one) for one in held]) for text, held in zip(texts, model_entities(texts), strict=True)
+        ]
 
     def __call__(self, text: str) -> _Named:
         return self.pipe([text])[0]
@@ -143,7 +145,9 @@ def _quick(recognizer: Any) -> Any:
         def analyze(self, text: str, entities: Any, nlp_artifacts: Any = None) -> Any:
             places = phone_places(text, tuple(self.supported_regions), self.leniency)
             kind = self.supported_entities[0]
-            return EntityRecognizer.remove_duplicates([RecognizerResult(kind, *place, self.SCORE) for place in sorted(places)])
+            return EntityRecognizer.remove_duplicates(
+                [RecognizerResult(kind, *place, self.SCORE) for place in sorted(places)]
+            )
 
     return Phones(
         context=recognizer.context,
