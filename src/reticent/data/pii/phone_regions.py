@@ -18,7 +18,7 @@ def phone_places(text: str, regions: Sequence[str], leniency: int) -> set[tuple[
     """Where a matcher of any of the regions finds a number, with the borders that it gives.
 
     What may be a number is looked for once, whatever the region. A region goes on behind the number that it finds,
-    which may be a part of what may be one, and so comes to others. What each makes of the same characters is remembered.
+    which may be a part of what may be one, and so comes to others. What each makes of the same text is remembered.
 
     Args:
         text: any text.
