@@ -138,7 +138,7 @@ def prepare(
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
     once, found, beside = _detected(records, plan)
     card = _card(found, once, plan, source=source, given=records)
-    written = _scrubbed(records, once, found, beside, plan) if plan.scrubber else _Scrubbed(found, once.dropped)
+    written = _scrubbed(records, once, found, beside, plan) if plan.scrubber else _Output(found, once.dropped)
     card |= written.counts
     card["coins"] = _coins(coins, written.records)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(written.records)}
@@ -192,7 +192,7 @@ def check_places(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is to be done.
+    """The choices of a call.
 
     Args:
         rules: of `deduplicate`.
@@ -280,8 +280,8 @@ def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, list
     return once, [record for record, _ in found], [spans for _, spans in found]
 
 
-class _Scrubbed(NamedTuple):
-    """What is written: records, copies that are not, targets; and for the card what was done and missed, in counts."""
+class _Output(NamedTuple):
+    """Records to write, copies that are not, targets; for the card, in counts, how much was scrubbed and missed."""
 
     records: list[Record]
     dropped: tuple[DroppedRecord, ...]
@@ -295,7 +295,7 @@ def _scrubbed(
     records: list[Record],
     beside: Sequence[Sequence[Span]],
     plan: _Plan,
-) -> _Scrubbed:
+) -> _Output:
     """Records without what was found in them.
 
     Args:
@@ -326,7 +326,7 @@ def _scrubbed(
         "copies_made": len(done) - len({record.content_hash for record in done}),
     }
     missed = cards.missed(left, [detector.name for detector in plan.looking], marks=plan.check)
-    return _Scrubbed(done, _renamed(once.dropped, renamed), tuple(left), {"scrub": scrubbing, "missed": missed})
+    return _Output(done, _renamed(once.dropped, renamed), tuple(left), {"scrub": scrubbing, "missed": missed})
 
 
 def _replaced(

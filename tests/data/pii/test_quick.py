@@ -183,7 +183,7 @@ def test_all_regions_at_once_find_the_telephone_numbers_of_each() -> None:
 
 
 def test_a_release_of_the_matcher_with_other_steps_is_used_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phone_regions, "STEPS", ((phone_regions.PhoneNumberMatcher, ("_no_such_step",)),))
+    monkeypatch.setattr(phone_regions, "STEPS", ((phone_regions.PhoneNumberMatcher, "_no_such_step"),))
     text = "call 212-555-0142 now"
     assert phone_places(text, ("US", "GB"), 1) == plain_places(text, ("US", "GB"), 1) == {(5, 17)}
 

@@ -40,7 +40,7 @@ TRIAL = (
 
 
 class Entity(NamedTuple):
-    """What the model takes for a name: characters of the text, and its label."""
+    """A name as the model sees it: characters of the text, and a label."""
 
     start: int
     end: int
@@ -71,7 +71,7 @@ def entity_reader(nlp: Any) -> Reader:
 def piped(nlp: Any, texts: Sequence[str]) -> list[list[Entity]]:
     """The entities of each text as the pipeline finds them."""
     documents = nlp.pipe(texts, batch_size=BATCH)
-    return [[Entity(one.start_char, one.end_char, one.label_) for one in document.ents] for document in documents]
+    return [[Entity(span.start_char, span.end_char, span.label_) for span in document.ents] for document in documents]
 
 
 class EntityModel:
@@ -95,13 +95,13 @@ class EntityModel:
 
     def __call__(self, texts: Sequence[str]) -> list[list[Entity]]:
         """The entities of each text. Threads take turns."""
-        found: list[list[Entity]] = []
+        entities: list[list[Entity]] = []
         with self._lock:
             for documents in _portions(map(self._tokenize, texts)):
                 spans = self._moves.entities(documents, self._windows(documents))
-                for document, held in zip(documents, spans, strict=True):
-                    found.append([_entity(document, *span) for span in held])
-        return found
+                for document, places in zip(documents, spans, strict=True):
+                    entities.append([_entity(document, *place) for place in places])
+        return entities
 
 
 class Moves:
@@ -152,15 +152,15 @@ class Moves:
         ends = dict(
             zip(starts.tolist(), self._ends(vectors, following, starts, moves[starts], last).tolist(), strict=True)
         )
-        found = []
+        entities = []
         for first, after in pairwise(borders.tolist()):
             spans, free = [], first
             for at in (np.flatnonzero(moves[first:after] != self._out) + first).tolist():
                 if at >= free:
                     free = ends.get(at, at + 1)
                     spans.append((at - first, free - first, self._names[moves[at]][2:]))
-            found.append(spans)
-        return found
+            entities.append(spans)
+        return entities
 
     def _outside(self, following: Floats, last: Any, blank: Any) -> Numbers:
         """The best move at each word where no entity is open: none begins at a blank, nor with the last word alone."""
@@ -192,7 +192,7 @@ class Moves:
 
 
 def _opens(name: str) -> bool:
-    """Whether a move is for words outside of an entity; ``U-`` without a label is one for blocked words."""
+    """True for a move from outside of an entity; ``U-`` without a label is one for blocked words."""
     return name == "O" or (name[:2] in ("B-", "U-") and len(name) > 2)
 
 

@@ -6,9 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from phonenumbers import PhoneNumberMatcher, phonenumbermatcher
+from phonenumbers import PhoneNumberMatcher, phonenumbermatcher, phonenumberutil
 
-STEPS = (phonenumbermatcher, ("_PATTERN", "_SECOND_NUMBER_START_PATTERN")), (PhoneNumberMatcher, ("_extract_match",))
+STEPS = (
+    (phonenumbermatcher, "_PATTERN"),
+    (phonenumberutil, "_SECOND_NUMBER_START_PATTERN"),
+    (PhoneNumberMatcher, "_extract_match"),
+)
 """The steps of the matcher that are taken here one by one. A release that has others is used as a whole."""
 BEHIND = 3
 """Characters behind a candidate that the matcher looks at: a colon and two digits are minutes."""
@@ -25,9 +29,9 @@ def phone_places(text: str, regions: Sequence[str], leniency: int) -> set[tuple[
         regions: ISO codes: numbers without a country code are read as theirs.
         leniency: of ``phonenumbers.Leniency``.
     """
-    if not all(hasattr(place, name) for place, names in STEPS for name in names):
+    if not all(hasattr(owner, name) for owner, name in STEPS):
         return plain_places(text, regions, leniency)
-    found = set()
+    numbers = set()
     waiting = {0: tuple(regions)}
     while waiting:
         begin = min(waiting)
@@ -36,16 +40,16 @@ def phone_places(text: str, regions: Sequence[str], leniency: int) -> set[tuple[
         if match is None:
             continue
         start, value = match.start(), match[0]
-        further = phonenumbermatcher._SECOND_NUMBER_START_PATTERN.search(value)
+        further = phonenumberutil._SECOND_NUMBER_START_PATTERN.search(value)
         value = value[: further.start()] if further else value
         end = start + len(value)
         places = _within(text[max(0, start - 1) : start], value, text[end : end + BEHIND], here, leniency)
         for region, place in zip(here, places, strict=True):
             if place is not None:
-                found.add((start + place[0], start + place[1]))
+                numbers.add((start + place[0], start + place[1]))
             after = end if place is None else start + place[1]
             waiting[after] = (*waiting.get(after, ()), region)
-    return found
+    return numbers
 
 
 def plain_places(text: str, regions: Iterable[str], leniency: int) -> set[tuple[int, int]]:

@@ -118,8 +118,8 @@ class Windows:
         """The function from windows, as numbers of rows of ``below``, to their vectors."""
 
         def vectors(windows: Numbers) -> Floats:
-            found = below[windows[:, 1]] + self._layers[layer](below[windows].reshape(len(windows), -1))
-            return self._project(found) if layer == len(self._layers) - 1 else found
+            above = below[windows[:, 1]] + self._layers[layer](below[windows].reshape(len(windows), -1))
+            return self._project(above) if layer == len(self._layers) - 1 else above
 
         return vectors
 

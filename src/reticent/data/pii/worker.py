@@ -15,7 +15,7 @@ from typing import TextIO
 from reticent.data.pii.detect import candidates_in, choose
 
 UNUSED = ("torch", "transformers")
-"""What spaCy and Presidio import where it is installed, for models of other kinds than ours: five seconds of work."""
+"""Packages that spaCy and Presidio import for models of other kinds than ours: five seconds of work."""
 
 
 def serve(names: str, batches: Iterable[str], out: TextIO) -> None:

@@ -87,12 +87,12 @@ def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
     found: list[list[Entity]] = [[] for _ in texts]
     read = model_entities([_readable(texts[number][start:end]) for number, start, end in parts])
     for (number, start, _), held in zip(parts, read, strict=True):
-        found[number] += (Entity(start + one.start, start + one.end, one.label) for one in held)
+        found[number] += (Entity(start + entity.start, start + entity.end, entity.label) for entity in held)
     yield from found
 
 
 def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
-    """What the model finds in each text as it is written. The texts of the last call are not read again: detectors that
+    """The entities of each text as it is written. The texts of the last call are not read again: detectors that
     ask one after the other for the same ones share them."""
     from threadpoolctl import threadpool_limits
 
@@ -188,5 +188,5 @@ def model() -> Any:
 
 @cache
 def reader() -> Reader:
-    """What reads texts with the pipeline."""
+    """The function that reads texts with the pipeline."""
     return entity_reader(model())

@@ -48,7 +48,7 @@ def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     read = analyzer().nlp_engine.process_batch([text for *_, text in parts], "en")
     found: list[list[Span]] = [[] for _ in texts]
     for (number, start, text), (_, artifacts) in zip(parts, read, strict=True):
-        for one in analyzer().analyze(text, language="en", entities=_asked(), nlp_artifacts=artifacts):
+        for one in analyzer().analyze(text, language="en", entities=_types(), nlp_artifacts=artifacts):
             found[number].append(Span(start=start + one.start, end=start + one.end, kind=KINDS[one.entity_type]))
     yield from found
 
@@ -83,47 +83,46 @@ def analyzer() -> Any:
         models=[{"lang_code": "en", "model_name": MODEL}],
         ner_model_configuration=NerModelConfiguration.from_dict(default["ner_model_configuration"]),
     )
-    engine.nlp = {"en": _Shared()}
-    found = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=_no_context())
-    found.registry.recognizers = [_quick(one) for one in found.registry.recognizers]
-    return found
+    engine.nlp = {"en": _SharedModel()}
+    whole = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=_no_context())
+    whole.registry.recognizers = [_quick(recognizer) for recognizer in whole.registry.recognizers]
+    return whole
 
 
 @cache
-def _asked() -> list[str]:
+def _types() -> list[str]:
     """Those of its types that are marked: Presidio does not look for the others."""
     there = set(analyzer().get_supported_entities("en"))
     return [name for name in KINDS if name in there]
 
 
-class _Shared:
-    """What Presidio asks of a spaCy model, given by the one that reads names: a text that it has just read is not read
+class _SharedModel:
+    """A spaCy model as far as Presidio knows it, given by the one that reads names: a text that it has just read is not read
     again."""
 
     @property
     def vocab(self) -> Any:
         return model().vocab
 
-    def pipe(self, texts: Iterable[str], **_: Any) -> list[_Named]:
+    def pipe(self, texts: Iterable[str], **_: Any) -> list[_Document]:
         texts = list(texts)
-        return [
-            _Named(text, [_Span(*one) for one in held]) for text, held in zip(texts, model_entities(texts), strict=True)
-        ]
+        read = zip(texts, model_entities(texts), strict=True)
+        return [_Document(text, [_Span(*entity) for entity in entities]) for text, entities in read]
 
-    def __call__(self, text: str) -> _Named:
+    def __call__(self, text: str) -> _Document:
         return self.pipe([text])[0]
 
 
 @dataclass
 class _Span:
-    """What Presidio asks of a spaCy span: it puts its own label there."""
+    """A spaCy span as far as Presidio knows it: it puts its own label there."""
 
     start_char: int
     end_char: int
     label_: str
 
 
-class _Named(NamedTuple):
+class _Document(NamedTuple):
     """A spaCy document without its words, which Presidio reads for scores alone."""
 
     text: str
@@ -145,9 +144,8 @@ def _quick(recognizer: Any) -> Any:
         def analyze(self, text: str, entities: Any, nlp_artifacts: Any = None) -> Any:
             places = phone_places(text, tuple(self.supported_regions), self.leniency)
             kind = self.supported_entities[0]
-            return EntityRecognizer.remove_duplicates(
-                [RecognizerResult(kind, *place, self.SCORE) for place in sorted(places)]
-            )
+            results = [RecognizerResult(kind, start, end, self.SCORE) for start, end in sorted(places)]
+            return EntityRecognizer.remove_duplicates(results)
 
     return Phones(
         context=recognizer.context,
