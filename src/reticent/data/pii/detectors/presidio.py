@@ -97,8 +97,8 @@ def _types() -> list[str]:
 
 
 class _SharedModel:
-    """A spaCy model as far as Presidio knows it, given by the one that reads names: a text that it has just read is not read
-    again."""
+    """A spaCy model as far as Presidio knows it, given by the one that reads names: a text that was just read is not
+    read again."""
 
     @property
     def vocab(self) -> Any:
