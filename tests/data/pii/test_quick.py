@@ -119,6 +119,12 @@ def made_up_texts(count: int, seed: int) -> list[str]:
     return texts
 
 
+def test_half_a_surrogate_pair_hides_no_name() -> None:
+    text = f"\ud800 {TEXTS[0]}"
+    for find in (names.names, presidio.presidio):
+        assert "Maria Lopez" in [text[span.start : span.end] for span in find(text)]
+
+
 @pytest.mark.parametrize(("limit", "words"), [(word_windows.LIMIT, entity_model.WORDS), (150, 60)])
 def test_stretches_that_are_read_once_give_the_entities_of_the_pipeline(
     monkeypatch: pytest.MonkeyPatch, limit: int, words: int

@@ -39,7 +39,7 @@ def absent(modules: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         for name in hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ _FIRM = re.compile(
 LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "sv_SE", "pl_PL")
 _BLANKS = str.maketrans("\r\n>", "   ")
 _WORDS = re.compile(r"[A-Z]+")
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair, which spaCy cannot take."""
 _EDGE = re.compile(r"^[\W_]+|(?:['’]s)?[\W_]+$|['’]s$")
 
 
@@ -96,6 +98,7 @@ def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
     ask one after the other for the same ones share them."""
     from threadpoolctl import threadpool_limits
 
+    texts = [_HALF.sub("\ufffd", text) for text in texts]
     known = dict(_last.held)  # a copy: where processes have ended, several threads read at once
     new = [text for text in dict.fromkeys(texts) if text not in known]
     with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
