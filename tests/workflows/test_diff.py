@@ -14,7 +14,7 @@ from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import RunFolder
 from reticent.report.difference_page import print_difference, render_difference, write_difference
-from reticent.report.results_file import write_results
+from reticent.report.results_file import read_results, write_results
 from reticent.testing.simulated_audits import SimulatedAudit, SimulatedSecrets, audited, membership_of, scores
 from reticent.workflows.diff import diff
 from reticent.workflows.gate import gate
@@ -62,6 +62,17 @@ def test_a_change_is_seen_that_separate_intervals_would_cover(tmp_path):
     assert change.change.value == pytest.approx(change.after.value - change.before.value)
     assert difference.headline == "The second model leaks more than the first."
     assert diff(after, before).headline == "The second model leaks less than the first."
+
+
+def test_attacks_that_were_run_with_other_parameters_are_not_compared(tmp_path):
+    before, after = runs(tmp_path, (0.4, 0.75))
+    results = read_results(after / "results.json")
+    other = tuple(replace(run, params={"k": 0.5}) if run.name == "min_k" else run for run in results.attacks)
+    write_results(after / "results.json", replace(results, attacks=other))
+    difference = diff(before, after)
+    assert "min_k" not in {change.attack for change in difference.changes}
+    assert "wbc" in {change.attack for change in difference.changes}
+    assert any(line.startswith("min_k: the audits ran it with other parameters") for line in difference.left_out)
 
 
 def test_nothing_that_changed_is_nothing_found(tmp_path):

@@ -18,7 +18,8 @@ from reticent.core.results import Confound
 from reticent.data.blind_baseline import blind_scores
 from reticent.data.coin import uniform
 from reticent.data.dedup.near import near_duplicates
-from reticent.stats.clustered import auc_clustered
+from reticent.stats.clustered import MIN_CLUSTERS, auc_clustered
+from reticent.stats.hypothesis import family_confidence
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.roc import auc
 
@@ -26,8 +27,6 @@ SEPARABLE = 0.55
 """A blind AUC above this, with an interval above 0.5, means that a membership claim would rest on the split."""
 MIN_SIDE = 20
 """Fewer members or held-out than this on a side, and the blind baseline says nothing."""
-MIN_USERS = 20
-"""Fewer users than this, and a bootstrap over users is not to be trusted: texts are taken as independent."""
 MAX_UNREAD = 0.5
 """With a larger share of texts that the blind baseline can read next to nothing of, it says nothing."""
 MAX_TEXTS = 20_000
@@ -67,7 +66,7 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
     """
     evaluated = np.flatnonzero(membership.role == "evaluate")
     comparisons = [comparison for comparison in _comparisons(membership) if _enough(comparison, membership)]
-    interval_confidence = 1 - (1 - confidence) / max(1, len(comparisons))
+    interval_confidence = family_confidence(confidence, max(1, len(comparisons)))
     baselines = {
         comparison.level: _blind(comparison, records, membership, interval_confidence, seed)
         for comparison in comparisons
@@ -154,7 +153,7 @@ def _estimate(
         score = np.bincount(of_user, weights=score) / np.bincount(of_user)
         member = member[first]
         return auc(score[member], score[~member], confidence=confidence)
-    if len(np.unique(users)) < MIN_USERS:
+    if len(np.unique(users)) < MIN_CLUSTERS:
         return auc(score[member], score[~member], confidence=confidence)
     return auc_clustered(score[member], score[~member], users[member], users[~member], seed=seed, confidence=confidence)
 

@@ -74,9 +74,10 @@ def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, see
     validate.in_range(0.5, 0.9999, confidence=confidence)
     validate.seed(seed=seed)
     first, second = read_audit(before), read_audit(after)
+    first, second, reset = _same_attacks(first, second)
     shared_rows = shared(first.membership, second.membership, str(before), str(after))
     first, second = _rows_of(first, shared_rows[0]), _rows_of(second, shared_rows[1])
-    left_out = _left_out(first, second)
+    left_out = [*reset, *_left_out(first, second)]
     rows = [*_record_rows(first, second), *_user_rows(first, second)]
     counts = {row.level: row.after.n for row in rows}
     secrets, why_not = _secret_rows(first.results, second.results)
@@ -110,6 +111,18 @@ def read_audit(folder: str | Path) -> Audit:
         if name in ATTACKS
     }
     return Audit(results=results, membership=read_membership(run.scores), scores=scores)
+
+
+def _same_attacks(first: Audit, second: Audit) -> tuple[Audit, Audit, list[str]]:
+    """Both without attacks that they ran with other parameters, whose scores are no longer of one kind."""
+    before, after = ({run.name: run.params for run in audit.results.attacks} for audit in (first, second))
+    other = [name for name in sorted(set(first.scores) & set(second.scores)) if before.get(name) != after.get(name)]
+
+    def without(audit: Audit) -> Audit:
+        return replace(audit, scores={name: score for name, score in audit.scores.items() if name not in other})
+
+    lines = [f"{name}: the audits ran it with other parameters, so its scores cannot be compared" for name in other]
+    return without(first), without(second), lines
 
 
 def shared(
@@ -174,7 +187,7 @@ def _record_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
         return
     of = sides(membership.member, membership.user if membership.has_users else None)
     for name in sorted(set(first.scores) & set(second.scores)):
-        if ATTACKS.get(name).level == "record":
+        if ATTACKS.get(name).unit == "record":
             for metric, before, after in _numbers(of, first.scores[name][rows], second.scores[name][rows]):
                 yield PairedMetric(attack=name, level="record", metric=metric, before=before, after=after)
 
@@ -185,7 +198,7 @@ def _user_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
         return
     of = sides(users.member, None)
     for name in sorted(set(first.scores) & set(second.scores)):
-        label = name if ATTACKS.get(name).level == "user" else f"{name}:mean"
+        label = name if ATTACKS.get(name).unit == "user" else f"{name}:mean"
         for metric, before, after in _numbers(of, _of_users(first, users, name), _of_users(second, users, name)):
             yield PairedMetric(attack=label, level="user", metric=metric, before=before, after=after)
 

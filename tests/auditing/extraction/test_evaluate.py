@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.attacks.extraction import EXTRACTIONS
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.extraction import collect as collecting
@@ -28,7 +28,7 @@ from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results_file import read_results
 from reticent.stats.proportions import difference, paired_difference, share
-from reticent.testing.extraction_conformance import planted_evidence
+from reticent.testing.planted_leaks import planted_evidence
 from reticent.testing.tiny import save_tiny
 from reticent.workflows.audit import audit
 
@@ -45,18 +45,21 @@ def evidence_of(knows: bool, *, n: int = 120, users: int | None = None, base: bo
         record = Record(id=f"r{number}", text="it is 4711", user=owner)
         group = "planted 4 times" if member[number] else NOT_PLANTED
         secret = Secret(
-            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number]
-        )
+            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number],
+            source="canary",
+        )  # fmt: skip
         tokens = np.arange(3, dtype=np.int32)
         prompts.append(ExtractionPrompt(secret=secret, bos=tokens[:0], prefix=tokens, suffix=tokens))
     rank = np.where(np.repeat(member, knowledge.forced.lengths), 0, 3).astype(np.int32)
-    sampled_logp = np.where(np.repeat(member, knowledge.forced.lengths), knowledge.forced.drawn, -np.inf)
-    knowing = replace(knowledge, forced=replace(knowledge.forced, rank=rank, drawn=sampled_logp), drawn=None)
+    sampled_logp = np.where(np.repeat(member, knowledge.forced.lengths), knowledge.forced.sampled_logp, -np.inf)
+    knowing = replace(
+        knowledge, forced=replace(knowledge.forced, rank=rank, sampled_logp=sampled_logp), free_generations=None
+    )
     return ExtractionEvidence(
         prompts=ExtractionPrompts(kept=tuple(prompts), dropped={"too long for the model": 2}),
         records=tuple((prompt.secret.record, bool(prompt.secret.member)) for prompt in prompts),
-        target=knowing if knows else replace(unknown, drawn=None),
-        base=replace(unknown, drawn=None) if base else None,
+        target=knowing if knows else replace(unknown, free_generations=None),
+        base=replace(unknown, free_generations=None) if base else None,
         chance=planted_evidence(0 + n, known=False),
         chance_base=None,
         notes=("2 secrets were left out: too long for the model.",),
@@ -112,7 +115,7 @@ def test_the_numbers_are_those_of_the_statistics_and_know_users():
     evidence = evidence_of(True, users=6)
     extraction = evaluate(evidence, confidence=0.99, joint=0.95)
     leak = row(extraction, "probabilistic_np", "planted 4 times")
-    attack = EXTRACTIONS.get("probabilistic_np")
+    attack = ATTACKS.get("probabilistic_np")
     member = np.arange(120) % 2 == 0
     target, base = attack.score(evidence.target), attack.score(evidence.base)
     users = np.array([prompt.secret.record.user for prompt in evidence.prompts.kept])
@@ -142,6 +145,34 @@ def test_groups_of_one_user_are_refused_by_name():
     assert any("discoverable, planted 4 times" in note and "1 user" in note for note in extraction.notes)
 
 
+def renamed(evidence: ExtractionEvidence, name: str, source: str) -> ExtractionEvidence:
+    """With the trained group under another name, from another source."""
+    prompts = tuple(
+        replace(
+            prompt,
+            secret=replace(prompt.secret, source=source, group=name if prompt.secret.member else prompt.secret.group),
+        )
+        for prompt in evidence.prompts.kept
+    )
+    return replace(evidence, prompts=replace(evidence.prompts, kept=prompts))
+
+
+def test_a_name_decides_neither_the_control_nor_that_a_coin_decided():
+    named = renamed(evidence_of(True), "planted by the vendor, not by coin", "given")
+    vendor = evaluate(named, confidence=0.99, joint=0.95)
+    theirs = row(vendor, "discoverable", "planted by the vendor, not by coin")
+    assert (theirs.randomized, theirs.control_group, theirs.above_control) == (False, "", None)
+    assert vendor.strongest("extraction", only_planted=True) is None
+    assert extraction_findings(vendor, "extraction", confounded=True) == []
+    ours = evaluate(renamed(evidence_of(True), "inserted 4 times", "canary"), confidence=0.99, joint=0.95)
+    inserted = row(ours, "discoverable", "inserted 4 times")
+    assert (inserted.randomized, inserted.control_group) == (True, NOT_PLANTED)
+    assert inserted.above_control.value == 1
+    assert ours.strongest("extraction", only_planted=True).group == "inserted 4 times"
+    (finding,) = extraction_findings(ours, "extraction", confounded=True)
+    assert finding.severity is Severity.CRITICAL
+
+
 def test_curves_rise_from_what_one_sample_gives():
     extraction = evaluate(evidence_of(True), confidence=0.99, joint=0.95)
     curve = next(curve for curve in extraction.curves if curve.group == "planted 4 times")
@@ -155,7 +186,9 @@ def test_curves_rise_from_what_one_sample_gives():
 def test_on_a_confounded_split_only_planted_secrets_count():
     evidence = evidence_of(True)
     unplanted = [
-        replace(prompt, secret=replace(prompt.secret, group=TRAINED if prompt.secret.member else HELD_OUT))
+        replace(
+            prompt, secret=replace(prompt.secret, source="span", group=TRAINED if prompt.secret.member else HELD_OUT)
+        )
         for prompt in evidence.prompts.kept
     ]
     extraction = evaluate(
@@ -215,7 +248,7 @@ def test_an_audit_reports_every_attack_and_no_text(case, tmp_path, monkeypatch):
     monkeypatch.setattr(collecting, "TEXT_TOKENS", 48)
     results = audit(case, CONFIG, out=tmp_path / "a")
     rows = [row for row in results.extraction.rows if row.family == "extraction"]
-    assert {row.attack for row in rows} == set(EXTRACTIONS.names())
+    assert {row.attack for row in rows} == {attack.name for attack in ATTACKS.select(family="extraction")}
     groups = {row.group for row in rows if row.units == "secrets"}
     assert groups == {"planted 4 times", NOT_PLANTED, TRAINED, HELD_OUT}
     assert all(row.base is not None for row in rows)

@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership.evaluate import judge_alone
 from reticent.auditing.membership.level import AttackScores, Level
-from reticent.auditing.membership.whitebox import ACCESSES, auditors, whitebox_scores
+from reticent.auditing.membership.whitebox import auditors, whitebox_scores
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.record import Record
 from reticent.data.split import from_labels
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 
 N = 100
+
+NAMES = ["whitebox_auditor", "hidden_auditor", "loss_auditor"]
 
 
 def words(n=N, seed=0):
@@ -49,9 +52,9 @@ def test_what_was_memorised_is_found_and_the_controls_find_nothing(memorised):
     model, tokenizer, records, member = memorised
     users = np.array([record.user for record in records], dtype=object)
     scored, refused = whitebox_scores(model, tiny_model(seed=1), tokenizer, records, member, users)
-    assert [attack.name for attack in scored] == list(ACCESSES)
+    assert [attack.name for attack in scored] == NAMES
     assert refused == []
-    assert {attack.name: attack.threat.access for attack in scored} == ACCESSES
+    assert [attack.threat.access for attack in scored] == ["grad", "hidden", "logprob"]
     level = Level(name="record", member=member, cluster=users, attacks=scored, what="members against others")
     by_attack = {f.attack: f for f in judge_alone(level).findings if f.metric == "auc"}
     assert all(finding.estimate.lo > 0.6 for finding in by_attack.values())
@@ -113,14 +116,14 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     config = AuditConfig(attacks="loss,ref_diff", whitebox=True, dtype="float32")
     results = audit(case, config, out=tmp_path / "run")
     by_metric = {(f.attack, f.metric): f for f in results.findings if f.level == "record"}
-    assert {(name, "auc") for name in ACCESSES} | {("discrepancy", "advantage")} <= set(by_metric)
-    assert all(by_metric[name, "auc"].p_value < 0.05 for name in ACCESSES)
+    assert {(name, "auc") for name in NAMES} | {("discrepancy", "advantage")} <= set(by_metric)
+    assert all(by_metric[name, "auc"].p_value < 0.05 for name in NAMES)
     assert by_metric["discrepancy", "advantage"].estimate.lo > 0.2
     listed = {run.name: run for run in results.attacks}
     assert listed["whitebox_auditor"].access == "grad"
     assert listed["whitebox_auditor"].paper == "arXiv:2411.07070"
     without = audit(case, replace(config, whitebox=False), out=tmp_path / "other")
-    assert not {f.attack for f in without.findings} & set(ACCESSES)
+    assert not {f.attack for f in without.findings} & set(NAMES)
     assert any("--whitebox" in line for line in without.not_tested)
 
 
@@ -146,3 +149,18 @@ def test_a_discrepancy_counts_as_one_interval_more():
     assert all(finding.severity is Severity.NONE for finding in confounded)
     few = judge_alone(replace(level, member=np.arange(120) < 12))
     assert any("discrepancy" in line for line in few.refused)
+
+
+def test_the_registered_auditors_are_those_that_the_audit_runs():
+    rng = np.random.default_rng(0)
+    member = np.arange(120) % 2 == 0
+    owner = np.array([f"u{row // 3}" for row in range(120)], dtype=object)
+    columns = {name: rng.normal(size=120) + member for name in ("loss", "hidden_moved.1", "gradient_cosine.a")}
+    forward = {name: column for name, column in columns.items() if not name.startswith("gradient")}
+    found = Internals(forward=forward, backward={"gradient_cosine.a": columns["gradient_cosine.a"]})
+    level = Level(name="record", member=member, cluster=owner, attacks=(), what="members against others")
+    scored, _ = auditors(found, level, 0)
+    assert [one.name for one in scored] == NAMES
+    for one in scored:
+        evidence = {"internals": columns, "member": member, "user": owner}
+        np.testing.assert_array_equal(one.score, ATTACKS.get(one.name).score(evidence))

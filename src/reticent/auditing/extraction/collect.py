@@ -24,6 +24,7 @@ from reticent.core.record import Record
 from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
+from reticent.report.sentences import numbered
 from reticent.score.forward import most_read
 from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.generate import make_generations
@@ -70,7 +71,14 @@ class ExtractionEvidence:
 
 
 def collect(
-    case: AuditCase, models: Models, chosen: ChosenSecrets, *, samples: int, seed: int, cache: Path
+    case: AuditCase,
+    models: Models,
+    chosen: ChosenSecrets,
+    *,
+    samples: int,
+    seed: int,
+    cache: Path,
+    short: Sequence[int] = (SHORT,),
 ) -> ExtractionEvidence:
     """Let both models read and write all that the extraction attacks need.
 
@@ -81,6 +89,7 @@ def collect(
         samples: sampled continuations of each secret's prefix.
         seed: of the sampling.
         cache: content-addressed store of generated texts.
+        short: numbers of tokens before a secret that an attacker may know, as attacks ask for.
     """
     target, base = scored_models(models)
     tokenizer = models.target.tokenizer
@@ -89,7 +98,7 @@ def collect(
     records, rows = _whole_records(case, tokenizer)
     inputs = {
         model: ExtractionInputs(
-            **_of_secrets(model, prompts.kept, samples=samples, seed=seed, cache=cache),
+            **_of_secrets(model, prompts.kept, samples=samples, seed=seed, cache=cache, short=short),
             whole=_forced(model, rows, "whole records"),
         )
         for model in (target, base)
@@ -100,10 +109,10 @@ def collect(
     return ExtractionEvidence(
         prompts=prompts,
         records=tuple(records),
-        target=replace(inputs[target], drawn=generations[target][0]),
-        base=None if base is None else replace(inputs[base], drawn=generations[base][0]),
-        chance=ExtractionInputs(drawn=generations[target][1]),
-        chance_base=None if base is None else ExtractionInputs(drawn=generations[base][1]),
+        target=replace(inputs[target], free_generations=generations[target][0]),
+        base=None if base is None else replace(inputs[base], free_generations=generations[base][0]),
+        chance=ExtractionInputs(free_generations=generations[target][1]),
+        chance_base=None if base is None else ExtractionInputs(free_generations=generations[base][1]),
         notes=tuple(_notes(prompts, generations[target][0], chosen)),
         secrets=tuple(chosen.secrets),
     )
@@ -111,14 +120,18 @@ def collect(
 
 def _notes(prompts: ExtractionPrompts, generations: FreeGenerations | None, chosen: ChosenSecrets) -> Iterator[str]:
     if chosen.common:
-        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+        yield numbered(
+            chosen.common,
+            "{secret|secrets} on the list {was|were} left out: other people on the other side have {it|them}.",
+        )
     if chosen.shared:
-        yield (
-            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
-            "records of other people have them too, so that they come up says nothing of training."
+        yield numbered(
+            chosen.shared,
+            "{value|values} of personal data in records that were trained on {was|were} left out: held-out records of "
+            "other people have {it|them} too, so that {it comes|they come} up says nothing of training.",
         )
     for reason, count in sorted(prompts.dropped.items()):
-        yield f"{count:,} secrets were left out: {reason}."
+        yield numbered(count, "{secret|secrets} {was|were} left out: ") + f"{reason}."
     if not prompts and not (chosen.common or chosen.shared or prompts.dropped):
         yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
     if generations is None:
@@ -129,14 +142,23 @@ def _notes(prompts: ExtractionPrompts, generations: FreeGenerations | None, chos
 
 
 def _of_secrets(
-    model: ScoredModel, prompts: Sequence[ExtractionPrompt], *, samples: int, seed: int, cache: Path
+    model: ScoredModel,
+    prompts: Sequence[ExtractionPrompt],
+    *,
+    samples: int,
+    seed: int,
+    cache: Path,
+    short: Sequence[int],
 ) -> dict[str, Any]:
     if not prompts:
         return {}
     tokenizer = model.loaded.tokenizer
     return {
         "forced": _forced(model, [prompt.forced() for prompt in prompts], "secrets"),
-        "short": {SHORT: _forced(model, [prompt.forced(most=SHORT) for prompt in prompts], f"{SHORT} tokens before")},
+        "short": {
+            most: _forced(model, [prompt.forced(most=most) for prompt in prompts], f"{most} tokens before")
+            for most in short
+        },
         "prompted": {
             words: _forced(
                 model, [prompt.prompted(words, tokenizer) for prompt in prompts], f"prompt {number} of {len(PROMPTS)}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import EXTRACTIONS, ExtractionAttack, ExtractionInputs
-from reticent.attacks.extraction.attack import Scores
+from reticent.attacks.attack import ATTACKS, Attack, Scores
+from reticent.attacks.extraction import ExtractionInputs
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.extraction.collect import SCHEME, ExtractionEvidence
 from reticent.auditing.extraction.secrets import control_of
@@ -47,21 +47,28 @@ class _Group:
     base: Scores | None
     cluster: npt.NDArray[np.str_] | None
     paired: bool = True
+    randomized: bool = False
+    """Whether a coin of the package's own decided which units were trained on."""
 
     @property
     def has_base(self) -> bool:
         return self.base is not None and len(self.base) > 0
 
 
-def evaluate(evidence: ExtractionEvidence, *, confidence: float, joint: float) -> Extraction:
+def evaluate(
+    evidence: ExtractionEvidence, *, confidence: float, joint: float, attacks: Sequence[Attack] | None = None
+) -> Extraction:
     """Every attack on every group of units, and the curves.
 
     Args:
         evidence: from both models.
         confidence: that all intervals of these attacks hold together.
         joint: that all intervals of the report hold together, for display.
+        attacks: with their parameters; None: all of the family, at their defaults.
+        attacks: with their parameters; None: all of the family, at their defaults.
     """
-    groups = {attack.name: _groups(attack, evidence) for attack in EXTRACTIONS if attack.can_run(evidence.target)}
+    by_name = {attack.name: attack for attack in attacks or ATTACKS.select(family="extraction")}
+    groups = {name: _groups(attack, evidence) for name, attack in by_name.items() if attack.can_run(evidence.target)}
     count = sum(
         1 + 2 * group.has_base + bool(group.control) for attack_groups in groups.values() for group in attack_groups
     )
@@ -71,7 +78,7 @@ def evaluate(evidence: ExtractionEvidence, *, confidence: float, joint: float) -
     for name, attack_groups in groups.items():
         for group in attack_groups:
             try:
-                rows.append(_row(EXTRACTIONS.get(name), group, attack_groups, interval_confidence, joint))
+                rows.append(_row(by_name[name], group, attack_groups, interval_confidence, joint))
             except Underpowered as error:
                 refused.append(f"{name}, {group.name}: {error}")
     return Extraction(
@@ -107,7 +114,7 @@ def _finding(row: ExtractionRow) -> Finding:
 # ---- groups -----------------------------------------------------------------------------------------------------
 
 
-def _groups(attack: ExtractionAttack, evidence: ExtractionEvidence) -> list[_Group]:
+def _groups(attack: Attack, evidence: ExtractionEvidence) -> list[_Group]:
     base = evidence.base if evidence.base is not None and attack.can_run(evidence.base) else None
     if attack.unit == "generation":
         return _text_groups(attack, evidence, base)
@@ -116,16 +123,19 @@ def _groups(attack: ExtractionAttack, evidence: ExtractionEvidence) -> list[_Gro
         cluster = _clusters([record.user for record, _ in evidence.records])
         names = [(RECORDS if member else RECORDS_CONTROL) for _, member in evidence.records]
         controls, units = {RECORDS_CONTROL}, "records"
+        by_coin: set[str] = set()
     else:
         secrets = [prompt.secret for prompt in evidence.prompts.kept]
         cluster = _clusters([secret.record.user or secret.record.id for secret in secrets])
         names = [secret.group for secret in secrets]
         controls = {secret.group for secret in secrets if not secret.member}
+        by_coin = {secret.group for secret in secrets} - {secret.group for secret in secrets if not secret.randomized}
         units = "secrets"
     return [
         _Group(
             name=name,
-            control="" if name in controls else control_of(name, controls),
+            control="" if name in controls else control_of(name, controls, randomized=name in by_coin),
+            randomized=name in by_coin,
             is_control=name in controls,
             units=units,
             target=scores[mask],
@@ -137,14 +147,16 @@ def _groups(attack: ExtractionAttack, evidence: ExtractionEvidence) -> list[_Gro
     ]
 
 
-def _text_groups(attack: ExtractionAttack, evidence: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
+def _text_groups(attack: Attack, evidence: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
     groups = []
     for name, inputs, base_inputs in (
         (TEXTS, evidence.target, base),
         (TEXTS_CONTROL, evidence.chance, evidence.chance_base),
     ):
         scores = attack.score(inputs)
-        from_base = attack.score(base_inputs) if base_inputs is not None and base_inputs.has("drawn") else None
+        from_base = (
+            attack.score(base_inputs) if base_inputs is not None and base_inputs.has("free_generations") else None
+        )
         groups.append(
             _Group(
                 name=name,
@@ -165,9 +177,7 @@ def _clusters(users: Sequence[str | None]) -> npt.NDArray[np.str_] | None:
     return None if any(user is None for user in users) else np.array(users, dtype=np.str_)
 
 
-def _row(
-    attack: ExtractionAttack, group: _Group, groups: Sequence[_Group], confidence: float, joint: float
-) -> ExtractionRow:
+def _row(attack: Attack, group: _Group, groups: Sequence[_Group], confidence: float, joint: float) -> ExtractionRow:
     def jointly(estimate: Estimate) -> Estimate:
         return replace(estimate, joint=joint)
 
@@ -183,7 +193,7 @@ def _row(
         attack=attack.name,
         family="extraction",
         group=group.name,
-        metric=attack.metric,
+        metric="share" if attack.returns == "hit" else "mean",
         target=jointly(share(group.target, group.cluster, confidence=confidence)),
         base=None
         if base is None
@@ -191,7 +201,7 @@ def _row(
         difference=None if gap is None else jointly(gap),
         n=len(group.target),
         access=attack.access,
-        summary=attack.summary,
+        summary=attack.described,
         units=group.units,
         control=group.is_control,
         partial=attack.partial,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from reticent.attacks.extraction import short_lengths
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction import evaluate as evaluating
@@ -24,6 +25,7 @@ def collect(audit: Collection) -> ExtractionEvidence:
         samples=audit.config.extraction_samples,
         seed=audit.config.seed,
         cache=audit.cache,
+        short=short_lengths(audit.config.selection.of_family(NAME)),
     )
 
 
@@ -34,7 +36,12 @@ def prepare(evidence: ExtractionEvidence, judgement: Judgement) -> Prepared:
 
 def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allowance) -> Section:
     """Shares with intervals, and a finding for the row that leaks with the most certainty."""
-    extraction = evaluating.evaluate(evidence, confidence=allowance.confidence(NAME), joint=judgement.config.confidence)
+    extraction = evaluating.evaluate(
+        evidence,
+        confidence=allowance.confidence(NAME),
+        joint=judgement.config.confidence,
+        attacks=judgement.config.selection.of_family(NAME),
+    )
     return Section(
         findings=tuple(evaluating.extraction_findings(extraction, NAME, confounded=judgement.confound.no_claim)),
         not_tested=extraction.notes,

@@ -93,7 +93,7 @@ def make_prompts(
     """Encode the record of every secret and cut it where the secret begins.
 
     A text that nothing precedes gets the tokenizer's start token. A secret that training did not see whole, because it
-    lies in a prompt or behind the cut, is dropped and counted: what was not trained on cannot have been memorised.
+    lies in a prompt or behind the cut, is dropped and counted: what was not trained on cannot have been memorized.
 
     Args:
         secrets: to be extracted.

@@ -75,7 +75,7 @@ def collect(case: AuditCase, models: Models, *, cache: Path) -> IdentifierEviden
     rank = np.zeros(0, dtype=np.int64)
     if spans:
         rankings = [_ranking(model, spans, truth, cache) for model in scored]
-        rank = natural_identifiers(rankings[0], rankings[1] if base is not None else None)
+        rank = natural_identifiers(rankings[0], rankings[1] if base is not None else None).astype(np.int64)
     return IdentifierEvidence(
         rank=rank,
         member=np.array([secret.member for secret, _ in masked], dtype=np.bool_),

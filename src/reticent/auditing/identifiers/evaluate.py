@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.natural_identifiers import ACCESS, NAME
+from reticent.attacks.attack import ATTACKS
+from reticent.attacks.natural_identifiers import NAME
 from reticent.auditing.identifiers.collect import CONTROLS, IdentifierEvidence
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
@@ -95,7 +96,7 @@ def _finding(
         metric=metric,
         estimate=replace(estimate, method=f"{estimate.method}; exact rank test p = {p:.2g}"),
         severity=_severity(metric, estimate, p, confidence),
-        threat=ThreatModel(access=ACCESS, needs=("the base model", "the text around the identifier")),
+        threat=ThreatModel(access=ATTACKS.get(NAME).access, needs=("the base model", "the text around the identifier")),
         statement=f"{sentence} Exact p = {p:.2g}.",
         advice="Remove or mask identifiers before training, and drop repeated records.",
         notes=(f"{notes[0]}", notes[1], "exact where issuers draw these characters at random"),

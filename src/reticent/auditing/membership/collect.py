@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, AttackOutcome, run_attack, run_attacks, run_whole
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import POPULATION
+from reticent.attacks.run import AttackOutcome, run_attack, run_attacks, run_whole
 from reticent.auditing.family import Collection
 from reticent.auditing.linked_tables import linked_tables, plain_requests
 from reticent.auditing.membership.select import AttackChoice, AvailableEvidence, choose
@@ -27,7 +29,7 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.table import read_table
 from reticent.models.encode import encode
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

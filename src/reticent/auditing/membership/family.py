@@ -18,7 +18,7 @@ from reticent.auditing.membership.evaluate import LevelJudging, LevelResult
 from reticent.auditing.membership.levels import LevelUnits, canary_users, record_level, user_level
 from reticent.auditing.membership.most_exposed import exposed
 from reticent.auditing.membership.primary import refuse_unknown
-from reticent.auditing.membership.select import asked_for, listed
+from reticent.auditing.membership.select import listed
 from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.significance import LevelTests, by_statistic, described, significance
@@ -47,8 +47,7 @@ class TestedLevels:
 
 
 def refuse(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> None:
-    """Refuse misspelt attacks, and shadow models that cannot be made."""
-    asked_for(config.attacks)
+    """Refuse a primary attack that there is not, and shadow models that cannot be made."""
     refuse_unknown(config.primary)
     refuse_shadows(config, case, tuned)
 

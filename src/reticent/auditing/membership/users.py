@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from reticent.core.membership import Membership
 from reticent.data.coin import uniform
-
-MIN_USERS = 10
+from reticent.stats.clustered import MIN_USERS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

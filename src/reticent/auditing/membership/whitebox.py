@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reticent.attacks.attack import ATTACKS
 from reticent.attacks.whitebox.auditor import AuditorScores, as_matrix, auc_of, cross_audit, held_out_control
 from reticent.auditing.case import AuditCase
 from reticent.auditing.membership.level import AttackScores, Level
@@ -23,17 +24,11 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Internals, cached_internals, read_internals
 from reticent.score.internals.gradients import Origin
+from reticent.score.internals.internals import Internals, cached_internals, read_internals
 
 PAPER = "arXiv:2411.07070"
 RECONSTRUCTION = "a reconstruction after Parsing (arXiv:2411.07070), not its own auditor"
-SUMMARIES = {
-    "whitebox_auditor": "An auditor of hidden states, losses and gradients, trained on records of known membership.",
-    "hidden_auditor": "The same auditor without gradients.",
-    "loss_auditor": "The same procedure on the loss alone: what looking inside is compared with.",
-}
-ACCESSES = {"whitebox_auditor": "grad", "hidden_auditor": "hidden", "loss_auditor": "logprob"}
 
 
 def collect_internals(
@@ -94,7 +89,7 @@ def whitebox_scores(
 ) -> tuple[Sequence[AttackScores], Sequence[str]]:
     """The auditors' scores of any model in memory, a checkpoint of a training too; the model is left as it was.
 
-    Below this layer the same is had from ``score.internals.collect.read_internals`` and
+    Below this layer the same is had from ``score.internals.internals.read_internals`` and
     ``attacks.whitebox.auditor.cross_audit``.
 
     Args:
@@ -150,9 +145,9 @@ def _scored(name: str, audited: AuditorScores, control: str, properties: int, ba
     return AttackScores(
         name=name,
         score=audited.score,
-        threat=ThreatModel(access=ACCESSES[name], needs=("the base model", *needs) if based else needs),
+        threat=ThreatModel(access=ATTACKS.get(name).access, needs=("the base model", *needs) if based else needs),
         notes=(RECONSTRUCTION, learned, control) if name != "loss_auditor" else (learned, control),
         paper=PAPER if name != "loss_auditor" else "",
-        summary=SUMMARIES[name],
+        summary=ATTACKS.get(name).summary,
         second=audited.second,
     )

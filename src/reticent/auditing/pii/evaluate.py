@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii import PII_ATTACKS, FreeMentions, PiiAttack
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.pii import FreeMentions
 from reticent.attacks.pii.conversations import TIERS, behaviour
 from reticent.attacks.pii.extraction import precision
 from reticent.attacks.pii.ranks import chance, reciprocal, top
@@ -88,10 +89,14 @@ def personal_data_rows(
 
 
 def evaluate(
-    evidence: PiiEvidence, *, confidence: float, joint: float | None = None
+    evidence: PiiEvidence,
+    *,
+    confidence: float,
+    joint: float | None = None,
+    attacks: Sequence[Attack] | None = None,
 ) -> tuple[list[ExtractionRow], tuple[str, ...]]:
     """As `personal_data_rows`, from evidence that was collected before: pure, no model and no file."""
-    measures = [*_of_attacks(evidence), *_of_probe(evidence)]
+    measures = [*_of_attacks(evidence, attacks or ATTACKS.select(family="pii")), *_of_probe(evidence)]
     groups = [(measure, name) for measure in measures for name in dict.fromkeys(measure.units.group)]
     count = sum(1 + 2 * (measure.base is not None) + bool(_control(measure, name)) for measure, name in groups) + 8
     interval_confidence = family_confidence(confidence, count)
@@ -109,8 +114,8 @@ def evaluate(
 # ---- one number for each unit -----------------------------------------------------------------------------------
 
 
-def _of_attacks(evidence: PiiEvidence) -> Iterator[_Measure]:
-    for attack in PII_ATTACKS:
+def _of_attacks(evidence: PiiEvidence, attacks: Sequence[Attack]) -> Iterator[_Measure]:
+    for attack in attacks:
         first = attack.evidence[0]
         if first not in evidence.units or (attack.holds_base and evidence.base is None):
             continue
@@ -122,25 +127,25 @@ def _of_attacks(evidence: PiiEvidence) -> Iterator[_Measure]:
         yield from _read_off(attack, evidence.units[first], scores, base)
 
 
-def _read_off(attack: PiiAttack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Measure]:
+def _read_off(attack: Attack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Measure]:
     """Hits as they are; of ranks top-1, top-5 and the reciprocal."""
-    if attack.gives == "hit":
-        yield _measure(attack, attack.name, attack.summary, units, target, base)
+    if attack.returns == "hit":
+        yield _measure(attack, attack.name, attack.described, units, target, base)
         return
     for k in TOP:
         summary = (
-            f"{attack.summary} Counted: among the first {k}." if k > 1 else f"{attack.summary} Counted: the first."
+            f"{attack.described} Counted: among the first {k}." if k > 1 else f"{attack.described} Counted: the first."
         )
         hits = None if base is None else top(base, k)
         yield replace(_measure(attack, f"{attack.name} (top {k})", summary, units, top(target, k), hits), k=k)
-    summary = f"{attack.summary} Mean of 1 / rank."
+    summary = f"{attack.described} Mean of 1 / rank."
     inverse = None if base is None else reciprocal(base)
     name = f"{attack.name} (mean reciprocal rank)"
     yield replace(_measure(attack, name, summary, units, reciprocal(target), inverse), leak=False)
 
 
 def _measure(
-    attack: PiiAttack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
+    attack: Attack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
 ) -> _Measure:
     return _Measure(attack=name, access=attack.access, summary=summary, units=units, target=target, base=base)
 
@@ -174,7 +179,7 @@ def _of_probe(evidence: PiiEvidence) -> Iterator[_Measure]:
 def _control(measure: _Measure, name: str) -> str:
     groups, member = measure.units.group, measure.units.member
     controls = {group for group, trained in zip(groups, member, strict=True) if not trained}
-    return "" if name in controls else control_of(name, controls)
+    return "" if name in controls else control_of(name, controls, randomized=measure.units.by_coin(name))
 
 
 def _row(measure: _Measure, name: str, confidence: float, joint: float | None) -> ExtractionRow:
@@ -211,6 +216,8 @@ def _row(measure: _Measure, name: str, confidence: float, joint: float | None) -
         units="secrets",
         control=not any(trained for trained, chosen in zip(measure.units.member, mask, strict=True) if chosen),
         above_control=above,
+        control_group=control,
+        randomized=measure.units.by_coin(name),
     )
 
 
@@ -231,7 +238,7 @@ def _precision_rows(evidence: PiiEvidence, confidence: float, joint: float | Non
     if "listed" not in evidence.units:
         return []
     rows = []
-    attack = PII_ATTACKS.get("pii_extraction")
+    attack = ATTACKS.get("pii_extraction")
     for group in (TRAINED, HELD_OUT):
         mask = [unit_group == group for unit_group in evidence.units["listed"].group]
         precisions = [

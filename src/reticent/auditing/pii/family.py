@@ -33,7 +33,10 @@ def prepare(evidence: PiiEvidence, judgement: Judgement) -> Prepared:
 def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) -> Section:
     """Rows of personal data beside those of extraction."""
     rows, notes = evaluating.evaluate(
-        evidence, confidence=allowance.confidence(NAME), joint=judgement.config.confidence
+        evidence,
+        confidence=allowance.confidence(NAME),
+        joint=judgement.config.confidence,
+        attacks=judgement.config.selection.of_family(NAME),
     )
     earlier: Extraction = judgement.sections["extraction"].fields["extraction"]
     extraction = replace(earlier, rows=(*earlier.rows, *rows), notes=(*earlier.notes, *notes))
