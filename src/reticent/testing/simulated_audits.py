@@ -25,7 +25,7 @@ from reticent.auditing.case import AuditCase
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.guarantee.family import GuaranteeEvidence
-from reticent.auditing.membership import evaluate as levels
+from reticent.auditing.membership import discrepancy_finding
 from reticent.auditing.membership.collect import MembershipEvidence
 from reticent.auditing.membership.select import AvailableEvidence, choose
 from reticent.core.errors import BadInput, Underpowered
@@ -139,7 +139,7 @@ def audited(drawn: SimulatedAudit, rng: np.random.Generator, config: AuditConfig
     )
     with (
         patch.object(planted, "skew_normal_exposure", _no_fit),
-        patch.object(levels, "discrepancy", _no_discrepancy),
+        patch.object(discrepancy_finding, "discrepancy", _no_discrepancy),
     ):
         return conclude(case, collected, CLEAN, config, key="0")
 

@@ -206,6 +206,8 @@ def _row(attack: Attack, group: _Group, groups: Sequence[_Group], confidence: fl
         control=group.is_control,
         partial=attack.partial,
         above_control=None if control is None else jointly(_above(group, control, confidence)),
+        control_group=group.control,
+        randomized=group.randomized,
     )
 
 
