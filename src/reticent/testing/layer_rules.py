@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
-from reticent.privacy.clip.api import Clipping
+from reticent.privacy.clip.clipper import Clipping
 from reticent.privacy.clip.rule import LAYER_RULES, LayerRule, own_trained, rule_for
 from reticent.testing.clip_conformance import check_clip
 

@@ -37,7 +37,7 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
 
     A record has a base log-probability for every token; the reference gives it, and so does the target to records that
     are held out, up to noise. On the plain text of members the target's loss is smaller by the share ``gain``; on
-    variants of the text it is not, for what is memorised is the text as it is.
+    variants of the text it is not, for what is memorized is the text as it is.
 
     Args:
         attack: what to make evidence for.

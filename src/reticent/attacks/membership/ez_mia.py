@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EZ-MIA: look only where the target is wrong; a memorised text has been pushed up even there.
+"""EZ-MIA: look only where the target is wrong; a memorized text has been pushed up even there.
 
 The attacker sees log-probabilities and the top choice of the target, and holds the base model. With ``d`` the target's
 log-probability minus the reference's, over the tokens that are not the target's top choice (the error zone ``E``),
@@ -8,7 +8,7 @@ which ranks records alike and stays finite where ``N = 0``.
 
 Texts with ``N = 0`` or ``E`` empty have no defined ratio. The paper ranks them on top (all signs point to a member),
 the authors' code gives them 0, and does so for every text with fewer than two tokens in ``E``; it also leaves out the
-first token. The difference decides the low false-positive end on short texts, so the rows concerned are counted.
+first token. The difference decides the low false positive end on short texts, so the rows concerned are counted.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lowercase attack: a memorised text is memorised with its capitals, so that lower case surprises the model more.
+"""Lowercase attack: a memorized text is memorized with its capitals, so that lower case surprises the model more.
 
 The attacker sees log-probabilities of the target, on the text and on its lower-case version, and holds nothing else.
 """

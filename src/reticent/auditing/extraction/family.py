@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extraction as an audit family: the model writes, and what comes out word for word is held against controls."""
+"""Extraction as an audit family: secrets that the model writes word for word, compared with controls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from reticent.attacks.extraction import short_lengths
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction import evaluate as evaluating
+from reticent.auditing.extraction.choose_secrets import secrets_of
 from reticent.auditing.extraction.collect import ExtractionEvidence
 from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
 from reticent.auditing.leak_level import LeakLevel
@@ -20,7 +21,7 @@ def collect(audit: Collection) -> ExtractionEvidence:
     return collecting.collect(
         audit.case,
         audit.models,
-        collecting.secrets_of(audit.case),
+        secrets_of(audit.case),
         samples=audit.config.extraction_samples,
         seed=audit.config.seed,
         cache=audit.cache,
@@ -29,7 +30,7 @@ def collect(audit: Collection) -> ExtractionEvidence:
 
 
 def prepare(evidence: ExtractionEvidence, judgement: Judgement) -> Prepared:
-    """Claim a part of the error for the intervals of what comes out."""
+    """Claim a part of the error for the intervals of extracted shares."""
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 

@@ -60,7 +60,7 @@ def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> Sha
 
 
 def prepare(evidence: MembershipEvidence, judgement: Judgement) -> Prepared:
-    """Make the levels, and hold every attack of each against re-thrown coins."""
+    """Make the levels, and test every attack of each against re-thrown coins."""
     config = judgement.config
     levels = tuple(_levels(evidence, config.seed))
     tests = {
@@ -70,8 +70,8 @@ def prepare(evidence: MembershipEvidence, judgement: Judgement) -> Prepared:
     }
     thrown_for = judgement.case.membership.unit
     claims = (
-        Claim(name=name, weight=OWN if thrown_for in (name, "given") else LEVEL, groups=found.groups)
-        for name, found in tests.items()
+        Claim(name=name, weight=OWN if thrown_for in (name, "given") else LEVEL, groups=level_tests.groups)
+        for name, level_tests in tests.items()
     )
     return Prepared(evidence=TestedLevels(evidence=evidence, levels=levels, tests=tests), claims=tuple(claims))
 
@@ -87,7 +87,7 @@ def _levels(evidence: MembershipEvidence, seed: int) -> Iterator[LevelUnits]:
 
 
 def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -> Section:
-    """Findings of every attack on every level, curves, the most exposed units, and what could have been seen."""
+    """Findings of every attack on every level, curves, the most exposed units, and the power of the tests."""
     evidence = tested.evidence
     outcomes = [_level_result(units, tested, judgement, allowance) for units in tested.levels]
     curves = chain.from_iterable(outcome.curves for outcome in outcomes)
@@ -105,7 +105,7 @@ def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -
         fields={
             "attacks": listed(evidence.choice, evidence.notes, attacks),
             "curves": tuple(curve for curve in curves if curve.level != "canary"),
-            "distributions": tuple(shown for shown in distributions if shown.level != "canary"),
+            "distributions": tuple(distribution for distribution in distributions if distribution.level != "canary"),
             "exposed": tuple(_exposed(tested, outcomes, judgement)),
             "tests": tuple(
                 described(units.level, tested.tests[name], allowance.p[name], allowance.parts[name])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence → the levels that are judged: which units are compared with which, and by which scores."""
+"""Evidence → the levels that are judged: the units on both sides, and their scores by every attack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEEDS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelUnits:
-    """A level with the ids of its units, and what had to be left out of it."""
+    """A level with the ids of its units, and a line for each attack that had to be refused."""
 
     level: Level
     ids: Sequence[str]
@@ -42,7 +42,7 @@ class LevelUnits:
 
 
 def threat_of(attack: Attack) -> ThreatModel:
-    """What an attacker must have to do this."""
+    """The access and the data that an attacker needs for this attack."""
     return ThreatModel(access=attack.access, needs=tuple(NEEDS[need] for need in NEEDS if need in attack.requires))
 
 
@@ -74,12 +74,12 @@ def record_level(evidence: MembershipEvidence, *, seed: int) -> LevelUnits:
         attacks=scored,
         what=f"members against {what}",
         rethrow=of_records(membership.take(rows)),
-        together=np.column_stack([one.score for one in scored]) if scored else None,
+        together=np.column_stack([attack.score for attack in scored]) if scored else None,
     )
     combined = _combined(level, seed)
-    looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
+    whitebox, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
     return LevelUnits(
-        level=replace(level, attacks=(*scored, *combined.attacks, *looked), learned=combined.learned),
+        level=replace(level, attacks=(*scored, *combined.attacks, *whitebox), learned=combined.learned),
         ids=list(membership.record_id[rows]),
         refused=(*combined.refused, *why_not),
     )

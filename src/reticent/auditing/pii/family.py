@@ -26,7 +26,7 @@ def collect(audit: Collection) -> PiiEvidence:
 
 
 def prepare(evidence: PiiEvidence, judgement: Judgement) -> Prepared:
-    """Claim a part of the error for the intervals of what is given away."""
+    """Claim a part of the error for the intervals of shares that are given away."""
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
@@ -38,8 +38,8 @@ def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) 
         joint=judgement.config.confidence,
         attacks=judgement.config.selection.of_family(NAME),
     )
-    pulled: Extraction = judgement.sections["extraction"].fields["extraction"]
-    extraction = replace(pulled, rows=(*pulled.rows, *rows), notes=(*pulled.notes, *notes))
+    earlier: Extraction = judgement.sections["extraction"].fields["extraction"]
+    extraction = replace(earlier, rows=(*earlier.rows, *rows), notes=(*earlier.notes, *notes))
     return Section(
         findings=tuple(extraction_findings(extraction, FAMILY, confounded=judgement.confound.no_claim)),
         not_tested=notes,

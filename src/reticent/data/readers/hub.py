@@ -86,8 +86,8 @@ def _one_split(source: str, dataset: Any, split: str | None) -> Any:
     if split is None and len(dataset) == 1:
         return next(iter(dataset.values()))
     if split not in dataset:
-        why = "has several splits" if split is None else f"has no split {split!r}"
+        reason = "has several splits" if split is None else f"has no split {split!r}"
         raise BadInput(
-            source, f"{why}: {', '.join(dataset)}", f"Name one, such as {source.split(':')[0]}:{min(dataset)}."
+            source, f"{reason}: {', '.join(dataset)}", f"Name one, such as {source.split(':')[0]}:{min(dataset)}."
         )
     return dataset[split]

@@ -20,7 +20,7 @@ from reticent.data.readers.reader import BadRow, InputRow, example_file, reader
 
 _MAILDIR = ("cur", "new")
 _BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What the standard library raises on mails that keep to no rule."""
+"""Errors that the standard library raises on mails that keep to no rule."""
 
 
 def _accepts(source: str) -> bool:
@@ -62,13 +62,13 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
 def _files(folder: Path) -> list[Path]:
     """Mails of a Maildir by name, whether they were seen or not; else all ``.eml`` files."""
     if (folder / "cur").is_dir():
-        found = [file for name in _MAILDIR if (folder / name).is_dir() for file in (folder / name).iterdir()]
-        found = [file for file in found if not file.name.startswith(".")]
+        files = [file for name in _MAILDIR if (folder / name).is_dir() for file in (folder / name).iterdir()]
+        files = [file for file in files if not file.name.startswith(".")]
     else:
-        found = list(folder.glob("*.eml"))
-    if any(not file.is_file() for file in found):
+        files = list(folder.glob("*.eml"))
+    if any(not file.is_file() for file in files):
         raise BadInput(str(folder), "holds something that is no file where mails are", "Name a folder of mails.")
-    return sorted(found, key=lambda file: (file.name, file.parent.name))
+    return sorted(files, key=lambda file: (file.name, file.parent.name))
 
 
 def _row(place: str, raw: bytes) -> InputRow | BadRow:
@@ -78,8 +78,8 @@ def _row(place: str, raw: bytes) -> InputRow | BadRow:
     except Unreadable as error:
         return BadRow(place=place, why=error.why, fix=error.fix)
     except _BROKEN as error:
-        why = f"cannot be read as a mail ({type(error).__name__})"
-        return BadRow(place=place, why=why, fix="Skip such mails (--on_bad_row skip).")
+        reason = f"cannot be read as a mail ({type(error).__name__})"
+        return BadRow(place=place, why=reason, fix="Skip such mails (--on_bad_row skip).")
 
 
 def _fields(mail: EmailMessage) -> dict[str, str]:

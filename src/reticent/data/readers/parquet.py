@@ -35,8 +35,8 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
         raise BadInput(source, f"is not readable Parquet ({reason})", "Write the file again.") from error
 
 
-def _row(place: str, one: pa.RecordBatch) -> InputRow | BadRow:
+def _row(place: str, record_batch: pa.RecordBatch) -> InputRow | BadRow:
     try:
-        return InputRow(place=place, fields=one.to_pylist()[0])
+        return InputRow(place=place, fields=record_batch.to_pylist()[0])
     except UnicodeDecodeError as error:
         return BadRow(place=place, why=f"is not UTF-8 (byte {error.start + 1} of a field)", fix="Write text as UTF-8.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layer rule is: a forward pass that does as the layer does, and whose backward pass writes into the tape."""
+"""Layer rules: a forward pass that does as the layer does, and whose backward pass writes into the tape."""
 
 from __future__ import annotations
 

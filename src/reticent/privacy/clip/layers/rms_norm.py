@@ -18,8 +18,8 @@ _known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
 
 
 def _eps(module: Any) -> float:
-    found = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
-    return float(torch.finfo(module.weight.dtype).eps if found is None else found)
+    eps = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
+    return float(torch.finfo(module.weight.dtype).eps if eps is None else eps)
 
 
 def _offset(module: Any) -> float | None:
