@@ -62,7 +62,6 @@ DOCSTRINGS_TO_DO = {
     "workflows/": 15,
 }
 CLASSES_TO_DO = {
-    "attacks/extraction/evidence.py: Continued",
     "auditing/family.py: Prepared",
     "data/pii/detectors/presidio.py: _Named",
     "data/pii/detectors/presidio.py: _Shared",

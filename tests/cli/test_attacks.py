@@ -39,3 +39,27 @@ def test_one_attack_is_shown_whole(name, capsys):
 def test_an_unknown_attack_is_refused(capsys):
     assert main(["attacks", "min_kk"]) == 2
     assert "Did you mean 'min_k'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--attacks", "min_k(k=2)"], "k=2: must be a number in (0, 1]"),
+        (["--attacks", "min_kk"], "Did you mean 'min_k'"),
+        (["--attacks", "near_verbatim"], "Add --extraction"),
+        (["--attacks", '{"min_k": {"kk": 0.1}}'], "Did you mean 'k'"),
+        (["--config", "kk.yaml"], "Did you mean 'k'"),
+        (["--config", "list.yaml"], "--attacks: must be text or an object"),
+        (["--attacks", "min_k(k=0.1),wbc(windows=[2,3])"], "manifest.json: is missing"),
+        (['--attacks={"min_k": {"k": 0.1}}'], "manifest.json: is missing"),
+        (["--config", "good.yaml"], "manifest.json: is missing"),
+    ],
+)
+def test_attacks_on_the_command_line_are_refused_before_anything_is_opened(
+    words, complaint, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("good", "{min_k: {k: 0.1}, wbc: }"), ("kk", "{min_k: {kk: 0.1}}"), ("list", "[loss]")):
+        (tmp_path / f"{name}.yaml").write_text(f"attacks: {text}\n", encoding="utf-8")
+    assert main(["audit", "nowhere", *words]) == 2
+    assert complaint in capsys.readouterr().err

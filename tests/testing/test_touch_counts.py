@@ -216,10 +216,10 @@ for attack in ran:
 
 # run on secrets and generations
 sys.path.insert(0, sys.argv[2])
-from test_evaluate import evaluate, pulled
+from test_evaluate import evaluate, evidence_of
 
 known, unknown = planted_evidence(known=True), planted_evidence(known=False)
-evidence = replace(pulled(True), chance=unknown)
+evidence = replace(evidence_of(True), chance=unknown)
 evidence = replace(evidence, target=replace(evidence.target, free_generations=known.free_generations))
 rows = {row.attack: row.target.value for row in evaluate(evidence, confidence=0.9, joint=0.9).rows if not row.control}
 assert (rows["first_token"], rows["likely_texts"]) == (1, 1), rows
@@ -233,7 +233,8 @@ assert {row.target.value for row in rows if row.attack.startswith("worst_rank")}
 # read and found
 Path("b.lines").write_text("his badge is BDG-4821")
 texts = [row.fields["text"] for row in rows_of("b.lines")]
-assert [span.kind for span in find(texts[0], [one for one in choose_detectors() if one.evidence])] == ["BADGE"]
+patterns = [detector for detector in choose_detectors() if detector.evidence]
+assert [span.kind for span in find(texts[0], patterns)] == ["BADGE"]
 """
 
 

@@ -125,8 +125,8 @@ EVIDENCE: Mapping[str, Evidence] = {
         forced="`TeacherForced`: every secret after its whole prefix",
         short="`{tokens: TeacherForced}`: after the last few tokens of the prefix only",
         prompted="`{prompt: TeacherForced}`: with a text before the prefix",
-        greedy="`Continued`: what greedy decoding writes in place of the secret",
-        sampled="`Continued`: what sampling writes there",
+        greedy="`SecretContinuations`: what greedy decoding writes in place of the secret",
+        sampled="`SecretContinuations`: what sampling writes there",
     ),
     **_declared("extraction", "record", whole="`TeacherForced`: whole records"),
     **_declared(

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reticent.attacks.selection import AttackSelection, read_selection
 from reticent.core import validate
 from reticent.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from reticent.attacks.selection import AttackSelection
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LEAST_SHADOWS, MOST_SHADOWS = 4, 998
@@ -93,6 +95,8 @@ class AuditConfig:
         >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
         {'loss': {}, 'min_k': {'k': 0.1}}
         """
+        from reticent.attacks.selection import read_selection  # here: `--help` does without tables
+
         return read_selection(self.attacks)
 
     @property

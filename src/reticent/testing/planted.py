@@ -72,16 +72,18 @@ def plant_written(
 
     def write(rest: list[str], share: float) -> str:
         true = rng.random(len(rest)) < share
-        own = rng.integers(0, VOCABULARY, len(rest))
-        return " ".join(word if kept else f"w{other}" for word, kept, other in zip(rest, true, own, strict=True))
+        others = rng.integers(0, VOCABULARY, len(rest))
+        return " ".join(
+            word if is_true else f"w{other}" for word, is_true, other in zip(rest, true, others, strict=True)
+        )
 
-    made: dict[str, Any] = {}
+    evidence: dict[str, Any] = {}
     for name in attack.evidence:
         shares = np.where(member & (name == "written"), 0.3 + gain, 0.3)
         pairs = zip(rests, shares.tolist(), strict=True)
         texts = [tuple(write(rest, share) for _ in range(samples)) for rest, share in pairs]
-        made[name] = Continuations(rest=tuple(" ".join(rest) for rest in rests), texts=texts)
-    return made, member
+        evidence[name] = Continuations(rest=tuple(" ".join(rest) for rest in rests), texts=texts)
+    return evidence, member
 
 
 def plant_shadows(
@@ -120,13 +122,13 @@ def plant_learned(
     shared = rng.normal(size=records) + gain * member
     scores = shared[:, None] + rng.normal(size=(records, columns))
     names = ("loss", *(f"hidden_moved.{place}" for place in range(1, columns - 1)), "gradient_cosine.block")
-    made: dict[str, Any] = {
+    by_name: dict[str, Any] = {
         "scores": scores,
         "internals": dict(zip(names, (-scores).T.copy(), strict=True)),
         "member": member,
         "user": np.array([f"u{row // 3}" for row in range(records)], dtype=object),
     }
-    return {name: made[name] for name in attack.evidence}, member
+    return {name: by_name[name] for name in attack.evidence}, member
 
 
 def plant_tables(attack: Attack) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:

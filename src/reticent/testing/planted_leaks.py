@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.attack import ATTACKS
-from reticent.attacks.extraction import Continued, ExtractionInputs, FreeGenerations, short_lengths
+from reticent.attacks.extraction import ExtractionInputs, FreeGenerations, SecretContinuations, short_lengths
 from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions, ProposedFills
 from reticent.score.generation.forced import TeacherForced
@@ -59,11 +59,11 @@ def _prompted(rng: np.random.Generator, units: int, known: bool) -> dict[str, Te
 
 
 def _continued(samples: int) -> Maker:
-    def make(rng: np.random.Generator, units: int, known: bool) -> Continued:
+    def make(rng: np.random.Generator, units: int, known: bool) -> SecretContinuations:
         tokens = [rng.integers(97, 110, 12).tolist() for _ in range(units)]
         other = [[rng.integers(110, 123, 14).tolist() for _ in range(samples)] for _ in range(units)]
         written: list[Any] = [[[*secret, 120, 121]] * samples for secret in tokens] if known else other
-        return Continued(
+        return SecretContinuations(
             secrets=[_spelt(secret) for secret in tokens],
             texts=[[_spelt(text) for text in texts] for texts in written],
             secret_tokens=tokens,

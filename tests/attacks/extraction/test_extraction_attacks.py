@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reticent.attacks.attack import ATTACKS
-from reticent.attacks.extraction import Continued, FreeGenerations
+from reticent.attacks.extraction import FreeGenerations, SecretContinuations
 from reticent.attacks.extraction.alignment import bleu, edit_distance_to_start, longest_common_run
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.probabilistic_np import chance_within, queries_needed
@@ -75,13 +75,13 @@ def test_a_tiny_chance_is_not_lost():
         queries_needed([0.0], p=0)
 
 
-WRITTEN = Continued(
+WRITTEN = SecretContinuations(
     secrets=["number 4711", "abcdefghij"],
     texts=[["number 4711, and"], ["abcdefghiX"]],
     secret_tokens=[[1, 2, 3, 4], [5, 6, 7, 8, 9]],
     tokens=[[[1, 2, 3, 4, 9]], [[5, 6, 7, 9, 9]]],
 )
-NOTHING = Continued(
+NOTHING = SecretContinuations(
     secrets=WRITTEN.secrets, texts=[[""], [""]], secret_tokens=WRITTEN.secret_tokens, tokens=[[[]], [[]]]
 )
 

@@ -16,7 +16,7 @@ from reticent.score.generation.forced import TeacherForced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Continued:
+class SecretContinuations:
     """Texts that a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
 
     Args:
@@ -76,8 +76,8 @@ class ExtractionInputs:
     forced: TeacherForced | None = None
     short: Mapping[int, TeacherForced] = field(default_factory=dict)
     prompted: Mapping[str, TeacherForced] = field(default_factory=dict)
-    greedy: Continued | None = None
-    sampled: Continued | None = None
+    greedy: SecretContinuations | None = None
+    sampled: SecretContinuations | None = None
     whole: TeacherForced | None = None
     free_generations: FreeGenerations | None = None
 

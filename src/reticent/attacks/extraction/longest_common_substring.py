@@ -7,11 +7,11 @@ import numpy as np
 
 from reticent.attacks.attack import Scores, attack
 from reticent.attacks.extraction.alignment import longest_common_run
-from reticent.attacks.extraction.evidence import Continued
+from reticent.attacks.extraction.evidence import SecretContinuations
 
 
 @attack("longest_common_substring", unit="secret", returns="share", access="text", paper="arXiv:2310.13771")
-def longest_common_substring(greedy: Continued, sampled: Continued) -> Scores:
+def longest_common_substring(greedy: SecretContinuations, sampled: SecretContinuations) -> Scores:
     """Mean share of a secret's characters that come up in one piece, greedily or in a few samples.
 
     Returns ``[N]``: the longest common substring with the best of the texts, over the length of the secret.

@@ -7,13 +7,13 @@ import numpy as np
 
 from reticent.attacks.attack import Scores, attack
 from reticent.attacks.extraction.alignment import edit_distance_to_start
-from reticent.attacks.extraction.evidence import Continued
+from reticent.attacks.extraction.evidence import SecretContinuations
 from reticent.attacks.parameter import Share
 from reticent.core import validate
 
 
 @attack("near_verbatim", unit="secret", returns="hit", access="text", paper="arXiv:2603.24917")
-def near_verbatim(greedy: Continued, sampled: Continued, *, off_by: Share = 0.1) -> Scores:
+def near_verbatim(greedy: SecretContinuations, sampled: SecretContinuations, *, off_by: Share = 0.1) -> Scores:
     """Share of secrets that come up, with at most a tenth of the characters wrong, greedily or in a few samples.
 
     The edit distance from the secret to the best beginning of what was written, over the length of the secret.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import Continued, ExtractionInputs, FreeGenerations
+from reticent.attacks.extraction import ExtractionInputs, FreeGenerations, SecretContinuations
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.case import AuditCase
@@ -180,7 +180,7 @@ def _forced(model: ScoredModel, rows: Sequence[EncodedRecord], title: str) -> Te
 
 def _written(
     model: ScoredModel, prompts: Sequence[ExtractionPrompt], scheme: Scheme, *, samples: int, seed: int, cache: Path
-) -> Continued:
+) -> SecretContinuations:
     generations = make_generations(
         model,
         [prompt.given() for prompt in prompts],
@@ -195,7 +195,7 @@ def _written(
     decode = model.loaded.tokenizer.decode
     texts = generations.texts(model.loaded.tokenizer)
     tokens = [generations.tokens(index).tolist() for index in range(len(generations))]
-    return Continued(
+    return SecretContinuations(
         secrets=[decode(prompt.suffix.tolist()) for prompt in prompts],
         texts=[texts[row * samples : (row + 1) * samples] for row in range(len(prompts))],
         secret_tokens=[prompt.suffix.tolist() for prompt in prompts],
