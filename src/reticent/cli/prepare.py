@@ -13,8 +13,8 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.data.dedup import drop_exact_duplicates
+from reticent.data.split_config import SplitConfig, throw_coins
 from reticent.workflows.inputs import DataConfig
-from reticent.workflows.training_rows import SplitConfig, throw_coins
 
 if TYPE_CHECKING:
     from reticent.workflows.prepare import PreparedData

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import ContextualConfig
+from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.workflows.inputs import DataConfig
 from reticent.workflows.training_rows import promised_unit
-from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 
 def tune(

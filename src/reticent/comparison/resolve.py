@@ -13,9 +13,10 @@ from reticent.comparison.presets.preset import PRESETS, Study
 from reticent.comparison.trial import TrialSettings
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
-from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 T = TypeVar("T", SplitConfig, CanaryConfig)
 EPOCHS = 3

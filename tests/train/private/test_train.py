@@ -97,7 +97,7 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 from transformers import TrainerCallback
-from test_private_tune import HELD_OUT, RECORDS, USER, config, tune
+from test_train import HELD_OUT, RECORDS, USER, config, tune
 
 class Kill(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
@@ -136,7 +136,7 @@ def test_killed_while_saving_it_still_can_be_finished(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("reticent.train.trainer._save", killed)
+        patch.setattr("reticent.train.trainer.save", killed)
         with pytest.raises(Killed):
             tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)
     out = tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)

@@ -37,8 +37,8 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.shadow_coins import shadow_coins
 from reticent.models.tuned import read_tuned
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import ContextualConfig
-from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.objective import Objective
+from reticent.train.objectives.recorded import read_objectives
 
 SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
 
@@ -90,8 +90,7 @@ class _Plan:
 
     base: str
     training: TuneConfig
-    harden: HardenConfig
-    contextual: ContextualConfig
+    objectives: tuple[Objective, ...]
     records: Sequence[Record]
     scored: Sequence[Record]
     membership: npt.NDArray[np.bool_]
@@ -164,6 +163,7 @@ def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> 
         "training": asdict(replace(training, device="auto")),
         "harden": said.get("harden", {}),
         "contextual": said.get("contextual", {}),
+        **({"objectives": said["objectives"]} if "objectives" in said else {}),
         "scored": hashlib.sha256(
             "\0".join(record.id for record in scored).encode("utf-8", "surrogatepass")
         ).hexdigest(),
@@ -172,8 +172,7 @@ def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> 
     return _Plan(
         base=tuned.base,
         training=training,
-        harden=HardenConfig(**said.get("harden", {})),
-        contextual=ContextualConfig(**said.get("contextual", {})),
+        objectives=read_objectives(said),
         records=case.records,
         scored=scored,
         membership=shadow_coins(case.records, membership, shadows=config.shadow, seed=membership.seed, **split),
@@ -232,8 +231,7 @@ def _train(folder: Path, number: int, plan: _Plan, title: str) -> None:
         trained,
         folder / "model",
         replace(plan.training, seed=plan.seed(number)),
-        harden=plan.harden,
-        contextual=plan.contextual,
+        objectives=plan.objectives,
     )
 
 
