@@ -30,7 +30,7 @@ def settled(canaries: CanaryConfig | None = None, **flags: object) -> tuple:
 def test_flags_make_a_grid() -> None:
     grid, shared = settled(
         methods="full,adapter:reduction_factor=2,lora:r=8:alpha=16", learning_rates="3e-4,1e-4", seeds="0,1,2",
-        defences="none,goldfish", epochs=5, look_every=7, panel=99, max_tokens=64,
+        defences="none,goldfish", epochs=5, every=7, panel=99, max_tokens=64,
     )  # fmt: skip
     assert [method.name for method in grid.methods] == ["full", "adapter(2)", "lora(r=8, alpha=16)"]
     assert len(grid.cells) == 3 * 2 * 2 * 3
@@ -122,7 +122,7 @@ def test_the_command_line_takes_the_flags() -> None:
              "--block-words", "90", "--jobs", "1", "--keep_models"]  # fmt: skip
     parser = cli._parser(cli._verbs(), chosen="compare")
     options = parser.parse_args(cli._underscored(words))
-    given = cli._arguments(cli._verbs()["compare"], options["compare"])
+    given = cli._arguments(cli._verbs()["compare"], options["compare"], "compare")
     config = given["compare_config"]
     assert (config.seeds, config.learning_rates, config.keep_models) == ("0", "1e-4", True)
     assert given["data_config"].block_words == 90

@@ -13,8 +13,21 @@ from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_prepared
 from reticent.workflows.inputs import DataConfig
 
+USUAL = (
+    "model",
+    "out",
+    "preset",
+    "methods",
+    "learning_rates",
+    "defences",
+    "seeds",
+    "epochs",
+    "text_field",
+    "user_field",
+)
 
-def compare(
+
+def command(
     data: str,
     *,
     model: str = "smollm2-135m",

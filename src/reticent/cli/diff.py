@@ -6,7 +6,7 @@ from __future__ import annotations
 from reticent.core.progress import console
 
 
-def diff(before: str, after: str, *, out: str | None = None, confidence: float = 0.95, seed: int = 0) -> int:
+def command(before: str, after: str, *, out: str | None = None, confidence: float = 0.95, seed: int = 0) -> int:
     """Say what a second model leaks more or less than a first, by their audits on the same records and coins.
 
     For one checkpoint against the next, and for before against after a repair or another training. Changes are paired,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,11 @@ from typing import Any
 
 import yaml
 
+from reticent.cli import names
 from reticent.core.errors import BadInput
 
 TRUE_OR_FALSE = {"true", "false", "yes", "no", "on", "off"}
-ALWAYS = ("help", "config", "print_config", "version")
+ALWAYS = ("help", "help_all", "config", "print_config", "version")
 MOST_ALIASES = 50
 """YAML references in a file of settings; a few lines of them can stand for more text than fits into memory."""
 LARGEST_CONFIG = 1 << 20
@@ -64,8 +66,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     },
     "prepare": {"output": "out", "output_dir": "out", "output_file": "out", "dataset": "data", "input": "data"},
     "audit": {
-        "model": "target",
-        "model_name_or_path": "target",
+        "model_name_or_path": "model",
+        "model_name": "model",
         "base": "reference",
         "base_model": "reference",
         "reference_model": "reference",
@@ -83,7 +85,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
 """Other names of flags, by verb; ``watch`` is there because torchrun takes ``--monitor`` for a flag of its own."""
 
 _LORA = """Give --method lora --method_params '{"r": 8, "alpha": 16}'."""
-_EPOCHS = "Losses are logged, and checkpoints kept, after each epoch; --monitor_every looks more often."
+_EPOCHS = "Losses are logged, and checkpoints kept, after each epoch; --every looks more often."
 POINTERS: Mapping[str, str] = {
     "gradient_accumulation_steps": "A step is one batch of --batch_size records, however much memory there is.",
     "fp16": "Give --dtype bfloat16.",
@@ -159,12 +161,14 @@ def spelt(argv: Sequence[str], name: str, verb: Callable[..., int]) -> list[str]
             continue
         flag, equals, value = word[2:].partition("=")
         flag = flag.replace("-", "_")
-        own = ALIASES.get(name, {}).get(flag, flag) if flag not in known else flag
+        own = names.field_of(flag, name, verb, known)
+        own = ALIASES.get(name, {}).get(own, own) if own not in known else own
         if own.startswith("no_") and known.get(own[3:]) is bool and own not in known:
             done.append(f"--{own[3:]}=false")
             continue
         if own.partition(".")[0].rstrip("+") not in known and own not in ALWAYS:
-            raise _unknown(f"--{flag}", f"no flag of reticent {name}", flag, [*known, *ALIASES.get(name, {})], name)
+            others = [*names.SHOWN.get(name, {}).values(), *ALIASES.get(name, {})]
+            raise _unknown(f"--{flag}", f"no flag of reticent {name}", flag, [*known, *others], name)
         if own in positional(verb):
             value = value if equals else (words.pop(0) if words else "")
             done.append(value)
@@ -202,8 +206,9 @@ def refuse_verb(word: str, verbs: Sequence[str]) -> BadInput:
     return BadInput(repr(word[:100]), "is no verb of reticent", f"{hint}\nSee reticent --help.")
 
 
-def check_config(path: str, name: str, verb: Callable[..., int]) -> None:
-    """Refuse a file of settings that is none, or has a key that is no flag of the verb.
+def read_config(path: str, name: str, verb: Callable[..., int]) -> str:
+    """A file of settings as the parser takes it: its path, or where it names settings otherwise than by their fields,
+    all of them as JSON.
 
     Raises:
         BadInput: it cannot be read, is too large, is no YAML mapping, or has such a key.
@@ -227,9 +232,11 @@ def check_config(path: str, name: str, verb: Callable[..., int]) -> None:
     if not isinstance(found, dict):
         raise BadInput(given, "is no mapping of flags to values", fix)
     known = hints(verb)
-    for key in found:
-        if str(key) not in known:
-            raise _unknown(f"{given}: {key!r}", f"no flag of reticent {name}", str(key), list(known), name, dashes="")
+    flat = names.flattened(found, name, verb, known)
+    for key in flat:
+        if key not in known:
+            raise _unknown(f"{given}: {key!r}", f"no flag of reticent {name}", key, list(known), name, dashes="")
+    return path if flat == found else json.dumps(flat)
 
 
 def check_aliases(given: str, text: str) -> None:

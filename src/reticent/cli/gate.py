@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reticent.core.difference import Difference
 
 
-def gate(
+def command(
     results: str,
     *,
     max_auc: float | None = None,

@@ -19,8 +19,21 @@ from reticent.workflows.inputs import DataConfig
 if TYPE_CHECKING:
     from reticent.workflows.prepare import PreparedData
 
+USUAL = (
+    "out",
+    "scrub",
+    "dedup",
+    "detectors",
+    "patterns",
+    "text_field",
+    "user_field",
+    "id_field",
+    "spans_field",
+    "key_file",
+)
 
-def prepare(
+
+def command(
     data: str,
     *,
     out: str = "prepared.parquet",

@@ -27,7 +27,7 @@ class CompareConfig:
         epochs: how often each record is seen.
         max_tokens: records are cut off behind this many tokens.
         batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.
-        look_every: look at the panel every so many steps; left out, after each epoch.
+        every: look at the panel every so many steps; left out, after each epoch.
         panel: records a side that are looked at, the same for all trainings.
         jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores.
         keep_models: keep each training's weights instead of deleting them when it is done.
@@ -44,7 +44,7 @@ class CompareConfig:
     epochs: int | None = None
     max_tokens: int = 128
     batch_size: int | None = None
-    look_every: int | None = None
+    every: int | None = None
     panel: int = 256
     jobs: int | None = None
     keep_models: bool = False
@@ -55,7 +55,7 @@ class CompareConfig:
         validate.positive(max_tokens=self.max_tokens, panel=self.panel)
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
-        for name in ("epochs", "batch_size", "look_every", "jobs"):
+        for name in ("epochs", "batch_size", "every", "jobs"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
 

@@ -43,7 +43,7 @@ def resolve(
             dtype=config.dtype,
             device=config.device,
         ),
-        monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.look_every),
+        monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.every),
         keep_models=config.keep_models,
     )
     return _grid(config, study), shared
