@@ -121,7 +121,7 @@ def test_goldfish_leaves_the_tokens_out_of_training_and_drops_records_with_nothi
     only = encode(Record(id="1", prompt="aaaa", completion="b"), loaded.tokenizer)
     gone = replace(only, trained=only.trained & left_out(only.token_id, k=2, context=1))
     ready = Corpus(encoded=[gone], records=(0,), truncated=0, empty=0)
-    assert Goldfish(k=2, context=1).corpus(ready).empty == 1
+    assert Goldfish(k=2, context=1).corpus(ready).predicting.empty == 1
 
 
 class Gradient(TrainerCallback):  # type: ignore[misc]

@@ -23,7 +23,7 @@ class CompareConfig:
         seeds: of the trainings; two at least, or no ranking is made.
         defences: none, goldfish, label_smoothing, loss_floor, dropout, dedup_users, clip_examples, clip_batch,
             no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
-            user_epsilon8 …), canary_words5, canary_words10.
+            user_epsilon8 …), canary_words5, canary_words10; or a training objective with its settings, goldfish(k=3).
         epochs: how often each record is seen.
         max_tokens: records are cut off behind this many tokens.
         batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.

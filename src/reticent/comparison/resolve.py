@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from reticent.comparison.config import CompareConfig, numbers
-from reticent.comparison.defences import DEFENCES, defence
+from reticent.comparison.defences import DEFENCES, parse_defences
 from reticent.comparison.grid import Grid, Method, parse_methods
 from reticent.comparison.presets.preset import PRESETS, Study
 from reticent.comparison.trial import TrialSettings
@@ -60,8 +60,7 @@ def _grid(config: CompareConfig, study: Study) -> Grid:
         methods = [replace(method, learning_rates=tuple(sorted(rates))) for method in grid.methods]
         grid = replace(grid, methods=tuple(methods))
     if config.defences:
-        names = [name.strip() for name in config.defences.split(",")]
-        grid = replace(grid, defences=tuple(map(defence, names)))
+        grid = replace(grid, defences=parse_defences(config.defences))
     if config.lr_scheduler_types:
         grid = replace(grid, schedules=tuple(name.strip() for name in config.lr_scheduler_types.split(",")))
     if config.seeds:

@@ -39,7 +39,6 @@ from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.diverged import Diverged
-from reticent.train.hardening import HardenConfig
 from reticent.workflows.recipe import TuneRecipe
 from reticent.workflows.tune import tune
 
@@ -186,7 +185,7 @@ def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[R
             canaries=replace(shared.canaries, **defence.canaries),
             training=training,
             privacy=PrivacySpec(**defence.privacy),
-            objectives=HardenConfig(**defence.harden).objectives,
+            objectives=defence.training_objectives,
             monitor=MonitorConfig() if private else replace(shared.monitor, **defence.monitor),
         ),
     )

@@ -326,3 +326,20 @@ def test_spans_are_marked_for_those_that_need_them(base: str, tmp_path: Path) ->
     log = json.loads((out / LOG).read_text())
     assert log["contextual"] == {"contextual": "unlikelihood"}
     assert log["harden"]["goldfish"] == 3
+
+
+def test_the_example_of_the_documentation_trains(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hardening.md").read_text(encoding="utf-8")
+    code = next(block for block in page.split("```python\n")[1:] if "@objective" in block).split("```")[0]
+    (tmp_path / "every_other_token_example.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("every_other_token_example")
+    try:
+        chosen = make_objective("every_other_token", {"offset": 1})
+        records = [*RETAIN, Record(id="nothing left", text="b")]
+        out = tune(base, records, tmp_path / "out", SHORT, objectives=[chosen])
+    finally:
+        del OBJECTIVES._things["every_other_token"], sys.modules["every_other_token_example"]
+    log = json.loads((out / LOG).read_text())
+    assert log["objectives"] == {"every_other_token": {"offset": 1}}
+    assert 0.2 < log["trained_tokens"] / log["tokens"] < 0.8

@@ -60,15 +60,8 @@ class Goldfish(Objective):
             raise BadInput(self.given, "would leave (nearly) every token out", "Give 2 or more (4 is usual).")
 
     def corpus(self, corpus: Corpus) -> Corpus:
-        """Without the tokens that `left_out` names, and without texts of which none is left."""
-        fewer = [goldfish(encoded, k=self.k, context=self.context) for encoded in corpus.encoded]
-        predicting = [i for i, encoded in enumerate(fewer) if encoded.predicted]
-        return replace(
-            corpus,
-            encoded=[fewer[i] for i in predicting],
-            records=tuple(corpus.records[i] for i in predicting),
-            empty=corpus.empty + len(fewer) - len(predicting),
-        )
+        """Without the tokens that `left_out` names."""
+        return replace(corpus, encoded=[goldfish(text, k=self.k, context=self.context) for text in corpus.encoded])
 
 
 def goldfish(encoded: EncodedRecord, *, k: int, context: int) -> EncodedRecord:

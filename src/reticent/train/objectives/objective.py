@@ -143,7 +143,8 @@ class Objective:
         return records
 
     def corpus(self, corpus: Corpus) -> Corpus:
-        """What is trained on. In private training each text may be changed by itself alone."""
+        """What is trained on, in the same order. Texts of which no token is to be predicted are left out afterwards.
+        Where it may run in private training, each text is changed by itself alone."""
         return corpus
 
     def token_loss(self, logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def prepare_material(
     tokenised = encode_all(texts, tokenizer, max_tokens, mark_spans=marked)
     corpus = tokenised
     for chosen in objectives:
-        corpus = chosen.corpus(corpus)
+        corpus = chosen.corpus(corpus).predicting
     return TrainingMaterial(
         records=records,
         tokenised=tokenised,
