@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from reticent.core.errors import BadInput
-from reticent.core.record import Record, fingerprint
+from reticent.core.record import Record, Span, fingerprint
 from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
@@ -27,6 +27,7 @@ from reticent.train.diverged import Diverged
 from reticent.train.hardening import HardenConfig
 from reticent.train.identity import training_key
 from reticent.train.objectives.goldfish import Goldfish, left_out
+from reticent.train.objectives.recorded import read_objectives
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer") for i in range(20)]
@@ -57,6 +58,26 @@ def test_the_defaults_change_neither_a_bit_nor_the_key(base: str, tmp_path: Path
     parts = ["base", fingerprint(RECORDS), fingerprint([]), settings]
     before = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     assert training_key("base", RECORDS, [], settled) == before
+
+
+def test_the_key_of_flags_is_that_of_earlier_versions() -> None:
+    """Written out: else no folder that was made with such flags could be gone on with."""
+    marked = [replace(record, spans=(Span(start=0, end=5, kind="NUMBER"),)) for record in RECORDS]
+    settled = config().settled(1e-2)
+    settings = asdict(replace(settled, resume=True, report_to="none"))
+    del settings["lr_scheduler_type"], settings["warmup_steps"]
+    spans, kinds = [[(0, 5)] for _ in marked], [["NUMBER"] for _ in marked]
+    hard = {"goldfish": 4, "loss_floor": 2, "clip_batch": 0.0, "dropout": 0.1}
+    told = {"contextual": "dpo", "dpo_beta": 0.2}
+    parts: list[Any] = ["base", fingerprint(marked), fingerprint([]), settings]
+    for given in ({"harden": hard}, {"contextual": told}):
+        extra = {"spans": spans, "kinds": kinds} if "contextual" in given else {}
+        key = hashlib.sha256(json.dumps([*parts, given | extra], sort_keys=True).encode()).hexdigest()
+        assert training_key("base", marked, [], settled, None, read_objectives(given)) == key
+    removed = {"contextual": {"contextual": "removal"}, "harden": {"goldfish": 4}}
+    both = [{"harden": removed["harden"]}, {"contextual": removed["contextual"], "spans": spans, "kinds": kinds}]
+    key = hashlib.sha256(json.dumps([*parts, *both], sort_keys=True).encode()).hexdigest()
+    assert training_key("base", marked, [], settled, None, read_objectives(removed)) == key
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def field_of(word: str, name: str, verb: Callable[..., int], known: Mapping[str,
     head, _, rest = word.partition(".")
     inner, dot, further = rest.partition(".")
     plus = "+" if inner.endswith("+") else ""
-    field = groups(verb).get(head, {}).get(inner.rstrip("+"))
-    return word if field is None or field not in known else f"{field}{plus}{dot}{further}"
+    below = groups(verb).get(head, {}).get(inner.rstrip("+"))
+    return word if below is None or below not in known else f"{below}{plus}{dot}{further}"
 
 
 def flattened(
