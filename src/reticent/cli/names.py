@@ -42,15 +42,15 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 
 def groups(verb: Callable[..., int]) -> dict[str, dict[str, str]]:
     """For each group of a verb its names of settings, each with the field that it stands for."""
-    found: dict[str, dict[str, str]] = {}
+    named: dict[str, dict[str, str]] = {}
     for parameter, hint in typing.get_type_hints(verb).items():
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             group = GROUPS.get(parameter, parameter)
             repeats = _REPEATS.get(group, f"{group}_")
             fields = [field.name for field in dataclasses.fields(hint)]
             short = {field.removeprefix(repeats): field for field in fields}
-            found[group] = short | {field: field for field in fields}
-    return found
+            named[group] = short | {field: field for field in fields}
+    return named
 
 
 def field_of(word: str, name: str, verb: Callable[..., int], known: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ class ContextualConfig:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What was asked for."""
+        """The objectives that the flags ask for."""
         if self.contextual is None:
             return ()
         from reticent.train.objectives.objective import make_objective

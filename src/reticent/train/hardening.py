@@ -72,7 +72,7 @@ class HardenConfig:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What was asked for."""
+        """The objectives that the flags ask for."""
         if not self.is_on:
             return ()
         from reticent.train.objectives.objective import make_objective

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes two trainings the same, and whether a folder holds the outcome of one."""
+"""The key of a training, which says whether two are the same and whether a folder holds its outcome."""
 
 from __future__ import annotations
 

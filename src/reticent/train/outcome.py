@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training leaves: the folder of the model, its log, and the errors of a disk that cannot hold them."""
+"""The outcome of a training: the folder of the model, its log, and the errors of a disk that cannot hold them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: fl
 
 
 def counts_of(corpus: Corpus) -> dict[str, int]:
-    """What else is known of the data; each figure is exact, so a private training does not tell."""
+    """Further figures of the data; each figure is exact, so a private training does not tell."""
     return {
         "truncated": corpus.truncated,
         "left_out": corpus.empty,
@@ -90,7 +90,7 @@ def disk_error(out: Path, error: OSError) -> Exception:
 
 
 def log_of_objectives(objectives: Sequence[Objective], made: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What the log says of the objectives, under the names of `on_record`.
+    """The objectives for the log, under the names of `on_record`.
 
     Args:
         objectives: of the training.

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,64 +19,34 @@ from reticent.core.lock import locked
 from reticent.core.progress import console, progress
 from reticent.core.record import Record
 from reticent.models import catalog
-from reticent.models.context import context_length
-from reticent.models.encode import EncodedRecord
-from reticent.models.load import LoadedModel, has_bfloat16, load
-from reticent.models.locate import is_hub_id, locate
+from reticent.models.load import LoadedModel, has_bfloat16
+from reticent.models.locate import is_hub_id
 from reticent.models.tuned import TuningInfo
-from reticent.models.tuning.method import TUNINGS, Tuning
-from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
+from reticent.models.tuning.method import TUNINGS
+from reticent.models.weights import full_disk_is_an_os_error
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
 from reticent.train.arguments import arguments_of, check_rise, steps_of
-from reticent.train.batches import NOTHING, Corpus, encode_all
+from reticent.train.batches import Corpus
 from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
 from reticent.train.checkpoints import remember as note
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.diverged import Diverged
 from reticent.train.held_out import HeldOutBaseline, base_loss, before_and_after, held_out_loss, sentence_of
-from reticent.train.identity import is_finished, training_key
+from reticent.train.identity import is_finished
 from reticent.train.loop import Bar, TrainingEnded, TuneTrainer
-from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.prepare import finish, make_trainer, prepare_material
+from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.task import Task, load_whole, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
     from reticent.train.private.train import PrivateTuning
 
 __all__ = ["LOG", "TuneConfig", "tune"]
-
-_PLAIN_ATTENTION = 2**19
-"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
-beyond, its memory tells."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Task:
-    """A training with nothing left open. Arguments as those of `tune`."""
-
-    base: str
-    records: Sequence[Record]
-    out: Path
-    config: TuneConfig
-    method: Tuning
-    held_out: Sequence[Record]
-    callbacks: Sequence[TrainerCallback]
-    spec: PrivacySpec | None
-    objectives: tuple[Objective, ...]
-    record_sets: Mapping[str, Sequence[Record]]
-    data: str
-
-    @property
-    def key(self) -> str:
-        """See `training_key`."""
-        weights = fingerprint_weights(locate(self.base))
-        about = (self.records, self.held_out, self.config, self.spec, self.objectives, self.record_sets)
-        return training_key(weights, *about)
 
 
 def tune(
@@ -132,7 +101,7 @@ def tune(
         refuse_pairs(objectives, settings_of(spec), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
-        task = _Task(
+        task = Task(
             base=base,
             records=records,
             out=Path(out),
@@ -154,10 +123,10 @@ def tune(
         return task.out
 
 
-def _train(task: _Task, key: str) -> None:
+def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
-    loaded = _load_whole(task.base, config.device)
-    material, sample = _encode(task, loaded)
+    loaded = load_whole(task.base, config.device)
+    material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
@@ -167,7 +136,9 @@ def _train(task: _Task, key: str) -> None:
     changed = {name: value for chosen in task.objectives for name, value in chosen.arguments().items()}
     arguments = arguments_of(config, out, loaded.device, changed, evaluate=bool(sample.encoded))
     try:
-        _settle_attention(loaded, corpus, config, private)
+        longest = max(len(text) for text in corpus.encoded)
+        rows = config.batch_size if private is None else private.rows(longest)
+        settle_attention(loaded, rows or BATCH_SIZE, longest)
         with _quiet():
             before = _before(loaded, sample, arguments, config, out, private=private is not None)
         make = make_trainer(task.objectives, material) if private is None else private.trainer
@@ -208,64 +179,7 @@ def _tell(log: dict[str, Any]) -> None:
         console.print(sentence, highlight=False, soft_wrap=True)
 
 
-def _load_whole(base: str, device: str) -> LoadedModel:
-    loaded = load(base, dtype="float32", device=device)
-    if loaded.is_adapter:
-        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    return loaded
-
-
-def _frozen_base(base: str, device: str) -> Any:
-    """The base once more, of which nothing is trained."""
-    model = load(base, dtype="float32", device=device).model
-    return model.eval().requires_grad_(False)
-
-
-def _encode(task: _Task, loaded: LoadedModel) -> tuple[TrainingMaterial, Corpus]:
-    """What is trained on, and the held-out sample."""
-    config, records = task.config, task.records
-    material = prepare_material(
-        task.objectives,
-        records,
-        loaded.tokenizer,
-        config.max_tokens,
-        record_sets=task.record_sets,
-        reference=lambda: _frozen_base(task.base, config.device),
-    )
-    corpus = material.corpus
-    if not corpus.encoded:
-        raise BadInput(
-            f"{len(records)} records",
-            f"none has a token to train on within its first {config.max_tokens}",
-            "Check the fields that were read, or raise --max_tokens.",
-        )
-    sample = encode_all(task.held_out, loaded.tokenizer, config.max_tokens) if task.held_out else NOTHING
-    others = [encoded for further in material.record_sets.values() for encoded in further.encoded]
-    _check_lengths(loaded.model, [*corpus.encoded, *sample.encoded, *others], config)
-    for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
-        if count:
-            console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
-    return material, sample
-
-
-def _check_lengths(model: Any, encoded: Sequence[EncodedRecord], config: TuneConfig) -> None:
-    """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
-    longest = max(len(text) for text in encoded)
-    context = context_length(model) or longest
-    params = TUNINGS.get(config.method).defaults | config.method_params
-    asked = params.get("virtual_tokens")
-    virtual = max(0, asked) if isinstance(asked, int) else 0  # what else it may be, the method refuses by name
-    if longest + virtual > context:
-        before = f" behind {virtual} virtual ones" if virtual else ""
-        fix = f"Give --max_tokens {context - virtual} or less."
-        raise BadInput(
-            f"max_tokens={config.max_tokens}",
-            f"the model reads at most {context} tokens and the longest record has {longest}{before}",
-            fix if context > virtual else "Give fewer virtual_tokens.",
-        )
-
-
-def _private(task: _Task, corpus: Corpus, loaded: LoadedModel) -> PrivateTuning | None:
+def _private(task: Task, corpus: Corpus, loaded: LoadedModel) -> PrivateTuning | None:
     if task.spec is None:
         return None
     from reticent.train.private.train import (  # the accountant takes a second to load
@@ -276,13 +190,6 @@ def _private(task: _Task, corpus: Corpus, loaded: LoadedModel) -> PrivateTuning 
     refuse_units_on_both_sides(task.spec, task.records, task.held_out)
     folder = folder_for(task.out)
     return prepare(task.spec, corpus, task.records, task.config, loaded.model, loaded.tokenizer, folder)
-
-
-def _settle_attention(loaded: LoadedModel, corpus: Corpus, config: TuneConfig, private: PrivateTuning | None) -> None:
-    longest = max(len(text) for text in corpus.encoded)
-    rows = config.batch_size if private is None else private.rows(longest)
-    if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
-        loaded.model.set_attn_implementation("eager")
 
 
 def _before(
@@ -309,7 +216,7 @@ def _in_bfloat16(config: TuneConfig, device: str) -> bool:
 
 
 def _trainer(
-    task: _Task,
+    task: Task,
     loaded: LoadedModel,
     make: Callable[..., TuneTrainer],
     corpus: Corpus,

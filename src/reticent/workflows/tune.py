@@ -92,7 +92,7 @@ def tune(
     if recipe is not None and (given or flags):
         raise BadInput("recipe with settings beside it", "both say how the run is made", "Put all into the recipe.")
     if recipe is None:
-        recipe = TuneRecipe(objectives=tuple(one for config in flags for one in config.objectives), **given)
+        recipe = TuneRecipe(objectives=tuple(chosen for config in flags for chosen in config.objectives), **given)
     recipe.check()
     refuse_empty("out", out)
     run = RunFolder(root=Path(out))

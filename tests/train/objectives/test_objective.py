@@ -140,6 +140,14 @@ def test_an_objective_says_no_more_and_no_less_than_it_does() -> None:
 
     with pytest.raises(ValueError, match=r"data\.stability"):
         objective("made up", alters={"corpus.records"}, private="always")(Drops)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Beside(Objective):
+        def finish(self, model: object, folder: Path, material: object) -> dict[str, object]:  # type: ignore[override]
+            return {}
+
+    with pytest.raises(ValueError, match="covered by no promise"):
+        objective("made up", private="always")(Beside)
     assert "made up" not in OBJECTIVES
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an objective may look at when it makes its trainer. No torch."""
+"""The data, tokenizer and base that an objective makes its trainer from. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingMaterial:
-    """All that an objective may look at when it makes its trainer.
+    """All that an objective may look at when it makes its trainer or what lies beside the model.
 
     Args:
         records: those that are trained on, before any text was rewritten.

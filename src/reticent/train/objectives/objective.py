@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training objective is: a frozen dataclass of settings with hooks, and a declaration of what it alters.
+"""A training objective: a frozen dataclass of settings with hooks, and a declaration of what it alters.
 
     @objective("goldfish", alters={"corpus.tokens"}, private="whole texts", paper="arXiv:2406.10209")
     @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ HOOKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What an objective says of itself. See `objective` for the arguments."""
+    """An objective's account of itself. See `objective` for the arguments."""
 
     name: str
     alters: frozenset[str]
@@ -143,7 +143,8 @@ class Objective:
         return records
 
     def corpus(self, corpus: Corpus) -> Corpus:
-        """What is trained on, in the same order. Texts of which no token is to be predicted are left out afterwards.
+        """The tokenised texts that are trained on, in the same order. Those of which no token is to be predicted are
+        left out afterwards.
         Where it may run in private training, each text is changed by itself alone."""
         return corpus
 
@@ -156,7 +157,7 @@ class Objective:
         raise NotImplementedError
 
     def trainer(self, material: TrainingMaterial) -> Callable[..., TuneTrainer]:
-        """What makes the trainer, called like ``TuneTrainer``."""
+        """A maker of the trainer, called like ``TuneTrainer``."""
         raise NotImplementedError
 
     def finish(self, model: Any, folder: Path, material: TrainingMaterial) -> dict[str, Any]:
@@ -198,7 +199,8 @@ def objective(
 
     Raises:
         ValueError: a hook whose part is not declared, a part that there is not, an objective that does nothing, or one
-            that alters loss or gradient and would run in private training, where both are the guarantee's.
+            that would run in private training and alters loss or gradient, makes something beside the model, or leaves
+            out records by a rule whose stability is not declared.
     """
 
     def register(cls: Class) -> Class:
@@ -208,6 +210,8 @@ def objective(
             raise ValueError(f"objective {name!r}: hooks {hooks} do not fit what it alters, {sorted(alters)}")
         if private != "never" and any(part.partition(".")[0] in ("loss", "gradient") for part in alters):
             raise ValueError(f"objective {name!r}: alters loss or gradient, which private training makes itself")
+        if "finish" in hooks and private != "never":
+            raise ValueError(f"objective {name!r}: what it makes beside the model is covered by no promise")
         if "before_coins" in hooks and private != "never" and name not in DECLARED_STEPS:
             raise ValueError(f"objective {name!r}: leaves records out, so data.stability has to say what that changes")
         cls.about = Declaration(

@@ -78,7 +78,7 @@ def make_trainer(objectives: Sequence[Objective], material: TrainingMaterial) ->
 def finish(
     objectives: Sequence[Objective], model: Any, folder: Path, material: TrainingMaterial
 ) -> dict[str, dict[str, Any]]:
-    """What each objective made beside the model says for the log, by name."""
+    """Have each objective make what lies beside the model; returns what it says of that for the log, by name."""
     return {chosen.name: chosen.finish(model, folder, material) for chosen in objectives}
 
 

@@ -72,11 +72,11 @@ def refuse_pairs(
     Raises:
         BadInput: one of the two would silently be left out, or a promise would be about something else.
     """
-    for one, other in combinations(objectives, 2):
-        part = next((a for a in sorted(one.about.alters) for b in other.about.alters if _overlap(a, b)), "")
-        if part or one.name == other.name:
+    for first, second in combinations(objectives, 2):
+        part = next((a for a in sorted(first.about.alters) for b in second.about.alters if _overlap(a, b)), "")
+        if part or first.name == second.name:
             why = f"both alter {PARTS.get(part, 'the same')}, so one would silently be left out"
-            raise BadInput(f"{one.given} with {other.given}", why, "Give one of them.")
+            raise BadInput(f"{first.given} with {second.given}", why, "Give one of them.")
     for chosen in objectives:
         for setting, (where, why, fix) in _refusals(chosen).items():
             if setting in settings:
@@ -109,5 +109,5 @@ def _refusals(chosen: Objective) -> dict[str, tuple[str, str, str]]:
     return refusals
 
 
-def _overlap(one: str, other: str) -> bool:
-    return covers(one, other) or covers(other, one)
+def _overlap(part: str, other: str) -> bool:
+    return covers(part, other) or covers(other, part)
