@@ -210,6 +210,28 @@ def test_help_shows_ten_flags_and_help_all_shows_all(name: str, capsys: pytest.C
     assert f"reticent {name} --help_all" in " ".join(short.split())
 
 
+def test_help_all_is_there_for_small_verbs_and_for_none(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = {}
+    for argv in (["gate", "--help"], ["gate", "--help_all"], ["--help"], ["--help_all"], ["ls", "--help-all"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(argv)
+        assert stop.value.code == 0
+        pages[tuple(argv)] = capsys.readouterr().out
+    assert pages["gate", "--help"] == pages["gate", "--help_all"]
+    assert pages["--help",] == pages["--help_all",]
+    assert "--max_auc" in pages["gate", "--help"]
+
+
+@pytest.mark.parametrize("argv", [["--every", "x"], ["--monitor.every", "x"], ["--monitor.every=x"], ["--every"]])
+def test_a_wrong_value_is_refused_under_the_name_that_help_shows(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["tune", "x", *argv]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "error: --every" in said
+    assert "monitor_every" not in said
+
+
 def test_objectives_are_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps({"text": f"line {i}"}) + "\n" for i in range(40)))

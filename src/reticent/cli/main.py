@@ -80,6 +80,8 @@ def _run(argv: list[str]) -> int:
             raise flags.refuse_verb(chosen, sorted(verbs))
         argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
         argv = _with_configs(argv, chosen, verbs[chosen])
+    else:
+        argv = ["--help" if word in ("--help_all", "--help-all") else word for word in argv]
     parser = _parser_of(chosen)
     try:
         options = parser.parse_args(argv)
@@ -135,10 +137,14 @@ def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[s
     key = re.search(r'Parser key "([^"]+)"|argument (?:--)?([\w./]+)', text)
     flag = (key[1] or key[2]).split(".")[-1] if key else ""
     known = flags.hints(verbs[name]) if name in verbs else {}
+    shown = names.SHOWN.get(name or "", {})
+    flag = next((field for field, word in shown.items() if word == flag), flag)
     if flag in known:
         given = _given(argv, flag)
         why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(known[flag])}"
-        return BadInput(f"--{flag}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}")
+        return BadInput(
+            f"--{shown.get(flag, flag)}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}"
+        )
     words = text.partition("unrecognized arguments:")[2].split()
     if words:
         return BadInput(" ".join(words)[:100], "is one word too many for this command", f"Check the order.\n{help_}")
@@ -211,7 +217,6 @@ class _HelpAll(Action):
 
 def _show_usual(parser: ArgumentParser, usual: tuple[str, ...], name: str, verb: Verb) -> None:
     """Leave the help of all but the usual flags to ``--help_all``."""
-    parser.add_argument("--help_all", action=_HelpAll, nargs=0, default=SUPPRESS, help="Show all flags and exit.")
     shown = {*usual, "help", "help_all", "config"}
     hidden = [action for action in parser._actions if action.option_strings and action.dest not in shown]
     for action in hidden:
@@ -242,6 +247,8 @@ def _add_flags(parser: ArgumentParser, verb: Verb, name: str) -> None:
             action.option_strings, action.metavar = [f"--{word}"], word.upper()
             parser._option_string_actions[f"--{word}"] = action
     usual = getattr(sys.modules[verb.__module__], "USUAL", ())
+    more = "Show all flags and exit." if usual else SUPPRESS
+    parser.add_argument("--help_all", action=_HelpAll, nargs=0, default=SUPPRESS, help=more)
     if usual:
         _show_usual(parser, usual, name, verb)
 
