@@ -77,6 +77,12 @@ def test_short_names(word: str, field: str) -> None:
     assert names.field_of(word, "tune", verb, flags.hints(verb)) == field
 
 
+def test_a_comparison_has_the_groups_of_tune_for_what_all_its_trainings_share() -> None:
+    given = parsed("compare", "x", "--training.epochs", "4", "--monitor.panel", "9", "--monitor.every=3")
+    assert given == parsed("compare", "x", "--epochs", "4", "--panel", "9", "--every", "3")
+    assert given["compare_config"].epochs == 4
+
+
 def test_no_two_settings_of_a_verb_have_one_name() -> None:
     for name in LARGE:
         verb = cli._verbs()[name]

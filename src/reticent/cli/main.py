@@ -221,7 +221,7 @@ def _show_usual(parser: ArgumentParser, usual: tuple[str, ...], name: str, verb:
     hidden = [action for action in parser._actions if action.option_strings and action.dest not in shown]
     for action in hidden:
         action.whole_help, action.help = action.help, SUPPRESS
-    examples = ", ".join(f"--{group}.{next(iter(fields))}" for group, fields in names.groups(verb).items())
+    examples = ", ".join(f"--{group}.{next(iter(fields))}" for group, fields in names.groups(name, verb).items())
     parser.epilog = (
         f"{len(hidden)} more flags: reticent {name} --help_all. Flags can be named below their group ({examples}) and "
         "put into a YAML file (--config)."

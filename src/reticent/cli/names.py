@@ -32,6 +32,14 @@ _REPEATS: Mapping[str, str] = {"canaries": "canary_"}
 SHOWN: Mapping[str, Mapping[str, str]] = {"tune": {"monitor_panel": "panel", "monitor_every": "every"}}
 """By verb, fields that go by the word that all verbs have for it."""
 
+FURTHER: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "compare": {
+        "training": {name: name for name in ("epochs", "batch_size", "max_tokens", "dtype", "device")},
+        "monitor": {"panel": "panel", "every": "every"},
+    }
+}
+"""By verb, groups that another verb has for settings that stand elsewhere here."""
+
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "tune": {"monitor_panel": "panel", "monitor_every": "every"},
     "compare": {"look_every": "every"},
@@ -40,9 +48,9 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """By verb, earlier names of flags; they go on working, and the new name is said."""
 
 
-def groups(verb: Callable[..., int]) -> dict[str, dict[str, str]]:
-    """For each group of a verb its names of settings, each with the field that it stands for."""
-    named: dict[str, dict[str, str]] = {}
+def groups(name: str, verb: Callable[..., int]) -> dict[str, dict[str, str]]:
+    """For each group of the verb ``name`` its names of settings, each with the field that it stands for."""
+    named = {group: dict(settings) for group, settings in FURTHER.get(name, {}).items()}
     for parameter, hint in typing.get_type_hints(verb).items():
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             group = GROUPS.get(parameter, parameter)
@@ -74,7 +82,7 @@ def field_of(word: str, name: str, verb: Callable[..., int], known: Mapping[str,
     head, _, rest = word.partition(".")
     inner, dot, further = rest.partition(".")
     plus = "+" if inner.endswith("+") else ""
-    below = groups(verb).get(head, {}).get(inner.rstrip("+"))
+    below = groups(name, verb).get(head, {}).get(inner.rstrip("+"))
     return word if below is None or below not in known else f"{below}{plus}{dot}{further}"
 
 
@@ -87,7 +95,7 @@ def flattened(
         BadInput: one stands there twice.
     """
     flat: dict[str, Any] = {}
-    named = groups(verb)
+    named = groups(name, verb)
     for key, value in settings.items():
         nested = isinstance(value, Mapping) and str(key) in named
         pairs = [(f"{key}.{inner}", item) for inner, item in value.items()] if nested else [(str(key), value)]
