@@ -233,7 +233,7 @@ def _add_flags(parser: ArgumentParser, verb: Verb, name: str) -> None:
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     parser.add_function_arguments(verb, skip=set(groups), as_positional=True, as_group=False)
     for group in groups.values():
-        parser.add_class_arguments(group, None)
+        parser.add_class_arguments(_resolved(group), None)
     positional = flags.positional(verb)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:
@@ -251,6 +251,19 @@ def _add_flags(parser: ArgumentParser, verb: Verb, name: str) -> None:
     parser.add_argument("--help_all", action=_HelpAll, nargs=0, default=SUPPRESS, help=more)
     if usual:
         _show_usual(parser, usual, name, verb)
+
+
+def _resolved(group: type) -> type:
+    """The dataclass with types for the names of types. Where a module imports something for type checkers alone, the
+    parser would import that to know the names: an accountant of privacy, for one, which takes a second."""
+    hints = typing.get_type_hints(group)
+    fields = [
+        (item.name, hints[item.name], dataclasses.field(default=item.default, default_factory=item.default_factory))
+        for item in dataclasses.fields(group)
+    ]
+    made = dataclasses.make_dataclass(group.__name__, fields, kw_only=True)
+    made.__doc__, made.__module__ = group.__doc__, __name__
+    return made
 
 
 def _arguments(verb: Verb, options: Namespace, label: str) -> dict[str, Any]:
