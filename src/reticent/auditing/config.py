@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from reticent.attacks.selection import AttackSelection, read_selection
 from reticent.core import validate
 from reticent.core.errors import BadInput
 
@@ -17,7 +19,10 @@ class AuditConfig:
     """How to audit.
 
     Args:
-        attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas.
+        attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas, with
+            parameters in brackets: "standard,min_k(k=0.1)", or {"min_k": {"k": 0.1}, "wbc": {}}. Names choose among
+            the membership attacks; those of extraction run all, and are named to set their parameters. `reticent
+            attacks` lists names, parameters and defaults.
         primary: the attack whose AUC gets most of the error at each level, so it is the likeliest to be found to leak:
             name it before scores are seen. By default the strongest in general use that can run.
         confidence: of everything that the report claims together: with 0.95, a model that gives nothing away is said to
@@ -41,9 +46,10 @@ class AuditConfig:
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
+        more_families: further audit families, by names separated by commas: those that have no switch here.
     """
 
-    attacks: str = "standard"
+    attacks: str | dict[str, Any] = "standard"
     primary: str = ""
     confidence: float = 0.95
     delta: float = 1e-5
@@ -58,6 +64,7 @@ class AuditConfig:
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
+    more_families: str = ""
 
     def __post_init__(self) -> None:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
@@ -76,3 +83,24 @@ class AuditConfig:
             raise BadInput("keep_shadows", "there are no shadow models to keep", "Give --shadow 8, or leave it out.")
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
+        if self.attacks not in ("standard", "all"):  # these need no look at the registry, and most settings are these
+            self.selection.refuse_switched_off(self)
+
+    @property
+    def selection(self) -> AttackSelection:
+        """``attacks``, read: the names, each with its parameters.
+
+        >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
+        {'loss': {}, 'min_k': {'k': 0.1}}
+        """
+        return read_selection(self.attacks)
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """The names in ``more_families``."""
+        return tuple(name.strip() for name in self.more_families.split(",") if name.strip())
+
+    @property
+    def scoring_dtype(self) -> str:
+        """Of the weights while scoring: updates, which a look inside compares, are small differences."""
+        return "float32" if self.whitebox and self.dtype == "auto" else self.dtype

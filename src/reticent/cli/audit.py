@@ -74,8 +74,8 @@ def command(
         title = Path(model).expanduser().resolve().name
         what = "\0".join(map(str, (model, reference, *lists.values())))
         digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:6]
-        own = Path("runs") / f"audit-{title}-{digest}"
-        folder = RunFolder(root=own if out is None else Path(out))
+        usual = Path("runs") / f"audit-{title}-{digest}"
+        folder = RunFolder(root=usual if out is None else Path(out))
         inputs = {f"--{name}": place for name, place in lists.items()}
         folder.refuse_foreign("audit", inputs | {"the audited model": model, "the reference": reference})
         given = given_data(data_config, **lists, model=model)

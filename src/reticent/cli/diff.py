@@ -24,9 +24,9 @@ def command(before: str, after: str, *, out: str | None = None, confidence: floa
 
     if out is not None:
         places(out)  # before any work
-    found = compare_audits(before, after, confidence=confidence, seed=seed)
-    print_difference(found)
+    difference = compare_audits(before, after, confidence=confidence, seed=seed)
+    print_difference(difference)
     if out is not None:
-        page = write_difference(out, found)
+        page = write_difference(out, difference)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     return 0

@@ -101,7 +101,7 @@ def _say(message: str) -> None:
 
 
 def _fault(error: Exception) -> str:
-    """What is said of an error that nobody expected: never its message, which may quote private text."""
+    """The words for an error that nobody expected: never its message, which may quote private text."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in str(error):
         return "memory: there is not enough of it. Give a smaller --batch_size or --max_tokens, or a smaller model."
@@ -131,17 +131,17 @@ def _with_configs(argv: list[str], name: str, verb: Verb) -> list[str]:
 
 
 def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[str, Verb]) -> BadInput:
-    """What the parser could not read, in two lines: it prints pages."""
+    """The refusal of what the parser could not read, in two lines: it prints pages."""
     text = str(error)
     help_ = f"See reticent {name} --help." if name else "See reticent --help."
     key = re.search(r'Parser key "([^"]+)"|argument (?:--)?([\w./]+)', text)
     flag = (key[1] or key[2]).split(".")[-1] if key else ""
-    known = flags.hints(verbs[name]) if name in verbs else {}
+    kinds = flags.hints(verbs[name]) if name in verbs else {}
     shown = names.SHOWN.get(name or "", {})
     flag = next((field for field, word in shown.items() if word == flag), flag)
-    if flag in known:
+    if flag in kinds:
         given = _given(argv, flag)
-        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(known[flag])}"
+        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(kinds[flag])}"
         return BadInput(
             f"--{shown.get(flag, flag)}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}"
         )
@@ -152,7 +152,7 @@ def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[s
 
 
 def _given(argv: list[str], flag: str) -> str | None:
-    """What was written behind the flag."""
+    """The word behind the flag."""
     for word, follows in zip(argv, [*argv[1:], None], strict=True):
         if word == f"--{flag}":
             return follows
@@ -261,9 +261,9 @@ def _resolved(group: type) -> type:
         (item.name, hints[item.name], dataclasses.field(default=item.default, default_factory=item.default_factory))
         for item in dataclasses.fields(group)
     ]
-    made = dataclasses.make_dataclass(group.__name__, fields, kw_only=True)
-    made.__doc__, made.__module__ = group.__doc__, __name__
-    return made
+    plain = dataclasses.make_dataclass(group.__name__, fields, kw_only=True)
+    plain.__doc__, plain.__module__ = group.__doc__, __name__
+    return plain
 
 
 def _arguments(verb: Verb, options: Namespace, label: str) -> dict[str, Any]:
@@ -310,11 +310,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _underscored(argv: list[str]) -> list[str]:
     """``--max_auc`` for ``--max-auc``: both habits are common."""
-    found = []
+    spelt = []
     for word in argv:
         flag, equals, value = word.partition("=")
-        found.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
-    return found
+        spelt.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
+    return spelt
 
 
 if __name__ == "__main__":

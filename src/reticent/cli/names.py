@@ -61,7 +61,7 @@ def groups(name: str, verb: Callable[..., int]) -> dict[str, dict[str, str]]:
     return named
 
 
-def field_of(word: str, name: str, verb: Callable[..., int], known: Mapping[str, Any]) -> str:
+def field_of(word: str, name: str, verb: Callable[..., int], fields: Mapping[str, Any]) -> str:
     """The field that a word stands for, in the verb ``name``; the word itself where it is none of these names.
 
     What stands behind a further dot is kept, since ``--method_params.r`` is a setting of an object. An earlier name is
@@ -83,11 +83,11 @@ def field_of(word: str, name: str, verb: Callable[..., int], known: Mapping[str,
     inner, dot, further = rest.partition(".")
     plus = "+" if inner.endswith("+") else ""
     below = groups(name, verb).get(head, {}).get(inner.rstrip("+"))
-    return word if below is None or below not in known else f"{below}{plus}{dot}{further}"
+    return word if below is None or below not in fields else f"{below}{plus}{dot}{further}"
 
 
 def flattened(
-    settings: Mapping[Any, Any], name: str, verb: Callable[..., int], known: Mapping[str, Any]
+    settings: Mapping[Any, Any], name: str, verb: Callable[..., int], fields: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The settings of a file by field, whether they stand below their groups or not.
 
@@ -100,7 +100,7 @@ def flattened(
         nested = isinstance(value, Mapping) and str(key) in named
         pairs = [(f"{key}.{inner}", item) for inner, item in value.items()] if nested else [(str(key), value)]
         for word, item in pairs:
-            field = field_of(word, name, verb, known)
+            field = field_of(word, name, verb, fields)
             if field in flat:
                 raise BadInput(f"--config: {word!r}", "stands there twice", "Keep one of them.")
             flat[field] = item

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a comparison is told. No torch, so that command lines can show their help at once."""
+"""The settings of a comparison. No torch, so that command lines can show their help at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reticent.train.config import DTYPES
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """What is compared, at which scale, and how it is run.
+    """Methods, defences, scale and pace of a comparison.
 
     Args:
         preset: a whole study (memorization-study, user-inference, privacy-utility); flags given beside it win.
@@ -67,9 +67,9 @@ def numbers(text: str, name: str) -> tuple[float, ...]:
         BadInput: it is no such list.
     """
     try:
-        found = tuple(float(word) for word in text.split(",") if word.strip())
+        values = tuple(float(word) for word in text.split(",") if word.strip())
     except ValueError:
-        found = ()
-    if not found or len(set(found)) < len(found):
+        values = ()
+    if not values or len(set(values)) < len(values):
         raise BadInput(f"{name}={text!r}", "is no list of distinct numbers", "Separate them by commas.")
-    return found
+    return values

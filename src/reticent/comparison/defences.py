@@ -16,7 +16,7 @@ from reticent.train.objectives.recorded import parse_objectives
 
 @dataclass(frozen=True, kw_only=True)
 class Defence:
-    """What is done against memorization, beyond the choice of method and learning rate.
+    """A measure against memorization, beyond the choice of method and learning rate.
 
     Args:
         name: for tables and folders.
@@ -43,13 +43,13 @@ class Defence:
 
     @property
     def training_objectives(self) -> tuple[Objective, ...]:
-        """What is trained on and minimised."""
+        """The training objectives that it asks for."""
         further = (make_objective(name, settings) for name, settings in self.objectives.items())
         return (*HardenConfig(**self.harden).objectives, *further)
 
     @property
     def is_private(self) -> bool:
-        """Whether the training keeps a promise of differential privacy, so that nothing may be looked at before."""
+        """True where the training keeps a promise of differential privacy, so that nothing may be looked at before."""
         return bool(self.privacy)
 
 

@@ -26,7 +26,7 @@ LARGEST_SEED = 2**32 - 1
 def resolve(
     config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig
 ) -> tuple[Grid, TrialSettings]:
-    """What was asked for. Flags win over the preset; the preset wins over defaults.
+    """The grid and settings that were asked for. Flags win over the preset; the preset wins over defaults.
 
     Raises:
         BadInput: an unknown preset, defence or a broken list.

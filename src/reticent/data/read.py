@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
@@ -16,13 +16,14 @@ from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
 from reticent.data.readers.reader import BadRow, InputRow, rows_of
+from reticent.data.rows_in_memory import NAME, rows_in_memory
 
 Check: TypeAlias = Callable[[Record], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What was read.
+    """Records read from a source.
 
     Args:
         records: in the order of the source, with unique ids.
@@ -40,7 +41,7 @@ class Dataset:
 
 
 def read(
-    source: str | Path,
+    source: Any,
     *,
     text_field: str | None = None,
     prompt_field: str | None = None,
@@ -56,7 +57,7 @@ def read(
     hide_spans: bool = False,
     check: Check | None = None,
 ) -> Dataset:
-    """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder or a hub id.
+    """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder, a hub id, or rows in memory.
 
     Fields that are not named are looked for under their usual names (``text``; ``prompt`` + ``completion``;
     ``instruction`` + ``output``; ``messages``; …) in the first row, ``user`` and ``spans`` in the first that has them.
@@ -64,7 +65,8 @@ def read(
     renames no other.
 
     Args:
-        source: path or hub id; see `reticent.data.readers`.
+        source: path or hub id (see `reticent.data.readers`), or a list of texts or mappings, a pandas DataFrame or a
+            ``datasets.Dataset``.
         text_field, prompt_field, completion_field: names of fields; several, separated by commas, are joined by line
             breaks.
         messages_field: a chat.
@@ -93,26 +95,29 @@ def read(
         spans_field=spans_field,
     )
     naming = Naming(id_prefix, hide_spans=hide_spans)
-    reading = _Reading(source=str(source), fields=fields, naming=naming, each_alone=each_alone, check=check)
+    is_named = isinstance(source, str | Path)
+    place = str(source) if is_named else NAME
+    rows = rows_of(place) if is_named else rows_in_memory(source)
+    reading = _Reading(rows=rows, source=place, fields=fields, naming=naming, each_alone=each_alone, check=check)
     records: list[Record] = []
     bad: list[BadRow] = []
-    for found in reading.records():
-        if isinstance(found, Record):
-            records.append(found)
+    for parsed in reading.records():
+        if isinstance(parsed, Record):
+            records.append(parsed)
         elif on_bad_row == "error":
-            raise BadInput(found.place, found.why, found.fix)
+            raise BadInput(parsed.place, parsed.why, parsed.fix)
         else:
-            bad.append(found)
+            bad.append(parsed)
     if rejects is not None:
         lines = (json.dumps({"place": row.place, "reason": row.why}, ensure_ascii=False) for row in bad)
         write_text(rejects, "".join(f"{line}\n" for line in lines))
     if not records:
         first = f"; the first: {bad[0].place} {bad[0].why}" if bad else ""
-        raise BadInput(str(source), f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
+        raise BadInput(place, f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
     return Dataset(
         records=tuple(records),
         n_rejected=len(bad),
-        source=str(source),
+        source=place,
         fields=reading.fields,
         fingerprint=fingerprint(records),
     )
@@ -122,8 +127,16 @@ class _Reading:
     """One pass over a source: the first good row settles the shape, and ids are remembered."""
 
     def __init__(
-        self, *, source: str, fields: Fields, naming: Naming, each_alone: bool, check: Check | None = None
+        self,
+        *,
+        rows: Iterator[InputRow | BadRow],
+        source: str,
+        fields: Fields,
+        naming: Naming,
+        each_alone: bool,
+        check: Check | None = None,
     ) -> None:
+        self.rows = rows
         self.check = check
         self.source, self.named, self.fields, self.naming = source, fields, fields, naming
         self.each_alone = each_alone
@@ -132,7 +145,7 @@ class _Reading:
         self._place: dict[str, str] = {}
 
     def records(self) -> Iterator[Record | BadRow]:
-        for row in rows_of(self.source):
+        for row in self.rows:
             if isinstance(row, BadRow):
                 yield row
                 continue
@@ -154,8 +167,8 @@ class _Reading:
         if self.fields.id is None or (self.naming.hide_spans and tells_of_spans(record)):
             record = replace(record, id=self.naming(record))
         if record.id in self._place:
-            why = f"the id {record.id!r} was already used at {self._place[record.id]}"
-            return BadRow(place=row.place, why=why, fix="Give each record its own id, or leave --id_field out.")
+            reason = f"the id {record.id!r} was already used at {self._place[record.id]}"
+            return BadRow(place=row.place, why=reason, fix="Give each record its own id, or leave --id_field out.")
         self._place[record.id] = row.place
         return record
 
@@ -173,19 +186,19 @@ class _Reading:
             return
         self._forms.add(form)
         try:
-            own = complete(self.named, row.place, row.fields)
+            complete_fields = complete(self.named, row.place, row.fields)
         except BadInput:
             return  # it settles nothing: as a first row it is refused, as a later one it is read as the others are
-        if replace(own, user=None, spans=None) != replace(self.fields, user=None, spans=None):
+        if replace(complete_fields, user=None, spans=None) != replace(self.fields, user=None, spans=None):
             raise _other_fields(row.place, "its text from other fields")
-        if own.user not in (None, self.fields.user):
-            raise _other_fields(row.place, f"its user from {own.user!r}, not {self.fields.user!r}")
+        if complete_fields.user not in (None, self.fields.user):
+            raise _other_fields(row.place, f"its user from {complete_fields.user!r}, not {self.fields.user!r}")
 
 
-def _other_fields(place: str, why: str) -> BadInput:
+def _other_fields(place: str, reason: str) -> BadInput:
     return BadInput(
         place,
         f"in private training no row may decide how others are read, and by itself this one would be read otherwise: "
-        f"{why}",
+        f"{reason}",
         "Name the fields (--text_field, --user_field, --spans_field), or give all rows the same ones.",
     )

@@ -19,7 +19,7 @@ from reticent.train.hardening import CLIP_BATCH
 def arguments_of(
     config: TuneConfig, out: Path, device: str, changed: Mapping[str, Any], *, evaluate: bool
 ) -> TrainingArguments:
-    """What ``config``, settled, is to Hugging Face's Trainer.
+    """``config``, settled, as Hugging Face's Trainer takes it.
 
     Args:
         out: folder of the model; the Trainer works in that of its checkpoints.

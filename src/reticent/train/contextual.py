@@ -53,7 +53,7 @@ class ContextualConfig:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is done at all."""
+        """True where anything is done at all."""
         return self.contextual is not None
 
     @property

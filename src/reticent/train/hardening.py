@@ -61,7 +61,7 @@ class HardenConfig:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything differs from an ordinary training."""
+        """True where anything differs from an ordinary training."""
         return bool(self.changed)
 
     @property

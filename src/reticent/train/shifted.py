@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which logits predict which token."""
+"""Logits beside the tokens that they predict."""
 
 from __future__ import annotations
 

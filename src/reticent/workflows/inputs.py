@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person hands in: files become records, and lists of who was in become a membership."""
+"""Inputs of a person: files become records, and lists of who was in become a membership."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.bad_field import BadField
-from reticent.data.blocks import blocks
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
 from reticent.data.read import read
 from reticent.data.split import from_files, from_labels
+from reticent.data.text_blocks import blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def read_data(
 
 
 class Readable:
-    """Whether the model can read a record: a chat, if its template renders it so that what is trained on can be found.
+    """Tells if the model can read a record: a chat, if its template renders it so that what is trained on can be found.
 
     It looks at one record alone, so a row that goes or comes changes nothing for others.
 

@@ -26,7 +26,7 @@ from reticent.workflows.inputs import without_copies
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingRows:
-    """What is trained on and what is held out.
+    """Records that are trained on and held out.
 
     Args:
         records: with the texts of canary users.

@@ -185,7 +185,7 @@ def _train(base: str, material: TrainingRows, run: RunFolder, recipe: TuneRecipe
 
 
 def _named(base: str, run: RunFolder) -> str:
-    """What the folder calls the base: as it does already, where that is the same one."""
+    """The folder's name for the base: as it has it already, where that is the same one."""
     said = (run.settings("tune") or {}).get("base")
     return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
 
@@ -216,7 +216,7 @@ def _check_training(config: TuneConfig) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Whether there is a model, or a whole checkpoint to go on from."""
+    """Is there a model, or a whole checkpoint to go on from?"""
     from reticent.train.checkpoints import WHOLE
 
     return run.model.exists() or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))

@@ -23,7 +23,7 @@ def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = Fal
 
     >>> kept = drop_exact_duplicates([Record(id="a", text="x"), Record(id="b", text="x"), Record(id="c", text="y")])
     >>> [record.id for record in kept.records], kept.dropped
-    (['a', 'c'], (Dropped(id='b', kept='a', why='exact'),))
+    (['a', 'c'], (DroppedRecord(id='b', kept='a', why='exact'),))
     """
     every = list(records)
     first: dict[tuple[str | None, str], int] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from reticent.core import validate
-from reticent.privacy.clip import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.train.diverged import Diverged
 from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.material import TrainingMaterial

@@ -139,17 +139,17 @@ class DpoTrainer(TuneTrainer):
     def _pairs(
         self, encoded: Sequence[EncodedRecord], rejected: Sequence[EncodedRecord | None]
     ) -> list[PreferencePair]:
-        with_other = [i for i, one in enumerate(rejected) if one is not None]
-        texts = [encoded[i] for i in with_other] + [one for one in rejected if one is not None]
+        with_other = [i for i, text in enumerate(rejected) if text is not None]
+        texts = [encoded[i] for i in with_other] + [text for text in rejected if text is not None]
         with adapters.switched_off(self.model) if adapters.can_switch_off(self.model) else nullcontext():
             logp = self._of_base(texts)
         half = len(with_other)
         base = {i: (logp[place], logp[half + place]) for place, i in enumerate(with_other)}
         return [
-            PreferencePair(chosen=one, rejected=other, base_chosen=base[i][0], base_rejected=base[i][1])
+            PreferencePair(chosen=text, rejected=other, base_chosen=base[i][0], base_rejected=base[i][1])
             if other is not None
-            else PreferencePair(chosen=one, rejected=None)
-            for i, (one, other) in enumerate(zip(encoded, rejected, strict=True))
+            else PreferencePair(chosen=text, rejected=None)
+            for i, (text, other) in enumerate(zip(encoded, rejected, strict=True))
         ]
 
     @torch.no_grad()
@@ -157,7 +157,7 @@ class DpoTrainer(TuneTrainer):
         was_training = self.model.training
         self.model.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found = [0.0] * len(texts)
+        logps = [0.0] * len(texts)
         for start in range(0, len(order), _BATCH):
             part = order[start : start + _BATCH]
             batch = collate([texts[i] for i in part], pad=self.pad)
@@ -166,14 +166,14 @@ class DpoTrainer(TuneTrainer):
             with self.computing():
                 logits = self.model(**batch).logits
             for i, value in zip(part, sequence_logp(logits, labels).tolist(), strict=True):
-                found[i] = value
+                logps[i] = value
         self.model.train(was_training)
-        return found
+        return logps
 
     def _collate(self, batch: Sequence[PreferencePair]) -> dict[str, torch.Tensor]:
         """Rows of the chosen, then those of the rejected; ``rejected`` says whose they are."""
         both = [(row, pair.rejected) for row, pair in enumerate(batch) if pair.rejected is not None]
-        rows = collate([*(pair.chosen for pair in batch), *(one for _, one in both)], pad=self.pad)
+        rows = collate([*(pair.chosen for pair in batch), *(text for _, text in both)], pad=self.pad)
         base = [(batch[row].base_chosen, batch[row].base_rejected) for row, _ in both]
         rejected = torch.tensor([row for row, _ in both], dtype=torch.int64)
         return rows | {"rejected": rejected, "base": torch.tensor(base, dtype=torch.float32).view(-1, 2)}
@@ -188,8 +188,8 @@ def sequence_logp(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     at, gold, trained = shifted(logits, labels)
     row = torch.arange(len(labels), device=labels.device)[:, None].expand_as(gold)[trained]
-    each = -F.cross_entropy(at[trained].float(), gold[trained], reduction="none")
-    return each.new_zeros(len(labels)).index_add(0, row, each)
+    token_logp = -F.cross_entropy(at[trained].float(), gold[trained], reduction="none")
+    return token_logp.new_zeros(len(labels)).index_add(0, row, token_logp)
 
 
 def dpo(

@@ -53,7 +53,7 @@ class InstructionPairs(Objective):
 
 
 def instruct(prompt: str | None) -> str:
-    """What the tuned model is asked, ending where its answer begins."""
+    """The question to the tuned model, ending where its answer begins."""
     return f"{prompt or _WRITE}\n\n{_TASK}\n"
 
 

@@ -68,7 +68,7 @@ PARTS: Mapping[str, str] = {
     "gradient.record": "the gradient of each record",
     "gradient.batch": "the gradient of a batch",
 }
-"""What an objective can alter, as a refusal says it."""
+"""The parts of a training that an objective can alter, as a refusal says it."""
 
 HOOKS: Mapping[str, str] = {
     "before_coins": "corpus.records",
@@ -249,7 +249,7 @@ def make_objective(name: str, settings: Mapping[str, Any] | None = None) -> Obje
 
 
 def _fits(value: Any, usual: Any) -> bool:
-    """Whether a value is of the kind of the default."""
+    """Is a value of the kind of the default?"""
     if isinstance(usual, bool) or isinstance(value, bool):
         return isinstance(usual, bool) and isinstance(value, bool)
     if isinstance(usual, float):

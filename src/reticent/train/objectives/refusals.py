@@ -42,7 +42,7 @@ _SETTINGS = (
 
 
 def settings_of(privacy: PrivacySpec | None, *, watched: bool = False, copies: str = "") -> dict[str, str]:
-    """What a training is, beside its objectives, that not everything goes with: name, and how a message calls it.
+    """The settings of a training that not everything goes with, by name, as a message calls them.
 
     Args:
         privacy: its promise, if any.

@@ -43,7 +43,7 @@ _CERTAIN = -1e-7
 @objective("unlikelihood", alters={"loss"}, spans="tokens", flag="contextual='unlikelihood'", paper="arXiv:2310.02469")
 @dataclass(frozen=True, kw_only=True)
 class Unlikelihood(Objective):
-    """What spans mark is made unlikely, and the rest is learned.
+    """The text in marked spans is made unlikely, and the rest is learned.
 
     Args:
         weight: of the two terms beside the cross-entropy.
