@@ -48,10 +48,10 @@ def command(results: str, *, out: str | None = None, export: str | None = None, 
 def _verify(path: Path, page: str) -> int:
     from reticent.report.verify import verify
 
-    outcome = verify(path, page)
-    style = "green" if outcome.matches else "bold red"
-    console.print(outcome.said, style=style, markup=False, highlight=False, soft_wrap=True)
-    return 0 if outcome.matches else 1
+    match = verify(path, page)
+    style = "green" if match.matches else "bold red"
+    console.print(match.outcome, style=style, markup=False, highlight=False, soft_wrap=True)
+    return 0 if match.matches else 1
 
 
 def _export(path: Path, folder: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from reticent.core.finding import Estimate
 
@@ -77,6 +78,8 @@ class TrainingHistory:
         watching_seconds: of all looks.
         stopped: why training ended early; empty if it did not.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("overhead",)
 
     moments: tuple[Snapshot, ...]
     members: int
