@@ -49,10 +49,10 @@ from reticent.score.generation.generate import GREEDY, Scheme, generate
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.means import ratio_of_sums
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import METHODS, ContextualConfig
-from reticent.train.contextual.curation import substitution
-from reticent.train.contextual.instruction_pairs import for_readers, instruct
-from reticent.train.contextual.token_classifier import TokenClassifier, hidden_states, read_classifier, redact
+from reticent.train.contextual import METHODS, ContextualConfig
+from reticent.train.objectives.instruction_pairs import for_readers, instruct
+from reticent.train.objectives.substitution import substitution
+from reticent.train.objectives.token_classifier import TokenClassifier, hidden_states, read_classifier, redact
 from reticent.train.trainer import tune
 
 SHORTEST = 4
@@ -265,7 +265,7 @@ def one_method(method: str, data: Corpus, curated: dict[str, Record], options: A
             max_tokens=2 * MAX_TOKENS + 64 if method.startswith("instruct") else MAX_TOKENS,
         )
         records = [curated[record.id] for record in data.trained]
-        source = str(tune(options.model, records, folder / method, config, contextual=contextual))
+        source = str(tune(options.model, records, folder / method, config, objectives=contextual.objectives))
     trained = time.perf_counter() - started
     answerer = Answerer(
         loaded=load(source),

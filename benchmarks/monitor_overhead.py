@@ -146,6 +146,7 @@ def serve(side: str, row: str, users: int | None) -> None:
     import torch
 
     from reticent.data.example import help_desk
+    from reticent.data.split_config import SplitConfig, throw_coins
     from reticent.models.load import load_tokenizer
     from reticent.monitor.attach import watching
     from reticent.monitor.config import MonitorConfig
@@ -153,7 +154,6 @@ def serve(side: str, row: str, users: int | None) -> None:
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
     from reticent.workflows import demo
-    from reticent.workflows.training_rows import SplitConfig, throw_coins
 
     records = help_desk(users=users or demo.USERS, mails_per_user=demo.MAILS_PER_USER, seed=0)
     coins = throw_coins(records, SplitConfig())

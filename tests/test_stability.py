@@ -26,11 +26,9 @@ from reticent.data.canaries import CANARIES
 from reticent.data.stability import DRAWN_FROM_DATA, OF, STEPS, refuse_unstable
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
-from reticent.train.batches import encode_all
-from reticent.train.contextual.config import ContextualConfig
-from reticent.train.contextual.prepare import prepare as prepare_contextual
-from reticent.train.hardened import hardened_corpus
+from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.prepare import prepare_material
 from reticent.train.private.train import without_copies
 from reticent.workflows.inputs import DataConfig, read_data
 from reticent.workflows.training_rows import CanaryConfig, SplitConfig, training_rows
@@ -147,15 +145,13 @@ class Path2Rows:
             split_config=split,
             canary_config=canaries,
             privacy=what.privacy,
-            harden=harden,
+            objectives=harden.objectives,
             max_tokens=max_tokens,
         )
         trained = made.trained
-        if contextual.is_on:
-            corpus = prepare_contextual(contextual, trained, self.tokenizer, max_tokens).corpus
-        else:
-            corpus = encode_all(trained, self.tokenizer, max_tokens)
-        corpus = without_copies(hardened_corpus(corpus, harden), what.privacy)
+        objectives = (*harden.objectives, *contextual.objectives)
+        material = prepare_material(objectives, trained, self.tokenizer, max_tokens, reference=lambda: None)
+        corpus = without_copies(material.corpus, what.privacy)
         return Counter(
             (trained[i].user, one.token_id.tobytes(), one.trained.tobytes())
             for i, one in zip(corpus.records, corpus.encoded, strict=True)
@@ -427,7 +423,6 @@ def test_texts_that_several_users_have_are_trained_on_and_never_evaluated(
         split_config=what.configs[1],
         canary_config=what.configs[2],
         privacy=what.privacy,
-        harden=HardenConfig(),
         max_tokens=64,
     )
     coins = made.membership
@@ -450,8 +445,8 @@ def test_records_of_two_shapes_get_no_secrets_in_private_training(path2rows: Pat
     ]
     settings_ = {"base": path2rows.base, "split_config": what.configs[1], "canary_config": what.configs[2]}
     with pytest.raises(BadInput, match="2 shapes"):
-        training_rows(mixed, **settings_, privacy=what.privacy, harden=HardenConfig(), max_tokens=64)
-    training_rows(mixed, **settings_, privacy=PrivacySpec(), harden=HardenConfig(), max_tokens=64)
+        training_rows(mixed, **settings_, privacy=what.privacy, max_tokens=64)
+    training_rows(mixed, **settings_, privacy=PrivacySpec(), max_tokens=64)
 
 
 def test_no_coin_follows_from_what_protected_spans_hold(path2rows: Path2Rows) -> None:
@@ -461,12 +456,12 @@ def test_no_coin_follows_from_what_protected_spans_hold(path2rows: Path2Rows) ->
     spans = PrivacySpec(epsilon=8, protect="spans", detector_recall=1.0)
     told, hidden = (read_data(source, DataConfig(), hide_spans=hide).records for hide in (False, True))
     with pytest.raises(BadInput, match="would follow from what its protected spans hold"):
-        training_rows(told, **made, privacy=spans, harden=HardenConfig(), max_tokens=64)
-    before = training_rows(hidden, **made, privacy=spans, harden=HardenConfig(), max_tokens=64).membership
+        training_rows(told, **made, privacy=spans, max_tokens=64)
+    before = training_rows(hidden, **made, privacy=spans, max_tokens=64).membership
     other = [(user, f"@{text[1:]}") for user, text in rows]  # the first letter is marked in all
     source = written(path2rows.file, other, [""] * len(rows))
     changed_spans = read_data(source, DataConfig(), hide_spans=True).records
-    after = training_rows(changed_spans, **made, privacy=spans, harden=HardenConfig(), max_tokens=64).membership
+    after = training_rows(changed_spans, **made, privacy=spans, max_tokens=64).membership
     assert before.member.tolist() == after.member.tolist()
 
 

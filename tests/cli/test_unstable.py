@@ -57,7 +57,7 @@ def test_a_list_of_row_numbers_needs_ids(tmp_path: Path, capsys: pytest.CaptureF
     data, labels = tmp_path / "data.jsonl", tmp_path / "labels.csv"
     data.write_text("".join(json.dumps({"text": f"mail {i}"}) + "\n" for i in range(20)))
     labels.write_text("id,member\n" + "".join(f"r{i + 1:06d},{i % 2}\n" for i in range(20)))
-    assert main(["audit", "--target", "base", "--data", str(data), "--membership", str(labels)]) == 2
+    assert main(["audit", "--model", "base", "--data", str(data), "--membership", str(labels)]) == 2
     said = capsys.readouterr().err
     assert "names records such as 'r000001', and without --id_field their ids are made of user and text" in said
 

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from reticent.cli import main as cli
 from reticent.comparison.config import CompareConfig, numbers
 from reticent.comparison.defences import DEFENCES
-from reticent.comparison.grid import Grid, Method, parse_methods, with_rates
+from reticent.comparison.grid import Grid, Method, Trial, parse_methods, with_rates
 from reticent.comparison.presets.preset import PRESETS
 from reticent.comparison.resolve import resolve
 from reticent.comparison.run import one_split
+from reticent.comparison.trial import JOB, read_job, write_job
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.tuning.method import TUNINGS
@@ -30,7 +34,7 @@ def settled(canaries: CanaryConfig | None = None, **flags: object) -> tuple:
 def test_flags_make_a_grid() -> None:
     grid, shared = settled(
         methods="full,adapter:reduction_factor=2,lora:r=8:alpha=16", learning_rates="3e-4,1e-4", seeds="0,1,2",
-        defences="none,goldfish", epochs=5, look_every=7, panel=99, max_tokens=64,
+        defences="none,goldfish", epochs=5, every=7, panel=99, max_tokens=64,
     )  # fmt: skip
     assert [method.name for method in grid.methods] == ["full", "adapter(2)", "lora(r=8, alpha=16)"]
     assert len(grid.cells) == 3 * 2 * 2 * 3
@@ -122,7 +126,7 @@ def test_the_command_line_takes_the_flags() -> None:
              "--block-words", "90", "--jobs", "1", "--keep_models"]  # fmt: skip
     parser = cli._parser(cli._verbs(), chosen="compare")
     options = parser.parse_args(cli._underscored(words))
-    given = cli._arguments(cli._verbs()["compare"], options["compare"])
+    given = cli._arguments(cli._verbs()["compare"], options["compare"], "compare")
     config = given["compare_config"]
     assert (config.seeds, config.learning_rates, config.keep_models) == ("0", "1e-4", True)
     assert given["data_config"].block_words == 90
@@ -130,3 +134,49 @@ def test_the_command_line_takes_the_flags() -> None:
 
 def test_a_wrong_flag_is_a_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", "nowhere.txt", "--preset", "none"]) == 2
+
+
+def test_any_objective_is_a_defence_with_its_settings() -> None:
+    grid, _ = settled(defences="none, goldfish(k=3, context=5),unlikelihood(),loss_floor", methods="full")
+    assert [chosen.name for chosen in grid.defences] == [
+        "none",
+        "goldfish(k=3, context=5)",
+        "unlikelihood()",
+        "loss_floor",
+    ]
+    made = [chosen.training_objectives for chosen in grid.defences]
+    assert [[one.given for one in objectives] for objectives in made] == [
+        [],
+        ["goldfish=3"],
+        ["contextual='unlikelihood'"],
+        ["loss_floor=2"],
+    ]
+    cell = Trial(setting=0, method=Method(method="full"), learning_rate=1.0, defence=grid.defences[1], seed=0)
+    assert cell.name == "full_1_goldfishk3context5_seed0"
+    for wrong in ("goldfsh(k=3)", "goldfish(k=1)", "goldfish(", "none,goldfish(k=)", "removal"):
+        with pytest.raises(BadInput):
+            settled(defences=wrong)
+
+
+def test_cells_of_earlier_versions_are_known_again(tmp_path: Path) -> None:
+    """Their key, written out; and a job that knows of no objectives."""
+    for chosen in DEFENCES.values():
+        cell = Trial(
+            setting=0, method=Method(method="lora", params={"r": 8}), learning_rate=1e-3, defence=chosen, seed=1
+        )
+        fields = ("name", "about", "split", "monitor", "harden", "privacy", "canaries")
+        about = {
+            "shared": "s",
+            "rate": 1e-3,
+            "seed": 1,
+            "defence": {name: getattr(chosen, name) for name in fields},
+            "method": "lora",
+            "params": {"r": 8},
+        }
+        assert cell.key("s") == hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    shared = settled(methods="full")[1]
+    write_job(tmp_path, cell, shared, "key")
+    job = json.loads((tmp_path / JOB).read_text())
+    del job["cell"]["defence"]["objectives"]
+    (tmp_path / JOB).write_text(json.dumps(job))
+    assert read_job(tmp_path)[0] == cell

@@ -209,7 +209,7 @@ def test_killed_between_the_stop_and_the_end_it_does_not_train_on(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(our_trainer, "_save", die)
+        patch.setattr(our_trainer, "save", die)
         tune(out=tmp_path / "killed", **how)
     killed = tune(out=tmp_path / "killed", **how)
     assert same(killed.model, whole.model)

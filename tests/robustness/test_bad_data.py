@@ -167,7 +167,7 @@ def sides(mails, tmp_path, tools):
 
 @pytest.fixture
 def audit(tuned, tmp_path, tools):
-    return lambda *more: ("audit", "--target", tuned / "model", "--out", tmp_path / "run", *tools.audit, *more)
+    return lambda *more: ("audit", "--model", tuned / "model", "--out", tmp_path / "run", *tools.audit, *more)
 
 
 @pytest.mark.parametrize(("label", "why"), [("true", "evaluated are members"), ("false", "evaluated are held-out")])

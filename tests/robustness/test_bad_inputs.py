@@ -337,7 +337,7 @@ def test_a_run_goes_nowhere_where_something_else_is(
     given: list[Any] = [world.data, "--model", world.base]
     if verb == "audit":
         sides = ["--members", world.root / "members.jsonl", "--held-out", world.root / "held_out.jsonl"]
-        given = ["--target", world.base, *sides]
+        given = ["--model", world.base, *sides]
         out = world.root / "members.jsonl" if place == "the data" else out
     check(verb, *given, "--out", out)
 
@@ -517,8 +517,8 @@ def test_bad_data_are_refused_by_place_and_reason(
         "prepare": ["prepare", source, "--out", "out.jsonl", "--detectors", "email"],
         "tune": ["tune", source, "--model", world.base, "--out", "run"],
         "compare": ["compare", source, "--model", world.base, "--out", "run"],
-        "audit": ["audit", "--target", world.base, "--members", source, "--held-out", world.data, "--out", "run"],
-        "labels": ["audit", "--target", world.base, "--data", world.data, "--membership", source, "--out", "run"],
+        "audit": ["audit", "--model", world.base, "--members", source, "--held-out", world.data, "--out", "run"],
+        "labels": ["audit", "--model", world.base, "--data", world.data, "--membership", source, "--out", "run"],
     }
     check(*given[verb], also=(bad_data,))
 
@@ -671,7 +671,7 @@ def test_a_model_that_is_not_whole_is_refused(
     sides = ["--members", world.root / "members.jsonl", "--held-out", world.root / "held_out.jsonl"]
     given = {
         "tune": [world.data, "--model", model, "--device", "cpu"],
-        "audit": ["--target", model, *sides, "--attacks", "loss", "--device", "cpu"],
+        "audit": ["--model", model, *sides, "--attacks", "loss", "--device", "cpu"],
     }
     check(verb, *given[verb], "--out", tmp_path / "run")
 
@@ -681,4 +681,4 @@ def test_there_are_enough_of_them(request: pytest.FixtureRequest) -> None:
 
 
 def test_every_module_of_the_command_line_is_a_verb_or_known_as_none() -> None:
-    assert {"main", "flags"} == FRAME
+    assert {"main", "flags", "names"} == FRAME

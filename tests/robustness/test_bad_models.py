@@ -22,7 +22,7 @@ def audit(mails, tmp_path, tools):
     labels = tmp_path / "labels.csv"
     labels.write_text("id,member\n" + "".join(f"{row['id']},{i % 2}\n" for i, row in enumerate(tools.mails())))
     given = ("--data", mails, "--membership", labels, "--id-field", "id", "--out", tmp_path / "run", *tools.audit)
-    return lambda target, *more: ("audit", "--target", target, *given, *more)
+    return lambda target, *more: ("audit", "--model", target, *given, *more)
 
 
 @pytest.fixture(params=["tune", "audit"])

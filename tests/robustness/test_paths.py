@@ -50,7 +50,7 @@ def test_a_target_with_two_files_is_compared_with_the_base_that_tuning_recorded(
     reticent, tuned, base, halves, tmp_path, tools
 ):
     outcome = reticent(
-        "audit", "--target", tuned / "model", "--members", halves["members"], "--held-out", halves["held_out"],
+        "audit", "--model", tuned / "model", "--members", halves["members"], "--held-out", halves["held_out"],
         "--id-field", "id", "--max-tokens", "64", "--out", tmp_path / "run", *tools.audit,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
@@ -64,7 +64,7 @@ def test_a_target_with_two_files_is_compared_with_the_base_that_tuning_recorded(
 
 
 def test_one_file_with_labels_gives_the_same_scores_as_two_files(reticent, tuned, halves, tmp_path, tools):
-    shared = ("--target", tuned / "model", "--id-field", "id", "--attacks", "loss,ref_diff", *tools.audit)
+    shared = ("--model", tuned / "model", "--id-field", "id", "--attacks", "loss,ref_diff", *tools.audit)
     two = ("--members", halves["members"], "--held-out", halves["held_out"])
     one = ("--data", halves["data"], "--membership", halves["labels"])
     for name, given in (("two", two), ("one", one)):
@@ -81,7 +81,7 @@ def test_without_any_reference_the_attacks_that_need_one_are_switched_off_by_nam
     model = shutil.copytree(tuned / "model", tmp_path / "model")
     (model / "reticent_tuning.json").unlink()
     outcome = reticent(
-        "audit", "--target", model, "--members", halves["members"], "--held-out", halves["held_out"],
+        "audit", "--model", model, "--members", halves["members"], "--held-out", halves["held_out"],
         "--id-field", "id", "--out", tmp_path / "run", *tools.audit,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
@@ -94,7 +94,7 @@ def test_without_any_reference_the_attacks_that_need_one_are_switched_off_by_nam
     assert results["provenance"]["models"]["reference"] is None
 
     named = reticent(
-        "audit", "--target", model, "--reference", base, "--members", halves["members"],
+        "audit", "--model", model, "--reference", base, "--members", halves["members"],
         "--held-out", halves["held_out"], "--id-field", "id", "--out", tmp_path / "run", *tools.audit,
     )  # fmt: skip
     assert named.code == 0, named.err
@@ -103,7 +103,7 @@ def test_without_any_reference_the_attacks_that_need_one_are_switched_off_by_nam
 
 def test_a_base_against_itself_leaks_nothing(reticent, base, halves, tmp_path, tools):
     outcome = reticent(
-        "audit", "--target", base, "--reference", base, "--data", halves["data"], "--membership", halves["labels"],
+        "audit", "--model", base, "--reference", base, "--data", halves["data"], "--membership", halves["labels"],
         "--id-field", "id", "--out", tmp_path / "run", *tools.audit,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err

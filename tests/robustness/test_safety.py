@@ -136,14 +136,14 @@ def test_results_of_another_model_never_land_in_a_run(
     labels.write_text("id,member\n" + "".join(f"{row['id']},{i % 2}\n" for i, row in enumerate(tools.mails())))
     lists = ("--data", mails, "--membership", labels, "--id-field", "id", *tools.audit)
     why = "is the run folder of another model or other data"
-    refused("audit", "--target", base, *lists, "--out", run, given=str(run), why=why, fix="Choose another folder")
+    refused("audit", "--model", base, *lists, "--out", run, given=str(run), why=why, fix="Choose another folder")
     refused("audit", other, "--out", run, *tools.audit, given=str(run), why=why, fix="Choose another folder")
     assert tools.contents(run) == before
     aside = tmp_path / "aside"
     quick = ("--attacks", "loss")
     assert reticent("audit", other, "--reference", base, "--out", aside, *tools.audit, *quick).code == 0
     before = tools.contents(aside)
-    argv = ("audit", "--target", base, *lists, *quick, "--out", aside)
+    argv = ("audit", "--model", base, *lists, *quick, "--out", aside)
     refused(*argv, given=str(aside), why="holds an audit of something else (target, data)", fix="Choose another folder")
     assert tools.contents(aside) == before
     assert reticent("audit", other, "--reference", base, "--out", aside, *tools.audit, "--attacks", "zlib").code == 0

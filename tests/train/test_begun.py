@@ -132,8 +132,19 @@ def test_the_places_are_those_that_the_run_folder_names(tmp_path: Path) -> None:
 
 
 def some(plan: str) -> StartedTraining:
-    promise = PrivacyGuarantee(epsilon=1.0, delta=1e-5, unit="user", neighbouring="add or remove one user",
-                      accountant="a", noise_multiplier=1.0, rate=0.1, steps=5, units=10, check=1.1)  # fmt: skip
+    promise = PrivacyGuarantee(
+        epsilon=1.0,
+        delta=1e-5,
+        unit="user",
+        neighbouring="add or remove one user",
+        mechanism="m",
+        accountant="a",
+        noise_multiplier=1.0,
+        rate=0.1,
+        steps=5,
+        units=10,
+        check=1.1,
+    )
     return StartedTraining(plan=plan, data="d", promise=promise)
 
 

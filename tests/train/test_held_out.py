@@ -155,7 +155,7 @@ def test_the_command_says_it_with_and_without_the_monitor(
     mails = [Record(id=f"m{i}", text=f"order {i * 7919 % 1000} for customer {i}") for i in range(60)]
     write_records(tmp_path / "mails.parquet", mails)
     given = [str(tmp_path / "mails.parquet"), "--model", base, "--epochs", "1", "--max-tokens", "32"]
-    for name, more in (("plain", []), ("watched", ["--monitor", "--monitor_panel", "20"])):
+    for name, more in (("plain", []), ("watched", ["--monitor", "--panel", "20"])):
         assert main(["tune", *given, "--out", str(tmp_path / name), *more]) == 0
         said = "".join(capfd.readouterr())
         assert said.count("held-out records: ") == 1

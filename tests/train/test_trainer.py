@@ -18,7 +18,7 @@ from reticent.models.encode import encode
 from reticent.models.load import load
 from reticent.testing.saved import same
 from reticent.testing.tiny import save_tiny, tiny_model
-from reticent.train import trainer
+from reticent.train import outcome
 from reticent.train.checkpoints import folder_for
 from reticent.train.trainer import LOG, TuneConfig, tune
 
@@ -187,7 +187,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_work(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = {"bytes": 4 * 7 * 50_848}  # two checkpoints of three numbers a weight, and the outcome
-    monkeypatch.setattr(trainer.shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
+    monkeypatch.setattr(outcome.shutil, "disk_usage", lambda path: SimpleNamespace(free=free["bytes"]))
     tune(base, RECORDS, tmp_path / "fits", config(epochs=1))
     free["bytes"] -= 1
     with pytest.raises(BadInput, match="checkpoints need"):

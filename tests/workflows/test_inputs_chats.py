@@ -12,7 +12,6 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
-from reticent.train.hardening import HardenConfig
 from reticent.workflows.inputs import DataConfig, given_data, read_data
 from reticent.workflows.training_rows import CanaryConfig, SplitConfig, training_rows
 
@@ -89,7 +88,6 @@ def test_skipping_them_changes_no_other_units_rows(base: str, tmp_path: Path, un
             split_config=SplitConfig(),
             canary_config=CanaryConfig(),
             privacy=PrivacySpec(epsilon=8, unit=unit),
-            harden=HardenConfig(),
             max_tokens=64,
         )
         return {record.plain: record for record in rows.trained}

@@ -21,12 +21,13 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.canaries import read_canaries
 from reticent.data.pii import DETECTORS
 from reticent.data.secrets_file import read_secrets
+from reticent.data.split_config import throw_coins
 from reticent.privacy.spec import PrivacySpec
 from reticent.report.results_file import read_results
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.workflows.audit import audit
-from reticent.workflows.training_rows import throw_coins
+from reticent.workflows.training_rows import promised_unit
 from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
 
 TINY = TuneConfig(epochs=1, learning_rate=1e-2, max_tokens=32, dtype="float32")
@@ -60,7 +61,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_coins_are_thrown_for_the_promised_unit_unless_told_otherwise(
     split_unit: str, privacy: PrivacySpec | None, unit: str
 ) -> None:
-    assert throw_coins(mails(), SplitConfig(split_unit=split_unit), privacy).unit == unit
+    assert throw_coins(mails(), SplitConfig(split_unit=split_unit), promised_unit(privacy)).unit == unit
 
 
 def test_secrets_of_private_training_are_planted_once() -> None:

@@ -11,11 +11,24 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.workflows.inputs import DataConfig
 
+USUAL = (
+    "model",
+    "reference",
+    "members",
+    "held_out",
+    "out",
+    "text_field",
+    "user_field",
+    "max_tokens",
+    "attacks",
+    "extraction",
+)
 
-def audit(
+
+def command(
     run: str | None = None,
     *,
-    target: str | None = None,
+    model: str | None = None,
     reference: str | None = None,
     members: str | None = None,
     held_out: str | None = None,
@@ -28,20 +41,20 @@ def audit(
 ) -> int:
     """Audit a fine-tuned model and write results.json and report.html.
 
-    Either give the run folder of `reticent tune`, or any model with --target and the records that it was and was not
+    Either give the run folder of `reticent tune`, or any model with --model and the records that it was and was not
     trained on: --members FILE --held_out FILE, or --data FILE --membership FILE (columns id and member). Members and
     held-out must come from one pool; the report says so when they do not. Audit your own models only.
 
     Args:
         run: a run folder of `reticent tune`.
-        target: the fine-tuned model: a folder (also a PEFT adapter), a hub id or a catalogue name.
-        reference: the model it is compared with; by default the base that the target names.
+        model: the fine-tuned model: a folder (also a PEFT adapter), a hub id or a catalogue name.
+        reference: the model it is compared with; by default the base that the model names.
         members: records that were trained on.
         held_out: records of the same source that were not.
         data: all records, with --membership.
         membership: CSV, JSONL or Parquet with the columns id and member.
         max_tokens: how much of each record was trained on, in tokens; all of it when not given.
-        out: folder for results and report; by default the run folder, or one in runs/ named after the target.
+        out: folder for results and report; by default the run folder, or one in runs/ named after the model.
     """
     from reticent.auditing.case import AuditCase
     from reticent.core.run_folder import RunFolder
@@ -50,25 +63,25 @@ def audit(
     from reticent.workflows.inputs import given_data, write_rejects
 
     if run is not None:
-        if any((target, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
-            raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --target and files.")
+        if any((model, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
+            raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --model and files.")
         folder = RunFolder(root=Path(run if out is None else out))
         results = run_audit(RunFolder(root=Path(run)), audit_config, out=out, reference=reference)
     else:
-        if target is None:
-            raise BadInput("no run folder and no --target", "there is nothing to audit", "See reticent audit --help.")
+        if model is None:
+            raise BadInput("no run folder and no --model", "there is nothing to audit", "See reticent audit --help.")
         lists = {"members": members, "held_out": held_out, "data": data, "membership": membership}
-        title = Path(target).expanduser().resolve().name
-        what = "\0".join(map(str, (target, reference, *lists.values())))
+        title = Path(model).expanduser().resolve().name
+        what = "\0".join(map(str, (model, reference, *lists.values())))
         digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:6]
-        own = Path("runs") / f"audit-{title}-{digest}"
-        folder = RunFolder(root=own if out is None else Path(out))
+        usual = Path("runs") / f"audit-{title}-{digest}"
+        folder = RunFolder(root=usual if out is None else Path(out))
         inputs = {f"--{name}": place for name, place in lists.items()}
-        folder.refuse_foreign("audit", inputs | {"the audited model": target, "the reference": reference})
-        given = given_data(data_config, **lists, model=target)
+        folder.refuse_foreign("audit", inputs | {"the audited model": model, "the reference": reference})
+        given = given_data(data_config, **lists, model=model)
         case = AuditCase(
             title=title,
-            target=target,
+            target=model,
             reference=reference,
             records=given.records,
             membership=given.membership,

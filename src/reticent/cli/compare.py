@@ -8,12 +8,26 @@ from pathlib import Path
 from reticent.comparison.config import CompareConfig
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_prepared
 from reticent.workflows.inputs import DataConfig
-from reticent.workflows.tune import CanaryConfig, SplitConfig
+
+USUAL = (
+    "model",
+    "out",
+    "preset",
+    "methods",
+    "learning_rates",
+    "defences",
+    "seeds",
+    "epochs",
+    "text_field",
+    "user_field",
+)
 
 
-def compare(
+def command(
     data: str,
     *,
     model: str = "smollm2-135m",

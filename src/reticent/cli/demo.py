@@ -6,7 +6,7 @@ from __future__ import annotations
 from reticent.core.progress import console
 
 
-def demo(*, out: str = "runs/demo") -> int:
+def command(*, out: str = "runs/demo") -> int:
     """Fine-tune a small real model on a made-up help desk, audit it, and write the report. Minutes on two cores.
 
     Args:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from reticent.core.progress import console
 
 
-def diff(before: str, after: str, *, out: str | None = None, confidence: float = 0.95, seed: int = 0) -> int:
+def command(before: str, after: str, *, out: str | None = None, confidence: float = 0.95, seed: int = 0) -> int:
     """Say what a second model leaks more or less than a first, by their audits on the same records and coins.
 
     For one checkpoint against the next, and for before against after a repair or another training. Changes are paired,
@@ -24,9 +24,9 @@ def diff(before: str, after: str, *, out: str | None = None, confidence: float =
 
     if out is not None:
         places(out)  # before any work
-    found = compare_audits(before, after, confidence=confidence, seed=seed)
-    print_difference(found)
+    difference = compare_audits(before, after, confidence=confidence, seed=seed)
+    print_difference(difference)
     if out is not None:
-        page = write_difference(out, found)
+        page = write_difference(out, difference)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     return 0

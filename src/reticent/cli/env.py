@@ -8,7 +8,7 @@ import json
 from reticent.core.manifest import environment
 
 
-def env() -> int:
+def command() -> int:
     """Print versions and hardware as JSON; no names, no paths."""
     print(json.dumps(environment(), indent=2))
     return 0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 
-def fetch_model(name: str) -> int:
+def command(name: str) -> int:
     """Download a model of the catalogue, check its hash and keep it in the user's cache. Asks the network.
 
     Args:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flags as people write them: with hyphens or underscores, under Hugging Face's names, with a slip of the finger.
 
-What is a flag of the verb is spelt as the parser knows it; what is not is refused in two lines with the nearest one,
+A flag of the verb is spelt as the parser knows it; another is refused in two lines with the nearest one,
 before any parser prints a page of usage.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,11 @@ from typing import Any
 
 import yaml
 
+from reticent.cli import names
 from reticent.core.errors import BadInput
 
 TRUE_OR_FALSE = {"true", "false", "yes", "no", "on", "off"}
-ALWAYS = ("help", "config", "print_config", "version")
+ALWAYS = ("help", "help_all", "config", "print_config", "version")
 MOST_ALIASES = 50
 """YAML references in a file of settings; a few lines of them can stand for more text than fits into memory."""
 LARGEST_CONFIG = 1 << 20
@@ -64,8 +66,8 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     },
     "prepare": {"output": "out", "output_dir": "out", "output_file": "out", "dataset": "data", "input": "data"},
     "audit": {
-        "model": "target",
-        "model_name_or_path": "target",
+        "model_name_or_path": "model",
+        "model_name": "model",
         "base": "reference",
         "base_model": "reference",
         "reference_model": "reference",
@@ -83,7 +85,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
 """Other names of flags, by verb; ``watch`` is there because torchrun takes ``--monitor`` for a flag of its own."""
 
 _LORA = """Give --method lora --method_params '{"r": 8, "alpha": 16}'."""
-_EPOCHS = "Losses are logged, and checkpoints kept, after each epoch; --monitor_every looks more often."
+_EPOCHS = "Losses are logged, and checkpoints kept, after each epoch; --every looks more often."
 POINTERS: Mapping[str, str] = {
     "gradient_accumulation_steps": "A step is one batch of --batch_size records, however much memory there is.",
     "fp16": "Give --dtype bfloat16.",
@@ -118,25 +120,25 @@ POINTERS: Mapping[str, str] = {
 
 def hints(verb: Callable[..., int]) -> dict[str, Any]:
     """The type of each flag of a verb, those of its dataclasses included."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(verb).items():
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            found |= typing.get_type_hints(hint)
+            settings |= typing.get_type_hints(hint)
         elif name != "return":
-            found[name] = hint
-    return found
+            settings[name] = hint
+    return settings
 
 
 def defaults(verb: Callable[..., int]) -> dict[str, Any]:
     """The default of each flag that has one."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     kinds = typing.get_type_hints(verb)
     for name, parameter in inspect.signature(verb).parameters.items():
         if isinstance(kinds[name], type) and dataclasses.is_dataclass(kinds[name]):
-            found |= {field.name: field.default for field in dataclasses.fields(kinds[name])}
+            settings |= {field.name: field.default for field in dataclasses.fields(kinds[name])}
         elif parameter.default is not parameter.empty:
-            found[name] = parameter.default
-    return found
+            settings[name] = parameter.default
+    return settings
 
 
 def positional(verb: Callable[..., int]) -> set[str]:
@@ -151,7 +153,7 @@ def spelt(argv: Sequence[str], name: str, verb: Callable[..., int]) -> list[str]
     Raises:
         BadInput: a word that begins with ``--`` is no flag of the verb; names the near one, or what there is instead.
     """
-    known, words, done = hints(verb), list(argv), []
+    fields, words, done = hints(verb), list(argv), []
     while words:
         word = words.pop(0)
         if not word.startswith("--") or len(word) == 2:
@@ -159,24 +161,26 @@ def spelt(argv: Sequence[str], name: str, verb: Callable[..., int]) -> list[str]
             continue
         flag, equals, value = word[2:].partition("=")
         flag = flag.replace("-", "_")
-        own = ALIASES.get(name, {}).get(flag, flag) if flag not in known else flag
-        if own.startswith("no_") and known.get(own[3:]) is bool and own not in known:
-            done.append(f"--{own[3:]}=false")
+        field = names.field_of(flag, name, verb, fields)
+        field = ALIASES.get(name, {}).get(field, field) if field not in fields else field
+        if field.startswith("no_") and fields.get(field[3:]) is bool and field not in fields:
+            done.append(f"--{field[3:]}=false")
             continue
-        if own.partition(".")[0].rstrip("+") not in known and own not in ALWAYS:
-            raise _unknown(f"--{flag}", f"no flag of reticent {name}", flag, [*known, *ALIASES.get(name, {})], name)
-        if own in positional(verb):
+        if field.partition(".")[0].rstrip("+") not in fields and field not in ALWAYS:
+            others = [*names.SHOWN.get(name, {}).values(), *ALIASES.get(name, {})]
+            raise _unknown(f"--{flag}", f"no flag of reticent {name}", flag, [*fields, *others], name)
+        if field in positional(verb):
             value = value if equals else (words.pop(0) if words else "")
             done.append(value)
-        elif known.get(own) is bool and not equals:
+        elif fields.get(field) is bool and not equals:
             given = bool(words) and words[0].lower() in TRUE_OR_FALSE
-            done.append(f"--{own}={words.pop(0).lower() if given else 'true'}")
+            done.append(f"--{field}={words.pop(0).lower() if given else 'true'}")
         else:
             value = value if equals else (words[0] if words else "")
-            whole = _whole(value) if known.get(own) in (int, int | None) and own != flag else value
+            whole = _whole(value) if fields.get(field) in (int, int | None) and field != flag else value
             if not equals and whole != value:
                 words.pop(0)
-            done.append(f"--{own}={whole}" if equals or whole != value else f"--{own}")
+            done.append(f"--{field}={whole}" if equals or whole != value else f"--{field}")
     return done
 
 
@@ -186,11 +190,12 @@ def _whole(value: str) -> str:
     return head if dot and head.isdecimal() and not tail.strip("0") else value
 
 
-def _unknown(given: str, what: str, word: str, known: Sequence[str], name: str, dashes: str = "--") -> BadInput:
+def _unknown(given: str, what: str, word: str, fields: Sequence[str], name: str, dashes: str = "--") -> BadInput:
     if word in POINTERS and name in ("tune", "compare", "audit"):
         return BadInput(given, f"is {what}", POINTERS[word])
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    near = near or [one for one in known if word and (one.startswith(word) or word.startswith(one))][:1]
+    near = difflib.get_close_matches(word, fields, n=1, cutoff=0.6)
+    if not near:
+        near = [other for other in fields if word and (other.startswith(word) or word.startswith(other))][:1]
     hint = f"Did you mean {dashes}{near[0]}?" if near else "Check the name."
     return BadInput(given, f"is {what}", f"{hint}\nSee reticent {name} --help.")
 
@@ -202,8 +207,9 @@ def refuse_verb(word: str, verbs: Sequence[str]) -> BadInput:
     return BadInput(repr(word[:100]), "is no verb of reticent", f"{hint}\nSee reticent --help.")
 
 
-def check_config(path: str, name: str, verb: Callable[..., int]) -> None:
-    """Refuse a file of settings that is none, or has a key that is no flag of the verb.
+def read_config(path: str, name: str, verb: Callable[..., int]) -> str:
+    """A file of settings as the parser takes it: its path, or where it names settings otherwise than by their fields,
+    all of them as JSON.
 
     Raises:
         BadInput: it cannot be read, is too large, is no YAML mapping, or has such a key.
@@ -217,19 +223,21 @@ def check_config(path: str, name: str, verb: Callable[..., int]) -> None:
             raise BadInput(given, "is larger than any file of settings", fix)
         text = Path(path).read_text(encoding="utf-8-sig")
         check_aliases(given, text)
-        found = yaml.safe_load(text)
+        settings = yaml.safe_load(text)
     except OSError as error:
         raise BadInput(given, f"cannot be read ({error.strerror})", "Check the path.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark is not None else ""
         raise BadInput(given, f"is no YAML{where}", fix) from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise BadInput(given, "is no mapping of flags to values", fix)
-    known = hints(verb)
-    for key in found:
-        if str(key) not in known:
-            raise _unknown(f"{given}: {key!r}", f"no flag of reticent {name}", str(key), list(known), name, dashes="")
+    fields = hints(verb)
+    flat = names.flattened(settings, name, verb, fields)
+    for key in flat:
+        if key not in fields:
+            raise _unknown(f"{given}: {key!r}", f"no flag of reticent {name}", key, list(fields), name, dashes="")
+    return path if flat == settings else json.dumps(flat)
 
 
 def check_aliases(given: str, text: str) -> None:
@@ -246,11 +254,11 @@ def check_aliases(given: str, text: str) -> None:
 
 
 def wanted(hint: Any) -> str:
-    """What a value of this type is, in words."""
+    """A value of this type, in words."""
     if typing.get_origin(hint) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(hint)))}"
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        parts = [one for one in typing.get_args(hint) if one is not type(None)]
+        parts = [candidate for candidate in typing.get_args(hint) if candidate is not type(None)]
         return " or ".join(map(wanted, parts))
     base = typing.get_origin(hint) or hint
     names = {

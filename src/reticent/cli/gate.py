@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @with_limits
-def gate(
+def command(
     results: str,
     *,
     max_promised_epsilon: float | None = None,

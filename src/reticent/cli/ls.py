@@ -11,7 +11,7 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 
 
-def ls(folder: str = "runs", *, json: bool = False, ledger: bool = False, also: str = "") -> int:
+def command(folder: str = "runs", *, json: bool = False, ledger: bool = False, also: str = "") -> int:
     """List runs, a line each: when made, which model, the size of its files, the ε promised, the verdict, the best AUC.
 
     With --ledger: what each private training promised, and what those that share data cost together.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the verbs, build their flags from their signatures, run one, and turn its outcome into an exit code.
 
-A verb is a file in this folder with a function of the same name that returns an exit code (0 done, 1 gate failed,
-2 bad input). Parameters before the ``*`` are positional; a parameter that is a dataclass becomes a group of flags.
+A verb is a file in this folder with a function ``command`` that returns an exit code (0 done, 1 gate failed, 2 bad
+input). Parameters before the ``*`` are positional; a parameter that is a dataclass becomes a group of flags. Where the
+file names a few flags as ``USUAL``, ``--help`` shows those, and ``--help_all`` all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import sys
 import traceback
 import typing
-from argparse import SUPPRESS, ArgumentError
+from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,14 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 import reticent
-from reticent.cli import flags
+from reticent.cli import flags, names
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
 
-FRAME = {"main", "flags"}
+FRAME = {"main", "flags", "names"}
 """Modules of this folder that are no verbs."""
 
 HARMLESS = {"env"}
@@ -78,7 +79,9 @@ def _run(argv: list[str]) -> int:
         if chosen not in verbs:
             raise flags.refuse_verb(chosen, sorted(verbs))
         argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
-        _check_configs(argv, chosen, verbs[chosen])
+        argv = _with_configs(argv, chosen, verbs[chosen])
+    else:
+        argv = ["--help" if word in ("--help_all", "--help-all") else word for word in argv]
     parser = _parser_of(chosen)
     try:
         options = parser.parse_args(argv)
@@ -90,7 +93,7 @@ def _run(argv: list[str]) -> int:
     verb = verbs[options.subcommand]
     if options.subcommand not in HARMLESS:
         refuse_several(f"reticent {options.subcommand}")
-    return verb(**_arguments(verb, options[options.subcommand]))
+    return verb(**_arguments(verb, options[options.subcommand], options.subcommand))
 
 
 def _say(message: str) -> None:
@@ -98,7 +101,7 @@ def _say(message: str) -> None:
 
 
 def _fault(error: Exception) -> str:
-    """What is said of an error that nobody expected: never its message, which may quote private text."""
+    """The words for an error that nobody expected: never its message, which may quote private text."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "not enough memory" in str(error):
         return "memory: there is not enough of it. Give a smaller --batch_size or --max_tokens, or a smaller model."
@@ -111,27 +114,37 @@ def _fault(error: Exception) -> str:
     )
 
 
-def _check_configs(argv: list[str], name: str, verb: Verb) -> None:
-    """Look through files of settings, and objects on the command line, before a parser does."""
-    for word, follows in zip(argv, [*argv[1:], ""], strict=True):
+def _with_configs(argv: list[str], name: str, verb: Verb) -> list[str]:
+    """The words, with files of settings as the parser takes them. Looks through those, and through objects on the
+    command line, before a parser does."""
+    words, done = list(argv), []
+    while words:
+        word = words.pop(0)
         flag, equals, value = word.partition("=")
         if flag == "--config":
-            flags.check_config(value if equals else follows, name, verb)
+            value = value if equals else (words.pop(0) if words else "")
+            word = f"--config={flags.read_config(value, name, verb)}"
         elif flag.startswith("--"):
-            flags.check_aliases(flag, value if equals else follows)
+            flags.check_aliases(flag, value if equals else "".join(words[:1]))
+        done.append(word)
+    return done
 
 
 def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[str, Verb]) -> BadInput:
-    """What the parser could not read, in two lines: it prints pages."""
+    """The refusal of what the parser could not read, in two lines: it prints pages."""
     text = str(error)
     help_ = f"See reticent {name} --help." if name else "See reticent --help."
     key = re.search(r'Parser key "([^"]+)"|argument (?:--)?([\w./]+)', text)
     flag = (key[1] or key[2]).split(".")[-1] if key else ""
-    known = flags.hints(verbs[name]) if name in verbs else {}
-    if flag in known:
+    kinds = flags.hints(verbs[name]) if name in verbs else {}
+    shown = names.SHOWN.get(name or "", {})
+    flag = next((field for field, word in shown.items() if word == flag), flag)
+    if flag in kinds:
         given = _given(argv, flag)
-        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(known[flag])}"
-        return BadInput(f"--{flag}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}")
+        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(kinds[flag])}"
+        return BadInput(
+            f"--{shown.get(flag, flag)}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}"
+        )
     words = text.partition("unrecognized arguments:")[2].split()
     if words:
         return BadInput(" ".join(words)[:100], "is one word too many for this command", f"Check the order.\n{help_}")
@@ -139,7 +152,7 @@ def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[s
 
 
 def _given(argv: list[str], flag: str) -> str | None:
-    """What was written behind the flag."""
+    """The word behind the flag."""
     for word, follows in zip(argv, [*argv[1:], None], strict=True):
         if word == f"--{flag}":
             return follows
@@ -151,9 +164,11 @@ def _given(argv: list[str], flag: str) -> str | None:
 @functools.cache
 def _verbs() -> dict[str, Verb]:
     package = importlib.import_module("reticent.cli")
-    names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in FRAME]
+    files = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in FRAME]
+    modules = {name: importlib.import_module(f"reticent.cli.{name}") for name in sorted(files)}
     return {
-        name.replace("_", "-"): getattr(importlib.import_module(f"reticent.cli.{name}"), name) for name in sorted(names)
+        name.replace("_", "-"): getattr(module, "command", None) or getattr(module, name)
+        for name, module in modules.items()
     }
 
 
@@ -178,19 +193,47 @@ def _parser(verbs: dict[str, Verb], chosen: str | None, *, exits: bool = True) -
         description = doc.split("\nArgs:")[0].strip()
         sub = ArgumentParser(description=description, exit_on_error=exits)
         if name == chosen:
-            _add_flags(sub, verb)
+            _add_flags(sub, verb, name)
         subcommands.add_subcommand(name, sub, help=description.splitlines()[0])
     return parser
 
 
-def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
+class _HelpAll(Action):
+    """Prints the help with all flags in it."""
+
+    def __call__(self, parser: Any, *_given: Any) -> None:
+        short = [(action, action.help) for action in parser._actions]
+        epilog, parser.epilog = parser.epilog, None
+        for action, _ in short:
+            action.help = getattr(action, "whole_help", action.help)
+        try:
+            parser.print_help()
+        finally:
+            parser.epilog = epilog
+            for action, text in short:
+                action.help = text
+        parser.exit()
+
+
+def _show_usual(parser: ArgumentParser, usual: tuple[str, ...], name: str, verb: Verb) -> None:
+    """Leave the help of all but the usual flags to ``--help_all``."""
+    shown = {*usual, "help", "help_all", "config"}
+    hidden = [action for action in parser._actions if action.option_strings and action.dest not in shown]
+    for action in hidden:
+        action.whole_help, action.help = action.help, SUPPRESS
+    examples = ", ".join(f"--{group}.{next(iter(fields))}" for group, fields in names.groups(name, verb).items())
+    parser.epilog = (
+        f"{len(hidden)} more flags: reticent {name} --help_all. Flags can be named below their group ({examples}) and "
+        "put into a YAML file (--config)."
+    )
+
+
+def _add_flags(parser: ArgumentParser, verb: Verb, name: str) -> None:
     groups = _groups(verb)
-    # The parser looks for a short way to import the function, and `reticent.audit` would load torch.
-    verb.__qualname__ = f"{verb.__name__}_verb"
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     parser.add_function_arguments(verb, skip=set(groups), as_positional=True, as_group=False)
     for group in groups.values():
-        parser.add_class_arguments(group, None)
+        parser.add_class_arguments(_resolved(group), None)
     positional = flags.positional(verb)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:
@@ -201,9 +244,31 @@ def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
             action.option_strings, action.nargs, action.default, action.required = [], "?", SUPPRESS, False
             if action._typehint == str | None:
                 action._typehint = str  # a folder may be named null, which otherwise is read as nothing
+        word = names.SHOWN.get(name, {}).get(action.dest)
+        if word is not None:
+            action.option_strings, action.metavar = [f"--{word}"], word.upper()
+            parser._option_string_actions[f"--{word}"] = action
+    usual = getattr(sys.modules[verb.__module__], "USUAL", ())
+    more = "Show all flags and exit." if usual else SUPPRESS
+    parser.add_argument("--help_all", action=_HelpAll, nargs=0, default=SUPPRESS, help=more)
+    if usual:
+        _show_usual(parser, usual, name, verb)
 
 
-def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
+def _resolved(group: type) -> type:
+    """The dataclass with types for the names of types. Where a module imports something for type checkers alone, the
+    parser would import that to know the names: an accountant of privacy, for one, which takes a second."""
+    hints = typing.get_type_hints(group)
+    fields = [
+        (item.name, hints[item.name], dataclasses.field(default=item.default, default_factory=item.default_factory))
+        for item in dataclasses.fields(group)
+    ]
+    plain = dataclasses.make_dataclass(group.__name__, fields, kw_only=True)
+    plain.__doc__, plain.__module__ = group.__doc__, __name__
+    return plain
+
+
+def _arguments(verb: Verb, options: Namespace, label: str) -> dict[str, Any]:
     """The verb's arguments; flags of a dataclass are put back together."""
     groups = _groups(verb)
     given: dict[str, Any] = {}
@@ -217,7 +282,6 @@ def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:
             continue
         given[name] = getattr(options, name, parameter.default)
         if given[name] is parameter.empty:
-            label = verb.__name__.replace("_", "-")
             raise BadInput(f"reticent {label}", f"{name} is missing", f"See reticent {label} --help.")
         _checked(name, given[name], parameter.default)
     return given
@@ -248,11 +312,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 def _underscored(argv: list[str]) -> list[str]:
     """``--max_auc`` for ``--max-auc``: both habits are common."""
-    found = []
+    spelt = []
     for word in argv:
         flag, equals, value = word.partition("=")
-        found.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
-    return found
+        spelt.append(f"--{flag[2:].replace('-', '_')}{equals}{value}" if flag.startswith("--") else word)
+    return spelt
 
 
 if __name__ == "__main__":

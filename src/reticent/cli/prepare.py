@@ -13,14 +13,27 @@ from reticent.core.membership import Membership
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.data.dedup import drop_exact_duplicates
+from reticent.data.split_config import SplitConfig, throw_coins
 from reticent.workflows.inputs import DataConfig
-from reticent.workflows.training_rows import SplitConfig, throw_coins
 
 if TYPE_CHECKING:
     from reticent.workflows.prepare import PreparedData
 
+USUAL = (
+    "out",
+    "scrub",
+    "dedup",
+    "detectors",
+    "patterns",
+    "text_field",
+    "user_field",
+    "id_field",
+    "spans_field",
+    "key_file",
+)
 
-def prepare(
+
+def command(
     data: str,
     *,
     out: str = "prepared.parquet",

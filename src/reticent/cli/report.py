@@ -10,7 +10,7 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 
 
-def report(results: str, *, out: str | None = None, export: str | None = None, verify: str | None = None) -> int:
+def command(results: str, *, out: str | None = None, export: str | None = None, verify: str | None = None) -> int:
     """Write report.html from a results.json, without any model.
 
     With --export: write every figure as SVG and its numbers as CSV instead. With --verify: say whether a page, or the

@@ -7,18 +7,34 @@ from pathlib import Path
 
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import ContextualConfig
+from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.recorded import parse_objectives
 from reticent.workflows.inputs import DataConfig
+from reticent.workflows.recipe import TuneRecipe
 from reticent.workflows.training_rows import promised_unit
-from reticent.workflows.tune import CanaryConfig, SplitConfig
+
+USUAL = (
+    "model",
+    "out",
+    "text_field",
+    "user_field",
+    "method",
+    "epochs",
+    "learning_rate",
+    "epsilon",
+    "unit",
+    "canaries",
+)
 
 
-def tune(
+def command(
     data: str,
     *,
     model: str = "smollm2-135m",
@@ -31,6 +47,7 @@ def tune(
     monitor: MonitorConfig,
     harden: HardenConfig,
     contextual: ContextualConfig,
+    objectives: str | None = None,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
 
@@ -41,6 +58,8 @@ def tune(
         data: JSONL, CSV, Parquet, mbox or Maildir, a folder or hub id of Hugging Face datasets.
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
+        objectives: training objectives by name, with their settings, separated by commas: goldfish(k=4),loss_floor. All
+            that there are, those without a flag of their own too.
     """
     from reticent.data.secrets_file import read_secrets, secrets_beside
     from reticent.workflows.inputs import read_data
@@ -48,6 +67,18 @@ def tune(
 
     inputs = {"the data": data}
     RunFolder(root=Path(out)).refuse_foreign("tune", inputs | {"the base model": model})
+    recipe = TuneRecipe(
+        split=split_config,
+        canaries=canary_config,
+        training=tune_config,
+        privacy=privacy,
+        objectives=(
+            *harden.objectives,
+            *contextual.objectives,
+            *(() if objectives is None else parse_objectives(objectives)),
+        ),
+        monitor=monitor,
+    )
     unit = promised_unit(privacy)
     refuse_unstable(unit, data_config, split_config, canary_config, harden, contextual)
     refuse_prepared(unit, data)
@@ -60,13 +91,7 @@ def tune(
         base=model,
         out=out,
         title=Path(data).name,
-        split_config=split_config,
-        canary_config=canary_config,
-        tune_config=tune_config,
-        privacy=privacy,
-        monitor=monitor,
-        harden=harden,
-        contextual=contextual,
+        recipe=recipe,
         rejects=rejects,
         targets=read_secrets(missed) if missed.exists() else (),
         inputs=inputs,
@@ -80,7 +105,7 @@ def tune(
         console.print(table(watch))
         first, last = watch.moments[0], watch.moments[-1]
         if first.step == 0 < last.step:
-            said = sentence(watch.held_out, first.perplexity, last.perplexity)
-            console.print(said, highlight=False, soft_wrap=True)
+            outcome = sentence(watch.held_out, first.perplexity, last.perplexity)
+            console.print(outcome, highlight=False, soft_wrap=True)
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
     return 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def view(run: str, *, port: int = 0, open_browser: bool = True) -> int:
+def command(run: str, *, port: int = 0, open_browser: bool = True) -> int:
     """Serve one report on this machine only (loopback) until Ctrl-C.
 
     Args:

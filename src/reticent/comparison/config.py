@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a comparison is told. No torch, so that command lines can show their help at once."""
+"""The settings of a comparison. No torch, so that command lines can show their help at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reticent.train.config import DTYPES
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """What is compared, at which scale, and how it is run.
+    """Methods, defences, scale and pace of a comparison.
 
     Args:
         preset: a whole study (memorization-study, user-inference, privacy-utility); flags given beside it win.
@@ -23,11 +23,11 @@ class CompareConfig:
         seeds: of the trainings; two at least, or no ranking is made.
         defences: none, goldfish, label_smoothing, loss_floor, dropout, dedup_users, clip_examples, clip_batch,
             no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
-            user_epsilon8 …), canary_words5, canary_words10.
+            user_epsilon8 …), canary_words5, canary_words10; or a training objective with its settings, goldfish(k=3).
         epochs: how often each record is seen.
         max_tokens: records are cut off behind this many tokens.
         batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.
-        look_every: look at the panel every so many steps; left out, after each epoch.
+        every: look at the panel every so many steps; left out, after each epoch.
         panel: records a side that are looked at, the same for all trainings.
         jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores.
         keep_models: keep each training's weights instead of deleting them when it is done.
@@ -44,7 +44,7 @@ class CompareConfig:
     epochs: int | None = None
     max_tokens: int = 128
     batch_size: int | None = None
-    look_every: int | None = None
+    every: int | None = None
     panel: int = 256
     jobs: int | None = None
     keep_models: bool = False
@@ -55,7 +55,7 @@ class CompareConfig:
         validate.positive(max_tokens=self.max_tokens, panel=self.panel)
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
-        for name in ("epochs", "batch_size", "look_every", "jobs"):
+        for name in ("epochs", "batch_size", "every", "jobs"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
 
@@ -67,9 +67,9 @@ def numbers(text: str, name: str) -> tuple[float, ...]:
         BadInput: it is no such list.
     """
     try:
-        found = tuple(float(word) for word in text.split(",") if word.strip())
+        values = tuple(float(word) for word in text.split(",") if word.strip())
     except ValueError:
-        found = ()
-    if not found or len(set(found)) < len(found):
+        values = ()
+    if not values or len(set(values)) < len(values):
         raise BadInput(f"{name}={text!r}", "is no list of distinct numbers", "Separate them by commas.")
-    return found
+    return values

@@ -3,22 +3,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.objective import Objective, make_objective
+from reticent.train.objectives.recorded import parse_objectives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defence:
-    """What is done against memorization, beyond the choice of method and learning rate.
+    """A measure against memorization, beyond the choice of method and learning rate.
 
     Args:
         name: for tables and folders.
         about: what it does, in a line.
         split, monitor, harden, privacy, canaries: fields of `SplitConfig`, `MonitorConfig`, `HardenConfig`,
             `PrivacySpec` and `CanaryConfig` that it sets.
+        objectives: further training objectives by name, with their settings.
     """
 
     name: str
@@ -28,10 +33,23 @@ class Defence:
     harden: Mapping[str, Any] = field(default_factory=dict)
     privacy: Mapping[str, Any] = field(default_factory=dict)
     canaries: Mapping[str, Any] = field(default_factory=dict)
+    objectives: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """All fields, but for those that folders of earlier versions have not where they are at their defaults."""
+        given = asdict(self)
+        return given if self.objectives else {name: given[name] for name in given if name != "objectives"}
+
+    @property
+    def training_objectives(self) -> tuple[Objective, ...]:
+        """The training objectives that it asks for."""
+        further = (make_objective(name, settings) for name, settings in self.objectives.items())
+        return (*HardenConfig(**self.harden).objectives, *further)
 
     @property
     def is_private(self) -> bool:
-        """Whether the training keeps a promise of differential privacy, so that nothing may be looked at before."""
+        """True where the training keeps a promise of differential privacy, so that nothing may be looked at before."""
         return bool(self.privacy)
 
 
@@ -81,11 +99,33 @@ DEFENCES = {defence.name: defence for defence in _ALL}
 
 
 def defence(name: str) -> Defence:
-    """The defence of that name.
+    """The defence of that name; or, where it has parentheses, that training objective: ``unlikelihood()``,
+    ``goldfish(k=3)``.
 
     Raises:
         BadInput: there is none; lists all.
     """
+    if "(" in name:
+        chosen = parse_objectives(name)
+        settings = {objective.name: objective.settings for objective in chosen}
+        about = " and ".join(objective.given for objective in chosen)
+        return Defence(name=name, about=f"trained with {about}", objectives=settings)
     if name not in DEFENCES:
-        raise BadInput(f"defence {name!r}", "is not known", f"Known: {', '.join(DEFENCES)}.")
+        raise BadInput(
+            f"defence {name!r}",
+            "is not known",
+            f"Known: {', '.join(DEFENCES)}; or a training objective with its settings: goldfish(k=3).",
+        )
     return DEFENCES[name]
+
+
+def parse_defences(text: str) -> tuple[Defence, ...]:
+    """Defences separated by commas, but for commas within parentheses.
+
+    >>> [chosen.name for chosen in parse_defences("none, goldfish(k=3, context=5)")]
+    ['none', 'goldfish(k=3, context=5)']
+
+    Raises:
+        BadInput: see `defence`.
+    """
+    return tuple(defence(word.strip()) for word in re.split(r",(?![^(]*\))", text))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -66,7 +66,7 @@ class Trial:
 
     def key(self, shared: str) -> str:
         """SHA-256 (hex) of all that decides its outcome; ``shared`` is what all cells have in common."""
-        about = {"shared": shared, "rate": self.learning_rate, "seed": self.seed, "defence": asdict(self.defence)}
+        about = {"shared": shared, "rate": self.learning_rate, "seed": self.seed, "defence": self.defence.on_record}
         about |= {"method": self.method.method, "params": self.method.params}
         about |= {"schedule": self.schedule} if self.schedule != SCHEDULE else {}  # cells of earlier versions have none
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from reticent.stats.seed_variance import over_seeds
 
 LEAST_RATES = 2
 LEAST_SEEDS = 2
-TOO_LATE = "the first look at {} is already more useful than this loss (look more often: --look_every)."
+TOO_LATE = "the first look at {} is already more useful than this loss (look more often: --every)."
 
 
 def pairs_of(

@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from reticent.comparison.config import CompareConfig, numbers
-from reticent.comparison.defences import DEFENCES, defence
+from reticent.comparison.defences import DEFENCES, parse_defences
 from reticent.comparison.grid import Grid, Method, parse_methods
 from reticent.comparison.presets.preset import PRESETS, Study
 from reticent.comparison.trial import TrialSettings
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
-from reticent.workflows.tune import CanaryConfig, SplitConfig
 
 T = TypeVar("T", SplitConfig, CanaryConfig)
 EPOCHS = 3
@@ -25,7 +26,7 @@ LARGEST_SEED = 2**32 - 1
 def resolve(
     config: CompareConfig, *, model: str, split: SplitConfig, canaries: CanaryConfig
 ) -> tuple[Grid, TrialSettings]:
-    """What was asked for. Flags win over the preset; the preset wins over defaults.
+    """The grid and settings that were asked for. Flags win over the preset; the preset wins over defaults.
 
     Raises:
         BadInput: an unknown preset, defence or a broken list.
@@ -42,7 +43,7 @@ def resolve(
             dtype=config.dtype,
             device=config.device,
         ),
-        monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.look_every),
+        monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.every),
         keep_models=config.keep_models,
     )
     return _grid(config, study), shared
@@ -59,8 +60,7 @@ def _grid(config: CompareConfig, study: Study) -> Grid:
         methods = [replace(method, learning_rates=tuple(sorted(rates))) for method in grid.methods]
         grid = replace(grid, methods=tuple(methods))
     if config.defences:
-        names = [name.strip() for name in config.defences.split(",")]
-        grid = replace(grid, defences=tuple(map(defence, names)))
+        grid = replace(grid, defences=parse_defences(config.defences))
     if config.lr_scheduler_types:
         grid = replace(grid, schedules=tuple(name.strip() for name in config.lr_scheduler_types.split(",")))
     if config.seeds:

@@ -32,12 +32,15 @@ from reticent.core.portable import portable
 from reticent.core.progress import console
 from reticent.core.record import Record, read_records
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.coin import uniform
+from reticent.data.split_config import SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
-from reticent.train.hardening import HardenConfig
-from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
+from reticent.train.diverged import Diverged
+from reticent.workflows.recipe import TuneRecipe
+from reticent.workflows.tune import tune
 
 OUTCOME, MOVED, JOB, LOG = "cell.json", "moved.parquet", "job.json", "cell.log"
 KL_RECORDS = 48
@@ -107,8 +110,7 @@ def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequenc
     except Unusable as error:  # of this machine, at this time: the next call tries again
         status, why = "failed", str(error)
     except ReticentError as error:
-        # Named, not imported: the training loop takes seconds to load.
-        status = "diverged" if type(error).__name__ == "Diverged" else "refused"
+        status = "diverged" if isinstance(error, Diverged) else "refused"
         why = str(error)
     except OSError as error:
         if error.errno is None:
@@ -178,12 +180,14 @@ def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[R
         base=shared.base,
         out=folder,
         title=cell.name,
-        split_config=replace(shared.split, **defence.split),
-        canary_config=replace(shared.canaries, **defence.canaries),
-        tune_config=training,
-        privacy=PrivacySpec(**defence.privacy) if private else None,
-        monitor=None if private else replace(shared.monitor, **defence.monitor),
-        harden=HardenConfig(**defence.harden) if defence.harden else None,
+        recipe=TuneRecipe(
+            split=replace(shared.split, **defence.split),
+            canaries=replace(shared.canaries, **defence.canaries),
+            training=training,
+            privacy=PrivacySpec(**defence.privacy),
+            objectives=defence.training_objectives,
+            monitor=MonitorConfig() if private else replace(shared.monitor, **defence.monitor),
+        ),
     )
     if private:
         from reticent.comparison.evaluate_after import evaluate_after

@@ -170,7 +170,7 @@ def _between_users(panel: Panel, log_ratio: Floats, rows: npt.NDArray[np.bool_],
         raise Underpowered(
             f"{sides[0]} users in and {sides[1]} out with texts that were never trained on",
             "they are too few to be told apart",
-            f"Look at more records (--monitor_panel); at least {MIN_USERS} users of each side are needed.",
+            f"Look at more records (--panel); at least {MIN_USERS} users of each side are needed.",
         )
     return auc(score[member], score[~member])
 
@@ -193,7 +193,7 @@ def _copied(
     measured = ~np.isnan(look.copied)
     if min(int((measured & side).sum()) for side in (inside, outside)) < 2:
         raise Underpowered(
-            "the panel", f"has hardly a record of {NGRAM} trained tokens", "Look at more records (--monitor_panel)."
+            "the panel", f"has hardly a record of {NGRAM} trained tokens", "Look at more records (--panel)."
         )
     sides = zip(clusters, (inside, outside), strict=True)
     ends = [None if cluster is None else cluster[measured[side]] for cluster, side in sides]

@@ -61,9 +61,8 @@ def _caption(watch: TrainingHistory) -> str:
     ]
     missing = [reason.split(":")[0] for reason in watch.moments[-1].refused]
     if missing:
-        sentences.append(
-            f"Too few records for {', '.join(missing)}; a larger panel (--monitor_panel) takes longer to look at."
-        )
+        names = ", ".join(missing)
+        sentences.append(f"Too few records for {names}; a larger panel (--panel) takes longer to look at.")
     sentences += [f"Stopped early: {watch.stopped}"] if watch.stopped else []
     return "\n".join(sentences)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +13,43 @@ from transformers import TrainingArguments
 from reticent.core.errors import BadInput
 from reticent.train.checkpoints import folder_for
 from reticent.train.config import BATCH_SIZE, EPOCHS, TuneConfig
+from reticent.train.hardening import CLIP_BATCH
 
 
-def arguments_of(config: TuneConfig, out: Path, device: str, clip_batch: float, *, evaluate: bool) -> TrainingArguments:
-    """What ``config``, settled, is to Hugging Face's Trainer.
+def arguments_of(
+    config: TuneConfig, out: Path, device: str, changed: Mapping[str, Any], *, evaluate: bool
+) -> TrainingArguments:
+    """``config``, settled, as Hugging Face's Trainer takes it.
 
     Args:
         out: folder of the model; the Trainer works in that of its checkpoints.
-        clip_batch: bound on the norm of a batch's gradient.
+        changed: by objectives: fields of ``TrainingArguments`` with the values that they get.
         evaluate: measure the held-out loss after each epoch.
     """
-    arguments = TrainingArguments(
-        output_dir=str(folder_for(out)),
-        num_train_epochs=config.epochs or EPOCHS,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.rise,
-        weight_decay=config.weight_decay,
-        max_grad_norm=clip_batch,
-        per_device_train_batch_size=config.batch_size or BATCH_SIZE,
-        per_device_eval_batch_size=config.batch_size or BATCH_SIZE,
-        optim="sgd" if config.optimizer == "sgd" else "adamw_torch_fused",
-        seed=config.seed,
-        use_cpu=device == "cpu",
-        save_strategy="epoch",
-        save_total_limit=2,
-        eval_strategy="epoch" if evaluate else "no",
-        logging_strategy="epoch",
-        logging_nan_inf_filter=False,
-        report_to=config.report_to,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=device != "cpu",
-    )
+    fields: dict[str, Any] = {
+        "output_dir": str(folder_for(out)),
+        "num_train_epochs": config.epochs or EPOCHS,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "warmup_steps": config.rise,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": CLIP_BATCH,
+        "per_device_train_batch_size": config.batch_size or BATCH_SIZE,
+        "per_device_eval_batch_size": config.batch_size or BATCH_SIZE,
+        "optim": "sgd" if config.optimizer == "sgd" else "adamw_torch_fused",
+        "seed": config.seed,
+        "use_cpu": device == "cpu",
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+        "eval_strategy": "epoch" if evaluate else "no",
+        "logging_strategy": "epoch",
+        "logging_nan_inf_filter": False,
+        "report_to": config.report_to,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": device != "cpu",
+    }
+    arguments = TrainingArguments(**fields | dict(changed))
     # Left to itself, one process that sees several GPUs multiplies the batch by their number.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -37,6 +37,17 @@ class Corpus:
     records: tuple[int, ...]
     truncated: int
     empty: int
+
+    @property
+    def predicting(self) -> Corpus:
+        """Without texts of which no token is to be predicted (any more); they count as empty."""
+        rows = [i for i, encoded in enumerate(self.encoded) if encoded.predicted]
+        return replace(
+            self,
+            encoded=[self.encoded[i] for i in rows],
+            records=tuple(self.records[i] for i in rows),
+            empty=self.empty + len(self.encoded) - len(rows),
+        )
 
     @property
     def tokens(self) -> int:

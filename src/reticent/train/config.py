@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a fine-tuning is told. No torch, so that command lines can show their help at once."""
+"""The settings of a fine-tuning. No torch, so that command lines can show their help at once."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ class TuneConfig:
 
     @property
     def on_record(self) -> dict[str, Any]:
-        """What a folder keeps, to know the same training again. Settings that folders of earlier versions have not are
+        """The settings that a folder keeps, to know the same training again. Those that earlier versions have not are
         left out where they are at their defaults."""
-        said = asdict(self)
-        return {name: said[name] for name in said if name not in _SINCE or said[name] != _SINCE[name]}
+        given = asdict(self)
+        return {name: given[name] for name in given if name not in _SINCE or given[name] != _SINCE[name]}
 
     def settled(self, method_learning_rate: float, *, private: bool = False) -> TuneConfig:
         """With defaults filled in, but for the batch of a private training, which depends on the data."""

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes an ordinary training memorize less, without noise and without a promise. No torch, so that command lines
-can show their help at once."""
+"""Flags of objectives that make an ordinary training memorize less, without noise and without a promise.
+
+No torch, so that command lines can show their help at once; objectives are loaded once one is asked for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.spec import PrivacySpec
-from reticent.train.config import TuneConfig
+
+if TYPE_CHECKING:
+    from reticent.train.objectives.objective import Objective
 
 CONTEXT = 13
-"""Tokens that decide whether the next one is left out (Hans et al., 2024)."""
 CLIP_BATCH = 1.0
 
 
@@ -48,31 +50,18 @@ class HardenConfig:
     dedup_users: bool = False
 
     def __post_init__(self) -> None:
-        validate.positive(goldfish_context=self.goldfish_context)
-        validate.non_negative(clip_batch=self.clip_batch)
-        validate.in_range(-1e-12, 1 - 1e-12, label_smoothing=self.label_smoothing, dropout=self.dropout)
-        for name in ("loss_floor", "clip_examples"):
-            if getattr(self, name) is not None:
-                validate.positive(**{name: getattr(self, name)})
-        if self.goldfish is not None and self.goldfish < 2:
-            raise BadInput(
-                f"goldfish={self.goldfish!r}", "would leave (nearly) every token out", "Give 2 or more (4 is usual)."
-            )
         if self.goldfish is None and self.goldfish_context != CONTEXT:
             raise BadInput(
                 f"goldfish_context={self.goldfish_context}", "does nothing without goldfish", "Give --goldfish 4."
             )
-        if self.clip_examples is not None and (self.label_smoothing or self.loss_floor is not None):
-            raise BadInput(
-                f"clip_examples={self.clip_examples!r} with label_smoothing or loss_floor",
-                "the gradients that are clipped are those of the plain cross-entropy, so the other would silently be "
-                "left out",
-                "Give one of them.",
-            )
+        if self.is_on:
+            from reticent.train.objectives.refusals import refuse_pairs
+
+            refuse_pairs(self.objectives, {})
 
     @property
     def is_on(self) -> bool:
-        """Whether anything differs from an ordinary training."""
+        """True where anything differs from an ordinary training."""
         return bool(self.changed)
 
     @property
@@ -81,54 +70,40 @@ class HardenConfig:
         given = asdict(self)
         return {field.name: given[field.name] for field in fields(self) if given[field.name] != field.default}
 
-    def settled(self, config: TuneConfig, privacy: PrivacySpec | None = None) -> TuneConfig:
-        """``config`` with the dropout in it.
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that the flags ask for."""
+        if not self.is_on:
+            return ()
+        from reticent.train.objectives.objective import make_objective
 
-        Raises:
-            BadInput: the method has none, or was given another; or a setting would void a private training's promise,
-                or silently be left out of it.
-        """
-        if privacy is not None and privacy.is_private:
-            self._refuse_in_private(privacy)
-        if not self.dropout:
-            return config
-        given = config.method_params.get("dropout", self.dropout)
-        if config.method != "lora" or given != self.dropout:
-            raise BadInput(
-                f"dropout={self.dropout!r} with method={config.method!r}, method_params={config.method_params!r}",
-                "it is the dropout of LoRA updates, and is given once",
-                "Give --method lora, and dropout in one place.",
-            )
-        return replace(config, method_params=config.method_params | {"dropout": self.dropout})
+        changed = {_OF[flag][0] for flag in self.changed}
+        values: dict[str, dict[str, Any]] = {name: {} for name, _ in _OF.values() if name in changed}
+        for flag, (name, setting) in _OF.items():
+            if name in changed and setting:
+                values[name][setting] = getattr(self, flag)
+        return tuple(make_objective(name, settings) for name, settings in values.items())
 
-    def _refuse_in_private(self, privacy: PrivacySpec) -> None:
-        for name, is_bad, why, fix in _IN_PRIVATE:
-            if name in self.changed and is_bad(privacy):
-                raise BadInput(f"{name}={getattr(self, name)!r} in private training", why, fix)
+    @classmethod
+    def of(cls, objectives: Sequence[Objective]) -> HardenConfig:
+        """The flags that ask for those of the objectives that have one here."""
+        settings = {chosen.name: chosen.settings for chosen in objectives}
+        given = {
+            flag: settings[name][setting] if setting else True
+            for flag, (name, setting) in _OF.items()
+            if name in settings
+        }
+        return cls(**given)
 
 
-_PLAIN = "the loss whose gradients are clipped is the plain cross-entropy, so this would silently be left out"
-
-_IN_PRIVATE = (
-    ("label_smoothing", lambda privacy: True, _PLAIN, "Leave --label_smoothing out."),
-    ("loss_floor", lambda privacy: True, _PLAIN, "Leave --loss_floor out."),
-    (
-        "clip_examples",
-        lambda privacy: True,
-        "private training clips already, at the norm that its noise is made for",
-        "Give --clip_norm.",
-    ),
-    (
-        "clip_batch",
-        lambda privacy: True,
-        "it clips the noised sum, not each unit's gradient: it protects nobody",
-        "Leave it out. What bounds each unit is --clip_norm.",
-    ),
-    (
-        "goldfish",
-        lambda privacy: privacy.protect == "spans",
-        "with spans protected a text is trained on in two parts, and the loss of neither leaves tokens out",
-        "Leave --goldfish out, or protect whole texts (--protect all).",
-    ),
-)
-"""Setting, where it cannot be, why, and the fix."""
+_OF = {
+    "goldfish": ("goldfish", "k"),
+    "goldfish_context": ("goldfish", "context"),
+    "label_smoothing": ("label_smoothing", "amount"),
+    "loss_floor": ("loss_floor", "floor"),
+    "clip_examples": ("clip_examples", "norm"),
+    "clip_batch": ("clip_batch", "norm"),
+    "dropout": ("lora_dropout", "rate"),
+    "dedup_users": ("dedup_users", ""),
+}
+"""Each flag's objective and its setting; empty where the flag only switches it on."""

@@ -13,15 +13,11 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.models.encode import EncodedRecord
 from reticent.train.batches import LengthGrouped, collate
+from reticent.train.diverged import Diverged
 from reticent.train.held_out import BASE_PERPLEXITY, held_out_loss, perplexity
-
-
-class Diverged(BadInput):
-    """The loss is no longer finite; going on from a checkpoint would end the same way."""
 
 
 class TrainingEnded(Exception):

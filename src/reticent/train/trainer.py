@@ -3,65 +3,50 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging as hf_logging
 
-from reticent.core.atomic import refuse_foreign_folder, replacing_folder
-from reticent.core.errors import BadInput, Unusable
+from reticent.core.atomic import replacing_folder
+from reticent.core.errors import BadInput
 from reticent.core.lock import locked
-from reticent.core.manifest import environment, now
-from reticent.core.portable import portable, remember
 from reticent.core.progress import console, progress
-from reticent.core.record import Record, fingerprint
-from reticent.models import adapters, catalog
-from reticent.models.context import context_length
-from reticent.models.encode import EncodedRecord
-from reticent.models.load import LoadedModel, has_bfloat16, load
-from reticent.models.locate import is_hub_id, locate
-from reticent.models.tuned import TuningInfo, name_base
-from reticent.models.tuning.method import TUNINGS, Tuning, trained_parameters
-from reticent.models.weights import fingerprint_weights, full_disk_is_an_os_error
+from reticent.core.record import Record
+from reticent.models import catalog
+from reticent.models.load import LoadedModel, has_bfloat16
+from reticent.models.locate import is_hub_id
+from reticent.models.tuned import TuningInfo
+from reticent.models.tuning.method import TUNINGS
+from reticent.models.weights import full_disk_is_an_os_error
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
 from reticent.train.arguments import arguments_of, check_rise, steps_of
-from reticent.train.batches import NOTHING, Corpus, encode_all
-from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder, recall
+from reticent.train.batches import Corpus
+from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
 from reticent.train.checkpoints import remember as note
 from reticent.train.config import BATCH_SIZE, TuneConfig
-from reticent.train.contextual.config import ContextualConfig
-from reticent.train.contextual.prepare import ContextualTraining
-from reticent.train.contextual.prepare import prepare as prepare_contextual
-from reticent.train.hardened import hardened_corpus, hardened_trainer
-from reticent.train.hardening import HardenConfig
+from reticent.train.diverged import Diverged
 from reticent.train.held_out import HeldOutBaseline, base_loss, before_and_after, held_out_loss, sentence_of
-from reticent.train.loop import Bar, Diverged, TrainingEnded, TuneTrainer
+from reticent.train.identity import is_finished
+from reticent.train.loop import Bar, TrainingEnded, TuneTrainer
+from reticent.train.objectives.objective import Objective
+from reticent.train.objectives.prepare import finish, make_trainer
+from reticent.train.objectives.refusals import refuse_pairs, settings_of
+from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.task import Task, load_whole, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
     from reticent.train.private.train import PrivateTuning
 
 __all__ = ["LOG", "TuneConfig", "tune"]
-
-KIND = "tuned model"
-
-LOG = "train_log.json"
-"""Beside the weights: settings, counts and the losses of each epoch. No text."""
-
-_PLAIN_ATTENTION = 2**19
-"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
-beyond, its memory tells."""
 
 
 def tune(
@@ -70,11 +55,11 @@ def tune(
     out: str | Path,
     config: TuneConfig | None = None,
     *,
+    objectives: Sequence[Objective] = (),
+    record_sets: Mapping[str, Sequence[Record]] | None = None,
     held_out: Sequence[Record] = (),
     callbacks: Sequence[TrainerCallback] = (),
     privacy: PrivacySpec | None = None,
-    harden: HardenConfig | None = None,
-    contextual: ContextualConfig | None = None,
     data: str = "",
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
@@ -90,182 +75,121 @@ def tune(
         out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
             ``train_log.json``.
         config: how; None for the defaults.
+        objectives: what is trained on and minimised in place of the texts and their cross-entropy
+            (`train.objectives`). ``dedup_users`` is not done here but by ``workflows.tune``, as it changes which
+            records there are. The held-out loss stays the cross-entropy of the texts as they are.
+        record_sets: further records that an objective asks for by name, such as those to be forgotten.
         held_out: a small sample whose loss is logged before training and after each epoch; never trained on. With
             ``privacy`` of units that are not trained on, chosen without a look at what is.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
-        harden: memorize less, without a promise. ``dedup_users`` is not done here but by ``workflows.tune``, as it
-            changes which records there are.
-        contextual: learn without teaching what spans mark. The held-out loss stays that of the texts as they are.
         data: fingerprint of the data set that ``records`` are of; it stays on record beside ``out`` with what a private
             training spends should no model come of it.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
-            finite, the disk is full, ``out`` holds another training or another process works on it, or a setting would
-            void the privacy guarantee.
+            finite (`Diverged`), the disk is full, ``out`` holds another training or another process works on it, two
+            objectives cannot be combined, or a setting would void the privacy guarantee.
         GuaranteeViolated: the self-check of a private training failed; nothing of it is kept.
     """
+    config = config or TuneConfig()
     with locked(Path(out)):
-        return _tune(
-            base, records, Path(out), config or TuneConfig(), held_out, callbacks, privacy, harden, contextual, data
+        method = TUNINGS.get(config.method)
+        spec = privacy if privacy is not None and privacy.is_private else None
+        check_trackers(config.report_to)
+        refuse_pairs(objectives, settings_of(spec), record_sets or ())
+        for chosen in objectives:
+            config = chosen.settle(config)
+        task = Task(
+            base=base,
+            records=records,
+            out=Path(out),
+            config=config.settled(method.learning_rate, private=spec is not None),
+            method=method,
+            held_out=held_out,
+            callbacks=callbacks,
+            spec=spec,
+            objectives=tuple(objectives),
+            record_sets=record_sets or {},
+            data=data,
         )
+        key = task.key
+        if is_finished(task.out, key, resume=config.resume):
+            console.print(f"{out} is finished already.", highlight=False)
+            _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
+        else:
+            _train(task, key)
+        return task.out
 
 
-def _tune(
-    base: str,
-    records: Sequence[Record],
-    out: Path,
-    config: TuneConfig,
-    held_out: Sequence[Record],
-    callbacks: Sequence[TrainerCallback],
-    privacy: PrivacySpec | None,
-    harden: HardenConfig | None,
-    contextual: ContextualConfig | None,
-    data: str,
-) -> Path:
-    """``tune``, while no other process works in ``out``."""
-    method = TUNINGS.get(config.method)
-    spec = privacy if privacy is not None and privacy.is_private else None
-    check_trackers(config.report_to)
-    harden, contextual = harden or HardenConfig(), contextual or ContextualConfig()
-    contextual.check(harden, spec)
-    config = harden.settled(config, spec).settled(method.learning_rate, private=spec is not None)
-    key = _key(fingerprint_weights(locate(base)), records, held_out, config, spec, harden, contextual)
-    if _is_finished(out, key, resume=config.resume):
-        console.print(f"{out} is finished already.", highlight=False)
-        _tell(json.loads((out / LOG).read_text(encoding="utf-8")))
-        return out
-    loaded = _load_whole(base, config.device)
-    settled, corpus, sample = _encode(loaded, records, held_out, config, harden, contextual)
+def _train(task: Task, key: str) -> None:
+    out, config = task.out, task.config
+    loaded = load_whole(task.base, config.device)
+    material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
         console.print(f"going on from {checkpoint.name}", highlight=False)
     started = time.perf_counter()
-    private = _private(spec, corpus, held_out, records, config, loaded, out)
-    corpus = corpus if private is None else private.corpus
-    arguments = arguments_of(config, out, loaded.device, harden.clip_batch, evaluate=bool(sample.encoded))
-    make = (settled and settled.make_trainer) or hardened_trainer(harden)
+    private = _private(task, material.corpus, loaded)
+    corpus = material.corpus if private is None else private.corpus
+    changed = {name: value for chosen in task.objectives for name, value in chosen.arguments().items()}
+    arguments = arguments_of(config, out, loaded.device, changed, evaluate=bool(sample.encoded))
     try:
-        _settle_attention(loaded, corpus, config, private)
+        longest = max(len(text) for text in corpus.encoded)
+        rows = config.batch_size if private is None else private.rows(longest)
+        settle_attention(loaded, rows or BATCH_SIZE, longest)
         with _quiet():
             before = _before(loaded, sample, arguments, config, out, private=private is not None)
-        trainer, tuned = _trainer(loaded, method, corpus, sample, arguments, config, callbacks, private, make)
+        make = make_trainer(task.objectives, material) if private is None else private.trainer
+        trainer, tuned = _trainer(task, loaded, make, corpus, sample, arguments)
         check_rise(trainer, config)
     except BadInput:
         if checkpoint is None and (private is None or not private.has_begun(out)):
             close_folder(out)  # nothing was trained: a corrected call begins anew
         raise
-    _check_space(trainer.model, tuned, out)
+    check_space(trainer.model, tuned, out)
     try:
-        with private.on_record(trainer, out, data, resumed=checkpoint is not None) if private else nullcontext():
+        with private.on_record(trainer, out, task.data, resumed=checkpoint is not None) if private else nullcontext():
             _run(trainer, checkpoint, out, before, private=private is not None)
-        replaced = private.replaced(out, data) if private else None
-        log = _log(trainer, corpus, config, time.perf_counter() - started)
+        replaced = private.replaced(out, task.data) if private else None
+        log = log_of(trainer, corpus, config, time.perf_counter() - started)
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
-        log = {"key": key, **log, **_counts(corpus)} if private is None else private.published(log)
-        log |= {"harden": asdict(harden)} if harden.is_on else {}
+        log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         with _quiet(), replacing_folder(out, kind=KIND) as folder:
-            _save(trainer.model, loaded, tuned, folder, out)
-            if settled is not None:
-                log["contextual"] = settled.finish(trainer.model, folder, pad=trainer.pad)
+            save(trainer.model, loaded, tuned, folder, out)
+            made = finish(task.objectives, trainer.model, folder, material)
+            log |= log_of_objectives(task.objectives, made)
             if private is not None:
                 log |= private.sign(trainer, folder)
                 note(out, key, exact)
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise _disk_error(out, error) from error
+        raise disk_error(out, error) from error
     if private is not None:
         begun.finished(out, plan=private.plan.fingerprint, replaced=replaced)
     close_folder(out)
     _tell(log)
-    return out
 
 
 def _tell(log: dict[str, Any]) -> None:
     """Say whether it helped, where that was measured."""
-    if said := sentence_of(log):
-        console.print(said, highlight=False, soft_wrap=True)
+    if sentence := sentence_of(log):
+        console.print(sentence, highlight=False, soft_wrap=True)
 
 
-def _load_whole(base: str, device: str) -> LoadedModel:
-    loaded = load(base, dtype="float32", device=device)
-    if loaded.is_adapter:
-        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    return loaded
-
-
-def _encode(
-    loaded: LoadedModel,
-    records: Sequence[Record],
-    held_out: Sequence[Record],
-    config: TuneConfig,
-    harden: HardenConfig,
-    contextual: ContextualConfig,
-) -> tuple[ContextualTraining | None, Corpus, Corpus]:
-    settled = None
-    if contextual.is_on:
-        settled = prepare_contextual(contextual, records, loaded.tokenizer, config.max_tokens)
-    corpus = settled.corpus if settled else encode_all(records, loaded.tokenizer, config.max_tokens)
-    corpus = hardened_corpus(corpus, harden)
-    if not corpus.encoded:
-        raise BadInput(
-            f"{len(records)} records",
-            f"none has a token to train on within its first {config.max_tokens}",
-            "Check the fields that were read, or raise --max_tokens.",
-        )
-    sample = encode_all(held_out, loaded.tokenizer, config.max_tokens) if held_out else NOTHING
-    _check_lengths(loaded.model, [*corpus.encoded, *sample.encoded], config)
-    for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
-        if count:
-            console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
-    return settled, corpus, sample
-
-
-def _check_lengths(model: Any, encoded: Sequence[EncodedRecord], config: TuneConfig) -> None:
-    """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
-    longest = max(len(one) for one in encoded)
-    context = context_length(model) or longest
-    params = TUNINGS.get(config.method).defaults | config.method_params
-    asked = params.get("virtual_tokens")
-    virtual = max(0, asked) if isinstance(asked, int) else 0  # what else it may be, the method refuses by name
-    if longest + virtual > context:
-        before = f" behind {virtual} virtual ones" if virtual else ""
-        fix = f"Give --max_tokens {context - virtual} or less."
-        raise BadInput(
-            f"max_tokens={config.max_tokens}",
-            f"the model reads at most {context} tokens and the longest record has {longest}{before}",
-            fix if context > virtual else "Give fewer virtual_tokens.",
-        )
-
-
-def _private(
-    spec: PrivacySpec | None,
-    corpus: Corpus,
-    held_out: Sequence[Record],
-    records: Sequence[Record],
-    config: TuneConfig,
-    loaded: LoadedModel,
-    out: Path,
-) -> PrivateTuning | None:
-    if spec is None:
+def _private(task: Task, corpus: Corpus, loaded: LoadedModel) -> PrivateTuning | None:
+    if task.spec is None:
         return None
     from reticent.train.private.train import (  # the accountant takes a second to load
         prepare,
         refuse_units_on_both_sides,
     )
 
-    refuse_units_on_both_sides(spec, records, held_out)
-    return prepare(spec, corpus, records, config, loaded.model, loaded.tokenizer, folder_for(out))
-
-
-def _settle_attention(loaded: LoadedModel, corpus: Corpus, config: TuneConfig, private: PrivateTuning | None) -> None:
-    longest = max(len(one) for one in corpus.encoded)
-    rows = config.batch_size if private is None else private.rows(longest)
-    if loaded.device == "cpu" and (rows or BATCH_SIZE) * longest**2 <= _PLAIN_ATTENTION:
-        loaded.model.set_attn_implementation("eager")
+    refuse_units_on_both_sides(task.spec, task.records, task.held_out)
+    folder = folder_for(task.out)
+    return prepare(task.spec, corpus, task.records, task.config, loaded.model, loaded.tokenizer, folder)
 
 
 def _before(
@@ -292,16 +216,14 @@ def _in_bfloat16(config: TuneConfig, device: str) -> bool:
 
 
 def _trainer(
+    task: Task,
     loaded: LoadedModel,
-    method: Tuning,
+    make: Callable[..., TuneTrainer],
     corpus: Corpus,
     sample: Corpus,
     arguments: TrainingArguments,
-    config: TuneConfig,
-    callbacks: Sequence[TrainerCallback],
-    private: PrivateTuning | None,
-    make: Callable[..., TuneTrainer],
 ) -> tuple[TuneTrainer, TuningInfo]:
+    config, method = task.config, task.method
     set_seed(config.seed)
     model = method(loaded.model, **config.method_params)
     tuned = TuningInfo(
@@ -311,14 +233,14 @@ def _trainer(
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
     )
-    trainer = (make if private is None else private.trainer)(
+    trainer = make(
         model=model,
         args=arguments,
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
         autocast=_in_bfloat16(config, loaded.device),
-        callbacks=[MarkWhole(), *callbacks],
+        callbacks=[MarkWhole(), *task.callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer, tuned
@@ -368,105 +290,3 @@ def _quiet() -> Iterator[None]:
         hf_logging.set_verbosity(before)
         if bars:
             hf_logging.enable_progress_bar()
-
-
-def _save(model: Any, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> None:
-    """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine."""
-    adapters.save(model, folder, tuned.storage)
-    loaded.tokenizer.save_pretrained(folder)
-    named = portable(tuned.base, out)
-    remember(tuned.base, tuned.base_fingerprint)
-    replace(tuned, base=named).write(folder)
-    name_base(folder, tuned.base, named)
-
-
-def _log(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:
-    return {
-        "finished": now(),
-        "config": asdict(config),
-        "records": len(corpus.encoded),
-        "trained_parameters": trained_parameters(trainer.model),
-        "seconds_since_start_or_resume": round(seconds, 1),
-        "history": trainer.state.log_history,
-        "environment": environment(),
-    }
-
-
-def _counts(corpus: Corpus) -> dict[str, int]:
-    """What else is known of the data; each figure is exact, so a private training does not tell."""
-    return {
-        "truncated": corpus.truncated,
-        "left_out": corpus.empty,
-        "tokens": corpus.tokens,
-        "trained_tokens": corpus.trained_tokens,
-    }
-
-
-def _key(
-    base_fingerprint: str,
-    records: Sequence[Record],
-    held_out: Sequence[Record],
-    config: TuneConfig,
-    spec: PrivacySpec | None,
-    harden: HardenConfig,
-    contextual: ContextualConfig,
-) -> str:
-    """SHA-256 (hex) of all that decides the outcome."""
-    settings = replace(config, resume=True, report_to="none").on_record
-    spans = [[(span.start, span.end) for span in record.spans] for record in records]
-    parts: list[Any] = [base_fingerprint, fingerprint(records), fingerprint(held_out), settings]
-    if spec is not None:
-        # Users decide who is drawn, and the order of records which of them.
-        parts += [asdict(spec), [(record.id, record.user) for record in records]]
-        if spec.protect == "spans":
-            parts.append(spans)
-    if harden.is_on:
-        parts.append({"harden": harden.changed})
-    if contextual.is_on:
-        kinds = [[span.kind for span in record.spans] for record in records]
-        parts.append({"contextual": contextual.changed, "spans": spans, "kinds": kinds})
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _is_finished(out: Path, key: str, *, resume: bool) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    try:
-        found = json.loads((out / LOG).read_text(encoding="utf-8")).get("key") or recall(out)
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(str(out), "exists and was not made by a tuning", "Choose another folder (--out).") from error
-    if found != key and resume:
-        raise BadInput(
-            str(out),
-            "holds the outcome of another training",
-            "Choose another folder (--out), or replace it (--resume false).",
-        )
-    if not resume:
-        refuse_foreign_folder(out, KIND)  # before hours of work
-    return bool(found == key and resume)
-
-
-def _check_space(model: Any, tuned: TuningInfo, out: Path) -> None:
-    """Refuse before hours of work rather than after: two checkpoints with AdamW's two moments, and the outcome."""
-    trained = trained_parameters(model)
-    all_of_it = sum(parameter.numel() for parameter in model.parameters())
-    kept = trained if tuned.storage == "peft" else all_of_it
-    needed = 4 * (2 * (kept + 2 * trained) + kept)
-    free = shutil.disk_usage(folder_for(out)).free
-    if needed > free:
-        raise Unusable(
-            str(out),
-            f"the disk has {free / 2**30:.2f} GiB free, and checkpoints need {needed / 2**30:.2f}",
-            "Choose another folder (--out).",
-        )
-
-
-def _disk_error(out: Path, error: OSError) -> Exception:
-    if error.errno == errno.EFBIG:
-        return Unusable(str(out), "a file may not grow so large here (File too large)", "Raise the limit (ulimit -f).")
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    free = shutil.disk_usage(out.parent).free / 2**30
-    return Unusable(
-        str(out), f"the disk is full ({free:.1f} GiB free)", "Free some space and run the same command again."
-    )

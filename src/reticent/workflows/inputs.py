@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person hands in: files become records, and lists of who was in become a membership."""
+"""Inputs of a person: files become records, and lists of who was in become a membership."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def read_data(
 
 
 class Readable:
-    """Whether the model can read a record: a chat, if its template renders it so that what is trained on can be found.
+    """Tells if the model can read a record: a chat, if its template renders it so that what is trained on can be found.
 
     It looks at one record alone, so a row that goes or comes changes nothing for others.
 

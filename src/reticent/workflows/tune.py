@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,18 @@ from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.core.secret import Secret
 from reticent.data.canaries import write_canaries
+from reticent.data.canaries.canary_config import CanaryConfig as CanaryConfig
 from reticent.data.dedup import write_dropped
 from reticent.data.secrets_file import carried_secrets, write_secrets
-from reticent.data.stability import refuse_unstable
+from reticent.data.split_config import SplitConfig as SplitConfig
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import ContextualConfig
+from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.workflows.inputs import write_rejects
-from reticent.workflows.training_rows import CanaryConfig as CanaryConfig
-from reticent.workflows.training_rows import SplitConfig as SplitConfig
-from reticent.workflows.training_rows import TrainingRows, promised_unit, training_rows
+from reticent.workflows.recipe import TuneRecipe as TuneRecipe
+from reticent.workflows.training_rows import TrainingRows, training_rows
 
 
 def tune(
@@ -39,6 +38,7 @@ def tune(
     base: str,
     out: str | Path,
     title: str = "",
+    recipe: TuneRecipe | None = None,
     split_config: SplitConfig | None = None,
     canary_config: CanaryConfig | None = None,
     tune_config: TuneConfig | None = None,
@@ -64,6 +64,8 @@ def tune(
         base: folder, hub id or catalogue name of a pre-trained model.
         out: the run folder.
         title: for the report.
+        recipe: all settings in one; or give them one by one, as the parts of it that follow here.
+        split_config, canary_config, tune_config: who is trained on, what is planted, how it is trained.
         privacy: train with differential privacy; the promise lies in the model folder (``privacy.json``) and in the
             manifest. Canaries are trained on like any record; where the data have users, each secret is a user of its
             own. Hyper-parameters and the choice of the data are not covered.
@@ -79,89 +81,70 @@ def tune(
 
     Raises:
         BadInput: the folder holds another run or something of yours, or another process works in it; a side of the
-            split is empty; the model cannot be loaded; a setting voids the promise (`data.stability` for the data);
-            ``max_tokens`` cuts canaries off; several processes.
+            split is empty; the model cannot be loaded; a setting voids the promise (`data.stability` for the data), or
+            does not go with another one; ``max_tokens`` cuts canaries off; several processes.
     """
     refuse_several("reticent.tune")
-    settings = _Settings(
-        split=split_config or SplitConfig(),
-        canaries=canary_config or CanaryConfig(),
-        training=tune_config or TuneConfig(),
-        privacy=privacy or PrivacySpec(),
-        harden=harden or HardenConfig(),
-        contextual=contextual or ContextualConfig(),
-        monitor=monitor or MonitorConfig(),
-    )
-    settings.check()
+    parts: dict[str, Any] = {"split": split_config, "canaries": canary_config, "training": tune_config}
+    parts |= {"privacy": privacy, "monitor": monitor}
+    given = {name: value for name, value in parts.items() if value is not None}
+    flags = [config for config in (harden, contextual) if config is not None]
+    if recipe is not None and (given or flags):
+        raise BadInput("recipe with settings beside it", "both say how the run is made", "Put all into the recipe.")
+    if recipe is None:
+        recipe = TuneRecipe(objectives=tuple(chosen for config in flags for chosen in config.objectives), **given)
+    recipe.check()
     refuse_empty("out", out)
     run = RunFolder(root=Path(out))
     run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
-    _check_training(settings.training)
+    _check_training(recipe.training)
+    _tune(records, base, run, recipe, title=title, rejects=rejects, targets=targets)
+    return run
+
+
+def _tune(
+    records: Sequence[Record],
+    base: str,
+    run: RunFolder,
+    recipe: TuneRecipe,
+    *,
+    title: str,
+    rejects: str,
+    targets: Sequence[Secret],
+) -> None:
+    """``tune``, with settings that go together and a folder that may be written to."""
     named = _named(base, run)
-    config: dict[str, Any] = {"base": named, "data": fingerprint(records), "title": title, **settings.parts}
+    config: dict[str, Any] = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
         config["training"] = _as_recorded(config["training"], run)
         run.refuse_other("tune", config, begun=lambda: _begun(run))
-        _refuse_audited(run, settings.training)
+        _refuse_audited(run, recipe.training)
         material = training_rows(
             records,
             base=base,
-            split_config=settings.split,
-            canary_config=settings.canaries,
-            privacy=settings.privacy,
-            harden=settings.harden,
-            max_tokens=settings.training.max_tokens,
+            split_config=recipe.split,
+            canary_config=recipe.canaries,
+            privacy=recipe.privacy,
+            objectives=recipe.objectives,
+            max_tokens=recipe.training.max_tokens,
         )
         with run.kept_if(lambda: _begun(run)):
             run.claim("tune", config)
             write_rejects(run, rejects)
             _write(material, run, targets)
-            _train(base, material, run, settings, config["data"])
-        about = {"title": title or run.root.name, "base": named, "max_tokens": settings.training.max_tokens}
-        about |= {**settings.parts, "finished": now()}
+            _train(base, material, run, recipe, config["data"])
+        about = {"title": title or run.root.name, "base": named, "max_tokens": recipe.training.max_tokens}
+        about |= {**recipe.on_record, "finished": now()}
         if run.promise.exists():
             about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
         write_manifest(run.manifest, tune=about, environment=environment())
-    return run
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """All that a run is asked for beyond its data and its base, nothing left open."""
-
-    split: SplitConfig
-    canaries: CanaryConfig
-    training: TuneConfig
-    privacy: PrivacySpec
-    harden: HardenConfig
-    contextual: ContextualConfig
-    monitor: MonitorConfig
-
-    def check(self) -> None:
-        """Refuse settings that contradict each other, before anything is written."""
-        self.harden.settled(self.training, self.privacy)
-        self.contextual.check(self.harden, self.privacy)
-        refuse_unstable(promised_unit(self.privacy), self.split, self.canaries, self.harden, self.contextual)
-        _check_canaries(self.privacy, self.canaries)
-        _check_monitor(self.privacy, self.monitor, self.contextual)
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """For the run folder; what is off is left out."""
-        training = replace(self.training, resume=True).on_record  # the same training, begun anew or not
-        parts = {"split": asdict(self.split), "canaries": asdict(self.canaries), "training": training}
-        parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
-        parts |= {"harden": self.harden.changed} if self.harden.is_on else {}
-        parts |= {"contextual": self.contextual.changed} if self.contextual.is_on else {}
-        parts |= {"monitor": asdict(self.monitor)} if self.monitor.is_on else {}
-        return parts
 
 
 def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Secret]) -> None:
     if material.repeated is not None:
         write_dropped(run.dropped, material.repeated)
-        said = f"{len(material.repeated)} texts in which users repeat themselves left out; see {run.dropped}"
-        console.print(said, highlight=False)
+        sentence = f"{len(material.repeated)} texts in which users repeat themselves left out; see {run.dropped}"
+        console.print(sentence, highlight=False)
     if targets:
         write_secrets(run.targets, carried_secrets(targets, material.as_read, material.records, material.membership))
     write_records(run.records, material.records)
@@ -170,40 +153,39 @@ def _write(material: TrainingRows, run: RunFolder, targets: Sequence[Secret]) ->
         write_canaries(run.canaries, material.planting.canaries)
 
 
-def _train(base: str, material: TrainingRows, run: RunFolder, settings: _Settings, data: str) -> None:
+def _train(base: str, material: TrainingRows, run: RunFolder, recipe: TuneRecipe, data: str) -> None:
     from reticent.train.trainer import tune as train
 
     planting, callbacks = material.planting, []
-    trained, held_out = material.trained, material.held_out(settings.privacy)
-    if settings.monitor.is_on:
+    trained, held_out = material.trained, material.held_out(recipe.privacy)
+    if recipe.monitor.is_on:
         from reticent.monitor.attach import watching
 
         callbacks = watching(
-            settings.monitor,
+            recipe.monitor,
             base,
             material.records,
             material.membership,
             planting.canaries if planting is not None else (),
             trained=trained,
-            training=settings.harden.settled(settings.training, settings.privacy),
+            training=recipe.settled,
             out=run.root,
         )
     train(
         base,
         trained,
         run.model,
-        settings.training,
-        held_out=[] if settings.monitor.watches else held_out[:64],  # the monitor looks at held-out records itself
+        recipe.training,
+        held_out=[] if recipe.monitor.watches else held_out[:64],  # the monitor looks at held-out records itself
         callbacks=callbacks,
-        privacy=settings.privacy,
-        harden=settings.harden,
-        contextual=settings.contextual,
+        privacy=recipe.privacy,
+        objectives=recipe.objectives,
         data=data,
     )
 
 
 def _named(base: str, run: RunFolder) -> str:
-    """What the folder calls the base: as it does already, where that is the same one."""
+    """The folder's name for the base: as it has it already, where that is the same one."""
     said = (run.settings("tune") or {}).get("base")
     return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
 
@@ -234,34 +216,7 @@ def _check_training(config: TuneConfig) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Whether there is a model, or a whole checkpoint to go on from."""
+    """Is there a model, or a whole checkpoint to go on from?"""
     from reticent.train.checkpoints import WHOLE
 
     return run.model.exists() or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))
-
-
-def _check_monitor(spec: PrivacySpec, monitor: MonitorConfig, contextual: ContextualConfig) -> None:
-    """Refuse to publish what a promise does not cover, and to watch texts that are not trained on."""
-    if monitor.is_on and contextual.rewrites:
-        raise BadInput(
-            f"the monitor with contextual={contextual.contextual!r}",
-            "other texts are trained on than those that it would look at, so it would take members for unseen",
-            "Leave out --monitor, --stop_at and --risk_list, or take unlikelihood, classifier or dpo.",
-        )
-    if spec.is_private and monitor.is_on:
-        raise BadInput(
-            "the monitor with differential privacy",
-            "what it shows is computed from the losses of single members, which the promise (epsilon, delta) does not "
-            "cover",
-            "Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
-        )
-
-
-def _check_canaries(spec: PrivacySpec, secrets: CanaryConfig) -> None:
-    """Refuse secrets whose copies a promise per record would not cover."""
-    if promised_unit(spec) == "record" and secrets.canaries and secrets.tiers(private=True) != (1,):
-        raise BadInput(
-            f"canary_repetitions={secrets.canary_repetitions!r}",
-            "a promise per record is about each text once, so copies of a secret are not trained on",
-            "Leave it out, or promise per user (--unit user).",
-        )

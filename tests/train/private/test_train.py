@@ -136,7 +136,7 @@ def test_killed_while_saving_it_still_can_be_finished(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("reticent.train.trainer._save", killed)
+        patch.setattr("reticent.train.trainer.save", killed)
         with pytest.raises(Killed):
             tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)
     out = tune(base, RECORDS, tmp_path / "out", config(), privacy=USER)

@@ -37,8 +37,8 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.shadow_coins import shadow_coins
 from reticent.models.tuned import read_tuned
 from reticent.train.config import TuneConfig
-from reticent.train.contextual.config import ContextualConfig
-from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.objective import Objective
+from reticent.train.objectives.recorded import read_objectives
 
 SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
 
@@ -90,8 +90,7 @@ class _Plan:
 
     base: str
     training: TuneConfig
-    harden: HardenConfig
-    contextual: ContextualConfig
+    objectives: tuple[Objective, ...]
     records: Sequence[Record]
     scored: Sequence[Record]
     membership: npt.NDArray[np.bool_]
@@ -164,6 +163,7 @@ def _plan(case: AuditCase, run: RunFolder, config: AuditConfig, dtype: str) -> _
         "training": asdict(replace(training, device="auto")),
         "harden": settings.get("harden", {}),
         "contextual": settings.get("contextual", {}),
+        **({"objectives": settings["objectives"]} if "objectives" in settings else {}),
         "scored": hashlib.sha256(
             "\0".join(record.id for record in scored).encode("utf-8", "surrogatepass")
         ).hexdigest(),
@@ -172,8 +172,7 @@ def _plan(case: AuditCase, run: RunFolder, config: AuditConfig, dtype: str) -> _
     return _Plan(
         base=tuned.base,
         training=training,
-        harden=HardenConfig(**settings.get("harden", {})),
-        contextual=ContextualConfig(**settings.get("contextual", {})),
+        objectives=read_objectives(settings),
         records=case.records,
         scored=scored,
         membership=shadow_coins(case.records, membership, shadows=config.shadow, seed=membership.seed, **split),
@@ -232,8 +231,7 @@ def _train(folder: Path, number: int, plan: _Plan, title: str) -> None:
         trained,
         folder / "model",
         replace(plan.training, seed=plan.seed(number)),
-        harden=plan.harden,
-        contextual=plan.contextual,
+        objectives=plan.objectives,
     )
 
 

@@ -41,8 +41,8 @@ from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.rows import rows_of
 from reticent.privacy.sampling import TokenRange, Unit, words
+from reticent.train.diverged import Diverged
 from reticent.train.dropout import keyed_dropout
-from reticent.train.loop import Diverged
 from reticent.train.private.micro_batches import MicroBatch, micro_batches, tokens_of
 
 

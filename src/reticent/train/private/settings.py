@@ -21,7 +21,7 @@ from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import TrainingSetup, refuse
 from reticent.privacy.rows import RowDigests, rows_of
 from reticent.privacy.sampling import Population
-from reticent.train.loop import Diverged
+from reticent.train.diverged import Diverged
 from reticent.train.private.micro_batches import tokens_of
 from reticent.train.private.population import RowCounts, refuse_other
 

@@ -46,7 +46,8 @@ from reticent.privacy.token_mask import select
 from reticent.train import begun
 from reticent.train.batches import Corpus, collate
 from reticent.train.config import BATCH_SIZE, TuneConfig
-from reticent.train.loop import Diverged, TuneTrainer
+from reticent.train.diverged import Diverged
+from reticent.train.loop import TuneTrainer
 from reticent.train.planned_end import NAME
 from reticent.train.private.private_trainer import PrivateTrainerMixin
 from reticent.train.private.settings import CPU_MICRO_TOKENS, PrivateSpeed

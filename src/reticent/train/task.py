@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training with nothing left open, the base that it loads and the texts that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from reticent.core.errors import BadInput
+from reticent.core.progress import console
+from reticent.core.record import Record
+from reticent.models.context import context_length
+from reticent.models.encode import EncodedRecord
+from reticent.models.load import LoadedModel, load
+from reticent.models.locate import locate
+from reticent.models.tuning.method import TUNINGS, Tuning
+from reticent.models.weights import fingerprint_weights
+from reticent.privacy.spec import PrivacySpec
+from reticent.train.batches import NOTHING, Corpus, encode_all
+from reticent.train.config import TuneConfig
+from reticent.train.identity import training_key
+from reticent.train.objectives.material import TrainingMaterial
+from reticent.train.objectives.objective import Objective
+from reticent.train.objectives.prepare import prepare_material
+
+_PLAIN_ATTENTION = 2**19
+"""Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
+beyond, its memory tells."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A training with nothing left open. Arguments as those of `trainer.tune`."""
+
+    base: str
+    records: Sequence[Record]
+    out: Path
+    config: TuneConfig
+    method: Tuning
+    held_out: Sequence[Record]
+    callbacks: Sequence[TrainerCallback]
+    spec: PrivacySpec | None
+    objectives: tuple[Objective, ...]
+    record_sets: Mapping[str, Sequence[Record]]
+    data: str
+
+    @property
+    def key(self) -> str:
+        """See `training_key`."""
+        weights = fingerprint_weights(locate(self.base))
+        about = (self.records, self.held_out, self.config, self.spec, self.objectives, self.record_sets)
+        return training_key(weights, *about)
+
+
+def load_whole(base: str, device: str) -> LoadedModel:
+    """The base, to be trained.
+
+    Raises:
+        BadInput: it cannot be loaded, or is an adapter.
+    """
+    loaded = load(base, dtype="float32", device=device)
+    if loaded.is_adapter:
+        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    return loaded
+
+
+def _frozen_base(base: str, device: str) -> Any:
+    """The base once more, of which nothing is trained."""
+    model = load(base, dtype="float32", device=device).model
+    return model.eval().requires_grad_(False)
+
+
+def read_texts(task: Task, loaded: LoadedModel) -> tuple[TrainingMaterial, Corpus]:
+    """The texts that are trained on, and the held-out sample.
+
+    Raises:
+        BadInput: there is nothing to train on, or a text is longer than the model reads.
+    """
+    config, records = task.config, task.records
+    material = prepare_material(
+        task.objectives,
+        records,
+        loaded.tokenizer,
+        config.max_tokens,
+        record_sets=task.record_sets,
+        reference=lambda: _frozen_base(task.base, config.device),
+    )
+    corpus = material.corpus
+    if not corpus.encoded:
+        raise BadInput(
+            f"{len(records)} records",
+            f"none has a token to train on within its first {config.max_tokens}",
+            "Check the fields that were read, or raise --max_tokens.",
+        )
+    sample = encode_all(task.held_out, loaded.tokenizer, config.max_tokens) if task.held_out else NOTHING
+    others = [encoded for further in material.record_sets.values() for encoded in further.encoded]
+    _check_lengths(loaded.model, [*corpus.encoded, *sample.encoded, *others], config)
+    for count, what in ((corpus.truncated, "cut off"), (corpus.empty, "left out, nothing of them is predicted")):
+        if count:
+            console.print(f"{count} of {len(records)} records {what}", style="yellow", highlight=False)
+    return material, sample
+
+
+def _check_lengths(model: Any, encoded: Sequence[EncodedRecord], config: TuneConfig) -> None:
+    """Refuse texts that are longer than the model reads, with the virtual tokens that the method puts before them."""
+    longest = max(len(text) for text in encoded)
+    context = context_length(model) or longest
+    params = TUNINGS.get(config.method).defaults | config.method_params
+    asked = params.get("virtual_tokens")
+    virtual = max(0, asked) if isinstance(asked, int) else 0  # what else it may be, the method refuses by name
+    if longest + virtual > context:
+        before = f" behind {virtual} virtual ones" if virtual else ""
+        fix = f"Give --max_tokens {context - virtual} or less."
+        raise BadInput(
+            f"max_tokens={config.max_tokens}",
+            f"the model reads at most {context} tokens and the longest record has {longest}{before}",
+            fix if context > virtual else "Give fewer virtual_tokens.",
+        )
+
+
+def settle_attention(loaded: LoadedModel, rows: int, longest: int) -> None:
+    """Choose the kind of attention that trains fastest.
+
+    Args:
+        loaded: the base, on its device.
+        rows: texts that a forward pass sees at most.
+        longest: tokens of the longest of them.
+    """
+    if loaded.device == "cpu" and rows * longest**2 <= _PLAIN_ATTENTION:
+        loaded.model.set_attn_implementation("eager")
