@@ -42,6 +42,17 @@ class AuditCase:
         targets: secrets to be pulled out besides the planted ones and the personal data of the records.
         max_tokens: how much of each record was trained on; longer records are scored up to there.
         about: what is known of how the target was made, for the report.
+
+    Examples:
+        >>> from reticent.data.split import from_files
+        >>> trained = [Record(id=f"in {number}", text="a note") for number in range(20)]
+        >>> outside = [Record(id=f"out {number}", text="a note") for number in range(20)]
+        >>> case = AuditCase(
+        ...     title="my model", target="./my-finetune", reference="./base",
+        ...     records=[*trained, *outside], membership=from_files(trained, outside),
+        ... )
+        >>> len(case.records), len(case.evaluated) == len(case.evaluated_records)
+        (40, True)
     """
 
     title: str

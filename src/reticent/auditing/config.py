@@ -41,6 +41,14 @@ class AuditConfig:
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
+
+    Examples:
+        >>> AuditConfig(attacks="loss,min_k", extraction=True).confidence
+        0.95
+        >>> AuditConfig(shadow=3)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: shadow=3: is no even number from 4 to 998: ...
     """
 
     attacks: str = "standard"

@@ -31,7 +31,7 @@ def parts_of_error(
         extraction: kinds of text that were pulled out.
         identifiers: whether those in the records were ranked among controls.
 
-    >>> parts_of_error(0.055, levels=["record", "user"], coins="user", tiers=False, epsilon=True, extraction=0)
+    >>> parts_of_error(0.055, levels=["record", "user"], membership="user", tiers=False, epsilon=True, extraction=0)
     {'record': 0.01, 'user': 0.04, 'epsilon': 0.005}
     """
     weights = {name: OWN if membership in (name, "given") else LEVEL for name in levels}

@@ -19,6 +19,10 @@ class Defence:
         about: what it does, in a line.
         split, monitor, harden, privacy, canaries: fields of `SplitConfig`, `MonitorConfig`, `HardenConfig`,
             `PrivacySpec` and `CanaryConfig` that it sets.
+
+    Examples:
+        >>> DEFENCES["goldfish"].harden, DEFENCES["user_epsilon8"].is_private
+        ({'goldfish': 4}, True)
     """
 
     name: str

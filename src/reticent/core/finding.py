@@ -12,7 +12,12 @@ ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "tr
 
 
 class Severity(StrEnum):
-    """How much a finding matters. ``none`` means: looked for and not detected, never "safe"."""
+    """How much a finding matters. ``none`` means: looked for and not detected, never "safe".
+
+    Examples:
+        >>> Severity("high"), [str(severity) for severity in Severity]
+        (<Severity.HIGH: 'high'>, ['critical', 'high', 'medium', 'low', 'none'])
+    """
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -23,7 +28,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
-    """Who could do this: what they see of the model and what else they must have."""
+    """Who could do this: what they see of the model and what else they must have.
+
+    Examples:
+        >>> ThreatModel(access="logprob", needs=("reference model",)).access
+        'logprob'
+        >>> ThreatModel(access="sight")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: access 'sight' is not one of ('text', ...
+    """
 
     access: str
     needs: tuple[str, ...] = ()
@@ -49,6 +63,10 @@ class Estimate:
         joint: where several intervals are shown, the probability that all of them hold; None for one by itself.
         alone: the 95 % interval of this number by itself, which is narrower; not to be read after picking the largest
             of several. None where it was not made.
+
+    Examples:
+        >>> print(Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong"))
+        0.710 [0.640, 0.780], n=400
     """
 
     value: float
@@ -92,6 +110,15 @@ class Finding:
         notes: caveats: rows that hit an edge case, assumptions, corrections.
         p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no
             test.
+
+    Examples:
+        >>> auc = Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong")
+        >>> finding = Finding(
+        ...     attack="loss", level="record", metric="auc", estimate=auc, severity=Severity.MEDIUM,
+        ...     threat=ThreatModel(access="logprob"), statement="Trained records can be told from held-out ones.",
+        ... )
+        >>> print(finding.severity, finding.estimate)
+        medium 0.710 [0.640, 0.780], n=400
     """
 
     attack: str

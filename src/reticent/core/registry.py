@@ -24,6 +24,15 @@ class Registry(Generic[T]):
         package: the package whose modules register things when imported. The same string names the entry-point
             group that other distributions use, so that a plug-in needs no edit here.
         folders: subpackages that hold things of this kind; all of them where none is named.
+
+    Examples:
+        >>> numbers: Registry[int] = Registry("number", "reticent.core")
+        >>> numbers.add("two", 2), "two" in numbers
+        (2, True)
+        >>> numbers.get("too")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: number 'too': is not known. Did you mean 'two'? Known: two.
     """
 
     def __init__(self, kind: str, package: str, folders: tuple[str, ...] = ()) -> None:

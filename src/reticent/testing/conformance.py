@@ -30,6 +30,9 @@ def check_attack(attack: Attack | str) -> None:
 
     Raises:
         AssertionError: what the attack does not keep to.
+
+    Examples:
+        >>> check_attack("loss")
     """
     attack = ATTACKS.get(attack) if isinstance(attack, str) else attack
     check_documented(attack)

@@ -45,6 +45,10 @@ class SplitConfig:
         max_records_per_user: train on no more records of a user than this, chosen by a hash: the cheap protection of
             users that needs no noise and promises nothing.
         split_seed: seed of the coins.
+
+    Examples:
+        >>> SplitConfig(split_unit="user", max_records_per_user=5).probability
+        0.5
     """
 
     split_unit: str = "auto"
@@ -84,6 +88,10 @@ class CanaryConfig:
         canary_users: how many users get a phrase of their own into every text of theirs, whether they are in or out;
             they are then compared among themselves.
         canary_words: length of that phrase.
+
+    Examples:
+        >>> CanaryConfig(canaries=48, canary_controls=250).canary_kind
+        'secret_number'
     """
 
     canaries: int = 0

@@ -38,7 +38,7 @@ def longest_common_run(a: Sequence[Any], b: Sequence[Any]) -> int:
     """Length of the longest stretch without gaps that both have.
 
     >>> longest_common_run("the key is 4711", "a key is 42")
-    8
+    9
     """
     row = np.zeros(len(b) + 1, dtype=np.int64)
     letters = np.array([hash(letter) for letter in b], dtype=np.int64)

@@ -143,7 +143,7 @@ def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, 
     >>> loss = AttackScores(name="loss", score=rng.normal(size=200) + member, threat=ThreatModel(access="logprob"))
     >>> level = Level(name="record", member=member, cluster=None, attacks=[loss], what="members against others")
     >>> [(one.metric, str(one.severity), one.p_value < 0.01) for one in judge_alone(level).findings]
-    [('auc', 'medium', True), ('tpr@0.1', 'low', True)]
+    [('auc', 'medium', True), ('tpr@0.1', 'medium', True)]
     """
     tests = significance(level, seed=seed) if level.judged else None
     p_values, _ = adjusted({} if tests is None else {level.name: tests}, (), {level.name: error})

@@ -23,6 +23,10 @@ class DroppedRecord(NamedTuple):
         kept: the id of the record that stands for it. Where near-copies form a chain, the first of the chain.
         why: ``"exact"``, ``"near"``, ``"substring"``; with ``" of the user"`` behind it where only the user's own
             records were compared.
+
+    Examples:
+        >>> DroppedRecord(id="b", kept="a", why="exact").kept
+        'a'
     """
 
     id: str
@@ -59,8 +63,8 @@ def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: s
 def settled(dropped: Iterable[DroppedRecord]) -> tuple[DroppedRecord, ...]:
     """What several rules left out, with ``kept`` followed to a record that none of them left out.
 
-    >>> settled([Dropped("c", "b", "exact"), DroppedRecord("b", "a", "near")])
-    (Dropped(id='c', kept='a', why='exact'), Dropped(id='b', kept='a', why='near'))
+    >>> settled([DroppedRecord("c", "b", "exact"), DroppedRecord("b", "a", "near")])
+    (DroppedRecord(id='c', kept='a', why='exact'), DroppedRecord(id='b', kept='a', why='near'))
     """
     every = tuple(dropped)
     stands_for = {one.id: one.kept for one in every}

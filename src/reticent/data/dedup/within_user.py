@@ -30,7 +30,7 @@ def within_user(records: Sequence[Record]) -> Deduplication:
     >>> mails = [Record(id="a", text="x", user="ana"), Record(id="b", text="x", user="ana"),
     ...          Record(id="c", text="x", user="bo")]
     >>> within_user(mails).dropped
-    (Dropped(id='b', kept='a', why='exact of the user'),)
+    (DroppedRecord(id='b', kept='a', why='exact of the user'),)
     """
     if records and all(record.user is None for record in records):
         raise BadInput("the records", "have no users, so none can repeat themselves", "Give --user_field.")
