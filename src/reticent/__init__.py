@@ -2,8 +2,9 @@
 """Audit, protect and repair language models that were fine-tuned on private text.
 
 The public names are in two tiers. Here are the verbs, which do what the command line does, and the types that go into
-them and come out. Their parts are in modules: `reticent.attacks`, `reticent.data`, `reticent.privacy`,
-`reticent.results`, `reticent.stats` and `reticent.testing`. What is in neither may change without notice.
+them and come out. Their parts are in modules: `reticent.attacks`, `reticent.data`, `reticent.monitor`,
+`reticent.privacy`, `reticent.results`, `reticent.stats` and `reticent.testing`. What is in neither, nor in the
+``__all__`` of something below these, may change without notice.
 
 Examples:
     Made-up mails and a model with random weights, so that it takes seconds:
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from reticent import attacks as attacks
     from reticent import data as data
+    from reticent import monitor as monitor
     from reticent import privacy as privacy
     from reticent import results as results
     from reticent import stats as stats
@@ -110,6 +112,9 @@ if TYPE_CHECKING:
     from reticent.train.config import TuneConfig as TuneConfig
     from reticent.train.contextual.config import ContextualConfig as ContextualConfig
     from reticent.train.hardening import HardenConfig as HardenConfig
+    from reticent.train.private.private_trainer import PrivateTrainerMixin as PrivateTrainerMixin
+    from reticent.train.private.settings import PrivateSpeed as PrivateSpeed
+    from reticent.train.private.step_log import open_key as open_key
     from reticent.workflows.audit import audit as audit
     from reticent.workflows.diff import diff as diff
     from reticent.workflows.gate import GateOutcome as GateOutcome

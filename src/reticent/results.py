@@ -98,15 +98,6 @@ Examples:
     ...     sum_epsilon=12.0, sum_delta=2e-5,
     ... ).trainings
     2
-
-    Of a training that was watched:
-
-    >>> start = Snapshot(step=0, epoch=0.0, held_out_loss=loss, member_loss=loss, gap=loss, recall=None, auc=None)
-    >>> history = TrainingHistory(
-    ...     moments=(start,), members=10, held_out=10, users=0, training_seconds=60.0, watching_seconds=3.0
-    ... )
-    >>> history.best.step, history.overhead
-    (0, 0.05)
 """
 
 from __future__ import annotations
@@ -141,8 +132,6 @@ if TYPE_CHECKING:
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict
-    from reticent.core.snapshot import Snapshot as Snapshot
-    from reticent.core.snapshot import TrainingHistory as TrainingHistory
     from reticent.core.together import ComposedEpsilon as ComposedEpsilon
     from reticent.workflows.gate import LimitCheck as LimitCheck
 

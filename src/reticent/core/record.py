@@ -178,14 +178,24 @@ _SCHEMA = pa.schema(
 
 
 def write_records(path: str | Path, records: Sequence[Record]) -> None:
-    """Write ``records.parquet``, atomically. It holds private text: keep it where the data may be kept."""
+    """Write ``records.parquet``, atomically. It holds private text: keep it where the data may be kept.
+
+    Examples:
+        >>> write_records("records.parquet", [Record(id="a", text="hello")])
+    """
     rows = [asdict(record) for record in records]
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """Read what ``write_records`` wrote."""
+    """Read what ``write_records`` wrote.
+
+    Examples:
+        >>> write_records("records.parquet", [Record(id="a", text="hello", user="ana")])
+        >>> [record.user for record in read_records("records.parquet")]
+        ['ana']
+    """
     return [_from_row(row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
 
 

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 from reticent.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from reticent.core.record import read_records as read_records
+    from reticent.core.record import write_records as write_records
     from reticent.data.canaries.canary_file import Canary as Canary
     from reticent.data.dedup.dropped import Deduplication as Deduplication
     from reticent.data.dedup.dropped import DroppedRecord as DroppedRecord

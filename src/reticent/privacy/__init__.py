@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from reticent.privacy.accounting import EpsilonSpent as EpsilonSpent
     from reticent.privacy.accounting import allowed as allowed
     from reticent.privacy.accounting import spent as spent
+    from reticent.privacy.check import SelfCheckItem as SelfCheckItem
     from reticent.privacy.guarantee import PrivacyGuarantee as PrivacyGuarantee
     from reticent.privacy.guarantee import auroc_bound as auroc_bound
     from reticent.privacy.mechanism import Mechanism as Mechanism
