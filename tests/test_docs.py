@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -12,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import reticent
 from reticent.cli import main as cli
+from reticent.data import help_desk
 from reticent.testing.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +56,31 @@ def shell_lines(page: Path) -> list[list[str]]:
             lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
             found += [words for line in lines if (words := shlex.split(line, comments=True))]
     return found
+
+
+def private_imports(code: str) -> list[str]:
+    """Names of this package that the code imports and that are not public.
+
+    Public are the names in the ``__all__`` of `reticent`, of a module of its second tier, or of something below one.
+    """
+    private = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "", alias.name) for alias in node.names]
+        else:
+            continue
+        ours = ((module, name) for module, name in names if module.partition(".")[0] == "reticent")
+        private += [f"{module}.{name}" for module, name in ours if not is_public(module, name)]
+    return private
+
+
+def is_public(module: str, name: str | None) -> bool:
+    if module != "reticent" and module.split(".")[1] not in reticent.__all__:
+        return False
+    listed = getattr(importlib.import_module(module), "__all__", None)
+    return listed is not None and (name is None or name in listed)
 
 
 def flags_of(verb: str) -> set[str]:
@@ -123,19 +153,35 @@ def test_flags_are_spelt_one_way(page):
 
 @pages
 def test_python_compiles(page):
-    for language in ("python", "python runnable"):
-        for number, block in enumerate(blocks(page, language), start=1):
-            compile(block, f"{page.name}, {language} block {number}", "exec")
+    for number, block in enumerate(blocks(page, "python"), start=1):
+        compile(block, f"{page.name}, block {number}", "exec")
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python runnable")], ids=lambda page: page.name
-)
-def test_runnable_python_runs(page, tmp_path):
-    """One block after the other, in a folder where the catalogue's name is a tiny model, in a process of its own."""
+@pages
+def test_python_imports_public_names_only(page):
+    for block in blocks(page, "python"):
+        assert not private_imports(block), page.name
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_runs(page, tmp_path):
+    """One block after the other, in a process of its own. A block that begins with the name of a file is that file.
+
+    The folder holds a tiny model under the name of the catalogue's, and made-up mails.
+    """
     save_tiny(tmp_path / "smollm2-135m")
-    code = "\n".join(blocks(page, "python runnable"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    mails = ((" ".join(mail.plain.split()[:10]), mail.user) for mail in help_desk(users=40, mails_per_user=4))
+    rows = ({"body": body, "sender": user} for body, user in mails)
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    code = []
+    for block in blocks(page, "python"):
+        file = re.match(r"# (\w+)\.py\n", block)
+        if file:
+            (tmp_path / f"{file[1]}.py").write_text(block, encoding="utf-8")
+        code.append(f"import {file[1]}\n" if file else block)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -165,6 +211,8 @@ def test_every_page_is_in_the_map():
         ("give `--max-auc`", test_flags_are_spelt_one_way),
         ("```bash\nreticent gate runs/x --max-auc 1\n```", test_flags_are_spelt_one_way),
         ("```python\nif\n```", test_python_compiles),
+        ("```python\nfrom reticent.core.record import Record\n```", test_python_imports_public_names_only),
+        ("```python\nimport reticent.core.record\n```", test_python_imports_public_names_only),
     ],
 )
 def test_these_tests_can_fail(text, flaw, tmp_path):
