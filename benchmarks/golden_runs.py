@@ -74,6 +74,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 RESULTS = ("results.json", "comparison.json", ".card.json", "promise.json", "manifest.json")
 """How the names of files end that are compared."""
+IDENTITY = ("attack", "level", "metric")
+"""Fields that tell one finding from another."""
 TIMES = re.compile(
     r"^(created|finished|made|.*seconds?.*|.*runtime|.*per_second|total_flos|overhead|time.*|before|environment|version)$"
 )
@@ -146,10 +148,27 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             if not TIMES.match(key):
                 yield from leaves(entry, f"{place}.{key}" if place else key)
     elif isinstance(value, list):
-        for number, entry in enumerate(value):
-            yield from leaves(entry, f"{place}.{number}")
+        for name, entry in named_rows(value):
+            yield from leaves(entry, f"{place}.{name}")
     else:
         yield place, value
+
+
+def named_rows(rows: list[Any]) -> Iterator[tuple[str, Any]]:
+    """The rows of a list by name: sentences by themselves, findings by their identity, all others by their number.
+
+    The order of findings and of what was not tested means nothing.
+    """
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        name = str(number)
+        if isinstance(row, dict) and set(IDENTITY) <= row.keys():
+            name = "/".join(str(row[key]) for key in (*IDENTITY, "method"))
+        elif isinstance(row, str) and " " in row:
+            name = row
+        name = name.replace(".", ",")
+        seen[name] = seen.get(name, 0) + 1
+        yield name if seen[name] == 1 else f"{name}#{seen[name]}", row
 
 
 def renamed(path: str, keys: dict[str, str]) -> str:

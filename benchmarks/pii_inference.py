@@ -154,7 +154,7 @@ def rank(subject: Any, models: Any, given: argparse.Namespace) -> dict[str, Any]
     from reticent.attacks.pii import CandidateRanking
     from reticent.attacks.pii.inference import inference
     from reticent.attacks.pii.inference_calibrated import inference_calibrated
-    from reticent.auditing.extraction.collect import scored_models
+    from reticent.auditing.models import scored_models
     from reticent.core.progress import progress
     from reticent.score.candidates.memory import steady_heap
     from reticent.score.candidates.rank import score_candidates

@@ -188,7 +188,7 @@ KILLED = """
     import os, sys
     from reticent.models.load import load
     from reticent.score import render
-from reticent.score import make_tables as plan
+    from reticent.score import make_tables as plan
     from tests_plan import RECORDS, TARGET
 
     render._SHARD_TOKENS = 50

@@ -46,9 +46,7 @@ def runs(tmp_path, shifts, *, n=400, seed=0, unit="record", likeness=0.0, noise=
         membership = membership_of(drawn)
         if moved and place == moved:
             membership = replace(membership, member=~membership.member)
-        evidence = MembershipEvidence(
-            membership=membership, scores=own, notes={}, canaries=None, canaries_ref=None, dropped=0
-        )
+        evidence = MembershipEvidence(membership=membership, scores=own, notes={}, dropped=0)
         write_scores(run.scores, evidence)
         write_results(run.results, results)
         found.append(run.root)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,9 @@ from reticent.data.secrets_file import read_secrets
 from reticent.models.locate import first_line
 from reticent.models.tuned import read_tuned
 
+if TYPE_CHECKING:
+    from reticent.models.load import LoadedModel
+
 POPULATION = 512
 """Texts known to be outside that a score is compared with; more of them cost passes and add little."""
 
@@ -34,8 +37,9 @@ class AuditCase:
 
     Args:
         title: shown on the report.
-        target: the fine-tuned model (folder, hub id or catalogue name).
-        reference: the model it is compared with; None: the adapter's base, if the target is an adapter.
+        target: the fine-tuned model: a folder, hub id or catalogue name, or one in memory
+            (`reticent.models.in_memory.in_memory`).
+        reference: the model it is compared with, likewise; None: the adapter's base, if the target is an adapter.
         records: all records that coins were thrown for, in the order of ``membership``.
         membership: who was in.
         canaries: planted secrets and their controls.
@@ -56,8 +60,8 @@ class AuditCase:
     """
 
     title: str
-    target: str
-    reference: str | None
+    target: str | LoadedModel
+    reference: str | LoadedModel | None
     records: Sequence[Record]
     membership: Membership
     canaries: Sequence[Canary] = ()
@@ -68,6 +72,16 @@ class AuditCase:
     def __post_init__(self) -> None:
         if [record.id for record in self.records] != list(self.membership.record_id):
             raise ValueError("records and membership must be in the same order")
+
+    @property
+    def target_name(self) -> str:
+        """The folder or id of the target; of one in memory its fingerprint."""
+        return name_of(self.target)
+
+    @property
+    def reference_name(self) -> str | None:
+        """As ``target_name``, of the reference; None where none is named."""
+        return None if self.reference is None else name_of(self.reference)
 
     def of_role(self, role: str, *, member: bool | None = None) -> list[Record]:
         """Records of one role, in order; only members or only held-out where asked."""
@@ -96,6 +110,11 @@ class AuditCase:
     @property
     def data_fingerprint(self) -> str:
         return fingerprint(self.records)
+
+
+def name_of(model: str | LoadedModel) -> str:
+    """The folder or id of a model; of one in memory its fingerprint, since folders are told by the model they hold."""
+    return model if isinstance(model, str) else f"memory:{model.fingerprint[:16]}"
 
 
 def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:

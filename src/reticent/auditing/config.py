@@ -41,6 +41,7 @@ class AuditConfig:
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
+        more_families: further audit families, by names separated by commas: those that have no switch here.
 
     Examples:
         >>> AuditConfig(attacks="loss,min_k", extraction=True).confidence
@@ -66,6 +67,7 @@ class AuditConfig:
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
+    more_families: str = ""
 
     def __post_init__(self) -> None:
         validate.in_range(0.5, 0.9999, confidence=self.confidence)
@@ -84,3 +86,13 @@ class AuditConfig:
             raise BadInput("keep_shadows", "there are no shadow models to keep", "Give --shadow 8, or leave it out.")
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """The names in ``more_families``."""
+        return tuple(name.strip() for name in self.more_families.split(",") if name.strip())
+
+    @property
+    def scoring_dtype(self) -> str:
+        """Of the weights while scoring: updates, which a look inside compares, are small differences."""
+        return "float32" if self.whitebox and self.dtype == "auto" else self.dtype

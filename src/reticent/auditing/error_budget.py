@@ -1,43 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report's one error, divided over what there is to test before anything is seen."""
+"""The report's one error, divided over what there is to test before anything is seen.
+
+Groups that are tested pass on what they do not need (a closed test); what rests on intervals keeps its part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-OWN, LEVEL, TIERS, EPSILON, PULLED = 4.0, 1.0, 1.0, 0.5, 1.0
-"""Weights: of the level that coins were thrown for (of all levels where membership was given), of any other level, of
-planted secrets, of lower bounds on ε, and of each kind of text that is pulled out or ranked."""
+import numpy as np
+import numpy.typing as npt
+
+from reticent.stats.max_t import HypothesisGroup, closed
+
+Floats = npt.NDArray[np.float64]
 
 
-def parts_of_error(
-    error: float,
-    *,
-    levels: Iterable[str],
-    membership: str,
-    tiers: bool,
-    epsilon: bool,
-    extraction: int,
-    identifiers: bool = False,
-) -> dict[str, float]:
-    """What each kind of finding may err, in all ``error``. Kinds that are not there get nothing.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Claim:
+    """A kind of finding that gets a part of the report's error.
+
+    Args:
+        name: of the kind.
+        weight: of its part, fixed beforehand. Kinds that are not there make no claim, and get nothing.
+        groups: hypotheses with p-values adjusted within each group; the weights divide this claim's part. Empty where
+            findings rest on intervals.
+    """
+
+    name: str
+    weight: float
+    groups: tuple[HypothesisGroup, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allowance:
+    """The errors that findings may make.
 
     Args:
         error: of the whole report.
-        levels: names of those with units enough.
-        membership: what the coins were thrown for: ``"record"``, ``"user"`` or ``"given"``.
-        tiers: whether secrets were planted.
-        epsilon: whether anything had fair coins of its own.
-        extraction: kinds of text that were pulled out.
-        identifiers: whether those in the records were ranked among controls.
-
-    >>> parts_of_error(0.055, levels=["record", "user"], membership="user", tiers=False, epsilon=True, extraction=0)
-    {'record': 0.01, 'user': 0.04, 'epsilon': 0.005}
+        parts: of it, by claim.
+        p: by claim, for each of its groups the p-values adjusted for everything that the report tests.
     """
-    weights = {name: OWN if membership in (name, "given") else LEVEL for name in levels}
-    weights |= {"tiers": TIERS} if tiers else {}
-    weights |= {"epsilon": EPSILON} if epsilon else {}
-    weights |= {"extraction": extraction * PULLED} if extraction else {}
-    weights |= {"identifiers": PULLED} if identifiers else {}
-    total = sum(weights.values())
-    return {name: error * weight / total for name, weight in weights.items()}
+
+    error: float
+    parts: Mapping[str, float]
+    p: Mapping[str, tuple[Floats, ...]]
+
+    def confidence(self, name: str) -> float:
+        """Of the intervals of a claim together."""
+        return 1 - self.parts.get(name, self.error)
+
+
+def allot(error: float, claims: Sequence[Claim]) -> Allowance:
+    """Divide ``error`` over the claims by weight, and adjust all their p-values together.
+
+    >>> tested = Claim(name="user", weight=4.0, groups=(HypothesisGroup(1.0, np.array([0.01])),))
+    >>> allowance = allot(0.05, [tested, Claim(name="epsilon", weight=1.0)])
+    >>> allowance.parts, allowance.p["user"][0].round(4).tolist()
+    ({'user': 0.04, 'epsilon': 0.01}, [0.0125])
+    """
+    total = sum(claim.weight for claim in claims)
+    parts = {claim.name: error * claim.weight / total for claim in claims}
+    return Allowance(error=error, parts=parts, p=_adjusted(claims, parts))
+
+
+def _adjusted(claims: Sequence[Claim], parts: Mapping[str, float]) -> dict[str, tuple[Floats, ...]]:
+    groups: list[HypothesisGroup] = []
+    names: list[str] = []
+    for claim in claims:
+        shares = sum(group.weight for group in claim.groups)
+        for group in claim.groups:
+            groups.append(HypothesisGroup(parts[claim.name] * group.weight / shares, group.adjusted))
+            names.append(claim.name)
+    if not groups:
+        return {}
+    aside = sum(parts.values()) / sum(group.weight for group in groups)
+    adjusted: dict[str, tuple[Floats, ...]] = {}
+    for name, p in zip(names, closed(groups), strict=True):
+        adjusted[name] = (*adjusted.get(name, ()), np.minimum(aside * p, 1.0))
+    return adjusted

@@ -15,6 +15,8 @@ from reticent.core.record import Record
 from reticent.models import adapters
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
+from reticent.score.engine import ScoreOptions
+from reticent.score.make_tables import ScoredModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +49,15 @@ class Models:
         return said
 
 
+def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
+    """The model under audit, and what it is compared with."""
+    options = ScoreOptions()
+    target = ScoredModel(loaded=models.target, off=False, options=options)
+    if models.reference is not None:
+        return target, ScoredModel(loaded=models.reference, off=False, options=options)
+    return target, ScoredModel(loaded=models.target, off=True, options=options) if models.compared_with else None
+
+
 def _name(source: str) -> str:
     """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are. A
     folder that is called model is told by the one that it lies in, which is a run."""
@@ -67,8 +78,8 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
     Raises:
         BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
     """
-    target = load(case.target, dtype=dtype, device=device)
-    wanted = case.reference or target.base_source
+    target = load(case.target, dtype=dtype, device=device) if isinstance(case.target, str) else case.target
+    wanted = case.reference_name or target.base_source
     own = adapters.can_switch_off(target.model) and wanted in (None, target.base_source)
     if own and target.is_adapter:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
@@ -96,6 +107,8 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
 
 
 def _reference(case: AuditCase, wanted: str, *, dtype: str, device: str) -> LoadedModel | None:
+    if case.reference is not None and not isinstance(case.reference, str):
+        return case.reference
     try:
         return load(wanted, dtype=dtype, device=device)
     except BadInput:

@@ -5,21 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reticent.auditing.leak_level import LeakLevel
 from reticent.core.finding import Finding, Severity
 from reticent.core.results import Confound, Power, Verdict
 from reticent.report.sentences import without_the_model, would_have_been_seen
-
-CHANCE = {"auc": 0.5, "advantage": 0.0, "exposure_bits": 1.0, "epsilon_lower": 0.0, "extracted": 0.0}
-"""What each metric is when nothing leaks. A secret that was never planted has a median exposure of 1 bit."""
-
-GIVEN_AWAY = {
-    "passage": "text word for word",
-    "identifier": "identifiers",
-    "record": "records",
-    "user": "users",
-    "canary": "planted secrets",
-}
-"""What is leaked at each level, in the headline's words."""
 
 BROKEN = "promise_broken"
 """Metric of a finding that more was shown than differential privacy promised."""
@@ -57,7 +46,12 @@ def severity(metric: str, lo: float, *, p: float | None = None, error: float = 0
 
 
 def verdict(
-    findings: Sequence[Finding], confound: Confound, power: Sequence[Power], *, itself: bool = False
+    findings: Sequence[Finding],
+    confound: Confound,
+    power: Sequence[Power],
+    *,
+    levels: Sequence[LeakLevel],
+    itself: bool = False,
 ) -> Verdict:
     """The headline. Confounded data make no membership claim; too few units make none either.
 
@@ -65,44 +59,46 @@ def verdict(
         findings: judged.
         confound: what can be told without any model.
         power: what could have been seen.
+        levels: meanings of the levels of findings, in the order of the headline.
         itself: the model was compared with itself, so attacks that compare see nothing whatever it gives away.
     """
+    randomized = {level.name for level in levels if level.randomized}
     if confound.separable:
         assert confound.blind_auc is not None
         return Verdict(
             status="confounded",
-            headline=_pulled_out(findings)
+            headline=_beforehand(findings, levels)
             + "Confounded: members and held-out records can be told apart without the model.",
             sentences=(
                 without_the_model(confound.blind_auc),
                 "No membership claim can be made from this split: what looks like leakage may be the data.",
                 "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
-                *(finding.statement for finding in findings if finding.level in ("canary", "passage", "identifier")),
+                *(finding.statement for finding in findings if finding.level in randomized),
             ),
         )
     if confound.unchecked:
         return Verdict(
             status="underpowered",
-            headline=_pulled_out(findings)
+            headline=_beforehand(findings, levels)
             + "No answer: whether the lists differ without the model was not to be seen.",
             sentences=(
                 confound.note,
                 "No membership claim can be made from lists that were not checked: what looks like leakage may be the "
                 "data. Give at least 20 members and 20 held-out records of the same source and time.",
-                *(finding.statement for finding in findings if finding.level in ("canary", "passage")),
+                *(finding.statement for finding in findings if finding.level in randomized),
             ),
         )
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
     broken = [finding for finding in sure if finding.metric == BROKEN]
     if broken:
-        leaks = _leaks([finding for finding in sure if finding.metric != BROKEN])
+        leaks = _leaks([finding for finding in sure if finding.metric != BROKEN], levels)
         return Verdict(
             status="leaks",
             headline="The privacy promise is broken: this model gives away more than it allows.",
             sentences=(broken[0].statement, *leaks.sentences),
         )
     if sure:
-        return _leaks(sure)
+        return _leaks(sure, levels)
     seen = [row for row in power if row.smallest < float("inf")]
     if not seen:
         return Verdict(
@@ -121,22 +117,21 @@ def verdict(
     )
 
 
-def _pulled_out(findings: Sequence[Finding]) -> str:
-    """What holds whatever the records are like: coins decided which secrets were planted, and the controls of an
-    identifier stand in its own record."""
-    found = {one.level for one in findings if one.severity is not Severity.NONE}
-    said = ["Planted secrets come out of this model."] if "passage" in found else []
-    said += ["This model knows identifiers that it was trained on."] if "identifier" in found else []
-    return " ".join([*said, "Of membership nothing can be said. "]) if said else ""
+def _beforehand(findings: Sequence[Finding], levels: Sequence[LeakLevel]) -> str:
+    """Sentences that hold whatever the two sides of the split are like."""
+    leaking = {finding.level for finding in findings if finding.severity is not Severity.NONE}
+    sentences = [level.headline for level in levels if level.headline and level.name in leaking]
+    return " ".join([*sentences, "Of membership nothing can be said. "]) if sentences else ""
 
 
-def _leaks(sure: Sequence[Finding]) -> Verdict:
+def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel]) -> Verdict:
+    words = {level.name: level.words for level in levels}
     worst = [
-        min((finding for finding in sure if finding.level == level), key=_rank)
-        for level in GIVEN_AWAY
-        if any(finding.level == level for finding in sure)
+        min((finding for finding in sure if finding.level == name), key=_rank)
+        for name in words
+        if any(finding.level == name for finding in sure)
     ]
-    *others, last = (f"{GIVEN_AWAY[finding.level]} ({finding.severity} severity)" for finding in worst)
+    *others, last = (f"{words[finding.level]} ({finding.severity} severity)" for finding in worst)
     what = f"{', '.join(others)} and {last}" if others else last
     return Verdict(
         status="leaks",

@@ -72,7 +72,7 @@ class TrialSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialOutcome:
-    """How a training ended, as ``cell.json`` says it; fields as in `reticent.core.comparison.CellRow`."""
+    """How a training ended, as ``cell.json`` says it; fields as in `reticent.core.comparison.TrialRow`."""
 
     key: str
     status: str

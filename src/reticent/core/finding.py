@@ -133,5 +133,5 @@ class Finding:
     p_value: float | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in ("record", "user", "canary", "passage", "identifier"):
-            raise ValueError(f"level {self.level!r} is not one of record, user, canary, passage, identifier")
+        if not self.level.isidentifier():
+            raise ValueError(f"level {self.level!r} is no name, such as record, user, canary, passage or identifier")

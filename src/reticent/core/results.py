@@ -447,11 +447,11 @@ class Results:
     """ISO 8601, UTC."""
     verdict: Verdict
     findings: tuple[Finding, ...]
-    attacks: tuple[AttackRun, ...]
-    curves: tuple[Curve, ...]
-    distributions: tuple[Distribution, ...]
-    exposure: tuple[CanaryExposure, ...]
-    exposed: tuple[ExposedUnit, ...]
+    attacks: tuple[AttackRun, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    exposure: tuple[CanaryExposure, ...] = ()
+    exposed: tuple[ExposedUnit, ...] = ()
     confound: Confound
     power: tuple[Power, ...]
     not_tested: tuple[str, ...]

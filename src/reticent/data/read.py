@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
@@ -15,6 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
+from reticent.data.in_memory import NAME, rows_in_memory
 from reticent.data.readers.reader import BadRow, InputRow, rows_of
 
 Check: TypeAlias = Callable[[Record], None]
@@ -47,7 +48,7 @@ class Dataset:
 
 
 def read(
-    source: str | Path,
+    source: Any,
     *,
     text_field: str | None = None,
     prompt_field: str | None = None,
@@ -63,7 +64,7 @@ def read(
     hide_spans: bool = False,
     check: Check | None = None,
 ) -> Dataset:
-    """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder or a hub id.
+    """Read records from a JSONL, JSON, CSV, Parquet or mail file, a dataset folder, a hub id, or rows in memory.
 
     Fields that are not named are looked for under their usual names (``text``; ``prompt`` + ``completion``;
     ``instruction`` + ``output``; ``messages``; …) in the first row, ``user`` and ``spans`` in the first that has them.
@@ -71,7 +72,8 @@ def read(
     renames no other.
 
     Args:
-        source: path or hub id; see `reticent.data.readers`.
+        source: path or hub id (see `reticent.data.readers`), or a list of texts or mappings, a pandas DataFrame or a
+            ``datasets.Dataset``.
         text_field, prompt_field, completion_field: names of fields; several, separated by commas, are joined by line
             breaks.
         messages_field: a chat.
@@ -107,7 +109,10 @@ def read(
         spans_field=spans_field,
     )
     naming = Naming(id_prefix, hide_spans=hide_spans)
-    reading = _Reading(source=str(source), fields=fields, naming=naming, each_alone=each_alone, check=check)
+    is_named = isinstance(source, str | Path)
+    place = str(source) if is_named else NAME
+    rows = rows_of(place) if is_named else rows_in_memory(source)
+    reading = _Reading(rows=rows, source=place, fields=fields, naming=naming, each_alone=each_alone, check=check)
     records: list[Record] = []
     bad: list[BadRow] = []
     for found in reading.records():
@@ -122,11 +127,11 @@ def read(
         write_text(rejects, "".join(f"{line}\n" for line in lines))
     if not records:
         first = f"; the first: {bad[0].place} {bad[0].why}" if bad else ""
-        raise BadInput(str(source), f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
+        raise BadInput(place, f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
     return Dataset(
         records=tuple(records),
         n_rejected=len(bad),
-        source=str(source),
+        source=place,
         fields=reading.fields,
         fingerprint=fingerprint(records),
     )
@@ -136,8 +141,16 @@ class _Reading:
     """One pass over a source: the first good row settles the shape, and ids are remembered."""
 
     def __init__(
-        self, *, source: str, fields: Fields, naming: Naming, each_alone: bool, check: Check | None = None
+        self,
+        *,
+        rows: Iterator[InputRow | BadRow],
+        source: str,
+        fields: Fields,
+        naming: Naming,
+        each_alone: bool,
+        check: Check | None = None,
     ) -> None:
+        self.rows = rows
         self.check = check
         self.source, self.named, self.fields, self.naming = source, fields, fields, naming
         self.each_alone = each_alone
@@ -146,7 +159,7 @@ class _Reading:
         self._place: dict[str, str] = {}
 
     def records(self) -> Iterator[Record | BadRow]:
-        for row in rows_of(self.source):
+        for row in self.rows:
             if isinstance(row, BadRow):
                 yield row
                 continue

@@ -74,8 +74,8 @@ class Population:
         scores: perplexity of each record under the base model; needed by the rules that select by it.
         max_tokens: the context that records were cut to, a number that does not depend on the data; needed by
             random_chunk.
-        contents: digest of all token ids and labels (``train.population.Read``), so that a plan is for these very
-            texts; None where only lengths are known.
+        contents: digest of all token ids and labels (``train.private.population.RowCounts``), so that a plan is
+            for these very texts; None where only lengths are known.
 
     Raises:
         BadInput: columns of different lengths, or a record without tokens.

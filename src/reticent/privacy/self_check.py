@@ -46,7 +46,7 @@ for batches."""
 PATIENCE = 20
 """Steps after which each parameter must have moved and must have had a gradient."""
 PROBED = 5
-"""Units that are run a second time at once, see `train.private_settings.chosen`."""
+"""Units that are run a second time at once, see `train.private.settings.chosen`."""
 PROBE_SHARE = 0.05
 """Of the work of a training that may go into running units a second time, beside the first time."""
 RECOUNTED = 0.03

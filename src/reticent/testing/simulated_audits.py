@@ -20,9 +20,11 @@ from scipy.special import ndtri
 
 from reticent.attacks.attack import ATTACKS
 from reticent.auditing.canaries import evaluate as planted
+from reticent.auditing.canaries.collect import CanaryEvidence
 from reticent.auditing.case import AuditCase
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
+from reticent.auditing.guarantee.family import GuaranteeEvidence
 from reticent.auditing.membership import evaluate as levels
 from reticent.auditing.membership.collect import MembershipEvidence
 from reticent.auditing.membership.select import AvailableEvidence, choose
@@ -127,10 +129,11 @@ def audited(drawn: SimulatedAudit, rng: np.random.Generator, config: AuditConfig
         membership=membership,
         scores={name: score for name, score in scores(drawn, rng).items() if name in ran and name in ATTACKS},
         notes={},
-        canaries=table,
-        canaries_ref=None,
         dropped=0,
+        choice=choice,
     )
+    canary_evidence = None if table is None else CanaryEvidence(target=table)
+    collected = {"membership": evidence, "canaries": canary_evidence, "guarantee": GuaranteeEvidence(recorded=None)}
     case = AuditCase(
         title="simulated", target="", reference=None, records=records, membership=membership, canaries=canaries
     )
@@ -138,7 +141,7 @@ def audited(drawn: SimulatedAudit, rng: np.random.Generator, config: AuditConfig
         patch.object(planted, "skew_normal_exposure", _no_fit),
         patch.object(levels, "discrepancy", _no_discrepancy),
     ):
-        return conclude(case, {}, choice, evidence, CLEAN, config, key="0")
+        return conclude(case, collected, CLEAN, config, key="0")
 
 
 def _no_fit(*_: object, **__: object) -> NoReturn:

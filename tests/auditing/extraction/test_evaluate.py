@@ -17,6 +17,7 @@ from reticent.auditing.extraction.collect import ExtractionEvidence
 from reticent.auditing.extraction.evaluate import QUERIES, evaluate, extraction_findings
 from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED
+from reticent.auditing.family import leak_levels
 from reticent.auditing.verdict import verdict
 from reticent.core.errors import BadInput
 from reticent.core.finding import Severity
@@ -76,10 +77,10 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
     assert control.control
     assert not control.leaks
     assert control.above_control is None
-    (finding,) = extraction_findings(found, confounded=False)
+    (finding,) = extraction_findings(found, "extraction", confounded=False)
     assert (finding.level, finding.metric, finding.severity) == ("passage", "extracted", Severity.CRITICAL)
     assert "100 % [85, 100] of 60 secrets (planted 4 times) come out" in finding.statement
-    said = verdict([finding], CLEAR, ())
+    said = verdict([finding], CLEAR, (), levels=leak_levels())
     assert said.status == "leaks"
     assert "text word for word" in said.headline
 
@@ -87,7 +88,7 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
 def test_a_model_that_knows_nothing_is_not_said_to_leak():
     found = evaluate(pulled(False), confidence=0.99, joint=0.95)
     assert not any(one.leaks for one in found.rows)
-    (finding,) = extraction_findings(found, confounded=False)
+    (finding,) = extraction_findings(found, "extraction", confounded=False)
     assert finding.severity is Severity.NONE
     assert not finding.advice
 
@@ -153,9 +154,9 @@ def test_on_a_confounded_split_only_planted_secrets_count():
         for one in made.passages.kept
     ]
     found = evaluate(replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95)
-    assert extraction_findings(found, confounded=False)
-    assert extraction_findings(found, confounded=True) == []
-    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), confounded=True)
+    assert extraction_findings(found, "extraction", confounded=False)
+    assert extraction_findings(found, "extraction", confounded=True) == []
+    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), "extraction", confounded=True)
 
 
 # ---- from end to end --------------------------------------------------------------------------------------------

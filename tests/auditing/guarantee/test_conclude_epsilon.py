@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from reticent.auditing.canaries.collect import CanaryEvidence
 from reticent.auditing.case import AuditCase
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
+from reticent.auditing.guarantee.family import GuaranteeEvidence
 from reticent.auditing.membership.collect import MembershipEvidence
-from reticent.auditing.membership.select import AttackChoice
 from reticent.core.finding import Severity
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -47,11 +48,16 @@ def audited(inside: int, outside: int, *, shift: float = 0.0, secrets: int = 0, 
     score = rng.normal(shift * member)
     evidence = MembershipEvidence(
         membership=membership, scores={"wbc": score, "loss": rng.normal(0.3 * shift * member)}, notes={},
-        canaries=table if secrets else None, canaries_ref=None, dropped=0,
+        dropped=0,
     )  # fmt: skip
     records = [Record(id=str(i), text=f"text {i}") for i in range(n)]
     case = AuditCase(title="t", target="t", reference=None, records=records, membership=membership, canaries=canaries)
-    return conclude(case, {}, AttackChoice(run=(), off={}), evidence, CLEAN, AuditConfig(), key="k")
+    collected = {
+        "membership": evidence,
+        "canaries": CanaryEvidence(target=table) if secrets else None,
+        "guarantee": GuaranteeEvidence(recorded=None),
+    }
+    return conclude(case, collected, CLEAN, AuditConfig(), key="k")
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(30, 300), (300, 30)])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reticent.auditing.canaries.collect import CanaryEvidence
 from reticent.auditing.guarantee.epsilon_bounds import (
     CONDITIONAL,
     EpsilonBound,
@@ -19,7 +20,6 @@ from reticent.auditing.guarantee.epsilon_bounds import (
     randomized_secrets,
     randomized_units,
 )
-from reticent.auditing.membership.collect import MembershipEvidence
 from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.levels import LevelUnits
 from reticent.auditing.membership.primary import PRIMARY
@@ -74,24 +74,24 @@ def table(losses: np.ndarray) -> TokenTable:
     )
 
 
-def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> MembershipEvidence:
+def evidence(canaries: list[Canary], gain: float, *, reference: bool = True) -> CanaryEvidence:
     """Secrets of very different difficulty; planted ones lose ``gain`` nats."""
     rng = np.random.default_rng(2)
     hard = rng.normal(5, 3, len(canaries))
     planted = np.array([canary.planted for canary in canaries])
+    return CanaryEvidence(
+        target=table(hard - gain * planted + rng.normal(0, 0.1, len(canaries))),
+        reference=table(hard) if reference else None,
+    )
+
+
+def by_user() -> Membership:
+    """Coins thrown for users; of no records."""
     none = np.array([], dtype=object)
-    membership = Membership(
+    return Membership(
         record_id=none, member=none.astype(bool), user=none, user_member=none.astype(bool), role=none, unit="user",
         probability=0.5,
     )  # fmt: skip
-    return MembershipEvidence(
-        membership=membership,
-        scores={},
-        notes={},
-        canaries=table(hard - gain * planted + rng.normal(0, 0.1, len(canaries))),
-        canaries_ref=table(hard) if reference else None,
-        dropped=0,
-    )
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_secret_is_a_record_if_planted_once_and_a_user_with_all_its_copies():
     assert (users.unit, len(users.member)) == ("user", 120)  # controls had no coin
     assert randomized_secrets(secrets(repetitions=(4, 16)), evidence(canaries, 1.0), unit="record") is None
     assert randomized_secrets(secrets(probability=0.3), evidence(canaries, 1.0), unit="user") is None
-    assert randomized_secrets((), replace(evidence(canaries, 1.0), canaries=None), unit="record") is None
+    assert randomized_secrets((), None, unit="record") is None
 
 
 def test_secrets_are_told_apart_by_what_they_gained_over_the_reference():
@@ -202,7 +202,7 @@ def test_everything_with_coins_shares_the_error():
         LevelUnits(level=level_of("record"), ids=()),
         LevelUnits(level=level_of("user", attack="loss:mean"), ids=()),
     ]
-    thrown = randomized_units(levels, canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True)
+    thrown = randomized_units(levels, by_user(), canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True)
     assert [(one.units, one.unit, one.confounded) for one in thrown] == [
         ("users", "user", True),
         ("planted secrets", "user", False),

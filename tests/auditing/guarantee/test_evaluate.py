@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from reticent.auditing.family import leak_levels
 from reticent.auditing.guarantee.epsilon_bounds import EpsilonBound, RandomizedUnits, epsilon_bounds, epsilon_finding
 from reticent.auditing.guarantee.evaluate import RecordedGuarantee, evaluate, proved_unit, read_guarantee, violations
 from reticent.auditing.membership.level import AttackScores
@@ -238,7 +239,7 @@ def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
     )
     assert "AUC of at least 0.900" in broken[-1].statement
     clean = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False)
-    said = verdict([*broken, *findings], clean, ())
+    said = verdict([*broken, *findings], clean, (), levels=leak_levels())
     assert said.status == "leaks"
     assert "promise is broken" in said.headline
     assert said.sentences[0] == broken[0].statement

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reticent.auditing.family import leak_levels
 from reticent.auditing.membership.evaluate import judge_alone
 from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.most_exposed import exposed, hashed
@@ -101,7 +102,7 @@ def test_infinite_scores_and_constant_scores_are_judged():
 )
 def test_verdicts(confound, shift, n, status):
     outcome = outcome_of(level_of([shift], n=n), confounded=confound.separable)
-    said = verdict(outcome.findings, confound, outcome.power)
+    said = verdict(outcome.findings, confound, outcome.power, levels=leak_levels())
     assert said.status == status
     if status == "not_detected":
         assert "no proof of safety" in said.sentences[-1]

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.auditing.error_budget import parts_of_error
+from reticent.auditing.error_budget import Claim, allot
 from reticent.auditing.membership.evaluate import judge_alone
 from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.primary import primary_of, refuse_unknown
 from reticent.auditing.membership.rethrow import of_records
-from reticent.auditing.membership.significance import adjusted, significance
+from reticent.auditing.membership.significance import by_statistic, significance
 from reticent.core.errors import BadInput
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership
@@ -126,7 +126,8 @@ def test_few_that_are_memorized_show_among_the_highest_scores():
         member = np.arange(500) < 250
         score = rng.normal(size=(3, 500)) + 3 * (member & (rng.random(500) < 0.1))
         tests = significance(level_of(member, score), seed=seed)
-        p, _ = adjusted({"record": tests}, (), {"record": 0.05})
+        allowance = allot(0.05, [Claim(name="record", weight=1.0, groups=tests.groups)])
+        p = by_statistic("record", tests, allowance.p["record"])
         seen["auc"] += min(value for key, value in p.items() if key[2] == "auc") <= 0.05
         seen["top"] += min(value for key, value in p.items() if key[2] != "auc") <= 0.05
     assert seen["top"] >= 16 > seen["auc"]
@@ -146,12 +147,11 @@ def test_what_was_learned_from_labels_finds_nothing_in_nothing():
 
 
 def test_the_error_goes_to_what_is_there():
-    assert parts_of_error(0.05, levels=["record"], coins="given", tiers=False, epsilon=False, extraction=0) == {
-        "record": 0.05
-    }
-    parts = parts_of_error(0.05, levels=["record", "user"], coins="user", tiers=True, epsilon=True, extraction=1)
+    assert allot(0.05, [Claim(name="record", weight=4.0)]).parts == {"record": 0.05}
+    weights = {"record": 1.0, "user": 4.0, "tiers": 1.0, "epsilon": 0.5}
+    parts = allot(0.05, [Claim(name=name, weight=weight) for name, weight in weights.items()]).parts
     assert sum(parts.values()) == pytest.approx(0.05)
-    assert parts["user"] > parts["record"]
+    assert parts["user"] == pytest.approx(4 * parts["record"])
 
 
 def test_so_few_users_that_nothing_could_count_are_said_so():

@@ -82,8 +82,6 @@ def evidence_of(membership, planted=None):
         membership=membership,
         scores={"loss": scores},
         notes={},
-        canaries=None,
-        canaries_ref=None,
         dropped=0,
         canary_users=planted,
     )

@@ -30,7 +30,7 @@ def probabilistic_np(forced: TeacherForced, *, n: int = 1000, p: float = 0.5) ->
 def chance_within(log_chance: ArrayLike, n: ArrayLike) -> npt.NDArray[np.float64]:
     """``1 - (1 - q)^n``, for ``log_chance = log q`` in nats; broadcasts. Exact also where ``q`` is tiny.
 
-    >>> [float(f"{chance:.6g}") for chance in chance_within(np.log([1e-20, 0.5, 1.0]), 2)]
+    >>> [round(float(chance), 30) for chance in chance_within(np.log([1e-20, 0.5, 1.0]), 2)]
     [2e-20, 0.75, 1.0]
     """
     q = np.exp(np.asarray(log_chance, dtype=np.float64))

@@ -54,8 +54,8 @@ class Combination:
 
     @property
     def in_second(self) -> Labels:
-        """``[N]``, which half the record is in. Judge each half by itself (`stats.halves.mean_of`): an interval of the
-        pooled scores is too narrow, for a chance pattern that both halves share lifts both."""
+        """``[N]``, which half the record is in. Judge each half by itself (`stats.cross_fitting.mean_of`): an interval
+        of the pooled scores is too narrow, for a chance pattern that both halves share lifts both."""
         found = np.zeros(len(self.ranks), dtype=bool)
         found[self.second.rows] = True
         return found

@@ -51,8 +51,9 @@ class AuditorScores:
     Args:
         score: ``[N]``, in standard deviations of the record's half; higher = member.
         member: ``[N]`` the labels that were learned (in a control, labels that mean nothing).
-        second: ``[N]`` the half that the record is in. Judge each half by itself and take ``stats.halves.mean_of``:
-            chance patterns that both halves share lift both, so an interval over all records together is too narrow.
+        second: ``[N]`` the half that the record is in. Judge each half by itself and take
+            ``stats.cross_fitting.mean_of``: chance patterns that both halves share lift both, so an interval over all
+            records together is too narrow.
         learners: what scored the first and the second half.
     """
 

@@ -18,14 +18,13 @@ from reticent.attacks.extraction.prompt_prefix import PROMPTS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts, make_prompts, start_tokens
 from reticent.auditing.extraction.secrets import canary_secrets, given_secrets, marked_secrets
-from reticent.auditing.models import Models
+from reticent.auditing.models import Models, scored_models
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.data.pii.detect import detect
 from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
-from reticent.score.engine import ScoreOptions
 from reticent.score.forward import most_read
 from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.generate import make_generations
@@ -58,6 +57,7 @@ class ExtractionEvidence:
         chance: as ``target``, with only the freely written texts, and as copies those of records never trained on.
         chance_base: the same from the base.
         notes: what was left out and why.
+        secrets: all that were chosen, also those that no prompt could be made of.
     """
 
     passages: ExtractionPrompts
@@ -67,15 +67,7 @@ class ExtractionEvidence:
     chance: ExtractionInputs
     chance_base: ExtractionInputs | None
     notes: tuple[str, ...]
-
-
-def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
-    """The model under audit, and what it is compared with."""
-    options = ScoreOptions()
-    target = ScoredModel(loaded=models.target, off=False, options=options)
-    if models.reference is not None:
-        return target, ScoredModel(loaded=models.reference, off=False, options=options)
-    return target, ScoredModel(loaded=models.target, off=True, options=options) if models.compared_with else None
+    secrets: tuple[Secret, ...] = ()
 
 
 def collect(
@@ -112,6 +104,7 @@ def collect(
         chance=ExtractionInputs(drawn=drawn[target][1]),
         chance_base=None if base is None else ExtractionInputs(drawn=drawn[base][1]),
         notes=tuple(_notes(passages, drawn[target][0], chosen)),
+        secrets=tuple(chosen.targets),
     )
 
 

@@ -77,13 +77,13 @@ def evaluate(pulled: ExtractionEvidence, *, confidence: float, joint: float) -> 
     )
 
 
-def extraction_findings(extraction: Extraction, *, confounded: bool) -> list[Finding]:
-    """For each family one finding: the row that leaks with the most certainty, or the largest where none leaks.
+def extraction_findings(extraction: Extraction, family: str, *, confounded: bool) -> list[Finding]:
+    """One finding of a family of rows: the row that leaks with the most certainty, or the largest where none leaks.
 
     On a confounded split groups of trained and held-out records say nothing about training; planted secrets do.
     """
-    found = (extraction.strongest(family, only_planted=confounded) for family in ("extraction", "personal data"))
-    return [_finding(row) for row in found if row is not None]
+    row = extraction.strongest(family, only_planted=confounded)
+    return [] if row is None else [_finding(row)]
 
 
 def _finding(row: ExtractionRow) -> Finding:

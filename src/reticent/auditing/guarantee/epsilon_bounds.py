@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.auditing.canaries import evaluate as planted
-from reticent.auditing.membership.collect import MembershipEvidence
+from reticent.auditing.canaries.collect import CanaryEvidence
 from reticent.auditing.membership.level import AttackScores, Level
 from reticent.auditing.membership.levels import LevelUnits
 from reticent.auditing.membership.primary import primary_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
+from reticent.core.membership import Membership
 from reticent.data.canaries import Canary
 from reticent.stats.epsilon import epsilon_clopper_pearson, epsilon_gdp_one_run, epsilon_gdp_roc, epsilon_one_run
 from reticent.stats.epsilon_auc import epsilon_gdp_auc
@@ -113,7 +114,7 @@ def randomized_level(
 
 
 def randomized_secrets(
-    canaries: Sequence[Canary], evidence: MembershipEvidence, *, unit: str
+    canaries: Sequence[Canary], evidence: CanaryEvidence | None, *, unit: str
 ) -> RandomizedUnits | None:
     """Planted secrets as units: one record each, or with all copies one made-up user each.
 
@@ -124,17 +125,17 @@ def randomized_secrets(
         canaries: in the order of the tables in ``evidence``.
         unit: ``"record"`` takes the secrets that are planted once; ``"user"`` all, if they are users of their own.
     """
-    if evidence.canaries is None:
+    if evidence is None:
         return None
     once = unit == "user" or np.array([canary.repetitions == 1 for canary in canaries])
     rows = np.array([not canary.is_control and canary.probability == 0.5 for canary in canaries]) & once
     member = np.array([canary.planted for canary in canaries])[rows]
     if not _enough(member):
         return None
-    score = -planted.nll(evidence.canaries)
-    if evidence.canaries_ref is not None:
-        score = score + planted.nll(evidence.canaries_ref)
-    name, needs = ("canary_loss", ()) if evidence.canaries_ref is None else ("canary_ref_diff", ("the base model",))
+    score = -planted.nll(evidence.target)
+    if evidence.reference is not None:
+        score = score + planted.nll(evidence.reference)
+    name, needs = ("canary_loss", ()) if evidence.reference is None else ("canary_ref_diff", ("the base model",))
     threat = ThreatModel(access="logprob", needs=(*planted.THREAT.needs, *needs))
     scored = AttackScores(name=name, score=score[rows], threat=threat, level="canary")
     return RandomizedUnits(
@@ -144,8 +145,9 @@ def randomized_secrets(
 
 def randomized_units(
     levels: Sequence[LevelUnits],
+    membership: Membership,
     canaries: Sequence[Canary],
-    evidence: MembershipEvidence,
+    evidence: CanaryEvidence | None,
     *,
     secret_unit: str,
     confounded: bool,
@@ -154,11 +156,14 @@ def randomized_units(
     """Everything in an audit that had fair coins of its own.
 
     Args:
+        levels: of records and users.
+        membership: with what coins were thrown for.
+        canaries: in the order of the tables in ``evidence``.
+        evidence: tables of the canaries; None without any.
         secret_unit: what a planted secret is, see `randomized_secrets`.
         confounded: whether the data are.
         named: see `randomized_level`.
     """
-    membership = evidence.membership
     found = [
         randomized_level(
             units.level, unit=membership.unit, probability=membership.probability, confounded=confounded, named=named

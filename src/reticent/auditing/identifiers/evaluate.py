@@ -16,9 +16,8 @@ import numpy.typing as npt
 from reticent.attacks.natural_identifiers import ACCESS, NAME, natural_identifiers
 from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.auditing.case import AuditCase
-from reticent.auditing.extraction.collect import scored_models
 from reticent.auditing.extraction.prompts import make_prompts
-from reticent.auditing.models import Models
+from reticent.auditing.models import Models, scored_models
 from reticent.auditing.verdict import severity
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reticent.attacks.attack import ATTACKS, POPULATION, Attack, AttackOutcome, run_attack, run_attacks, run_whole
-from reticent.auditing.case import AuditCase
+from reticent.auditing.family import Collection
+from reticent.auditing.linked_tables import linked_tables, plain_requests
+from reticent.auditing.membership.select import AttackChoice, AvailableEvidence, choose
 from reticent.auditing.membership.shadow_scores import Shadows
+from reticent.auditing.membership.users import user_evidence
+from reticent.auditing.membership.whitebox import collect_internals
 from reticent.auditing.membership.written import continuations
-from reticent.auditing.models import Models
 from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
-from reticent.core.table import TokenTable, read_table
-from reticent.score.engine import ScoreOptions
+from reticent.core.table import read_table
+from reticent.models.encode import encode
 from reticent.score.internals.collect import Internals
-from reticent.score.make_tables import make_tables
-from reticent.score.requests import PLAIN, Request
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,21 +38,19 @@ class MembershipEvidence:
         membership: of these records, ``[N]``.
         scores: one array ``[N]`` for each attack; higher = leaks more.
         notes: edge cases that each attack counted.
-        canaries: target's table of the secrets, in their order; None without canaries.
-        canaries_ref: the reference's.
         dropped: evaluated records without a single trained token to score.
         canary_users: fresh texts of users who were made canaries; None without such users or without a reference.
         inside: hidden states and gradients of the records of the record level, in order; None where nobody asked.
+        choice: attacks that ran, and those that did not with the reason.
     """
 
     membership: Membership
     scores: dict[str, npt.NDArray[np.float64]]
     notes: dict[str, tuple[str, ...]]
-    canaries: TokenTable | None
-    canaries_ref: TokenTable | None
     dropped: int
     canary_users: CanaryUserScores | None = None
     inside: Internals | None = None
+    choice: AttackChoice = field(default_factory=lambda: AttackChoice(run=(), off={}))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,73 +61,74 @@ class CanaryUserScores:
     score: npt.NDArray[np.float64]
 
 
-def collect(
-    case: AuditCase,
-    models: Models,
-    attacks: Sequence[Attack],
-    *,
-    cache: Path,
-    tables: Path,
-    options: ScoreOptions,
-    samples: int = 4,
-    seed: int = 0,
-    shadows: Shadows | None = None,
-) -> MembershipEvidence:
-    """Score, and let the models write, what the attacks ask for, and run them.
+def collect(audit: Collection) -> MembershipEvidence:
+    """Choose attacks by what there is, score, let the models write what attacks ask for, and run them.
 
-    Args:
-        cache: content-addressed store of tables and of what was written, shared between runs.
-        tables: folder of this run, where the tables are linked.
-        samples: texts that each model writes about a record, for attacks that see nothing else.
-        seed: of the writing.
-        shadows: what shadow models say of the records, where some were trained.
+    ``scores.parquet`` of the run folder is written.
     """
-
-    def score(requests: set[Request], records: Sequence[Record], name: str) -> dict[Request, Path]:
-        made = make_tables(
-            requests,
-            records,
-            target=models.target,
-            reference=models.reference,
-            known_members=case.of_role("known", member=True),
-            known_held_out=case.of_role("known", member=False),
-            cache=cache,
-            options=options,
-        )
-        return {request: _link(path, tables / f"{name}.{_label(request)}.parquet") for request, path in made.items()}
-
-    plain = {Request(name="table")}
-    if models.compared_with:
-        plain.add(Request(name="ref", model="reference"))
-    wanted = plain | {request for attack in attacks for request in attack.requests}
-    sources = {request.name: path for request, path in score(wanted, case.evaluated_records, "evaluate").items()}
+    case, config = audit.case, audit.config
+    shadows: Shadows | None = audit.before["membership"]
+    choice = choose(config.attacks, _available(audit, shadows=config.shadow))
+    plain = plain_requests(audit)
+    wanted = plain | {request for attack in choice.run for request in attack.requests}
+    tables = linked_tables(audit, wanted, case.evaluated_records, "evaluate")
+    sources = {request.name: path for request, path in tables.items()}
     _scorable(sources["table"], {})
-    if any(set(POPULATION) & set(attack.evidence) for attack in attacks):
-        for request, path in score(plain, case.population, "known").items():
+    if any(set(POPULATION) & set(attack.evidence) for attack in choice.run):
+        for request, path in linked_tables(audit, plain, case.population, "known").items():
             sources["known" if request.model == "target" else "known_ref"] = path
+    outcome = _outcome(audit, choice.run, sources, shadows)
+    scorable = _scorable(sources["table"], outcome.scores)
+    evidence = MembershipEvidence(
+        membership=case.evaluated.take(scorable),
+        scores={name: scores[scorable] for name, scores in outcome.scores.items()},
+        notes=outcome.notes,
+        dropped=int((~scorable).sum()),
+        canary_users=_canary_users(audit) if audit.models.compared_with else None,
+        choice=choice,
+    )
+    if config.whitebox:
+        internals = collect_internals(case, audit.models, evidence.membership, cache=audit.cache, options=audit.options)
+        evidence = replace(evidence, inside=internals)
+    write_scores(audit.run.scores, evidence)
+    return evidence
+
+
+def _available(audit: Collection, *, shadows: int) -> AvailableEvidence:
+    case = audit.case
+    return AvailableEvidence(
+        reference=audit.models.compared_with is not None,
+        users=user_evidence(case.evaluated) is not None,
+        population=_with_tokens(audit, case.population),
+        known_held_out=_with_tokens(audit, case.of_role("known", member=False)),
+        known_members=_with_tokens(audit, case.of_role("known", member=True)),
+        shadows=shadows,
+    )
+
+
+def _with_tokens(audit: Collection, records: Sequence[Record]) -> int:
+    """How many of the records have a token that is trained on."""
+    tokenizer = audit.models.target.tokenizer
+    return sum(encode(record, tokenizer, max_tokens=audit.case.max_tokens).predicted > 0 for record in records)
+
+
+def _outcome(
+    audit: Collection, attacks: Sequence[Attack], sources: Mapping[str, Path], shadows: Shadows | None
+) -> AttackOutcome:
+    """Scores of all attacks: those that read tables, those that read shadow models, those that read written texts."""
     outcome = run_attacks([attack for attack in attacks if not (attack.writes or attack.shadowed)], sources)
+    more = []
     if shadows is not None:
-        more = _shadowed([attack for attack in attacks if attack.shadowed], shadows, sources)
-        outcome = AttackOutcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
+        more.append(_shadowed([attack for attack in attacks if attack.shadowed], shadows, sources))
     writing = [attack for attack in attacks if attack.writes]
     if writing:
         names = {name for attack in writing for name in attack.evidence}
-        written = continuations(case, models, names, samples=samples, seed=seed, cache=cache)
-        more = run_whole(writing, written)
-        outcome = AttackOutcome(scores=outcome.scores | more.scores, notes=outcome.notes | more.notes)
-    canaries = score(plain, [canary.record for canary in case.canaries], "canaries") if case.canaries else {}
-    by_model = {request.model: read_table(path) for request, path in canaries.items()}
-    kept = _scorable(sources["table"], outcome.scores)
-    membership = case.evaluated
-    return MembershipEvidence(
-        membership=membership.take(kept),
-        scores={name: scores[kept] for name, scores in outcome.scores.items()},
-        notes=outcome.notes,
-        canaries=by_model.get("target"),
-        canaries_ref=by_model.get("reference"),
-        dropped=int((~kept).sum()),
-        canary_users=_canary_users(case, score) if models.compared_with else None,
-    )
+        samples, seed = audit.config.written_samples, audit.config.seed
+        written = continuations(audit.case, audit.models, names, samples=samples, seed=seed, cache=audit.cache)
+        more.append(run_whole(writing, written))
+    for further in more:
+        outcome = AttackOutcome(scores=outcome.scores | further.scores, notes=outcome.notes | further.notes)
+    return outcome
 
 
 def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str, Path]) -> AttackOutcome:
@@ -144,18 +144,16 @@ def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str,
     return AttackOutcome(scores=scores, notes={name: (how, *notes) for name, notes in found.notes.items()})
 
 
-def _canary_users(
-    case: AuditCase, score: Callable[[set[Request], Sequence[Record], str], dict[Request, Path]]
-) -> CanaryUserScores | None:
-    membership = case.membership
+def _canary_users(audit: Collection) -> CanaryUserScores | None:
+    membership = audit.case.membership
     fresh = (membership.role == "canary") & ~membership.member
     if not fresh.any():
         return None
     attack = ATTACKS.get("user_inference")
-    tables = score(set(attack.requests), case.of_role("canary", member=False), "canary_users")
+    tables = linked_tables(audit, set(attack.requests), audit.case.of_role("canary", member=False), "canary_users")
     scores = run_attack(attack, {request.name: path for request, path in tables.items()})
-    kept = ~np.isnan(scores)
-    return CanaryUserScores(membership=membership.take(fresh).take(kept), score=scores[kept])
+    scorable = ~np.isnan(scores)
+    return CanaryUserScores(membership=membership.take(fresh).take(scorable), score=scores[scorable])
 
 
 def write_scores(path: Path, evidence: MembershipEvidence) -> None:
@@ -180,18 +178,3 @@ def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt
     if not kept.any():
         raise BadInput("the records", "none has a trained token to score", "Give texts of at least two tokens.")
     return kept
-
-
-def _label(request: Request) -> str:
-    return request.model if request.variant == PLAIN else f"{request.model}.{request.variant.name}"
-
-
-def _link(cached: Path, path: Path) -> Path:
-    """Link the table into the run folder, or copy it where links cannot be made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        try:
-            temporary.hardlink_to(cached)
-        except OSError:
-            temporary.write_bytes(cached.read_bytes())
-    return path

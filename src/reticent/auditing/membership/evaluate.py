@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from reticent.auditing.error_budget import Claim, allot
 from reticent.auditing.membership.curves import curve, distribution
 from reticent.auditing.membership.detectable import detectable
 from reticent.auditing.membership.level import FPRS, MIN_UNITS, AttackScores, Level
-from reticent.auditing.membership.significance import AUC, TOP, LevelTests, adjusted, significance, top
+from reticent.auditing.membership.significance import AUC, TOP, LevelTests, by_statistic, significance, top
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
 from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
@@ -146,10 +147,12 @@ def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, 
     [('auc', 'medium', True), ('tpr@0.1', 'medium', True)]
     """
     tests = significance(level, seed=seed) if level.judged else None
-    p_values, _ = adjusted({} if tests is None else {level.name: tests}, (), {level.name: error})
-    return evaluate(
-        level, tests, LevelJudging(p_values=p_values, error=error, miss=error, confounded=confounded, seed=seed)
-    )
+    p_values: PValues = {}
+    if tests is not None:
+        allowance = allot(error, [Claim(name=level.name, weight=1.0, groups=tests.groups)])
+        p_values = by_statistic(level.name, tests, allowance.p[level.name])
+    judging = LevelJudging(p_values=p_values, error=error, miss=error, confounded=confounded, seed=seed)
+    return evaluate(level, tests, judging)
 
 
 def _numbers(level: Level) -> tuple[dict[tuple[str, str], Number], list[str]]:

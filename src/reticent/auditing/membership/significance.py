@@ -8,7 +8,7 @@ the half that it did not see. A closed test puts levels and planted secrets toge
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from reticent.auditing.membership.level import COMBINATION, AttackScores, Level
 from reticent.auditing.membership.primary import primary_of
 from reticent.core.results import LevelTest
 from reticent.stats.hypothesis import holm
-from reticent.stats.max_t import HypothesisGroup, closed, max_t
+from reticent.stats.max_t import HypothesisGroup, max_t
 from reticent.stats.relabel import Design, relabelled, smallest_p
 
 Key = tuple[str, str]
@@ -69,6 +69,11 @@ class LevelTests:
     smallest: float
     draws: int
 
+    @property
+    def groups(self) -> tuple[HypothesisGroup, ...]:
+        """Its families as groups that share the level's error."""
+        return tuple(HypothesisGroup(family.weight, family.adjusted) for family in self.families)
+
     def error_of(self, name: str, error: float) -> float:
         """What the smallest p-value of a family is held against at first, of the level's ``error``."""
         total = sum(family.weight for family in self.families)
@@ -114,60 +119,40 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
     return LevelTests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
 
 
-def adjusted(
-    levels: Mapping[str, LevelTests], tiers: Sequence[float], weights: Mapping[str, float]
-) -> tuple[dict[tuple[str, str, str], float], list[float]]:
-    """p-values adjusted for everything that the report tests.
+def by_statistic(level: str, tests: LevelTests, adjusted: Sequence[Floats]) -> dict[tuple[str, str, str], float]:
+    """p-values by level, attack and statistic.
 
     Args:
-        levels: by name.
-        tiers: p-value of each tier of planted secrets.
-        weights: of everything that gets a part of the error: levels by name, ``"tiers"``, and what is judged by
-            intervals of its own, whose part is set aside.
-
-    Returns:
-        By level, attack and statistic; and by tier.
+        level: its name.
+        tests: of the level.
+        adjusted: for each of ``tests.groups`` the p-values adjusted for everything that the report tests.
     """
-    groups: list[HypothesisGroup] = []
-    places: list[tuple[str, Family]] = []
-    for name, tests in levels.items():
-        total = sum(family.weight for family in tests.families)
-        for family in tests.families:
-            groups.append(HypothesisGroup(weights[name] * family.weight / total, family.adjusted))
-            places.append((name, family))
-    if tiers:
-        groups.append(HypothesisGroup(weights["tiers"], holm(list(tiers))))
-    if not groups:
-        return {}, []
-    aside = sum(weights.values()) / sum(group.weight for group in groups)
-    found = [np.minimum(aside * p, 1.0) for p in closed(groups)]
-    by_key = {
-        (name, *key): float(p)
-        for (name, family), values in zip(places, found, strict=False)
+    return {
+        (level, *key): float(p)
+        for family, values in zip(tests.families, adjusted, strict=True)
         for key, p in zip(family.keys, values, strict=True)
     }
-    return by_key, [float(p) for p in found[-1]] if tiers else []
 
 
-def described(
-    level: Level, tests: LevelTests, p_values: Mapping[tuple[str, str, str], float], error: float
-) -> LevelTest:
+def described(level: Level, tests: LevelTests, adjusted: Sequence[Floats], error: float) -> LevelTest:
     """For the report.
 
     Args:
-        p_values: adjusted for everything.
+        level: which was tested.
+        tests: of the level.
+        adjusted: as in `by_statistic`.
         error: the level's part of the error.
     """
-    own = [p for (name, _, _), p in p_values.items() if name == level.name]
+    p_values = by_statistic(level.name, tests, adjusted).values()
     return LevelTest(
         level=level.name,
         primary=tests.primary,
         rethrown=level.thrown.said,
         exact=level.thrown.exact,
-        statistics=len(own),
+        statistics=len(p_values),
         draws=tests.draws,
         error=error,
-        p_value=min(own, default=1.0),
+        p_value=min(p_values, default=1.0),
     )
 
 

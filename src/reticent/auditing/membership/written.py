@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from reticent.attacks.continuations import Continuations
 from reticent.auditing.case import AuditCase
-from reticent.auditing.extraction.collect import scored_models
-from reticent.auditing.models import Models
+from reticent.auditing.models import Models, scored_models
 from reticent.core.record import Record
 from reticent.models.encode import encode, leading_tokens
 from reticent.score.forward import most_read

@@ -12,10 +12,10 @@ import numpy as np
 from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions
 from reticent.attacks.pii.conversations import TIERS, PiiAssociation, Turns, conversations
 from reticent.auditing.case import AuditCase
-from reticent.auditing.extraction.collect import SCHEME, scored_models
+from reticent.auditing.extraction.collect import SCHEME
 from reticent.auditing.extraction.prompts import make_prompts, start_tokens
 from reticent.auditing.extraction.secrets import HELD_OUT, SHORTEST, TRAINED, ValueOwners
-from reticent.auditing.models import Models
+from reticent.auditing.models import Models, scored_models
 from reticent.auditing.pii.associations import CandidatePool, associations_of, candidate_pool, shots
 from reticent.auditing.pii.candidate_ranking import propose_values, rank_values
 from reticent.auditing.pii.evidence import EvidenceBuilder, PiiEvidence, rows_of, texts_after

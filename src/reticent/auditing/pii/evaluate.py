@@ -72,7 +72,7 @@ def personal_data_rows(
     """Ask both models for personal data and say what comes out, and what was left out.
 
     Args:
-        targets: values in their texts, with their controls (`pull.targets_of`).
+        targets: values in their texts, with their controls (`auditing.extraction.collect.secrets_of`).
         seed: of the sampling.
         cache: content-addressed store for what is generated.
         confidence: that all intervals of these rows hold together.

@@ -6,9 +6,9 @@ Two ways to the same numbers, chosen by ``impl``:
 =========  ==========================================================================================================
 ``whole``  every candidate's text is scored from its first token on, as any text is
 ``tree``   the tokens that all candidates' texts begin with are read once, and their keys and values kept. What
-           differs is a tree of tokens (``score.token_tree``), read in one pass: each token attends to the kept ones
-           and to those on its own path. Nothing is copied for a candidate, and a token that only ends candidates is
-           not read at all
+           differs is a tree of tokens (``score.candidates.token_tree``), read in one pass: each token attends to
+           the kept ones and to those on its own path. Nothing is copied for a candidate, and a token that only ends
+           candidates is not read at all
 =========  ==========================================================================================================
 
 Both score the tokens of the whole text with the candidate in place, so they agree but for rounding: in float32 to about

@@ -39,8 +39,9 @@ class Internals:
     """Properties of ``N`` records, each ``[N]`` float64 by name.
 
     Args:
-        forward: of the states (``score.hidden.ForwardProperties``).
-        backward: of the gradients (``score.gradients.GradientProperties``), grouped by block and kind of parameter.
+        forward: of the states (``score.internals.hidden.ForwardProperties``).
+        backward: of the gradients (``score.internals.gradients.GradientProperties``), grouped by block and
+            kind of parameter.
     """
 
     forward: dict[str, Floats]

@@ -12,7 +12,7 @@ Defaults, where nobody says otherwise, and why:
   keep theirs, which are large already. Adam divides by the size of the noise, so the rate is the length of a step and
   depends neither on the clip norm nor on ε.
 - Schedule (linear) with warmup, and weight decay, as without noise: they do not look at the data. What is chosen of
-  them is part of what a checkpoint is gone on with, see `train.ledger`.
+  them is part of what a checkpoint is gone on with, see `train.private.step_log`.
 """
 
 from __future__ import annotations

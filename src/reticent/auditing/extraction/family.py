@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Extraction as an audit family: the model writes, and what comes out word for word is held against controls."""
+
+from __future__ import annotations
+
+from reticent.auditing.error_budget import Allowance, Claim
+from reticent.auditing.extraction import collect as collecting
+from reticent.auditing.extraction import evaluate as evaluating
+from reticent.auditing.extraction.collect import ExtractionEvidence
+from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.leak_level import LeakLevel
+
+NAME = "extraction"
+WEIGHT = 1.0
+
+
+def collect(audit: Collection) -> ExtractionEvidence:
+    """Choose secrets, and let both models read and write."""
+    return collecting.collect(
+        audit.case,
+        audit.models,
+        collecting.secrets_of(audit.case),
+        samples=audit.config.extraction_samples,
+        seed=audit.config.seed,
+        cache=audit.cache,
+    )
+
+
+def prepare(evidence: ExtractionEvidence, judgement: Judgement) -> Prepared:
+    """Claim a part of the error for the intervals of what comes out."""
+    return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
+
+
+def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+    """Shares with intervals, and a finding for the row that leaks with the most certainty."""
+    extraction = evaluating.evaluate(evidence, confidence=allowance.confidence(NAME), joint=judgement.config.confidence)
+    return Section(
+        findings=tuple(evaluating.extraction_findings(extraction, NAME, confounded=judgement.confound.no_claim)),
+        not_tested=extraction.notes,
+        fields={"extraction": extraction},
+    )
+
+
+EXTRACTION = family(
+    name=NAME,
+    order=30,
+    collect=collect,
+    prepare=prepare,
+    evaluate=evaluate,
+    switch="extraction",
+    levels=(
+        LeakLevel(
+            name="passage",
+            words="text word for word",
+            place=0,
+            randomized=True,
+            headline="Planted secrets come out of this model.",
+        ),
+    ),
+)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One audit family: a kind of evidence, from the model that gives it to what the report says of it.
+
+A family is a folder of this package whose ``family.py`` registers it (`FAMILIES`); other distributions register theirs
+under the entry-point group ``reticent.auditing``. Nothing else names it: `reticent.workflows.audit` and
+`reticent.auditing.conclude` run all that are registered.
+
+``refuse``    says no to settings that cannot be, before a model is loaded.
+``before``    reads or trains what has to be there before the audited models take memory.
+``collect``   is the only step with a model. It may be killed and repeated: what it made before is found again.
+``prepare``   says what will be tested, and by which share of the report's error (`Claim`). Pure, as all that follows.
+``evaluate``  turns evidence into a `Section`: findings, their power, and what could not be tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reticent.auditing.case import AuditCase
+from reticent.auditing.config import AuditConfig
+from reticent.auditing.error_budget import Allowance, Claim
+from reticent.auditing.leak_level import LeakLevel
+from reticent.auditing.models import Models
+from reticent.core.finding import Finding
+from reticent.core.registry import Registry
+from reticent.core.results import Confound, Power
+from reticent.core.run_folder import RunFolder
+from reticent.score.engine import ScoreOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collection:
+    """All that evidence is collected from.
+
+    Args:
+        case: the model and the data under audit.
+        config: of the audit.
+        models: opened.
+        options: of scoring.
+        cache: content-addressed store, shared between runs.
+        run: the folder that results go to.
+        tuned: the run folder that `reticent tune` made of the model; None where there is none.
+        before: by family, the outcome of its ``before``.
+        evidence: by family, of those that collected earlier.
+    """
+
+    case: AuditCase
+    config: AuditConfig
+    models: Models
+    options: ScoreOptions
+    cache: Path
+    run: RunFolder
+    tuned: RunFolder | None
+    before: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    """All that findings are judged by.
+
+    Args:
+        case: the model and the data under audit.
+        config: of the audit.
+        confound: the difference between members and held-out records that shows without any model.
+        key: secret, of the hashes that stand for ids.
+        prepared: by family, of those that came before.
+        sections: by family, of those that came before.
+    """
+
+    case: AuditCase
+    config: AuditConfig
+    confound: Confound
+    key: str = ""
+    prepared: Mapping[str, Prepared] = field(default_factory=dict)
+    sections: Mapping[str, Section] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """Evidence that is ready to be judged.
+
+    Args:
+        evidence: in the form that the family judges.
+        claims: groups of findings that will be made of it. Fixed before any is looked at.
+    """
+
+    evidence: Any
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The part of the results that one family gives.
+
+    Args:
+        findings: their intervals hold together with all others of the report.
+        conditional: findings that each hold by themselves, under an assumption.
+        urgent: findings that stand before all others.
+        power: the smallest effects that could have been seen.
+        not_tested: one line for each statistic that had to be refused, with the reason.
+        counts: of units, for the table of counts.
+        fields: of `reticent.core.results.Results` that the family fills, by name. A later family may complete an
+            earlier one's.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    conditional: tuple[Finding, ...] = ()
+    urgent: tuple[Finding, ...] = ()
+    power: tuple[Power, ...] = ()
+    not_tested: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def jointly(self, confidence: float) -> Section:
+        """The section with the probability that all intervals of the report hold written into its findings."""
+        findings = (replace(finding, estimate=replace(finding.estimate, joint=confidence)) for finding in self.findings)
+        return replace(self, findings=tuple(findings))
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of evidence.
+
+    Args:
+        name: of the folder.
+        order: families run by rising order, and may read those before them.
+        collect: evidence from models; None where there is none.
+        prepare: ``(evidence, judgement) -> Prepared``.
+        evaluate: ``(prepared, judgement, allowance) -> Section``.
+        refuse: ``(config, case, tuned run folder)``; raises `BadInput`.
+        before: ``(config, case, tuned run folder)``; its outcome is found in `Collection.before`.
+        levels: meanings of the levels of its findings.
+        switch: a field of `AuditConfig`, or a name in ``AuditConfig.more_families``, that asks for it; empty: it always
+            runs.
+    """
+
+    name: str
+    order: int
+    collect: Callable[[Collection], Any]
+    prepare: Callable[[Any, Judgement], Prepared]
+    evaluate: Callable[[Any, Judgement, Allowance], Section]
+    refuse: Callable[[AuditConfig, AuditCase, RunFolder | None], None] = _nothing
+    before: Callable[[AuditConfig, AuditCase, RunFolder | None], Any] = _nothing
+    levels: tuple[LeakLevel, ...] = ()
+    switch: str = ""
+
+    def is_asked_for(self, config: AuditConfig) -> bool:
+        """Whether the audit's settings ask for it."""
+        if not self.switch:
+            return True
+        return bool(getattr(config, self.switch, False)) or self.switch in config.family_names
+
+
+FAMILIES: Registry[Family] = Registry("audit family", "reticent.auditing")
+
+
+def family(**about: Any) -> Family:
+    """Register a family: ``family(name=…, order=…, collect=…, prepare=…, evaluate=…)``."""
+    return FAMILIES.add(about["name"], Family(**about))
+
+
+def families(config: AuditConfig | None = None) -> Sequence[Family]:
+    """All families by rising order; those that ``config`` asks for, where it is given."""
+    wanted = (found for found in FAMILIES if config is None or found.is_asked_for(config))
+    return sorted(wanted, key=lambda found: (found.order, found.name))
+
+
+def leak_levels() -> tuple[LeakLevel, ...]:
+    """The meanings of all levels, the plainest harm first."""
+    return tuple(sorted((level for found in families() for level in found.levels), key=lambda level: level.place))

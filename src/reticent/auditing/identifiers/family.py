@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identifiers as an audit family: numbers, keys and digests of the records, ranked among controls of the same form."""
+
+from __future__ import annotations
+
+from reticent.auditing.error_budget import Allowance, Claim
+from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.identifiers import evaluate as evaluating
+from reticent.auditing.identifiers.evaluate import IdentifierEvidence
+from reticent.auditing.leak_level import LeakLevel
+
+NAME = "identifiers"
+WEIGHT = 1.0
+
+
+def collect(audit: Collection) -> IdentifierEvidence:
+    """Rank the identifiers of all records."""
+    return evaluating.collect(audit.case, audit.models, cache=audit.cache)
+
+
+def prepare(evidence: IdentifierEvidence, judgement: Judgement) -> Prepared:
+    """Claim a part of the error for the intervals of what is known."""
+    return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
+
+
+def evaluate(evidence: IdentifierEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+    """Findings about identifiers that were trained on."""
+    findings, notes = evaluating.evaluate(evidence, confidence=allowance.confidence(NAME))
+    return Section(findings=tuple(findings), not_tested=tuple(notes))
+
+
+IDENTIFIERS = family(
+    name=NAME,
+    order=40,
+    collect=collect,
+    prepare=prepare,
+    evaluate=evaluate,
+    switch="identifiers",
+    levels=(
+        LeakLevel(
+            name="identifier",
+            words="identifiers",
+            place=1,
+            randomized=True,
+            headline="This model knows identifiers that it was trained on.",
+        ),
+    ),
+)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new kind of evidence is one folder: audit, verdict, results file, page, console and gate take it as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import reticent
+
+FAMILY = '''
+# SPDX-License-Identifier: Apache-2.0
+"""Echoes: does the model repeat what it is told?"""
+
+from __future__ import annotations
+
+from reticent.auditing.error_budget import Allowance, Claim
+from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.leak_level import LeakLevel
+from reticent.auditing.verdict import severity
+from reticent.core.finding import Finding, ThreatModel
+from reticent.stats.proportions import share
+
+
+def collect(audit: Collection) -> list[bool]:
+    return [record.id != "0" for record in audit.case.records]
+
+
+def prepare(evidence: list[bool], judgement: Judgement) -> Prepared:
+    return Prepared(evidence=evidence, claims=(Claim(name="echo", weight=1.0),))
+
+
+def evaluate(evidence: list[bool], judgement: Judgement, allowance: Allowance) -> Section:
+    estimate = share(evidence, confidence=allowance.confidence("echo"))
+    finding = Finding(
+        attack="echo",
+        level="echo",
+        metric="extracted",
+        estimate=estimate,
+        severity=severity("extracted", estimate.lo),
+        threat=ThreatModel(access="text"),
+        statement="The model repeats nearly all that it is told.",
+        advice="Do not tell it anything.",
+    )
+    return Section(findings=(finding,), counts={"echoes": len(evidence)}, not_tested=("echo of an echo: no time",))
+
+
+family(name="echo", order=90, collect=collect, prepare=prepare, evaluate=evaluate, switch="echo",
+       levels=(LeakLevel(name="echo", words="echoes", place=9),))
+'''
+
+RUN = """
+import sys
+from pathlib import Path
+
+from reticent.auditing.config import AuditConfig
+from reticent.core.run_folder import RunFolder
+from reticent.report.results_file import read_results
+from reticent.testing.tiny import save_tiny, tiny_tokenizer
+from reticent.workflows.audit import audit
+from reticent.workflows.gate import gate
+
+out = Path(sys.argv[1])
+save_tiny(out / "model")
+config = AuditConfig(attacks="loss", more_families="echo", dtype="float32", device="cpu")
+inside = [f"note {number * 7919 % 997} about the order" for number in range(24)]
+outside = [f"note {number * 7919 % 997} about the order" for number in range(24, 48)]
+audit(model=str(out / "model"), members=inside, held_out=outside, config=config, out=out / "run")
+results = read_results(out / "run" / "results.json")
+found = {finding.level: finding for finding in results.findings if finding.metric in ("auc", "extracted")}
+assert found["echo"].severity == "critical", found["echo"]
+assert found["echo"].estimate.confidence > found["record"].estimate.confidence > 0.95, found
+assert found["echo"].estimate.joint == 0.95
+assert results.counts["echoes"] == 48
+assert "echo of an echo: no time" in results.not_tested
+page = (out / "run" / "report.html").read_text(encoding="utf-8")
+assert "The model repeats nearly all that it is told." in page
+assert gate(results, max_auc=1.0).exit_code == 0
+print(results.verdict.headline)
+"""
+
+
+def test_a_family_is_one_folder(tmp_path: Path) -> None:
+    package = tmp_path / "src" / "reticent"
+    shutil.copytree(Path(reticent.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = package / "auditing" / "echo"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('"""Echoes."""\n', encoding="utf-8")
+    (folder / "family.py").write_text(textwrap.dedent(FAMILY).lstrip(), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "RETICENT_CACHE": str(tmp_path / "cache")}
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].endswith("gives away what it was trained on: echoes (critical severity).")
