@@ -201,21 +201,3 @@ def shown(name: str, thing: Any) -> bool:
 def test_every_public_name_has_an_example():
     missing = [name for name, thing in public_things().items() if not shown(name, thing)]
     assert not missing, "\n".join(missing)
-
-
-def with_examples() -> list[str]:
-    """Modules of the package in which a docstring has an example."""
-    root = Path(reticent.__file__).parent
-    paths = sorted(path for path in root.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
-    names = (".".join(("reticent", *path.relative_to(root).with_suffix("").parts)) for path in paths)
-    return [name.removesuffix(".__init__") for name in names]
-
-
-@pytest.mark.parametrize("name", with_examples())
-def test_examples_in_docstrings_are_right(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    reticent.attacks.ATTACKS.names()
-    monkeypatch.setattr(reticent.attacks.ATTACKS, "_things", dict(reticent.attacks.ATTACKS._things))
-    outcome = doctest.testmod(importlib.import_module(name))
-    assert not outcome.failed
-    assert outcome.attempted

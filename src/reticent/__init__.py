@@ -15,7 +15,7 @@ Examples:
 
     Fine-tune on a part of them that coins decide, audit the outcome, hold it to a limit:
 
-    >>> config = reticent.TuneConfig(epochs=1, max_tokens=64)
+    >>> config = reticent.TuneConfig(epochs=1, max_tokens=32)
     >>> run = reticent.tune(mails, base=base, out="runs/first", tune_config=config)
     >>> results = reticent.audit(run, reticent.AuditConfig(attacks="loss"))
     >>> isinstance(results, reticent.Results), results.verdict.status
@@ -100,6 +100,8 @@ if TYPE_CHECKING:
     from reticent.data.read import Dataset as Dataset
     from reticent.data.read import read as read
     from reticent.data.split import split as split
+    from reticent.models.load import LoadedModel as LoadedModel
+    from reticent.models.tuned import TuningInfo as TuningInfo
     from reticent.monitor.config import MonitorConfig as MonitorConfig
     from reticent.monitor.monitor import Monitor as Monitor
     from reticent.monitor.panel import Panel as Panel

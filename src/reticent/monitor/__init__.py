@@ -9,7 +9,7 @@ Examples:
     >>> base = str(reticent.testing.save_tiny("tiny"))
     >>> mails = reticent.data.help_desk(users=60, mails_per_user=4)
     >>> run = reticent.tune(
-    ...     mails, base=base, out="runs/watched", tune_config=reticent.TuneConfig(epochs=1, max_tokens=64),
+    ...     mails, base=base, out="runs/watched", tune_config=reticent.TuneConfig(epochs=1, max_tokens=32),
     ...     split_config=reticent.SplitConfig(split_unit="record"),
     ...     monitor=MonitorConfig(monitor=True, monitor_panel=60, monitor_every=4, risk_list=True),
     ... )
@@ -30,7 +30,7 @@ Examples:
     >>> from transformers import AutoModelForCausalLM, AutoTokenizer
     >>> tuned = AutoModelForCausalLM.from_pretrained("runs/watched/model")
     >>> tokenizer = AutoTokenizer.from_pretrained("runs/watched/model")
-    >>> final = losses(tuned, tokenizer, reticent.data.read_records("runs/watched/records.parquet"), max_tokens=64)
+    >>> final = losses(tuned, tokenizer, reticent.data.read_records("runs/watched/records.parquet"), max_tokens=32)
     >>> quality = foresight(risks, falls(risks, final))
     >>> isinstance(quality["risk"], RiskQuality)
     True
