@@ -21,7 +21,7 @@ from reticent.data import help_desk
 from reticent.testing.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OTHER_TOOLS = ("pip", "pytest", "python", "git", "make", "pre-commit", "cd")
 """Lines of shell that begin with one of these have flags of their own."""
 
@@ -29,7 +29,12 @@ BLOCK = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```", flags=re.DOTALL | re.MULTILIN
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VERBS = set(cli._verbs())
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+pages = pytest.mark.parametrize("page", PAGES, ids=named)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -163,7 +168,20 @@ def test_python_imports_public_names_only(page):
         assert not private_imports(block), page.name
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=named)
+def test_examples_import_public_names_only(path):
+    assert not private_imports(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=named)
+def test_notebooks_import_public_names_only_and_hold_no_output(path):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            assert not private_imports("".join(cell["source"]))
+            assert not cell["outputs"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
 def test_python_runs(page, tmp_path):
     """One block after the other, in a process of its own. A block that begins with the name of a file is that file.
 
@@ -193,10 +211,10 @@ def test_the_layers_are_those_that_are_checked():
 
 
 def test_every_page_is_in_the_map():
-    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    others = {other.name for other in (ROOT / "docs").glob("*.md")} - {"index.md"}
-    missing = [name for name in sorted(others) if f"({name})" not in page]
-    assert not missing
+    for index in (ROOT / "docs" / "index.md", ROOT / "docs" / "results" / "index.md"):
+        page = index.read_text(encoding="utf-8")
+        others = {other.name for other in index.parent.glob("*.md")} - {"index.md"}
+        assert not [name for name in sorted(others) if f"({name})" not in page], index
 
 
 @pytest.mark.parametrize(
