@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the site is made of: every page has its place, and what is made from the package is whole. `make docs` builds it."""
+"""The site that `make docs` builds: every page has its place, and what is made from the package is whole."""
 
 from __future__ import annotations
 
