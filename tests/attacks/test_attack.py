@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registration and the streaming runner."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every registered attack keeps to the rules, and the rules catch attacks that do not."""
 
 from dataclasses import replace

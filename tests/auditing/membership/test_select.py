@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which attacks run, and that those that cannot are named with what would switch them on."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is compared with whom at the user level, and that no side shows more texts than the other."""
 
 from collections import Counter
