@@ -42,6 +42,11 @@ def blocks(page: Path, language: str) -> list[str]:
     return [body for info, body in BLOCK.findall(page.read_text(encoding="utf-8")) if info.strip() == language]
 
 
+def programs(page: Path) -> list[str]:
+    """Python of a reader's own. A block that begins with a path below src/ is a file of this package: it is compiled."""
+    return [block for block in blocks(page, "python") if not block.startswith("# src/reticent/")]
+
+
 def prose(page: Path) -> str:
     return BLOCK.sub("", page.read_text(encoding="utf-8"))
 
@@ -164,7 +169,7 @@ def test_python_compiles(page):
 
 @pages
 def test_python_imports_public_names_only(page):
-    for block in blocks(page, "python"):
+    for block in programs(page):
         assert not private_imports(block), page.name
 
 
@@ -181,7 +186,7 @@ def test_notebooks_import_public_names_only_and_hold_no_output(path):
             assert not cell["outputs"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=named)
 def test_python_runs(page, tmp_path):
     """One block after the other, in a process of its own. A block that begins with the name of a file is that file.
 
@@ -192,7 +197,7 @@ def test_python_runs(page, tmp_path):
     rows = ({"body": body, "sender": user} for body, user in mails)
     (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     code = []
-    for block in blocks(page, "python"):
+    for block in programs(page):
         file = re.match(r"# (\w+)\.py\n", block)
         if file:
             (tmp_path / f"{file[1]}.py").write_text(block, encoding="utf-8")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.snapshot import Snapshot, TrainingHistory
-from reticent.models.encode import encode
+from reticent.models.encode import EncodedRecord, encode
 from reticent.monitor.config import MonitorConfig
 from reticent.monitor.first_seen import first_steps
 from reticent.monitor.log import JSON, PANEL, panel_rows, read_history, read_panel, write_history, write_panel
@@ -54,6 +54,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         config: how often to look, and when to stop.
         max_tokens: records are cut off behind this many tokens, as in training.
         dtype: what looks compute in; "auto" is bfloat16 where the machine has it.
+        rows: the panel's records in tokens, where they were tokenised elsewhere; None encodes them.
+        log: called with each new snapshot, such as a tracker's function.
     """
 
     def __init__(
@@ -65,8 +67,11 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         config: MonitorConfig | None = None,
         max_tokens: int | None = None,
         dtype: str = "auto",
+        rows: Sequence[EncodedRecord] | None = None,
+        log: Callable[[Snapshot], None] | None = None,
     ) -> None:
-        rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in panel.records]
+        if rows is None:
+            rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in panel.records]
         kept = np.array([row.predicted > 0 for row in rows])
         self.panel = panel.take(kept)
         self.passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=dtype)
@@ -78,6 +83,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.base: npt.NDArray[np.float64] = np.zeros(0)
         self.first_seen: Mapping[str, int] | None = None
         self.stopped = ""
+        self._log = log
         self._trained, self._since = 0.0, 0.0
 
     @property
@@ -152,6 +158,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self._count_look()
         self._write()
         self._count_look()  # with what writing took; on disk from the next time on
+        if self._log is not None:
+            self._log(self.moments[-1])
         console.print(line(self.moments[-1]), highlight=False, soft_wrap=True)
         if self.stopped:
             console.print(f"training ends here: {self.stopped}", style="yellow", highlight=False, soft_wrap=True)
