@@ -43,7 +43,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def programs(page: Path) -> list[str]:
-    """Python of a reader's own. A block that begins with a path below src/ is a file of this package: it is compiled."""
+    """Python of a reader's own. A block that begins with a path below src/ is a file of this package: compiled only."""
     return [block for block in blocks(page, "python") if not block.startswith("# src/reticent/")]
 
 

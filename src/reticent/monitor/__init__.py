@@ -57,6 +57,7 @@ from reticent.core.lazy import lazy_names
 if TYPE_CHECKING:
     from reticent.core.snapshot import Snapshot as Snapshot
     from reticent.core.snapshot import TrainingHistory as TrainingHistory
+    from reticent.models.encode import EncodedRecord as EncodedRecord
     from reticent.monitor.config import MonitorConfig as MonitorConfig
     from reticent.monitor.monitor import Monitor as Monitor
     from reticent.monitor.panel import Panel as Panel
