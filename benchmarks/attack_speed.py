@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from reticent.attacks import ATTACKS, run_attacks
-from reticent.attacks.attack import POPULATION
+from reticent.attacks.evidence import POPULATION
 from reticent.core.atomic import write_text
 from reticent.core.manifest import environment
 from reticent.core.table import ROW_GROUP, TokenTable, arrow_schema
@@ -76,7 +76,11 @@ def portion(lengths: np.ndarray, first: int, copies: int, needed: set[str], rng:
 def write_tables(folder: Path, tokens: int) -> None:
     """All evidence of all attacks; the two tables of the plain text with every column, as the scorer writes them."""
     every = {"token_id", "logp", "rank", "entropy", "mu", "sigma", "loss_mask"}
-    copies = {request.name: request.variant.copies for attack in ATTACKS for request in attack.requests}
+    copies = {
+        request.name: request.variant.copies
+        for attack in ATTACKS.select(source="tables")
+        for request in attack.requests
+    }
     copies |= dict.fromkeys(POPULATION, 1)
     for index, (name, count) in enumerate(sorted(copies.items())):
         rng = np.random.default_rng(index)
@@ -108,8 +112,7 @@ def measure(folder: Path) -> dict[str, Any]:
             function=timed(one.name, one.function),
             edge_cases=None if one.edge_cases is None else timed(one.name, one.edge_cases),
         )
-        for one in ATTACKS
-        if not one.writes
+        for one in ATTACKS.select(source="tables")
     ]
     sources = {path.stem: path for path in folder.glob("*.parquet")}
     start, processor = time.perf_counter(), time.process_time()

@@ -268,7 +268,7 @@ def _roughen(parameters: Any) -> None:
 def cell(family: str, mode: Mode) -> Cell:
     """One family trained one way."""
     from reticent.core.errors import BadInput
-    from reticent.privacy.clip import make_clipper
+    from reticent.privacy.clip.make import make_clipper
     from reticent.privacy.clip.reference import ReferenceClipper
     from reticent.privacy.refuse import TrainingSetup, violations
 

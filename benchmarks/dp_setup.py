@@ -61,6 +61,7 @@ def measure(count: int, unit: str) -> dict[str, Any]:
     """All stages for ``count`` records, in this process."""
     from torch import nn
 
+    from reticent.privacy.plan import make_plan
     from reticent.privacy.refuse import TrainingSetup, violations
     from reticent.privacy.spec import PrivacySpec
     from reticent.train.private.micro_batches import micro_batches
@@ -82,10 +83,10 @@ def measure(count: int, unit: str) -> dict[str, Any]:
     def planned(spec: PrivacySpec) -> Any:
         population = read.population(max_tokens=TOKENS)
         units = count if unit == "record" else count // PER_USER
-        return spec.plan(population, batch_size=min(BATCH, units // 4), steps=STEPS, key=KEY)
+        return make_plan(spec, population, batch_size=min(BATCH, units // 4), steps=STEPS, key=KEY)
 
     spec = PrivacySpec(noise_multiplier=1.0, unit=unit)
-    spec.plan(read_of(Records(200)).population(), batch_size=2, steps=2, key=KEY).spent()  # libraries are loaded
+    make_plan(spec, read_of(Records(200)).population(), batch_size=2, steps=2, key=KEY).spent()  # libraries are loaded
     read = timed("read", lambda: read_of(data))
     training = TrainingSetup(
         args=SimpleNamespace(),

@@ -288,6 +288,7 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
     from transformers import TrainingArguments
 
     from reticent.models.encode import EncodedRecord
+    from reticent.privacy.plan import make_plan
     from reticent.privacy.sampling import Population
     from reticent.privacy.spec import PrivacySpec
     from reticent.train.private.private_trainer import PrivateSpeed
@@ -298,7 +299,7 @@ def dp(model: Any, inputs: dict[str, Any], optimizer: Any, autocast: Any) -> Ste
     # As many units as a batch holds on average: the rate is 1, and every step has all of them.
     people = Population(users=(None,) * batch, lengths=(tokens,) * batch)
     spec = PrivacySpec(noise_multiplier=NOISE_MULTIPLIER, clip_norm=CLIP_NORM)
-    plan = spec.plan(people, batch_size=batch, steps=2 * MOST + 1, key=bytes(range(32)))
+    plan = make_plan(spec, people, batch_size=batch, steps=2 * MOST + 1, key=bytes(range(32)))
     trainer = PrivateTuneTrainer(
         plan=plan,
         population=people,

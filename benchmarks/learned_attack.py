@@ -24,7 +24,7 @@ import numpy as np
 from learned_attack_runs import COLUMNS, Made, Run, make
 from rich.table import Table
 
-from reticent.attacks.attack import ATTACKS, run_attacks
+from reticent.attacks import ATTACKS, run_attacks
 from reticent.attacks.membership import learned
 from reticent.attacks.membership.combination import combination
 from reticent.core.atomic import write_text

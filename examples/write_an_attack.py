@@ -28,6 +28,8 @@ def titled(record: reticent.Record, context: RenderContext) -> Sequence[reticent
 
 @attack(
     "title_case_example",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="https://example.org/title-case",

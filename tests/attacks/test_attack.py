@@ -5,12 +5,15 @@ import importlib
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reticent.attacks.attack import ATTACKS, attack, run_attack, run_attacks
+from reticent.attacks.attack import ATTACKS, attack
+from reticent.attacks.parameter import Within
+from reticent.attacks.run import run_attack, run_attacks
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.registry import Registry
@@ -23,10 +26,13 @@ def register(monkeypatch):
     module = importlib.import_module("reticent.attacks.attack")  # the package's attribute is the decorator
     registry = Registry("attack", "reticent.attacks")
     monkeypatch.setattr(module, "ATTACKS", registry)
-    monkeypatch.setattr(module, "_variants", {})
+    variants = {}
+    for holder in (module, importlib.import_module("reticent.attacks.signature")):
+        monkeypatch.setattr(holder, "VARIANTS", variants)
 
     def made(function, **options):
-        settings = {"needs": ("logp",), "access": "logprob", "paper": "arXiv:2310.16789", **options}
+        settings = {"unit": "record", "returns": "score", "access": "logprob", "paper": "arXiv:2310.16789"}
+        settings |= {"needs": ("logp",), **options}
         attack(function.__name__, **settings)(function)
         return registry._things[function.__name__]
 
@@ -59,9 +65,12 @@ def test_parameters_declare_evidence_and_hyper_parameters(register):
         Request(name="shout", variant=SHOUT),
         Request(name="shout_ref", model="reference", variant=SHOUT),
     )
-    assert (made.defaults, made.level, made.summary) == ({"k": 0.2}, "record", "Sum of one thing and another.")
-    assert made.paper_url == "https://arxiv.org/abs/2310.16789"
-    assert made.with_params(k=0.5).defaults == {"k": 0.5}
+    assert (made.params, made.unit, made.summary) == ({"k": 0.2}, "record", "Sum of one thing and another.")
+    assert (made.source, made.family, made.optional) == ("tables", "membership", ())
+    assert made.paper.url == "https://arxiv.org/abs/2310.16789"
+    assert made.with_params(k=0.5).params == {"k": 0.5}
+    assert made.with_params(k=0.5).described.endswith("another. With k = 0.5 in place of 0.2.")
+    assert made.described == made.summary
     with pytest.raises(BadInput, match=r"'kk'.*It has: k"):
         made.with_params(kk=1)
 
@@ -86,6 +95,26 @@ def undocumented(table):
     return None
 
 
+def mixed(table, shadow):
+    """Sum."""
+
+
+def mixed_units(forced, whole):
+    """Sum."""
+
+
+def labels_only(member):
+    """Sum."""
+
+
+def labels_beside_a_table(table, member):
+    """Sum."""
+
+
+def out_of_range(table, *, k: Annotated[float, Within("(0, 1]")] = 2.0):
+    """Sum."""
+
+
 @pytest.mark.parametrize(
     ("function", "options", "error", "match"),
     [
@@ -101,6 +130,14 @@ def undocumented(table):
         (first, {"needs": ("logits",)}, ValueError, "logits"),
         (first, {"access": "root"}, ValueError, "root"),
         (first, {"paper": "somewhere"}, ValueError, "somewhere"),
+        (first, {"unit": "text"}, ValueError, "unit 'text'"),
+        (first, {"returns": "guess"}, ValueError, "returns 'guess'"),
+        (first, {"variants": {"shout": SHOUT}, "unit": "secret"}, TypeError, "about secrets, and .* about records"),
+        (mixed, {}, TypeError, "one source"),
+        (mixed_units, {"unit": "secret"}, TypeError, "same unit"),
+        (labels_only, {}, TypeError, "one source"),
+        (labels_beside_a_table, {}, TypeError, "learn from labels"),
+        (out_of_range, {}, BadInput, r"k=2: must be a number in \(0, 1\]"),
     ],
 )
 def test_registration_refuses_what_cannot_be(register, function, options, error, match):
@@ -113,7 +150,8 @@ def test_one_name_never_means_two_renderings(register):
     with pytest.raises(TypeError, match="another attack uses the name 'shout'"):
         attack(
             "second",
-            needs=(),
+            unit="record",
+            returns="score",
             access="logprob",
             paper="https://example.org",
             variants={"shout": replace(SHOUT, version=2)},
@@ -255,7 +293,7 @@ import sys, time
 start = time.process_time()  # not by the clock: other work on the machine must not fail a test
 import reticent.attacks
 spent = time.process_time() - start
-assert len(reticent.attacks.ATTACKS.names()) >= 14
+assert {attack.unit for attack in reticent.attacks.ATTACKS} == {"record", "user", "secret", "generation"}
 heavy = {"torch", "transformers", "peft", "scipy", "sklearn", "pandas"} & set(sys.modules)
 assert not heavy, heavy
 print(spent)

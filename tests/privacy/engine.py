@@ -6,8 +6,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.noise import NoiseSums, add_noise
+from reticent.privacy.plan import make_plan
 from reticent.privacy.probe import SingleUnit
 from reticent.privacy.sampling import Population
 from reticent.privacy.self_check import SelfCheck
@@ -21,7 +22,7 @@ TOKENS = 10
 def a_plan(*, units=64, batch=8, steps=6, clip_norm=0.5, sigma=1.0, clipping="flat", key=KEY):
     spec = PrivacySpec(noise_multiplier=sigma, delta=1e-4, clip_norm=clip_norm, clipping=clipping)
     population = Population(users=(None,) * units, lengths=(TOKENS,) * units)
-    return spec.plan(population, batch_size=batch, steps=steps, key=key)
+    return make_plan(spec, population, batch_size=batch, steps=steps, key=key)
 
 
 def texts(units=64, tokens=TOKENS, seed=0):

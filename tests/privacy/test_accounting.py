@@ -83,14 +83,14 @@ def test_integrated_divergence_equals_the_closed_form_where_there_is_one(noise, 
     event = dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise))
     want = RdpAccountant(ORDERS).compose(event).rdp
     for order in (2, 3, 8, 32):
-        got = mixture_divergence(noise, Mechanism(noise_multiplier=noise, rate=rate).drawn(), order)
+        got = mixture_divergence(noise, Mechanism(noise_multiplier=noise, rate=rate).participation(), order)
         assert got == pytest.approx(want[ORDERS.index(order)], rel=1e-9)
 
 
 def test_integrated_divergence_of_everybody_is_that_of_shifted_gaussians():
     """Rate 1: N(G, σ²) against N(0, σ²) diverge by order·G²/(2σ²)."""
     for order in (2, 5):
-        got = mixture_divergence(3.0, Mechanism(noise_multiplier=3.0, rate=1.0, owned=4).drawn(), order)
+        got = mixture_divergence(3.0, Mechanism(noise_multiplier=3.0, rate=1.0, owned=4).participation(), order)
         assert got == pytest.approx(order * 16 / (2 * 9), rel=1e-9)
 
 
@@ -198,7 +198,7 @@ def test_check_of_mixtures_is_close():
 
 def test_what_is_cut_off_a_mixture_is_rare_and_paid_for():
     mechanism = Mechanism(noise_multiplier=1.0, rate=0.01, owned=30)
-    whole, cut = mechanism.drawn(), mechanism.drawn(tail=1e-6)
+    whole, cut = mechanism.participation(), mechanism.participation(tail=1e-6)
     assert whole.cut == 0
     assert len(whole.counts) == 31
     assert whole.chances.sum() == pytest.approx(1)

@@ -14,6 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import accounting
 from reticent.privacy.guarantee import EVERYTHING, PrivacyGuarantee, auroc_bound, covered_spans
 from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.plan import make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 
@@ -30,7 +31,7 @@ POPULATION = Population(
 def plan(steps=30, batch_size=10, population=POPULATION, key=KEY, **settings):
     if "epsilon" not in settings:
         settings = {"noise_multiplier": 2.0, **settings}
-    return PrivacySpec(**settings).plan(population, batch_size=batch_size, steps=steps, key=key)
+    return make_plan(PrivacySpec(**settings), population, batch_size=batch_size, steps=steps, key=key)
 
 
 def records(batch):

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from reticent.models.tuning.method import TUNINGS
-from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.noise import add_noise
+from reticent.privacy.plan import make_plan
 from reticent.privacy.probe import SingleUnit, clip_factors, length_of, probe
 from reticent.privacy.sampling import Population, TokenRange
 from reticent.privacy.self_check import GuaranteeViolated, SelfCheck
@@ -358,7 +359,7 @@ def test_units_that_are_no_units_are_found(engine):
     spec = PrivacySpec(noise_multiplier=1.0, delta=1e-4, unit="user", records_per_user=2)
     users = tuple(f"user {number // 2}" for number in range(64))
     people = Population(users=users, lengths=(10,) * 64)
-    plan = spec.plan(people, batch_size=32, steps=4, key=engine.KEY)
+    plan = make_plan(spec, people, batch_size=32, steps=4, key=engine.KEY)
     SelfCheck(plan, small(), users=users).drawn(0, plan.sampler.batch(0))
     others = tuple(f"user {(number + 1) // 2}" for number in range(64))
     with pytest.raises(GuaranteeViolated, match="two of the units that were drawn are one, or one of them is two"):
@@ -369,7 +370,7 @@ def test_a_user_with_more_records_than_accounted_for_is_found(engine):
     spec = PrivacySpec(noise_multiplier=1.0, delta=1e-4, unit="user", user_sampling="record", records_per_user=2)
     users = tuple(f"user {number // 4}" for number in range(64))
     people = Population(users=users, lengths=(10,) * 64)
-    plan = spec.plan(people, batch_size=16, steps=4, key=engine.KEY)
+    plan = make_plan(spec, people, batch_size=16, steps=4, key=engine.KEY)
     check = SelfCheck(plan, small(), users=users)
     for step in range(4):
         check.drawn(step, plan.sampler.batch(step))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.privacy.plan import default_delta
+from reticent.privacy.plan import calibrate, default_delta, make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 
@@ -23,7 +23,7 @@ def test_nothing_given_promises_nothing():
     assert PrivacySpec(epsilon=8).is_private
     assert PrivacySpec(noise_multiplier=1.0).is_private
     with pytest.raises(BadInput, match="promises nothing"):
-        PrivacySpec().calibrate(population(), batch_size=5, steps=3)
+        calibrate(PrivacySpec(), population(), batch_size=5, steps=3)
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,19 @@ def test_refusals(settings, match):
 
 
 def test_calibrating_fills_in_noise_and_delta_and_is_done_once():
-    spec = PrivacySpec(epsilon=8).calibrate(population(), batch_size=10, steps=20)
+    spec = calibrate(PrivacySpec(epsilon=8), population(), batch_size=10, steps=20)
     assert spec.epsilon is None
     assert spec.noise_multiplier is not None
     assert spec.delta == default_delta(50) == 1e-3
-    assert spec.calibrate(population(), batch_size=10, steps=20) == spec
+    assert calibrate(spec, population(), batch_size=10, steps=20) == spec
     assert (
-        spec.plan(population(), batch_size=10, steps=20, key=hashlib.sha256(b"a key for tests").digest()).spec == spec
+        make_plan(spec, population(), batch_size=10, steps=20, key=hashlib.sha256(b"a key for tests").digest()).spec
+        == spec
     )
 
 
 def test_given_noise_and_delta_stay():
-    spec = PrivacySpec(noise_multiplier=2.5, delta=1e-4).calibrate(population(), batch_size=10, steps=20)
+    spec = calibrate(PrivacySpec(noise_multiplier=2.5, delta=1e-4), population(), batch_size=10, steps=20)
     assert (spec.noise_multiplier, spec.delta) == (2.5, 1e-4)
 
 

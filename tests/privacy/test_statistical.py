@@ -18,8 +18,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.meters import NoiseMeter, SizeMeter
+from reticent.privacy.plan import make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.stats.epsilon import epsilon_clopper_pearson, epsilon_one_run
@@ -58,8 +59,8 @@ class Run:
         n = len(self.members)
         spec = PrivacySpec(noise_multiplier=sigma, delta=delta, clip_norm=0.5)
         key = generator.bytes(32)
-        self.plan = spec.plan(
-            Population(users=(None,) * n, lengths=(2,) * n), batch_size=int(rate * n), steps=STEPS, key=key
+        self.plan = make_plan(
+            spec, Population(users=(None,) * n, lengths=(2,) * n), batch_size=int(rate * n), steps=STEPS, key=key
         )
         self.broken = broken
         self.engine = engine.Engine(self.plan, Bigram(seed), lr=lr)

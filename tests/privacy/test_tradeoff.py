@@ -114,7 +114,7 @@ def test_the_curve_of_owners_is_reached_by_the_best_attack_on_them():
     """The same for the mixture: an owner of 4 records, of which each is drawn by its own coin."""
     mechanism, steps, runs = Mechanism(noise_multiplier=4.0, rate=0.1, owned=4), 40, 200_000
     rng = np.random.default_rng(5)
-    counts, chances, _ = mechanism.drawn()
+    counts, chances, _ = mechanism.participation()
     noise = rng.normal(0, 4.0, (2, steps, runs))
     noise[0] += rng.binomial(4, 0.1, (steps, runs))
     inside, outside = (

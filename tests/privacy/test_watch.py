@@ -17,6 +17,7 @@ from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.meters import DrawMeter
 from reticent.privacy.noise import add_noise
 from reticent.privacy.noise_check import NoiseCheck
+from reticent.privacy.plan import make_plan
 from reticent.privacy.redraw import batch_again, noise_again, noise_of_one
 from reticent.privacy.sampling import PoissonSampler, Population
 from reticent.privacy.spec import PrivacySpec
@@ -63,7 +64,7 @@ def test_noise_is_drawn_again_as_it_was(sizes: list[int], step: int) -> None:
 def test_where_a_generator_cannot_be_read_in_the_middle_one_parameter_is_drawn_whole() -> None:
     """As on CUDA; another one in each step."""
     people = Population(users=(None,) * 64, lengths=(4,) * 64)
-    plan = PrivacySpec(noise_multiplier=1.0, delta=1e-4).plan(people, batch_size=8, steps=20, key=KEY)
+    plan = make_plan(PrivacySpec(noise_multiplier=1.0, delta=1e-4), people, batch_size=8, steps=20, key=KEY)
     names = {nn.Parameter(torch.zeros(40 + number)): str(number) for number in range(4)}
     check = NoiseCheck(plan, names, error=1e-6)
     chosen = set()

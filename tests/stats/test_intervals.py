@@ -12,7 +12,6 @@ from reticent.stats.intervals import (
     clopper_pearson,
     clopper_pearson_lower,
     clopper_pearson_upper,
-    median_interval,
     quantile_order,
 )
 
@@ -57,17 +56,3 @@ def test_quantile_order_is_the_narrowest_pair_by_exact_binomials(n, share):
     want_above = min((i for i in range(n) if tail[i + 1 :].sum() <= 0.025), default=n)
     assert (below, above) == (want_below, want_above)
     assert missed <= 0.05
-
-
-def test_median_interval_needs_six_values_at_95_percent():
-    assert median_interval([1, 2, 3, 4, 5]) == (-np.inf, np.inf)
-    assert median_interval([6, 1, 2, 3, 4, 5]) == (1, 6)
-
-
-def test_median_interval_covers():
-    """4,000 samples of 15 exponentials; the binomial standard error of a 5 % miss is 0.35 %."""
-    rng = np.random.default_rng(0)
-    ends = np.array([median_interval(sample) for sample in rng.exponential(size=(4000, 15))])
-    missed = np.mean((ends[:, 0] > np.log(2)) | (ends[:, 1] < np.log(2)))
-    exact = 2 * binom.cdf(3, 15, 0.5)
-    assert abs(missed - exact) < 4 * np.sqrt(exact * (1 - exact) / 4000)

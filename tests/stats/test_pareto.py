@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reticent.stats.pareto import bracket, frontier, leak_at
+from reticent.stats.pareto import bracket, frontier
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
 
@@ -23,6 +23,14 @@ def slow_frontier(points: list[tuple[int, int]]) -> list[int]:
         if not beaten:
             kept.append(i)
     return sorted(kept, key=lambda i: points[i])
+
+
+def leak_at(loss: object, leak: object, target: object) -> np.ndarray:
+    """Leakage on the line that `bracket` names; NaN where no point is as good as ``target``."""
+    low, high, weight = bracket(loss, leak, target)
+    values = np.asarray(leak, dtype=float).reshape(len(leak), -1)
+    column = np.arange(values.shape[1])
+    return np.where(low >= 0, (1 - weight) * values[low, column] + weight * values[high, column], np.nan)
 
 
 def slow_leak_at(points: list[tuple[int, int]], target: float) -> float:

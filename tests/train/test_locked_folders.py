@@ -19,6 +19,7 @@ from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
+from reticent.privacy.plan import make_plan
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_model
 from reticent.train.config import TuneConfig
@@ -140,7 +141,9 @@ def trainer(out: Path) -> PrivateTrainer:
         model=tiny_model(),
         args=TrainingArguments(output_dir=str(out), disable_tqdm=True, **given),
         train_dataset=[{"input_ids": [5 + i, 6, 7]} for i in range(20)],
-        plan=lambda people: PrivacySpec(noise_multiplier=1.0).plan(people, batch_size=4, steps=2, key=open_key(out)),
+        plan=lambda people: make_plan(
+            PrivacySpec(noise_multiplier=1.0), people, batch_size=4, steps=2, key=open_key(out)
+        ),
     )
 
 

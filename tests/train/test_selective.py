@@ -23,9 +23,9 @@ from reticent.core.membership import read_membership
 from reticent.core.record import Message, Record, Span
 from reticent.data.canaries import read_canaries
 from reticent.models.encode import EncodedRecord
-from reticent.privacy.clip.api import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.guarantee import PrivacyGuarantee, covered_spans
-from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.plan import PrivacyPlan, make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.self_check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.spec import PrivacySpec
@@ -92,7 +92,7 @@ def population(found: SelectiveRecords, source: Sequence[Record]) -> Population:
 
 def plan(people: Population, *, batch: int, steps: int, key: bytes = SECRET, **spec: Any) -> PrivacyPlan:
     wanted = PrivacySpec(**({"noise_multiplier": 1.0} | SPANS | spec))
-    return wanted.plan(people, batch_size=batch, steps=steps, key=key)
+    return make_plan(wanted, people, batch_size=batch, steps=steps, key=key)
 
 
 def arguments(out: Path, **changes: Any) -> TrainingArguments:

@@ -32,7 +32,9 @@ def test_every_kind_of_rows_and_models_gives_the_same_numbers(tmp_path: Path) ->
     for name, texts in (("in", INSIDE), ("out", OUTSIDE)):
         files[name] = tmp_path / f"{name}.jsonl"
         files[name].write_text("".join(json.dumps(row) + "\n" for row in rows(texts)), encoding="utf-8")
-    told = audit(model=str(folder), members=files["in"], held_out=files["out"], config=CONFIG, out=tmp_path / "files")
+    from_files = audit(
+        model=str(folder), members=files["in"], held_out=files["out"], config=CONFIG, out=tmp_path / "files"
+    )
     model, tokenizer = tiny_model().train(), tiny_tokenizer()
     before = fingerprint(model)
     objects = {
@@ -40,11 +42,11 @@ def test_every_kind_of_rows_and_models_gives_the_same_numbers(tmp_path: Path) ->
         "frames": (pd.DataFrame(rows(INSIDE)), pd.DataFrame(rows(OUTSIDE))),
     }
     for name, (members, held_out) in objects.items():
-        found = audit(
+        results = audit(
             model=model, tokenizer=tokenizer, members=members, held_out=held_out, config=CONFIG, out=tmp_path / name
         )
-        assert found.findings == told.findings
-        assert found.confound == told.confound
+        assert results.findings == from_files.findings
+        assert results.confound == from_files.confound
     assert model.training
     assert fingerprint(model) == before
 
@@ -52,9 +54,9 @@ def test_every_kind_of_rows_and_models_gives_the_same_numbers(tmp_path: Path) ->
 def test_records_are_taken_as_they_are(tmp_path: Path) -> None:
     members = [Record(id=f"a{number}", text=text) for number, text in enumerate(INSIDE)]
     held_out = [Record(id=f"b{number}", text=text) for number, text in enumerate(OUTSIDE)]
-    found = audit(model=tiny_model(), tokenizer=tiny_tokenizer(), members=members, held_out=held_out, config=CONFIG,
+    results = audit(model=tiny_model(), tokenizer=tiny_tokenizer(), members=members, held_out=held_out, config=CONFIG,
                   out=tmp_path / "run")  # fmt: skip
-    assert found.counts["trained_on"] == 24
+    assert results.counts["trained_on"] == 24
 
 
 def test_the_results_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_the_results_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objects", "why"),
+    ("objects", "reason"),
     [
         ({}, "without model, members, held_out"),
         ({"model": "m", "members": ["a"]}, "without held_out"),
@@ -80,7 +82,7 @@ def test_the_results_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
         ({"what": "run", "model": "m"}, "the case names all of it"),
     ],
 )
-def test_what_is_no_audit_is_refused(objects: dict[str, object], why: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=why):
+def test_what_is_no_audit_is_refused(objects: dict[str, object], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=reason):
         audit(config=CONFIG, out=tmp_path / "run", **objects)  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import RunFolder
 from reticent.report.difference_page import print_difference, render_difference, write_difference
-from reticent.report.results_file import write_results
+from reticent.report.results_file import read_results, write_results
 from reticent.testing.simulated_audits import SimulatedAudit, SimulatedSecrets, audited, membership_of, scores
 from reticent.workflows.diff import diff
 from reticent.workflows.gate import gate
@@ -30,38 +30,49 @@ def runs(tmp_path, shifts, *, n=400, seed=0, unit="record", likeness=0.0, noise=
         inside = np.repeat(rng.random(n // 8) < 0.5, 8)
         member = member & inside
     common = scores(SimulatedAudit(member=member, unit=unit, shift=np.zeros(n), user=user, likeness=likeness), rng)
-    found = []
+    folders = []
     for place, shift in enumerate(shifts):
-        drawn = SimulatedAudit(
+        simulated = SimulatedAudit(
             member=member, unit=unit, shift=shift * member, user=user, user_member=inside, likeness=likeness,
             secrets=SimulatedSecrets(tiers=(1, 4), each=20),
         )  # fmt: skip
-        own = {
-            name: score + noise * rng.normal(size=n) + drawn.strength[name] * drawn.shift
+        attack_scores = {
+            name: score + noise * rng.normal(size=n) + simulated.strength[name] * simulated.shift
             for name, score in common.items()
         }
-        results = audited(drawn, np.random.default_rng(7))
+        results = audited(simulated, np.random.default_rng(7))
         run = RunFolder(root=tmp_path / f"run{place}")
         run.root.mkdir()
-        membership = membership_of(drawn)
+        membership = membership_of(simulated)
         if moved and place == moved:
             membership = replace(membership, member=~membership.member)
-        evidence = MembershipEvidence(membership=membership, scores=own, notes={}, dropped=0)
+        evidence = MembershipEvidence(membership=membership, scores=attack_scores, notes={}, dropped=0)
         write_scores(run.scores, evidence)
         write_results(run.results, results)
-        found.append(run.root)
-    return found
+        folders.append(run.root)
+    return folders
 
 
 def test_a_change_is_seen_that_separate_intervals_would_cover(tmp_path):
     before, after = runs(tmp_path, (0.4, 0.75))
-    found = diff(before, after)
-    change = next(one for one in found.changes if (one.attack, one.metric) == ("wbc", "auc"))
+    difference = diff(before, after)
+    change = next(change for change in difference.changes if (change.attack, change.metric) == ("wbc", "auc"))
     assert change.direction == "more"
     assert change.before.hi > change.after.lo
     assert change.change.value == pytest.approx(change.after.value - change.before.value)
-    assert found.headline == "The second model leaks more than the first."
+    assert difference.headline == "The second model leaks more than the first."
     assert diff(after, before).headline == "The second model leaks less than the first."
+
+
+def test_attacks_that_were_run_with_other_parameters_are_not_compared(tmp_path):
+    before, after = runs(tmp_path, (0.4, 0.75))
+    results = read_results(after / "results.json")
+    other = tuple(replace(run, params={"k": 0.5}) if run.name == "min_k" else run for run in results.attacks)
+    write_results(after / "results.json", replace(results, attacks=other))
+    difference = diff(before, after)
+    assert "min_k" not in {change.attack for change in difference.changes}
+    assert "wbc" in {change.attack for change in difference.changes}
+    assert any(line.startswith("min_k: the audits ran it with other parameters") for line in difference.left_out)
 
 
 def test_nothing_that_changed_is_nothing_found(tmp_path):
@@ -76,17 +87,17 @@ def test_nothing_that_changed_is_nothing_found(tmp_path):
 
 def test_an_audit_is_no_different_from_itself(tmp_path):
     (run,) = runs(tmp_path, (0.5,))
-    found = diff(run, run)
-    assert all(one.change.value == 0 and one.direction == "same" for one in found.changes)
-    assert "No difference" in found.headline
+    difference = diff(run, run)
+    assert all(change.change.value == 0 and change.direction == "same" for change in difference.changes)
+    assert "No difference" in difference.headline
 
 
 def test_users_are_compared_too(tmp_path):
     before, after = runs(tmp_path, (0.0, 1.0), n=640, unit="user", likeness=0.3)
-    found = diff(before, after)
-    assert {one.level for one in found.changes} == {"record", "user", "canary"}
-    assert any(one.attack == "user_inference" for one in found.changes)
-    assert any(one.attack == "wbc:mean" for one in found.changes)
+    difference = diff(before, after)
+    assert {change.level for change in difference.changes} == {"record", "user", "canary"}
+    assert any(change.attack == "user_inference" for change in difference.changes)
+    assert any(change.attack == "wbc:mean" for change in difference.changes)
 
 
 def test_other_coins_and_other_data_are_refused(tmp_path):
@@ -115,11 +126,11 @@ def test_the_gate_fails_only_where_more_leaks_for_certain(tmp_path):
 def test_nothing_of_yours_is_written_over(tmp_path):
     before, after = runs(tmp_path, (0.4, 1.0))
     for name in ("diff.html", "diff.json"):
-        mine = tmp_path / name.replace(".", "-")
-        mine.mkdir()
-        (mine / name).write_text("mine")
-        assert main(["diff", str(before), str(after), "--out", str(mine)]) == 2
-        assert [path.read_text() for path in mine.iterdir()] == ["mine"]
+        place = tmp_path / name.replace(".", "-")
+        place.mkdir()
+        (place / name).write_text("mine")
+        assert main(["diff", str(before), str(after), "--out", str(place)]) == 2
+        assert [path.read_text() for path in place.iterdir()] == ["mine"]
     (tmp_path / "file").write_text("mine")
     assert main(["diff", str(before), str(after), "--out", str(tmp_path / "file")]) == 2
     assert main(["diff", str(before), str(after), "--out", ""]) == 2
@@ -135,15 +146,15 @@ def test_numbers_that_are_none_are_refused(tmp_path, flags):
 
 def test_the_page_and_the_file_say_what_the_console_says(tmp_path, capsys):
     before, after = runs(tmp_path, (0.4, 1.0))
-    found = diff(before, after)
-    page = write_difference(tmp_path / "out", found)
-    assert page.read_text() == render_difference(found)
+    difference = diff(before, after)
+    page = write_difference(tmp_path / "out", difference)
+    assert page.read_text() == render_difference(difference)
     text = page.read_text()
-    assert found.headline in text
+    assert difference.headline in text
     assert "<script" not in text
     content = json.loads((tmp_path / "out" / "diff.json").read_text())
     assert content["format"] == "reticent.difference"
-    assert len(content["changes"]) == len(found.changes)
-    print_difference(found)
+    assert len(content["changes"]) == len(difference.changes)
+    print_difference(difference)
     assert main(["diff", str(before), str(after), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "diff.html").read_text() == text

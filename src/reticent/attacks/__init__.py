@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks on one's own models: pure functions from token tables to one score for each record. Imports no torch.
+"""Attacks on one's own models: pure functions from evidence to one number for each unit. Imports no torch.
 
 An attack stands for an attacker. Its ``access`` says what that attacker sees of the fine-tuned model, its evidence what
 else they must hold (the base model, texts known to be outside). An audit runs them against a model that its owner is
@@ -9,7 +9,8 @@ Examples:
     An attack is a function of tables; registered, it is tested, run and listed with the others:
 
     >>> from reticent.attacks import ATTACKS, Attack, attack
-    >>> @attack("mean_logp_example", needs=("logp",), access="logprob", paper="https://example.org/paper")
+    >>> paper = "https://example.org/paper"
+    >>> @attack("mean_logp_example", unit="record", returns="score", needs=("logp",), access="logprob", paper=paper)
     ... def mean_logp(table):
     ...     "Higher where the model finds the whole record likelier."
     ...     return table.mean(table["logp"])
@@ -41,8 +42,11 @@ Examples:
     2
 """
 
-from reticent.attacks.attack import ATTACKS, Attack, AttackOutcome, attack, run_attack, run_attacks
+from reticent.attacks.attack import ATTACKS, Attack, attack
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.parameter import Within
+from reticent.attacks.run import AttackOutcome, run_attack, run_attacks
+from reticent.attacks.selection import AttackSelection, read_selection
 from reticent.attacks.shadow_models import ShadowScores
 from reticent.core.registry import Registry
 from reticent.score.requests import RenderContext, Request, Variant
@@ -51,13 +55,16 @@ __all__ = [
     "ATTACKS",
     "Attack",
     "AttackOutcome",
+    "AttackSelection",
     "Continuations",
     "Registry",
     "RenderContext",
     "Request",
     "ShadowScores",
     "Variant",
+    "Within",
     "attack",
+    "read_selection",
     "run_attack",
     "run_attacks",
 ]

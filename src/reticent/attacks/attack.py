@@ -1,74 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an attack is: a pure function whose parameter names say which tables it reads, and how such functions are run.
+"""Attack: a pure function whose parameter names say which evidence it reads, and the registry of all of them.
 
-    @attack("min_k", needs=("logp",), access="logprob", paper="arXiv:2310.16789")
-    def min_k(table: TokenTable, *, k: float = 0.2) -> Scores:
+    @attack("min_k", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:2310.16789")
+    def min_k(table: TokenTable, *, k: Share = 0.2) -> Scores:
         ...
 
-Positional parameters are evidence:
+Positional parameters are evidence: names of `reticent.attacks.evidence.EVIDENCE`, or of the attack's own ``variants``
+(the target on that rendering of the attacked records; with ``_ref`` behind the name, the reference on it). One with the
+default None may be missing. All evidence of one attack comes from one source.
 
-===============  ======================================================================================
-name             table
-===============  ======================================================================================
-``table``        the target (the fine-tuned model) on the plain text of the attacked records
-``ref``          the reference (by default the base it was tuned from) on the same text
-``known``        the target on texts that the attacker knows to be outside the training data
-``known_ref``    the reference on those
-``written``      `Continuations`: what the target writes after the beginning of each attacked record
-``written_ref``  the same from the reference
-*variant*        the target on that rendering of the attacked records, for a variant given in ``variants``
-*variant* _ref   the reference on it
-``shadow``       `ShadowScores`: target and shadow models on each attacked record
-``known_shadow`` the same on texts that the attacker knows to be outside
-===============  ======================================================================================
+Keyword-only parameters are hyper-parameters, each with a default; ``--attacks "min_k(k=0.1)"`` sets them.
 
-Keyword-only parameters are hyper-parameters, each with a default. Tables arrive narrowed to the tokens that are trained
-on, and every row has at least one; a table of a variant with ``c`` copies has ``c`` adjacent rows for each record.
-Given ``known`` and ``known_ref`` an attack is row-wise: the score of a record depends on its own rows only, so that the
-runner may feed it row group by row group. An attack that reads what models write, or shadow models, reads no table.
+``unit`` says what one number is about, ``returns`` what kind of number it is. Attacks on secrets and generations run on
+what the fine-tuned model gives and again on what the base gives, and cannot tell which.
+
+Token tables arrive narrowed to the tokens that are trained on, and every row has at least one; a table of a variant
+with ``c`` copies has ``c`` adjacent rows for each record. Given ``known`` and ``known_ref`` such an attack is row-wise:
+the score of a record depends on its own rows only, so that the runner may feed it row group by row group.
 """
 
 from __future__ import annotations
 
+import difflib
 import inspect
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.continuations import Continuations
-from reticent.attacks.shadow_models import ShadowScores
-from reticent.attacks.stream import aligned, population, record_count
+from reticent.attacks.evidence import (
+    FAMILY_OF,
+    OF_BASE,
+    POPULATION,
+    RETURNS,
+    SHADOWS,
+    UNITS,
+    UNSCORED,
+    WRITES,
+    Returns,
+    Unit,
+)
+from reticent.attacks.parameter import Parameter, parameters_of, shown
+from reticent.attacks.signature import (
+    VARIANTS,
+    EvidenceSet,
+    check_evidence,
+    check_settings,
+    check_variants,
+    request_of,
+    rows_of,
+    signature,
+    source_of,
+)
 from reticent.core.errors import BadInput
 from reticent.core.finding import ACCESS
-from reticent.core.progress import progress
+from reticent.core.paper import Paper
 from reticent.core.registry import Registry
 from reticent.core.schema import TOKEN_COLUMNS
-from reticent.core.table import TokenTable
-from reticent.score.requests import PLAIN, Request, Variant
+from reticent.score.requests import Request, Variant
 
 Scores: TypeAlias = npt.NDArray[np.float64]
-Evidence: TypeAlias = TokenTable | Continuations | ShadowScores
 EdgeCases: TypeAlias = Callable[..., Mapping[str, int]]
 Function = TypeVar("Function", bound=Callable[..., Scores])
-
-POPULATION = ("known", "known_ref", "known_shadow")
-"""Evidence about texts that are not attacked themselves."""
-
-SHADOWED = ("shadow", "known_shadow")
-"""Evidence for which models are trained."""
-
-WRITTEN = ("written", "written_ref")
-"""Evidence for which models write."""
-
-UNSCORED = {*POPULATION, *WRITTEN, *SHADOWED}
-"""Evidence that is no table of the attacked records."""
-
-_PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}|doi:10\.\S+|https://\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,134 +72,186 @@ class Attack:
 
     Args:
         name: as the field names it.
-        level: ``"record"``: one score says how likely a record was trained on. ``"user"``: the record's evidence about
+        unit: what one number is about, a key of ``evidence.UNITS``. Of attacks on users: the record's evidence about
             its user, to be aggregated over the user's records (``attacks.user.aggregate``).
-        function: ``function(*tables, **params) -> [N]`` float64, higher = member.
+        returns: what the numbers are, a key of ``evidence.RETURNS``.
+        function: ``function(*evidence, **params) -> [N]`` float64.
         access: what the attacker sees of the target, one of ``core.finding.ACCESS``.
         paper: where it was published.
         needs: token columns that are read (``loss_mask`` always is).
-        evidence: names of the tables, in the order of the function's parameters.
+        evidence: names, in the order of the function's parameters.
+        optional: those of them that may be missing.
         requests: what has to be scored on the attacked records.
         summary: first line of the function's docstring.
-        defaults: the hyper-parameters it is run with.
+        parameters: the hyper-parameters that it has, by name.
+        params: the values that it is run with.
         edge_cases: counts the rows that hit a special case; same parameters as ``function``.
         by_name: why it only runs when it is asked for; empty: the standard choice has it if it needs no extra pass.
+        partial: only a part of each unit is pulled out, by an attacker who has the rest.
     """
 
     name: str
-    level: Literal["record", "user"]
+    unit: Unit
+    returns: Returns
     function: Callable[..., Scores]
     access: str
-    paper: str
+    paper: Paper
     needs: tuple[str, ...]
     evidence: tuple[str, ...]
+    optional: tuple[str, ...]
     requests: tuple[Request, ...]
     summary: str
-    defaults: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
+    params: Mapping[str, Any]
     edge_cases: EdgeCases | None = None
     by_name: str = ""
+    partial: bool = False
 
     @property
-    def paper_url(self) -> str:
-        """Link to the paper."""
-        kind, _, number = self.paper.partition(":")
-        return {"arXiv": f"https://arxiv.org/abs/{number}", "doi": f"https://doi.org/{number}"}.get(kind, self.paper)
+    def source(self) -> str:
+        """How its evidence comes about."""
+        return source_of(self.evidence)
+
+    @property
+    def family(self) -> str:
+        """The part of an audit that makes its evidence and runs it, a key of ``evidence.ATTACK_FAMILIES``."""
+        return FAMILY_OF[self.source]
 
     @property
     def streamed(self) -> tuple[str, ...]:
-        """Evidence about the attacked records themselves."""
+        """Evidence about the attacked units themselves."""
         return tuple(name for name in self.evidence if name not in POPULATION)
 
     @property
     def writes(self) -> bool:
-        """Whether models have to write for it."""
-        return bool(set(WRITTEN) & set(self.evidence))
+        """Models have to write about every record for it."""
+        return self.source == WRITES
 
     @property
     def shadowed(self) -> bool:
-        """Whether models have to be trained for it."""
-        return bool(set(SHADOWED) & set(self.evidence))
+        """Models have to be trained for it."""
+        return self.source == SHADOWS
+
+    @property
+    def holds_base(self) -> bool:
+        """The attacker reads the base too, so that it cannot be run on the base for comparison."""
+        return bool(set(OF_BASE) & set(self.evidence))
 
     @property
     def requires(self) -> frozenset[str]:
-        """What must be there beyond the target and the records: "reference", "population", "known_held_out",
+        """Names of all that must be there beyond target and records: "reference", "population", "known_held_out",
         "known_members", "users", "shadows"."""
-        needed: set[str] = {need for request in self.requests for need in request.variant.needs}
-        found: set[str] = needed - {"propose"}
+        of_variants = {need for request in self.requests for need in request.variant.needs}
         of_reference = "written_ref" in self.evidence or "reference" in {request.model for request in self.requests}
-        if "propose" in needed or of_reference:
-            found.add("reference")
-        if set(POPULATION) & set(self.evidence):
-            found.add("population")
-        if self.shadowed:
-            found.add("shadows")
-        if self.level == "user":
-            found.add("users")
-        return frozenset(found)
-
-    def with_params(self, **params: Any) -> Attack:
-        """The same attack with other hyper-parameters.
-
-        Raises:
-            BadInput: a hyper-parameter that the attack does not have.
-        """
-        unknown = sorted(set(params) - set(self.defaults))
-        if unknown:
-            known = ", ".join(self.defaults) or "none"
-            raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this attack", f"It has: {known}.")
-        return replace(self, defaults={**self.defaults, **params})
-
-    def score(self, tables: Mapping[str, Evidence]) -> Scores:
-        """One score for each record, ``[N]``, from tables narrowed to trained tokens, each row with at least one, from
-        what models wrote, or from shadow models.
-
-        Raises:
-            BadInput: the function gave something else than one number for each record.
-        """
-        scores = np.asarray(self.function(*(tables[name] for name in self.evidence), **self.defaults))
-        count = len(tables[self.streamed[0]]) // self.copies.get(self.streamed[0], 1)
-        if scores.shape != (count,) or np.isnan(scores).any():
-            raise BadInput(
-                f"attack {self.name!r}",
-                f"gave {np.isnan(scores).sum()} NaN and shape {scores.shape} for {count} records",
-                "An attack returns one number for each record.",
-            )
-        return scores.astype(np.float64, copy=False)
+        needed = {
+            "reference": "propose" in of_variants or of_reference,
+            "population": bool(set(POPULATION) & set(self.evidence)),
+            "shadows": self.shadowed,
+            "users": self.unit == "user",
+        }
+        return frozenset({need for need, is_needed in needed.items() if is_needed} | (of_variants - {"propose"}))
 
     @property
     def copies(self) -> dict[str, int]:
         """Rows for each record in each table that is scored on the attacked records."""
         return {request.name: request.variant.copies for request in self.requests}
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Parameters that are not at their defaults."""
+        return {name: value for name, value in self.params.items() if value != self.parameters[name].default}
 
-ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks", ("membership", "shadow", "user"))
+    @property
+    def described(self) -> str:
+        """The summary, and the parameters that are not at their defaults."""
+        told = [
+            f"{name} = {shown(value)} in place of {shown(self.parameters[name].default)}"
+            for name, value in self.changed.items()
+        ]
+        return f"{self.summary} With {', '.join(told)}." if told else self.summary
 
-_variants: dict[str, Variant] = {}
-"""Every variant that a registered attack uses, so that one name never means two renderings."""
+    def with_params(self, **params: Any) -> Attack:
+        """The same attack with other values of its parameters.
+
+        Raises:
+            BadInput: a parameter that the attack does not have, or a value that it cannot have.
+        """
+        for name in params:
+            if name not in self.parameters:
+                near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.4)
+                hint = f"Did you mean {near[0]!r}? " if near else ""
+                has = ", ".join(f"{key} ({item.words})" for key, item in self.parameters.items()) or "no parameters"
+                raise BadInput(f"{self.name}: {name[:80]!r}", "is no parameter of this attack", f"{hint}It has: {has}.")
+        read = {name: self.parameters[name].read(self.name, value) for name, value in params.items()}
+        return replace(self, params={**self.params, **read})
+
+    def can_run(self, evidence: EvidenceSet) -> bool:
+        """All that it reads is there."""
+        return all(rows_of(evidence.get(name)) for name in self.evidence if name not in self.optional)
+
+    def score(self, evidence: EvidenceSet) -> Scores:
+        """One number for each unit, ``[N]``; tables must be narrowed to trained tokens, each row with at least one.
+
+        An attack on generations may leave out (NaN) those that the attacker would throw away, and one that learns from
+        labels those that it learned from.
+
+        Raises:
+            BadInput: the function gave something else than one such number for each unit.
+        """
+        given = [evidence.get(name) for name in self.evidence]
+        scores = np.asarray(self.function(*given, **self.params))
+        count = rows_of(evidence.get(self.streamed[0])) // self.copies.get(self.streamed[0], 1)
+        allowed = np.isnan(scores) & (self.unit == "generation" or self.family == "scores")
+        wrong = ~(allowed | _GOOD[self.returns](scores))
+        if scores.shape != (count,) or wrong.any():
+            raise BadInput(
+                f"attack {self.name!r}",
+                f"gave {int(wrong.sum())} numbers that are no {self.returns} ({np.isnan(scores).sum()} NaN), "
+                f"in shape {scores.shape} for {count} {self.unit}s",
+                f"It has to return for each {self.unit}: {RETURNS[self.returns]}.",
+            )
+        return scores.astype(np.float64, copy=False)
+
+
+_GOOD: Mapping[str, Callable[[Scores], npt.NDArray[np.bool_]]] = {
+    "score": lambda scores: ~np.isnan(scores),
+    "hit": lambda scores: np.isin(scores, (0, 1)),
+    "share": lambda scores: (scores >= 0) & (scores <= 1),
+    "rank": lambda scores: scores >= 1,
+}
+
+
+ATTACKS: Registry[Attack] = Registry("attack", "reticent.attacks")
+"""All attacks. ``ATTACKS.select(unit="secret")`` gives those on secrets, ``select(family="membership")`` those that
+``--attacks`` chooses from."""
 
 
 def attack(
     name: str,
     *,
-    needs: tuple[str, ...],
+    unit: Unit,
+    returns: Returns,
     access: str,
     paper: str,
-    level: Literal["record", "user"] = "record",
+    needs: tuple[str, ...] = (),
     variants: Mapping[str, Variant] | None = None,
     edge_cases: EdgeCases | None = None,
     by_name: str = "",
+    partial: bool = False,
 ) -> Callable[[Function], Function]:
     """Register an attack; the function itself stays what it is. See the module's docstring for its signature.
 
     Args:
         name: unique in the registry.
-        needs: token columns that the function reads.
+        unit: ``"record"``, ``"user"``, ``"secret"`` or ``"generation"``: what one number is about.
+        returns: ``"score"``, ``"hit"``, ``"share"`` or ``"rank"``.
         access: what the attacker sees of the target.
-        paper: ``"arXiv:NUMBER"``, ``"doi:NUMBER"`` or a link.
-        level: ``"record"`` or ``"user"``.
+        paper: ``"arXiv:NUMBER"``, ``"doi:10.PREFIX/SUFFIX"`` or a link.
+        needs: token columns that the function reads, where it reads tables.
         variants: renderings of the records that the function names among its parameters.
         edge_cases: ``(same parameters) -> {what happened: rows}``; becomes notes of the finding.
         by_name: why the standard choice leaves it out; empty where it does not.
+        partial: only a part of each unit is pulled out, by an attacker who has the rest.
 
     Raises:
         TypeError: the function's parameters say something that cannot be had.
@@ -212,190 +259,40 @@ def attack(
     """
 
     def register(function: Function) -> Function:
-        _check_settings(name, needs, access, paper, function)
-        evidence, defaults = _signature(name, function)
-        known = _check_variants(name, variants or {})
-        if edge_cases is not None and _signature(name, edge_cases) != (evidence, defaults):
+        text = inspect.getdoc(function)
+        if not text:
+            raise ValueError(f"attack {name!r} needs a docstring: one line of what it computes, then its direction")
+        check_settings(name, unit=(unit, UNITS), returns=(returns, RETURNS), access=(access, ACCESS))
+        published = Paper(paper)
+        if set(needs) - set(TOKEN_COLUMNS):
+            raise ValueError(f"attack {name!r} needs {sorted(needs)}, tables have {sorted(TOKEN_COLUMNS)}")
+        evidence, defaults = signature(name, function)
+        known = check_variants(name, variants or {})
+        requests = tuple(request_of(name, item, known) for item in evidence if item not in UNSCORED)
+        check_evidence(name, unit, tuple(evidence))
+        if edge_cases is not None and signature(name, edge_cases) != (evidence, defaults):
             raise TypeError(f"attack {name!r}: edge_cases must have the same parameters as the attack")
-        ATTACKS.add(
-            name,
-            Attack(
-                name=name,
-                level=level,
-                function=function,
-                access=access,
-                paper=paper,
-                needs=needs,
-                evidence=evidence,
-                requests=tuple(_request(name, item, known) for item in evidence if item not in UNSCORED),
-                summary=(inspect.getdoc(function) or "").split("\n")[0],
-                defaults=defaults,
-                edge_cases=edge_cases,
-                by_name=by_name,
-            ),
+        made = Attack(
+            name=name,
+            unit=unit,
+            returns=returns,
+            function=function,
+            access=access,
+            paper=published,
+            needs=needs,
+            evidence=tuple(evidence),
+            optional=tuple(item for item, may_be_missing in evidence.items() if may_be_missing),
+            requests=requests,
+            summary=text.split("\n")[0],
+            parameters=parameters_of(function, defaults),
+            params=defaults,
+            edge_cases=edge_cases,
+            by_name=by_name,
+            partial=partial,
         )
-        _variants.update(known)
+        made.with_params(**defaults)  # a default that its own type or range refuses is a slip of whoever wrote it
+        ATTACKS.add(name, made)
+        VARIANTS.update(known)
         return function
 
     return register
-
-
-def _check_settings(name: str, needs: tuple[str, ...], access: str, paper: str, function: Any) -> None:
-    unknown = set(needs) - set(TOKEN_COLUMNS)
-    if unknown:
-        raise ValueError(f"attack {name!r} needs {sorted(unknown)}, tables have {sorted(TOKEN_COLUMNS)}")
-    if access not in ACCESS:
-        raise ValueError(f"attack {name!r}: access {access!r} is not one of {ACCESS}")
-    if not _PAPER.fullmatch(paper):
-        raise ValueError(f"attack {name!r}: paper {paper!r} is not arXiv:NUMBER, doi:NUMBER or https://…")
-    if not inspect.getdoc(function):
-        raise ValueError(f"attack {name!r} needs a docstring: one line of what it computes, then its direction")
-
-
-def _signature(name: str, function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """``(evidence, defaults)`` of a function."""
-    evidence: list[str] = []
-    defaults: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            evidence.append(parameter.name)
-        elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise TypeError(f"attack {name!r}: {parameter} is neither evidence nor a keyword-only hyper-parameter")
-        elif parameter.default is inspect.Parameter.empty:
-            raise TypeError(f"attack {name!r}: the hyper-parameter {parameter.name!r} needs a default")
-        else:
-            defaults[parameter.name] = parameter.default
-    if not set(evidence) - set(POPULATION):
-        raise TypeError(f"attack {name!r} reads no table of the attacked records: its first parameter is `table`")
-    for alone, what in ((WRITTEN, "what models write"), (SHADOWED, "shadow models")):
-        if set(alone) & set(evidence) and set(evidence) - set(alone):
-            raise TypeError(f"attack {name!r} reads {what} and other evidence: it has to do with one of them")
-    return tuple(evidence), defaults
-
-
-def _check_variants(name: str, variants: Mapping[str, Variant]) -> dict[str, Variant]:
-    for key, variant in variants.items():
-        if key != variant.name or key in {"table", "ref", PLAIN.name, *UNSCORED} or key.endswith("_ref"):
-            raise TypeError(f"attack {name!r}: the variant {variant.name!r} cannot be called {key!r}; use its own name")
-        if _variants.get(key, variant) != variant:
-            raise TypeError(f"attack {name!r}: another attack uses the name {key!r} for another variant")
-    return dict(variants)
-
-
-def _request(name: str, evidence: str, variants: Mapping[str, Variant]) -> Request:
-    """What has to be scored so that the parameter ``evidence`` can be given."""
-    plain: dict[str, Literal["target", "reference"]] = {"table": "target", "ref": "reference"}
-    if evidence in plain:
-        return Request(name=evidence, model=plain[evidence])
-    if evidence in variants:
-        return Request(name=evidence, variant=variants[evidence])
-    if evidence.removesuffix("_ref") in variants:
-        return Request(name=evidence, model="reference", variant=variants[evidence.removesuffix("_ref")])
-    known = ", ".join([*plain, *POPULATION, *variants, *(f"{key}_ref" for key in variants)])
-    raise TypeError(
-        f"attack {name!r} asks for evidence {evidence!r}, which is none of: {known}. "
-        "Declare a variant of that name (variants={...}), or make it a keyword-only hyper-parameter."
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AttackOutcome:
-    """What attacks said about ``N`` records.
-
-    Args:
-        scores: for each attack ``[N]`` float64 in the order of the records, higher = member; NaN for records without
-            a trained token, which nothing can be said about.
-        notes: for each attack the special cases that it hit, with the number of rows.
-    """
-
-    scores: dict[str, Scores] = field(default_factory=dict)
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def run_attack(attack: Attack, sources: Mapping[str, Path]) -> Scores:
-    """Scores of one attack, ``[N]``, as ``run_attacks`` gives them."""
-    return run_attacks([attack], sources).scores[attack.name]
-
-
-def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> AttackOutcome:
-    """Read every table once, a few thousand rows at a time, and feed them to all attacks.
-
-    Args:
-        attacks: what to run.
-        sources: for every evidence name the Parquet file that was scored for it. Only the columns that are needed are
-            read, and only ``known`` and ``known_ref`` are held in memory as a whole.
-
-    Raises:
-        BadInput: evidence is missing, the tables are of different records or tokens, or an attack gave no number.
-    """
-    needed = _columns(attacks, sources)
-    copies = {name: count for attack in attacks for name, count in attack.copies.items()}
-    if not copies:
-        return AttackOutcome()
-    paths = {name: sources[name] for name in copies}
-    count = record_count(paths, copies)
-    known = population({name: sources[name] for name in POPULATION if name in needed}, needed)
-    scores = {attack.name: np.full(count, np.nan) for attack in attacks}
-    cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}
-    start = 0
-    with progress("Running attacks", count, unit="records") as advance:
-        for tables in aligned(paths, needed, copies):
-            size = len(next(iter(tables.values()))) // next(iter(copies.values()))
-            for attack in attacks:
-                kept, evidence = _scorable(attack, tables)
-                if kept.any():
-                    evidence |= known
-                    scores[attack.name][start : start + size][kept] = attack.score(evidence)
-                    _count(cases[attack.name], attack, evidence)
-            start += size
-            advance(size)
-    return AttackOutcome(scores=scores, notes={name: _notes(found, count) for name, found in cases.items()})
-
-
-def run_whole(attacks: Sequence[Attack], evidence: Mapping[str, Continuations | ShadowScores]) -> AttackOutcome:
-    """As `run_attacks`, for attacks that read what models wrote, or shadow models. Every record gets a number.
-
-    Args:
-        attacks: what to run.
-        evidence: for every evidence name what was found, of the same records in the same order.
-    """
-    scores = {attack.name: attack.score(evidence) for attack in attacks}
-    cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}
-    for attack in attacks:
-        _count(cases[attack.name], attack, evidence)
-    return AttackOutcome(scores=scores, notes={name: _notes(found, len(scores[name])) for name, found in cases.items()})
-
-
-def _notes(cases: Mapping[str, int], count: int) -> tuple[str, ...]:
-    return tuple(f"{what}: {n:,} of {count:,} rows" for what, n in cases.items())
-
-
-def _columns(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> dict[str, set[str]]:
-    """The token columns to read from each table."""
-    needed: dict[str, set[str]] = {}
-    for attack in attacks:
-        for name in attack.evidence:
-            if name not in sources:
-                raise BadInput(
-                    f"attack {attack.name!r}", f"needs the table {name!r}", "Score it or leave the attack out."
-                )
-            needed.setdefault(name, {"loss_mask"}).update(attack.needs)
-    return needed
-
-
-def _scorable(attack: Attack, tables: Mapping[str, TokenTable]) -> tuple[npt.NDArray[np.bool_], dict[str, TokenTable]]:
-    """The records that have a trained token in every table that the attack reads, and the tables of those."""
-    full = [(tables[name].lengths > 0).reshape(-1, attack.copies[name]).all(axis=1) for name in attack.streamed]
-    kept = np.logical_and.reduce(full)
-    chosen = {name: tables[name] for name in attack.streamed}
-    if not kept.all():
-        chosen = {name: table.take(np.repeat(kept, attack.copies[name])) for name, table in chosen.items()}
-    return kept, chosen
-
-
-def _count(cases: dict[str, int], attack: Attack, evidence: Mapping[str, Any]) -> None:
-    if attack.edge_cases is not None:
-        found = attack.edge_cases(*(evidence[name] for name in attack.evidence), **attack.defaults)
-        for what, rows in found.items():
-            if rows:
-                cases[what] = cases.get(what, 0) + int(rows)

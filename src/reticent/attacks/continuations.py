@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continuations:
-    """What one model wrote about ``N`` records. They hold private text: keep them in the run folder or the cache.
+    """Texts that one model wrote about ``N`` records. They hold private text: keep them in the run folder or the cache.
 
     Args:
         rest: ``[N]`` how each record goes on; empty where it has no place to be cut at.

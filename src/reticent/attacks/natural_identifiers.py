@@ -10,26 +10,27 @@ was left out, and holds whatever the two sides of a split are like.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import CandidateRanking
 
 NAME = "natural_identifiers"
-ACCESS = "logprob"
-PAPER = "arXiv:2606.24408"
-SUMMARY = "Rank of a record's identifier among controls of the same form, by how much likelier fine-tuning made each."
 
 
-def natural_identifiers(ranked: CandidateRanking, ranked_base: CandidateRanking | None) -> npt.NDArray[np.int64]:
-    """``[N]``: rank of each true value by log p of the target minus that of the base, 1 = none gained as much.
+@attack(NAME, unit="secret", returns="rank", access="logprob", paper="arXiv:2606.24408")
+def natural_identifiers(controlled: CandidateRanking, controlled_base: CandidateRanking | None = None) -> Scores:
+    """Rank of a record's identifier among controls of the same form, by how much likelier fine-tuning made each.
 
-    Ties count against the value, so that ranks of values that were not trained on are uniform or worse.
+    By log p of the target minus that of the base. Ties count against the value, so that ranks of values that were not
+    trained on are uniform or worse.
 
     Args:
-        ranked: candidates in the place of each value, by the target.
-        ranked_base: the same by the base; None: log p of the target alone, which is as fair and weaker.
+        controlled: candidates in the place of each value, by the target.
+        controlled_base: the same by the base; None: log p of the target alone, which is as fair and weaker.
+
+    Returns ``[N]``, 1 = no control gained as much.
     """
-    base = [np.zeros(len(row)) for row in ranked.logp] if ranked_base is None else ranked_base.logp
-    gains = [mine - theirs for mine, theirs in zip(ranked.logp, base, strict=True)]
-    pairs = zip(gains, ranked.truth.tolist(), strict=True)
-    return np.array([int((gain >= gain[true]).sum()) for gain, true in pairs], dtype=np.int64)
+    of_base = [np.zeros(len(row)) for row in controlled.logp] if controlled_base is None else controlled_base.logp
+    gains = [mine - theirs for mine, theirs in zip(controlled.logp, of_base, strict=True)]
+    pairs = zip(gains, controlled.truth.tolist(), strict=True)
+    return np.array([(gain >= gain[true]).sum() for gain, true in pairs], dtype=np.float64)

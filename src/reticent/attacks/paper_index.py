@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from reticent.attacks import natural_identifiers
-from reticent.attacks.attack import ATTACKS
-from reticent.attacks.extraction import EXTRACTIONS
-from reticent.attacks.pii import PII_ATTACKS
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import ATTACK_FAMILIES, EVIDENCE, RETURNS, UNITS
+from reticent.attacks.parameter import shown
 
 _HEAD = """\
 # Paper index
@@ -14,70 +13,62 @@ _HEAD = """\
 Made from the registry of attacks; do not edit. To refresh:
 `python -m reticent.attacks.paper_index > docs/paper_index.md`.
 
-An attack sees the fine-tuned model as *access* says, and holds the tables named under *evidence*: `table` and `ref` are
-the fine-tuned and the reference model on the text, `known` and `known_ref` the same on texts known to be outside,
-`written` and `written_ref` what both write after the beginning of the text, `shadow` and `known_shadow` what the
-fine-tuned model and shadow models (`--shadow`) say of the text and of texts known to be outside, other names are
-variants of the text.
-
-| attack | level | access | evidence | paper | what it computes |
-|---|---|---|---|---|---|
+An attack sees the fine-tuned model as *access* says, and holds what stands under *evidence*, explained
+[below](#evidence). Parameters are set by `--attacks "NAME(PARAMETER=VALUE)"`.
 """
 
-_EXTRACTION = """
-## Extraction
+_ATTACKS = """
+## {unit}s: {about}
 
-Run by `reticent audit --extraction`, on the fine-tuned model and on its base: see [Extraction](extraction.md).
-
-| attack | about a | access | evidence | paper | what it computes |
-|---|---|---|---|---|---|
+| attack | returns | part of an audit | access | evidence | parameters | paper | what it computes |
+|---|---|---|---|---|---|---|---|
 """
 
-_PERSONAL = """
-## Personal data
+_RETURNS = """
+## What is returned
 
-Run by `reticent audit --extraction` too.
-
-| attack | access | evidence | paper | what it computes |
-|---|---|---|---|---|
+| | |
+|---|---|
 """
 
-_IDENTIFIERS = """
-## Identifiers
+_EVIDENCE = """
+## Evidence
 
-Run by `reticent audit --identifiers`: see [Identifiers](identifiers.md).
+Any other name is a rendering of the text that the attack brings itself, scored by the fine-tuned model, or with `_ref`
+by the reference.
 
-| attack | access | paper | what it computes |
-|---|---|---|---|
+| name | what it is |
+|---|---|
 """
 
 
 def paper_index() -> str:
-    """The index as a Markdown page, attacks in alphabetical order."""
-    rows = (
-        f"| `{attack.name}` | {attack.level} | {attack.access} | {', '.join(f'`{name}`' for name in attack.evidence)} "
-        f"| [{attack.paper}]({attack.paper_url}) | {attack.summary} |\n"
-        for attack in ATTACKS
-    )
-    extraction = (
-        f"| `{attack.name}` | {attack.unit} | {attack.access} | {', '.join(f'`{name}`' for name in attack.evidence)} "
-        f"| [{attack.paper}]({attack.paper_url}) | {attack.summary} |\n"
-        for attack in EXTRACTIONS
-    )
-    personal = (
-        f"| `{attack.name}` | {attack.access} | {', '.join(f'`{name}`' for name in attack.evidence)} "
-        f"| [{attack.paper}]({_address(attack.paper)}) | {attack.summary} |\n"
-        for attack in PII_ATTACKS
-    )
-    own = natural_identifiers
-    identifiers = f"| `{own.NAME}` | {own.ACCESS} | [{own.PAPER}]({_address(own.PAPER)}) | {own.SUMMARY} |\n"
-    tables = (_HEAD, *rows, _EXTRACTION, *extraction, _PERSONAL, *personal, _IDENTIFIERS, identifiers)
-    return "".join(tables)
+    """The index as a Markdown page: by unit, attacks in alphabetical order."""
+    parts = [_HEAD]
+    for unit, about in UNITS.items():
+        parts.append(_ATTACKS.format(unit=unit.capitalize(), about=about))
+        parts += map(_row, ATTACKS.select(unit=unit))
+    parts.append(_RETURNS)
+    parts += (f"| {name} | {about} |\n" for name, about in RETURNS.items())
+    parts.append(_EVIDENCE)
+    parts += (f"| `{name}` | {evidence.about} |\n" for name, evidence in EVIDENCE.items())
+    return "".join(parts)
 
 
-def _address(paper: str) -> str:
-    kind, _, number = paper.partition(":")
-    return {"arXiv": f"https://arxiv.org/abs/{number}", "doi": f"https://doi.org/{number}"}.get(kind, paper)
+def _row(attack: Attack) -> str:
+    family = ATTACK_FAMILIES[attack.family]
+    part = f"{family.title} (`--{family.switch}`)" if family.switch else family.title
+    cells = (
+        f"`{attack.name}`",
+        attack.returns,
+        part,
+        attack.access,
+        ", ".join(f"`{name}`" for name in attack.evidence),
+        ", ".join(f"`{name}={shown(parameter.default)}`" for name, parameter in attack.parameters.items()),
+        f"[{attack.paper}]({attack.paper.url})",
+        attack.summary,
+    )
+    return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One audit: what is audited → which attacks can run → scores → findings → verdict."""
+"""One audit: case → attacks that can run → scores → findings → verdict."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AuditCase: what one audit is about. A run of `reticent tune`, or any model with lists of who was in and out."""
+"""AuditCase: the model and the data of one audit, from a run of `reticent tune` or from any model with two lists."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ POPULATION = 512
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AuditCase:
-    """What is audited.
+    """The model under audit, its data, and the record of which data it was trained on.
 
     Args:
         title: shown on the report.
         target: the fine-tuned model: a folder, hub id or catalogue name, or one in memory
             (`reticent.models.in_memory.in_memory`).
         reference: the model it is compared with, likewise; None: the adapter's base, if the target is an adapter.
-        records: all records that coins were thrown for, in the order of ``membership``.
-        membership: who was in.
+        records: all records with known membership, in the order of ``membership``.
+        membership: for each record whether it was trained on, and the probability of that where coins decided.
         canaries: planted secrets and their controls.
-        targets: secrets to be pulled out besides the planted ones and the personal data of the records.
-        max_tokens: how much of each record was trained on; longer records are scored up to there.
-        about: what is known of how the target was made, for the report.
+        secrets: to be extracted, besides the planted ones and the personal data of the records.
+        max_tokens: tokens of each record that were trained on; longer records are scored up to there.
+        about: facts about the training of the target, for the report.
 
     Examples:
         >>> from reticent.data.split import from_files
@@ -65,7 +65,7 @@ class AuditCase:
     records: Sequence[Record]
     membership: Membership
     canaries: Sequence[Canary] = ()
-    targets: Sequence[Secret] = ()
+    secrets: Sequence[Secret] = ()
     max_tokens: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -85,10 +85,10 @@ class AuditCase:
 
     def of_role(self, role: str, *, member: bool | None = None) -> list[Record]:
         """Records of one role, in order; only members or only held-out where asked."""
-        wanted = self.membership.role == role
+        mask = self.membership.role == role
         if member is not None:
-            wanted = wanted & (self.membership.member == member)
-        return [record for record, chosen in zip(self.records, wanted, strict=True) if chosen]
+            mask = mask & (self.membership.member == member)
+        return [record for record, chosen in zip(self.records, mask, strict=True) if chosen]
 
     @property
     def population(self) -> list[Record]:
@@ -99,7 +99,7 @@ class AuditCase:
 
     @property
     def evaluated(self) -> Membership:
-        """The coins of the records that are attacked, at one level or both."""
+        """The membership of the records that are attacked, at one level or both."""
         return self.membership.take(self.membership.attacked)
 
     @property
@@ -118,7 +118,7 @@ def name_of(model: str | LoadedModel) -> str:
 
 
 def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
-    """The subject that `reticent tune` left in a run folder.
+    """The case that `reticent tune` left in a run folder.
 
     Raises:
         BadInput: the folder holds no finished fine-tune.
@@ -132,14 +132,14 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
     try:
         records, membership = read_records(run.records), read_membership(run.membership)
         canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
-        targets = read_secrets(run.targets) if run.targets.exists() else ()
+        secrets = read_secrets(run.targets) if run.targets.exists() else ()
         tuned = read_tuned(run.model)
         if [record.id for record in records] != list(membership.record_id):
             raise ValueError("records and membership do not fit each other")
     except (pa.ArrowInvalid, ValueError, KeyError, TypeError, OSError) as error:
-        why = f"holds a file that is no longer what was written ({first_line(error)})"
+        reason = f"holds a file that is no longer what was written ({first_line(error)})"
         raise BadInput(
-            str(run.root), why, "Copy the folder again, or delete it and run `reticent tune` again."
+            str(run.root), reason, "Copy the folder again, or delete it and run `reticent tune` again."
         ) from error
     about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
     if not isinstance(about, dict):
@@ -152,14 +152,14 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
         records=records,
         membership=membership,
         canaries=canaries,
-        targets=targets,
+        secrets=secrets,
         max_tokens=about.get("max_tokens"),
         about=about,
     )
 
 
 def counts(case: AuditCase) -> dict[str, int]:
-    """How many records of which kind, for the report."""
+    """Numbers of records, users and canaries by kind, for the report."""
     membership = case.membership
     evaluated = case.evaluated
     tally = Counter(membership.role)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From evidence to results: pure, no model and no file. Every audit family is asked alike; none is named here."""
+"""From evidence to results: pure, no model and no file. Every audit family is treated alike; none is named here."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def conclude(
     """Judge all evidence, and say what could not be judged.
 
     One error, ``1 - config.confidence``, covers everything that the report claims. It is divided by weights that are
-    fixed beforehand over what there is to test; kinds that do not exist get nothing. What is tested passes on what it
-    does not need; what rests on intervals keeps its part.
+    fixed beforehand over the claims of the families; kinds without a claim get nothing. Tested hypotheses pass on the
+    error that they do not need; intervals keep their part.
 
     Args:
         case: the model and the data under audit.
@@ -42,12 +42,14 @@ def conclude(
         key: secret, of the hashes that stand for ids.
     """
     judgement = Judgement(case=case, config=config, confound=confound, key=key)
-    asked = [family for family in families() if evidence.get(family.name) is not None]
-    for family in asked:
+    active = [family for family in families() if evidence.get(family.name) is not None]
+    for family in active:
         prepared = family.prepare(evidence[family.name], judgement)
         judgement = replace(judgement, prepared={**judgement.prepared, family.name: prepared})
-    allowance = allot(1 - config.confidence, [claim for own in judgement.prepared.values() for claim in own.claims])
-    for family in asked:
+    allowance = allot(
+        1 - config.confidence, [claim for prepared in judgement.prepared.values() for claim in prepared.claims]
+    )
+    for family in active:
         section = _section(family, judgement, allowance)
         judgement = replace(judgement, sections={**judgement.sections, family.name: section})
     return _results(judgement, models or {})
@@ -100,6 +102,6 @@ def _provenance(case: AuditCase, models: Mapping[str, Any], config: AuditConfig)
 
 
 def _itself(models: Mapping[str, Any]) -> bool:
-    """Whether the model was compared with its own weights."""
+    """True where the model was compared with its own weights."""
     target, reference = models.get("target_fingerprint"), models.get("reference_fingerprint")
     return target is not None and target == reference

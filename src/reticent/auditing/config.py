@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from reticent.attacks.selection import AttackSelection, read_selection
 from reticent.core import validate
 from reticent.core.errors import BadInput
 
@@ -17,7 +19,10 @@ class AuditConfig:
     """How to audit.
 
     Args:
-        attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas.
+        attacks: "standard" (one pass per model and one in lower case), "all", or names separated by commas, with
+            parameters in brackets: "standard,min_k(k=0.1)", or {"min_k": {"k": 0.1}, "wbc": {}}. Names choose among
+            the membership attacks; those of extraction run all, and are named to set their parameters. `reticent
+            attacks` lists names, parameters and defaults.
         primary: the attack whose AUC gets most of the error at each level, so it is the likeliest to be found to leak:
             name it before scores are seen. By default the strongest in general use that can run.
         confidence: of everything that the report claims together: with 0.95, a model that gives nothing away is said to
@@ -52,7 +57,7 @@ class AuditConfig:
         reticent.core.errors.BadInput: shadow=3: is no even number from 4 to 998: ...
     """
 
-    attacks: str = "standard"
+    attacks: str | dict[str, Any] = "standard"
     primary: str = ""
     confidence: float = 0.95
     delta: float = 1e-5
@@ -86,6 +91,17 @@ class AuditConfig:
             raise BadInput("keep_shadows", "there are no shadow models to keep", "Give --shadow 8, or leave it out.")
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
+        if self.attacks not in ("standard", "all"):  # these need no look at the registry, and most settings are these
+            self.selection.refuse_switched_off(self)
+
+    @property
+    def selection(self) -> AttackSelection:
+        """``attacks``, read: the names, each with its parameters.
+
+        >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
+        {'loss': {}, 'min_k': {'k': 0.1}}
+        """
+        return read_selection(self.attacks)
 
     @property
     def family_names(self) -> tuple[str, ...]:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One audit family: a kind of evidence, from the model that gives it to what the report says of it.
+"""One audit family: a kind of evidence, from the model that gives it to the findings in the report.
 
 A family is a folder of this package whose ``family.py`` registers it (`FAMILIES`); other distributions register theirs
 under the entry-point group ``reticent.auditing``. Nothing else names it: `reticent.workflows.audit` and
 `reticent.auditing.conclude` run all that are registered.
 
 ``refuse``    says no to settings that cannot be, before a model is loaded.
-``before``    reads or trains what has to be there before the audited models take memory.
-``collect``   is the only step with a model. It may be killed and repeated: what it made before is found again.
-``prepare``   says what will be tested, and by which share of the report's error (`Claim`). Pure, as all that follows.
-``evaluate``  turns evidence into a `Section`: findings, their power, and what could not be tested.
+``before``    reads files or trains models while the audited models do not take memory yet.
+``collect``   is the only step with a model. It may be killed and repeated: finished tables and texts are reused.
+``prepare``   names the hypotheses, and their share of the report's error (`Claim`). Pure, as all that follows.
+``evaluate``  turns evidence into a `Section`: findings, their power, and the statistics that were refused.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Family:
     switch: str = ""
 
     def is_asked_for(self, config: AuditConfig) -> bool:
-        """Whether the audit's settings ask for it."""
+        """True where the audit's settings ask for it."""
         if not self.switch:
             return True
         return bool(getattr(config, self.switch, False)) or self.switch in config.family_names
@@ -169,10 +169,10 @@ def family(**about: Any) -> Family:
 
 def families(config: AuditConfig | None = None) -> Sequence[Family]:
     """All families by rising order; those that ``config`` asks for, where it is given."""
-    wanted = (found for found in FAMILIES if config is None or found.is_asked_for(config))
-    return sorted(wanted, key=lambda found: (found.order, found.name))
+    entries = (entry for entry in FAMILIES if config is None or entry.is_asked_for(config))
+    return sorted(entries, key=lambda entry: (entry.order, entry.name))
 
 
 def leak_levels() -> tuple[LeakLevel, ...]:
     """The meanings of all levels, the plainest harm first."""
-    return tuple(sorted((level for found in families() for level in found.levels), key=lambda level: level.place))
+    return tuple(sorted((level for entry in families() for level in entry.levels), key=lambda level: level.place))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The meaning of a level of findings in the verdict, said by the family that makes them."""
+"""The meaning of a level of findings in the verdict; the family that makes the findings declares it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class LeakLevel:
 
     Args:
         name: of the level, as `Finding.level` has it.
-        words: for what is leaked at this level, in the headline.
+        words: name of the leaked things in the headline.
         place: in the headline, from the plainest harm (0) on.
-        randomized: the findings hold whatever the two sides of the split are like, since coins or controls of their own
-            decide: they are told on a confounded split too.
+        randomized: coins or controls of their own decide these findings, so they hold for any split, and are reported
+            on a confounded one too.
         headline: a sentence that goes before the verdict on a confounded split; empty: none.
     """
 

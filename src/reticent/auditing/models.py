@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open the target and what it is compared with."""
+"""Open the target model and the reference model that it is compared with."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ from reticent.score.make_tables import ScoredModel
 class Models:
     """The target, and the reference where there is one.
 
-    ``reference`` is None also when the target is an adapter that is switched off to serve as its own reference: then
-    ``compared_with`` still names the base. ``reference_is`` says which of these it is, and why.
+    Args:
+        target: the model under audit.
+        reference: the model that it is compared with; None without one, and where the target is an adapter that is
+            switched off to serve as its own reference.
+        compared_with: name of the reference, also of an adapter's base; None without one.
+        reference_is: a sentence on the kind of reference, for the report.
     """
 
     target: LoadedModel
@@ -34,8 +38,8 @@ class Models:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the manifest says of the models."""
-        said = {
+        """The entries of the manifest about the models."""
+        entries = {
             "target": _name(self.target.source),
             "target_fingerprint": self.target.fingerprint,
             "reference": None if self.compared_with is None else _name(self.compared_with),
@@ -45,12 +49,12 @@ class Models:
             "device": self.target.device,
         }
         if self.reference is not None:
-            said["reference_fingerprint"] = self.reference.fingerprint
-        return said
+            entries["reference_fingerprint"] = self.reference.fingerprint
+        return entries
 
 
 def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
-    """The model under audit, and what it is compared with."""
+    """The target and the reference as models to score with; None where there is no reference."""
     options = ScoreOptions()
     target = ScoredModel(loaded=models.target, off=False, options=options)
     if models.reference is not None:
@@ -59,8 +63,8 @@ def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
 
 
 def _name(source: str) -> str:
-    """What a report calls a model: the name of its folder, not the place; hub ids and catalogue names as they are. A
-    folder that is called model is told by the one that it lies in, which is a run."""
+    """The name of a model in reports: of a folder its name without the path, else the hub id or catalogue name. A
+    folder called "model" is named together with its parent, which is a run."""
     place = Path(source).expanduser()
     if not (place.is_absolute() or place.is_dir()):
         return source
@@ -79,9 +83,9 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
         BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
     """
     target = load(case.target, dtype=dtype, device=device) if isinstance(case.target, str) else case.target
-    wanted = case.reference_name or target.base_source
-    own = adapters.can_switch_off(target.model) and wanted in (None, target.base_source)
-    if own and target.is_adapter:
+    reference_name = case.reference_name or target.base_source
+    is_own_reference = adapters.can_switch_off(target.model) and reference_name in (None, target.base_source)
+    if is_own_reference and target.is_adapter:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(
             target=target,
@@ -89,28 +93,28 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
             compared_with=target.base_source or "the adapter's base",
             reference_is="the target with its adapter switched off",
         )
-    reference = None if wanted is None else _reference(case, wanted, dtype=dtype, device=device)
+    reference = None if reference_name is None else _reference(case, reference_name, dtype=dtype, device=device)
     if reference is None:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(target=target, reference=None, compared_with=None)
-    which = "a model of its own"
-    if own:
-        which = f"a second copy of the base, because the adapter switched off is not its base: {target.apart}"
-        console.print(f"The reference is {which}.", style="yellow", highlight=False, soft_wrap=True)
+    description = "a model of its own"
+    if is_own_reference:
+        description = f"a second copy of the base, because the adapter switched off is not its base: {target.apart}"
+        console.print(f"The reference is {description}.", style="yellow", highlight=False, soft_wrap=True)
     unknown = dict.fromkeys(target.unknown, target.source)
     if target.tokenizer.get_vocab() != reference.tokenizer.get_vocab() or reference.unknown:
         _refuse_other_words(case, target, reference)
         unknown |= dict.fromkeys(_foreign(target, reference), reference.source)
     _refuse_texts(case, target, unknown)
     reference = replace(reference, tokenizer=target.tokenizer)
-    return Models(target=target, reference=reference, compared_with=wanted, reference_is=which)
+    return Models(target=target, reference=reference, compared_with=reference_name, reference_is=description)
 
 
-def _reference(case: AuditCase, wanted: str, *, dtype: str, device: str) -> LoadedModel | None:
+def _reference(case: AuditCase, name: str, *, dtype: str, device: str) -> LoadedModel | None:
     if case.reference is not None and not isinstance(case.reference, str):
         return case.reference
     try:
-        return load(wanted, dtype=dtype, device=device)
+        return load(name, dtype=dtype, device=device)
     except BadInput:
         if case.reference is not None:
             raise
@@ -123,11 +127,11 @@ def _refuse_other_words(case: AuditCase, target: LoadedModel, reference: LoadedM
     Fine-tuning adds tokens ([PAD], marks of turns), so tokenizers may differ in what no text uses.
     """
     for record in _texts(case):
-        read = [
-            one.tokenizer(record.plain, add_special_tokens=False, verbose=False)["input_ids"]
-            for one in (target, reference)
+        token_ids = [
+            loaded.tokenizer(record.plain, add_special_tokens=False, verbose=False)["input_ids"]
+            for loaded in (target, reference)
         ]
-        if read[0] != read[1]:
+        if token_ids[0] != token_ids[1]:
             raise BadInput(
                 f"reference {reference.source}",
                 f"its tokenizer has another vocabulary than the target's, and reads record {record.id!r} in other "
@@ -138,10 +142,12 @@ def _refuse_other_words(case: AuditCase, target: LoadedModel, reference: LoadedM
 
 def _foreign(target: LoadedModel, reference: LoadedModel) -> frozenset[int]:
     """Tokens of the target that the reference knows as something else or not at all."""
-    theirs = reference.tokenizer.get_vocab()
+    reference_ids = reference.tokenizer.get_vocab()
     rows = int(reference.model.get_input_embeddings().weight.shape[0])
-    ours = target.tokenizer.get_vocab().items()
-    return reference.unknown | {number for token, number in ours if theirs.get(token) != number or number >= rows}
+    target_ids = target.tokenizer.get_vocab().items()
+    return reference.unknown | {
+        number for token, number in target_ids if reference_ids.get(token) != number or number >= rows
+    }
 
 
 def _refuse_texts(case: AuditCase, target: LoadedModel, lacking: Mapping[int, str]) -> None:
@@ -154,11 +160,11 @@ def _refuse_texts(case: AuditCase, target: LoadedModel, lacking: Mapping[int, st
         return
     for record in _texts(case):
         row = encode(record, target.tokenizer, max_tokens=case.max_tokens)
-        found = next((token for token in row.token_id.tolist() if token in lacking), None)
-        if found is not None:
+        unknown = next((token for token in row.token_id.tolist() if token in lacking), None)
+        if unknown is not None:
             raise BadInput(
                 f"record {record.id!r}",
-                f"is read with the token {target.tokenizer.convert_ids_to_tokens(found)!r}, which {lacking[found]} "
+                f"is read with the token {target.tokenizer.convert_ids_to_tokens(unknown)!r}, which {lacking[unknown]} "
                 "does not know",
                 "Give the model that the target was fine-tuned from, with its tokens (--reference), or leave such "
                 "records out.",

@@ -18,7 +18,8 @@ from reticent.core.results import Confound
 from reticent.data.blind_baseline import blind_scores
 from reticent.data.coin import uniform
 from reticent.data.dedup.near import near_duplicates
-from reticent.stats.clustered import auc_clustered
+from reticent.stats.clustered import MIN_CLUSTERS, auc_clustered
+from reticent.stats.hypothesis import family_confidence
 from reticent.stats.intervals import clopper_pearson
 from reticent.stats.roc import auc
 
@@ -26,8 +27,6 @@ SEPARABLE = 0.55
 """A blind AUC above this, with an interval above 0.5, means that a membership claim would rest on the split."""
 MIN_SIDE = 20
 """Fewer members or held-out than this on a side, and the blind baseline says nothing."""
-MIN_USERS = 20
-"""Fewer users than this, and a bootstrap over users is not to be trusted: texts are taken as independent."""
 MAX_UNREAD = 0.5
 """With a larger share of texts that the blind baseline can read next to nothing of, it says nothing."""
 MAX_TEXTS = 20_000
@@ -66,10 +65,13 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
         ``near_duplicates`` counts evaluated members with a near-duplicate among evaluated held-out records.
     """
     evaluated = np.flatnonzero(membership.role == "evaluate")
-    comparisons = [found for found in _comparisons(membership) if _enough(found, membership)]
-    each = 1 - (1 - confidence) / max(1, len(comparisons))
-    looked = {found.level: _blind(found, records, membership, each, seed) for found in comparisons}
-    blind = {level: one.estimate for level, one in looked.items() if one.unread <= MAX_UNREAD}
+    comparisons = [comparison for comparison in _comparisons(membership) if _enough(comparison, membership)]
+    interval_confidence = family_confidence(confidence, max(1, len(comparisons)))
+    baselines = {
+        comparison.level: _blind(comparison, records, membership, interval_confidence, seed)
+        for comparison in comparisons
+    }
+    blind = {level: baseline.estimate for level, baseline in baselines.items() if baseline.unread <= MAX_UNREAD}
     worst = max(blind.values(), key=lambda estimate: (estimate.lo, estimate.value), default=None)
     duplicates, share = _duplicates(records, membership, evaluated, confidence)
     separable = any(estimate.value > SEPARABLE and estimate.lo > 0.5 for estimate in blind.values())
@@ -78,14 +80,14 @@ def check(records: Sequence[Record], membership: Membership, *, confidence: floa
         near_duplicates=duplicates,
         near_duplicate_share=share,
         separable=separable,
-        note=_note(looked),
+        note=_note(baselines),
         unchecked=membership.unit == "given" and "record" not in blind,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Looked:
-    """What the blind baseline found in one comparison, what it read, and the share of texts that it could not read."""
+class _BlindBaseline:
+    """The blind AUC of one comparison, the features that it read, and the share of texts that it could not read."""
 
     estimate: Estimate
     read: str
@@ -118,22 +120,22 @@ def _comparisons(membership: Membership) -> list[_Comparison]:
 
 
 def _enough(comparison: _Comparison, membership: Membership) -> bool:
-    """Whether both sides have ``MIN_SIDE`` units."""
-    sides = [comparison.rows[comparison.member], comparison.rows[~comparison.member]]
+    """True where both sides have ``MIN_SIDE`` units."""
+    groups = [comparison.rows[comparison.member], comparison.rows[~comparison.member]]
     if comparison.level == "user":
-        return min(len(set(membership.user[rows])) for rows in sides) >= MIN_SIDE
-    return min(map(len, sides)) >= MIN_SIDE
+        return min(len(set(membership.user[rows])) for rows in groups) >= MIN_SIDE
+    return min(map(len, groups)) >= MIN_SIDE
 
 
 def _blind(
     comparison: _Comparison, records: Sequence[Record], membership: Membership, confidence: float, seed: int
-) -> _Looked:
+) -> _BlindBaseline:
     rows, member = _thinned(comparison, records, seed)
     texts = [records[row].plain for row in rows]
     users = membership.user[rows].astype(str) if membership.has_users else None
-    found = blind_scores(texts, member, None if users is None else users.tolist(), seed=seed)
-    estimate = widened(_estimate(found.score, member, users, comparison.level, confidence, seed))
-    return _Looked(estimate=estimate, read=found.read, unread=found.unread)
+    blind = blind_scores(texts, member, None if users is None else users.tolist(), seed=seed)
+    estimate = widened(_estimate(blind.score, member, users, comparison.level, confidence, seed))
+    return _BlindBaseline(estimate=estimate, read=blind.read, unread=blind.unread)
 
 
 def _estimate(
@@ -151,7 +153,7 @@ def _estimate(
         score = np.bincount(of_user, weights=score) / np.bincount(of_user)
         member = member[first]
         return auc(score[member], score[~member], confidence=confidence)
-    if len(np.unique(users)) < MIN_USERS:
+    if len(np.unique(users)) < MIN_CLUSTERS:
         return auc(score[member], score[~member], confidence=confidence)
     return auc_clustered(score[member], score[~member], users[member], users[~member], seed=seed, confidence=confidence)
 
@@ -162,8 +164,8 @@ def _thinned(
     if len(comparison.rows) <= MAX_TEXTS:
         return comparison.rows, comparison.member
     number = [uniform(seed, "blind", records[row].id) for row in comparison.rows.tolist()]
-    kept = np.sort(np.argsort(number)[:MAX_TEXTS])
-    return comparison.rows[kept], comparison.member[kept]
+    sample = np.sort(np.argsort(number)[:MAX_TEXTS])
+    return comparison.rows[sample], comparison.member[sample]
 
 
 def _duplicates(
@@ -173,30 +175,29 @@ def _duplicates(
     held_out = [records[row].plain for row in evaluated[~membership.member[evaluated]].tolist()]
     if not members:
         return 0, None
-    found = int(near_duplicates(members, held_out).sum())
-    lo, hi = clopper_pearson(found, len(members), confidence=confidence)
+    duplicates = int(near_duplicates(members, held_out).sum())
+    lo, hi = clopper_pearson(duplicates, len(members), confidence=confidence)
     share = Estimate(
-        value=found / len(members),
+        value=duplicates / len(members),
         lo=float(lo),
         hi=float(hi),
         n=len(members),
         method="Clopper-Pearson",
         confidence=confidence,
     )
-    return found, share
+    return duplicates, share
 
 
-def _note(looked: dict[str, _Looked]) -> str:
-    if not looked:
+def _note(baselines: dict[str, _BlindBaseline]) -> str:
+    if not baselines:
         return f"Fewer than {MIN_SIDE} members or held-out: whether the split is confounded could not be checked."
-    shown = " and ".join(_shown(level, found) for level, found in looked.items())
-    read = " and ".join(dict.fromkeys(found.read for found in looked.values()))
-    return f"Blind AUC (no model, cross-validated; read were {read}, and lengths): {shown}."
+    aucs = " and ".join(_shown(level, baseline) for level, baseline in baselines.items())
+    read = " and ".join(dict.fromkeys(baseline.read for baseline in baselines.values()))
+    return f"Blind AUC (no model, cross-validated; read were {read}, and lengths): {aucs}."
 
 
-def _shown(level: str, found: _Looked) -> str:
-    if found.unread > MAX_UNREAD:
-        return (
-            f"{level}s could not be checked: {100 * found.unread:.0f} % of the texts share next to nothing with others"
-        )
-    return f"{level}s {found.estimate.value:.3f} [{found.estimate.lo:.3f}, {found.estimate.hi:.3f}]"
+def _shown(level: str, baseline: _BlindBaseline) -> str:
+    if baseline.unread > MAX_UNREAD:
+        unread = f"{100 * baseline.unread:.0f} % of the texts"
+        return f"{level}s could not be checked: {unread} share next to nothing with others"
+    return f"{level}s {baseline.estimate.value:.3f} [{baseline.estimate.lo:.3f}, {baseline.estimate.hi:.3f}]"

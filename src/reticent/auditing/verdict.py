@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From findings to one answer in plain words, and to what the audit cannot say."""
+"""From findings to the verdict: one answer in plain words, with the limits of the audit."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severi
 
 
 def severity(metric: str, lo: float, *, p: float | None = None, error: float = 0.05) -> Severity:
-    """How much a finding matters, judged by what is certain: the interval's lower end ``lo``.
+    """The severity of a finding, judged by the lower end ``lo`` of its interval.
 
-    Where there is a test, it decides whether anything was found: none above ``error``, at least low below it.
+    Where there is a test, it decides: severity "none" where p is above ``error``, at least "low" otherwise.
 
     AUC: an attacker who tells members from others with certainty above 0.9 / 0.75 / 0.6 / 0.5.
-    TPR at FPR f: f·30 / f·10 / f·3 / f: how many times more often than chance the attacker is right.
+    TPR at FPR f: f·30 / f·10 / f·3 / f, multiples of chance.
     Advantage (TPR less FPR): 0.65 / 0.35 / 0.15 / 0, about what the same AUC gives for Gaussian scores.
     Extracted share: more than 0.3 / 0.1 / 0.02 / 0 of the secrets come out of this model and not otherwise.
     Exposure: 10 / 5 / 3 / 1 bits: the secret is among the first 2^-bits of all possible ones.
     ε: 8 / 4 / 1 / 0 nats. The steps are this project's convention, not a law of nature.
     """
     steps = _steps(metric)
-    found = next((name for step, name in zip(steps, ORDER[:4], strict=True) if lo > step), Severity.NONE)
+    grade = next((name for step, name in zip(steps, ORDER[:4], strict=True) if lo > step), Severity.NONE)
     if p is None:
-        return found
+        return grade
     if p > error:
         return Severity.NONE
-    return Severity.LOW if found is Severity.NONE else found
+    return Severity.LOW if grade is Severity.NONE else grade
 
 
 def verdict(
@@ -57,37 +57,13 @@ def verdict(
 
     Args:
         findings: judged.
-        confound: what can be told without any model.
-        power: what could have been seen.
+        confound: the difference between the two sides that shows without any model.
+        power: the smallest effects that the audit would have detected.
         levels: meanings of the levels of findings, in the order of the headline.
-        itself: the model was compared with itself, so attacks that compare see nothing whatever it gives away.
+        itself: the model was compared with itself, so attacks that compare two models cannot detect anything.
     """
-    randomized = {level.name for level in levels if level.randomized}
-    if confound.separable:
-        assert confound.blind_auc is not None
-        return Verdict(
-            status="confounded",
-            headline=_beforehand(findings, levels)
-            + "Confounded: members and held-out records can be told apart without the model.",
-            sentences=(
-                without_the_model(confound.blind_auc),
-                "No membership claim can be made from this split: what looks like leakage may be the data.",
-                "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
-                *(finding.statement for finding in findings if finding.level in randomized),
-            ),
-        )
-    if confound.unchecked:
-        return Verdict(
-            status="underpowered",
-            headline=_beforehand(findings, levels)
-            + "No answer: whether the lists differ without the model was not to be seen.",
-            sentences=(
-                confound.note,
-                "No membership claim can be made from lists that were not checked: what looks like leakage may be the "
-                "data. Give at least 20 members and 20 held-out records of the same source and time.",
-                *(finding.statement for finding in findings if finding.level in randomized),
-            ),
-        )
+    if confound.separable or confound.unchecked:
+        return _without_membership(findings, confound, levels)
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
     broken = [finding for finding in sure if finding.metric == BROKEN]
     if broken:
@@ -117,8 +93,38 @@ def verdict(
     )
 
 
+def _without_membership(findings: Sequence[Finding], confound: Confound, levels: Sequence[LeakLevel]) -> Verdict:
+    """The verdict where no membership claim can be made; findings that coins or controls of their own decide stay."""
+    randomized = {level.name for level in levels if level.randomized}
+    statements = [finding.statement for finding in findings if finding.level in randomized]
+    if confound.separable:
+        assert confound.blind_auc is not None
+        return Verdict(
+            status="confounded",
+            headline=_beforehand(findings, levels)
+            + "Confounded: members and held-out records can be told apart without the model.",
+            sentences=(
+                without_the_model(confound.blind_auc),
+                "No membership claim can be made from this split: what looks like leakage may be the data.",
+                "Split one pool by coin (reticent tune does), or give held-out records from the same source and time.",
+                *statements,
+            ),
+        )
+    return Verdict(
+        status="underpowered",
+        headline=_beforehand(findings, levels)
+        + "No answer: whether the lists differ without the model was not to be seen.",
+        sentences=(
+            confound.note,
+            "No membership claim can be made from lists that were not checked: what looks like leakage may be the "
+            "data. Give at least 20 members and 20 held-out records of the same source and time.",
+            *statements,
+        ),
+    )
+
+
 def _beforehand(findings: Sequence[Finding], levels: Sequence[LeakLevel]) -> str:
-    """Sentences that hold whatever the two sides of the split are like."""
+    """Headlines of the levels that hold for any split, confounded or not."""
     leaking = {finding.level for finding in findings if finding.severity is not Severity.NONE}
     sentences = [level.headline for level in levels if level.headline and level.name in leaking]
     return " ".join([*sentences, "Of membership nothing can be said. "]) if sentences else ""
@@ -132,25 +138,31 @@ def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel]) -> Verdict:
         if any(finding.level == name for finding in sure)
     ]
     *others, last = (f"{words[finding.level]} ({finding.severity} severity)" for finding in worst)
-    what = f"{', '.join(others)} and {last}" if others else last
+    kinds = f"{', '.join(others)} and {last}" if others else last
     return Verdict(
         status="leaks",
-        headline=f"This model gives away what it was trained on: {what}.",
+        headline=f"This model gives away what it was trained on: {kinds}.",
         sentences=tuple(finding.statement for first in worst for finding in (first, *_beside(first, sure))),
     )
 
 
 def _beside(first: Finding, sure: Sequence[Finding]) -> list[Finding]:
-    """Of records and users the other way to say it: how many are named at the lowest rate of false alarms that could
-    be looked at, beside how often one of two is told, and the other way round."""
+    """For records and users a second finding of the same level: beside an AUC the true positive rate at the lowest
+    false positive rate, beside a true positive rate the AUC."""
     if first.level not in ("record", "user"):
         return []
     is_auc = first.metric == "auc"
-    found = [one for one in sure if one.level == first.level and (one.metric == "auc") != is_auc]
+    others = [finding for finding in sure if finding.level == first.level and (finding.metric == "auc") != is_auc]
     if is_auc:
-        rates = {one.metric: float(one.metric.removeprefix("tpr@")) for one in found if one.metric in NAMED_AT}
-        found = [one for one in found if rates and one.metric == min(rates, key=lambda metric: rates[metric])]
-    return [max(found, key=lambda one: one.estimate.value)] if found else []
+        rates = {
+            finding.metric: float(finding.metric.removeprefix("tpr@"))
+            for finding in others
+            if finding.metric in NAMED_AT
+        }
+        others = [
+            finding for finding in others if rates and finding.metric == min(rates, key=lambda metric: rates[metric])
+        ]
+    return [max(others, key=lambda finding: finding.estimate.value)] if others else []
 
 
 def _rank(finding: Finding) -> tuple[int, bool, float]:

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reticent.comparison.snapshots import Floats, Mask, Snapshots, common_held_out
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS
 from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_recall
 
-MIN_CLUSTERS = 20
-"""Fewer users than this cannot be resampled; records are then taken as independent."""
 MIN_HELD_OUT = 100
 """For recall at 10 % FPR: ten expected false positives."""
-MIN_USERS = 10
-"""A side, for a comparison of users."""
 FPR = 0.1
 
 
@@ -71,9 +68,9 @@ class Resamples:
 
 def make_resamples(looks: Sequence[Snapshots], *, n_boot: int = 1000, seed: int = 0) -> Resamples:
     """Resamples for trainings with these looks."""
-    users = {user for one in looks for user in one.user.tolist()}
+    users = {user for history in looks for user in history.user.tolist()}
     by_user = None not in users and len(users) >= MIN_CLUSTERS
-    names = users if by_user else {id_ for one in looks for id_ in one.record_id.tolist()}
+    names = users if by_user else {id_ for history in looks for id_ in history.record_id.tolist()}
     ordered = sorted(names)
     return Resamples(
         weight=cluster_weights(len(ordered), n_boot=n_boot, seed=seed),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reticent.comparison.bootstrap import MIN_CLUSTERS, MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
+from reticent.comparison.bootstrap import MIN_HELD_OUT, Resamples, base_loss, make_resamples, measure
 from reticent.comparison.fairness import fairness
 from reticent.comparison.grid import Grid, Trial, name_of
 from reticent.comparison.matched_utility import UtilityCurve, curve_of, improves, matched
@@ -24,6 +24,7 @@ from reticent.comparison.trial import TrialOutcome
 from reticent.core.comparison import Comparison, Point, Setting, TrialRow
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS
 from reticent.stats.pareto import frontier
 from reticent.stats.seed_variance import over_seeds
 
@@ -40,12 +41,12 @@ class FinishedTrial:
 
 def collect(root: Path, grid: Grid, outcomes: Sequence[TrialOutcome | None]) -> list[FinishedTrial]:
     """Read what the cells left."""
-    found = []
+    trials = []
     for cell, outcome in zip(grid.cells, outcomes, strict=True):
         folder = root / "cells" / cell.name
         looks = read_snapshots(folder) if outcome is not None and outcome.status == "done" else None
-        found.append(FinishedTrial(cell=cell, outcome=outcome, folder=folder, looks=looks))
-    return found
+        trials.append(FinishedTrial(cell=cell, outcome=outcome, folder=folder, looks=looks))
+    return trials
 
 
 def evaluate(
@@ -56,19 +57,19 @@ def evaluate(
     Raises:
         BadInput: no training was finished.
     """
-    done = [one for one in trained if one.looks is not None]
+    done = [trial for trial in trained if trial.looks is not None]
     if not done:
         raise BadInput("the comparison", f"none of {len(trained)} trainings was finished", _first_trouble(trained))
-    resamples = make_resamples([one.looks for one in done if one.looks is not None], n_boot=n_boot)
+    resamples = make_resamples([trial.looks for trial in done if trial.looks is not None], n_boot=n_boot)
     if len(resamples.held_out) < 2:
         raise BadInput("the comparison", "no held-out record is in all panels", "Look at more records (--panel).")
     settings: list[Setting] = []
     points: list[Point] = []
     curves: dict[int, UtilityCurve] = {}
     for number, (method, defence, schedule) in enumerate(grid.settings):
-        own = [one for one in done if one.cell.setting == number]
+        of_setting = [trial for trial in done if trial.cell.setting == number]
         notes: list[str] = []
-        tracks = _tracks(number, own, resamples, notes)
+        tracks = _tracks(number, of_setting, resamples, notes)
         setting = Setting(
             name=name_of(method, defence, schedule if len(grid.schedules) > 1 else ""),
             method=method.method,
@@ -78,11 +79,11 @@ def evaluate(
             schedule=schedule,
         )
         if tracks:
-            first = next(one.looks for one in own if one.looks is not None)
+            first = next(trial.looks for trial in of_setting if trial.looks is not None)
             places = [place for track in tracks.values() for place in track]
             curve = curve_of(number, places, sample_sizes(first, resamples), base_loss(first, resamples))
             curves[number] = curve
-            setting = _described(setting, own, tracks, curve, resamples, notes)
+            setting = _described(setting, of_setting, tracks, curve, resamples, notes)
             setting = replace(setting, best=len(points) + places.index(curve.best))
             points += _points(places, curve)
         else:
@@ -90,23 +91,28 @@ def evaluate(
         settings.append(setting)
     settings = _match(settings, curves)
     pairs = pairs_of(settings, curves)
-    known = next(iter(curves.values()))
+    first_curve = next(iter(curves.values()))
     base = over_seeds(
-        known.base_loss, [], clusters=known.units.clusters, n=known.units.held_out, unit=NATS, higher_is_worse=False
+        first_curve.base_loss,
+        [],
+        clusters=first_curve.units.clusters,
+        n=first_curve.units.held_out,
+        unit=NATS,
+        higher_is_worse=False,
     )
-    said, sentences = headline(settings, points, pairs)
+    verdict, sentences = headline(settings, points, pairs)
     return Comparison(
         title=title,
         created=now(),
-        headline=said,
+        headline=verdict,
         sentences=tuple(sentences),
         base_loss=base,
         settings=tuple(settings),
         points=tuple(points),
         pairs=tuple(pairs),
         cells=tuple(map(_row, trained)),
-        associations=tuple(associations([measure(one.looks, len(one.looks.step) - 1, resamples)
-                                         for one in done if one.looks is not None])),
+        associations=tuple(associations([measure(trial.looks, len(trial.looks.step) - 1, resamples)
+                                         for trial in done if trial.looks is not None])),
         refused=tuple(_refused(curves, resamples, points)),
         counts=_counts(trained, resamples),
         provenance=provenance | {"environment": environment()},
@@ -114,13 +120,13 @@ def evaluate(
 
 
 def _tracks(
-    number: int, own: Sequence[FinishedTrial], resamples: Resamples, notes: list[str]
+    number: int, trials: Sequence[FinishedTrial], resamples: Resamples, notes: list[str]
 ) -> dict[float, list[CheckpointStats]]:
     """Looks by learning rate. A rate that not all seeds survived is left out: its mean would be over other seeds."""
     by_rate: dict[float, list[Snapshots]] = defaultdict(list)
-    for one in own:
-        assert one.looks is not None
-        by_rate[one.cell.learning_rate].append(one.looks)
+    for trial in trials:
+        assert trial.looks is not None
+        by_rate[trial.cell.learning_rate].append(trial.looks)
     most = max((len(looks) for looks in by_rate.values()), default=0)
     tracks = {}
     for rate, looks in sorted(by_rate.items()):
@@ -133,26 +139,26 @@ def _tracks(
 
 def _described(
     setting: Setting,
-    own: Sequence[FinishedTrial],
+    trials: Sequence[FinishedTrial],
     tracks: dict[float, list[CheckpointStats]],
     curve: UtilityCurve,
     resamples: Resamples,
     notes: list[str],
 ) -> Setting:
     best = curve.best
-    cells = [one for one in own if one.cell.learning_rate == best.rate]
+    cells = [trial for trial in trials if trial.cell.learning_rate == best.rate]
     seeds = min(len(track[0].seeds) for track in tracks.values())
     return replace(
         setting,
-        trained_parameters=max((one.outcome.trained_parameters for one in own if one.outcome), default=0),
+        trained_parameters=max((trial.outcome.trained_parameters for trial in trials if trial.outcome), default=0),
         learning_rates=tuple(tracks),
         seeds=seeds,
         fairness=fairness(
             setting=best.setting,
             rate=best.rate,
             step=best.step,
-            looks=[one.looks for one in cells if one.looks is not None],
-            folders=[one.folder for one in cells],
+            looks=[trial.looks for trial in cells if trial.looks is not None],
+            folders=[trial.folder for trial in cells],
             resamples=resamples,
         ),
         notes=tuple(notes + notes_of(best, tracks, seeds)),
@@ -168,28 +174,28 @@ def _match(settings: Sequence[Setting], curves: dict[int, UtilityCurve]) -> list
     """Every setting at the best loss that all of those reach that learned anything."""
     learned = {number: curve for number, curve in curves.items() if improves(curve)}
     target = np.max([curve.best_loss for curve in learned.values()], axis=0) if learned else None
-    found = []
+    matches = []
     for number, setting in enumerate(settings):
         if setting.why_not:
-            found.append(setting)
+            matches.append(setting)
         elif target is None or number not in learned:
-            why = "its held-out loss is never clearly below the untrained model's"
-            found.append(replace(setting, why_not=why))
+            reason = "its held-out loss is never clearly below the untrained model's"
+            matches.append(replace(setting, why_not=reason))
         else:
             there = matched(learned[number], target)
-            found.append(replace(setting, matched=there, why_not="" if there else TOO_LATE.format("it")))
-    return found
+            matches.append(replace(setting, matched=there, why_not="" if there else TOO_LATE.format("it")))
+    return matches
 
 
-def _row(one: FinishedTrial) -> TrialRow:
-    watch = one.looks.watch if one.looks is not None else None
+def _row(trial: FinishedTrial) -> TrialRow:
+    watch = trial.looks.watch if trial.looks is not None else None
     return TrialRow(
-        name=one.cell.name,
-        setting=one.cell.setting,
-        learning_rate=one.cell.learning_rate,
-        seed=one.cell.seed,
-        status=one.outcome.status if one.outcome else "missing",
-        why=one.outcome.why if one.outcome else "",
+        name=trial.cell.name,
+        setting=trial.cell.setting,
+        learning_rate=trial.cell.learning_rate,
+        seed=trial.cell.seed,
+        status=trial.outcome.status if trial.outcome else "missing",
+        why=trial.outcome.why if trial.outcome else "",
         training_seconds=watch.training_seconds if watch else 0.0,
         watching_seconds=watch.watching_seconds if watch else 0.0,
         stopped=watch.stopped if watch else "",
@@ -197,23 +203,25 @@ def _row(one: FinishedTrial) -> TrialRow:
 
 
 def _refused(curves: dict[int, UtilityCurve], resamples: Resamples, points: Sequence[Point]) -> list[str]:
-    said = []
+    sentences = []
     if all(curve.recall is None for curve in curves.values()):
-        said.append(f"Recall at 10 % false positives needs {MIN_HELD_OUT} held-out records in the panel.")
+        sentences.append(f"Recall at 10 % false positives needs {MIN_HELD_OUT} held-out records in the panel.")
     if not resamples.by_user:
-        said.append(f"Intervals take records as independent: there are no users, or fewer than {MIN_CLUSTERS}.")
+        sentences.append(f"Intervals take records as independent: there are no users, or fewer than {MIN_CLUSTERS}.")
     if all(point.user_auc is None for point in points):
-        said.append("Users were not compared: that needs a split by user and at least 10 users on each side.")
+        sentences.append(
+            f"Users were not compared: that needs a split by user and at least {MIN_USERS} users on each side."
+        )
     if all(not point.exposure for point in points):
-        said.append("Exposure was not measured: no secrets were planted (--canaries).")
-    return said
+        sentences.append("Exposure was not measured: no secrets were planted (--canaries).")
+    return sentences
 
 
 def _counts(trained: Sequence[FinishedTrial], resamples: Resamples) -> dict[str, int]:
-    looks = next(one.looks for one in trained if one.looks is not None)
+    looks = next(trial.looks for trial in trained if trial.looks is not None)
     return {
         "trainings": len(trained),
-        "trainings_finished": sum(one.looks is not None for one in trained),
+        "trainings_finished": sum(trial.looks is not None for trial in trained),
         "members_looked_at": int(looks.member.sum()),
         "held_out_of_all_trainings": len(resamples.held_out),
         "users_looked_at": len({user for user in looks.user.tolist() if user is not None}),
@@ -221,5 +229,5 @@ def _counts(trained: Sequence[FinishedTrial], resamples: Resamples) -> dict[str,
 
 
 def _first_trouble(trained: Sequence[FinishedTrial]) -> str:
-    why = next((one.outcome.why for one in trained if one.outcome is not None and one.outcome.why), "")
-    return f"The first: {why}" if why else "Run the same command again."
+    trouble = next((trial.outcome.why for trial in trained if trial.outcome is not None and trial.outcome.why), "")
+    return f"The first: {trouble}" if trouble else "Run the same command again."

@@ -54,9 +54,11 @@ def evaluate_after(
     panel = make_panel(records, coins, canaries, size=monitor.monitor_panel)
     loaded = load(base, dtype="float32", device=training.device)
     rows = [encode(record, loaded.tokenizer, max_tokens=training.max_tokens) for record in panel.records]
-    kept = np.array([row.predicted > 0 for row in rows])
-    panel = panel.take(kept)
-    passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=training.dtype)
+    has_prediction = np.array([row.predicted > 0 for row in rows])
+    panel = panel.take(has_prediction)
+    passes = Passes(
+        rows=[row for row, is_read in zip(rows, has_prediction, strict=True) if is_read], dtype=training.dtype
+    )
     started = time.perf_counter()
     before = finite(passes.look(loaded.model), 0)
     del loaded

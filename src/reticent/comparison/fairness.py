@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who gains from a tuning: even among easy and hard texts and people, and how far the model moved (arXiv:2405.18572).
+"""Gains from tuning among easy and hard texts and people, and how far the model moved (arXiv:2405.18572).
 
 A method that leaks little because it learned little of what is rare should not be recommended without saying so.
 """
@@ -28,22 +28,22 @@ def fairness(
     setting: int, rate: float, step: int, looks: Sequence[Snapshots], folders: Sequence[Path], resamples: Resamples
 ) -> Fairness | None:
     """Of a setting at a learning rate after ``step`` steps, over its seeds; None with too few held-out records."""
-    thirds = [_thirds(one, step, resamples) for one in looks]
-    if any(one is None for one in thirds):
+    thirds = [_thirds(seed, step, resamples) for seed in looks]
+    if any(seed is None for seed in thirds):
         return None
-    known = [one for one in thirds if one is not None]
+    measured = [seed for seed in thirds if seed is not None]
     n = len(resamples.held_out)
-    of_users = [one[1] for one in known]
+    of_users = [seed[1] for seed in measured]
     users = None
-    if all(one is not None for one in of_users):
-        users = _over([one for one in of_users if one is not None], n=known[0][3], worse=True)
+    if all(seed is not None for seed in of_users):
+        users = _over([seed for seed in of_users if seed is not None], n=measured[0][3], worse=True)
     return Fairness(
         setting=setting,
         learning_rate=rate,
         kl=_moved(folders, resamples),
-        records=_over([one[0] for one in known], n=n, worse=True),
+        records=_over([seed[0] for seed in measured], n=n, worse=True),
         users=users,
-        losses=tuple(_over([one[2][third] for one in known], n=n // 3, worse=False) for third in range(3)),
+        losses=tuple(_over([seed[2][third] for seed in measured], n=n // 3, worse=False) for third in range(3)),
     )
 
 
@@ -86,7 +86,7 @@ def _cut(before: Floats) -> list[np.ndarray]:
 
 def _over(seeds: Sequence[Floats], *, n: int, worse: bool) -> Estimate:
     mean: Floats = np.mean(seeds, axis=0)
-    spread = seed_spread([float(one[0]) for one in seeds])
+    spread = seed_spread([float(gain[0]) for gain in seeds])
     return over_seeds(mean, [spread], clusters=max(n // 3, 2), n=n, unit=NATS, higher_is_worse=worse)
 
 
@@ -101,7 +101,7 @@ def _moved(folders: Sequence[Path], resamples: Resamples) -> Estimate | None:
     seeds = [
         weighted_mean(table.column("kl").to_numpy(), table.column("tokens").to_numpy(), weight) for table in tables
     ]
-    spread = seed_spread([float(one[0]) for one in seeds])
+    spread = seed_spread([float(gain[0]) for gain in seeds])
     return over_seeds(
         np.mean(seeds, axis=0), [spread], clusters=len(names), n=len(owner), unit=NATS, higher_is_worse=False
     )

@@ -41,8 +41,8 @@ class UtilityCurve:
     @property
     def best_loss(self) -> Floats:
         """``[1 + B]`` the lowest held-out loss."""
-        found: Floats = self.loss.min(axis=0)
-        return found
+        lowest: Floats = self.loss.min(axis=0)
+        return lowest
 
     @property
     def best(self) -> CheckpointStats:
@@ -55,8 +55,8 @@ def curve_of(setting: int, places: Sequence[CheckpointStats], units: SampleSizes
     trained = [place for place in places if place.step > 0]
     by_rate: dict[float, CheckpointStats] = {}
     for place in trained:
-        known = by_rate.get(place.rate)
-        if known is None or place.each("loss").mean() < known.each("loss").mean():
+        of_rate = by_rate.get(place.rate)
+        if of_rate is None or place.each("loss").mean() < of_rate.each("loss").mean():
             by_rate[place.rate] = place
     recalls = [place.mean("recall") for place in trained]
     return UtilityCurve(
@@ -72,7 +72,7 @@ def curve_of(setting: int, places: Sequence[CheckpointStats], units: SampleSizes
 
 
 def improves(curve: UtilityCurve) -> bool:
-    """Whether the best held-out loss is below the untrained model's beyond doubt."""
+    """True if the best held-out loss is below the untrained model's beyond doubt."""
     spread = spread_of(curve.best, "loss", curve.like)
     change = over_seeds(
         curve.best_loss - curve.base_loss, [spread], clusters=curve.units.clusters, n=curve.units.held_out
@@ -107,10 +107,10 @@ def cross(curve: UtilityCurve, target: Floats) -> Crossing | None:
     low, high, weight = bracket(curve.loss, curve.auc, target)
     if low[0] < 0 or curve.loss[:, 0].max() < target[0]:
         return None
-    each, reached = np.arange(len(target)), low >= 0
+    columns, reached = np.arange(len(target)), low >= 0
 
     def mixed(values: Floats) -> Floats:
-        return np.where(reached, (1 - weight) * values[low, each] + weight * values[high, each], np.nan)
+        return np.where(reached, (1 - weight) * values[low, columns] + weight * values[high, columns], np.nan)
 
     share = float(weight[0])
     first, second = curve.places[low[0]], curve.places[high[0] if share > 0 else low[0]]
@@ -133,25 +133,25 @@ def _seed_spread(
     loss = [place.each("loss") for place in (first, second)]
     width = float(loss[1].mean() - loss[0].mean())
     slope = float(leak[1].mean() - leak[0].mean()) / width if width > 0 else 0.0
-    own = (1 - share) * leak[0] + share * leak[1] + slope * (target - (1 - share) * loss[0] - share * loss[1])
-    return seed_spread(own, [place.each(name) for place in curve.like])
+    residual = (1 - share) * leak[0] + share * leak[1] + slope * (target - (1 - share) * loss[0] - share * loss[1])
+    return seed_spread(residual, [place.each(name) for place in curve.like])
 
 
 def matched(curve: UtilityCurve, target: Floats) -> MatchedUtility | None:
-    """What is reported of the curve at ``target``; None where it does not reach it."""
-    found = cross(curve, target)
-    if found is None:
+    """The curve's numbers at ``target``, as reported; None where it does not reach it."""
+    crossing = cross(curve, target)
+    if crossing is None:
         return None
     units = curve.units
     recall = None
-    if found.recall is not None:
-        recall = over_seeds(found.recall, [found.spread[1]], clusters=units.clusters, n=units.records, share=True)
+    if crossing.recall is not None:
+        recall = over_seeds(crossing.recall, [crossing.spread[1]], clusters=units.clusters, n=units.records, share=True)
     return MatchedUtility(
         setting=curve.setting,
         loss=float(target[0]),
-        auc=over_seeds(found.auc, [found.spread[0]], clusters=units.clusters, n=units.records, share=True),
+        auc=over_seeds(crossing.auc, [crossing.spread[0]], clusters=units.clusters, n=units.records, share=True),
         recall=recall,
-        between=found.between,
+        between=crossing.between,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a comparison says in plain words, and what it refuses to say."""
+"""The conclusions of a comparison in plain words, and the reasons where it draws none."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def headline(
     unranked = [pair for pair in pairs if pair.less is None]
     if unranked:
         sentences.append(_unranked(unranked, settings, len(pairs)))
-    sentences += [_utility(settings, points)] if any(one.best is not None for one in settings) else []
-    failed = [one.name for one in settings if one.best is None]
+    sentences += [_utility(settings, points)] if any(setting.best is not None for setting in settings) else []
+    failed = [setting.name for setting in settings if setting.best is None]
     if failed:
         sentences.append(f"Nothing can be said of {_and(failed)}: no training was finished.")
     return _first(settings, pairs, ranked), sentences
@@ -45,8 +45,10 @@ def _first(settings: Sequence[Setting], pairs: Sequence[SettingPair], ranked: Se
 def _ahead(settings: Sequence[Setting], pairs: Sequence[SettingPair], *, worst: bool) -> str:
     """The setting that leaks more (or less) than every other in all of at least two pairs; empty where none does."""
     for number, setting in enumerate(settings):
-        own = [pair for pair in pairs if number in (pair.a, pair.b)]
-        if len(own) >= 2 and all(pair.less is not None and (pair.less == number) != worst for pair in own):
+        of_setting = [pair for pair in pairs if number in (pair.a, pair.b)]
+        if len(of_setting) >= 2 and all(
+            pair.less is not None and (pair.less == number) != worst for pair in of_setting
+        ):
             return setting.name
     return ""
 
@@ -74,7 +76,11 @@ def _unranked(pairs: Sequence[SettingPair], settings: Sequence[Setting], total: 
 
 
 def _utility(settings: Sequence[Setting], points: Sequence[Point]) -> str:
-    best = min((points[one.best].loss.value, one.name, points[one.best]) for one in settings if one.best is not None)
+    best = min(
+        (points[setting.best].loss.value, setting.name, points[setting.best])
+        for setting in settings
+        if setting.best is not None
+    )
     return (
         f"The lowest held-out perplexity, {math.exp(best[0]):.2f}, is that of {best[1]} (learning rate "
         f"{best[2].learning_rate:g}, epoch {best[2].epoch:g})."
@@ -82,7 +88,7 @@ def _utility(settings: Sequence[Setting], points: Sequence[Point]) -> str:
 
 
 def notes_of(best: CheckpointStats, tracks: dict[float, list[CheckpointStats]], seeds: int) -> list[str]:
-    """What to know before quoting a setting's numbers."""
+    """Notes to read before quoting a setting's numbers."""
     notes = []
     rates = sorted(tracks)
     if len(rates) == 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether trainings that generalize worse leak more: Spearman's rank correlation over trainings."""
+"""Tests if trainings that generalize worse leak more: Spearman's rank correlation over trainings."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def associations(last: Sequence[SnapshotStats]) -> list[Association]:
         ("generalization gap of records and AUC of the record attack", "gap", "auc"),
         ("generalization gap of users and AUC of user inference", "user_gap", "user_auc"),
     )
-    found = []
+    rows_shown = []
     for what, x, y in wanted:
-        rows = [(getattr(one, x), getattr(one, y)) for one in last]
-        known = [(a, b) for a, b in rows if a is not None and b is not None]
-        if len(known) < FEWEST:
+        rows = [(getattr(point, x), getattr(point, y)) for point in last]
+        measured = [(a, b) for a, b in rows if a is not None and b is not None]
+        if len(measured) < FEWEST:
             continue
-        rho = _spearman(np.array([a for a, _ in known]), np.array([b for _, b in known]))
+        rho = _spearman(np.array([a for a, _ in measured]), np.array([b for _, b in measured]))
         draws = rho[1:][np.isfinite(rho[1:])]
         if not np.isfinite(rho[0]) or not len(draws):
             continue
         lo, hi = (float(end) for end in np.quantile(draws, [0.025, 0.975]))
         estimate = Estimate(
-            value=float(rho[0]), lo=min(lo, float(rho[0])), hi=max(hi, float(rho[0])), n=len(known),
+            value=float(rho[0]), lo=min(lo, float(rho[0])), hi=max(hi, float(rho[0])), n=len(measured),
             method="percentiles of resampled records, for these trainings",
         )  # fmt: skip
-        found.append(Association(what=what, rho=estimate, points=len(known)))
-    return found
+        rows_shown.append(Association(what=what, rho=estimate, points=len(measured)))
+    return rows_shown
 
 
 def _spearman(x: Floats, y: Floats) -> Floats:
@@ -51,5 +51,5 @@ def _spearman(x: Floats, y: Floats) -> Floats:
     centred = [rank - rank.mean(axis=0) for rank in ranks]
     size = np.sqrt((centred[0] ** 2).sum(axis=0) * (centred[1] ** 2).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = (centred[0] * centred[1]).sum(axis=0) / size
-    return found
+        correlation: Floats = (centred[0] * centred[1]).sum(axis=0) / size
+    return correlation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of two settings leaks less at the same held-out loss, and when that may not be said."""
+"""Ranks two settings by their leakage at the same held-out loss, and says when they cannot be ranked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from reticent.comparison.matched_utility import UtilityCurve, cross, improves
 from reticent.core.comparison import Setting, SettingPair
 from reticent.core.finding import Estimate
+from reticent.stats.hypothesis import family_confidence
 from reticent.stats.seed_variance import over_seeds
 
 LEAST_RATES = 2
@@ -29,10 +30,10 @@ def pairs_of(
     wanted = [
         (a, b, kind) for a, b in combinations(range(len(settings)), 2) if (kind := _kind(settings[a], settings[b]))
     ]
-    each = 1 - (1 - confidence) / max(len(wanted), 1)
+    single = family_confidence(confidence, max(len(wanted), 1))
     learned = {setting for setting, curve in curves.items() if improves(curve)}
     return [
-        _pair(a, b, kind, settings, curves, learned, confidence=each, joint=confidence if len(wanted) > 1 else None)
+        _pair(a, b, kind, settings, curves, learned, confidence=single, joint=confidence if len(wanted) > 1 else None)
         for a, b, kind in wanted
     ]
 
@@ -57,19 +58,19 @@ def _pair(
     confidence: float,
     joint: float | None,
 ) -> SettingPair:
-    lost = [settings[one].name for one in (a, b) if one not in curves]
-    idle = [settings[one].name for one in (a, b) if one not in learned]
+    lost = [settings[number].name for number in (a, b) if number not in curves]
+    idle = [settings[number].name for number in (a, b) if number not in learned]
     if lost or idle:
-        why = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
-        why = f"no training of {' and '.join(lost)} was finished." if lost else why
-        return SettingPair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=why)
+        reason = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
+        reason = f"no training of {' and '.join(lost)} was finished." if lost else reason
+        return SettingPair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=reason)
     left, right = curves[a], curves[b]
     target = np.maximum(left.best_loss, right.best_loss)
     x, y = cross(left, target), cross(right, target)
     if x is None or y is None:
         late = settings[a if x is None else b].name
-        why = TOO_LATE.format(late)
-        return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=why)
+        reason = TOO_LATE.format(late)
+        return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=reason)
     clusters = min(left.units.clusters, right.units.clusters)
     n = max(left.units.records, right.units.records)
 
@@ -87,18 +88,18 @@ def _pair(
 
     auc = difference((x.auc, y.auc), 0)
     assert auc is not None
-    why = _why_not(settings[a], settings[b], kind, auc)
-    less = None if why else (a if auc.value < 0 else b)
+    reason = _why_not(settings[a], settings[b], kind, auc)
+    less = None if reason else (a if auc.value < 0 else b)
     recall = difference((x.recall, y.recall), 1)
-    return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, recall=recall, less=less, why_not=why)
+    return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, recall=recall, less=less, why_not=reason)
 
 
 def _why_not(a: Setting, b: Setting, kind: str, auc: Estimate) -> str:
     """Why the two are not ranked; empty where they are."""
-    few = [one.name for one in (a, b) if len(one.learning_rates) < LEAST_RATES]
+    few = [setting.name for setting in (a, b) if len(setting.learning_rates) < LEAST_RATES]
     if kind in ("method", "schedule") and few:
         return f"only one learning rate of {' and '.join(few)} was tried, and that matters more than the {kind}."
-    alone = [one.name for one in (a, b) if one.seeds < LEAST_SEEDS]
+    alone = [setting.name for setting in (a, b) if setting.seeds < LEAST_SEEDS]
     if alone:
         return f"one seed of {' and '.join(alone)}: another training might come out otherwise."
     if auc.lo <= 0 <= auc.hi:

@@ -93,8 +93,8 @@ def compare(
     shared = replace(shared, split=replace(shared.split, copies=_copies(shared, grid)))
     records = without_copies(records, within_users=shared.split.copies == "user")
     shared = one_split(shared, grid, records)
-    said = (folder.settings(CONFIG) or {}).get("base")
-    named = said if said is not None and stands_for(said, shared.base, root) else portable(shared.base, root)
+    base = (folder.settings(CONFIG) or {}).get("base")
+    named = base if base is not None and stands_for(base, shared.base, root) else portable(shared.base, root)
     about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries")}
     about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)}
@@ -110,14 +110,14 @@ def compare(
                 grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
             )
         groups = ledger([root]).groups
-        comparison = replace(comparison, together=tuple(one for group in groups for one in group.totals))
+        comparison = replace(comparison, together=tuple(cost for group in groups for cost in group.totals))
         write_comparison(root / "comparison.json", comparison)
         write_comparison_page(folder.report, comparison)
     return comparison
 
 
 def _begun(folder: RunFolder) -> bool:
-    """Whether any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
+    """True if any training came to something: it ended, spent privacy, has a checkpoint, or broke and left a log."""
     cells = folder.root / "cells"
     marks = (f"*/.model.training/checkpoint-*/{WHOLE}", "*/.model.begun.jsonl", "*/model", f"*/{CELL_LOG}")
     if any(next(cells.glob(mark), None) is not None for mark in marks):
@@ -159,12 +159,12 @@ def refuse_unstable_cells(grid: Grid, shared: TrialSettings, *more: Any) -> None
 
 
 def units_of(grid: Grid) -> set[str]:
-    """What the private trainings of the grid protect."""
+    """The units that the private trainings of the grid protect."""
     return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
 
 
 def _copies(shared: TrialSettings, grid: Grid) -> str:
-    """Which copies are dropped in all trainings: where one is private per user, only those within a user."""
+    """The copies that are dropped in all trainings: where one is private per user, only those within a user."""
     if shared.split.copies != "auto":
         return shared.split.copies
     return "user" if "user" in units_of(grid) else "all"
@@ -178,7 +178,7 @@ def _train_all(
     if len(set(folders)) < len(folders):
         raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
     # Refuses another training before hours of work.
-    found = [read_outcome(folder, own) is not None for folder, own in zip(folders, keys, strict=True)]
+    is_done = [read_outcome(folder, of_folder) is not None for folder, of_folder in zip(folders, keys, strict=True)]
     threads = max((os.cpu_count() or 1) // jobs, 1)
 
     def do(number: int) -> TrialOutcome | None:
@@ -190,12 +190,12 @@ def _train_all(
             outcome = _in_process(root, cell, folder, shared, keys[number], threads)
         if outcome is not None and outcome.status != "done":
             console.print(f"{cell.name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
-        if not found[number]:
+        if not is_done[number]:
             advance(1)
         return outcome
 
     with (
-        progress("Comparing", len(cells), unit="trainings", done=sum(found)) as advance,
+        progress("Comparing", len(cells), unit="trainings", done=sum(is_done)) as advance,
         ThreadPoolExecutor(max_workers=jobs) as pool,
     ):
         return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
@@ -206,9 +206,9 @@ def _in_process(
 ) -> TrialOutcome | None:
     """None where the process ended without a word, such as for lack of memory."""
     with working_in(folder):  # a process that outlived an earlier call may be at it
-        found = read_outcome(folder, key)
-    if found is not None:
-        return found
+        outcome = read_outcome(folder, key)
+    if outcome is not None:
+        return outcome
     RunFolder(root=folder).make()
     write_job(folder, cell, shared, key)
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -222,8 +222,8 @@ def _in_process(
         )
     finished = read_outcome(folder, key)
     if finished is None:
-        why = f"the process ended with {done.returncode}; see output.txt in its folder"
-        return TrialOutcome(key=key, status="failed", why=why)
+        reason = f"the process ended with {done.returncode}; see output.txt in its folder"
+        return TrialOutcome(key=key, status="failed", why=reason)
     return finished
 
 

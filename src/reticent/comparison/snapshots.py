@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one training's looks at the panel showed, record by record, aligned with every other training's."""
+"""Results of one training's snapshots, record by record, aligned with every other training's."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Snapshots:
     @property
     def gain(self) -> Floats:
         """``[M, N]``: mean loss of a record under the base minus that now, nats a token; higher = member."""
-        found: Floats = (self.base_nll - self.nll) / self.tokens
-        return found
+        gains: Floats = (self.base_nll - self.nll) / self.tokens
+        return gains
 
     @property
     def attacked(self) -> Mask:
@@ -111,5 +111,5 @@ def read_snapshots(folder: Path) -> Snapshots:
 
 def common_held_out(looks: Sequence[Snapshots]) -> set[str]:
     """Ids of records that no training saw and every panel holds: what utility is measured on."""
-    sides = [set(one.record_id[one.fresh].tolist()) for one in looks]
+    sides = [set(history.record_id[history.fresh].tolist()) for history in looks]
     return set.intersection(*sides) if sides else set()

@@ -20,7 +20,7 @@ NATS = "nats a token"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CheckpointStats:
-    """What all seeds of a setting and learning rate showed after the same number of steps.
+    """Results of all seeds of a setting and learning rate after the same number of steps.
 
     Args:
         setting, rate, step, epoch, phase: where; see `Point`.
@@ -89,14 +89,14 @@ def trajectory(
     Args:
         note: told what was left out.
     """
-    steps = sorted(set.intersection(*(set(one.step.tolist()) for one in looks)))
-    lost = max(len(one.step) for one in looks) - len(steps)
+    steps = sorted(set.intersection(*(set(history.step.tolist()) for history in looks)))
+    lost = max(len(history.step) for history in looks) - len(steps)
     if lost:
         note(f"{lost} looks that not all seeds reached are left out at learning rate {rate:g}.")
     places = []
     for step in steps:
-        at = [int(np.flatnonzero(one.step == step)[0]) for one in looks]
-        moments = [one.watch.moments[i] for one, i in zip(looks, at, strict=True)]
+        at = [int(np.flatnonzero(history.step == step)[0]) for history in looks]
+        moments = [history.watch.moments[i] for history, i in zip(looks, at, strict=True)]
         tiers = [tier for tier in moments[0].exposure if all(tier in moment.exposure for moment in moments)]
         places.append(
             CheckpointStats(
@@ -105,7 +105,7 @@ def trajectory(
                 step=int(step),
                 epoch=moments[0].epoch,
                 phase=Counter(moment.phase for moment in moments).most_common(1)[0][0],
-                seeds=tuple(measure(one, i, resamples) for one, i in zip(looks, at, strict=True)),
+                seeds=tuple(measure(history, i, resamples) for history, i in zip(looks, at, strict=True)),
                 exposure={tier: tuple(moment.exposure[tier] for moment in moments) for tier in tiers},
                 canary_users=_all([moment.canary_user_auc for moment in moments]),
             )
@@ -115,8 +115,8 @@ def trajectory(
 
 def _all(estimates: Sequence[Estimate | None]) -> tuple[Estimate, ...]:
     """All of them, or none where one is missing."""
-    known = tuple(one for one in estimates if one is not None)
-    return known if len(known) == len(estimates) else ()
+    present = tuple(estimate for estimate in estimates if estimate is not None)
+    return present if len(present) == len(estimates) else ()
 
 
 def spread_of(place: CheckpointStats, name: str, like: Sequence[CheckpointStats]) -> SeedSpread:
@@ -127,7 +127,7 @@ def spread_of(place: CheckpointStats, name: str, like: Sequence[CheckpointStats]
 def as_point(
     place: CheckpointStats, like: Sequence[CheckpointStats], units: SampleSizes, *, on_frontier: bool
 ) -> Point:
-    """What is reported of a place; ``like``: the same setting's places whose seeds vary alike."""
+    """The numbers of a checkpoint, as reported; ``like``: the same setting's checkpoints whose seeds vary alike."""
 
     def number(name: str, share: bool, unit: str = "", worse: bool = True) -> Estimate | None:
         mean = place.mean(name)
@@ -160,7 +160,7 @@ def as_point(
         user_auc=None if place.step == 0 else number("user_auc", True),
         user_gap=None if user_gap is None else float(user_gap[0]),
         gap=gap,
-        exposure={tier: hull(each) for tier, each in place.exposure.items()},
+        exposure={tier: hull(of_tier) for tier, of_tier in place.exposure.items()},
         canary_user_auc=hull(place.canary_users) if place.canary_users else None,
         phase=place.phase,
         each_loss=tuple(place.each("loss").tolist()),
@@ -186,17 +186,17 @@ def _given(estimate: Estimate | None) -> Estimate:
     return estimate
 
 
-def hull(each: Sequence[Estimate]) -> Estimate:
+def hull(estimates: Sequence[Estimate]) -> Estimate:
     """Mean over seeds, with the hull of their intervals, which hold together at ``1 - S (1 - c)``."""
-    value = sum(one.value for one in each) / len(each)
-    confidence = max(1 - sum(1 - one.confidence for one in each), 0.01)
-    first = each[0]
+    value = sum(estimate.value for estimate in estimates) / len(estimates)
+    confidence = max(1 - sum(1 - estimate.confidence for estimate in estimates), 0.01)
+    first = estimates[0]
     return Estimate(
         value=value,
-        lo=min(one.lo for one in each),
-        hi=max(one.hi for one in each),
+        lo=min(estimate.lo for estimate in estimates),
+        hi=max(estimate.hi for estimate in estimates),
         n=first.n,
-        method=first.method if len(each) == 1 else f"hull of {len(each)} seeds; {first.method}",
+        method=first.method if len(estimates) == 1 else f"hull of {len(estimates)} seeds; {first.method}",
         confidence=confidence,
         unit=first.unit,
         higher_is_worse=first.higher_is_worse,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between the steps: records, token tables, findings, manifests.
+"""Data that travel between the steps: records, token tables, findings, manifests.
 
 Imports the standard library, numpy, pyarrow and (for progress bars) rich; nothing else of ours.
 """

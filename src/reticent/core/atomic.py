@@ -94,10 +94,10 @@ def replacing_together(paths: Sequence[Path], *, public: Sequence[Path] = ()) ->
     with _holder(paths[0]) as holder:
         temporary = {path: holder / path.name for path in paths}
         yield temporary
-        made = [path for path in paths if temporary[path].exists()]
-        for path in made:
+        written = [path for path in paths if temporary[path].exists()]
+        for path in written:
             _close(temporary[path], path not in public)
-        for path in made:
+        for path in written:
             temporary[path].replace(path)
 
 
@@ -167,19 +167,19 @@ def refuse_foreign_folder(path: Path, kind: str) -> None:
         return
     if not path.is_dir():
         raise BadInput(str(path), "is a file, and a folder is to be written", "Choose another place (--out).")
-    found = {str(file.relative_to(path)) for file in path.rglob("*")}
-    if not found:
+    present = {str(file.relative_to(path)) for file in path.rglob("*")}
+    if not present:
         return
     try:
         listing = json.loads((path / LISTING).read_text(encoding="utf-8"))
-        made, listed = listing["kind"], set(listing["files"])
+        made_by, listed = listing["kind"], set(listing["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        made, listed = None, set()
-    if made != kind:
+        made_by, listed = None, set()
+    if made_by != kind:
         raise BadInput(
             str(path), f"is a folder that reticent did not make as a {kind}", "Choose another place (--out)."
         )
-    others = sorted(found - listed)
+    others = sorted(present - listed)
     if others:
         raise BadInput(
             str(path),
@@ -225,7 +225,7 @@ def sweep(folder: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of that name is what this module writes before it is moved."""
+    """True if a file of that name is what this module writes before it is moved."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -281,9 +281,9 @@ def _ours(path: Path) -> str:
 
 def _left_by(name: str) -> int | None:
     """The process that made a temporary folder of that name, on this machine; None for other names."""
-    start, found, rest = name.rpartition(f".{_machine()}-")
+    start, number, rest = name.rpartition(f".{_machine()}-")
     process = rest.partition("-")[0]
-    return int(process) if found and start.startswith(".") and process.isdigit() else None
+    return int(process) if number and start.startswith(".") and process.isdigit() else None
 
 
 def _sweep(path: Path) -> None:
@@ -336,7 +336,7 @@ def _unlocked(entry: os.DirEntry[str]) -> bool:
 
 
 def _runs(process: int) -> bool:
-    """Whether there is such a process; true where nobody can say."""
+    """True if there is such a process; true where nobody can say."""
     if os.name != "posix":
         return True
     try:

@@ -81,7 +81,7 @@ def find_compiler() -> str | None:
     """The C++ compiler of this machine: ``$CXX`` if set, else the first of ``COMPILERS`` on the path."""
     chosen = os.environ.get("CXX")
     names = (chosen,) if chosen else COMPILERS
-    return next((found for name in names if (found := shutil.which(name))), None)
+    return next((compiler for name in names if (compiler := shutil.which(name))), None)
 
 
 def kernel_folder() -> Path:
@@ -92,8 +92,8 @@ def kernel_folder() -> Path:
 def _compile(source: Path, compiler: str, flags: Sequence[str], path: Path) -> str | None:
     """Make ``path``; returns what went wrong, or None."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / path.name
-        command = [compiler, *flags, "-o", str(made), str(source), *LIBRARIES]
+        built = Path(folder) / path.name
+        command = [compiler, *flags, "-o", str(built), str(source), *LIBRARIES]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)  # noqa: S603
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -102,7 +102,7 @@ def _compile(source: Path, compiler: str, flags: Sequence[str], path: Path) -> s
             return (done.stderr.strip().splitlines() or ["it gave no message"])[0]
         with locked(path, wait=True):  # the file and its hash belong together
             with replacing(path) as temporary:
-                shutil.copyfile(made, temporary)
+                shutil.copyfile(built, temporary)
             seal(path)
     return None
 
@@ -137,7 +137,7 @@ def _fingerprint(source: Path, compiler: str, flags: Sequence[str]) -> str:
 
 
 def _instructions() -> str:
-    """What the CPU can do, as the system says it; empty where it does not say."""
+    """Instruction sets of the CPU, as the system lists them; empty where it does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -145,5 +145,5 @@ def _instructions() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _unusable(kernel: Kernel, why: str) -> BadInput:
-    return Unusable(kernel.name, why, kernel.fix)
+def _unusable(kernel: Kernel, reason: str) -> BadInput:
+    return Unusable(kernel.name, reason, kernel.fix)

@@ -11,7 +11,7 @@ class ReticentError(Exception):
 
 
 class BadInput(ReticentError):
-    """What the user gave cannot be used. Exit code 2.
+    """An input that cannot be used. Exit code 2.
 
     Args:
         given: what was given, in the user's words (a path, a flag, a line number).
@@ -46,9 +46,3 @@ class Unusable(BadInput):
 
     The same command may work later, so nobody may take it for a refusal of what was asked, and remember it.
     """
-
-
-class GateFailed(ReticentError):
-    """A leakage gate was exceeded. Exit code 1."""
-
-    exit_code = 1

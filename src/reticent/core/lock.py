@@ -74,7 +74,7 @@ def _held(path: Path, file: Path, *, wait: bool) -> Iterator[None]:
 
 
 def _lies_at(file: Path, descriptors: list[int]) -> bool:
-    """Whether the file that was locked last is the one at this path. Where the system has no locks there is no
+    """True if the file that was locked last is the one at this path. Where the system has no locks there is no
     descriptor, and ``filelock`` does with a file that it checks itself."""
     if not descriptors:
         return True

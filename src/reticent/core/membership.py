@@ -18,7 +18,7 @@ from reticent.core.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Membership:
-    """Who was in and who was out, one entry for each record.
+    """Membership of each record: in the training data or held out.
 
     Args:
         record_id: ``[N]`` ids.
@@ -98,7 +98,7 @@ class Membership:
 
     @property
     def about(self) -> dict[str, str]:
-        """What was thrown, as a file says it beside its columns."""
+        """The draw of the coins, as a file states it beside its columns."""
         return {"unit": self.unit, "probability": repr(self.probability), "seed": str(self.seed)}
 
     def write(self, path: str | Path) -> None:

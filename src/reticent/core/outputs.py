@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be written where: the one place that decides whether something may be replaced.
+"""Rules for output paths: the one place that decides whether something may be replaced.
 
 Three rules. A place is named, not empty. An input is never an output, nor is anything within an input folder, however
 it is spelt or linked. What is there already may be replaced only where this package wrote it, as the same kind of
@@ -78,7 +78,7 @@ def refuse_input(out: str | Path, inputs: Mapping[str, str | Path | None]) -> No
             place = None if source is None or not str(source) else Path(source).expanduser()
             if place is None or not place.exists():
                 continue
-            inside = next((one for one in above if one.exists() and one.samefile(place)), None)
+            inside = next((folder for folder in above if folder.exists() and folder.samefile(place)), None)
             if inside is not None and (inside == out or place.is_dir()):
                 where = "is" if inside == out else "lies within"
                 raise BadInput(
@@ -143,15 +143,15 @@ def listed(card: Path, name: str) -> OutputKind:
 
     def is_ours(path: Path) -> bool:
         try:
-            said = json.loads(card.read_text(encoding="utf-8"))
-            known = {said.get(when, {}).get(path.name) for when in ("files", "before")}
+            card_fields = json.loads(card.read_text(encoding="utf-8"))
+            digests = {card_fields.get(when, {}).get(path.name) for when in ("files", "before")}
         except (OSError, ValueError, AttributeError, RecursionError):
             return False
-        return hash_of(path) in known
+        return hash_of(path) in digests
 
     return OutputKind(name=name, is_ours=is_ours)
 
 
 def _unusable(path: Path, error: Exception) -> Unusable:
-    why = getattr(error, "strerror", None) or error
-    return Unusable(str(path)[:200], f"cannot be used ({why})", "Choose another place (--out).")
+    reason = getattr(error, "strerror", None) or error
+    return Unusable(str(path)[:200], f"cannot be used ({reason})", "Choose another place (--out).")

@@ -32,7 +32,7 @@ def portable(source: str, folder: str | Path) -> str:
 
 
 def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
-    """What ``portable`` wrote, as it can be opened here; a name that leads to no folder is given back as it is.
+    """The path that ``portable`` wrote, as it can be opened here; a name that leads to no folder stays as it is.
 
     Args:
         named: by a file in ``folder``.
@@ -44,16 +44,16 @@ def found(named: str, folder: str | Path, fingerprint: str = "") -> str:
         return str(place.resolve())
     if fingerprint:
         try:
-            kept = Path(_note(fingerprint).read_text(encoding="utf-8"))
+            noted = Path(_note(fingerprint).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return named
-        if kept.name == Path(named).name and kept.is_dir():
-            return str(kept)
+        if noted.name == Path(named).name and noted.is_dir():
+            return str(noted)
     return named
 
 
 def stands_for(named: str, source: str, folder: str | Path) -> bool:
-    """Whether ``named``, by a file in ``folder``, is the model that ``source`` names now.
+    """True if ``named``, by a file in ``folder``, is the model that ``source`` names now.
 
     Where it leads nowhere any more, because the folder was moved, the name of the model's folder decides.
     """

@@ -27,10 +27,10 @@ def refuse_impossible(results: Results) -> None:
         BadInput: there is one; names it.
     """
     for what, metric, estimate in _estimates(results):
-        why = _impossible(metric, estimate)
-        if why:
+        reason = _impossible(metric, estimate)
+        if reason:
             raise BadInput(
-                f"these results ({what})", f"hold a number that no audit gives: {why}", "Run the audit again."
+                f"these results ({what})", f"hold a number that no audit gives: {reason}", "Run the audit again."
             )
 
 

@@ -51,7 +51,7 @@ def progress(title: str, total: int, *, unit: str = "", done: int = 0) -> Iterat
 
 
 def shows_bars() -> bool:
-    """Whether ``console`` can draw over what it drew: a terminal that is none of the dumb ones, or a notebook with what
+    """True if ``console`` can draw over what it drew: a terminal that is none of the dumb ones, or a notebook with what
     Rich needs there."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None and find_spec("IPython") is not None
@@ -59,7 +59,7 @@ def shows_bars() -> bool:
 
 
 class Lines:
-    """What is said of one piece of work where no bar can be.
+    """Lines of text on the progress of one piece of work, for outputs that show no bar.
 
     Args:
         title, total, unit, done: as of `progress`.
@@ -90,12 +90,12 @@ class Lines:
             self.before += n
 
     def now(self) -> str:
-        """What is done, how many of how many, and the time left if what is left takes as long for each."""
+        """The work, the count done of the total, and the time left at the pace so far."""
         seconds, here = self.clock() - self.started, self.done - self.before
         percent = 100 * self.done / self.total if self.total else 100
-        said = f"{self._counted()} ({percent:.0f} %), {spell(seconds)} so far"
+        text = f"{self._counted()} ({percent:.0f} %), {spell(seconds)} so far"
         left = max(self.total - self.done, 0)
-        return f"{said}, {spell(seconds / here * left)} left" if here > 0 and left else said
+        return f"{text}, {spell(seconds / here * left)} left" if here > 0 and left else text
 
     def end(self) -> str:
         """How many were done, and how long it took."""
@@ -125,12 +125,12 @@ def spell(seconds: float) -> str:
 @contextmanager
 def _lines(lines: Lines, every: float) -> Iterator[Callable[[int], None]]:
     """A line each ``every`` seconds, from a thread: one item may take longer than that."""
-    ended, said = threading.Event(), threading.Event()
+    ended, printed = threading.Event(), threading.Event()
 
     def beat() -> None:
         while not ended.wait(every):
             _print(lines.now())
-            said.set()
+            printed.set()
 
     thread = threading.Thread(target=beat, name=f"progress of {lines.title}", daemon=True)
     thread.start()
@@ -139,7 +139,7 @@ def _lines(lines: Lines, every: float) -> Iterator[Callable[[int], None]]:
     finally:
         ended.set()
         thread.join()
-        if said.is_set():
+        if printed.is_set():
             _print(lines.end())
 
 

@@ -54,7 +54,7 @@ class Message:
 
     @property
     def is_learned(self) -> bool:
-        """Whether it is trained on."""
+        """True if it is trained on."""
         return self.role == "assistant" and self.trained
 
     @property
@@ -140,7 +140,7 @@ class Record:
         return replace(self, prompt=prompt, completion=completion, spans=spans)
 
     def trains_on(self, span: Span) -> bool:
-        """Whether the span lies within one piece that is trained on."""
+        """True if the span lies within one piece that is trained on."""
         begin = 0
         for trained, piece in self.pieces:
             if begin <= span.start and span.end <= begin + len(piece):

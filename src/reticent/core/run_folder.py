@@ -67,11 +67,11 @@ FIRST = {
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
 }
-"""What each step writes before anything comes of it."""
+"""Files that each step writes before it has a result."""
 
 LEFT = {".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"}
-"""What may lie in a folder of ours without settings: records of what private trainings spent, and what `compare` keeps
-of a training."""
+"""Files that may lie in a run folder without settings: what private trainings spent, and what `compare` keeps of
+a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class RunFolder:
 
     @property
     def begun(self) -> Path:
-        """What private trainings spent here that gave no model: it outlives a refusal."""
+        """The record of private trainings here that gave no model: it outlives a refusal."""
         return self.root / ".model.begun.jsonl"
 
     @property
@@ -205,7 +205,7 @@ class RunFolder:
     # ---- whose folder it is -----------------------------------------------------------------------------------------
 
     def settings(self, step: str) -> dict[str, Any] | None:
-        """What ``step`` (``"tune"``, ``"audit"`` or ``"compare"``) was told here; None where it did nothing here.
+        """Settings of ``step`` (``"tune"``, ``"audit"`` or ``"compare"``) in this folder; None where it was not run.
 
         A file of that name which such a step did not write, like a person's own settings, counts as nothing.
 
@@ -214,12 +214,12 @@ class RunFolder:
         """
         path = self.root / f"{step}.yaml"
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise BadInput(str(path), "is broken", "Choose another folder (--out), or delete this one.") from error
-        return found if isinstance(found, dict) and found.keys() >= WRITTEN[step] else None
+        return values if isinstance(values, dict) and values.keys() >= WRITTEN[step] else None
 
     def refuse_foreign(self, step: str, inputs: Mapping[str, str | Path | None] | None = None) -> None:
         """Refuse to work in a folder that is not this package's, or holds a run of another kind, or is an input.
@@ -274,8 +274,8 @@ class RunFolder:
         """
         if not (self.root / f"{step}.yaml").exists():
             return
-        found, wanted = self.settings(step) or {}, _plain(config)
-        changed = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+        stored, wanted = self.settings(step) or {}, _plain(config)
+        changed = sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key))
         if changed and begun():
             raise BadInput(
                 str(self.root),
@@ -322,9 +322,9 @@ class RunFolder:
         """
         path = self.root / f"{step}.yaml"
         there = self.root.is_dir()
-        before = {one.name for one in self.root.iterdir()} if there else set()
+        before = {entry.name for entry in self.root.iterdir()} if there else set()
         was = self.root.stat() if there else None
-        said = path.read_text(encoding="utf-8") if step and path.is_file() else None
+        recorded = path.read_text(encoding="utf-8") if step and path.is_file() else None
         try:
             yield
         except BaseException:
@@ -336,9 +336,9 @@ class RunFolder:
                     else:
                         self.root.chmod(was.st_mode)
                         os.utime(self.root, ns=(was.st_atime_ns, was.st_mtime_ns))
-            if said is not None and path.is_file() and path.read_text(encoding="utf-8") != said:
+            if recorded is not None and path.is_file() and path.read_text(encoding="utf-8") != recorded:
                 with suppress(BadInput, OSError):
-                    write_text(path, said)
+                    write_text(path, recorded)
             raise
 
     def clear(self, names: Collection[str]) -> None:

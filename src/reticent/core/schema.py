@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SCHEMA_VERSION = 1
-"""Raised whenever a column changes its meaning; part of every cache key and results file."""
+"""Schema version, part of every cache key and results file. Increment when a column changes its meaning."""
 
 
 class Column(NamedTuple):

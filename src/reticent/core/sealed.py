@@ -17,7 +17,7 @@ def seal(path: Path) -> None:
 
 
 def intact(path: Path) -> bool:
-    """Whether the file is there and is what was sealed."""
+    """True if the file is there and is what was sealed."""
     try:
         return seal_of(path).read_text(encoding="utf-8") == hash_of(path)
     except (OSError, UnicodeDecodeError):

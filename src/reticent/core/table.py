@@ -247,11 +247,11 @@ def concat(tables: list[TokenTable]) -> TokenTable:
 
 def _open(path: str | Path) -> pq.ParquetFile:
     file = pq.ParquetFile(path)
-    found = (file.schema_arrow.metadata or {}).get(b"reticent_schema", b"none").decode()
-    if found != str(SCHEMA_VERSION):
+    schema = (file.schema_arrow.metadata or {}).get(b"reticent_schema", b"none").decode()
+    if schema != str(SCHEMA_VERSION):
         raise BadInput(
             str(path),
-            f"has table schema {found}, this version reads {SCHEMA_VERSION}",
+            f"has table schema {schema}, this version reads {SCHEMA_VERSION}",
             "Score again with this version.",
         )
     return file

@@ -50,19 +50,19 @@ class ComposedEpsilon:
             f", at most {self.of_one_unit} of them on any one {self.unit}" if self.of_one_unit < self.trainings else ""
         )
         least = "at least " if self.not_counted else ""
-        said = (
+        text = (
             f"{_count(self.trainings, 'private training')} together{who}: {least}ε = {rounded_up(self.epsilon)} per "
             f"{self.unit} at δ = {self.delta:.2g} ({self.relation}; privacy losses added up, for whoever sees them "
             f"all; plain sum: {least}ε = {rounded_up(self.sum_epsilon)} per {self.unit} at δ = {self.sum_delta:.2g})."
         )
         if self.not_counted:
-            said += f" {_count(self.not_counted, 'training')} could not be counted, so this is no upper bound."
+            text += f" {_count(self.not_counted, 'training')} could not be counted, so this is no upper bound."
         if self.without_privacy:
-            said += (
+            text += (
                 f" {_count(self.without_privacy, 'training')} on this data promised no privacy: for whoever sees those "
                 "too, no ε holds."
             )
-        return said
+        return text
 
 
 def _count(number: int, what: str) -> str:

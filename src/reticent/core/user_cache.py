@@ -9,7 +9,7 @@ from pathlib import Path
 
 def user_cache() -> Path:
     """``$RETICENT_CACHE``, else ``$XDG_CACHE_HOME/reticent``, else ``~/.cache/reticent``; it may not exist yet."""
-    if own := os.environ.get("RETICENT_CACHE"):
-        return Path(own).expanduser()
+    if chosen := os.environ.get("RETICENT_CACHE"):
+        return Path(chosen).expanduser()
     xdg = os.environ.get("XDG_CACHE_HOME")
     return (Path(xdg) if xdg else Path.home() / ".cache") / "reticent"

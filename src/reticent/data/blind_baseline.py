@@ -92,8 +92,8 @@ def blind_scores(
         if label[train].all() or not label[train].any():
             continue
         model = LogisticRegression(C=10.0, max_iter=200, class_weight="balanced").fit(features[train], label[train])
-        found = model.decision_function(features[test])
-        score[test] = (found - found.mean()) / (found.std() or 1.0)
+        decision = model.decision_function(features[test])
+        score[test] = (decision - decision.mean()) / (decision.std() or 1.0)
     return BlindScores(score=score, folds=folds, grouped=grouped, read=read, unread=unread)
 
 
@@ -110,11 +110,15 @@ def _features(texts: Sequence[str]) -> tuple[csr_array, str, float]:
     if unread > UNREAD:
         read, unread = f"{read}, and runs of one to three characters", _unread(lowered, _characters)
         counts.append(_counts(lowered, _runs))
-    found = _lengths(texts, cut)
-    spread = found.std(axis=0)
-    scaled = (found - found.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+    parts = _lengths(texts, cut)
+    spread = parts.std(axis=0)
+    scaled = (parts - parts.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     lengths = csr_array(0.3 * scaled)  # as much as one strong word, or they would drown the words
-    logs = [TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(one) for one in counts if one.shape[1]]
+    logs = [
+        TfidfTransformer(use_idf=False, sublinear_tf=True).fit_transform(of_kind)
+        for of_kind in counts
+        if of_kind.shape[1]
+    ]
     return csr_array(hstack([*logs, lengths])), read, unread
 
 
@@ -136,9 +140,9 @@ def _counts(texts: Sequence[str], analyzer: Callable[[str], list[str]]) -> csr_a
 
 
 def _words_and_pairs(text: str) -> list[str]:
-    found = words(text)
+    names = words(text)
     signs = [] if text.isascii() else [sign for sign in symbols(text) if not sign.isascii()]
-    return [*found, *map(" ".join, pairwise(found)), *signs]
+    return [*names, *map(" ".join, pairwise(names)), *signs]
 
 
 def _characters(text: str) -> list[str]:
@@ -154,11 +158,11 @@ def _unread(texts: Sequence[str], cut: Callable[[str], list[str]]) -> float:
     """Share of texts that have less than `READ` of their letters in words that `MIN_TEXTS` texts have; a text without
     words is read: that it has none is what there is to see."""
     every = [cut(text) for text in texts]
-    holders = Counter(word for found in every for word in set(found))
+    holders = Counter(word for features in every for word in set(features))
     shares = [
-        sum(len(word) for word in found if holders[word] >= MIN_TEXTS) / sum(map(len, found))
-        for found in every
-        if found
+        sum(len(word) for word in features if holders[word] >= MIN_TEXTS) / sum(map(len, features))
+        for features in every
+        if features
     ]
     return sum(share < READ for share in shares) / max(1, len(texts))
 

@@ -69,7 +69,7 @@ def kinds(records: Sequence[Record]) -> dict[str, dict[str, int]]:
 
 
 def coins(membership: Membership) -> dict[str, Any]:
-    """Who would be in, and what the others would be for."""
+    """Counts of members and of the other roles."""
     rows = {
         "unit": membership.unit,
         "probability": membership.probability,
@@ -84,14 +84,14 @@ def coins(membership: Membership) -> dict[str, Any]:
     return rows
 
 
-def missed(found: Sequence[Secret], looked: Sequence[str], *, marks: bool) -> dict[str, Any]:
-    """What a scrubber left: how much of what, and who looked."""
+def missed(secrets: Sequence[Secret], looked: Sequence[str], *, marks: bool) -> dict[str, Any]:
+    """Counts of what a scrubber left, by kind, and the detectors that looked."""
     return {
         "looked": [*looked, *(["marks of the data"] if marks else [])],
-        "passages": len(found),
-        "records": len({target.record.id for target in found}),
-        "users": len({target.record.user for target in found if target.record.user is not None}),
-        "kinds": dict(Counter(target.kind for target in found).most_common()),
+        "passages": len(secrets),
+        "records": len({secret.record.id for secret in secrets}),
+        "users": len({secret.record.user for secret in secrets if secret.record.user is not None}),
+        "kinds": dict(Counter(secret.kind for secret in secrets).most_common()),
     }
 
 

@@ -59,14 +59,14 @@ def conversation(field: str, messages: Iterable[Message]) -> tuple[Message, ...]
     Raises:
         BadField: no turn of the assistant has a text that is trained on.
     """
-    found = tuple(messages)
-    if not any(turn.role == "assistant" and turn.trained and turn.content.strip() for turn in found):
+    turns = tuple(messages)
+    if not any(turn.role == "assistant" and turn.trained and turn.content.strip() for turn in turns):
         raise BadField(f"{field!r} has no turn of the assistant", "Skip such rows: there is nothing to train on.")
-    return found
+    return turns
 
 
 def is_turns(value: Any) -> bool:
-    """Whether a value is a list of turns, perhaps empty."""
+    """True if a value is a list of turns, perhaps empty."""
     return isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value)
 
 
@@ -97,8 +97,8 @@ def _message(field: str, turn: Any, trained: bool) -> Message:
     says += [told] if told else []
     calls = _calls(field, turn) if role == "assistant" else []
     if told is None and not calls:
-        why = f"a turn of {field!r} has no role and content in text: its content is empty, and it calls no tool"
-        raise BadField(why, _SKIP)
+        reason = f"a turn of {field!r} has no role and content in text: its content is empty, and it calls no tool"
+        raise BadField(reason, _SKIP)
     text = checked(field, "\n\n".join(says) + ("\n" if says and calls else "") + "\n".join(calls))
     learns = trained and not any(turn.get(key) in (0, False) for key in _WEIGHTS)
     return Message(role=role, content=text, trained=learns or role != "assistant")
@@ -106,17 +106,17 @@ def _message(field: str, turn: Any, trained: bool) -> Message:
 
 def _content(field: str, turn: Mapping[str, Any]) -> str | None:
     """The text of a turn; None where it says that it has none."""
-    found = next((turn[key] for key in ("content", "value", "parts") if turn.get(key) is not None), None)
-    if found is None:
+    content = next((turn[key] for key in ("content", "value", "parts") if turn.get(key) is not None), None)
+    if content is None:
         refusal = turn.get("refusal")
         return checked(field, refusal) if refusal else None
-    if isinstance(found, list):
-        return "".join(_part(field, part) for part in found if not _is_aside(part))
-    if isinstance(found, Mapping):
-        return _part(field, found)
-    if not isinstance(found, str):
-        raise BadField(f"a turn of {field!r} has a {type(found).__name__} for content", f"Give text. {_SKIP}")
-    return found
+    if isinstance(content, list):
+        return "".join(_part(field, part) for part in content if not _is_aside(part))
+    if isinstance(content, Mapping):
+        return _part(field, content)
+    if not isinstance(content, str):
+        raise BadField(f"a turn of {field!r} has a {type(content).__name__} for content", f"Give text. {_SKIP}")
+    return content
 
 
 def _part(field: str, part: Any) -> str:
@@ -131,25 +131,25 @@ def _part(field: str, part: Any) -> str:
         if kind == "tool_result":
             return _content(field, part) or ""
         if isinstance(kind, str):
-            why = f"a turn of {field!r} has a part of type {kind[:40]!r}, and only text is read"
-            raise BadField(why, _SKIP)
+            reason = f"a turn of {field!r} has a part of type {kind[:40]!r}, and only text is read"
+            raise BadField(reason, _SKIP)
     raise BadField(f"a turn of {field!r} has a part that is no text", _SKIP)
 
 
 def _is_aside(part: Any) -> bool:
-    """Whether a part of the content is reasoning or a call, which are read by themselves."""
+    """True if a part of the content is reasoning or a call, which are read by themselves."""
     return isinstance(part, Mapping) and part.get("type") in ("thinking", "reasoning", "tool_use")
 
 
 def _asides(turn: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = turn.get("content")
-    return [part for part in found if _is_aside(part)] if isinstance(found, list) else []
+    content = turn.get("content")
+    return [part for part in content if _is_aside(part)] if isinstance(content, list) else []
 
 
 def _reasoning(field: str, turn: Mapping[str, Any]) -> Iterable[str]:
-    said = [turn[key] for key in _REASONING if isinstance(turn.get(key), str)]
-    said += [part.get("thinking", part.get("text")) for part in _asides(turn) if part["type"] != "tool_use"]
-    for thought in dict.fromkeys(said):
+    thoughts = [turn[key] for key in _REASONING if isinstance(turn.get(key), str)]
+    thoughts += [part.get("thinking", part.get("text")) for part in _asides(turn) if part["type"] != "tool_use"]
+    for thought in dict.fromkeys(thoughts):
         if checked(field, thought).strip():
             yield f"<think>\n{thought.strip()}\n</think>"
 
@@ -158,10 +158,10 @@ def _calls(field: str, turn: Mapping[str, Any]) -> list[str]:
     given = turn.get("tool_calls") or []
     if not isinstance(given, list):
         raise BadField(f"a turn of {field!r} has tool_calls that are no list", _SKIP)
-    calls = [one.get("function") or one if isinstance(one, Mapping) else None for one in given]
+    calls = [call.get("function") or call if isinstance(call, Mapping) else None for call in given]
     calls += [turn["function_call"]] if turn.get("function_call") else []
     calls += [part for part in _asides(turn) if part["type"] == "tool_use"]
-    return [_call(field, one) for one in calls]
+    return [_call(field, call) for call in calls]
 
 
 def _call(field: str, call: Any) -> str:

@@ -72,7 +72,7 @@ class Style:
     closings: tuple[str, ...]
     prefix: str
     stop: str
-    """What ends a sentence."""
+    """The mark that ends a sentence."""
     lower: bool
     apostrophes: bool
     slip: float
@@ -86,7 +86,7 @@ class Style:
     currency: str
     date: str
     separator: str
-    """What stands between sentences: a space, or a new line."""
+    """The separator of sentences: a space, or a new line."""
 
 
 def help_desk(*, users: int = 120, mails_per_user: int = 10, seed: int = 0) -> list[Record]:

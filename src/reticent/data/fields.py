@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which fields of a row hold what: named by the user, or the usual Hugging Face names."""
+"""Maps the fields of a row to their roles: as named by the user, or by the usual Hugging Face names."""
 
 from __future__ import annotations
 
@@ -148,10 +148,10 @@ def complete(fields: Fields, source: str, row: Mapping[str, Any]) -> Fields:
     if len(shapes) == 1:
         return shapes[0]
     names = ", ".join(repr(name) for name in row) or "none"
-    why = "has fields of several shapes, and which is meant is unclear" if shapes else "has none of the usual fields"
+    reason = "has fields of several shapes, and which is meant is unclear" if shapes else "has none of the usual fields"
     near = _near("text", row)
     fix = f"Name what holds the text: --text_field{f' {near}' if near else ''}, or --prompt_field and "
-    raise BadInput(source, f"{why}; its fields are {names}", f"{fix}--completion_field, or --messages_field.")
+    raise BadInput(source, f"{reason}; its fields are {names}", f"{fix}--completion_field, or --messages_field.")
 
 
 def complete_later(fields: Fields, row: Mapping[str, Any]) -> Fields:
@@ -203,25 +203,27 @@ def _name(row: Mapping[str, Any], field: str) -> str:
 
 
 def look_like_spans(value: Any) -> bool:
-    """Whether ``value`` is a list, perhaps empty, of what has a start and an end."""
-    return isinstance(value, list) and all(isinstance(one, Mapping) and {"start", "end"} <= set(one) for one in value)
+    """True if ``value`` is a list, perhaps empty, of what has a start and an end."""
+    return isinstance(value, list) and all(
+        isinstance(item, Mapping) and {"start", "end"} <= set(item) for item in value
+    )
 
 
 def _spans(row: Mapping[str, Any], field: str, length: int) -> tuple[Span, ...]:
-    found = _get(row, field)
-    if not look_like_spans(found):
+    values = _get(row, field)
+    if not look_like_spans(values):
         raise BadField(
             f"field {field!r} is no list of spans",
             'Give [{"start": 3, "end": 8}, …], and [] where nothing is sensitive.',
         )
     spans = []
-    for one in found:
-        start, end = one["start"], one["end"]
+    for item in values:
+        start, end = item["start"], item["end"]
         whole = all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end))
         if not (whole and 0 <= start < end <= length):
             raise BadField(
                 f"field {field!r} has a span that is no stretch of its text, which has {length} characters",
                 "Count characters from 0, the end not included; several fields or turns are joined by a line break.",
             )
-        spans.append(Span(start=start, end=end, kind=str(one.get("kind") or "")))
+        spans.append(Span(start=start, end=end, kind=str(item.get("kind") or "")))
     return tuple(spans)

@@ -51,7 +51,7 @@ _DIGITS, _LOWER, _UPPER = string.digits, string.ascii_lowercase, string.ascii_up
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What of a value is free.
+    """The free part of a value.
 
     Args:
         free: places of the characters that are drawn anew, rising.
@@ -77,7 +77,7 @@ class Form:
 
 
 def form_of(kind: str, value: str) -> Form | None:
-    """What of the value is free; None where nothing is, or too little for a fair control.
+    """The free part of the value; None where there is none, or too little for a fair control.
 
     >>> form_of("PHONE", "+1 (212) 555-0123").free_part("+1 (212) 555-0123")
     '0123'
@@ -90,8 +90,8 @@ def form_of(kind: str, value: str) -> Form | None:
     """
     if kind in CHOSEN or not value.isascii():
         return None
-    found = _RULES.get(kind, _other)(value)
-    return found if found is not None and found.space >= LEAST_SPACE else None
+    form = _RULES.get(kind, _other)(value)
+    return form if form is not None and form.space >= LEAST_SPACE else None
 
 
 def controls(kind: str, value: str, *, count: int, key: bytes, detectors: Sequence[Detector]) -> tuple[str, ...]:
@@ -111,18 +111,18 @@ def controls(kind: str, value: str, *, count: int, key: bytes, detectors: Sequen
     if form is None:
         return ()
     draw = Draw(key, f"{kind}\0{value}")
-    detectors = [one for one in detectors if kind in one.kinds]
-    known = _is_one(kind, value, detectors)
-    made: dict[str, None] = {}
+    detectors = [detector for detector in detectors if kind in detector.kinds]
+    recognized = _is_one(kind, value, detectors)
+    values: dict[str, None] = {}
     for _ in range(TRIES * count):
         drawn = list(value)
         for place, options in zip(form.free, form.options, strict=True):
             drawn[place] = draw.choice(options)
         control = form.repair("".join(drawn))
-        if control != value and control not in made and (not known or _is_one(kind, control, detectors)):
-            made[control] = None
-            if len(made) == count:
-                return tuple(made)
+        if control != value and control not in values and (not recognized or _is_one(kind, control, detectors)):
+            values[control] = None
+            if len(values) == count:
+                return tuple(values)
     return ()
 
 
@@ -155,13 +155,13 @@ def _number(value: str) -> Form | None:
 
 
 def _card(value: str) -> Form | None:
-    """What stands between the issuer's eight digits and the check digit."""
+    """The digits between the issuer's eight and the check digit."""
     places = [place for place, char in enumerate(value) if char in _DIGITS]
     free = tuple(places[8:-1])
 
-    def repair(made: str) -> str:
-        digits = letters_and_digits(made)[:-1]
-        return digits_in(made, digits + luhn.calc_check_digit(digits))
+    def repair(text: str) -> str:
+        digits = letters_and_digits(text)[:-1]
+        return digits_in(text, digits + luhn.calc_check_digit(digits))
 
     return Form(free=free, options=(_DIGITS,) * len(free), repair=repair) if len(places) >= 12 else None
 
@@ -171,15 +171,15 @@ def _iban(value: str) -> Form | None:
     plain = letters_and_digits(value).upper()
     if LENGTHS.get(plain[:2]) != len(plain):
         return None
-    found = _last_digits(value, 6, keep=8)
+    check_digits = _last_digits(value, 6, keep=8)
 
-    def repair(made: str) -> str:
-        bare = letters_and_digits(made).upper()
+    def repair(text: str) -> str:
+        bare = letters_and_digits(text).upper()
         check = iter(f"{98 - remainder(f'{bare[:2]}00{bare[4:]}'):02d}")
-        places = [place for place, char in enumerate(made) if char.isalnum()][2:4]
-        return "".join(next(check) if place in places else char for place, char in enumerate(made))
+        places = [place for place, char in enumerate(text) if char.isalnum()][2:4]
+        return "".join(next(check) if place in places else char for place, char in enumerate(text))
 
-    return None if found is None else Form(free=found.free, options=found.options, repair=repair)
+    return None if check_digits is None else Form(free=check_digits.free, options=check_digits.options, repair=repair)
 
 
 def _mac(value: str) -> Form | None:

@@ -52,20 +52,20 @@ def digest(record: Record, *, hide_spans: bool = False) -> str:
 
 
 def is_digest(record: Record) -> bool:
-    """Whether the record's id was made of its text."""
+    """True if the record's id was made of its text."""
     return any(digest(record, hide_spans=hidden) in record.id for hidden in (False, True))
 
 
 def tells_of_spans(record: Record) -> bool:
-    """Whether the record's id was made of what its spans hold. Then so was its coin, which a model shows."""
+    """True if the record's id was made of what its spans hold. Then so was its coin, which a model shows."""
     return bool(record.spans) and digest(record) in record.id
 
 
 def _outside(record: Record) -> list[str]:
     """The stretches of the text that no span touches."""
-    plain, done, found = record.plain, 0, []
+    plain, done, outside = record.plain, 0, []
     for span in sorted(record.spans, key=lambda span: (span.start, span.end)):
         if span.start > done:
-            found.append(plain[done : span.start])
+            outside.append(plain[done : span.start])
         done = max(done, span.end)
-    return [*found, plain[done:]]
+    return [*outside, plain[done:]]

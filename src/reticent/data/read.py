@@ -15,15 +15,15 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
-from reticent.data.in_memory import NAME, rows_in_memory
 from reticent.data.readers.reader import BadRow, InputRow, rows_of
+from reticent.data.rows_in_memory import NAME, rows_in_memory
 
 Check: TypeAlias = Callable[[Record], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What was read.
+    """Records read from a source.
 
     Args:
         records: in the order of the source, with unique ids.
@@ -115,13 +115,13 @@ def read(
     reading = _Reading(rows=rows, source=place, fields=fields, naming=naming, each_alone=each_alone, check=check)
     records: list[Record] = []
     bad: list[BadRow] = []
-    for found in reading.records():
-        if isinstance(found, Record):
-            records.append(found)
+    for parsed in reading.records():
+        if isinstance(parsed, Record):
+            records.append(parsed)
         elif on_bad_row == "error":
-            raise BadInput(found.place, found.why, found.fix)
+            raise BadInput(parsed.place, parsed.why, parsed.fix)
         else:
-            bad.append(found)
+            bad.append(parsed)
     if rejects is not None:
         lines = (json.dumps({"place": row.place, "reason": row.why}, ensure_ascii=False) for row in bad)
         write_text(rejects, "".join(f"{line}\n" for line in lines))
@@ -181,8 +181,8 @@ class _Reading:
         if self.fields.id is None or (self.naming.hide_spans and tells_of_spans(record)):
             record = replace(record, id=self.naming(record))
         if record.id in self._place:
-            why = f"the id {record.id!r} was already used at {self._place[record.id]}"
-            return BadRow(place=row.place, why=why, fix="Give each record its own id, or leave --id_field out.")
+            reason = f"the id {record.id!r} was already used at {self._place[record.id]}"
+            return BadRow(place=row.place, why=reason, fix="Give each record its own id, or leave --id_field out.")
         self._place[record.id] = row.place
         return record
 
@@ -200,19 +200,19 @@ class _Reading:
             return
         self._forms.add(form)
         try:
-            own = complete(self.named, row.place, row.fields)
+            complete_fields = complete(self.named, row.place, row.fields)
         except BadInput:
             return  # it settles nothing: as a first row it is refused, as a later one it is read as the others are
-        if replace(own, user=None, spans=None) != replace(self.fields, user=None, spans=None):
+        if replace(complete_fields, user=None, spans=None) != replace(self.fields, user=None, spans=None):
             raise _other_fields(row.place, "its text from other fields")
-        if own.user not in (None, self.fields.user):
-            raise _other_fields(row.place, f"its user from {own.user!r}, not {self.fields.user!r}")
+        if complete_fields.user not in (None, self.fields.user):
+            raise _other_fields(row.place, f"its user from {complete_fields.user!r}, not {self.fields.user!r}")
 
 
-def _other_fields(place: str, why: str) -> BadInput:
+def _other_fields(place: str, reason: str) -> BadInput:
     return BadInput(
         place,
         f"in private training no row may decide how others are read, and by itself this one would be read otherwise: "
-        f"{why}",
+        f"{reason}",
         "Name the fields (--text_field, --user_field, --spans_field), or give all rows the same ones.",
     )

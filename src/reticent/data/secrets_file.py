@@ -27,9 +27,9 @@ def write_secrets(path: str | Path, targets: Sequence[Secret]) -> None:
     """
     first: dict[Record, int] = {}
     lines = []
-    for number, target in enumerate(targets):
-        known = first.setdefault(target.record, number)
-        lines.append(json.dumps(_row(target, None if known == number else known), ensure_ascii=False) + "\n")
+    for number, secret in enumerate(targets):
+        earlier = first.setdefault(secret.record, number)
+        lines.append(json.dumps(_row(secret, None if earlier == number else earlier), ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
 
 
@@ -39,16 +39,16 @@ def read_secrets(path: str | Path) -> tuple[Secret, ...]:
     Raises:
         BadInput: the file is no list of targets.
     """
-    found: list[Secret] = []
+    secrets: list[Secret] = []
     try:
         for line in Path(path).read_text(encoding="utf-8").split("\n"):
             if line:
                 row = json.loads(line)
-                found.append(Secret(**row | {"record": _record(row["record"], found)}))
+                secrets.append(Secret(**row | {"record": _record(row["record"], secrets)}))
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         fix = "Make it again with `reticent prepare --scrub`, or delete it."
         raise BadInput(str(path), "is no readable list of targets", fix) from error
-    return tuple(found)
+    return tuple(secrets)
 
 
 def secrets_beside(data: str | Path) -> Path:
@@ -74,25 +74,25 @@ def carried_secrets(
     """
     trained_last = sorted(range(len(before)), key=lambda number: bool(membership.member[number]))
     place = {before[number].content_hash: number for number in trained_last}
-    found = []
-    for target in targets:
-        number = place.get(target.record.content_hash)
+    secrets = []
+    for secret in targets:
+        number = place.get(secret.record.content_hash)
         if number is None:
             continue
         record = after[number]
-        same = record.plain == target.record.plain
-        start = target.start if same else record.plain.find(target.secret)
+        same = record.plain == secret.record.plain
+        start = secret.start if same else record.plain.find(secret.secret)
         if start >= 0:
-            end, member = start + len(target.secret), bool(membership.member[number])
-            found.append(replace(target, record=record, start=start, end=end, member=member))
-    return tuple(found)
+            end, member = start + len(secret.secret), bool(membership.member[number])
+            secrets.append(replace(secret, record=record, start=start, end=end, member=member))
+    return tuple(secrets)
 
 
-def _row(target: Secret, known: int | None) -> dict[str, Any]:
-    """``known``: the line that has its record; None for the first one."""
-    record = {name: value for name, value in asdict(target.record).items() if value not in (None, ())}
-    parts = {name: getattr(target, name) for name in ("id", "start", "end", "kind", "group", "member")}
-    return parts | {"record": record if known is None else known}
+def _row(secret: Secret, earlier: int | None) -> dict[str, Any]:
+    """``earlier``: the line that has its record; None for the first one."""
+    record = {name: value for name, value in asdict(secret.record).items() if value not in (None, ())}
+    parts = {name: getattr(secret, name) for name in ("id", "start", "end", "kind", "group", "member")}
+    return parts | {"record": record if earlier is None else earlier}
 
 
 def _record(held: Any, before: Sequence[Secret]) -> Record:
@@ -105,6 +105,6 @@ def _record(held: Any, before: Sequence[Secret]) -> Record:
     messages, spans = held.pop("messages", None), held.pop("spans", ())
     return Record(
         **held,
-        messages=None if messages is None else tuple(Message(**one) for one in messages),
-        spans=tuple(Span(**one) for one in spans),
+        messages=None if messages is None else tuple(Message(**fields) for fields in messages),
+        spans=tuple(Span(**fields) for fields in spans),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who each shadow model is trained on: coins of its own over the pool that the audited model was drawn from.
+"""The membership of each shadow model: coins of its own over the pool that the audited model was drawn from.
 
 They know the seed, the ids and the users, and nothing of who the audited model was trained on. Models come in pairs
 that share a number ``u`` for each unit: the one takes the unit where ``u`` is below the chance of being in, the other
@@ -80,8 +80,8 @@ def _pool(membership: Membership) -> npt.NDArray[np.bool_]:
 
 
 def _numbers(seed: int, purpose: str, things: Sequence[str]) -> npt.NDArray[np.float64]:
-    known = {thing: uniform(seed, purpose, thing) for thing in dict.fromkeys(things)}
-    return np.array([known[thing] for thing in things], dtype=np.float64)
+    numbers = {thing: uniform(seed, purpose, thing) for thing in dict.fromkeys(things)}
+    return np.array([numbers[thing] for thing in things], dtype=np.float64)
 
 
 def _either(numbers: npt.NDArray[np.float64], chance: float, *, second: bool) -> npt.NDArray[np.bool_]:

@@ -39,6 +39,6 @@ def set_aside_shared(records: Sequence[Record], membership: Membership) -> Membe
     shared = np.array([len(holders[content]) > 1 for content in contents], dtype=bool)
     if not shared.any():
         return membership
-    found = replace(membership, role=np.where(shared, "shared", membership.role).astype(object))
-    check_sides(found)
-    return found
+    changed = replace(membership, role=np.where(shared, "shared", membership.role).astype(object))
+    check_sides(changed)
+    return changed

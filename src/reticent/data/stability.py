@@ -227,17 +227,17 @@ def refuse_prepared(unit: str | None, source: str) -> None:
 
 
 def _refuse(unit: str, steps: Iterable[tuple[str, PreparationStep]]) -> None:
-    found = [
+    refusals = [
         (given, f"{step.why}, which a promise per {unit} does not cover", step.fix)
         for given, step in steps
         if step.of(unit) > 1
     ]
-    if len(found) == 1:
-        raise BadInput(*found[0])
-    if found:
-        reasons = "\n".join(f"- {what}: {why}. {fix}" for what, why, fix in found)
+    if len(refusals) == 1:
+        raise BadInput(*refusals[0])
+    if refusals:
+        reasons = "\n".join(f"- {what}: {reason}. {fix}" for what, reason, fix in refusals)
         raise BadInput(
-            ", ".join(what for what, _, _ in found),
-            f"a promise per {unit} would not hold as stated, for {len(found)} reasons in how the data is prepared",
+            ", ".join(what for what, _, _ in refusals),
+            f"a promise per {unit} would not hold as stated, for {len(refusals)} reasons in how the data is prepared",
             f"All of them are to be mended:\n{reasons}",
         )

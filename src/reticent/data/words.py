@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as a word: what stands between blanks, and in scripts that are written without blanks each character.
+"""Words: the text between blanks, and in scripts that are written without blanks each character.
 
 Chinese, Japanese, Thai, Lao, Khmer, Burmese and others put no blank between words. Cut at blanks, such a text is one
 word of a hundred letters that no other text has: what counts words is blind to it. Single characters, and the pairs
@@ -77,7 +77,7 @@ def joined(words: Iterable[str]) -> str:
 
 
 def needs_blank(before: str, after: str) -> bool:
-    """Whether two stretches of text would run together without a blank between them."""
+    """True if two stretches of text would run together without a blank between them."""
     if not before or not after or before[-1].isspace() or after[0].isspace():
         return False
     last = next((character for character in reversed(before) if not unicodedata.combining(character)), before[-1])
@@ -85,13 +85,13 @@ def needs_blank(before: str, after: str) -> bool:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether a character of ``text`` is of a script that is written without blanks."""
+    """True if a character of ``text`` is of a script that is written without blanks."""
     return _UNSPACED.search(text) is not None
 
 
 def is_word_of_letters(word: str) -> bool:
-    """Whether a word is made of letters and the marks on them."""
-    return word[:1].isalpha() and all(one.isalpha() or unicodedata.category(one)[0] == "M" for one in word)
+    """True if a word is made of letters and the marks on them."""
+    return word[:1].isalpha() and all(letter.isalpha() or unicodedata.category(letter)[0] == "M" for letter in word)
 
 
 def unspaced_share(texts: Sequence[str]) -> float:

@@ -29,7 +29,7 @@ _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "infer
 
 
 def is_peft(folder: Path) -> bool:
-    """Whether the folder holds a PEFT adapter."""
+    """True if the folder holds a PEFT adapter."""
     return (folder / CONFIG).exists()
 
 
@@ -97,7 +97,7 @@ def fingerprint(folder: Path, base_fingerprint: str, tuned: TuningInfo | None) -
 
 
 def can_switch_off(model: Any) -> bool:
-    """Whether ``switched_off`` can be used on the model."""
+    """True if ``switched_off`` can be used on the model."""
     return isinstance(model, PeftModel) or bottleneck.has_bottlenecks(model)
 
 
@@ -123,7 +123,7 @@ def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any,
     if config.is_prompt_learning:  # its weights go past load_state_dict, which calls them unexpected
         return model, sorted(set(weights) ^ set(expected))
     read = [weight for key, weight in weights.items() if key not in result.unexpected_keys]
-    strange = [key for key in result.unexpected_keys if not any(torch.equal(weights[key], one) for one in read)]
+    strange = [key for key in result.unexpected_keys if not any(torch.equal(weights[key], tensor) for tensor in read)]
     return model, [*strange, *(key for key in expected if key not in weights)]
 
 
@@ -131,8 +131,8 @@ def _is_bottleneck(key: str) -> bool:
     return bottleneck.NAME in key.split(".")
 
 
-def _unfit(source: str, why: str) -> BadInput:
-    return BadInput(source, f"does not fit its base ({why})", f"Name the base that it was trained on {WHERE}.")
+def _unfit(source: str, reason: str) -> BadInput:
+    return BadInput(source, f"does not fit its base ({reason})", f"Name the base that it was trained on {WHERE}.")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -28,22 +28,22 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
 
 
 def text_part(model: Any) -> nn.Module:
-    """What reads and writes text: the language model within one for images or sound too, else the model itself."""
+    """The part that reads and writes text: the language model in one for images or sound too, else the model."""
     if not _has_other_parts(model):
         return cast(nn.Module, model)
-    found = model.get_decoder()
-    return found if isinstance(found, nn.Module) else cast(nn.Module, model)
+    decoder = model.get_decoder()
+    return decoder if isinstance(decoder, nn.Module) else cast(nn.Module, model)
 
 
 def beside_text(model: Any) -> list[str]:
     """Names of the layers that text does not go through: towers for images or sound, and what joins them to it."""
     if not _has_other_parts(model):
         return []
-    kept = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
+    known_parts = {id(module) for part in (text_part(model), output_matrix(model)) for module in part.modules()}
     return [
         name
         for name, module in model.named_modules()
-        if id(module) not in kept and any(True for _ in module.parameters(recurse=False))
+        if id(module) not in known_parts and any(True for _ in module.parameters(recurse=False))
     ]
 
 
@@ -67,12 +67,12 @@ def output_matrix(model: Any) -> nn.Module:
 
 
 def is_tied(model: Any) -> bool:
-    """Whether the output matrix is the input embedding."""
+    """True if the output matrix is the input embedding."""
     return output_matrix(model).weight is model.get_input_embeddings().weight
 
 
 def has_conv1d(model: nn.Module) -> bool:
-    """Whether weights are stored transposed, as in GPT-2."""
+    """True if weights are stored transposed, as in GPT-2."""
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an adapter that is switched off is its base. For most it is, to the last bit; not for those that train or
+"""Tells if an adapter that is switched off is its base. Most are, to the last bit; not those that train or
 replace weights of the base itself (biases, embeddings, PiSSA, OLoRA) or its order of layers.
 
 Found out by trying: the base is asked before the adapter is put on, so that no second copy of it is needed.
@@ -25,7 +25,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probe:
-    """What a base says before an adapter is put on it.
+    """The answer of a base before an adapter is put on it.
 
     Args:
         token_id: ``[1, T]`` what it was asked.
@@ -39,7 +39,7 @@ class Probe:
     def of(base: Any, tokenizer: Any) -> Probe:
         """Ask ``base``, in evaluation mode, to read a sentence in the words of ``tokenizer``."""
         rows = int(base.get_input_embeddings().weight.shape[0])
-        ids = [one for one in tokenizer(_TEXT, verbose=False)["input_ids"] if one < rows]
+        ids = [token for token in tokenizer(_TEXT, verbose=False)["input_ids"] if token < rows]
         if len(ids) < _FEWEST:
             ids = torch.linspace(0, rows - 1, _FEWEST).long().tolist()
         token_id = torch.tensor([ids], device=base.get_input_embeddings().weight.device)
@@ -73,25 +73,29 @@ class BaseWeights:
             adapter: the file of weights.
             rows: of the vocabulary; those that the base's own file does not have are free to change.
         """
-        modules = [one for one in (base.get_input_embeddings(), base.get_output_embeddings()) if one is not None]
-        vocabulary = {id(weight) for one in modules for weight in one.parameters()}
+        modules = [
+            module for module in (base.get_input_embeddings(), base.get_output_embeddings()) if module is not None
+        ]
+        vocabulary = {id(weight) for module in modules for weight in module.parameters()}
         with safe_open(adapter, framework="pt") as file:
             keys = {plain_name(key) for key in file.keys()}  # noqa: SIM118
         return BaseWeights(
             before=tuple(
-                (one, (one.detach()[: rows.before] if id(one) in vocabulary else one.detach()).clone())
-                for name, one in base.named_parameters()
+                (weight, (weight.detach()[: rows.before] if id(weight) in vocabulary else weight.detach()).clone())
+                for name, weight in base.named_parameters()
                 if name in keys
             )
         )
 
     @property
     def kept(self) -> bool:
-        """Whether none has other values than before."""
-        return all(torch.equal(one[: len(before)] if one.ndim else one, before) for one, before in self.before)
+        """True if none has other values than before."""
+        return all(
+            torch.equal(weight[: len(before)] if weight.ndim else weight, before) for weight, before in self.before
+        )
 
 
 def _logits(model: Any, token_id: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model(input_ids=token_id).logits[0].float().cpu()
-    return found
+        logits: torch.Tensor = model(input_ids=token_id).logits[0].float().cpu()
+    return logits

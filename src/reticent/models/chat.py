@@ -24,7 +24,7 @@ from reticent.models.turn_ends import where_answers_end, without_end
 
 Mask = npt.NDArray[np.bool_]
 _TAG = re.compile(r"(</?[A-Za-z][\w:.-]*>|<\|[^|<>\n]+\|>|\[/?[A-Z_]+\]|◁/?\w+▷)")
-"""What templates look for in an answer, to move or drop the reasoning."""
+"""Marks by which templates find the reasoning in an answer, to move or drop it."""
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\b")
 """Begins what a template itself calls the assistant's."""
 
@@ -60,7 +60,7 @@ class _Part(NamedTuple):
 
 
 class _Unit(NamedTuple):
-    """What one stand-in stands for."""
+    """The text that a stand-in stands for."""
 
     turn: int
     said: int
@@ -80,32 +80,32 @@ def read_chat(record: Record, messages: tuple[Message, ...], tokenizer: Any) -> 
     nothing = np.zeros(len(text), dtype=np.bool_)
     if not turns:
         return Chat(text=text, said=nothing, closed=nothing)
-    own = _named_by_template(messages, text, tokenizer)
+    spans_of_template = _named_by_template(messages, text, tokenizer)
     parts = _locate(record, messages, turns, text, tokenizer)
     if parts is not None:
         answers = [(mine[0].read, mine[-1].end) for turn in turns if (mine := [p for p in parts if p.turn == turn])]
-    elif own is not None:
-        answers = [(start, start + len(without_end(text[start:end], tokenizer))) for start, end in own]
+    elif spans_of_template is not None:
+        answers = [(start, start + len(without_end(text[start:end], tokenizer))) for start, end in spans_of_template]
     else:
         raise BadInput(
             f"record {record.id!r}",
             "has turns that the chat template rewrites, so what is trained on cannot be marked exactly",
             "Leave out what the template removes (reasoning of earlier turns), or use prompt and completion.",
         )
-    if own is not None:
-        answers = [(a, b) for a, b in answers if any(a < end and start < b for start, end in own)]
+    if spans_of_template is not None:
+        answers = [(a, b) for a, b in answers if any(a < end and start < b for start, end in spans_of_template)]
     ends = [end for _, end in answers]
     stops, unended = where_answers_end(
         text, ends, lambda: _behind_last(record, messages, text, ends[-1], tokenizer), tokenizer
     )
     closings = [(start, stop) for (start, _), stop in zip(answers, stops, strict=True)]
-    said, closed = _mask(answers, len(text)), _mask(closings, len(text))
-    if own is not None:
-        named = _mask(own, len(text))
-        said, closed = said & named, named | (closed & ~said)
+    answered, closed = _mask(answers, len(text)), _mask(closings, len(text))
+    if spans_of_template is not None:
+        named = _mask(spans_of_template, len(text))
+        answered, closed = answered & named, named | (closed & ~answered)
     context = _context(record, [messages[turn] for turn in turns], closings, text)
     unended = unended and messages[turns[-1]].is_learned
-    return Chat(text=text, said=said & ~context, closed=closed & ~context, unended=unended)
+    return Chat(text=text, said=answered & ~context, closed=closed & ~context, unended=unended)
 
 
 def _context(record: Record, turns: Sequence[Message], closings: Sequence[tuple[int, int]], text: str) -> Mask:
@@ -173,16 +173,16 @@ def _locate(
     marker = _unused(messages)
     whole = [_Unit(turn, 0, messages[turn].content) for turn in turns]
     stand_in = {turn: _name(marker, number) for number, turn in enumerate(turns)}
-    found = _walk(record, messages, whole, stand_in, text, marker, tokenizer)
-    if found is not None or not any(_TAG.search(messages[turn].content) for turn in turns):
-        return found
+    parts = _walk(record, messages, whole, stand_in, text, marker, tokenizer)
+    if parts is not None or not any(_TAG.search(messages[turn].content) for turn in turns):
+        return parts
     units: list[_Unit] = []
     for turn in turns:  # tags stay, so that the template does with the stand-ins what it does with the words
         stand_in[turn] = _words_replaced(turn, messages[turn].content, marker, units)
-    found = _walk(record, messages, units, stand_in, text, marker, tokenizer)
-    if found is None or {part.turn for part in found} != set(turns):
+    parts = _walk(record, messages, units, stand_in, text, marker, tokenizer)
+    if parts is None or {part.turn for part in parts} != set(turns):
         return None
-    return _joined(found, messages, text)
+    return _joined(parts, messages, text)
 
 
 def _walk(
@@ -198,35 +198,35 @@ def _walk(
 
     A template may leave out blanks around a unit.
     """
-    said = tuple(replace(m, content=stand_in.get(number, m.content)) for number, m in enumerate(messages))
-    rest, read = render(record, said, tokenizer), 0
-    found: list[_Part] = []
+    stand_ins = tuple(replace(m, content=stand_in.get(number, m.content)) for number, m in enumerate(messages))
+    rest, read = render(record, stand_ins, tokenizer), 0
+    parts: list[_Part] = []
     for number, unit in enumerate(units):
         before, name, rest = rest.partition(_name(marker, number))
         if not name or not text.startswith(before, read):
             return None
         read += len(before)
         after = rest.partition(marker)[0]
-        kept = next((kept for kept in (unit.text, unit.text.strip()) if text.startswith(kept + after, read)), None)
-        if kept is None:
+        shown = next((shown for shown in (unit.text, unit.text.strip()) if text.startswith(shown + after, read)), None)
+        if shown is None:
             return None
-        found.append(_Part(unit.turn, unit.said + unit.text.index(kept), read, len(kept)))
-        read += len(kept)
-    return found if text[read:] == rest else None
+        parts.append(_Part(unit.turn, unit.said + unit.text.index(shown), read, len(shown)))
+        read += len(shown)
+    return parts if text[read:] == rest else None
 
 
 def _words_replaced(turn: int, content: str, marker: str, units: list[_Unit]) -> str:
     """``content`` with a stand-in for what is said between tags and blanks, noted in ``units``."""
-    made, at = "", 0
+    replaced, at = "", 0
     for number, piece in enumerate(_TAG.split(content)):
         words = "" if number % 2 else piece.strip()
         if words:
-            made += piece.replace(words, _name(marker, len(units)))
+            replaced += piece.replace(words, _name(marker, len(units)))
             units.append(_Unit(turn, at + piece.index(words), words))
         else:
-            made += piece
+            replaced += piece
         at += len(piece)
-    return made
+    return replaced
 
 
 def _joined(parts: Sequence[_Part], messages: tuple[Message, ...], text: str) -> list[_Part]:
@@ -269,21 +269,21 @@ def _name(marker: str, number: int) -> str:
 
 
 def _named_by_template(messages: tuple[Message, ...], text: str, tokenizer: Any) -> list[tuple[int, int]] | None:
-    """What the template itself calls the assistant's; None where it says nothing of that."""
+    """Stretches that the template itself marks as the assistant's; None where it marks none."""
     template = tokenizer.get_chat_template()
     if not _GENERATION.search(template):
         return None
-    rendered, found = render_jinja_template(
+    rendered, spans = render_jinja_template(
         conversations=[_turns(messages)],
         chat_template=template,
         return_assistant_tokens_mask=True,
         **tokenizer.special_tokens_map,
     )
-    return [(int(start), int(end)) for start, end in found[0]] if rendered[0] == text else None
+    return [(int(start), int(end)) for start, end in spans[0]] if rendered[0] == text else None
 
 
 def _behind_last(record: Record, messages: tuple[Message, ...], text: str, end: int, tokenizer: Any) -> str:
-    """What the template puts behind the last answer, which ends at ``end``, if the chat ends with it."""
+    """The text that the template puts behind the last answer, which ends at ``end``, if the chat ends with it."""
     if messages[-1].role == "assistant":
         return text[end:]
     last = max(number for number, message in enumerate(messages) if message.role == "assistant")

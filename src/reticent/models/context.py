@@ -24,13 +24,13 @@ _NAMES = (
     "seq_length",
     "n_ctx",
 )
-"""What configurations call the limit, the usual name first. ``max_length`` is not among them: it belongs to
+"""Names of the limit in configurations, the usual one first. ``max_length`` is not among them: it belongs to
 generation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Positions:
-    """Which texts may share a batch, so that each is read as it is alone.
+    """Tells which texts may share a batch, so that each is read as it is alone.
 
     Rotary positions of kind ``longrope`` (Phi-3.5, Phi-4-mini) turn all tokens of a pass by other angles once its
     longest row exceeds the length of pretraining: a short text beside a long one would be read as a long one. Sparse
@@ -65,7 +65,10 @@ class Positions:
         last = max(1, min(last, self.each_beyond)) if self.each_beyond is not None else last
         edges = [0, *(border for border in self.borders if border < last), last]
         stretches = list(pairwise(edges))
-        return next((one for one in stretches if one[1] - one[0] >= lengths), max(stretches, key=lambda s: s[1] - s[0]))
+        return next(
+            (candidate for candidate in stretches if candidate[1] - candidate[0] >= lengths),
+            max(stretches, key=lambda s: s[1] - s[0]),
+        )
 
 
 def context_length(model: Any) -> int | None:
@@ -76,8 +79,10 @@ def context_length(model: Any) -> int | None:
     """
     core = _core(model)
     config = text_config(core)
-    found = (getattr(config, name, None) for name in _NAMES)
-    limit = next((one for one in found if isinstance(one, int) and not isinstance(one, bool) and one > 0), None)
+    limits = (getattr(config, name, None) for name in _NAMES)
+    limit = next(
+        (value for value in limits if isinstance(value, int) and not isinstance(value, bool) and value > 0), None
+    )
     if limit is None:
         return None
     return max(2, limit - _kept_for_padding(core, limit) - virtual_tokens(model))
@@ -112,17 +117,21 @@ def virtual_tokens(model: Any) -> int:
 def _borders(config: Any) -> Iterator[int]:
     for rope in rope_parameters(config):
         if rope.get("rope_type", rope.get("type")) in ("longrope", "su"):
-            own = rope.get("original_max_position_embeddings")
-            border = own or getattr(config, "original_max_position_embeddings", None) or config.max_position_embeddings
+            border_of_rope = rope.get("original_max_position_embeddings")
+            border = (
+                border_of_rope
+                or getattr(config, "original_max_position_embeddings", None)
+                or config.max_position_embeddings
+            )
             yield int(border)
 
 
 def rope_parameters(config: Any) -> Iterator[Mapping[str, Any]]:
     """The settings of rotary positions: one, or one for each type of layer."""
-    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if isinstance(found, Mapping):
-        nested = [one for one in found.values() if isinstance(one, Mapping)]
-        yield from nested or [found]
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if isinstance(rope, Mapping):
+        nested = [value for value in rope.values() if isinstance(value, Mapping)]
+        yield from nested or [rope]
 
 
 def _kept_for_padding(core: Any, limit: int) -> int:

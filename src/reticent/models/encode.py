@@ -23,6 +23,9 @@ from reticent.models.turn_ends import warn_of_no_end
 
 Mask = npt.NDArray[np.bool_]
 
+IGNORED = -100
+"""Label of a token that is not trained on, as Hugging Face has it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedRecord:
@@ -133,7 +136,7 @@ def _touched(tokens: Tokens, hidden: Mask) -> Mask:
 
 
 def _hidden(record: Record, text: str, tokenizer: Any) -> Mask:
-    """Which characters of what the model reads lie in a span; ``[characters]``."""
+    """``[characters]`` bool, True where a character that the model reads lies in a span."""
     check_spans(record)
     if not record.spans:
         return np.zeros(len(text), dtype=np.bool_)
@@ -153,9 +156,9 @@ def _ended(tokens: Tokens, trained: Mask, tokenizer: Any, add_eos: bool) -> tupl
     Ends are trained on where ``add_eos`` and never scored.
     """
     token_id, end = tokens.token_id, getattr(tokenizer, "eos_token_id", None)
-    own = int(not tokens.tail and len(tokens) > tokens.lead and token_id[-1] == end and bool(trained[-1]))
-    ends = tokens.tail + own
-    if add_eos and not own and end not in token_id[len(token_id) - tokens.tail :]:
+    has_end = int(not tokens.tail and len(tokens) > tokens.lead and token_id[-1] == end and bool(trained[-1]))
+    ends = tokens.tail + has_end
+    if add_eos and not has_end and end not in token_id[len(token_id) - tokens.tail :]:
         if end is None and not tokens.tail:
             raise BadInput("the tokenizer", "has no end-of-text token", "Set eos_token in its tokenizer_config.json.")
         if end is not None:

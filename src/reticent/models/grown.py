@@ -19,7 +19,7 @@ from torch import nn
 
 PREFIX = "base_model.model."
 _WRAPPERS = ("base_layer", "modules_to_save", "original_module", "token_adapter")
-"""What PEFT puts between the name of a layer and that of its weight."""
+"""Names that PEFT puts between a layer's and its weight's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class VocabularyRows:
 
 
 def rows_wanted(adapter: Path, base: Any, tokens: int) -> VocabularyRows:
-    """What a PEFT adapter asks of the vocabulary of its base.
+    """The rows that a PEFT adapter needs in the vocabulary of its base.
 
     Args:
         adapter: the folder of the adapter, with its weights.
@@ -58,14 +58,14 @@ def rows_wanted(adapter: Path, base: Any, tokens: int) -> VocabularyRows:
             part.append(int(weight.shape[0]))
     listed = _listed(PeftConfig.from_pretrained(str(adapter.parent)), names, inputs)
     sizes = [*whole.values(), *part]
-    wanted = max(sizes) if sizes else max(before, tokens, *(one + 1 for ids in listed.values() for one in ids), 0)
+    wanted = max(sizes) if sizes else max(before, tokens, *(token + 1 for ids in listed.values() for token in ids), 0)
     tied = outputs is not None and outputs.weight is inputs.weight
     sides = [{id(inputs), id(outputs)}] if tied else [{id(inputs)}, {id(outputs)}] if outputs is not None else [set()]
     unknown = {
         token
         for token in range(before, wanted)
         for side in sides
-        if not side & set(whole) and not any(token in listed.get(one, ()) for one in side)
+        if not side & set(whole) and not any(token in listed.get(matrix, ()) for matrix in side)
     }
     return VocabularyRows(before=before, wanted=wanted, unknown=frozenset(unknown))
 
@@ -101,10 +101,10 @@ def _listed(config: Any, names: Mapping[str, nn.Module], inputs: nn.Module) -> d
     """Tokens that are trained one by one, by module."""
     given = getattr(config, "trainable_token_indices", None) or getattr(config, "token_indices", None) or ()
     if not isinstance(given, Mapping):
-        return {id(inputs): {int(one) for one in given}}
-    found: dict[int, set[int]] = {}
+        return {id(inputs): {int(token) for token in given}}
+    rows: dict[int, set[int]] = {}
     for wanted, ids in given.items():
         for name, module in names.items():
             if name == wanted or name.endswith(f".{wanted}"):
-                found.setdefault(id(module), set()).update(int(one) for one in ids)
-    return found
+                rows.setdefault(id(module), set()).update(int(token) for token in ids)
+    return rows

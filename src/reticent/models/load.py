@@ -70,7 +70,7 @@ class LoadedModel:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether the base can be had from the same memory by switching an adapter off."""
+        """True if the base can be had from the same memory by switching an adapter off."""
         return adapters.can_switch_off(self.model) and not self.apart
 
     def adapter_off(self) -> AbstractContextManager[None]:
@@ -144,7 +144,7 @@ def pick_dtype(dtype: str, device: str) -> str:
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether the device has instructions for bfloat16 (AVX512-BF16 or AMX on a CPU)."""
+    """True if the device has instructions for bfloat16 (AVX512-BF16 or AMX on a CPU)."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -246,8 +246,8 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
     except (BadInput, MemoryError, torch.OutOfMemoryError):
         raise
     except ImportError as error:
-        why = f"needs a package that is not installed ({first_line(error)})"
-        raise BadInput(source, why, "Install it, or give the model without quantisation.") from error
+        reason = f"needs a package that is not installed ({first_line(error)})"
+        raise BadInput(source, reason, "Install it, or give the model without quantisation.") from error
     except Exception as error:  # libraries raise errors of many kinds over a broken configuration
         first = first_line(error) or type(error).__name__
         raise BadInput(
@@ -322,7 +322,7 @@ def _refuse_longer(source: str, tokenizer: Any, model: Any) -> None:
 
 
 def _named_base(model: Any, source: str) -> str | None:
-    """What the configuration says that the model was made from, if that can be had."""
+    """The base that the configuration names, if it can be had."""
     named = getattr(model.config, "base_model_name_or_path", None)
     if not isinstance(named, str) or named == source or not (Path(named).is_dir() or HUB_ID.fullmatch(named)):
         return None
@@ -330,7 +330,7 @@ def _named_base(model: Any, source: str) -> str | None:
 
 
 def describe(loaded: LoadedModel) -> dict[str, Any]:
-    """What a manifest says about the model: no path but the one that the person gave."""
+    """The model's entry in a manifest: no path but the one that the person gave."""
     return {
         "source": loaded.source,
         "fingerprint": loaded.fingerprint,

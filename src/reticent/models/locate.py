@@ -14,7 +14,7 @@ from reticent.models import catalog
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-"""What is fetched from a hub: no pickles, no code."""
+"""Files that are fetched from a hub: no pickles, no code."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
@@ -36,7 +36,7 @@ def locate(source: str) -> Path:
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether ``source`` is neither a folder here nor a catalogue name, so only the hub can know it."""
+    """True if ``source`` is neither a folder here nor a catalogue name, so only the hub can know it."""
     return not Path(source).expanduser().exists() and source not in catalog.CATALOGUE
 
 

@@ -54,11 +54,11 @@ def hidden_characters(record: Record, stretches: Sequence[Stretch], length: int)
             elsewhere, in other words, or not at all.
     """
     hidden = np.zeros(length, dtype=np.bool_)
-    known = np.array([letter.isspace() for letter in record.plain], dtype=np.bool_)
+    readable = np.array([letter.isspace() for letter in record.plain], dtype=np.bool_)
     for stretch in stretches:
-        known[stretch.plain : stretch.plain + stretch.length] = True
+        readable[stretch.plain : stretch.plain + stretch.length] = True
     for span in record.spans:
-        if not known[span.start : span.end].all():
+        if not readable[span.start : span.end].all():
             raise BadInput(
                 f"record {record.id!r}",
                 "has turns that the chat template rewrites, so its spans cannot be found in what the model reads",

@@ -63,9 +63,9 @@ def tokenise(text: str, tokenizer: Any, *, around: bool = True, offsets: bool = 
             "answers of a chat cannot be found",
             "Use a model with a fast tokenizer (tokenizer.json).",
         )
-    ids, before, behind, found = _read(text, tokenizer, offsets)
+    ids, before, behind, offset = _read(text, tokenizer, offsets)
     if not around:
-        return Tokens(token_id=ids, lead=0, tail=0, offsets=found)
+        return Tokens(token_id=ids, lead=0, tail=0, offsets=offset)
     written = _overlap(before, ids)
     closed = _overlap(ids[written:], behind)
     between = slice(written, len(ids) - closed)
@@ -73,17 +73,17 @@ def tokenise(text: str, tokenizer: Any, *, around: bool = True, offsets: bool = 
         token_id=[*before, *ids[between], *behind],
         lead=len(before),
         tail=len(behind),
-        offsets=None if found is None else found[between],
+        offsets=None if offset is None else offset[between],
     )
 
 
 def leading_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text by itself: often one beginning-of-text token or nothing."""
+    """Tokens that the tokenizer puts before every text by itself: often one beginning-of-text token or nothing."""
     return _read("a", tokenizer, False)[1]
 
 
 def trailing_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts behind every text by itself: mostly nothing."""
+    """Tokens that the tokenizer puts behind every text by itself: mostly nothing."""
     return _read("a", tokenizer, False)[2]
 
 
@@ -116,21 +116,21 @@ def _read(
         ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         return ids, *_around(ids, list(tokenizer(text, verbose=False)["input_ids"])), None
     read = tokenizer(text, return_special_tokens_mask=True, return_offsets_mapping=offsets, verbose=False)
-    own = np.flatnonzero(np.array(read["special_tokens_mask"], dtype=np.int64) == 0)
-    whole = [int(one) for one in read["input_ids"]]
-    if not own.size:
+    text_tokens = np.flatnonzero(np.array(read["special_tokens_mask"], dtype=np.int64) == 0)
+    whole = [int(token) for token in read["input_ids"]]
+    if not text_tokens.size:
         return (
             [],
             *((leading_tokens(tokenizer), trailing_tokens(tokenizer)) if whole else ([], [])),
             (np.zeros((0, 2), dtype=np.int64) if offsets else None),
         )
-    first, end = int(own[0]), int(own[-1]) + 1
-    found = np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[first:end] if offsets else None
-    return whole[first:end], whole[:first], whole[end:], found
+    first, end = int(text_tokens[0]), int(text_tokens[-1]) + 1
+    offset = np.array(read["offset_mapping"], dtype=np.int64).reshape(-1, 2)[first:end] if offsets else None
+    return whole[first:end], whole[:first], whole[end:], offset
 
 
 def _around(ids: list[int], whole: list[int]) -> tuple[list[int], list[int]]:
-    """What ``whole`` has before and behind ``ids``; nothing where ``ids`` is not a part of it."""
+    """The parts of ``whole`` before and behind ``ids``; empty where ``ids`` is not a part of it."""
     for start in range(len(whole) - len(ids), -1, -1):  # of several places the last: the rest stands before
         if whole[start : start + len(ids)] == ids:
             return whole[:start], whole[start + len(ids) :]

@@ -76,25 +76,25 @@ def check_phrases(
     Raises:
         BadInput: a user's phrase is within ``max_tokens`` in none of the user's texts.
     """
-    kept = dict.fromkeys(phrases, 0)
+    surviving = dict.fromkeys(phrases, 0)
     texts = 0
     for record in records:
         if record.user is None or record.user not in phrases:
             continue
         texts += 1
-        kept[record.user] += _survives(record, phrases[record.user], tokenizer, max_tokens)
-    dead = [user for user, n in kept.items() if not n]
+        surviving[record.user] += _survives(record, phrases[record.user], tokenizer, max_tokens)
+    dead = [user for user, n in surviving.items() if not n]
     if dead:
         raise BadInput(
             f"{len(dead)} of {len(phrases)} canary users",
             f"have their phrase beyond the first {max_tokens} tokens of every text of theirs",
             "Raise --max_tokens, or leave out --canary_users.",
         )
-    return CutPhrases(lost=texts - sum(kept.values()), texts=texts)
+    return CutPhrases(lost=texts - sum(surviving.values()), texts=texts)
 
 
 def _survives(record: Record, phrase: str, tokenizer: Any, max_tokens: int | None) -> bool:
-    """Whether the phrase is whole within the limit, at one place at least."""
+    """True if the phrase is whole within the limit, at one place at least."""
     if max_tokens is None or len(encode(record, tokenizer)) <= max_tokens:
         return True
     plain, at = record.plain, -1
@@ -108,5 +108,5 @@ def _survives(record: Record, phrase: str, tokenizer: Any, max_tokens: int | Non
 
 def _last(mask: Any) -> int:
     """Index of the last True; -1 without one."""
-    found = np.flatnonzero(mask)
-    return int(found[-1]) if len(found) else -1
+    positions = np.flatnonzero(mask)
+    return int(positions[-1]) if len(positions) else -1

@@ -20,7 +20,7 @@ FAILURES = (
     TypeError,
     ValueError,
 )
-"""What libraries raise when a method and a family of models do not go together."""
+"""Errors that libraries raise when a method does not fit a family of models."""
 _TOKENS = 5
 
 
@@ -50,31 +50,31 @@ def try_out(model: Any, method: str) -> None:
 
 
 def _reached(model: Any, method: str) -> bool:
-    """Whether a gradient arrives at anything that is trained, or the loss is no number, which training says by name."""
+    """True if a gradient arrives at anything that is trained, or the loss is no number, which training says by name."""
     words = model.get_input_embeddings().weight
     token_id = torch.arange(_TOKENS, device=words.device)[None] % len(words)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         with torch.enable_grad():
             out = model(input_ids=token_id, attention_mask=torch.ones_like(token_id), labels=token_id)
-            found = torch.autograd.grad(out.loss, trained, allow_unused=True) if out.loss.requires_grad else ()
+            gradients = torch.autograd.grad(out.loss, trained, allow_unused=True) if out.loss.requires_grad else ()
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:
         raise does_not_fit(model, method, f"{type(error).__name__}: {first_line(error)}") from error
-    arrived = (gradient is not None and bool(gradient.any()) for gradient in found)
+    arrived = (gradient is not None and bool(gradient.any()) for gradient in gradients)
     return any(arrived) or not bool(torch.isfinite(out.loss))
 
 
-def does_not_fit(model: Any, method: str, why: str) -> BadInput:
+def does_not_fit(model: Any, method: str, reason: str) -> BadInput:
     """The refusal of a method on a family of models."""
     return BadInput(
         f"method {method!r}",
-        f"does not work on models of type {family(model)!r} ({why})",
+        f"does not work on models of type {family(model)!r} ({reason})",
         "Name other target_modules, or use full." if method in ("lora", "ia3") else "Use lora, or full.",
     )
 
 
 def family(model: Any) -> str:
-    """What the configuration calls this kind of model, e.g. ``"falcon_h1"``."""
+    """The configuration's name of this kind of model, e.g. ``"falcon_h1"``."""
     return str(getattr(model.config, "model_type", None) or type(model).__name__)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tuned folder says about itself: which method made it, from what, and how its weights are stored."""
+"""The file that describes a tuned folder: the method, the base, and how its weights are stored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TuningInfo:
 
 
 def read_tuned(folder: Path) -> TuningInfo | None:
-    """What the folder says, or None where ``reticent tune`` did not make it.
+    """The description in the folder, or None where ``reticent tune`` did not make it.
 
     Raises:
         BadInput: the file is broken.

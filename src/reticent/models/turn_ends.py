@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ends an answer of a chat: a model that is not trained on it never stops."""
+"""The token that ends an answer of a chat: a model that is not trained on it never stops."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _token_behind(after: str, marks: Sequence[str]) -> int:
 
 def _mark_of(behind: str, marks: Sequence[str]) -> str:
     """The first token in it and what stands before that; without one all but the blanks at its end."""
-    found = [(at, -len(token)) for token in marks if (at := behind.find(token)) >= 0]
-    if found:
-        at, length = min(found)
+    places = [(at, -len(token)) for token in marks if (at := behind.find(token)) >= 0]
+    if places:
+        at, length = min(places)
         return behind[: at - length]
     return behind.rstrip()
 

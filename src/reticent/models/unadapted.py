@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a model's blocks LoRA leaves as it was."""
+"""The parameters of a model's blocks that LoRA leaves as they were."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def unadapted(tuned: Any) -> UnadaptedMatrices:
                 continue
             total += parameter.numel()
             if "base_layer" not in owner.split("."):
-                path = [own for own in (*owner.split("."), name) if own and not own.isdigit() and own != "weight"]
+                path = [
+                    piece for piece in (*owner.split("."), name) if piece and not piece.isdigit() and piece != "weight"
+                ]
                 without[".".join(path)] = without.get(".".join(path), 0) + parameter.numel()
     named = {name: size for name, size in without.items() if size >= _WORTH_A_WORD * total}
     return UnadaptedMatrices(names=tuple(sorted(named)), share=sum(named.values()) / max(total, 1))

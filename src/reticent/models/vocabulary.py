@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens of a model are whole words, so that text can be made of them that it reads token by token."""
+"""Finds the tokens of a model that are whole words, so that text can be made of them that it reads token by token."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def whole_words(tokenizer: Any) -> tuple[str, ...]:
         tokenizer: a Hugging Face tokenizer.
     """
     added = set(tokenizer.get_added_vocab().values())
-    found: dict[str, None] = {}
+    candidates: dict[str, None] = {}
     for number in range(len(tokenizer)):
         if number not in added:
             word = tokenizer.decode([number]).strip()
             if len(word) >= SHORTEST and word.isalpha():
-                found.setdefault(word)
-    words, one = list(found), len(_ids(tokenizer, [_BEFORE])[0]) + 1
+                candidates.setdefault(word)
+    words, length = list(candidates), len(_ids(tokenizer, [_BEFORE])[0]) + 1
     return tuple(
         word
         for start in range(0, len(words), _CHUNK)
@@ -36,7 +36,7 @@ def whole_words(tokenizer: Any) -> tuple[str, ...]:
             _ids(tokenizer, [f"{_BEFORE} {word}" for word in words[start : start + _CHUNK]]),
             strict=True,
         )
-        if len(ids) == one and tokenizer.decode([ids[-1]]).strip() == word
+        if len(ids) == length and tokenizer.decode([ids[-1]]).strip() == word
     )
 
 

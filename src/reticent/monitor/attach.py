@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `reticent tune` adds to a training that is to be watched."""
+"""The callbacks that `reticent tune` adds to a training that is monitored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def watching(
         out: the run folder.
     """
     tokenizer = load_tokenizer(base)
-    found: list[Any] = []
+    callbacks: list[Any] = []
     if config.watches:
         settled = training.settled(TUNINGS.get(training.method).learning_rate)
         if config.monitor_panel is not None:
@@ -60,12 +60,12 @@ def watching(
                 tokenizer=tokenizer,
                 max_tokens=training.max_tokens,
             )
-        found.append(
+        callbacks.append(
             Monitor(panel, tokenizer, out, config=config, max_tokens=training.max_tokens, dtype=training.dtype)
         )
     if config.risk_list:
         members = [record for record, inside in zip(records, membership.member, strict=True) if inside]
-        found.append(
+        callbacks.append(
             RiskList(
                 records=members,
                 tokenizer=tokenizer,
@@ -75,4 +75,4 @@ def watching(
                 dtype=training.dtype,
             )
         )
-    return found
+    return callbacks

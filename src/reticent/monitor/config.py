@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the monitor is told. No torch, so that command lines can show their help at once."""
+"""Settings of the monitor. No torch, so that command lines can show their help at once."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class MonitorConfig:
 
     @property
     def watches(self) -> bool:
-        """Whether looks are made: asked for, or needed to know when to stop."""
+        """True if looks are made: asked for, or needed to know when to stop."""
         return self.monitor or bool(self.stop_at)
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is done while the model trains."""
+        """True if anything is done while the model trains."""
         return self.watches or self.risk_list

@@ -34,5 +34,5 @@ def first_steps(
     first: dict[bytes, int] = {}
     for place, row in enumerate(order):
         first.setdefault(rows[row].token_id.tobytes(), place // sampler.batch_size + 1)
-    found = {record.id: first.get(encoded(record).token_id.tobytes()) for record in records}
-    return {id_: step for id_, step in found.items() if step is not None}
+    steps = {record.id: first.get(encoded(record).token_id.tobytes()) for record in records}
+    return {id_: step for id_, step in steps.items() if step is not None}

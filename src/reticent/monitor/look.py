@@ -14,7 +14,7 @@ from reticent.core.finding import Estimate
 from reticent.core.snapshot import Snapshot
 from reticent.data.canaries import named_tier
 from reticent.monitor.panel import CONTROL, Panel
-from reticent.stats.clustered import auc_clustered
+from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS, auc_clustered
 from reticent.stats.exposure import exposure
 from reticent.stats.means import difference_of_means, ratio_of_sums
 from reticent.stats.roc import auc, tpr_at_fpr
@@ -23,16 +23,13 @@ Floats = npt.NDArray[np.float64]
 
 NGRAM = 5
 """Tokens in a row that must all be the model's first choice to count as copied."""
-MIN_CLUSTERS = 20
-"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
-MIN_USERS = 10
 RESAMPLES = 1000
 _RATE = "nats a token"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PanelPass:
-    """What one pass over the panel gave, ``[N]`` each.
+    """Results of one pass over the panel, ``[N]`` each.
 
     Args:
         nll: negative log-likelihood of the trained tokens, summed, nats.
@@ -67,14 +64,14 @@ def copied_share(rank: npt.NDArray[np.int32], place: npt.NDArray[np.int64]) -> f
     if not whole.any():
         return float("nan")
     first = np.concatenate([[0], np.cumsum(rank == 0)])
-    said = first[NGRAM:] - first[:-NGRAM] == NGRAM
-    return float((said & whole).sum() / whole.sum())
+    repeats = first[NGRAM:] - first[:-NGRAM] == NGRAM
+    return float((repeats & whole).sum() / whole.sum())
 
 
 def snapshot_of(
     panel: Panel, look: PanelPass, base: Floats, *, step: int, epoch: float, seconds: float = 0.0
 ) -> Snapshot:
-    """What a look says; the phase is not known from one look and stays "start".
+    """The snapshot of one look; its phase stays "start", as one look does not tell it.
 
     Args:
         panel: ``N`` records.
@@ -141,9 +138,9 @@ def _auc(member: Floats, held_out: Floats, clusters: Clusters) -> Estimate:
 
 
 def _caught(member: Floats, held_out: Floats, fpr: float, clusters: Clusters) -> Estimate:
-    found = tpr_at_fpr(member, held_out, fpr)
+    rate = tpr_at_fpr(member, held_out, fpr)
     alone = "" if clusters[0] is None else "; takes the records of a user as independent"
-    return replace(found, method=f"{found.method}{alone}")
+    return replace(rate, method=f"{rate.method}{alone}")
 
 
 def _user_auc(panel: Panel, log_ratio: Floats) -> Estimate | None:
@@ -193,14 +190,14 @@ def _exposures(panel: Panel, look: PanelPass) -> dict[str, Estimate]:
 def _copied(
     look: PanelPass, inside: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], clusters: Clusters
 ) -> Estimate:
-    known = ~np.isnan(look.copied)
-    if min(int((known & side).sum()) for side in (inside, outside)) < 2:
+    measured = ~np.isnan(look.copied)
+    if min(int((measured & side).sum()) for side in (inside, outside)) < 2:
         raise Underpowered(
             "the panel", f"has hardly a record of {NGRAM} trained tokens", "Look at more records (--monitor_panel)."
         )
     sides = zip(clusters, (inside, outside), strict=True)
-    ends = [None if cluster is None else cluster[known[side]] for cluster, side in sides]
-    return difference_of_means(look.copied[inside & known], look.copied[outside & known], *ends, within=1.0)
+    ends = [None if cluster is None else cluster[measured[side]] for cluster, side in sides]
+    return difference_of_means(look.copied[inside & measured], look.copied[outside & measured], *ends, within=1.0)
 
 
 def finite(look: PanelPass, step: int) -> PanelPass:

@@ -72,9 +72,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if rows is None:
             rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in panel.records]
-        kept = np.array([row.predicted > 0 for row in rows])
-        self.panel = panel.take(kept)
-        self.passes = Passes(rows=[row for row, one in zip(rows, kept, strict=True) if one], dtype=dtype)
+        is_read = np.array([row.predicted > 0 for row in rows])
+        self.panel = panel.take(is_read)
+        self.passes = Passes(rows=[row for row, read in zip(rows, is_read, strict=True) if read], dtype=dtype)
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
         self.config = config or MonitorConfig(monitor=True)
         self.out = Path(out) if out is not None else None
@@ -88,7 +88,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
 
     @property
     def watch(self) -> TrainingHistory:
-        """What was seen so far."""
+        """The history so far."""
         people = self.panel.user[[user is not None for user in self.panel.user]]
         return TrainingHistory(
             moments=tuple(self.moments),
@@ -201,7 +201,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self.moments = [moment for moment in seen.moments if moment.step <= step] if seen else []
         self.tables = self._seen_panel([moment.step for moment in self.moments])
         ids = [record.id for record in self.panel.records]
-        if not self.moments or any(one.column("record_id").to_pylist() != ids for one in self.tables):
+        if not self.moments or any(table.column("record_id").to_pylist() != ids for table in self.tables):
             raise BadInput(
                 f"a training that is gone on with from step {step}",
                 "was not looked at before, at these records, so there is nothing to compare with",
@@ -228,8 +228,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
 def _phases(moments: Sequence[Snapshot]) -> tuple[str, ...]:
     """By recall, where there are enough held-out records for it, else by the gap."""
     recall = [moment.recall.value if moment.recall is not None else None for moment in moments[1:]]
-    known = [value for value in recall if value is not None]
-    leak = [moment.gap.value for moment in moments] if len(known) < len(recall) else [CHANCE, *known]
+    measured = [value for value in recall if value is not None]
+    leak = [moment.gap.value for moment in moments] if len(measured) < len(recall) else [CHANCE, *measured]
     perplexity = [moment.perplexity for moment in moments]
     return phases(perplexity, leak, epoch=[moment.epoch for moment in moments])
 

@@ -21,8 +21,9 @@ from reticent.models.encode import encode
 OVERHEAD = 0.1
 """Most that all looks together may cost, as a share of the training."""
 LOOK_COST = 0.5
-"""What looking at a token costs at most, in tokens trained on: the forward pass alone. A training pass is three times
-that with full fine-tuning and twice with adapters (no gradient of frozen weights), and the optimizer comes on top."""
+"""Upper bound on the cost of evaluating one token, relative to training on one: the forward pass. A training pass is
+three times that with full fine-tuning and twice with adapters (no gradient of frozen weights), and the optimizer comes
+on top."""
 FEWEST, MOST = 10, 2000
 """Records of a side: fewer say nothing, and more cost time and no longer sharpen what is said."""
 CONTROL, NO_TIER = -1, -2
@@ -31,7 +32,7 @@ _SAMPLE = 500
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """What is looked at, ``N`` records.
+    """The records that are evaluated while a model trains, ``N`` of them.
 
     Args:
         records: ``[N]``.
@@ -69,7 +70,7 @@ class Panel:
     def take(self, rows: npt.NDArray[np.bool_]) -> Panel:
         """Some of it."""
         return Panel(
-            records=tuple(record for record, kept in zip(self.records, rows, strict=True) if kept),
+            records=tuple(record for record, chosen in zip(self.records, rows, strict=True) if chosen),
             role=self.role[rows],
             member=self.member[rows],
             user=self.user[rows],
@@ -142,9 +143,9 @@ def make_panel(
         assert length is not None
         planted, left = _affordable(planted, budget, length, seed)
         size = _size(records, pools, left, length)
-    kept = pools.members[:size], pools.held_out[:size]
-    cut = pools.draw[kept[1][-1]] if size < len(pools.held_out) else 1.0
-    rows = np.concatenate([*kept, pools.fresh[pools.draw[pools.fresh] <= cut]])
+    panel_sides = pools.members[:size], pools.held_out[:size]
+    cut = pools.draw[panel_sides[1][-1]] if size < len(pools.held_out) else 1.0
+    rows = np.concatenate([*panel_sides, pools.fresh[pools.draw[pools.fresh] <= cut]])
     return _panel(records, membership, rows, planted)
 
 
@@ -198,8 +199,8 @@ def _pools(coins: Membership, seed: int) -> _Pools:
         fresh |= (coins.role == "fresh") & out
 
     def ordered(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        found = np.flatnonzero(rows)
-        return found[np.argsort(draw[found], kind="stable")]
+        chosen = np.flatnonzero(rows)
+        return chosen[np.argsort(draw[chosen], kind="stable")]
 
     return _Pools(draw=draw, members=ordered(evaluate & coins.member), held_out=ordered(held_out), fresh=ordered(fresh))
 
@@ -209,7 +210,7 @@ def _affordable(
 ) -> tuple[list[Canary], int]:
     """All secrets that had a coin, controls up to a third of the budget, and what is left of it."""
     spent = sum(length(canary.record) for canary in canaries if not canary.is_control)
-    kept = {canary.id for canary in canaries if not canary.is_control}
+    affordable = {canary.id for canary in canaries if not canary.is_control}
     for canary in sorted(canaries, key=lambda canary: uniform(seed, "panel", canary.id)):
         if not canary.is_control:
             continue
@@ -217,8 +218,8 @@ def _affordable(
         if spent + more > budget / 3:
             break
         spent += more
-        kept.add(canary.id)
-    return [canary for canary in canaries if canary.id in kept], budget - spent
+        affordable.add(canary.id)
+    return [canary for canary in canaries if canary.id in affordable], budget - spent
 
 
 def _size(records: Sequence[Record], pools: _Pools, budget: int, length: Callable[[Record], int]) -> int:

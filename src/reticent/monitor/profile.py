@@ -18,7 +18,7 @@ PER_TOKEN, PER_RECORD = "nats a token", "nats"
 
 
 def profile_of(path: str | Path, *, per_token: bool = True, confidence: float = 0.95, seed: int = 0) -> Profile:
-    """What training on a record did to its log-likelihood, by when it was first seen and when we looked.
+    """The effect of training on a record on its log-likelihood, by the step of training and of the look.
 
     Only records of the role "evaluate" count: members and held-out records that the same coin parted, without planted
     secrets and further texts of users. Where all records have users, these are the units of the intervals.
@@ -68,6 +68,6 @@ def _column(table: pa.Table, name: str) -> Any:
 
 def _by_record(table: pa.Table, name: str, row: Any, records: int) -> Any:
     """``[N]`` what a column says of each record, the same at each look."""
-    found = np.empty(records, dtype=object)
-    found[row] = np.array(table.column(name).to_pylist(), dtype=object)
-    return found
+    by_record = np.empty(records, dtype=object)
+    by_record[row] = np.array(table.column(name).to_pylist(), dtype=object)
+    return by_record

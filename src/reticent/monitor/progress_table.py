@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the person sees of a watch: a line after each look, a table at the end."""
+"""The console output of the monitor: a line after each look, a table at the end."""
 
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def table(watch: TrainingHistory) -> Table:
 
 
 def _caption(watch: TrainingHistory) -> str:
-    said = [
+    sentences = [
         f"{watch.members} members and {watch.held_out} held-out records; looking took {watch.overhead:.1%} of the "
         "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. Recall: members "
         "found with 10 % false alarms, by their loss against the base. Exposure: bits, of the most exposed tier."
     ]
     missing = [reason.split(":")[0] for reason in watch.moments[-1].refused]
     if missing:
-        said.append(
+        sentences.append(
             f"Too few records for {', '.join(missing)}; a larger panel (--monitor_panel) takes longer to look at."
         )
-    said += [f"Stopped early: {watch.stopped}"] if watch.stopped else []
-    return "\n".join(said)
+    sentences += [f"Stopped early: {watch.stopped}"] if watch.stopped else []
+    return "\n".join(sentences)
 
 
 def _exposure(moment: Snapshot) -> Estimate | None:

@@ -117,15 +117,15 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         validate.in_range(0, 1, at=at)
         encoded = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-        kept = [place for place, row in enumerate(encoded) if row.predicted]
-        if len(kept) < LEAST:
-            raise BadInput(f"{len(kept)} records", "are too few for a list of risks", f"Give at least {LEAST}.")
-        self.records, self.rows = [records[place] for place in kept], [encoded[place] for place in kept]
+        readable = [place for place, row in enumerate(encoded) if row.predicted]
+        if len(readable) < LEAST:
+            raise BadInput(f"{len(readable)} records", "are too few for a list of risks", f"Give at least {LEAST}.")
+        self.records, self.rows = [records[place] for place in readable], [encoded[place] for place in readable]
         self.base: Floats | None = None
         if base is not None:
-            known = np.asarray(base, dtype=np.float64)
-            validate.same_length(records=records, base=known.tolist())
-            self.base = known[kept]
+            base_loss = np.asarray(base, dtype=np.float64)
+            validate.same_length(records=records, base=base_loss.tolist())
+            self.base = base_loss[readable]
         self.path, self.at, self.dtype = Path(path), at, dtype
         self.done = False
 
@@ -162,7 +162,7 @@ class RiskList(TrainerCallback):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenLosses:
-    """What one pass gave, for ``N`` records and ``K`` of their tokens.
+    """Results of one pass, for ``N`` records and ``K`` of their tokens.
 
     Args:
         loss: ``[N]`` mean negative log-likelihood of the trained tokens, nats a token.
@@ -231,12 +231,12 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[EncodedRecord], 
                 caught.clear()
                 for some, logits in engine.forward.logits_at(ids, where):
                     logp[out[some]] = token_stats(logits, gold[some], impl=engine.choices.impl).logp
-                kept = np.flatnonzero(slot[out] >= 0)
-                places = where[torch.from_numpy(kept)].to(caught[0].device)
+                with_slot = np.flatnonzero(slot[out] >= 0)
+                places = where[torch.from_numpy(with_slot)].to(caught[0].device)
                 given = caught[0][:, -ids.shape[1] :].flatten(0, 1)[places].float().cpu().numpy()
                 if not hidden.size:
                     hidden = np.zeros((len(chosen), given.shape[1]), dtype=np.float32)
-                hidden[slot[out[kept]]] = given
+                hidden[slot[out[with_slot]]] = given
     finally:
         handle.remove()
     loss = -np.add.reduceat(logp, offsets[:-1]) / tokens
@@ -246,7 +246,7 @@ def _read(engine: Engine, head: torch.nn.Module, rows: Sequence[EncodedRecord], 
 def _spread(offsets: npt.NDArray[np.int64], most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Places of at most ``most`` tokens of each record, evenly spread over it, and whose they are."""
     places = [a + np.unique(np.linspace(0, b - a - 1, most).astype(np.int64)) for a, b in pairwise(offsets.tolist())]
-    return np.concatenate(places), np.repeat(np.arange(len(places)), [len(one) for one in places])
+    return np.concatenate(places), np.repeat(np.arange(len(places)), [len(of_record) for of_record in places])
 
 
 def list_of(records: Sequence[Record], seen: TokenLosses, base: Floats, *, step: int, epoch: float) -> list[RecordRisk]:
@@ -258,8 +258,8 @@ def list_of(records: Sequence[Record], seen: TokenLosses, base: Floats, *, step:
         base: ``[N]`` losses before training, nats a token.
         step, epoch: when that pass was made.
     """
-    each = psmi(seen.hidden, frequent(seen.token_id, CLASSES), projections=PROJECTIONS)
-    told = np.bincount(seen.owner, weights=each) / np.bincount(seen.owner)
+    information = psmi(seen.hidden, frequent(seen.token_id, CLASSES), projections=PROJECTIONS)
+    told = np.bincount(seen.owner, weights=information) / np.bincount(seen.owner)
     risk = rank_average(seen.loss, -told)
     rank, flagged = places(risk), top(risk)
     return [
@@ -309,9 +309,9 @@ def losses(model: Any, tokenizer: Any, records: Sequence[Record], *, max_tokens:
     Records of which nothing is predicted are left out, as in the list.
     """
     rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-    kept = [place for place, row in enumerate(rows) if row.predicted]
-    seen = read(model, [rows[place] for place in kept])
-    return {records[place].id: float(loss) for place, loss in zip(kept, seen.loss, strict=True)}
+    readable = [place for place, row in enumerate(rows) if row.predicted]
+    seen = read(model, [rows[place] for place in readable])
+    return {records[place].id: float(loss) for place, loss in zip(readable, seen.loss, strict=True)}
 
 
 def falls(rows: Sequence[RecordRisk], final_loss: Mapping[str, float]) -> dict[str, float]:

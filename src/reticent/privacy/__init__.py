@@ -10,10 +10,10 @@ Examples:
 
     >>> import hashlib
     >>> from reticent.privacy import AttackLimits, PoissonSampler, Population, PrivacyGuarantee, PrivacyPlan
-    >>> from reticent.privacy import PrivacySpec, TokenRange
+    >>> from reticent.privacy import PrivacySpec, TokenRange, make_plan
     >>> people = Population(users=(None,) * 1000, lengths=(20,) * 1000)
     >>> key = hashlib.sha256(b"use secrets.token_bytes(32) instead").digest()
-    >>> plan = PrivacySpec(epsilon=8.0).plan(people, batch_size=100, steps=50, key=key)
+    >>> plan = make_plan(PrivacySpec(epsilon=8.0), people, batch_size=100, steps=50, key=key)
     >>> isinstance(plan, PrivacyPlan), isinstance(plan.sampler, PoissonSampler), round(plan.mechanism.rate, 2)
     (True, True, 0.1)
     >>> promise = plan.spent()
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from reticent.privacy.mechanism import Mechanism as Mechanism
     from reticent.privacy.mechanism import ParticipationCounts as ParticipationCounts
     from reticent.privacy.plan import PrivacyPlan as PrivacyPlan
+    from reticent.privacy.plan import make_plan as make_plan
     from reticent.privacy.sampling import PoissonSampler as PoissonSampler
     from reticent.privacy.sampling import Population as Population
     from reticent.privacy.sampling import TokenRange as TokenRange

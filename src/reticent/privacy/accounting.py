@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What steps cost, how much noise a promise needs, and the whole curve of what is allowed.
+"""The accountant: ε of steps, the noise that a guarantee needs, and the trade-off curve of attacks.
 
 ε comes from privacy loss distributions (Doroshenko et al. 2022, arXiv:2207.04380) as `dp_accounting` computes them,
 rounded to the safe side; Rényi divergences (Mironov, Talwar and Zhang 2019, arXiv:1908.10530) stand beside as a check.
@@ -193,11 +193,11 @@ def implied_user_epsilon(mechanism: Mechanism, *, records: int, steps: int, delt
         return 0.0
     bounds = [_full_batch(records / mechanism.noise_multiplier * math.sqrt(steps), delta)]
     owner = replace(mechanism, owned=records)
-    drawn = owner.drawn(tail=delta / 100 / steps)
-    if mechanism.rate < 1 and len(drawn.counts) <= MOST_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
+    participation = owner.participation(tail=delta / 100 / steps)
+    if mechanism.rate < 1 and len(participation.counts) <= MOST_MIXED and _cells(owner, steps, delta) <= MOST_CELLS:
         losses = PLDAccountant(value_discretization_interval=_interval(owner, steps, slack=IMPLIED_SLACK))
-        losses.compose(dp_event.SelfComposedDpEvent(drawn.event(mechanism.noise_multiplier), steps))
-        bounds.append(losses.get_epsilon(delta - steps * drawn.cut) - steps * math.log1p(-drawn.cut))
+        losses.compose(dp_event.SelfComposedDpEvent(participation.event(mechanism.noise_multiplier), steps))
+        bounds.append(losses.get_epsilon(delta - steps * participation.cut) - steps * math.log1p(-participation.cut))
     return float(min(bounds))
 
 
@@ -240,7 +240,7 @@ def _spread(mechanism: Mechanism, steps: int) -> float:
         inverse = min((single / mechanism.noise_multiplier) ** 2, 50.0)
         return mechanism.rate * math.sqrt(2 * (math.exp(inverse) - math.exp(-inverse)))
     # The tail that is left out is rare, but would rule the divergence.
-    counts, chances, _ = mechanism.drawn(tail=1e-3 / steps)
+    counts, chances, _ = mechanism.participation(tail=1e-3 / steps)
     exponents = np.minimum(np.outer(counts, counts) / mechanism.noise_multiplier**2, 50.0)
     return math.sqrt(float(chances @ np.expm1(exponents) @ chances))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the batches of a private training are what is accounted for: drawn a second time, and counted."""
+"""Checks that batches of a private training are those that are accounted for: drawn again, and counted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class BatchCheck:
             )
 
     def _odd_units(self, units: Sequence[Unit]) -> str | None:
-        """What is wrong with the rows of the units of one step, as far as the plan and the users tell."""
+        """The fault in the rows of the units of one step, if there is one, as far as the plan and the users tell."""
         spec, sampler = self.plan.spec, self.plan.sampler
         if any(len(unit) > sampler.rows_per_unit for unit in units):
             return f"a unit has more than the {sampler.rows_per_unit} rows that the plan has"
@@ -64,6 +64,6 @@ class BatchCheck:
         if users is not None and spec.user_sampling != "user":
             for record in set().union(*records):
                 self._kept.setdefault(users[record], set()).add(record)
-            if any(len(kept) > sampler.owned for kept in self._kept.values()):
+            if any(len(of_user) > sampler.owned for of_user in self._kept.values()):
                 return f"a user has more than the {sampler.owned} records that are accounted for"
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a self-check says: that something was checked, or which promise broke."""
+"""Outcomes of a self-check: an item that was checked, or the guarantee that was violated."""
 
 from __future__ import annotations
 

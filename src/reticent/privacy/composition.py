@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several trainings on the same units cost together.
+"""ε of several trainings on the same units together.
 
 Privacy losses of trainings add up, whatever is chosen in view of the earlier ones (adaptive composition), so their
 distributions are convolved as those of the steps of one training are (`accounting`); a chain of trainings, each from
@@ -96,7 +96,7 @@ def _merged(parts: Sequence[Part], delta: float) -> dict[Mechanism, int]:
     tail = _tail(sum(part.steps for part in parts), delta)
     for part in parts:
         mechanism = replace(part.mechanism, black_box=False)
-        if mechanism.rate < 1 and len(mechanism.drawn(tail=tail).counts) > MOST_MIXED:
+        if mechanism.rate < 1 and len(mechanism.participation(tail=tail).counts) > MOST_MIXED:
             mechanism = replace(mechanism, rate=1.0)
         if part.steps:
             merged[mechanism] = merged.get(mechanism, 0) + part.steps
@@ -110,17 +110,17 @@ def _tail(steps: int, delta: float) -> float:
 
 
 def _event(mechanism: Mechanism, tail: float) -> tuple[dp_event.DpEvent, float]:
-    """One step, and the chance of the draws that are left out of it, see `Drawn`."""
+    """One step, and the chance of the draws that are left out of it, see `ParticipationCounts`."""
     if mechanism.owned == 1 or mechanism.rate == 1:
         return mechanism.event, 0.0
-    drawn = mechanism.drawn(tail=tail)
-    return drawn.event(mechanism.noise_multiplier), drawn.cut
+    participation = mechanism.participation(tail=tail)
+    return participation.event(mechanism.noise_multiplier), participation.cut
 
 
 def _unsampled(merged: Mapping[Mechanism, int], delta: float) -> float:
     """ε if every unit were in every step: exact at rate 1, where the squares of μ add up (Dong, Roth and Su 2022,
     Corollary 3.3), else an upper bound."""
-    squares = sum(steps * (one.owned / one.noise_multiplier) ** 2 for one, steps in merged.items())
+    squares = sum(steps * (mechanism.owned / mechanism.noise_multiplier) ** 2 for mechanism, steps in merged.items())
     return gdp_epsilon(math.sqrt(squares), delta)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was promised, in one sentence that names ε, its unit, δ and the neighbouring relation, and as JSON.
+"""The privacy guarantee: one sentence that names ε, its unit, δ and the neighbouring relation, and JSON.
 
 What the promise takes as public: how many units there are, the steps, the sampling rate, all settings, and the context
 that texts are cut to. Where only marked spans are covered, also all other text and where the spans are.
@@ -21,7 +21,7 @@ FORMAT = 2
 WITHOUT_CURVE = 1
 """The format that knew (ε, δ) only, added or removed units, and the records of the largest user; still read."""
 DONE = {ADD_OR_REMOVE: "add or remove", ZERO_OUT: "zero out", REPLACE_ONE: "replace"}
-"""What is done to a unit between data sets that are neighbours."""
+"""The change of a unit between neighbouring data sets."""
 EVERYTHING = "all that a unit adds to the training data"
 SPANS = "the content of the marked spans alone"
 
@@ -88,19 +88,19 @@ class PrivacyGuarantee:
 
     @property
     def auroc(self) -> float:
-        """The largest AUROC of any attack on a unit."""
+        """The largest AUC of any attack on a unit."""
         return self.most.auc
 
     def sentence(self) -> str:
         """ε with all that gives it a meaning, and what it keeps attacks from; every number is rounded up."""
-        said = (
+        text = (
             f"ε = {rounded_up(self.epsilon)} per {self.unit} at δ = {self.delta:.2g} ({self.neighbouring}; "
             f"{self.mechanism}, {self.accountant}; σ = {self.noise_multiplier:.3g}, rate {self.rate:.3g}, "
             f"{self.steps} steps)"
         )
         if self.covers != EVERYTHING:
-            said += f", covering {self.covers}"
-        return ". ".join([said, self._limits(), *self._users()])
+            text += f", covering {self.covers}"
+        return ". ".join([text, self._limits(), *self._users()])
 
     def _limits(self) -> str:
         most = self.most
@@ -114,11 +114,11 @@ class PrivacyGuarantee:
         if not self.implied:
             return []
         them = "all records of that user" if self.covers == EVERYTHING else "all marked spans of that user"
-        each = ", ".join(
+        bounds = ", ".join(
             f"for a user with {records} records ε = {rounded_up(epsilon)} per user at δ = {self.delta:.2g}"
             for records, epsilon in self.implied
         )
-        return [f"F{each[1:]} ({DONE[self.relation]} {them})"]
+        return [f"F{bounds[1:]} ({DONE[self.relation]} {them})"]
 
     def to_json(self) -> str:
         """The promise, beside its sentence for those who read the file."""
@@ -137,24 +137,24 @@ class PrivacyGuarantee:
             BadInput: another format, or fields missing.
         """
         try:
-            found = json.loads(text)
-            version = found.pop("format")
-            found.pop("statement", None)
+            fields_of = json.loads(text)
+            version = fields_of.pop("format")
+            fields_of.pop("statement", None)
             if version == WITHOUT_CURVE:
-                largest, epsilon = found.pop("implied_records", None), found.pop("implied", None)
-                found["implied"] = [] if largest is None or epsilon is None else [[largest, epsilon]]
+                largest, epsilon = fields_of.pop("implied_records", None), fields_of.pop("implied", None)
+                fields_of["implied"] = [] if largest is None or epsilon is None else [[largest, epsilon]]
             elif version != FORMAT:
                 raise BadInput(
                     "privacy.json",
                     f"is of format {version!r}, not {FORMAT} or {WITHOUT_CURVE}",
                     "Read it with the version that wrote it.",
                 )
-            found["implied"] = tuple((records, epsilon) for records, epsilon in found["implied"])
-            allowed = found.get("allowed")
+            fields_of["implied"] = tuple((records, epsilon) for records, epsilon in fields_of["implied"])
+            allowed = fields_of.get("allowed")
             if allowed is not None:
                 roc = tuple((fpr, tpr) for fpr, tpr in allowed.pop("roc"))
-                found["allowed"] = AttackLimits(roc=roc, **allowed)
-            return cls(**found)
+                fields_of["allowed"] = AttackLimits(roc=roc, **allowed)
+            return cls(**fields_of)
         except BadInput:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -163,18 +163,20 @@ class PrivacyGuarantee:
 
 
 def covered_spans(recall: float) -> str:
-    """What a promise on marked spans covers, where they hold the share ``recall`` of the personal data.
+    """The coverage of a guarantee on marked spans that hold the share ``recall`` of the personal data.
 
     >>> covered_spans(0.9)  # doctest: +ELLIPSIS
     "the content of the marked spans alone (... recall is 0.9: a share of 0.1 of the personal data has no guarantee)"
     """
     missed = f"a share of {1 - recall:.2g} of the personal data has no guarantee"
-    said = f"the detector's recall is {recall:g}: {missed}" if recall < 1 else "all personal data is said to be marked"
-    return f"{SPANS} (where they are, and all other text, counts as public; {said})"
+    recall_text = (
+        f"the detector's recall is {recall:g}: {missed}" if recall < 1 else "all personal data is said to be marked"
+    )
+    return f"{SPANS} (where they are, and all other text, counts as public; {recall_text})"
 
 
 def auroc_bound(epsilon: float, delta: float) -> float:
-    """The largest AUROC of any attack that tells a unit in the data from one left out, under (ε, δ)-DP.
+    """The largest AUC of any attack that tells a unit in the data from one left out, under (ε, δ)-DP.
 
     No attack can leave TPR ≤ min(e^ε·FPR + δ, 1 − e^−ε·(1 − δ − FPR)) (Kairouz, Oh and Viswanath 2015, Theorem 2.1);
     the area above that line is a quadrilateral of (1 − δ)² / (1 + e^ε).

@@ -66,9 +66,9 @@ class Mechanism:
             return gaussian if self.rate == 1 else dp_event.PoissonSampledDpEvent(self.rate, gaussian)
         if self.rate == 1:
             return dp_event.GaussianDpEvent(self.noise_multiplier / self.owned)
-        return self.drawn().event(self.noise_multiplier)
+        return self.participation().event(self.noise_multiplier)
 
-    def drawn(self, tail: float = 0.0) -> ParticipationCounts:
+    def participation(self, tail: float = 0.0) -> ParticipationCounts:
         """How many units of one owner are in a step: Binomial(owned, rate), without its largest values as far as they
         have a chance of at most ``tail``, which is then named as cut; a single unit with ``black_box``."""
         owned = 1 if self.black_box else self.owned

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class NoiseMeter:
-    """Whether samples of noise are Gaussian noise of standard deviation ``std``, new each time, in each parameter.
+    """Tests that samples are Gaussian noise of standard deviation ``std``, new each time, in each parameter.
 
     ================  ==================================================  ==========================================
     what is wrong     test                                                found
@@ -56,9 +56,9 @@ class NoiseMeter:
         self.looks += 1
         self.squares += np.add.reduceat(noise**2, self.starts)
         self.total += float(noise.sum())
-        found = self._size() or self._mean() or self._again(noise) or self._shared(noise)
+        deviation = self._size() or self._mean() or self._again(noise) or self._shared(noise)
         self.before = noise
-        return found
+        return deviation
 
     @property
     def samples(self) -> int:
@@ -109,12 +109,12 @@ class NoiseMeter:
 
     def _pairs(self, shared: Sequence[int]) -> None:
         """Where the first elements of each parameter and of the one before it lie in the samples."""
-        common = [min(one, other) for one, other in zip(shared[1:], shared[:-1], strict=True)]
-        each = [np.arange(n) for n in common]
+        common = [min(count, other) for count, other in zip(shared[1:], shared[:-1], strict=True)]
+        runs = [np.arange(n) for n in common]
         empty = np.zeros(0, dtype=np.int64)
         self.pair = np.repeat(np.arange(len(common)), common) if common else empty
-        self.left = np.concatenate([empty, *(s + e for s, e in zip(self.starts[1:], each, strict=True))])
-        self.right = np.concatenate([empty, *(s + e for s, e in zip(self.starts[:-1], each, strict=True))])
+        self.left = np.concatenate([empty, *(s + e for s, e in zip(self.starts[1:], runs, strict=True))])
+        self.right = np.concatenate([empty, *(s + e for s, e in zip(self.starts[:-1], runs, strict=True))])
 
     def _plausible(self, z: float) -> bool:
         return bool(2 * special.ndtr(-abs(z)) >= self.alpha)
@@ -124,7 +124,7 @@ class NoiseMeter:
 
 
 class SizeMeter:
-    """Whether batch sizes are draws of Binomial(units, rate): the right mean, no size impossible, not too regular.
+    """Tests that batch sizes are draws of Binomial(units, rate): the right mean, no size impossible, not too regular.
 
     Args:
         units: how many there are to draw.
@@ -161,7 +161,7 @@ class SizeMeter:
 
 
 class DrawMeter:
-    """Whether units are drawn by coins of their own, new in each step: none too often or too seldom, and no more in two
+    """Tests that each unit is drawn by its own coin, new in each step: none too often or too seldom, and no more in two
     steps one after the other than by chance. Sizes alone do not show it: a training can go through shuffled passes.
 
     Args:

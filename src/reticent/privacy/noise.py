@@ -66,7 +66,7 @@ _AT_ONCE = 1024
 _BLOCK = 1 << 24
 """Elements that ``torch`` works on at a time: 64 MiB beside the tensor."""
 _LARGEST = 1 << 36
-"""What a 32-bit block counter reaches."""
+"""The range of a 32-bit block counter."""
 
 Words = npt.NDArray[np.uint32]
 Doubles = npt.NDArray[np.float64]
@@ -74,7 +74,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSums:
-    """What was seen while the noise went in, for the self-check. With noise ``e = std·N``, before ``scale``:
+    """Sums over a parameter while noise is added, for the self-check. With noise ``e = std·N``, before ``scale``:
 
     Args:
         n: elements.
@@ -153,16 +153,16 @@ def why_no_kernel() -> str | None:
     try:
         load_kernel()
     except BadInput as error:
-        why = f"{error.given} {error.why}"
+        reason = f"{error.given} {error.why}"
         console.print(
-            f"{why}: noise is drawn by the reference instead, the same numbers in about a hundred times the time "
+            f"{reason}: noise is drawn by the reference instead, the same numbers in about a hundred times the time "
             "(a second or two for ten million trained weights)",
             style="yellow",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
-        return why
+        return reason
     return None
 
 
@@ -205,11 +205,11 @@ def _sums(x: torch.Tensor, sums: Doubles) -> NoiseSums:
 
 def _solves(library: ctypes.CDLL) -> bool:
     """A tile and a bit; with this key, step and index the first tile has a rare radius."""
-    key, sums, found = bytes(range(32)), np.zeros(3), np.ones(TILE + 5, dtype=np.float32)
-    library.reticent_add_noise(found.ctypes.data, len(found), 2.0, 0.5, key, 4, 3, sums.ctypes.data, 1)
-    drawn = normals(key, 4, 3, np.arange(2)).ravel()[: len(found)]
-    expected = (len(found), 2 * drawn.sum(), 4 * (drawn**2).sum())
-    return np.allclose(found, 0.5 + drawn, atol=1e-5) and np.allclose(sums, expected, rtol=1e-4, atol=1e-3)
+    key, sums, solution = bytes(range(32)), np.zeros(3), np.ones(TILE + 5, dtype=np.float32)
+    library.reticent_add_noise(solution.ctypes.data, len(solution), 2.0, 0.5, key, 4, 3, sums.ctypes.data, 1)
+    drawn = normals(key, 4, 3, np.arange(2)).ravel()[: len(solution)]
+    expected = (len(solution), 2 * drawn.sum(), 4 * (drawn**2).sum())
+    return np.allclose(solution, 0.5 + drawn, atol=1e-5) and np.allclose(sums, expected, rtol=1e-4, atol=1e-3)
 
 
 KERNEL = Kernel(
@@ -271,8 +271,8 @@ def normals(key: bytes, step: int, index: int | Words, tiles: npt.NDArray[np.int
     words = chacha(states(key, step, index, blocks, refine=False)).transpose(0, 2, 1)
     more = chacha(states(key, step, index, blocks, refine=True)).transpose(0, 2, 1)
     radius = radii(words[:, :8], more[:, 0::2], more[:, 1::2])
-    one, other = directions(words[:, 8:])
-    return np.concatenate([radius * one, radius * other], axis=1).reshape(len(tiles), TILE)
+    cosine, sine = directions(words[:, 8:])
+    return np.concatenate([radius * cosine, radius * sine], axis=1).reshape(len(tiles), TILE)
 
 
 def radii(word: Words, high: Words, low: Words) -> Doubles:

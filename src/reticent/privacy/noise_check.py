@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether each parameter gets the noise of its key, step and number, and the optimizer what was noised and no more."""
+"""Checks that a parameter gets the noise of its key, step and number, and that the optimizer gets the noised sum."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NoiseCheck:
         self._before = self.places.of(sums)
 
     def after(self, noised: Sequence[torch.Tensor], seen: Sequence[NoiseSums]) -> Floats:
-        """What was noised and divided minus what was summed is the noise of this step.
+        """Check that the noised sum minus the sum is the noise of this step.
 
         Args:
             noised: in the order of ``names``.
@@ -98,7 +98,7 @@ class NoiseCheck:
         return self.places.of([p.grad for p in self.names if p.grad is not None])
 
     def _other(self, drawn: Floats, before: Floats) -> str | None:
-        """Which parameter has other noise than the key, the step and its number give."""
+        """The parameter whose noise is not that of the key, the step and its number."""
         expected, chosen = self._expected()
         off = np.abs(drawn[chosen] - self.std * expected)
         # add_noise is good to 1e-5, and sums are float32.
@@ -130,7 +130,7 @@ class NoiseCheck:
                 return f"{sums.n} of {parameter.numel()} elements of {name} got noise"
             if not abs(sums.noise) <= 8 * self.std * sums.n**0.5:
                 return f"the noise in {name} is not centred"
-        n, squares = sum(one.n for one in seen), sum(one.noise_squared for one in seen)
+        n, squares = sum(step.n for step in seen), sum(step.noise_squared for step in seen)
         # Few elements do not make a Gaussian, and are all among the samples; float32 may be off in the fourth digit.
         if n >= 10_000 and not abs(squares / (n * self.std**2) - 1) <= 8 * (2 / n) ** 0.5 + 1e-3:
             return f"the standard deviation is {(squares / n) ** 0.5:.4g} instead of {self.std:.4g} (all {n} elements)"

@@ -29,7 +29,7 @@ IMPLIED_FOR = (2, 10)
 class PrivacyPlan:
     """A private training that is settled: who is drawn when, how much noise is added and what that costs.
 
-    What is accounted for is read off the sampler, so the two cannot disagree. Made by `PrivacySpec.plan`.
+    What is accounted for is read off the sampler, so the two cannot disagree. Made by `make_plan`.
 
     Args:
         spec: calibrated: noise multiplier and delta are given.
@@ -40,10 +40,9 @@ class PrivacyPlan:
         covers: what the promise is about.
 
     Examples:
-        >>> from reticent.privacy.spec import PrivacySpec
         >>> people = Population(users=(None,) * 1000, lengths=(20,) * 1000)
         >>> key = hashlib.sha256(b"use secrets.token_bytes(32) instead").digest()
-        >>> plan = PrivacySpec(epsilon=8.0).plan(people, batch_size=100, steps=50, key=key)
+        >>> plan = make_plan(PrivacySpec(epsilon=8.0), people, batch_size=100, steps=50, key=key)
         >>> plan.units, plan.expected_batch, plan.spent().epsilon <= 8
         (1000, 100.0, True)
     """
@@ -128,7 +127,7 @@ class PrivacyPlan:
             raise BadInput("the plan", "was made for another population", "Give a function that makes it for this one.")
 
     def spent(self, steps: int | None = None) -> PrivacyGuarantee:
-        """What holds after ``steps`` steps; all of them where it is left out. Stopping early is allowed.
+        """The guarantee after ``steps`` steps; after all where it is left out. Stopping early is allowed.
 
         Raises:
             BadInput: more steps than the plan has.
@@ -169,15 +168,35 @@ class PrivacyPlan:
 
 
 def calibrate(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
-    """`PrivacySpec.calibrate`."""
+    """The same spec with noise_multiplier and delta filled in, and epsilon, which follows from them, left out.
+
+    Args:
+        spec: of a private training.
+        population: who is in the data.
+        batch_size: expected number of users in a step (unit "user" sampled by user), else of records.
+        steps: optimizer steps.
+
+    The noise is the smallest, to three digits, at which the accountant's ε is at most ``epsilon``.
+
+    Raises:
+        BadInput: not private, too few units, a batch larger than the data, or a delta that promises nothing.
+    """
     # Which records are kept at random depends on the key, how many does not; nothing is ever drawn with this one.
     key = hashlib.sha256(b"calibration").digest()
     sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     return _calibrated(spec, sampler, _units(spec, population))
 
 
-def build(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
-    """`PrivacySpec.plan`."""
+def make_plan(spec: PrivacySpec, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
+    """Sampler, noise and accounting, built together.
+
+    Args:
+        spec, population, batch_size, steps: as in `calibrate`, which is done first where the noise is not given.
+        key: 32 secret random bytes; who knows them can take the noise off the model.
+
+    Raises:
+        BadInput: as `calibrate`, or a key of another length.
+    """
     sampler = _sampler(spec, population, batch_size=batch_size, steps=steps, key=key)
     units = _units(spec, population)
     return PrivacyPlan(
@@ -222,9 +241,9 @@ def _sampler(spec: PrivacySpec, population: Population, *, batch_size: int, step
             count, rows = len(users), most
             draw = _draw_user(spec, population, users, key)
         else:
-            kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
-            count, owned = sum(map(len, kept)), most
-            draw = partial(_draw_record, population, tuple(sorted(record for user in kept for record in user)))
+            records_kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+            count, owned = sum(map(len, records_kept)), most
+            draw = partial(_draw_record, population, tuple(sorted(record for user in records_kept for record in user)))
     if not 1 <= batch_size <= count:
         raise BadInput(
             f"batch_size={batch_size}",
@@ -248,8 +267,8 @@ def _draw_user(
     anew = {"random": draw_records, "random_chunk": draw_chunks}.get(spec.record_selection)
     if anew is not None:
         return lambda unit, step: anew(population, users[unit], count=most, key=key, at=(unit, step))
-    kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
-    return lambda unit, step: tuple(whole(population, record) for record in kept[unit])
+    records_kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
+    return lambda unit, step: tuple(whole(population, record) for record in records_kept[unit])
 
 
 def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> PrivacySpec:

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from reticent.models.encode import IGNORED
 from reticent.privacy.check import GuaranteeViolated
-from reticent.privacy.clip.api import STABILITY
+from reticent.privacy.clip.clipper import STABILITY
 
 LENGTHS = (4.0, 0.25, 2.5, 0.6)
 """Of the units' gradients, in clip norms."""
@@ -80,13 +81,13 @@ def probe(
         stretches, lengths = [], []
         for unit, times in zip(units, LENGTHS, strict=False):
             gradients = _autograd(model, list(names), unit, autocast)
-            own = [float(length_of(gradient)) for gradient in gradients]
-            length = math.hypot(*own)
+            norms_of = [float(length_of(gradient)) for gradient in gradients]
+            length = math.hypot(*norms_of)
             usable = length > 0 and math.isfinite(length)
             stretches.append(times * clip_norm / length if usable else 0.0)
             lengths.append(length * stretches[-1] if usable else 0.0)
             if usable:
-                factors = clip_factors([stretches[-1] * one for one in own], clip_norm, clipping)
+                factors = clip_factors([stretches[-1] * norm for norm in norms_of], clip_norm, clipping)
                 for total, gradient, factor in zip(wanted.values(), gradients, factors, strict=True):
                     total.add_(gradient, alpha=factor * stretches[-1])
         compared = sum(stretch > 0 for stretch in stretches)
@@ -101,7 +102,7 @@ def probe(
 
 
 def clip_factors(lengths: Sequence[float], clip_norm: float, clipping: str) -> list[float]:
-    """What each parameter's gradient of one unit is multiplied by, given the length of each; see ``make_clipper``.
+    """The factor of each parameter's gradient of one unit, given the length of each; see ``make_clipper``.
 
     >>> clip_factors([3.0, 4.0], 1.0, "flat")
     [0.2, 0.2]
@@ -127,13 +128,13 @@ def _compare(sums: Sums, wanted: Sums, names: Mapping[nn.Parameter, str], *, exa
     What is rounded may be off by a tenth of a share, and by a little of the whole where a share is small.
     """
     whole = _length(list(wanted.values()))
-    own, rest = (EXACT, EXACT / 10) if exact else (5 * ROUNDED, ROUNDED)
+    share, rest = (EXACT, EXACT / 10) if exact else (5 * ROUNDED, ROUNDED)
     for parameter, name in names.items():
         if parameter not in sums:
             _broke(f"{name} has no clipped gradient")
         length = float(length_of(wanted[parameter]))
         off = float(length_of(sums[parameter] - wanted[parameter]))
-        if not off <= own * length + rest * whole:
+        if not off <= share * length + rest * whole:
             _broke(f"in {name} their sum is off by {off:.4g}, with a length of {length:.4g}")
     _close(_length([sums[p] for p in names]), whole, "they add a length of", exact=exact)
 
@@ -168,17 +169,17 @@ def _autograd(
     total: list[torch.Tensor] | None = None
     for row in unit:
         targets = row.labels[1:]
-        if not bool((targets != -100).any()):
+        if not bool((targets != IGNORED).any()):
             continue
         with torch.enable_grad():
             with torch.autocast(row.ids.device.type, dtype=autocast, enabled=autocast is not None):
                 logits = model(input_ids=row.ids[None], use_cache=False).logits[0, -len(row.ids) :]
-            loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=-100)
-        found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
-        gradients = [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, found, strict=True)]
-        total = gradients if total is None else [one.add_(more) for one, more in zip(total, gradients, strict=True)]
+            loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=IGNORED)
+        of_row = torch.autograd.grad(loss, list(parameters), allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, of_row, strict=True)]
+        total = gradients if total is None else [sums.add_(more) for sums, more in zip(total, gradients, strict=True)]
     return [torch.zeros_like(p, dtype=torch.float32) for p in parameters] if total is None else total
 
 
 def _length(tensors: Sequence[torch.Tensor]) -> float:
-    return math.hypot(*(float(length_of(one)) for one in tensors))
+    return math.hypot(*(float(length_of(tensor)) for tensor in tensors))

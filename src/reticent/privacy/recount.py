@@ -57,8 +57,8 @@ def epsilon_again(
     if cells > _MOST_CELLS:
         return None
     places = np.rint((loss - mean) / width).astype(np.int64) % cells
-    one = np.bincount(places, weights=mass, minlength=cells)
-    many = np.fft.irfft(np.fft.rfft(one) ** steps, cells).clip(min=0)
+    step = np.bincount(places, weights=mass, minlength=cells)
+    many = np.fft.irfft(np.fft.rfft(step) ** steps, cells).clip(min=0)
     number = np.arange(cells)
     total = steps * mean + width * np.where(number < cells // 2, number, number - cells)
     return _epsilon(total, many, delta)

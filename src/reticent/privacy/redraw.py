@@ -27,30 +27,30 @@ def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
     """
     if rate == 1:
         return list(range(units))
-    found: list[int] = []
+    drawn: list[int] = []
     place = -1
     for word in _words(key, step):
         tail = (min(word, 2**64 - 1 - word) + 0.5) / 2**64
         place += 1 + int(min((-math.log(tail) if word < 2**63 else -math.log1p(-tail)) / -math.log1p(-rate), units))
         if place >= units:
             break
-        found.append(place)
-    return found
+        drawn.append(place)
+    return drawn
 
 
 def noise_again(key: bytes, step: int, where: WatchPoints) -> Floats:
     """The standard normals that belong at those places of the step's tensors, one tensor behind the other."""
     spans = [(number, span) for number, of_one in enumerate(where.spans) for span in of_one]
     tiles = [range(start // TILE, -(-stop // TILE)) for _, (start, stop) in spans]
-    tile = np.array([one for run in tiles for one in run], dtype=np.int64)
+    tile = np.array([tile_number for run in tiles for tile_number in run], dtype=np.int64)
     tensor = np.repeat(np.array([number for number, _ in spans], dtype=np.uint32), [len(run) for run in tiles])
     drawn = normals(key, step, tensor, tile).reshape(-1)
-    found, first = [], 0
+    pieces, first = [], 0
     for (_, (start, stop)), run in zip(spans, tiles, strict=True):
         offset = first * TILE + start - run[0] * TILE
-        found.append(drawn[offset : offset + stop - start])
+        pieces.append(drawn[offset : offset + stop - start])
         first += len(run)
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
 def noise_of_one(key: bytes, step: int, index: int, size: int, device: torch.device) -> torch.Tensor:

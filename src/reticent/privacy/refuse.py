@@ -37,29 +37,29 @@ def refuse(training: TrainingSetup) -> None:
     Raises:
         BadInput: at least one rule is violated; ``given``, ``why`` and ``fix`` have one line for each.
     """
-    found = violations(training)
-    if len(found) == 1:
-        raise BadInput(*found[0])
-    if found:
-        reasons = "\n".join(f"- {one.given}: {one.why}. {one.fix}" for one in found)
+    broken = violations(training)
+    if len(broken) == 1:
+        raise BadInput(*broken[0])
+    if broken:
+        reasons = "\n".join(f"- {violation.given}: {violation.why}. {violation.fix}" for violation in broken)
         raise BadInput(
-            ", ".join(one.given for one in found),
-            f"the privacy guarantee would not hold as stated, for {len(found)} reasons",
+            ", ".join(violation.given for violation in broken),
+            f"the privacy guarantee would not hold as stated, for {len(broken)} reasons",
             f"All of them are to be mended:\n{reasons}",
         )
 
 
 def violations(training: TrainingSetup) -> list[Violation]:
     """All violations, in the order of the tables."""
-    found = []
+    broken = []
     for setting in SETTINGS:
         value = getattr(training.args, setting.name, None)
         value = getattr(value, "value", value)  # enumerations
         if setting.is_bad(value):
-            found.append(Violation(f"{setting.name}={value!r}", setting.why, setting.fix))
+            broken.append(Violation(f"{setting.name}={value!r}", setting.why, setting.fix))
     for rule in RULES:
-        found += rule(training)
-    return found
+        broken += rule(training)
+    return broken
 
 
 def copies(rows: RowDigests | Iterable[Sequence[int] | npt.NDArray[np.integer]]) -> list[int]:
@@ -68,14 +68,14 @@ def copies(rows: RowDigests | Iterable[Sequence[int] | npt.NDArray[np.integer]])
 
 
 def _steering(training: TrainingSetup) -> Iterator[Violation]:
-    """What is chosen by an evaluation loss is published through the choice."""
+    """A choice by an evaluation loss publishes that loss."""
     if training.evaluation is not None:
         return
     args = training.args
     strategy = getattr(getattr(args, "save_strategy", None), "value", getattr(args, "save_strategy", None))
     schedule = getattr(getattr(args, "lr_scheduler_type", None), "value", getattr(args, "lr_scheduler_type", None))
     steered = {
-        "EarlyStoppingCallback": any(_is(one, EarlyStoppingCallback) for one in training.callbacks),
+        "EarlyStoppingCallback": any(_is(callback, EarlyStoppingCallback) for callback in training.callbacks),
         "load_best_model_at_end=True": bool(getattr(args, "load_best_model_at_end", False)),
         'save_strategy="best"': strategy == "best",
         f"lr_scheduler_type={schedule!r}": schedule in ("reduce_lr_on_plateau", "greedy"),

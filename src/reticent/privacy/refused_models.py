@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model, its wrappers and its adapters must not have, if what a unit adds is to depend on that unit alone and be
-bounded."""
+"""Models, wrappers and adapters that are refused: a unit's contribution would not depend on that unit alone."""
 
 from __future__ import annotations
 
@@ -83,10 +82,10 @@ def _rotary(training: TrainingSetup) -> Iterator[Violation]:
 
 def _rope_parameters(config: Any) -> Iterator[Mapping[str, Any]]:
     """The settings of rotary positions: one, or one for each type of layer."""
-    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if isinstance(found, Mapping):
-        nested = [one for one in found.values() if isinstance(one, Mapping)]
-        yield from nested or [found]
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if isinstance(rope, Mapping):
+        nested = [value for value in rope.values() if isinstance(value, Mapping)]
+        yield from nested or [rope]
 
 
 def _trained_dtypes(training: TrainingSetup) -> Iterator[Violation]:
@@ -108,8 +107,12 @@ def _trained_dtypes(training: TrainingSetup) -> Iterator[Violation]:
 
 def _quantised_base(training: TrainingSetup) -> Iterator[Violation]:
     for config in _configs(training.model):
-        found = getattr(config, "quantization_config", None)
-        settings: dict[str, Any] = found.to_dict() if found is not None and hasattr(found, "to_dict") else found or {}
+        quantisation = getattr(config, "quantization_config", None)
+        settings: dict[str, Any] = (
+            quantisation.to_dict()
+            if quantisation is not None and hasattr(quantisation, "to_dict")
+            else quantisation or {}
+        )
         if not settings or settings.get("load_in_4bit") or settings.get("dequantize"):
             continue
         yield Violation(

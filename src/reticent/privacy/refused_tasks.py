@@ -71,9 +71,9 @@ def compiled(training: TrainingSetup) -> Iterator[Violation]:
 def task(training: TrainingSetup) -> Iterator[Violation]:
     """Models whose logits do not predict the next token."""
     base = _base(training.model)
-    found = _named_task(training.model, base)
-    if found is not None:
-        yield Violation(f"{type(base).__name__}, {found}", _LOSS, _USE)
+    named = _named_task(training.model, base)
+    if named is not None:
+        yield Violation(f"{type(base).__name__}, {named}", _LOSS, _USE)
     elif isinstance(base, PreTrainedModel) and not list(compiled(training)):
         yield from _tried_out(training.model, base)
 
@@ -83,9 +83,9 @@ def _named_task(model: Any, base: Any) -> str | None:
         if getattr(base.config, "is_encoder_decoder", False):
             return "an encoder-decoder"
         for kind in type(base).__mro__:
-            for end, found in TASKS.items():
+            for end, named in TASKS.items():
                 if kind.__name__.endswith(end):
-                    return found
+                    return named
     for config in (getattr(model, "peft_config", None) or {}).values():
         wanted = getattr(config, "task_type", None)
         wanted = getattr(wanted, "value", wanted)
@@ -95,7 +95,7 @@ def _named_task(model: Any, base: Any) -> str | None:
 
 
 def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
-    """What the model does on made-up tokens; it is left as it is."""
+    """Violations that a pass over made-up tokens shows; the model is left as it is."""
     name = type(base).__name__
     if any(p.device.type == "meta" for p in model.parameters()):
         return
@@ -112,7 +112,7 @@ def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
             if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
                 _logits(model.train(), ids)
             logits, other = _logits(model.eval(), ids), _logits(model, late)
-            own = _own_loss(base, ids)
+            own_loss = _own_loss(base, ids)
     except Exception as error:  # noqa: BLE001 - the training would end with it
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         yield Violation(name, f"cannot be run on token ids and a mask ({type(error).__name__}: {first})", _OTHER)
@@ -127,9 +127,10 @@ def _tried_out(model: Any, base: Any) -> Iterator[Violation]:
             "Use a causal language model; of an encoder such as BERT the decoder (config.is_decoder=True).",
         )
         return
-    if own is not None and not own.is_cross_entropy:
+    if own_loss is not None and not own_loss.is_cross_entropy:
         yield Violation(
-            f"{name}, whose own loss is {own.loss:.3g} where the next token's cross-entropy is {own.next:.3g}",
+            f"{name}, whose own loss is {own_loss.loss:.3g} where the next token's cross-entropy is "
+            f"{own_loss.next:.3g}",
             "private training takes the latter, so what else the model is trained for would silently be left out",
             "Switch off what it adds (a balance loss of experts, further heads), or use another model.",
         )
@@ -145,28 +146,28 @@ class _Losses(NamedTuple):
     @property
     def is_cross_entropy(self) -> bool:
         # Some decoders (BART's, XLM's) leave the shift to whoever makes the labels.
-        return any(abs(self.loss - one) <= _OWN_LOSS * max(1.0, one) for one in (self.next, self.same))
+        return any(abs(self.loss - expected) <= _OWN_LOSS * max(1.0, expected) for expected in (self.next, self.same))
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """``[1, T, V]`` float32; virtual tokens come before the text."""
-    found: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-    if found.dim() != 3 or found.shape[1] < ids.shape[1]:
-        raise ValueError(f"its logits are {list(found.shape)}, not one row for each token")
-    return found[:, -ids.shape[1] :].float()
+    logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    if logits.dim() != 3 or logits.shape[1] < ids.shape[1]:
+        raise ValueError(f"its logits are {list(logits.shape)}, not one row for each token")
+    return logits[:, -ids.shape[1] :].float()
 
 
 def _own_loss(base: Any, ids: torch.Tensor) -> _Losses | None:
     """Losses with ``ids`` as labels, without virtual tokens; None where the model has none of its own."""
     try:
-        found = base(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, use_cache=False)
+        outputs = base(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, use_cache=False)
     except TypeError:
         return None
-    if found.loss is None:
+    if outputs.loss is None:
         return None
-    logits = found.logits[0].float()
+    logits = outputs.logits[0].float()
     following, same = F.cross_entropy(logits[:-1], ids[0, 1:]), F.cross_entropy(logits, ids[0])
-    return _Losses(float(found.loss), float(following), float(same))
+    return _Losses(float(outputs.loss), float(following), float(same))
 
 
 @contextmanager
@@ -224,7 +225,7 @@ def _virtual_tokens(model: Any) -> int:
 
 
 def _learned_positions(base: Any, limit: Any) -> bool:
-    """Whether there is a table of positions, beyond which there are none."""
+    """True if there is a table of positions, beyond which there are none."""
     words = base.get_input_embeddings()
     tables = [m for m in base.modules() if isinstance(m, nn.Embedding) and m is not words]
     return isinstance(limit, int) and any(limit <= table.num_embeddings <= limit + 2 for table in tables)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What trackers must not send away: the folder of the training, where the key of the noise lies, and gradients.
+"""Uploads that are refused: trackers that send the training's folder, where the noise's key lies, or gradients.
 
 Read off every callback of ``transformers.integrations`` (5.x). What the others send is covered by the promise: the
 finished model, or checkpoints, whose weights and optimizer state follow from noised gradients alone, and whose ledger
@@ -49,7 +49,7 @@ SENDERS = (
 )
 
 _ATTRIBUTES = {"CometCallback": ("_log_assets", True), "DVCLiveCallback": ("_log_model", "all")}
-"""What callbacks that were made by hand are told in place of a variable."""
+"""Attributes by which callbacks made by hand are set, in place of an environment variable."""
 
 
 def _uploads(training: TrainingSetup) -> Iterator[Violation]:
@@ -86,7 +86,7 @@ def _watched(training: TrainingSetup) -> Iterator[Violation]:
 def _classes(callback: Any) -> set[str]:
     """Names of the classes of a callback, or of one that is given as a class."""
     kind = callback if isinstance(callback, type) else type(callback)
-    return {one.__name__ for one in kind.__mro__}
+    return {base.__name__ for base in kind.__mro__}
 
 
 UPLOAD_RULES: tuple[Callable[[TrainingSetup], Iterator[Violation]], ...] = (_uploads, _watched)

@@ -35,11 +35,11 @@ def renyi_epsilon(mechanism: Mechanism, *, steps: int, delta: float) -> float:
         run = dp_event.SelfComposedDpEvent(mechanism.event, steps)
         return float(RdpAccountant(ORDERS).compose(run).get_epsilon(delta))
     # Many units of an owner at once are rare, but rule every divergence: a hundredth of δ pays for leaving them out.
-    drawn = mechanism.drawn(tail=delta / 100 / steps)
-    orders = _orders(mechanism.noise_multiplier, drawn)
-    losses = [steps * mixture_divergence(mechanism.noise_multiplier, drawn, order) for order in orders]
-    epsilon = float(compute_epsilon(orders, losses, delta - steps * drawn.cut)[0])
-    return epsilon - steps * math.log1p(-drawn.cut)
+    participation = mechanism.participation(tail=delta / 100 / steps)
+    orders = _orders(mechanism.noise_multiplier, participation)
+    losses = [steps * mixture_divergence(mechanism.noise_multiplier, participation, order) for order in orders]
+    epsilon = float(compute_epsilon(orders, losses, delta - steps * participation.cut)[0])
+    return epsilon - steps * math.log1p(-participation.cut)
 
 
 def _replaced(mechanism: Mechanism, *, steps: int, delta: float) -> float:
@@ -77,45 +77,58 @@ def renyi_total(parts: Mapping[Mechanism, int], *, delta: float) -> float:
     mixtures.
     """
     tail = delta / 100 / max(sum(parts.values()), 1)
-    drawn = {one: replace(one, black_box=False).drawn(tail=tail) for one in parts if one.rate < 1}
-    orders = [order for order in ORDERS if order == 2 or all(_fits(order, one, drawn[one]) for one in drawn)]
+    participations = {
+        mechanism: replace(mechanism, black_box=False).participation(tail=tail)
+        for mechanism in parts
+        if mechanism.rate < 1
+    }
+    orders = [
+        order
+        for order in ORDERS
+        if order == 2 or all(_fits(order, mechanism, participations[mechanism]) for mechanism in participations)
+    ]
     # Of two Gaussians, where all are in every step: Mironov 2017, Proposition 7.
     unsampled = sum(
-        steps * (one.owned / one.noise_multiplier) ** 2 / 2 for one, steps in parts.items() if one.rate == 1
+        steps * (mechanism.owned / mechanism.noise_multiplier) ** 2 / 2
+        for mechanism, steps in parts.items()
+        if mechanism.rate == 1
     )
     losses = [
         order * unsampled
-        + sum(parts[one] * mixture_divergence(one.noise_multiplier, found, order) for one, found in drawn.items())
+        + sum(
+            parts[mechanism] * mixture_divergence(mechanism.noise_multiplier, counts_of, order)
+            for mechanism, counts_of in participations.items()
+        )
         for order in orders
     ]
-    left_out = sum(parts[one] * found.cut for one, found in drawn.items())
-    removed = sum(parts[one] * math.log1p(-found.cut) for one, found in drawn.items())
+    left_out = sum(parts[mechanism] * counts_of.cut for mechanism, counts_of in participations.items())
+    removed = sum(parts[mechanism] * math.log1p(-counts_of.cut) for mechanism, counts_of in participations.items())
     return float(compute_epsilon(orders, losses, delta - left_out)[0]) - removed
 
 
-def _fits(order: int, mechanism: Mechanism, drawn: ParticipationCounts) -> bool:
+def _fits(order: int, mechanism: Mechanism, participation: ParticipationCounts) -> bool:
     """As `_orders`; where there are two Gaussians only, higher orders are quick too."""
-    if len(drawn.counts) == 2:
+    if len(participation.counts) == 2:
         return order <= 1000 * mechanism.noise_multiplier
-    return order in _orders(mechanism.noise_multiplier, drawn)
+    return order in _orders(mechanism.noise_multiplier, participation)
 
 
-def _orders(noise: float, drawn: ParticipationCounts) -> tuple[int, ...]:
+def _orders(noise: float, participation: ParticipationCounts) -> tuple[int, ...]:
     """Orders whose divergences do not need a grid of more than 20,000 points, and always 2."""
-    most = min(1000 * noise / drawn.counts[-1], 64)
+    most = min(1000 * noise / participation.counts[-1], 64)
     return tuple(order for order in ORDERS if order == 2 or order <= most)
 
 
-def mixture_divergence(noise: float, drawn: ParticipationCounts, order: int) -> float:
+def mixture_divergence(noise: float, participation: ParticipationCounts, order: int) -> float:
     """Rényi divergence of one step, the larger of both directions: E under N(0, σ²) of the density ratio to the power
     ``order`` (unit removed) and 1 - ``order`` (unit added), by the trapezoid rule; σ = ``noise``.
 
     The integrand is a sum of Gaussians of width σ with centres up to ``order`` times the largest count, so steps of
     σ/20 are exact to rounding. Owes nothing to the code of the other accountant.
     """
-    points = np.arange(-12 * noise, order * drawn.counts[-1] + 12 * noise, noise / 20)
-    exponents = (np.outer(points, drawn.counts) - drawn.counts**2 / 2) / noise**2
-    ratio = logsumexp(exponents, b=drawn.chances, axis=1)
+    points = np.arange(-12 * noise, order * participation.counts[-1] + 12 * noise, noise / 20)
+    exponents = (np.outer(points, participation.counts) - participation.counts**2 / 2) / noise**2
+    ratio = logsumexp(exponents, b=participation.chances, axis=1)
     density = norm.logpdf(points, scale=noise) + math.log(noise / 20)
     removed, added = (float(logsumexp(density + power * ratio)) for power in (order, 1 - order))
     return max(removed, added, 0.0) / (order - 1)

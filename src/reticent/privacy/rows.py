@@ -48,13 +48,13 @@ class RowDigests:
         _, first = np.unique(self.digest, return_index=True)
         again = np.ones(len(self), dtype=np.bool_)
         again[first] = False
-        found: list[int] = np.flatnonzero(again).tolist()
-        return found
+        repeated: list[int] = np.flatnonzero(again).tolist()
+        return repeated
 
     def shared(self, other: RowDigests) -> list[int]:
         """Positions of rows that ``other`` has too, token for token; rising."""
         theirs = set(other.digest.tolist())
-        return [place for place, one in enumerate(self.digest.tolist()) if one in theirs]
+        return [place for place, digest in enumerate(self.digest.tolist()) if digest in theirs]
 
     @classmethod
     def from_digests(cls, lengths: Sequence[int], digests: Sequence[bytes]) -> RowDigests:

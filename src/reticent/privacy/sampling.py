@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which units are in which step: Poisson sampling, as a pure function of a secret key and the step.
+"""Poisson sampling of the units of each step, as a pure function of a secret key and the step.
 
 A draw depends on nothing but (key, step, number and rate of units), so a resumed training sees the batches that it
 would have seen. Random numbers are read from SHAKE-256 of the key: who does not know it cannot predict who was in a
@@ -61,12 +61,12 @@ Row = tuple[TokenRange, ...]
 """One sequence for the model: its pieces, one behind the other."""
 
 Unit = tuple[Row, ...]
-"""What is clipped as one; the gradients of its rows are averaged."""
+"""Rows that are clipped together; their gradients are averaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Who is in the training data, in the order of the records.
+    """The users and lengths of the training data, in the order of the records.
 
     Args:
         users: whose record it is; None where nobody is known.
@@ -134,18 +134,18 @@ class Population:
         Raises:
             BadInput: records without a user.
         """
-        found: dict[str, list[int]] = {}
+        by_user: dict[str, list[int]] = {}
         for record, user in enumerate(self.users):
             if user is not None:
-                found.setdefault(user, []).append(record)
-        unknown = len(self.users) - sum(map(len, found.values()))
+                by_user.setdefault(user, []).append(record)
+        unknown = len(self.users) - sum(map(len, by_user.values()))
         if unknown:
             raise BadInput(
                 f"{unknown} of {len(self.users)} records",
                 "have no user, so no user can be hidden",
                 "Name the field that holds the user (--user_field), or give --unit record.",
             )
-        return {user: tuple(records) for user, records in found.items()}
+        return {user: tuple(records) for user, records in by_user.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,16 +187,16 @@ class PoissonSampler:
             raise BadInput(f"step {step}", f"must be in 0 … {self.steps - 1}", "Account for all steps in the plan.")
         if self.rate == 1:
             return np.arange(self.units)
-        found, last = [], -1
+        units, last = [], -1
         for word in self._chunks(step):
             # As floats first: at tiny rates a gap can be larger than any integer of 64 bits.
             gaps = np.minimum(exponentials(word) / -math.log1p(-self.rate), self.units).astype(np.int64)
             places = last + np.cumsum(gaps + 1)
-            found.append(places[places < self.units])
+            units.append(places[places < self.units])
             last = int(places[-1])
             if last >= self.units:
                 break
-        return np.concatenate(found)
+        return np.concatenate(units)
 
     def _chunks(self, step: int) -> Iterator[npt.NDArray[np.uint64]]:
         chunk = 0
@@ -223,8 +223,8 @@ def words(key: bytes, purpose: str, *numbers: int | str, count: int) -> npt.NDAr
 def exponentials(word: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     """``[n]`` uniform 64-bit numbers as standard exponentials, between 2^-65 and 46; see the module."""
     tail = (np.minimum(word, ~word).astype(np.float64) + 0.5) * 2.0**-64
-    found: npt.NDArray[np.float64] = np.where(word >> np.uint64(63), -np.log1p(-tail), -np.log(tail))
-    return found
+    values: npt.NDArray[np.float64] = np.where(word >> np.uint64(63), -np.log1p(-tail), -np.log(tail))
+    return values
 
 
 def check_key(key: bytes) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which records of a user count: the rules of user-level privacy (Chua et al., COLM 2024, arXiv:2406.14322).
+"""Chooses the records of a user that count: the rules of user-level privacy (Chua et al., COLM 2024, arXiv:2406.14322).
 
 A rule looks at the records of one user and at nothing else, so that one user more or less changes nothing for others.
 """

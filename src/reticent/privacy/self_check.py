@@ -26,7 +26,7 @@ from torch import nn
 
 from reticent.privacy.batch_check import BatchCheck
 from reticent.privacy.check import GuaranteeViolated, SelfCheckItem
-from reticent.privacy.clip.api import STABILITY
+from reticent.privacy.clip.clipper import STABILITY
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.noise import NoiseSums
@@ -111,7 +111,7 @@ class SelfCheck:
     # ---- clipping --------------------------------------------------------------------------------------------------
 
     def due(self, step: int) -> bool:
-        """Whether units are to be run a second time in this step: in the first, and again each epoch, or so much less
+        """True if units are to be run a second time in this step: in the first, and again each epoch, or so much less
         often that it stays a small share of the work."""
         return step >= self._probe_due
 
@@ -202,7 +202,7 @@ class SelfCheck:
         self.noise.before(self.done, [sums[p] for p in self.names])
 
     def after_noise(self, noised: Mapping[nn.Parameter, torch.Tensor], noise: Sequence[NoiseSums]) -> None:
-        """What was noised minus what was summed is the noise of this step and parameter, drawn a second time here.
+        """Check that the noised sum minus the sum is this step's noise of the parameter, drawn a second time here.
 
         Args:
             noised: the sums after noise and division by the expected batch (what becomes ``.grad``), float32.
@@ -260,7 +260,7 @@ class SelfCheck:
         if self.still:
             same = self.begun.of(list(self.names)) == self.start
             unchanged = np.logical_and.reduceat(same, self.noise.meter.starts)
-            self.still &= {p for p, one in zip(self.names, unchanged, strict=True) if one}
+            self.still &= {p for p, is_still in zip(self.names, unchanged, strict=True) if is_still}
         if self.done - self.first_step == PATIENCE:
             self._alive()
 
@@ -318,7 +318,7 @@ class SelfCheck:
         mechanism = Mechanism(
             noise_multiplier=self.plan.noise_multiplier, rate=sampler.rate, owned=1 if single else sampler.owned
         )
-        drawn = mechanism.drawn()
+        drawn = mechanism.participation()
         again = epsilon_again(
             mechanism.noise_multiplier,
             drawn.counts.tolist(),
@@ -340,10 +340,10 @@ class SelfCheck:
 
     def _check_sums(self, seen: Sequence[NoiseSums], slices: npt.NDArray[np.float64]) -> None:
         """The sums of clipped gradients are within their bound; what ``add_noise`` says of them fits what is seen."""
-        lengths = np.sqrt([one.x_squared for one in seen])
+        lengths = np.sqrt([step.x_squared for step in seen])
         parts = np.sqrt(np.add.reduceat(slices**2, self.noise.meter.starts))
-        own = lengths if self._measured is None else self._measured.cpu().numpy()
-        if not (np.allclose(own, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
+        norms = lengths if self._measured is None else self._measured.cpu().numpy()
+        if not (np.allclose(norms, lengths, rtol=1e-3) and (parts <= lengths * 1.001).all()):
             raise GuaranteeViolated(
                 "what is noised is what was summed",
                 f"at step {self.done} the lengths of the sums are others when noise is added",
@@ -446,7 +446,7 @@ class SelfCheck:
 
 
 def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor) -> bool:
-    """Whether a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
+    """True if a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
     if tensor.numel() != numbers.numel():
         return False
     ours, stored = numbers.reshape(-1), tensor.reshape(-1)

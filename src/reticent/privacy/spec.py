@@ -4,14 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-
-if TYPE_CHECKING:
-    from reticent.privacy.plan import PrivacyPlan
-    from reticent.privacy.sampling import Population
 
 UNITS = ("record", "user")
 USER_SAMPLING = ("user", "record", "group")
@@ -20,14 +15,14 @@ CLIPPING = ("flat", "per_layer", "automatic")
 PROTECT = ("all", "spans")
 ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE = "add_or_remove", "zero_out", "replace_one"
 RELATIONS = (ADD_OR_REMOVE, ZERO_OUT, REPLACE_ONE)
-"""What neighbouring data sets differ by: a unit is there or not, counts or adds nothing, is one or another."""
+"""Neighbouring relations: a unit is there or not, counts or adds nothing, is one or another."""
 SMALLEST_DELTA = 1e-11
 """Below this rounding in the convolutions of a privacy loss distribution can make ε come out too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacySpec:
-    """What a private training shall promise; nothing given means ordinary training.
+    """Settings of the guarantee of a private training; nothing given means ordinary training.
 
     Args:
         epsilon: the promise, as small as is needed: the noise is then chosen so that it holds.
@@ -138,37 +133,5 @@ class PrivacySpec:
 
     @property
     def is_private(self) -> bool:
-        """Whether anything is promised at all."""
+        """True if anything is promised at all."""
         return self.epsilon is not None or self.noise_multiplier is not None
-
-    def calibrate(self, population: Population, *, batch_size: int, steps: int) -> PrivacySpec:
-        """The same spec with noise_multiplier and delta filled in, and epsilon, which follows from them, left out.
-
-        Args:
-            population: who is in the data.
-            batch_size: expected number of users in a step (unit "user" sampled by user), else of records.
-            steps: optimizer steps.
-
-        The noise is the smallest, to three digits, at which the accountant's ε is at most ``epsilon``.
-
-        Raises:
-            BadInput: not private, too few units, a batch larger than the data, or a delta that promises nothing.
-        """
-        # Imported here, as the accountant takes a second to load and command lines only need the fields.
-        from reticent.privacy.plan import calibrate
-
-        return calibrate(self, population, batch_size=batch_size, steps=steps)
-
-    def plan(self, population: Population, *, batch_size: int, steps: int, key: bytes) -> PrivacyPlan:
-        """Sampler, noise and accounting, built together.
-
-        Args:
-            population, batch_size, steps: as in `calibrate`, which is done first where the noise is not given.
-            key: 32 secret random bytes; who knows them can take the noise off the model.
-
-        Raises:
-            BadInput: as `calibrate`, or a key of another length.
-        """
-        from reticent.privacy.plan import build
-
-        return build(self, population, batch_size=batch_size, steps=steps, key=key)

@@ -37,7 +37,7 @@ from reticent.core.record import Record, Span
 from reticent.models.encode import EncodedRecord, check_spans, encode
 
 PLACEHOLDER = "___"
-"""What stands for a span, whatever it holds and however long it is."""
+"""The text in place of a span, whatever it holds and however long it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +67,7 @@ def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> Sel
         BadInput: nothing is marked, or nothing is left of one of the parts; spans outside of their text; a chat in
             which they cannot be found; a slow tokenizer.
     """
-    private, kept, public = [], [], []
+    private, kept_out, public = [], [], []
     with progress("Tokenising", len(records), unit="records") as advance:
         for number, record in enumerate(records):
             encoded = _encode(redacted(record), tokenizer, max_tokens)
@@ -76,10 +76,10 @@ def select(records: Sequence[Record], tokenizer: Any, *, max_tokens: int) -> Sel
                 public.append(encoded)
             if is_sensitive(record):
                 private.append(_trained(_encode(record, tokenizer, max_tokens), outside=False))
-                kept.append(number)
+                kept_out.append(number)
             advance(1)
     _check(records, private, public, max_tokens)
-    return SelectiveRecords(private=tuple(private), records=tuple(kept), public=tuple(public))
+    return SelectiveRecords(private=tuple(private), records=tuple(kept_out), public=tuple(public))
 
 
 def redacted(record: Record) -> Record:
@@ -107,7 +107,7 @@ def redacted(record: Record) -> Record:
 
 
 def is_sensitive(record: Record) -> bool:
-    """Whether a span lies in what is trained on of the record."""
+    """True if a span lies in what is trained on of the record."""
     read = 0
     for trained, text in record.pieces:
         if trained and _stretches(record.spans, read, read + len(text)):
@@ -118,16 +118,16 @@ def is_sensitive(record: Record) -> bool:
 
 def _stretches(spans: Sequence[Span], start: int, end: int) -> list[tuple[int, int]]:
     """The marked parts of characters ``start:end``, counted from ``start``, rising, with gaps between them."""
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     for span in sorted(spans, key=lambda span: span.start):
         first, last = max(span.start, start) - start, min(span.end, end) - start
         if first >= last:
             continue
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        if stretches and first <= stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(last, stretches[-1][1]))
         else:
-            found.append((first, last))
-    return found
+            stretches.append((first, last))
+    return stretches
 
 
 def _replaced(text: str, stretches: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
@@ -160,7 +160,7 @@ def _check(
             "have no marked spans, so protecting the spans would protect nothing",
             "Name the field that holds start and end of each (--spans_field), or protect whole texts (--protect all).",
         )
-    if not any(one.predicted for one in private):
+    if not any(part.predicted for part in private):
         raise BadInput(
             f"{len(records)} records",
             f"have no marked span in what is trained on of the first {max_tokens} tokens",

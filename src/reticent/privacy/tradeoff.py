@@ -114,12 +114,12 @@ class TradeoffCurve:
 
     def deltas(self, epsilons: Floats) -> Floats:
         """The smallest δ at each ε ≥ 0 with which both directions of (ε, δ) hold: such a line touches at a corner."""
-        found = np.zeros(len(epsilons))
+        deltas = np.zeros(len(epsilons))
         for i, grown in enumerate(np.exp(np.minimum(epsilons, LARGEST_EXPONENT))):
             removed = self.tpr - grown * self.fpr
             added = (1 - self.fpr) - grown * (1 - self.tpr)
-            found[i] = max(removed.max(), added.max(), 0.0)
-        return found
+            deltas[i] = max(removed.max(), added.max(), 0.0)
+        return deltas
 
     def mu(self, delta: float) -> float:
         """The smallest μ of Gaussian differential privacy that allows all this at every δ from ``delta`` on.
@@ -141,7 +141,7 @@ class TradeoffCurve:
         return max(float(apart.max(initial=0.0)), _gaussian_mu(most, float(ends.max(initial=0.0))))
 
     def of_group(self, size: int) -> TradeoffCurve:
-        """What the same says of ``size`` units together: one after the other comes in (Dong, Roth and Su 2022, Theorem
+        """The curve of ``size`` units together: one after the other comes in (Dong, Roth and Su 2022, Theorem
         2.14), or by the lines (size·ε, δ·(e^size·ε − 1)/(e^ε − 1)) (Vadhan 2017, Lemma 2.2) where these are lower: at
         the ends of the curve.
 
@@ -245,8 +245,8 @@ def of_gaussian(mu: float) -> TradeoffCurve:
 
 
 def of_promise(epsilon: float, delta: float) -> AttackLimits:
-    """What (ε, δ) alone allows, both directions: for a promise whose mechanism is not known (Kairouz, Oh and Viswanath
-    2015, Theorem 2.1)."""
+    """The limits on attacks by (ε, δ) alone, both directions: for a guarantee whose mechanism is not known (Kairouz, Oh
+    and Viswanath 2015, Theorem 2.1)."""
     at, deltas = np.array([epsilon]), np.array([delta])
     return of_lines(at, deltas, at, deltas).allowed(max(delta, LEAST_DELTA))
 
@@ -266,23 +266,23 @@ def below(slopes: Floats, intercepts: Floats) -> TradeoffCurve:
     """The least polygon on [0, 1] below lines and below 1, by going through them from steep to flat: a line is passed
     over if it is nowhere lowest."""
     order = np.lexsort((intercepts, -slopes))
-    kept: list[tuple[float, float]] = []
+    lowest: list[tuple[float, float]] = []
     corners: list[float] = []
     for slope, intercept in [*zip(slopes[order].tolist(), intercepts[order].tolist(), strict=True), (0.0, 1.0)]:
-        if kept and kept[-1][0] == slope:
+        if lowest and lowest[-1][0] == slope:
             continue
-        while kept:
-            corner = (intercept - kept[-1][1]) / (kept[-1][0] - slope)
+        while lowest:
+            corner = (intercept - lowest[-1][1]) / (lowest[-1][0] - slope)
             if corner > (corners[-1] if corners else 0.0):
                 corners.append(corner)
                 break
-            kept.pop()
+            lowest.pop()
             if corners:
                 corners.pop()
-        kept.append((slope, intercept))
+        lowest.append((slope, intercept))
     inside = [i for i, corner in enumerate(corners) if corner < 1]
     fpr = np.array([0.0, *(corners[i] for i in inside), 1.0])
-    tpr = np.array([kept[0][1], *(kept[i + 1][0] * corners[i] + kept[i + 1][1] for i in inside), 1.0])
+    tpr = np.array([lowest[0][1], *(lowest[i + 1][0] * corners[i] + lowest[i + 1][1] for i in inside), 1.0])
     return TradeoffCurve(fpr, np.maximum.accumulate(tpr.clip(0.0, 1.0)))
 
 

@@ -21,7 +21,7 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetup:
-    """What is about to be trained privately.
+    """A private training before it starts.
 
     Args:
         args: ``transformers.TrainingArguments``, or what derives from it (TRL's ``SFTConfig``).

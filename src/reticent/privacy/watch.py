@@ -57,8 +57,8 @@ class WatchPoints:
         if not parts:
             return np.zeros(0)
         alike = len({(part.device, part.dtype) for part in parts}) == 1
-        found: Floats = torch.cat(parts if alike else [part.double().cpu() for part in parts]).double().cpu().numpy()
-        return found
+        values: Floats = torch.cat(parts if alike else [part.double().cpu() for part in parts]).double().cpu().numpy()
+        return values
 
 
 def places(sizes: Sequence[int], key: bytes, step: int) -> WatchPoints:
@@ -85,7 +85,7 @@ def stretch(tensors: int) -> int:
 
 
 class Weights:
-    """Whether trained weights change in the optimizer's step only, and what is frozen, buffers included, never.
+    """Checks that trained weights change in the optimizer's step only, and frozen ones and buffers never.
 
     ``stamp`` remembers elements of all of them; ``unmoved`` says whether they still are what they were. Of what is
     frozen there is a sum of all bits too, which a change of a single element changes.

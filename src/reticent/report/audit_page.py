@@ -8,7 +8,6 @@ sheet, by its hash, and nothing else: no script runs, whatever a text in the res
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,6 +19,7 @@ from jinja2 import Environment
 from reticent.core.atomic import write_text
 from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
+from reticent.core.paper import paper_url
 from reticent.core.results import AttackRun, ExposedUnit, ExtractionRow, Results
 from reticent.report import number_format as numbers
 from reticent.report import plots, scope, summary
@@ -89,9 +89,7 @@ def _templates() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    return environment(
-        filters, {"show": numbers.show, "alone": _alone, "paper_link": _paper_link, "infinity": math.inf}
-    )
+    return environment(filters, {"show": numbers.show, "alone": _alone, "paper_link": paper_url, "infinity": math.inf})
 
 
 def _content(results: Results) -> dict[str, Any]:
@@ -202,9 +200,3 @@ def _attack_rows(results: Results) -> list[tuple[str, list[AttackRow]]]:
 
 def _most_curves(results: Results) -> int:
     return max((sum(curve.level == level for curve in results.curves) for level in ("record", "user")), default=0)
-
-
-def _paper_link(paper: str) -> str:
-    """Address of a paper named ``arXiv:…``; empty for anything else, so that no text can become an address."""
-    found = re.fullmatch(r"arXiv:(\d{4}\.\d{4,5})", paper)
-    return f"https://arxiv.org/abs/{found[1]}" if found else ""

@@ -135,7 +135,9 @@ KINDS = (
         name="Attackers who only read what the model writes",
         asks="whether membership shows in its answers alone",
         try_it="add --attacks all",
-        tried=lambda results: any(run.ran and run.access == "text" for run in results.attacks),
+        tried=lambda results: any(
+            run.ran and run.access == "text" and run.level in ("record", "user") for run in results.attacks
+        ),
     ),
     AttackKind(
         name="Poisoning and backdoors",

@@ -24,7 +24,7 @@ _WINDOW = 4096
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Divergence:
-    """What was found for ``N`` records.
+    """KL divergence of ``N`` records.
 
     Args:
         kl: ``[N]`` sum over the record's trained tokens of KL(target‖base) in nats, at least 0; 0 for a record
@@ -86,5 +86,5 @@ def _log_p(forward: Forward, token_id: torch.Tensor, where: torch.Tensor) -> tor
 
 def _kl(target: torch.Tensor, base: torch.Tensor) -> npt.NDArray[np.float64]:
     """``[M]``; rounding may push a tiny one below 0, which is cut off."""
-    found = (target.exp() * (target - base)).sum(-1).clamp_min(0)
-    return found.double().cpu().numpy()
+    divergence = (target.exp() * (target - base)).sum(-1).clamp_min(0)
+    return divergence.double().cpu().numpy()

@@ -55,7 +55,7 @@ class ScoreOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What the options leave open, decided for one model on one machine.
+    """Choices that the options leave open, made for one model on one machine.
 
     Args:
         impl: which statistics are used.
@@ -71,7 +71,7 @@ class Choices:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What can change the numbers, if only in their last digits."""
+        """The choices that can change the numbers, if only in their last digits."""
         return (self.impl, self.window, self.tokens_per_batch)
 
 
@@ -104,13 +104,13 @@ def choose(model: Any, name: str, options: ScoreOptions) -> Choices:
         BadInput: ``window`` is more than the model can read, or ``impl`` cannot be had here.
     """
     device = device_of(model)
-    impl, why = resolve_impl(options.impl, device)
+    impl, reason = resolve_impl(options.impl, device)
     limit = most_read(model)
     if options.window is not None and limit is not None and options.window > limit:
         raise BadInput(f"window={options.window}", f"{name} reads at most {limit} tokens", "Give a smaller window.")
     return Choices(
         impl=impl,
-        why=why,
+        why=reason,
         window=options.window or limit or _WINDOW,
         tokens_per_batch=options.tokens_per_batch or _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"]),
     )

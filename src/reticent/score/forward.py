@@ -208,7 +208,7 @@ def _find_head(model: Any) -> Head | None:
 
 
 def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether body and head give the model's logits, up to the rounding of its type."""
+    """True if body and head give the model's logits, up to the rounding of its type."""
     try:
         hidden = hidden_states(model, head.module, _on(model, [text])[0][None])[0]
         mine = head.logits(hidden, out=truth.new_empty(truth.shape, dtype=hidden.dtype))
@@ -221,7 +221,7 @@ def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> 
 
 
 def _same_by_plain(model: Any, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether plain attention gives the model's logits, up to the rounding of bfloat16."""
+    """True if plain attention gives the model's logits, up to the rounding of bfloat16."""
     try:
         with plain_attention(model):
             mine = _own_logits(model, _on(model, [text])[0])
@@ -250,13 +250,13 @@ def _check_causal(forward: Forward, texts: list[torch.Tensor], truth: list[torch
 
 
 def _same_in_company(forward: Forward, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """Whether a text gets its own logits with many tokens behind it, up to a border of the positions."""
+    """True if a text gets its own logits with many tokens behind it, up to a border of the positions."""
     most = _COMPANY + len(text)
     width = min(most, context_length(forward.model) or most, forward.positions.next_border(len(text)) or most)
     if width <= len(text):
         return True
-    known = int(forward.model.get_input_embeddings().weight.shape[0])
-    batch = torch.cat([text, _probe_text(known, width - len(text))])[None]
+    vocabulary = int(forward.model.get_input_embeddings().weight.shape[0])
+    batch = torch.cat([text, _probe_text(vocabulary, width - len(text))])[None]
     mine = torch.cat([part.float() for _, part in forward.logits_at(batch, torch.arange(len(text)))])
     apart = (mine - truth.float()).norm(dim=1) / truth.float().norm(dim=1).clamp(min=1e-6)
     return bool(apart.median() <= _SAME.get(_dtype_of(forward.model), _SAME_HALF))
@@ -281,5 +281,5 @@ def _on(model: Any, texts: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _dtype_of(model: Any) -> torch.dtype:
-    found: torch.dtype = model.get_input_embeddings().weight.dtype
-    return found
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+    return dtype

@@ -27,7 +27,7 @@ from reticent.score.render import RenderedRecords, render
 from reticent.score.requests import Request, Variant
 
 VERSION = 3
-"""Raised when the same model and text would get other numbers; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reticent.core.record import Record
 from reticent.models.encode import EncodedRecord, encode
-from reticent.score.candidates.propose import Proposer, Unanswered
+from reticent.score.candidates.propose import PendingQuestion, Proposer
 from reticent.score.requests import RenderContext, Variant, rendered, rng_for
 
 Array = npt.NDArray[Any]
@@ -99,42 +99,42 @@ def _scored_text(record: Record, row: EncodedRecord, tokenizer: Any) -> str:
 
 def _cut(row: EncodedRecord, plain: EncodedRecord) -> EncodedRecord:
     """``row`` up to as many trained tokens as ``plain`` kept, if ``plain`` is cut off."""
-    kept = int(plain.trained.sum())
-    if not plain.truncated or row.trained.sum() <= kept:
+    predicted = int(plain.trained.sum())
+    if not plain.truncated or row.trained.sum() <= predicted:
         return row
-    end = int(np.flatnonzero(row.trained)[kept])
+    end = int(np.flatnonzero(row.trained)[predicted])
     return replace(row, token_id=row.token_id[:end], trained=row.trained[:end], truncated=True)
 
 
 def _copies(
     records: Sequence[Record],
     variant: Variant,
-    known: tuple[Sequence[Record], Sequence[Record]],
+    known_records: tuple[Sequence[Record], Sequence[Record]],
     proposer: Proposer | None,
 ) -> Iterator[tuple[Record, list[Record]]]:
     """Each record with its copies. A rendering that asks for proposals is repeated once a block of them is computed."""
 
-    def attempt(record: Record) -> list[Record] | Unanswered:
+    def attempt(record: Record) -> list[Record] | PendingQuestion:
         context = RenderContext(
             rng=rng_for(record, variant.name),
-            known_members=known[0],
-            known_held_out=known[1],
+            known_members=known_records[0],
+            known_held_out=known_records[1],
             propose=proposer.propose if proposer is not None else None,
         )
         try:
             return rendered(record, variant, context)
-        except Unanswered as open_question:
+        except PendingQuestion as open_question:
             return open_question
 
     size = max(1, _BLOCK // variant.copies)
     for start in range(0, len(records), size):
         block = records[start : start + size]
         questions = []
-        while opened := [result for result in map(attempt, block) if isinstance(result, Unanswered)]:
+        while opened := [result for result in map(attempt, block) if isinstance(result, PendingQuestion)]:
             assert proposer is not None
             questions += [result.question for result in opened]
             proposer.answer(questions)
         for record in block:
             copies = attempt(record)
-            assert not isinstance(copies, Unanswered)
+            assert not isinstance(copies, PendingQuestion)
             yield record, copies

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an attack may ask the scorer for: a model and a rendering of the records. Imports no torch."""
+"""Requests of an attack to the scorer: a model and a rendering of the records. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ replaced by ones that the reference model finds likely at that place."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RenderContext:
-    """What a rendering may use besides the record.
+    """Inputs of a rendering besides the record.
 
     Args:
         rng: seeded from the record's id and the variant's name, so that the same record is always rendered alike.
@@ -55,7 +55,7 @@ class Variant:
         render: gives exactly ``copies`` records for a record. Pure: what it returns follows from its arguments. May be
             called more than once for a record, each time with a fresh ``context.rng`` in the same state.
         params: settings of ``render``, so that other settings are another variant.
-        version: raised when ``render`` changes what it returns.
+        version: increment when ``render`` changes what it returns.
         needs: fields of the context that ``render`` cannot do without; where one is missing, the attacks that ask for
             the variant are switched off by name.
 

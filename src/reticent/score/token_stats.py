@@ -29,7 +29,7 @@ from reticent.score.kernel import load_kernel, run_kernel
 
 IMPLS = ("auto", "fused", "torch", "reference")
 _BLOCK_BYTES = 1 << 21
-"""What ``torch`` works on at a time on a CPU: one core's second-level cache and a bit."""
+"""Bytes that ``torch`` works on at a time on a CPU: one core's second-level cache and a bit."""
 _LOWEST = -87.0
 """Below this, exp(d) is nothing in float32; a logit of -inf is taken for it, so that 0·(-inf) never comes up."""
 
@@ -72,7 +72,7 @@ def token_stats(logits: torch.Tensor, gold: npt.NDArray[np.int64], *, impl: str 
 
 
 def resolve_impl(impl: str, device: torch.device | str) -> tuple[str, str]:
-    """Which implementation is used, and why, for the manifest.
+    """The implementation to use, and why, for the manifest.
 
     Raises:
         BadInput: ``impl`` is unknown, or is ``"fused"`` and cannot be had.

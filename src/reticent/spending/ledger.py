@@ -63,18 +63,22 @@ def ledger(folders: Sequence[str | Path], *, data: str | None = None) -> Ledger:
     Raises:
         BadInput: a folder is missing or cannot be listed.
     """
-    found = [one for one in trainings_in(folders) if data is None or one.data in ("", data)]
-    people = _people(found)
-    placed = [one for one in found if _key(one) in people]
+    trainings = [training for training in trainings_in(folders) if data is None or training.data in ("", data)]
+    people = _people(trainings)
+    placed = [training for training in trainings if _key(training) in people]
     lost = "its records are missing, so nobody knows whose data it used"
     unknown = tuple(
-        one if one.why_not else replace(one, why_not=lost)
-        for one in found
-        if _key(one) not in people and one.status != "without privacy"
+        training if training.why_not else replace(training, why_not=lost)
+        for training in trainings
+        if _key(training) not in people and training.status != "without privacy"
     )
     groups = []
     for keys in _joined(people):
-        group = _group([one for one in placed if _key(one) in keys], {key: people[key] for key in keys}, len(unknown))
+        group = _group(
+            [training for training in placed if _key(training) in keys],
+            {key: people[key] for key in keys},
+            len(unknown),
+        )
         if group.counted or group.left_out:
             groups.append(group)
     return Ledger(groups=tuple(groups), unknown=unknown)
@@ -90,15 +94,15 @@ def _people(trainings: Sequence[RecordedTraining]) -> dict[str, People]:
     folders: dict[str, dict[Path, None]] = {}
     for training in trainings:
         folders.setdefault(_key(training), {}).update(dict.fromkeys(training.records))
-    found = {}
+    people = {}
     for key, places in folders.items():
         for place in places:
             try:
-                found[key] = read_people(place)
+                people[key] = read_people(place)
                 break
             except BadInput:
                 continue
-    return found
+    return people
 
 
 def _joined(people: Mapping[str, People]) -> list[list[str]]:
@@ -123,12 +127,12 @@ def _joined(people: Mapping[str, People]) -> list[list[str]]:
 
 
 def _group(trainings: Sequence[RecordedTraining], people: Mapping[str, People], unknown: int) -> LedgerGroup:
-    counted = [one for one in trainings if one.is_counted]
-    left_out = [one for one in trainings if one.why_not]
-    without = [one for one in trainings if one.status == "without privacy"]
-    per_user = any(one.promise is not None and one.promise.unit == "user" for one in counted)
+    counted = [training for training in trainings if training.is_counted]
+    left_out = [training for training in trainings if training.why_not]
+    without = [training for training in trainings if training.status == "without privacy"]
+    per_user = any(training.promise is not None and training.promise.unit == "user" for training in counted)
     units = ["user"] if per_user else ["record"]
-    if not per_user and all(one.all_have_users for one in people.values()):
+    if not per_user and all(training.all_have_users for training in people.values()):
         units.append("user")
     totals = [
         _total(unit, counted, people, left_out=len(left_out) + unknown, without=len(without))
@@ -139,35 +143,37 @@ def _group(trainings: Sequence[RecordedTraining], people: Mapping[str, People], 
         counted=tuple(counted),
         left_out=tuple(left_out),
         without_privacy=tuple(without),
-        totals=tuple(one for one in totals if one is not None),
+        totals=tuple(training for training in totals if training is not None),
         notes=(*_of_levels(counted, people, per_user=per_user), *_chained(trainings)),
     )
 
 
 def _of_levels(counted: Sequence[RecordedTraining], people: Mapping[str, People], *, per_user: bool) -> list[str]:
-    """What became of promises per record beside promises per user."""
-    of_records = [one for one in counted if one.promise is not None and one.promise.unit == "record"]
+    """Notes on guarantees per record beside guarantees per user."""
+    of_records = [
+        training for training in counted if training.promise is not None and training.promise.unit == "record"
+    ]
     if not per_user or not of_records:
         return []
     notes = [
         "Promises per record are added as what they imply for the user with most records. There is no total per "
         "record: a record of a user who stays is replaced, of which a promise per user says too little."
     ]
-    without = [one.name for one in of_records if not people[_key(one)].all_have_users]
+    without = [training.name for training in of_records if not people[_key(training)].all_have_users]
     if without:
         notes.append(f"Not in the total per user, as their records have no users: {', '.join(without)}.")
     return notes
 
 
 def _chained(trainings: Sequence[RecordedTraining]) -> list[str]:
-    """Which trainings started from the model of another here: what is learned on top is added as any other training."""
-    made = {one.model: one for one in trainings if one.model is not None}
+    """Notes on trainings that started from the model of another here: what these learn is added as any other."""
+    by_model = {training.model: training for training in trainings if training.model is not None}
     notes = []
-    for one in trainings:
-        first = made.get(one.base) if one.base is not None and one.base != one.model else None
-        if first is not None and one.status != "without privacy":
+    for training in trainings:
+        first = by_model.get(training.base) if training.base is not None and training.base != training.model else None
+        if first is not None and training.status != "without privacy":
             bound = ", which promised no privacy: what that had learned has no bound" if not first.is_counted else ""
-            notes.append(f"{one.name} started from the model of {first.name}{bound}.")
+            notes.append(f"{training.name} started from the model of {first.name}{bound}.")
     return list(dict.fromkeys(notes))
 
 
@@ -183,28 +189,31 @@ class _Cost(NamedTuple):
 def _total(
     unit: str, counted: Sequence[RecordedTraining], people: Mapping[str, People], *, left_out: int, without: int
 ) -> ComposedEpsilon | None:
-    """What ``counted`` cost the unit that is in most of them; None where none can be brought to that level."""
+    """ε of ``counted`` for the unit that is in most of them; None where none can be brought to that level."""
     from reticent.privacy.composition import Part, total  # the accountant takes a second to load
 
     costs = []
-    for one in counted:
-        promise = one.promise
+    for training in counted:
+        promise = training.promise
         assert promise is not None, "what is counted has a promise"
         if promise.unit == unit:
-            part = Part(mechanism=one.mechanism, steps=promise.steps)
-            costs.append(_Cost(_key(one), part, promise.epsilon, promise.delta))
-        elif people[_key(one)].all_have_users:
-            part = Part(mechanism=replace(one.mechanism, owned=_owned(one, people[_key(one)])), steps=promise.steps)
-            costs.append(_Cost(_key(one), part, total((part,), delta=promise.delta).epsilon, promise.delta))
+            part = Part(mechanism=training.mechanism, steps=promise.steps)
+            costs.append(_Cost(_key(training), part, promise.epsilon, promise.delta))
+        elif people[_key(training)].all_have_users:
+            part = Part(
+                mechanism=replace(training.mechanism, owned=_owned(training, people[_key(training)])),
+                steps=promise.steps,
+            )
+            costs.append(_Cost(_key(training), part, total((part,), delta=promise.delta).epsilon, promise.delta))
     if not costs:
         return None
     delta = min(cost.delta for cost in costs)
     chosen = []
     for keys in _most_shared(unit, people):
-        own = [cost for cost in costs if cost.key in keys]
-        spent = total(tuple(cost.part for cost in own), delta=delta)
-        chosen.append((spent, own))
-    spent, own = max(chosen, key=lambda one: one[0].epsilon)
+        of_set = [cost for cost in costs if cost.key in keys]
+        spent = total(tuple(cost.part for cost in of_set), delta=delta)
+        chosen.append((spent, of_set))
+    spent, of_set = max(chosen, key=lambda choice: choice[0].epsilon)
     return ComposedEpsilon(
         unit=unit,
         epsilon=spent.epsilon,
@@ -212,9 +221,9 @@ def _total(
         delta=delta,
         relation=relation(unit),
         trainings=len(costs),
-        of_one_unit=max(len(one) for _, one in chosen),
-        sum_epsilon=sum(cost.epsilon for cost in own),
-        sum_delta=sum(cost.delta for cost in own),
+        of_one_unit=max(len(of_set) for _, of_set in chosen),
+        sum_epsilon=sum(cost.epsilon for cost in of_set),
+        sum_delta=sum(cost.delta for cost in of_set),
         not_counted=left_out + len(counted) - len(costs),
         without_privacy=without,
     )
@@ -231,15 +240,15 @@ def _most_shared(unit: str, people: Mapping[str, People]) -> list[frozenset[str]
     if len(people) == 1:
         return [frozenset(people)]
     of_text: dict[str, int] = {}
-    for number, one in enumerate(people.values()):
-        for text, _ in one.rows:
+    for number, person in enumerate(people.values()):
+        for text, _ in person.rows:
             of_text[text] = of_text.get(text, 0) | 1 << number
     masks = set(of_text.values())
     if unit == "user":
         # By name, and where others have the same texts, who may be the same person under another name.
         of_user: dict[str | None, int] = {}
-        for one in people.values():
-            for text, user in one.rows:
+        for person in people.values():
+            for text, user in person.rows:
                 of_user[user] = of_user.get(user, 0) | of_text[text]
         masks = {mask for user, mask in of_user.items() if user is not None}
     largest = {mask for mask in masks if not any(mask != other and mask & other == mask for other in masks)}

@@ -38,27 +38,27 @@ def print_ledger(ledger: Ledger, *, console: Console) -> None:
 
 def lines(group: LedgerGroup) -> list[str]:
     """Totals, notes, and what was left out, a sentence each."""
-    said = [together.sentence() for together in group.totals]
+    sentences = [together.sentence() for together in group.totals]
     if not group.totals:
-        said.append("None of these can be counted.")
-    return [*said, *group.notes]
+        sentences.append("None of these can be counted.")
+    return [*sentences, *group.notes]
 
 
 def _table(trainings: list[RecordedTraining]) -> Table:
     table = Table("training", "status", "ε, δ, relation", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("σ", "rate", "steps"):
         table.add_column(name, justify="right")
-    for one in trainings:
-        promise = one.promise
-        if one.why_not:
-            said = f"not counted: {one.why_not}"
+    for training in trainings:
+        promise = training.promise
+        if training.why_not:
+            epsilon_text = f"not counted: {training.why_not}"
         elif promise is None:
-            said = "no ε: nothing is promised"
+            epsilon_text = "no ε: nothing is promised"
         else:
             epsilon = rounded_up(promise.epsilon)
-            said = f"ε = {epsilon} per {promise.unit} at δ = {promise.delta:.2g}, {promise.neighbouring}"
+            epsilon_text = f"ε = {epsilon} per {promise.unit} at δ = {promise.delta:.2g}, {promise.neighbouring}"
         numbers = ("–",) * 3
         if promise is not None:
             numbers = (f"{promise.noise_multiplier:.3g}", f"{promise.rate:.3g}", str(promise.steps))
-        table.add_row(*map(Text, (one.name, one.status, said, *numbers)))
+        table.add_row(*map(Text, (training.name, training.status, epsilon_text, *numbers)))
     return table

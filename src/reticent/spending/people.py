@@ -38,7 +38,7 @@ class People:
 
     @property
     def all_have_users(self) -> bool:
-        """Whether no record is without."""
+        """True if every record has a user."""
         return all(user is not None for _, user in self.rows)
 
     @property
@@ -57,8 +57,8 @@ def read_people(folder: Path) -> People:
         records = read_records(RunFolder(root=folder).records)
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         missing = isinstance(error, FileNotFoundError)
-        why = "is missing" if missing else f"cannot be read ({type(error).__name__})"
-        raise BadInput("records.parquet", why, "Keep it with the run: it tells whose data was used.") from error
+        reason = "is missing" if missing else f"cannot be read ({type(error).__name__})"
+        raise BadInput("records.parquet", reason, "Keep it with the run: it tells whose data was used.") from error
     return People(rows=tuple((record.content_hash, record.user) for record in records))
 
 

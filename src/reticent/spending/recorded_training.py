@@ -81,7 +81,7 @@ def trainings_in(folders: Sequence[str | Path]) -> list[RecordedTraining]:
     Raises:
         BadInput: one of them is missing or cannot be listed.
     """
-    found: dict[Path, list[RecordedTraining]] = {}
+    by_folder: dict[Path, list[RecordedTraining]] = {}
     for given in folders:
         folder = Path(given)
         try:
@@ -91,8 +91,8 @@ def trainings_in(folders: Sequence[str | Path]) -> list[RecordedTraining]:
                 str(folder), f"cannot be listed ({error.strerror})", "Give a folder that holds runs."
             ) from error
         for place in places:
-            found.setdefault(place.resolve(), list(_of_place(place)))
-    return [training for trainings in found.values() for training in trainings]
+            by_folder.setdefault(place.resolve(), list(_of_place(place)))
+    return [training for trainings in by_folder.values() for training in trainings]
 
 
 def _is_run(folder: Path) -> bool:
@@ -121,53 +121,53 @@ def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iter
         data: fingerprint of its data where its own settings do not tell.
     """
     run = RunFolder(root=root)
-    own = RecordedTraining(name=name, status="finished", data=data, records=records, model=run.model.resolve())
+    training = RecordedTraining(name=name, status="finished", data=data, records=records, model=run.model.resolve())
     settings: dict[str, Any] = {}
     try:
         if TUNE in {entry.name for entry in root.iterdir()}:
             settings = _settings(root / TUNE)
-            own = replace(own, data=str(settings.get("data", data)), base=_base(run, settings))
+            training = replace(training, data=str(settings.get("data", data)), base=_base(run, settings))
         manifest = _manifest(run)
         promise = _promise(run, manifest)
         begun = read_begun(run.model)
     except (BadInput, OSError) as error:
-        yield replace(own, status="unreadable", why_not=_why(error))
+        yield replace(training, status="unreadable", why_not=_why(error))
         return
     if promise is not None:
-        yield checked(replace(own, promise=promise))
+        yield checked(replace(training, promise=promise))
     elif "privacy" in settings or "privacy" in manifest:
-        yield from _lost(own, run, begun, has_manifest=bool(manifest))
+        yield from _lost(training, run, begun, has_manifest=bool(manifest))
     elif manifest or run.model.exists() or run.checkpoints.exists():
-        yield replace(own, status="without privacy")
-    for one in begun:
-        yield _of_begun(own, run, one, is_last=one is begun[-1])
+        yield replace(training, status="without privacy")
+    for start in begun:
+        yield _of_begun(training, run, start, is_last=start is begun[-1])
 
 
 def _lost(
-    own: RecordedTraining, run: RunFolder, begun: Sequence[StartedTraining], *, has_manifest: bool
+    training: RecordedTraining, run: RunFolder, begun: Sequence[StartedTraining], *, has_manifest: bool
 ) -> Iterator[RecordedTraining]:
     """A private training that left no promise; nothing where it never took a step."""
     if has_manifest or run.model.exists():
-        yield replace(own, why_not="its promise is missing")
+        yield replace(training, why_not="its promise is missing")
     elif not begun and run.checkpoints.exists():
-        yield replace(own, status="unfinished", why_not="what its steps promise is not on record")
+        yield replace(training, status="unfinished", why_not="what its steps promise is not on record")
 
 
-def _of_begun(own: RecordedTraining, run: RunFolder, one: StartedTraining, *, is_last: bool) -> RecordedTraining:
+def _of_begun(training: RecordedTraining, run: RunFolder, start: StartedTraining, *, is_last: bool) -> RecordedTraining:
     """A training that gave no model, or none that is still here, with the steps that may have been seen."""
-    found = replace(own, promise=one.promise, status="ended early" if one.plan else "replaced")
-    if one.data and one.data != own.data:
-        found = replace(found, data=one.data, records=())
-    if one.broken:
-        return replace(found, why_not="its self-check failed, so no promise covers what it showed")
-    found = checked(found)
-    done = [ledger.steps for ledger in _checkpoints(run) if ledger.plan == one.plan]
-    if one.steps is None and (done or (is_last and run.checkpoints.exists())):
-        found = replace(found, status="unfinished")
+    begun = replace(training, promise=start.promise, status="ended early" if start.plan else "replaced")
+    if start.data and start.data != training.data:
+        begun = replace(begun, data=start.data, records=())
+    if start.broken:
+        return replace(begun, why_not="its self-check failed, so no promise covers what it showed")
+    begun = checked(begun)
+    done = [ledger.steps for ledger in _checkpoints(run) if ledger.plan == start.plan]
+    if start.steps is None and (done or (is_last and run.checkpoints.exists())):
+        begun = replace(begun, status="unfinished")
         # Losses are looked at each expected epoch, before the checkpoint is written.
-        steps = None if found.why_not else max(done, default=0) + math.ceil(1 / one.promise.rate - 1e-9)
-        return shortened(found, steps)
-    return shortened(found, one.steps)
+        steps = None if begun.why_not else max(done, default=0) + math.ceil(1 / start.promise.rate - 1e-9)
+        return shortened(begun, steps)
+    return shortened(begun, start.steps)
 
 
 def checked(training: RecordedTraining) -> RecordedTraining:
@@ -178,14 +178,14 @@ def checked(training: RecordedTraining) -> RecordedTraining:
     """
     promise = training.promise
     assert promise is not None, "the caller has one"
-    why = _not_of_whole_units(promise)
-    if not why:
+    why_not = _not_of_whole_units(promise)
+    if not why_not:
         again = _epsilon(training, promise.steps)
         if isinstance(again, str):
-            why = again
+            why_not = again
         elif abs(again.epsilon - promise.epsilon) > 0.01 + 0.01 * promise.epsilon:
-            why = f"its ε does not follow from its noise, rate and steps: they give {again.epsilon:.4g}"
-    return replace(training, why_not=why)
+            why_not = f"its ε does not follow from its noise, rate and steps: they give {again.epsilon:.4g}"
+    return replace(training, why_not=why_not)
 
 
 def shortened(training: RecordedTraining, steps: int | None) -> RecordedTraining:
@@ -204,7 +204,7 @@ def shortened(training: RecordedTraining, steps: int | None) -> RecordedTraining
 
 
 def _epsilon(training: RecordedTraining, steps: int) -> EpsilonSpent | str:
-    """What ``steps`` steps cost, or why that cannot be said."""
+    """ε of ``steps`` steps, or the reason why it cannot be counted."""
     from reticent.privacy import accounting  # the accountant takes a second to load
 
     promise = training.promise
@@ -214,8 +214,8 @@ def _epsilon(training: RecordedTraining, steps: int) -> EpsilonSpent | str:
             raise BadInput("steps", f"{steps!r} is no number of steps", "Keep the file as it was written.")
         return accounting.spent(training.mechanism, steps=steps, delta=promise.delta)
     except (BadInput, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
-        why = error.why if isinstance(error, BadInput) else type(error).__name__
-        return f"its ε cannot be counted again: {why}"
+        reason = error.why if isinstance(error, BadInput) else type(error).__name__
+        return f"its ε cannot be counted again: {reason}"
 
 
 def _not_of_whole_units(promise: PrivacyGuarantee) -> str:
@@ -233,16 +233,16 @@ def relation(unit: str) -> str:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:
         raise BadInput(path.name, "is broken", "Run the command again.") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise BadInput(path.name, "is broken", "Run the command again.")
-    return found
+    return settings
 
 
 def _manifest(run: RunFolder) -> dict[str, Any]:
-    """What the manifest says of the training; empty where there is none."""
+    """The manifest's entry of the training; empty where there is none."""
     if not run.manifest.exists():
         return {}
     manifest = read_manifest(run.manifest)
@@ -256,8 +256,8 @@ def _base(run: RunFolder, settings: dict[str, Any]) -> Path | None:
     """The model says it from wherever it is read; the settings say it as it was typed."""
     with suppress(BadInput):
         tuned = read_tuned(run.model)
-        said = found_at(str(settings.get("base", "")), run.root) if tuned is None else tuned.base
-        named = Path(said).expanduser()
+        base = found_at(str(settings.get("base", "")), run.root) if tuned is None else tuned.base
+        named = Path(base).expanduser()
         return named.resolve() if named.is_dir() else None
     return None
 
@@ -275,7 +275,7 @@ def _promise(run: RunFolder, manifest: dict[str, Any]) -> PrivacyGuarantee | Non
 
 
 def _checkpoints(run: RunFolder) -> Iterator[Checkpoint]:
-    """What the whole checkpoints in the folder note."""
+    """The step logs of the complete checkpoints in the folder."""
     for path in run.checkpoints.glob("checkpoint-*"):
         with suppress(BadInput):
             yield Checkpoint.read(path)

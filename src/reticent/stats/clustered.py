@@ -13,6 +13,10 @@ from reticent.core.validate import in_range, positive, same_length
 from reticent.stats.roc import Placements, logit_interval, placements, without_variance
 from reticent.stats.scores import Floats, as_scores
 
+MIN_CLUSTERS = 20
+"""Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
+MIN_USERS = 10
+"""Minimum users in each group for a user-level comparison."""
 CELLS = 1 << 21
 """Entries of one block of resamples, so that memory does not grow with ``n_boot``."""
 
@@ -112,11 +116,11 @@ def _resampled(
     y_counts = csr_array((np.ones(len(y)), (place[len(x) :], y_user)), shape=(len(values), users))
     rng = np.random.default_rng(seed)
     block = max(1, CELLS // len(values))
-    found = []
+    areas = []
     for start in range(0, n_boot, block):
         draws = rng.multinomial(users, np.full(users, 1 / users), size=min(block, n_boot - start)).T.astype(np.float64)
         at_x, at_y = x_counts @ draws, y_counts @ draws
         wins = np.einsum("vb,vb->b", at_x, np.cumsum(at_y, axis=0) - at_y / 2)
         pairs = at_x.sum(axis=0) * at_y.sum(axis=0)
-        found.append(wins[pairs > 0] / pairs[pairs > 0])
-    return np.concatenate(found)
+        areas.append(wins[pairs > 0] / pairs[pairs > 0])
+    return np.concatenate(areas)

@@ -87,23 +87,23 @@ def contrast(panel: PanelDesign, chosen: NDArray[np.bool_], weight: Floats) -> C
     """
     weight, outcome = weight[chosen], panel.treated[chosen]
     against = panel.control.mean(axis=0)
-    own = np.einsum("tc,tc->t", weight, outcome - against)
+    by_time = np.einsum("tc,tc->t", weight, outcome - against)
     others = panel.control @ weight.mean(axis=0)
-    value = float(own.mean())
+    value = float(by_time.mean())
     parts = [
-        _part(own - value, panel.treated_cluster[chosen], panel.clusters),
+        _part(by_time - value, panel.treated_cluster[chosen], panel.clusters),
         _part(others.mean() - others, panel.control_cluster, panel.clusters),
     ]
     variances = [float((part**2).sum()) for part, _ in parts]
     freedom = float(min(count - 1 for _, count in parts))
     if sum(variances) > 0:
-        each = [variance**2 / (count - 1) for variance, (_, count) in zip(variances, parts, strict=True)]
-        freedom = min(panel.clusters - 1.0, sum(variances) ** 2 / sum(each))
-    return Contrast(value, parts[0][0] + parts[1][0], freedom, len(own) + len(others))
+        terms = [variance**2 / (count - 1) for variance, (_, count) in zip(variances, parts, strict=True)]
+        freedom = min(panel.clusters - 1.0, sum(variances) ** 2 / sum(terms))
+    return Contrast(value, parts[0][0] + parts[1][0], freedom, len(by_time) + len(others))
 
 
 def _part(deviation: Floats, cluster: NDArray[np.intp], clusters: int) -> tuple[Floats, int]:
-    """What each cluster adds to the error of a mean, for few clusters enlarged as a sample variance is."""
+    """Contribution of each cluster to the error of a mean, for few clusters enlarged as a sample variance is."""
     count = len(np.unique(cluster))
     sums = np.bincount(cluster, weights=deviation, minlength=clusters) / len(deviation)
     return sums * np.sqrt(count / (count - 1)), count
@@ -134,31 +134,31 @@ def together(
         single = max(confidence, 1 - 2 * float(norm.sf(limit)))
     method = "clustered by user, " if clustered else ""
     method += "Student t" if len(contrasts) == 1 else "multiplier bootstrap, Student t"
-    made = []
-    for one in contrasts:
-        half = float(student.ppf((1 + single) / 2, one.freedom)) * one.error
-        made.append(
+    estimates = []
+    for contrast_given in contrasts:
+        half = float(student.ppf((1 + single) / 2, contrast_given.freedom)) * contrast_given.error
+        estimates.append(
             Estimate(
-                value=one.value,
-                lo=one.value - half,
-                hi=one.value + half,
-                n=one.n,
+                value=contrast_given.value,
+                lo=contrast_given.value - half,
+                hi=contrast_given.value + half,
+                n=contrast_given.n,
                 method=method,
                 confidence=single,
                 unit=unit,
             )
         )
-    return made if len(made) == 1 else [replace(one, joint=confidence) for one in made]
+    return estimates if len(estimates) == 1 else [replace(estimate, joint=confidence) for estimate in estimates]
 
 
 def joint_p(contrasts: Sequence[Contrast], *, draws: int, seed: int) -> float:
     """p-value for "all contrasts are 0", by the largest of them in standard errors; never below ``1 / (draws + 1)``."""
     observed = 0.0
-    for one in contrasts:
-        if one.error > 0:
-            tail = float(student.sf(abs(one.value) / one.error, one.freedom))
+    for single in contrasts:
+        if single.error > 0:
+            tail = float(student.sf(abs(single.value) / single.error, single.freedom))
             observed = max(observed, float(-ndtri(max(tail, 1e-300))))
-        elif one.value != 0:
+        elif single.value != 0:
             observed = np.inf
     reached = int(np.count_nonzero(largest(contrasts, draws=draws, seed=seed) >= observed))
     return (1 + reached) / (1 + draws)
@@ -166,14 +166,14 @@ def joint_p(contrasts: Sequence[Contrast], *, draws: int, seed: int) -> float:
 
 def largest(contrasts: Sequence[LinearStatistic], *, draws: int, seed: int) -> Floats:
     """``[draws]`` largest error among the contrasts, in standard errors, by normal multipliers on the clusters."""
-    errors = np.array([one.error for one in contrasts])
-    influence = np.stack([one.influence for one in contrasts])[errors > 0] / errors[errors > 0, None]
+    errors = np.array([single.error for single in contrasts])
+    influence = np.stack([single.influence for single in contrasts])[errors > 0] / errors[errors > 0, None]
     if not len(influence):
         return np.zeros(draws)
     rng = np.random.default_rng(seed)
     block = max(1, CELLS // influence.shape[1])
-    found = []
+    maxima = []
     for start in range(0, draws, block):
         multipliers = rng.standard_normal((min(block, draws - start), influence.shape[1]))
-        found.append(np.abs(multipliers @ influence.T).max(axis=1))
-    return np.concatenate(found)
+        maxima.append(np.abs(multipliers @ influence.T).max(axis=1))
+    return np.concatenate(maxima)

@@ -33,9 +33,9 @@ def halves(member: ArrayLike, cluster: ArrayLike | None = None, *, seed: int = 0
     np.bitwise_or.at(kind, owner, np.where(label, 1, 2))
     rng = np.random.default_rng(seed)
     second = np.zeros(owners, dtype=bool)
-    for one in np.unique(kind):
-        count = int((kind == one).sum())
-        second[kind == one] = rng.permutation(count) >= (count + 1) // 2
+    for stratum in np.unique(kind):
+        count = int((kind == stratum).sum())
+        second[kind == stratum] = rng.permutation(count) >= (count + 1) // 2
     return second[owner]
 
 
@@ -55,13 +55,13 @@ def mean_of(parts: Sequence[Estimate], *, confidence: float) -> Estimate:
     Raises:
         BadInput: no parts, or parts in different units or directions.
     """
-    if not parts or len({(one.unit, one.higher_is_worse) for one in parts}) != 1:
+    if not parts or len({(part.unit, part.higher_is_worse) for part in parts}) != 1:
         raise BadInput(f"{len(parts)} estimates", "have no common mean", "Give estimates of one quantity.")
     return Estimate(
-        value=float(np.mean([one.value for one in parts])),
-        lo=float(np.mean([one.lo for one in parts])),
-        hi=float(np.mean([one.hi for one in parts])),
-        n=sum(one.n for one in parts),
+        value=float(np.mean([part.value for part in parts])),
+        lo=float(np.mean([part.lo for part in parts])),
+        hi=float(np.mean([part.hi for part in parts])),
+        n=sum(part.n for part in parts),
         method=f"mean over {len(parts)} parts, each judged by what was learned on the rest; {parts[0].method}, "
         "Bonferroni",
         confidence=confidence,

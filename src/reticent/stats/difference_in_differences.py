@@ -243,7 +243,7 @@ class _How:
         """Effects that hold together; each estimator is a table of its own."""
         did = self.estimates([pair[0] for pair in pairs])
         difference = self.estimates([pair[1] for pair in pairs])
-        return [Effect(did=one, difference=other) for one, other in zip(did, difference, strict=True)]
+        return [Effect(did=of_cohort, difference=other) for of_cohort, other in zip(did, difference, strict=True)]
 
 
 def _pair(
@@ -276,18 +276,18 @@ def _over_records(panel: PanelDesign, times: _Times, how: _How) -> tuple[Effect,
 
 def _cohorts(panel: PanelDesign, times: _Times, how: _How) -> tuple[tuple[Cohort, ...], list[Contrast]]:
     """All cohorts, and the placebo contrasts of all of them."""
-    found: list[tuple[NDArray[np.bool_], int, int]] = []
+    bins: list[tuple[NDArray[np.bool_], int, int]] = []
     after: list[tuple[Contrast, Contrast]] = []
     before: list[tuple[Contrast, Contrast]] = []
     for first, last in _bins(times.after, panel.treated_cluster):
         chosen = np.asarray((times.after >= first) & (times.after <= last))
-        found.append((chosen, first - 1, last))
+        bins.append((chosen, first - 1, last))
         base = np.full(len(chosen), first - 1)
         before += [_pair(panel, times, chosen, times.at(look), base) for look in range(first - 1)]
         after += [_pair(panel, times, chosen, times.at(look), base) for look in range(last, len(times.steps))]
     done, placebo = iter(how.effects(after)), iter(how.effects(before))
     cohorts = []
-    for chosen, base_look, last in found:
+    for chosen, base_look, last in bins:
         seen = times.seen[chosen]
         cohorts.append(
             Cohort(

@@ -64,7 +64,7 @@ class Polytope:
 
 @dataclass(frozen=True, kw_only=True)
 class Discrepancy:
-    """What was found on the half that the polytope was not fitted to.
+    """Results on the half that the polytope was not fitted to.
 
     Args:
         advantage: share of members in the set less share of held-out units in it; 0 is chance, 1 is perfect.
@@ -129,10 +129,10 @@ def discrepancy(
         same_length(held_out=y, held_out_cluster=np.asarray(held_out_cluster))
         owner = np.concatenate([np.asarray(member_cluster), np.asarray(held_out_cluster)])
         owner = np.unique(owner, return_inverse=True)[1]
-    found, choice = _measured(z, label, owner, facets, confidence, seed)
+    measured, choice = _measured(z, label, owner, facets, confidence, seed)
     shuffled = np.random.default_rng([seed, 1]).permutation(label)
     control, _ = _measured(z, shuffled, owner, facets, 0.9999, seed)
-    return Discrepancy(advantage=found, control=control, facets=choice.facets, inside=choice.inside)
+    return Discrepancy(advantage=measured, control=control, facets=choice.facets, inside=choice.inside)
 
 
 def fit_polytope(inside: Floats, outside: Floats, *, facets: int, seed: int = 0) -> Polytope:
@@ -170,13 +170,51 @@ def fit_polytope(inside: Floats, outside: Floats, *, facets: int, seed: int = 0)
         rate = _RATE * (1 - (step - 1) / _STEPS)
         change = rate * (moments[0] / (1 - 0.9**step)) / (np.sqrt(moments[1] / (1 - 0.99**step)) + 1e-8)
         weight, bias = weight - change[:, :-1], bias - change[:, -1]
-    found = Polytope(weight=weight, bias=bias)
-    return Polytope(weight=weight, bias=bias - _best_level(found.height(inside), found.height(outside)))
+    polytope = Polytope(weight=weight, bias=bias)
+    return Polytope(weight=weight, bias=bias - _best_level(polytope.height(inside), polytope.height(outside)))
 
 
 class _Choice(NamedTuple):
     facets: int
     inside: Literal["member", "held_out"]
+
+
+class HalfDecided(NamedTuple):
+    """Units of one half, decided by a polytope that was chosen and fitted on the other."""
+
+    rest: NDArray[np.bool_]
+    """``[N]`` the unit is in the half that is decided."""
+    caught: NDArray[np.bool_]
+    """For each of those: it is taken for a member."""
+    choice: _Choice
+
+
+def decided_on_half(
+    z: Floats,
+    label: NDArray[np.bool_],
+    owner: NDArray[np.int64] | None = None,
+    *,
+    facets: Sequence[int] = FACETS,
+    seed: int = 0,
+) -> HalfDecided:
+    """Choose and fit the polytope on one half of the units, and decide the other half by it.
+
+    Args:
+        z: ``[N, A]`` scores.
+        label: ``[N]`` membership; labels of the half that is decided are not looked at.
+        owner: ``[N]``; an owner's units stay in one half.
+        facets: numbers of facets that are tried.
+        seed: of halves and starting points.
+
+    Raises:
+        Underpowered: a half with fewer than 10 members, held-out units or owners on a side.
+    """
+    rest = halves(label, owner, seed=seed)
+    _refuse_few(label, owner, rest)
+    scores = _normal_scores(z[~rest], z)
+    fit, fit_label = scores[~rest], label[~rest]
+    choice = _choose(fit, fit_label, None if owner is None else owner[~rest], facets, seed)
+    return HalfDecided(rest, _caught(fit, fit_label, choice, seed, scores[rest]), choice)
 
 
 def _measured(
@@ -187,19 +225,15 @@ def _measured(
     confidence: float,
     seed: int,
 ) -> tuple[Estimate, _Choice]:
-    rest = halves(label, owner, seed=seed)
-    _refuse_few(label, owner, rest)
-    scores = _normal_scores(z[~rest], z)
-    fit, fit_label = scores[~rest], label[~rest]
-    choice = _choose(fit, fit_label, None if owner is None else owner[~rest], facets, seed)
-    caught = _caught(fit, fit_label, choice, seed, scores[rest])
-    return _advantage(caught, label[rest], None if owner is None else owner[rest], confidence), choice
+    decided = decided_on_half(z, label, owner, facets=facets, seed=seed)
+    of_rest = None if owner is None else owner[decided.rest]
+    return _advantage(decided.caught, label[decided.rest], of_rest, confidence), decided.choice
 
 
 def _choose(
     z: Floats, label: NDArray[np.bool_], owner: NDArray[np.int64] | None, facets: Sequence[int], seed: int
 ) -> _Choice:
-    """What does best when a half of the fitting half judges a fit to the other. One facet has no inside."""
+    """The choice that does best when a half of the fitting half judges a fit to the other. One facet has no inside."""
     tried = [_Choice(k, side) for k in facets for side in (("member", "held_out") if k > 1 else ("member",))]
     if len(tried) == 1:
         return tried[0]
@@ -215,18 +249,18 @@ def _choose(
 def _caught(z: Floats, label: NDArray[np.bool_], choice: _Choice, seed: int, at: Floats) -> NDArray[np.bool_]:
     """``[len(at)]`` whether a unit is taken for a member by the polytope fitted to ``z``."""
     around = label if choice.inside == "member" else ~label
-    found = fit_polytope(z[around], z[~around], facets=choice.facets, seed=seed).holds(at)
-    return found if choice.inside == "member" else ~found
+    inside = fit_polytope(z[around], z[~around], facets=choice.facets, seed=seed).holds(at)
+    return inside if choice.inside == "member" else ~inside
 
 
-def _normal_scores(known: Floats, z: Floats) -> Floats:
-    """Normal scores of the rank of each value among ``known``, column by column, ties in the middle."""
-    found = np.empty_like(z)
+def _normal_scores(reference: Floats, z: Floats) -> Floats:
+    """Normal scores of the rank of each value among ``reference``, column by column, ties in the middle."""
+    normal = np.empty_like(z)
     for column in range(z.shape[1]):
-        ordered = np.sort(known[:, column])
+        ordered = np.sort(reference[:, column])
         below, upto = (np.searchsorted(ordered, z[:, column], side=side) for side in ("left", "right"))
-        found[:, column] = ndtri(((below + upto) / 2 + 0.5) / (len(ordered) + 1))
-    return found
+        normal[:, column] = ndtri(((below + upto) / 2 + 0.5) / (len(ordered) + 1))
+    return normal
 
 
 def _best_level(inside: Floats, outside: Floats) -> float:

@@ -175,6 +175,10 @@ def epsilon_at_threshold(
 
     Both directions, ``ln((TPR − δ) / FPR)`` and ``ln((TNR − δ) / FNR)``, from the same two Clopper-Pearson bounds
     at ``miss / 2`` each, so the larger of them still misses with probability at most ``miss``. 0 if nothing shows.
+    For attacks whose threshold somebody else fixed; an audit, which has none, takes `epsilon_clopper_pearson`.
+
+    >>> round(epsilon_at_threshold(500, 1000, 5, 1000, delta=1e-5, miss=0.05), 3)
+    3.696
     """
     rates = _Rates(
         tpr_lower=np.atleast_1d(clopper_pearson_lower(true_positives, members, miss / 2)),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exposure: how many bits of a planted secret the model gives away, against secrets of the same form never planted.
 
-Direction: inputs are NLLs or perplexities, where *lower* means more memorised; the exposure in bits is *higher* when
+Direction: inputs are NLLs or perplexities, where *lower* means more memorized; the exposure in bits is *higher* when
 more leaks. A secret that the model has not seen has a median exposure of 1 bit.
 """
 
@@ -73,11 +73,11 @@ def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.9
         confidence: two-sided coverage, at least.
     """
     in_range(0, 1, confidence=confidence)
-    n, each = len(as_scores(reference, name="reference")), rank_exposure(canary, reference)
-    places = median_places(len(each), confidence)
+    n, bits = len(as_scores(reference, name="reference")), rank_exposure(canary, reference)
+    places = median_places(len(bits), confidence)
     lo, hi = 0.0, math.inf
     if places is None:
-        few = f"{len(each)} secret{'s' * (len(each) > 1)}"
+        few = f"{len(bits)} secret{'s' * (len(bits) > 1)}"
         meaning = f"{few} cannot enclose the median over all so planted ({fewest_for_median(confidence)} can)"
     else:
         meaning = places.meaning
@@ -87,10 +87,10 @@ def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.9
         if strongest:
             hi = -math.log2(float(clopper_pearson_lower(strongest, n, places.miss / 2)))
     return Estimate(
-        value=float(np.median(each)),
+        value=float(np.median(bits)),
         lo=lo,
         hi=hi,
-        n=len(each),
+        n=len(bits),
         method=f"rank among {n} references, Clopper-Pearson; {meaning}",
         confidence=confidence,
         unit="bits",
@@ -98,7 +98,7 @@ def exposure(canary: ArrayLike, reference: ArrayLike, *, confidence: float = 0.9
 
 
 class OrderBounds(NamedTuple):
-    """Which secrets, sorted from the most exposed (0), enclose the median, and what that leaves for other errors."""
+    """Ranks of the secrets (0 = most exposed) that enclose the median, and the error left for other sources."""
 
     strongest: int
     weakest: int
@@ -198,20 +198,20 @@ def skew_normal_exposure(
         raise BadInput("canary", "some values are infinite", "Give finite NLLs or perplexities, or use `exposure`.")
     fitted = fit_skew_normal(r)
     _check_fit(r, fitted)
-    each = skew_normal_bits(c, fitted)
-    places = median_places(len(each), confidence) or own_places(len(each), confidence)
-    by_bits = np.argsort(-each, kind="stable")
+    bits = skew_normal_bits(c, fitted)
+    places = median_places(len(bits), confidence) or own_places(len(bits), confidence)
+    by_bits = np.argsort(-bits, kind="stable")
     ends = c[by_bits[[places.strongest, places.weakest]]]
     rng = np.random.default_rng(seed)
     fits = (fit_skew_normal(rng.choice(r, len(r)), start=fitted) for _ in range(n_boot))
     spread = np.array([skew_normal_bits(ends, fit) for fit in fits])
     lo, hi = np.quantile(spread[:, 1], places.miss / 2), np.quantile(spread[:, 0], 1 - places.miss / 2)
-    value = float(np.median(each))
+    value = float(np.median(bits))
     return Estimate(
         value=value,
         lo=min(value, float(lo)),
         hi=max(value, float(hi)),
-        n=len(each),
+        n=len(bits),
         method=f"skew-normal fitted to {len(r)} references, bootstrap of the fit; {places.meaning}",
         confidence=confidence,
         unit="bits",

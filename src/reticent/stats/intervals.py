@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact intervals: a binomial share (Clopper-Pearson), and a median or quantile by order statistics."""
+"""Exact intervals: a binomial share (Clopper-Pearson), and a quantile by order statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import betaincinv
 from scipy.stats import binom
 
 from reticent.core.errors import BadInput
-from reticent.stats.scores import Floats, as_scores
+from reticent.stats.scores import Floats
 
 
 class Interval(NamedTuple):
@@ -75,19 +75,6 @@ def quantile_order(n: int, share: float, miss: float) -> OrderInterval:
     above = int(binom.isf(miss / 2, n, share))
     missed = float(binom.cdf(below, n, share) if below >= 0 else 0.0) + float(binom.sf(above, n, share))
     return OrderInterval(below, above, missed)
-
-
-def median_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Order-statistic interval of the population median; needs no distribution.
-
-    ``(-inf, inf)`` where the values are too few to say anything: below 6 values at 95 %.
-    """
-    array = np.sort(as_scores(values, name="values"))
-    below, above, _ = quantile_order(len(array), 0.5, 1 - confidence)
-    return (
-        float(array[below]) if below >= 0 else -np.inf,
-        float(array[above]) if above < len(array) else np.inf,
-    )
 
 
 def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:

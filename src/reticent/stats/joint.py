@@ -34,7 +34,7 @@ SLOPE = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MemberSides:
-    """Which units are members, and whose they are.
+    """The units that are members, and their owners.
 
     Args:
         member: ``[N]`` bool.
@@ -50,7 +50,7 @@ class MemberSides:
 
     @property
     def alone(self) -> bool:
-        """Whether each unit is its own cluster."""
+        """True if each unit is its own cluster."""
         return self.owners == len(self.owner)
 
     def count(self, of: NDArray[np.bool_]) -> int:
@@ -65,7 +65,7 @@ class MemberSides:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rate:
-    """What a true positive rate's interval is made of.
+    """The parts of a true positive rate's interval.
 
     Args:
         members: how many independent members would have that variance.
@@ -170,15 +170,17 @@ def tpr_number(score: Floats, of: MemberSides, fpr: float) -> Number:
     reach = SLOPE * math.sqrt(fpr * (1 - fpr) / len(y))
     slope = _slope(x, y, max(fpr - reach, 0.0), min(fpr + reach, 1.0))
     smoothed = (value * len(x) + 0.5) / (len(x) + 1)
-    own: Floats = np.asarray(caught - value, dtype=np.float64)
-    spread = float((own**2).mean())
+    deviation: Floats = np.asarray(caught - value, dtype=np.float64)
+    spread = float((deviation**2).mean())
     if spread > 0:
-        own = np.asarray(own * math.sqrt(smoothed * (1 - smoothed) / spread))
+        deviation = np.asarray(deviation * math.sqrt(smoothed * (1 - smoothed) / spread))
     else:  # no or all members caught: hits have no spread of their own, but half a hit has; owners count as one each
-        own = np.asarray(math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member]))
+        deviation = np.asarray(math.sqrt(smoothed * (1 - smoothed)) * _signs(of.owner[member]))
     share = passed - passed.mean()
-    number = _number(value, own, -slope * share, of, method="Wilson, with the threshold's doubt along the ROC curve")
-    own_part = _clustered(own, of.owner[member], of)
+    number = _number(
+        value, deviation, -slope * share, of, method="Wilson, with the threshold's doubt along the ROC curve"
+    )
+    own_part = _clustered(deviation, of.owner[member], of)
     passing_part = _clustered(share, of.owner[~member], of)
     apart = own_part + slope**2 * passing_part  # 0 where all owners agree
     rate = Rate(
@@ -272,11 +274,11 @@ def together(numbers: Sequence[Number], *, confidence: float, plain: float = 0.9
         limit = float(np.quantile(largest(moving, draws=DRAWS, seed=seed), confidence))
         single = max(confidence, 1 - 2 * float(norm.sf(limit)))
     note = f"; one of {len(numbers)} intervals of this level that hold together (max-T)" if len(numbers) > 1 else ""
-    found = []
+    joined = []
     for number in numbers:
         shown, alone = _interval(number, single), _interval(number, plain)
-        found.append(replace(shown, method=shown.method + note, alone=(alone.lo, alone.hi)))
-    return found
+        joined.append(replace(shown, method=shown.method + note, alone=(alone.lo, alone.hi)))
+    return joined
 
 
 def design_effect(number: Number) -> float:
@@ -359,18 +361,18 @@ def _clustered(deviation: Floats, owner: NDArray[np.intp], of: MemberSides) -> f
     return count / (count - 1) * float((sums**2).sum())
 
 
-def _effective(each: float, variance: float, of: MemberSides, side: NDArray[np.bool_]) -> float:
-    """How many independent units of variance ``each`` have a mean of this ``variance``; where all owners agree, which
-    says nothing of their spread, one for each owner."""
-    if variance < 1e-9 * each / len(side):
+def _effective(unit_variance: float, variance: float, of: MemberSides, side: NDArray[np.bool_]) -> float:
+    """How many independent units, each of ``unit_variance``, have a mean of this ``variance``; where all owners agree,
+    which says nothing of their spread, one for each owner."""
+    if variance < 1e-9 * unit_variance / len(side):
         return float(of.count(side))
-    return min(each / variance, float(side.sum()))
+    return min(unit_variance / variance, float(side.sum()))
 
 
-def _number(value: float, own: Floats, other: Floats, of: MemberSides, *, method: str) -> Number:
+def _number(value: float, of_members: Floats, of_held_out: Floats, of: MemberSides, *, method: str) -> Number:
     """From the deviations of members and of held-out units, whose means are what is estimated."""
     parts, freedoms, squares = [], [], 0.0
-    for deviation, which in ((own, of.member), (other, ~of.member)):
+    for deviation, which in ((of_members, of.member), (of_held_out, ~of.member)):
         owner, count = of.owner[which], of.count(which)
         share = np.bincount(owner, weights=deviation, minlength=of.owners) / len(deviation)
         parts.append(share * math.sqrt(count / (count - 1)))
@@ -379,13 +381,13 @@ def _number(value: float, own: Floats, other: Floats, of: MemberSides, *, method
     variances = [float((part**2).sum()) for part in parts]
     freedom = min(freedoms)
     if sum(variances) > 0:
-        each = sum(variance**2 / of_it for variance, of_it in zip(variances, freedoms, strict=True))
-        freedom = min(of.owners - 1.0, sum(variances) ** 2 / each)
+        terms = sum(variance**2 / of_it for variance, of_it in zip(variances, freedoms, strict=True))
+        freedom = min(of.owners - 1.0, sum(variances) ** 2 / terms)
     return Number(
         value=value,
         influence=parts[0] + parts[1],
         freedom=freedom,
-        n=len(own) + len(other),
+        n=len(of_members) + len(of_held_out),
         pairs=of.pairs,
         method=method,
         alone_error=math.sqrt(squares),

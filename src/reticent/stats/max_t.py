@@ -81,17 +81,17 @@ def closed(groups: Sequence[HypothesisGroup]) -> list[Floats]:
     for group in groups:
         in_range(0, np.inf, weight=group.weight)
     largest = [float(group.adjusted.max(initial=0.0)) for group in groups]
-    found = []
-    for own, group in enumerate(groups):
-        others = [one for one in range(len(groups)) if one != own and len(groups[one].adjusted)]
+    adjusted = []
+    for number, group in enumerate(groups):
+        others = [index for index in range(len(groups)) if index != number and len(groups[index].adjusted)]
         worst = group.adjusted.copy()
         for size in range(1, len(others) + 1):
             for chosen in combinations(others, size):
-                total = group.weight + sum(groups[one].weight for one in chosen)
-                beside = min(largest[one] * total / groups[one].weight for one in chosen)
+                total = group.weight + sum(groups[index].weight for index in chosen)
+                beside = min(largest[index] * total / groups[index].weight for index in chosen)
                 worst = np.maximum(worst, np.minimum(group.adjusted * total / group.weight, beside))
-        found.append(np.minimum(worst, 1.0))
-    return found
+        adjusted.append(np.minimum(worst, 1.0))
+    return adjusted
 
 
 def _one_scale(raw: Floats) -> Floats:

@@ -105,8 +105,8 @@ def difference_of_means(
     share = np.concatenate([(a - a.mean()) / len(a), -(b - b.mean()) / len(b)])
     number = np.unique(np.concatenate([a_owner, b_owner]), return_inverse=True)[1]
     clusters = int(number.max()) + 1
-    each = np.bincount(number, weights=share)
-    error = math.sqrt(clusters / (clusters - 1) * float((each**2).sum()))
+    of_cluster = np.bincount(number, weights=share)
+    error = math.sqrt(clusters / (clusters - 1) * float((of_cluster**2).sum()))
     if error < 1e-15 and within is not None:
         half = 2 * within * math.sqrt(math.log(2 / (1 - confidence)) / (2 * min(groups)))
         method = "Hoeffding over disjoint pairs (no variance in the sample)"

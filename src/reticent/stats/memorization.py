@@ -66,6 +66,10 @@ def lira_memorization(target: ArrayLike, nll: ArrayLike, member: ArrayLike) -> F
     ±100 (Carlini et al. 2022, arXiv:2112.03570, as arXiv:2409.18858 uses it for ground truth). Of runs too few for a
     standard deviation of their own (below 8 on a side; the paper has about 100), records share one a side.
 
+    >>> inside, outside = [[1.0], [1.2]], [[3.0], [3.4]]
+    >>> lira_memorization([1.1], [*inside, *outside], [[True], [True], [False], [False]]).round(1)
+    array([28.3])
+
     Args:
         target: ``[N]`` loss of each record under the model in question, which is none of the runs.
         nll, member: ``[R, N]`` as in `counterfactual_memorization`.
@@ -78,12 +82,12 @@ def lira_memorization(target: ArrayLike, nll: ArrayLike, member: ArrayLike) -> F
         Underpowered: no record has 2 runs on both sides.
     """
     loss, inside = _checked(nll, member)
-    own = np.asarray(target, dtype=np.float64)
-    if own.shape != loss.shape[1:] or not np.isfinite(own).all():
-        raise BadInput(f"target of shape {own.shape}", "is no finite loss a record", "Give [N].")
+    loss_of_target = np.asarray(target, dtype=np.float64)
+    if loss_of_target.shape != loss.shape[1:] or not np.isfinite(loss_of_target).all():
+        raise BadInput(f"target of shape {loss_of_target.shape}", "is no finite loss a record", "Give [N].")
     if not ((inside.sum(axis=0) > 1) & ((~inside).sum(axis=0) > 1)).any():
         raise Underpowered(f"{len(loss)} runs", "no record has 2 runs with it and 2 without", "Use more split seeds.")
-    ratio = _log_normal(own, loss, inside) - _log_normal(own, loss, ~inside)
+    ratio = _log_normal(loss_of_target, loss, inside) - _log_normal(loss_of_target, loss, ~inside)
     return np.clip(ratio, -CLIP, CLIP)
 
 
@@ -91,15 +95,15 @@ SEPARATE = 8
 """Runs on a side from which on each record has a standard deviation of its own."""
 
 
-def _log_normal(own: Floats, loss: Floats, side: NDArray[np.bool_]) -> Floats:
+def _log_normal(loss_of_target: Floats, loss: Floats, side: NDArray[np.bool_]) -> Floats:
     mean, error = _moments(loss, side)
     runs = side.sum(axis=0)
     spread = error * np.sqrt(runs)
-    known = runs > 1
-    weight = np.where(known, runs - 1, 0)
-    shared = math.sqrt(float((weight * np.where(known, spread, 0.0) ** 2).sum()) / max(int(weight.sum()), 1))
+    several = runs > 1
+    weight = np.where(several, runs - 1, 0)
+    shared = math.sqrt(float((weight * np.where(several, spread, 0.0) ** 2).sum()) / max(int(weight.sum()), 1))
     spread = np.maximum(np.where(runs >= SEPARATE, spread, shared), 1e-9)
-    return np.asarray(-0.5 * ((own - mean) / spread) ** 2 - np.log(spread))
+    return np.asarray(-0.5 * ((loss_of_target - mean) / spread) ** 2 - np.log(spread))
 
 
 def _moments(loss: Floats, side: NDArray[np.bool_]) -> tuple[Floats, Floats]:

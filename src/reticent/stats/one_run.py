@@ -74,7 +74,7 @@ def one_run_epsilon(units: int, guesses: int, correct: int, *, delta: float, mis
 
 
 def rejects_gdp(units: int, guesses: int, correct: int, mu: float, *, miss: float) -> bool:
-    """Whether ``correct`` right guesses are too many for a μ-Gaussian-DP algorithm.
+    """True if ``correct`` right guesses are too many for a μ-Gaussian-DP algorithm.
 
     Source: Auditing f-Differential Privacy in One Run, arXiv:2410.22235, with two options a unit (in or out).
     """

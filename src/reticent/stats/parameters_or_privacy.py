@@ -78,9 +78,9 @@ def spread(n: int, p: int, sigma: float, *, d: int | None = None, ridge: float =
     eigenvalue = 1 + ratio + 2 * math.sqrt(ratio) * np.cos(angle)
     weight = 2 * np.sin(angle) ** 2 / (eigenvalue * _NODES)
     eigenvalue = eigenvalue * p
-    kept = (eigenvalue / (eigenvalue + ridge)) ** 2
-    member = float((weight * kept * (eigenvalue / d + noise)).sum())
-    held_out = n * float((weight * kept * (1 / d + noise / eigenvalue)).sum())
+    shrinkage = (eigenvalue / (eigenvalue + ridge)) ** 2
+    member = float((weight * shrinkage * (eigenvalue / d + noise)).sum())
+    held_out = n * float((weight * shrinkage * (1 / d + noise / eigenvalue)).sum())
     return PredictionSpread(math.sqrt(member), math.sqrt(held_out))
 
 

@@ -30,46 +30,38 @@ def frontier(loss: ArrayLike, leak: ArrayLike) -> NDArray[np.intp]:
     return order[y[order] < before]
 
 
-def leak_at(loss: ArrayLike, leak: ArrayLike, target: ArrayLike) -> Floats:
-    """``[B]``: leakage at the held-out loss ``target``, on the straight lines between neighbours on the frontier.
+def bracket(loss: ArrayLike, leak: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """The two points of the frontier around the held-out loss ``target`` and the weight of the second, each ``[B]``.
 
-    A point on such a line can be had: a coin that picks one of the two models has just this expected loss and this
-    expected share of members caught. NaN where no point is as good as ``target``; where none is worse and leaks less,
-    the leakage of the frontier's last point.
+    Any cost may be read off the straight line between the two: a coin that picks one of the two models has just this
+    expected loss, and this expected share of members caught. The first is the one that leaks least among those at least
+    as good as ``target``, -1 where there is none. The second is the nearest worse one that leaks less; where there is
+    none it is the first again.
+
+    >>> low, high, weight = bracket([3.0, 2.0], [0.5, 0.9], 2.25)
+    >>> low.tolist(), high.tolist(), weight.tolist()
+    ([1], [0], [0.25])
 
     Args:
         loss: ``[P, B]`` held-out losses of the points, a column for each resample (or ``[P]``).
         leak: ``[P, B]`` their leakage.
         target: ``[B]`` or a number.
     """
-    low, high, weight = bracket(loss, leak, target)
-    y = _columns(leak)
-    each = np.arange(y.shape[1])
-    value = (1 - weight) * y[np.maximum(low, 0), each] + weight * y[np.maximum(high, 0), each]
-    return np.where(low >= 0, value, np.nan)
-
-
-def bracket(loss: ArrayLike, leak: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """The two points of the frontier around ``target`` and the weight of the second, each ``[B]``; see `leak_at`.
-
-    The first is the one that leaks least among those at least as good as ``target``, -1 where there is none. The second
-    is the nearest worse one that leaks less; where there is none it is the first again.
-    """
     x, y = _columns(loss), _columns(leak)
     aim = np.broadcast_to(np.asarray(target, dtype=np.float64), x.shape[1:])
-    each = np.arange(x.shape[1])
+    column = np.arange(x.shape[1])
     good = x <= aim
     # Of equal leakage the higher loss lies nearer to the target, and gives the same value.
     low = np.argmin(np.where(good, y, np.inf), axis=0)
     reached = good.any(axis=0)
-    worse = ~good & (y < y[low, each])
+    worse = ~good & (y < y[low, column])
     far = np.where(worse, x, np.inf)
     nearest = far.min(axis=0)
     high = np.argmin(np.where(worse & (x == nearest), y, np.inf), axis=0)
     between = worse.any(axis=0) & reached
     high = np.where(between, high, low)
-    width = np.where(between, x[high, each] - x[low, each], 1.0)
-    weight = np.where(between, (aim - x[low, each]) / width, 0.0)
+    width = np.where(between, x[high, column] - x[low, column], 1.0)
+    weight = np.where(between, (aim - x[low, column]) / width, 0.0)
     return np.where(reached, low, -1), np.where(reached, high, -1), weight
 
 

@@ -48,19 +48,19 @@ def phases(
     positive(tolerance=tolerance)
     when = np.arange(len(perplexity), dtype=np.float64) if epoch is None else np.asarray(epoch, dtype=np.float64)
     same_length(perplexity=perplexity, leak=leak, epoch=when)
-    found: list[str] = []
+    names: list[str] = []
     for look, now in enumerate(perplexity):
         if not look:
-            found.append("start")
+            names.append("start")
             continue
         settled = [before for before in range(look) if when[look] - when[before] >= _EPOCH]
         best = min(settled or [0], key=lambda before: perplexity[before])
         if now > (1 + tolerance) * min(perplexity[:look]):
-            found.append("overfitting")
+            names.append("overfitting")
         elif now < (1 - tolerance) * perplexity[best]:
-            found.append("fitting")
+            names.append("fitting")
         elif settled and leak[look] > leak[best]:
-            found.append("memorization")
+            names.append("memorization")
         else:
-            found.append(found[-1])
-    return tuple(found)
+            names.append(names[-1])
+    return tuple(names)

@@ -125,8 +125,8 @@ def _joined(
     )
 
 
-def _combined(one: float, other: float, correlation: float) -> float:
-    return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0.0))
+def _combined(left: float, right: float, correlation: float) -> float:
+    return math.sqrt(max(left**2 - 2 * correlation * left * right + right**2, 0.0))
 
 
 def _correlation(x: Floats, y: Floats) -> float:
@@ -134,11 +134,11 @@ def _correlation(x: Floats, y: Floats) -> float:
         return 0.0
     if np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all():
         both, neither = float((x * y).sum()), float(((1 - x) * (1 - y)).sum())
-        one, other = float((x * (1 - y)).sum()), float(((1 - x) * y).sum())
-        product = both * neither - one * other
+        only_x, only_y = float((x * (1 - y)).sum()), float(((1 - x) * y).sum())
+        product = both * neither - only_x * only_y
         if product > 0:  # Newcombe's correction: towards no correlation, which is the careful side
             product = max(product - len(x) / 2, 0.0)
-        return product / math.sqrt((both + one) * (other + neither) * (both + other) * (one + neither))
+        return product / math.sqrt((both + only_x) * (only_y + neither) * (both + only_y) * (only_x + neither))
     return float(np.corrcoef(x, y)[0, 1])
 
 

@@ -73,9 +73,9 @@ def _information(projected: Floats, number: NDArray[np.intp], count: NDArray[np.
     log_density = np.empty((labels, *projected.shape))
     floor = 1e-9 * (projected.std(axis=0) + 1e-300)
     for label in range(labels):
-        own = projected[number == label]
-        spread = np.maximum(own.std(axis=0, ddof=1), floor)
-        log_density[label] = -0.5 * ((projected - own.mean(axis=0)) / spread) ** 2 - np.log(spread)
+        of_class = projected[number == label]
+        spread = np.maximum(of_class.std(axis=0, ddof=1), floor)
+        log_density[label] = -0.5 * ((projected - of_class.mean(axis=0)) / spread) ** 2 - np.log(spread)
     marginal = logsumexp(log_density + np.log(count / n)[:, None, None], axis=0)
     return np.asarray(log_density[number, np.arange(n)] - marginal)
 
@@ -93,9 +93,9 @@ def frequent(names: ArrayLike, classes: int) -> NDArray[np.int64]:
     """
     positive(classes=classes - 1)
     _, number, count = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
-    own = [name for name in np.argsort(-count, kind="stable")[: classes - 1] if count[name] > 1]
-    if own and len(number) - int(count[own].sum()) == 1:  # one alone has no spread, so it gets company
-        own.pop()
+    shared = [name for name in np.argsort(-count, kind="stable")[: classes - 1] if count[name] > 1]
+    if shared and len(number) - int(count[shared].sum()) == 1:  # one alone has no spread, so it gets company
+        shared.pop()
     label = np.zeros(len(count), dtype=np.int64)
-    label[own] = np.arange(1, len(own) + 1)
+    label[shared] = np.arange(1, len(shared) + 1)
     return label[number]

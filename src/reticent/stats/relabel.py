@@ -24,7 +24,7 @@ CELLS = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Design:
-    """Which of ``U`` units trade labels with which.
+    """The relabelling of ``U`` units: which of them may trade labels.
 
     Args:
         block: ``[U]`` number of the block, from 0: units of a block always have one label (a user's records, where
@@ -51,18 +51,18 @@ class Design:
     @cached_property
     def stratum_of_block(self) -> NDArray[np.intp]:
         """``[B]``."""
-        found = np.zeros(int(self.block.max(initial=-1)) + 1, dtype=np.intp)
-        found[self.block] = self.stratum
-        return found
+        strata = np.zeros(int(self.block.max(initial=-1)) + 1, dtype=np.intp)
+        strata[self.block] = self.stratum
+        return strata
 
     def sums(self, values: ArrayLike) -> NDArray[np.float64]:
         """``[B, ...]``: ``values [U, ...]`` added up over each block."""
         x = np.asarray(values, dtype=np.float64)
         if self.blocks == len(x) and np.array_equal(self.block, np.arange(len(x))):
             return x
-        found = np.zeros((self.blocks, *x.shape[1:]))
-        np.add.at(found, self.block, x)
-        return found
+        totals = np.zeros((self.blocks, *x.shape[1:]))
+        np.add.at(totals, self.block, x)
+        return totals
 
 
 def free(units: int) -> Design:
@@ -154,11 +154,11 @@ def _patterns(label: NDArray[np.bool_], design: Design) -> list[tuple[NDArray[np
     order = np.argsort(design.stratum_of_block, kind="stable")
     strata, first, size = np.unique(design.stratum_of_block[order], return_index=True, return_counts=True)
     inside = np.add.reduceat(label[order].astype(np.intp), first) if len(strata) else np.zeros(0, dtype=np.intp)
-    found = []
+    patterns = []
     for blocks, members in sorted(set(zip(size.tolist(), inside.tolist(), strict=True))):
         starts = first[(size == blocks) & (inside == members)]
-        found.append((order[starts[:, None] + np.arange(blocks)], members))
-    return found
+        patterns.append((order[starts[:, None] + np.arange(blocks)], members))
+    return patterns
 
 
 def smallest_p(member: NDArray[np.bool_], design: Design, *, draws: int) -> float:

@@ -44,8 +44,8 @@ def weighted_auc(score: ArrayLike, member: NDArray[np.bool_], weight: ArrayLike)
     wins = np.einsum("vb,vb->b", inside, np.cumsum(outside, axis=0) - outside / 2)
     pairs = inside.sum(axis=0) * outside.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = wins / pairs
-    return found
+        area: Floats = wins / pairs
+    return area
 
 
 def weighted_recall(score: ArrayLike, member: NDArray[np.bool_], weight: ArrayLike, *, fpr: float = 0.1) -> Floats:

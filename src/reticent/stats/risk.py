@@ -201,26 +201,26 @@ def _fpr_at_recall(
         need = math.ceil(10 / (1 - recall) - 1e-9)
         refused.append(f"FPR at {recall:.0%} recall: {memorized.sum()} memorized records, and it takes {need}")
         return None
-    found = replace(below, value=1 - below.value, lo=1 - below.hi, hi=1 - below.lo)
+    flipped = replace(below, value=1 - below.value, lo=1 - below.hi, hi=1 - below.lo)
     if user is None:
-        return found
+        return flipped
 
     def measured(weight: NDArray[np.int64]) -> float:
         return _weighted_fpr(risk, memorized, weight, recall)
 
     lo, hi = _bootstrap(measured, user, confidence=confidence, draws=draws, seed=seed)
-    lo, hi = min(lo, found.value), max(hi, found.value)
-    return replace(found, lo=lo, hi=hi, method=f"bootstrap of {int(user.max()) + 1} users, percentiles")
+    lo, hi = min(lo, flipped.value), max(hi, flipped.value)
+    return replace(flipped, lo=lo, hi=hi, method=f"bootstrap of {int(user.max()) + 1} users, percentiles")
 
 
 def _weighted_fpr(risk: Floats, memorized: NDArray[np.bool_], weight: NDArray[np.int64], recall: float) -> float:
     """The same for records that count ``weight`` times; NaN where a kind is missing."""
-    own, other = weight * memorized, weight * ~memorized
-    if not own.any() or not other.any():
+    of_memorized, other = weight * memorized, weight * ~memorized
+    if not of_memorized.any() or not other.any():
         return math.nan
     order = np.argsort(risk, kind="stable")
-    left = np.cumsum(own[order])  # memorized records up to each value
-    passing = math.floor((1 - recall) * own.sum() + 1e-9)
+    left = np.cumsum(of_memorized[order])  # memorized records up to each value
+    passing = math.floor((1 - recall) * of_memorized.sum() + 1e-9)
     cut = risk[order[min(int(np.searchsorted(left, passing, side="right")), len(order) - 1)]]
     return float(other[risk >= cut].sum() / other.sum())
 
@@ -236,10 +236,10 @@ def _bootstrap(
     """Percentiles of what resamples of whole users give."""
     rng = np.random.default_rng(seed)
     users = int(user.max()) + 1
-    found = np.array(
+    replicates = np.array(
         [measured(rng.multinomial(users, np.full(users, 1 / users)).astype(np.int64)[user]) for _ in range(draws)]
     )
-    lo, hi = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    lo, hi = np.nanquantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(lo), float(hi)
 
 

@@ -164,7 +164,7 @@ def tpr_at_fpr(member: ArrayLike, held_out: ArrayLike, fpr: float, *, confidence
 
 
 def need_for_fpr(n_held_out: int, fpr: float) -> None:
-    """Refuse a false-positive rate that rests on fewer than 10 expected false positives.
+    """Refuse a false positive rate that rests on fewer than 10 expected false positives.
 
     Raises:
         Underpowered: fewer than ``10 / fpr`` held-out units.

@@ -64,7 +64,7 @@ def roc_band(score: Floats, of: MemberSides, *, confidence: float = 0.95, seed: 
         return None
     grid = np.concatenate([np.geomspace(least, 0.5, PLACES * 2 // 3), np.linspace(0.5, 0.95, PLACES // 3 + 1)[1:]])
     asked = confidence if of.alone else (1 + confidence) / 2  # of few users who are alike errors have longer tails
-    found = together([tpr_number(score, of, float(fpr)) for fpr in grid], confidence=asked, seed=seed)
-    lo = np.maximum.accumulate([one.lo for one in found])
-    hi = np.minimum.accumulate([one.hi for one in found][::-1])[::-1]
+    band = together([tpr_number(score, of, float(fpr)) for fpr in grid], confidence=asked, seed=seed)
+    lo = np.maximum.accumulate([estimate.lo for estimate in band])
+    hi = np.minimum.accumulate([estimate.hi for estimate in band][::-1])[::-1]
     return Band(fpr=tuple(map(float, grid)), lo=tuple(map(float, lo)), hi=tuple(map(float, hi)), confidence=confidence)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may enter a statistic: one float64 vector of scores for each group, without NaN."""
+"""The input of a statistic: one float64 vector of scores for each group, without NaN."""
 
 from __future__ import annotations
 

@@ -37,14 +37,14 @@ def seed_spread(values: ArrayLike, others: Sequence[ArrayLike] = ()) -> SeedSpre
     rates of the method), are pooled with it, and the larger of the pooled and the own variance counts: it is taken to
     be alike among them.
     """
-    own = np.asarray(values, dtype=np.float64)
-    groups = [own, *(np.asarray(one, dtype=np.float64) for one in others)]
-    groups = [one[np.isfinite(one)] for one in groups]
-    freedom = sum(len(one) - 1 for one in groups if len(one) > 1)
-    if len(own) < 2 or not freedom:
+    of_seed = np.asarray(values, dtype=np.float64)
+    groups = [of_seed, *(np.asarray(group, dtype=np.float64) for group in others)]
+    groups = [group[np.isfinite(group)] for group in groups]
+    freedom = sum(len(group) - 1 for group in groups if len(group) > 1)
+    if len(of_seed) < 2 or not freedom:
         return SeedSpread(0.0, 0.0)
-    pooled = sum(float(((one - one.mean()) ** 2).sum()) for one in groups if len(one) > 1) / freedom
-    return SeedSpread(max(pooled, float(own.var(ddof=1))) / len(own), freedom)
+    pooled = sum(float(((group - group.mean()) ** 2).sum()) for group in groups if len(group) > 1) / freedom
+    return SeedSpread(max(pooled, float(of_seed.var(ddof=1))) / len(of_seed), freedom)
 
 
 def over_seeds(
@@ -103,9 +103,9 @@ def over_seeds(
 
 def _half_width_of_seeds(spreads: Sequence[SeedSpread], confidence: float) -> float:
     """Of the sum of independent means: Student's t with Satterthwaite's degrees of freedom; 0 where none is known."""
-    known = [spread for spread in spreads if spread.freedom and spread.variance > 0]
-    if not known:
+    usable = [spread for spread in spreads if spread.freedom and spread.variance > 0]
+    if not usable:
         return 0.0
-    variance = sum(spread.variance for spread in known)
-    freedom = variance**2 / sum(spread.variance**2 / spread.freedom for spread in known)
+    variance = sum(spread.variance for spread in usable)
+    freedom = variance**2 / sum(spread.variance**2 / spread.freedom for spread in usable)
     return float(student.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)

@@ -28,11 +28,11 @@ def rank_sum_p(ranks: ArrayLike, candidates: int) -> float:
     Raises:
         BadInput: no ranks, or some that are none.
     """
-    found = _checked(ranks, candidates)
-    mass, one = np.ones(1), np.full(candidates, 1 / candidates)
-    for _ in found:
-        mass = np.convolve(mass, one)
-    return float(min(1.0, mass[: int(found.sum()) - len(found) + 1].sum()))
+    checked = _checked(ranks, candidates)
+    mass, uniform_mass = np.ones(1), np.full(candidates, 1 / candidates)
+    for _ in checked:
+        mass = np.convolve(mass, uniform_mass)
+    return float(min(1.0, mass[: int(checked.sum()) - len(checked) + 1].sum()))
 
 
 def top_p(ranks: ArrayLike, candidates: int, best: int) -> float:
@@ -46,14 +46,14 @@ def top_p(ranks: ArrayLike, candidates: int, best: int) -> float:
         candidates: as in `rank_sum_p`.
         best: the last rank that counts.
     """
-    found = _checked(ranks, candidates)
-    hits = int((found <= best).sum())
-    return float(binom.sf(hits - 1, len(found), best / candidates))
+    checked = _checked(ranks, candidates)
+    hits = int((checked <= best).sum())
+    return float(binom.sf(hits - 1, len(checked), best / candidates))
 
 
 def _checked(ranks: ArrayLike, candidates: int) -> NDArray[np.int64]:
-    found = np.asarray(ranks)
-    whole = found.ndim == 1 and found.size > 0 and bool((found == np.rint(found)).all())
-    if not whole or found.min() < 1 or found.max() > candidates:
+    array = np.asarray(ranks)
+    whole = array.ndim == 1 and array.size > 0 and bool((array == np.rint(array)).all())
+    if not whole or array.min() < 1 or array.max() > candidates:
         raise BadInput("ranks", f"are not whole numbers from 1 to {candidates}", "Give one rank for each value.")
-    return found.astype(np.int64)
+    return array.astype(np.int64)

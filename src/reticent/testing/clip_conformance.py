@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a clipper must keep to on a model: ``check_clip(make_model)`` in your own test is all it takes.
+"""Conformance of a clipper on a model: call ``check_clip(make_model)`` in your own test.
 
 Whoever writes a layer rule calls it on a model that has the layer. All parameters that fail are named.
 """
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.clip.api import ClippedSum, Clipper, Clipping
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
-from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
+from reticent.privacy.clip.clipper import ClippedSum, Clipper, Clipping
+from reticent.privacy.clip.reference import ReferenceClipper
 
 RTOL = 1e-4
-"""What counts as the same in float32, against the largest entry of a tensor."""
+"""Relative tolerance in float32, against the largest entry of a tensor."""
 
 FLOOR = 1e-6
 """And against the largest entry of all tensors: gradients that cancel to almost nothing are rounding."""
@@ -33,7 +34,7 @@ Make = Callable[..., Clipper]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """What ``Clipper.accumulate`` is given; see there."""
+    """Arguments of ``Clipper.accumulate``; see there."""
 
     inputs: Mapping[str, torch.Tensor]
     labels: torch.Tensor
@@ -189,30 +190,30 @@ def check_half(model: Any, batch: Batch) -> None:
     assert {seen.norm.dtype, seen.loss.dtype} == {torch.float32}
 
 
-def check_same_seen(found: ClippedSum, expected: ClippedSum) -> None:
+def check_same_seen(actual: ClippedSum, expected: ClippedSum) -> None:
     """Norms and losses agree."""
-    assert found.norm.dtype == torch.float32, found.norm.dtype
+    assert actual.norm.dtype == torch.float32, actual.norm.dtype
     for what in ("norm", "loss"):
-        a, b = getattr(found, what), getattr(expected, what)
+        a, b = getattr(actual, what), getattr(expected, what)
         assert torch.allclose(a, b, rtol=RTOL, atol=FLOOR), f"{what}: {a.tolist()}, not {b.tolist()}"
 
 
 def check_same_sums(
-    model: Any, found: Mapping[nn.Parameter, torch.Tensor], expected: Mapping[nn.Parameter, torch.Tensor]
+    model: Any, actual: Mapping[nn.Parameter, torch.Tensor], expected: Mapping[nn.Parameter, torch.Tensor]
 ) -> None:
     """Sums agree for every trained parameter."""
     largest = max(float(total.abs().max()) for total in expected.values())
     wrong = []
     for name, parameter in _trained(model).items():
-        if parameter not in found:
+        if parameter not in actual:
             wrong.append(f"{name}: missing")
             continue
-        a, b = found[parameter], expected[parameter]
+        a, b = actual[parameter], expected[parameter]
         off = float((a - b).abs().max()) if a.shape == b.shape else math.inf
         if not off <= RTOL * float(b.abs().max()) + FLOOR * largest:
             wrong.append(f"{name} {tuple(b.shape)}: off by {off:.3g}; ‖sum‖ {a.norm():.6g}, not {b.norm():.6g}")
     assert not wrong, f"{len(wrong)} of {len(expected)} parameters are wrong:\n" + "\n".join(wrong)
-    assert len(found) == len(expected), "sums of parameters that are not trained"
+    assert len(actual) == len(expected), "sums of parameters that are not trained"
 
 
 def clip(
@@ -233,10 +234,10 @@ def ordinary_gradient(model: Any, batch: Batch) -> dict[nn.Parameter, torch.Tens
     ).view(len(logits), -1)
     trained = (batch.labels[:, 1:] != IGNORED).sum(1).clamp(min=1)
     torch.autograd.backward((nll.sum(1) / trained * batch.weight).sum())
-    found = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in _trained(model).values()}
+    gradients = {p: torch.zeros_like(p) if p.grad is None else p.grad for p in _trained(model).values()}
     for parameter in model.parameters():
         parameter.grad = None
-    return found
+    return gradients
 
 
 def _run(model: Any, batch: Batch) -> torch.Tensor:
@@ -254,7 +255,7 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
 
 
 def _anatomy(model: Any) -> dict[str, object]:
-    """What could be left behind on a layer: its class, its attributes and its hooks."""
+    """Traces that could be left on a layer: its class, its attributes and its hooks."""
     return {
         name: (type(module), sorted(vars(module)), {k: len(v) for k, v in vars(module).items() if k.endswith("_hooks")})
         for name, module in model.named_modules()

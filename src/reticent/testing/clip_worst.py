@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.clip.api import Clipping, make_clipper
+from reticent.privacy.clip.clipper import Clipping
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.clip.tape import Tape
 
 PERIODS = (1, 2, 3, 7)

@@ -177,7 +177,7 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "zamba2": {"layers_block_type": ["mamba", "hybrid"]},
     "xmod": {**_BERT, "pad_token_id": 1, "languages": ["en"], "default_language": "en"},
 }
-"""What a family's configuration needs beside ``SHAPE``; None takes a setting of ``SHAPE`` away."""
+"""Settings that a family's configuration needs beside ``SHAPE``; None takes a setting of ``SHAPE`` away."""
 
 
 def causal_families() -> tuple[str, ...]:
@@ -197,11 +197,11 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
         ValueError: the model is not tiny, as its sizes have names that are not known here.
         Exception: whatever transformers raises where it cannot build the model.
     """
-    known = AutoConfig.for_model(family)
+    config_of_family = AutoConfig.for_model(family)
     given = {**OWN.get(family, {}), **settings}
-    found = {name: getattr(known, name, None) for name in getattr(known, "sub_configs", {})}
-    parts = {name: _sizes(part, {}) for name, part in found.items() if part is not None}
-    config = AutoConfig.for_model(family, **{**parts, **_sizes(known, given)})
+    nested = {name: getattr(config_of_family, name, None) for name in getattr(config_of_family, "sub_configs", {})}
+    parts = {name: _sizes(part, {}) for name, part in nested.items() if part is not None}
+    config = AutoConfig.for_model(family, **{**parts, **_sizes(config_of_family, given)})
     for name, value in vars(config).items():
         if isinstance(value, float) and name.endswith(("dropout", "pdrop", "dropout_prob", "dropout_rate")):
             setattr(config, name, 0.0)
@@ -219,8 +219,8 @@ def tiny_family(family: str, *, std: float = 0.15, **settings: Any) -> Any:
     return model.eval()
 
 
-def _sizes(known: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(config: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """``given``, and of ``SHAPE`` what a configuration knows beside it."""
-    names = {name: known.attribute_map.get(name, name) for name in SHAPE}
-    shape = {name: SHAPE[name] for name, real in names.items() if real in vars(known) and real not in given}
+    names = {name: config.attribute_map.get(name, name) for name in SHAPE}
+    shape = {name: SHAPE[name] for name, real in names.items() if real in vars(config) and real not in given}
     return {name: value for name, value in {**shape, **given}.items() if value is not None}

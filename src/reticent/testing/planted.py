@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token tables with a planted membership signal, for any evidence that an attack may ask for. No model, no torch."""
+"""Evidence about records with a planted membership signal, for any attack on records or users. No model, no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.attack import POPULATION, Attack, Evidence
+from reticent.attacks.attack import Attack
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.evidence import POPULATION, SHADOWS, TABLES, WRITES
 from reticent.attacks.shadow_models import ShadowScores
 from reticent.core.table import TokenTable
 
@@ -34,7 +37,7 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
 
     A record has a base log-probability for every token; the reference gives it, and so does the target to records that
     are held out, up to noise. On the plain text of members the target's loss is smaller by the share ``gain``; on
-    variants of the text it is not, for what is memorised is the text as it is.
+    variants of the text it is not, for what is memorized is the text as it is.
 
     Args:
         attack: what to make evidence for.
@@ -62,7 +65,7 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
 
 def plant_written(
     attack: Attack, *, records: int = 300, samples: int = 4, seed: int = 0, gain: float = 0.35
-) -> tuple[dict[str, Evidence], npt.NDArray[np.bool_]]:
+) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
     """``(evidence, member [N])`` for an attack that reads what models write.
 
     Each model writes some of the words that follow in the record, in their places, and words of its own between them;
@@ -77,7 +80,7 @@ def plant_written(
         own = rng.integers(0, VOCABULARY, len(rest))
         return " ".join(word if kept else f"w{other}" for word, kept, other in zip(rest, true, own, strict=True))
 
-    made: dict[str, Evidence] = {}
+    made: dict[str, Any] = {}
     for name in attack.evidence:
         shares = np.where(member & (name == "written"), 0.3 + gain, 0.3)
         pairs = zip(rests, shares.tolist(), strict=True)
@@ -88,7 +91,7 @@ def plant_written(
 
 def plant_shadows(
     attack: Attack, *, records: int = 300, models: int = 8, seed: int = 0, gain: float = 0.35
-) -> tuple[dict[str, Evidence], npt.NDArray[np.bool_]]:
+) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
     """``(evidence, member [N])`` for an attack that reads shadow models.
 
     Every model says of a text what is in the text, and some noise; being trained on it takes the share ``gain`` off its
@@ -109,6 +112,44 @@ def plant_shadows(
     return {name: whole.take(place[name]) for name in attack.evidence}, member
 
 
+def plant_learned(
+    attack: Attack, *, records: int = 300, columns: int = 4, seed: int = 0, gain: float = 1.5
+) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
+    """``(evidence, member [N])`` for an attack that learns from labels.
+
+    Scores of ``columns`` attacks, or as many properties of the inside, share a part that members have more of by
+    ``gain`` standard deviations. Three records belong to each user.
+    """
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.arange(records) % 2 == 0)
+    shared = rng.normal(size=records) + gain * member
+    scores = shared[:, None] + rng.normal(size=(records, columns))
+    names = ("loss", *(f"hidden_moved.{place}" for place in range(1, columns - 1)), "gradient_cosine.block")
+    made: dict[str, Any] = {
+        "scores": scores,
+        "internals": dict(zip(names, (-scores).T.copy(), strict=True)),
+        "member": member,
+        "user": np.array([f"u{row // 3}" for row in range(records)], dtype=object),
+    }
+    return {name: made[name] for name in attack.evidence}, member
+
+
+def plant_tables(attack: Attack) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
+    """`plant`, narrowed to trained tokens as attacks are given it."""
+    planted = plant(attack)
+    return {name: table.trained() for name, table in planted.tables.items()}, planted.member
+
+
+PLANTERS: Mapping[str, Callable[[Attack], tuple[dict[str, Any], npt.NDArray[np.bool_]]]] = {
+    TABLES: plant_tables,
+    WRITES: plant_written,
+    SHADOWS: plant_shadows,
+    "scores": plant_learned,
+    "internals": plant_learned,
+}
+"""Source of the evidence → what plants a membership signal in it."""
+
+
 class _Texts:
     """Texts whose tokens have a base log-probability, whichever model and rendering is looked at."""
 
@@ -126,7 +167,7 @@ class _Texts:
     def table(
         self, rng: np.random.Generator, share: npt.NDArray[np.float64], copies: int, *, reference: bool
     ) -> TokenTable:
-        """What a model says about ``copies`` renderings of the texts; its loss is smaller by ``share [N]``."""
+        """Table of a model for ``copies`` renderings of the texts; its loss is smaller by ``share [N]``."""
         rows = np.repeat(np.arange(len(self.lengths)), copies)
         starts = np.repeat(np.cumsum(self.lengths) - self.lengths, copies)
         lengths = self.lengths[rows]

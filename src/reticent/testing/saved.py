@@ -17,10 +17,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def same(left: Path, right: Path) -> bool:
-    """Whether both folders hold the same tensors, to the last bit."""
+    """True if both folders hold the same tensors, to the last bit."""
     return equal(weights(left), weights(right))
 
 
 def equal(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> bool:
-    """Whether both have the same tensors, to the last bit; there must be some."""
+    """True if both have the same tensors, to the last bit; there must be some."""
     return bool(left) and left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

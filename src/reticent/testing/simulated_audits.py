@@ -70,7 +70,7 @@ class SimulatedSecrets:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimulatedAudit:
-    """What is drawn.
+    """One simulated audit.
 
     Args:
         member: ``[N]``.
@@ -103,16 +103,16 @@ def distance(auc: float) -> float:
 def scores(drawn: SimulatedAudit, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float64]]:
     """``[N]`` for each attack."""
     everyone = _latent(drawn, rng)
-    found = {}
+    by_attack = {}
     for family, names in FAMILIES.items():
         shared = _latent(drawn, rng)
         for name in names:
-            own = _latent(drawn, rng)
+            latent = _latent(drawn, rng)
             within = WITHIN[family]
-            noise = math.sqrt(ACROSS) * everyone + math.sqrt(within - ACROSS) * shared + math.sqrt(1 - within) * own
+            noise = math.sqrt(ACROSS) * everyone + math.sqrt(within - ACROSS) * shared + math.sqrt(1 - within) * latent
             score = noise + drawn.strength[name] * drawn.shift
-            found[name] = np.round(score / drawn.ties) * drawn.ties if drawn.ties else score
-    return found
+            by_attack[name] = np.round(score / drawn.ties) * drawn.ties if drawn.ties else score
+    return by_attack
 
 
 def audited(drawn: SimulatedAudit, rng: np.random.Generator, config: AuditConfig | None = None) -> Results:

@@ -234,7 +234,7 @@ def save_tiny(path: str | Path, *, chat: bool = True, bos: bool = False, **model
 
 
 def _vocabulary(tied: bool, vocab_size: int | None) -> dict[str, Any]:
-    """What a model's configuration says about tokens."""
+    """The settings of a model's configuration about tokens."""
     tokenizer = tiny_tokenizer()
     return {
         "vocab_size": vocab_size or len(tokenizer),

@@ -24,7 +24,7 @@ TEXTS = (
     "the order, the parcel and the letter left on Monday; Bob's reply did not.",
     "Grüße aus Köln: 你好，世界 😀 naïve café",
 )
-"""What the merges are learned from."""
+"""Texts that the merges are learned from."""
 
 _BYTES = [f"<0x{number:02X}>" for number in range(256)]
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -15,10 +15,8 @@ from torch.utils.data import Sampler
 from reticent.core.progress import progress
 from reticent.core.record import Record
 from reticent.models.context import positions_of
+from reticent.models.encode import IGNORED as IGNORED
 from reticent.models.encode import EncodedRecord, encode
-
-IGNORED = -100
-"""Label of a token that is not trained on, as Hugging Face has it."""
 
 _POOL = 50
 """Batches' worth of shuffled records within which records are ordered by length."""

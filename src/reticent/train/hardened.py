@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from reticent.privacy.clip import make_clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.train.batches import Corpus
 from reticent.train.hardening import HardenConfig
 from reticent.train.loop import Diverged, TuneTrainer

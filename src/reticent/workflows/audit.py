@@ -45,7 +45,7 @@ def audit(
 
     Args:
         what: a run folder of `reticent.tune`, or a case made of any model and data; None where objects are given.
-        config: how; None for the defaults.
+        config: settings of the audit; None for the defaults.
         out: the folder to write to; needed for a case or objects, by default the run folder itself otherwise. It may
             hold an earlier audit of the same model and data, and nothing else.
         reference: the model that a run's model, or a model in memory, is compared with, in place of its base; a case
@@ -64,24 +64,17 @@ def audit(
         raise BadInput(
             f"a case and {', '.join(sorted(objects))}", "the case names all of it", "Give either of the two."
         )
-    if isinstance(what, AuditCase):
-        if out is None:
-            raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
-        case, run, made = what, RunFolder(root=_place(out)), None
-    else:
-        made = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
-        case = from_run(made, reference=reference)
-        run = RunFolder(root=_place(out)) if out is not None else made
+    case, run, tuned = _case_and_folders(what, out, reference)
     for name in config.family_names:
         FAMILIES.get(name)
     for family in families(config):
-        family.refuse(config, case, made)
-    models = {"the audited model": case.target, "the reference": case.reference} if made is None else {}
+        family.refuse(config, case, tuned)
+    models = {"the audited model": case.target, "the reference": case.reference} if tuned is None else {}
     others = {what: model for what, model in models.items() if isinstance(model, str)}
     run.refuse_foreign("audit", others)
     with run.alone():
-        _refuse_mixture(run, case, made)
-        return _audit(case, run, made, config)
+        _refuse_mixture(run, case, tuned)
+        return _audit(case, run, tuned, config)
 
 
 def _case_of(objects: dict[str, Any]) -> AuditCase:
@@ -95,26 +88,39 @@ def _case_of(objects: dict[str, Any]) -> AuditCase:
     return case_of_objects(**objects)
 
 
-def _place(out: str | Path) -> Path:
+def _case_and_folders(
+    what: AuditCase | RunFolder | str | Path, out: str | Path | None, reference: Any
+) -> tuple[AuditCase, RunFolder, RunFolder | None]:
+    """The case, the folder that results go to, and the run folder of `reticent tune`; None where there is none."""
+    if isinstance(what, AuditCase):
+        if out is None:
+            raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
+        return what, _results_folder(out), None
+    tuned = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
+    case = from_run(tuned, reference=reference)
+    return case, tuned if out is None else _results_folder(out), tuned
+
+
+def _results_folder(out: str | Path) -> RunFolder:
     refuse_empty("out", out)
-    return Path(out)
+    return RunFolder(root=Path(out))
 
 
-def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> None:
+def _refuse_mixture(run: RunFolder, case: AuditCase, tuned: RunFolder | None) -> None:
     """Refuse to put the results of one model beside another one, or beside results about other data."""
-    its_own = made is not None and made.root.resolve() == run.root.resolve()
-    if run.settings("tune") is not None and not (its_own or Path(case.target_name).resolve() == run.model.resolve()):
+    same_run = tuned is not None and tuned.root.resolve() == run.root.resolve()
+    if run.settings("tune") is not None and not (same_run or Path(case.target_name).resolve() == run.model.resolve()):
         raise BadInput(
             str(run.root),
             "is the run folder of another model or other data, and a gate would take these results for that model's",
             f"Choose another folder (--out), or audit that run itself: reticent audit {run.root}.",
         )
-    found = run.settings("audit")
-    if found is None:
+    recorded = run.settings("audit")
+    if recorded is None:
         return
     same = {
-        "target": stands_for(str(found["target"]), case.target_name, run.root),
-        "data": found["data"] == case.data_fingerprint,
+        "target": stands_for(str(recorded["target"]), case.target_name, run.root),
+        "data": recorded["data"] == case.data_fingerprint,
     }
     changed = [name for name, is_same in same.items() if not is_same]
     if not changed:
@@ -128,26 +134,26 @@ def _refuse_mixture(run: RunFolder, case: AuditCase, made: RunFolder | None) -> 
     run.clear(FIRST["audit"])  # of an audit that came to nothing
 
 
-def _audit(case: AuditCase, run: RunFolder, made: RunFolder | None, config: AuditConfig) -> Results:
+def _audit(case: AuditCase, run: RunFolder, tuned: RunFolder | None, config: AuditConfig) -> Results:
     """``audit``, while no other process works in the folder."""
-    before = {family.name: family.before(config, case, made) for family in families(config)}
+    before = {family.name: family.before(config, case, tuned) for family in families(config)}
     models = open_models(case, dtype=config.scoring_dtype, device=config.device)
     with ExitStack() as stack:
         for loaded in (models.target, models.reference):
             if loaded is not None:
                 stack.enter_context(evaluating(loaded.model))
-        return _judged(case, run, made, config, models, before)
+        return _judged(case, run, tuned, config, models, before)
 
 
 def _judged(
     case: AuditCase,
     run: RunFolder,
-    made: RunFolder | None,
+    tuned: RunFolder | None,
     config: AuditConfig,
     models: Models,
     before: Mapping[str, Any],
 ) -> Results:
-    """Evidence from opened models, and what follows from it, written to the run folder."""
+    """Collect evidence from opened models, judge it, and write results and report to the run folder."""
     options = ScoreOptions(max_tokens=case.max_tokens)
     about_models = models.about | {"scoring": describe(models.target, options)}
     with run.kept_if(run.results.exists, step="audit"):
@@ -159,7 +165,7 @@ def _judged(
             options=options,
             cache=user_cache() / "tables",
             run=run,
-            tuned=made,
+            tuned=tuned,
             before=before,
             evidence={},
         )
@@ -175,7 +181,7 @@ def _judged(
 
 
 def _settings(case: AuditCase, models: Models, run: RunFolder, config: AuditConfig) -> dict[str, Any]:
-    """What the run folder records of an audit."""
+    """Settings of an audit for the run folder."""
     return {
         "target": portable(case.target_name, run.root),
         "reference": None if models.compared_with is None else portable(models.compared_with, run.root),

@@ -37,7 +37,7 @@ def case_of_objects(
         tokenizer: of a model in memory.
         reference: the model that it was tuned from, likewise; it is read with the same tokenizer.
         title: shown on the report; by default the name of the model.
-        max_tokens: how much of each record was trained on.
+        max_tokens: tokens of each record that were trained on; None for all.
         fields: names of fields, as in `reticent.read`.
 
     Raises:
@@ -49,13 +49,13 @@ def case_of_objects(
     if not trained.isdisjoint(record.id for record in outside):
         from_files(inside, outside)  # refuses an id on both sides, while the sides are still apart
     records = without_copies([*inside, *outside], trained)
-    sides = [[record for record in records if (record.id in trained) == side] for side in (True, False)]
+    halves = [[record for record in records if (record.id in trained) == is_member] for is_member in (True, False)]
     return AuditCase(
         title=title or _title(target),
         target=target,
         reference=None if reference is None else _model(reference, tokenizer),
-        records=[*sides[0], *sides[1]],
-        membership=from_files(sides[0], sides[1]),
+        records=[*halves[0], *halves[1]],
+        membership=from_files(halves[0], halves[1]),
         max_tokens=max_tokens,
     )
 

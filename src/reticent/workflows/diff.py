@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two audits of the same coins side by side: what leaks more or less after, attack by attack, paired.
+"""Two audits of the same data and membership side by side: changes of leakage, attack by attack, paired.
 
 For checkpoint n against n + 1, and for before against after a repair or a change of training. Both audits look at the
-same records with the same coins, so what makes a record easy or hard to tell falls away in the difference: a change is
-seen that two separate intervals would both cover.
+same records with the same membership, so the difference cancels what makes a record easy or hard to tell: it shows a
+change that two separate intervals would both cover.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Audit:
-    """What a run folder keeps of an audit.
+    """The results and scores of one audit, as its run folder has them.
 
     Args:
         results: of the audit.
@@ -61,7 +61,7 @@ class PairedMetric:
 
 
 def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, seed: int = 0) -> Difference:
-    """Compare two audits of the same data and coins.
+    """Compare two audits of the same data and membership.
 
     Args:
         before, after: their run folders.
@@ -69,21 +69,22 @@ def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, see
         seed: of the multipliers.
 
     Raises:
-        BadInput: a folder without an audit, audits of other coins, or a confidence that is none.
+        BadInput: a folder without an audit, audits of other data or membership, or a confidence that is none.
     """
     validate.in_range(0.5, 0.9999, confidence=confidence)
     validate.seed(seed=seed)
     first, second = read_audit(before), read_audit(after)
-    places = shared(first.membership, second.membership, str(before), str(after))
-    first, second = _taken(first, places[0]), _taken(second, places[1])
-    left_out = _left_out(first, second)
+    first, second, reset = _same_attacks(first, second)
+    shared_rows = shared(first.membership, second.membership, str(before), str(after))
+    first, second = _rows_of(first, shared_rows[0]), _rows_of(second, shared_rows[1])
+    left_out = [*reset, *_left_out(first, second)]
     rows = [*_record_rows(first, second), *_user_rows(first, second)]
     counts = {row.level: row.after.n for row in rows}
     secrets, why_not = _secret_rows(first.results, second.results)
     rows += secrets
     return Difference(
-        before=_side(first.results),
-        after=_side(second.results),
+        before=_summary(first.results),
+        after=_summary(second.results),
         changes=tuple(_changes(rows, confidence, seed)),
         confidence=confidence,
         shared=counts | {"canary": sum(row.after.n for row in secrets)},
@@ -92,10 +93,10 @@ def diff(before: str | Path, after: str | Path, *, confidence: float = 0.95, see
 
 
 def read_audit(folder: str | Path) -> Audit:
-    """What `reticent audit` left in a folder.
+    """Read the audit that `reticent audit` wrote to a folder.
 
     Raises:
-        BadInput: no audit, or one whose scores were written without the coins.
+        BadInput: no audit, or one whose scores were written without the membership.
     """
     run = RunFolder(root=Path(folder))
     results = read_results(run.results)
@@ -112,33 +113,45 @@ def read_audit(folder: str | Path) -> Audit:
     return Audit(results=results, membership=read_membership(run.scores), scores=scores)
 
 
+def _same_attacks(first: Audit, second: Audit) -> tuple[Audit, Audit, list[str]]:
+    """Both without attacks that they ran with other parameters, whose scores are no longer of one kind."""
+    before, after = ({run.name: run.params for run in audit.results.attacks} for audit in (first, second))
+    other = [name for name in sorted(set(first.scores) & set(second.scores)) if before.get(name) != after.get(name)]
+
+    def without(audit: Audit) -> Audit:
+        return replace(audit, scores={name: score for name, score in audit.scores.items() if name not in other})
+
+    lines = [f"{name}: the audits ran it with other parameters, so its scores cannot be compared" for name in other]
+    return without(first), without(second), lines
+
+
 def shared(
     first: Membership, second: Membership, before: str, after: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows of the records that both audits scored, in one order.
 
     Raises:
-        BadInput: no record is in both, or one has another coin.
+        BadInput: no record is in both, or one was trained on by only one of the models.
     """
-    place = {id_: row for row, id_ in enumerate(second.record_id.tolist())}
-    both = [(row, place[id_]) for row, id_ in enumerate(first.record_id.tolist()) if id_ in place]
-    if not both or first.unit != second.unit:
-        why = "have no record in common" if not both else f"had coins for {first.unit}s and for {second.unit}s"
-        raise BadInput(f"{before} and {after}", why, "Give two audits of the same data and the same split.")
-    rows = np.array(both, dtype=np.int64).T
-    other = (first.member[rows[0]] != second.member[rows[1]]) | (
+    row_of = {id_: row for row, id_ in enumerate(second.record_id.tolist())}
+    pairs = [(row, row_of[id_]) for row, id_ in enumerate(first.record_id.tolist()) if id_ in row_of]
+    if not pairs or first.unit != second.unit:
+        reason = "have no record in common" if not pairs else f"had coins for {first.unit}s and for {second.unit}s"
+        raise BadInput(f"{before} and {after}", reason, "Give two audits of the same data and the same split.")
+    rows = np.array(pairs, dtype=np.int64).T
+    differs = (first.member[rows[0]] != second.member[rows[1]]) | (
         first.user_member[rows[0]] != second.user_member[rows[1]]
     )
-    if other.any():
+    if differs.any():
         raise BadInput(
             f"{before} and {after}",
-            f"{int(other.sum())} of {len(other)} records were trained on by one model and not by the other",
+            f"{int(differs.sum())} of {len(differs)} records were trained on by one model and not by the other",
             "Give two audits of the same coins (the same data, split and seed).",
         )
     return rows[0], rows[1]
 
 
-def _taken(audit: Audit, rows: npt.NDArray[np.int64]) -> Audit:
+def _rows_of(audit: Audit, rows: npt.NDArray[np.int64]) -> Audit:
     return Audit(
         results=audit.results,
         membership=audit.membership.take(rows),
@@ -174,7 +187,7 @@ def _record_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
         return
     of = sides(membership.member, membership.user if membership.has_users else None)
     for name in sorted(set(first.scores) & set(second.scores)):
-        if ATTACKS.get(name).level == "record":
+        if ATTACKS.get(name).unit == "record":
             for metric, before, after in _numbers(of, first.scores[name][rows], second.scores[name][rows]):
                 yield PairedMetric(attack=name, level="record", metric=metric, before=before, after=after)
 
@@ -185,7 +198,7 @@ def _user_rows(first: Audit, second: Audit) -> Iterator[PairedMetric]:
         return
     of = sides(users.member, None)
     for name in sorted(set(first.scores) & set(second.scores)):
-        label = name if ATTACKS.get(name).level == "user" else f"{name}:mean"
+        label = name if ATTACKS.get(name).unit == "user" else f"{name}:mean"
         for metric, before, after in _numbers(of, _of_users(first, users, name), _of_users(second, users, name)):
             yield PairedMetric(attack=label, level="user", metric=metric, before=before, after=after)
 
@@ -205,7 +218,7 @@ def _secret_rows(first: Results, second: Results) -> tuple[list[PairedMetric], l
         if other is None or len(other.each) != len(tier.each) or len(tier.each) < 2:
             left_out.append(f"secrets {tier.tier}: not the same two or more in both audits")
             continue
-        before, after = (mean_number(np.array(one.each)) for one in (tier, other))
+        before, after = (mean_number(np.array(exposure.each)) for exposure in (tier, other))
         rows.append(PairedMetric(attack=tier.tier, level="canary", metric="exposure_bits", before=before, after=after))
     return rows, left_out
 
@@ -214,11 +227,15 @@ def _changes(rows: list[PairedMetric], confidence: float, seed: int) -> Iterator
     """Intervals of numbers of the same units hold together; kinds of units share the error equally."""
     kinds = list(dict.fromkeys(_units(row) for row in rows))
     for kind in kinds:
-        own = [row for row in rows if _units(row) == kind]
-        each = 1 - (1 - confidence) / len(kinds)
-        moved = together([difference(row.after, row.before) for row in own], confidence=each, seed=seed)
-        both = together([number for row in own for number in (row.before, row.after)], confidence=each, seed=seed)
-        for row, change, before, after in zip(own, moved, both[::2], both[1::2], strict=True):
+        kind_rows = [row for row in rows if _units(row) == kind]
+        kind_confidence = 1 - (1 - confidence) / len(kinds)
+        differences = together(
+            [difference(row.after, row.before) for row in kind_rows], confidence=kind_confidence, seed=seed
+        )
+        estimates = together(
+            [number for row in kind_rows for number in (row.before, row.after)], confidence=kind_confidence, seed=seed
+        )
+        for row, change, before, after in zip(kind_rows, differences, estimates[::2], estimates[1::2], strict=True):
             yield Change(
                 attack=row.attack,
                 level=row.level,
@@ -230,7 +247,7 @@ def _changes(rows: list[PairedMetric], confidence: float, seed: int) -> Iterator
 
 
 def _units(row: PairedMetric) -> tuple[str, str]:
-    """What a number is measured on: the units of a level, or the secrets of one tier."""
+    """The units that a number is measured on: those of a level, or the secrets of one tier."""
     return row.level, row.attack if row.level == "canary" else ""
 
 
@@ -239,7 +256,7 @@ def _jointly(estimate: Estimate, confidence: float, metric: str) -> Estimate:
     return replace(estimate, joint=confidence, unit=unit)
 
 
-def _side(results: Results) -> AuditSummary:
+def _summary(results: Results) -> AuditSummary:
     about: dict[str, Any] = {key: results.provenance.get(key) for key in ("models", "data")}
     return AuditSummary(
         title=results.title,

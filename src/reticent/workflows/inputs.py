@@ -18,11 +18,11 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.bad_field import BadField
-from reticent.data.blocks import blocks
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
 from reticent.data.read import read
 from reticent.data.split import from_files, from_labels
+from reticent.data.text_blocks import blocks
 
 
 @dataclass(frozen=True, kw_only=True)

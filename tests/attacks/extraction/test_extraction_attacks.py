@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reticent.attacks.extraction import EXTRACTIONS, Continued, FreeGenerations
+from reticent.attacks.attack import ATTACKS
+from reticent.attacks.extraction import Continued, FreeGenerations
 from reticent.attacks.extraction.alignment import bleu, edit_distance_to_start, longest_common_run
 from reticent.attacks.extraction.overlap import shares_run
 from reticent.attacks.extraction.probabilistic_np import chance_within, queries_needed
@@ -20,7 +21,7 @@ from reticent.score.generation.forced import TeacherForced
 
 
 def run(name, *evidence, **params):
-    return EXTRACTIONS.get(name).function(*evidence, **params).tolist()
+    return ATTACKS.get(name).function(*evidence, **params).tolist()
 
 
 def forced(*ranks, chances=None):
@@ -30,7 +31,7 @@ def forced(*ranks, chances=None):
     return TeacherForced(
         rank=np.array([rank for row in ranks for rank in row], dtype=np.int32),
         logp=drawn,
-        drawn=drawn,
+        sampled_logp=drawn,
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
     )
 

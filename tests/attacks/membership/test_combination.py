@@ -4,9 +4,11 @@
 import numpy as np
 import pytest
 
+from reticent.attacks.attack import ATTACKS
 from reticent.attacks.membership import combination as module
 from reticent.attacks.membership.combination import RIDGE, combination
 from reticent.core.errors import BadInput
+from reticent.stats.discrepancy import discrepancy
 
 
 def auc(scores, member):
@@ -111,3 +113,28 @@ def test_refuses_what_cannot_be_learned_from():
         combination(scores, np.full(40, "u", dtype=object))
     with pytest.raises(BadInput, match="owner has"):
         combination(scores, user[:-1])
+
+
+def test_the_registered_attacks_on_scores_are_those_that_the_audit_runs():
+    rng = np.random.default_rng(0)
+    member = rng.random(200) < 0.5
+    matrix = rng.normal(size=(200, 4)) + member[:, None]
+    owner = np.array([f"u{row // 2}" for row in range(200)], dtype=object)
+    evidence = {"scores": matrix, "member": member, "user": owner}
+    learned = combination(matrix, owner).scores(member)
+    np.testing.assert_array_equal(ATTACKS.get("combination").score(evidence), learned)
+    order = np.argsort(~member, kind="stable")
+    for owners in (None, owner):
+        taken = ATTACKS.get("discrepancy").score(
+            {"scores": matrix[order], "member": member[order], "user": None if owners is None else owners[order]}
+        )
+        told = discrepancy(
+            matrix[member],
+            matrix[~member],
+            member_cluster=None if owners is None else owners[member],
+            held_out_cluster=None if owners is None else owners[~member],
+        )
+        judged = ~np.isnan(taken)
+        advantage = taken[judged & member[order]].mean() - taken[judged & ~member[order]].mean()
+        assert advantage == told.advantage.value
+        assert judged.sum() == told.advantage.n

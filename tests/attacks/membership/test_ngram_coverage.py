@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reticent.attacks.attack import ATTACKS, attack, run_whole
+from reticent.attacks.attack import ATTACKS, attack
 from reticent.attacks.continuations import Continuations
 from reticent.attacks.membership.ngram_coverage import LONGEST, coverage, covered, edge_cases, ngram_coverage, words
+from reticent.attacks.run import run_whole
 from reticent.core.errors import BadInput
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=9)
@@ -67,9 +68,9 @@ def test_odd_texts_have_a_coverage_between_0_and_1(odd):
 
 
 def test_an_attack_reads_tables_or_what_is_written_and_is_told_so():
-    with pytest.raises(TypeError, match="one of them"):
+    with pytest.raises(TypeError, match="one source"):
 
-        @attack("both", needs=(), access="text", paper="arXiv:2508.09603")
+        @attack("both", unit="record", returns="score", access="text", paper="arXiv:2508.09603")
         def both(table, written):
             """Both."""
 

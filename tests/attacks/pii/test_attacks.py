@@ -6,25 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reticent.attacks.pii import PII_ATTACKS, Answers, CandidateRanking, FreeMentions, ProposedFills, pii_attack
+from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions, ProposedFills
 from reticent.attacks.pii.association_greedy import association_greedy
 from reticent.attacks.pii.extraction import extraction, precision
 from reticent.attacks.pii.inference import inference
 from reticent.attacks.pii.inference_calibrated import inference_calibrated
 from reticent.attacks.pii.reconstruction import reconstruction
-from reticent.core.errors import BadInput
-
-
-def test_every_file_is_found():
-    assert set(PII_ATTACKS.names()) == {
-        "pii_association",
-        "pii_association_greedy",
-        "pii_extraction",
-        "pii_inference",
-        "pii_inference_calibrated",
-        "pii_reconstruction",
-    }
-    assert all(one.summary.endswith(".") for one in PII_ATTACKS)
 
 
 def test_inference_ranks_by_likelihood_and_calibrated_by_gain():
@@ -62,26 +49,3 @@ def test_evidence_that_does_not_fit_is_refused():
         ProposedFills(secrets=[], values=[("x",)], perplexity=[np.zeros(1)])
     with pytest.raises(ValueError, match="answers"):
         Answers(secrets=["a"], texts=[])
-
-
-def test_registration_and_results_are_checked(monkeypatch):
-    monkeypatch.setattr(PII_ATTACKS, "_things", dict(PII_ATTACKS._things))
-    about = {"access": "text", "paper": "arXiv:2302.00539"}
-    with pytest.raises(ValueError, match="cannot be"):
-        pii_attack("x", gives="score", **about)(inference)
-    with pytest.raises(ValueError, match="docstring"):
-        pii_attack("x", gives="hit", **about)(lambda ranked: ranked)
-
-    def nosy(table):
-        """Reads what there is not."""
-
-    with pytest.raises(TypeError, match="its parameters are some of"):
-        pii_attack("x", gives="hit", **about)(nosy)
-
-    def half(answered):
-        """Not a hit."""
-        return np.array([0.5])
-
-    pii_attack("half", gives="hit", **about)(half)
-    with pytest.raises(BadInput, match="no hit"):
-        PII_ATTACKS.get("half").score({"answered": Answers(secrets=["a"], texts=[["a"]])})

@@ -46,8 +46,8 @@ def test_each_planted_tier_is_compared_with_all_that_were_never_planted() -> Non
         ("planted 4 times", 4, 2, 260),
     ]
     assert all(0 < test.p <= 1 for test in tests)
-    one = secrets({2: 1}, controls=99)
-    (alone,) = tier_tests(one, np.arange(100.0))
+    canaries = secrets({2: 1}, controls=99)
+    (alone,) = tier_tests(canaries, np.arange(100.0))
     assert alone.p == pytest.approx(0.01)
 
 
@@ -60,13 +60,13 @@ def test_nothing_planted_has_no_test_and_no_finding() -> None:
 
 def test_three_secrets_that_stand_out_are_a_leak_although_their_median_cannot_be_enclosed() -> None:
     canaries = secrets({16: 3})
-    (found,) = judged(canaries, losses(canaries, np.random.default_rng(0), gain=9.0))
-    assert found.severity is Severity.HIGH
-    assert found.notes[-1] == "severity by the median of these secrets only"
-    assert found.p_value == pytest.approx(1 / math.comb(253, 3))
-    assert (found.estimate.lo, found.estimate.hi) == (0.0, math.inf)
-    assert "cannot enclose" in found.estimate.method
-    assert "rank test" in found.notes[1]
+    (finding,) = judged(canaries, losses(canaries, np.random.default_rng(0), gain=9.0))
+    assert finding.severity is Severity.HIGH
+    assert finding.notes[-1] == "severity by the median of these secrets only"
+    assert finding.p_value == pytest.approx(1 / math.comb(253, 3))
+    assert (finding.estimate.lo, finding.estimate.hi) == (0.0, math.inf)
+    assert "cannot enclose" in finding.estimate.method
+    assert "rank test" in finding.notes[1]
 
 
 def test_few_secrets_that_stand_out_a_little_are_of_low_severity_and_none_without_the_test() -> None:
@@ -81,9 +81,9 @@ def test_few_secrets_that_stand_out_a_little_are_of_low_severity_and_none_withou
 def test_severity_rises_with_the_certain_bits_and_never_without_the_test() -> None:
     canaries = secrets({16: 40}, controls=1000)
     nll = losses(canaries, np.random.default_rng(0), gain=9.0)
-    (found,) = judged(canaries, nll)
-    assert found.severity is Severity.HIGH
-    assert found.estimate.lo > 5
+    (finding,) = judged(canaries, nll)
+    assert finding.severity is Severity.HIGH
+    assert finding.estimate.lo > 5
     tiers = exposures(canaries, nll, confidence=0.95)
     assert findings(tiers, [0.2], 0.05)[0].severity is Severity.NONE
     assert findings(tiers, [0.05], 0.05)[0].severity is Severity.HIGH
@@ -91,17 +91,17 @@ def test_severity_rises_with_the_certain_bits_and_never_without_the_test() -> No
         findings(tiers, [0.2, 0.2], 0.05)
 
 
-@pytest.mark.parametrize("each", [1, 2, 10])
-def test_tiers_of_which_nothing_was_learned_are_hardly_ever_called_a_leak(each: int) -> None:
+@pytest.mark.parametrize("per_tier", [1, 2, 10])
+def test_tiers_of_which_nothing_was_learned_are_hardly_ever_called_a_leak(per_tier: int) -> None:
     """300 audits of three such tiers at 1 in 60 together: 14 or more come up for 1 choice of seeds in 1,000. Judged by
     the median of the secrets, 60 % of them leaked."""
-    rng = np.random.default_rng(each)
-    canaries = secrets({1: each, 4: each, 16: each}, left_out=each, controls=60)
-    found = 0
+    rng = np.random.default_rng(per_tier)
+    canaries = secrets({1: per_tier, 4: per_tier, 16: per_tier}, left_out=per_tier, controls=60)
+    alarms = 0
     for _ in range(300):
         nll = losses(canaries, rng)
-        found += bool((holm([test.p for test in tier_tests(canaries, nll)]) <= 1 / 60).any())
-    assert found <= 13
+        alarms += bool((holm([test.p for test in tier_tests(canaries, nll)]) <= 1 / 60).any())
+    assert alarms <= 13
 
 
 def test_ten_secrets_that_were_learned_a_little_are_found() -> None:

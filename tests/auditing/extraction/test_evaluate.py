@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reticent.attacks.extraction import EXTRACTIONS
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.extraction import collect as pull
+from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction.collect import ExtractionEvidence
 from reticent.auditing.extraction.evaluate import QUERIES, evaluate, extraction_findings
 from reticent.auditing.extraction.prompts import ExtractionPrompt, ExtractionPrompts
@@ -28,48 +28,50 @@ from reticent.core.secret import Secret
 from reticent.data.canaries import NOT_PLANTED, Canary
 from reticent.report.results_file import read_results
 from reticent.stats.proportions import difference, paired_difference, share
-from reticent.testing.extraction_conformance import planted_evidence
+from reticent.testing.planted_leaks import planted_evidence
 from reticent.testing.tiny import save_tiny
 from reticent.workflows.audit import audit
 
 CLEAR = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False)
 
 
-def pulled(knows: bool, *, n: int = 120, users: int | None = None, base: bool = True) -> ExtractionEvidence:
+def evidence_of(knows: bool, *, n: int = 120, users: int | None = None, base: bool = True) -> ExtractionEvidence:
     """Half of the secrets were planted; a model that knows writes these and no others."""
     member = np.arange(n) % 2 == 0
-    known, unknown = planted_evidence(n, known=True), planted_evidence(n, known=False, seed=1)
-    passages = []
+    knowledge, unknown = planted_evidence(n, known=True), planted_evidence(n, known=False, seed=1)
+    prompts = []
     for number in range(n):
         owner = None if users is None else f"u{number % users}"
         record = Record(id=f"r{number}", text="it is 4711", user=owner)
         group = "planted 4 times" if member[number] else NOT_PLANTED
-        target = Secret(
+        secret = Secret(
             id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number]
         )
         tokens = np.arange(3, dtype=np.int32)
-        passages.append(ExtractionPrompt(target=target, lead=tokens[:0], prefix=tokens, secret=tokens))
-    rank = np.where(np.repeat(member, known.forced.lengths), 0, 3).astype(np.int32)
-    drawn = np.where(np.repeat(member, known.forced.lengths), known.forced.drawn, -np.inf)
-    knowing = replace(known, forced=replace(known.forced, rank=rank, drawn=drawn), drawn=None)
+        prompts.append(ExtractionPrompt(secret=secret, bos=tokens[:0], prefix=tokens, suffix=tokens))
+    rank = np.where(np.repeat(member, knowledge.forced.lengths), 0, 3).astype(np.int32)
+    sampled_logp = np.where(np.repeat(member, knowledge.forced.lengths), knowledge.forced.sampled_logp, -np.inf)
+    knowing = replace(
+        knowledge, forced=replace(knowledge.forced, rank=rank, sampled_logp=sampled_logp), free_generations=None
+    )
     return ExtractionEvidence(
-        passages=ExtractionPrompts(kept=tuple(passages), dropped={"too long for the model": 2}),
-        records=tuple((one.target.record, bool(one.target.member)) for one in passages),
-        target=knowing if knows else replace(unknown, drawn=None),
-        base=replace(unknown, drawn=None) if base else None,
+        prompts=ExtractionPrompts(kept=tuple(prompts), dropped={"too long for the model": 2}),
+        records=tuple((prompt.secret.record, bool(prompt.secret.member)) for prompt in prompts),
+        target=knowing if knows else replace(unknown, free_generations=None),
+        base=replace(unknown, free_generations=None) if base else None,
         chance=planted_evidence(0 + n, known=False),
         chance_base=None,
         notes=("2 secrets were left out: too long for the model.",),
     )
 
 
-def row(found, attack: str, group: str):
-    return next(one for one in found.rows if (one.attack, one.group) == (attack, group))
+def row(extraction, attack: str, group: str):
+    return next(row for row in extraction.rows if (row.attack, row.group) == (attack, group))
 
 
 def test_what_comes_out_of_this_model_alone_is_a_leak():
-    found = evaluate(pulled(True), confidence=0.99, joint=0.95)
-    leak, control = row(found, "discoverable", "planted 4 times"), row(found, "discoverable", NOT_PLANTED)
+    extraction = evaluate(evidence_of(True), confidence=0.99, joint=0.95)
+    leak, control = row(extraction, "discoverable", "planted 4 times"), row(extraction, "discoverable", NOT_PLANTED)
     assert (leak.target.value, leak.base.value, leak.difference.value, leak.above_control.value) == (1, 0, 1, 1)
     assert leak.leaks
     assert leak.target.joint == 0.95
@@ -77,86 +79,93 @@ def test_what_comes_out_of_this_model_alone_is_a_leak():
     assert control.control
     assert not control.leaks
     assert control.above_control is None
-    (finding,) = extraction_findings(found, "extraction", confounded=False)
+    (finding,) = extraction_findings(extraction, "extraction", confounded=False)
     assert (finding.level, finding.metric, finding.severity) == ("passage", "extracted", Severity.CRITICAL)
     assert "100 % [85, 100] of 60 secrets (planted 4 times) come out" in finding.statement
-    said = verdict([finding], CLEAR, (), levels=leak_levels())
-    assert said.status == "leaks"
-    assert "text word for word" in said.headline
+    answer = verdict([finding], CLEAR, (), levels=leak_levels())
+    assert answer.status == "leaks"
+    assert "text word for word" in answer.headline
 
 
 def test_a_model_that_knows_nothing_is_not_said_to_leak():
-    found = evaluate(pulled(False), confidence=0.99, joint=0.95)
-    assert not any(one.leaks for one in found.rows)
-    (finding,) = extraction_findings(found, "extraction", confounded=False)
+    extraction = evaluate(evidence_of(False), confidence=0.99, joint=0.95)
+    assert not any(row.leaks for row in extraction.rows)
+    (finding,) = extraction_findings(extraction, "extraction", confounded=False)
     assert finding.severity is Severity.NONE
     assert not finding.advice
 
 
 def test_what_the_base_writes_as_often_is_no_leak():
-    twice = pulled(True)
-    found = evaluate(replace(twice, base=twice.target), confidence=0.99, joint=0.95)
-    leak = row(found, "discoverable", "planted 4 times")
+    twice = evidence_of(True)
+    extraction = evaluate(replace(twice, base=twice.target), confidence=0.99, joint=0.95)
+    leak = row(extraction, "discoverable", "planted 4 times")
     assert leak.above_control.lo > 0
     assert not leak.leaks
 
 
 def test_without_a_base_the_controls_decide():
-    found = evaluate(pulled(True, base=False), confidence=0.99, joint=0.95)
-    leak = row(found, "discoverable", "planted 4 times")
+    extraction = evaluate(evidence_of(True, base=False), confidence=0.99, joint=0.95)
+    leak = row(extraction, "discoverable", "planted 4 times")
     assert (leak.base, leak.difference) == (None, None)
     assert leak.leaks
 
 
 def test_the_numbers_are_those_of_the_statistics_and_know_users():
-    made = pulled(True, users=6)
-    found = evaluate(made, confidence=0.99, joint=0.95)
-    leak = row(found, "probabilistic_np", "planted 4 times")
-    attack = EXTRACTIONS.get("probabilistic_np")
+    evidence = evidence_of(True, users=6)
+    extraction = evaluate(evidence, confidence=0.99, joint=0.95)
+    leak = row(extraction, "probabilistic_np", "planted 4 times")
+    attack = ATTACKS.get("probabilistic_np")
     member = np.arange(120) % 2 == 0
-    mine, base = attack.score(made.target), attack.score(made.base)
-    users = np.array([one.target.record.user for one in made.passages.kept])
-    each = leak.target.confidence
-    assert leak.target == replace(share(mine[member], users[member], confidence=each), joint=0.95)
-    apart = paired_difference(mine[member], base[member], users[member], confidence=each)
+    target, base = attack.score(evidence.target), attack.score(evidence.base)
+    users = np.array([prompt.secret.record.user for prompt in evidence.prompts.kept])
+    confidence = leak.target.confidence
+    assert leak.target == replace(share(target[member], users[member], confidence=confidence), joint=0.95)
+    apart = paired_difference(target[member], base[member], users[member], confidence=confidence)
     assert leak.difference == replace(apart, joint=0.95)
-    above = difference(mine[member], mine[~member], users[member], users[~member], confidence=each)
+    above = difference(target[member], target[~member], users[member], users[~member], confidence=confidence)
     assert leak.above_control == replace(above, joint=0.95)
     assert "3 users" in leak.target.method
 
 
 def test_all_intervals_share_the_error_that_is_allowed():
-    found = evaluate(pulled(True), confidence=0.9, joint=0.95)
-    shown = [one for a in found.rows for one in (a.target, a.base, a.difference, a.above_control) if one is not None]
-    assert sum(1 - one.confidence for one in shown) == pytest.approx(0.1)
+    extraction = evaluate(evidence_of(True), confidence=0.9, joint=0.95)
+    estimates = [
+        estimate
+        for a in extraction.rows
+        for estimate in (a.target, a.base, a.difference, a.above_control)
+        if estimate is not None
+    ]
+    assert sum(1 - estimate.confidence for estimate in estimates) == pytest.approx(0.1)
 
 
 def test_groups_of_one_user_are_refused_by_name():
-    found = evaluate(pulled(True, users=2), confidence=0.99, joint=0.95)
-    assert not [one for one in found.rows if one.units == "secrets"]
-    assert any("discoverable, planted 4 times" in note and "1 user" in note for note in found.notes)
+    extraction = evaluate(evidence_of(True, users=2), confidence=0.99, joint=0.95)
+    assert not [row for row in extraction.rows if row.units == "secrets"]
+    assert any("discoverable, planted 4 times" in note and "1 user" in note for note in extraction.notes)
 
 
 def test_curves_rise_from_what_one_sample_gives():
-    found = evaluate(pulled(True), confidence=0.99, joint=0.95)
-    curve = next(one for one in found.curves if one.group == "planted 4 times")
+    extraction = evaluate(evidence_of(True), confidence=0.99, joint=0.95)
+    curve = next(curve for curve in extraction.curves if curve.group == "planted 4 times")
     assert curve.queries == QUERIES
     assert curve.target[0] == 1.0
     assert set(curve.base) == {0.0}
     assert curve.n == 60
-    assert next(one for one in found.curves if one.group == NOT_PLANTED).control
+    assert next(curve for curve in extraction.curves if curve.group == NOT_PLANTED).control
 
 
 def test_on_a_confounded_split_only_planted_secrets_count():
-    made = pulled(True)
-    kept = [
-        replace(one, target=replace(one.target, group=TRAINED if one.target.member else HELD_OUT))
-        for one in made.passages.kept
+    evidence = evidence_of(True)
+    unplanted = [
+        replace(prompt, secret=replace(prompt.secret, group=TRAINED if prompt.secret.member else HELD_OUT))
+        for prompt in evidence.prompts.kept
     ]
-    found = evaluate(replace(made, passages=replace(made.passages, kept=tuple(kept))), confidence=0.99, joint=0.95)
-    assert extraction_findings(found, "extraction", confounded=False)
-    assert extraction_findings(found, "extraction", confounded=True) == []
-    assert extraction_findings(evaluate(made, confidence=0.99, joint=0.95), "extraction", confounded=True)
+    extraction = evaluate(
+        replace(evidence, prompts=replace(evidence.prompts, kept=tuple(unplanted))), confidence=0.99, joint=0.95
+    )
+    assert extraction_findings(extraction, "extraction", confounded=False)
+    assert extraction_findings(extraction, "extraction", confounded=True) == []
+    assert extraction_findings(evaluate(evidence, confidence=0.99, joint=0.95), "extraction", confounded=True)
 
 
 # ---- from end to end --------------------------------------------------------------------------------------------
@@ -189,9 +198,9 @@ def case(tmp_path_factory):
         reference=str(save_tiny(folder / "base")),
         records=records,
         membership=Membership(
-            record_id=np.array([one.id for one in records], dtype=object),
+            record_id=np.array([record.id for record in records], dtype=object),
             member=member,
-            user=np.array([one.user for one in records], dtype=object),
+            user=np.array([record.user for record in records], dtype=object),
             user_member=member,
             role=np.array(["evaluate"] * 24, dtype=object),
             unit="user",
@@ -205,13 +214,13 @@ CONFIG = AuditConfig(attacks="loss", dtype="float32", extraction=True, extractio
 
 
 def test_an_audit_reports_every_attack_and_no_text(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(pull, "TEXT_TOKENS", 48)
+    monkeypatch.setattr(collecting, "TEXT_TOKENS", 48)
     results = audit(case, CONFIG, out=tmp_path / "a")
-    rows = [one for one in results.extraction.rows if one.family == "extraction"]
-    assert {one.attack for one in rows} == set(EXTRACTIONS.names())
-    groups = {one.group for one in rows if one.units == "secrets"}
+    rows = [row for row in results.extraction.rows if row.family == "extraction"]
+    assert {row.attack for row in rows} == {attack.name for attack in ATTACKS.select(family="extraction")}
+    groups = {row.group for row in rows if row.units == "secrets"}
     assert groups == {"planted 4 times", NOT_PLANTED, TRAINED, HELD_OUT}
-    assert all(one.base is not None for one in rows)
+    assert all(row.base is not None for row in rows)
     assert read_results(tmp_path / "a" / "results.json") == results
     page, data = ((tmp_path / "a" / name).read_text() for name in ("report.html", "results.json"))
     assert "What can be pulled out" in page

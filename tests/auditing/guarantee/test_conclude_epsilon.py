@@ -62,33 +62,33 @@ def audited(inside: int, outside: int, *, shift: float = 0.0, secrets: int = 0, 
 
 @pytest.mark.parametrize(("inside", "outside"), [(30, 300), (300, 30)])
 def test_sides_that_no_fair_coin_gives_do_not_cost_the_audit(inside: int, outside: int) -> None:
-    found = audited(inside, outside, shift=2.0)
-    assert found.verdict.status == "leaks"
-    assert any(one.metric == "auc" for one in found.findings)
-    assert not any(one.metric == "epsilon_lower" for one in found.findings)
-    assert sum(one.metric == "epsilon_if" for one in found.findings) == 4
-    assert sum(line.startswith("ε in one run, from records") for line in found.not_tested) == 1
+    results = audited(inside, outside, shift=2.0)
+    assert results.verdict.status == "leaks"
+    assert any(finding.metric == "auc" for finding in results.findings)
+    assert not any(finding.metric == "epsilon_lower" for finding in results.findings)
+    assert sum(finding.metric == "epsilon_if" for finding in results.findings) == 4
+    assert sum(line.startswith("ε in one run, from records") for line in results.not_tested) == 1
 
 
 def test_one_bound_counts_and_the_others_stand_by_themselves() -> None:
-    found = audited(150, 150, shift=3.0)
-    (primary,) = (one for one in found.findings if one.metric == "epsilon_lower")
-    others = [one for one in found.findings if one.metric == "epsilon_if"]
+    results = audited(150, 150, shift=3.0)
+    (primary,) = (finding for finding in results.findings if finding.metric == "epsilon_lower")
+    others = [finding for finding in results.findings if finding.metric == "epsilon_if"]
     assert (primary.attack, primary.estimate.joint) == ("wbc", 0.95)
     assert "no assumption" in primary.statement
     assert primary.severity is not Severity.NONE
     assert len(others) == 5
-    assert {(one.severity, one.estimate.joint, one.estimate.confidence) for one in others} == {
+    assert {(finding.severity, finding.estimate.joint, finding.estimate.confidence) for finding in others} == {
         (Severity.NONE, None, 0.95)
     }
-    assert max(one.estimate.value for one in others) > primary.estimate.value
+    assert max(finding.estimate.value for finding in others) > primary.estimate.value
 
 
 @pytest.mark.parametrize(("gain", "leaks"), [(0.0, False), (9.0, True)])
 def test_four_secrets_leak_only_if_they_were_learned(gain: float, leaks: bool) -> None:
-    found = audited(40, 40, secrets=8, gain=gain)
-    (tier,) = (one for one in found.findings if one.metric == "exposure_bits")
+    results = audited(40, 40, secrets=8, gain=gain)
+    (tier,) = (finding for finding in results.findings if finding.metric == "exposure_bits")
     assert tier.severity is (Severity.MEDIUM if leaks else Severity.NONE)
     assert tier.p_value is not None
     assert (tier.p_value < 1e-4) == leaks
-    assert (found.verdict.status == "leaks") == leaks
+    assert (results.verdict.status == "leaks") == leaks

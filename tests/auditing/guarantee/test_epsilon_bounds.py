@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which units have fair coins of their own, which bound of each kind counts, and how often bounds are too high."""
+"""Units with fair coins of their own, the bound of each kind that counts, and the share of bounds that are too high."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from reticent.stats.epsilon import gdp_epsilon
 THREAT = ThreatModel(access="logprob")
 
 
-def bounds_of(thrown: RandomizedUnits, **about: Any) -> dict[str, EpsilonBound]:
+def bounds_of(group: RandomizedUnits, **about: Any) -> dict[str, EpsilonBound]:
     """By what they assume, in short."""
-    found = epsilon_bounds([thrown], delta=1e-5, confidence=0.95, **about).found
+    bounds = epsilon_bounds([group], delta=1e-5, confidence=0.95, **about).found
     names = ("one_run", "gdp_one_run", "clopper_pearson", "gdp_roc", "gdp_auc", "gdp_pairs")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, bounds, strict=True))
 
 
 def level_of(name: str = "record", shift: float = 3.0, n: int = 400, attack: str = "ref_ratio") -> Level:
@@ -109,10 +109,10 @@ def by_user() -> Membership:
     ],
 )
 def test_only_what_had_fair_coins_of_its_own_is_bounded(level: Level, membership: dict[str, Any], bounded: str | None):
-    thrown = randomized_level(level, **membership, confounded=False)
-    assert (thrown.unit if thrown else None) == bounded
-    if thrown is not None:
-        for bound in bounds_of(thrown).values():
+    group = randomized_level(level, **membership, confounded=False)
+    assert (group.unit if group else None) == bounded
+    if group is not None:
+        for bound in bounds_of(group).values():
             assert bound.estimate.value > 0
             assert bound.estimate.unit == f"nats (δ = 1e-05, one {bounded} added or removed)"
             assert epsilon_finding(bound).level == level.name
@@ -126,26 +126,26 @@ def test_the_statistic_is_the_first_in_order_that_ran() -> None:
         ([more[1], *level.attacks], "ref_ratio"),
         ([more[0], *level.attacks], "loss"),
     ):
-        thrown = randomized_level(replace(level, attacks=attacks), unit="record", probability=0.5, confounded=False)
-        assert thrown is not None
-        assert thrown.scored.name == chosen
+        group = randomized_level(replace(level, attacks=attacks), unit="record", probability=0.5, confounded=False)
+        assert group is not None
+        assert group.scored.name == chosen
     assert [names[0] for names in PRIMARY.values()] == ["rmia_shadow", "ref_ratio:mean", "user_inference"]
 
 
 def test_the_primary_bound_rests_on_coins_alone_and_only_it_counts() -> None:
-    thrown = randomized_level(level_of(), unit="record", probability=0.5, confounded=False)
-    assert thrown is not None
+    group = randomized_level(level_of(), unit="record", probability=0.5, confounded=False)
+    assert group is not None
     for gaussian, primary in ((None, "one_run"), ("user", "one_run"), ("record", "gdp_one_run")):
-        bounds = bounds_of(thrown, joint=0.9, gaussian=gaussian)
+        bounds = bounds_of(group, joint=0.9, gaussian=gaussian)
         assert [name for name, bound in bounds.items() if bound.primary] == [primary]
         for name, bound in bounds.items():
-            found = epsilon_finding(bound)
+            finding = epsilon_finding(bound)
             counts = name == primary
-            assert found.metric == ("epsilon_lower" if counts else CONDITIONAL)
-            assert (found.severity is not Severity.NONE) == counts
+            assert finding.metric == ("epsilon_lower" if counts else CONDITIONAL)
+            assert (finding.severity is not Severity.NONE) == counts
             assert (bound.estimate.joint, bound.estimate.confidence) == ((0.9, 0.95) if counts else (None, 0.9))
-            assert bound.assumption in found.statement
-            assert any("no part in the verdict" in note for note in found.notes) != counts
+            assert bound.assumption in finding.statement
+            assert any("no part in the verdict" in note for note in finding.notes) != counts
     assert bounds["gdp_auc"].estimate.value > bounds["gdp_pairs"].estimate.value > bounds["one_run"].estimate.value
 
 
@@ -153,24 +153,24 @@ def test_the_primary_bound_rests_on_coins_alone_and_only_it_counts() -> None:
 def test_sides_that_no_fair_coin_gives_cost_the_one_run_bounds_only(inside: int, outside: int) -> None:
     level = level_of(n=inside + outside)
     level = replace(level, member=np.arange(inside + outside) < inside)
-    thrown = randomized_level(level, unit="record", probability=0.5, confounded=False)
-    assert thrown is not None
-    found, refused = epsilon_bounds([thrown], delta=1e-5, confidence=0.95)
-    assert len(found) == 4
-    assert not any(bound.primary for bound in found)
-    (why,) = refused
-    assert why.startswith(f"ε in one run, from records: {inside} members and {outside} held-out units: the one-run")
+    group = randomized_level(level, unit="record", probability=0.5, confounded=False)
+    assert group is not None
+    bounds, refused = epsilon_bounds([group], delta=1e-5, confidence=0.95)
+    assert len(bounds) == 4
+    assert not any(bound.primary for bound in bounds)
+    (reason,) = refused
+    assert reason.startswith(f"ε in one run, from records: {inside} members and {outside} held-out units: the one-run")
 
 
 def test_a_side_of_one_unit_costs_the_bounds_by_auc_only() -> None:
     level = level_of(n=12)
     level = replace(level, member=np.arange(12) < 11)
-    thrown = randomized_level(level, unit="record", probability=0.5, confounded=False)
-    assert thrown is not None
-    found, refused = epsilon_bounds([thrown], delta=1e-5, confidence=0.95)
-    assert len(found) == 4
+    group = randomized_level(level, unit="record", probability=0.5, confounded=False)
+    assert group is not None
+    bounds, refused = epsilon_bounds([group], delta=1e-5, confidence=0.95)
+    assert len(bounds) == 4
     assert len(refused) == 2
-    assert all("by the AUC" in why for why in refused)
+    assert all("by the AUC" in reason for reason in refused)
 
 
 def test_a_secret_is_a_record_if_planted_once_and_a_user_with_all_its_copies():
@@ -190,10 +190,10 @@ def test_a_secret_is_a_record_if_planted_once_and_a_user_with_all_its_copies():
 def test_secrets_are_told_apart_by_what_they_gained_over_the_reference():
     canaries = secrets(n=600, repetitions=(1,))
     for reference, name, shown in ((True, "canary_ref_diff", True), (False, "canary_loss", False)):
-        thrown = randomized_secrets(canaries, evidence(canaries, 1.0, reference=reference), unit="record")
-        assert thrown is not None
-        assert thrown.scored.name == name
-        assert (bounds_of(thrown)["one_run"].estimate.value > 2) == shown
+        group = randomized_secrets(canaries, evidence(canaries, 1.0, reference=reference), unit="record")
+        assert group is not None
+        assert group.scored.name == name
+        assert (bounds_of(group)["one_run"].estimate.value > 2) == shown
 
 
 def test_everything_with_coins_shares_the_error():
@@ -202,12 +202,14 @@ def test_everything_with_coins_shares_the_error():
         LevelUnits(level=level_of("record"), ids=()),
         LevelUnits(level=level_of("user", attack="loss:mean"), ids=()),
     ]
-    thrown = randomized_units(levels, by_user(), canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True)
-    assert [(one.units, one.unit, one.confounded) for one in thrown] == [
+    randomized = randomized_units(
+        levels, by_user(), canaries, evidence(canaries, 1.0), secret_unit="user", confounded=True
+    )
+    assert [(group.units, group.unit, group.confounded) for group in randomized] == [
         ("users", "user", True),
         ("planted secrets", "user", False),
     ]
-    bounds = epsilon_bounds(thrown, delta=1e-6, confidence=0.94).found
+    bounds = epsilon_bounds(randomized, delta=1e-6, confidence=0.94).found
     primary = [bound for bound in bounds if bound.primary]
     assert [bound.estimate.confidence for bound in primary] == pytest.approx([1 - 0.06 / 2] * 2)
     assert [bound.estimate.confidence for bound in bounds if not bound.primary] == [0.95] * 10
@@ -229,12 +231,12 @@ def test_primary_bounds_miss_the_truth_together_no_more_often_than_they_say(gaus
     truth, missed = gdp_epsilon(1.0, 1e-3), 0
     for seed in range(120):
         rng = np.random.default_rng(seed)
-        thrown = []
+        randomized = []
         for unit in ("record", "user"):
             member = rng.random(300) < 0.5
-            thrown.append(thrown_units(unit, member, rng.normal(1.0 * member)))
-        found = epsilon_bounds(thrown, delta=1e-3, confidence=0.95, gaussian=gaussian).found
-        missed += any(bound.estimate.lo > truth for bound in found if bound.primary)
+            randomized.append(thrown_units(unit, member, rng.normal(1.0 * member)))
+        bounds = epsilon_bounds(randomized, delta=1e-3, confidence=0.95, gaussian=gaussian).found
+        missed += any(bound.estimate.lo > truth for bound in bounds if bound.primary)
     assert missed <= 12
 
 

@@ -49,18 +49,18 @@ STATED = replace(PROMISE, epsilon=1.5, allowed=CURVE)
 """With the curve of the very mechanism, which allows far less than (ε, δ) alone."""
 
 
-def thrown(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> RandomizedUnits:
+def randomized(unit: str = "record", *, shift: float = 0.0, confounded: bool = False, n: int = 600) -> RandomizedUnits:
     rng = np.random.default_rng(3)
     member = rng.random(n) < 0.5
     scored = AttackScores(name="ref_ratio", score=rng.normal(shift * member), threat=THREAT)
     return RandomizedUnits(units=f"{unit}s", level=unit, unit=unit, member=member, scored=scored, confounded=confounded)
 
 
-def membership_of(unit: str = "record", *, each: int = 4, probability: float = 0.5) -> Membership:
-    """Ten users who are in and ten who are out, of whose records ``each`` are (or would be) trained on."""
-    user = np.repeat([f"u{i}" for i in range(20)], 2 * each).astype(object)
-    inside = np.repeat(np.arange(20) < 10, 2 * each)
-    train = np.tile(np.arange(2 * each) < each, 20)
+def membership_of(unit: str = "record", *, per_user: int = 4, probability: float = 0.5) -> Membership:
+    """Ten users who are in and ten who are out, of whose records ``per_user`` are (or would be) trained on."""
+    user = np.repeat([f"u{i}" for i in range(20)], 2 * per_user).astype(object)
+    inside = np.repeat(np.arange(20) < 10, 2 * per_user)
+    train = np.tile(np.arange(2 * per_user) < per_user, 20)
     return Membership(
         record_id=np.arange(len(user)).astype(str).astype(object),
         member=train & inside,
@@ -73,7 +73,7 @@ def membership_of(unit: str = "record", *, each: int = 4, probability: float = 0
 
 
 def by_shape(plain: float | None, gaussian: float | None) -> list[float | None]:
-    """What the six bounds of a kind of units are held against: two of them assume no Gaussian."""
+    """The promised ε that each of the six bounds of a kind of units is compared with: two assume no Gaussian noise."""
     return [plain, gaussian, plain, gaussian, gaussian, gaussian]
 
 
@@ -92,127 +92,131 @@ def audited(
     findings = [epsilon_finding(bound) for bound in bounds]
     if auc is not None:
         estimate = Estimate(value=auc, lo=auc - 0.05, hi=min(auc + 0.05, 1), n=600, method="DeLong")
-        blank = Finding(
+        template = Finding(
             attack="loss", level=promise.unit, metric="auc", estimate=estimate, severity=Severity.HIGH, threat=THREAT,
             statement="",
         )  # fmt: skip
-        findings += [blank, replace(blank, attack="zlib", estimate=replace(estimate, lo=auc - 0.1))]
+        findings += [template, replace(template, attack="zlib", estimate=replace(estimate, lo=auc - 0.1))]
     for metric, tpr in rates.items():
         estimate = Estimate(value=tpr, lo=tpr - 0.02, hi=tpr + 0.02, n=600, method="Clopper-Pearson")
         high = {"severity": Severity.HIGH, "threat": THREAT, "statement": ""}
         findings.append(Finding(attack="zlib", level=promise.unit, metric=metric, estimate=estimate, **high))
     membership = membership or membership_of(promise.unit)
     held_out = {"record": 300, "user": 300}
-    found = evaluate(RecordedGuarantee(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out)
-    return found, bounds, findings
+    guarantee = evaluate(
+        RecordedGuarantee(promise, ()), bounds, findings, membership, confounded=False, held_out=held_out
+    )
+    return guarantee, bounds, findings
 
 
 def test_a_bound_of_the_promised_unit_is_held_against_it() -> None:
-    found, _, _ = audited(PROMISE, thrown(), auc=0.6)
-    assert [bound.promised for bound in found.bounds] == by_shape(2.0, None)
-    assert [bound.alone for bound in found.bounds] == [False] + [True] * 5
-    assert found.mu == PROMISE.most.mu
-    assert all(bound.estimate.unit.startswith("nats (δ = 1e-05") for bound in found.bounds)
-    assert not found.broken
-    assert found.auc is not None
-    assert (found.auc_attack, found.auc.value) == ("loss", 0.6)
-    assert found.auc_limit == pytest.approx(auroc_bound(2.0, 1e-5), abs=2e-6)
-    assert found.auc_slack == (found.auc_limit - 0.5) / 300
-    assert [(rate.fpr, rate.estimate, rate.attack) for rate in found.rates] == [(0.01, None, ""), (0.1, None, "")]
-    assert found.not_compared == (
+    guarantee, _, _ = audited(PROMISE, randomized(), auc=0.6)
+    assert [bound.promised for bound in guarantee.bounds] == by_shape(2.0, None)
+    assert [bound.alone for bound in guarantee.bounds] == [False] + [True] * 5
+    assert guarantee.mu == PROMISE.most.mu
+    assert all(bound.estimate.unit.startswith("nats (δ = 1e-05") for bound in guarantee.bounds)
+    assert not guarantee.broken
+    assert guarantee.auc is not None
+    assert (guarantee.auc_attack, guarantee.auc.value) == ("loss", 0.6)
+    assert guarantee.auc_limit == pytest.approx(auroc_bound(2.0, 1e-5), abs=2e-6)
+    assert guarantee.auc_slack == (guarantee.auc_limit - 0.5) / 300
+    assert [(rate.fpr, rate.estimate, rate.attack) for rate in guarantee.rates] == [(0.01, None, ""), (0.1, None, "")]
+    assert guarantee.not_compared == (
         "records: a bound for Gaussian noise needs the curve of the mechanism, and this promise has none.",
     )
-    assert (found.user_epsilon, found.user_delta) == (implied(4), 1e-5)
+    assert (guarantee.user_epsilon, guarantee.user_delta) == (implied(4), 1e-5)
 
 
 def test_with_the_curve_of_the_mechanism_far_less_is_allowed() -> None:
-    found, bounds, findings = audited(
-        STATED, thrown(), auc=0.62, rates={"tpr@0.1": 0.19, "tpr@0.01": 0.02, "tpr@0.001": 0.0}
+    guarantee, bounds, findings = audited(
+        STATED, randomized(), auc=0.62, rates={"tpr@0.1": 0.19, "tpr@0.01": 0.02, "tpr@0.001": 0.0}
     )
-    assert (found.auc_limit, found.mu, found.roc) == (CURVE.auc, CURVE.mu, CURVE.roc)
-    assert [bound.promised for bound in found.bounds] == by_shape(1.5, max(1.5, gdp_epsilon(CURVE.mu, 1e-5)))
-    assert [bound.alone for bound in found.bounds] == [True, False] + [True] * 4
-    assert found.not_compared == ()
-    assert [(rate.fpr, rate.limit) for rate in found.rates] == [
+    assert (guarantee.auc_limit, guarantee.mu, guarantee.roc) == (CURVE.auc, CURVE.mu, CURVE.roc)
+    assert [bound.promised for bound in guarantee.bounds] == by_shape(1.5, max(1.5, gdp_epsilon(CURVE.mu, 1e-5)))
+    assert [bound.alone for bound in guarantee.bounds] == [True, False] + [True] * 4
+    assert guarantee.not_compared == ()
+    assert [(rate.fpr, rate.limit) for rate in guarantee.rates] == [
         (0.001, CURVE.tpr_at(0.001)),
         (0.01, CURVE.tpr_at_1pct_fpr),
         (0.1, CURVE.tpr_at_10pct_fpr),
     ]
-    assert not found.broken
-    assert violations(found, bounds, findings) == ()
-    more, bounds, findings = audited(STATED, thrown(), auc=0.7, rates={"tpr@0.1": 0.3})
+    assert not guarantee.broken
+    assert violations(guarantee, bounds, findings) == ()
+    more, bounds, findings = audited(STATED, randomized(), auc=0.7, rates={"tpr@0.1": 0.3})
     assert more.broken
-    assert [(one.attack, one.metric) for one in violations(more, bounds, findings)] == [
+    assert [(finding.attack, finding.metric) for finding in violations(more, bounds, findings)] == [
         ("loss", "promise_broken"),
         ("zlib", "promise_broken"),
     ]
     assert "28.0% of the records at 10.0% false alarms" in violations(more, bounds, findings)[1].statement
     # What (ε, δ) alone allows would have passed for kept.
-    assert not audited(replace(STATED, allowed=None), thrown(), auc=0.7, rates={"tpr@0.1": 0.3})[0].broken
+    assert not audited(replace(STATED, allowed=None), randomized(), auc=0.7, rates={"tpr@0.1": 0.3})[0].broken
 
 
 def test_only_what_is_certain_breaks_a_promise() -> None:
     """Values above the limits, lower ends below them; and an AUC that only exceeds the limit as one run can."""
-    found, _, _ = audited(STATED, auc=CURVE.auc + 0.04, rates={"tpr@0.1": CURVE.tpr_at_10pct_fpr + 0.01})
-    assert not found.broken
-    assert not audited(STATED, auc=CURVE.auc + 0.05 + 0.9 * found.auc_slack)[0].broken
-    assert audited(STATED, auc=CURVE.auc + 0.05 + 1.1 * found.auc_slack)[0].broken
+    guarantee, _, _ = audited(STATED, auc=CURVE.auc + 0.04, rates={"tpr@0.1": CURVE.tpr_at_10pct_fpr + 0.01})
+    assert not guarantee.broken
+    assert not audited(STATED, auc=CURVE.auc + 0.05 + 0.9 * guarantee.auc_slack)[0].broken
+    assert audited(STATED, auc=CURVE.auc + 0.05 + 1.1 * guarantee.auc_slack)[0].broken
 
 
 def test_records_of_users_who_had_the_coin_are_not_held_against_a_promise_per_record() -> None:
     """All records of a user come in together, which is more than one record."""
-    found, _, _ = audited(STATED, thrown("user"), membership=membership_of("user"), auc=0.99, rates={"tpr@0.1": 0.9})
-    assert found.auc is None
-    assert [rate.estimate for rate in found.rates] == [None, None]
-    assert not found.broken
+    guarantee, _, _ = audited(
+        STATED, randomized("user"), membership=membership_of("user"), auc=0.99, rates={"tpr@0.1": 0.9}
+    )
+    assert guarantee.auc is None
+    assert [rate.estimate for rate in guarantee.rates] == [None, None]
+    assert not guarantee.broken
 
 
 def test_where_units_may_be_replaced_coins_are_held_against_more_than_they_could_show() -> None:
     replaced = replace(STATED, relation="replace_one", neighbouring="replace one record", implied=())
-    found, _, _ = audited(replaced, thrown(), thrown("user"), auc=0.6)
-    assert [bound.promised for bound in found.bounds][:1] == [1.5]
-    assert [bound.promised for bound in found.bounds][6:] == [None] * 6
-    assert found.user_epsilon is None
-    assert found.relation == "replace_one"
-    assert "no ε per user is known" in found.not_compared[0]
+    guarantee, _, _ = audited(replaced, randomized(), randomized("user"), auc=0.6)
+    assert [bound.promised for bound in guarantee.bounds][:1] == [1.5]
+    assert [bound.promised for bound in guarantee.bounds][6:] == [None] * 6
+    assert guarantee.user_epsilon is None
+    assert guarantee.relation == "replace_one"
+    assert "no ε per user is known" in guarantee.not_compared[0]
 
 
 def test_users_are_held_against_what_a_promise_per_record_implies_for_the_largest_user_with_a_coin() -> None:
-    found, _, _ = audited(PROMISE, thrown("user"), membership=membership_of("user", each=6))
-    assert [bound.promised for bound in found.bounds] == by_shape(implied(6), None)
+    guarantee, _, _ = audited(PROMISE, randomized("user"), membership=membership_of("user", per_user=6))
+    assert [bound.promised for bound in guarantee.bounds] == by_shape(implied(6), None)
     # Someone who is out would have been larger than anyone who is in: the group is theirs.
-    large = membership_of("user", each=9)
-    found, _, _ = audited(PROMISE, thrown("user"), membership=large)
-    assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
+    large = membership_of("user", per_user=9)
+    guarantee, _, _ = audited(PROMISE, randomized("user"), membership=large)
+    assert [bound.promised for bound in guarantee.bounds] == by_shape(implied(9), None)
     # However many records that is, it is counted here, and not read in the promise, which is published.
-    found, _, _ = audited(replace(PROMISE, implied=()), thrown("user"), membership=large)
-    assert [bound.promised for bound in found.bounds] == by_shape(implied(9), None)
+    guarantee, _, _ = audited(replace(PROMISE, implied=()), randomized("user"), membership=large)
+    assert [bound.promised for bound in guarantee.bounds] == by_shape(implied(9), None)
     nameless = replace(large, user=np.full(len(large), None))
-    found, _, _ = audited(PROMISE, thrown("user"), membership=nameless)
-    assert [bound.promised for bound in found.bounds] == [None] * 6
-    assert "no ε per user is known" in found.not_compared[0]
+    guarantee, _, _ = audited(PROMISE, randomized("user"), membership=nameless)
+    assert [bound.promised for bound in guarantee.bounds] == [None] * 6
+    assert "no ε per user is known" in guarantee.not_compared[0]
 
 
 @pytest.mark.parametrize(
-    ("promise", "unit", "why"),
+    ("promise", "unit", "reason"),
     [
-        (USERS, thrown("record", shift=9), "one record of a user who stays"),
-        (replace(PROMISE, covers=SPANS), thrown("record", shift=9), "coins were thrown for whole records"),
-        (PROMISE, thrown("record", shift=9, confounded=True), "differ without the model"),
+        (USERS, randomized("record", shift=9), "one record of a user who stays"),
+        (replace(PROMISE, covers=SPANS), randomized("record", shift=9), "coins were thrown for whole records"),
+        (PROMISE, randomized("record", shift=9, confounded=True), "differ without the model"),
     ],
 )
 def test_what_cannot_be_compared_breaks_nothing_and_says_why(
-    promise: PrivacyGuarantee, unit: RandomizedUnits, why: str
+    promise: PrivacyGuarantee, unit: RandomizedUnits, reason: str
 ) -> None:
-    found, bounds, findings = audited(promise, unit, auc=0.99 if promise.covers == SPANS else None)
-    assert [bound.promised for bound in found.bounds] == [None] * 6
-    assert why in found.not_compared[0]
-    assert not found.broken
-    assert violations(found, bounds, findings) == ()
+    guarantee, bounds, findings = audited(promise, unit, auc=0.99 if promise.covers == SPANS else None)
+    assert [bound.promised for bound in guarantee.bounds] == [None] * 6
+    assert reason in guarantee.not_compared[0]
+    assert not guarantee.broken
+    assert violations(guarantee, bounds, findings) == ()
 
 
 @pytest.mark.parametrize(
-    ("membership", "why"),
+    ("membership", "reason"),
     [
         (replace(membership_of(), unit="given", probability=float("nan")), "membership was given"),
         (membership_of(probability=0.9), "probability 0.9"),
@@ -220,17 +224,17 @@ def test_what_cannot_be_compared_breaks_nothing_and_says_why(
         (membership_of("record"), "too few of them"),
     ],
 )
-def test_it_says_why_there_is_no_bound(membership: Membership, why: str) -> None:
-    found, _, _ = audited(PROMISE, membership=membership)
-    assert found.bounds == ()
-    assert why in found.not_compared[0]
-    assert "No AUC per record" in found.not_compared[1]
+def test_it_says_why_there_is_no_bound(membership: Membership, reason: str) -> None:
+    guarantee, _, _ = audited(PROMISE, membership=membership)
+    assert guarantee.bounds == ()
+    assert reason in guarantee.not_compared[0]
+    assert "No AUC per record" in guarantee.not_compared[1]
 
 
 def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
-    found, bounds, findings = audited(PROMISE, thrown(shift=9), auc=0.95)
-    assert found.broken
-    broken = violations(found, bounds, findings)
+    guarantee, bounds, findings = audited(PROMISE, randomized(shift=9), auc=0.95)
+    assert guarantee.broken
+    broken = violations(guarantee, bounds, findings)
     assert len(broken) == 2  # the primary bound and the AUC
     assert {finding.severity for finding in broken} == {Severity.CRITICAL}
     assert PROMISE.sentence() in broken[0].statement
@@ -239,25 +243,25 @@ def test_a_broken_promise_is_critical_and_heads_the_verdict() -> None:
     )
     assert "AUC of at least 0.900" in broken[-1].statement
     clean = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False)
-    said = verdict([*broken, *findings], clean, (), levels=leak_levels())
-    assert said.status == "leaks"
-    assert "promise is broken" in said.headline
-    assert said.sentences[0] == broken[0].statement
+    answer = verdict([*broken, *findings], clean, (), levels=leak_levels())
+    assert answer.status == "leaks"
+    assert "promise is broken" in answer.headline
+    assert answer.sentences[0] == broken[0].statement
 
 
 def test_a_bound_that_holds_only_by_itself_breaks_nothing_alone() -> None:
-    found, bounds, findings = audited(STATED, thrown(shift=0.6))
-    above = [row for row in found.bounds if row.promised is not None and row.estimate.lo > row.promised]
+    guarantee, bounds, findings = audited(STATED, randomized(shift=0.6))
+    above = [row for row in guarantee.bounds if row.promised is not None and row.estimate.lo > row.promised]
     assert above
     assert all(row.alone for row in above)
-    assert not found.broken
-    assert violations(found, bounds, findings) == ()
+    assert not guarantee.broken
+    assert violations(guarantee, bounds, findings) == ()
 
 
 def test_an_auc_above_what_the_promise_allows_is_enough() -> None:
-    found, bounds, findings = audited(PROMISE, thrown(), auc=0.95)
-    assert not any(bound.broken for bound in found.bounds)
-    assert [finding.attack for finding in violations(found, bounds, findings)] == ["loss"]
+    guarantee, bounds, findings = audited(PROMISE, randomized(), auc=0.95)
+    assert not any(bound.broken for bound in guarantee.bounds)
+    assert [finding.attack for finding in violations(guarantee, bounds, findings)] == ["loss"]
 
 
 def test_what_lies_beside_a_model_is_read(tmp_path: Path) -> None:
@@ -269,10 +273,10 @@ def test_what_lies_beside_a_model_is_read(tmp_path: Path) -> None:
     (tmp_path / "train_log.json").write_text(
         json.dumps({"self_check": [asdict(check), {"name": "sum", "bound": "", "passed": None}]}), encoding="utf-8"
     )
-    kept = read_guarantee(tmp_path)
-    assert kept is not None
-    assert asdict(kept.checks[0]) == asdict(check)
-    assert (kept.checks[1].measured, kept.checks[1].passed) == ("", None)
+    recorded = read_guarantee(tmp_path)
+    assert recorded is not None
+    assert asdict(recorded.checks[0]) == asdict(check)
+    assert (recorded.checks[1].measured, recorded.checks[1].passed) == ("", None)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 9}', PROMISE.to_json().replace('"epsilon"', '"eps"')])

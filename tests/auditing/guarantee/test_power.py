@@ -51,22 +51,22 @@ def promise() -> PrivacyGuarantee:
 def engine(rng: np.random.Generator, units: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Coins and scores of one training."""
     member = rng.random(units) < 0.5
-    drawn = (rng.random((STEPS, units)) < MECHANISM.rate) & member
-    shown = rng.normal(0, noise, (STEPS, units)) + drawn
-    ratio = np.log1p(MECHANISM.rate * np.expm1((2 * shown - 1) / (2 * noise**2)))
+    participation = (rng.random((STEPS, units)) < MECHANISM.rate) & member
+    noisy = rng.normal(0, noise, (STEPS, units)) + participation
+    ratio = np.log1p(MECHANISM.rate * np.expm1((2 * noisy - 1) / (2 * noise**2)))
     return member, ratio.sum(0)
 
 
-def audit(kept: PrivacyGuarantee, member: np.ndarray, score: np.ndarray) -> GuaranteeAudit:
+def audit(promised: PrivacyGuarantee, member: np.ndarray, score: np.ndarray) -> GuaranteeAudit:
     """As `conclude` does for one level: half of the error for it, half for the bounds on ε."""
-    each = family_confidence(CONFIDENCE, 2)
+    half_confidence = family_confidence(CONFIDENCE, 2)
     scored = AttackScores(name="ref_ratio", score=score, threat=ThreatModel(access="logprob"))
     level = Level(name="record", member=member, attacks=(scored,), what="", cluster=None)
-    found = judge_alone(level, error=1 - each)
-    thrown = RandomizedUnits(
+    result = judge_alone(level, error=1 - half_confidence)
+    group = RandomizedUnits(
         units="records", level="record", unit="record", member=member, scored=scored, confounded=False
     )
-    bounds = epsilon_bounds([thrown], delta=DELTA, confidence=each, gaussian=proved_unit(kept)).found
+    bounds = epsilon_bounds([group], delta=DELTA, confidence=half_confidence, gaussian=proved_unit(promised)).found
     units = len(member)
     membership = Membership(
         record_id=np.arange(units).astype(str).astype(object),
@@ -79,13 +79,13 @@ def audit(kept: PrivacyGuarantee, member: np.ndarray, score: np.ndarray) -> Guar
     )
     held_out = {"record": level.n_held_out}
     return evaluate(
-        RecordedGuarantee(kept, ()), bounds, found.findings, membership, confounded=False, held_out=held_out
+        RecordedGuarantee(promised, ()), bounds, result.findings, membership, confounded=False, held_out=held_out
     )
 
 
-def broken(kept: PrivacyGuarantee, *, units: int, noise: float, runs: int) -> int:
+def broken(promised: PrivacyGuarantee, *, units: int, noise: float, runs: int) -> int:
     rng = np.random.default_rng(11)
-    return sum(audit(kept, *engine(rng, units, noise)).broken for _ in range(runs))
+    return sum(audit(promised, *engine(rng, units, noise)).broken for _ in range(runs))
 
 
 @pytest.mark.parametrize("units", [200, 400])
@@ -95,9 +95,9 @@ def test_a_right_engine_is_hardly_ever_called_broken(units: int) -> None:
 
 
 def test_half_the_noise_is_seen_by_the_curve_and_hardly_by_epsilon_and_delta() -> None:
-    kept, half = promise(), MECHANISM.noise_multiplier / 2
-    by_curve = broken(kept, units=500, noise=half, runs=60)
-    by_epsilon = broken(replace(kept, allowed=None), units=500, noise=half, runs=60)
+    promised, half = promise(), MECHANISM.noise_multiplier / 2
+    by_curve = broken(promised, units=500, noise=half, runs=60)
+    by_epsilon = broken(replace(promised, allowed=None), units=500, noise=half, runs=60)
     assert by_curve >= 40
     assert by_epsilon <= 15
 

@@ -15,7 +15,8 @@ from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.identifiers import evaluate as identifiers
-from reticent.auditing.identifiers.evaluate import CONTROLS, IdentifierEvidence, collect, evaluate
+from reticent.auditing.identifiers.collect import CONTROLS, IdentifierEvidence, collect
+from reticent.auditing.identifiers.evaluate import evaluate
 from reticent.auditing.models import open_models
 from reticent.core.finding import Severity
 from reticent.core.record import Record
@@ -41,7 +42,7 @@ def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("identifiers")
     model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
     member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(one.text)["input_ids"] for one, m in zip(records, member, strict=True) if m])
+    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(100):
         model(input_ids=ids, labels=ids).loss.backward()
@@ -61,20 +62,20 @@ def case(tmp_path_factory):
 
 def test_identifiers_that_were_trained_on_are_found_and_others_rank_anywhere(case, tmp_path):
     results = audit(case, AuditConfig(attacks="loss", identifiers=True, dtype="float32"), out=tmp_path / "run")
-    found = {f.metric: f for f in results.findings if f.level == "identifier"}
-    assert found["auc"].estimate.lo > 0.6
-    assert found["tpr@0.01"].estimate.lo > 0.1
-    assert found["auc"].severity is not Severity.NONE
-    assert "16 HASH" in found["auc"].notes[0]
-    assert "16 identifiers of held-out records" in found["auc"].notes[1]
+    by_metric = {f.metric: f for f in results.findings if f.level == "identifier"}
+    assert by_metric["auc"].estimate.lo > 0.6
+    assert by_metric["tpr@0.01"].estimate.lo > 0.1
+    assert by_metric["auc"].severity is not Severity.NONE
+    assert "16 HASH" in by_metric["auc"].notes[0]
+    assert "16 identifiers of held-out records" in by_metric["auc"].notes[1]
     assert not any(digest(i) in str(results) for i in range(N))
     assert "identifiers" in results.verdict.headline or results.verdict.status == "confounded"
 
 
 def test_a_model_that_saw_none_of_them_shows_nothing(case, tmp_path):
     models = open_models(replace(case, target=case.reference), dtype="float32", device="cpu")
-    found = collect(replace(case, target=case.reference), models, cache=tmp_path)
-    findings, _ = evaluate(found, confidence=0.95)
+    evidence = collect(replace(case, target=case.reference), models, cache=tmp_path)
+    findings, _ = evaluate(evidence, confidence=0.95)
     assert all(finding.severity is Severity.NONE for finding in findings)
 
 
@@ -96,20 +97,20 @@ def test_what_could_be_copied_from_before_or_stands_on_both_sides_is_left_out(ca
     labels |= {"copied": True, "twice": True, "held": False}
     more = replace(case, records=records, membership=from_labels(records, labels))
     models = open_models(more, dtype="float32", device="cpu")
-    found = collect(more, models, cache=tmp_path)
-    assert len(found.rank) == N + (0 if "copied" not in found.user else 1)
-    assert "held" not in found.user
-    assert sum(found.member) == N // 2
-    assert found.user.count("a") == 0
+    evidence = collect(more, models, cache=tmp_path)
+    assert len(evidence.rank) == N + (0 if "copied" not in evidence.user else 1)
+    assert "held" not in evidence.user
+    assert sum(evidence.member) == N // 2
+    assert evidence.user.count("a") == 0
 
 
 def ranks(member, held_out=()):
-    both = [*member, *held_out]
+    every = [*member, *held_out]
     return IdentifierEvidence(
-        rank=np.array(both, dtype=np.int64),
-        member=np.arange(len(both)) < len(member),
-        kind=("CARD",) * len(both),
-        user=tuple(f"u{i}" for i in range(len(both))),
+        rank=np.array(every, dtype=np.int64),
+        member=np.arange(len(every)) < len(member),
+        kind=("CARD",) * len(every),
+        user=tuple(f"u{i}" for i in range(len(every))),
         left_out={},
     )
 
@@ -118,15 +119,15 @@ def test_false_alarms_are_rarer_than_allowed():
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(300):
-        found, _ = evaluate(ranks(rng.integers(1, 101, 40)), confidence=0.95)
-        alarms += any(finding.severity is not Severity.NONE for finding in found)
+        findings, _ = evaluate(ranks(rng.integers(1, 101, 40)), confidence=0.95)
+        alarms += any(finding.severity is not Severity.NONE for finding in findings)
     assert alarms <= 25  # 5 % of 300 and three standard deviations
 
 
 def test_few_that_are_known_by_heart_are_found():
     rng = np.random.default_rng(1)
-    found, _ = evaluate(ranks([*[1] * 5, *rng.integers(1, 101, 55)]), confidence=0.95)
-    first = next(finding for finding in found if finding.metric == "tpr@0.01")
+    findings, _ = evaluate(ranks([*[1] * 5, *rng.integers(1, 101, 55)]), confidence=0.95)
+    first = next(finding for finding in findings if finding.metric == "tpr@0.01")
     assert first.severity is not Severity.NONE
     assert first.estimate.lo > 0.01
 
@@ -135,14 +136,14 @@ def test_controls_that_are_unlike_real_values_are_not_believed():
     rng = np.random.default_rng(2)
     better, worse = rng.integers(1, 40, 60), rng.integers(60, 101, 60)
     for control in (better, worse):
-        found, notes = evaluate(ranks([1] * 30, control), confidence=0.95)
-        assert found == []
+        findings, notes = evaluate(ranks([1] * 30, control), confidence=0.95)
+        assert findings == []
         assert "not believed" in notes[-1]
 
 
 def test_too_few_are_refused_and_what_was_left_out_is_said():
-    found, notes = evaluate(replace(ranks([1] * 9), left_out={"have no text before them": 3}), confidence=0.95)
-    assert found == []
+    findings, notes = evaluate(replace(ranks([1] * 9), left_out={"have no text before them": 3}), confidence=0.95)
+    assert findings == []
     assert "3 values have no text before them" in notes[0]
     assert "needs 10" in notes[1]
 
@@ -158,8 +159,8 @@ def test_records_without_any_identifier_are_no_error(tmp_path, case):
     records = [Record(id=f"p{i}", text="nothing of the sort " * 3) for i in range(20)]
     labels = {record.id: i % 2 == 0 for i, record in enumerate(records)}
     plain = replace(case, records=records, membership=from_labels(records, labels))
-    found = collect(plain, open_models(plain, dtype="float32", device="cpu"), cache=tmp_path)
-    assert len(found.rank) == 0
-    assert evaluate(found, confidence=0.95)[0] == []
+    evidence = collect(plain, open_models(plain, dtype="float32", device="cpu"), cache=tmp_path)
+    assert len(evidence.rank) == 0
+    assert evaluate(evidence, confidence=0.95)[0] == []
     assert CONTROLS == 99
     assert identifiers.LEAST == 10

@@ -35,10 +35,10 @@ def outcome_of(level, **options):
 def test_a_planted_leak_is_found_and_the_best_attack_named():
     outcome = outcome_of(level_of([0.0, 3.0, 1.0]))
     assert outcome.best.name == "a1"
-    found = {finding.attack: finding for finding in outcome.findings if finding.metric == "auc"}
-    assert found["a1"].severity is Severity.CRITICAL
-    assert found["a0"].severity is Severity.NONE
-    assert found["a1"].estimate.lo > 0.9 > found["a0"].estimate.hi
+    by_attack = {finding.attack: finding for finding in outcome.findings if finding.metric == "auc"}
+    assert by_attack["a1"].severity is Severity.CRITICAL
+    assert by_attack["a0"].severity is Severity.NONE
+    assert by_attack["a1"].estimate.lo > 0.9 > by_attack["a0"].estimate.hi
 
 
 def test_intervals_hold_for_all_attacks_together():
@@ -103,10 +103,10 @@ def test_infinite_scores_and_constant_scores_are_judged():
 )
 def test_verdicts(confound, shift, n, status):
     outcome = outcome_of(level_of([shift], n=n), confounded=confound.separable)
-    said = verdict(outcome.findings, confound, outcome.power, levels=leak_levels())
-    assert said.status == status
+    answer = verdict(outcome.findings, confound, outcome.power, levels=leak_levels())
+    assert answer.status == status
     if status == "not_detected":
-        assert "no proof of safety" in said.sentences[-1]
+        assert "no proof of safety" in answer.sentences[-1]
 
 
 def test_severity_is_judged_by_the_lower_end():

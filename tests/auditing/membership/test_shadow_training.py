@@ -56,15 +56,15 @@ def fine_tuned(folder, records, split="record", **training):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    made = fine_tuned(tmp_path_factory.mktemp("shadows"), texts(70))
-    return made, audit(made, CONFIG)
+    tuned = fine_tuned(tmp_path_factory.mktemp("shadows"), texts(70))
+    return tuned, audit(tuned, CONFIG)
 
 
 @pytest.fixture
 def copied(run, tmp_path):
     """The same run with the first and the fourth shadow model only, and the base beside it."""
-    made, _ = run
-    shutil.copytree(made.root.parent, tmp_path / "copy")
+    tuned, _ = run
+    shutil.copytree(tuned.root.parent, tmp_path / "copy")
     copy = RunFolder(root=tmp_path / "copy" / "run")
     for number in (1, 2, 4, 5, 6, 7):
         shutil.rmtree(copy.shadows / f"{number:03d}")
@@ -72,22 +72,26 @@ def copied(run, tmp_path):
 
 
 def aucs(results):
-    return {one.attack: one.estimate.value for one in results.findings if (one.level, one.metric) == ("record", "auc")}
+    return {
+        finding.attack: finding.estimate.value
+        for finding in results.findings
+        if (finding.level, finding.metric) == ("record", "auc")
+    }
 
 
-def statistics(made):
-    return [pq.read_table(path) for path in sorted(made.shadows.glob(f"*/{STATISTICS}"))]
+def statistics(tuned):
+    return [pq.read_table(path) for path in sorted(tuned.shadows.glob(f"*/{STATISTICS}"))]
 
 
 def test_a_model_that_memorizes_is_found_at_least_as_well_as_by_its_loss(run):
-    found = aucs(run[1])
-    assert set(found) >= {"loss", *SHADOWED}
-    assert found["lira"] >= found["loss"] > 0.6
-    assert found["rmia_shadow"] >= found["loss"]
+    auc = aucs(run[1])
+    assert set(auc) >= {"loss", *SHADOWED}
+    assert auc["lira"] >= auc["loss"] > 0.6
+    assert auc["rmia_shadow"] >= auc["loss"]
 
 
 def test_findings_name_the_attacker_and_what_was_trained(run):
-    lira = next(one for one in run[1].findings if one.attack == "lira")
+    lira = next(finding for finding in run[1].findings if finding.attack == "lira")
     assert any("pool of records" in need for need in lira.threat.needs)
     assert any(note.startswith("8 shadow models") for note in lira.notes)
     assert lira.p_value is not None
@@ -96,27 +100,27 @@ def test_findings_name_the_attacker_and_what_was_trained(run):
 
 
 def test_each_record_is_in_half_of_the_models_and_only_statistics_are_left(run):
-    made, _ = run
-    tables = statistics(made)
+    tuned, _ = run
+    tables = statistics(tuned)
     assert len(tables) == 8
     assert set(sum(np.array(table["inside"]).astype(int) for table in tables).tolist()) == {4}
-    coins = read_membership(made.membership)
+    coins = read_membership(tuned.membership)
     evaluated = set(coins.record_id[coins.role == "evaluate"])
     assert evaluated <= set(tables[0]["record_id"].to_pylist())
-    assert {path.name for path in made.shadows.rglob("*") if path.is_file()} == {"shadows.json", STATISTICS}
-    for path in (made.shadows, *made.shadows.rglob("*")):
+    assert {path.name for path in tuned.shadows.rglob("*") if path.is_file()} == {"shadows.json", STATISTICS}
+    for path in (tuned.shadows, *tuned.shadows.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
-    stored = b"".join(path.read_bytes() for path in made.shadows.rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in tuned.shadows.rglob("*") if path.is_file())
     assert b"parcel" not in stored
 
 
 def test_the_same_audit_again_trains_nothing_and_says_the_same(run, monkeypatch):
-    made, results = run
+    tuned, results = run
     monkeypatch.setattr(shadow_training, "_train", lambda *_: pytest.fail("trained again"))
-    assert audit(made, CONFIG).findings == results.findings
-    fewer = audit(made, replace(CONFIG, shadow=4))
-    assert any(note.startswith("4 shadow models") for one in fewer.findings for note in one.notes)
-    audit(made, CONFIG)
+    assert audit(tuned, CONFIG).findings == results.findings
+    fewer = audit(tuned, replace(CONFIG, shadow=4))
+    assert any(note.startswith("4 shadow models") for finding in fewer.findings for note in finding.notes)
+    audit(tuned, CONFIG)
 
 
 class Killed(BaseException):
@@ -126,7 +130,7 @@ class Killed(BaseException):
 def test_interrupted_in_the_middle_it_goes_on_to_identical_numbers(run, copied, monkeypatch):
     """Killed after a checkpoint of the second model, then before the third is scored; the fourth is there; in the end
     all are the first four of eight."""
-    made, _ = run
+    tuned, _ = run
     config = replace(CONFIG, shadow=4)
     saved, trained = MarkWhole.on_save, []
 
@@ -158,47 +162,52 @@ def test_interrupted_in_the_middle_it_goes_on_to_identical_numbers(run, copied, 
         with pytest.raises(Killed):
             audit(copied, config)
     assert trained == [1, 2]
-    found = audit(copied, config)
-    for one, other in zip(statistics(copied), statistics(made), strict=False):
-        assert one["mean_logp"].to_pylist() == other["mean_logp"].to_pylist()
-        assert one["inside"].to_pylist() == other["inside"].to_pylist()
-    assert aucs(found) == aucs(audit(made, config))
-    audit(made, CONFIG)
+    results = audit(copied, config)
+    for table, other in zip(statistics(copied), statistics(tuned), strict=False):
+        assert table["mean_logp"].to_pylist() == other["mean_logp"].to_pylist()
+        assert table["inside"].to_pylist() == other["inside"].to_pylist()
+    assert aucs(results) == aucs(audit(tuned, config))
+    audit(tuned, CONFIG)
 
 
 def test_an_adapter_split_by_user_keeps_its_shadow_weights_where_asked(tmp_path):
-    made = fine_tuned(
+    tuned = fine_tuned(
         tmp_path, texts(120, users=30), "user", method="lora", epochs=1, learning_rate=None, batch_size=16
     )
-    found = audit(made, replace(CONFIG, shadow=4, keep_shadows=True))
-    assert set(aucs(found)) >= set(SHADOWED)
-    assert {one.attack for one in found.findings if one.level == "user"} >= {"lira:mean", "rmia_shadow:mean"}
-    assert all((made.shadows / f"{number:03d}" / "model" / "adapter_model.safetensors").exists() for number in range(4))
-    assert not list(made.shadows.rglob("scoring"))
-    inside = sum(np.array(table["inside"]).astype(int) for table in statistics(made))
+    results = audit(tuned, replace(CONFIG, shadow=4, keep_shadows=True))
+    assert set(aucs(results)) >= set(SHADOWED)
+    assert {finding.attack for finding in results.findings if finding.level == "user"} >= {
+        "lira:mean",
+        "rmia_shadow:mean",
+    }
+    assert all(
+        (tuned.shadows / f"{number:03d}" / "model" / "adapter_model.safetensors").exists() for number in range(4)
+    )
+    assert not list(tuned.shadows.rglob("scoring"))
+    inside = sum(np.array(table["inside"]).astype(int) for table in statistics(tuned))
     assert set(inside.tolist()) == {1}
 
 
 def test_shadow_models_of_other_settings_are_refused(run):
-    made, _ = run
+    tuned, _ = run
     with pytest.raises(BadInput, match=r"other settings \(dtype\)"):
-        audit(made, replace(CONFIG, dtype="bfloat16"))
-    number = made.shadows / "001" / STATISTICS
-    kept = number.read_bytes()
+        audit(tuned, replace(CONFIG, dtype="bfloat16"))
+    number = tuned.shadows / "001" / STATISTICS
+    content = number.read_bytes()
     number.write_bytes(b"garbage")
     with pytest.raises(BadInput, match="no longer what was written"):
-        audit(made, CONFIG)
-    number.write_bytes((made.shadows / "000" / STATISTICS).read_bytes())
+        audit(tuned, CONFIG)
+    number.write_bytes((tuned.shadows / "000" / STATISTICS).read_bytes())
     with pytest.raises(BadInput, match="another shadow model"):
-        audit(made, CONFIG)
-    number.write_bytes(kept)
-    settings = made.shadows / "shadows.json"
-    kept = settings.read_bytes()
+        audit(tuned, CONFIG)
+    number.write_bytes(content)
+    settings = tuned.shadows / "shadows.json"
+    content = settings.read_bytes()
     for broken in (b"{", b"[1]", b"\xff"):
         settings.write_bytes(broken)
         with pytest.raises(BadInput, match="no longer what was written"):
-            audit(made, CONFIG)
-    settings.write_bytes(kept)
+            audit(tuned, CONFIG)
+    settings.write_bytes(content)
 
 
 def test_something_of_yours_in_its_place_is_refused_and_left_alone(copied):

@@ -45,17 +45,17 @@ def level_of(member, scores, user=None, unit="record", names=("wbc", "loss", "zl
 
 
 def found(level, error=0.05):
-    return any(one.severity is not Severity.NONE for one in judge_alone(level, error=error).findings)
+    return any(finding.severity is not Severity.NONE for finding in judge_alone(level, error=error).findings)
 
 
-def one_sided(seed, shift=0.0, users=16, each=20, likeness=0.7):
+def one_sided(seed, shift=0.0, users=16, per_user=20, likeness=0.7):
     """All records of a user are on one side, and alike."""
     rng = np.random.default_rng(seed)
-    owner = np.repeat(np.arange(users), each)
+    owner = np.repeat(np.arange(users), per_user)
     member = np.isin(owner, rng.permutation(users)[: users // 2])
     score = np.sqrt(likeness) * rng.normal(size=(3, users))[:, owner]
     score = score + np.sqrt(1 - likeness) * rng.normal(size=(3, len(owner))) + shift * member
-    return member, score, np.array([f"u{one}" for one in owner], dtype=object)
+    return member, score, np.array([f"u{number}" for number in owner], dtype=object)
 
 
 def test_few_one_sided_users_make_no_false_alarms():
@@ -73,7 +73,7 @@ def test_coins_within_users_see_through_what_users_differ_in():
     owner = np.repeat(np.arange(30), 10)
     member = rng.random(300) < 0.5
     score = 3 * rng.normal(size=30)[owner] + rng.normal(size=(3, 300)) + 0.7 * member
-    user = np.array([f"u{one}" for one in owner], dtype=object)
+    user = np.array([f"u{number}" for number in owner], dtype=object)
     assert found(level_of(member, score, user, unit="user"))
     assert not found(level_of(member, score - 0.7 * member, user, unit="user"))
 
@@ -81,7 +81,7 @@ def test_coins_within_users_see_through_what_users_differ_in():
 def test_one_record_users_who_are_all_in_prove_nothing_about_records():
     """Whoever has one record is in with it, and has other texts than the rest: no coin decided that."""
     rng = np.random.default_rng(1)
-    user = np.array([f"u{one}" for one in [*range(40), *np.repeat(np.arange(40, 60), 4)]], dtype=object)
+    user = np.array([f"u{number}" for number in [*range(40), *np.repeat(np.arange(40, 60), 4)]], dtype=object)
     single = np.arange(120) < 40
     member = single | (rng.random(120) < 0.5)
     score = rng.normal(size=(3, 120)) + 2 * single
@@ -108,7 +108,7 @@ def test_what_could_have_been_seen_is_seen_as_often_as_said():
         member = np.arange(200) < 100
         level = level_of(member, rng.normal(size=(3, 200)))
         (smallest,) = (row.smallest for row in judge_alone(level).power if row.metric == "auc")
-        shifted = [replace(one, score=one.score + distance(smallest) * member) for one in level.attacks[:1]]
+        shifted = [replace(scored, score=scored.score + distance(smallest) * member) for scored in level.attacks[:1]]
         seen += found(replace(level, attacks=[*shifted, *level.attacks[1:]]))
     assert seen >= 54
 
@@ -155,7 +155,7 @@ def test_the_error_goes_to_what_is_there():
 
 
 def test_so_few_users_that_nothing_could_count_are_said_so():
-    member, score, user = one_sided(0, users=4, each=20)
+    member, score, user = one_sided(0, users=4, per_user=20)
     outcome = judge_alone(level_of(member, score, user, unit="given"))
     assert any("no p-value can be below" in line for line in outcome.refused)
     assert outcome.power == ()
@@ -166,10 +166,10 @@ def test_a_null_audit_from_end_to_end_is_quiet_and_a_leak_is_named():
     member = rng.permutation(300) < 150
     quiet = audited(SimulatedAudit(member=member, unit="record", shift=np.zeros(300)), rng)
     assert quiet.verdict.status == "not_detected"
-    assert all(one.advice == "" for one in quiet.findings if one.severity is Severity.NONE)
+    assert all(finding.advice == "" for finding in quiet.findings if finding.severity is Severity.NONE)
     loud = audited(SimulatedAudit(member=member, unit="record", shift=1.0 * member), rng)
     assert loud.verdict.status == "leaks"
-    assert [one.primary for one in loud.tests] == ["wbc"]
+    assert [test.primary for test in loud.tests] == ["wbc"]
     assert loud.tests[0].exact
     assert loud.tests[0].p_value < 0.05
 
@@ -180,8 +180,8 @@ def test_few_secrets_never_planted_often_are_no_coin_toss():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         member = rng.random(60) < 0.5
-        drawn = SimulatedAudit(
+        simulated = SimulatedAudit(
             member=member, unit="record", shift=np.zeros(60), secrets=SimulatedSecrets(tiers=(1, 4, 16), each=4)
         )
-        alarms += audited(drawn, rng).verdict.status == "leaks"
+        alarms += audited(simulated, rng).verdict.status == "leaks"
     assert alarms <= 7

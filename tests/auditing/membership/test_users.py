@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared with whom at the user level, and that no side shows more texts than the other."""
+"""Comparisons at the user level: fresh texts of both sides, and as many of each user."""
 
 from collections import Counter
 
@@ -16,8 +16,8 @@ from reticent.data.split import from_labels, split
 from reticent.stats.roc import auc
 
 
-def mails(users=60, each=6):
-    return [Record(id=f"u{u}m{m}", text=f"{u} {m} " * 6, user=f"u{u}") for u in range(users) for m in range(each)]
+def mails(users=60, per_user=6):
+    return [Record(id=f"u{u}m{m}", text=f"{u} {m} " * 6, user=f"u{u}") for u in range(users) for m in range(per_user)]
 
 
 def evaluated(membership):
@@ -26,9 +26,9 @@ def evaluated(membership):
 
 def test_a_split_by_user_compares_fresh_texts_of_both_sides():
     membership = evaluated(split(mails(), unit="user", seed=1))
-    found = user_evidence(membership)
-    assert not membership.member[found.rows].any()
-    assert set(found.users[found.member]) == set(membership.user[membership.user_member & ~membership.member])
+    users = user_evidence(membership)
+    assert not membership.member[users.rows].any()
+    assert set(users.users[users.member]) == set(membership.user[membership.user_member & ~membership.member])
 
 
 def test_coins_thrown_for_records_allow_no_claim_about_users():
@@ -49,10 +49,10 @@ def given(in_texts, out_texts):
 
 def test_with_lists_of_ones_own_every_user_shows_the_same_number_of_texts():
     membership = evaluated(given(in_texts=6, out_texts=9))
-    found = user_evidence(membership)
-    shown = Counter(membership.user[found.rows])
-    assert set(shown.values()) == {3}
-    assert not membership.member[found.rows].any()
+    users = user_evidence(membership)
+    texts = Counter(membership.user[users.rows])
+    assert set(texts.values()) == {3}
+    assert not membership.member[users.rows].any()
 
 
 def test_a_model_that_learnt_nothing_shows_no_user_by_any_aggregation():
@@ -61,13 +61,13 @@ def test_a_model_that_learnt_nothing_shows_no_user_by_any_aggregation():
     Binomial: more than 12 misses of 90 have p < 0.001.
     """
     membership = evaluated(given(in_texts=6, out_texts=9))
-    found = user_evidence(membership)
+    users = user_evidence(membership)
     missed = 0
     for seed in range(30):
-        scores = np.random.default_rng(seed).normal(size=len(membership))[found.rows]
+        scores = np.random.default_rng(seed).normal(size=len(membership))[users.rows]
         for how in ("mean", "max", "min"):
-            _, score = aggregate(scores, membership.user[found.rows].astype(str), how)
-            estimate = auc(score[found.member], score[~found.member])
+            _, score = aggregate(scores, membership.user[users.rows].astype(str), how)
+            estimate = auc(score[users.member], score[~users.member])
             missed += not estimate.lo <= 0.5 <= estimate.hi
     assert missed <= 12
 

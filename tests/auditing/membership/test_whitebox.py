@@ -9,26 +9,29 @@ import numpy as np
 import pytest
 import torch
 
+from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership.evaluate import judge_alone
 from reticent.auditing.membership.level import AttackScores, Level
-from reticent.auditing.membership.whitebox import ACCESSES, auditors, whitebox_scores
+from reticent.auditing.membership.whitebox import auditors, whitebox_scores
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.record import Record
 from reticent.data.split import from_labels
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 
 N = 100
 
+NAMES = ["whitebox_auditor", "hidden_auditor", "loss_auditor"]
+
 
 def words(n=N, seed=0):
     """Texts of eight words of three letters, of the same tokens each."""
     rng = np.random.default_rng(seed)
-    known = ["".join(rng.choice(list("bcdfgjkmpqvwxyz"), 3)) for _ in range(20)]
-    return [Record(id=f"r{i}", text=" ".join(rng.choice(known, 8)), user=f"u{i // 2}") for i in range(n)]
+    vocabulary = ["".join(rng.choice(list("bcdfgjkmpqvwxyz"), 3)) for _ in range(20)]
+    return [Record(id=f"r{i}", text=" ".join(rng.choice(vocabulary, 8)), user=f"u{i // 2}") for i in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def memorised():
     """A tiny model that was trained on every other record until it knew them."""
     model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), words()
     member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(one.text)["input_ids"] for one, m in zip(records, member, strict=True) if m])
+    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(40):
         model(input_ids=ids, labels=ids).loss.backward()
@@ -47,28 +50,28 @@ def memorised():
 
 def test_what_was_memorised_is_found_and_the_controls_find_nothing(memorised):
     model, tokenizer, records, member = memorised
-    users = np.array([one.user for one in records], dtype=object)
+    users = np.array([record.user for record in records], dtype=object)
     scored, refused = whitebox_scores(model, tiny_model(seed=1), tokenizer, records, member, users)
-    assert [one.name for one in scored] == list(ACCESSES)
+    assert [attack.name for attack in scored] == NAMES
     assert refused == []
-    assert {one.name: one.threat.access for one in scored} == ACCESSES
+    assert [attack.threat.access for attack in scored] == ["grad", "hidden", "logprob"]
     level = Level(name="record", member=member, cluster=users, attacks=scored, what="members against others")
-    found = {f.attack: f for f in judge_alone(level).findings if f.metric == "auc"}
-    assert all(finding.estimate.lo > 0.6 for finding in found.values())
-    assert all("mean over 2 halves" in finding.estimate.method for finding in found.values())
-    assert any("reconstruction" in note for note in found["whitebox_auditor"].notes)
-    assert any("control between two halves" in note for note in found["whitebox_auditor"].notes)
+    by_attack = {f.attack: f for f in judge_alone(level).findings if f.metric == "auc"}
+    assert all(finding.estimate.lo > 0.6 for finding in by_attack.values())
+    assert all("mean over 2 halves" in finding.estimate.method for finding in by_attack.values())
+    assert any("reconstruction" in note for note in by_attack["whitebox_auditor"].notes)
+    assert any("control between two halves" in note for note in by_attack["whitebox_auditor"].notes)
 
 
 def test_noise_is_no_finding():
     rng = np.random.default_rng(0)
     member = np.arange(N) % 2 == 0
-    found = Internals(
+    internals = Internals(
         forward={"loss": rng.normal(size=N), "hidden_norm.0": rng.random(N)},
         backward={"gradient_norm": rng.random(N)},
     )
     level = Level(name="record", member=member, cluster=None, attacks=(), what="")
-    scored, _ = auditors(found, level, seed=0)
+    scored, _ = auditors(internals, level, seed=0)
     outcome = judge_alone(replace(level, attacks=scored))
     assert all(finding.severity is Severity.NONE for finding in outcome.findings)
 
@@ -77,18 +80,22 @@ def test_halves_that_differ_are_not_believed(monkeypatch):
     """A control that finds something: the auditor is refused by name, with the number."""
     member = np.arange(N) % 2 == 0
     rng = np.random.default_rng(0)
-    found = Internals(forward={"loss": rng.normal(size=N)}, backward={})
+    internals = Internals(forward={"loss": rng.normal(size=N)}, backward={})
     estimate = type("Estimate", (), {"lo": 0.7, "value": 0.8, "hi": 0.9})()
     monkeypatch.setattr("reticent.auditing.membership.whitebox.auc_of", lambda *a, **k: estimate)
-    scored, refused = auditors(found, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0)
+    scored, refused = auditors(
+        internals, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0
+    )
     assert scored == []
     assert all("not believed" in line for line in refused)
 
 
 def test_too_few_records_are_refused_once():
     member = np.arange(30) % 2 == 0
-    found = Internals(forward={"loss": np.arange(30.0)}, backward={})
-    scored, refused = auditors(found, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0)
+    internals = Internals(forward={"loss": np.arange(30.0)}, backward={})
+    scored, refused = auditors(
+        internals, Level(name="record", member=member, cluster=None, attacks=(), what=""), seed=0
+    )
     assert scored == ()
     assert len(refused) == 1
 
@@ -98,7 +105,7 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     base = save_tiny(tmp_path / "base", seed=1)
     model.save_pretrained(tmp_path / "target")
     tokenizer.save_pretrained(tmp_path / "target")
-    labels = {one.id: bool(m) for one, m in zip(records, member, strict=True)}
+    labels = {record.id: bool(m) for record, m in zip(records, member, strict=True)}
     case = AuditCase(
         title="tiny",
         target=str(tmp_path / "target"),
@@ -108,15 +115,15 @@ def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
     )
     config = AuditConfig(attacks="loss,ref_diff", whitebox=True, dtype="float32")
     results = audit(case, config, out=tmp_path / "run")
-    found = {(f.attack, f.metric): f for f in results.findings if f.level == "record"}
-    assert {(name, "auc") for name in ACCESSES} | {("discrepancy", "advantage")} <= set(found)
-    assert all(found[name, "auc"].p_value < 0.05 for name in ACCESSES)
-    assert found["discrepancy", "advantage"].estimate.lo > 0.2
+    by_metric = {(f.attack, f.metric): f for f in results.findings if f.level == "record"}
+    assert {(name, "auc") for name in NAMES} | {("discrepancy", "advantage")} <= set(by_metric)
+    assert all(by_metric[name, "auc"].p_value < 0.05 for name in NAMES)
+    assert by_metric["discrepancy", "advantage"].estimate.lo > 0.2
     listed = {run.name: run for run in results.attacks}
     assert listed["whitebox_auditor"].access == "grad"
     assert listed["whitebox_auditor"].paper == "arXiv:2411.07070"
     without = audit(case, replace(config, whitebox=False), out=tmp_path / "other")
-    assert not {f.attack for f in without.findings} & set(ACCESSES)
+    assert not {f.attack for f in without.findings} & set(NAMES)
     assert any("--whitebox" in line for line in without.not_tested)
 
 
@@ -132,13 +139,28 @@ def test_a_discrepancy_counts_as_one_interval_more():
         what="",
         together=score[:, None],
     )
-    found = {f.metric: f for f in judge_alone(level).findings}
-    assert set(found) == {"auc", "advantage"}
-    assert found["auc"].estimate.confidence == pytest.approx(0.955)
-    assert found["advantage"].estimate.confidence == pytest.approx(0.995)
-    assert found["advantage"].p_value is None
-    assert found["advantage"].threat.access == "logprob"
+    by_metric = {f.metric: f for f in judge_alone(level).findings}
+    assert set(by_metric) == {"auc", "advantage"}
+    assert by_metric["auc"].estimate.confidence == pytest.approx(0.955)
+    assert by_metric["advantage"].estimate.confidence == pytest.approx(0.995)
+    assert by_metric["advantage"].p_value is None
+    assert by_metric["advantage"].threat.access == "logprob"
     confounded = judge_alone(level, confounded=True).findings
     assert all(finding.severity is Severity.NONE for finding in confounded)
     few = judge_alone(replace(level, member=np.arange(120) < 12))
     assert any("discrepancy" in line for line in few.refused)
+
+
+def test_the_registered_auditors_are_those_that_the_audit_runs():
+    rng = np.random.default_rng(0)
+    member = np.arange(120) % 2 == 0
+    owner = np.array([f"u{row // 3}" for row in range(120)], dtype=object)
+    columns = {name: rng.normal(size=120) + member for name in ("loss", "hidden_moved.1", "gradient_cosine.a")}
+    forward = {name: column for name, column in columns.items() if not name.startswith("gradient")}
+    found = Internals(forward=forward, backward={"gradient_cosine.a": columns["gradient_cosine.a"]})
+    level = Level(name="record", member=member, cluster=owner, attacks=(), what="members against others")
+    scored, _ = auditors(found, level, 0)
+    assert [one.name for one in scored] == NAMES
+    for one in scored:
+        evidence = {"internals": columns, "member": member, "user": owner}
+        np.testing.assert_array_equal(one.score, ATTACKS.get(one.name).score(evidence))

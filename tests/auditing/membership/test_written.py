@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models write after the beginnings of records, and an audit by an attacker who sees nothing else."""
+"""Continuations of the beginnings of records, and an audit by an attacker who sees nothing else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ N = 60
 def texts(n=N, seed=0):
     """Texts of eight words of three letters."""
     rng = np.random.default_rng(seed)
-    known = ["".join(rng.choice(list("bcdfgjkmpqvwxyz"), 3)) for _ in range(60)]
-    return [Record(id=f"r{i}", text=" ".join(rng.choice(known, 8))) for i in range(n)]
+    vocabulary = ["".join(rng.choice(list("bcdfgjkmpqvwxyz"), 3)) for _ in range(60)]
+    return [Record(id=f"r{i}", text=" ".join(rng.choice(vocabulary, 8))) for i in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("continued")
     model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
     member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(one.text)["input_ids"] for one, m in zip(records, member, strict=True) if m])
+    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(150):
         model(input_ids=ids, labels=ids).loss.backward()
@@ -61,10 +61,10 @@ def of_record(results, attack="ngram_coverage"):
 def test_members_are_found_by_what_is_written_alone(case, tmp_path):
     config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
     results = audit(case, config, out=tmp_path / "run")
-    found = of_record(results)["auc"]
-    assert found.estimate.lo > 0.7
-    assert found.threat.access == "text"
-    assert found.threat.needs == ("the base model",)
+    auc = of_record(results)["auc"]
+    assert auc.estimate.lo > 0.7
+    assert auc.threat.access == "text"
+    assert auc.threat.needs == ("the base model",)
     assert not any(record.text in str(results) for record in case.records)
 
 
@@ -74,21 +74,21 @@ def test_null_data_give_no_finding(case, tmp_path):
     labels = {record.id: i % 2 == 0 for i, record in enumerate(records)}
     other = replace(case, records=records, membership=from_labels(records, labels, known_fraction=0.0))
     config = AuditConfig(attacks="ngram_coverage", written_samples=3, dtype="float32")
-    found = of_record(audit(other, config, out=tmp_path / "run"))["auc"]
-    assert found.estimate.lo <= 0.5 <= found.estimate.hi
+    auc = of_record(audit(other, config, out=tmp_path / "run"))["auc"]
+    assert auc.estimate.lo <= 0.5 <= auc.estimate.hi
 
 
 def test_what_was_written_is_not_written_again(case, tmp_path, monkeypatch):
     models = open_models(case, dtype="float32", device="cpu")
-    asked = {"names": ("written", "written_ref"), "samples": 2, "seed": 0, "cache": tmp_path}
-    first = continuations(case, models, **asked)
+    options = {"names": ("written", "written_ref"), "samples": 2, "seed": 0, "cache": tmp_path}
+    first = continuations(case, models, **options)
     monkeypatch.setattr(generate, "_generate", None)
-    again = continuations(case, models, **asked)
+    again = continuations(case, models, **options)
     assert again["written"].texts == first["written"].texts
     assert again["written_ref"].texts == first["written_ref"].texts
     assert first["written"].rest == first["written_ref"].rest
     assert all(len(samples) == 2 for samples in first["written"].texts)
-    only = continuations(case, models, **{**asked, "names": ("written",)})
+    only = continuations(case, models, **{**options, "names": ("written",)})
     assert set(only) == {"written"}
 
 
@@ -96,20 +96,20 @@ def test_a_record_is_cut_in_the_middle_of_what_is_trained_on(monkeypatch):
     tokenizer = tiny_tokenizer()
     plain = Record(id="a", text="one two three four five six")
     whole = tokenizer(plain.text)["input_ids"]
-    found = cut(plain, tokenizer, None, None)
-    assert [*found.given, *found.rest] == whole
-    assert abs(len(found.given) - len(found.rest)) <= 2
+    cut_record = cut(plain, tokenizer, None, None)
+    assert [*cut_record.given, *cut_record.rest] == whole
+    assert abs(len(cut_record.given) - len(cut_record.rest)) <= 2
     pair = Record(id="b", prompt="question ", completion="an answer of words")
-    found = cut(pair, tokenizer, None, None)
-    asked = tokenizer(pair.prompt, add_special_tokens=False)["input_ids"]
-    assert list(found.given[: len(asked)]) == asked
-    assert len(found.given) > len(asked)
+    cut_record = cut(pair, tokenizer, None, None)
+    prompt = tokenizer(pair.prompt, add_special_tokens=False)["input_ids"]
+    assert list(cut_record.given[: len(prompt)]) == prompt
+    assert len(cut_record.given) > len(prompt)
     shorter = cut(plain, tokenizer, 6, None)
     assert [*shorter.given, *shorter.rest] == whole[:6]
     monkeypatch.setattr(continued, "REST", 3)
     monkeypatch.setattr(continued, "PREFIX", 4)
-    found = cut(Record(id="c", text=plain.text * 9), tokenizer, None, None)
-    assert (len(found.given), len(found.rest)) == (4, 3)
+    cut_record = cut(Record(id="c", text=plain.text * 9), tokenizer, None, None)
+    assert (len(cut_record.given), len(cut_record.rest)) == (4, 3)
     assert len(cut(Record(id="c", text=plain.text * 9), tokenizer, None, 5).given) == 2
 
 
@@ -128,5 +128,5 @@ def test_a_chat_goes_on_within_its_turn():
     )
     if not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
-    found = cut(Record(id="a", messages=turns), tokenizer, None, None)
-    assert "more" not in tokenizer.decode(found.rest.tolist())
+    cut_record = cut(Record(id="a", messages=turns), tokenizer, None, None)
+    assert "more" not in tokenizer.decode(cut_record.rest.tolist())

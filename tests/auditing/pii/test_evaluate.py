@@ -10,12 +10,11 @@ import pytest
 
 from reticent.attacks.pii import Answers, CandidateRanking, FreeMentions, ProposedFills
 from reticent.auditing.case import from_run
-from reticent.auditing.extraction.collect import secrets_of
+from reticent.auditing.extraction.choose_secrets import secrets_of
 from reticent.auditing.extraction.secrets import HELD_OUT, TRAINED
 from reticent.auditing.models import open_models
-from reticent.auditing.pii import associations as facts
-from reticent.auditing.pii import candidate_ranking as places
-from reticent.auditing.pii import collect as asking
+from reticent.auditing.pii import associations, candidate_ranking
+from reticent.auditing.pii import collect as collecting
 from reticent.auditing.pii.associations import CANDIDATES, LEAST, CandidatePool, associations_of, candidate_pool, shots
 from reticent.auditing.pii.evaluate import evaluate, personal_data_rows
 from reticent.auditing.pii.evidence import EvidenceRows, PiiEvidence
@@ -29,7 +28,7 @@ from reticent.workflows.tune import SplitConfig, tune
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
+def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("personal")
     base = save_tiny(folder / "base")
     run = tune(
@@ -53,38 +52,38 @@ def small(monkeypatch):
         "ANSWER_TOKENS": 8,
         "MOST_LISTED": 20,
     }.items():
-        for module in (asking, facts, places):
+        for module in (collecting, associations, candidate_ranking):
             monkeypatch.setattr(module, name, value, raising=False)
-    monkeypatch.setattr(asking, "choose", lambda: choose("email,phone,access_code"))
+    monkeypatch.setattr(collecting, "choose", lambda: choose("email,phone,access_code"))
 
 
-def test_a_fine_tune_and_its_base_are_asked(subject, small, tmp_path):
-    models = open_models(subject, dtype="float32", device="cpu")
-    targets = secrets_of(subject).targets
-    rows, notes = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
-    found = {row.attack for row in rows}
+def test_a_fine_tune_and_its_base_are_asked(case, small, tmp_path):
+    models = open_models(case, dtype="float32", device="cpu")
+    secrets = secrets_of(case).secrets
+    rows, notes = personal_data_rows(case, models, secrets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+    attacks = {row.attack for row in rows}
     assert {
         "pii_inference (top 1)",
         "pii_inference_calibrated (top 5)",
         "pii_association (mean reciprocal rank)",
-    } <= found
-    assert {"pii_probe, direct (exact)", "pii_probe, under attack (refused)", "pii_extraction"} <= found
+    } <= attacks
+    assert {"pii_probe, direct (exact)", "pii_probe, under attack (refused)", "pii_extraction"} <= attacks
     assert all(row.family == "personal data" and row.base is not None for row in rows if "calibrated" not in row.attack)
     inference = next(row for row in rows if row.attack == "pii_inference (top 5)" and not row.control)
     assert inference.above_control is not None
     assert "guessing gives" in inference.notes[0]
     assert all("personal data" in note.lower() for note in notes)
-    again, _ = personal_data_rows(subject, models, targets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+    again, _ = personal_data_rows(case, models, secrets, seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     assert again == rows
-    secrets = {target.secret for target in targets}
-    words = [secret for secret in secrets if not secret.isdigit()]  # digits stand in figures too
-    assert [secret for secret in words if secret in str(rows)] == []
+    values = {secret.secret for secret in secrets}
+    words = [value for value in values if not value.isdigit()]  # digits stand in figures too
+    assert [value for value in words if value in str(rows)] == []
 
 
-def test_questions_that_the_model_cannot_read_whole_are_left_out(subject, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "most_read", lambda model: 40)
-    models = open_models(subject, dtype="float32", device="cpu")
-    rows, notes = personal_data_rows(subject, models, [], seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
+def test_questions_that_the_model_cannot_read_whole_are_left_out(case, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "most_read", lambda model: 40)
+    models = open_models(case, dtype="float32", device="cpu")
+    rows, notes = personal_data_rows(case, models, [], seed=0, cache=tmp_path, confidence=0.95, joint=0.95)
     assert not any(row.attack.startswith("pii_probe") for row in rows)
     assert any("questions of the probe (direct) are longer than the model reads" in note for note in notes)
 
@@ -97,7 +96,7 @@ def evidence(first):
     rank = [np.array([1.0, 0.5, 0.0]) if hit else np.array([0.0, 1.0, 2.0]) for hit in first]
     secrets = [f"value{n}" for n in range(4)]
     ranked = CandidateRanking(logp=rank, truth=np.zeros(4, dtype=np.int64))
-    said = Answers(
+    answers = Answers(
         secrets=secrets, texts=[[s if hit else "I cannot share that."] for s, hit in zip(secrets, first, strict=True)]
     )
     return {
@@ -108,8 +107,8 @@ def evidence(first):
             values=[(s,) if hit else () for s, hit in zip(secrets, first, strict=True)],
             perplexity=[np.ones(int(hit)) for hit in first],
         ),
-        "answered": said,
-        "direct": said,
+        "answered": answers,
+        "direct": answers,
         "listed": FreeMentions(
             secrets=secrets, found=["value0", "other"], text=" ".join(np.array(secrets)[np.array(first, dtype=bool)])
         ),
@@ -124,7 +123,7 @@ UNITS = EvidenceRows(
 )
 
 
-def asked(target, base):
+def evidence_of(target, base):
     plain = replace(UNITS, candidates=(0, 0, 0, 0))
     units = {name: UNITS if name in ("ranked", "associated") else plain for name in evidence(target)}
     return PiiEvidence(
@@ -133,14 +132,19 @@ def asked(target, base):
 
 
 def test_rows_say_what_was_put_in():
-    rows, notes = evaluate(asked([1, 1, 0, 0], [0, 0, 0, 0]), confidence=0.95)
+    rows, notes = evaluate(evidence_of([1, 1, 0, 0], [0, 0, 0, 0]), confidence=0.95)
     by = {(row.attack, row.group): row for row in rows}
     for attack in (
         "pii_inference (top 1)", "pii_association (top 1)", "pii_reconstruction (top 5)", "pii_association_greedy",
         "pii_extraction", "pii_probe, direct (exact)", "pii_probe, direct (partial)",
     ):  # fmt: skip
-        mine, control = by[attack, TRAINED], by[attack, HELD_OUT]
-        assert (mine.target.value, mine.base.value, mine.difference.value, mine.above_control.value) == (1, 0, 1, 1)
+        trained, control = by[attack, TRAINED], by[attack, HELD_OUT]
+        assert (trained.target.value, trained.base.value, trained.difference.value, trained.above_control.value) == (
+            1,
+            0,
+            1,
+            1,
+        )
         assert (control.target.value, control.control, control.above_control) == (0, True, None)
     assert by["pii_inference (mean reciprocal rank)", HELD_OUT].target.value == pytest.approx(1 / 3)
     assert by["pii_reconstruction (mean reciprocal rank)", HELD_OUT].target.value == 0
@@ -154,12 +158,12 @@ def test_rows_say_what_was_put_in():
 
 
 def test_without_a_base_and_with_a_single_user():
-    rows, _ = evaluate(asked([1, 0, 1, 0], None), confidence=0.95)
+    rows, _ = evaluate(evidence_of([1, 0, 1, 0], None), confidence=0.95)
     assert all(row.base is None and row.difference is None for row in rows)
     assert not any("calibrated" in row.attack for row in rows)
-    one = asked([1, 0, 1, 0], None)
-    units = {name: replace(units, user=("a", "a", "c", "d")) for name, units in one.units.items()}
-    rows, notes = evaluate(replace(one, units=units), confidence=0.95)
+    evidence_of_all = evidence_of([1, 0, 1, 0], None)
+    units = {name: replace(units, user=("a", "a", "c", "d")) for name, units in evidence_of_all.units.items()}
+    rows, notes = evaluate(replace(evidence_of_all, units=units), confidence=0.95)
     assert any("1 user" in note for note in notes)
     assert all(row.group == HELD_OUT or "precision" in row.attack for row in rows)
 
@@ -174,9 +178,9 @@ def mail(id_, text, user, *marks):
 
 def test_contact_data_goes_with_the_nearest_name():
     text = "Ann Archer wrote. " + "x" * 100 + " Bob Barker is at bob@example.org."
-    one = mail("r", text, "u", ("Ann Archer", "PERSON"), ("Bob Barker", "PERSON"), ("bob@example.org", "EMAIL"))
-    (fact,) = associations_of([one], [True], most=5)
-    assert (fact.name, fact.kind, fact.value, fact.group, fact.member) == (
+    record = mail("r", text, "u", ("Ann Archer", "PERSON"), ("Bob Barker", "PERSON"), ("bob@example.org", "EMAIL"))
+    (association,) = associations_of([record], [True], most=5)
+    assert (association.name, association.kind, association.value, association.group, association.member) == (
         "Bob Barker", "EMAIL", "bob@example.org", TRAINED, True,
     )  # fmt: skip
 
@@ -199,19 +203,21 @@ def test_values_of_both_sides_and_lone_ones_are_left_out():
 
 
 def values(kind="X", inside=100, outside=100):
-    sides = ((True, "in", inside), (False, "out", outside))
-    return CandidatePool(of={(kind, side): tuple(f"{name} {n:03d}" for n in range(many)) for side, name, many in sides})
+    halves = ((True, "in", inside), (False, "out", outside))
+    return CandidatePool(
+        of={(kind, trained): tuple(f"{name} {n:03d}" for n in range(many)) for trained, name, many in halves}
+    )
 
 
 def test_candidates_are_of_the_values_own_side_and_drawn_alike_in_every_run():
     ask = {"kind": "X", "member": True, "name": "t"}
-    found = values().among("in 007", **ask)
-    assert len(found) == CANDIDATES
-    assert "in 007" in found
-    assert all(one.startswith("in ") for one in found)
-    assert list(found) == sorted(found)
-    assert found == values().among("in 007", **ask) != values().among("in 007", **ask | {"name": "s"})
-    assert all(one.startswith("out ") for one in values().among("out 001", **ask | {"member": False}))
+    candidates = values().among("in 007", **ask)
+    assert len(candidates) == CANDIDATES
+    assert "in 007" in candidates
+    assert all(candidate.startswith("in ") for candidate in candidates)
+    assert list(candidates) == sorted(candidates)
+    assert candidates == values().among("in 007", **ask) != values().among("in 007", **ask | {"name": "s"})
+    assert all(candidate.startswith("out ") for candidate in values().among("out 001", **ask | {"member": False}))
     assert values().among("in 007", **ask | {"kind": "Y"}) == ()
 
 
@@ -228,8 +234,8 @@ def test_values_of_both_sides_are_nobodys_choice():
     ann, bob = ("Ann Archer", "PERSON"), ("Bob Baker", "PERSON")
     records = [mail("a", "Ann Archer", "u", ann), mail("b", "Ann Archer, Bob Baker", "v", ann, bob)]
     assert candidate_pool([], records, [True, False]).of == {("PERSON", True): (), ("PERSON", False): ("Bob Baker",)}
-    one = target_in("Write to eve@example.net", "eve@example.net")
-    assert candidate_pool([one], records, [True, True]).of == {
+    secret = secret_in("Write to eve@example.net", "eve@example.net")
+    assert candidate_pool([secret], records, [True, True]).of == {
         ("EMAIL", True): ("eve@example.net",),
         ("PERSON", True): ("Ann Archer", "Bob Baker"),
     }
@@ -247,14 +253,14 @@ def test_a_question_ends_where_the_answer_begins(chat):
         Message(role="assistant", content="Ann."),
         Message(role="user", content="Where?"),
     )
-    text = tokenizer.decode(asking.prompt_tokens(turns, tokenizer))
+    text = tokenizer.decode(collecting.prompt_tokens(turns, tokenizer))
     if chat:
         assert text.endswith("<|turn|>user\nWhere?<|end|>\n<|turn|>assistant\n")
     else:
         assert text == "Question: Who?\nAnswer: Ann.\nQuestion: Where?\nAnswer:"
 
 
-def target_in(text, secret):
+def secret_in(text, secret):
     start = text.index(secret)
     return Secret(
         id="t",
@@ -278,5 +284,5 @@ def target_in(text, secret):
     ],
 )
 def test_a_proposal_begins_where_the_value_would(written, proposal):
-    target = target_in("Write to ann@example.org, please.", "ann@example.org")
-    assert places._first(target, written, choose("email,phone")) == proposal
+    secret = secret_in("Write to ann@example.org, please.", "ann@example.org")
+    assert candidate_ranking._first(secret, written, choose("email,phone")) == proposal

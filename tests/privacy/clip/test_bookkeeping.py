@@ -16,11 +16,13 @@ from peft import LNTuningConfig, LoraConfig, PrefixTuningConfig, PromptEncoderCo
 from torch import nn
 
 from reticent.core.errors import BadInput
+from reticent.models.encode import IGNORED
 from reticent.models.tuning.method import TUNINGS
 from reticent.privacy.clip import contribution
-from reticent.privacy.clip.api import ClippedSum, make_clipper
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
-from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
+from reticent.privacy.clip.clipper import ClippedSum
+from reticent.privacy.clip.make import make_clipper
+from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.clip.tape import Tape
 from reticent.testing.clip_conformance import (
     Batch,

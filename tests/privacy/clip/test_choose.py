@@ -11,9 +11,9 @@ from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import make_clipper
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.choose import LENGTHS, choose
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.testing.tiny import tiny_model, tiny_tuned
 

@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
-from reticent.privacy.clip.api import make_clipper
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.testing.clip_conformance import check_against_reference, check_same_seen, make_batch
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip import token_loss as loss
-from reticent.privacy.clip.token_loss import IGNORED, row_losses
+from reticent.privacy.clip.token_loss import row_losses
 
 
 def plainly(logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from opacus import grad_sample as opacus
 
-from reticent.privacy.clip.reference import IGNORED
+from reticent.models.encode import IGNORED
 from reticent.testing.clip_conformance import Batch, clip, make_batch
 from reticent.testing.tiny import tiny_tuned
 

@@ -14,7 +14,8 @@ from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.reference import IGNORED, ReferenceClipper
+from reticent.models.encode import IGNORED
+from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.testing.clip_conformance import Batch, check_same_sums, make_batch, ordinary_gradient
 from reticent.testing.tiny import ZOO, tiny_of_family, tiny_tuned
 

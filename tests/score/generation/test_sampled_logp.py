@@ -46,7 +46,7 @@ def test_one_pass_gives_what_reading_token_by_token_gives(family, scheme):
     slow = [force_one(model, row.token_id.tolist(), 4, scheme) for row in rows()]
     assert found.rank.tolist() == [rank for ranks, _, _ in slow for rank in ranks]
     np.testing.assert_allclose(found.logp, np.concatenate([logp for _, logp, _ in slow]), atol=1e-4)
-    np.testing.assert_allclose(found.drawn, np.concatenate([drawn for _, _, drawn in slow]), atol=1e-4)
+    np.testing.assert_allclose(found.sampled_logp, np.concatenate([drawn for _, _, drawn in slow]), atol=1e-4)
 
 
 @pytest.mark.parametrize("scheme", [one for one in SCHEMES if not one.greedy], ids=str)
@@ -110,7 +110,7 @@ def test_all_continuations_together_have_probability_one():
     ]
     found = force(open_engine(model, "tiny", ScoreOptions()), texts, Scheme(temperature=0.9, top_k=17))
     assert math.isclose(math.fsum(np.exp(found.log_chance)), 1.0, rel_tol=1e-5)
-    assert np.isfinite(found.drawn).sum() == 17
+    assert np.isfinite(found.sampled_logp).sum() == 17
 
 
 def test_a_passage_without_anything_before_it_is_refused():

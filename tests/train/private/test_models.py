@@ -31,6 +31,7 @@ from reticent.core.errors import BadInput
 from reticent.privacy import noise
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.reference import ReferenceClipper
+from reticent.privacy.plan import make_plan
 from reticent.privacy.self_check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import CONTEXT, tiny_model
@@ -69,7 +70,7 @@ def trainer(model: Any, out: Path, data: Any = None, *, kind: Any = PrivateTrain
         model=model,
         args=args,
         train_dataset=data or records(),
-        plan=lambda people: settled.plan(people, batch_size=8, steps=3, key=bytes(range(32))),
+        plan=lambda people: make_plan(settled, people, batch_size=8, steps=3, key=bytes(range(32))),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from reticent.core.errors import BadInput
 from reticent.models.encode import EncodedRecord
 from reticent.privacy import accounting
-from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.plan import PrivacyPlan, make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.private.population import population_of, read_of
@@ -27,7 +27,7 @@ DATA: list[dict[str, Any]] = [
 
 
 def plan(people: Population, **settings: Any) -> PrivacyPlan:
-    return PrivacySpec(**({"noise_multiplier": 1.0} | settings)).plan(people, batch_size=3, steps=5, key=KEY)
+    return make_plan(PrivacySpec(**({"noise_multiplier": 1.0} | settings)), people, batch_size=3, steps=5, key=KEY)
 
 
 def settle(made: Any, data: Any, people: Population | None = None) -> PrivacyPlan:

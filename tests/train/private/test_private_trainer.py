@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, Trainin
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.privacy.guarantee import PrivacyGuarantee
-from reticent.privacy.plan import PrivacyPlan
+from reticent.privacy.plan import PrivacyPlan, make_plan
 from reticent.privacy.sampling import Population
 from reticent.privacy.self_check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.spec import PrivacySpec
@@ -61,7 +61,7 @@ def arguments(out: Path, **changes: Any) -> TrainingArguments:
 
 def plan(population: Population, *, batch: int, steps: int, key: bytes = SECRET, **spec: Any) -> PrivacyPlan:
     wanted = PrivacySpec(**({"noise_multiplier": 1.0} | spec))
-    return wanted.plan(population, batch_size=batch, steps=steps, key=key)
+    return make_plan(wanted, population, batch_size=batch, steps=steps, key=key)
 
 
 def trainer(data: list[dict[str, Any]], out: Path, **more: Any) -> PrivateTrainer:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainingArguments
 
 from reticent.core.errors import BadInput
+from reticent.privacy.plan import make_plan
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_model
 from reticent.train.private import private_trainer as private
@@ -28,7 +29,7 @@ SECRET = hashlib.sha256(b"a key for tests").digest()
 SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
-from test_private_processes import train
+from test_processes import train
 train({out!r})
 """
 
@@ -60,7 +61,7 @@ def make(out: Path, processes: int) -> PrivateTrainer:
         model=tiny_model(seed=args.process_index),
         args=args,
         train_dataset=data,
-        plan=lambda people: spec.plan(people, batch_size=4, steps=3, key=open_key(out)),
+        plan=lambda people: make_plan(spec, people, batch_size=4, steps=3, key=open_key(out)),
     )
 
 

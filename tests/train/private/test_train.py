@@ -36,8 +36,8 @@ from reticent.train.config import TuneConfig
 from reticent.train.private import private_trainer as private
 from reticent.train.private.step_log import KEY
 from reticent.train.private.train import (
-    make_plan,
     perplexities,
+    plan_for,
     private_arguments,
     refuse_units_on_both_sides,
     without_copies,
@@ -97,7 +97,7 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 from transformers import TrainerCallback
-from test_private_tune import HELD_OUT, RECORDS, USER, config, tune
+from test_train import HELD_OUT, RECORDS, USER, config, tune
 
 class Kill(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
@@ -249,7 +249,7 @@ def test_batch_and_steps_follow_from_the_units(
     """800 records of 100 users, 8 of each, of which 4 count; ten epochs."""
     people = Population(users=tuple(f"u{i % 100}" for i in range(800)), lengths=(5,) * 800)
     settled = TuneConfig(batch_size=batch).settled(1e-3, private=True)
-    plan = make_plan(PrivacySpec(noise_multiplier=1.0, **spec), people, settled, tmp_path)
+    plan = plan_for(PrivacySpec(noise_multiplier=1.0, **spec), people, settled, tmp_path)
     assert (plan.expected_batch, plan.steps) == (pytest.approx(expected), steps)
 
 
@@ -274,9 +274,9 @@ def test_a_step_holds_no_unit_twice(
             rf"batch_size={batch}: there are {most} {drawn} .*--batch_size {most} or less.*or leave it out \({usual}\)"
         )
         with pytest.raises(BadInput, match=match):
-            make_plan(wanted, people, settled, tmp_path / "refused")
+            plan_for(wanted, people, settled, tmp_path / "refused")
     assert "every step" not in "".join(capfd.readouterr())
-    plan = make_plan(wanted, people, replace(settled, batch_size=most), tmp_path / "all")
+    plan = plan_for(wanted, people, replace(settled, batch_size=most), tmp_path / "all")
     assert f"Every {drawn[:-1]} is in every step" in "".join(capfd.readouterr()).replace("\n", " ")
     assert (plan.sampler.rate, plan.steps) == (1.0, 3)
     assert all(len(plan.sampler.batch(step)) == most for step in range(3))
@@ -294,7 +294,7 @@ def test_a_step_holds_no_unit_twice(
 def test_held_out_texts_are_not_read_in_the_large_batches_of_training(tmp_path: Path) -> None:
     people = Population(users=tuple(f"u{i}" for i in range(800)), lengths=(5,) * 800)
     settled = TuneConfig(batch_size=400).settled(1e-3, private=True)
-    plan = make_plan(PrivacySpec(noise_multiplier=1.0), people, settled, tmp_path)
+    plan = plan_for(PrivacySpec(noise_multiplier=1.0), people, settled, tmp_path)
     given = TrainingArguments(output_dir=str(tmp_path), per_device_eval_batch_size=400, use_cpu=True)
     assert private_arguments(given, plan).per_device_eval_batch_size == 8
 

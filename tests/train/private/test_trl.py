@@ -16,6 +16,7 @@ from peft import LoraConfig
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.models.load import load
+from reticent.privacy.plan import make_plan
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.private.private_trainer import PrivateTrainerMixin, open_key
@@ -66,7 +67,7 @@ def trainer(out: Path, data: Any, *, unit: str = "user", **more: Any) -> Any:
         args=args,
         processing_class=tiny_tokenizer(),
         train_dataset=data,
-        plan=lambda people: spec.plan(people, batch_size=4, steps=4, key=open_key(args.output_dir)),
+        plan=lambda people: make_plan(spec, people, batch_size=4, steps=4, key=open_key(args.output_dir)),
         **more,
     )
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extraction attacks, one a file: what can be pulled out of a model word for word. Imports no torch."""
 
-from reticent.attacks.extraction.attack import EXTRACTIONS, ExtractionAttack, extraction
-from reticent.attacks.extraction.evidence import Continued, ExtractionInputs, FreeGenerations
+from reticent.attacks.extraction.evidence import Continued, ExtractionInputs, FreeGenerations, short_lengths
 
-__all__ = ["EXTRACTIONS", "Continued", "ExtractionAttack", "ExtractionInputs", "FreeGenerations", "extraction"]
+__all__ = ["Continued", "ExtractionInputs", "FreeGenerations", "short_lengths"]

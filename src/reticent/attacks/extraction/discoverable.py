@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
 from reticent.score.generation.forced import TeacherForced
 
 
-@extraction("discoverable", access="text", paper="arXiv:2202.07646")
-def discoverable(forced: TeacherForced) -> npt.NDArray[np.float64]:
+@attack("discoverable", unit="secret", returns="hit", access="text", paper="arXiv:2202.07646")
+def discoverable(forced: TeacherForced) -> Scores:
     """Share of secrets that greedy decoding writes word for word after the text before them.
 
     Greedy decoding writes a passage exactly if it is the first choice at each of its tokens given the true ones before,
@@ -19,5 +18,5 @@ def discoverable(forced: TeacherForced) -> npt.NDArray[np.float64]:
 
     Returns ``[N]``, 1 where it does.
     """
-    found: npt.NDArray[np.float64] = (forced.sum(forced.rank != 0) == 0).astype(np.float64)
-    return found
+    hits: Scores = (forced.sum(forced.rank != 0) == 0).astype(np.float64)
+    return hits

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
 from reticent.score.generation.forced import TeacherForced
 
 
-@extraction("discoverable_half", access="text", partial=True, paper="arXiv:2202.07646")
-def discoverable_half(forced: TeacherForced) -> npt.NDArray[np.float64]:
+@attack("discoverable_half", unit="secret", returns="hit", access="text", partial=True, paper="arXiv:2202.07646")
+def discoverable_half(forced: TeacherForced) -> Scores:
     """Share of secrets whose second half greedy decoding writes word for word after the first half.
 
     Greedy decoding gives one secret for one text before it. Where several secrets follow the same words, this is what
@@ -21,5 +20,5 @@ def discoverable_half(forced: TeacherForced) -> npt.NDArray[np.float64]:
     """
     place = np.arange(len(forced.rank)) - np.repeat(forced.offsets[:-1], forced.lengths)
     known = np.repeat(forced.lengths // 2, forced.lengths)
-    found: npt.NDArray[np.float64] = (forced.sum((forced.rank != 0) & (place >= known)) == 0).astype(np.float64)
-    return found
+    hits: Scores = (forced.sum((forced.rank != 0) & (place >= known)) == 0).astype(np.float64)
+    return hits

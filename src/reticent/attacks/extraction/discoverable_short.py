@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.extraction.discoverable import discoverable
+from reticent.attacks.parameter import Count
 from reticent.score.generation.forced import TeacherForced
 
 
-@extraction("discoverable_short", access="text", paper="arXiv:2202.07646")
-def discoverable_short(short: Mapping[int, TeacherForced], *, tokens: int = 10) -> npt.NDArray[np.float64]:
+@attack("discoverable_short", unit="secret", returns="hit", access="text", paper="arXiv:2202.07646")
+def discoverable_short(short: Mapping[int, TeacherForced], *, tokens: Count = 10) -> Scores:
     """Share of secrets that greedy decoding writes after only the last 10 tokens before them.
 
     Returns ``[N]``, 1 where it does. Where fewer tokens precede a secret, they are all given.

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What extraction attacks read: passages that a model was forced through, and texts that it wrote."""
+"""Evidence of extraction attacks: passages that a model was forced through, and texts that it wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reticent.attacks.attack import Attack
+from reticent.attacks.signature import rows_of
 from reticent.score.generation.forced import TeacherForced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continued:
-    """What a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
+    """Texts that a model wrote where a secret would have to follow: ``N`` targets, the same number of texts for each.
 
     Args:
         secrets: ``[N]`` the secrets as characters.
@@ -68,7 +70,7 @@ class ExtractionInputs:
         greedy: what greedy decoding writes in place of each secret.
         sampled: what sampling writes there.
         whole: whole records, every trained token but the first.
-        drawn: texts written from next to nothing.
+        free_generations: texts written from next to nothing.
     """
 
     forced: TeacherForced | None = None
@@ -77,24 +79,17 @@ class ExtractionInputs:
     greedy: Continued | None = None
     sampled: Continued | None = None
     whole: TeacherForced | None = None
-    drawn: FreeGenerations | None = None
+    free_generations: FreeGenerations | None = None
 
-    def of(self, name: str) -> Any:
-        """The evidence that a parameter of this name stands for."""
-        return getattr(self, name)
+    def get(self, name: str) -> Any:
+        """The evidence that a parameter of this name stands for; None where it was not made."""
+        return getattr(self, name) if name in self.__dataclass_fields__ else None
 
     def has(self, name: str) -> bool:
-        """Whether it was made."""
-        return self.of(name) is not None and len(self.of(name)) > 0
+        """The evidence was made, and has rows."""
+        return rows_of(self.get(name)) > 0
 
 
-EVIDENCE: Mapping[str, str] = {
-    "forced": "target",
-    "short": "target",
-    "prompted": "target",
-    "greedy": "target",
-    "sampled": "target",
-    "whole": "record",
-    "drawn": "generation",
-}
-"""What an attack may read → the units that it is about."""
+def short_lengths(attacks: Iterable[Attack]) -> tuple[int, ...]:
+    """Numbers of tokens for which attacks want ``short``: their parameter ``tokens``."""
+    return tuple(sorted({attack.params["tokens"] for attack in attacks if "short" in attack.evidence}))

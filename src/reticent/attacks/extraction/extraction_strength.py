@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
 from reticent.score.generation.forced import TeacherForced
 
 
-@extraction("extraction_strength", access="text", metric="mean", paper="arXiv:2012.07805")
-def extraction_strength(whole: TeacherForced) -> npt.NDArray[np.float64]:
+@attack("extraction_strength", unit="record", returns="share", access="text", paper="arXiv:2012.07805")
+def extraction_strength(whole: TeacherForced) -> Scores:
     """Mean share of a record that greedy decoding writes to its end without a mistake.
 
     ``1 - k/n`` for the smallest ``k`` such that, given the first ``k`` of ``n`` trained tokens, all others follow.
@@ -20,5 +19,5 @@ def extraction_strength(whole: TeacherForced) -> npt.NDArray[np.float64]:
     """
     place = np.arange(len(whole.rank)) - np.repeat(whole.offsets[:-1], whole.lengths)
     last_miss = np.maximum.reduceat(np.where(whole.rank != 0, place + 1, 0), whole.offsets[:-1])
-    strength: npt.NDArray[np.float64] = 1.0 - last_miss / whole.lengths
+    strength: Scores = 1.0 - last_miss / whole.lengths
     return strength

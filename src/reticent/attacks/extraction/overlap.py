@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which texts share a run of tokens with a corpus."""
+"""Overlap: texts that share a run of tokens with a corpus."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def shares_run(texts: Sequence[Array], corpus: Iterable[Array], length: int) -> 
     for number, text in enumerate(texts):
         for run in _runs(text, length):
             owners.setdefault(run, set()).add(number)
-    found = np.zeros(len(texts), dtype=np.bool_)
+    shared = np.zeros(len(texts), dtype=np.bool_)
     for text in corpus:
         for run in owners.keys() & set(_runs(text, length)):
-            found[list(owners[run])] = True
-    return found
+            shared[list(owners[run])] = True
+    return shared
 
 
 def _runs(text: Array, length: int) -> list[bytes]:

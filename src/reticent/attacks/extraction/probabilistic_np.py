@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import ArrayLike
 
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Count, Share
 from reticent.core import validate
 from reticent.score.generation.forced import TeacherForced
 
 
-@extraction("probabilistic_np", access="text", paper="arXiv:2410.19482")
-def probabilistic_np(forced: TeacherForced, *, n: int = 1000, p: float = 0.5) -> npt.NDArray[np.float64]:
+@attack("probabilistic_np", unit="secret", returns="hit", access="text", paper="arXiv:2410.19482")
+def probabilistic_np(forced: TeacherForced, *, n: Count = 1000, p: Share = 0.5) -> Scores:
     """Share of secrets that come up in 1,000 sampled continuations with probability 0.5 or more.
 
     A continuation begins with the secret with probability ``q``, the product over its tokens under the sampling scheme
@@ -27,7 +27,7 @@ def probabilistic_np(forced: TeacherForced, *, n: int = 1000, p: float = 0.5) ->
     return (chance_within(forced.log_chance, n) >= p).astype(np.float64)
 
 
-def chance_within(log_chance: ArrayLike, n: ArrayLike) -> npt.NDArray[np.float64]:
+def chance_within(log_chance: ArrayLike, n: ArrayLike) -> Scores:
     """``1 - (1 - q)^n``, for ``log_chance = log q`` in nats; broadcasts. Exact also where ``q`` is tiny.
 
     >>> [round(float(chance), 30) for chance in chance_within(np.log([1e-20, 0.5, 1.0]), 2)]
@@ -35,11 +35,11 @@ def chance_within(log_chance: ArrayLike, n: ArrayLike) -> npt.NDArray[np.float64
     """
     q = np.exp(np.asarray(log_chance, dtype=np.float64))
     with np.errstate(divide="ignore"):
-        chance: npt.NDArray[np.float64] = -np.expm1(np.asarray(n) * np.log1p(-np.minimum(q, 1.0)))
+        chance: Scores = -np.expm1(np.asarray(n) * np.log1p(-np.minimum(q, 1.0)))
     return chance
 
 
-def queries_needed(log_chance: ArrayLike, p: float = 0.5) -> npt.NDArray[np.float64]:
+def queries_needed(log_chance: ArrayLike, p: float = 0.5) -> Scores:
     """``[N]``: the smallest ``n`` with ``1 - (1 - q)^n >= p``; infinite where the secret is never drawn.
 
     >>> queries_needed(np.log([1.0, 0.5, 0.1])).tolist()

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from reticent.attacks.extraction.attack import extraction
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.extraction.discoverable import discoverable
 from reticent.score.generation.forced import TeacherForced
 
@@ -21,13 +20,13 @@ PROMPTS = (
 is from, a request to repeat, a frame that makes private text likely."""
 
 
-@extraction("prompt_prefix", access="text", paper="arXiv:2403.18205")
-def prompt_prefix(prompted: Mapping[str, TeacherForced]) -> npt.NDArray[np.float64]:
+@attack("prompt_prefix", unit="secret", returns="hit", access="text", paper="arXiv:2403.18205")
+def prompt_prefix(prompted: Mapping[str, TeacherForced]) -> Scores:
     """Share of secrets that greedy decoding writes after at least one of several attack prompts and the prefix.
 
     The worst case over prompts: an attacker who tries all of them.
 
     Returns ``[N]``, 1 where one works.
     """
-    found: npt.NDArray[np.float64] = np.max([discoverable(forced) for forced in prompted.values()], axis=0)
-    return found
+    hits: Scores = np.max([discoverable(forced) for forced in prompted.values()], axis=0)
+    return hits

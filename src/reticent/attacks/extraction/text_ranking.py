@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the texts that a model wrote an attacker keeps."""
+"""Text ranking: the texts that an attacker keeps, of all that a model wrote."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def copied_among_best(
     """
     validate.in_range(0, 1, keep=keep)
     best = np.argsort(-score, kind="stable")[: math.ceil(keep * len(score) - 1e-9)]
-    found = np.full(len(score), np.nan)
-    found[best] = copied[best]
-    return found
+    hits = np.full(len(score), np.nan)
+    hits[best] = copied[best]
+    return hits

@@ -2,7 +2,7 @@
 """Learned combination: what an attacker gains who calibrates all attacks together on records of known membership.
 
 The strongest attacker here: they hold labelled records of the same source. No score comes from a model that saw the
-record's label, or a label of its user. It is not in the registry, for it reads scores and labels, not tables.
+record's label, or a label of its user.
 
 A linear discriminant (Fisher, doi:10.1111/j.1469-1809.1936.tb02137.x) rather than a logistic one: it is as good on
 ranks, and so cheap that it can be learned anew for every re-thrown coin, which is what makes its p-value exact.
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.attack import Scores
+from reticent.attacks.attack import Scores, attack
 from reticent.core import validate
 from reticent.core.errors import BadInput
 
@@ -85,6 +85,22 @@ class Combination:
 
     def _ways(self) -> tuple[tuple[Half, Half], tuple[Half, Half]]:
         return (self.first, self.second), (self.second, self.first)
+
+
+@attack("combination", unit="record", returns="score", access="logits", paper="doi:10.1111/j.1469-1809.1936.tb02137.x")
+def combined(scores: Scores, member: Labels, user: npt.NDArray[np.object_] | None = None) -> Scores:
+    """All record attacks weighed by an attacker who knows the membership of other records.
+
+    `combination`, learned on either half of the owners for the other.
+
+    Args:
+        scores: of all record attacks that learn from no label; no NaN.
+        member: labels; none of its own half is looked at for a record's score.
+        user: owners, whose records stay in one half.
+
+    Returns ``[N]``, in standard deviations of the record's half, higher = member.
+    """
+    return combination(scores, user).scores(np.asarray(member, dtype=bool))
 
 
 def combination(

@@ -14,6 +14,7 @@ import numpy as np
 from reticent.attacks.attack import Scores, attack
 from reticent.attacks.membership.loss import nll
 from reticent.attacks.membership.recall import PREFIX_HELD_OUT, conditional_nll, prefixed
+from reticent.attacks.parameter import NonNegative
 from reticent.core import validate
 from reticent.core.table import TokenTable
 
@@ -31,6 +32,8 @@ def edge_cases(
 
 @attack(
     "con_recall",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="arXiv:2409.03363",
@@ -38,7 +41,11 @@ def edge_cases(
     edge_cases=edge_cases,
 )
 def con_recall(
-    table: TokenTable, prefix_held_out: TokenTable, prefix_member: TokenTable, *, gamma: float = 0.5
+    table: TokenTable,
+    prefix_held_out: TokenTable,
+    prefix_member: TokenTable,
+    *,
+    gamma: NonNegative = 0.5,
 ) -> Scores:
     """Loss after known non-members minus a share of the loss after known members, over the loss without prefix.
 

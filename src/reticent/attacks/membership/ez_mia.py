@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EZ-MIA: look only where the target is wrong; a memorised text has been pushed up even there.
+"""EZ-MIA: look only where the target is wrong; a memorized text has been pushed up even there.
 
 The attacker sees log-probabilities and the top choice of the target, and holds the base model. With ``d`` the target's
 log-probability minus the reference's, over the tokens that are not the target's top choice (the error zone ``E``),
@@ -8,13 +8,13 @@ which ranks records alike and stays finite where ``N = 0``.
 
 Texts with ``N = 0`` or ``E`` empty have no defined ratio. The paper ranks them on top (all signs point to a member),
 the authors' code gives them 0, and does so for every text with fewer than two tokens in ``E``; it also leaves out the
-first token. The difference decides the low false-positive end on short texts, so the rows concerned are counted.
+first token. The difference decides the low false positive end on short texts, so the rows concerned are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +60,18 @@ def edge_cases(
     }
 
 
-@attack("ez_mia", needs=("logp", "rank"), access="logprob", paper="arXiv:2601.12104", edge_cases=edge_cases)
-def ez_mia(table: TokenTable, ref: TokenTable, *, n_zero: str = "top", drop_first: bool = False) -> Scores:
+@attack(
+    "ez_mia",
+    unit="record",
+    returns="score",
+    needs=("logp", "rank"),
+    access="logprob",
+    paper="arXiv:2601.12104",
+    edge_cases=edge_cases,
+)
+def ez_mia(
+    table: TokenTable, ref: TokenTable, *, n_zero: Literal["top", "official"] = "top", drop_first: bool = False
+) -> Scores:
     """Share of gains in all changes of log-probability over the tokens that the target gets wrong.
 
     Args:

@@ -70,7 +70,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Floats]:
 
 
 def token_features(table: TokenTable, ref: TokenTable) -> Floats:
-    """What the network reads of each token, ``[T, 13]``, each of about unit size."""
+    """Features of each token that the network reads, ``[T, 13]``, each of about unit size."""
     target, reference = table["logp"].astype(np.float64), ref["logp"].astype(np.float64)
     gain = target - reference
     place = np.arange(len(target)) - np.repeat(table.offsets[:-1], table.lengths)
@@ -173,6 +173,8 @@ def edge_cases(table: TokenTable, ref: TokenTable) -> Mapping[str, int]:
 
 @attack(
     "learned",
+    unit="record",
+    returns="score",
     needs=("logp", "rank", "entropy", "mu", "sigma"),
     access="logits",
     paper="arXiv:2604.03199",

@@ -20,7 +20,7 @@ def nll(table: TokenTable) -> Scores:
     return np.maximum(-table.mean(table["logp"]), LEAST)
 
 
-@attack("loss", needs=("logp",), access="logprob", paper="arXiv:1709.01604")
+@attack("loss", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:1709.01604")
 def loss(table: TokenTable) -> Scores:
     """Mean log-probability of the tokens.
 

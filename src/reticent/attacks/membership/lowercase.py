@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lowercase attack: a memorised text is memorised with its capitals, so that lower case surprises the model more.
+"""Lowercase attack: a memorized text is memorized with its capitals, so that lower case surprises the model more.
 
 The attacker sees log-probabilities of the target, on the text and on its lower-case version, and holds nothing else.
 """
@@ -35,7 +35,15 @@ LOWERCASE = Variant(name="lowercase", render=lower)
 """The record in lower case."""
 
 
-@attack("lowercase", needs=("logp",), access="logprob", paper="arXiv:2012.07805", variants={LOWERCASE.name: LOWERCASE})
+@attack(
+    "lowercase",
+    unit="record",
+    returns="score",
+    needs=("logp",),
+    access="logprob",
+    paper="arXiv:2012.07805",
+    variants={LOWERCASE.name: LOWERCASE},
+)
 def lowercase(table: TokenTable, lowercase: TokenTable) -> Scores:
     """Loss of the text in lower case over the loss of the text as it is.
 

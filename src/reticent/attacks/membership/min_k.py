@@ -7,11 +7,12 @@ The attacker sees log-probabilities of the target and holds nothing else.
 from __future__ import annotations
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Share
 from reticent.core.table import TokenTable
 
 
-@attack("min_k", needs=("logp",), access="logprob", paper="arXiv:2310.16789")
-def min_k(table: TokenTable, *, k: float = 0.2) -> Scores:
+@attack("min_k", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:2310.16789")
+def min_k(table: TokenTable, *, k: Share = 0.2) -> Scores:
     """Mean log-probability of the least likely tokens.
 
     Args:

@@ -9,14 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Share
 from reticent.core.table import TokenTable
 
 LEAST_SIGMA = 1e-3
 """Floor of the standard deviation: a distribution on one token has none, and its token has ``logp == mu``."""
 
 
-@attack("min_k_plus", needs=("logp", "mu", "sigma"), access="logits", paper="arXiv:2404.02936")
-def min_k_plus(table: TokenTable, *, k: float = 0.2) -> Scores:
+@attack(
+    "min_k_plus",
+    unit="record",
+    returns="score",
+    needs=("logp", "mu", "sigma"),
+    access="logits",
+    paper="arXiv:2404.02936",
+)
+def min_k_plus(table: TokenTable, *, k: Share = 0.2) -> Scores:
     """Mean standardised log-probability of the tokens where it is lowest.
 
     ``z = (logp - mu) / sigma``, with mean and standard deviation of ``log p`` over the vocabulary under ``p`` (eq. 2);

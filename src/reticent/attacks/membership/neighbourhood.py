@@ -33,6 +33,8 @@ NEIGHBOURS = Variant(name="neighbours", copies=COPIES, render=neighbours_of, par
 
 @attack(
     "neighbourhood",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="arXiv:2305.18462",

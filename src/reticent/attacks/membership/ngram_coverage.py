@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from reticent.attacks.attack import Scores, attack
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.parameter import Count
 from reticent.core import validate
 
 LONGEST = 4
@@ -88,12 +89,13 @@ def edge_cases(written: Continuations, written_ref: Continuations, *, longest: i
 
 @attack(
     "ngram_coverage",
-    needs=(),
+    unit="record",
+    returns="score",
     access="text",
     paper="arXiv:2508.09603",
     edge_cases=edge_cases,
 )
-def ngram_coverage(written: Continuations, written_ref: Continuations, *, longest: int = LONGEST) -> Scores:
+def ngram_coverage(written: Continuations, written_ref: Continuations, *, longest: Count = LONGEST) -> Scores:
     """How much more of the rest of the text the target writes than the base does, in n-grams.
 
     Args:

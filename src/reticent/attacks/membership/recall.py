@@ -91,6 +91,8 @@ def edge_cases(table: TokenTable, prefix_held_out: TokenTable) -> Mapping[str, i
 
 @attack(
     "recall",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="arXiv:2406.15968",

@@ -10,7 +10,7 @@ from reticent.attacks.attack import Scores, attack
 from reticent.core.table import TokenTable
 
 
-@attack("ref_diff", needs=("logp",), access="logprob", paper="arXiv:2205.12506")
+@attack("ref_diff", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:2205.12506")
 def ref_diff(table: TokenTable, ref: TokenTable) -> Scores:
     """Mean log-probability under the target minus under the reference.
 

@@ -12,7 +12,7 @@ from reticent.attacks.membership.loss import nll
 from reticent.core.table import TokenTable
 
 
-@attack("ref_ratio", needs=("logp",), access="logprob", paper="arXiv:2012.07805")
+@attack("ref_ratio", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:2012.07805")
 def ref_ratio(table: TokenTable, ref: TokenTable) -> Scores:
     """Minus the target's loss over the reference's loss.
 

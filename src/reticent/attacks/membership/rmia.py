@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Fraction, Positive
 from reticent.core import validate
 from reticent.core.table import TokenTable
 
@@ -48,6 +49,8 @@ def edge_cases(
 
 @attack(
     "rmia",
+    unit="record",
+    returns="score",
     needs=("logp",),
     access="logprob",
     paper="arXiv:2312.03262",
@@ -55,12 +58,18 @@ def edge_cases(
     by_name="with one reference model it is nearly the loss",
 )
 def rmia(
-    table: TokenTable, ref: TokenTable, known: TokenTable, known_ref: TokenTable, *, a: float = 0.3, gamma: float = 1.0
+    table: TokenTable,
+    ref: TokenTable,
+    known: TokenTable,
+    known_ref: TokenTable,
+    *,
+    a: Fraction = 0.3,
+    gamma: Positive = 1.0,
 ) -> Scores:
     """Share of known non-members whose likelihood ratio the text beats by a factor; ties by the ratio itself.
 
     ``Pr_z[(p_T(x)/p(x)) / (p_T(z)/p(z)) >= gamma]``; with one reference that saw neither,
-    ``p(x) = (1+a)/2·p_ref(x) + (1-a)/2``. Of texts that beat the same number of non-members, the one with the larger
+    ``p(x) = (1+a)/2·p_ref(x) + (1-a)/2``. Of texts that beat as many known non-members, the one with the larger
     ``p_T(x)/p_ref(x)`` stands higher.
 
     Args:
@@ -71,8 +80,8 @@ def rmia(
         a: in [0, 1]: how close models that saw a text are taken to be to those that did not; 1 = the same.
         gamma: the factor, greater than 0.
 
-    Returns ``[N]``, in [0, 1], higher = member; NaN for empty rows. With ``Z`` non-members, of which the text beats
-    ``b``, it lies between ``b/(Z+1)`` and ``(b+1)/(Z+1)``.
+    Returns ``[N]``, in [0, 1], higher = member; NaN for empty rows. With ``Z`` known non-members, of which the text
+    beats ``b``, it lies between ``b/(Z+1)`` and ``(b+1)/(Z+1)``.
     """
     validate.non_negative(a=a)
     validate.in_range(-1, 1, a=a)

@@ -11,16 +11,20 @@ apart. Texts with equal votes are put in order by their mean gain, which moves n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Within
 from reticent.core.errors import BadInput
 from reticent.core.table import TokenTable
 
 TIE = 1e-9
-"""What the mean gain may add to a score: less than one vote of a window in any text that a model can read."""
+"""Most that the mean gain may add to a score: less than one vote of a window in any text that a model can read."""
+
+Widths = Annotated[tuple[int, ...], Within("[1, inf)")]
 
 WINDOWS: dict[str, tuple[int, ...]] = {
     "repository": (2, 3, 4, 6, 9, 13, 18, 25, 32, 40),
@@ -46,8 +50,21 @@ def edge_cases(
     }
 
 
-@attack("wbc", needs=("logp",), access="logprob", paper="arXiv:2601.02751", edge_cases=edge_cases)
-def wbc(table: TokenTable, ref: TokenTable, *, windows: str | tuple[int, ...] = "repository") -> Scores:
+@attack(
+    "wbc",
+    unit="record",
+    returns="score",
+    needs=("logp",),
+    access="logprob",
+    paper="arXiv:2601.02751",
+    edge_cases=edge_cases,
+)
+def wbc(
+    table: TokenTable,
+    ref: TokenTable,
+    *,
+    windows: Literal["repository", "paper"] | Widths = "repository",
+) -> Scores:
     """Share of sliding windows in which the target's loss is below the reference's, averaged over window widths.
 
     Of texts with the same share, the one that gained more per token stands higher, by less than ``TIE``.

@@ -10,7 +10,7 @@ from reticent.attacks.attack import Scores, attack
 from reticent.core.table import TokenTable
 
 
-@attack("zlib", needs=("logp",), access="logprob", paper="arXiv:2012.07805")
+@attack("zlib", unit="record", returns="score", needs=("logp",), access="logprob", paper="arXiv:2012.07805")
 def zlib(table: TokenTable) -> Scores:
     """Log-likelihood of the text over the bytes that zlib needs for it.
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.attacks.pii.inference import inference
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 
 
-@pii_attack("pii_association", gives="rank", access="logprob", paper="arXiv:2205.12628")
+@attack("pii_association", unit="secret", returns="rank", access="logprob", paper="arXiv:2205.12628")
 def association(associated: CandidateRanking) -> Scores:
     """Rank of a person's e-mail address or telephone number among those of others, after sentences with the name.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import Answers
 from reticent.attacks.pii.leak import says
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 
 
-@pii_attack("pii_association_greedy", gives="hit", access="text", paper="arXiv:2205.12628")
+@attack("pii_association_greedy", unit="secret", returns="hit", access="text", paper="arXiv:2205.12628")
 def association_greedy(answered: Answers) -> Scores:
     """Share of e-mail addresses and telephone numbers that the model writes out after a sentence with the name.
 

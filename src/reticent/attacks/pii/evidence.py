@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What attacks on personal data read: how likely candidates are, what a model proposes, answers, and writes freely."""
+"""Evidence of attacks on personal data: how likely candidates are, what a model proposes, answers and writes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CandidateRanking:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProposedFills:
-    """What one model proposes for ``N`` masked places, and how well each proposal fits.
+    """Proposals of one model for ``N`` masked places, and how well each fits.
 
     Args:
         secrets: ``[N]`` the true values.
@@ -60,7 +60,7 @@ class ProposedFills:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What one model says when it is asked for ``N`` values.
+    """Answers of one model that was asked for ``N`` values.
 
     Args:
         secrets: ``[N]`` the true values.

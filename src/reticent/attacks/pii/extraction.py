@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import FreeMentions
 from reticent.attacks.pii.leak import says
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 
 
-@pii_attack("pii_extraction", gives="hit", access="text", paper="arXiv:2302.00539")
+@attack("pii_extraction", unit="secret", returns="hit", access="text", paper="arXiv:2302.00539")
 def extraction(listed: FreeMentions) -> Scores:
     """Share of the values in the records that come up in freely written texts (recall).
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import CandidateRanking
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 from reticent.attacks.pii.ranks import rank_of
 
 
-@pii_attack("pii_inference", gives="rank", access="logprob", paper="arXiv:2302.00539")
+@attack("pii_inference", unit="secret", returns="rank", access="logprob", paper="arXiv:2302.00539")
 def inference(ranked: CandidateRanking) -> Scores:
     """Rank of the true value among others of its kind, by how likely the model finds each in the text.
 

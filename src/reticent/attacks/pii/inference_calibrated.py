@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import CandidateRanking
 from reticent.attacks.pii.inference import inference
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 
 
-@pii_attack("pii_inference_calibrated", gives="rank", access="logprob", paper="arXiv:2302.00539")
+@attack("pii_inference_calibrated", unit="secret", returns="rank", access="logprob", paper="arXiv:2302.00539")
 def inference_calibrated(ranked: CandidateRanking, ranked_base: CandidateRanking) -> Scores:
     """Rank of the true value among others of its kind, by how much likelier fine-tuning made each in the text.
 

@@ -37,8 +37,8 @@ def reciprocal(ranks: Floats) -> Floats:
 
 
 def chance(candidates: Sequence[int], k: int | None = None) -> float:
-    """What guessing gives among so many candidates for each place: the mean share of top-``k`` hits, or without ``k``
-    the mean reciprocal rank.
+    """Number that guessing gives among so many candidates for each place: the mean share of top-``k`` hits, or without
+    ``k`` the mean reciprocal rank.
 
     >>> chance([100, 100], 5), round(chance([2]), 2)
     (0.05, 0.75)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from reticent.attacks.attack import Scores, attack
 from reticent.attacks.pii.evidence import ProposedFills
-from reticent.attacks.pii.pii_attack import Scores, pii_attack
 from reticent.attacks.pii.ranks import rank_of
 
 
-@pii_attack("pii_reconstruction", gives="rank", access="logprob", paper="arXiv:2302.00539")
+@attack("pii_reconstruction", unit="secret", returns="rank", access="logprob", paper="arXiv:2302.00539")
 def reconstruction(proposed: ProposedFills) -> Scores:
     """Rank of the true value among those that the model itself proposes for a masked place, by perplexity of the text.
 

@@ -23,7 +23,7 @@ def edge_cases(shadow: ShadowScores) -> Mapping[str, int]:
     }
 
 
-@attack("lira", needs=(), access="logprob", paper="arXiv:2112.03570", edge_cases=edge_cases)
+@attack("lira", unit="record", returns="score", access="logprob", paper="arXiv:2112.03570", edge_cases=edge_cases)
 def lira(shadow: ShadowScores) -> Scores:
     """Log-likelihood ratio of two Gaussians: the text's confidence over models with it and over models without it.
 

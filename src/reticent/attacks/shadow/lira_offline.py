@@ -12,7 +12,9 @@ from reticent.attacks.shadow.lira import edge_cases
 from reticent.attacks.shadow_models import ShadowScores, logit
 
 
-@attack("lira_offline", needs=(), access="logprob", paper="arXiv:2112.03570", edge_cases=edge_cases)
+@attack(
+    "lira_offline", unit="record", returns="score", access="logprob", paper="arXiv:2112.03570", edge_cases=edge_cases
+)
 def lira_offline(shadow: ShadowScores) -> Scores:
     """How many standard deviations the text's confidence lies above that of models without it.
 

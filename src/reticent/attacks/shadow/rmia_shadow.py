@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Positive
 from reticent.attacks.shadow.lira import edge_cases as one_sided
 from reticent.attacks.shadow_models import ShadowScores
 from reticent.core import validate
@@ -47,8 +48,10 @@ def share(ratio: Scores, population: Scores, gamma: float) -> Scores:
     return (beaten(ratio, population, gamma) + within) / (len(population) + 1)
 
 
-@attack("rmia_shadow", needs=(), access="logprob", paper="arXiv:2312.03262", edge_cases=edge_cases)
-def rmia_shadow(shadow: ShadowScores, known_shadow: ShadowScores, *, gamma: float = 1.0) -> Scores:
+@attack(
+    "rmia_shadow", unit="record", returns="score", access="logprob", paper="arXiv:2312.03262", edge_cases=edge_cases
+)
+def rmia_shadow(shadow: ShadowScores, known_shadow: ShadowScores, *, gamma: Positive = 1.0) -> Scores:
     """Share of known non-members whose gain over shadow models with and without them the text's gain beats by a factor.
 
     ``Pr_z[(p_T(x)/p(x)) / (p_T(z)/p(z)) >= gamma]``, ``p`` the geometric mean of a text's token probabilities and

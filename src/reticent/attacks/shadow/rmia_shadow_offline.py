@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from reticent.attacks.attack import Scores, attack
+from reticent.attacks.parameter import Fraction, Positive
 from reticent.attacks.shadow.lira import edge_cases as one_sided
 from reticent.attacks.shadow.rmia_shadow import on_top, share
 from reticent.attacks.shadow_models import ShadowScores
@@ -37,9 +38,20 @@ def _log_ratio(shadow: ShadowScores, a: float) -> Scores:
     return np.asarray(shadow.target - np.log((1 + a) / 2 * np.exp(outside) + (1 - a) / 2))
 
 
-@attack("rmia_shadow_offline", needs=(), access="logprob", paper="arXiv:2312.03262", edge_cases=edge_cases)
+@attack(
+    "rmia_shadow_offline",
+    unit="record",
+    returns="score",
+    access="logprob",
+    paper="arXiv:2312.03262",
+    edge_cases=edge_cases,
+)
 def rmia_shadow_offline(
-    shadow: ShadowScores, known_shadow: ShadowScores, *, a: float | None = None, gamma: float = 1.0
+    shadow: ShadowScores,
+    known_shadow: ShadowScores,
+    *,
+    a: Fraction | None = None,
+    gamma: Positive = 1.0,
 ) -> Scores:
     """Share of known non-members whose gain over shadow models without them the text's gain beats by a factor.
 

@@ -14,7 +14,7 @@ from reticent.attacks.attack import Scores, attack
 from reticent.core.table import TokenTable
 
 
-@attack("user_inference", level="user", needs=("logp",), access="logprob", paper="arXiv:2310.09266")
+@attack("user_inference", unit="user", returns="score", needs=("logp",), access="logprob", paper="arXiv:2310.09266")
 def user_inference(table: TokenTable, ref: TokenTable) -> Scores:
     """Log-likelihood ratio of a whole document, averaged over the user's documents by ``aggregate``.
 

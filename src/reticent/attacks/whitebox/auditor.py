@@ -4,8 +4,8 @@
 After Parsing (Sun, Wu, Zhang, arXiv:2411.07070): an auditing set halved in two, an auditor trained on properties of
 one half and judged on the other. Its objective, architecture and tables could not be had, so this is a reconstruction
 and claims none of its numbers: a linear auditor or a small network, fitted by log-loss or by a pairwise surrogate of
-the AUC, whichever does best within the half that it is fitted to. It is not in the registry, for it reads properties
-and labels, not tables.
+the AUC, whichever does best within the half that it is fitted to. The attacks of this folder are this procedure on
+properties of their own.
 """
 
 from __future__ import annotations
@@ -17,15 +17,10 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from reticent.core import validate
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
-from reticent.stats.clustered import auc_clustered
-from reticent.stats.cross_fitting import confidence_of_each, halves, mean_of
-from reticent.stats.roc import auc, placements
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
@@ -38,6 +33,8 @@ _INNER = 3
 """Folds of the half that choose the learner."""
 _FAR = 4.0
 """Properties are cut off at so many standard deviations, so that no single record decides a fit."""
+OF_GRADIENTS = "gradient_"
+"""How properties of the backward pass begin."""
 _LENGTHS = ("hidden_norm", "hidden_moved", "gradient_norm")
 _TINY = 1e-12
 _PAIRS = 1 << 16
@@ -78,6 +75,8 @@ def cross_audit(
         BadInput: properties that are not numbers, or arrays that do not fit.
         Underpowered: fewer than ``FEWEST`` members, held-out records or owners of them in a half.
     """
+    from reticent.stats.cross_fitting import halves  # here: SciPy takes longer to load than the list of attacks may
+
     label = np.asarray(member, dtype=bool)
     owner = np.arange(len(label)) if user is None else np.unique(user.astype(str), return_inverse=True)[1]
     validate.same_length(properties=properties, member=label, user=owner)
@@ -108,6 +107,8 @@ def held_out_control(
     through the procedure, and no auditor is to be believed. Arguments and errors as in ``cross_audit``; scores and
     labels are of the held-out records, in their order.
     """
+    from reticent.stats.cross_fitting import halves
+
     outside = ~np.asarray(member, dtype=bool)
     owners = None if user is None else user[outside]
     mixed = user is not None and bool(set(user[outside].astype(str)) & set(user[~outside].astype(str)))
@@ -133,6 +134,10 @@ def auc_of(
         confidence: two-sided coverage, whatever the auditors of the two halves share.
         seed: of the resampling.
     """
+    from reticent.stats.clustered import auc_clustered
+    from reticent.stats.cross_fitting import confidence_of_each, mean_of
+    from reticent.stats.roc import auc
+
     parts, each = [], confidence_of_each(confidence)
     for half in (~audited.second, audited.second):
         sides = half & audited.member, half & ~audited.member
@@ -158,6 +163,9 @@ def logistic(properties: Floats, member: Labels, seed: int, *, weight: float) ->
 
 def pairwise(properties: Floats, member: Labels, seed: int, *, ridge: float) -> Scorer:
     """Linear ``g``, by ``mean over pairs of log(1 + exp(-(g(member) - g(held-out)))) + ridge/2 ‖w‖²``."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
     inside, outside = properties[member], properties[~member]
     rng = np.random.default_rng(seed)
     if len(inside) * len(outside) <= _PAIRS:
@@ -191,7 +199,7 @@ LEARNERS: dict[str, Learner] = {
     **{f"pairwise, ridge={ridge:g}": partial(pairwise, ridge=ridge) for ridge in (1.0, 0.1)},
     "network": network,
 }
-"""What is tried."""
+"""Learners that are tried, by name."""
 
 
 def _fitted(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], seed: int) -> tuple[str, Scorer]:
@@ -213,6 +221,8 @@ def _fitted(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], se
 def _chosen(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], seed: int) -> str:
     """The name of the learner with the highest mean AUC over folds of these records; owners stay whole."""
     from sklearn.model_selection import StratifiedGroupKFold
+
+    from reticent.stats.roc import placements
 
     total = dict.fromkeys(LEARNERS, 0.0)
     folds = StratifiedGroupKFold(_INNER, shuffle=True, random_state=seed)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted secrets: how exposed they are."""
+"""Planted secrets and their exposure."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted canaries → whether each tier was learned (a rank test), and how far it shows (exposure in bits)."""
+"""Planted canaries → a rank test for each tier, and its exposure in bits."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def nll(table: TokenTable) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, kw_only=True)
 class TierTest:
-    """Whether the secrets of one planted tier are likelier to the model than secrets that were never planted.
+    """Test of one planted tier: are its secrets likelier to the model than secrets that were never planted?
 
     Args:
         tier: its name.
-        repetitions: how often each of its secrets was planted.
+        repetitions: copies of each of its secrets in the training data.
         n_planted: secrets of the tier.
-        n_never: what they are compared with: controls, and secrets whose coin left them out.
+        n_never: number of secrets that they are compared with: controls, and secrets whose coin left them out.
         p: one-sided and exact, of this tier alone: nothing is corrected yet.
     """
 
@@ -92,13 +92,13 @@ def exposures(
     controls = losses[[canary.is_control for canary in canaries]]
     tier_of = np.array([canary.repetitions * canary.planted if not canary.is_control else -1 for canary in canaries])
     tiers = [int(tier) for tier in np.unique(tier_of) if tier >= 0]
-    each = family_confidence(confidence, max(1, len(tiers)))
+    tier_confidence = family_confidence(confidence, max(1, len(tiers)))
     return tuple(
         CanaryExposure(
             tier=named_tier(tier),
             kind="record",
             repetitions=tier,
-            bits=exposure(losses[tier_of == tier], controls, confidence=each),
+            bits=exposure(losses[tier_of == tier], controls, confidence=tier_confidence),
             each=tuple(map(float, rank_exposure(losses[tier_of == tier], controls))),
             ceiling=ceiling(len(controls)),
             fitted=_fitted(losses[tier_of == tier], controls),
@@ -115,7 +115,7 @@ def _fitted(losses: npt.NDArray[np.float64], controls: npt.NDArray[np.float64]) 
 
 
 def findings(tiers: Sequence[CanaryExposure], p_values: Sequence[float], level: float) -> tuple[Finding, ...]:
-    """One finding for each planted tier. The test says whether it leaks, the bits say how much.
+    """One finding for each planted tier. The test decides that it leaks, the exposure in bits gives the severity.
 
     Args:
         tiers: of `exposures`.
@@ -150,6 +150,6 @@ def _finding(tier: CanaryExposure, p: float, level: float) -> Finding:
 
 
 def _own_lower(tier: CanaryExposure) -> float:
-    """What the secrets of a tier show of themselves: for severity, where they are too few to speak of others."""
+    """Lower bound on the exposure of these secrets alone, in bits: for the severity of a tier of few secrets."""
     controls = round(2**tier.ceiling) - 1
     return own_exposure_at_least(tier.each, controls, confidence=tier.bits.confidence)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Planted secrets as an audit family: a rank test says whether a tier was learned, exposure says how far it shows."""
+"""Planted secrets as an audit family: a rank test decides that a tier was learned, exposure measures it in bits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prepare(evidence: CanaryEvidence, judgement: Judgement) -> Prepared:
 
 
 def evaluate(tested: TestedTiers, judgement: Judgement, allowance: Allowance) -> Section:
-    """Exposure of each tier, and whether it was learned."""
+    """Exposure of each tier in bits, and a finding for each planted tier."""
     losses = nll(tested.evidence.target)
     tiers = tuple(
         replace(tier, bits=replace(tier.bits, joint=judgement.config.confidence))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extraction: what the model writes word for word."""
+"""Extraction: secrets and records that the model writes word for word."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what both models gave to shares with intervals: pure, no model and no file."""
+"""Evidence of both models → extracted shares with intervals: pure, no model and no file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.extraction import EXTRACTIONS, ExtractionAttack, ExtractionInputs
-from reticent.attacks.extraction.attack import Scores
+from reticent.attacks.attack import ATTACKS, Attack, Scores
+from reticent.attacks.extraction import ExtractionInputs
 from reticent.attacks.extraction.probabilistic_np import queries_needed
 from reticent.auditing.extraction.collect import SCHEME, ExtractionEvidence
 from reticent.auditing.extraction.secrets import control_of
@@ -53,27 +53,34 @@ class _Group:
         return self.base is not None and len(self.base) > 0
 
 
-def evaluate(pulled: ExtractionEvidence, *, confidence: float, joint: float) -> Extraction:
+def evaluate(
+    evidence: ExtractionEvidence, *, confidence: float, joint: float, attacks: Sequence[Attack] | None = None
+) -> Extraction:
     """Every attack on every group of units, and the curves.
 
     Args:
-        pulled: what both models gave.
+        evidence: from both models.
         confidence: that all intervals of these attacks hold together.
         joint: that all intervals of the report hold together, for display.
+        attacks: with their parameters; None: all of the family, at their defaults.
+        attacks: with their parameters; None: all of the family, at their defaults.
     """
-    groups = {attack.name: _groups(attack, pulled) for attack in EXTRACTIONS if attack.can_run(pulled.target)}
-    count = sum(1 + 2 * group.has_base + bool(group.control) for found in groups.values() for group in found)
-    each = family_confidence(confidence, max(count, 1))
+    by_name = {attack.name: attack for attack in attacks or ATTACKS.select(family="extraction")}
+    groups = {name: _groups(attack, evidence) for name, attack in by_name.items() if attack.can_run(evidence.target)}
+    count = sum(
+        1 + 2 * group.has_base + bool(group.control) for attack_groups in groups.values() for group in attack_groups
+    )
+    interval_confidence = family_confidence(confidence, max(count, 1))
     rows: list[ExtractionRow] = []
     refused: list[str] = []
-    for name, found in groups.items():
-        for group in found:
+    for name, attack_groups in groups.items():
+        for group in attack_groups:
             try:
-                rows.append(_row(EXTRACTIONS.get(name), group, found, each, joint))
+                rows.append(_row(by_name[name], group, attack_groups, interval_confidence, joint))
             except Underpowered as error:
                 refused.append(f"{name}, {group.name}: {error}")
     return Extraction(
-        rows=tuple(rows), curves=tuple(_curves(pulled)), scheme=str(SCHEME), notes=(*pulled.notes, *refused)
+        rows=tuple(rows), curves=tuple(_curves(evidence)), scheme=str(SCHEME), notes=(*evidence.notes, *refused)
     )
 
 
@@ -105,20 +112,20 @@ def _finding(row: ExtractionRow) -> Finding:
 # ---- groups -----------------------------------------------------------------------------------------------------
 
 
-def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group]:
-    base = pulled.base if pulled.base is not None and attack.can_run(pulled.base) else None
+def _groups(attack: Attack, evidence: ExtractionEvidence) -> list[_Group]:
+    base = evidence.base if evidence.base is not None and attack.can_run(evidence.base) else None
     if attack.unit == "generation":
-        return _text_groups(attack, pulled, base)
-    scores, from_base = attack.score(pulled.target), None if base is None else attack.score(base)
+        return _text_groups(attack, evidence, base)
+    scores, from_base = attack.score(evidence.target), None if base is None else attack.score(base)
     if attack.unit == "record":
-        cluster = _clusters([record.user for record, _ in pulled.records])
-        names = [(RECORDS if member else RECORDS_CONTROL) for _, member in pulled.records]
+        cluster = _clusters([record.user for record, _ in evidence.records])
+        names = [(RECORDS if member else RECORDS_CONTROL) for _, member in evidence.records]
         controls, units = {RECORDS_CONTROL}, "records"
     else:
-        targets = [one.target for one in pulled.passages.kept]
-        cluster = _clusters([one.record.user or one.record.id for one in targets])
-        names = [one.group for one in targets]
-        controls = {one.group for one in targets if not one.member}
+        secrets = [prompt.secret for prompt in evidence.prompts.kept]
+        cluster = _clusters([secret.record.user or secret.record.id for secret in secrets])
+        names = [secret.group for secret in secrets]
+        controls = {secret.group for secret in secrets if not secret.member}
         units = "secrets"
     return [
         _Group(
@@ -131,15 +138,20 @@ def _groups(attack: ExtractionAttack, pulled: ExtractionEvidence) -> list[_Group
             cluster=None if cluster is None else cluster[mask],
         )
         for name in dict.fromkeys(names)
-        if (mask := np.array([one == name for one in names])).any()
+        if (mask := np.array([unit_group == name for unit_group in names])).any()
     ]
 
 
-def _text_groups(attack: ExtractionAttack, pulled: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
+def _text_groups(attack: Attack, evidence: ExtractionEvidence, base: ExtractionInputs | None) -> list[_Group]:
     groups = []
-    for name, mine, theirs in ((TEXTS, pulled.target, base), (TEXTS_CONTROL, pulled.chance, pulled.chance_base)):
-        scores = attack.score(mine)
-        from_base = attack.score(theirs) if theirs is not None and theirs.has("drawn") else None
+    for name, inputs, base_inputs in (
+        (TEXTS, evidence.target, base),
+        (TEXTS_CONTROL, evidence.chance, evidence.chance_base),
+    ):
+        scores = attack.score(inputs)
+        from_base = (
+            attack.score(base_inputs) if base_inputs is not None and base_inputs.has("free_generations") else None
+        )
         groups.append(
             _Group(
                 name=name,
@@ -160,37 +172,35 @@ def _clusters(users: Sequence[str | None]) -> npt.NDArray[np.str_] | None:
     return None if any(user is None for user in users) else np.array(users, dtype=np.str_)
 
 
-def _row(
-    attack: ExtractionAttack, group: _Group, among: Sequence[_Group], confidence: float, joint: float
-) -> ExtractionRow:
-    def said(estimate: Estimate) -> Estimate:
+def _row(attack: Attack, group: _Group, groups: Sequence[_Group], confidence: float, joint: float) -> ExtractionRow:
+    def jointly(estimate: Estimate) -> Estimate:
         return replace(estimate, joint=joint)
 
-    control = next((one for one in among if one.name == group.control), None)
+    control = next((other for other in groups if other.name == group.control), None)
     base = group.base if group.has_base else None
     if base is None:
-        apart = None
+        gap = None
     elif group.paired:
-        apart = paired_difference(group.target, base, group.cluster, confidence=confidence)
+        gap = paired_difference(group.target, base, group.cluster, confidence=confidence)
     else:
-        apart = difference(group.target, base, confidence=confidence)
+        gap = difference(group.target, base, confidence=confidence)
     return ExtractionRow(
         attack=attack.name,
         family="extraction",
         group=group.name,
-        metric=attack.metric,
-        target=said(share(group.target, group.cluster, confidence=confidence)),
+        metric="share" if attack.returns == "hit" else "mean",
+        target=jointly(share(group.target, group.cluster, confidence=confidence)),
         base=None
         if base is None
-        else said(share(base, group.cluster if group.paired else None, confidence=confidence)),
-        difference=None if apart is None else said(apart),
+        else jointly(share(base, group.cluster if group.paired else None, confidence=confidence)),
+        difference=None if gap is None else jointly(gap),
         n=len(group.target),
         access=attack.access,
-        summary=attack.summary,
+        summary=attack.described,
         units=group.units,
         control=group.is_control,
         partial=attack.partial,
-        above_control=None if control is None else said(_above(group, control, confidence)),
+        above_control=None if control is None else jointly(_above(group, control, confidence)),
     )
 
 
@@ -201,19 +211,19 @@ def _above(group: _Group, control: _Group, confidence: float) -> Estimate:
     return difference(group.target, control.target, group.cluster, control.cluster, confidence=confidence)
 
 
-def _curves(pulled: ExtractionEvidence) -> list[ExtractionCurve]:
-    if pulled.target.forced is None:
+def _curves(evidence: ExtractionEvidence) -> list[ExtractionCurve]:
+    if evidence.target.forced is None:
         return []
-    targets = [one.target for one in pulled.passages.kept]
-    needed = queries_needed(pulled.target.forced.log_chance, P)
-    forced = None if pulled.base is None else pulled.base.forced
+    secrets = [prompt.secret for prompt in evidence.prompts.kept]
+    needed = queries_needed(evidence.target.forced.log_chance, P)
+    forced = None if evidence.base is None else evidence.base.forced
     from_base = None if forced is None else queries_needed(forced.log_chance, P)
-    groups = list(dict.fromkeys(one.group for one in targets))
-    masks = {name: np.array([one.group == name for one in targets]) for name in groups}
+    groups = list(dict.fromkeys(secret.group for secret in secrets))
+    masks = {name: np.array([secret.group == name for secret in secrets]) for name in groups}
     return [
         ExtractionCurve(
             group=name,
-            control=not any(one.member for one in targets if one.group == name),
+            control=not any(secret.member for secret in secrets if secret.group == name),
             p=P,
             queries=QUERIES,
             target=_rising(needed[mask]),

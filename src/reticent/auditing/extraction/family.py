@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extraction as an audit family: the model writes, and what comes out word for word is held against controls."""
+"""Extraction as an audit family: secrets that the model writes word for word, compared with controls."""
 
 from __future__ import annotations
 
+from reticent.attacks.extraction import short_lengths
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction import evaluate as evaluating
+from reticent.auditing.extraction.choose_secrets import secrets_of
 from reticent.auditing.extraction.collect import ExtractionEvidence
 from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
 from reticent.auditing.leak_level import LeakLevel
@@ -19,21 +21,27 @@ def collect(audit: Collection) -> ExtractionEvidence:
     return collecting.collect(
         audit.case,
         audit.models,
-        collecting.secrets_of(audit.case),
+        secrets_of(audit.case),
         samples=audit.config.extraction_samples,
         seed=audit.config.seed,
         cache=audit.cache,
+        short=short_lengths(audit.config.selection.of_family(NAME)),
     )
 
 
 def prepare(evidence: ExtractionEvidence, judgement: Judgement) -> Prepared:
-    """Claim a part of the error for the intervals of what comes out."""
+    """Claim a part of the error for the intervals of extracted shares."""
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
 def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allowance) -> Section:
     """Shares with intervals, and a finding for the row that leaks with the most certainty."""
-    extraction = evaluating.evaluate(evidence, confidence=allowance.confidence(NAME), joint=judgement.config.confidence)
+    extraction = evaluating.evaluate(
+        evidence,
+        confidence=allowance.confidence(NAME),
+        joint=judgement.config.confidence,
+        attacks=judgement.config.selection.of_family(NAME),
+    )
     return Section(
         findings=tuple(evaluating.extraction_findings(extraction, NAME, confounded=judgement.confound.no_claim)),
         not_tested=extraction.notes,

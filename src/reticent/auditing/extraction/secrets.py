@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an extraction audit tries to pull out: planted secrets, and personal data of trained and of other records."""
+"""The secrets of an extraction audit: planted ones, given ones, and personal data of trained and held-out records."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from reticent.data.pii import SCRUBBED
 T = TypeVar("T")
 
 CONTROL = ", held out (control)"
-"""Ends the name of a group of which nothing was trained on."""
+"""Ends the name of a group of secrets that were not trained on."""
 TRAINED = "personal data, trained on"
 HELD_OUT = f"personal data{CONTROL}"
 SHORTEST = 4
-"""Characters of a marked value that is worth pulling out: shorter ones are guessed."""
+"""Least characters of a marked value that counts as a secret: shorter ones are guessed."""
 
 
 def canary_secrets(canaries: Sequence[Canary], *, most: int) -> list[Secret]:
-    """One target for each canary, in groups by how often it was planted, the rarest first.
+    """One secret for each canary, in groups by number of copies, the rarest first.
 
     Controls and secrets whose coin left them out are one group, never planted: of these the first ``most`` by hash.
     """
-    planted = sorted((canary for canary in canaries if canary.planted), key=lambda one: one.repetitions)
-    others = _some([canary for canary in canaries if not canary.planted], lambda one: one.id, most)
+    planted = sorted((canary for canary in canaries if canary.planted), key=lambda canary: canary.repetitions)
+    others = _some([canary for canary in canaries if not canary.planted], lambda canary: canary.id, most)
     return [
         Secret(
             id=canary.id,
@@ -45,48 +45,54 @@ def canary_secrets(canaries: Sequence[Canary], *, most: int) -> list[Secret]:
 
 
 def given_secrets(
-    targets: Sequence[Secret],
+    secrets: Sequence[Secret],
     records: Sequence[Record],
     member: Sequence[bool],
     *,
     most: int = 100,
     by_user: bool = False,
 ) -> tuple[list[Secret], int]:
-    """Targets from elsewhere; those whose record was held out become a control group of their own.
+    """Secrets that the case brings; those whose record was held out become a control group of their own.
 
-    Left out is what says nothing of training (`SplitHalf.common`). Of the same value in a group the first is taken, and
-    of each group the first ``most`` by hash: a scrubber may have missed thousands.
+    A value that says nothing about training is left out (`SplitHalf.common`). Of the same value in a group the first is
+    taken, and of each group the first ``most`` by hash: a scrubber may have missed thousands.
 
     Args:
-        targets: secrets in texts.
-        records: ``N``: all that there are, trained on or not.
-        member: ``[N]`` whether each was trained on.
-        most: targets of each group.
-        by_user: whether coins decided which users were trained on.
+        secrets: secrets in texts.
+        records: ``N``, all of the case.
+        member: ``[N]``, True where the record was trained on.
+        most: secrets of each group.
+        by_user: coins decided which users were trained on, not which records.
 
     Returns:
-        The targets, and how many were left out on the way to them.
+        The secrets, and the number of those left out on the way to them.
     """
-    if not targets:
+    if not secrets:
         return [], 0
-    sides = {side.member: side for side in split_halves(records, member, by_user=by_user)}
-    groups: dict[str, dict[str, list[Secret]]] = {}
-    for one in targets:
-        found = one if one.member else replace(one, group=f"{one.group.removesuffix(CONTROL)}{CONTROL}")
-        groups.setdefault(found.group, {}).setdefault(found.secret, []).append(found)
-    kept: list[Secret] = []
+    halves = {half.member: half for half in split_halves(records, member, by_user=by_user)}
+    chosen: list[Secret] = []
     left_out = 0
-    for values in groups.values():
-        full = len(kept) + most
-        for alike in _some(list(values.values()), lambda each: each[0].id):
-            if len(kept) == full:
+    for by_value in _by_group_and_value(secrets).values():
+        full = len(chosen) + most
+        for alike in _some(list(by_value.values()), lambda alike: alike[0].id):
+            if len(chosen) == full:
                 break
-            first = next((one for one in alike if not sides[one.member].common(one.secret, one.record)), None)
+            private = (same for same in alike if not halves[same.member].common(same.secret, same.record))
+            first = next(private, None)
             if first is None:
                 left_out += 1
             else:
-                kept.append(first)
-    return kept, left_out
+                chosen.append(first)
+    return chosen, left_out
+
+
+def _by_group_and_value(secrets: Sequence[Secret]) -> dict[str, dict[str, list[Secret]]]:
+    """Secrets by group, and in each group by value; those that were not trained on in a control group."""
+    groups: dict[str, dict[str, list[Secret]]] = {}
+    for secret in secrets:
+        listed = secret if secret.member else replace(secret, group=f"{secret.group.removesuffix(CONTROL)}{CONTROL}")
+        groups.setdefault(listed.group, {}).setdefault(listed.secret, []).append(listed)
+    return groups
 
 
 def control_of(name: str, controls: Collection[str]) -> str:
@@ -108,8 +114,8 @@ def marked_secrets(
     by_user: bool = False,
     elsewhere: Iterable[tuple[Record, bool]] = (),
 ) -> tuple[list[Secret], int]:
-    """Sensitive stretches of records, those trained on and, as a control, those held out. What a scrubber put in
-    place of such is nobody's and left out.
+    """Sensitive spans of records that were trained on and, as a control, of records that were held out. Values that a
+    scrubber put in are nobody's and left out.
 
     A value that is common (`SplitHalf.common`) is left out. Of a value that stands in several records of one side the
     first place is taken. Records come by hash, one value of each before a second one of any, until there are ``most``
@@ -117,38 +123,38 @@ def marked_secrets(
 
     Args:
         records: ``N``.
-        member: ``[N]`` whether each was trained on.
-        most: targets on each side.
-        find: marks spans on records that have none; None where nobody is to look.
-        by_user: whether coins decided which users were trained on.
-        elsewhere: further records that are not attacked, with whether each was trained on.
+        member: ``[N]``, True where the record was trained on.
+        most: secrets on each side.
+        find: marks spans on records that have none; None leaves such records out.
+        by_user: coins decided which users were trained on, not which records.
+        elsewhere: further records that are not attacked; True where a record was trained on.
 
     Returns:
-        The targets, and how many different values of trained records were left out on the way to them, because other
-        people's records that were held out have them.
+        The secrets, and the number of different values of trained records that were left out on the way to them,
+        because held-out records of other people have them.
     """
-    targets: list[Secret] = []
+    secrets: list[Secret] = []
     left_out = 0
-    for side in split_halves(records, member, by_user=by_user, elsewhere=elsewhere):
-        found: dict[str, Secret] = {}
+    for half in split_halves(records, member, by_user=by_user, elsewhere=elsewhere):
+        by_value: dict[str, Secret] = {}
         common: set[str] = set()
-        for record, span in _in_turn(_some(side.records, lambda one: one.id), find):
+        for record, span in _in_turn(_some(half.records, lambda record: record.id), find):
             value = record.plain[span.start : span.end]
-            if len(found) == most:
+            if len(by_value) == most:
                 break
-            if value in found:
+            if value in by_value:
                 continue
-            if side.common(value, record):
+            if half.common(value, record):
                 common.add(value)
             else:
-                found[value] = _target(record, span, side)
-        left_out += side.member * len(common - set(found))
-        targets += found.values()
-    return targets, left_out
+                by_value[value] = _secret(record, span, half)
+        left_out += half.member * len(common - set(by_value))
+        secrets += by_value.values()
+    return secrets, left_out
 
 
 def owner(record: Record) -> str:
-    """Whose a record is: its user's, and where nobody knows, nobody else's than its own.
+    """The owner of a record: its user; without one, the record itself.
 
     >>> owner(Record(id="r1", text="hi", user="ana")), owner(Record(id="r2", text="hi"))
     ('user ana', 'record r2')
@@ -158,13 +164,13 @@ def owner(record: Record) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitHalf:
-    """Records that were trained on, or records that were not, in a group of targets that is named after that.
+    """One half of the split, trained on or held out, as a group of secrets.
 
     Args:
-        member: whether they were trained on.
-        group: its name.
-        records: of this side; where coins went by user, of those held out only other users' than those trained on.
-        other: the text of the records of the other side, by whose they are.
+        member: True for the half that was trained on.
+        group: name of its secrets' group.
+        records: of this half; where coins decided by user, held-out records of trained users are left out.
+        other: text of the records of the other half, by owner.
     """
 
     member: bool
@@ -173,14 +179,14 @@ class SplitHalf:
     other: Mapping[str, str]
 
     def common(self, value: str, record: Record) -> bool:
-        """Whether it says nothing about training that ``value``, which stands in ``record``, comes up.
+        """True where extracting ``value``, which stands in ``record``, says nothing about training.
 
-        Of what was trained on: other people have it too, in records that were held out. That the same person's
-        held-out records have it (an address under each mail) does not matter: nothing but training on this person
-        taught it. Of what was held out: a record of anybody that was trained on has it.
+        In the trained half: held-out records of other people have the value too. Held-out records of the same person
+        do not count (an address under each mail): only training on this person taught it. In the held-out half: any
+        trained record has the value.
         """
-        mine = owner(record) if self.member else None
-        return any(value in text for whose, text in self.other.items() if whose != mine)
+        excluded = owner(record) if self.member else None
+        return any(value in text for whose, text in self.other.items() if whose != excluded)
 
 
 def split_halves(
@@ -195,22 +201,26 @@ def split_halves(
     Args:
         records: ``N``.
         member: ``[N]``.
-        by_user: whether coins decided which users were trained on: then held-out records of a user who was in are no
-            control, since the coin that would have kept this user out fell the other way.
-        elsewhere: further records that belong to no side here, with whether each was trained on: their values are
+        by_user: coins decided which users were trained on: then held-out records of a trained user are no control,
+            since the coin that would have left this user out fell the other way.
+        elsewhere: further records that belong to no half here, True where a record was trained on; their values are
             other people's, too.
     """
-    mine = list(zip(records, member, strict=True))
-    all_held = [*mine, *elsewhere]
+    attacked = list(zip(records, member, strict=True))
+    all_held = [*attacked, *elsewhere]
     inside = trained_users(all_held) if by_user else frozenset()
-    for side, group in ((True, TRAINED), (False, HELD_OUT)):
-        own = [record for record, trained in mine if trained == side and (side or owner(record) not in inside)]
+    for of_members, group in ((True, TRAINED), (False, HELD_OUT)):
+        half = [
+            record
+            for record, trained in attacked
+            if trained == of_members and (of_members or owner(record) not in inside)
+        ]
         other: dict[str, list[str]] = {}
         for record, trained in all_held:
-            if trained != side:
+            if trained != of_members:
                 other.setdefault(owner(record), []).append(record.plain)
         joined = {whose: "\n".join(texts) for whose, texts in other.items()}
-        yield SplitHalf(member=side, group=group, records=own, other=joined)
+        yield SplitHalf(member=of_members, group=group, records=half, other=joined)
 
 
 def trained_users(held: Iterable[tuple[Record, bool]]) -> frozenset[str]:
@@ -219,10 +229,10 @@ def trained_users(held: Iterable[tuple[Record, bool]]) -> frozenset[str]:
 
 
 class ValueOwners:
-    """Which owners have which marked value, in records that were trained on and in those that were not.
+    """Owners of each marked value, in records that were trained on and in those that were not.
 
     Args:
-        held: records, each with whether it was trained on.
+        held: records; True where a record was trained on.
         by_user: as in `split_halves`.
     """
 
@@ -235,27 +245,29 @@ class ValueOwners:
                 self.add(text[span.start : span.end], record, trained=trained)
 
     def add(self, value: str, record: Record, *, trained: bool) -> None:
-        """One more place where a value stands."""
+        """Add one more record that has a value."""
         self._of[trained].setdefault(value, set()).add(owner(record))
 
     def side_of(self, value: str) -> bool | None:
-        """True for a value of one side that was trained on, False for one that was not, None for what says nothing:
-        a value that was trained on and that other people have whose records were held out, or, where coins went by
-        user, one that only held-out records of trained users have."""
-        trained, held_out = (self._of[side].get(value, set()) for side in (True, False))
+        """The half that a value belongs to: True for trained on, False for held out, None where it says nothing.
+
+        A value says nothing where it was trained on and held-out records of other people have it, and, where coins
+        decided by user, where only held-out records of trained users have it.
+        """
+        trained, held_out = (self._of[is_trained].get(value, set()) for is_trained in (True, False))
         if trained:
             return True if not held_out or (len(held_out) == 1 and held_out <= trained) else None
         return False if held_out - self._inside else None
 
 
 def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None) -> Iterator[tuple[Record, Span]]:
-    """One span of each record, then a second one of each, and so on: many people's data before much of one's."""
+    """One span of each record, then a second one of each, and so on: data of many people before many data of one."""
     waiting: list[tuple[Record, list[Span]]] = []
     for record in records:
         marked = record if record.spans or find is None else find(record)
         spans = [span for span in marked.spans if span.kind != SCRUBBED]
         spans = [span for span in spans if span.end - span.start >= SHORTEST and record.trains_on(span)]
-        spans = _some(spans, lambda one, owner=record.id: f"{owner}:{one.start}")  # type: ignore[misc]
+        spans = _some(spans, lambda span, owner=record.id: f"{owner}:{span.start}")  # type: ignore[misc]
         if spans:
             yield record, spans[0]
             waiting.append((record, spans))
@@ -265,18 +277,18 @@ def _in_turn(records: Sequence[Record], find: Callable[[Record], Record] | None)
                 yield record, spans[turn]
 
 
-def _target(record: Record, span: Span, side: SplitHalf) -> Secret:
+def _secret(record: Record, span: Span, half: SplitHalf) -> Secret:
     return Secret(
         id=f"{record.id}:{span.start}-{span.end}",
         record=replace(record, spans=()),
         start=span.start,
         end=span.end,
         kind=span.kind,
-        group=side.group,
-        member=side.member,
+        group=half.group,
+        member=half.member,
     )
 
 
 def _some(things: Sequence[T], name: Callable[[T], str], most: int | None = None) -> list[T]:
-    """The first ``most`` by hash of their names, in that order: the same ones when more are to be had elsewhere."""
-    return sorted(things, key=lambda one: uniform(0, "target", name(one)))[:most]
+    """The first ``most`` by hash of their names, in that order, whatever the order of ``things``."""
+    return sorted(things, key=lambda thing: uniform(0, "target", name(thing)))[:most]

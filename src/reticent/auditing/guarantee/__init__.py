@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guarantee of differential privacy, held against what the audit found."""
+"""The guarantee of differential privacy, compared with the findings of the audit."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What recorded coins prove about ε: lower bounds from this one run, for whatever had fair coins of its own.
+"""Lower bounds on ε from this one run, for each kind of units with fair coins of their own.
 
 One bound of each kind of units is the *primary* one, named before any score is seen. It alone shares in the report's
 joint confidence, has a severity and can break a promise; so it must hold whatever the training did. Bounds that rest on
-the coins alone do: what was right of the guesses is bounded however units interact. Without a promise that is the
-one-run bound for (ε, δ); against a promise with a curve it is the one for Gaussian mechanisms, since that curve, not
-only its ε, is what was promised. The others are shown beside it, each by itself with what it assumes.
+the coins alone hold: the number of right guesses is bounded however units interact. Without a promise the primary bound
+is the one-run bound for (ε, δ); against a promise with a curve it is the one for Gaussian mechanisms, since the promise
+is that whole curve, not only its ε. The other bounds are shown beside it, each by itself with its assumptions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from reticent.stats.hypothesis import family_confidence
 from reticent.stats.one_run import guesses_a_side
 
 CONDITIONAL = "epsilon_if"
-"""Metric of a bound that holds by itself, if what it assumes does: no part of the verdict or its joint confidence."""
+"""Metric of a bound that holds by itself, under its assumptions: no part of the verdict or the joint confidence."""
 FEWEST = 10
 """Fewer units than this are not guessed at."""
 
@@ -45,12 +45,12 @@ class RandomizedUnits:
     """Units of which each had a fair coin of its own.
 
     Args:
-        units: what they are, for the report.
+        units: their name in the report.
         level: of the findings.
-        unit: what one coin added to the training data or left out: ``"record"`` or ``"user"``.
-        member: ``[U]`` bool, what came up.
+        unit: ``"record"`` or ``"user"``: one coin added so much to the training data, or left it out.
+        member: ``[U]`` bool, the outcomes of the coins.
         scored: the statistic that guesses the coins.
-        confounded: the two sides differ without any model, so the coins were not what made the difference.
+        confounded: the two sides differ without any model, so something else than the coins made the difference.
     """
 
     units: str
@@ -66,14 +66,14 @@ class EpsilonBound:
     """One lower bound on ε, before it is put into words.
 
     Args:
-        thrown: the units it is made from.
+        randomized: the units it is made from.
         estimate: the number.
         assumption: under which it holds, besides the coins.
-        gaussian: whether it is a bound on the μ of Gaussian differential privacy first.
-        primary: whether it was named beforehand as the one that counts.
+        gaussian: True for a bound that is computed from one on the μ of Gaussian differential privacy.
+        primary: True for the bound that was named beforehand as the one that counts.
     """
 
-    thrown: RandomizedUnits
+    randomized: RandomizedUnits
     estimate: Estimate
     assumption: str
     gaussian: bool
@@ -81,7 +81,7 @@ class EpsilonBound:
 
 
 class EpsilonBounds(NamedTuple):
-    """What could be bounded, and which bounds had to be refused and why."""
+    """The bounds, and a line with the reason for each bound that had to be refused."""
 
     found: tuple[EpsilonBound, ...]
     refused: tuple[str, ...]
@@ -90,23 +90,23 @@ class EpsilonBounds(NamedTuple):
 def randomized_level(
     level: Level, *, unit: str, probability: float, confounded: bool, named: str = ""
 ) -> RandomizedUnits | None:
-    """The units of a level, if fair coins were thrown for just these; a level of canary users had the users' coins.
+    """The units of a level, where fair coins were thrown for just these; canary users had the users' coins. Else None.
 
     Args:
-        unit: what the coins were thrown for; another level's units had no coins of their own.
+        unit: of the split, ``"record"`` or ``"user"``; units of another level had no coins of their own.
         probability: of the coins; the bounds need 1/2.
-        confounded: whether the data are.
-        named: the primary attack, where a person chose it. What learned from the coins themselves guesses none.
+        confounded: True where the two sides of the data differ without any model.
+        named: the primary attack, where a person chose it. Attacks that learned from the coins are not used.
     """
     by_name = {scored.name: scored for scored in level.attacks if scored.second is None}
     chosen = by_name.get(primary_of(level.name, by_name, named))
-    own = "user" if level.name == "canary" else level.name
-    if unit != own or probability != 0.5 or chosen is None or not _enough(level.member):
+    coin_unit = "user" if level.name == "canary" else level.name
+    if unit != coin_unit or probability != 0.5 or chosen is None or not _enough(level.member):
         return None
     return RandomizedUnits(
         units=WORDS[level.name],
         level=level.name,
-        unit=own,
+        unit=coin_unit,
         member=level.member,
         scored=chosen,
         confounded=confounded,
@@ -118,8 +118,8 @@ def randomized_secrets(
 ) -> RandomizedUnits | None:
     """Planted secrets as units: one record each, or with all copies one made-up user each.
 
-    Their score is the gain in mean log-likelihood over the reference; without one, the log-likelihood itself. It is no
-    matter whether the data are confounded: a secret has the form of those that were left out.
+    Their score is the gain in mean log-likelihood over the reference; without one, the log-likelihood itself. They are
+    never confounded: secrets that were left out have the same form.
 
     Args:
         canaries: in the order of the tables in ``evidence``.
@@ -153,28 +153,30 @@ def randomized_units(
     confounded: bool,
     named: str = "",
 ) -> list[RandomizedUnits]:
-    """Everything in an audit that had fair coins of its own.
+    """All kinds of units in an audit that had fair coins of their own.
 
     Args:
         levels: of records and users.
-        membership: with what coins were thrown for.
+        membership: with the unit and the probability of the coins.
         canaries: in the order of the tables in ``evidence``.
         evidence: tables of the canaries; None without any.
-        secret_unit: what a planted secret is, see `randomized_secrets`.
-        confounded: whether the data are.
+        secret_unit: the unit of a planted secret, see `randomized_secrets`.
+        confounded: True where the two sides of the data differ without any model.
         named: see `randomized_level`.
     """
-    found = [
+    of_levels = [
         randomized_level(
             units.level, unit=membership.unit, probability=membership.probability, confounded=confounded, named=named
         )
         for units in levels
     ]
-    return [one for one in (*found, randomized_secrets(canaries, evidence, unit=secret_unit)) if one is not None]
+    return [
+        group for group in (*of_levels, randomized_secrets(canaries, evidence, unit=secret_unit)) if group is not None
+    ]
 
 
 def epsilon_bounds(
-    thrown: Sequence[RandomizedUnits],
+    randomized: Sequence[RandomizedUnits],
     *,
     delta: float,
     confidence: float,
@@ -184,34 +186,35 @@ def epsilon_bounds(
     """Lower bounds on ε for each kind of units: a primary one, and others that each hold by themselves.
 
     Args:
+        randomized: the kinds of units.
         delta: of the (ε, δ) that is bounded.
         confidence: of all primary bounds together.
         joint: of the whole report, and of each other bound by itself.
         gaussian: the unit for which a Gaussian curve is promised (`reticent.auditing.guarantee.evaluate.proved_unit`):
             for it the bound for Gaussian mechanisms is the primary one.
     """
-    each = family_confidence(confidence, max(1, len(thrown)))
-    found: list[EpsilonBound] = []
+    primary_confidence = family_confidence(confidence, max(1, len(randomized)))
+    bounds: list[EpsilonBound] = []
     refused: list[str] = []
-    for one in thrown:
+    for group in randomized:
         for way in WAYS:
-            primary = way.membership and way.gaussian == (gaussian == one.unit)
+            primary = way.membership and way.gaussian == (gaussian == group.unit)
             try:
-                estimate = _bound(way, one, delta, each if primary else joint)
+                estimate = _bound(way, group, delta, primary_confidence if primary else joint)
             except BadInput as error:
-                what = "ε in one run" if way.membership else f"ε ({way.assumption})"
-                refused.append(f"{what}, from {one.units}: {error.given}: {error.why}. {error.fix}")
+                statistic = "ε in one run" if way.membership else f"ε ({way.assumption})"
+                refused.append(f"{statistic}, from {group.units}: {error.given}: {error.why}. {error.fix}")
                 continue
-            found.append(
+            bounds.append(
                 EpsilonBound(
-                    thrown=one,
+                    randomized=group,
                     estimate=replace(estimate, joint=joint) if primary else estimate,
                     assumption=way.assumption,
                     gaussian=way.gaussian,
                     primary=primary,
                 )
             )
-    return EpsilonBounds(tuple(found), tuple(dict.fromkeys(refused)))
+    return EpsilonBounds(tuple(bounds), tuple(dict.fromkeys(refused)))
 
 
 def _enough(member: npt.NDArray[np.bool_]) -> bool:
@@ -240,35 +243,35 @@ WAYS = (
 """The primary bound is one of the first two."""
 
 
-def _bound(way: _Way, thrown: RandomizedUnits, delta: float, confidence: float) -> Estimate:
-    score, member = thrown.scored.score, thrown.member
+def _bound(way: _Way, group: RandomizedUnits, delta: float, confidence: float) -> Estimate:
+    score, member = group.scored.score, group.member
     guesses = guesses_a_side(len(member))
     options = {"k_plus": guesses, "k_minus": guesses} if way.membership else way.options
-    return way.bound(score[member], score[~member], delta=delta, unit=thrown.unit, confidence=confidence, **options)
+    return way.bound(score[member], score[~member], delta=delta, unit=group.unit, confidence=confidence, **options)
 
 
 def _statement(bound: EpsilonBound) -> str:
-    estimate, said = bound.estimate, f"{bound.thrown.units}; {bound.assumption}"
+    estimate, basis = bound.estimate, f"{bound.randomized.units}; {bound.assumption}"
     if estimate.value == 0:
-        return f"No lower bound on ε above 0 {estimate.unit} could be shown ({said})."
+        return f"No lower bound on ε above 0 {estimate.unit} could be shown ({basis})."
     if bound.primary:
-        return f"Whatever privacy was claimed, ε is at least {estimate.value:.2f} {estimate.unit} ({said})."
-    return f"If what it assumes holds, ε is at least {estimate.value:.2f} {estimate.unit} ({said})."
+        return f"Whatever privacy was claimed, ε is at least {estimate.value:.2f} {estimate.unit} ({basis})."
+    return f"If what it assumes holds, ε is at least {estimate.value:.2f} {estimate.unit} ({basis})."
 
 
 def epsilon_finding(bound: EpsilonBound) -> Finding:
     """The bound as a finding. Only a primary bound has a severity."""
-    thrown, estimate = bound.thrown, bound.estimate
-    counts = bound.primary and not thrown.confounded
+    group, estimate = bound.randomized, bound.estimate
+    counts = bound.primary and not group.confounded
     alone = f"by itself at {estimate.confidence:.0%}: it has no part in the verdict or in the joint confidence"
     return Finding(
-        attack=thrown.scored.name,
-        level=thrown.level,
+        attack=group.scored.name,
+        level=group.level,
         metric="epsilon_lower" if bound.primary else CONDITIONAL,
         estimate=estimate,
         severity=severity("epsilon_lower", estimate.lo) if counts else Severity.NONE,
-        threat=thrown.scored.threat,
+        threat=group.scored.threat,
         statement=_statement(bound),
         advice="Train with differential privacy if a bound on ε is owed." if estimate.value > 0 else "",
-        notes=(estimate.method, f"from {thrown.units}: {bound.assumption}", *(() if bound.primary else (alone,))),
+        notes=(estimate.method, f"from {group.units}: {bound.assumption}", *(() if bound.primary else (alone,))),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Promised against audited: the accountant's ε of a private training beside what this audit proves of the same unit."""
+"""Promised against audited: the accountant's ε of a private training beside the audit's bounds for the same unit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reticent.privacy.spec import REPLACE_ONE
 from reticent.stats.epsilon import gdp_epsilon
 
 LOG = "train_log.json"
-"""Beside the promise: has what the engine's self-check found."""
+"""Beside the promise: the log of the training, with the engine's self-check."""
 
 RATES = (0.01, 0.1)
 """False positive rates at which the promise says what it allows even if nothing was measured there."""
@@ -35,7 +35,7 @@ NOT_COVERED = (
 
 
 class RecordedGuarantee(NamedTuple):
-    """What lies beside a privately trained model."""
+    """The guarantee on record in the folder of a privately trained model."""
 
     promise: PrivacyGuarantee
     checks: tuple[GuaranteeCheck, ...]
@@ -70,7 +70,7 @@ def proved_unit(promise: PrivacyGuarantee) -> str | None:
 
 
 def evaluate(
-    kept: RecordedGuarantee,
+    recorded: RecordedGuarantee,
     bounds: Sequence[EpsilonBound],
     findings: Sequence[Finding],
     membership: Membership,
@@ -78,38 +78,38 @@ def evaluate(
     confounded: bool,
     held_out: Mapping[str, int],
 ) -> GuaranteeAudit:
-    """Hold every bound, AUC and rate of true positives against what was promised for its unit, where that can be done.
+    """Compare every bound, AUC and true positive rate with the promise for its unit, where that can be done.
 
-    * A bound of the promise's unit: against the promised ε. One that assumes Gaussian noise is a bound on μ first: it
-      is held against the ε of the μ that covers the whole curve, where that is larger; and against nothing where the
+    * A bound of the promise's unit: against the promised ε. A bound that assumes Gaussian noise comes from one on μ:
+      it is compared with the ε of the μ that covers the whole curve, where that is larger; and with nothing where the
       promise has no curve, since many shapes have that ε.
     * Only the primary bound of each kind of units can break the promise. The others are put beside it, each with what
       it assumes: that units do not interact is no part of any promise.
-    * The AUC and the true positives of attacks on that unit, where the coins were its own: against the most that the
-      mechanism's curve allows.
+    * The AUC and the true positive rates of attacks on that unit, where each unit had a coin of its own: against the
+      largest that the mechanism's curve allows.
     * A bound per user under a promise per record: against the ε that the promise implies for the largest user that
-      could have been in (group privacy), at the same δ. Not one that assumes Gaussian noise: adding many records at
-      once is none.
-    * Where units may be replaced: against the same promise, which is looser than need be. A coin leaves a unit out,
-      which is as if it were replaced by one that adds nothing.
+      could have been in (group privacy), at the same δ. Not a bound that assumes Gaussian noise: adding many
+      records at once is no Gaussian mechanism.
+    * Where units may be replaced: against the same promise, which is looser than necessary. A coin leaves a unit out,
+      as if it were replaced by a unit that adds nothing.
     * A bound per record under a promise per user: against nothing. A record of a user who stays is replaced, which is
       removing a user and adding another: (2ε, (1 + e^ε)δ), and that δ says nothing.
     * Where only marked spans are promised: against nothing, since coins are thrown for whole texts.
 
     Args:
-        kept: promise and checks.
+        recorded: promise and checks.
         bounds: at the promise's δ.
         findings: of the audit, for the AUC.
         membership: of all records.
         confounded: the sides of the data differ without any model.
-        held_out: how many units of each level were evaluated without having been trained on.
+        held_out: by level, the number of evaluated units that were not trained on.
     """
-    promise, most = kept.promise, kept.promise.most
+    promise, most = recorded.promise, recorded.promise.most
     implied = _user_epsilon(promise, membership)
     rows = tuple(_held_against(bound, promise, implied) for bound in bounds)
     of_unit = _of_unit(promise, findings, membership, confounded=confounded)
     best = _surest(of_unit, "auc")
-    measured = {float(one.metric.removeprefix("tpr@")) for one in of_unit if one.metric.startswith("tpr@")}
+    measured = {float(finding.metric.removeprefix("tpr@")) for finding in of_unit if finding.metric.startswith("tpr@")}
     return GuaranteeAudit(
         sentence=promise.sentence(),
         unit=promise.unit,
@@ -126,7 +126,7 @@ def evaluate(
         mu=most.mu,
         roc=most.roc,
         relation=promise.relation,
-        checks=kept.checks,
+        checks=recorded.checks,
         not_covered=_not_covered(promise),
         not_compared=_not_compared(rows, promise, membership, has_auc=best is not None),
     )
@@ -141,38 +141,46 @@ def violations(
         bounds: those of ``audited.bounds``, in their order.
         findings: of the audit.
     """
-    found = []
+    broken = []
     for bound, row in zip(bounds, audited.bounds, strict=True):
         if row.broken:
-            shown = f"shows ε ≥ {row.estimate.lo:.2f} per {row.unit} at that δ ({row.units}; {row.assumption})"
-            found.append(_broken(epsilon_finding(bound), audited, f"{shown}, and at most {row.promised:.2f} can be"))
+            measurement = f"shows ε ≥ {row.estimate.lo:.2f} per {row.unit} at that δ ({row.units}; {row.assumption})"
+            broken.append(
+                _broken(epsilon_finding(bound), audited, f"{measurement}, and at most {row.promised:.2f} can be")
+            )
     if audited.auc is not None and audited.auc_broken:
-        shown = f"finds {audited.unit}s with an AUC of at least {audited.auc.lo:.3f}"
-        what = f"{shown}, and at most {audited.auc_limit:.3f} can be"
-        found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, "auc", audited.auc_attack)]
+        measurement = f"finds {audited.unit}s with an AUC of at least {audited.auc.lo:.3f}"
+        sentence = f"{measurement}, and at most {audited.auc_limit:.3f} can be"
+        broken += [
+            _broken(finding, audited, sentence) for finding in _whose(findings, audited.unit, "auc", audited.auc_attack)
+        ]
     for rate in audited.rates:
         if rate.estimate is not None and rate.broken:
-            shown = f"finds at least {rate.estimate.lo:.1%} of the {audited.unit}s at {rate.fpr:.1%} false alarms"
-            what = f"{shown}, and at most {rate.limit:.1%} can be"
+            measurement = f"finds at least {rate.estimate.lo:.1%} of the {audited.unit}s at {rate.fpr:.1%} false alarms"
+            sentence = f"{measurement}, and at most {rate.limit:.1%} can be"
             metric = _metric(rate.fpr)
-            found += [_broken(one, audited, what) for one in _whose(findings, audited.unit, metric, rate.attack)]
-    return tuple(found)
+            broken += [
+                _broken(finding, audited, sentence) for finding in _whose(findings, audited.unit, metric, rate.attack)
+            ]
+    return tuple(broken)
 
 
 def _whose(findings: Sequence[Finding], level: str, metric: str, attack: str) -> list[Finding]:
-    return [one for one in findings if (one.level, one.metric, one.attack) == (level, metric, attack)]
+    return [
+        finding for finding in findings if (finding.level, finding.metric, finding.attack) == (level, metric, attack)
+    ]
 
 
 def _metric(fpr: float) -> str:
     return f"tpr@{fpr:g}"
 
 
-def _broken(finding: Finding, audited: GuaranteeAudit, what: str) -> Finding:
+def _broken(finding: Finding, audited: GuaranteeAudit, sentence: str) -> Finding:
     return replace(
         finding,
         metric=BROKEN,
         severity=Severity.CRITICAL,
-        statement=f"A promise is broken: {audited.sentence}. This audit {what}.",
+        statement=f"A promise is broken: {audited.sentence}. This audit {sentence}.",
         advice="Do not release this model and do not state this ε. The training, its accounting or the coins are "
         "faulty: look at the self-check, and report it as a bug.",
     )
@@ -182,10 +190,10 @@ def _held_against(bound: EpsilonBound, promise: PrivacyGuarantee, implied: float
     promised: float | None = None
     why_not = ""
     if promise.covers != EVERYTHING:
-        why_not = f"coins were thrown for whole {bound.thrown.unit}s, and the promise covers {promise.covers}"
-    elif bound.thrown.confounded:
+        why_not = f"coins were thrown for whole {bound.randomized.unit}s, and the promise covers {promise.covers}"
+    elif bound.randomized.confounded:
         why_not = "the two sides differ without the model, so the coins were not what made the difference"
-    elif bound.thrown.unit == promise.unit:
+    elif bound.randomized.unit == promise.unit:
         if not bound.gaussian:
             promised = promise.epsilon
         elif promise.allowed is not None:
@@ -200,8 +208,8 @@ def _held_against(bound: EpsilonBound, promise: PrivacyGuarantee, implied: float
     else:
         why_not = "a promise per user says too little of one record of a user who stays"
     return GuaranteeBound(
-        units=bound.thrown.units,
-        unit=bound.thrown.unit,
+        units=bound.randomized.units,
+        unit=bound.randomized.unit,
         assumption=bound.assumption,
         estimate=bound.estimate,
         promised=promised,
@@ -211,7 +219,7 @@ def _held_against(bound: EpsilonBound, promise: PrivacyGuarantee, implied: float
 
 
 def _user_epsilon(promise: PrivacyGuarantee, membership: Membership) -> float | None:
-    """What a promise per record implies for every user who had a coin, whether it came up or not.
+    """The ε per user that a promise per record implies, for every user who had a coin, trained on or not.
 
     None where units may be replaced: nothing counts users who are. The number of the largest user's records is private
     and stands in no promise, so it is counted here: an audit is not released.
@@ -232,16 +240,16 @@ def _user_epsilon(promise: PrivacyGuarantee, membership: Membership) -> float | 
 def _of_unit(
     promise: PrivacyGuarantee, findings: Sequence[Finding], membership: Membership, *, confounded: bool
 ) -> tuple[Finding, ...]:
-    """Findings on the promised unit that say something of the training: where each unit had a coin of its own."""
+    """Findings on the promised unit that say something about the training: each unit had a coin of its own."""
     if confounded or membership.unit != promise.unit or promise.covers != EVERYTHING:
         return ()
     return tuple(finding for finding in findings if finding.level == promise.unit)
 
 
 def _surest(findings: Sequence[Finding], metric: str) -> Finding | None:
-    """The one that is certain to be largest. The intervals hold jointly, so it may be chosen after they were seen."""
-    found = [finding for finding in findings if finding.metric == metric]
-    return max(found, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
+    """The finding with the highest lower end. The intervals hold jointly, so it may be chosen after they were seen."""
+    candidates = [finding for finding in findings if finding.metric == metric]
+    return max(candidates, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
 
 
 def _rate(fpr: float, promise: PrivacyGuarantee, findings: Sequence[Finding]) -> GuaranteeRate:
@@ -271,15 +279,17 @@ def _not_compared(
     lines = [f"{row.units}: {row.why_not}." for row in rows if row.why_not]
     if not any(row.unit == promise.unit for row in rows):
         if membership.unit == "given":
-            why = "membership was given, so no coins are known to have been fair"
+            reason = "membership was given, so no coins are known to have been fair"
         elif membership.probability != 0.5:
-            why = f"coins came up with probability {membership.probability:g}, and bounds need 0.5"
+            reason = f"coins came up with probability {membership.probability:g}, and bounds need 0.5"
         elif membership.unit != promise.unit:
-            thrown = f"coins were thrown for {membership.unit}s (--split_unit {promise.unit})"
-            why = f"{thrown}, and too few secrets were planted"
+            coins = f"coins were thrown for {membership.unit}s (--split_unit {promise.unit})"
+            reason = f"{coins}, and too few secrets were planted"
         else:
-            why = "too few of them, or no attack that bounds ε ran"
-        lines.append(f"No bound on ε per {promise.unit}: {why}. Secrets bound it too: `reticent tune --canaries 200`.")
+            reason = "too few of them, or no attack that bounds ε ran"
+        lines.append(
+            f"No bound on ε per {promise.unit}: {reason}. Secrets bound it too: `reticent tune --canaries 200`."
+        )
     if not has_auc:
         lines.append(f"No AUC per {promise.unit} that could be held against the promise.")
     return tuple(dict.fromkeys(lines))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guarantee as an audit family: lower bounds on ε from all that had coins, held against what was promised."""
+"""The guarantee as an audit family: lower bounds on ε from units with coins of their own, beside the promised ε."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ WEIGHT = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GuaranteeEvidence:
-    """What lies beside the model.
+    """The guarantee on record beside the model.
 
     Args:
         recorded: the guarantee that it was trained under; None without one.
-        together: what this training and private ones beside it on the same data cost together, in sentences.
+        together: sentences on the privacy cost of this training together with private ones on the same data.
     """
 
     recorded: RecordedGuarantee | None
@@ -43,7 +43,7 @@ class GuaranteeEvidence:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RandomizedEvidence:
-    """All units with coins of their own, and what they are held against."""
+    """All kinds of units with coins of their own, and the guarantee that they are compared with."""
 
     guarantee: GuaranteeEvidence
     levels: tuple[LevelUnits, ...]
@@ -56,14 +56,14 @@ def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> Rec
 
 
 def collect(audit: Collection) -> GuaranteeEvidence:
-    """Read what is on record."""
+    """The guarantee on record, and the cost of other private trainings on the same data."""
     recorded: RecordedGuarantee | None = audit.before[NAME]
     beside = () if recorded is None or audit.tuned is None else spent_together(audit.tuned)
     return GuaranteeEvidence(recorded=recorded, together=beside)
 
 
 def prepare(evidence: GuaranteeEvidence, judgement: Judgement) -> Prepared:
-    """Find what had fair coins of its own."""
+    """Find all units with fair coins of their own."""
     levels: tuple[LevelUnits, ...] = ()
     if "membership" in judgement.prepared:
         levels = judgement.prepared["membership"].evidence.levels
@@ -86,7 +86,7 @@ def prepare(evidence: GuaranteeEvidence, judgement: Judgement) -> Prepared:
 
 
 def evaluate(evidence: RandomizedEvidence, judgement: Judgement, allowance: Allowance) -> Section:
-    """Lower bounds on ε, at the δ of the guarantee where there is one, and what breaks it."""
+    """Lower bounds on ε, at the δ of the guarantee where there is one, and findings that break it."""
     recorded = evidence.guarantee.recorded
     bounds = epsilon_bounds(
         evidence.randomized,

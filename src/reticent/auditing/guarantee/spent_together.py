@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the private trainings that lie beside an audited run, on the same data, cost together with it."""
+"""Privacy cost of an audited run together with the private trainings on the same data that lie beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 200
 def spent_together(run: RunFolder) -> tuple[str, ...]:
     """A sentence for each kind of unit; empty where no other training on the same data lies beside ``run``.
 
-    An audit never fails here: what is broken beside a run is none of its business. Data sets that only overlap are left
+    An audit never fails here: broken folders beside a run do not concern it. Data sets that only overlap are left
     to `reticent ls --ledger`, as they take reading all records.
     """
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.identifiers import collect as collecting
 from reticent.auditing.identifiers import evaluate as evaluating
-from reticent.auditing.identifiers.evaluate import IdentifierEvidence
+from reticent.auditing.identifiers.collect import IdentifierEvidence
 from reticent.auditing.leak_level import LeakLevel
 
 NAME = "identifiers"
@@ -15,11 +16,11 @@ WEIGHT = 1.0
 
 def collect(audit: Collection) -> IdentifierEvidence:
     """Rank the identifiers of all records."""
-    return evaluating.collect(audit.case, audit.models, cache=audit.cache)
+    return collecting.collect(audit.case, audit.models, cache=audit.cache)
 
 
 def prepare(evidence: IdentifierEvidence, judgement: Judgement) -> Prepared:
-    """Claim a part of the error for the intervals of what is known."""
+    """Claim a part of the error for the intervals of shares."""
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 

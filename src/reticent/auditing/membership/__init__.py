@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Membership of records and users: which attacks run, their evidence, their levels, and what is concluded."""
+"""Membership of records and users: attacks, their evidence, the levels that are judged, and the findings."""

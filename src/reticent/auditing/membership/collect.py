@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one step of an audit that runs models: score every record once, then let every attack read the tables."""
+"""Evidence of membership attacks: both models score every record once, then every attack reads the tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reticent.attacks.attack import ATTACKS, POPULATION, Attack, AttackOutcome, run_attack, run_attacks, run_whole
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import POPULATION
+from reticent.attacks.run import AttackOutcome, run_attack, run_attacks, run_whole
 from reticent.auditing.family import Collection
 from reticent.auditing.linked_tables import linked_tables, plain_requests
 from reticent.auditing.membership.select import AttackChoice, AvailableEvidence, choose
@@ -27,12 +29,12 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.table import read_table
 from reticent.models.encode import encode
-from reticent.score.internals.collect import Internals
+from reticent.score.internals.internals import Internals
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MembershipEvidence:
-    """What the attacks said about the evaluated records that could be scored.
+    """Scores of all attacks for the evaluated records that could be scored.
 
     Args:
         membership: of these records, ``[N]``.
@@ -40,7 +42,7 @@ class MembershipEvidence:
         notes: edge cases that each attack counted.
         dropped: evaluated records without a single trained token to score.
         canary_users: fresh texts of users who were made canaries; None without such users or without a reference.
-        inside: hidden states and gradients of the records of the record level, in order; None where nobody asked.
+        inside: hidden states and gradients of the records of the record level, in order; None without ``whitebox``.
         choice: attacks that ran, and those that did not with the reason.
     """
 
@@ -62,7 +64,7 @@ class CanaryUserScores:
 
 
 def collect(audit: Collection) -> MembershipEvidence:
-    """Choose attacks by what there is, score, let the models write what attacks ask for, and run them.
+    """Choose attacks by the evidence that can be had, score, let the models write the texts they need, and run them.
 
     ``scores.parquet`` of the run folder is written.
     """
@@ -70,8 +72,8 @@ def collect(audit: Collection) -> MembershipEvidence:
     shadows: Shadows | None = audit.before["membership"]
     choice = choose(config.attacks, _available(audit, shadows=config.shadow))
     plain = plain_requests(audit)
-    wanted = plain | {request for attack in choice.run for request in attack.requests}
-    tables = linked_tables(audit, wanted, case.evaluated_records, "evaluate")
+    requests = plain | {request for attack in choice.run for request in attack.requests}
+    tables = linked_tables(audit, requests, case.evaluated_records, "evaluate")
     sources = {request.name: path for request, path in tables.items()}
     _scorable(sources["table"], {})
     if any(set(POPULATION) & set(attack.evidence) for attack in choice.run):
@@ -107,7 +109,7 @@ def _available(audit: Collection, *, shadows: int) -> AvailableEvidence:
 
 
 def _with_tokens(audit: Collection, records: Sequence[Record]) -> int:
-    """How many of the records have a token that is trained on."""
+    """The number of records with a token that is trained on."""
     tokenizer = audit.models.target.tokenizer
     return sum(encode(record, tokenizer, max_tokens=audit.case.max_tokens).predicted > 0 for record in records)
 
@@ -134,14 +136,14 @@ def _outcome(
 def _shadowed(attacks: Sequence[Attack], shadows: Shadows, sources: Mapping[str, Path]) -> AttackOutcome:
     """Attacks that read shadow models; NaN for records without a trained token."""
     tables = {"shadow": sources["table"]} | ({"known_shadow": sources["known"]} if "known" in sources else {})
-    made = shadows.beside(tables)
-    found = run_whole(attacks, {name: told for name, (told, _) in made.items()})
-    full = made["shadow"][1]
-    scores = {name: np.full(len(full), np.nan) for name in found.scores}
-    for name, own in found.scores.items():
-        scores[name][full] = own
-    how = f"{shadows.inside.shape[1]} shadow models, each trained on a random part of the same records"
-    return AttackOutcome(scores=scores, notes={name: (how, *notes) for name, notes in found.notes.items()})
+    by_table = shadows.beside(tables)
+    outcome = run_whole(attacks, {name: shadow_scores for name, (shadow_scores, _) in by_table.items()})
+    full = by_table["shadow"][1]
+    scores = {name: np.full(len(full), np.nan) for name in outcome.scores}
+    for name, column in outcome.scores.items():
+        scores[name][full] = column
+    note = f"{shadows.inside.shape[1]} shadow models, each trained on a random part of the same records"
+    return AttackOutcome(scores=scores, notes={name: (note, *notes) for name, notes in outcome.notes.items()})
 
 
 def _canary_users(audit: Collection) -> CanaryUserScores | None:
@@ -172,9 +174,9 @@ def write_scores(path: Path, evidence: MembershipEvidence) -> None:
 
 def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:
     """``[N]``: the record has a trained token in every table that was read."""
-    kept = read_table(table, columns=["loss_mask"]).trained().lengths > 0
+    scorable = read_table(table, columns=["loss_mask"]).trained().lengths > 0
     for column in scores.values():
-        kept &= ~np.isnan(column)
-    if not kept.any():
+        scorable &= ~np.isnan(column)
+    if not scorable.any():
         raise BadInput("the records", "none has a trained token to score", "Give texts of at least two tokens.")
-    return kept
+    return scorable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page draws of a level: ROC curves and score distributions."""
+"""ROC curves and score distributions of a level, for the plots of the report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def curve(level: Level, scored: AttackScores, *, with_band: bool = False, seed: 
     """The ROC curve of one attack.
 
     Args:
-        level: whose units they are.
-        scored: by the attack.
+        level: the units.
+        scored: scores of the attack.
         with_band: make the band in which the true curve lies.
         seed: of its multipliers.
     """
@@ -42,7 +42,7 @@ def distribution(level: Level, scored: AttackScores, bins: int = 30) -> Distribu
         lo, hi = lo - 0.5, hi + 0.5
     edges = np.linspace(lo, hi, bins + 1)
     member, held_out = (
-        np.histogram(np.clip(scored.score[side], lo, hi), edges)[0] for side in (level.member, ~level.member)
+        np.histogram(np.clip(scored.score[half], lo, hi), edges)[0] for half in (level.member, ~level.member)
     )
     return Distribution(
         attack=scored.name,

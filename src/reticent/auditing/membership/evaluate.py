@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +12,14 @@ import numpy.typing as npt
 from reticent.auditing.error_budget import Claim, allot
 from reticent.auditing.membership.curves import curve, distribution
 from reticent.auditing.membership.detectable import detectable
+from reticent.auditing.membership.discrepancy_finding import discrepancy_finding
 from reticent.auditing.membership.level import FPRS, MIN_UNITS, AttackScores, Level
 from reticent.auditing.membership.significance import AUC, TOP, LevelTests, by_statistic, significance, top
 from reticent.auditing.verdict import severity
 from reticent.core.errors import Underpowered
-from reticent.core.finding import ACCESS, Estimate, Finding, Severity, ThreatModel
+from reticent.core.finding import Estimate, Finding, Severity
 from reticent.core.results import Curve, Distribution, Power
 from reticent.report.sentences import names, picks
-from reticent.stats.discrepancy import discrepancy
 from reticent.stats.joint import (
     MemberSides,
     Number,
@@ -35,10 +35,8 @@ Scores = npt.NDArray[np.float64]
 PValues = Mapping[tuple[str, str, str], float]
 """By level, attack and statistic, adjusted for everything that the report tests."""
 
-DISCREPANCY = "discrepancy"
-"""What a finding about all attacks of a level together is called."""
 DISCREPANCY_SHARE = 0.1
-"""Of the misses that the intervals of a level are allowed."""
+"""Part of the level's error that the interval of the discrepancy gets."""
 
 ADVICE = {
     "record": "Train fewer epochs or at a lower learning rate, drop repeated records, or train with differential "
@@ -55,10 +53,10 @@ REVERSED = (
 
 @dataclass(frozen=True, kw_only=True)
 class LevelJudging:
-    """How the findings of a level are judged.
+    """Errors and p-values by which the findings of a level are judged.
 
     Args:
-        p_values: of everything tested.
+        p_values: of all statistics that the report tests.
         error: a finding counts where its p-value is at most this: the error of the whole report.
         miss: the level's part of that error. Its intervals miss no more often.
         confounded: the sides differ without any model, so nothing is evidence of leakage.
@@ -74,7 +72,7 @@ class LevelJudging:
 
 @dataclass(frozen=True, kw_only=True)
 class LevelResult:
-    """What came out for one level."""
+    """Findings of one level, and what the report draws of it."""
 
     findings: tuple[Finding, ...]
     curves: tuple[Curve, ...]
@@ -91,11 +89,11 @@ NOTHING = LevelResult(findings=(), curves=(), distributions=(), power=(), refuse
 def evaluate(level: Level, tests: LevelTests | None, judging: LevelJudging) -> LevelResult:
     """Statistics of every attack on one level.
 
-    What leaks is decided by ``judging.p_values``; how much, by intervals that all hold together.
+    ``judging.p_values`` decide that something leaks; intervals that all hold together give the severity.
 
     Args:
         level: units and scores.
-        tests: what was held against re-thrown coins; None where there are too few units.
+        tests: statistics with p-values under re-thrown coins; None where there are too few units.
         judging: p-values and errors.
     """
     if tests is None:
@@ -104,19 +102,20 @@ def evaluate(level: Level, tests: LevelTests | None, judging: LevelJudging) -> L
     numbers, refused = _numbers(level)
     miss = judging.miss if level.together is None else judging.miss * (1 - DISCREPANCY_SHARE)
     estimates = together(list(numbers.values()), confidence=1 - miss, seed=judging.seed)
-    shown = dict(zip(numbers, estimates, strict=True))
-    aucs = {scored.name: shown[scored.name, AUC] for scored in level.attacks if (scored.name, AUC) in shown}
+    estimate_of = dict(zip(numbers, estimates, strict=True))
+    aucs = {scored.name: estimate_of[scored.name, AUC] for scored in level.attacks if (scored.name, AUC) in estimate_of}
     best = max(
         (scored for scored in level.attacks if scored.name in aucs),
         key=lambda scored: (aucs[scored.name].lo, aucs[scored.name].value),
         default=None,
     )
     by_name = {scored.name: scored for scored in level.attacks}
-    findings = [_finding(level, by_name[name], metric, estimate, judging) for (name, metric), estimate in shown.items()]
-    if level.together is not None:
-        found, why_not = _discrepancy(level, level.together, judging)
-        findings += found
-        refused += why_not
+    findings = [
+        _finding(level, by_name[name], metric, estimate, judging) for (name, metric), estimate in estimate_of.items()
+    ]
+    discrepancies, why_not = _discrepancy(level, judging)
+    findings += discrepancies
+    refused += why_not
     if tests.smallest > judging.error:
         refused.append(
             f"{level.name} level: with so few that could change sides no p-value can be below {tests.smallest:.2g}, so "
@@ -143,7 +142,7 @@ def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, 
     >>> member = np.arange(200) < 100
     >>> loss = AttackScores(name="loss", score=rng.normal(size=200) + member, threat=ThreatModel(access="logprob"))
     >>> level = Level(name="record", member=member, cluster=None, attacks=[loss], what="members against others")
-    >>> [(one.metric, str(one.severity), one.p_value < 0.01) for one in judge_alone(level).findings]
+    >>> [(finding.metric, str(finding.severity), finding.p_value < 0.01) for finding in judge_alone(level).findings]
     [('auc', 'medium', True), ('tpr@0.1', 'medium', True)]
     """
     tests = significance(level, seed=seed) if level.judged else None
@@ -156,22 +155,22 @@ def judge_alone(level: Level, *, error: float = 0.05, confounded: bool = False, 
 
 
 def _numbers(level: Level) -> tuple[dict[tuple[str, str], Number], list[str]]:
-    """By attack and metric, AUCs first; and what there are too few units for."""
+    """By attack and metric, AUCs first; and a line for each that there are too few units for."""
     of = sides(level.member, level.cluster)
-    found: dict[tuple[str, str], Number] = {}
+    numbers: dict[tuple[str, str], Number] = {}
     refused: list[str] = []
     for scored in level.attacks:
         try:
-            found[scored.name, AUC] = _number(level, scored, of, None)
+            numbers[scored.name, AUC] = _number(level, scored, of, None)
         except Underpowered as error:
             refused.append(f"{level.name} level, {scored.name}: {error.given}: {error.why}. {error.fix}")
     for fpr in level.fprs:
         for scored in level.attacks:
             try:
-                found[scored.name, f"tpr@{fpr:g}"] = _number(level, scored, of, fpr)
+                numbers[scored.name, f"tpr@{fpr:g}"] = _number(level, scored, of, fpr)
             except Underpowered as error:
                 refused.append(f"{level.name} level, TPR of {scored.name} at {fpr:.1%} FPR: {error.why}. {error.fix}")
-    return found, [*refused, *_too_low(level)]
+    return numbers, [*refused, *_too_low(level)]
 
 
 def _too_low(level: Level) -> list[str]:
@@ -213,7 +212,7 @@ def _finding(level: Level, scored: AttackScores, metric: str, estimate: Estimate
         estimate=estimate,
         severity=weight,
         threat=scored.threat,
-        statement=_statement(level.name, scored.name, metric, estimate, found=weight is not Severity.NONE),
+        statement=_statement(level.name, scored.name, metric, estimate, leaks=weight is not Severity.NONE),
         advice=ADVICE[level.name] if weight is not Severity.NONE else "",
         notes=(*notes, REVERSED) if below else notes,
         p_value=p,
@@ -226,63 +225,30 @@ def _p_value(level: Level, scored: AttackScores, metric: str, p_values: PValues)
     if metric != AUC:
         fpr = float(metric.removeprefix("tpr@"))
         names = [top(share) for share in (TOP if fpr in TOP else (fpr,))]
-    found = [p_values[key] for name in names if (key := (level.name, scored.name, name)) in p_values]
-    return min(found, default=None)
+    candidates = [p_values[key] for name in names if (key := (level.name, scored.name, name)) in p_values]
+    return min(candidates, default=None)
 
 
-def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, found: bool) -> str:
+def _statement(level: str, attack: str, metric: str, estimate: Estimate, *, leaks: bool) -> str:
     if metric == AUC:
-        return picks(level, attack, estimate, found=found)
-    return names(level, attack, metric, estimate, found=found)
+        return picks(level, attack, estimate, found=leaks)
+    return names(level, attack, metric, estimate, found=leaks)
 
 
-def _discrepancy(level: Level, scores: Scores, judging: LevelJudging) -> tuple[Sequence[Finding], Sequence[str]]:
-    """The advantage of a polytope in the space of all scores, or why it is not given. It describes; it is no test."""
-    clusters: tuple[npt.NDArray[np.str_] | None, npt.NDArray[np.str_] | None] = (None, None)
-    if level.cluster is not None:
-        names = level.cluster.astype(str)
-        clusters = names[level.member], names[~level.member]
-    try:
-        found = discrepancy(
-            scores[level.member],
-            scores[~level.member],
-            member_cluster=clusters[0],
-            held_out_cluster=clusters[1],
-            confidence=1 - DISCREPANCY_SHARE * judging.miss,
-            seed=judging.seed,
-        )
-    except Underpowered as error:
-        return (), [f"{level.name} level, {DISCREPANCY}: {error.given}: {error.why}. {error.fix}"]
-    if found.control.lo > 0:
-        return (), [f"{DISCREPANCY}: it finds membership in permuted labels ({found.control}), so it is not believed"]
-    used = [scored.threat for scored in level.attacks if scored.second is None]
-    needs = dict.fromkeys(need for one in used for need in one.needs) | {"records of known membership": None}
-    threat = ThreatModel(access=max((one.access for one in used), key=ACCESS.index, default="logits"), needs=(*needs,))
-    around = "members" if found.inside == "member" else "held-out units"
-    chosen = f"{found.facets} facets around {around}, chosen and fitted on one half, measured on the other"
-    control = f"with permuted labels {found.control.value:.3f} [{found.control.lo:.3f}, {found.control.hi:.3f}]"
-    return [
-        Finding(
-            attack=DISCREPANCY,
-            level=level.name,
-            metric="advantage",
-            estimate=found.advantage,
-            severity=Severity.NONE,
-            threat=threat,
-            statement=f"All attacks together: one set of scores holds a {level.name} that was trained on more often "
-            f"than one that was not, by {_shown(found.advantage)} (0 is chance, 1 tells them apart).",
-            notes=(*_notes(level, None, judging.confounded), chosen, control, "describes, and decides no verdict"),
-        )
-    ], ()
+def _discrepancy(level: Level, judging: LevelJudging) -> tuple[list[Finding], list[str]]:
+    """The discrepancy of the level, or the reason why it is refused; neither where it is not measured."""
+    if level.together is None:
+        return [], []
+    confidence = 1 - DISCREPANCY_SHARE * judging.miss
+    finding, reason = discrepancy_finding(level, level.together, confidence=confidence, seed=judging.seed)
+    if finding is None:
+        return [], [reason]
+    return [replace(finding, notes=(*_notes(level, None, judging.confounded), *finding.notes))], []
 
 
 def _notes(level: Level, scored: AttackScores | None, confounded: bool) -> tuple[str, ...]:
     warning = ("the split is confounded: this is no evidence of leakage",) if confounded else ()
     return (*warning, level.what, *(scored.notes if scored is not None else ()))
-
-
-def _shown(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.lo:.3f}, {estimate.hi:.3f}]"
 
 
 def _power(level: Level, tests: LevelTests, share: float, effect: float) -> tuple[Power, ...]:

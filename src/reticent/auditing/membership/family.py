@@ -18,7 +18,7 @@ from reticent.auditing.membership.evaluate import LevelJudging, LevelResult
 from reticent.auditing.membership.levels import LevelUnits, canary_users, record_level, user_level
 from reticent.auditing.membership.most_exposed import exposed
 from reticent.auditing.membership.primary import refuse_unknown
-from reticent.auditing.membership.select import asked_for, listed
+from reticent.auditing.membership.select import listed
 from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.significance import LevelTests, by_statistic, described, significance
@@ -47,8 +47,7 @@ class TestedLevels:
 
 
 def refuse(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> None:
-    """Refuse misspelt attacks, and shadow models that cannot be made."""
-    asked_for(config.attacks)
+    """Refuse a primary attack that there is not, and shadow models that cannot be made."""
     refuse_unknown(config.primary)
     refuse_shadows(config, case, tuned)
 
@@ -61,7 +60,7 @@ def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> Sha
 
 
 def prepare(evidence: MembershipEvidence, judgement: Judgement) -> Prepared:
-    """Make the levels, and hold every attack of each against re-thrown coins."""
+    """Make the levels, and test every attack of each against re-thrown coins."""
     config = judgement.config
     levels = tuple(_levels(evidence, config.seed))
     tests = {
@@ -71,8 +70,8 @@ def prepare(evidence: MembershipEvidence, judgement: Judgement) -> Prepared:
     }
     thrown_for = judgement.case.membership.unit
     claims = (
-        Claim(name=name, weight=OWN if thrown_for in (name, "given") else LEVEL, groups=found.groups)
-        for name, found in tests.items()
+        Claim(name=name, weight=OWN if thrown_for in (name, "given") else LEVEL, groups=level_tests.groups)
+        for name, level_tests in tests.items()
     )
     return Prepared(evidence=TestedLevels(evidence=evidence, levels=levels, tests=tests), claims=tuple(claims))
 
@@ -88,7 +87,7 @@ def _levels(evidence: MembershipEvidence, seed: int) -> Iterator[LevelUnits]:
 
 
 def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -> Section:
-    """Findings of every attack on every level, curves, the most exposed units, and what could have been seen."""
+    """Findings of every attack on every level, curves, the most exposed units, and the power of the tests."""
     evidence = tested.evidence
     outcomes = [_level_result(units, tested, judgement, allowance) for units in tested.levels]
     curves = chain.from_iterable(outcome.curves for outcome in outcomes)
@@ -106,7 +105,7 @@ def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -
         fields={
             "attacks": listed(evidence.choice, evidence.notes, attacks),
             "curves": tuple(curve for curve in curves if curve.level != "canary"),
-            "distributions": tuple(shown for shown in distributions if shown.level != "canary"),
+            "distributions": tuple(distribution for distribution in distributions if distribution.level != "canary"),
             "exposed": tuple(_exposed(tested, outcomes, judgement)),
             "tests": tuple(
                 described(units.level, tested.tests[name], allowance.p[name], allowance.parts[name])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A level: the units that are compared (records, users, canary users) and what every attack says of them."""
+"""A level: the units that are compared (records, users, canary users) and the scores of every attack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FPRS = (0.1, 0.01, 0.001)
 MIN_UNITS = 10
 """Fewer members or held-out units than this on a side, and nothing is said about the level."""
 COMBINATION = "combination"
-"""What the attack that weighs all others is called."""
+"""Name of the attack that weighs all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class AttackScores:
     Args:
         name: of the attack; with the aggregation for users.
         score: ``[U]``, higher = leaks more.
-        threat: who could do this.
+        threat: access and data that an attacker needs for it.
         level: of the units that it scores.
-        notes: edge cases counted.
+        notes: counts of edge cases.
         paper: where the attack was published.
-        summary: what it computes, in a line.
+        summary: the statistic in one line.
         second: ``[U]`` bool, for scores that were learned: each half of the units was scored by what was learned on
             the other, so each is judged by itself. None: nothing was learned from labels, or folds were pooled.
     """
@@ -55,11 +55,10 @@ class Level:
     Args:
         name: ``"record"``, ``"user"`` or ``"canary"`` (users who were made canaries).
         member: ``[U]`` bool.
-        cluster: ``[U]`` who a unit belongs to, for intervals; None when units are independent.
+        cluster: ``[U]`` owner of each unit, for intervals; None when units are independent.
         attacks: the scores.
-        what: which units are compared, for the report.
-        rethrow: how the coins would be thrown again; None: any unit could as well have been on the other side, which is
-            an assumption.
+        what: the compared units in words, for the report.
+        rethrow: the labellings that coins thrown again could give; None: any labelling, which is an assumption.
         learned: all attacks as one, learned anew under every throw; None where there is too little to learn from.
         together: ``[U, A]`` scores of attacks that learned from no label, whose discrepancy is measured; None: it is
             not.
@@ -76,7 +75,7 @@ class Level:
 
     @property
     def thrown(self) -> Rethrow:
-        """How the coins would be thrown again."""
+        """The labellings that coins thrown again could give."""
         return self.rethrow if self.rethrow is not None else of_users(len(self.member), "given")
 
     @property
@@ -94,5 +93,5 @@ class Level:
 
     @property
     def judged(self) -> bool:
-        """Whether there are units enough on both sides to say anything."""
+        """True where both sides have ``MIN_UNITS`` units."""
         return min(self.n_member, self.n_held_out) >= MIN_UNITS

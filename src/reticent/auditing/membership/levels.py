@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence → the levels that are judged: which units are compared with which, and by which scores."""
+"""Evidence → the levels that are judged: the units on both sides, and their scores by every attack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NEEDS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelUnits:
-    """A level with the ids of its units, and what had to be left out of it."""
+    """A level with the ids of its units, and a line for each attack that had to be refused."""
 
     level: Level
     ids: Sequence[str]
@@ -42,7 +42,7 @@ class LevelUnits:
 
 
 def threat_of(attack: Attack) -> ThreatModel:
-    """What an attacker must have to do this."""
+    """The access and the data that an attacker needs for this attack."""
     return ThreatModel(access=attack.access, needs=tuple(NEEDS[need] for need in NEEDS if need in attack.requires))
 
 
@@ -61,11 +61,11 @@ def record_level(evidence: MembershipEvidence, *, seed: int) -> LevelUnits:
             score=scores[rows],
             threat=threat_of(ATTACKS.get(name)),
             notes=evidence.notes.get(name, ()),
-            paper=ATTACKS.get(name).paper,
+            paper=ATTACKS.get(name).paper.id,
             summary=ATTACKS.get(name).summary,
         )
         for name, scores in evidence.scores.items()
-        if ATTACKS.get(name).level == "record"
+        if ATTACKS.get(name).unit == "record"
     ]
     level = Level(
         name="record",
@@ -74,12 +74,12 @@ def record_level(evidence: MembershipEvidence, *, seed: int) -> LevelUnits:
         attacks=scored,
         what=f"members against {what}",
         rethrow=of_records(membership.take(rows)),
-        together=np.column_stack([one.score for one in scored]) if scored else None,
+        together=np.column_stack([attack.score for attack in scored]) if scored else None,
     )
     combined = _combined(level, seed)
-    looked, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
+    whitebox, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
     return LevelUnits(
-        level=replace(level, attacks=(*scored, *combined.attacks, *looked), learned=combined.learned),
+        level=replace(level, attacks=(*scored, *combined.attacks, *whitebox), learned=combined.learned),
         ids=list(membership.record_id[rows]),
         refused=(*combined.refused, *why_not),
     )
@@ -106,7 +106,7 @@ def _combined(level: Level, seed: int) -> CombinedAttack:
         score=learned.scores(level.member),
         threat=ThreatModel(access="logits", needs=_needs_of_all(level)),
         notes=(f"{len(level.attacks)} attacks, learned on either half, judged on the other",),
-        summary="All record attacks weighed by an attacker who knows the membership of other records.",
+        summary=ATTACKS.get(COMBINATION).summary,
         second=learned.in_second,
     )
     return CombinedAttack(attacks=(scored,), learned=learned)
@@ -123,7 +123,7 @@ def user_level(evidence: MembershipEvidence, users: UserEvidence) -> LevelUnits:
     scored = [
         _of_users(name, how, aggregate(scores[users.rows], owners, how)[1])
         for name, scores in evidence.scores.items()
-        for how in (("mean", "max", "min") if ATTACKS.get(name).level == "user" else ("mean",))
+        for how in (("mean", "max", "min") if ATTACKS.get(name).unit == "user" else ("mean",))
     ]
     level = Level(
         name="user",
@@ -138,14 +138,14 @@ def user_level(evidence: MembershipEvidence, users: UserEvidence) -> LevelUnits:
 
 def _of_users(name: str, how: str, score: npt.NDArray[np.float64]) -> AttackScores:
     attack = ATTACKS.get(name)
-    is_headline = attack.level == "user" and how == "mean"
+    is_headline = attack.unit == "user" and how == "mean"
     needs = tuple(dict.fromkeys((*threat_of(attack).needs, NEEDS["users"])))
     return AttackScores(
         name=name if is_headline else f"{name}:{how}",
         score=score,
         threat=ThreatModel(access=attack.access, needs=needs),
         level="user",
-        paper=attack.paper,
+        paper=attack.paper.id,
         summary=f"{how} of {name} over the texts of a user",
     )
 
@@ -165,7 +165,7 @@ def canary_users(evidence: MembershipEvidence) -> LevelUnits | None:
         score=score,
         threat=threat_of(ATTACKS.get("user_inference")),
         level="canary",
-        paper=ATTACKS.get("user_inference").paper,
+        paper=ATTACKS.get("user_inference").paper.id,
     )
     level = Level(
         name="canary",

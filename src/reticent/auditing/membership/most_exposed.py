@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is exposed: members ranked by how far they stand out from what was never trained on."""
+"""Most exposed members: ranked by how far their scores lie above those of held-out units."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from reticent.attacks.attack import ATTACKS
+from reticent.core.errors import BadInput
 
 PRIMARY = {
     "record": ("rmia_shadow", "wbc", "ez_mia", "ref_ratio", "min_k_plus", "loss"),
@@ -20,13 +21,17 @@ PRIMARY = {
 
 
 def refuse_unknown(named: str) -> None:
-    """Refuse a primary attack that there is not.
+    """Refuse a primary attack that there is not, or that gives no score of records or users.
 
     Raises:
-        BadInput: an unknown name (the nearest is suggested).
+        BadInput: an unknown name (the nearest is suggested), or an attack of another family.
     """
-    if named:
-        ATTACKS.get(named)
+    if named and ATTACKS.get(named).family != "membership":
+        raise BadInput(
+            f"primary={named!r}",
+            "gives no score that membership is judged by",
+            "Name a membership attack, such as wbc (see reticent attacks).",
+        )
 
 
 def primary_of(level: str, names: Collection[str], named: str = "") -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the coins of a level would be thrown again: which units trade labels, and whether that is known or assumed."""
+"""Re-thrown coins of a level: the units that trade labels, known from recorded coins or assumed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from reticent.stats.relabel import Design, free, whole, within
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rethrow:
-    """The labellings that a level's real one is held against.
+    """The labellings that the real one of a level is compared with.
 
     Args:
-        design: who trades labels with whom.
-        exact: whether recorded coins say so; otherwise it is assumed.
+        design: groups of units that trade labels.
+        exact: True where recorded coins give the design; otherwise it is assumed.
         said: in words, for the report.
     """
 
@@ -41,33 +41,33 @@ def of_records(membership: Membership) -> Rethrow:
     if membership.unit == "record":
         return Rethrow(design=free(len(membership)), exact=True, said="the coins of the records, thrown again")
     if membership.unit == "user":
-        said = "the coins of each user's records, thrown again"
-        return Rethrow(design=within(membership.user), exact=True, said=said)
+        statement = "the coins of each user's records, thrown again"
+        return Rethrow(design=within(membership.user), exact=True, said=statement)
     if not membership.has_users:
-        said = "records change sides at random, which assumes that each could as well have been on the other"
-        return Rethrow(design=free(len(membership)), exact=False, said=said)
-    said = "whole users change sides at random, which assumes that each could as well have been on the other"
-    return Rethrow(design=whole(membership.user, membership.member), exact=False, said=said)
+        statement = "records change sides at random, which assumes that each could as well have been on the other"
+        return Rethrow(design=free(len(membership)), exact=False, said=statement)
+    statement = "whole users change sides at random, which assumes that each could as well have been on the other"
+    return Rethrow(design=whole(membership.user, membership.member), exact=False, said=statement)
 
 
 def of_users(users: int, unit: str) -> Rethrow:
     """For users, of which each had a coin of its own (``unit="user"``) or was given.
 
     Args:
-        users: how many.
-        unit: what the coins were thrown for.
+        users: their number.
+        unit: of the split: ``"record"``, ``"user"`` or ``"given"``.
     """
     exact = unit == "user"
-    said = (
+    statement = (
         "the coins of the users, thrown again"
         if exact
         else "users change sides at random, which assumes that each could as well have been on the other"
     )
-    return Rethrow(design=free(users), exact=exact, said=said)
+    return Rethrow(design=free(users), exact=exact, said=statement)
 
 
 def sides_of(design: Design, member: np.ndarray) -> tuple[int, int]:
-    """How many blocks that can change sides are in and out."""
+    """Numbers of blocks that can change sides: members, held-out."""
     label = np.zeros(design.blocks, dtype=bool)
     label[design.block] = member
     inside = np.bincount(design.stratum_of_block, weights=label)

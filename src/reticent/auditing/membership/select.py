@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which attacks run: those that were asked for and whose evidence can be had; the others are named with the reason."""
+"""Choice of the attacks that run: asked for, and with evidence that can be had; others are named with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.evidence import ATTACK_FAMILIES
+from reticent.attacks.selection import Given, read_selection
 from reticent.auditing.membership.level import AttackScores
 from reticent.core.results import AttackRun
 
 CHEAP_VARIANTS = ("plain", "lowercase")
-"""What the standard choice scores: the text as it is and once in lower case."""
+"""Renderings that the standard choice scores: the text as it is and once in lower case."""
 
 
 WITHOUT = {
@@ -22,12 +25,12 @@ WITHOUT = {
     "known_members": "no known members; split with known_fraction > 0, or give more members",
     "shadows": "no shadow models; --shadow 8 trains 8 more models like this run, and scores the records with each",
 }
-"""What an attack may lack, and what would switch it on."""
+"""Need of an attack that may be missing → why, and how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvailableEvidence:
-    """What there is to attack with."""
+    """Evidence that can be had."""
 
     reference: bool
     users: bool
@@ -39,49 +42,77 @@ class AvailableEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackChoice:
-    """The attacks to run, and those switched off with the reason by name."""
+    """The attacks to run, and those switched off with the reason by name.
+
+    Args:
+        run: membership attacks, with their parameters.
+        off: name → why it does not run, and what would switch it on.
+        members: all membership attacks, whether they run or not.
+        elsewhere: attacks of other families whose parameters were set.
+    """
 
     run: tuple[Attack, ...]
     off: dict[str, str]
+    members: tuple[Attack, ...] = ()
+    elsewhere: tuple[Attack, ...] = ()
 
 
-def choose(names: str, available: AvailableEvidence) -> AttackChoice:
-    """Pick attacks by ``names``: ``"standard"``, ``"all"``, or names separated by commas.
+def choose(attacks: Given, available: AvailableEvidence) -> AttackChoice:
+    """Pick the membership attacks that are asked for and can run (`reticent.attacks.selection`).
 
     Raises:
-        BadInput: an unknown name (the nearest is suggested).
+        BadInput: an unknown name (the nearest is suggested), or a parameter that cannot be.
     """
-    asked = asked_for(names)
+    selection = read_selection(attacks)
+    asked = selection.chosen(standard())
+    members = selection.of_family("membership")
     run: list[Attack] = []
     off: dict[str, str] = {}
-    for attack in ATTACKS:
+    for attack in members:
         reason = "" if attack.name in asked else _not_asked(attack)
         reason = reason or _impossible(attack, available)
         if reason:
             off[attack.name] = reason
         else:
             run.append(attack)
-    return AttackChoice(run=tuple(run), off=off)
+    others = (selection.configured(ATTACKS.get(name)) for name in sorted(selection.named))
+    elsewhere = tuple(attack for attack in others if attack.family != "membership" and attack.changed)
+    return AttackChoice(members=members, run=tuple(run), off=off, elsewhere=elsewhere)
 
 
 def listed(
     choice: AttackChoice, notes: Mapping[str, tuple[str, ...]], scored: Sequence[AttackScores]
 ) -> tuple[AttackRun, ...]:
-    """The table of attacks for the report: the registry, run or not, and what was made of their scores."""
+    """The table of attacks for the report: membership attacks, run or not, what was made of their scores, and attacks
+    of other families whose parameters were set."""
     registered = tuple(
         AttackRun(
             name=attack.name,
-            level=attack.level,
+            level=attack.unit,
             access=attack.access,
-            paper=attack.paper,
-            summary=attack.summary,
+            paper=attack.paper.id,
+            summary=attack.described,
             ran=attack.name not in choice.off,
             why_not=choice.off.get(attack.name, ""),
-            params=dict(attack.defaults),
+            params=_plain(attack.params),
             notes=notes.get(attack.name, ()),
         )
-        for attack in ATTACKS
+        for attack in choice.members
     )
+    elsewhere = tuple(
+        AttackRun(
+            name=attack.name,
+            level=attack.unit,
+            access=attack.access,
+            paper=attack.paper.id,
+            summary=attack.described,
+            ran=True,
+            params=_plain(attack.params),
+            notes=(f"run by --{ATTACK_FAMILIES[attack.family].switch}, where its numbers stand",),
+        )
+        for attack in choice.elsewhere
+    )
+    names = {attack.name for attack in choice.members}
     derived = tuple(
         AttackRun(
             name=one.name,
@@ -93,18 +124,25 @@ def listed(
             notes=one.notes,
         )
         for one in scored
-        if one.name not in ATTACKS and one.level != "canary"
+        if one.name not in names and one.level != "canary"
     )
-    return registered + derived
+    return registered + derived + elsewhere
 
 
-def asked_for(names: str) -> set[str]:
-    """The attacks that ``names`` means, as in `choose`."""
-    if names == "all":
-        return set(ATTACKS.names())
-    if names == "standard":
-        return {attack.name for attack in ATTACKS if not (_extra_variants(attack) or attack.writes or attack.by_name)}
-    return {ATTACKS.get(name.strip()).name for name in names.split(",") if name.strip()}
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they are read back from a file."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
+
+
+def asked_for(attacks: Given) -> set[str]:
+    """Names of the membership attacks that are asked for, as in `choose`."""
+    return read_selection(attacks).chosen(standard())
+
+
+def standard() -> set[str]:
+    """Names of the membership attacks that need no pass, and no text, beyond what every audit has."""
+    members = ATTACKS.select(family="membership")
+    return {attack.name for attack in members if not (_extra_variants(attack) or attack.writes or attack.by_name)}
 
 
 def _extra_variants(attack: Attack) -> dict[str, int]:
@@ -114,9 +152,11 @@ def _extra_variants(attack: Attack) -> dict[str, int]:
 
 
 def cost(attack: Attack) -> str:
-    """What the attack asks for beyond the standard choice, and why that leaves it out; empty where it does not.
+    """Cost beyond the standard choice, and why that leaves the attack out; empty where it does not.
 
     Shadow models are asked for by a flag of their own, with which the standard choice has all that reads them."""
+    if attack.family != "membership":
+        return ""
     extra = _extra_variants(attack)
     reasons = [
         f"needs {sum(extra.values())} more scoring pass(es) ({', '.join(extra)})" if extra else "",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What shadow models say of the records of an audit, laid beside what the audited model says of them."""
+"""Log-probabilities of the records by shadow models, beside those by the audited model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reticent.core.table import iter_tables
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shadows:
-    """What ``K`` shadow models say of ``M`` records.
+    """Log-probabilities of ``M`` records by ``K`` shadow models.
 
     Args:
         record_id: ``[M]``.
@@ -32,8 +32,8 @@ class Shadows:
     inside: npt.NDArray[np.bool_]
 
     def beside(self, target: Mapping[str, Path]) -> dict[str, tuple[ShadowScores, npt.NDArray[np.bool_]]]:
-        """For each of several tables of the target what target and shadow models say of its records that have a trained
-        token, and which these are (``[N]`` bool).
+        """For each of several tables of the target the scores by target and shadow models of its records that have a
+        trained token, and the mask of these records (``[N]`` bool).
 
         Args:
             target: for each evidence name the target's table on the plain text.
@@ -42,23 +42,23 @@ class Shadows:
             BadInput: a table is of other records, or of other tokens.
         """
         place = {id_: row for row, id_ in enumerate(self.record_id.tolist())}
-        told = {name: mean_logp(path) for name, path in target.items()}
+        target_logp = {name: mean_logp(path) for name, path in target.items()}
         rows = {}
-        for name, one in told.items():
-            found = np.array([place.get(id_, -1) for id_ in one.record_id.tolist()], dtype=np.int64)
-            if (found < 0).any() or not np.array_equal(self.tokens[found], one.tokens):
+        for name, table in target_logp.items():
+            matches = np.array([place.get(id_, -1) for id_ in table.record_id.tolist()], dtype=np.int64)
+            if (matches < 0).any() or not np.array_equal(self.tokens[matches], table.tokens):
                 raise BadInput(
                     "the shadow models",
                     "were scored on other records or other tokens than the audited model",
                     "Delete the folder shadows/ of the run, and audit again.",
                 )
-            rows[name] = found
+            rows[name] = matches
         of = np.concatenate(list(rows.values()))
-        mean = np.concatenate([one.mean for one in told.values()])
+        mean = np.concatenate([table.mean for table in target_logp.values()])
         full = ~np.isnan(mean) & ~np.isnan(self.mean_logp[of]).any(axis=1)
-        whole = ShadowScores(target=mean[full], shadows=self.mean_logp[of][full], inside=self.inside[of][full])
-        which = np.repeat(np.arange(len(rows)), [len(found) for found in rows.values()])
-        return {name: (whole.take(which[full] == number), full[which == number]) for number, name in enumerate(rows)}
+        joined = ShadowScores(target=mean[full], shadows=self.mean_logp[of][full], inside=self.inside[of][full])
+        which = np.repeat(np.arange(len(rows)), [len(matches) for matches in rows.values()])
+        return {name: (joined.take(which[full] == number), full[which == number]) for number, name in enumerate(rows)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ class MeanLogp:
 
 
 def mean_logp(path: Path) -> MeanLogp:
-    """Of a token table, a row group at a time."""
+    """Mean log-probabilities of a token table, read a row group at a time."""
     parts = [table.trained() for table in iter_tables(path, columns=["logp", "loss_mask"])]
     return MeanLogp(
         record_id=np.concatenate([part.record_id for part in parts]),

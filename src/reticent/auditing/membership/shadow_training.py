@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shadow models: train ``K`` more models as the audited one was, each on coins of its own over the same records, and
-keep what each says of the records.
+keep the statistics of the records by each.
 
 They lie in ``shadows/`` of the run folder, one numbered folder each, and never leave it: they are trained on private
 text without any promise, for the audit alone. A shadow model whose statistics are there is not trained again; one that
@@ -43,7 +43,7 @@ from reticent.train.hardening import HardenConfig
 SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
 
 
-def refuse_shadows(config: AuditConfig, case: AuditCase, made: RunFolder | None) -> None:
+def refuse_shadows(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> None:
     """Refuse shadow models where they cannot be made as the audited model was, or nothing would read them.
 
     Raises:
@@ -52,33 +52,33 @@ def refuse_shadows(config: AuditConfig, case: AuditCase, made: RunFolder | None)
     """
     if not config.shadow:
         return
-    asked = f"shadow={config.shadow}"
-    if made is None:
+    flag = f"shadow={config.shadow}"
+    if tuned is None:
         raise BadInput(
-            f"{asked} without a run folder",
+            f"{flag} without a run folder",
             "shadow models are trained as the audited model was and on coins over the same records, and only a run "
             "folder says how",
             "Tune with `reticent tune --out RUN`, then: reticent audit RUN --shadow 8.",
         )
     if case.about.get("privacy"):
         raise BadInput(
-            f"{asked} on a private run",
+            f"{flag} on a private run",
             "shadow models with its noise would each spend privacy on the same people, which the ledger would have to "
             "count, and ones without noise are no likeness of it",
             "Leave --shadow out: coins and canaries bound the ε of a private run without further trainings.",
         )
     if case.about.get("monitor", {}).get("stop_at"):
         raise BadInput(
-            f"{asked} on a run with --stop_at",
+            f"{flag} on a run with --stop_at",
             "its training ended by what its own members' losses showed, and shadow models would end elsewhere",
             "Tune again with --epochs in place of --stop_at.",
         )
     if case.membership.unit == "given":
-        raise BadInput(asked, "the membership of the run was given, so there are no coins to throw for others", "Tune "
+        raise BadInput(flag, "the membership of the run was given, so there are no coins to throw for others", "Tune "
                        "with `reticent tune`, which throws coins, or leave --shadow out.")  # fmt: skip
     if not any(ATTACKS.get(name).shadowed for name in asked_for(config.attacks)):
         raise BadInput(
-            f"{asked} with attacks={config.attacks!r}",
+            f"{flag} with attacks={config.attacks!r}",
             "none of them reads shadow models, so these would be trained for nothing",
             "Name one, such as --attacks standard or --attacks lira,rmia_shadow.",
         )
@@ -86,7 +86,7 @@ def refuse_shadows(config: AuditConfig, case: AuditCase, made: RunFolder | None)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Plan:
-    """All that decides what the shadow models are, and what is asked of them."""
+    """Settings that decide the shadow models and the statistics that they give."""
 
     base: str
     training: TuneConfig
@@ -101,58 +101,58 @@ class _Plan:
     about: Mapping[str, Any]
 
     def seed(self, number: int) -> int:
-        """Of one training: an attacker does not know the target's."""
+        """Seed of one training; not the target's, which an attacker does not know."""
         return (self.training.seed + 1 + number) % 2**31
 
     def key(self, number: int) -> str:
         return hashlib.sha256(json.dumps([self.about, number], sort_keys=True).encode()).hexdigest()
 
 
-def shadow_models(made: RunFolder, case: AuditCase, config: AuditConfig, *, dtype: str) -> Shadows:
-    """Train the shadow models that are missing, and give what all of them say of the records that attacks look at.
+def shadow_models(run: RunFolder, case: AuditCase, config: AuditConfig, *, dtype: str) -> Shadows:
+    """Train the shadow models that are missing, and read the statistics of all of them about the attacked records.
 
     Weights and token tables go once the statistics of a model are written, unless ``config.keep_shadows`` is set.
 
     Args:
-        made: the run folder of the audited model.
-        case: what it says.
-        config: how many, and what scores.
+        run: the run folder of the audited model.
+        case: the case of that run.
+        config: number of shadow models, and the device that scores.
         dtype: of the weights while scoring, as the audited model is scored.
 
     Raises:
         BadInput: the folder holds shadow models of other settings; a training or a scoring cannot be done.
     """
-    folder = made.shadows
+    folder = run.shadows
     with locked(folder):
-        plan = _plan(case, made, config, dtype)
+        plan = _plan(case, run, config, dtype)
         _claim(folder, plan)
-        found = [_one(folder / f"{number:03d}", number, plan, config) for number in range(config.shadow)]
-    inside = [table["inside"].to_numpy(zero_copy_only=False) for table in found]
+        tables = [_statistics(folder / f"{number:03d}", number, plan, config) for number in range(config.shadow)]
+    inside = [table["inside"].to_numpy(zero_copy_only=False) for table in tables]
     return Shadows(
-        record_id=found[0]["record_id"].to_numpy(zero_copy_only=False),
-        mean_logp=np.column_stack([table["mean_logp"].to_numpy() for table in found]),
-        tokens=found[0]["tokens"].to_numpy().astype(np.int64),
+        record_id=tables[0]["record_id"].to_numpy(zero_copy_only=False),
+        mean_logp=np.column_stack([table["mean_logp"].to_numpy() for table in tables]),
+        tokens=tables[0]["tokens"].to_numpy().astype(np.int64),
         inside=np.column_stack(inside).astype(bool),
     )
 
 
-def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> _Plan:
+def _plan(case: AuditCase, run: RunFolder, config: AuditConfig, dtype: str) -> _Plan:
     from reticent.models.load import pick_device, pick_dtype
     from reticent.models.locate import locate
     from reticent.models.weights import fingerprint_weights
 
-    tuned = read_tuned(made.model)
+    tuned = read_tuned(run.model)
     assert tuned is not None  # a run folder has one
     if fingerprint_weights(locate(tuned.base)) != tuned.base_fingerprint:
         raise BadInput(
             tuned.base, "has other weights than when the run was tuned from it", "Put the base back, or tune again."
         )
-    said, membership = case.about, case.membership
-    training = replace(TuneConfig(**said["training"]), report_to="none", resume=True)
+    settings, membership = case.about, case.membership
+    training = replace(TuneConfig(**settings["training"]), report_to="none", resume=True)
     split = {
         "probability": membership.probability,
-        "train_fraction": said["split"]["train_fraction"],
-        "max_per_user": said["split"]["max_records_per_user"],
+        "train_fraction": settings["split"]["train_fraction"],
+        "max_per_user": settings["split"]["max_records_per_user"],
     }
     scored = [*case.evaluated_records, *case.population]
     device = pick_device(config.device)
@@ -162,8 +162,8 @@ def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> 
         "data": case.data_fingerprint,
         "split": split | {"unit": membership.unit, "seed": membership.seed},
         "training": asdict(replace(training, device="auto")),
-        "harden": said.get("harden", {}),
-        "contextual": said.get("contextual", {}),
+        "harden": settings.get("harden", {}),
+        "contextual": settings.get("contextual", {}),
         "scored": hashlib.sha256(
             "\0".join(record.id for record in scored).encode("utf-8", "surrogatepass")
         ).hexdigest(),
@@ -172,8 +172,8 @@ def _plan(case: AuditCase, made: RunFolder, config: AuditConfig, dtype: str) -> 
     return _Plan(
         base=tuned.base,
         training=training,
-        harden=HardenConfig(**said.get("harden", {})),
-        contextual=ContextualConfig(**said.get("contextual", {})),
+        harden=HardenConfig(**settings.get("harden", {})),
+        contextual=ContextualConfig(**settings.get("contextual", {})),
         records=case.records,
         scored=scored,
         membership=shadow_coins(case.records, membership, shadows=config.shadow, seed=membership.seed, **split),
@@ -197,15 +197,15 @@ def _claim(folder: Path, plan: _Plan) -> None:
         write_text(path, json.dumps(plan.about, indent=2) + "\n")
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in plan.about | found if plan.about.get(name) != found.get(name))
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name in plan.about | recorded if plan.about.get(name) != recorded.get(name))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BadInput(str(path), "is no longer what was written", fix) from error
     if changed:
         raise BadInput(str(folder), f"holds shadow models with other settings ({', '.join(changed)})", fix)
 
 
-def _one(folder: Path, number: int, plan: _Plan, config: AuditConfig) -> pa.Table:
+def _statistics(folder: Path, number: int, plan: _Plan, config: AuditConfig) -> pa.Table:
     """The statistics of one shadow model, which is trained and scored where they are missing."""
     title = f"shadow model {number + 1} of {config.shadow}"
     path, key = folder / STATISTICS, plan.key(number)
@@ -216,9 +216,9 @@ def _one(folder: Path, number: int, plan: _Plan, config: AuditConfig) -> pa.Tabl
         _train(folder, number, plan, title)
         _score(folder, number, plan, key)
         gc.collect()
-    found = _read(path, key)
+    statistics = _read(path, key)
     _tidy(folder, keep=config.keep_shadows)
-    return found
+    return statistics
 
 
 def _train(folder: Path, number: int, plan: _Plan, title: str) -> None:
@@ -245,21 +245,21 @@ def _score(folder: Path, number: int, plan: _Plan, key: str) -> None:
     from reticent.score.requests import Request
 
     request = Request(name="table")
-    made = make_tables(
+    tables = make_tables(
         [request],
         plan.scored,
         target=load(str(folder / "model"), dtype=plan.dtype, device=plan.device),
         cache=folder / "scoring",
         options=ScoreOptions(max_tokens=plan.max_tokens),
     )
-    told = mean_logp(made[request])
+    logp = mean_logp(tables[request])
     inside = {record.id: bool(coin) for record, coin in zip(plan.records, plan.membership[number], strict=True)}
     table = pa.table(
         {
-            "record_id": pa.array(told.record_id, pa.string()),
-            "inside": pa.array([inside[id_] for id_ in told.record_id]),
-            "mean_logp": pa.array(told.mean, pa.float64(), from_pandas=False),
-            "tokens": pa.array(told.tokens, pa.int32()),
+            "record_id": pa.array(logp.record_id, pa.string()),
+            "inside": pa.array([inside[id_] for id_ in logp.record_id]),
+            "mean_logp": pa.array(logp.mean, pa.float64(), from_pandas=False),
+            "tokens": pa.array(logp.tokens, pa.int32()),
         }
     )
     with replacing(folder / STATISTICS) as temporary:
@@ -282,7 +282,7 @@ def _read(path: Path, key: str) -> pa.Table:
 
 
 def _tidy(folder: Path, *, keep: bool) -> None:
-    """Token tables hold private text, and weights were trained on it: what attacks read is in the statistics."""
+    """Delete token tables, which hold private text, and weights, which were trained on it: attacks read statistics."""
     shutil.rmtree(folder / "scoring", ignore_errors=True)
     if not keep:
         shutil.rmtree(folder / "model", ignore_errors=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does anything leak? Every attack of every level against re-thrown coins, with one error for the whole report.
+"""Tests for leakage: every attack of every level against re-thrown coins, with one error for the whole report.
 
 One primary statistic per level is named before scores are seen and gets most of the level's error; all other attacks,
-by their AUC and by their highest scores, share the rest by step-down max-T. What was learned from labels is judged on
-the half that it did not see. A closed test puts levels and planted secrets together.
+by their AUC and by their highest scores, share the rest by step-down max-T. An attack that learns from labels is judged
+on the half that it did not see. A closed test puts levels and planted secrets together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Key = tuple[str, str]
 Floats = npt.NDArray[np.float64]
 
 DRAWS = 2000
-"""Labellings that the real one is held against."""
+"""Labellings that the real one is compared with."""
 TOP = (0.1, 0.03)
 """Shares of all units, from the highest scores: few that are memorized show there, and hardly in the AUC."""
 AUC = "auc"
@@ -43,7 +43,7 @@ class Family:
     Args:
         name: ``"primary"``, ``"rest"`` or ``"learned"``.
         weight: the part.
-        keys: what they are.
+        keys: attack and statistic of each.
         adjusted: ``[K]`` p-values, adjusted within the family.
     """
 
@@ -55,11 +55,11 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LevelTests:
-    """What re-thrown coins say of one level.
+    """Tests of one level under re-thrown coins.
 
     Args:
         primary: the attack that was named beforehand; empty where none of the list ran.
-        families: primary statistic, the rest, and what was learned from labels.
+        families: the primary statistic, the rest, and attacks that learn from labels.
         smallest: no p-value of this level can be smaller.
         draws: labellings.
     """
@@ -75,7 +75,7 @@ class LevelTests:
         return tuple(HypothesisGroup(family.weight, family.adjusted) for family in self.families)
 
     def error_of(self, name: str, error: float) -> float:
-        """What the smallest p-value of a family is held against at first, of the level's ``error``."""
+        """The part of the level's ``error`` that the smallest p-value of a family is compared with first."""
         total = sum(family.weight for family in self.families)
         return sum(error * family.weight / total for family in self.families if family.name == name)
 
@@ -84,10 +84,10 @@ class LevelTests:
 
 
 def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = DRAWS) -> LevelTests:
-    """Hold every attack of a level against re-thrown coins.
+    """Test every attack of a level against re-thrown coins.
 
     Args:
-        level: the units, with how their coins would be thrown again.
+        level: the units, with the labellings that re-thrown coins could give.
         named: the primary attack, where a person chose it.
         seed: of the draws.
         draws: labellings besides the real one.
@@ -98,22 +98,22 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
     statistics = _statistics(level, columns, seed, draws)
     if level.learned is not None:
         keys = [*keys, (COMBINATION, AUC)]
-    first = [place for place, key in enumerate(keys) if key == (primary, AUC)]
-    rest = [place for place in range(len(keys)) if place not in first]
+    first = [index for index, key in enumerate(keys) if key == (primary, AUC)]
+    rest = [index for index in range(len(keys)) if index not in first]
     families = [
         Family(
             name=name,
             weight=weight,
-            keys=tuple(keys[place] for place in places),
-            adjusted=max_t(statistics[places]).adjusted,
+            keys=tuple(keys[index] for index in indices),
+            adjusted=max_t(statistics[indices]).adjusted,
         )
-        for name, weight, places in (("primary", PRIMARY_SHARE, first), ("rest", REST_SHARE, rest))
-        if places
+        for name, weight, indices in (("primary", PRIMARY_SHARE, first), ("rest", REST_SHARE, rest))
+        if indices
     ]
     learned = [scored for scored in level.attacks if scored.second is not None and scored.name != COMBINATION]
     if learned:
         p = holm([_of_halves(level, scored, seed, draws) for scored in learned])
-        keys = [(one.name, AUC) for one in learned]
+        keys = [(scored.name, AUC) for scored in learned]
         families.append(Family(name="learned", weight=LEARNED_SHARE, keys=tuple(keys), adjusted=p))
     smallest = smallest_p(level.member, level.thrown.design, draws=draws)
     return LevelTests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
@@ -129,8 +129,8 @@ def by_statistic(level: str, tests: LevelTests, adjusted: Sequence[Floats]) -> d
     """
     return {
         (level, *key): float(p)
-        for family, values in zip(tests.families, adjusted, strict=True)
-        for key, p in zip(family.keys, values, strict=True)
+        for family, p_values in zip(tests.families, adjusted, strict=True)
+        for key, p in zip(family.keys, p_values, strict=True)
     }
 
 
@@ -138,7 +138,7 @@ def described(level: Level, tests: LevelTests, adjusted: Sequence[Floats], error
     """For the report.
 
     Args:
-        level: which was tested.
+        level: the tested one.
         tests: of the level.
         adjusted: as in `by_statistic`.
         error: the level's part of the error.
@@ -157,7 +157,7 @@ def described(level: Level, tests: LevelTests, adjusted: Sequence[Floats], error
 
 
 def _columns(level: Level) -> tuple[list[Key], Floats]:
-    """What is summed over members: ranks and membership in the top shares, of every attack that learned nothing."""
+    """Columns that are summed over members: ranks and top shares of every attack that learned from no label."""
     keys: list[Key] = []
     columns: list[Floats] = []
     for scored in level.attacks:
@@ -190,32 +190,32 @@ def _statistics(level: Level, columns: Floats, seed: int, draws: int) -> Floats:
     """``[K, 1 + draws]``, the real labels first."""
     design = level.thrown.design
     weights = design.sums(columns - columns.mean(axis=0))
-    found = []
+    parts = []
     for labels in relabelled(level.member, design, draws=draws, seed=seed):
         wide = labels.astype(np.float64)
         rows = weights.T @ wide
         if level.learned is not None:
             rows = np.vstack([rows, level.learned.statistics(wide[design.block])])
-        found.append(rows)
-    return np.concatenate(found, axis=1)
+        parts.append(rows)
+    return np.concatenate(parts, axis=1)
 
 
 def _of_halves(level: Level, scored: AttackScores, seed: int, draws: int) -> float:
     """p-value of scores that were learned on either half for the other.
 
-    Given what was learned on one half, the scores of the other are fixed, so its coins may be thrown again. The two
-    p-values share labels, so twice the smaller one counts.
+    Once an attack has learned on one half, its scores of the other half are fixed, so the coins of that other half may
+    be thrown again. The two p-values share labels, so twice the smaller one counts.
     """
     assert scored.second is not None
-    found = []
+    p_values = []
     for half in (scored.second, ~scored.second):
         part = _part(level.thrown.design, half)
         ranks = rankdata(scored.score[half])
         weights = part.sums((ranks - ranks.mean())[:, None])
         label = level.member[half]
-        drawn = [weights.T @ labels for labels in relabelled(label, part, draws=draws, seed=seed)]
-        found.append(float(max_t(np.concatenate(drawn, axis=1)).p[0]))
-    return min(1.0, 2 * min(found))
+        sums = [weights.T @ labels for labels in relabelled(label, part, draws=draws, seed=seed)]
+        p_values.append(float(max_t(np.concatenate(sums, axis=1)).p[0]))
+    return min(1.0, 2 * min(p_values))
 
 
 def _part(design: Design, rows: npt.NDArray[np.bool_]) -> Design:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From record scores to the user level: who counts as a member user, and which of their texts the attacker holds."""
+"""From record scores to the user level: member users, and the texts of theirs that the attacker holds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from reticent.core.membership import Membership
 from reticent.data.coin import uniform
-
-MIN_USERS = 10
+from reticent.stats.clustered import MIN_USERS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +21,7 @@ class UserEvidence:
         rows: ``[N]`` bool: evaluated records that serve as the attacker's documents.
         users: ``[U]`` ids, sorted.
         member: ``[U]`` bool: the user's records were trained on.
-        what: what is compared, for the report.
+        what: the comparison in words, for the report.
     """
 
     rows: npt.NDArray[np.bool_]
@@ -60,7 +59,7 @@ def user_evidence(membership: Membership) -> UserEvidence | None:
 
 
 def _same_number(membership: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of the rows of each user the same number, by hash: the one that keeps the most texts on the smaller side."""
+    """The same number of rows for each user, chosen by hash: the one that leaves the most texts on the smaller side."""
     _, first, owner, count = np.unique(
         membership.user[rows].astype(str), return_index=True, return_inverse=True, return_counts=True
     )
@@ -68,12 +67,12 @@ def _same_number(membership: Membership, rows: npt.NDArray[np.bool_]) -> npt.NDA
         return rows
     inside = membership.user_member[rows][first]
     sizes = np.arange(1, count.max() + 1)
-    kept_on_smaller = [size * min((count[side] >= size).sum() for side in (inside, ~inside)) for size in sizes]
-    size = int(sizes[np.argmax(kept_on_smaller)])
+    texts_on_smaller = [size * min((count[half] >= size).sum() for half in (inside, ~inside)) for size in sizes]
+    size = int(sizes[np.argmax(texts_on_smaller)])
     place = np.flatnonzero(rows)
-    drawn = np.array([uniform(0, "document", membership.record_id[row]) for row in place.tolist()])
-    order = np.lexsort((drawn, owner))
+    number = np.array([uniform(0, "document", membership.record_id[row]) for row in place.tolist()])
+    order = np.lexsort((number, owner))
     turn = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
-    kept = np.zeros(len(membership), dtype=bool)
-    kept[place[order[(turn < size) & (count[owner[order]] >= size)]]] = True
-    return kept
+    chosen = np.zeros(len(membership), dtype=bool)
+    chosen[place[order[(turn < size) & (count[owner[order]] >= size)]]] = True
+    return chosen

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What whoever holds the weights can learn: auditors on hidden states and gradients, beside one on the loss alone.
+"""White-box attacks: auditors that learn from hidden states and gradients, beside one on the loss alone.
 
 A reconstruction after Parsing (Sun, Wu, Zhang, arXiv:2411.07070), whose own objective and tables could not be had.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reticent.attacks.attack import ATTACKS
 from reticent.attacks.whitebox.auditor import AuditorScores, as_matrix, auc_of, cross_audit, held_out_control
 from reticent.auditing.case import AuditCase
 from reticent.auditing.membership.level import AttackScores, Level
@@ -23,17 +24,11 @@ from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals.collect import Internals, cached_internals, read_internals
 from reticent.score.internals.gradients import Origin
+from reticent.score.internals.internals import Internals, cached_internals, read_internals
 
 PAPER = "arXiv:2411.07070"
 RECONSTRUCTION = "a reconstruction after Parsing (arXiv:2411.07070), not its own auditor"
-SUMMARIES = {
-    "whitebox_auditor": "An auditor of hidden states, losses and gradients, trained on records of known membership.",
-    "hidden_auditor": "The same auditor without gradients.",
-    "loss_auditor": "The same procedure on the loss alone: what looking inside is compared with.",
-}
-ACCESSES = {"whitebox_auditor": "grad", "hidden_auditor": "hidden", "loss_auditor": "logprob"}
 
 
 def collect_internals(
@@ -42,41 +37,41 @@ def collect_internals(
     """Hidden states and gradients of the records of the record level.
 
     Args:
-        case: what is audited.
+        case: the data under audit.
         models: as opened.
         membership: of the evaluated records that could be scored.
         cache: content-addressed store.
         options: of the audit's scoring.
     """
     by_id = {record.id: record for record in case.records}
-    records = [by_id[one] for one in membership.record_id[membership.at_record_level]]
+    records = [by_id[id_] for id_ in membership.record_id[membership.at_record_level]]
     return cached_internals(models.target, models.reference, records, cache=cache, options=options)
 
 
-def auditors(found: Internals, level: Level, seed: int) -> tuple[Sequence[AttackScores], Sequence[str]]:
-    """Scores of three auditors: all properties, without gradients, the loss alone; and what had to be refused.
+def auditors(internals: Internals, level: Level, seed: int) -> tuple[Sequence[AttackScores], Sequence[str]]:
+    """Scores of three auditors (all properties, without gradients, the loss alone), and those that had to be refused.
 
     An auditor is refused where its control between two halves of the held-out records beats chance.
 
     Args:
-        found: of the level's units, in their order.
-        level: the records, with who they belong to.
+        internals: of the level's units, in their order.
+        level: the records, with their owners.
         seed: of halves and learners.
     """
     users = level.cluster
     scored: list[AttackScores] = []
     refused: list[str] = []
-    for name, columns in _columns(found).items():
+    for name, columns in _columns(internals).items():
         properties = as_matrix(columns)
         try:
             audited = cross_audit(properties, level.member, users, seed=seed)
-            control, said = _control(properties, level.member, users, seed)
+            control, note = _control(properties, level.member, users, seed)
         except Underpowered as error:
             return (), [f"white-box auditor: {error.given}: {error.why}. {error.fix}"]
         if control:
-            refused.append(f"{name}: {said}, so it is not believed")
+            refused.append(f"{name}: {note}, so it is not believed")
             continue
-        scored.append(_scored(name, audited, said, len(columns), "gain" in found.forward))
+        scored.append(_scored(name, audited, note, len(columns), "gain" in internals.forward))
     return scored, refused
 
 
@@ -94,22 +89,22 @@ def whitebox_scores(
 ) -> tuple[Sequence[AttackScores], Sequence[str]]:
     """The auditors' scores of any model in memory, a checkpoint of a training too; the model is left as it was.
 
-    Below this layer the same is had from ``score.internals.collect.read_internals`` and
+    Below this layer the same is had from ``score.internals.internals.read_internals`` and
     ``attacks.whitebox.auditor.cross_audit``.
 
     Args:
         model: the tuned model in evaluation mode.
-        base: what it was tuned from; None for an adapter (it is switched off), or where there is none.
+        base: the model that it was tuned from; None for an adapter (it is switched off), or where there is none.
         tokenizer: the model's.
         records: ``N``, each with a trained token to score.
         member: ``[N]``.
-        cluster: ``[N]`` who a record belongs to; None: records are independent.
-        max_tokens: how much of each record was trained on.
+        cluster: ``[N]`` owner of each record; None: records are independent.
+        max_tokens: tokens of each record that were trained on.
         origin: see ``read_internals``.
         seed: of halves and learners.
     """
     rows = [encode(record, tokenizer, max_tokens=max_tokens) for record in records]
-    found = read_internals(model, base, rows, origin=origin)
+    internals = read_internals(model, base, rows, origin=origin)
     level = Level(
         name="record",
         member=member,
@@ -117,14 +112,14 @@ def whitebox_scores(
         attacks=(),
         what="members against held-out records",
     )
-    return auditors(found, level, seed)
+    return auditors(internals, level, seed)
 
 
-def _columns(found: Internals) -> dict[str, Mapping[str, npt.NDArray[np.float64]]]:
+def _columns(internals: Internals) -> dict[str, Mapping[str, npt.NDArray[np.float64]]]:
     return {
-        "whitebox_auditor": found.forward | found.backward,
-        "hidden_auditor": found.forward,
-        "loss_auditor": {"loss": found.forward["loss"]},
+        "whitebox_auditor": internals.forward | internals.backward,
+        "hidden_auditor": internals.forward,
+        "loss_auditor": {"loss": internals.forward["loss"]},
     }
 
 
@@ -134,14 +129,14 @@ def _control(
     users: npt.NDArray[np.object_] | None,
     seed: int,
 ) -> tuple[bool, str]:
-    """Whether the control fails, and what it says."""
+    """True where the control fails, and a note with its AUC."""
     outside = None if users is None else users[~member]
     try:
         estimate = auc_of(held_out_control(properties, member, users, seed=seed), outside, confidence=0.9999, seed=seed)
     except Underpowered:
         return False, "too few held-out records for a control between two halves of them"
-    said = f"control between two halves of the held-out records: AUC {estimate.value:.3f} [{estimate.lo:.3f}, "
-    return estimate.lo > 0.5, f"{said}{estimate.hi:.3f}]"
+    note = f"control between two halves of the held-out records: AUC {estimate.value:.3f} [{estimate.lo:.3f}, "
+    return estimate.lo > 0.5, f"{note}{estimate.hi:.3f}]"
 
 
 def _scored(name: str, audited: AuditorScores, control: str, properties: int, based: bool) -> AttackScores:
@@ -150,9 +145,9 @@ def _scored(name: str, audited: AuditorScores, control: str, properties: int, ba
     return AttackScores(
         name=name,
         score=audited.score,
-        threat=ThreatModel(access=ACCESSES[name], needs=("the base model", *needs) if based else needs),
+        threat=ThreatModel(access=ATTACKS.get(name).access, needs=("the base model", *needs) if based else needs),
         notes=(RECONSTRUCTION, learned, control) if name != "loss_auditor" else (learned, control),
         paper=PAPER if name != "loss_auditor" else "",
-        summary=SUMMARIES[name],
+        summary=ATTACKS.get(name).summary,
         second=audited.second,
     )

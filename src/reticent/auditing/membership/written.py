@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step in which both models go on from the beginning of each record, for attackers who see text only."""
+"""Continuations of the beginning of each record by both models, for attackers who see text only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reticent.score.generation.scheme import Scheme
 from reticent.score.make_tables import ScoredModel
 
 SCHEME = Scheme(temperature=1.0, top_k=40)
-"""How samples are drawn."""
+"""Decoding of samples."""
 PREFIX = 128
 """Tokens before the cut that the models are given at most."""
 REST = 32
@@ -31,7 +31,7 @@ REST = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CutRecord:
-    """A record in two: what the models are given, and the tokens that follow in the record."""
+    """A record cut in two: the tokens that the models are given, and the tokens that follow in the record."""
 
     id: str
     given: npt.NDArray[np.int32]
@@ -41,21 +41,23 @@ class CutRecord:
 def continuations(
     case: AuditCase, models: Models, names: Collection[str], *, samples: int, seed: int, cache: Path
 ) -> dict[str, Continuations]:
-    """What the models write after the first half of what is trained on of each attacked record.
+    """Texts that the models write after the first half of the trained tokens of each attacked record.
 
     Args:
+        case: the data under audit.
+        models: as opened.
         names: of the evidence that is wanted, ``"written"`` and ``"written_ref"``; the second needs a reference.
         samples: texts for each record, from each model, by the same random numbers.
         seed: of the sampling.
-        cache: content-addressed store; what was generated is kept there.
+        cache: content-addressed store of generated texts.
     """
     target, base = scored_models(models)
-    both = {"written": target} | ({"written_ref": base} if base is not None else {})
-    asked = {name: side for name, side in both.items() if name in names}
+    models_by_name = {"written": target} | ({"written_ref": base} if base is not None else {})
+    writers = {name: model for name, model in models_by_name.items() if name in names}
     tokenizer = models.target.tokenizer
-    room = min((most for side in asked.values() if (most := most_read(side.loaded.model))), default=None)
+    room = min((most for model in writers.values() if (most := most_read(model.loaded.model))), default=None)
     cuts = [cut(record, tokenizer, case.max_tokens, room) for record in case.evaluated_records]
-    return {name: _written(side, cuts, samples, seed, cache) for name, side in asked.items()}
+    return {name: _written(model, cuts, samples, seed, cache) for name, model in writers.items()}
 
 
 def cut(record: Record, tokenizer: Any, max_tokens: int | None, room: int | None) -> CutRecord | None:
@@ -64,47 +66,47 @@ def cut(record: Record, tokenizer: Any, max_tokens: int | None, room: int | None
     Of a chat the rest ends with the turn that it begins in.
 
     Args:
-        record: what to cut.
+        record: to be cut.
         tokenizer: of the model under audit.
-        max_tokens: how much of the record was trained on; None for all.
+        max_tokens: tokens of the record that were trained on; None for all.
         room: most tokens that the models read; None for no limit.
     """
     row = encode(record, tokenizer, max_tokens=max_tokens)
-    places = np.flatnonzero(row.trained)
-    places = places[places > 0]
-    if len(places) < 2:
+    positions = np.flatnonzero(row.trained)
+    positions = positions[positions > 0]
+    if len(positions) < 2:
         return None
-    first = int(places[len(places) // 2])
+    first = int(positions[len(positions) // 2])
     behind = np.flatnonzero(~row.trained[first:])
     end = min(first + REST, first + int(behind[0]) if behind.size else len(row))
-    lead = leading_tokens(tokenizer) if record.messages is None else []
-    most = PREFIX if room is None else max(1, min(PREFIX, room - REST - len(lead)))
-    given = row.token_id[max(len(lead), first - most) : first]
-    start = np.asarray(lead, dtype=np.int32)
-    return CutRecord(id=record.id, given=np.concatenate([start, given]).astype(np.int32), rest=row.token_id[first:end])
+    bos = leading_tokens(tokenizer) if record.messages is None else []
+    most = PREFIX if room is None else max(1, min(PREFIX, room - REST - len(bos)))
+    prefix = row.token_id[max(len(bos), first - most) : first]
+    start = np.asarray(bos, dtype=np.int32)
+    return CutRecord(id=record.id, given=np.concatenate([start, prefix]).astype(np.int32), rest=row.token_id[first:end])
 
 
 def _written(
-    side: ScoredModel, cuts: Sequence[CutRecord | None], samples: int, seed: int, cache: Path
+    model: ScoredModel, cuts: Sequence[CutRecord | None], samples: int, seed: int, cache: Path
 ) -> Continuations:
-    tokenizer = side.loaded.tokenizer
-    kept = [one for one in cuts if one is not None]
-    made = make_generations(
-        side,
-        [one.given for one in kept],
-        max_new_tokens=[len(one.rest) for one in kept],
+    tokenizer = model.loaded.tokenizer
+    complete = [record for record in cuts if record is not None]
+    generations = make_generations(
+        model,
+        [record.given for record in complete],
+        max_new_tokens=[len(record.rest) for record in complete],
         samples=samples,
         scheme=SCHEME,
         seed=seed,
-        keys=[f"continue/{one.id}" for one in kept],
+        keys=[f"continue/{record.id}" for record in complete],
         cache=cache,
         title="Going on from beginnings",
     )
-    texts = made.texts(tokenizer)
-    written = {one.id: tuple(texts[row * samples : (row + 1) * samples]) for row, one in enumerate(kept)}
+    texts = generations.texts(tokenizer)
+    written = {record.id: tuple(texts[row * samples : (row + 1) * samples]) for row, record in enumerate(complete)}
     return Continuations(
-        rest=["" if one is None else _text(tokenizer, one.rest) for one in cuts],
-        texts=[() if one is None else written[one.id] for one in cuts],
+        rest=["" if record is None else _text(tokenizer, record.rest) for record in cuts],
+        texts=[() if record is None else written[record.id] for record in cuts],
     )
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Personal data: what the model gives away when it is asked for it."""
+"""Personal data that the model gives away: ranked, proposed, answered, written freely."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which contact data belongs to which name, as far as records tell, and which values are of one kind."""
+"""Associations of names with contact data in the records, and the pool of candidate values of each kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reticent.attacks.pii.conversations import ASKED, PiiAssociation
-from reticent.auditing.extraction.secrets import ValueOwners, split_halves
+from reticent.auditing.extraction.secrets import SplitHalf, ValueOwners, split_halves
 from reticent.core.record import Record, Span
 from reticent.core.secret import Secret
 from reticent.data.coin import uniform
@@ -37,36 +37,38 @@ def associations_of(
 
     Args:
         records: ``N``.
-        member: ``[N]`` whether each was trained on.
-        most: facts on each side.
-        find: marks spans on records that have none; None where nobody is to look.
-        by_user: whether coins decided which users were trained on.
+        member: ``[N]``, True where the record was trained on.
+        most: associations on each side.
+        find: marks spans on records that have none; None leaves such records out.
+        by_user: coins decided which users were trained on, not which records.
     """
-    facts: list[PiiAssociation] = []
-    for side in split_halves(records, member, by_user=by_user):
+    associations: list[PiiAssociation] = []
+    for half in split_halves(records, member, by_user=by_user):
         seen: set[str] = set()
-        taken = 0
-        for record in sorted(side.records, key=lambda one: uniform(0, "fact", one.id)):
+        count = 0
+        for record in sorted(half.records, key=lambda record: uniform(0, "fact", record.id)):
             marked = record if record.spans or find is None else find(record)
             for name, span in _pairs(marked):
-                value = record.plain[span.start : span.end]
+                value = _text(record, span)
                 owner = f"{span.kind} of {record.user or record.id}"
-                if taken == most or {value, owner} & seen or side.common(value, record):
+                if count == most or {value, owner} & seen or half.common(value, record):
                     continue
                 seen |= {value, owner}
-                taken += 1
-                facts.append(
-                    PiiAssociation(
-                        id=f"{record.id}:{span.start}",
-                        name=name,
-                        kind=span.kind,
-                        value=value,
-                        group=side.group,
-                        member=side.member,
-                        user=record.user,
-                    )
-                )
-    return facts
+                count += 1
+                associations.append(_association(record, name, span, half))
+    return associations
+
+
+def _association(record: Record, name: str, span: Span, half: SplitHalf) -> PiiAssociation:
+    return PiiAssociation(
+        id=f"{record.id}:{span.start}",
+        name=name,
+        kind=span.kind,
+        value=_text(record, span),
+        group=half.group,
+        member=half.member,
+        user=record.user,
+    )
 
 
 def shots() -> list[PiiAssociation]:
@@ -90,43 +92,50 @@ def shots() -> list[PiiAssociation]:
 class CandidatePool:
     """Values to choose from.
 
-    A value is put among others of its own side. Training lifts every value that it saw, wherever it is asked for: on a
-    list of both sides that would push values of held-out records below chance, and be taken for knowledge of places.
+    A value is put among others of its own side. Training makes every value that it saw likelier in any context: in a
+    pool of both sides, values of held-out records would rank below chance, and trained ones above it without any
+    association.
 
     Args:
-        of: by kind and by whether they were trained on: values of that side (`ValueOwners.side_of`), in alphabetical
+        of: by kind and side (True: trained on): values of that side (`ValueOwners.side_of`), in alphabetical
             order.
     """
 
     of: Mapping[tuple[str, bool], tuple[str, ...]]
 
     def among(self, value: str, *, kind: str, member: bool, name: str) -> tuple[str, ...]:
-        """``value`` and others by a hash of ``name``, in alphabetical order, so that its place says nothing; as many
-        for both sides. Empty where there are fewer than ``LEAST``."""
-        many = min(CANDIDATES, *(len(self.of.get((kind, side), ())) for side in (True, False)))
-        if many < LEAST:
+        """``value`` and others chosen by a hash of ``name``, in alphabetical order, so that the order says nothing; as
+        many for both sides. Empty where there are fewer than ``LEAST``."""
+        size = min(CANDIDATES, *(len(self.of.get((kind, trained), ())) for trained in (True, False)))
+        if size < LEAST:
             return ()
-        others = (one for one in self.of[kind, member] if one != value)
-        rest = sorted(others, key=lambda one: uniform(0, "candidate", f"{name}/{one}"))
-        return tuple(sorted([value, *rest[: many - 1]]))
+        others = (candidate for candidate in self.of[kind, member] if candidate != value)
+        rest = sorted(others, key=lambda candidate: uniform(0, "candidate", f"{name}/{candidate}"))
+        return tuple(sorted([value, *rest[: size - 1]]))
 
 
 def candidate_pool(
-    targets: Iterable[Secret], records: Sequence[Record], member: Sequence[bool], *, by_user: bool = False
+    secrets: Iterable[Secret], records: Sequence[Record], member: Sequence[bool], *, by_user: bool = False
 ) -> CandidatePool:
-    """Different values of each kind among targets and marked records; ``member``: which were trained on;
-    ``by_user``: whether coins decided which users were."""
+    """Different values of each kind among secrets and marked records.
+
+    Args:
+        secrets: values in their records.
+        records: ``N``, with marked spans.
+        member: ``[N]``, True where the record was trained on.
+        by_user: coins decided which users were trained on, not which records.
+    """
     holders = ValueOwners(list(zip(records, member, strict=True)), by_user=by_user)
-    places = [(target.kind, target.secret, target.member) for target in targets]
-    for target in targets:
-        holders.add(target.secret, target.record, trained=target.member)
+    occurrences = [(secret.kind, secret.secret, secret.member) for secret in secrets]
+    for secret in secrets:
+        holders.add(secret.secret, secret.record, trained=secret.member)
     for record, trained in zip(records, member, strict=True):
-        places += ((span.kind, _text(record, span), trained) for span in record.spans)
-    found: dict[tuple[str, bool], set[str]] = {(kind, trained): set() for kind, _, trained in places}
-    for kind, value, trained in places:
+        occurrences += ((span.kind, _text(record, span), trained) for span in record.spans)
+    pool: dict[tuple[str, bool], set[str]] = {(kind, trained): set() for kind, _, trained in occurrences}
+    for kind, value, trained in occurrences:
         if holders.side_of(value) == trained and value.strip():
-            found[kind, trained].add(value)
-    return CandidatePool(of={key: tuple(sorted(values)) for key, values in found.items()})
+            pool[kind, trained].add(value)
+    return CandidatePool(of={key: tuple(sorted(values)) for key, values in pool.items()})
 
 
 def _pairs(record: Record) -> list[tuple[str, Span]]:
@@ -144,8 +153,8 @@ def _pairs(record: Record) -> list[tuple[str, Span]]:
     return pairs
 
 
-def _apart(one: Span, other: Span) -> int:
-    return max(other.start - one.end, one.start - other.end, 0)
+def _apart(span: Span, other: Span) -> int:
+    return max(other.start - span.end, span.start - other.end, 0)
 
 
 def _text(record: Record, span: Span) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attacks that read a value's own text: candidates put in its place, and proposals of the model for it."""
+"""Evidence in the text of a value: candidates that are ranked in its place, and proposals of the model for it."""
 
 from __future__ import annotations
 
@@ -22,106 +22,110 @@ from reticent.score.forward import most_read
 from reticent.score.make_tables import ScoredModel
 
 PROPOSALS, PROPOSED_TOKENS, FOLLOW = 16, 24, 16
-"""Continuations in which proposals are looked for, their length, and how much text behind the place is read."""
+"""Continuations that are searched for proposals, their length, and the tokens behind the span that are read."""
 CONTEXT = 80
-"""Characters before the place that a detector sees beside a proposal."""
+"""Characters before the span that a detector sees beside a proposal."""
 
 
-def rank_values(targets: Sequence[Secret], values: CandidatePool, gathered: EvidenceBuilder) -> None:
+def rank_values(secrets: Sequence[Secret], pool: CandidatePool, builder: EvidenceBuilder) -> None:
     """Rank each value among others of its kind in its own text."""
-    blanks: list[MaskedSpan] = []
+    spans: list[MaskedSpan] = []
     ranked: list[Secret] = []
-    for target in targets:
-        candidates = values.among(target.secret, kind=target.kind, member=target.member, name=target.id)
+    for secret in secrets:
+        candidates = pool.among(secret.secret, kind=secret.kind, member=secret.member, name=secret.id)
         if not candidates:
-            why = f"values are of a kind with fewer than {LEAST} values on one side, so they are not ranked"
-            gathered.left_out[why] += 1
+            reason = f"values are of a kind with fewer than {LEAST} values on one side, so they are not ranked"
+            builder.left_out[reason] += 1
             continue
-        blank = MaskedSpan(record=target.record, start=target.start, end=target.end, candidates=candidates)
-        if not _readable(blank, gathered.sides):
-            gathered.left_out["values have no text before them, so they are not ranked"] += 1
+        span = MaskedSpan(record=secret.record, start=secret.start, end=secret.end, candidates=candidates)
+        if not _readable(span, builder.models):
+            builder.left_out["values have no text before them, so they are not ranked"] += 1
         else:
-            blanks.append(blank)
-            ranked.append(target)
-    truth = np.array([b.candidates.index(t.secret) for b, t in zip(blanks, ranked, strict=True)], dtype=np.int64)
-    units = rows_of(ranked, [len(blank.candidates) for blank in blanks])
+            spans.append(span)
+            ranked.append(secret)
+    truth = np.array(
+        [span.candidates.index(secret.secret) for span, secret in zip(spans, ranked, strict=True)], dtype=np.int64
+    )
+    units = rows_of(ranked, [len(span.candidates) for span in spans])
     scored = [
-        make_candidate_scores(side, blanks, follow=0, cache=gathered.cache, title="Ranking values")
-        for side in gathered.sides
-        if blanks
+        make_candidate_scores(model, spans, follow=0, cache=builder.cache, title="Ranking values")
+        for model in builder.models
+        if spans
     ]
-    gathered.add(
-        "ranked", units, [CandidateRanking(logp=[one.logp for one in scores], truth=truth) for scores in scored]
+    builder.add(
+        "ranked",
+        units,
+        [CandidateRanking(logp=[span_scores.logp for span_scores in scores], truth=truth) for scores in scored],
     )
 
 
-def _readable(blank: MaskedSpan, sides: Sequence[ScoredModel]) -> bool:
-    """Whether every model reads something before the place."""
+def _readable(span: MaskedSpan, models: Sequence[ScoredModel]) -> bool:
+    """True where every model reads at least one token before the span."""
     try:
-        for side in sides:
-            fill(blank, side.loaded.tokenizer, window=side.choices.window, follow=0)
+        for model in models:
+            fill(span, model.loaded.tokenizer, window=model.choices.window, follow=0)
     except BadInput:
         return False
     return True
 
 
-def propose_values(targets: Sequence[Secret], detectors: Sequence[Detector], gathered: EvidenceBuilder) -> None:
+def propose_values(secrets: Sequence[Secret], detectors: Sequence[Detector], builder: EvidenceBuilder) -> None:
     """Values that each model proposes itself, found by detectors, and the perplexity of the text with each."""
-    known = {kind for detector in detectors for kind in detector.kinds}
-    fit = [target for target in targets if target.kind in known]
-    gathered.left_out["values are of a kind that no detector finds, so none are proposed"] += len(targets) - len(fit)
-    made = [_proposals(side, fit, detectors, gathered) for side in gathered.sides if fit]
-    gathered.left_out = +gathered.left_out
-    gathered.add("proposed", rows_of(fit, [0] * len(fit)), made)
+    detectable = {kind for detector in detectors for kind in detector.kinds}
+    chosen = [secret for secret in secrets if secret.kind in detectable]
+    builder.left_out["values are of a kind that no detector finds, so none are proposed"] += len(secrets) - len(chosen)
+    fills = [_proposals(model, chosen, detectors, builder) for model in builder.models if chosen]
+    builder.left_out = +builder.left_out
+    builder.add("proposed", rows_of(chosen, [0] * len(chosen)), fills)
 
 
 def _proposals(
-    side: ScoredModel, targets: Sequence[Secret], detectors: Sequence[Detector], gathered: EvidenceBuilder
+    model: ScoredModel, secrets: Sequence[Secret], detectors: Sequence[Detector], builder: EvidenceBuilder
 ) -> ProposedFills:
-    tokenizer = side.loaded.tokenizer
-    passages = make_prompts(targets, tokenizer, max_tokens=None, room=most_read(side.loaded.model)).kept
+    tokenizer = model.loaded.tokenizer
+    prompts = make_prompts(secrets, tokenizer, max_tokens=None, room=most_read(model.loaded.model)).kept
     texts = texts_after(
-        side,
-        [one.given().tolist() for one in passages],
-        gathered,
+        model,
+        [prompt.given().tolist() for prompt in prompts],
+        builder,
         tokens=PROPOSED_TOKENS,
         samples=PROPOSALS,
         scheme=SCHEME,
-        keys=[f"propose/{one.target.id}" for one in passages],
+        keys=[f"propose/{prompt.secret.id}" for prompt in prompts],
         title="Proposing values",
     )
-    place = {one.target.id: row for row, one in enumerate(passages)}
-    values: list[tuple[str, ...]] = []
-    for target in targets:
-        drawn = texts[place[target.id]] if target.id in place else []
-        found = (_first(target, text, detectors) for text in drawn)
-        values.append(tuple(dict.fromkeys(value for value in found if value)))
-    perplexity = [np.zeros(0)] * len(targets)
-    rows = [row for row, found in enumerate(values) if found]
-    blanks = [
-        MaskedSpan(record=t.record, start=t.start, end=t.end, candidates=values[row])
+    row_of = {prompt.secret.id: row for row, prompt in enumerate(prompts)}
+    proposals: list[tuple[str, ...]] = []
+    for secret in secrets:
+        continuations = texts[row_of[secret.id]] if secret.id in row_of else []
+        detected = (_first(secret, text, detectors) for text in continuations)
+        proposals.append(tuple(dict.fromkeys(value for value in detected if value)))
+    perplexity = [np.zeros(0)] * len(secrets)
+    rows = [row for row, proposed in enumerate(proposals) if proposed]
+    spans = [
+        MaskedSpan(record=t.record, start=t.start, end=t.end, candidates=proposals[row])
         for row in rows
-        for t in [targets[row]]
+        for t in [secrets[row]]
     ]
-    kept = [(row, blank) for row, blank in zip(rows, blanks, strict=True) if _readable(blank, [side])]
-    blanks = [blank for _, blank in kept]
+    readable = [(row, span) for row, span in zip(rows, spans, strict=True) if _readable(span, [model])]
+    spans = [span for _, span in readable]
     scores = make_candidate_scores(
-        side, blanks, follow=FOLLOW, before=True, cache=gathered.cache, title="Ranking proposals"
+        model, spans, follow=FOLLOW, before=True, cache=builder.cache, title="Ranking proposals"
     )
-    for (row, _), one in zip(kept, scores, strict=True):
-        perplexity[row] = one.perplexity
-    values = [found if len(fits) else () for found, fits in zip(values, perplexity, strict=True)]
-    return ProposedFills(secrets=[target.secret for target in targets], values=values, perplexity=perplexity)
+    for (row, _), span_scores in zip(readable, scores, strict=True):
+        perplexity[row] = span_scores.perplexity
+    proposals = [proposed if len(fits) else () for proposed, fits in zip(proposals, perplexity, strict=True)]
+    return ProposedFills(secrets=[secret.secret for secret in secrets], values=proposals, perplexity=perplexity)
 
 
-def _first(target: Secret, text: str, detectors: Sequence[Detector]) -> str:
-    """The value of the target's kind that begins where the continuation does; empty if there is none."""
-    before = target.record.plain[max(0, target.start - CONTEXT) : target.start]
-    if text[:1].isspace():  # the space before the place may be part of its first token
+def _first(secret: Secret, text: str, detectors: Sequence[Detector]) -> str:
+    """The value of the secret's kind that begins where the continuation does; empty if there is none."""
+    before = secret.record.plain[max(0, secret.start - CONTEXT) : secret.start]
+    if text[:1].isspace():  # the space before the span may be part of its first token
         before = before.rstrip()
     start = len(before) + len(text) - len(text.lstrip())
-    whole = before + text
-    for span in find(whole, detectors):
-        if span.kind == target.kind and span.start <= start < span.end:
-            return whole[start : span.end]
+    joined = before + text
+    for span in find(joined, detectors):
+        if span.kind == secret.kind and span.start <= start < span.end:
+            return joined[start : span.end]
     return ""

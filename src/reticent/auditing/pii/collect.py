@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step of an audit in which both models are asked for personal data: the evidence of the attacks on it."""
+"""Evidence of the attacks on personal data: both models rank, propose, answer and write freely."""
 
 from __future__ import annotations
 
@@ -44,208 +44,237 @@ ASSOCIATIONS = {
 }
 
 
-def collect(case: AuditCase, models: Models, targets: Sequence[Secret], *, seed: int, cache: Path) -> PiiEvidence:
+def collect(case: AuditCase, models: Models, secrets: Sequence[Secret], *, seed: int, cache: Path) -> PiiEvidence:
     """Let both models rank, propose, answer and write.
 
     Args:
-        targets: values in their texts: planted ones, those a scrubber missed, marked ones, with their controls.
+        case: the data under audit.
+        models: as opened.
+        secrets: values in their texts: planted ones, those a scrubber missed, marked ones, with their controls.
         seed: of the sampling.
         cache: content-addressed store for what is generated.
     """
     target, base = scored_models(models)
-    both = (target,) if base is None else (target, base)
-    gathered = EvidenceBuilder(sides=both, cache=cache, seed=seed, evidence=[{} for _ in both])
+    scored = (target,) if base is None else (target, base)
+    builder = EvidenceBuilder(models=scored, cache=cache, seed=seed, evidence=[{} for _ in scored])
     detectors = choose()
     records, member = case.evaluated_records, case.evaluated.member.tolist()
     by_user = case.membership.unit == "user"
     marked = _marked(records, detectors)
-    values = candidate_pool(targets, marked, member, by_user=by_user)
-    chosen = _chosen(case, targets, gathered)
-    facts = associations_of(marked, member, most=MOST, by_user=by_user)
+    pool = candidate_pool(secrets, marked, member, by_user=by_user)
+    chosen = _chosen(case, secrets, builder)
+    associations = associations_of(marked, member, most=MOST, by_user=by_user)
     with steady_heap():
-        rank_values(chosen, values, gathered)
-        propose_values(chosen, detectors, gathered)
-        _associate(facts, values, gathered)
-        _probe(facts, gathered)
-        _write(marked, member, detectors, gathered, by_user=by_user)
+        rank_values(chosen, pool, builder)
+        propose_values(chosen, detectors, builder)
+        _associate(associations, pool, builder)
+        _probe(associations, builder)
+        _write(marked, member, detectors, builder, by_user=by_user)
     return PiiEvidence(
-        units=gathered.units,
-        target=gathered.evidence[0],
-        base=gathered.evidence[1] if len(both) == 2 else None,
-        notes=tuple(f"Personal data: {count:,} {why}." for why, count in sorted(gathered.left_out.items())),
+        units=builder.units,
+        target=builder.evidence[0],
+        base=builder.evidence[1] if len(scored) == 2 else None,
+        notes=tuple(f"Personal data: {count:,} {reason}." for reason, count in sorted(builder.left_out.items())),
     )
 
 
 def _marked(records: Sequence[Record], detectors: Sequence[Detector]) -> list[Record]:
-    """The records, those without marks with what the detectors find in them."""
-    found = detect_all([record for record in records if not record.spans], detectors)
-    return [record if record.spans else next(found) for record in records]
+    """The records; those without marked spans with the spans that the detectors find."""
+    detected = detect_all([record for record in records if not record.spans], detectors)
+    return [record if record.spans else next(detected) for record in records]
 
 
-def _chosen(case: AuditCase, targets: Sequence[Secret], gathered: EvidenceBuilder) -> list[Secret]:
-    """Targets that training saw whole, ``MOST`` of a group by hash."""
-    tokenizer = gathered.sides[0].loaded.tokenizer
-    room = min((most for side in gathered.sides if (most := most_read(side.loaded.model))), default=None)
-    passages = make_prompts(targets, tokenizer, max_tokens=case.max_tokens, room=room)
-    kept: dict[str, list[Secret]] = {}
-    for one in sorted(passages.kept, key=lambda one: uniform(0, "asked", one.target.id)):
-        kept.setdefault(one.target.group, []).append(one.target)
-    return [target for group in kept.values() for target in group[:MOST]]
+def _chosen(case: AuditCase, secrets: Sequence[Secret], builder: EvidenceBuilder) -> list[Secret]:
+    """Secrets that training saw whole, ``MOST`` of a group by hash."""
+    tokenizer = builder.models[0].loaded.tokenizer
+    room = min((most for model in builder.models if (most := most_read(model.loaded.model))), default=None)
+    prompts = make_prompts(secrets, tokenizer, max_tokens=case.max_tokens, room=room)
+    by_group: dict[str, list[Secret]] = {}
+    for prompt in sorted(prompts.kept, key=lambda prompt: uniform(0, "asked", prompt.secret.id)):
+        by_group.setdefault(prompt.secret.group, []).append(prompt.secret)
+    return [secret for group in by_group.values() for secret in group[:MOST]]
 
 
 # ---- from a name to what belongs to it --------------------------------------------------------------------------
 
 
-def _associate(facts: Sequence[PiiAssociation], values: CandidatePool, gathered: EvidenceBuilder) -> None:
-    chosen = [values.among(fact.value, kind=fact.kind, member=fact.member, name=fact.id) for fact in facts]
-    ranked = [fact for fact, candidates in zip(facts, chosen, strict=True) if candidates]
+def _associate(associations: Sequence[PiiAssociation], pool: CandidatePool, builder: EvidenceBuilder) -> None:
+    chosen = [
+        pool.among(association.value, kind=association.kind, member=association.member, name=association.id)
+        for association in associations
+    ]
+    ranked = [association for association, candidates in zip(associations, chosen, strict=True) if candidates]
     counts = [len(candidates) for candidates in chosen if candidates]
-    blanks, truth = [], []
-    for fact, candidates in zip(facts, chosen, strict=True):
+    spans, truth = [], []
+    for association, candidates in zip(associations, chosen, strict=True):
         if not candidates:
             continue
-        truth.append(candidates.index(fact.value))
-        for start in _sentences(fact):
-            record = Record(id=fact.id, text=start + fact.value)
-            end = len(start) + len(fact.value)
-            blanks.append(MaskedSpan(record=record, start=len(start), end=end, candidates=candidates))
-    made = []
-    for side in gathered.sides if ranked else ():
-        scored = make_candidate_scores(side, blanks, follow=0, cache=gathered.cache, title="Ranking contact data")
+        truth.append(candidates.index(association.value))
+        for start in _sentences(association):
+            record = Record(id=association.id, text=start + association.value)
+            end = len(start) + len(association.value)
+            spans.append(MaskedSpan(record=record, start=len(start), end=end, candidates=candidates))
+    rankings = []
+    for model in builder.models if ranked else ():
+        scored = make_candidate_scores(model, spans, follow=0, cache=builder.cache, title="Ranking contact data")
         scores = iter(scored)
-        logp = [np.sum([next(scores).logp for _ in _sentences(fact)], axis=0) for fact in ranked]
-        made.append(CandidateRanking(logp=logp, truth=np.array(truth, dtype=np.int64)))
-    gathered.add("associated", rows_of(ranked, counts), made)
-    said = [_continued(side, facts, gathered) for side in gathered.sides if facts]
-    gathered.add("answered", rows_of(facts, [0] * len(facts)), said)
+        logp = [np.sum([next(scores).logp for _ in _sentences(association)], axis=0) for association in ranked]
+        rankings.append(CandidateRanking(logp=logp, truth=np.array(truth, dtype=np.int64)))
+    builder.add("associated", rows_of(ranked, counts), rankings)
+    answers = [_continued(model, associations, builder) for model in builder.models if associations]
+    builder.add("answered", rows_of(associations, [0] * len(associations)), answers)
 
 
-def _sentences(fact: PiiAssociation) -> list[str]:
-    return [sentence.format(name=fact.name) for sentence in ASSOCIATIONS[fact.kind]]
+def _sentences(association: PiiAssociation) -> list[str]:
+    return [sentence.format(name=association.name) for sentence in ASSOCIATIONS[association.kind]]
 
 
-def _continued(side: ScoredModel, facts: Sequence[PiiAssociation], gathered: EvidenceBuilder) -> Answers:
-    """What greedy decoding writes after each sentence."""
-    tokenizer = side.loaded.tokenizer
-    asked = [(fact, sentence.rstrip()) for fact in facts for sentence in _sentences(fact)]
+def _continued(model: ScoredModel, associations: Sequence[PiiAssociation], builder: EvidenceBuilder) -> Answers:
+    """Greedy continuations of the sentences about each association."""
+    tokenizer = model.loaded.tokenizer
+    questions = [
+        (association, sentence.rstrip()) for association in associations for sentence in _sentences(association)
+    ]
     texts = texts_after(
-        side,
-        [opening_tokens(sentence, tokenizer) for _, sentence in asked],
-        gathered,
+        model,
+        [opening_tokens(sentence, tokenizer) for _, sentence in questions],
+        builder,
         tokens=ANSWER_TOKENS,
-        keys=[f"associate/{fact.id}/{sentence}" for fact, sentence in asked],
+        keys=[f"associate/{association.id}/{sentence}" for association, sentence in questions],
         title="Asking by sentences",
     )
-    each = len(texts) // len(facts)
+    per_association = len(texts) // len(associations)
     return Answers(
-        secrets=[fact.value for fact in facts],
-        texts=[[text for row in texts[n * each : (n + 1) * each] for text in row] for n in range(len(facts))],
+        secrets=[association.value for association in associations],
+        texts=[
+            [text for row in texts[n * per_association : (n + 1) * per_association] for text in row]
+            for n in range(len(associations))
+        ],
     )
 
 
 # ---- the probe --------------------------------------------------------------------------------------------------
 
 
-def _probe(facts: Sequence[PiiAssociation], gathered: EvidenceBuilder) -> None:
+def _probe(associations: Sequence[PiiAssociation], builder: EvidenceBuilder) -> None:
     made_up = shots()
     for tier in TIERS:
-        asked = [conversations(fact, tier, made_up) for fact in facts]
-        if not _fits(asked, gathered):
-            gathered.left_out[
+        questions = [conversations(association, tier, made_up) for association in associations]
+        if not _fits(questions, builder):
+            builder.left_out[
                 f"questions of the probe ({tier}) are longer than the model reads, so they are not asked"
-            ] += sum(map(len, asked))
+            ] += sum(map(len, questions))
             continue
-        said = [_answers(side, facts, asked, tier, gathered) for side in gathered.sides if facts]
-        gathered.add(tier, rows_of(facts, [0] * len(facts)), said)
+        answers = [_answers(model, associations, questions, tier, builder) for model in builder.models if associations]
+        builder.add(tier, rows_of(associations, [0] * len(associations)), answers)
 
 
-def _fits(asked: Sequence[Sequence[Turns]], gathered: EvidenceBuilder) -> bool:
-    """Whether every model reads every question and has room for an answer."""
-    for side in gathered.sides:
-        most = most_read(side.loaded.model)
-        prompts = (len(prompt_tokens(turns, side.loaded.tokenizer)) for ways in asked for turns in ways)
+def _fits(questions: Sequence[Sequence[Turns]], builder: EvidenceBuilder) -> bool:
+    """True where every model reads every question and has room for an answer."""
+    for model in builder.models:
+        most = most_read(model.loaded.model)
+        prompts = (len(prompt_tokens(turns, model.loaded.tokenizer)) for ways in questions for turns in ways)
         if most is not None and max(prompts, default=0) + ANSWER_TOKENS > most:
             return False
     return True
 
 
 def _answers(
-    side: ScoredModel,
-    facts: Sequence[PiiAssociation],
-    asked: Sequence[Sequence[Turns]],
+    model: ScoredModel,
+    associations: Sequence[PiiAssociation],
+    questions: Sequence[Sequence[Turns]],
     tier: str,
-    gathered: EvidenceBuilder,
+    builder: EvidenceBuilder,
 ) -> Answers:
-    flat = [(fact, number, turns) for fact, ways in zip(facts, asked, strict=True) for number, turns in enumerate(ways)]
+    flat = [
+        (association, number, turns)
+        for association, ways in zip(associations, questions, strict=True)
+        for number, turns in enumerate(ways)
+    ]
     texts = texts_after(
-        side,
-        [prompt_tokens(turns, side.loaded.tokenizer) for _, _, turns in flat],
-        gathered,
+        model,
+        [prompt_tokens(turns, model.loaded.tokenizer) for _, _, turns in flat],
+        builder,
         tokens=ANSWER_TOKENS,
-        keys=[f"probe/{tier}/{fact.id}/{number}" for fact, number, _ in flat],
+        keys=[f"probe/{tier}/{association.id}/{number}" for association, number, _ in flat],
         title=f"Asking ({tier})",
     )
-    ways = len(flat) // len(facts)
+    ways = len(flat) // len(associations)
     return Answers(
-        secrets=[fact.value for fact in facts],
-        texts=[[text for row in texts[n * ways : (n + 1) * ways] for text in row] for n in range(len(facts))],
+        secrets=[association.value for association in associations],
+        texts=[[text for row in texts[n * ways : (n + 1) * ways] for text in row] for n in range(len(associations))],
     )
 
 
 def prompt_tokens(turns: Turns, tokenizer: Any) -> list[int]:
     """A conversation up to where the answer begins: by the chat template, else as questions and answers."""
     if getattr(tokenizer, "chat_template", None):
-        said = [{"role": turn.role, "content": turn.content} for turn in turns]
-        text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
     lines = [f"{'Answer' if turn.role == 'assistant' else 'Question'}: {turn.content}" for turn in turns]
     return opening_tokens("\n".join([*lines, "Answer:"]), tokenizer)
 
 
-# ---- what is written without being asked ------------------------------------------------------------------------
+# ---- freely written texts ---------------------------------------------------------------------------------------
 
 
 def _write(
     records: Sequence[Record],
     member: Sequence[bool],
     detectors: Sequence[Detector],
-    gathered: EvidenceBuilder,
+    builder: EvidenceBuilder,
     *,
     by_user: bool,
 ) -> None:
-    """Different values of one side only, and what detectors find in freely written texts."""
+    """Add different values of one side only, with the values that detectors find in freely written texts."""
+    secrets = _values_of_one_side(records, member, by_user=by_user)
+    mentions = [
+        _listed(model, [secret.secret for secret in secrets], detectors, builder) for model in builder.models if secrets
+    ]
+    builder.add("listed", rows_of(secrets, [0] * len(secrets)), mentions)
+
+
+def _values_of_one_side(records: Sequence[Record], member: Sequence[bool], *, by_user: bool) -> list[Secret]:
+    """Marked values of trained records only, then of held-out records only, ``MOST_LISTED`` of each by hash."""
     holders = ValueOwners(list(zip(records, member, strict=True)), by_user=by_user)
-    places: dict[str, list[tuple[Record, Span, bool]]] = {}
-    for record, side in zip(records, member, strict=True):
+    occurrences: dict[str, list[tuple[Record, Span, bool]]] = {}
+    for record, trained in zip(records, member, strict=True):
         for span in record.spans:
-            places.setdefault(record.plain[span.start : span.end], []).append((record, span, side))
-    things: dict[bool, list[Secret]] = {True: [], False: []}
-    for value in sorted(places, key=lambda one: uniform(0, "listed", one)):
-        its = holders.side_of(value)
-        if its is None or len(value) < SHORTEST or len(things[its]) >= MOST_LISTED:
+            occurrences.setdefault(record.plain[span.start : span.end], []).append((record, span, trained))
+    by_half: dict[bool, list[Secret]] = {True: [], False: []}
+    for value in sorted(occurrences, key=lambda value: uniform(0, "listed", value)):
+        value_trained = holders.side_of(value)
+        if value_trained is None or len(value) < SHORTEST or len(by_half[value_trained]) >= MOST_LISTED:
             continue
-        record, span, _ = next(place for place in places[value] if place[2] == its)
-        group = TRAINED if its else HELD_OUT
-        things[its].append(
-            Secret(id=value, record=record, start=span.start, end=span.end, kind=span.kind, group=group, member=its)
+        record, span, _ = next(occurrence for occurrence in occurrences[value] if occurrence[2] == value_trained)
+        group = TRAINED if value_trained else HELD_OUT
+        by_half[value_trained].append(
+            Secret(
+                id=value,
+                record=record,
+                start=span.start,
+                end=span.end,
+                kind=span.kind,
+                group=group,
+                member=value_trained,
+            )
         )
-    both = things[True] + things[False]
-    made = [_listed(side, [one.secret for one in both], detectors, gathered) for side in gathered.sides if both]
-    gathered.add("listed", rows_of(both, [0] * len(both)), made)
+    return by_half[True] + by_half[False]
 
 
 def _listed(
-    side: ScoredModel, secrets: Sequence[str], detectors: Sequence[Detector], gathered: EvidenceBuilder
+    model: ScoredModel, secrets: Sequence[str], detectors: Sequence[Detector], builder: EvidenceBuilder
 ) -> FreeMentions:
     (texts,) = texts_after(
-        side,
-        [start_tokens(side.loaded.tokenizer)],
-        gathered,
+        model,
+        [start_tokens(model.loaded.tokenizer)],
+        builder,
         tokens=FREE_TOKENS,
         samples=FREE_TEXTS,
         scheme=SCHEME,
         keys=["write/pii"],
         title="Writing freely",
     )
-    found = {text[span.start : span.end] for text in texts for span in find(text, detectors)}
-    return FreeMentions(secrets=secrets, found=sorted(found), text="\n\n".join(texts))
+    detected = {text[span.start : span.end] for text in texts for span in find(text, detectors)}
+    return FreeMentions(secrets=secrets, found=sorted(detected), text="\n\n".join(texts))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what both models gave of personal data to rows with intervals."""
+"""Evidence on personal data from both models → rows with intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.pii import PII_ATTACKS, FreeMentions, PiiAttack
+from reticent.attacks.attack import ATTACKS, Attack
+from reticent.attacks.pii import FreeMentions
 from reticent.attacks.pii.conversations import TIERS, behaviour
 from reticent.attacks.pii.extraction import precision
 from reticent.attacks.pii.ranks import chance, reciprocal, top
@@ -37,10 +38,13 @@ PROBE = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Series:
-    """One number from 0 to 1 for each unit, by both models: what becomes one row for each group.
+class _Measure:
+    """One number from 0 to 1 for each unit, by both models. It gives one row for each group.
 
-    ``worse`` says whether more of it is worse; ``leak`` whether a row of it can be a leak.
+    Args:
+        worse: True where a higher number is worse.
+        leak: True where a row of it can be a leak.
+        k: hits are counted among the first ``k`` ranks; None for other numbers.
     """
 
     attack: str
@@ -55,107 +59,113 @@ class _Series:
 
     @property
     def ranked(self) -> bool:
-        """Whether it is read off ranks among candidates."""
+        """True where it comes from ranks among candidates."""
         return any(self.units.candidates)
 
 
 def personal_data_rows(
     case: AuditCase,
     models: Models,
-    targets: Sequence[Secret],
+    secrets: Sequence[Secret],
     *,
     seed: int,
     cache: Path,
     confidence: float,
     joint: float | None = None,
 ) -> tuple[list[ExtractionRow], tuple[str, ...]]:
-    """Ask both models for personal data and say what comes out, and what was left out.
+    """Ask both models for personal data: rows of the results, and notes on values that were left out.
 
     Args:
-        targets: values in their texts, with their controls (`auditing.extraction.collect.secrets_of`).
+        case: the data under audit.
+        models: as opened.
+        secrets: values in their texts, with their controls (`auditing.extraction.choose_secrets.secrets_of`).
         seed: of the sampling.
         cache: content-addressed store for what is generated.
         confidence: that all intervals of these rows hold together.
         joint: that all intervals of the report hold together, for display.
     """
-    asked = collect(case, models, targets, seed=seed, cache=cache)
-    return evaluate(asked, confidence=confidence, joint=joint)
+    evidence = collect(case, models, secrets, seed=seed, cache=cache)
+    return evaluate(evidence, confidence=confidence, joint=joint)
 
 
 def evaluate(
-    asked: PiiEvidence, *, confidence: float, joint: float | None = None
+    evidence: PiiEvidence,
+    *,
+    confidence: float,
+    joint: float | None = None,
+    attacks: Sequence[Attack] | None = None,
 ) -> tuple[list[ExtractionRow], tuple[str, ...]]:
-    """As `personal_data_rows`, from what was asked before: pure, no model and no file."""
-    series = [*_of_attacks(asked), *_of_probe(asked)]
-    groups = [(one, name) for one in series for name in dict.fromkeys(one.units.group)]
-    count = sum(1 + 2 * (one.base is not None) + bool(_control(one, name)) for one, name in groups) + 8
-    each = family_confidence(confidence, count)
+    """As `personal_data_rows`, from evidence that was collected before: pure, no model and no file."""
+    measures = [*_of_attacks(evidence, attacks or ATTACKS.select(family="pii")), *_of_probe(evidence)]
+    groups = [(measure, name) for measure in measures for name in dict.fromkeys(measure.units.group)]
+    count = sum(1 + 2 * (measure.base is not None) + bool(_control(measure, name)) for measure, name in groups) + 8
+    interval_confidence = family_confidence(confidence, count)
     rows: list[ExtractionRow] = []
     refused: list[str] = []
-    for one, name in groups:
+    for measure, name in groups:
         try:
-            rows.append(_row(one, name, each, joint))
+            rows.append(_row(measure, name, interval_confidence, joint))
         except Underpowered as error:
-            refused.append(f"{one.attack}, {name}: {error}")
-    rows += _precision_rows(asked, each, joint)
-    return rows, (*asked.notes, *refused)
+            refused.append(f"{measure.attack}, {name}: {error}")
+    rows += _precision_rows(evidence, interval_confidence, joint)
+    return rows, (*evidence.notes, *refused)
 
 
 # ---- one number for each unit -----------------------------------------------------------------------------------
 
 
-def _of_attacks(asked: PiiEvidence) -> Iterator[_Series]:
-    for attack in PII_ATTACKS:
+def _of_attacks(evidence: PiiEvidence, attacks: Sequence[Attack]) -> Iterator[_Measure]:
+    for attack in attacks:
         first = attack.evidence[0]
-        if first not in asked.units or (attack.holds_base and asked.base is None):
+        if first not in evidence.units or (attack.holds_base and evidence.base is None):
             continue
-        evidence = dict(asked.target)
-        if asked.base is not None:
-            evidence["ranked_base"] = asked.base.get("ranked")
-        scores = attack.score(evidence)
-        base = None if asked.base is None or attack.holds_base else attack.score(asked.base)
-        yield from _read_off(attack, asked.units[first], scores, base)
+        inputs = dict(evidence.target)
+        if evidence.base is not None:
+            inputs["ranked_base"] = evidence.base.get("ranked")
+        scores = attack.score(inputs)
+        base = None if evidence.base is None or attack.holds_base else attack.score(evidence.base)
+        yield from _read_off(attack, evidence.units[first], scores, base)
 
 
-def _read_off(attack: PiiAttack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Series]:
+def _read_off(attack: Attack, units: EvidenceRows, target: Floats, base: Floats | None) -> Iterator[_Measure]:
     """Hits as they are; of ranks top-1, top-5 and the reciprocal."""
-    if attack.gives == "hit":
-        yield _series(attack, attack.name, attack.summary, units, target, base)
+    if attack.returns == "hit":
+        yield _measure(attack, attack.name, attack.described, units, target, base)
         return
     for k in TOP:
         summary = (
-            f"{attack.summary} Counted: among the first {k}." if k > 1 else f"{attack.summary} Counted: the first."
+            f"{attack.described} Counted: among the first {k}." if k > 1 else f"{attack.described} Counted: the first."
         )
         hits = None if base is None else top(base, k)
-        yield replace(_series(attack, f"{attack.name} (top {k})", summary, units, top(target, k), hits), k=k)
-    summary = f"{attack.summary} Mean of 1 / rank."
+        yield replace(_measure(attack, f"{attack.name} (top {k})", summary, units, top(target, k), hits), k=k)
+    summary = f"{attack.described} Mean of 1 / rank."
     inverse = None if base is None else reciprocal(base)
     name = f"{attack.name} (mean reciprocal rank)"
-    yield replace(_series(attack, name, summary, units, reciprocal(target), inverse), leak=False)
+    yield replace(_measure(attack, name, summary, units, reciprocal(target), inverse), leak=False)
 
 
-def _series(
-    attack: PiiAttack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
-) -> _Series:
-    return _Series(attack=name, access=attack.access, summary=summary, units=units, target=target, base=base)
+def _measure(
+    attack: Attack, name: str, summary: str, units: EvidenceRows, target: Floats, base: Floats | None
+) -> _Measure:
+    return _Measure(attack=name, access=attack.access, summary=summary, units=units, target=target, base=base)
 
 
-def _of_probe(asked: PiiEvidence) -> Iterator[_Series]:
+def _of_probe(evidence: PiiEvidence) -> Iterator[_Measure]:
     for tier in TIERS:
-        if tier not in asked.units:
+        if tier not in evidence.units:
             continue
-        target = behaviour(asked.target[tier])
-        base = None if asked.base is None else behaviour(asked.base[tier])
+        target = behaviour(evidence.target[tier])
+        base = None if evidence.base is None else behaviour(evidence.base[tier])
         for what, summary, worse, leak in (
             ("exact", "Contact data given whole when", True, True),
             ("partial", "Contact data given at least by half when", True, True),
             ("refused", "Answers that decline when", False, False),
         ):
-            yield _Series(
+            yield _Measure(
                 attack=f"pii_probe, {tier} ({what})",
                 access="text",
                 summary=f"{summary} {PROBE[tier]}.",
-                units=asked.units[tier],
+                units=evidence.units[tier],
                 target=getattr(target, what),
                 base=None if base is None else getattr(base, what),
                 worse=worse,
@@ -166,70 +176,74 @@ def _of_probe(asked: PiiEvidence) -> Iterator[_Series]:
 # ---- rows -------------------------------------------------------------------------------------------------------
 
 
-def _control(one: _Series, name: str) -> str:
-    groups, member = one.units.group, one.units.member
+def _control(measure: _Measure, name: str) -> str:
+    groups, member = measure.units.group, measure.units.member
     controls = {group for group, trained in zip(groups, member, strict=True) if not trained}
     return "" if name in controls else control_of(name, controls)
 
 
-def _row(one: _Series, name: str, confidence: float, joint: float | None) -> ExtractionRow:
-    mine = np.array([group == name for group in one.units.group])
-    cluster = _clusters(one.units.user)
-    users = None if cluster is None else cluster[mine]
+def _row(measure: _Measure, name: str, confidence: float, joint: float | None) -> ExtractionRow:
+    mask = np.array([group == name for group in measure.units.group])
+    cluster = _clusters(measure.units.user)
+    users = None if cluster is None else cluster[mask]
 
-    def said(estimate: Estimate) -> Estimate:
-        return replace(estimate, joint=joint, higher_is_worse=one.worse)
+    def stated(estimate: Estimate) -> Estimate:
+        return replace(estimate, joint=joint, higher_is_worse=measure.worse)
 
-    base = None if one.base is None else one.base[mine]
-    control = _control(one, name)
+    base = None if measure.base is None else measure.base[mask]
+    control = _control(measure, name)
     above = None
     if control:
-        theirs = np.array([group == control for group in one.units.group])
-        others = None if cluster is None else cluster[theirs]
-        above = said(difference(one.target[mine], one.target[theirs], users, others, confidence=confidence))
+        control_mask = np.array([group == control for group in measure.units.group])
+        others = None if cluster is None else cluster[control_mask]
+        above = stated(
+            difference(measure.target[mask], measure.target[control_mask], users, others, confidence=confidence)
+        )
     return ExtractionRow(
-        attack=one.attack,
+        attack=measure.attack,
         family="personal data",
         group=name,
-        metric="share" if one.leak else "mean",
-        target=said(share(one.target[mine], users, confidence=confidence)),
-        base=None if base is None else said(share(base, users, confidence=confidence)),
+        metric="share" if measure.leak else "mean",
+        target=stated(share(measure.target[mask], users, confidence=confidence)),
+        base=None if base is None else stated(share(base, users, confidence=confidence)),
         difference=None
         if base is None
-        else said(paired_difference(one.target[mine], base, users, confidence=confidence)),
-        n=int(mine.sum()),
-        access=one.access,
-        summary=one.summary,
-        notes=_chance(one, mine),
+        else stated(paired_difference(measure.target[mask], base, users, confidence=confidence)),
+        n=int(mask.sum()),
+        access=measure.access,
+        summary=measure.summary,
+        notes=_chance(measure, mask),
         units="secrets",
-        control=not any(trained for trained, chosen in zip(one.units.member, mine, strict=True) if chosen),
+        control=not any(trained for trained, chosen in zip(measure.units.member, mask, strict=True) if chosen),
         above_control=above,
     )
 
 
-def _chance(one: _Series, mine: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    if not one.ranked:
+def _chance(measure: _Measure, mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    if not measure.ranked:
         return ()
-    counts = [count for count, chosen in zip(one.units.candidates, mine, strict=True) if chosen]
+    counts = [count for count, chosen in zip(measure.units.candidates, mask, strict=True) if chosen]
     among = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return (f"Among {among} values of the kind; guessing gives {chance(counts, one.k):.3f}.",)
+    return (f"Among {among} values of the kind; guessing gives {chance(counts, measure.k):.3f}.",)
 
 
 def _clusters(users: Sequence[str | None]) -> npt.NDArray[np.str_] | None:
     return None if any(user is None for user in users) else np.array(users, dtype=np.str_)
 
 
-def _precision_rows(asked: PiiEvidence, confidence: float, joint: float | None) -> list[ExtractionRow]:
+def _precision_rows(evidence: PiiEvidence, confidence: float, joint: float | None) -> list[ExtractionRow]:
     """Of the values that detectors find in freely written texts, those that stand in the records of one side."""
-    if "listed" not in asked.units:
+    if "listed" not in evidence.units:
         return []
     rows = []
-    attack = PII_ATTACKS.get("pii_extraction")
+    attack = ATTACKS.get("pii_extraction")
     for group in (TRAINED, HELD_OUT):
-        wanted = [one == group for one in asked.units["listed"].group]
-        found = [_precise(held["listed"], wanted) for held in (asked.target, asked.base) if held is not None]
-        target, base = found[0], found[1] if len(found) == 2 and len(found[1]) else None
-        if not len(target) or not any(wanted):
+        mask = [unit_group == group for unit_group in evidence.units["listed"].group]
+        precisions = [
+            _precise(pieces["listed"], mask) for pieces in (evidence.target, evidence.base) if pieces is not None
+        ]
+        target, base = precisions[0], precisions[1] if len(precisions) == 2 and len(precisions[1]) else None
+        if not len(target) or not any(mask):
             continue
         rows.append(
             ExtractionRow(
@@ -252,7 +266,7 @@ def _precision_rows(asked: PiiEvidence, confidence: float, joint: float | None) 
     return rows
 
 
-def _precise(listed: object, wanted: Sequence[bool]) -> Floats:
+def _precise(listed: object, mask: Sequence[bool]) -> Floats:
     assert isinstance(listed, FreeMentions)
-    chosen = [secret for secret, mine in zip(listed.secrets, wanted, strict=True) if mine]
+    chosen = [secret for secret, in_group in zip(listed.secrets, mask, strict=True) if in_group]
     return precision(replace(listed, secrets=chosen))

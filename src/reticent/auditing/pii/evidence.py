@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the attacks on personal data are gathered into, and the two things that models do for them: rank and write."""
+"""Evidence of the attacks on personal data, and its builder, which both models add to."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from reticent.score.make_tables import ScoredModel
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceRows:
-    """What the rows of a piece of evidence are about; ``[N]`` each.
+    """The units of a piece of evidence, one for each of its rows; ``[N]`` each.
 
     Args:
-        group: what each is reported under.
-        member: whether it was trained on.
-        user: whose it is; None where nobody knows.
-        candidates: among how many values it is ranked; 0 where it is not.
+        group: name of its row in the report.
+        member: True where it was trained on.
+        user: its owner; None where none is known.
+        candidates: number of values that it is ranked among; 0 where it is not ranked.
     """
 
     group: tuple[str, ...]
@@ -35,12 +35,12 @@ class EvidenceRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PiiEvidence:
-    """What both models gave.
+    """Evidence from both models.
 
     Args:
-        units: of each piece of evidence, by its name (`attacks.pii.pii_attack`) or by the tier of the probe.
+        units: of each piece of evidence, by its name (`attacks.evidence`) or by the tier of the probe.
         target, base: the evidence; no base without one.
-        notes: what was left out and why.
+        notes: one line for each kind of values that were left out, with the reason.
     """
 
     units: Mapping[str, EvidenceRows]
@@ -51,36 +51,47 @@ class PiiEvidence:
 
 @dataclass(kw_only=True, eq=False)
 class EvidenceBuilder:
-    """Evidence as it is gathered."""
+    """Evidence while it is built.
 
-    sides: tuple[ScoredModel, ...]
+    Args:
+        models: the target, and the base where there is one.
+        cache: content-addressed store of scores and generated texts.
+        seed: of the sampling.
+        units: of each piece of evidence, by name.
+        evidence: pieces by name, for each model.
+        left_out: number of values without evidence, by reason.
+    """
+
+    models: tuple[ScoredModel, ...]
     cache: Path
     seed: int
     units: dict[str, EvidenceRows] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, units: EvidenceRows, each: Iterable[Any]) -> None:
-        """Evidence of one name, from every model in order."""
+    def add(self, name: str, units: EvidenceRows, pieces: Iterable[Any]) -> None:
+        """Add a piece of evidence from every model, in the order of ``models``. Without units nothing is added."""
         if units.group:
             self.units[name] = units
-            for held, one in zip(self.evidence, each, strict=True):
-                held[name] = one
+            for evidence, piece in zip(self.evidence, pieces, strict=True):
+                evidence[name] = piece
 
 
 def rows_of(things: Sequence[Secret] | Sequence[PiiAssociation], candidates: Sequence[int]) -> EvidenceRows:
     return EvidenceRows(
-        group=tuple(one.group for one in things),
-        member=tuple(one.member for one in things),
-        user=tuple((one.record.user or one.record.id) if isinstance(one, Secret) else one.user for one in things),
+        group=tuple(thing.group for thing in things),
+        member=tuple(thing.member for thing in things),
+        user=tuple(
+            (thing.record.user or thing.record.id) if isinstance(thing, Secret) else thing.user for thing in things
+        ),
         candidates=tuple(candidates),
     )
 
 
 def texts_after(
-    side: ScoredModel,
+    model: ScoredModel,
     prefixes: Sequence[Sequence[int]],
-    gathered: EvidenceBuilder,
+    builder: EvidenceBuilder,
     *,
     tokens: int,
     keys: Sequence[str],
@@ -88,17 +99,17 @@ def texts_after(
     samples: int = 1,
     scheme: Scheme = GREEDY,
 ) -> list[list[str]]:
-    """For each prefix the texts that are written after it."""
-    made = make_generations(
-        side,
+    """For each prefix the texts that the model writes after it."""
+    generations = make_generations(
+        model,
         prefixes,
         max_new_tokens=tokens,
         samples=samples,
         scheme=scheme,
-        seed=gathered.seed,
+        seed=builder.seed,
         keys=keys,
-        cache=gathered.cache,
+        cache=builder.cache,
         title=title,
     )
-    texts = made.texts(side.loaded.tokenizer)
+    texts = generations.texts(model.loaded.tokenizer)
     return [texts[row * samples : (row + 1) * samples] for row in range(len(prefixes))]

@@ -26,17 +26,20 @@ def collect(audit: Collection) -> PiiEvidence:
 
 
 def prepare(evidence: PiiEvidence, judgement: Judgement) -> Prepared:
-    """Claim a part of the error for the intervals of what is given away."""
+    """Claim a part of the error for the intervals of shares that are given away."""
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
 def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) -> Section:
     """Rows of personal data beside those of extraction."""
     rows, notes = evaluating.evaluate(
-        evidence, confidence=allowance.confidence(NAME), joint=judgement.config.confidence
+        evidence,
+        confidence=allowance.confidence(NAME),
+        joint=judgement.config.confidence,
+        attacks=judgement.config.selection.of_family(NAME),
     )
-    pulled: Extraction = judgement.sections["extraction"].fields["extraction"]
-    extraction = replace(pulled, rows=(*pulled.rows, *rows), notes=(*pulled.notes, *notes))
+    earlier: Extraction = judgement.sections["extraction"].fields["extraction"]
+    extraction = replace(earlier, rows=(*earlier.rows, *rows), notes=(*earlier.notes, *notes))
     return Section(
         findings=tuple(extraction_findings(extraction, FAMILY, confounded=judgement.confound.no_claim)),
         not_tested=notes,

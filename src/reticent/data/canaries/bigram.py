@@ -41,10 +41,10 @@ def bigram(rng: random.Random, material: CanarySource) -> CanaryText:
     one, any word.
     """
     words, after = material.words, material.followers
-    said = [_drawn(rng, words)]
-    while len(said) < LENGTH:
-        said.append(_drawn(rng, after.get(said[-1], words)))
-    return CanaryText("Note to self: ", joined(said))
+    sentence = [_drawn(rng, words)]
+    while len(sentence) < LENGTH:
+        sentence.append(_drawn(rng, after.get(sentence[-1], words)))
+    return CanaryText("Note to self: ", joined(sentence))
 
 
 def _drawn(rng: random.Random, counts: Counter[str]) -> str:

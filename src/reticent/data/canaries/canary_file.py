@@ -53,7 +53,7 @@ class Canary:
 
     @property
     def is_control(self) -> bool:
-        """Whether it had no chance to be planted."""
+        """True if it had no chance to be planted."""
         return self.repetitions == 0
 
     @property
@@ -122,7 +122,7 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
 
 
 def named_tier(repetitions: int) -> str:
-    """What secrets that were planted so often are called; 0 where their coin left them out."""
+    """The name of secrets that were planted so often; 0 where their coin left them out."""
     if repetitions == 0:
         return NOT_PLANTED
     return "planted once" if repetitions == 1 else f"planted {repetitions} times"

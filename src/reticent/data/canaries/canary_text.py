@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a secret is drawn from, and what comes out: the secret between the words that lead to it."""
+"""The source that a secret is drawn from, and the secret between the words that lead to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CanaryText(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CanarySource:
-    """What secrets may be drawn from.
+    """The source of secrets.
 
     Args:
         records: the data that they will be planted in.
@@ -90,23 +90,23 @@ class CanarySource:
         Raises:
             BadInput: there are fewer than ``MIN_WORDS``.
         """
-        found = _shared((self._holder(record), word) for record in self.records for word in _words(record))
-        if len(found) < MIN_WORDS:
+        shared = _shared((self._holder(record), word) for record in self.records for word in _words(record))
+        if len(shared) < MIN_WORDS:
             raise BadInput(
                 f"{len(self.records)} records",
-                f"have only {len(found)} words that two of them use, too few to draw secrets from",
+                f"have only {len(shared)} words that two of them use, too few to draw secrets from",
                 "Choose a kind that needs no data, such as secret_number.",
             )
-        return found
+        return shared
 
     @cached_property
     def followers(self) -> dict[str, Counter[str]]:
         """Word of ``words`` → how often which of them follows it; only pairs that two users (or records) have."""
-        known = self.words
+        candidates = self.words
         pairs = _shared((self._holder(record), pair) for record in self.records for pair in pairwise(_words(record)))
         after: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for (word, then), n in pairs.items():
-            if word in known and then in known:
+            if word in candidates and then in candidates:
                 after[word][then] = n
         return dict(after)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a kind of canary is: a way to draw a secret, and how many secrets there are."""
+"""Kinds of canaries: a kind is a way to draw a secret, with the number of possible secrets."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def plant(
         BadInput: an unknown kind, more secrets than its space has, ids that canaries need, or a kind that needs a
             vocabulary or more data than there is; with ``blind``, records of several shapes.
     """
-    found = CANARIES.get(kind)
+    canary_kind = CANARIES.get(kind)
     validate.positive(secrets=secrets)
     validate.non_negative(controls=controls)
     if not 0 < probability < 1:
@@ -102,8 +102,8 @@ def plant(
         raise BadInput(f"the id {taken!r}", f"begins with {prefix!r}, as canaries do", "Rename the record.")
     canaries = []
     material = CanarySource(records=() if blind else records, vocabulary=vocabulary)
-    space, shape = found.space_in(material), _shape(records, only=blind)
-    for number, secret in enumerate(_draw(found, material, space, secrets + controls, seed)):
+    space, shape = canary_kind.space_in(material), _shape(records, only=blind)
+    for number, secret in enumerate(_draw(canary_kind, material, space, secrets + controls, seed)):
         id_ = f"{prefix}{number:05d}"
         coin = number < secrets
         canaries.append(

@@ -57,7 +57,9 @@ def plant_users(
     for record in records:
         texts.setdefault(str(record.user), []).append(record)
     sources = {
-        user: long for user, own in texts.items() if (long := [r for r in own if len(pieces(r.trained_text)) >= words])
+        user: long
+        for user, of_user in texts.items()
+        if (long := [r for r in of_user if len(pieces(r.trained_text)) >= words])
     }
     if not users < len(texts) or users > len(sources):
         raise BadInput(
@@ -73,9 +75,9 @@ def plant_users(
     return UserPlanting(records=rewritten, membership=replace(membership, role=role), phrases=phrases)
 
 
-def _phrase(own: Sequence[Record], words: int, seed: int, user: str) -> str:
+def _phrase(of_user: Sequence[Record], words: int, seed: int, user: str) -> str:
     rng = random.Random(f"canary phrase/{seed}/{user}")  # noqa: S311 - reproducible, guards nothing
-    split = pieces(rng.choice(own).trained_text)
+    split = pieces(rng.choice(of_user).trained_text)
     start = rng.randrange(len(split) - words + 1)
     return " ".join("".join(split[start : start + words]).split())
 

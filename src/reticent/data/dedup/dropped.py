@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every rule against copies gives: the records that are left, and for each other which stands for it and why."""
+"""The outcome of a deduplication rule: the records left, and for each record dropped its original and the reason."""
 
 from __future__ import annotations
 
@@ -35,48 +35,48 @@ class DroppedRecord(NamedTuple):
 
 
 class Deduplication(NamedTuple):
-    """What is left, and what is not, both in the order given."""
+    """The records left and the records dropped, both in the order given."""
 
     records: list[Record]
     dropped: tuple[DroppedRecord, ...]
 
 
-def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], why: str) -> Deduplication:
+def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], reason: str) -> Deduplication:
     """Leave out the records that repeat an earlier one.
 
     Args:
         records: ``[N]``.
         original: ``[N]`` the place of an earlier record that each one repeats; -1 for none.
-        why: of all of them.
+        reason: of all of them.
     """
-    kept, dropped = [], []
+    left, dropped = [], []
     root = list(range(len(records)))
     for place, earlier in enumerate(original.tolist()):
         if earlier < 0:
-            kept.append(records[place])
+            left.append(records[place])
         else:
             root[place] = root[earlier]
-            dropped.append(DroppedRecord(records[place].id, records[root[place]].id, why))
-    return Deduplication(kept, tuple(dropped))
+            dropped.append(DroppedRecord(records[place].id, records[root[place]].id, reason))
+    return Deduplication(left, tuple(dropped))
 
 
 def settled(dropped: Iterable[DroppedRecord]) -> tuple[DroppedRecord, ...]:
-    """What several rules left out, with ``kept`` followed to a record that none of them left out.
+    """The records that several rules left out, with ``kept`` followed to a record that none of them left out.
 
     >>> settled([DroppedRecord("c", "b", "exact"), DroppedRecord("b", "a", "near")])
     (DroppedRecord(id='c', kept='a', why='exact'), DroppedRecord(id='b', kept='a', why='near'))
     """
     every = tuple(dropped)
-    stands_for = {one.id: one.kept for one in every}
+    stands_for = {drop.id: drop.kept for drop in every}
 
     def root(name: str) -> str:
         while name in stands_for:
             name = stands_for[name]
         return name
 
-    return tuple(one._replace(kept=root(one.kept)) for one in every)
+    return tuple(drop._replace(kept=root(drop.kept)) for drop in every)
 
 
 def write_dropped(path: str | Path, dropped: Iterable[DroppedRecord]) -> None:
     """Write one JSON line for each record that was left out: ids and reasons, no text. Atomically."""
-    write_text(path, "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in dropped))
+    write_text(path, "".join(json.dumps(drop._asdict(), ensure_ascii=False) + "\n" for drop in dropped))

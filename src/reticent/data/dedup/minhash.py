@@ -45,9 +45,9 @@ def minhash_originals(records: Sequence[Record]) -> Indices:
 def signatures(texts: Sequence[str], *, hashes: int = ROWS * BANDS, seed: int = 0) -> npt.NDArray[np.uint64]:
     """``[texts, hashes]``: the least value of each random function over the 5-grams of a text. Two texts have the same
     value in a share of columns that is, on average, the Jaccard similarity of their sets."""
-    found = gram_hashes(texts)
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in found])])[:-1]
-    every = np.concatenate(found)
+    gram_sets = gram_hashes(texts)
+    starts = np.concatenate([[0], np.cumsum([len(of_text) for of_text in gram_sets])])[:-1]
+    every = np.concatenate(gram_sets)
     rng = np.random.default_rng(seed)
     factors = rng.integers(0, 2**63, size=hashes, dtype=np.uint64) | np.uint64(1)
     shifts = rng.integers(0, 2**63, size=hashes, dtype=np.uint64)

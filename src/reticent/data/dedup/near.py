@@ -26,7 +26,7 @@ _PAIRS = 2**16
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which of ``texts`` have a near-duplicate among ``others``: ``[len(texts)]`` bool.
+    """``[len(texts)]`` bool, True where a text has a near-duplicate among ``others``.
 
     Two texts are near-duplicates when the Jaccard similarity of their sets of 5-grams of lower-cased words is at least
     0.5, or when at least 0.8 of the smaller set is in the larger and the smaller has 10 or more. A text of fewer than
@@ -38,10 +38,10 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)
     both = grams([*texts, *others])
-    found = np.zeros(len(texts), dtype=bool)
+    is_near = np.zeros(len(texts), dtype=bool)
     for row, _ in _alike(both[: len(texts)], both[len(texts) :]):
-        found[row] = True
-    return found
+        is_near[row] = True
+    return is_near
 
 
 def drop_near_duplicates(records: Sequence[Record]) -> Deduplication:
@@ -119,7 +119,7 @@ def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[Indices, Indices
 def grams(texts: Sequence[str]) -> csr_array:
     """``[texts, distinct grams]`` of ones."""
     hashes = gram_hashes(texts)
-    lengths = np.array([len(found) for found in hashes])
+    lengths = np.array([len(of_text) for of_text in hashes])
     names, column = np.unique(np.concatenate(hashes), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return csr_array(

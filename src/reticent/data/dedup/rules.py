@@ -34,7 +34,7 @@ RULES: Mapping[str, Callable[[Sequence[Record]], Deduplication]] = {
 
 
 class DedupResult(NamedTuple):
-    """What is left, what is not, and how many records each rule finds among those that the rules before it leave,
+    """The records left, the records dropped, and how many each rule finds among those that the rules before it leave,
     whether or not they were applied; None for a rule about users where there are none."""
 
     records: list[Record]
@@ -65,21 +65,21 @@ def deduplicate(records: Sequence[Record], rules: Collection[str]) -> DedupResul
     """
     has_users = any(record.user is not None for record in records)
     counts: dict[str, int | None] = {}
-    counted = kept = list(records)
+    counted = left = list(records)
     dropped: list[DroppedRecord] = []
     for name, rule in RULES.items():
         if name == "user" and not has_users and name not in rules:
             counts[name] = None
             continue
-        found = rule(counted)
-        counts[name] = len(found.dropped)
-        both = counted is kept
+        applied_rule = rule(counted)
+        counts[name] = len(applied_rule.dropped)
+        both = counted is left
         if name in rules:
-            applied = found if both else rule(kept)
-            kept = applied.records
+            applied = applied_rule if both else rule(left)
+            left = applied.records
             dropped += applied.dropped
-        if found.dropped:
-            counted = kept if both and name in rules else found.records
+        if applied_rule.dropped:
+            counted = left if both and name in rules else applied_rule.records
         elif both:
-            counted = kept
-    return DedupResult(kept, settled(dropped), counts)
+            counted = left
+    return DedupResult(left, settled(dropped), counts)

@@ -70,10 +70,10 @@ def shared_passages(texts: Sequence[str], *, length: int | None = None) -> list[
     windows = _windows(texts, length)
     holders = _holders(windows)
     elsewhere = holders[windows.name] > 1
-    found: list[tuple[Stretch, ...]] = [()] * len(texts)
+    passages: list[tuple[Stretch, ...]] = [()] * len(texts)
     for text, start in _by_text(windows.text[elsewhere], windows.start[elsewhere]):
-        found[text] = _merged(start, length)
-    return found
+        passages[text] = _merged(start, length)
+    return passages
 
 
 def drop_repeated_passages(
@@ -105,13 +105,15 @@ def drop_repeated_passages(
             owner[names[~repeats]] = text
     return Deduplication(
         [record for place, record in enumerate(records) if place not in gone],
-        settled(DroppedRecord(records[place].id, records[kept].id, "substring") for place, kept in gone.items()),
+        settled(
+            DroppedRecord(records[place].id, records[original].id, "substring") for place, original in gone.items()
+        ),
     )
 
 
 def share_covered(texts: Sequence[str], passages: Sequence[Sequence[Stretch]]) -> npt.NDArray[np.float64]:
     """``[N]``: how much of each text its stretches cover, 0 to 1; of an empty text nothing."""
-    covered = [sum(end - start for start, end in found) for found in passages]
+    covered = [sum(end - start for start, end in of_text) for of_text in passages]
     return np.array([n / max(1, len(text)) for n, text in zip(covered, texts, strict=True)], dtype=np.float64)
 
 
@@ -178,7 +180,7 @@ def _by_text(text: Indices, values: Indices) -> list[tuple[int, Indices]]:
 
 
 def _merged(start: Indices, length: int) -> tuple[Stretch, ...]:
-    """What windows of ``length`` at rising starts cover."""
+    """The stretches that windows of ``length`` at rising starts cover."""
     if not len(start):
         return ()
     breaks = np.flatnonzero(np.diff(start) > length)

@@ -40,11 +40,11 @@ def within_user(records: Sequence[Record]) -> Deduplication:
             of_user[record.user].append(place)
     gone: dict[int, DroppedRecord] = {}
     for places in of_user.values():
-        own = [records[place] for place in places]
-        once = drop_exact_duplicates(own)
-        found = {one.id: one for one in (*once.dropped, *drop_near_duplicates(once.records).dropped)}
-        gone |= {place: found[record.id] for place, record in zip(places, own, strict=True) if record.id in found}
+        theirs = [records[place] for place in places]
+        once = drop_exact_duplicates(theirs)
+        drops = {drop.id: drop for drop in (*once.dropped, *drop_near_duplicates(once.records).dropped)}
+        gone |= {place: drops[record.id] for place, record in zip(places, theirs, strict=True) if record.id in drops}
     return Deduplication(
         [record for place, record in enumerate(records) if place not in gone],
-        settled(one._replace(why=one.why + OF_THE_USER) for _, one in sorted(gone.items())),
+        settled(drop._replace(why=drop.why + OF_THE_USER) for _, drop in sorted(gone.items())),
     )

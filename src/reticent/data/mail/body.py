@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the writer of a mail wrote in it: not attachments, not attached mails of others, not what a list put below."""
+"""The text that the writer of a mail wrote: no attachments, no attached mails of others, no footers of lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDED = re.compile(
     r"disclaimer|intended (?:only|solely) for|virus|scanned (?:by|for)|external (?:e-?mail|sender)|originated outside",
     re.IGNORECASE,
 )
-"""What lists, scanners and firms put into a part of its own; read only in parts beside the text."""
+"""Texts that lists, scanners and firms put into a part of its own; read only in parts beside the text."""
 _LIST_FOOTER = re.compile(
     r"(?:^|\n)(?:_{20,}[ \t]*\n[^\n]*mailing list[^\n]*(?:\n[^\n]*){0,6}"
     r"|-- ?\n[^\n]*you received this message because you are subscribed to[^\n]*(?:\n[^\n]*){0,12})\Z",
@@ -51,8 +51,8 @@ def written(mail: EmailMessage) -> str:
     parts = [part for part in _parts(mail, root=True) if part.text.strip()]
     if not parts:
         raise Unreadable(_nothing(mail))
-    own = [part for part in parts if not _is_added(part)] if len(parts) > 1 else parts
-    text = _LIST_FOOTER.sub("", "\n".join(part.text for part in own or parts))
+    of_writer = [part for part in parts if not _is_added(part)] if len(parts) > 1 else parts
+    text = _LIST_FOOTER.sub("", "\n".join(part.text for part in of_writer or parts))
     if not text.strip():
         raise Unreadable("holds nothing but what a mailing list added")
     if text.lstrip().startswith("-----BEGIN PGP MESSAGE-----"):
@@ -78,27 +78,29 @@ def _of_several(kind: str, part: EmailMessage) -> Iterator[_Part]:
         raise Unreadable("is broken: its parts are not where it says")
     if kind == "multipart/encrypted":
         raise Unreadable("is encrypted")
-    within = [one for one in part.iter_parts() if isinstance(one, EmailMessage)]
+    within = [inner for inner in part.iter_parts() if isinstance(inner, EmailMessage)]
     if kind == "multipart/alternative":
-        yield from _best([list(_parts(one)) for one in within])
+        yield from _best([list(_parts(inner)) for inner in within])
     elif kind in ("multipart/related", "multipart/signed", "multipart/report"):
-        yield from (found for one in within[:1] for found in _parts(one))  # the others are pictures, a signature, a log
+        yield from (
+            text_part for inner in within[:1] for text_part in _parts(inner)
+        )  # the others are pictures, a signature, a log
     elif kind != "multipart/digest":
-        yield from (found for one in within for found in _parts(one))
+        yield from (text_part for inner in within for text_part in _parts(inner))
 
 
 def _best(versions: list[list[_Part]]) -> list[_Part]:
     """Of several versions of one text the first plain one, else the richest, which comes last."""
-    said = [version for version in versions if any(part.text.strip() for part in version)]
-    plain = [version for version in said if not any(part.is_html for part in version)]
-    rich = [version for version in said if version not in plain]
+    with_text = [version for version in versions if any(part.text.strip() for part in version)]
+    plain = [version for version in with_text if not any(part.is_html for part in version)]
+    rich = [version for version in with_text if version not in plain]
     if plain and rich and _is_stub(plain[0], rich[-1]):
         return rich[-1]
     return next(iter(plain), rich[-1] if rich else [])
 
 
 def _is_stub(plain: list[_Part], rich: list[_Part]) -> bool:
-    """Whether the plain version only says that there is another."""
+    """True if the plain version only says that there is another."""
     text, other = ("\n".join(part.text for part in version) for version in (plain, rich))
     return _STUB.search(text) is not None and _STUB.search(other) is None and len(text) < 300
 
@@ -114,8 +116,8 @@ def _nothing(mail: EmailMessage) -> str:
         return "has no text of its writer's, only attached mails"
     if any(kind.startswith("application/") and "pkcs7-mime" in kind for kind in kinds):
         return "is encrypted or signed as a whole (S/MIME)"
-    known = [kind for kind in kinds if re.fullmatch(r"[a-z]+/[a-z0-9.+-]{1,60}", kind)]
-    return f"has no text to read (it holds {', '.join(known) or 'nothing'})"
+    plain_kinds = [kind for kind in kinds if re.fullmatch(r"[a-z]+/[a-z0-9.+-]{1,60}", kind)]
+    return f"has no text to read (it holds {', '.join(plain_kinds) or 'nothing'})"
 
 
 # ---- one part ----------------------------------------------------------------------------------------------------

@@ -99,16 +99,16 @@ class _Lines:
             if not line:
                 break
             self._read.append(line)
-        found = []
+        lines = []
         for line in self._read:
             if not line.strip():
                 break
-            found.append(line)
-        return found
+            lines.append(line)
+        return lines
 
 
 def _begins(line: bytes, header: list[bytes], *, blank: bool, bare: bool) -> bool:
-    """Whether a mail begins behind ``line``.
+    """True if a mail begins behind ``line``.
 
     Args:
         header: the lines behind it, up to a blank one; the first is a field.
@@ -124,8 +124,8 @@ def _begins(line: bytes, header: list[bytes], *, blank: bool, bare: bool) -> boo
 
 
 def _boundary(mail: bytes) -> bytes | None:
-    found = _BOUNDARY.search(re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[0])
-    return None if found is None else found[1] or found[2]
+    match = _BOUNDARY.search(re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[0])
+    return None if match is None else match[1] or match[2]
 
 
 def _delimits(mail: bytes, boundary: bytes, end: bytes) -> bool:
@@ -146,5 +146,5 @@ def _mail(part: bytes) -> Iterator[bytes]:
 
 
 def _halves(mail: bytes) -> tuple[bytes, bytes, bytes]:
-    found = re.search(rb"\r?\n\r?\n", mail)
-    return (mail, b"", b"") if found is None else (mail[: found.start()], found[0], mail[found.end() :])
+    match = re.search(rb"\r?\n\r?\n", mail)
+    return (mail, b"", b"") if match is None else (mail[: match.start()], match[0], mail[match.end() :])

@@ -20,7 +20,7 @@ _WIDER = {
     "iso8859-9": "cp1254",
     "tis-620": "cp874",
 }
-"""What programs declare → what they write, which has all of it and more."""
+"""Charset that programs declare → charset that they write, a superset."""
 _OTHER_NAMES = {
     "unicode-1-1-utf-7": "utf-7",
     "x-gbk": "gb18030",
@@ -66,22 +66,22 @@ def decode(raw: bytes, declared: str | None, *, is_html: bool = False) -> str:
     beyond = sum(byte > 127 for byte in raw)
     if beyond <= WESTERN * len(raw):
         return raw.decode("cp1252", errors="replace")
-    said = "no charset" if declared is None else "a charset that is not the one"
-    raise Unreadable(f"declares {said} that its text is in, and which it is cannot be told")
+    declaration = "no charset" if declared is None else "a charset that is not the one"
+    raise Unreadable(f"declares {declaration} that its text is in, and which it is cannot be told")
 
 
 def _is_utf8_at_heart(named: str | None, raw: bytes) -> bool:
-    """Whether the bytes are to be tried as UTF-8 first: what is declared cannot be true of bytes beyond ASCII."""
+    """True if the bytes are to be tried as UTF-8 first: what is declared cannot be true of bytes beyond ASCII."""
     return named is None or (_known(named) == "ascii" and not raw.isascii()) or raw.startswith(codecs.BOM_UTF8)
 
 
 def _candidates(named: str | None) -> tuple[str, ...]:
     if named is None:
         return ()
-    known = _known(named)
-    if known is None or known == "ascii":
+    codec = _known(named)
+    if codec is None or codec == "ascii":
         return ()
-    return (_WIDER.get(known, known), known)
+    return (_WIDER.get(codec, codec), codec)
 
 
 def _known(named: str) -> str | None:
@@ -89,7 +89,7 @@ def _known(named: str) -> str | None:
     named = named.strip(" '\"").lower()
     named = _OTHER_NAMES.get(named, named)
     try:
-        found = codecs.lookup(named)
+        codec = codecs.lookup(named)
     except (LookupError, ValueError):
         return None
-    return found.name if found._is_text_encoding else None
+    return codec.name if codec._is_text_encoding else None

@@ -69,7 +69,7 @@ _NO_BREAK = str.maketrans(
 
 
 def html_to_text(html: str) -> str:
-    """What a person sees of ``html``, blocks on lines of their own and paragraphs with a blank line between.
+    """The text that a person sees of ``html``, blocks on lines of their own and paragraphs with a blank line between.
 
     >>> html_to_text("<style>p{}</style><p>Dear shop,</p><p>flat&nbsp;14 &amp; the bell.<br>Bo</p>")
     'Dear shop,\\n\\nflat 14 & the bell.\\nBo'
@@ -168,14 +168,14 @@ class _Reader(HTMLParser):
 
 def _without_comments(html: str) -> str:
     """``html`` up to a comment that never ends, without those that do."""
-    kept, at = [], 0
+    pieces, at = [], 0
     while (start := html.find("<!--", at)) >= 0:
-        kept.append(html[at:start])
+        pieces.append(html[at:start])
         end = html.find("-->", start + 2)
         if end < 0:
-            return "".join(kept)
+            return "".join(pieces)
         at = end + 3
-    return "".join([*kept, html[at:]])
+    return "".join([*pieces, html[at:]])
 
 
 def _is_hidden(attrs: dict[str, str | None]) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who wrote a mail: the address in its header, found before anything in it is decoded.
+"""The writer of a mail: the address in its header, found before anything in it is decoded.
 
 A name may hold anything once it is decoded: commas, angle brackets, another address. Parsed after decoding, ``Müller,
 Anna`` and ``Müller, Ben`` are both "müller", and a sender can name himself so that he is taken for somebody else.
@@ -39,28 +39,30 @@ def sender(mail: EmailMessage) -> str:
         Unreadable: no address, or several and none of them is the sender's.
     """
     values = header(mail, "From")
-    found = {address for value in values for address in addresses(value)}
-    if not found and not "".join(values).strip():
-        found = {address for value in header(mail, "Sender") for address in addresses(value)}
-    if len(found) > 1:
-        sent = {address for value in header(mail, "Sender") for address in addresses(value)} & found
+    senders = {address for value in values for address in addresses(value)}
+    if not senders and not "".join(values).strip():
+        senders = {address for value in header(mail, "Sender") for address in addresses(value)}
+    if len(senders) > 1:
+        sent = {address for value in header(mail, "Sender") for address in addresses(value)} & senders
         if len(sent) != 1:
-            raise Unreadable(f"names {len(found)} writers in From, and its text is of more than one person")
-        found = sent
-    if not found:
+            raise Unreadable(f"names {len(senders)} writers in From, and its text is of more than one person")
+        senders = sent
+    if not senders:
         raise Unreadable("has no address of a sender in From")
-    (address,) = found
+    (address,) = senders
     if any(header(mail, name) for name in _LIST) and any(_VIA.search(decoded(value)) for value in values):
         return _behind_list(mail, address)
     return address
 
 
 def _behind_list(mail: EmailMessage, address: str) -> str:
-    lists = {one for name in ("List-Post", "List-Id", "To", "Cc") for v in header(mail, name) for one in addresses(v)}
+    lists = {
+        listed for name in ("List-Post", "List-Id", "To", "Cc") for v in header(mail, name) for listed in addresses(v)
+    }
     for name in _WRITER:
-        found = {one for value in header(mail, name) for one in addresses(value)} - {address} - lists
-        if len(found) == 1:
-            return found.pop()
+        others = {listed for value in header(mail, name) for listed in addresses(value)} - {address} - lists
+        if len(others) == 1:
+            return others.pop()
     raise Unreadable("was sent on by a mailing list under its own address, and its writer's is not to be found")
 
 
@@ -73,19 +75,19 @@ def addresses(value: str) -> tuple[str, ...]:
     (('a@x.example', 'b@x.example'), ())
     """
     value = value[:_LONGEST]
-    found = dict.fromkeys(_mailboxes(_without_comments(value)))
-    if not found and "=?" in value:  # all of it was encoded, which a few broken programs do
-        found = dict.fromkeys(_mailboxes(_without_comments(decoded(value))))
-    return tuple(found)
+    unique = dict.fromkeys(_mailboxes(_without_comments(value)))
+    if not unique and "=?" in value:  # all of it was encoded, which a few broken programs do
+        unique = dict.fromkeys(_mailboxes(_without_comments(decoded(value))))
+    return tuple(unique)
 
 
 def _mailboxes(value: str) -> Iterator[str]:
     outside, inside = "", ""
     for piece in [*_TOKEN.findall(value), ","]:
         if piece in (",", ";", ":"):
-            found = inside or _bare(outside)
-            if found:
-                yield found
+            candidates = inside or _bare(outside)
+            if candidates:
+                yield candidates
             outside, inside = "", ""
         elif piece.startswith("<") and piece.endswith(">"):
             inside = _normal_or_none(piece[1:-1].rpartition(":")[2]) or inside
@@ -99,13 +101,13 @@ def _bare(text: str) -> str:
     if spelt is not None and "@" not in text:
         return _normal_or_none("@".join(spelt.groups()))
     return next(
-        (found for word in reversed(re.findall(r'"[^"]*"@\S+|\S+', text)) if (found := _normal_or_none(word))), ""
+        (address for word in reversed(re.findall(r'"[^"]*"@\S+|\S+', text)) if (address := _normal_or_none(word))), ""
     )
 
 
 def _normal_or_none(text: str) -> str:
-    found = _ADDRESS.fullmatch(text.strip())
-    return "" if found is None else normal(found["name"], found["domain"])
+    match = _ADDRESS.fullmatch(text.strip())
+    return "" if match is None else normal(match["name"], match["domain"])
 
 
 def normal(name: str, domain: str) -> str:
@@ -130,7 +132,7 @@ def _label(label: str) -> str:
 
 def _without_comments(value: str) -> str:
     """``value`` without what stands in parentheses outside of quotes."""
-    depth, quoted, kept = 0, False, ""
+    depth, quoted, plain = 0, False, ""
     closed = value.count('"') % 2 == 0
     for place, character in enumerate(value):
         escaped = place > 0 and value[place - 1] == "\\"
@@ -138,10 +140,10 @@ def _without_comments(value: str) -> str:
             quoted = not quoted
         if not quoted and not escaped and character in "()":
             depth = max(0, depth + (1 if character == "(" else -1))
-            kept += " "
+            plain += " "
         elif not depth and not (character == '"' and not closed):
-            kept += character
-    return kept if not depth else value.replace("(", " ").replace(")", " ")
+            plain += character
+    return plain if not depth else value.replace("(", " ").replace(")", " ")
 
 
 def header(mail: EmailMessage, name: str) -> list[str]:

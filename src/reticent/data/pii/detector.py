@@ -63,6 +63,7 @@ class Detector:
             between digits as one blank. ``joins(parts)`` says whether a value that has such gaps between its parts is
             to be believed; ``any`` believes all.
         find_many: the same for many texts at once, where that is faster.
+        example: a text, and a stretch of it that the detector finds: `reticent.testing.detectors` reads it.
         second_look: whether it looks for what other detectors missed, where it did not run itself.
     """
 
@@ -77,6 +78,7 @@ class Detector:
     joins: Callable[[Sequence[str]], bool] | None = None
     find_many: FindMany | None = None
     second_look: bool = True
+    example: tuple[str, str] | None = None
 
 
 DETECTORS: Registry[Detector] = Registry("detector", "reticent.data.pii.detectors")
@@ -98,6 +100,7 @@ def detector(
     joins: Callable[[Sequence[str]], bool] | None = None,
     find_many: FindMany | None = None,
     second_look: bool = True,
+    example: tuple[str, str] | None = None,
 ) -> Callable[[Find], Find]:
     """Register a function from a text to spans (see `Detector`). Another distribution registers its own by an entry
     point of the group ``reticent.data.pii.detectors``."""
@@ -116,6 +119,7 @@ def detector(
             joins=joins,
             find_many=find_many,
             second_look=second_look,
+            example=example,
         )
         DETECTORS.add(name, found)
         return find

@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, open_binary, reader
 
 _LONGEST_FIELD = 1 << 26
 """Characters. The module's own limit, 131,072, refuses long documents; beyond this one nobody trains on a record."""
 
 _DELIMITERS = (",", ";", "\t", "|")
-"""What may separate fields; of two that stand in a header equally often the first counts."""
+"""Possible separators of fields; of two that stand in a header equally often the first counts."""
 
 _SHOWN = defaultdict(lambda: "the separator", {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"})
 
@@ -26,7 +26,9 @@ _NAMED = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 """A first line by which Excel is told the separator."""
 
 
-@reader("csv", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+@reader(
+    "csv", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"), example=example_file("a.csv", "text,user\none,u1\ntwo,u2\n")
+)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each data line's fields; the place is the line on which the row begins."""
     csv.field_size_limit(_LONGEST_FIELD)
@@ -54,7 +56,7 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
 
 
 def _delimiter(source: str, header: str) -> str:
-    """What separates fields, by the name of the file and the header alone: no record decides how others are read."""
+    """The separator of fields, by the name of the file and the header alone: no record decides how others are read."""
     if source.lower().removesuffix(".gz").endswith(".tsv"):
         return "\t"
     outside = re.sub(r'"[^"]*"', "", header)
@@ -69,12 +71,12 @@ def _check_header(place: str, header: list[str]) -> None:
 
 def _row(place: str, header: list[str], values: list[str], delimiter: str) -> InputRow | BadRow:
     if len(values) != len(header):
-        why = f"has {len(values)} fields where the header has {len(header)}, separated by {_SHOWN[delimiter]}"
+        reason = f"has {len(values)} fields where the header has {len(header)}, separated by {_SHOWN[delimiter]}"
         fix = f"Put quotes around fields that hold {_SHOWN[delimiter]} or line breaks."
-        return BadRow(place=place, why=why, fix=fix)
+        return BadRow(place=place, why=reason, fix=fix)
     for name, value in zip(header, values, strict=True):
         escaped = next((char for char in value if "\udc80" <= char <= "\udcff"), None) if not value.isascii() else None
         if escaped is not None:
-            why = f"is not UTF-8 (field {name!r} holds the byte 0x{ord(escaped) - 0xDC00:02x})"
-            return BadRow(place=place, why=why, fix="Save the file as UTF-8.")
+            reason = f"is not UTF-8 (field {name!r} holds the byte 0x{ord(escaped) - 0xDC00:02x})"
+            return BadRow(place=place, why=reason, fix="Save the file as UTF-8.")
     return InputRow(place=place, fields=dict(zip(header, values, strict=True)))

@@ -25,7 +25,14 @@ def _accepts(source: str) -> bool:
     return bool(_HUB_ID.fullmatch(source))
 
 
-@reader("hub", accepts=_accepts)
+def _example(folder: Path) -> str:
+    import datasets
+
+    datasets.Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(str(folder / "saved"))
+    return str(folder / "saved")
+
+
+@reader("hub", accepts=_accepts, example=_example)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``source, row n`` from 1."""
     name, config, split = _parts(source)
@@ -79,8 +86,8 @@ def _one_split(source: str, dataset: Any, split: str | None) -> Any:
     if split is None and len(dataset) == 1:
         return next(iter(dataset.values()))
     if split not in dataset:
-        why = "has several splits" if split is None else f"has no split {split!r}"
+        reason = "has several splits" if split is None else f"has no split {split!r}"
         raise BadInput(
-            source, f"{why}: {', '.join(dataset)}", f"Name one, such as {source.split(':')[0]}:{min(dataset)}."
+            source, f"{reason}: {', '.join(dataset)}", f"Name one, such as {source.split(':')[0]}:{min(dataset)}."
         )
     return dataset[split]

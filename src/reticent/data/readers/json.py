@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
-from reticent.data.readers.reader import BadRow, InputRow, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, open_binary, reader
 
 
-@reader("json", suffixes=(".json", ".json.gz"))
+@reader("json", suffixes=(".json", ".json.gz"), example=example_file("a.json", '[{"text": "one"}, {"text": "two"}]'))
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each object of the list; a place is ``file[index]``."""
     with open_binary(source) as file:
@@ -21,12 +21,12 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
         parsed = json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        why = f"is not UTF-8 (byte {error.start + 1} is 0x{content[error.start]:02x})"
-        raise BadInput(f"{source}:{line}", why, "Save the file as UTF-8.") from error
+        reason = f"is not UTF-8 (byte {error.start + 1} is 0x{content[error.start]:02x})"
+        raise BadInput(f"{source}:{line}", reason, "Save the file as UTF-8.") from error
     except json.JSONDecodeError as error:
-        why = f"is not valid JSON ({error.msg}, column {error.colno})"
+        reason = f"is not valid JSON ({error.msg}, column {error.colno})"
         raise BadInput(
-            f"{source}:{error.lineno}", why, "Mend it; a file of one object a line is named .jsonl."
+            f"{source}:{error.lineno}", reason, "Mend it; a file of one object a line is named .jsonl."
         ) from error
     except ValueError as error:
         raise BadInput(source, "holds a number too long to read", "Write such a number as a string.") from error
@@ -39,5 +39,5 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
         if isinstance(fields, dict):
             yield InputRow(place=place, fields=fields)
         else:
-            why = f"holds a {type(fields).__name__}, not an object"
-            yield BadRow(place=place, why=why, fix="Write a list of objects.")
+            reason = f"holds a {type(fields).__name__}, not an object"
+            yield BadRow(place=place, why=reason, fix="Write a list of objects.")

@@ -16,11 +16,11 @@ from reticent.data.mail.body import written
 from reticent.data.mail.box import mails
 from reticent.data.mail.sender import decoded, header, sender
 from reticent.data.mail.unreadable import Unreadable
-from reticent.data.readers.reader import BadRow, InputRow, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, reader
 
 _MAILDIR = ("cur", "new")
 _BROKEN = (MessageError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What the standard library raises on mails that keep to no rule."""
+"""Errors that the standard library raises on mails that keep to no rule."""
 
 
 def _accepts(source: str) -> bool:
@@ -33,7 +33,13 @@ def _accepts(source: str) -> bool:
         return file.read(5) == b"From "
 
 
-@reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts)
+_EXAMPLE = "".join(
+    f"From a@example.org Mon Jan  1 00:00:00 2024\nFrom: a@example.org\nSubject: {word}\n\nThe text is {word}.\n\n"
+    for word in ("one", "two")
+)
+
+
+@reader("mbox", suffixes=(".mbox", ".mbx", ".eml"), accepts=_accepts, example=example_file("a.mbox", _EXAMPLE))
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each mail with the fields ``text`` (what its writer wrote, see `data.mail.body`), ``subject``, ``user`` (the
     writer's address in lower case, see `data.mail.sender`), ``message_id`` and ``date``; the last three may be empty.
@@ -56,13 +62,13 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
 def _files(folder: Path) -> list[Path]:
     """Mails of a Maildir by name, whether they were seen or not; else all ``.eml`` files."""
     if (folder / "cur").is_dir():
-        found = [file for name in _MAILDIR if (folder / name).is_dir() for file in (folder / name).iterdir()]
-        found = [file for file in found if not file.name.startswith(".")]
+        files = [file for name in _MAILDIR if (folder / name).is_dir() for file in (folder / name).iterdir()]
+        files = [file for file in files if not file.name.startswith(".")]
     else:
-        found = list(folder.glob("*.eml"))
-    if any(not file.is_file() for file in found):
+        files = list(folder.glob("*.eml"))
+    if any(not file.is_file() for file in files):
         raise BadInput(str(folder), "holds something that is no file where mails are", "Name a folder of mails.")
-    return sorted(found, key=lambda file: (file.name, file.parent.name))
+    return sorted(files, key=lambda file: (file.name, file.parent.name))
 
 
 def _row(place: str, raw: bytes) -> InputRow | BadRow:
@@ -72,8 +78,8 @@ def _row(place: str, raw: bytes) -> InputRow | BadRow:
     except Unreadable as error:
         return BadRow(place=place, why=error.why, fix=error.fix)
     except _BROKEN as error:
-        why = f"cannot be read as a mail ({type(error).__name__})"
-        return BadRow(place=place, why=why, fix="Skip such mails (--on_bad_row skip).")
+        reason = f"cannot be read as a mail ({type(error).__name__})"
+        return BadRow(place=place, why=reason, fix="Skip such mails (--on_bad_row skip).")
 
 
 def _fields(mail: EmailMessage) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,12 @@ from reticent.data.readers.reader import BadRow, InputRow, reader
 _BATCH = 1024
 
 
-@reader("parquet", suffixes=(".parquet",))
+def _example(folder: Path) -> str:
+    pq.write_table(pa.table({"text": ["one", "two"]}), folder / "a.parquet")
+    return str(folder / "a.parquet")
+
+
+@reader("parquet", suffixes=(".parquet",), example=_example)
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Each row's fields; a place is ``file, row n`` from 1."""
     try:
@@ -29,8 +35,8 @@ def rows(source: str) -> Iterator[InputRow | BadRow]:
         raise BadInput(source, f"is not readable Parquet ({reason})", "Write the file again.") from error
 
 
-def _row(place: str, one: pa.RecordBatch) -> InputRow | BadRow:
+def _row(place: str, record_batch: pa.RecordBatch) -> InputRow | BadRow:
     try:
-        return InputRow(place=place, fields=one.to_pylist()[0])
+        return InputRow(place=place, fields=record_batch.to_pylist()[0])
     except UnicodeDecodeError as error:
         return BadRow(place=place, why=f"is not UTF-8 (byte {error.start + 1} of a field)", fix="Write text as UTF-8.")

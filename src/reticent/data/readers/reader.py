@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file format is: a function from a source to rows, found by suffix or by the shape of the source."""
+"""File formats: a format is a function from a source to rows, found by suffix or by the shape of the source."""
 
 from __future__ import annotations
 
@@ -45,27 +45,44 @@ class Reader:
         suffixes: lower-case ends of file names.
         accepts: says whether a source without a known suffix is of this format.
         rows: gives the rows of a source; raises BadInput where the whole source cannot be read.
+        example: writes a source of two rows with the field ``text`` into an empty folder, and gives it:
+            `reticent.testing.readers` reads it.
     """
 
     name: str
     suffixes: tuple[str, ...]
     accepts: Callable[[str], bool]
     rows: Rows
+    example: Callable[[Path], str] | None = None
 
 
 READERS: Registry[Reader] = Registry("file format", "reticent.data.readers")
 
 
 def reader(
-    name: str, *, suffixes: tuple[str, ...] = (), accepts: Callable[[str], bool] = lambda source: False
+    name: str,
+    *,
+    suffixes: tuple[str, ...] = (),
+    accepts: Callable[[str], bool] = lambda source: False,
+    example: Callable[[Path], str] | None = None,
 ) -> Callable[[Rows], Rows]:
     """Register a function from a source to rows as a file format (see `Reader`)."""
 
     def register(rows: Rows) -> Rows:
-        READERS.add(name, Reader(name=name, suffixes=suffixes, accepts=accepts, rows=rows))
+        READERS.add(name, Reader(name=name, suffixes=suffixes, accepts=accepts, rows=rows, example=example))
         return rows
 
     return register
+
+
+def example_file(name: str, content: str) -> Callable[[Path], str]:
+    """An `example` that is a file of text."""
+
+    def write(folder: Path) -> str:
+        (folder / name).write_text(content, encoding="utf-8")
+        return str(folder / name)
+
+    return write
 
 
 def rows_of(source: str) -> Iterator[InputRow | BadRow]:
@@ -116,7 +133,7 @@ def open_binary(source: str) -> BinaryIO:
         file.close()
         raise
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-    return file if encoding is None else io.BufferedReader(_Recoded(source, file, encoding))
+    return file if encoding is None else io.BufferedReader(_Utf8Reader(source, file, encoding))
 
 
 _MARKS = {
@@ -128,7 +145,7 @@ _MARKS = {
 """Bytes that a file may begin with, and its encoding. The order matters: one begins with another."""
 
 
-class _Recoded(io.RawIOBase):
+class _Utf8Reader(io.RawIOBase):
     """The bytes of a file of another encoding, as UTF-8."""
 
     def __init__(self, source: str, file: BinaryIO, encoding: str) -> None:
@@ -150,8 +167,8 @@ class _Recoded(io.RawIOBase):
             try:
                 self.waiting = self.decoder.decode(read, final=self.ended).encode("utf-8")
             except UnicodeError as error:
-                why = f"is {self.encoding.upper()} that is damaged or cut off ({getattr(error, 'reason', error)})"
-                raise BadInput(self.source, why, "Save the file again, as UTF-8.") from error
+                reason = f"is {self.encoding.upper()} that is damaged or cut off ({getattr(error, 'reason', error)})"
+                raise BadInput(self.source, reason, "Save the file again, as UTF-8.") from error
         part, self.waiting = self.waiting[: len(buffer)], self.waiting[len(buffer) :]
         buffer[: len(part)] = part
         return len(part)
@@ -181,15 +198,15 @@ def _reader_of(source: str) -> Reader:
     path = Path(source)
     readers = list(READERS)
     if path.is_file() or not path.exists():
-        for found in readers:
-            if source.lower().endswith(found.suffixes or ("\0",)):
+        for reader in readers:
+            if source.lower().endswith(reader.suffixes or ("\0",)):
                 if not path.exists():
                     raise BadInput(source, "there is no such file", "Check the path.")
-                return found
-    for found in readers:
-        if found.accepts(source):
-            return found
-    suffixes = ", ".join(sorted(suffix for found in readers for suffix in found.suffixes))
+                return reader
+    for reader in readers:
+        if reader.accepts(source):
+            return reader
+    suffixes = ", ".join(sorted(suffix for reader in readers for suffix in reader.suffixes))
     if not path.exists():
         raise BadInput(source, "there is no such file", f"Check the path. Known suffixes: {suffixes}.")
     raise BadInput(source, "is of no known format", f"Give a file that ends in one of: {suffixes}.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reticent.data.readers.reader import BadRow, InputRow, lines_of, open_binary, reader
+from reticent.data.readers.reader import BadRow, InputRow, example_file, lines_of, open_binary, reader
 
 
-@reader("text", suffixes=(".txt", ".text", ".txt.gz"))
+@reader("text", suffixes=(".txt", ".text", ".txt.gz"), example=example_file("a.txt", "one\n\ntwo\n"))
 def rows(source: str) -> Iterator[InputRow | BadRow]:
     """Paragraphs in the field ``text``, stripped at their ends. A place is ``file:line`` of the first line.
 

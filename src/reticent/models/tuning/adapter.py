@@ -16,7 +16,7 @@ from reticent.models.anatomy import transformer_blocks
 from reticent.models.tuning.method import tuning
 
 NAME = "bottleneck"
-"""What the added module is called within its block; nothing else of a model has this name."""
+"""Name of the added module within its block; nothing else of a model has it."""
 
 
 class Bottleneck(nn.Module):
@@ -70,21 +70,21 @@ def adapter(model: Any, *, reduction_factor: int = 16) -> Any:
 
 
 def has_bottlenecks(model: nn.Module) -> bool:
-    """Whether adapters of this kind are on the model."""
+    """True if adapters of this kind are on the model."""
     return any(isinstance(module, Bottleneck) for module in model.modules())
 
 
 @contextmanager
 def switched_off(model: nn.Module) -> Iterator[None]:
     """Within this context the adapters let hidden states through unchanged."""
-    found = [module for module in model.modules() if isinstance(module, Bottleneck)]
-    before = [module.enabled for module in found]
+    bottlenecks = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    before = [module.enabled for module in bottlenecks]
     try:
-        for module in found:
+        for module in bottlenecks:
             module.enabled = False
         yield
     finally:
-        for module, enabled in zip(found, before, strict=True):
+        for module, enabled in zip(bottlenecks, before, strict=True):
             module.enabled = enabled
 
 

@@ -72,13 +72,13 @@ def _passed_over(model: nn.Module) -> list[str]:
     Output matrices of state-space layers, since fused kernels multiply by the weight itself and not by the layer; and
     layers that a family has made of a linear one to give something else than one product (Llama 4's router).
     """
-    found = []
+    passed = []
     for name, module in model.named_modules():
-        if {"A_log", "D"} <= {own for own, _ in module.named_parameters(recurse=False)}:
-            found += [f"{name}.out_proj"] if isinstance(getattr(module, "out_proj", None), nn.Linear) else []
+        if {"A_log", "D"} <= {parameter for parameter, _ in module.named_parameters(recurse=False)}:
+            passed += [f"{name}.out_proj"] if isinstance(getattr(module, "out_proj", None), nn.Linear) else []
         if isinstance(module, nn.Linear) and not _gives_a_product(module):
-            found.append(name)
-    return found
+            passed.append(name)
+    return passed
 
 
 def _gives_a_product(layer: nn.Linear) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tuning method is: a function that takes a model and marks (or adds) the parameters that are trained."""
+"""Tuning methods: a method is a function that takes a model and marks (or adds) the parameters that are trained."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Tuning:
         """
         unknown = sorted(set(params) - set(self.defaults))
         if unknown:
-            known = ", ".join(self.defaults) or "none"
-            raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this method", f"It has: {known}.")
+            names = ", ".join(self.defaults) or "none"
+            raise BadInput(f"{self.name}: {unknown[0]!r}", "is no parameter of this method", f"It has: {names}.")
         for name, value in params.items():
             wrong = _wrong(value, self.defaults[name])
             if wrong:
@@ -86,7 +86,7 @@ MOST = 4096
 
 
 def _wrong(value: Any, default: Any) -> str:
-    """What ``value`` should be and is not, by the kind of the default; empty where it is right."""
+    """The kind that ``value`` should have, as the default has it; empty where it has it."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
@@ -94,13 +94,13 @@ def _wrong(value: Any, default: Any) -> str:
         return f"a whole number from 1 to {MOST}"
     if isinstance(default, float) and not (number and math.isfinite(value)):
         return "a finite number"
-    words = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    words = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     if isinstance(default, str) and not (isinstance(value, str) or words):
         return "a name, or a list of names"
     if default is None and not (value is None or words or isinstance(value, str)):
         return "a list of names"
     listed = isinstance(value, list | tuple)
-    whole = listed and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+    whole = listed and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
     if isinstance(default, tuple) and not whole:
         return "a list of whole numbers"
     return ""

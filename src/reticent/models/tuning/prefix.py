@@ -39,14 +39,14 @@ def prefix(model: Any, *, virtual_tokens: int = 20) -> Any:
         tuned = get_peft_model(model, config)
     except FAILURES as error:
         raise does_not_fit(model, "prefix", f"{type(error).__name__}: {first_line(error)}") from error
-    made = tuned.peft_config["default"]
-    if any(getattr(made, name) != value for name, value in shape.items()):
+    settings = tuned.peft_config["default"]
+    if any(getattr(settings, name) != value for name, value in shape.items()):
         raise does_not_fit(model, "prefix", "its keys are of another shape than PEFT gives them")
     return tuned
 
 
 def _keys_and_values(model: Any) -> dict[str, int]:
-    """What PEFT calls the shape of the keys and values of a token, as the model itself makes them; empty where PEFT
+    """PEFT's settings for the shape of a token's keys and values, as the model itself makes them; empty where PEFT
     finds it out."""
     words = model.get_input_embeddings().weight
     if words.is_meta or family(model).startswith(_SHAPED_BY_PEFT):

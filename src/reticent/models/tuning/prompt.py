@@ -29,12 +29,12 @@ def prompt(model: Any, *, virtual_tokens: int = 20) -> Any:
         BadInput: the model takes no embeddings in place of tokens.
     """
     validate.positive(virtual_tokens=virtual_tokens)
-    known = model.get_input_embeddings().weight
-    start = known[torch.randint(len(known), (virtual_tokens,), device=known.device)].detach().clone()
+    embedding = model.get_input_embeddings().weight
+    start = embedding[torch.randint(len(embedding), (virtual_tokens,), device=embedding.device)].detach().clone()
     config = PromptTuningConfig(
         task_type="CAUSAL_LM",
         num_virtual_tokens=virtual_tokens,
-        token_dim=known.shape[1],
+        token_dim=embedding.shape[1],
         num_attention_heads=_heads(model),
     )
     try:
@@ -48,5 +48,5 @@ def prompt(model: Any, *, virtual_tokens: int = 20) -> Any:
 
 def _heads(model: Any) -> int:
     """PEFT wants a number, though a prompt has no heads; models without attention have none to name."""
-    found = (getattr(text_config(model), name, None) for name in _HEADS)
-    return next((heads for heads in found if isinstance(heads, int)), 1)
+    numbers = (getattr(text_config(model), name, None) for name in _HEADS)
+    return next((heads for heads in numbers if isinstance(heads, int)), 1)

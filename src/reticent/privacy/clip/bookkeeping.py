@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import STABILITY, ClippedSum, Clipping
+from reticent.privacy.clip.clipper import STABILITY, ClippedSum, Clipping
 from reticent.privacy.clip.order import run_by_row
 from reticent.privacy.clip.rule import LayerRule, own_trained, rule_for
 from reticent.privacy.clip.tape import Tape
@@ -27,7 +27,7 @@ from reticent.privacy.clip.virtual_tokens import looked_up_by_row
 
 
 class BookkeepingClipper:
-    """See ``api.Clipper``.
+    """See ``Clipper``.
 
     Args:
         model: a causal language model with ``requires_grad`` on what is trained.
@@ -45,7 +45,7 @@ class BookkeepingClipper:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """See ``api.Clipper``."""
+        """See ``Clipper``."""
         for module, rule in self.rules.items():
             module.__dict__["forward"] = partial(self._forward, module, rule)
         try:
@@ -59,7 +59,7 @@ class BookkeepingClipper:
     def accumulate(
         self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, *, weight: torch.Tensor, rows_per_unit: int = 1
     ) -> ClippedSum:
-        """See ``api.Clipper``."""
+        """See ``Clipper``."""
         if not len(labels):
             nothing = labels.new_zeros(0, dtype=torch.float32)
             return ClippedSum(norm=nothing, loss=nothing, finite=nothing.bool())
@@ -95,9 +95,9 @@ class BookkeepingClipper:
         return tape, losses
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
-        """See ``api.Clipper``."""
-        found, self._totals = self._totals, {}
-        return {p: found[p] if p in found else torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
+        """See ``Clipper``."""
+        totals, self._totals = self._totals, {}
+        return {p: totals[p] if p in totals else torch.zeros_like(p, dtype=torch.float32) for p in self.parameters}
 
     def _backward(self, inputs: Mapping[str, torch.Tensor], labels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():

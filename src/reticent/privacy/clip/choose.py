@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clipper a model gets: bookkeeping where it gives what a loop over units gives, else that loop.
+"""Chooses the clipper of a model: bookkeeping where it gives what a loop over units gives, else that loop.
 
 Bookkeeping needs a layer rule for every trained module, and that no record's tokens are mixed with another's on their
 way. Both are found out before anything is trained: three made-up records of different lengths go through it together,
@@ -20,8 +20,9 @@ from torch import nn
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
-from reticent.privacy.clip.api import Clipper, Clipping
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
+from reticent.privacy.clip.clipper import Clipper, Clipping
 from reticent.privacy.clip.reference import ReferenceClipper
 from reticent.privacy.probe import length_of
 
@@ -75,7 +76,7 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
     try:
         batch = made_up(model)
         expected = _alone(clipper, batch)
-        found = _bookkept(clipper, batch)
+        bookkept = _bookkept(clipper, batch)
     except _NotTogether as error:
         return str(error)
     finally:
@@ -85,10 +86,10 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
         for parameter, gradient in zip(clipper.parameters, before, strict=True):
             parameter.grad = gradient
     exact = clipper.autocast is None and all(p.dtype == torch.float32 for p in model.parameters())
-    for row, one in enumerate(expected):
-        whole = torch.stack(list(one.values())).square().sum().sqrt()
-        for parameter, length in one.items():
-            off = (found[parameter][row] - length).abs()
+    for row, lengths in enumerate(expected):
+        whole = torch.stack(list(lengths.values())).square().sum().sqrt()
+        for parameter, length in lengths.items():
+            off = (bookkept[parameter][row] - length).abs()
             if not off <= (EXACT if exact else ROUNDED) * whole and bool(torch.isfinite(whole)):
                 name = next(name for name, p in model.named_parameters() if p is parameter)
                 return f"{name} gets another gradient when records are run together, so its layers mix them"
@@ -106,7 +107,7 @@ def made_up(model: Any) -> dict[str, torch.Tensor]:
     ids = torch.randint(0, vocabulary, (len(LENGTHS), max(LENGTHS)), generator=draw)
     mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
     device = next(model.parameters()).device
-    batch = {"input_ids": ids, "attention_mask": mask, "labels": ids.where(mask.bool(), torch.tensor(-100))}
+    batch = {"input_ids": ids, "attention_mask": mask, "labels": ids.where(mask.bool(), torch.tensor(IGNORED))}
     return {name: value.to(device) for name, value in batch.items()}
 
 
@@ -131,7 +132,7 @@ class _NotTogether(Exception):
 
 
 def _alone(clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor]) -> list[dict[nn.Parameter, torch.Tensor]]:
-    """What ``_autograd`` gives for each record."""
+    """The lengths by ``_autograd`` for each record."""
     try:
         return [_autograd(clipper, batch, row) for row in range(len(LENGTHS))]
     except BadInput:
@@ -148,19 +149,19 @@ def _autograd(
     clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor], row: int
 ) -> dict[nn.Parameter, torch.Tensor]:
     """The length of each parameter's gradient for one record, run alone and without padding."""
-    one = {name: value[row : row + 1, : LENGTHS[row]] for name, value in batch.items()}
-    labels = one.pop("labels")
+    record = {name: value[row : row + 1, : LENGTHS[row]] for name, value in batch.items()}
+    labels = record.pop("labels")
     with torch.enable_grad():
         with torch.autocast(labels.device.type, dtype=clipper.autocast, enabled=clipper.autocast is not None):
-            logits = clipper.model(**one, use_cache=False).logits[:, -labels.shape[1] :]
+            logits = clipper.model(**record, use_cache=False).logits[:, -labels.shape[1] :]
         loss = F.cross_entropy(logits[0, :-1].float(), labels[0, 1:])
         if not loss.requires_grad:
             raise BadInput("this model", "used none of its trained parameters", "Check what is trained.")
-        found = torch.autograd.grad(loss, clipper.parameters, allow_unused=True)
+        gradients = torch.autograd.grad(loss, clipper.parameters, allow_unused=True)
     zero = torch.zeros((), device=labels.device, dtype=torch.float64)
     return {
         p: zero if gradient is None else length_of(gradient)
-        for p, gradient in zip(clipper.parameters, found, strict=True)
+        for p, gradient in zip(clipper.parameters, gradients, strict=True)
     }
 
 
@@ -175,5 +176,5 @@ def _bookkept(clipper: BookkeepingClipper, batch: Mapping[str, torch.Tensor]) ->
         raise _NotTogether(f"{error.given} {error.why}") from error
     except Exception as error:  # a layer that is called otherwise than its rule knows
         raise _NotTogether(f"a layer rule fails ({type(error).__name__}: {error})") from error
-    found = {p: square.clamp(min=0).sqrt() for p, square in tape.squares().items()}
-    return {p: found.get(p, torch.zeros_like(ones)) for p in clipper.parameters}
+    lengths = {p: square.clamp(min=0).sqrt() for p, square in tape.squares().items()}
+    return {p: lengths.get(p, torch.zeros_like(ones)) for p in clipper.parameters}

@@ -34,9 +34,9 @@ from typing import Any
 import torch
 
 OWN = 2.0**-8
-"""What rounding to bfloat16 may add to the length of a gradient (2^-9), twice over."""
+"""Twice the most that rounding to bfloat16 adds to the length of a gradient (2^-9)."""
 PAIRS = 2.0**-22
-"""What summing over pairs of tokens in float32 may be off, over ``size²``: several times what the search of
+"""Bound on the error of summing over pairs of tokens in float32, over ``size²``: several times what the search of
 ``benchmarks/clip_worst.py`` finds."""
 _COPIED = 2**23
 """Numbers that are widened to float32 at once: 32 MiB."""
@@ -89,11 +89,11 @@ class Length:
     rounding: float = 0.0
 
 
-def squares(contributions: list[Contribution], own: list[torch.Tensor]) -> torch.Tensor:
-    """``[U]`` float32: squared norm of the sum of contributions to one parameter, given each one's ``own``."""
-    total = torch.stack(own).sum(0)
-    for one, other in combinations(contributions, 2):
-        total = total + 2 * inner(one, other)
+def squares(contributions: list[Contribution], squared_sizes: list[torch.Tensor]) -> torch.Tensor:
+    """``[U]`` float32: squared norm of the sum of contributions to a parameter, given ``squared_sizes`` of each."""
+    total = torch.stack(squared_sizes).sum(0)
+    for contribution, other in combinations(contributions, 2):
+        total = total + 2 * inner(contribution, other)
     return total.clamp(min=0)
 
 
@@ -104,14 +104,14 @@ def upper(square: torch.Tensor, lengths: Sequence[Length]) -> torch.Tensor:
         square: ``squares`` of its contributions.
         lengths: of each of them.
     """
-    size = torch.stack([one.size for one in lengths]).sum(0)
-    rounded = [one.square.sqrt() * one.rounding for one in lengths if one.rounding]
+    size = torch.stack([part.size for part in lengths]).sum(0)
+    rounded = [part.square.sqrt() * part.rounding for part in lengths if part.rounding]
     return torch.stack([(square + PAIRS * size.square()).sqrt(), *rounded]).sum(0)
 
 
-def inner(one: Contribution, other: Contribution) -> torch.Tensor:
+def inner(contribution: Contribution, other: Contribution) -> torch.Tensor:
     """``[U]`` float32: inner product of two contributions to the same parameter, unit by unit."""
-    return _INNER[type(one), type(other)](one, other)
+    return _INNER[type(contribution), type(other)](contribution, other)
 
 
 def write_out(outer: Outer) -> DenseGradient:
@@ -120,7 +120,7 @@ def write_out(outer: Outer) -> DenseGradient:
 
 
 def smaller_written_out(outer: Outer) -> bool:
-    """Whether gradients that are written out are at most twice as large as what they follow from; three times where
+    """True if gradients that are written out are at most twice as large as what they follow from; three times where
     that is in lower precision, as products of tokens are in float32 all the same.
 
     Written out, they cost what the ordinary weight gradient costs, their norm is read off, and their clipped sum needs
@@ -131,108 +131,115 @@ def smaller_written_out(outer: Outer) -> bool:
     return d * p <= (2 if outer.left.dtype == torch.float32 else 3) * length * (d + p)
 
 
-def clipped_sum(like: torch.Tensor, one: Contribution, factor: torch.Tensor) -> torch.Tensor:
+def clipped_sum(like: torch.Tensor, contribution: Contribution, factor: torch.Tensor) -> torch.Tensor:
     """``Σ_u factor_u · gradient_u`` (float32) by itself, in the shape of the parameter ``like``."""
-    if isinstance(one, Outer) and one.left.dtype == one.right.dtype == torch.float32:
-        left, right = _scaled(one, factor)
+    if isinstance(contribution, Outer) and contribution.left.dtype == contribution.right.dtype == torch.float32:
+        left, right = _scaled(contribution, factor)
         return left.flatten(0, 1).t() @ right.flatten(0, 1)  # a pass over all weights less than adding it to zeros
     total = torch.zeros_like(like, dtype=torch.float32)
-    add_clipped(total, one, factor)
+    add_clipped(total, contribution, factor)
     return total
 
 
-def add_clipped(total: torch.Tensor, one: Contribution, factor: torch.Tensor) -> None:
+def add_clipped(total: torch.Tensor, contribution: Contribution, factor: torch.Tensor) -> None:
     """Add ``Σ_u factor_u · gradient_u`` to ``total`` (float32), in place.
 
     Args:
         factor: ``[U]`` float32.
     """
-    match one:
-        case Outer() if one.left.dtype == one.right.dtype == torch.float32:
-            left, right = _scaled(one, factor)
+    match contribution:
+        case Outer() if contribution.left.dtype == contribution.right.dtype == torch.float32:
+            left, right = _scaled(contribution, factor)
             total.addmm_(left.flatten(0, 1).t(), right.flatten(0, 1))
         case Outer():
-            _add_one_by_one(total, one, factor.tolist())
+            _add_one_by_one(total, contribution, factor.tolist())
         case RowGradients():
-            value = one.value.float() * factor[:, None, None]
-            total.index_add_(0, one.index.flatten(), value.flatten(0, 1))
+            value = contribution.value.float() * factor[:, None, None]
+            total.index_add_(0, contribution.index.flatten(), value.flatten(0, 1))
         case DenseGradient():
-            for units, wide in _widened(one.gradient):
+            for units, wide in _widened(contribution.gradient):
                 total.view(-1).addmv_(wide.flatten(1).t(), factor[units])
 
 
-def without(one: Contribution, gone: torch.Tensor) -> Contribution:
+def without(contribution: Contribution, gone: torch.Tensor) -> Contribution:
     """The contribution with zeros for the units that are ``gone`` (``[U]`` bool), whatever they held."""
 
     def emptied(x: torch.Tensor) -> torch.Tensor:
         return x.masked_fill(gone.view(-1, *[1] * (x.dim() - 1)), 0)
 
-    match one:
+    match contribution:
         case Outer():
-            return Outer(left=emptied(one.left), right=emptied(one.right))
+            return Outer(left=emptied(contribution.left), right=emptied(contribution.right))
         case RowGradients():
-            return RowGradients(index=one.index, value=emptied(one.value))
+            return RowGradients(index=contribution.index, value=emptied(contribution.value))
         case DenseGradient():
-            return DenseGradient(gradient=emptied(one.gradient))
+            return DenseGradient(gradient=emptied(contribution.gradient))
 
 
-def _scaled(one: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _scaled(outer: Outer, factor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both sides, the narrower one times ``factor``."""
     by = factor[:, None, None]
-    return (one.left * by, one.right) if one.left.shape[-1] < one.right.shape[-1] else (one.left, one.right * by)
+    return (
+        (outer.left * by, outer.right)
+        if outer.left.shape[-1] < outer.right.shape[-1]
+        else (outer.left, outer.right * by)
+    )
 
 
-def _add_one_by_one(total: torch.Tensor, one: Outer, factors: Sequence[float]) -> None:
+def _add_one_by_one(total: torch.Tensor, outer: Outer, factors: Sequence[float]) -> None:
     """Each unit is multiplied out alone, in its own precision, and added in float32; a block of rows after another."""
     rows = max(1, _BLOCK // total.shape[1])
     for start in range(0, len(total), rows):
         block = total[start : start + rows]
-        for left, right, factor in zip(one.left[..., start : start + rows], one.right, factors, strict=True):
+        for left, right, factor in zip(outer.left[..., start : start + rows], outer.right, factors, strict=True):
             block.add_(left.t() @ right, alpha=factor)
 
 
-def length(one: Contribution) -> Length:
+def length(contribution: Contribution) -> Length:
     """How long a contribution is."""
-    match one:
+    match contribution:
         case Outer():
-            return length_of_outer(one, pairs(one.right))
+            return length_of_outer(contribution, pairs(contribution.right))
         case RowGradients():
-            same = one.index[:, :, None] == one.index[:, None, :]
-            products = tokens(one.value, one.value)
+            same = contribution.index[:, :, None] == contribution.index[:, None, :]
+            products = tokens(contribution.value, contribution.value)
             return Length(square=_sum(products * same), size=_diagonal(products).sqrt().sum(1))
         case DenseGradient():
             # Row by row: a float32 norm over tens of millions of numbers is off in the third digit on CPUs.
-            rows = [torch.linalg.vector_norm(x, dim=-1).square().flatten(1).sum(1) for _, x in _widened(one.gradient)]
+            rows = [
+                torch.linalg.vector_norm(x, dim=-1).square().flatten(1).sum(1)
+                for _, x in _widened(contribution.gradient)
+            ]
             square = torch.cat(rows)
             return Length(square=square, size=square.sqrt())
 
 
-def length_of_outer(one: Outer, right: Sequence[torch.Tensor]) -> Length:
-    """How long ``one`` is, given the ``pairs`` of its right side; they are taken once where layers share it."""
-    left = pairs(one.left)
+def length_of_outer(outer: Outer, right: Sequence[torch.Tensor]) -> Length:
+    """How long ``outer`` is, given the ``pairs`` of its right side; they are taken once where layers share it."""
+    left = pairs(outer.left)
     size = [(_diagonal(a) * _diagonal(b)).sqrt().sum(1) for a, b in zip(left, right, strict=True)]
     # Pairs of two different stripes stand for both orders.
     square = [2 * _sum(a.mul_(b)) - _sum(a[..., : a.shape[1]]) for a, b in zip(left, right, strict=True)]
-    lower = torch.float32 not in (one.left.dtype, one.right.dtype)
+    lower = torch.float32 not in (outer.left.dtype, outer.right.dtype)
     rounding = OWN if lower else 0.0
     return Length(square=torch.stack(square).sum(0), size=torch.stack(size).sum(0), rounding=rounding)
 
 
-def pairs(one: torch.Tensor) -> list[torch.Tensor]:
+def pairs(tensor: torch.Tensor) -> list[torch.Tensor]:
     """Inner products of each unit's tokens with each other, ``[U, s, T - start]`` float32: a stripe of ``s`` tokens
     with themselves and those after them, then the next. As the products are symmetric, three eighths are saved."""
-    length = one.shape[1]
+    length = tensor.shape[1]
     stripe = max(_STRIPE, -(-length // _STRIPES))
-    return [tokens(one[:, i : i + stripe], one[:, i:]) for i in range(0, max(1, length), stripe)]
+    return [tokens(tensor[:, i : i + stripe], tensor[:, i:]) for i in range(0, max(1, length), stripe)]
 
 
-def tokens(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def tokens(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """``[U, S, T]`` float32: inner products of ``one [U, S, d]`` and ``other [U, T, d]``, token by token."""
-    if one.is_cuda and one.dtype == other.dtype and one.dtype != torch.float32:
-        return torch.bmm(one, other.transpose(1, 2), out_dtype=torch.float32)
+    if tensor.is_cuda and tensor.dtype == other.dtype and tensor.dtype != torch.float32:
+        return torch.bmm(tensor, other.transpose(1, 2), out_dtype=torch.float32)
     # In float32: the product of bfloat16 matrices that CPUs have rounds within a sum, as much as a text that nearly
     # cancels can make use of.
-    parts = zip(torch.split(one, _WIDTH, dim=2), torch.split(other, _WIDTH, dim=2), strict=True)
+    parts = zip(torch.split(tensor, _WIDTH, dim=2), torch.split(other, _WIDTH, dim=2), strict=True)
     first, second = next(parts)
     products = torch.bmm(first.float(), second.float().transpose(1, 2))
     for first, second in parts:
@@ -259,42 +266,42 @@ def _sum(product: torch.Tensor) -> torch.Tensor:
     return product.flatten(1).sum(1, dtype=torch.float32)
 
 
-def _outer_outer(one: Outer, other: Outer) -> torch.Tensor:
-    return _sum(tokens(one.left, other.left) * tokens(one.right, other.right))
+def _outer_outer(outer: Outer, other: Outer) -> torch.Tensor:
+    return _sum(tokens(outer.left, other.left) * tokens(outer.right, other.right))
 
 
-def _outer_rows(one: Outer, other: RowGradients) -> torch.Tensor:
+def _outer_rows(outer: Outer, other: RowGradients) -> torch.Tensor:
     # Σ_s Σ_t left_s[index_t] (right_s · value_t): a gather instead of a [V, D] gradient.
-    index = other.index[:, None, :].expand(-1, one.left.shape[1], -1)
-    return _sum(one.left.gather(2, index).float() * tokens(one.right, other.value))
+    index = other.index[:, None, :].expand(-1, outer.left.shape[1], -1)
+    return _sum(outer.left.gather(2, index).float() * tokens(outer.right, other.value))
 
 
-def _outer_dense(one: Outer, other: DenseGradient) -> torch.Tensor:
-    return _sum(torch.bmm(one.left.float(), other.gradient.float()) * one.right.float())
+def _outer_dense(outer: Outer, other: DenseGradient) -> torch.Tensor:
+    return _sum(torch.bmm(outer.left.float(), other.gradient.float()) * outer.right.float())
 
 
-def _rows_rows(one: RowGradients, other: RowGradients) -> torch.Tensor:
-    same = one.index[:, :, None] == other.index[:, None, :]
-    return _sum(tokens(one.value, other.value) * same)
+def _rows_rows(rows: RowGradients, other: RowGradients) -> torch.Tensor:
+    same = rows.index[:, :, None] == other.index[:, None, :]
+    return _sum(tokens(rows.value, other.value) * same)
 
 
-def _rows_dense(one: RowGradients, other: DenseGradient) -> torch.Tensor:
-    index = one.index[:, :, None].expand(-1, -1, other.gradient.shape[-1])
-    return _sum(other.gradient.gather(1, index).float() * one.value.float())
+def _rows_dense(rows: RowGradients, other: DenseGradient) -> torch.Tensor:
+    index = rows.index[:, :, None].expand(-1, -1, other.gradient.shape[-1])
+    return _sum(other.gradient.gather(1, index).float() * rows.value.float())
 
 
-def _dense_dense(one: DenseGradient, other: DenseGradient) -> torch.Tensor:
-    return _sum(one.gradient.float() * other.gradient.float())
+def _dense_dense(dense: DenseGradient, other: DenseGradient) -> torch.Tensor:
+    return _sum(dense.gradient.float() * other.gradient.float())
 
 
 _INNER: dict[tuple[type, type], Any] = {
     (Outer, Outer): _outer_outer,
     (Outer, RowGradients): _outer_rows,
-    (RowGradients, Outer): lambda one, other: _outer_rows(other, one),
+    (RowGradients, Outer): lambda left, right: _outer_rows(right, left),
     (Outer, DenseGradient): _outer_dense,
-    (DenseGradient, Outer): lambda one, other: _outer_dense(other, one),
+    (DenseGradient, Outer): lambda left, right: _outer_dense(right, left),
     (RowGradients, RowGradients): _rows_rows,
     (RowGradients, DenseGradient): _rows_dense,
-    (DenseGradient, RowGradients): lambda one, other: _rows_dense(other, one),
+    (DenseGradient, RowGradients): lambda left, right: _rows_dense(right, left),
     (DenseGradient, DenseGradient): _dense_dense,
 }

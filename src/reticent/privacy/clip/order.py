@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the rows of a flattened activation are still those of the batch, in order.
+"""Checks that the rows of a flattened activation are still those of the batch, in order.
 
 Some decoders (OPT's) flatten hidden states ``[B, T, D]`` to ``[B·T, D]`` before they go through linear layers. Each
 B-th part of the rows then belongs to one record, and gradients can be taken apart as usual. Experts of a mixture read
@@ -72,7 +72,7 @@ def run_by_row(
 
 
 def in_order(x: torch.Tensor, rows: int) -> bool:
-    """Whether row ``i`` of ``x [N, D]`` certainly belongs to row ``i // (N / rows)`` of the batch.
+    """True if row ``i`` of ``x [N, D]`` certainly belongs to row ``i // (N / rows)`` of the batch.
 
     Args:
         x: with the graph that it came from. One that needs no gradient has none, and nothing is certain.
@@ -86,15 +86,15 @@ def in_order(x: torch.Tensor, rows: int) -> bool:
         if node in seen:
             continue
         seen.add(node)
-        found = None if len(seen) > _STEPS else _behind(node, rows)
-        if found is None:
+        mark = None if len(seen) > _STEPS else _behind(node, rows)
+        if mark is None:
             return False
-        ahead += found
+        ahead += mark
     return True
 
 
 def _behind(node: Any, rows: int) -> list[Any] | None:
-    """What is to be followed further, nothing where rows are certain, None where they are not."""
+    """The nodes to follow next: none where rows are certain, None where they are not."""
     name, sources = node.name(), [source for source, _ in node.next_functions]
     if name in _VIEWS:
         # A view of [B, T, ...] as [N, D], N a multiple of B, gives each record N / B rows in turn; so does one of

@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import STABILITY, ClippedSum, Clipping
-
-IGNORED = -100
-"""Label of a token that is not trained on."""
+from reticent.models.encode import IGNORED
+from reticent.privacy.clip.clipper import STABILITY, ClippedSum, Clipping
 
 
 class ReferenceClipper:
@@ -118,7 +116,7 @@ class ReferenceClipper:
         return total
 
     def _factors(self, norm: Sequence[float]) -> list[float]:
-        """What each parameter's gradient is multiplied by, given the L2 norm of each."""
+        """The factor of each parameter's gradient, given the L2 norm of each."""
         if math.isinf(self.clip_norm):
             return [1.0] * len(norm)
         whole = math.hypot(*norm)
@@ -126,7 +124,7 @@ class ReferenceClipper:
             return [self.clip_norm / (whole + STABILITY)] * len(norm)
         if self.clipping == "per_layer":
             share = self.clip_norm / math.sqrt(len(norm))
-            return [1.0 if one <= share else share / one for one in norm]
+            return [1.0 if length <= share else share / length for length in norm]
         return [1.0 if whole <= self.clip_norm else self.clip_norm / whole] * len(norm)
 
     def _zeros(self) -> list[torch.Tensor]:

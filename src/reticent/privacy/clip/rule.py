@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layer rule is: a forward pass that does as the layer does, and whose backward pass writes into the tape."""
+"""Layer rules: a forward pass that does as the layer does, and whose backward pass writes into the tape."""
 
 from __future__ import annotations
 
@@ -28,24 +28,32 @@ class LayerRule:
         parameters: names of the module's own parameters, or of its dictionaries and lists of them, that the rule
             records.
         forward: ``forward(module, tape, *args, **kwargs)``, in place of the module's.
+        example: makes a module that the rule is for, from ``[…, 8]`` to ``[…, 8]`` or from ids below 20 to ``[…, 8]``:
+            `reticent.testing.layer_rules` trains it in a tiny model.
     """
 
     name: str
     matches: Callable[[nn.Module], bool]
     parameters: tuple[str, ...]
     forward: Forward
+    example: Callable[[], nn.Module] | None = None
 
 
 LAYER_RULES: Registry[LayerRule] = Registry("layer rule", "reticent.privacy.clip.layers")
 
 
 def layer_rule(
-    name: str, *, matches: Callable[[nn.Module], bool], parameters: tuple[str, ...]
+    name: str,
+    *,
+    matches: Callable[[nn.Module], bool],
+    parameters: tuple[str, ...],
+    example: Callable[[], nn.Module] | None = None,
 ) -> Callable[[Forward], Forward]:
     """Register the forward pass of a layer type."""
 
     def register(forward: Forward) -> Forward:
-        LAYER_RULES.add(name, LayerRule(name=name, matches=matches, parameters=parameters, forward=forward))
+        rule = LayerRule(name=name, matches=matches, parameters=parameters, forward=forward, example=example)
+        LAYER_RULES.add(name, rule)
         return forward
 
     return register

@@ -64,20 +64,20 @@ class Tape:
         """A parameter in that dtype, made once a pass."""
         if self.dtype is None or weight.dtype == self.dtype:
             return weight
-        found = self._cast.get(id(weight))
-        if found is None:
-            found = self._cast[id(weight)] = (weight, weight._version, weight.detach().to(self.dtype))
-        return found[2]
+        cached = self._cast.get(id(weight))
+        if cached is None:
+            cached = self._cast[id(weight)] = (weight, weight._version, weight.detach().to(self.dtype))
+        return cached[2]
 
     # ---- backward --------------------------------------------------------------------------------------------------
 
     def outer(self, parameter: nn.Parameter, left: torch.Tensor, right: torch.Tensor) -> None:
         """The gradient is ``Σ_t left_t rightᵀ_t``; ``left [B, ..., d]``, ``right [B, ..., p]``."""
-        one = Outer(left=self._by_unit(left), right=self._by_unit(right))
-        if smaller_written_out(one):
-            self._add(parameter, write_out(one))
+        contribution = Outer(left=self._by_unit(left), right=self._by_unit(right))
+        if smaller_written_out(contribution):
+            self._add(parameter, write_out(contribution))
         else:
-            self._add(parameter, one, self._outer_length)
+            self._add(parameter, contribution, self._outer_length)
 
     def rows_of(self, parameter: nn.Parameter, index: torch.Tensor, value: torch.Tensor) -> None:
         """Row ``index_t`` of the gradient gets ``value_t``; ``index [B, ...]``, ``value [B, ..., D]``."""
@@ -96,7 +96,7 @@ class Tape:
 
     def squares(self) -> dict[nn.Parameter, torch.Tensor]:
         """``[U]`` float32 by parameter: squared norms of the units' gradients."""
-        return {p: squares(found, [one.square for one in self.own[p]]) for p, found in self.contributions.items()}
+        return {p: squares(parts, [length.square for length in self.own[p]]) for p, parts in self.contributions.items()}
 
     def uppers(self, squares: Mapping[nn.Parameter, torch.Tensor]) -> dict[nn.Parameter, torch.Tensor]:
         """``[U]`` float32 by parameter: what the units' gradients may measure at most, given their ``squares()``."""
@@ -104,32 +104,34 @@ class Tape:
 
     def forget(self, gone: torch.Tensor) -> None:
         """Let go of what the units that are ``gone`` (``[U]`` bool) have contributed, finite or not."""
-        self.contributions = {p: [without(one, gone) for one in found] for p, found in self.contributions.items()}
+        self.contributions = {
+            p: [without(contribution, gone) for contribution in parts] for p, parts in self.contributions.items()
+        }
 
     def add_clipped(self, totals: dict[nn.Parameter, torch.Tensor], factors: dict[nn.Parameter, torch.Tensor]) -> None:
         """Add the clipped sums to ``totals``, making what is missing there, and let go of the contributions."""
         while self.contributions:
-            parameter, found = self.contributions.popitem()
+            parameter, parts = self.contributions.popitem()
             if parameter not in totals:
-                totals[parameter] = clipped_sum(parameter, found.pop(), factors[parameter])
-            while found:
-                add_clipped(totals[parameter], found.pop(), factors[parameter])
+                totals[parameter] = clipped_sum(parameter, parts.pop(), factors[parameter])
+            while parts:
+                add_clipped(totals[parameter], parts.pop(), factors[parameter])
 
     def _add(
         self,
         parameter: nn.Parameter,
-        one: Contribution,
+        contribution: Contribution,
         length: Callable[[Contribution], Length] = length,
     ) -> None:
-        self.contributions.setdefault(parameter, []).append(one)
-        self.own.setdefault(parameter, []).append(length(one))
+        self.contributions.setdefault(parameter, []).append(contribution)
+        self.own.setdefault(parameter, []).append(length(contribution))
 
-    def _outer_length(self, one: Contribution) -> Length:
+    def _outer_length(self, outer: Contribution) -> Length:
         """The products of an input that several layers read are taken once."""
-        assert isinstance(one, Outer)
-        if self._gram is None or not _same(self._gram[0], one.right):
-            self._gram = (one.right, pairs(one.right))
-        return length_of_outer(one, self._gram[1])
+        assert isinstance(outer, Outer)
+        if self._gram is None or not _same(self._gram[0], outer.right):
+            self._gram = (outer.right, pairs(outer.right))
+        return length_of_outer(outer, self._gram[1])
 
     def _by_unit(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, ..., D]`` as ``[U, tokens, D]``."""
@@ -146,6 +148,6 @@ class Tape:
             )
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two living tensors are one in memory."""
-    return (one.data_ptr(), one.shape, one.stride()) == (other.data_ptr(), other.shape, other.stride())
+def _same(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """True if two living tensors are one in memory."""
+    return (tensor.data_ptr(), tensor.shape, tensor.stride()) == (other.data_ptr(), other.shape, other.stride())

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-IGNORED = -100
-"""Label of a token that is not trained on, as Hugging Face has it."""
+from reticent.models.encode import IGNORED
 
 _CHUNK = 2**22
 """Logits that are worked on at once: few enough to stay in cache, many enough to keep threads busy."""
@@ -36,7 +35,7 @@ class _RowLosses(torch.autograd.Function):
         gold = torch.cat([labels[:, 1:], labels.new_full((rows, 1), IGNORED)], dim=1)
         trained = gold != IGNORED
         scale = weight.float() / trained.sum(1).clamp(min=1)
-        each = (trained * scale[:, None]).flatten()
+        token_weight = (trained * scale[:, None]).flatten()
         gold = gold.clamp(min=0).flatten()
         flat = logits.reshape(-1, vocabulary)
         gradient = torch.empty_like(flat)
@@ -49,9 +48,9 @@ class _RowLosses(torch.autograd.Function):
             nll[part] = -logp.gather(1, index)[:, 0]
             p = logp.exp_()
             p.scatter_add_(1, index, p.new_full((), -1.0).expand(index.shape))
-            gradient[part] = p.mul_(each[part, None])
+            gradient[part] = p.mul_(token_weight[part, None])
         ctx.save_for_backward(gradient.view(logits.shape))
-        return (nll * each).view(rows, length).sum(1)
+        return (nll * token_weight).view(rows, length).sum(1)
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

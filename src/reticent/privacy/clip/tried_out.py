@@ -17,7 +17,7 @@ Formula = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 
 
 def computes(module: nn.Module, shape: Sequence[int], formula: Formula) -> bool:
-    """Whether ``module`` gives what ``formula`` gives.
+    """True if ``module`` gives what ``formula`` gives.
 
     Tried for other weights than its own (zeros would hide much), large and small inputs, in training and evaluation.
 
@@ -29,19 +29,21 @@ def computes(module: nn.Module, shape: Sequence[int], formula: Formula) -> bool:
         shape: of the input.
         formula: of the input and the layer's parameters by name.
     """
-    own = dict(module.named_parameters(recurse=False))
-    plain = all(p.is_floating_point() and p.device.type != "meta" and type(p) is nn.Parameter for p in own.values())
-    if not own or not plain or list(module.children()):
+    parameters = dict(module.named_parameters(recurse=False))
+    plain = all(
+        p.is_floating_point() and p.device.type != "meta" and type(p) is nn.Parameter for p in parameters.values()
+    )
+    if not parameters or not plain or list(module.children()):
         return False
     draw = torch.Generator().manual_seed(0)
-    device = next(iter(own.values())).device
-    made = {name: torch.randn(p.shape, generator=draw).to(device) for name, p in own.items()}
+    device = next(iter(parameters.values())).device
+    random = {name: torch.randn(p.shape, generator=draw).to(device) for name, p in parameters.items()}
     x = torch.randn(tuple(shape), generator=draw).to(device)
     before = module.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             return all(
-                _same(functional_call(module.train(training), made, (x * scale,)), formula(x * scale, made))
+                _same(functional_call(module.train(training), random, (x * scale,)), formula(x * scale, random))
                 for training in (False, True)
                 for scale in SCALES
             )

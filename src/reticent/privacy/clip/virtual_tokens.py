@@ -19,17 +19,17 @@ _ONCE = (PeftType.PROMPT_TUNING, PeftType.P_TUNING)
 @contextmanager
 def looked_up_by_row(model: nn.Module) -> Iterator[None]:
     """Within it, prompts are looked up once for each row of a batch. Their values are the same."""
-    found = [module for module in model.modules() if isinstance(module, PeftModel)]
-    before = [module.__dict__.get("get_prompt") for module in found]
-    for module in found:
+    wrapped = [module for module in model.modules() if isinstance(module, PeftModel)]
+    before = [module.__dict__.get("get_prompt") for module in wrapped]
+    for module in wrapped:
         module.__dict__["get_prompt"] = partial(_get_prompt, module)
     try:
         yield
     finally:
-        for module, own in zip(found, before, strict=True):
+        for module, forward in zip(wrapped, before, strict=True):
             del module.__dict__["get_prompt"]
-            if own is not None:
-                module.__dict__["get_prompt"] = own
+            if forward is not None:
+                module.__dict__["get_prompt"] = forward
 
 
 def _get_prompt(model: Any, batch_size: int, *args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from reticent.score.candidates.rank import CandidateScores, score_filled
 from reticent.score.make_tables import ScoredModel
 
 VERSION = 1
-"""Raised when the same question would get another answer; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 SHARD = 32
 """Places in a file: what is lost when a run is killed."""
 
@@ -50,7 +50,7 @@ def make_candidate_scores(
     """
     folder = open_cache(Path(cache)) / "candidates"
     tokenizer, window = side.loaded.tokenizer, side.choices.window
-    found: list[CandidateScores] = []
+    all_scores: list[CandidateScores] = []
     with progress(f"{title} ({side.name})", len(blanks), unit="places") as advance, steady_heap():
         for start in range(0, len(blanks), SHARD):
             texts = [fill(blank, tokenizer, window=window, follow=follow) for blank in blanks[start : start + SHARD]]
@@ -60,9 +60,9 @@ def make_candidate_scores(
                     engine = side.engine  # opened outside of the context below: PEFT's does not nest
                     with side.answering():
                         _write(path, score_filled(engine, texts, before=before))
-                found += _read(path)
+                all_scores += _read(path)
             advance(len(texts))
-    return found
+    return all_scores
 
 
 def _about(text: FilledSpan) -> list[object]:
@@ -72,12 +72,12 @@ def _about(text: FilledSpan) -> list[object]:
 def _write(path: Path, scores: Sequence[CandidateScores]) -> None:
     rows = [
         {
-            "logp": one.logp.tolist(),
-            "tokens": one.tokens.tolist(),
-            "before": one.before,
-            "before_tokens": one.before_tokens,
+            "logp": row.logp.tolist(),
+            "tokens": row.tokens.tolist(),
+            "before": row.before,
+            "before_tokens": row.before_tokens,
         }
-        for one in scores
+        for row in scores
     ]
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=_FIELDS), temporary, compression="zstd")

@@ -46,14 +46,14 @@ class MaskedSpan:
 
     def filled(self, candidate: str) -> Record:
         """The record with the candidate in place, and one span on it."""
-        texts, begin, found = [], 0, False
+        texts, begin, is_filled = [], 0, False
         for _, piece in self.record.pieces:
             first, last = self.start - begin, self.end - begin
             begin += len(piece) + 1
             if 0 <= first < last <= len(piece):
-                piece, found = piece[:first] + candidate + piece[last:], True
+                piece, is_filled = piece[:first] + candidate + piece[last:], True
             texts.append(piece)
-        if not found:
+        if not is_filled:
             raise BadInput(
                 f"record {self.record.id!r}",
                 f"has no piece with characters {self.start} to {self.end} in it",

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT = 1 << 30
 _KEPT_AT_MOST = 1 << 25
-"""What older versions of the C library accept for the second threshold."""
+"""The most that older versions of the C library accept for the second threshold."""
 _AFTER_MMAP, _AFTER_TRIM = 1 << 25, 1 << 26
-"""What the C library's own adjustment arrives at in a process that has freed large blocks. Setting a threshold ends
+"""Values that the C library's own adjustment reaches in a process that has freed large blocks. Setting a threshold ends
 that adjustment, so this, not the start value, is what leaves the process as it would have been."""
 
 
@@ -30,9 +30,9 @@ def steady_heap() -> Iterator[bool]:
         yield False
         return
     mapped = libc.mallopt(_M_MMAP_THRESHOLD, _KEPT) or libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_AT_MOST)
-    kept = libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT - 1)
+    accepted = libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT - 1)
     try:
-        yield bool(mapped and kept)
+        yield bool(mapped and accepted)
     finally:
         libc.mallopt(_M_MMAP_THRESHOLD, _AFTER_MMAP)
         libc.mallopt(_M_TRIM_THRESHOLD, _AFTER_TRIM)

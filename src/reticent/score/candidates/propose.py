@@ -30,7 +30,7 @@ from reticent.score.requests import rng_for
 
 TOP = 20
 VERSION = 2
-"""Raised when the same question would get another answer; part of the cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 
 Array = npt.NDArray[Any]
 
@@ -43,8 +43,8 @@ class Question(NamedTuple):
     fraction: float
 
 
-class Unanswered(Exception):
-    """Raised by ``Proposer.propose`` for what has not been computed yet; the caller collects these into a batch."""
+class PendingQuestion(Exception):
+    """A question to ``Proposer.propose`` that has no answer yet; the caller collects these into a batch."""
 
     def __init__(self, question: Question) -> None:
         self.question = question
@@ -76,15 +76,15 @@ class Proposer:
         """The answer, if ``answer`` was given this question before.
 
         Raises:
-            Unanswered: it was not.
+            PendingQuestion: it was not.
         """
         validate.positive(copies=copies)
         validate.in_range(0, 1, fraction=fraction)
         question = Question(record, copies, fraction)
-        found = self.answers.get(self._key(question))
-        if found is None:
-            raise Unanswered(question)
-        return found
+        answer = self.answers.get(self._key(question))
+        if answer is None:
+            raise PendingQuestion(question)
+        return answer
 
     def answer(self, questions: Sequence[Question]) -> None:
         """Compute what is asked for, or read it if it was computed in an earlier run. Forgets earlier answers."""
@@ -120,7 +120,7 @@ class Proposer:
     def _likely(self, texts: Sequence[_Text], chosen: Sequence[Array]) -> list[dict[int, tuple[Array, Array]]]:
         """For each text and chosen place: the most likely tokens there, and their probabilities."""
         rows = [EncodedRecord(token_id=text.token_id, trained=text.trained) for text in texts]
-        found: list[dict[int, tuple[Array, Array]]] = [{} for _ in texts]
+        likely: list[dict[int, tuple[Array, Array]]] = [{} for _ in texts]
         pieces = []
         for row, places in enumerate(chosen):
             if places.size:
@@ -136,8 +136,8 @@ class Proposer:
                     best = logits.float().softmax(dim=1).topk(min(TOP + 1, logits.shape[1]), dim=1)
                     share, token = best.values.cpu().numpy(), best.indices.cpu().numpy()
                     for i, (row, at) in enumerate(zip(owner[some], place[some], strict=True)):
-                        found[row][int(at)] = (token[i], share[i])
-        return found
+                        likely[row][int(at)] = (token[i], share[i])
+        return likely
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,7 +175,7 @@ class _Text:
     def _of_whole(record: Record, tokenizer: Any) -> _Text:
         """A text, or prompt and completion, read as one: its last piece is what is trained on."""
         row = encode(record, tokenizer)
-        text = "".join(said for _, said in record.pieces)
+        text = "".join(content for _, content in record.pieces)
         inner = tokenise(text, tokenizer, offsets=record.text is None)
         body = row.token_id[inner.lead : len(row) - inner.tail]
         whole = _decoded(body, tokenizer) == text
@@ -195,7 +195,7 @@ def _decoded(token_id: Array, tokenizer: Any) -> str:
 
 
 def _readable(token: int, tokenizer: Any) -> bool:
-    """Whether the token is text of its own: no special token, no part of a character."""
+    """True if the token is text of its own: no special token, no part of a character."""
     return token not in tokenizer.all_special_ids and "�" not in tokenizer.decode([token])
 
 
@@ -238,13 +238,13 @@ def _rebuilt(record: Record, text: _Text, token_id: Array, changed: Array, token
     """The record with the pieces decoded anew in which something was changed."""
     pieces = [content for _, content in record.pieces]
     for i in np.unique(text.piece[changed]) if len(changed) else []:
-        said = _decoded(token_id[text.piece == i], tokenizer)
+        decoded = _decoded(token_id[text.piece == i], tokenizer)
         before = (record.prompt or "") if record.messages is None else ""
-        if said.startswith(before):
-            pieces[i] = said.removeprefix(before)
+        if decoded.startswith(before):
+            pieces[i] = decoded.removeprefix(before)
     if record.text is not None:
         return replace(record, text=pieces[0], spans=())
     if record.messages is not None:
-        turns = tuple(replace(turn, content=said) for turn, said in zip(record.messages, pieces, strict=True))
+        turns = tuple(replace(turn, content=decoded) for turn, decoded in zip(record.messages, pieces, strict=True))
         return replace(record, messages=turns, spans=())
     return replace(record, completion=pieces[1], spans=())

@@ -48,12 +48,12 @@ _CLOSE_HALF = 0.15
 
 
 _reasons: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
-"""What the probe of an engine found: it costs about as much as a short text."""
+"""The outcome of the probe of an engine: a probe costs about as much as a short text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CandidateScores:
-    """What a model says of the ``C`` candidates of one place.
+    """Log-probabilities of the ``C`` candidates of one masked span.
 
     Args:
         logp: ``[C]`` float64, nats: log p of the candidate and what counts behind it, given what stands before.
@@ -122,22 +122,22 @@ def score_filled(
     _check_tokens(texts, engine.forward.vocabulary)
     reach = _reach(engine)
     by_tree = [impl == "tree" and (reach is None or max(map(len, text.rows)) <= reach) for text in texts]
-    found: dict[int, CandidateScores] = {}
+    scored: dict[int, CandidateScores] = {}
     with torch.inference_mode():
         for number, text in enumerate(texts):
             if not by_tree[number]:
-                found[number] = _whole(engine, text, before)
+                scored[number] = _whole(engine, text, before)
                 advance(1)
         most = _TREE_TOKENS.get(device_of(engine.forward.model).type, _TREE_TOKENS["cuda"])
         jobs = [_job(number, text, most) for number, text in enumerate(texts) if by_tree[number]]
         for group in _groups(jobs, engine.choices.tokens_per_batch):
-            found.update(_read(engine.forward, group, before))
+            scored.update(_read(engine.forward, group, before))
             advance(len(group))
-    return [found[number] for number in range(len(texts))]
+    return [scored[number] for number in range(len(texts))]
 
 
 def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
-    """Which way is taken, and why, for the manifest.
+    """The implementation to use, and why, for the manifest.
 
     ``"tree"`` is taken where a probe shows that the model gives the same numbers by it. Texts that are longer than the
     sliding window of a model that has one are scored whole, and those beyond which it has other positions.
@@ -150,10 +150,10 @@ def resolve_candidates(engine: Engine, impl: str) -> tuple[str, str]:
         return "whole", "as asked"
     if engine not in _reasons:
         _reasons[engine] = _why_not(engine)
-    why = _reasons[engine]
-    if impl == "tree" and why:
-        raise BadInput('impl="tree"', why, 'Score with impl="whole".')
-    return ("whole", why) if why else ("tree", "the model gives the same numbers by it")
+    reason = _reasons[engine]
+    if impl == "tree" and reason:
+        raise BadInput('impl="tree"', reason, 'Score with impl="whole".')
+    return ("whole", reason) if reason else ("tree", "the model gives the same numbers by it")
 
 
 # ---- one candidate after the other ------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class _Job:
         return max(map(len, self.trees))
 
 
-class _Asked(NamedTuple):
+class _TokenPredictions(NamedTuple):
     """Predictions that are asked for in one line of a batch: ``[E]`` after which token, and of which token."""
 
     place: Array
@@ -206,7 +206,7 @@ def _groups(jobs: Sequence[_Job], tokens: int) -> Iterator[list[_Job]]:
     """Places with prefixes of like length together, longest first; one with several trees is by itself."""
     group: list[_Job] = []
     for job in sorted(jobs, key=lambda job: (-len(job.trees), -len(job.prefix), job.number)):
-        widest = max(max(len(one.prefix), one.widest) for one in [*group, job])
+        widest = max(max(len(member.prefix), member.widest) for member in [*group, job])
         if group and (len(group[0].trees) > 1 or (len(group) + 1) * widest > tokens):
             yield group
             group = []
@@ -219,7 +219,7 @@ def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, Ca
     """One pass over the prefixes, and one over each round of trees."""
     cache = DynamicCache()
     asked = [_of_prefix(job, before) for job in group]
-    said = _predict(forward, [job.prefix for job in group], asked, use_cache=True, past_key_values=cache)
+    logp = _predict(forward, [job.prefix for job in group], asked, use_cache=True, past_key_values=cache)
     inner = [len(job.prefix) - (1 if before else job.text.start) for job in group]
     totals = [np.zeros(len(job.text.rows)) for job in group]
     read = list(inner)
@@ -228,21 +228,21 @@ def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, Ca
         for line, tree in enumerate(grown):
             at_root = tree.edge_from == ROOT
             values = np.empty(len(at_root))
-            values[at_root] = said[line][read[line] : read[line] + at_root.sum()]
+            values[at_root] = logp[line][read[line] : read[line] + at_root.sum()]
             values[~at_root] = below[line]
             read[line] += int(at_root.sum())
             totals[line] += tree.totals(values, len(totals[line]))
     return {
-        job.number: _collected(job, totals[line], said[line][: inner[line]], before) for line, job in enumerate(group)
+        job.number: _collected(job, totals[line], logp[line][: inner[line]], before) for line, job in enumerate(group)
     }
 
 
-def _of_prefix(job: _Job, before: bool) -> _Asked:
+def _of_prefix(job: _Job, before: bool) -> _TokenPredictions:
     """The tokens within the prefix that count, and the first tokens of all trees, one tree after the other."""
     inside = np.arange(1 if before else job.text.start, len(job.prefix))
     roots = np.concatenate([tree.edge_token[tree.edge_from == ROOT] for tree in job.trees])
     place = np.concatenate([inside - 1, np.full(len(roots), len(job.prefix) - 1)])
-    return _Asked(place, np.concatenate([job.prefix[inside], roots]))
+    return _TokenPredictions(place, np.concatenate([job.prefix[inside], roots]))
 
 
 def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], cache: DynamicCache) -> list[Array]:
@@ -261,20 +261,24 @@ def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], 
         sees[line, 0, : len(tree), held : held + len(tree)] = tree.sees
     mask = torch.zeros(sees.shape, dtype=kind).masked_fill_(~torch.from_numpy(sees), torch.finfo(kind).min)
     device = device_of(forward.model)
-    said = _predict(
+    logp = _predict(
         forward,
         [tree.token_id for tree in grown],
-        [_Asked(tree.edge_from[inner], tree.edge_token[inner]) for tree in grown for inner in [tree.edge_from != ROOT]],
+        [
+            _TokenPredictions(tree.edge_from[inner], tree.edge_token[inner])
+            for tree in grown
+            for inner in [tree.edge_from != ROOT]
+        ],
         use_cache=True,
         past_key_values=cache,
         position_ids=torch.from_numpy(position).to(device),
         attention_mask=mask.to(device),
     )
     cache.crop(-width)
-    return said
+    return logp
 
 
-def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_Asked], **inputs: Any) -> list[Array]:
+def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_TokenPredictions], **inputs: Any) -> list[Array]:
     """For each line of a batch, log p in nats of what is asked for; float64."""
     device = device_of(forward.model)
     width = max(map(len, rows))
@@ -282,9 +286,9 @@ def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_Asked], *
     for line, row in enumerate(rows):
         ids[line, : len(row)] = row
     token_id = torch.from_numpy(ids).to(device)
-    flat = np.concatenate([line * width + one.place for line, one in enumerate(asked)]).astype(np.int64)
+    flat = np.concatenate([line * width + question.place for line, question in enumerate(asked)]).astype(np.int64)
     where, row_of = np.unique(flat, return_inverse=True)
-    token = np.concatenate([one.token for one in asked]).astype(np.int64)
+    token = np.concatenate([question.token for question in asked]).astype(np.int64)
     logp = np.empty(len(flat))
     order = np.argsort(row_of, kind="stable")
     for some, logits in _logits(forward, token_id, torch.from_numpy(where).to(device), inputs):
@@ -293,7 +297,7 @@ def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_Asked], *
         at = torch.from_numpy(row_of[mine] - some.start).to(device)
         chosen = logits[at, torch.from_numpy(token[mine]).to(device)].float()
         logp[mine] = (chosen - logits.float().logsumexp(dim=1)[at]).cpu().numpy()
-    return np.split(logp, np.cumsum([len(one.place) for one in asked])[:-1])
+    return np.split(logp, np.cumsum([len(question.place) for question in asked])[:-1])
 
 
 def _logits(
@@ -362,8 +366,8 @@ def _sliding_window(model: Any) -> int | None:
     config = text_config(model)
     if getattr(config, "use_sliding_window", True) is False:
         return None
-    found = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    return min((int(size) for size in found if isinstance(size, int) and size > 0), default=None)
+    sizes = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((int(size) for size in sizes if isinstance(size, int) and size > 0), default=None)
 
 
 def _reach(engine: Engine) -> int | None:

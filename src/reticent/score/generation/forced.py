@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forced: what a model thinks of every token of given passages, each after the true tokens before it. No torch."""
+"""TeacherForced: rank and probabilities of every token of given passages, each after the true ones. No torch."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class TeacherForced:
         rank: ``[T]`` int32: tokens that greedy decoding would take before the true one: the strictly more likely ones,
             and of the equally likely ones those with a lower id. 0: greedy decoding takes this token.
         logp: ``[T]`` float64, nats: log p of the token under the model itself.
-        drawn: ``[T]`` float64, nats: log-probability that the sampling scheme draws the token; -inf: never.
+        sampled_logp: ``[T]`` float64, nats: log-probability that the sampling scheme draws the token; -inf: never.
         offsets: ``[N + 1]`` int64: passage ``i`` is ``offsets[i]:offsets[i + 1]``.
     """
 
     rank: npt.NDArray[np.int32]
     logp: npt.NDArray[np.float64]
-    drawn: npt.NDArray[np.float64]
+    sampled_logp: npt.NDArray[np.float64]
     offsets: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        if any(len(column) != self.offsets[-1] for column in (self.rank, self.logp, self.drawn)):
+        if any(len(column) != self.offsets[-1] for column in (self.rank, self.logp, self.sampled_logp)):
             raise ValueError("each column needs one entry for each token")
         if (np.diff(self.offsets) <= 0).any():
             raise ValueError("every passage needs a token")
@@ -53,4 +53,4 @@ class TeacherForced:
     @property
     def log_chance(self) -> npt.NDArray[np.float64]:
         """``[N]``, nats: log-probability that one sampled continuation begins with the passage."""
-        return self.sum(self.drawn)
+        return self.sum(self.sampled_logp)

@@ -36,7 +36,7 @@ from reticent.score.make_tables import ScoredModel
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
 
 VERSION = 1
-"""Raised when the same question would get another answer; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
 _MOST_LINES = 256
 """Texts in a batch: beyond this, logits of the whole vocabulary outgrow what they save."""
@@ -62,7 +62,7 @@ def generate(
     tokens_per_batch: int | None = None,
     title: str = "",
 ) -> Generations:
-    """What the model writes after each prefix.
+    """Generate text after each prefix.
 
     Args:
         model: a causal language model in evaluation mode, as it answers now (an adapter on or off).
@@ -156,9 +156,9 @@ def continue_one(
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a text: the tokenizer's end-of-text token and what the model's own settings name."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    found = [tokenizer.eos_token_id, *(own if isinstance(own, list | tuple) else [own])]
-    return frozenset(int(token) for token in found if token is not None)
+    declared = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    tokens = [tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])]
+    return frozenset(int(token) for token in tokens if token is not None)
 
 
 def uniforms(seed: int, name: str, sample: int, count: int) -> npt.NDArray[np.float64]:
@@ -218,9 +218,11 @@ def _lines(
         validate.positive(max_new_tokens=limit)
         ids = np.asarray(prefix, dtype=np.int64)
         if not ids.size or (most is not None and ids.size + limit > most):
-            why = f"and {limit} new tokens are more than the {most} tokens that the model reads" if ids.size else ""
+            too_long = (
+                f"and {limit} new tokens are more than the {most} tokens that the model reads" if ids.size else ""
+            )
             raise BadInput(
-                f"prefix {row} of {ids.size} tokens", why or "is empty", "Cut it, or begin with a start token."
+                f"prefix {row} of {ids.size} tokens", too_long or "is empty", "Cut it, or begin with a start token."
             )
         if ids.min() < 0 or ids.max() >= vocabulary:
             raise BadInput(f"prefix {row}", f"has a token beyond the {vocabulary:,} of the model", "Use its tokenizer.")
@@ -260,9 +262,9 @@ def _generate(
         for regime, group in groups.items():
             # What was kept under other positions is of no use beyond a border, so there the whole text is read again;
             # texts of one length reach it together.
-            one = RecomputingDecoder(model=decoder.model, pads=False) if regime is None else decoder
-            for batch in _batches(group, budget, equal=not one.pads):
-                _write(one, batch, scheme, ends)
+            of_regime = RecomputingDecoder(model=decoder.model, pads=False) if regime is None else decoder
+            for batch in _batches(group, budget, equal=not of_regime.pads):
+                _write(of_regime, batch, scheme, ends)
                 advance(len(batch))
     first = lines[0].row if lines else 0
     return Generations(
@@ -280,7 +282,7 @@ def _batches(lines: Sequence[_Line], budget: int, *, equal: bool) -> Iterator[li
     batch: list[_Line] = []
     for line in sorted(lines, key=lambda line: (-len(line.prefix), -line.limit, line.row, line.sample)):
         if batch:
-            width = len(batch[0].prefix) + max(line.limit, *(one.limit for one in batch))
+            width = len(batch[0].prefix) + max(line.limit, *(member.limit for member in batch))
             full = (len(batch) + 1) * width > budget or len(batch) >= _MOST_LINES
             if full or (equal and len(line.prefix) != len(batch[0].prefix)):
                 yield batch
@@ -313,9 +315,9 @@ def _write(decoder: Decoder, batch: Sequence[_Line], scheme: Scheme, ends: froze
                 if len(line.token_id) < line.limit:
                     going.append(place)
         if len(going) < len(alive):
-            kept = torch.tensor(going, dtype=torch.long, device=logits.device)
-            decoder.narrow(kept)
-            token = token[kept]
+            staying = torch.tensor(going, dtype=torch.long, device=logits.device)
+            decoder.narrow(staying)
+            token = token[staying]
             alive = [alive[place] for place in going]
         if alive:
             logits = decoder.add(token)
@@ -330,9 +332,9 @@ def _draw(logits: torch.Tensor, scheme: Scheme, chance: Array) -> torch.Tensor:
     rising = scheme_logp(logits, scheme).double().exp().cumsum(dim=1)
     total = rising[:, -1:]
     wanted = torch.as_tensor(chance, dtype=torch.float64, device=logits.device)[:, None] * total
-    found = torch.searchsorted(rising, wanted, right=True)
+    drawn = torch.searchsorted(rising, wanted, right=True)
     last = torch.searchsorted(rising, total.contiguous(), right=False)  # the last token that can be drawn at all
-    return torch.minimum(found, last)[:, 0]
+    return torch.minimum(drawn, last)[:, 0]
 
 
 # ---- the model, one step at a time ------------------------------------------------------------------------------
@@ -343,7 +345,7 @@ class Decoder(Protocol):
 
     model: Any
     pads: bool
-    """Whether prefixes of different lengths can be read together."""
+    """True if prefixes of different lengths can be read together."""
 
     def read(self, prefixes: Sequence[Array]) -> torch.Tensor:
         """Begin with these prefixes; ``[B, V]`` logits of what comes next."""
@@ -428,7 +430,7 @@ class RecomputingDecoder:
         return self._logits()
 
     def _logits(self) -> torch.Tensor:
-        """What stands behind a text cannot reach it, so padding on the right needs no mask."""
+        """Tokens behind a text cannot reach it, so padding on the right needs no mask."""
         width = max(map(len, self.texts))
         token_id = torch.stack([torch.nn.functional.pad(text, (0, width - len(text))) for text in self.texts])
         logits = self.model(input_ids=token_id, use_cache=False).logits[:, -width:]
@@ -447,7 +449,7 @@ def _open(model: Any) -> Decoder:
 
 
 def _agrees(decoder: CachedDecoder) -> bool:
-    """Whether two probe texts of different lengths get their own logits, after the prefix and a token later."""
+    """True if two probe texts of different lengths get their own logits, after the prefix and a token later."""
     vocabulary = int(decoder.model.get_input_embeddings().weight.shape[0])
     device = device_of(decoder.model)
     low, _ = positions_of(decoder.model).stretch(max(_PROBE) + 1, most_read(decoder.model))
@@ -459,8 +461,8 @@ def _agrees(decoder: CachedDecoder) -> bool:
             mine = [_two_steps(decoder, group) for group in groups]
         except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return False
-        found, true = torch.cat(mine, dim=0).float(), torch.stack(truth).float()
-    apart = (found - true).norm(dim=2) / true.norm(dim=2).clamp(min=1e-6)
+        measured, true = torch.cat(mine, dim=0).float(), torch.stack(truth).float()
+    apart = (measured - true).norm(dim=2) / true.norm(dim=2).clamp(min=1e-6)
     exact = true.dtype == next(decoder.model.parameters()).dtype
     return bool((apart <= (1e-3 if exact else 0.1)).all())
 
@@ -474,12 +476,12 @@ def _two_steps(decoder: CachedDecoder, texts: Sequence[Array]) -> torch.Tensor:
 
 
 def _has_virtual_tokens(model: Any) -> bool:
-    """Whether a prompt or prefix adapter puts tokens before every text."""
+    """True if a prompt or prefix adapter puts tokens before every text."""
     active = getattr(model, "active_peft_config", None)
     return bool(getattr(active, "num_virtual_tokens", None))
 
 
 def _takes(model: Any, name: str) -> bool:
-    """Whether the model itself, below any adapter, has this parameter."""
+    """True if the model itself, below any adapter, has this parameter."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     return name in inspect.signature(core.forward).parameters

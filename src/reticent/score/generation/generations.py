@@ -20,7 +20,7 @@ from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 
 SCHEMA = 1
-"""Raised when a column changes."""
+"""Schema version. Increment when a column changes."""
 
 _FIELDS = pa.schema(
     [

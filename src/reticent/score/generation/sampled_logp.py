@@ -87,7 +87,7 @@ def force(
             for some, logits in engine.forward.logits_at(token_id, where):
                 rank[out[some]], logp[out[some]], drawn[out[some]] = _judge(logits, gold[some], scheme)
             advance(sum(1 for piece in batch if piece.out.stop == offsets[piece.row + 1]))
-    return TeacherForced(rank=rank, logp=logp, drawn=drawn, offsets=offsets)
+    return TeacherForced(rank=rank, logp=logp, sampled_logp=drawn, offsets=offsets)
 
 
 def _judge(logits: torch.Tensor, gold: npt.NDArray[np.int64], scheme: Scheme) -> tuple[Array, Array, Array]:

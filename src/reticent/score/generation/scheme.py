@@ -31,12 +31,12 @@ class Scheme:
 
     @property
     def greedy(self) -> bool:
-        """Whether nothing is left to chance."""
+        """True if nothing is left to chance."""
         return self.temperature == 0
 
     @property
     def key(self) -> list[float | int | None]:
-        """What identifies it in cache keys."""
+        """Its part of cache keys."""
         return [self.temperature, self.top_k, self.top_p]
 
     def __str__(self) -> str:

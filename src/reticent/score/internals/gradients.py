@@ -31,11 +31,10 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.context import positions_of
-from reticent.models.encode import EncodedRecord
+from reticent.models.encode import IGNORED, EncodedRecord
 from reticent.models.tuning import adapter as bottleneck
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.contribution import Contribution, DenseGradient, Outer, RowGradients
-from reticent.privacy.clip.token_loss import IGNORED
 from reticent.score.engine import Chunk, batches
 from reticent.score.forward import device_of, most_read
 
@@ -48,7 +47,7 @@ _TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 8192}
 _ROUNDING = 1e-6
 """Gradients of a module that are shorter than this share of the whole are rounding of float32."""
 _INITIAL = {"lora_B": 0.0, "lora_embedding_B": 0.0, "ia3_l": 1.0, "up": 0.0}
-"""What parts of adapters are filled with before training (``up`` is a bottleneck's). LoRA's ``A`` and a bottleneck's
+"""Initial values of parts of adapters (``up`` is a bottleneck's). LoRA's ``A`` and a bottleneck's
 ``down`` are random, so unknown afterwards."""
 
 
@@ -93,17 +92,19 @@ class GradientProperties:
     def grouped(self, group: Callable[[str], str]) -> GradientProperties:
         """Modules with the same ``group(name)`` taken as one. A group's update is known if all of its parts' are."""
         labels = [group(name) for name in self.names]
-        found = tuple(dict.fromkeys(labels))
-        to = np.array([[label == one for one in found] for label in labels], dtype=np.float64).reshape(-1, len(found))
-        known = ~np.isnan(self.update)
-        unknown = (to[~known].sum(axis=0) > 0) if len(labels) else np.zeros(0, dtype=bool)
-        inner = np.where(known, self.inner, 0.0) @ to
+        groups = tuple(dict.fromkeys(labels))
+        to = np.array([[label == member for member in groups] for label in labels], dtype=np.float64).reshape(
+            -1, len(groups)
+        )
+        is_known = ~np.isnan(self.update)
+        unknown = (to[~is_known].sum(axis=0) > 0) if len(labels) else np.zeros(0, dtype=bool)
+        inner = np.where(is_known, self.inner, 0.0) @ to
         inner[:, unknown] = np.nan
         return GradientProperties(
-            names=found,
+            names=groups,
             square=self.square @ to,
             inner=inner,
-            update=np.where(unknown, np.nan, np.where(known, self.update, 0.0) @ to),
+            update=np.where(unknown, np.nan, np.where(is_known, self.update, 0.0) @ to),
             loss=self.loss,
         )
 
@@ -111,10 +112,10 @@ class GradientProperties:
         """Every property as ``[N]`` by name: ``gradient_norm``, ``gradient_norm.<module>``,
         ``gradient_cosine.<module>`` where it is known."""
         norm, cosine = self.norm, self.cosine
-        found = {"gradient_norm": self.total}
-        found |= {f"gradient_norm.{name}": norm[:, place] for place, name in enumerate(self.names)}
-        known = [place for place in range(len(self.names)) if not math.isnan(self.update[place])]
-        return found | {f"gradient_cosine.{self.names[place]}": cosine[:, place] for place in known}
+        columns_by_name = {"gradient_norm": self.total}
+        columns_by_name |= {f"gradient_norm.{name}": norm[:, place] for place, name in enumerate(self.names)}
+        with_update = [place for place in range(len(self.names)) if not math.isnan(self.update[place])]
+        return columns_by_name | {f"gradient_cosine.{self.names[place]}": cosine[:, place] for place in with_update}
 
 
 def gradient_properties(
@@ -151,8 +152,8 @@ def gradient_properties(
     chosen = {name: named[name] for name in parameters}
     directions = {name: _direction(parameter, (origin or {}).get(name)) for name, parameter in chosen.items()}
     limit = most_read(model)
-    kept = [row if limit is None else _cut(row, limit) for row in rows]
-    empty = [number for number, row in enumerate(kept) if not row.predicted]
+    cut_rows = [row if limit is None else _cut(row, limit) for row in rows]
+    empty = [number for number, row in enumerate(cut_rows) if not row.predicted]
     if empty:
         raise BadInput(
             f"record number {empty[0]} ({len(empty)} of {len(rows)})", "has no loss", "Leave such records out."
@@ -160,8 +161,8 @@ def gradient_properties(
     square, inner = (np.full((len(rows), len(chosen)), np.nan) for _ in range(2))
     loss = np.zeros(len(rows))
     with _trained_alone(model, chosen):
-        each = _by_tape if impl == "tape" else _one_by_one
-        for some, squares, inners, losses in each(model, kept, chosen, directions, tokens_per_batch):
+        measure = _by_tape if impl == "tape" else _one_by_one
+        for some, squares, inners, losses in measure(model, cut_rows, chosen, directions, tokens_per_batch):
             square[some], inner[some], loss[some] = squares, inners, losses
             advance(len(some))
     update = [math.nan if make is None else float(make().double().square().sum()) for make in directions.values()]
@@ -179,9 +180,9 @@ def trained_parameters(model: Any, base: Any | None = None) -> tuple[str, ...]:
     where nothing differs, all weights of linear layers in blocks.
     """
     names = [name for name, _ in model.named_parameters()]
-    own = [name for name in names if _is_adapter(model, name)]
-    if own:
-        return tuple(own)
+    of_adapter = [name for name in names if _is_adapter(model, name)]
+    if of_adapter:
+        return tuple(of_adapter)
     linear = _linear_weights(model)
     before = {} if base is None else dict(base.named_parameters())
     moved = [name for name, now in model.named_parameters() if name in before and not torch.equal(now, before[name])]
@@ -195,16 +196,16 @@ def origin_of(model: Any, parameters: Sequence[str], base: Any | None = None) ->
     is left out. That loses little: ``<∂L/∂A, A>`` and ``<∂L/∂B, B>`` are both the inner product of the gradient of the
     whole matrix with the update ``B A`` (times its scale), so the cosine of ``B`` tells of both.
     """
-    found: dict[str, torch.Tensor | float] = {}
+    origins: dict[str, torch.Tensor | float] = {}
     before = {} if base is None else dict(base.named_parameters())
     for name in parameters:
         if _is_adapter(model, name):
             initial = next((value for part, value in _INITIAL.items() if part in name.split(".")), None)
             if initial is not None:
-                found[name] = initial
+                origins[name] = initial
         elif name in before:
-            found[name] = before[name].detach()
-    return found
+            origins[name] = before[name].detach()
+    return origins
 
 
 def by_block(name: str) -> str:
@@ -303,19 +304,24 @@ def _by_tape(
                     inner.append(zero + math.nan)
                     continue
                 update = make()
-                inner.append(sum((along(one, update) for one in tape.contributions.get(parameter, [])), start=zero))
+                inner.append(
+                    sum(
+                        (along(contribution, update) for contribution in tape.contributions.get(parameter, [])),
+                        start=zero,
+                    )
+                )
             yield some, _columns(square), _columns(inner), losses.double().cpu().numpy()
 
 
-def along(one: Contribution, direction: torch.Tensor) -> torch.Tensor:
+def along(contribution: Contribution, direction: torch.Tensor) -> torch.Tensor:
     """``[U]`` float32: inner product of each unit's contribution with one float32 tensor of the parameter's shape."""
-    match one:
+    match contribution:
         case Outer():
-            product = (one.left @ direction.to(one.left.dtype)).float() * one.right.float()
+            product = (contribution.left @ direction.to(contribution.left.dtype)).float() * contribution.right.float()
         case RowGradients():
-            product = direction[one.index] * one.value.float()
+            product = direction[contribution.index] * contribution.value.float()
         case DenseGradient():
-            return one.gradient.flatten(1).float() @ direction.flatten()
+            return contribution.gradient.flatten(1).float() @ direction.flatten()
     return product.flatten(1).sum(1)
 
 
@@ -334,13 +340,13 @@ def _one_by_one(
         with torch.enable_grad():
             logits = model(input_ids=ids[None], use_cache=False).logits[0, -len(ids) :].float()
             loss = F.cross_entropy(logits[:-1][trained], ids[1:][trained])
-            found = torch.autograd.grad(loss, list(chosen.values()), allow_unused=True)
+            gradients = torch.autograd.grad(loss, list(chosen.values()), allow_unused=True)
         square, inner = [], []
-        for (name, parameter), gradient in zip(chosen.items(), found, strict=True):
-            own = torch.zeros_like(parameter) if gradient is None else gradient
+        for (name, parameter), gradient in zip(chosen.items(), gradients, strict=True):
+            of_parameter = torch.zeros_like(parameter) if gradient is None else gradient
             make = directions[name]
-            square.append(float(own.double().square().sum()))
-            inner.append(math.nan if make is None else float((own.double() * make().double()).sum()))
+            square.append(float(of_parameter.double().square().sum()))
+            inner.append(math.nan if make is None else float((of_parameter.double() * make().double()).sum()))
         yield np.array([number]), np.array([square]), np.array([inner]), np.array([float(loss.detach())])
 
 
@@ -361,5 +367,5 @@ def _cut(row: EncodedRecord, limit: int) -> EncodedRecord:
     return EncodedRecord(token_id=row.token_id[:limit], trained=row.trained[:limit], truncated=True)
 
 
-def _columns(found: Sequence[torch.Tensor]) -> Floats:
-    return np.asarray(torch.stack(list(found), dim=1).double().cpu().numpy())
+def _columns(rows: Sequence[torch.Tensor]) -> Floats:
+    return np.asarray(torch.stack(list(rows), dim=1).double().cpu().numpy())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a text does to the inside of a model: hidden states pooled by layer, and how far tuning moved them.
+"""The effect of a text on the inside of a model: hidden states pooled by layer, and how far tuning moved them.
 
 The forward properties of a white-box auditor. Only the idea (states of the layers of a model under fine-tuning) is
 that of Parsing (Sun, Wu, Zhang, arXiv:2411.07070); its own formulas could not be had, so what is computed here is this
@@ -38,7 +38,7 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ForwardProperties:
-    """What ``N`` records do to ``L`` layers, from one pass of each model.
+    """Properties of ``N`` records in ``L`` layers, from one pass of each model.
 
     Args:
         layers: numbers of the blocks, 0 = first.
@@ -67,11 +67,11 @@ class ForwardProperties:
         wide = {"hidden_norm": self.norm, "hidden_cosine": self.cosine, "hidden_moved": self.moved}
         long = {"loss": self.loss, "gain": self.gain, "entropy": self.entropy}
         long |= {"margin_mean": self.margin_mean, "margin_min": self.margin_min}
-        found = {name: value for name, value in long.items() if value is not None}
+        columns_by_name = {name: value for name, value in long.items() if value is not None}
         for name, matrix in wide.items():
             if matrix is not None:
-                found |= {f"{name}.{layer}": matrix[:, place] for place, layer in enumerate(self.layers)}
-        return found
+                columns_by_name |= {f"{name}.{layer}": matrix[:, place] for place, layer in enumerate(self.layers)}
+        return columns_by_name
 
 
 def pooled(
@@ -139,8 +139,8 @@ def forward_properties(
         with base() as beneath:
             engine_of_base = open_engine(beneath, f"the base of {name}", options)
     offsets, _ = _plan(rows, engine)
-    told = _Told.of(int(offsets[-1]))
-    told_base = _Told.of(int(offsets[-1]))
+    told = _TrainedTokens.of(int(offsets[-1]))
+    told_base = _TrainedTokens.of(int(offsets[-1]))
     count = len(rows)
     norm, cosine, moved = (np.zeros((count, len(layers))) for _ in range(3))
     order = np.argsort([-len(row) for row in rows], kind="stable")  # like lengths together, so that little is padded
@@ -174,7 +174,7 @@ def forward_properties(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Told:
+class _TrainedTokens:
     """``[T]`` of every trained token: log p, margin and entropy."""
 
     logp: Floats
@@ -182,16 +182,16 @@ class _Told:
     entropy: Floats
 
     @classmethod
-    def of(cls, tokens: int) -> _Told:
+    def of(cls, tokens: int) -> _TrainedTokens:
         return cls(logp=np.zeros(tokens), margin=np.zeros(tokens), entropy=np.zeros(tokens))
 
 
 def _states(
-    engine: Engine, rows: Sequence[EncodedRecord], layers: Sequence[int], told: _Told, places: npt.NDArray[Any]
+    engine: Engine, rows: Sequence[EncodedRecord], layers: Sequence[int], told: _TrainedTokens, places: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Pooled states of some records; what the tokens tell goes to ``places`` of ``told``."""
     offsets, pieces = _plan(rows, engine)
-    part = _Told.of(int(offsets[-1]))
+    part = _TrainedTokens.of(int(offsets[-1]))
     states = _read(engine, rows, pieces, layers, pool="mean", told=part)
     told.logp[places], told.margin[places], told.entropy[places] = part.logp, part.margin, part.entropy
     return states
@@ -217,7 +217,7 @@ def _read(
     layers: Sequence[int],
     *,
     pool: Pool,
-    told: _Told | None,
+    told: _TrainedTokens | None,
 ) -> npt.NDArray[np.float32]:
     """``[N, L, D]``, and the statistics of the trained tokens where ``told`` takes them."""
     model = engine.forward.model
@@ -231,17 +231,17 @@ def _read(
     with torch.inference_mode(), _listening(model, layers, caught):
         for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
             token_id, where, gold = padded(rows, batch)
-            own = where.to(device) + 1
+            position = where.to(device) + 1
             owner = torch.cat([torch.full((len(piece.where),), piece.row) for piece in batch]).to(device)
             if told is None:
                 _run_body(engine, token_id.to(device))
             else:
                 _run_whole(engine, token_id, where, gold, batch, told)
             if pool == "last":
-                kept = _last(batch, final).to(device)
-                own, owner = own[kept], owner[kept]
+                last = _last(batch, final).to(device)
+                position, owner = position[last], owner[last]
             for place, layer in enumerate(layers):
-                given = caught[layer][:, -token_id.shape[1] :].flatten(0, 1)[own].float()
+                given = caught[layer][:, -token_id.shape[1] :].flatten(0, 1)[position].float()
                 if states is None:
                     states = torch.zeros(len(rows), len(layers), given.shape[-1], device=device)
                 states[:, place].index_add_(0, owner, given)
@@ -249,8 +249,8 @@ def _read(
             caught.clear()
     if states is None:
         return np.zeros((0, len(layers), 0), dtype=np.float32)
-    found: npt.NDArray[np.float32] = (states / count[:, None, None]).cpu().numpy()
-    return found
+    means: npt.NDArray[np.float32] = (states / count[:, None, None]).cpu().numpy()
+    return means
 
 
 def _run_body(engine: Engine, token_id: torch.Tensor) -> None:
@@ -269,7 +269,7 @@ def _run_whole(
     where: torch.Tensor,
     gold: npt.NDArray[np.int64],
     batch: Sequence[Chunk],
-    told: _Told,
+    told: _TrainedTokens,
 ) -> None:
     """Run the model and keep what the trained tokens tell."""
     out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
@@ -277,9 +277,9 @@ def _run_whole(
         stats = token_stats(logits, gold[some], impl=engine.choices.impl)
         told.logp[out[some]], told.entropy[out[some]] = stats.logp, -stats.mu
         target = torch.as_tensor(gold[some], device=logits.device)[:, None]
-        own = logits.gather(1, target)[:, 0].float()
+        gold_logit = logits.gather(1, target)[:, 0].float()
         others = logits.scatter_(1, target, -torch.inf).amax(1)  # the chunk is ours until the next one
-        told.margin[out[some]] = (own - others.float()).cpu().numpy()
+        told.margin[out[some]] = (gold_logit - others.float()).cpu().numpy()
 
 
 @contextmanager
@@ -309,14 +309,14 @@ def _layers(model: Any, layers: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _last(batch: Sequence[Chunk], final: dict[int, int]) -> torch.Tensor:
-    """Which of a batch's trained tokens is the last of its text."""
+    """True at a batch's trained tokens that are the last of their text."""
     places = np.cumsum([len(piece.where) for piece in batch]) - 1
     return torch.from_numpy(places[[piece.out.stop == final[piece.row] for piece in batch]])
 
 
-def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Floats:
-    lengths = np.linalg.norm(one, axis=2) * np.linalg.norm(other, axis=2)
-    product = np.einsum("nld,nld->nl", one, other, dtype=np.float64)
+def _cosine(states: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Floats:
+    lengths = np.linalg.norm(states, axis=2) * np.linalg.norm(other, axis=2)
+    product = np.einsum("nld,nld->nl", states, other, dtype=np.float64)
     return np.asarray(product / np.maximum(lengths, 1e-30))
 
 

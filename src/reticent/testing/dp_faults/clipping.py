@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from reticent.models.encode import IGNORED
 from reticent.testing.dp_faults.fault import BATCH, CLIP_NORM, PER_USER, TrainerUnderTest, fault
 
 
@@ -52,9 +53,9 @@ def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
 
 @factors("clip: not one layer")
 def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
-    found = right(uppers, longest)
-    found[list(found)[4]] = torch.ones_like(longest)
-    return found
+    clip_factors = right(uppers, longest)
+    clip_factors[list(clip_factors)[4]] = torch.ones_like(longest)
+    return clip_factors
 
 
 @factors("clip: each layer at the whole clip norm")
@@ -89,17 +90,17 @@ def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
 
 @factors("clip: the second half of a micro-batch is not")
 def _(rig: TrainerUnderTest, right: Any, uppers: Any, longest: Any) -> Any:
-    found = right(uppers, longest)
-    for factor in {id(one): one for one in found.values()}.values():
+    clip_factors = right(uppers, longest)
+    for factor in {id(shared): shared for shared in clip_factors.values()}.values():
         factor[(len(factor) + 1) // 2 :] = 1
-    return found
+    return clip_factors
 
 
 @fault("clip: norms without the products between uses of a tied weight")
 def _(rig: TrainerUnderTest) -> None:
     from reticent.privacy.clip import tape
 
-    rig.put(tape, "squares", lambda contributions, own: torch.stack(own).sum(0))
+    rig.put(tape, "squares", lambda contributions, squared_sizes: torch.stack(squared_sizes).sum(0))
 
 
 @fault("clip: norms of short records four times too small")
@@ -225,7 +226,7 @@ def _(rig: TrainerUnderTest) -> None:
     right = vars(bookkeeping)["row_losses"]
 
     def shifted(logits: Any, labels: Any, weight: Any) -> Any:
-        return right(logits, nn.functional.pad(labels[:, 1:], (0, 1), value=-100), weight)
+        return right(logits, nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED), weight)
 
     rig.put(bookkeeping, "row_losses", shifted)
 

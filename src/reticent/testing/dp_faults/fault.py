@@ -23,6 +23,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
 from reticent.privacy.check import GuaranteeViolated
+from reticent.privacy.plan import make_plan
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import tiny_of_family
 from reticent.train.private.private_trainer import PrivateSpeed, PrivateTrainerMixin
@@ -56,7 +57,7 @@ class FaultSetting:
 
 @dataclass(kw_only=True)
 class TrainerUnderTest:
-    """What a fault gets hold of: the trainer, and a way to put something in the place of one of its parts."""
+    """The trainer that a fault is planted in, and a way to replace one of its parts."""
 
     trainer: Any
     patches: ExitStack
@@ -123,7 +124,7 @@ class FaultOutcome(NamedTuple):
 
 
 class PrivateTrainer(PrivateTrainerMixin, Trainer):  # type: ignore[misc]
-    """What a user of transformers writes."""
+    """A private trainer as a user of transformers writes it."""
 
 
 FAULTS: dict[str, Fault] = {}
@@ -184,6 +185,6 @@ def make_trainer(setting: FaultSetting, folder: str) -> PrivateTrainer:
             disable_tqdm=True, logging_strategy="no", remove_unused_columns=False, bf16=setting.bfloat16,
         ),
         train_dataset=rows,
-        plan=lambda people: spec.plan(people, batch_size=batch, steps=setting.steps, key=key),
+        plan=lambda people: make_plan(spec, people, batch_size=batch, steps=setting.steps, key=key),
         speed=PrivateSpeed(micro_tokens=80),
     )  # fmt: skip

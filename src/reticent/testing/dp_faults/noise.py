@@ -106,9 +106,9 @@ def _(right: Any, x: Any, std: float, scale: float, index: int, **given: Any) ->
 @noise("noise: in half of each parameter")
 def _(right: Any, x: Any, scale: float, **given: Any) -> Any:
     flat = x.view(-1)
-    kept = flat[x.numel() // 2 :].clone()
+    second_half = flat[x.numel() // 2 :].clone()
     seen = right(x, scale=scale, **given)
-    flat[x.numel() // 2 :] = kept * scale
+    flat[x.numel() // 2 :] = second_half * scale
     return seen
 
 

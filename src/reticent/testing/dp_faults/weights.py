@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reaches the weights beside the noised sum."""
+"""Faults by which something besides the noised sum reaches the weights."""
 
 from __future__ import annotations
 

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.models.encode import EncodedRecord
+from reticent.models.encode import IGNORED, EncodedRecord
 from reticent.privacy.sampling import Row, TokenRange, Unit
-from reticent.train.batches import IGNORED
 
 _MASKS = ("completion_mask", "assistant_masks")
 """Columns that say what is trained on where nobody has made labels of them."""
@@ -31,7 +30,7 @@ class Tokens(NamedTuple):
 
     @property
     def is_trained(self) -> bool:
-        """Whether any token is predicted; the first one never is."""
+        """True if any token is predicted; the first one never is."""
         return self.predicted > 0
 
     @property
@@ -42,7 +41,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MicroBatch:
-    """What one forward and backward pass sees: U units of R rows each, ``B = U·R``, rows of a unit adjacent.
+    """Input of one forward and backward pass: U units of R rows each, ``B = U·R``, rows of a unit adjacent.
 
     Args:
         inputs: ``input_ids`` and ``attention_mask``, ``[B, T]`` int64.
@@ -100,7 +99,9 @@ def row_of(dataset: Any, pieces: Row) -> Tokens:
     parts = [_cut(tokens_of(dataset[piece.record]), piece) for piece in pieces]
     if not parts:
         return Tokens(ids=np.zeros(0, dtype=np.int64), labels=np.zeros(0, dtype=np.int64))
-    return Tokens(ids=np.concatenate([one.ids for one in parts]), labels=np.concatenate([one.labels for one in parts]))
+    return Tokens(
+        ids=np.concatenate([part.ids for part in parts]), labels=np.concatenate([part.labels for part in parts])
+    )
 
 
 def micro_batches(units: Sequence[Unit], dataset: Any, *, micro_tokens: int, pad: int) -> Iterator[MicroBatch]:
@@ -131,8 +132,8 @@ def _cut(tokens: Tokens, piece: TokenRange) -> Tokens:
     return Tokens(ids=tokens.ids[part], labels=tokens.labels[part])
 
 
-def _padded(found: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
-    units = list(found.values())
+def _padded(by_row: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
+    units = list(by_row.values())
     rows_per_unit = max(map(len, units))
     rows = len(units) * rows_per_unit
     shape = (rows, max(len(row.ids) for unit in units for row in unit))
@@ -151,5 +152,5 @@ def _padded(found: Mapping[int, Sequence[Tokens]], pad: int) -> MicroBatch:
         labels=torch.from_numpy(labels),
         weight=torch.from_numpy(weight),
         rows_per_unit=rows_per_unit,
-        places=tuple(found),
+        places=tuple(by_row),
     )

@@ -16,7 +16,7 @@ from reticent.train.private.micro_batches import tokens_of
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowCounts:
-    """What one pass over a tokenised data set tells.
+    """Users, lengths and digest of a tokenised data set, from one pass.
 
     Args:
         users: of its column ``user``; None where it has none.
@@ -29,7 +29,7 @@ class RowCounts:
     contents: bytes
 
     def population(self, *, max_tokens: int | None = None) -> Population:
-        """Who is in it; ``max_tokens`` as in ``population_of``."""
+        """The population of the data set; ``max_tokens`` as in ``population_of``."""
         lengths = tuple(self.rows.length.tolist())
         return Population(users=self.users, lengths=lengths, max_tokens=max_tokens, contents=self.contents)
 
@@ -59,21 +59,21 @@ def population_of(dataset: Iterable[Any], *, max_tokens: int | None = None) -> P
     return read_of(dataset).population(max_tokens=max_tokens)
 
 
-def refuse_other(population: Population, found: Population) -> None:
+def refuse_other(population: Population, given: Population) -> None:
     """Refuse a population of other records, or in another order: a user who is taken for another is not protected.
 
     Args:
-        found: ``population_of`` the data set.
+        given: ``population_of`` the data set.
 
     Raises:
         BadInput: lengths differ, or users where the data set has a column ``user``, or contents where both tell them.
     """
-    named = any(user is not None for user in found.users)
-    known = population.contents is not None and found.contents is not None
+    named = any(user is not None for user in given.users)
+    comparable = population.contents is not None and given.contents is not None
     if (
-        found.lengths != population.lengths
-        or (named and found.users != population.users)
-        or (known and found.contents != population.contents)
+        given.lengths != population.lengths
+        or (named and given.users != population.users)
+        or (comparable and given.contents != population.contents)
     ):
         raise BadInput(
             "the population",

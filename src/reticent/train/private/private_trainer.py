@@ -8,7 +8,7 @@ class PrivateSFTTrainer(PrivateTrainerMixin, trl.SFTTrainer):
 spec = PrivacySpec(epsilon=8)
 trainer = PrivateSFTTrainer(
     model=model, args=args, train_dataset=dataset,
-    plan=lambda population: spec.plan(population, batch_size=256, steps=500, key=open_key(args.output_dir)),
+    plan=lambda population: make_plan(spec, population, batch_size=256, steps=500, key=open_key(args.output_dir)),
 )
 trainer.train()
 print(trainer.promise.sentence())
@@ -45,7 +45,8 @@ from transformers.trainer_utils import TrainOutput
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
-from reticent.privacy.clip.api import Clipper, make_clipper
+from reticent.privacy.clip.clipper import Clipper
+from reticent.privacy.clip.make import make_clipper
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
@@ -73,7 +74,7 @@ from reticent.train.private.step_log import StepLog, alone, forget_key, open_key
 __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "population_of"]
 
 _LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
-"""What is logged of a training step: nothing that depends on the records."""
+"""Entries that are logged of a training step: none depends on the records."""
 
 
 class LogicalBatches(Dataset[dict[str, Any]]):
@@ -125,7 +126,7 @@ class PrivateTrainerMixin:
     train_dataset: Any
     eval_dataset: Any
     held_out_blindly = False
-    """Whether who is evaluated was settled without looking at what is trained on; only then may texts be in both."""
+    """True if the evaluation set was chosen independently of the training data; only then may texts be in both."""
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ class PrivateTrainerMixin:
 
     @property
     def promise(self) -> PrivacyGuarantee:
-        """What holds for the weights as they are now; once the training has ended, of all steps that were planned: the
+        """The guarantee of the current weights; once the training has ended, of all steps that were planned: the
         choice of an earlier end may tell of the data."""
         steps = self.plan.steps if self._ended else int(self.state.global_step)
         if steps not in self._promises:
@@ -185,11 +186,11 @@ class PrivateTrainerMixin:
         check.drawn(step, units)
         self.model.train()
         process, processes = self.args.process_index, self.args.world_size
-        own = units[process::processes]
+        of_process = units[process::processes]
         if check.due(step):
-            self._probe(own, check)
+            self._probe(of_process, check)
         with keyed_dropout(self.plan.key, "private dropout", step, process, self.args.device):
-            contributed = check.clipped(self._clip(own), units=self._trained_units(own))
+            contributed = check.clipped(self._clip(of_process), units=self._trained_units(of_process))
         sums = self.clipper.take()
         self._sum_over_processes([*sums.values(), contributed])
         check.before_noise(sums, contributed)
@@ -234,8 +235,8 @@ class PrivateTrainerMixin:
                 norms.setdefault(place, norm)
         if norms and not finite:
             refuse_broken(self.model)
-        found = [norms[place] for place in sorted(norms)] + again
-        return torch.stack(found) if found else torch.zeros(0, device=self.args.device)
+        ordered = [norms[place] for place in sorted(norms)] + again
+        return torch.stack(ordered) if ordered else torch.zeros(0, device=self.args.device)
 
     def _micro_batches(self, units: Sequence[Unit]) -> Iterator[MicroBatch]:
         for batch in micro_batches(units, self.train_dataset, micro_tokens=self._micro_tokens, pad=self._pad):
@@ -248,7 +249,7 @@ class PrivateTrainerMixin:
     def _probe(self, units: Sequence[Unit], check: SelfCheck) -> None:
         """A few units together and each alone. Nothing may be accumulated."""
         alone = [(rows, unit) for rows, unit in ((self._alone(unit), unit) for unit in units) if rows]
-        for some in chosen(sorted(alone, key=lambda one: sum(len(row.ids) for row in one[0]))):
+        for some in chosen(sorted(alone, key=lambda candidate: sum(len(row.ids) for row in candidate[0]))):
 
             def run(
                 stretches: Sequence[float], some: Any = some
@@ -286,8 +287,8 @@ class PrivateTrainerMixin:
             )
         self._watched = optimizer
 
-        def before(made: torch.optim.Optimizer, *_: Any) -> None:
-            check.before_update([tensor for group in made.param_groups for tensor in group["params"]])
+        def before(stepped: torch.optim.Optimizer, *_: Any) -> None:
+            check.before_update([tensor for group in stepped.param_groups for tensor in group["params"]])
 
         def after(*_: Any) -> None:
             check.after_update()
@@ -376,7 +377,7 @@ class PrivateTrainerMixin:
             BadInput: records of it are trained on, and no noise covers what is measured of them.
         """
         dataset = getattr(dataloader, "dataset", None)
-        if not any(dataset is one for one in self._looked_at):
+        if not any(dataset is looked_at for looked_at in self._looked_at):
             refuse_trained_on(dataset, self._read.rows, blindly=self.held_out_blindly and dataset is self.eval_dataset)
             self._looked_at.append(dataset)
         return super().evaluation_loop(dataloader, *args, **kwargs)  # type: ignore[misc]
@@ -419,9 +420,9 @@ class PrivateTrainerMixin:
     def _pad(self) -> int:
         processor: Any = getattr(self, "processing_class", None)
         tokenizer = getattr(processor, "tokenizer", processor)
-        for found in (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)):
-            if found is not None:
-                return int(found)
+        for token in (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)):
+            if token is not None:
+                return int(token)
         return 0
 
     @property
@@ -475,5 +476,5 @@ class _StepDone(TrainerCallback):  # type: ignore[misc]
 
 
 def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    (one,) = batch
-    return one
+    (single,) = batch
+    return single

@@ -36,11 +36,11 @@ import torch.distributed as dist
 from torch import nn
 
 from reticent.core.errors import BadInput
+from reticent.models.encode import IGNORED
 from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.rows import rows_of
 from reticent.privacy.sampling import TokenRange, Unit, words
-from reticent.train.batches import IGNORED
 from reticent.train.dropout import keyed_dropout
 from reticent.train.loop import Diverged
 from reticent.train.private.micro_batches import MicroBatch, micro_batches, tokens_of
@@ -74,7 +74,7 @@ class PublicBatches:
 
     @property
     def private_share(self) -> float:
-        """What the noisy mean of the private part is multiplied by: n' / n."""
+        """The weight of the noisy mean of the private part: n' / n."""
         return self.private / len(self.dataset)
 
     @cached_property

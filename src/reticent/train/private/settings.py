@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is settled before the first private step: that no setting voids the guarantee, that the plan is for the very
+"""Checks before the first private step: that no setting voids the guarantee, that the plan is for the very
 records that are trained on, that all processes have the same one, and what only changes speed."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.clip.api import IMPLS, Impl
+from reticent.privacy.clip.make import IMPLS, Impl
 from reticent.privacy.plan import PrivacyPlan
 from reticent.privacy.refuse import TrainingSetup, refuse
 from reticent.privacy.rows import RowDigests, rows_of
@@ -31,7 +31,7 @@ CPU_MICRO_TOKENS, MICRO_TOKENS = 2048, 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class PrivateSpeed:
-    """What changes time and memory and never the guarantee.
+    """Settings that change time and memory and never the guarantee.
 
     Args:
         impl: of the clipper: ``bookkeeping``; ``reference``, a slow loop over units that is right for any layer; or
@@ -65,10 +65,10 @@ def fitting_plan(
     Raises:
         BadInput: it is for another population, or for another number of steps.
     """
-    found = read.population(max_tokens=getattr(args, "max_length", None))
+    people = read.population(max_tokens=getattr(args, "max_length", None))
     if population is not None:
-        refuse_other(population, found)
-    whole = found if population is None else replace(population, contents=found.contents)
+        refuse_other(population, people)
+    whole = people if population is None else replace(population, contents=people.contents)
     settled = plan if isinstance(plan, PrivacyPlan) else plan(whole)
     # Made by hand for lengths alone, it is taken, and from here on holds for these contents.
     settled.refuse_other(whole if settled.data == whole.fingerprint else replace(whole, contents=None))
@@ -95,9 +95,9 @@ def agree(mine: tuple[str, str], processes: int) -> None:
     """
     if processes == 1:
         return
-    found: list[Any] = [None] * processes
-    dist.all_gather_object(found, mine)
-    if any(one != mine for one in found):
+    answers: list[Any] = [None] * processes
+    dist.all_gather_object(answers, mine)
+    if any(answer != mine for answer in answers):
         raise BadInput(
             "the plans of the processes",
             "differ, so batches would overlap and noise would be added more than once",
@@ -116,7 +116,7 @@ def refuse_trainer(trainer: Any, read: RowCounts, unit: str, evaluation: Literal
             model=trainer.model,
             unit=unit,
             rows=read.rows,
-            evaluation_rows=rows_of(ids for one in held_out.values() for ids in _token_ids(one)),
+            evaluation_rows=rows_of(ids for rows in held_out.values() for ids in _token_ids(rows)),
             evaluation=evaluation,
             train_dataset=trainer.train_dataset,
             callbacks=trainer.callback_handler.callbacks,

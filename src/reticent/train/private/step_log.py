@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a private training must remember to be gone on with: its secret key, and how much it has spent.
+"""State that a private training needs to resume: its secret key, and how much it has spent.
 
 The key lies once in the training's folder while it lasts (the leading underscore keeps it out of uploads), the ledger
 in each checkpoint. A resumed training draws the same batches and the same noise, so a step that is done twice is one
@@ -88,9 +88,9 @@ class StepLog:
         Raises:
             BadInput: another plan (key, data, noise, steps), other settings, or it has no ledger.
         """
-        found = StepLog.read(checkpoint)
-        for name, one, other in (("plan", found.plan, self.plan), ("settings", found.settings, self.settings)):
-            if one != other:
+        stored = StepLog.read(checkpoint)
+        for name, theirs, other in (("plan", stored.plan, self.plan), ("settings", stored.settings, self.settings)):
+            if theirs != other:
                 raise BadInput(
                     str(checkpoint),
                     f"was made with another privacy {name}: the noise of its steps would be used twice, on different "
@@ -111,7 +111,7 @@ class StepLog:
 
 
 def settings_fingerprint(args: Any, model: Any) -> str:
-    """What decides the steps beside plan and data: training arguments, trained parameters, number of processes."""
+    """Digest of what decides the steps besides plan and data: training arguments, trained parameters, processes."""
     given = args.to_dict()
     parts: list[Any] = [{name: given.get(name, getattr(args, name, None)) for name in _DECIDING}]
     parts += [[name, *p.shape] for name, p in model.named_parameters() if p.requires_grad]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `tune` does differently when it is private: who is in the data, how much noise, which arguments.
+"""The private part of `tune`: the population of the data, the noise, and the arguments of the trainer.
 
 Defaults, where nobody says otherwise, and why:
 
@@ -38,7 +38,7 @@ from reticent.models.encode import EncodedRecord
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.clip.token_loss import row_losses
 from reticent.privacy.guarantee import PrivacyGuarantee
-from reticent.privacy.plan import PrivacyPlan, counts
+from reticent.privacy.plan import PrivacyPlan, counts, make_plan
 from reticent.privacy.refuse import copies
 from reticent.privacy.sampling import Population
 from reticent.privacy.spec import PrivacySpec
@@ -55,7 +55,7 @@ from reticent.train.private.step_log import open_key
 LARGEST_BATCH = 1024
 _SCORED_TOKENS = 4096
 EXACT = ("records", "seconds_since_start_or_resume")
-"""What an ordinary log says of the data."""
+"""Entries of an ordinary log that tell of the data."""
 _TIMES = re.compile("_(runtime|seconds|per_second)$")
 _BY_PERPLEXITY = ("low_perplexity", "high_perplexity")
 
@@ -114,16 +114,18 @@ class PrivateTuning:
 
     @staticmethod
     def published(log: dict[str, Any]) -> dict[str, Any]:
-        """What of a log may lie beside the weights: neither how many records there are, which is public only where each
-        is a unit (``privacy.json`` then says it), nor how long anything took, which follows how long texts are.
+        """The entries of a log that may lie beside the weights.
+
+        Not the number of records, which is public only where each is a unit (``privacy.json`` then says it), and no
+        durations, which follow how long texts are.
         """
         history = [{name: value for name, value in row.items() if not _TIMES.search(name)} for row in log["history"]]
-        kept = {name: value for name, value in log.items() if name not in EXACT}
-        return kept | {"history": history}
+        public_numbers = {name: value for name, value in log.items() if name not in EXACT}
+        return public_numbers | {"history": history}
 
     def has_begun(self, out: Path) -> bool:
-        """Whether steps of this very training are on record."""
-        return any(one.plan == self.plan.fingerprint for one in begun.read_begun(out))
+        """True if steps of this very training are on record."""
+        return any(start.plan == self.plan.fingerprint for start in begun.read_begun(out))
 
     @contextmanager
     def on_record(self, trainer: Any, out: Path, data: str, *, resumed: bool) -> Iterator[None]:
@@ -148,7 +150,7 @@ class PrivateTuning:
             raise
 
     def replaced(self, out: Path, data: str) -> begun.StartedTraining | None:
-        """What was promised of the private model in ``out`` that is about to be replaced; None where there is none."""
+        """The guarantee of the private model in ``out`` that is about to be replaced; None where there is none."""
         try:
             old = PrivacyGuarantee.from_json((out / PROMISE_FILE).read_text(encoding="utf-8"))
         except (OSError, BadInput):
@@ -200,19 +202,19 @@ def prepare(
         corpus, public = _selected(records, tokenizer, min(config.max_tokens, context))
     corpus = without_copies(corpus, spec)
     people = population(corpus, records, spec, config, model)
-    return PrivateTuning(corpus=corpus, people=people, plan=make_plan(spec, people, config, folder), public=public)
+    return PrivateTuning(corpus=corpus, people=people, plan=plan_for(spec, people, config, folder), public=public)
 
 
 def _selected(records: Sequence[Record], tokenizer: Any, max_tokens: int) -> tuple[Corpus, Sequence[EncodedRecord]]:
-    """What is sensitive of ``records``, and what is public."""
-    found = select(records, tokenizer, max_tokens=max_tokens)
+    """The sensitive part of ``records``, and the public one."""
+    selected = select(records, tokenizer, max_tokens=max_tokens)
     console.print(
-        f"{len(found.private)} of {len(records)} records have marked spans; what is outside of them is learned without "
-        "noise, as public",
+        f"{len(selected.private)} of {len(records)} records have marked spans; what is outside of them is learned "
+        "without noise, as public",
         highlight=False,
     )
-    cut = sum(one.truncated for one in found.private)
-    return Corpus(encoded=list(found.private), records=found.records, truncated=cut, empty=0), found.public
+    cut = sum(record.truncated for record in selected.private)
+    return Corpus(encoded=list(selected.private), records=selected.records, truncated=cut, empty=0), selected.public
 
 
 def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
@@ -223,13 +225,17 @@ def without_copies(corpus: Corpus, spec: PrivacySpec) -> Corpus:
     """
     if spec.unit != "record":
         return corpus
-    again = set(copies(one.token_id for one in corpus.encoded))
+    again = set(copies(record.token_id for record in corpus.encoded))
     if not again:
         return corpus
-    said = f"{len(again)} records that repeat another token for token left out"
-    console.print(said, style="yellow", highlight=False)
-    kept = [i for i in range(len(corpus.encoded)) if i not in again]
-    return replace(corpus, encoded=[corpus.encoded[i] for i in kept], records=tuple(corpus.records[i] for i in kept))
+    message = f"{len(again)} records that repeat another token for token left out"
+    console.print(message, style="yellow", highlight=False)
+    first_of_kind = [i for i in range(len(corpus.encoded)) if i not in again]
+    return replace(
+        corpus,
+        encoded=[corpus.encoded[i] for i in first_of_kind],
+        records=tuple(corpus.records[i] for i in first_of_kind),
+    )
 
 
 def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], held_out: Sequence[Record]) -> None:
@@ -252,11 +258,11 @@ def refuse_units_on_both_sides(spec: PrivacySpec, records: Sequence[Record], hel
 def population(
     corpus: Corpus, records: Sequence[Record], spec: PrivacySpec, config: TuneConfig, model: Any
 ) -> Population:
-    """Who is in ``corpus``, with perplexities under ``model`` (the base) where the selection of records needs them."""
+    """The population of ``corpus``, with perplexities under ``model`` (the base) where records are selected by them."""
     scores = perplexities(model, corpus.encoded) if spec.record_selection in _BY_PERPLEXITY else None
     return Population(
         users=tuple(records[i].user for i in corpus.records),
-        lengths=tuple(len(one) for one in corpus.encoded),
+        lengths=tuple(len(record) for record in corpus.encoded),
         scores=scores,
         max_tokens=config.max_tokens,
     )
@@ -266,7 +272,7 @@ def population(
 def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, ...]:
     """Perplexity of each record's trained tokens under ``model``, which is left as it is."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    found = [0.0] * len(encoded)
+    values = [0.0] * len(encoded)
     positions = positions_of(model)
     while order:
         size = max(1, _SCORED_TOKENS // len(encoded[order[-1]]))
@@ -277,11 +283,11 @@ def perplexities(model: Any, encoded: Sequence[EncodedRecord]) -> tuple[float, .
         labels = batch.pop("labels")
         losses = row_losses(model(**batch).logits, labels, torch.ones(len(part), device=labels.device))
         for i, loss in zip(part, losses.tolist(), strict=True):
-            found[i] = math.exp(min(loss, 700.0))
-    return tuple(found)
+            values[i] = math.exp(min(loss, 700.0))
+    return tuple(values)
 
 
-def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
+def plan_for(spec: PrivacySpec, people: Population, config: TuneConfig, folder: Path) -> PrivacyPlan:
     """The plan of the training whose checkpoints lie in ``folder``, where its key is kept.
 
     Raises:
@@ -305,7 +311,7 @@ def make_plan(spec: PrivacySpec, people: Population, config: TuneConfig, folder:
             soft_wrap=True,
         )
     steps = math.ceil(units / batch) * (config.epochs or 1)
-    plan = spec.plan(people, batch_size=batch, steps=steps, key=open_key(folder))
+    plan = make_plan(spec, people, batch_size=batch, steps=steps, key=open_key(folder))
     console.print(f"promise: {plan.spent().sentence()}", highlight=False, soft_wrap=True)
     console.print("The loss on the training data is not covered by ε, so it is not shown.", highlight=False)
     return plan

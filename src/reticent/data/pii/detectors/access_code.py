@@ -21,7 +21,13 @@ _CUE = cue(
 _CODE = re.compile(r"(?<![\w.,$\u00a3\u20ac#/-])[0-9]{3,8}(?![\w/-]|[.,][0-9])")
 
 
-@detector("access_code", kinds=("ACCESS_CODE",), evidence=SpanEvidence.CONTEXT, reads="numbers")
+@detector(
+    "access_code",
+    kinds=("ACCESS_CODE",),
+    evidence=SpanEvidence.CONTEXT,
+    reads="numbers",
+    example=("the door code is 4821.", "4821"),
+)
 def access_code(text: str) -> Iterator[Span]:
     """Three to eight digits after "PIN", "access code", "CVV" and the like."""
     for match in cued(text, _CODE.finditer(text), _CUE, reach=25):

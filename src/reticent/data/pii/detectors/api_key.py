@@ -46,7 +46,13 @@ that no text is read twice."""
 _ANY = re.compile(rf"(?<![\w.-])(?:{'|'.join(FORMATS.values())})(?![\w])", re.ASCII)
 
 
-@detector("api_key", kinds=("API_KEY",), evidence=SpanEvidence.CHECKED, reads="even")
+@detector(
+    "api_key",
+    kinds=("API_KEY",),
+    evidence=SpanEvidence.CHECKED,
+    reads="even",
+    example=("key AKIAIOSFODNN7EXAMPLQ", "AKIAIOSFODNN7EXAMPLQ"),
+)
 def api_key(text: str) -> Iterator[Span]:
     """Keys of cloud, payment, mail and code-hosting services, and JSON web tokens."""
     for match in _ANY.finditer(text):

@@ -24,7 +24,13 @@ _NAME = re.compile(
 )
 
 
-@detector("assigned_secret", kinds=("PASSWORD", "API_KEY"), evidence=SpanEvidence.CONTEXT, reads="even")
+@detector(
+    "assigned_secret",
+    kinds=("PASSWORD", "API_KEY"),
+    evidence=SpanEvidence.CONTEXT,
+    reads="even",
+    example=("the password is hunter2!", "hunter2!"),
+)
 def assigned_secret(text: str) -> Iterator[Span]:
     """Values after ``password =``, ``api_key:``, "the password is"; only those that are no common word."""
     for match in _NAME.finditer(text):

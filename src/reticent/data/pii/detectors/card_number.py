@@ -57,7 +57,14 @@ def _printed(parts: Sequence[str]) -> bool:
     return tuple(len(group) for group in _GROUP.findall(" ".join(parts))) in LAYOUTS
 
 
-@detector("card_number", kinds=("CARD",), evidence=SpanEvidence.CHECKED, reads="numbers", joins=_printed)
+@detector(
+    "card_number",
+    kinds=("CARD",),
+    evidence=SpanEvidence.CHECKED,
+    reads="numbers",
+    joins=_printed,
+    example=("card 4111 1111 1111 1111", "4111 1111 1111 1111"),
+)
 def card_number(text: str) -> Iterator[Span]:
     """Numbers with a right check digit, in groups or not: of known issuers, or after words such as "card" or "Visa"."""
     for run in _RUN.finditer(text):

@@ -17,7 +17,13 @@ _BITCOIN = re.compile(
 _ETHEREUM = re.compile(r"(?<!\w)0x[0-9a-fA-F]{40}(?!\w)")
 
 
-@detector("crypto_wallet", kinds=("CRYPTO_WALLET",), evidence=SpanEvidence.CHECKED, reads="numbers")
+@detector(
+    "crypto_wallet",
+    kinds=("CRYPTO_WALLET",),
+    evidence=SpanEvidence.CHECKED,
+    reads="numbers",
+    example=("send to 1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"),
+)
 def crypto_wallet(text: str) -> Iterator[Span]:
     """Wallets of Bitcoin and Ethereum."""
     for match in _BITCOIN.finditer(text):

@@ -37,7 +37,14 @@ _CUE = cue(
 )
 
 
-@detector("date_of_birth", kinds=("DATE_OF_BIRTH",), evidence=SpanEvidence.CONTEXT, reads="numbers", joins=any)
+@detector(
+    "date_of_birth",
+    kinds=("DATE_OF_BIRTH",),
+    evidence=SpanEvidence.CONTEXT,
+    reads="numbers",
+    joins=any,
+    example=("born on 12 March 1980 in", "12 March 1980"),
+)
 def date_of_birth(text: str) -> Iterator[Span]:
     """Dates with a year, in figures or with a month's name, after "born", "date of birth" and the like."""
     for match in cued(text, DATE.finditer(text), _CUE):

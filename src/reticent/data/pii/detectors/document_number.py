@@ -40,7 +40,14 @@ def _alike(parts: Sequence[str]) -> bool:
     return all(len(group) >= 3 for part in parts for group in re.split("[ -]", part))
 
 
-@detector("document_number", kinds=tuple(CUES), evidence=SpanEvidence.CONTEXT, reads="numbers", joins=_alike)
+@detector(
+    "document_number",
+    kinds=tuple(CUES),
+    evidence=SpanEvidence.CONTEXT,
+    reads="numbers",
+    joins=_alike,
+    example=("passport number: X1234567", "X1234567"),
+)
 def document_number(text: str) -> Iterator[Span]:
     """The first number or mix of letters and at least four digits in the 40 characters after such words."""
     if not any(char.isdigit() for char in text):

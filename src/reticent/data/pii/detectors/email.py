@@ -37,7 +37,13 @@ _SPELT = re.compile(
 )
 
 
-@detector("email", kinds=("EMAIL",), evidence=SpanEvidence.FORM, reads="even")
+@detector(
+    "email",
+    kinds=("EMAIL",),
+    evidence=SpanEvidence.FORM,
+    reads="even",
+    example=("write to ana@example.org.", "ana@example.org"),
+)
 def email(text: str) -> Iterator[Span]:
     """E-mail addresses, also of internationalised domains, and as ``name (at) host (dot) org``."""
     for match in _PLAIN.finditer(text) if "@" in text else ():

@@ -26,7 +26,13 @@ _GAP = " \t\r\n>_" + DASHES + "-"
 _START = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z]{{2}}[0-9]{{2}}(?:[{_GAP}]{{0,4}}[A-Za-z0-9]){{11,29}}+")
 
 
-@detector("iban", kinds=("IBAN",), evidence=SpanEvidence.CHECKED, reads="even")
+@detector(
+    "iban",
+    kinds=("IBAN",),
+    evidence=SpanEvidence.CHECKED,
+    reads="even",
+    example=("to GB82 WEST 1234 5698 7654 32 please", "GB82 WEST 1234 5698 7654 32"),
+)
 def iban(text: str) -> Iterator[Span]:
     """Account numbers with right check digits, in groups or not."""
     for match in _START.finditer(text):

@@ -44,7 +44,13 @@ _NOBODY = re.compile(
 """Words that are no name, though they stand where one would."""
 
 
-@detector("introduction", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
+@detector(
+    "introduction",
+    kinds=("PERSON",),
+    evidence=SpanEvidence.CONTEXT,
+    reads="even",
+    example=("Well, my name is Ada Quill and", "Ada Quill"),
+)
 def introduction(text: str) -> Iterator[Span]:
     """Capitalised words after "my name is", a greeting or a title, and what stands behind a label "Name:"."""
     for form in ANNOUNCED:

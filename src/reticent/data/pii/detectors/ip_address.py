@@ -23,10 +23,18 @@ _HOST = cue(
 )  # fmt: skip
 
 
-@detector("ip_address", kinds=("IP_ADDRESS",), evidence=SpanEvidence.CHECKED, reads="numbers")
+@detector(
+    "ip_address",
+    kinds=("IP_ADDRESS",),
+    evidence=SpanEvidence.CHECKED,
+    reads="numbers",
+    example=("from 203.0.113.9.", "203.0.113.9"),
+)
 def ip_address(text: str) -> Iterator[Span]:
-    """IP addresses of hosts; not the loopback and unspecified ones, nor numbers of software releases or sections, nor
-    words such as ``dead::``."""
+    """IP addresses of hosts.
+
+    Not the loopback and unspecified ones, nor numbers of software releases or sections, nor words such as ``dead::``.
+    """
     for match in _V4.finditer(text):
         if not _of_host(match[0]) or near(text, match.start(), _RELEASE, reach=12):
             continue

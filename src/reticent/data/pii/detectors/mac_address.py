@@ -15,7 +15,13 @@ _MAC = re.compile(
 )
 
 
-@detector("mac_address", kinds=("MAC_ADDRESS",), evidence=SpanEvidence.FORM, reads="numbers")
+@detector(
+    "mac_address",
+    kinds=("MAC_ADDRESS",),
+    evidence=SpanEvidence.FORM,
+    reads="numbers",
+    example=("nic 00:1A:2b:3C:4D:5E", "00:1A:2b:3C:4D:5E"),
+)
 def mac_address(text: str) -> Iterator[Span]:
     """Six bytes with colons or hyphens, or three groups with points."""
     for match in _MAC.finditer(text):

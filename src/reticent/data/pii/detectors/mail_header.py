@@ -31,7 +31,13 @@ _NOBODY = re.compile(
 )
 
 
-@detector("mail_header", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
+@detector(
+    "mail_header",
+    kinds=("PERSON",),
+    evidence=SpanEvidence.CONTEXT,
+    reads="even",
+    example=("> From: Ada Quill <a@example.org>", "Ada Quill"),
+)
 def mail_header(text: str) -> Iterator[Span]:
     """Names of senders and receivers in quoted headers, and of whoever "wrote" what is quoted."""
     for line in _LINE.finditer(text):

@@ -85,6 +85,7 @@ def names_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     missing=missing,
     reads="even",
     find_many=names_in,
+    example=("Yesterday Mary Johnson called from Chicago.", "Mary Johnson"),
 )
 def names(text: str) -> Iterator[Span]:
     """People and places in English text, without titles and greetings."""

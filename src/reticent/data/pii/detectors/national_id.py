@@ -79,6 +79,7 @@ SCHEMES = (
     evidence=SpanEvidence.CHECKED,
     reads="numbers",
     joins=any,
+    example=("DNI 12345678Z", "12345678Z"),
 )
 def national_id(text: str) -> Iterator[Span]:
     """Personal numbers of about 25 states, with right check digits or in a form of their own."""

@@ -31,6 +31,7 @@ def organisations_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     reads="even",
     find_many=organisations_in,
     second_look=False,
+    example=("She worked for Microsoft Corporation in those years.", "Microsoft Corporation"),
 )
 def organisations(text: str) -> Iterator[Span]:
     """Organisations in English text; a quarter of what it finds is one."""

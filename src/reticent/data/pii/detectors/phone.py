@@ -82,7 +82,14 @@ def _is_known(value: str) -> bool:
     return digits <= MAX_DIGITS and _is_written_as_phone(value, digits) and _valid(value)
 
 
-@detector("phone", kinds=("PHONE",), evidence=SpanEvidence.FORM, reads="numbers", joins=_joins)
+@detector(
+    "phone",
+    kinds=("PHONE",),
+    evidence=SpanEvidence.FORM,
+    reads="numbers",
+    joins=_joins,
+    example=("on (212) 555-0123 or", "(212) 555-0123"),
+)
 def phone(text: str) -> Iterator[Span]:
     """Numbers that a numbering plan knows; after "call", "tel." and the like also those that only look like one."""
     for match in _RUN.finditer(text):

@@ -47,7 +47,13 @@ ADDRESSES = tuple(
 north and of the south; town, state and ZIP code; UK postcode."""
 
 
-@detector("postal_address", kinds=("ADDRESS",), evidence=SpanEvidence.FORM, reads="even")
+@detector(
+    "postal_address",
+    kinds=("ADDRESS",),
+    evidence=SpanEvidence.FORM,
+    reads="even",
+    example=("at 12 Long Street, Springfield, IL 62704.", "12 Long Street, Springfield, IL 62704"),
+)
 def postal_address(text: str) -> Iterator[Span]:
     """House number and street with what follows up to a ZIP code or postcode; boxes; towns with a code; postcodes."""
     if not any(char.isdigit() for char in text):

@@ -59,6 +59,7 @@ def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     missing=missing,
     default=False,
     find_many=found_in,
+    example=("Write to ana@example.org about it.", "ana@example.org"),
 )
 def presidio(text: str) -> Iterator[Span]:
     """All that Presidio's default English analyzer finds, on the small spaCy model, without the network."""

@@ -13,7 +13,16 @@ _MARK = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----
 _BODY = re.compile(r"[A-Za-z0-9+/=:,.\\\s-]*+")
 
 
-@detector("private_key", kinds=("PRIVATE_KEY",), evidence=SpanEvidence.CHECKED, reads="even")
+@detector(
+    "private_key",
+    kinds=("PRIVATE_KEY",),
+    evidence=SpanEvidence.CHECKED,
+    reads="even",
+    example=(
+        "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----!",
+        "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----",
+    ),
+)
 def private_key(text: str) -> Iterator[Span]:
     """From the first mark to the end mark; without one, as far as the text looks like a key."""
     begin: re.Match[str] | None = None

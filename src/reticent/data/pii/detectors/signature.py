@@ -25,7 +25,13 @@ SIGNED = re.compile(
 _NOBODY = re.compile(r"(?:Team|Support|Sent|Management|Customer|Office|Department|Staff|The)\b")
 
 
-@detector("signature", kinds=("PERSON",), evidence=SpanEvidence.CONTEXT, reads="even")
+@detector(
+    "signature",
+    kinds=("PERSON",),
+    evidence=SpanEvidence.CONTEXT,
+    reads="even",
+    example=("See you then.\nKind regards,\nAda Quill", "Ada Quill"),
+)
 def signature(text: str) -> Iterator[Span]:
     """One to four capitalised words that stand alone on the line behind a complimentary close."""
     for match in SIGNED.finditer(text):

@@ -17,7 +17,13 @@ _TOKEN = re.compile(
 )
 
 
-@detector("url_credentials", kinds=("URL_CREDENTIALS",), evidence=SpanEvidence.CHECKED, reads="even")
+@detector(
+    "url_credentials",
+    kinds=("URL_CREDENTIALS",),
+    evidence=SpanEvidence.CHECKED,
+    reads="even",
+    example=("use postgres://bob:s3cret@db.example.com/app.", "postgres://bob:s3cret@db.example.com/app"),
+)
 def url_credentials(text: str) -> Iterator[Span]:
     """The whole address, since host and database often tell as much as the password."""
     for match in _URL.finditer(text) if "://" in text else ():

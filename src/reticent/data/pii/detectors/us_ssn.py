@@ -15,7 +15,14 @@ _OTHER = re.compile(r"(?<![\w.])(?<![0-9]-)([0-9]{3})[. -]?([0-9]{2})[. -]?([0-9
 _CUE = cue("ssn", "ssns", "social security", "social security (?:number|no)", "soc sec")
 
 
-@detector("us_ssn", kinds=("US_SSN",), evidence=SpanEvidence.CHECKED, reads="numbers", joins=any)
+@detector(
+    "us_ssn",
+    kinds=("US_SSN",),
+    evidence=SpanEvidence.CHECKED,
+    reads="numbers",
+    joins=any,
+    example=("it is 536-90-4399.", "536-90-4399"),
+)
 def us_ssn(text: str) -> Iterator[Span]:
     """Social security numbers, with hyphens or blanks; nine digits in a row only after words that say so."""
     for match in _PARTED.finditer(text):

@@ -13,7 +13,9 @@ from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
 
 
-@layer_rule("conv1d", matches=lambda module: type(module) is Conv1D, parameters=("weight", "bias"))
+@layer_rule(
+    "conv1d", matches=lambda module: type(module) is Conv1D, parameters=("weight", "bias"), example=lambda: Conv1D(8, 8)
+)
 def conv1d(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x W + b``: per token, the input times the output gradient."""
     y: torch.Tensor = _Conv1D.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]

@@ -18,7 +18,12 @@ _ARGUMENTS = ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_
 """Of ``F.embedding``, in order."""
 
 
-@layer_rule("embedding", matches=lambda module: isinstance(module, nn.Embedding), parameters=("weight",))
+@layer_rule(
+    "embedding",
+    matches=lambda module: isinstance(module, nn.Embedding),
+    parameters=("weight",),
+    example=lambda: nn.Embedding(20, 8),
+)
 def embedding(module: Any, tape: Tape, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Row ``index_t`` of the weight: its gradient gets the gradient of what was looked up for token t.
 

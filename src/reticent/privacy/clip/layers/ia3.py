@@ -13,7 +13,19 @@ from reticent.privacy.clip.rule import layer_rule
 from reticent.privacy.clip.tape import Tape
 
 
-@layer_rule("ia3", matches=lambda module: type(module).forward is Linear.forward, parameters=("ia3_l",))
+def _example() -> nn.Module:
+    from peft import IA3Config, inject_adapter_in_model
+
+    config = IA3Config(target_modules=["0"], feedforward_modules=[])
+    return inject_adapter_in_model(config, nn.Sequential(nn.Linear(8, 8)))[0]
+
+
+@layer_rule(
+    "ia3",
+    matches=lambda module: type(module).forward is Linear.forward,
+    parameters=("ia3_l",),
+    example=_example,
+)
 def ia3(module: Any, tape: Tape, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """``x ⊙ l`` before the layer, or ``y ⊙ l`` after it: the gradient is ``Σ_t g_t ⊙ x_t``."""
     if module.disable_adapters or module.merged:

@@ -13,7 +13,10 @@ from reticent.privacy.clip.tape import Tape
 
 
 @layer_rule(
-    "layer_norm", matches=lambda module: type(module).forward is nn.LayerNorm.forward, parameters=("weight", "bias")
+    "layer_norm",
+    matches=lambda module: type(module).forward is nn.LayerNorm.forward,
+    parameters=("weight", "bias"),
+    example=lambda: nn.LayerNorm(8),
 )
 def layer_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x̂ ⊙ w + b`` with x̂ normalised: the gradients are ``Σ_t g_t ⊙ x̂_t`` and ``Σ_t g_t``."""

@@ -20,10 +20,14 @@ def _is_linear(module: nn.Module) -> bool:
         return True
     if not isinstance(module, nn.Linear):
         return False
-    return computes(module, (2, 3, module.in_features), lambda x, own: F.linear(x, own["weight"], own.get("bias")))
+    return computes(
+        module,
+        (2, 3, module.in_features),
+        lambda x, parameters: F.linear(x, parameters["weight"], parameters.get("bias")),
+    )
 
 
-@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"))
+@layer_rule("linear", matches=_is_linear, parameters=("weight", "bias"), example=lambda: nn.Linear(8, 8))
 def linear(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``x Wᵀ + b``: per token, the output gradient times the input."""
     y: torch.Tensor = _Linear.apply(x, module.weight, module.bias, tape)  # type: ignore[no-untyped-call]

@@ -18,8 +18,8 @@ _known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
 
 
 def _eps(module: Any) -> float:
-    found = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
-    return float(torch.finfo(module.weight.dtype).eps if found is None else found)
+    eps = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
+    return float(torch.finfo(module.weight.dtype).eps if eps is None else eps)
 
 
 def _offset(module: Any) -> float | None:
@@ -40,7 +40,12 @@ def _offset(module: Any) -> float | None:
     return None
 
 
-@layer_rule("rms_norm", matches=lambda module: _offset(module) is not None, parameters=("weight",))
+@layer_rule(
+    "rms_norm",
+    matches=lambda module: _offset(module) is not None,
+    parameters=("weight",),
+    example=lambda: nn.RMSNorm(8),
+)
 def rms_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``(offset + w) ⊙ x̂`` with ``x̂ = x / rms(x)``: the gradient is ``Σ_t g_t ⊙ x̂_t``."""
     if module not in _known:

@@ -24,8 +24,8 @@ def _normalised(x: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def _eps(module: Any) -> float | None:
-    found = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
-    return float(found) if isinstance(found, (int, float)) else None
+    eps = next((getattr(module, name) for name in ("variance_epsilon", "eps") if hasattr(module, name)), None)
+    return float(eps) if isinstance(eps, (int, float)) else None
 
 
 def _offset(module: Any) -> float | None:
@@ -35,8 +35,8 @@ def _offset(module: Any) -> float | None:
         return None
 
     def formula(offset: float) -> Any:
-        def norm(x: torch.Tensor, own: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            return (offset + own["weight"]) * _normalised(x, eps) + own.get("bias", torch.zeros(()))
+        def norm(x: torch.Tensor, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            return (offset + parameters["weight"]) * _normalised(x, eps) + parameters.get("bias", torch.zeros(()))
 
         return norm
 
@@ -50,7 +50,13 @@ def _is_layer_norm(module: nn.Module) -> bool:
     return _known[module] is not None
 
 
-@layer_rule("written_layer_norm", matches=_is_layer_norm, parameters=("weight", "bias"))
+def _example() -> nn.Module:
+    from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+
+    return NemotronLayerNorm1P(8)
+
+
+@layer_rule("written_layer_norm", matches=_is_layer_norm, parameters=("weight", "bias"), example=_example)
 def written_layer_norm(module: Any, tape: Tape, x: torch.Tensor) -> torch.Tensor:
     """``(offset + w) ⊙ x̂ + b``, with a weight ``[D]`` or ``[heads, D]``: the gradients are ``Σ_t g_t ⊙ x̂_t`` and
     ``Σ_t g_t``."""

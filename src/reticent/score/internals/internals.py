@@ -30,7 +30,7 @@ from reticent.score.internals.hidden import Base, forward_properties
 Floats = npt.NDArray[np.float64]
 
 VERSION = 2
-"""Raised when the same model and text would get other numbers; part of every cache key."""
+"""Cache version. Increment when this module's output changes for the same inputs."""
 _SIDES = ("forward", "backward")
 
 
@@ -111,13 +111,13 @@ def cached_internals(
     place = (torch.device(target.device).type, torch.__version__, transformers.__version__, options.window)
     path = open_cache(cache) / f"inside-{key_of(*about, *place, content_key(rows, {}))}.parquet"
     with taking_turns(path):
-        found = _read(path) if intact(path) else None
-        if found is None:
+        internals = _read(path) if intact(path) else None
+        if internals is None:
             base = None if reference is None else reference.model
-            found = read_internals(target.model, base, rows, name=target.source, options=options)
-            _write(path, found)
+            internals = read_internals(target.model, base, rows, name=target.source, options=options)
+            _write(path, internals)
             seal(path)
-    return found
+    return internals
 
 
 def _write(path: Path, inside: Internals) -> None:
@@ -127,13 +127,13 @@ def _write(path: Path, inside: Internals) -> None:
 
 
 def _read(path: Path) -> Internals | None:
-    """What was written; None if it is missing or not whole, for it can be made again."""
+    """The stored properties; None if it is missing or not whole, for it can be made again."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid):
         return None
     sides: dict[str, dict[str, Floats]] = {side: {} for side in _SIDES}
     for name in table.column_names:
-        side, _, own = name.partition(":")
-        sides[side][own] = table[name].to_numpy()
+        side, _, column = name.partition(":")
+        sides[side][column] = table[name].to_numpy()
     return Internals(forward=sides["forward"], backward=sides["backward"])

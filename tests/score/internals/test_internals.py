@@ -10,8 +10,8 @@ from reticent.core.record import Record
 from reticent.models.encode import EncodedRecord
 from reticent.models.load import load
 from reticent.score.engine import ScoreOptions
-from reticent.score.internals import collect as inside
-from reticent.score.internals.collect import base_of, cached_internals, read_internals
+from reticent.score.internals import internals as inside
+from reticent.score.internals.internals import base_of, cached_internals, read_internals
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tuned
 
 

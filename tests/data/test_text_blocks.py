@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.blocks import blocks
+from reticent.data.text_blocks import blocks
 
 
 def paragraphs(*texts: str) -> list[Record]:

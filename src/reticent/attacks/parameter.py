@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter: a setting of an attack, with its default, its type and the numbers that it may take.
+
+Both are read off the attack's function: ``k: Share = 0.2``, which is ``Annotated[float,
+Within("(0, 1]")]``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from reticent.core.errors import BadInput
+
+_INTERVAL = re.compile(r"([\[(])\s*(-?[\w.]+)\s*,\s*(-?[\w.]+)\s*([\])])")
+_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
+
+
+@dataclass(frozen=True)
+class Within:
+    """Numbers of an interval, in the usual notation: a round bracket leaves its end out.
+
+    >>> Within("(0, 1]").holds(1), Within("(0, 1]").holds(0), Within("[1, inf)").holds(float("inf"))
+    (True, False, False)
+    """
+
+    interval: str
+
+    def __post_init__(self) -> None:
+        if not _INTERVAL.fullmatch(self.interval):
+            raise ValueError(f"{self.interval!r} is no interval such as (0, 1]")
+
+    def holds(self, number: float) -> bool:
+        """The number lies inside."""
+        match = _INTERVAL.fullmatch(self.interval)
+        assert match is not None
+        low, high = float(match[2]), float(match[3])
+        above = low <= number if match[1] == "[" else low < number
+        return above and (number <= high if match[4] == "]" else number < high)
+
+
+Share = Annotated[float, Within("(0, 1]")]
+Fraction = Annotated[float, Within("[0, 1]")]
+Positive = Annotated[float, Within("(0, inf)")]
+NonNegative = Annotated[float, Within("[0, inf)")]
+Count = Annotated[int, Within("[1, inf)")]
+
+
+class Unfit(ValueError):
+    """A value is of another type, or out of range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A setting of an attack.
+
+    Args:
+        name: of the keyword.
+        default: what the attack is run with where nobody sets it.
+        hint: the annotation; where there is none, the default's type.
+    """
+
+    name: str
+    default: Any
+    hint: Any
+
+    @property
+    def words(self) -> str:
+        """Values that it may take, in words.
+
+        >>> Parameter(name="k", default=0.2, hint=typing.Annotated[float, Within("(0, 1]")]).words
+        'a number in (0, 1]'
+        """
+        return _words(self.hint)
+
+    def read(self, attack: str, value: Any) -> Any:
+        """The value, as the function takes it: whole numbers as floats where it wants floats, lists as tuples.
+
+        Raises:
+            BadInput: it is of another type, or out of range.
+
+        >>> Parameter(name="k", default=0.2, hint=float).read("min_k", 1)
+        1.0
+        """
+        try:
+            return _read(value, self.hint)
+        except Unfit as error:
+            given = f"{attack}: {self.name}={shown(value)}"
+            raise BadInput(given, f"must be {self.words}", f"Its default is {shown(self.default)}.") from error
+
+
+def parameters_of(function: Callable[..., Any], defaults: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters of a function by name, for its keyword-only arguments and their defaults."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):  # annotations of things that only a type checker imports
+        hints = {}
+    plain = {name: Any if value is None else type(value) for name, value in defaults.items()}
+    return {
+        name: Parameter(name=name, default=value, hint=hints.get(name, plain[name])) for name, value in defaults.items()
+    }
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in ``--attacks``.
+
+    >>> shown(True), shown(None), shown((2, 3)), shown(0.1), shown("top")
+    ('true', 'none', '[2,3]', '0.1', 'top')
+    """
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(shown(part) for part in value)}]"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _read(value: Any, hint: Any) -> Any:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        read = _read(value, parts[0])
+        for limit in parts[1:]:
+            for number in read if isinstance(read, tuple) else (read,):
+                if isinstance(limit, Within) and not (isinstance(number, (int, float)) and limit.holds(number)):
+                    raise Unfit
+        return read
+    if origin in (typing.Union, types.UnionType):
+        for part in parts:
+            try:
+                return _read(value, part)
+            except Unfit:
+                continue
+        raise Unfit
+    if origin is typing.Literal:
+        if value not in parts or isinstance(value, bool) not in {isinstance(part, bool) for part in parts}:
+            raise Unfit
+        return value
+    if origin is tuple:
+        return _tuple(value, parts)
+    return _plain(value, hint)
+
+
+def _tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise Unfit
+    if len(parts) == 2 and parts[1] is Ellipsis:
+        return tuple(_read(entry, parts[0]) for entry in value)
+    if len(parts) != len(value):
+        raise Unfit
+    return tuple(_read(entry, part) for entry, part in zip(value, parts, strict=True))
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if hint in (float, int):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not _finite(value):
+            raise Unfit
+        if hint is int and value != int(value):
+            raise Unfit
+        return hint(value)
+    if hint in (bool, str, type(None)) and not isinstance(value, hint):
+        raise Unfit
+    return value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _words(hint: Any) -> str:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        limits = [limit.interval for limit in parts[1:] if isinstance(limit, Within)]
+        return _words(parts[0]) + "".join(f" in {interval}" for interval in limits)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(part) for part in parts)
+    if origin is typing.Literal:
+        return " or ".join(map(shown, parts))
+    if origin is tuple:
+        return f"a list, each {_words(parts[0])}"
+    return _NAMES.get(hint, "a value")
