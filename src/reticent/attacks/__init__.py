@@ -36,7 +36,8 @@ Examples:
 
     What attacks read beside tables:
 
-    >>> from reticent.attacks import ShadowScores
+    >>> from reticent.attacks import EvidenceSet, ShadowScores
+    >>> evidence: EvidenceSet = {"shadow": None}  # by its name; a mapping will do
     >>> inside = np.array([[True, False], [False, True]])
     >>> len(ShadowScores(target=np.array([-1.0, -2.0]), shadows=np.array([[-1.0, -2.0], [-2.0, -1.5]]), inside=inside))
     2
@@ -44,10 +45,12 @@ Examples:
 
 from reticent.attacks.attack import ATTACKS, Attack, attack
 from reticent.attacks.continuations import Continuations
-from reticent.attacks.parameter import Within
+from reticent.attacks.parameter import Parameter, Within
 from reticent.attacks.run import AttackOutcome, run_attack, run_attacks
 from reticent.attacks.selection import AttackSelection, read_selection
 from reticent.attacks.shadow_models import ShadowScores
+from reticent.attacks.signature import EvidenceSet
+from reticent.core.paper import Paper
 from reticent.core.registry import Registry
 from reticent.score.requests import RenderContext, Request, Variant
 
@@ -57,6 +60,9 @@ __all__ = [
     "AttackOutcome",
     "AttackSelection",
     "Continuations",
+    "EvidenceSet",
+    "Paper",
+    "Parameter",
     "Registry",
     "RenderContext",
     "Request",

@@ -26,7 +26,7 @@ Examples:
     Where records are sampled and users promised, one step may draw several records of a user:
 
     >>> from reticent.privacy import ParticipationCounts
-    >>> counts = Mechanism(noise_multiplier=1.0, rate=0.1, owned=3).drawn()
+    >>> counts = Mechanism(noise_multiplier=1.0, rate=0.1, owned=3).participation()
     >>> isinstance(counts, ParticipationCounts)
     True
 """
