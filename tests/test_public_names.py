@@ -201,3 +201,15 @@ def shown(name: str, thing: Any) -> bool:
 def test_every_public_name_has_an_example():
     missing = [name for name, thing in public_things().items() if not shown(name, thing)]
     assert not missing, "\n".join(missing)
+
+
+def test_examples_stand_under_their_heading():
+    """Without it the site shows them as a quotation within quotations."""
+    bare = {
+        f"{annotated.__module__}.{name}"
+        for thing in public_things().values()
+        for name, annotated in signatures_of(thing)
+        if annotated.__module__.startswith("reticent")
+        and re.search(r"^>>> ", inspect.getdoc(annotated) or "", flags=re.M)
+    }
+    assert not bare

@@ -98,8 +98,9 @@ class AuditConfig:
     def selection(self) -> AttackSelection:
         """``attacks``, read: the names, each with its parameters.
 
-        >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
-        {'loss': {}, 'min_k': {'k': 0.1}}
+        Examples:
+            >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
+            {'loss': {}, 'min_k': {'k': 0.1}}
         """
         return read_selection(self.attacks)
 

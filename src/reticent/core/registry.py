@@ -68,11 +68,12 @@ class Registry(Generic[T]):
     def select(self, **values: object) -> list[T]:
         """Those whose attributes have the given values, in the order of their names; a tuple gives several to choose.
 
-        >>> from types import SimpleNamespace
-        >>> registry = Registry("fruit", "reticent.core")
-        >>> _ = registry.add("plum", SimpleNamespace(name="plum", colour="blue"))
-        >>> [fruit.name for fruit in registry.select(colour=("blue", "red"))]
-        ['plum']
+        Examples:
+            >>> from types import SimpleNamespace
+            >>> registry = Registry("fruit", "reticent.core")
+            >>> _ = registry.add("plum", SimpleNamespace(name="plum", colour="blue"))
+            >>> [fruit.name for fruit in registry.select(colour=("blue", "red"))]
+            ['plum']
         """
         wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
         return [thing for thing in self if all(getattr(thing, name) in value for name, value in wanted.items())]
