@@ -193,7 +193,7 @@ def test_python_runs(page, tmp_path):
     The folder holds a tiny model under the name of the catalogue's, and made-up mails.
     """
     save_tiny(tmp_path / "smollm2-135m")
-    mails = ((" ".join(mail.plain.split()[:10]), mail.user) for mail in help_desk(users=40, mails_per_user=4))
+    mails = ((" ".join(mail.plain.split()[:10]), mail.user) for mail in help_desk(users=80, mails_per_user=4))
     rows = ({"body": body, "sender": user} for body, user in mails)
     (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     code = []
