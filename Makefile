@@ -4,12 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types layers tests slow bench clean
+.PHONY: help demo test lint types layers tests slow docs dist bench clean
 
 help:
 	@echo "make demo   install, fetch the model, fine-tune it on a made-up help desk, audit it, print where the report lies"
 	@echo "make test   install the dev extra, lint, types, layers, tests"
 	@echo "make slow   the tests that need the real model (minutes)"
+	@echo "make docs   the site, into build/site; any warning is an error"
+	@echo "make dist   the wheel and the source archive, into dist/"
 	@echo "make bench  the speed figures, into benchmarks/results/"
 
 .venv/.made:
@@ -46,6 +48,15 @@ tests: .venv/.dev
 slow: .venv/.dev
 	$(BIN)/reticent fetch-model smollm2-135m
 	$(BIN)/pytest --slow -m slow
+
+docs: .venv/.dev
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+dist: .venv/.dev
+	$(PIP) install -q build
+	rm -rf dist
+	$(BIN)/python -m build
 
 bench: .venv/.dev
 	$(PIP) install -q -c constraints.txt -e ".[bench]"

@@ -31,7 +31,7 @@ from reticent.testing.simulated_audits import ACROSS, STRENGTH, WITHIN, Simulate
 FEW = 0.1
 """Share of members that are memorized in the rows that say so, by three standard deviations."""
 USER_STRENGTH = STRENGTH | {"ref_ratio": 1.0, "min_k_plus": 1.0, "user_inference": 0.85, "ez_mia": 0.85, "wbc": 0.85}
-"""By means over a user's fresh texts the order is another (docs/results.md)."""
+"""By means over a user's fresh texts the order is another (docs/results/membership.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,15 +46,7 @@ HABITS = {
 def letters(
     language: str, *, users: int, each: int, subject: str | None = None, seed: int = 0
 ) -> Iterator[dict[str, str]]:
-    """Rows with ``user`` and ``text``.
-
-    Args:
-        language: ``"zh"`` or ``"ja"``.
-        users: how many customers.
-        each: letters of each.
-        subject: of all letters, ``"shop"`` or ``"clinic"``; None: of each letter by chance.
-        seed: of everything; other seeds give other customers.
-    """
+    """Rows with ``user`` and ``text``: of each user so many letters, about a subject where it is given."""
     rng = random.Random(f"{language}/{seed}")  # noqa: S311 - made up, guards nothing
     for number in range(users):
         greeting, closing, sign, filler = (rng.choice(habits) for habits in HABITS[language])

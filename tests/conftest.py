@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One thread for each test process: tiny models gain nothing from more, and processes would fight over cores.
 
 Property tests draw the same examples in every run; ``pytest --hypothesis-profile=explore`` looks for new ones.

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -12,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+import reticent
 from reticent.cli import main as cli
+from reticent.data import help_desk
 from reticent.testing.tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OTHER_TOOLS = ("pip", "pytest", "python", "git", "make", "pre-commit", "cd")
 """Lines of shell that begin with one of these have flags of their own."""
 
@@ -24,12 +29,22 @@ BLOCK = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```", flags=re.DOTALL | re.MULTILIN
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 VERBS = set(cli._verbs())
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+pages = pytest.mark.parametrize("page", PAGES, ids=named)
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """Fenced blocks whose info string is exactly ``language``."""
     return [body for info, body in BLOCK.findall(page.read_text(encoding="utf-8")) if info.strip() == language]
+
+
+def programs(page: Path) -> list[str]:
+    """Python of a reader's own. A block that begins with a path below src/ is a file of this package: compiled only."""
+    return [block for block in blocks(page, "python") if not block.startswith("# src/reticent/")]
 
 
 def prose(page: Path) -> str:
@@ -51,6 +66,31 @@ def shell_lines(page: Path) -> list[list[str]]:
             lines = (line.strip().removeprefix("$ ") for line in joined.splitlines())
             found += [words for line in lines if (words := shlex.split(line, comments=True))]
     return found
+
+
+def private_imports(code: str) -> list[str]:
+    """Names of this package that the code imports and that are not public.
+
+    Public are the names in the ``__all__`` of `reticent`, of a module of its second tier, or of something below one.
+    """
+    private = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [(node.module or "", alias.name) for alias in node.names]
+        else:
+            continue
+        ours = ((module, name) for module, name in names if module.partition(".")[0] == "reticent")
+        private += [f"{module}.{name}" for module, name in ours if not is_public(module, name)]
+    return private
+
+
+def is_public(module: str, name: str | None) -> bool:
+    if module != "reticent" and module.split(".")[1] not in reticent.__all__:
+        return False
+    listed = getattr(importlib.import_module(module), "__all__", None)
+    return listed is not None and (name is None or name in listed)
 
 
 def flags_of(verb: str) -> set[str]:
@@ -123,19 +163,48 @@ def test_flags_are_spelt_one_way(page):
 
 @pages
 def test_python_compiles(page):
-    for language in ("python", "python runnable"):
-        for number, block in enumerate(blocks(page, language), start=1):
-            compile(block, f"{page.name}, {language} block {number}", "exec")
+    for number, block in enumerate(blocks(page, "python"), start=1):
+        compile(block, f"{page.name}, block {number}", "exec")
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python runnable")], ids=lambda page: page.name
-)
-def test_runnable_python_runs(page, tmp_path):
-    """One block after the other, in a folder where the catalogue's name is a tiny model, in a process of its own."""
+@pages
+def test_python_imports_public_names_only(page):
+    for block in programs(page):
+        assert not private_imports(block), page.name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=named)
+def test_examples_import_public_names_only(path):
+    assert not private_imports(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=named)
+def test_notebooks_import_public_names_only_and_hold_no_output(path):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            assert not private_imports("".join(cell["source"]))
+            assert not cell["outputs"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=named)
+def test_python_runs(page, tmp_path):
+    """One block after the other, in a process of its own. A block that begins with the name of a file is that file.
+
+    The folder holds a tiny model under the name of the catalogue's, and made-up mails.
+    """
     save_tiny(tmp_path / "smollm2-135m")
-    code = "\n".join(blocks(page, "python runnable"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    mails = ((" ".join(mail.plain.split()[:10]), mail.user) for mail in help_desk(users=80, mails_per_user=4))
+    rows = ({"body": body, "sender": user} for body, user in mails)
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    code = []
+    for block in programs(page):
+        file = re.match(r"# (\w+)\.py\n", block)
+        if file:
+            (tmp_path / f"{file[1]}.py").write_text(block, encoding="utf-8")
+        code.append(f"import {file[1]}\n" if file else block)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -147,10 +216,10 @@ def test_the_layers_are_those_that_are_checked():
 
 
 def test_every_page_is_in_the_map():
-    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    others = {other.name for other in (ROOT / "docs").glob("*.md")} - {"index.md"}
-    missing = [name for name in sorted(others) if f"({name})" not in page]
-    assert not missing
+    for index in (ROOT / "docs" / "index.md", ROOT / "docs" / "results" / "index.md"):
+        page = index.read_text(encoding="utf-8")
+        others = {other.name for other in index.parent.glob("*.md")} - {"index.md"}
+        assert not [name for name in sorted(others) if f"({name})" not in page], index
 
 
 @pytest.mark.parametrize(
@@ -165,6 +234,8 @@ def test_every_page_is_in_the_map():
         ("give `--max-auc`", test_flags_are_spelt_one_way),
         ("```bash\nreticent gate runs/x --max-auc 1\n```", test_flags_are_spelt_one_way),
         ("```python\nif\n```", test_python_compiles),
+        ("```python\nfrom reticent.core.record import Record\n```", test_python_imports_public_names_only),
+        ("```python\nimport reticent.core.record\n```", test_python_imports_public_names_only),
     ],
 )
 def test_these_tests_can_fail(text, flaw, tmp_path):

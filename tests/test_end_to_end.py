@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole path on a tiny model: it memorizes planted canaries and its own records, and the audit must find them."""
 
 from __future__ import annotations

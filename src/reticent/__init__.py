@@ -1,73 +1,131 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audit, protect and repair language models that were fine-tuned on private text."""
+"""Audit, protect and repair language models that were fine-tuned on private text.
+
+The public names are in two tiers. Here are the verbs, which do what the command line does, and the types that go into
+them and come out. Their parts are in modules: `reticent.attacks`, `reticent.data`, `reticent.monitor`,
+`reticent.privacy`, `reticent.results`, `reticent.stats` and `reticent.testing`. What is in neither, nor in the
+``__all__`` of something below these, may change without notice.
+
+Examples:
+    Made-up mails and a model with random weights, so that it takes seconds:
+
+    >>> import reticent
+    >>> base = str(reticent.testing.save_tiny("tiny"))
+    >>> mails = reticent.data.help_desk(users=16, mails_per_user=4)
+
+    Fine-tune on a part of them that coins decide, audit the outcome, hold it to a limit:
+
+    >>> config = reticent.TuneConfig(epochs=1, max_tokens=32)
+    >>> run = reticent.tune(mails, base=base, out="runs/first", tune_config=config)
+    >>> results = reticent.audit(run, reticent.AuditConfig(attacks="loss"))
+    >>> isinstance(results, reticent.Results), results.verdict.status
+    (True, 'underpowered')
+    >>> reticent.gate(results, max_auc=0.6).exit_code  # 2: what cannot be checked does not pass
+    2
+
+    Keep the results, compare two audits of the same coins, compare ways to tune:
+
+    >>> reticent.write_results("kept.json", results)
+    >>> reticent.read_results("kept.json") == results
+    True
+    >>> difference = reticent.diff("runs/first", "runs/first")
+    >>> isinstance(difference, reticent.Difference), len(difference.more)
+    (True, 0)
+    >>> shared = reticent.TrialSettings(
+    ...     base=base, split=reticent.SplitConfig(), canaries=reticent.CanaryConfig(), training=config,
+    ...     monitor=reticent.MonitorConfig(monitor=True),
+    ... )
+    >>> grid = reticent.Grid(methods=(reticent.Method(method="head", learning_rates=(1e-3,)),), seeds=(0,))
+    >>> comparison = reticent.compare(mails, grid=grid, shared=shared, out="runs/compared", jobs=1)
+    >>> isinstance(comparison, reticent.Comparison), [setting.name for setting in comparison.settings]
+    (True, ['head'])
+
+    Prepare data, watch a training of your own, promise differential privacy:
+
+    >>> prepared = reticent.prepare(mails, out="mails.parquet", scrub="surrogate", detectors="email,phone")
+    >>> isinstance(prepared, reticent.PreparedData), len(prepared.records)
+    (True, 64)
+    >>> panel = reticent.make_panel(mails, reticent.split(mails, unit="record", seed=0), size=10)
+    >>> monitor = reticent.Monitor(panel, reticent.testing.tiny_tokenizer())  # trainer.add_callback(monitor)
+    >>> isinstance(monitor.panel, reticent.Panel)
+    True
+    >>> private = reticent.PrivacySpec(epsilon=8.0)
+    >>> run = reticent.tune(mails, base=base, out="runs/private", tune_config=config, privacy=private)
+    >>> promise = reticent.PrivacyGuarantee.from_json((run.model / "privacy.json").read_text(encoding="utf-8"))
+    >>> promise.unit, promise.epsilon <= 8
+    ('record', True)
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reticent.core.lazy import lazy_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from reticent.attacks.attack import ATTACKS as ATTACKS
+    from reticent import attacks as attacks
+    from reticent import data as data
+    from reticent import monitor as monitor
+    from reticent import privacy as privacy
+    from reticent import results as results
+    from reticent import stats as stats
+    from reticent import testing as testing
     from reticent.attacks.attack import attack as attack
     from reticent.auditing.case import AuditCase as AuditCase
     from reticent.auditing.config import AuditConfig as AuditConfig
+    from reticent.comparison.defences import Defence as Defence
+    from reticent.comparison.grid import Grid as Grid
+    from reticent.comparison.grid import Method as Method
+    from reticent.comparison.grid import Trial as Trial
     from reticent.comparison.run import compare as compare
+    from reticent.comparison.trial import TrialSettings as TrialSettings
+    from reticent.core.comparison import Comparison as Comparison
+    from reticent.core.difference import Difference as Difference
+    from reticent.core.errors import BadInput as BadInput
+    from reticent.core.errors import Underpowered as Underpowered
     from reticent.core.finding import Estimate as Estimate
     from reticent.core.finding import Finding as Finding
+    from reticent.core.finding import Severity as Severity
+    from reticent.core.finding import ThreatModel as ThreatModel
     from reticent.core.membership import Membership as Membership
+    from reticent.core.record import Message as Message
     from reticent.core.record import Record as Record
+    from reticent.core.record import Span as Span
     from reticent.core.results import Results as Results
+    from reticent.core.run_folder import RunFolder as RunFolder
+    from reticent.core.secret import Secret as Secret
     from reticent.core.table import TokenTable as TokenTable
+    from reticent.data.canaries.canary_config import CanaryConfig as CanaryConfig
+    from reticent.data.read import Dataset as Dataset
     from reticent.data.read import read as read
     from reticent.data.split import split as split
+    from reticent.data.split_config import SplitConfig as SplitConfig
+    from reticent.models.load import LoadedModel as LoadedModel
+    from reticent.models.tuned import TuningInfo as TuningInfo
+    from reticent.monitor.config import MonitorConfig as MonitorConfig
     from reticent.monitor.monitor import Monitor as Monitor
+    from reticent.monitor.panel import Panel as Panel
+    from reticent.monitor.panel import make_panel as make_panel
     from reticent.privacy.guarantee import PrivacyGuarantee as PrivacyGuarantee
     from reticent.privacy.spec import PrivacySpec as PrivacySpec
     from reticent.report.results_file import read_results as read_results
     from reticent.report.results_file import write_results as write_results
     from reticent.score.requests import Variant as Variant
     from reticent.train.config import TuneConfig as TuneConfig
+    from reticent.train.contextual import ContextualConfig as ContextualConfig
+    from reticent.train.hardening import HardenConfig as HardenConfig
+    from reticent.train.private.private_trainer import PrivateTrainerMixin as PrivateTrainerMixin
+    from reticent.train.private.settings import PrivateSpeed as PrivateSpeed
+    from reticent.train.private.step_log import open_key as open_key
     from reticent.workflows.audit import audit as audit
     from reticent.workflows.diff import diff as diff
-    from reticent.workflows.tune import CanaryConfig as CanaryConfig
-    from reticent.workflows.tune import SplitConfig as SplitConfig
+    from reticent.workflows.gate import GateOutcome as GateOutcome
+    from reticent.workflows.gate import gate as gate
+    from reticent.workflows.prepare import PreparedData as PreparedData
+    from reticent.workflows.prepare import prepare as prepare
+    from reticent.workflows.recipe import TuneRecipe as TuneRecipe
     from reticent.workflows.tune import tune as tune
 
-_WHERE = {
-    "ATTACKS": "reticent.attacks.attack",
-    "AuditConfig": "reticent.auditing.config",
-    "CanaryConfig": "reticent.workflows.tune",
-    "Estimate": "reticent.core.finding",
-    "Finding": "reticent.core.finding",
-    "Membership": "reticent.core.membership",
-    "Monitor": "reticent.monitor.monitor",
-    "PrivacySpec": "reticent.privacy.spec",
-    "PrivacyGuarantee": "reticent.privacy.guarantee",
-    "Record": "reticent.core.record",
-    "Results": "reticent.core.results",
-    "SplitConfig": "reticent.workflows.tune",
-    "AuditCase": "reticent.auditing.case",
-    "TokenTable": "reticent.core.table",
-    "TuneConfig": "reticent.train.config",
-    "Variant": "reticent.score.requests",
-    "attack": "reticent.attacks.attack",
-    "audit": "reticent.workflows.audit",
-    "compare": "reticent.comparison.run",
-    "diff": "reticent.workflows.diff",
-    "read": "reticent.data.read",
-    "read_results": "reticent.report.results_file",
-    "split": "reticent.data.split",
-    "tune": "reticent.workflows.tune",
-    "write_results": "reticent.report.results_file",
-}
-"""Where each public name lives. Names are imported when they are first used, so that `import reticent` is quick."""
-
-__all__ = ["__version__", *_WHERE]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'reticent' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+__all__, __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small token tables from plain lists."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The example in docs/add_an_attack.md works as it stands."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line's frame: verbs, flags, exit codes."""
 
 import pytest

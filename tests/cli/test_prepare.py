@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verb prepare: exit codes, what it prints and what it does not."""
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reticent.cli.gate import gate as verb
+from reticent.cli.gate import command as verb
 from reticent.core.metrics import METRICS, Metric, headlines, limits, metric, steps, with_table
 from reticent.workflows.gate import gate
 

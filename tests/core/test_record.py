@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records: three shapes, one Parquet file, fingerprints that see every change."""
 
 import numpy as np

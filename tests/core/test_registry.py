@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registries find files, suggest names and survive broken plug-ins."""
 
 import sys

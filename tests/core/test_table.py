@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TokenTable's ragged operations against loops."""
 
 import numpy as np

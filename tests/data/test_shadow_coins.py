@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coins of shadow models: balanced, nested, and without a look at whose coin came up in the audited model."""
 
 from dataclasses import replace

@@ -58,9 +58,9 @@ def test_lists_of_two_subjects_are_confounded_and_nothing_is_claimed(
     script: ModuleType, language: str, base: str, tmp_path: Path
 ) -> None:
     """The model learned other letters of the members' subject, none of the members."""
-    others = written(script, language, "o", users=20, each=2, case="shop", seed=9)
-    inside = written(script, language, "m", users=40, each=1, case="shop", seed=1)
-    outside = written(script, language, "h", users=40, each=1, case="clinic", seed=2)
+    others = written(script, language, "o", users=20, each=2, subject="shop", seed=9)
+    inside = written(script, language, "m", users=40, each=1, subject="shop", seed=1)
+    outside = written(script, language, "h", users=40, each=1, subject="clinic", seed=2)
     case = AuditCase(
         title="letters",
         target=trained(others, base, tmp_path / "tuned"),

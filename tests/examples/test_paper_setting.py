@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipe of the paper's own setting runs as it stands, on a tiny model and a few sentences."""
 
 from __future__ import annotations

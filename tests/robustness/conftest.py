@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real command line on tiny models: one base, one tuned run and one audited run are shared by all tests here."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad records through the command line: exit code 2, a message that helps, and nothing written or changed."""
 
 from __future__ import annotations

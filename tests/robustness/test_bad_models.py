@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that cannot be trusted or do not fit, through the command line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A full or unwritable disk: exit code 2, old files whole, no litter, and the same command works afterwards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that is killed or stopped, and the same command again: what an undisturbed run gives, byte for byte."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way through the command line that ends well: what was trained on how, and what an audit is given."""
 
 from __future__ import annotations

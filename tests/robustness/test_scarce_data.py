@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data with too little in it for one attack switch that attack off, not the audit."""
 
 from __future__ import annotations

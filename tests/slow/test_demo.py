@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo on the real model: what it must find, and what an audit of the base against itself must not."""
 
 from __future__ import annotations

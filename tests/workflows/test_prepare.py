@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """reticent prepare: records with spans that tune reads back, a card without text, nothing half-written."""
 
 from __future__ import annotations

@@ -17,6 +17,10 @@ class Continuations:
     Args:
         rest: ``[N]`` how each record goes on; empty where it has no place to be cut at.
         texts: ``[N]`` the samples of each, as many for each record; none where ``rest`` is empty.
+
+    Examples:
+        >>> Continuations(rest=["is late."], texts=[["is late.", "was torn."]]).rest
+        ['is late.']
     """
 
     rest: Sequence[str]

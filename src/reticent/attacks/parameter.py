@@ -25,8 +25,9 @@ _NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: 
 class Within:
     """Numbers of an interval, in the usual notation: a round bracket leaves its end out.
 
-    >>> Within("(0, 1]").holds(1), Within("(0, 1]").holds(0), Within("[1, inf)").holds(float("inf"))
-    (True, False, False)
+    Examples:
+        >>> Within("(0, 1]").holds(1), Within("(0, 1]").holds(0), Within("[1, inf)").holds(float("inf"))
+        (True, False, False)
     """
 
     interval: str
@@ -73,8 +74,9 @@ class Parameter:
     def words(self) -> str:
         """Values that it may take, in words.
 
-        >>> Parameter(name="k", default=0.2, hint=typing.Annotated[float, Within("(0, 1]")]).words
-        'a number in (0, 1]'
+        Examples:
+            >>> Parameter(name="k", default=0.2, hint=typing.Annotated[float, Within("(0, 1]")]).words
+            'a number in (0, 1]'
         """
         return _words(self.hint)
 
@@ -84,8 +86,9 @@ class Parameter:
         Raises:
             BadInput: it is of another type, or out of range.
 
-        >>> Parameter(name="k", default=0.2, hint=float).read("min_k", 1)
-        1.0
+        Examples:
+            >>> Parameter(name="k", default=0.2, hint=float).read("min_k", 1)
+            1.0
         """
         try:
             return _read(value, self.hint)

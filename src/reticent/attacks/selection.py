@@ -40,8 +40,9 @@ class AttackSelection:
         groups: words of `GROUPS` that were given.
         named: attack → parameters; empty where it stays at its defaults.
 
-    >>> sorted(read_selection("loss,min_k(k=0.1),combination").chosen(standard=["loss", "zlib"]))
-    ['loss', 'min_k']
+    Examples:
+        >>> sorted(read_selection("loss,min_k(k=0.1),combination").chosen(standard=["loss", "zlib"]))
+        ['loss', 'min_k']
     """
 
     groups: tuple[str, ...]
@@ -54,8 +55,10 @@ class AttackSelection:
     def of_family(self, family: str) -> tuple[Attack, ...]:
         """All attacks of a family, each with the parameters that were set.
 
-        >>> [attack.params for attack in read_selection("rmia(a=1)").of_family("membership") if attack.name == "rmia"]
-        [{'a': 1.0, 'gamma': 1.0}]
+        Examples:
+            >>> chosen = read_selection("rmia(a=1)").of_family("membership")
+            >>> [attack.params for attack in chosen if attack.name == "rmia"]
+            [{'a': 1.0, 'gamma': 1.0}]
         """
         return tuple(self.configured(attack) for attack in ATTACKS.select(family=family))
 
@@ -102,10 +105,11 @@ def read_selection(given: Given) -> AttackSelection:
         BadInput: an unknown attack or parameter (the nearest is suggested), a value that a parameter cannot have, an
             attack that is given twice, or words that cannot be read.
 
-    >>> read_selection("min_k(k=0.1), wbc(windows=paper)").named
-    {'min_k': {'k': 0.1}, 'wbc': {'windows': 'paper'}}
-    >>> read_selection({"standard": {}, "ez_mia": {"drop_first": True}}).groups
-    ('standard',)
+    Examples:
+        >>> read_selection("min_k(k=0.1), wbc(windows=paper)").named
+        {'min_k': {'k': 0.1}, 'wbc': {'windows': 'paper'}}
+        >>> read_selection({"standard": {}, "ez_mia": {"drop_first": True}}).groups
+        ('standard',)
     """
     if isinstance(given, Mapping):
         pairs = list(given.items())

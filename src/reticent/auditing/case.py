@@ -46,6 +46,17 @@ class AuditCase:
         secrets: to be extracted, besides the planted ones and the personal data of the records.
         max_tokens: tokens of each record that were trained on; longer records are scored up to there.
         about: facts about the training of the target, for the report.
+
+    Examples:
+        >>> from reticent.data.split import from_files
+        >>> trained = [Record(id=f"in {number}", text="a note") for number in range(20)]
+        >>> outside = [Record(id=f"out {number}", text="a note") for number in range(20)]
+        >>> case = AuditCase(
+        ...     title="my model", target="./my-finetune", reference="./base",
+        ...     records=[*trained, *outside], membership=from_files(trained, outside),
+        ... )
+        >>> len(case.records), len(case.evaluated) == len(case.evaluated_records)
+        (40, True)
     """
 
     title: str

@@ -49,6 +49,14 @@ class AuditConfig:
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
         more_families: further audit families, by names separated by commas: those that have no switch here.
+
+    Examples:
+        >>> AuditConfig(attacks="loss,min_k", extraction=True).confidence
+        0.95
+        >>> AuditConfig(shadow=3)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: shadow=3: is no even number from 4 to 998: ...
     """
 
     attacks: str | dict[str, Any] = "standard"
@@ -92,8 +100,9 @@ class AuditConfig:
     def selection(self) -> AttackSelection:
         """``attacks``, read: the names, each with its parameters.
 
-        >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
-        {'loss': {}, 'min_k': {'k': 0.1}}
+        Examples:
+            >>> AuditConfig(attacks="loss,min_k(k=0.1)").selection.named
+            {'loss': {}, 'min_k': {'k': 0.1}}
         """
         from reticent.attacks.selection import read_selection  # here: `--help` does without tables
 

@@ -24,6 +24,10 @@ class Defence:
         split, monitor, harden, privacy, canaries: fields of `SplitConfig`, `MonitorConfig`, `HardenConfig`,
             `PrivacySpec` and `CanaryConfig` that it sets.
         objectives: further training objectives by name, with their settings.
+
+    Examples:
+        >>> DEFENCES["goldfish"].harden, DEFENCES["user_epsilon8"].is_private
+        ({'goldfish': 4}, True)
     """
 
     name: str

@@ -25,6 +25,10 @@ class Method:
         method: as `TuneConfig` names it.
         params: its hyper-parameters; those left out are at their defaults.
         learning_rates: rising; empty for a third of the method's own, its own, and three times it.
+
+    Examples:
+        >>> Method(method="lora", params={"r": 8}).name
+        'lora(r=8)'
     """
 
     method: str
@@ -47,6 +51,10 @@ class Trial:
     Args:
         setting: index of its method, defence and schedule in `Grid.settings`.
         method, learning_rate, defence, seed, schedule: what it is.
+
+    Examples:
+        >>> Trial(setting=0, method=Method(method="full"), learning_rate=1e-4, defence=DEFENCES["none"], seed=1).name
+        'full_0.0001_none_seed1'
     """
 
     setting: int
@@ -78,6 +86,11 @@ class Grid:
 
     Raises:
         BadInput: nothing to compare, or something twice.
+
+    Examples:
+        >>> grid = Grid(methods=(Method(method="full", learning_rates=(1e-4, 3e-4)),), seeds=(0, 1))
+        >>> len(grid.settings), len(grid.cells)
+        (1, 4)
     """
 
     methods: tuple[Method, ...]

@@ -55,6 +55,14 @@ class TrialSettings:
         base: the model before training.
         split, canaries, training, monitor: before the cell's method, learning rate, seed and defence are put in.
         keep_models: keep the weights.
+
+    Examples:
+        >>> shared = TrialSettings(
+        ...     base="smollm2-135m", split=SplitConfig(), canaries=CanaryConfig(), training=TuneConfig(epochs=1),
+        ...     monitor=MonitorConfig(monitor=True),
+        ... )
+        >>> shared.training.epochs, shared.keep_models
+        (1, False)
     """
 
     base: str

@@ -17,6 +17,12 @@ class BadInput(ReticentError):
         given: what was given, in the user's words (a path, a flag, a line number).
         why: the reason it is refused.
         fix: what to do instead.
+
+    Examples:
+        >>> raise BadInput("--max_auc 7", "is no AUC", "Give a number between 0 and 1.")
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: --max_auc 7: is no AUC. Give a number between 0 and 1.
     """
 
     def __init__(self, given: str, why: str, fix: str) -> None:
@@ -25,7 +31,14 @@ class BadInput(ReticentError):
 
 
 class Underpowered(BadInput):
-    """A statistic was asked for with too few units to mean anything. Exit code 2."""
+    """A statistic was asked for with too few units to mean anything. Exit code 2.
+
+    Examples:
+        >>> raise Underpowered("20 held-out records", "say nothing about 1 % false alarms", "Hold out 1,000.")
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.Underpowered: 20 held-out records: say nothing about 1 % false alarms. Hold out 1,000.
+    """
 
 
 class Unusable(BadInput):

@@ -20,7 +20,12 @@ Probability = Annotated[float, Within(above=0, below=1)]
 
 
 class Severity(StrEnum):
-    """How much a finding matters. ``none`` means: looked for and not detected, never "safe"."""
+    """How much a finding matters. ``none`` means: looked for and not detected, never "safe".
+
+    Examples:
+        >>> Severity("high"), [str(severity) for severity in Severity]
+        (<Severity.HIGH: 'high'>, ['critical', 'high', 'medium', 'low', 'none'])
+    """
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -36,6 +41,14 @@ class ThreatModel:
     Args:
         access: what the attacker sees of the model, from least to most.
         needs: what the attacker must have beyond access, e.g. a reference model, or fresh texts of the user.
+
+    Examples:
+        >>> ThreatModel(access="logprob", needs=("reference model",)).access
+        'logprob'
+        >>> ThreatModel(access="sight")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: access 'sight' is not one of ('text', ...
     """
 
     access: Access
@@ -63,6 +76,10 @@ class Estimate:
             itself.
         alone: ends of the 95 % interval of this number by itself, which is narrower; not to be read after picking the
             largest of several. None (in JSON: null) where it was not made.
+
+    Examples:
+        >>> print(Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong"))
+        0.710 [0.640, 0.780], n=400
     """
 
     value: float
@@ -109,6 +126,15 @@ class Finding:
         notes: caveats: edge cases that rows hit, assumptions, corrections.
         p_value: of "nothing leaks", adjusted for everything that the report tests, by re-thrown coins; None (in JSON:
             null) where the number carries no test.
+
+    Examples:
+        >>> auc = Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong")
+        >>> finding = Finding(
+        ...     attack="loss", level="record", metric="auc", estimate=auc, severity=Severity.MEDIUM,
+        ...     threat=ThreatModel(access="logprob"), statement="Trained records can be told from held-out ones.",
+        ... )
+        >>> print(finding.severity, finding.estimate)
+        medium 0.710 [0.640, 0.780], n=400
     """
 
     attack: str

@@ -35,6 +35,15 @@ class Membership:
         unit: what the coins were thrown for: ``"record"``, ``"user"``, or ``"given"`` by the person.
         probability: chance that a coin came up "member"; NaN when given.
         seed: of the coins; -1 when given.
+
+    Examples:
+        >>> membership = Membership(
+        ...     record_id=np.array(["a", "b"], dtype=object), member=np.array([True, False]),
+        ...     user=np.array(["ana", "ben"], dtype=object), user_member=np.array([True, False]),
+        ...     role=np.array(["evaluate", "evaluate"], dtype=object), unit="given",
+        ... )
+        >>> len(membership), membership.has_users, membership.take(membership.member).record_id.tolist()
+        (2, True, ['a'])
     """
 
     record_id: npt.NDArray[np.object_]

@@ -24,14 +24,15 @@ class Paper:
     Raises:
         ValueError: the id has another form.
 
-    >>> Paper("arXiv:2310.16789").url
-    'https://arxiv.org/abs/2310.16789'
-    >>> Paper("doi:10.1111/j.1469-1809.1936.tb02137.x").url
-    'https://doi.org/10.1111/j.1469-1809.1936.tb02137.x'
-    >>> Paper("javascript:alert(1)")
-    Traceback (most recent call last):
-        ...
-    ValueError: paper 'javascript:alert(1)' is not arXiv:NUMBER, doi:10.PREFIX/SUFFIX or https://…
+    Examples:
+        >>> Paper("arXiv:2310.16789").url
+        'https://arxiv.org/abs/2310.16789'
+        >>> Paper("doi:10.1111/j.1469-1809.1936.tb02137.x").url
+        'https://doi.org/10.1111/j.1469-1809.1936.tb02137.x'
+        >>> Paper("javascript:alert(1)")
+        Traceback (most recent call last):
+            ...
+        ValueError: paper 'javascript:alert(1)' is not arXiv:NUMBER, doi:10.PREFIX/SUFFIX or https://…
     """
 
     id: str

@@ -27,7 +27,7 @@ def refuse_several(what: str, environment: Mapping[str, str] | None = None) -> N
         BadInput: a launcher says that there are several.
 
     >>> refuse_several("reticent tune", {"WORLD_SIZE": "1", "SLURM_NTASKS": "8"})
-    >>> refuse_several("reticent tune", {"WORLD_SIZE": "2"})
+    >>> refuse_several("reticent tune", {"WORLD_SIZE": "2"})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
     reticent.core.errors.BadInput: WORLD_SIZE=2: reticent tune was started as one of 2 processes, ...

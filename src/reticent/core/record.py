@@ -19,7 +19,13 @@ from reticent.core.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A sensitive stretch of ``Record.plain``: characters ``start`` to ``end`` (exclusive), of a ``kind``."""
+    """A sensitive stretch of ``Record.plain``: characters ``start`` to ``end`` (exclusive), of a ``kind``.
+
+    Examples:
+        >>> record = Record(id="a", text="Call Ana today.", spans=(Span(start=5, end=8, kind="PERSON"),))
+        >>> [record.plain[span.start : span.end] for span in record.spans]
+        ['Ana']
+    """
 
     start: int
     end: int
@@ -34,6 +40,12 @@ class Message:
         role: as chat templates know it.
         content: its text.
         trained: False for a turn of the assistant that is context as well, such as one in a prompt.
+
+    Examples:
+        >>> question = Message(role="user", content="Where is it?")
+        >>> answer = Message(role="assistant", content="On its way.")
+        >>> question.is_learned, answer.is_learned
+        (False, True)
     """
 
     role: str
@@ -67,6 +79,16 @@ class Record:
 
     Raises:
         BadInput: not exactly one of the three shapes.
+
+    Examples:
+        >>> Record(id="a", text="Dear shop, my parcel is late.", user="ana").trained_text
+        'Dear shop, my parcel is late.'
+        >>> Record(id="b", prompt="Where is it?", completion="On its way.").trained_text
+        'On its way.'
+        >>> Record(id="c", text="both", prompt="and", completion="others")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: record 'c': must have exactly one of text, prompt + completion, or messages. ...
     """
 
     id: str
@@ -156,14 +178,24 @@ _SCHEMA = pa.schema(
 
 
 def write_records(path: str | Path, records: Sequence[Record]) -> None:
-    """Write ``records.parquet``, atomically. It holds private text: keep it where the data may be kept."""
+    """Write ``records.parquet``, atomically. It holds private text: keep it where the data may be kept.
+
+    Examples:
+        >>> write_records("records.parquet", [Record(id="a", text="hello")])
+    """
     rows = [asdict(record) for record in records]
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """Read what ``write_records`` wrote."""
+    """Read what ``write_records`` wrote.
+
+    Examples:
+        >>> write_records("records.parquet", [Record(id="a", text="hello", user="ana")])
+        >>> [record.user for record in read_records("records.parquet")]
+        ['ana']
+    """
     return [_from_row(row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
 
 

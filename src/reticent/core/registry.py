@@ -24,6 +24,15 @@ class Registry(Generic[T]):
         package: the package whose modules register things when imported. The same string names the entry-point
             group that other distributions use, so that a plug-in needs no edit here.
         folders: subpackages that hold things of this kind; all of them where none is named.
+
+    Examples:
+        >>> numbers: Registry[int] = Registry("number", "reticent.core")
+        >>> numbers.add("two", 2), "two" in numbers
+        (2, True)
+        >>> numbers.get("too")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: number 'too': is not known. Did you mean 'two'? Known: two.
     """
 
     def __init__(self, kind: str, package: str, folders: tuple[str, ...] = ()) -> None:
@@ -59,11 +68,12 @@ class Registry(Generic[T]):
     def select(self, **values: object) -> list[T]:
         """Those whose attributes have the given values, in the order of their names; a tuple gives several to choose.
 
-        >>> from types import SimpleNamespace
-        >>> registry = Registry("fruit", "reticent.core")
-        >>> _ = registry.add("plum", SimpleNamespace(name="plum", colour="blue"))
-        >>> [fruit.name for fruit in registry.select(colour=("blue", "red"))]
-        ['plum']
+        Examples:
+            >>> from types import SimpleNamespace
+            >>> registry = Registry("fruit", "reticent.core")
+            >>> _ = registry.add("plum", SimpleNamespace(name="plum", colour="blue"))
+            >>> [fruit.name for fruit in registry.select(colour=("blue", "red"))]
+            ['plum']
         """
         wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
         return [thing for thing in self if all(getattr(thing, name) in value for name, value in wanted.items())]

@@ -76,7 +76,13 @@ a training."""
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """The files of one run below ``root``; every step reads what the step before it wrote."""
+    """The files of one run below ``root``; every step reads what the step before it wrote.
+
+    Examples:
+        >>> run = RunFolder(root=Path("runs/mails"))
+        >>> run.report.name, run.results.exists()
+        ('report.html', False)
+    """
 
     root: Path
 

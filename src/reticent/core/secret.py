@@ -27,6 +27,11 @@ class Secret:
 
     Raises:
         BadInput: the secret is empty or lies outside of the record.
+
+    Examples:
+        >>> record = Record(id="a", text="My code is 4711.")
+        >>> Secret(id="code", record=record, start=11, end=15, kind="ACCESS_CODE", group="given", member=True).secret
+        '4711'
     """
 
     id: str

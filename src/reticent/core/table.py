@@ -39,6 +39,15 @@ class TokenTable:
 
     Raises:
         ValueError: the arrays do not fit each other.
+
+    Examples:
+        >>> table = TokenTable(
+        ...     rows={"record_id": np.array(["a", "b"], dtype=object)},
+        ...     tokens={"logp": np.array([-1.0, -3.0, -0.5])},
+        ...     offsets=np.array([0, 2, 3]),
+        ... )
+        >>> table.mean(table["logp"]).tolist(), table.lengths.tolist()
+        ([-2.0, -0.5], [2, 1])
     """
 
     rows: Mapping[str, Array]

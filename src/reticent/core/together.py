@@ -39,11 +39,12 @@ class ComposedEpsilon:
     def sentence(self) -> str:
         """ε with all that gives it a meaning; ε is rounded up.
 
-        >>> ComposedEpsilon(
-        ...     unit="user", epsilon=11.311, check=12.5, delta=1e-5, relation="add or remove one user", trainings=2,
-        ...     of_one_unit=2, sum_epsilon=16.0, sum_delta=2e-5,
-        ... ).sentence()  # doctest: +ELLIPSIS
-        '2 private trainings together: ε = 11.32 per user at δ = 1e-05 (add or remove one user; ...plain sum: ...).'
+        Examples:
+            >>> ComposedEpsilon(
+            ...     unit="user", epsilon=11.311, check=12.5, delta=1e-5, relation="add or remove one user", trainings=2,
+            ...     of_one_unit=2, sum_epsilon=16.0, sum_delta=2e-5,
+            ... ).sentence()  # doctest: +ELLIPSIS
+            '2 private trainings together: ε = 11.32 per user at δ = 1e-05 (add or remove one user; ...plain sum: ...).'
         """
         who = (
             f", at most {self.of_one_unit} of them on any one {self.unit}" if self.of_one_unit < self.trainings else ""

@@ -103,6 +103,13 @@ def help_desk(*, users: int = 120, mails_per_user: int = 10, seed: int = 0) -> l
 
     Returns:
         ``users * mails_per_user`` records, user by user, with ids such as ``u0007-m03``.
+
+    Examples:
+        >>> mails = help_desk(users=2, mails_per_user=3)
+        >>> [mail.id for mail in mails][:2], len({mail.user for mail in mails})
+        (['u0000-m00', 'u0000-m01'], 2)
+        >>> mails == help_desk(users=3, mails_per_user=3)[:6]
+        True
     """
     validate.positive(users=users, mails_per_user=mails_per_user)
     fakers = {locale: Faker(locale) for locale in ("en_GB", "en_US")}

@@ -12,6 +12,8 @@ from reticent.core import validate
 from reticent.core.record import Record, Span
 from reticent.data.example import DOMAINS
 
+__all__ = ["Identity", "identities", "identity_records"]
+
 CONTACT = ("EMAIL", "PHONE")
 """Kinds of contact data of an identity."""
 

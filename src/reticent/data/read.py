@@ -31,6 +31,13 @@ class Dataset:
         source: as the user named it.
         fields: which fields were taken for what.
         fingerprint: SHA-256 over ids, users and contents.
+
+    Examples:
+        >>> import pathlib
+        >>> _ = pathlib.Path("notes.jsonl").write_text('{"text": "hello", "user": "ana"}')
+        >>> dataset = read("notes.jsonl")
+        >>> len(dataset.records), dataset.n_rejected, dataset.fields.user
+        (1, 0, 'user')
     """
 
     records: tuple[Record, ...]
@@ -83,6 +90,13 @@ def read(
 
     Raises:
         BadInput: no such source, an unknown format, no usable row, or a bad row; says where, why and how to mend it.
+
+    Examples:
+        >>> import pathlib
+        >>> _ = pathlib.Path("mails.json").write_text('[{"body": "Dear shop", "sender": "ana"}, {"body": ""}]')
+        >>> dataset = read("mails.json", text_field="body", user_field="sender", on_bad_row="skip")
+        >>> [(record.text, record.user) for record in dataset.records], dataset.n_rejected
+        ([('Dear shop', 'ana')], 1)
     """
     validate.one_of(("error", "skip"), on_bad_row=on_bad_row)
     fields = named(

@@ -65,6 +65,15 @@ def split(
 
     Raises:
         BadInput: too few records or users, missing users, duplicate ids, or a side that came out empty.
+
+    Examples:
+        >>> mails = [Record(id=f"mail {number}", text="hello") for number in range(40)]
+        >>> membership = split(mails, unit="record", seed=0)
+        >>> int(membership.member.sum()), membership.unit
+        (23, 'record')
+        >>> more = split([*mails, Record(id="one more", text="hello")], unit="record", seed=0)
+        >>> bool((more.member[:40] == membership.member).all())
+        True
     """
     validate.one_of(("record", "user"), unit=unit)
     for name, value in (("probability", probability), ("train_fraction", train_fraction)):
@@ -119,6 +128,13 @@ def from_files(
 
     Raises:
         BadInput: one of them is empty, or an id is in both.
+
+    Examples:
+        >>> trained = [Record(id=f"in {number}", text="a note") for number in range(20)]
+        >>> outside = [Record(id=f"out {number}", text="a note") for number in range(20)]
+        >>> membership = from_files(trained, outside)
+        >>> int(membership.member.sum()), membership.unit
+        (20, 'given')
     """
     both = {record.id for record in members} & {record.id for record in held_out}
     if both:
@@ -148,6 +164,12 @@ def from_labels(
 
     Raises:
         BadInput: an id on one side only, all members, all held-out, or too few records.
+
+    Examples:
+        >>> notes = [Record(id=str(number), text="a note") for number in range(20)]
+        >>> membership = from_labels(notes, {note.id: int(note.id) % 2 == 0 for note in notes})
+        >>> membership.member[:4].tolist(), membership.unit
+        ([True, False, True, False], 'given')
     """
     _check_known(known_fraction)
     _check_ids(records)

@@ -31,6 +31,10 @@ class SplitConfig:
         max_records_per_user: train on no more records of a user than this, chosen by a hash: the cheap protection of
             users that needs no noise and promises nothing.
         split_seed: seed of the coins.
+
+    Examples:
+        >>> SplitConfig(split_unit="user", max_records_per_user=5).probability
+        0.5
     """
 
     split_unit: str = "auto"

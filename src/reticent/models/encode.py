@@ -38,6 +38,12 @@ class EncodedRecord:
             something precedes it.
         truncated: whether tokens were cut off at the end.
         marked: ``[n]`` bool: the token has a character of one of the record's spans in it; None where nobody asked.
+
+    Examples:
+        >>> from reticent.testing.tiny import tiny_tokenizer
+        >>> row = encode(Record(id="a", text="hello"), tiny_tokenizer())
+        >>> row.predicted
+        4
     """
 
     token_id: npt.NDArray[np.int32]

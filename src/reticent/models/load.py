@@ -48,6 +48,12 @@ class LoadedModel:
         tuned: which method made it, where ``reticent tune`` did.
         apart: why an adapter that is switched off is not its base; ``""`` where it is.
         unknown: tokens of the tokenizer that no file holds the weights of; a text with one of them cannot be read.
+
+    Examples:
+        >>> from reticent.testing.tiny import save_tiny
+        >>> loaded = load(str(save_tiny("tiny")), dtype="float32")
+        >>> loaded.tokenizer.decode(loaded.tokenizer("hello")["input_ids"])
+        'hello'
     """
 
     model: Any

@@ -28,6 +28,10 @@ class TuningInfo:
             relative one, see `core.portable`.
         base_fingerprint: SHA-256 (hex) of its weights.
         storage: how the weights lie in the folder.
+
+    Examples:
+        >>> TuningInfo(method="lora", base="smollm2-135m", base_fingerprint="9f2c", params={"r": 8}).storage
+        'weights'
     """
 
     method: str

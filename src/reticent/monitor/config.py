@@ -25,6 +25,10 @@ class MonitorConfig:
             held-out records. The model is what it is at that moment. Empty never stops.
         risk_list: score each member early in training by how likely it is to be memorized, and write risk.jsonl.
         risk_at: when that is done, as a share of the first epoch.
+
+    Examples:
+        >>> MonitorConfig(stop_at="memorization").watches, MonitorConfig(risk_list=True).watches
+        (True, False)
     """
 
     monitor: bool = False

@@ -122,6 +122,13 @@ def make_panel(
 
     Raises:
         BadInput: there are no members or no held-out records to look at.
+
+    Examples:
+        >>> from reticent.data.split import split
+        >>> mails = [Record(id=f"mail {number}", text="hello", user=f"u{number % 9}") for number in range(90)]
+        >>> panel = make_panel(mails, split(mails, unit="record", seed=0), size=10)
+        >>> len(panel), int(panel.member.sum())
+        (20, 10)
     """
     if (size is None) == (budget is None):
         raise ValueError("give a size or a budget")

@@ -71,6 +71,12 @@ def spent(mechanism: Mechanism, *, steps: int, delta: float) -> EpsilonSpent:
     Raises:
         BadInput: so little noise that nothing worth a promise can be shown.
         RuntimeError: the two accountants contradict each other.
+
+    Examples:
+        >>> step = Mechanism(noise_multiplier=1.0, rate=0.01)
+        >>> epsilon = spent(step, steps=1000, delta=1e-5)
+        >>> round(epsilon.epsilon, 2), epsilon.check >= epsilon.epsilon
+        (1.83, True)
     """
     if steps == 0:
         return EpsilonSpent(0.0, 0.0)
@@ -97,6 +103,11 @@ def allowed(mechanism: Mechanism, *, steps: int, delta: float) -> AttackLimits:
 
     Args:
         delta: the promised one, from which on μ holds.
+
+    Examples:
+        >>> limits = allowed(Mechanism(noise_multiplier=1.0, rate=0.01), steps=100, delta=1e-5)
+        >>> 0.5 < limits.auc < 0.6, limits.tpr_at_1pct_fpr < 0.05
+        (True, True)
     """
     return NOTHING_SHOWN if steps == 0 else curve(mechanism, steps=steps).allowed(delta)
 

@@ -33,6 +33,10 @@ class SelfCheckItem:
         measured: what was found; nothing that depends on the records.
         bound: what it had to be.
         passed: whether it was. None: it was not checked, and ``measured`` says why.
+
+    Examples:
+        >>> SelfCheckItem(name="noise", measured="1.00", bound="1.00", passed=True).passed
+        True
     """
 
     name: str

@@ -181,8 +181,9 @@ def auroc_bound(epsilon: float, delta: float) -> float:
     No attack can leave TPR ≤ min(e^ε·FPR + δ, 1 − e^−ε·(1 − δ − FPR)) (Kairouz, Oh and Viswanath 2015, Theorem 2.1);
     the area above that line is a quadrilateral of (1 − δ)² / (1 + e^ε).
 
-    >>> auroc_bound(0, 0)
-    0.5
+    Examples:
+        >>> auroc_bound(0, 0)
+        0.5
     """
     # e^−ε / (1 + e^−ε) instead of 1 / (1 + e^ε), which overflows.
     odds = math.exp(-epsilon)

@@ -29,6 +29,11 @@ class Mechanism:
 
     Raises:
         BadInput: out of range, or owners of several sampled units who are replaced, which no mixture accounts for.
+
+    Examples:
+        >>> step = Mechanism(noise_multiplier=1.0, rate=0.01)
+        >>> step.rate, step.relation
+        (0.01, 'add_or_remove')
     """
 
     noise_multiplier: float

@@ -38,6 +38,13 @@ class PrivacyPlan:
         has_users: records are protected, and it is known whose they are.
         data: fingerprint of the population.
         covers: what the promise is about.
+
+    Examples:
+        >>> people = Population(users=(None,) * 1000, lengths=(20,) * 1000)
+        >>> key = hashlib.sha256(b"use secrets.token_bytes(32) instead").digest()
+        >>> plan = make_plan(PrivacySpec(epsilon=8.0), people, batch_size=100, steps=50, key=key)
+        >>> plan.units, plan.expected_batch, plan.spent().epsilon <= 8
+        (1000, 100.0, True)
     """
 
     spec: PrivacySpec

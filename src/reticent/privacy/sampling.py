@@ -79,6 +79,11 @@ class Population:
 
     Raises:
         BadInput: columns of different lengths, or a record without tokens.
+
+    Examples:
+        >>> people = Population(users=("ana", "ana", "ben"), lengths=(12, 30, 8))
+        >>> len(people), people.lengths
+        (3, (12, 30, 8))
     """
 
     users: tuple[str | None, ...]

@@ -46,6 +46,14 @@ class PrivacySpec:
     Raises:
         BadInput: a value out of range, both epsilon and noise_multiplier, privacy settings with neither, or settings
             that are accounted for only under another relation.
+
+    Examples:
+        >>> PrivacySpec(epsilon=8.0, unit="user").is_private, PrivacySpec().is_private
+        (True, False)
+        >>> PrivacySpec(clip_norm=0.5)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: clip_norm: is a setting of private training, but neither epsilon nor ...
     """
 
     epsilon: float | None = None

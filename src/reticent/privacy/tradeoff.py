@@ -68,8 +68,9 @@ class AttackLimits:
     def tpr_at(self, fpr: float) -> float:
         """The most true positives at a false positive rate, by ``roc``.
 
-        >>> of_promise(0.0, 0.0).tpr_at(0.25)
-        0.25
+        Examples:
+            >>> of_promise(0.0, 0.0).tpr_at(0.25)
+            0.25
         """
         fprs, tprs = zip(*self.roc, strict=True)
         return float(np.interp(fpr, fprs, tprs))

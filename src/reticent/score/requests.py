@@ -27,6 +27,10 @@ class RenderContext:
         known_members: records that the attacker is assumed to know to be members; never evaluated.
         known_held_out: records that the attacker is assumed to know to be held out; never evaluated.
         propose: replaces tokens with likely ones; None when there is no reference model.
+
+    Examples:
+        >>> RenderContext(rng=np.random.default_rng(0)).propose is None
+        True
     """
 
     rng: np.random.Generator
@@ -54,6 +58,14 @@ class Variant:
         version: increment when ``render`` changes what it returns.
         needs: fields of the context that ``render`` cannot do without; where one is missing, the attacks that ask for
             the variant are switched off by name.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> def upper(record, context):
+        ...     return [replace(record, text=record.text.upper())]
+        ...
+        >>> Variant(name="upper", render=upper).key
+        'upper/v1/x1/()'
     """
 
     name: str
@@ -87,6 +99,10 @@ class Request:
         name: what the attack calls the table, e.g. ``"ref"``.
         model: the fine-tuned model, or the one it is compared with (by default the base it was tuned from).
         variant: the rendering.
+
+    Examples:
+        >>> Request(name="ref", model="reference").variant.name
+        'plain'
     """
 
     name: str

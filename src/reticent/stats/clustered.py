@@ -51,6 +51,12 @@ def auc_clustered(
     Raises:
         BadInput: NaN or no scores, or clusters of another length than the scores.
         Underpowered: members or held-out of fewer than 2 users.
+
+    Examples:
+        >>> inside, outside = ["ana", "ana", "ben", "cy"], ["ana", "ben", "ben", "cy"]
+        >>> estimate = auc_clustered([3, 4, 2, 5], [1, 2, 0, 3], inside, outside)
+        >>> round(estimate.value, 3), estimate.n
+        (0.875, 8)
     """
     in_range(0, 1, confidence=confidence)
     positive(n_boot=n_boot)

@@ -72,6 +72,12 @@ def epsilon_clopper_pearson(
         BadInput: impossible δ, no scores, or NaN.
 
     Sources: arXiv:2006.07709, arXiv:2101.04535.
+
+    Examples:
+        >>> scores = np.arange(200.0)
+        >>> bound = epsilon_clopper_pearson(scores + 150, scores, delta=1e-5, unit="record")
+        >>> round(bound.lo, 2), bound.hi, bound.unit
+        (3.02, inf, 'nats (δ = 1e-05, one record added or removed)')
     """
     rates = _rates_over_thresholds(member, held_out, confidence)
     bound = float(max(0.0, _epsilon_from_rates(rates, delta).max()))
@@ -103,6 +109,13 @@ def epsilon_one_run(
         BadInput: impossible δ or guesses, NaN, or group sizes that no fair coin gives.
 
     Source: Privacy Auditing with One (1) Training Run, arXiv:2305.08846.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> inside, outside = rng.normal(3, 1, 200), rng.normal(0, 1, 200)
+        >>> bound = epsilon_one_run(inside, outside, delta=1e-5, k_plus=50, k_minus=50, unit="record")
+        >>> round(bound.lo, 2), bound.unit
+        (3.48, 'nats (δ = 1e-05, one record added or removed)')
     """
     guesses = count_guesses(member, held_out, k_plus=k_plus, k_minus=k_minus)
     bound = one_run_epsilon(guesses.units, guesses.made, guesses.correct, delta=delta, miss=1 - confidence)
@@ -124,6 +137,13 @@ def epsilon_gdp_one_run(
 
     ε is what the μ that cannot be rejected implies at ``delta``, which must be above 0.
     Source: Auditing f-Differential Privacy in One Run, arXiv:2410.22235.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> inside, outside = rng.normal(3, 1, 200), rng.normal(0, 1, 200)
+        >>> bound = epsilon_gdp_one_run(inside, outside, delta=1e-5, k_plus=50, k_minus=50, unit="record")
+        >>> round(bound.lo, 2)
+        6.34
     """
     guesses = count_guesses(member, held_out, k_plus=k_plus, k_minus=k_minus)
     mu = gdp_one_run_mu(guesses.units, guesses.made, guesses.correct, miss=1 - confidence)
@@ -172,6 +192,10 @@ def gdp_epsilon(mu: float, delta: float) -> float:
     """The ε of μ-Gaussian DP at ``delta``, 0 if ``delta`` covers μ alone.
 
     Source: Gaussian Differential Privacy, arXiv:1905.02383, Corollary 2.13.
+
+    Examples:
+        >>> round(gdp_epsilon(1.0, 1e-5), 2), gdp_epsilon(0.0, 1e-5)
+        (4.38, 0.0)
     """
     in_range(0, 1, delta=delta)
     non_negative(mu=mu)

@@ -54,6 +54,13 @@ def epsilon_gdp_auc(
         Underpowered: fewer than 2 units in a group.
 
     Sources: arXiv:1905.02383 (Gaussian differential privacy), doi:10.2307/2531595 (DeLong).
+
+    Examples:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> bound = epsilon_gdp_auc(rng.normal(1, 1, 400), rng.normal(0, 1, 400), delta=1e-5, unit="record")
+        >>> round(bound.lo, 2), bound.hi
+        (3.58, inf)
     """
     in_range(0, 1, confidence=confidence, delta=delta)
     area = auc(member, held_out, confidence=1 - 2 * STRICTER * (1 - confidence))

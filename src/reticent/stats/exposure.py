@@ -50,6 +50,10 @@ def rank_exposure(canary: ArrayLike, reference: ArrayLike) -> Floats:
     """``[C]`` exposures in bits: ``log2 |R| - log2 rank``, |R| = references + the secret; from 0 to `ceiling`.
 
     Source: The Secret Sharer, arXiv:1802.08232.
+
+    Examples:
+        >>> rank_exposure([0.1, 9.0], reference=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]).tolist()
+        [3.0, 0.0]
     """
     return ceiling(len(as_scores(reference, name="reference"))) - np.log2(ranks(canary, reference))
 

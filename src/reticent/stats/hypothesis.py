@@ -17,8 +17,9 @@ from reticent.stats.scores import Floats, as_scores
 def family_confidence(confidence: float, tests: int) -> float:
     """Confidence for each of ``tests`` intervals so that all hold together with ``confidence`` (Bonferroni).
 
-    >>> round(family_confidence(0.95, 10), 6)
-    0.995
+    Examples:
+        >>> round(family_confidence(0.95, 10), 6)
+        0.995
     """
     in_range(0, 1, confidence=confidence)
     in_range(0, np.inf, tests=tests)
@@ -28,8 +29,9 @@ def family_confidence(confidence: float, tests: int) -> float:
 def holm(p_values: ArrayLike) -> Floats:
     """p-values corrected for having looked at all of them, by Holm's step-down rule; valid for dependent tests.
 
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        array([0.03, 0.06, 0.06])
     """
     p = as_scores(p_values, name="p_values")
     if not np.all((p >= 0) & (p <= 1)):

@@ -49,9 +49,10 @@ def clopper_pearson_upper(successes: ArrayLike, trials: ArrayLike, miss: float) 
 def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Exact interval of a binomial share, both tails alike (doi:10.2307/2331986).
 
-    >>> lo, hi = clopper_pearson(0, 10)
-    >>> float(lo), round(float(hi), 4)
-    (0.0, 0.3085)
+    Examples:
+        >>> lo, hi = clopper_pearson(0, 10)
+        >>> float(lo), round(float(hi), 4)
+        (0.0, 0.3085)
 
     Args:
         successes, trials: counts, scalars or arrays that broadcast; ``0 <= successes <= trials``, ``trials >= 1``.

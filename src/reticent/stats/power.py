@@ -32,6 +32,10 @@ def smallest_auc(n_member: float, n_held_out: float, *, confidence: float = 0.95
 
     Raises:
         Underpowered: not even an AUC of 1 would be seen; says how many units are needed.
+
+    Examples:
+        >>> round(smallest_auc(500, 500), 3), round(smallest_auc(50, 50), 3)
+        (0.551, 0.661)
     """
     in_range(0, 1, confidence=confidence, power=power)
     need = math.floor(math.log((1 - confidence) / 2) / math.log(0.5)) + 1  # Clopper-Pearson of k of k pairs above 0.5
@@ -63,6 +67,10 @@ def smallest_tpr(n_member: int, n_held_out: int, fpr: float, *, confidence: floa
 
     Raises:
         Underpowered: fewer than ``10 / fpr`` held-out units, or too few members to show even a TPR of 1.
+
+    Examples:
+        >>> round(smallest_tpr(2000, 2000, 0.01), 3)
+        0.035
     """
     in_range(0, 1, fpr=fpr, confidence=confidence, power=power)
     need_for_fpr(n_held_out, fpr)

@@ -37,6 +37,11 @@ def share(
     Raises:
         BadInput: no values, or some outside [0, 1]; clusters of another length.
         Underpowered: the units of a single user.
+
+    Examples:
+        >>> estimate = share([1, 1, 0, 1])
+        >>> estimate.value, round(estimate.lo, 3), round(estimate.hi, 3)
+        (0.75, 0.194, 0.994)
     """
     x, owner = _checked(values, cluster, confidence)
     lo, hi = _ends(x, owner, (1 - confidence) / 2)
@@ -68,6 +73,11 @@ def paired_difference(
     Raises:
         BadInput: no values, some outside [0, 1], or lengths that differ.
         Underpowered: the units of a single user.
+
+    Examples:
+        >>> estimate = paired_difference([1, 1, 1, 0] * 10, [0, 1, 0, 0] * 10)
+        >>> estimate.value, round(estimate.lo, 2), round(estimate.hi, 2)
+        (0.5, 0.3, 0.65)
     """
     a, owner = _checked(x, cluster, confidence)
     b, _ = _checked(y, cluster, confidence)

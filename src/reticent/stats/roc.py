@@ -61,6 +61,11 @@ def auc(member: ArrayLike, held_out: ArrayLike, *, confidence: float = 0.95) -> 
         Underpowered: fewer than 2 units in a group.
 
     Sources: doi:10.2307/2531595 (variance), doi:10.1109/LSP.2014.2337313 (mid-ranks), doi:10.2307/2282952 (Hoeffding).
+
+    Examples:
+        >>> estimate = auc([2.1, 1.8, 0.7, 1.9, 2.5], [0.2, 0.9, 1.1, 0.4, 0.8])
+        >>> round(estimate.value, 2), estimate.n, estimate.method
+        (0.88, 10, 'DeLong, logit scale, Student t')
     """
     in_range(0, 1, confidence=confidence)
     x, y = as_scores(member, name="member"), as_scores(held_out, name="held_out")
@@ -128,6 +133,16 @@ def tpr_at_fpr(member: ArrayLike, held_out: ArrayLike, fpr: float, *, confidence
     Raises:
         BadInput: NaN or no scores.
         Underpowered: fewer than ``10 / fpr`` held-out units; says how many are needed.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> estimate = tpr_at_fpr(rng.normal(2, 1, 500), rng.normal(0, 1, 500), 0.1)
+        >>> 0.5 < estimate.lo < estimate.value < estimate.hi < 1
+        True
+        >>> tpr_at_fpr([1.0, 2.0], [0.0, 0.5], 0.01)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.Underpowered: TPR at FPR 0.01 with 2 held-out units: ... Hold out at least 1000, ...
     """
     in_range(0, 1, fpr=fpr, confidence=confidence)
     x, y = as_scores(member, name="member"), np.sort(as_scores(held_out, name="held_out"))
@@ -164,7 +179,13 @@ def need_for_fpr(n_held_out: int, fpr: float) -> None:
 
 
 def roc_curve(member: ArrayLike, held_out: ArrayLike) -> RocCurve:
-    """The empirical ROC curve from (0, 0) to (1, 1); tied scores are one slanted step, so its area is the AUC."""
+    """The empirical ROC curve from (0, 0) to (1, 1); tied scores are one slanted step, so its area is the AUC.
+
+    Examples:
+        >>> curve = roc_curve([3.0, 2.0], [1.0, 2.0])
+        >>> curve.fpr.tolist(), curve.tpr.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
+    """
     x, y = as_scores(member, name="member"), as_scores(held_out, name="held_out")
     values = np.unique(np.concatenate([x, y]))[::-1]
     tpr = (len(x) - np.searchsorted(np.sort(x), values, side="left")) / len(x)

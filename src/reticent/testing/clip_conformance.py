@@ -58,6 +58,10 @@ def make_batch(model: Any, *, units: int, tokens: int, rows_per_unit: int = 1, s
     The first row has ``tokens`` tokens, the others from 2 on and padding after them; each starts with a prompt that is
     not trained on; weights are not 1. With several rows to a unit, some rows only fill up: no token of them is attended
     to, their weight is 0.
+
+    >>> from reticent.testing.tiny import tiny_model
+    >>> make_batch(tiny_model(), units=3, tokens=5).inputs["input_ids"].shape
+    torch.Size([3, 5])
     """
     draw = torch.Generator().manual_seed(seed)
     rows = units * rows_per_unit
@@ -99,6 +103,10 @@ def check_clip(
 
     Raises:
         AssertionError: what is not kept to, with the names of all parameters concerned.
+
+    Examples:
+        >>> from reticent.testing.tiny import tiny_model
+        >>> check_clip(tiny_model, clippings=("flat",), tokens=(7,))
     """
     model = make_model()
     for place, clipping in enumerate(clippings):

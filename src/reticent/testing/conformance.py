@@ -43,7 +43,8 @@ def check_attack(attack: Attack | str) -> None:
     Raises:
         AssertionError: the attack does not keep to something; says to what.
 
-    >>> check_attack("min_k")
+    Examples:
+        >>> check_attack("min_k")
     """
     attack = ATTACKS.get(attack) if isinstance(attack, str) else attack
     check_documented(attack)

@@ -44,6 +44,11 @@ def plant(attack: Attack, *, records: int = 300, seed: int = 0, gain: float = 0.
         records: how many.
         seed: of everything.
         gain: strength of the signal; 0 plants nothing.
+
+    >>> from reticent.attacks.attack import ATTACKS
+    >>> signal = plant(ATTACKS.get("loss"), records=100)
+    >>> sorted(signal.tables), int(signal.member.sum())
+    (['table'], 50)
     """
     rng = np.random.default_rng(seed)
     member = rng.permutation(np.arange(records) % 2 == 0)

@@ -53,7 +53,7 @@ STRENGTH = {
     "loss": 0.53,
     "lowercase": 0.41,
 }
-"""How far each attack tells members apart, relative to the strongest: as on real mails (docs/results.md)."""
+"""How far each attack tells members apart, relative to the strongest: as on real mails (docs/results/membership.md)."""
 CLEAN = Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False, note="not looked at")
 
 

@@ -51,6 +51,11 @@ def tiny_tokenizer(*, chat: bool = True, bos: bool = False) -> PreTrainedTokeniz
     Args:
         chat: whether it has a chat template.
         bos: whether it puts a beginning-of-text token before every text, as Llama's do.
+
+    Examples:
+        >>> tokenizer = tiny_tokenizer()
+        >>> tokenizer.decode(tokenizer("any text, 任何")["input_ids"])
+        'any text, 任何'
     """
     pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges: list[tuple[str, str]] = []
@@ -87,6 +92,10 @@ def tiny_model(
         tied: whether the output matrix is the input embedding.
         seed: of the weights; the caller's random state is left as it was.
         vocab_size: rows of the embedding; None for those of ``tiny_tokenizer``.
+
+    Examples:
+        >>> tiny_model().num_parameters() < 100_000
+        True
     """
     validate.one_of(("llama", "gpt2"), arch=arch)
     shared = _vocabulary(tied, vocab_size)
@@ -212,7 +221,12 @@ def tiny_tuned(family: str, method: str, *, seed: int = 0) -> Any:
 
 
 def save_tiny(path: str | Path, *, chat: bool = True, bos: bool = False, **model: Any) -> Path:
-    """Save a tiny model and its tokenizer as a folder that ``models.load`` reads; ``model`` as in ``tiny_model``."""
+    """Save a tiny model and its tokenizer as a folder that ``models.load`` reads; ``model`` as in ``tiny_model``.
+
+    Examples:
+        >>> (save_tiny("tiny") / "model.safetensors").exists()
+        True
+    """
     with replacing_folder(path, kind="tiny model", private=False) as folder:
         tiny_model(**model).save_pretrained(folder)
         tiny_tokenizer(chat=chat, bos=bos).save_pretrained(folder)

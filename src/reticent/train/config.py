@@ -45,6 +45,15 @@ class TuneConfig:
         device: "auto" is the GPU if there is one.
         report_to: experiment trackers as in Hugging Face's TrainingArguments, for example "tensorboard".
         resume: go on from the last checkpoint of the same training; false starts from the beginning.
+
+    Examples:
+        >>> config = TuneConfig(method="lora", method_params={"r": 8}, epochs=2)
+        >>> config.batch_size, config.settled(1e-4).batch_size
+        (None, 8)
+        >>> TuneConfig(epochs=0)
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: epochs=0: must be greater than 0. Give a positive number.
     """
 
     method: str = "full"

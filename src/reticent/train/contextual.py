@@ -35,6 +35,10 @@ class ContextualConfig:
             version is for readers; dpo prefers the text without. Left out, nothing is done.
         contextual_weight: weight of the term that unlikelihood and dpo add to the cross-entropy.
         dpo_beta: how far dpo may lead away from the base; smaller is further.
+
+    Examples:
+        >>> ContextualConfig().is_on, ContextualConfig(contextual="unlikelihood").is_on
+        (False, True)
     """
 
     contextual: str | None = None

@@ -38,6 +38,14 @@ class HardenConfig:
 
     Raises:
         BadInput: a value out of range, or settings that cannot work together.
+
+    Examples:
+        >>> HardenConfig(goldfish=4, dedup_users=True).changed
+        {'goldfish': 4, 'dedup_users': True}
+        >>> HardenConfig(goldfish=1)
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: goldfish=1: would leave (nearly) every token out. Give 2 or more (4 is usual).
     """
 
     goldfish: int | None = None

@@ -73,7 +73,14 @@ class LimitCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class GateOutcome:
-    """All checks of one gate."""
+    """All checks of one gate.
+
+    Examples:
+        >>> check = LimitCheck(name="max_auc", limit=0.6, state="passed", measured=None, attack="loss", reason="0.52")
+        >>> outcome = GateOutcome(checks=(check,))
+        >>> outcome.exit_code, outcome.lines[-1]
+        (0, 'Gate passed: every limit was checked and kept.')
+    """
 
     checks: tuple[LimitCheck, ...]
 

@@ -130,6 +130,12 @@ def prepare(
     Raises:
         BadInput: an unknown choice, no records, a file that is no key, a place that cannot be written to, or several
             processes.
+
+    Examples:
+        >>> mails = [Record(id="a", text="Write to ana@example.org"), Record(id="b", text="Write to ana@example.org")]
+        >>> prepared = prepare(mails, out="prepared.jsonl", scrub="placeholder", dedup="exact", detectors="email")
+        >>> [record.text for record in prepared.records], len(prepared.dropped)
+        (['Write to [EMAIL]'], 1)
     """
     refuse_several("reticent.workflows.prepare")
     out = check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models say of texts, made of random numbers."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LiRA against a slow twin, against theory, and against coins that have nothing to do with the scores."""
 
 import math

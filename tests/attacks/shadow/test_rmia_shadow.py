@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RMIA with shadow models against a double loop, and its order against that of the ratio."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From scores to findings: what is said, what is refused, and that many attacks do not make a lucky one."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shadow models from a run folder to findings: trained once, gone on with after an interruption, refused otherwise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparisons at the user level: fresh texts of both sides, and as many of each user."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overlaps, repeats, pieces of records and the choice of detectors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every pattern detector: what it finds, what it leaves alone, and that hostile texts take no longer than others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regular expressions of one's own are detectors like any other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scrubbing: nothing marked remains, surrogates are consistent, keyed and of the same form."""
 
 from __future__ import annotations

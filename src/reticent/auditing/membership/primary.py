@@ -2,7 +2,7 @@
 """The attack that is named at each level before scores are seen: it has most of the error, and it guesses coins for ε.
 
 Taking the best attack afterwards would break both. The order is that in which attacks did best on real models
-(docs/results.md); of users few were ever compared, and there the paper's own statistic, a mean likelihood ratio, comes
+(docs/results); of users few were ever compared, and there the paper's own statistic, a mean likelihood ratio, comes
 first.
 """
 

@@ -27,6 +27,10 @@ class CanaryConfig:
         canary_users: how many users get a phrase of their own into every text of theirs, whether they are in or out;
             they are then compared among themselves.
         canary_words: length of that phrase.
+
+    Examples:
+        >>> CanaryConfig(canaries=48, canary_controls=250).canary_kind
+        'secret_number'
     """
 
     canaries: int = 0

@@ -23,6 +23,10 @@ class DroppedRecord(NamedTuple):
         kept: the id of the record that stands for it. Where near-copies form a chain, the first of the chain.
         why: ``"exact"``, ``"near"``, ``"substring"``; with ``" of the user"`` behind it where only the user's own
             records were compared.
+
+    Examples:
+        >>> DroppedRecord(id="b", kept="a", why="exact").kept
+        'a'
     """
 
     id: str

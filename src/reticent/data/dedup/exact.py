@@ -21,9 +21,10 @@ def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = Fal
         within_users: only copies of the same user (or of nobody) are dropped, so that what is left of a user does not
             depend on others. Else whose they are is not compared.
 
-    >>> kept = drop_exact_duplicates([Record(id="a", text="x"), Record(id="b", text="x"), Record(id="c", text="y")])
-    >>> [record.id for record in kept.records], kept.dropped
-    (['a', 'c'], (DroppedRecord(id='b', kept='a', why='exact'),))
+    Examples:
+        >>> kept = drop_exact_duplicates([Record(id="a", text="x"), Record(id="b", text="x"), Record(id="c", text="y")])
+        >>> [record.id for record in kept.records], kept.dropped
+        (['a', 'c'], (DroppedRecord(id='b', kept='a', why='exact'),))
     """
     every = list(records)
     first: dict[tuple[str | None, str], int] = {}

@@ -49,6 +49,12 @@ def drop_near_duplicates(records: Sequence[Record]) -> Deduplication:
 
     Records are alike when they are near-duplicates (see `near_duplicates`) both as a whole and in what is trained on:
     neither a long prompt that all records share nor a short answer to different questions makes a copy.
+
+    Examples:
+        >>> words = "the parcel that I ordered in March came late and the box was torn at one corner".split()
+        >>> mails = [Record(id="a", text=" ".join(words)), Record(id="b", text=" ".join([*words, "again"]))]
+        >>> [record.id for record in drop_near_duplicates(mails).records]
+        ['a']
     """
     return leave_out(records, near_originals(records), "near")
 

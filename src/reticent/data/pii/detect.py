@@ -31,6 +31,10 @@ def choose(names: str | None = None) -> list[Detector]:
 
     Raises:
         BadInput: an unknown name, or a named detector whose extra is not installed.
+
+    Examples:
+        >>> [detector.name for detector in choose("email, iban")]
+        ['email', 'iban']
     """
     if names is None:
         return [found for found in DETECTORS if found.default and not found.missing()]
@@ -46,8 +50,9 @@ def choose(names: str | None = None) -> list[Detector]:
 def find(text: str, detectors: Sequence[Detector] | None = None) -> tuple[Span, ...]:
     """Sensitive stretches of a text: rising, apart from each other, each of one kind.
 
-    >>> find("Write to ana@example.org from 203.0.113.9", choose("email,ip_address"))
-    (Span(start=9, end=24, kind='EMAIL'), Span(start=30, end=41, kind='IP_ADDRESS'))
+    Examples:
+        >>> find("Write to ana@example.org from 203.0.113.9", choose("email,ip_address"))
+        (Span(start=9, end=24, kind='EMAIL'), Span(start=30, end=41, kind='IP_ADDRESS'))
 
     Args:
         text: any text.

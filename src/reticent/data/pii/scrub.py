@@ -102,8 +102,9 @@ class Scrubber:
     def pseudonym(self, name: str) -> str:
         """A name for a user whose own name is personal: the same for the same user, in every style.
 
-        >>> Scrubber(style="mask", key=b"k" * 32).pseudonym("ana@example.org")
-        'user-902607353827'
+        Examples:
+            >>> Scrubber(style="mask", key=b"k" * 32).pseudonym("ana@example.org")
+            'user-902607353827'
         """
         return f"user-{Draw(self.key, f'user {name}').digits(PSEUDONYM_DIGITS)}"
 

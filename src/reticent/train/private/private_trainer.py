@@ -109,6 +109,14 @@ class PrivateTrainerMixin:
 
     Raises:
         BadInput: a setting voids the guarantee, a layer cannot be clipped, or the plan is for other data.
+
+    Examples:
+        >>> from transformers import Trainer
+        >>> class PrivateTrainer(PrivateTrainerMixin, Trainer):
+        ...     pass
+        ...
+        >>> PrivateTrainer.mro()[1].__name__
+        'PrivateTrainerMixin'
     """
 
     args: Any

@@ -39,6 +39,10 @@ class PrivateSpeed:
         micro_tokens: tokens in a micro-batch, padding included; None: 2,048 on a CPU, 16,384 elsewhere. A unit that is
             larger makes a micro-batch of its own.
         autocast: dtype of the activations; None: bfloat16 with ``bf16=True``, else the model's own.
+
+    Examples:
+        >>> PrivateSpeed(micro_tokens=4096).impl
+        'auto'
     """
 
     impl: Impl = "auto"

@@ -125,6 +125,10 @@ def open_key(folder: str | Path) -> bytes:
 
     Raises:
         BadInput: the file holds something else, or cannot be written.
+
+    Examples:
+        >>> len(open_key("out"))
+        32
     """
     path = Path(folder) / KEY
     try:

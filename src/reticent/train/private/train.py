@@ -8,7 +8,7 @@ Defaults, where nobody says otherwise, and why:
   2022).
 - Epochs: ten instead of three. A step is a smaller one, and ε grows with about the square root of their number.
 - Learning rate: 3e-4 for full fine-tuning and blocks, where Kandpal et al. (EMNLP 2024) trained with it, six times what
-  is usual without noise; 3e-2 for IA3, which learned most with it in short trials (`docs/results.md`); other methods
+  is usual without noise; 3e-2 for IA3, which learned most with it in short trials (`docs/results`); other methods
   keep theirs, which are large already. Adam divides by the size of the noise, so the rate is the length of a step and
   depends neither on the clip norm nor on ε.
 - Schedule (linear) with warmup, and weight decay, as without noise: they do not look at the data. What is chosen of

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of what the verbs return: of `Results`, `Comparison`, `Difference`, `GateOutcome` and of a training's history.
+
+Examples:
+    >>> from reticent import Estimate
+    >>> from reticent.results import *
+    >>> auc = Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong")
+
+    Of an audit:
+
+    >>> Verdict(status="leaks", headline="Trained records can be told from others.").status
+    'leaks'
+    >>> AttackRun(
+    ...     name="loss", level="record", access="logprob", paper="arXiv:1709.01604", summary="Loss.", ran=True
+    ... ).ran
+    True
+    >>> Curve(attack="loss", level="record", fpr=(0.0, 1.0), tpr=(0.0, 1.0), n_member=200, n_held_out=200).band
+    ()
+    >>> Distribution(attack="loss", level="record", edges=(0.0, 1.0, 2.0), member=(3, 1), held_out=(1, 3)).member
+    (3, 1)
+    >>> ExposedUnit(unit="9f2c", level="record", rank=1, attack="loss", score=2.0, p_value=0.01).rank
+    1
+    >>> Confound(blind_auc=auc, near_duplicates=0, near_duplicate_share=None, separable=True).separable
+    True
+    >>> Power(level="record", metric="auc", smallest=0.56, power=0.8, n_member=200, n_held_out=200).smallest
+    0.56
+    >>> LevelTest(
+    ...     level="record", primary="loss", rethrown="records", exact=True, statistics=3, draws=999, error=0.01,
+    ...     p_value=0.002,
+    ... ).p_value
+    0.002
+
+    Of what came out, and of planted secrets:
+
+    >>> bits = Estimate(value=6.0, lo=4.0, hi=8.0, n=12, method="order statistics", unit="bits")
+    >>> CanaryExposure(
+    ...     tier="planted 4 times", kind="record", repetitions=4, bits=bits, each=(6.0,), ceiling=8.0
+    ... ).ceiling
+    8.0
+    >>> row = ExtractionRow(
+    ...     attack="discoverable", family="extraction", group="planted 4 times", metric="share", target=auc, base=None,
+    ...     difference=None, n=400, access="text", summary="Greedy continuation.",
+    ... )
+    >>> curve = ExtractionCurve(
+    ...     group=row.group, control=False, p=0.5, queries=(1.0, 10.0), target=(0.1, 0.4), base=(0.0, 0.0), n=12
+    ... )
+    >>> len(Extraction(rows=(row,), curves=(curve,)).rows)
+    1
+
+    Of an audited promise of differential privacy:
+
+    >>> epsilon = Estimate(value=1.2, lo=1.2, hi=float("inf"), n=400, method="one run", unit="nats")
+    >>> bound = GuaranteeBound(units="records", unit="record", assumption="", estimate=epsilon, promised=8.0)
+    >>> rate = GuaranteeRate(fpr=0.01, limit=0.2)
+    >>> check = GuaranteeCheck(name="noise", measured="1.0", bound="1.0", passed=True)
+    >>> promise = GuaranteeAudit(
+    ...     sentence="ε = 8 per record", unit="record", epsilon=8.0, delta=1e-5, user_epsilon=None, user_delta=None,
+    ...     bounds=(bound,), auc=auc, auc_attack="loss", auc_limit=0.99, checks=(check,), not_covered=(),
+    ...     not_compared=(), rates=(rate,),
+    ... )
+    >>> promise.broken
+    False
+    >>> LimitCheck(name="max_auc", limit=0.6, state="failed", measured=auc, attack="loss", reason="0.71 is above").line
+    'FAIL          max_auc 0.6: 0.71 is above'
+
+    Of two audits of the same coins:
+
+    >>> AuditSummary(title="before", created="2026-01-01", status="leaks", headline="It leaks.", about={}).title
+    'before'
+    >>> lower = Estimate(value=-0.1, lo=-0.2, hi=-0.05, n=400, method="paired")
+    >>> Change(attack="loss", level="record", metric="auc", before=auc, after=auc, change=lower).change.hi < 0
+    True
+
+    Of a comparison of ways to tune:
+
+    >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=400, method="bootstrap", unit="nats")
+    >>> matched = MatchedUtility(setting=0, loss=3.1, auc=auc, recall=None, between=((1e-4, 10), (1e-4, 20)))
+    >>> fairness = Fairness(setting=0, learning_rate=1e-4, kl=None, records=auc, users=None, losses=(loss,))
+    >>> setting = Setting(
+    ...     name="lora", method="lora", params={}, defence="none", about="no defence", matched=matched,
+    ...     fairness=fairness,
+    ... )
+    >>> setting.matched.auc.value
+    0.71
+    >>> Point(
+    ...     setting=0, learning_rate=1e-4, step=10, epoch=1.0, seeds=1, loss=loss, auc=auc, recall=None, user_auc=None,
+    ...     user_gap=None, gap=loss,
+    ... ).phase
+    'start'
+    >>> SettingPair(a=0, b=1, kind="method", loss=3.1, auc=lower, recall=None, less=0).less
+    0
+    >>> TrialRow(name="lora_0.0001_none_seed0", setting=0, learning_rate=1e-4, seed=0, status="done").status
+    'done'
+    >>> Association(what="gap", rho=auc, points=12).points
+    12
+    >>> ComposedEpsilon(
+    ...     unit="record", epsilon=9.0, check=10.0, delta=1e-5, relation="add_or_remove", trainings=2, of_one_unit=2,
+    ...     sum_epsilon=12.0, sum_delta=2e-5,
+    ... ).trainings
+    2
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reticent.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from reticent.core.comparison import Association as Association
+    from reticent.core.comparison import Fairness as Fairness
+    from reticent.core.comparison import MatchedUtility as MatchedUtility
+    from reticent.core.comparison import Point as Point
+    from reticent.core.comparison import Setting as Setting
+    from reticent.core.comparison import SettingPair as SettingPair
+    from reticent.core.comparison import TrialRow as TrialRow
+    from reticent.core.difference import AuditSummary as AuditSummary
+    from reticent.core.difference import Change as Change
+    from reticent.core.results import AttackRun as AttackRun
+    from reticent.core.results import CanaryExposure as CanaryExposure
+    from reticent.core.results import Confound as Confound
+    from reticent.core.results import Curve as Curve
+    from reticent.core.results import Distribution as Distribution
+    from reticent.core.results import ExposedUnit as ExposedUnit
+    from reticent.core.results import Extraction as Extraction
+    from reticent.core.results import ExtractionCurve as ExtractionCurve
+    from reticent.core.results import ExtractionRow as ExtractionRow
+    from reticent.core.results import GuaranteeAudit as GuaranteeAudit
+    from reticent.core.results import GuaranteeBound as GuaranteeBound
+    from reticent.core.results import GuaranteeCheck as GuaranteeCheck
+    from reticent.core.results import GuaranteeRate as GuaranteeRate
+    from reticent.core.results import LevelTest as LevelTest
+    from reticent.core.results import Power as Power
+    from reticent.core.results import Verdict as Verdict
+    from reticent.core.together import ComposedEpsilon as ComposedEpsilon
+    from reticent.workflows.gate import LimitCheck as LimitCheck
+
+__all__, __getattr__, __dir__ = lazy_names(__name__, __file__)
