@@ -14,8 +14,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "reticent"
-REGISTRY = re.compile(r'Registry\("[^"]+", "([\w.]+)"(?:, \(([^)]*)\))?\)')
-TO_MERGE = {"attack", "prepare", "hardened"}
+FOLDERS = {f"{PACKAGE}.auditing"}
+"""Registries whose entries are folders: an audit family is one, and its modules have names of their own."""
+REGISTRY = re.compile(r'^\w+: Registry\[.*\] = Registry\("[^"]+", "([\w.]+)"(?:, \(([^)]*)\))?\)', flags=re.MULTILINE)
+TO_MERGE = {"prepare", "hardened"}
 """Names of rooms that are being merged; each goes from here when it stands once."""
 
 
@@ -65,7 +67,9 @@ def entries(texts: Mapping[str, str]) -> set[str]:
     found = set()
     for text in texts.values():
         for package, below in REGISTRY.findall(text):
-            found |= {f"{package}.{name}" for name in re.findall(r'"(\w+)"', below)} or {package}
+            folders = {f"{package}.{name}" for name in re.findall(r'"(\w+)"', below)} or {package}
+            deep = () if package in FOLDERS else tuple(f"{folder}." for folder in folders)
+            found |= folders | {module for module in texts if module.startswith(deep)}
     return found
 
 

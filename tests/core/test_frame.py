@@ -10,7 +10,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from reticent.core.finding import Estimate, Finding, Severity, ThreatModel
-from reticent.core.frame import COLUMNS, frame, html
+from reticent.core.frame import COLUMNS, html
+from reticent.core.results import Confound, Results, Verdict
 
 AUC = Finding(
     attack="loss",
@@ -32,18 +33,26 @@ BOUND = replace(
 )
 
 
+def results(*findings: Finding) -> Results:
+    return Results(
+        title="", created="", verdict=Verdict(status="leaks", headline=""), findings=findings, attacks=(), curves=(),
+        distributions=(), exposure=(), exposed=(), not_tested=(), counts={}, provenance={}, power=(),
+        confound=Confound(blind_auc=None, near_duplicates=0, near_duplicate_share=None, separable=False),
+    )  # fmt: skip
+
+
 def test_a_row_a_finding_in_their_order() -> None:
-    found = frame([AUC, BOUND])
-    assert tuple(found.columns) == COLUMNS
+    found = results(AUC, BOUND).to_frame()
+    assert tuple(found.columns) == ("table", *COLUMNS, "row", "about")
     assert found.to_dict("records")[0] == {
-        "level": "record", "attack": "loss", "metric": "auc", "value": 0.75, "lo": 0.7, "hi": 0.8, "n": 64,
-        "p_value": 0.002, "severity": "high",
+        "table": "findings", "level": "record", "attack": "loss", "metric": "auc", "value": 0.75, "lo": 0.7, "hi": 0.8,
+        "n": 64, "p_value": 0.002, "severity": "high", "row": 0, "about": "loss tells members",
     }  # fmt: skip
     assert math.isinf(found.hi[1])
     assert math.isnan(found.p_value[1])
-    assert [str(found[name].dtype) for name in ("value", "n", "p_value")] == ["float64", "int64", "float64"]
-    empty = frame([])
-    assert tuple(empty.columns) == COLUMNS
+    assert [str(found[name].dtype) for name in ("value", "n", "p_value")] == ["float64", "Int64", "float64"]
+    empty = results().to_frame()
+    assert tuple(empty.columns) == tuple(found.columns)
     assert len(empty) == 0
 
 

@@ -35,6 +35,13 @@ def test_every_shape_survives_the_file(tmp_path: Path) -> None:
     assert [one.secret for one in targets] == ["Zed"] * 3
 
 
+def test_no_list_says_that_a_coin_decided(tmp_path: Path) -> None:
+    row = '{"id": "x", "start": 0, "end": 2, "kind": "K", "group": "planted 4 times", "member": true, '
+    (tmp_path / "t.jsonl").write_text(row + '"source": "canary", "record": {"id": "a", "text": "hi"}}')
+    (one,) = read_secrets(tmp_path / "t.jsonl")
+    assert (one.source, one.randomized) == ("given", False)
+
+
 def test_a_record_is_written_once_whatever_it_holds(tmp_path: Path) -> None:
     text = " ".join(f"word{number}" for number in range(400))
     record, other = Record(id="a", text=text), Record(id="b", text=text)

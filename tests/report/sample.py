@@ -28,6 +28,7 @@ from reticent.core.results import (
     Results,
     Verdict,
 )
+from reticent.core.section import Column, Mark, Section, Table, Words
 from reticent.privacy.tradeoff import of_gaussian
 
 # name, level, access, paper, needs, separation of members from held-out in standard deviations (leaking model)
@@ -475,6 +476,7 @@ def _pulled(
         )
 
     settings: dict[str, Any] = {"family": "extraction", "metric": "share", "access": "text", "summary": SUMMARY} | more
+    settings.setdefault("randomized", "planted" in group)
     return ExtractionRow(
         attack=attack,
         group=group,
@@ -524,3 +526,51 @@ def extracted() -> Results:
     )
     results = leaking()
     return replace(results, extraction=pulled, findings=(finding, *results.findings))
+
+
+def further() -> Results:
+    """Extraction and a kind of evidence that no reader of results knows by name."""
+    level, metric = "record", "forgotten_share"
+    finding = Finding(
+        attack="relearn",
+        level=level,
+        metric=metric,
+        estimate=estimate(0.62, 0.07, 120),
+        severity=Severity.HIGH,
+        threat=ThreatModel(access="weights"),
+        statement="62 of 100 records that were to be forgotten come back after 10 steps.",
+        advice="Train again without them.",
+    )
+    columns = (
+        Column(name="method", label="Method", kind="group"),
+        Column(name="probe", label="Probe"),
+        Column(name="left", label="Still known", kind="estimate", metric="auc", about="AUC against never trained on"),
+        Column(name="records", label="Records", kind="count"),
+        Column(name="share", label="Share", kind="share"),
+        Column(name="ratio", label="Ratio", kind="number"),
+        Column(name="paper", label="Paper", kind="paper"),
+        Column(name="more", label="More", kind="link"),
+        Column(name="verdict", label="Verdict", kind="mark"),
+    )
+    link = Words(text="the records", address="#exposed")
+    known, not_shown = Mark(text="still known"), Mark(text="not shown", raised=False)
+    rows = (
+        ("Gradient ascent", Words(text="loss_probe", note="of the base", below="ten steps"), estimate(0.62, 0.07, 120),
+         1200, 0.625, -3.25, "arXiv:2310.10683", link, known),
+        ("Gradient ascent", "relearn", None, 7, 0.0, 1e-9, "ours", None, known),
+        (Words(text="Retrained without them", note="n = 9"), "relearn", estimate(0.5, 0.07, 120), 0, 1.0, 0.0, None,
+         None, not_shown),
+    )  # fmt: skip
+    tables = (
+        Table(name="forgetting-by-method", title="By method", columns=columns, rows=rows, caption="Lower is better."),
+        Table(name="forgetting-each", title="Every record", columns=columns[1:4], rows=(("a", None, 1),), folded=True),
+    )
+    section = Section(
+        name="forgetting",
+        title="What was forgotten",
+        lede="How much of what was asked to be forgotten is still there.",
+        findings=(finding,),
+        tables=tables,
+        notes=("Two seeds only.",),
+    )
+    return replace(extracted(), sections=(section,))

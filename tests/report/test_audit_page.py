@@ -5,20 +5,25 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader
 
+from reticent.core.codec import parts, unmarked
+from reticent.core.field_types import OneOf
 from reticent.core.finding import Estimate, Finding, Severity
+from reticent.core.paper import paper_url
 from reticent.core.results import Results
-from reticent.report.audit_page import render, write_report
+from reticent.core.section import Column, Mark, Section, Table, Words
+from reticent.report.audit_page import _templates, render, write_report
 
 HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
-KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
+KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted", "further"]
 VOID = {"meta", "link", "br", "input", "img", "wbr", "hr"}
 
 
@@ -55,9 +60,9 @@ class Page(HTMLParser):
         return [attributes for tag, attributes, _ in self.tags if tag in names]
 
 
-def _hostile(value: Any, key: str = "") -> Any:
+def _hostile(value: Any, key: str = "", closed: bool = False) -> Any:
     """``value`` with every free text replaced by the hostile one; closed vocabularies stay."""
-    if isinstance(value, Severity) or key in ("level", "status", "access", "kind", "metric", "family"):
+    if isinstance(value, Severity) or closed or key in ("access", "metric", "level"):
         return value
     if isinstance(value, str):
         return HOSTILE
@@ -66,16 +71,20 @@ def _hostile(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {HOSTILE: {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}} if key != "counts" else {HOSTILE: 3}
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{field.name: _hostile(getattr(value, field.name), field.name) for field in fields(value)}
-        )
+        changes = {}
+        for field, hint in parts(type(value)):
+            fixed = any(isinstance(mark, OneOf) for mark in unmarked(hint)[1]) or field.name in ("name", "address")
+            fixed = fixed and not (field.name == "name" and type(value) not in (Section, Table, Column))
+            changes[field.name] = _hostile(getattr(value, field.name), field.name, closed=fixed)
+        return replace(value, **changes)
     return value
 
 
 @pytest.fixture(scope="module", params=[*KINDS, "hostile"])
 def html(sample: ModuleType, request: pytest.FixtureRequest) -> str:
     hostile = request.param == "hostile"
-    results = _hostile(sample.broken()) if hostile else getattr(sample, request.param)()
+    results = getattr(sample, "broken" if hostile else request.param)()
+    results = _hostile(replace(results, sections=sample.further().sections)) if hostile else results
     return render(results)
 
 
@@ -204,6 +213,75 @@ def test_what_can_be_pulled_out_is_shown_beside_the_base_and_what_was_never_trai
     assert text.index("Planted 16 times") < text.index("Controls: what was never trained on")
     assert "3 secrets were left out" in text
     assert "What can be pulled out" not in Page(render(sample.leaking())).text
+
+
+def test_a_kind_of_evidence_that_the_page_does_not_know_is_drawn(sample: ModuleType) -> None:
+    page = Page(render(sample.further()))
+    text = " ".join(page.text.split())
+    start = text.index("How much of what was asked to be forgotten")
+    assert text.index("What can be pulled out") < start < text.index("AUC with its interval")
+    for said in ("By method", "0.620 [0.550, 0.690]", "62.5 %", "1,200", "arXiv:2310.10683", "of the base",
+                 "still known", "Retrained without them", "not shown", "Two seeds only."):  # fmt: skip
+        assert said in text, said
+    assert "#forgetting" in [link.get("href") for link in page.all("a")]
+    assert "https://arxiv.org/abs/2310.10683" in [link.get("href") for link in page.all("a")]
+    html = render(sample.further())
+    (section,) = re.findall(r'<section id="forgetting".*?</section>', html, flags=re.DOTALL)
+    assert section.count("<table") == 2
+    assert "<details><summary>Every record</summary>" in section
+    told = replace(sample.further(), verdict=replace(sample.further().verdict, status="confounded"))
+    assert "For inspection only" in re.findall(r'<section id="forgetting".*?</section>', render(told), re.DOTALL)[0]
+
+
+def test_a_section_may_bring_a_template_of_its_own(sample: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = _templates()
+    mine = '<section id="{{ anchor }}"><h2>{{ section.title }}, drawn by hand</h2></section>'
+    loaders = ChoiceLoader([DictLoader({"sections/forgetting.html": mine}), templates.loader])
+    monkeypatch.setattr(templates, "loader", loaders)
+    html = render(sample.further())
+    assert "What was forgotten, drawn by hand" in html
+    assert "By method" not in html
+
+
+def test_a_section_cannot_take_the_place_of_the_pages_own(sample: ModuleType) -> None:
+    (section, *_) = sample.further().sections
+    html = render(replace(sample.leaking(), sections=(replace(section, name="verdict"),)))
+    assert html.count('id="verdict"') == 1
+    assert 'id="verdict-evidence"' in html
+    for name in ("Verdict", "../x", "a b", ""):
+        with pytest.raises(ValueError, match="lower-case"):
+            replace(section, name=name)
+
+
+def test_a_table_refuses_what_is_not_of_its_columns() -> None:
+    columns = (Column(name="who", label="Who"), Column(name="n", label="n", kind="count"))
+    with pytest.raises(ValueError, match="2 columns and a row of 1"):
+        Table(name="t", title="t", columns=columns, rows=(("a",),))
+    for cell in (0.5, True, "1", Words(text="x"), Mark(text="x")):
+        with pytest.raises(ValueError, match="of kind 'count'"):
+            Table(name="t", title="t", columns=columns, rows=(("a", cell),))
+    assert Table(name="t", title="t", columns=columns, rows=(("a", None),)).groups == ((None, (("a", None),)),)
+    with pytest.raises(ValueError, match="two columns of one name"):
+        Table(name="t", title="t", columns=columns[:1] * 2, rows=())
+    for address in ("javascript:alert(1)", "http://x", "https://a b", '#x"onclick', "//x"):
+        with pytest.raises(ValueError, match="neither https"):
+            Words(text="x", address=address)
+
+
+@pytest.mark.parametrize(
+    ("paper", "address"),
+    [
+        ("arXiv:2112.03570", "https://arxiv.org/abs/2112.03570"),
+        ("doi:10.1145/3411501.3419430", "https://doi.org/10.1145/3411501.3419430"),
+        ("https://example.org/a/b.pdf", "https://example.org/a/b.pdf"),
+        ("javascript:alert(1)", ""),
+        ('https://example.org/"onclick', ""),
+        ("http://example.org/", ""),
+        ("see arXiv:2112.03570", ""),
+    ],
+)
+def test_papers_have_addresses_and_nothing_else_has(paper: str, address: str) -> None:
+    assert paper_url(paper) == address
 
 
 def test_a_confounded_split_names_no_one_and_claims_nothing(sample: ModuleType) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reticent.core.finding import Estimate
+from reticent.core.metrics import metric as entry
 from reticent.report import number_format as numbers
 
 
@@ -47,13 +48,13 @@ def test_one_sided_bounds_are_named() -> None:
         ("tpr@0.01", "TPR at 1 % FPR", 0.01),
         ("tpr@0.001", "TPR at 0.1 % FPR", 0.001),
         ("tpr@x", "tpr@x", None),
-        ("exposure_bits", "Exposure", None),
+        ("exposure_bits", "Exposure", 1.0),
         ("new_metric", "new_metric", None),
     ],
 )
 def test_metrics_have_names(metric: str, name: str, chance: float | None) -> None:
     assert numbers.metric_name(metric) == name
-    assert numbers.chance(metric) == chance
+    assert entry(metric).chance == chance
 
 
 @pytest.mark.parametrize(

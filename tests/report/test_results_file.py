@@ -16,11 +16,14 @@ from jsonschema import Draft202012Validator
 
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.report.results_file import RESULTS_VERSION, _dump, read_results, schema, to_json, write_results
+from reticent.report import make_schemas
+from reticent.report.json_file import dumped
+from reticent.report.make_schemas import schemas
+from reticent.report.results_file import RESULTS_VERSION, from_json, read_results, schema, to_json, write_results
 
 
 @pytest.mark.parametrize(
-    "kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
+    "kind", ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted", "further"]
 )
 def test_what_is_read_equals_what_was_written(sample: ModuleType, tmp_path: Path, kind: str) -> None:
     results = getattr(sample, kind)()
@@ -47,7 +50,7 @@ def test_one_sided_bounds_are_null(sample: ModuleType) -> None:
 
 
 def test_results_of_before_the_curve_was_stated_are_read(sample: ModuleType, tmp_path: Path) -> None:
-    content = to_json(sample.private())
+    content = to_json(sample.private()) | {"schema_version": 6}
     for name in ("auc_slack", "rates", "mu", "roc", "relation"):
         del content["promise"][name]
     (tmp_path / "results.json").write_text(json.dumps(content), encoding="utf-8")
@@ -55,6 +58,96 @@ def test_results_of_before_the_curve_was_stated_are_read(sample: ModuleType, tmp
     assert old is not None
     assert (old.auc_slack, old.rates, old.mu, old.roc, old.relation) == (0.0, (), None, (), "add_or_remove")
     assert not old.broken
+
+
+ADDED = {6: ("tests",), 5: ("together",), 4: ("fitted",), 3: ("extraction",), 2: ("promise",)}
+"""Fields that a version brought, anywhere in the file."""
+TWIN = Draft202012Validator(schema())
+ALWAYS = ("sections", "control_group", "randomized")
+
+
+def _without(node: Any, names: set[str]) -> Any:
+    if isinstance(node, dict):
+        return {key: _without(entry, names) for key, entry in node.items() if key not in names}
+    return [_without(entry, names) for entry in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_files_of_older_versions_are_read(sample: ModuleType, tmp_path: Path, version: int) -> None:
+    results = replace(sample.extracted(), promise=sample.private().promise)
+    gone = set(ALWAYS) | {name for number, names in ADDED.items() if number > version for name in names}
+    gone |= {"alone", "p_value", "band"} if version < 6 else set()
+    content = _without(to_json(results), gone)
+    for unit, whole in zip(content["exposed"], to_json(results)["exposed"], strict=True):
+        unit["p_value"] = whole["p_value"]  # a unit's own is as old as the file
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(content | {"schema_version": version}), encoding="utf-8")
+    old = read_results(path)
+    assert old.findings == results.findings
+    assert old.sections == ()
+    assert (old.promise is None) == (version < 2)
+    assert (old.extraction is None) == (version < 3)
+    if old.extraction is not None:
+        assert {row.group for row in old.extraction.rows if row.randomized} == {"planted once", "planted 16 times"}
+    assert all((tier.fitted is None) == (version < 4) for tier in old.exposure)
+    write_results(path, old)
+    assert read_results(path) == old
+
+
+@pytest.mark.parametrize("version", [0, -1, True, 6.5, "6"])
+def test_a_version_that_never_was_is_refused(sample: ModuleType, tmp_path: Path, version: Any) -> None:
+    with pytest.raises(BadInput, match="schema version"):
+        read_results(_edited(tmp_path, sample, schema_version=version))
+
+
+def test_a_newer_file_is_refused_with_the_way_out(sample: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="schema version 8, this reticent reads 1 to 7") as refused:
+        read_results(_edited(tmp_path, sample, schema_version=8))
+    assert "newer reticent" in refused.value.fix
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_a_damaged_older_file_is_refused_as_todays_is(sample: ModuleType, tmp_path: Path, version: int) -> None:
+    for changes in ({"findings": {}}, {"surprise": 1}, {"counts": {"records": -1}}, {"extraction": {"rows": [7]}}):
+        with pytest.raises(BadInput):
+            read_results(_edited(tmp_path, sample, schema_version=version, **changes))
+
+
+def test_the_schemas_are_those_that_the_types_make() -> None:
+    folder = Path(make_schemas.__file__).parent
+    for name, made in schemas().items():
+        fresh = (folder / name).read_text(encoding="utf-8") == dumped(made)
+        assert fresh, f"{name} is stale: python -m reticent.report.make_schemas"
+
+
+@pytest.fixture(scope="module")
+def small(sample: ModuleType) -> str:
+    """A file with something of everything, and little of each."""
+    content = to_json(replace(sample.further(), promise=sample.private().promise))
+    for name in ("findings", "attacks", "curves", "distributions", "exposure", "exposed"):
+        content[name] = content[name][:1]
+    return json.dumps(content)
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_what_the_reader_takes_the_schema_takes_too(small: str, data: st.DataObject) -> None:
+    """The slow twin: jsonschema. Whatever is damaged, the reader takes no more than the schema (defaults apart)."""
+    content = json.loads(small)
+    node: Any = content
+    while isinstance(node, dict | list) and node:
+        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        if not isinstance(node[key], dict | list) or not node[key] or data.draw(st.integers(0, 5)) == 0:
+            node[key] = data.draw(st.sampled_from([None, True, -1, 0.5, 7, 1e400, "x", [], {}, [1], {"a": 1}]))
+            break
+        node = node[key]
+    try:
+        from_json(content)
+    except (ValueError, OverflowError):
+        return
+    problems = list(TWIN.iter_errors(content))
+    assert all(error.absolute_path and error.absolute_path[-1] in ("leaks", "broken", "schema_version", "format")
+               for error in problems), problems  # fmt: skip
 
 
 def test_other_tools_need_not_work_out_whether_a_promise_is_broken(sample: ModuleType) -> None:
@@ -193,7 +286,7 @@ _JSON = st.recursive(
 @settings(deadline=None, max_examples=100)
 @given(_JSON)
 def test_the_dump_reads_back_as_the_same_json(value: Any) -> None:
-    assert json.loads(_dump(value)) == value
+    assert json.loads(dumped(value)) == value
 
 
 @settings(deadline=None, max_examples=50)

@@ -44,14 +44,27 @@ def test_other_results_an_edited_page_and_other_digits_do_not_match(sample: Modu
     page = (run / "report.html").read_text(encoding="utf-8")
     edited = run / "edited.html"
     edited.write_text(page.replace("0.943", "0.543"), encoding="utf-8")
-    assert "not the page that they give" in verify(run / "results.json", edited).said
+    assert "not the page that they give" in verify(run / "results.json", edited).outcome
     write_report(run / "other.html", sample.not_detected())
-    assert "made of other results" in verify(run / "results.json", run / "other.html").said
+    assert "made of other results" in verify(run / "results.json", run / "other.html").outcome
     assert not verify(run / "results.json", "0" * 64).matches
     content = json.loads((run / "results.json").read_text(encoding="utf-8"))
     content["title"] = "another"
     (run / "results.json").write_text(json.dumps(content), encoding="utf-8")
     assert not verify(run / "results.json", run / "report.html").matches
+
+
+def test_a_page_made_of_results_of_an_older_version_matches_them(run: Path) -> None:
+    path, page = run / "results.json", run / "report.html"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["sections"]
+    path.write_text(json.dumps(content | {"schema_version": 6}), encoding="utf-8")
+    assert main(["report", str(run)]) == 0
+    assert verify(path, page).matches
+    assert verify(path, digest(read_results(path))[:20]).matches
+    assert verify(path, hashlib.sha256(path.read_bytes()).hexdigest()[:20]).matches
+    path.write_text(json.dumps(content | {"schema_version": 6, "title": "another"}), encoding="utf-8")
+    assert not verify(path, page).matches
 
 
 def test_what_cannot_be_told_is_refused(run: Path) -> None:

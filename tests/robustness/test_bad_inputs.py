@@ -113,6 +113,7 @@ POSITIONAL = {
     "audit": ["run"],
     "compare": ["data.jsonl"],
     "diff": ["run", "run"],
+    "export": ["run"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
     "prepare": ["data.jsonl"],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from reticent.auditing.leak_level import LeakLevel
 from reticent.core.finding import Finding, Severity
+from reticent.core.metrics import steps
 from reticent.core.results import Confound, Power, Verdict
 from reticent.report.sentences import without_the_model, would_have_been_seen
 
@@ -36,8 +37,7 @@ def severity(metric: str, lo: float, *, p: float | None = None, error: float = 0
     Exposure: 10 / 5 / 3 / 1 bits: the secret is among the first 2^-bits of all possible ones.
     ε: 8 / 4 / 1 / 0 nats. The steps are this project's convention, not a law of nature.
     """
-    steps = _steps(metric)
-    grade = next((name for step, name in zip(steps, ORDER[:4], strict=True) if lo > step), Severity.NONE)
+    grade = next((name for step, name in zip(steps(metric), ORDER[:4], strict=True) if lo > step), Severity.NONE)
     if p is None:
         return grade
     if p > error:
@@ -168,20 +168,3 @@ def _beside(first: Finding, sure: Sequence[Finding]) -> list[Finding]:
 def _rank(finding: Finding) -> tuple[int, bool, float]:
     """The most severe first; of equals an AUC, and the largest."""
     return (ORDER.index(finding.severity), finding.metric != "auc", -finding.estimate.value)
-
-
-def _steps(metric: str) -> tuple[float, ...]:
-    if metric.startswith("tpr@"):
-        fpr = float(metric.removeprefix("tpr@"))
-        return tuple(min(times * fpr, top) for times, top in ((30, 0.9), (10, 0.6), (3, 0.3), (1, 1.0)))
-    if metric == "auc":
-        return (0.9, 0.75, 0.6, 0.5)
-    if metric == "advantage":
-        return (0.65, 0.35, 0.15, 0.0)
-    if metric == "exposure_bits":
-        return (10.0, 5.0, 3.0, 1.0)
-    if metric == "extracted":
-        return (0.3, 0.1, 0.02, 0.0)
-    if metric == "epsilon_lower":
-        return (8.0, 4.0, 1.0, 0.0)
-    raise ValueError(f"metric {metric!r} has no severity steps")

@@ -6,26 +6,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reticent.core.limit_arguments import with_limits
 from reticent.core.progress import console
 
 if TYPE_CHECKING:
     from reticent.core.difference import Difference
 
 
+@with_limits
 def gate(
     results: str,
     *,
-    max_auc: float | None = None,
-    max_tpr_at_1pct_fpr: float | None = None,
-    max_user_auc: float | None = None,
-    max_exposure_bits: float | None = None,
-    max_epsilon: float | None = None,
-    max_extracted: float | None = None,
     max_promised_epsilon: float | None = None,
     promised_unit: Literal["record", "user"] = "user",
     on: Literal["lower", "value", "upper"] = "value",
     baseline: str | None = None,
     junit: str | None = None,
+    **given: float | None,
 ) -> int:
     """Fail when a model leaks more than you allow. Exit code 0: within all limits, 1: above one, 2: cannot be checked.
 
@@ -33,12 +30,7 @@ def gate(
 
     Args:
         results: a results.json, or the run folder that holds it.
-        max_auc: limit on the AUC of the best record-level attack (0.5 is chance).
-        max_tpr_at_1pct_fpr: limit on the best record-level true positive rate at 1 % false positives.
-        max_user_auc: limit on the AUC of the best user-level attack.
-        max_exposure_bits: limit on the median exposure of planted canaries, in bits.
-        max_epsilon: limit on the audited lower bound of epsilon, in nats.
-        max_extracted: limit on the share of secrets that come out of the model and not of its base, from 0 to 1.
+        limits: each a flag of its own (`reticent.core.metrics`).
         max_promised_epsilon: limit on the epsilon that the training promised, in nats.
         promised_unit: whose epsilon that is, "record" or "user".
         on: which number must be within the limit: lower, value or upper end of the interval.
@@ -57,16 +49,11 @@ def gate(
         file_to_write(junit, JUNIT, flag="junit", inputs={"the results": path})
     outcome = decide(
         read_results(path),
-        max_auc=max_auc,
-        max_tpr_at_1pct_fpr=max_tpr_at_1pct_fpr,
-        max_user_auc=max_user_auc,
-        max_exposure_bits=max_exposure_bits,
-        max_epsilon=max_epsilon,
-        max_extracted=max_extracted,
         max_promised_epsilon=max_promised_epsilon,
         promised_unit=promised_unit,
         on=on,
         baseline=None if baseline is None else _since(baseline, path),
+        **given,
     )
     if junit is not None:
         write_junit(junit, outcome)

@@ -30,15 +30,15 @@ def ls(folder: str = "runs", *, json: bool = False, ledger: bool = False, also: 
         raise BadInput(f"also={also!r}", "is only used with the ledger", "Give --ledger, or leave it out.")
     from reticent.report.listing import as_json, lines, runs
 
-    found = runs(folder)
+    listed = runs(folder)
     if json:
-        print(json_.dumps([as_json(run) for run in found], indent=1, ensure_ascii=False))
+        print(json_.dumps([as_json(run) for run in listed], indent=1, ensure_ascii=False))
         return 0
-    if not found:
+    if not listed:
         console.print(f"There are no runs in {folder}.", markup=False, highlight=False, soft_wrap=True)
         return 0
     width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None
-    for line in lines(found, width):
+    for line in lines(listed, width):
         print("".join(letter if letter.isprintable() else "�" for letter in line))
     return 0
 

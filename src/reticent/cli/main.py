@@ -199,6 +199,8 @@ def _add_flags(parser: ArgumentParser, verb: Verb) -> None:
             for flag in action.option_strings:
                 del parser._option_string_actions[flag]
             action.option_strings, action.nargs, action.default, action.required = [], "?", SUPPRESS, False
+            if action._typehint == str | None:
+                action._typehint = str  # a folder may be named null, which otherwise is read as nothing
 
 
 def _arguments(verb: Verb, options: Namespace) -> dict[str, Any]:

@@ -48,15 +48,15 @@ def report(results: str, *, out: str | None = None, export: str | None = None, v
 def _verify(path: Path, page: str) -> int:
     from reticent.report.verify import verify
 
-    found = verify(path, page)
-    style = "green" if found.matches else "bold red"
-    console.print(found.said, style=style, markup=False, highlight=False, soft_wrap=True)
-    return 0 if found.matches else 1
+    match = verify(path, page)
+    style = "green" if match.matches else "bold red"
+    console.print(match.outcome, style=style, markup=False, highlight=False, soft_wrap=True)
+    return 0 if match.matches else 1
 
 
 def _export(path: Path, folder: str) -> int:
     from reticent.core.outputs import refuse_empty
-    from reticent.report.export import export
+    from reticent.report.figure_files import export
     from reticent.report.results_file import read_results
 
     refuse_empty("export", folder)

@@ -8,8 +8,9 @@ learning rate after some steps, over all seeds; a *cell* is one training.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from reticent.core.field_types import Count, OneOf
 from reticent.core.finding import Estimate
 from reticent.core.together import ComposedEpsilon
 
@@ -34,10 +35,10 @@ class TrialRow:
     """
 
     name: str
-    setting: int
+    setting: Count
     learning_rate: float
     seed: int
-    status: str
+    status: Annotated[str, OneOf(*CELL_STATUSES)]
     why: str = ""
     training_seconds: float = 0.0
     watching_seconds: float = 0.0
@@ -54,8 +55,8 @@ class Point:
 
     Args:
         setting: index into ``Comparison.settings``.
-        learning_rate, step, epoch: where.
-        seeds: how many.
+        learning_rate, step, epoch: where the point lies: peak of the schedule, optimizer steps, epochs.
+        seeds: how many the mean is over.
         loss: held-out, nats a token.
         auc: of the reference attack on records (loss difference to the base).
         recall: of members at 10 % FPR, same attack; None where there are fewer than 100 held-out records.
@@ -65,8 +66,8 @@ class Point:
             token; None as above.
         gap: held-out minus member records, mean loss of a record, in nats a token.
         exposure: median exposure in bits by tier.
-        phase: of most seeds.
-        each_auc, each_recall, each_loss: of each seed.
+        phase: of most seeds: start, fitting, memorization or overfitting.
+        each_auc, each_recall, each_loss: the same of each seed by itself.
         on_frontier: whether no other point of the setting, the untrained model left out, is better in loss and AUC.
     """
 
@@ -95,10 +96,10 @@ class MatchedUtility:
     """A setting at a held-out loss that others reach too, interpolated along its frontier between two looks.
 
     Args:
-        setting: index.
+        setting: index into ``Comparison.settings``.
         loss: nats a token, the same for all.
-        auc: there.
-        recall: there; None as in `Point`.
+        auc: of the reference attack on records at that loss.
+        recall: of members at 10 % FPR at that loss; None as in `Point`.
         between: the two points of the frontier that it lies between, as ``(learning rate, step)``; the same twice for a
             point that was looked at.
     """
@@ -112,11 +113,11 @@ class MatchedUtility:
 
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """Who is served how well by the final weights at the learning rate with the best held-out loss.
+    """Service of easy and hard records by the final weights at the learning rate with the best held-out loss.
 
     Args:
-        setting: index.
-        learning_rate: where.
+        setting: index into ``Comparison.settings``.
+        learning_rate: the one with the best held-out loss.
         kl: KL(target‖base) of the next token on held-out text, nats a token: how far the model moved.
         records: how much more the easiest third of held-out records (by the base's loss) gained than the hardest third,
             in nats a token; 0 is even.
@@ -139,7 +140,7 @@ class Setting:
     Args:
         name: for tables.
         method, params: of `TuneConfig`.
-        defence: its name; "none".
+        defence: its name; "none" for no defence.
         about: what the defence does.
         schedule: how the learning rate goes on from its peak, as ``lr_scheduler_type`` of `TuneConfig`.
         trained_parameters: how many; 0 where no cell was finished.
@@ -194,7 +195,13 @@ class SettingPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """Whether two things rise together over the points of all trainings: Spearman's rank correlation."""
+    """Two things that rise together, or not, over the points of all trainings: Spearman's rank correlation.
+
+    Args:
+        what: the two things.
+        rho: the correlation, from -1 to 1.
+        points: how many it rests on.
+    """
 
     what: str
     rho: Estimate
@@ -206,13 +213,16 @@ class Comparison:
     """The whole outcome.
 
     Args:
-        title: of the page.
+        title: of the page: what was compared.
         created: ISO 8601, UTC.
         headline: the answer in one sentence.
         sentences: what follows, one fact each.
         base_loss: held-out loss of the model before training.
-        settings, points, pairs, cells: see there.
-        associations: see there.
+        settings: each tuning method with a defence and a schedule.
+        points: each setting at one learning rate after some steps.
+        pairs: two settings each, at the best loss that both reach.
+        cells: the trainings.
+        associations: what rises together over all points.
         refused: what cannot be said and why.
         counts: how many records, users and secrets.
         provenance: model, data, grid, versions, hardware.

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit says: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
+"""Findings of an audit: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, Within
 
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
-"""What an attacker can see of the model, from least to most."""
+"""Views of the model that attackers have, from least to most."""
+
+Access = Annotated[str, OneOf(*ACCESS)]
+Level = str
+"""The thing attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
+Probability = Annotated[float, Within(above=0, below=1)]
 
 
 class Severity(StrEnum):
@@ -28,20 +36,19 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
-    """Who could do this: what they see of the model and what else they must have.
+    """An attacker: what they see of the model and what else they must have.
+
+    Args:
+        access: what the attacker sees of the model, from least to most.
+        needs: what the attacker must have beyond access, e.g. a reference model, or fresh texts of the user.
 
     Examples:
         >>> ThreatModel(access="logprob", needs=("reference model",)).access
         'logprob'
-        >>> ThreatModel(access="sight")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-            ...
-        ValueError: access 'sight' is not one of ('text', ...
     """
 
-    access: str
+    access: Access
     needs: tuple[str, ...] = ()
-    """Beyond access: "reference model", "known non-members", "fresh texts of the user", …"""
 
     def __post_init__(self) -> None:
         if self.access not in ACCESS:
@@ -53,16 +60,18 @@ class Estimate:
     """A number that is never shown without its interval.
 
     Args:
-        value: the point estimate.
-        lo, hi: the interval's ends; ``-inf`` / ``inf`` for one-sided bounds.
-        n: how many units it rests on (records, users or canaries; members + held-out).
-        method: how the interval was made, e.g. ``"DeLong"``.
-        confidence: coverage of the interval.
-        unit: what ``value`` is measured in; empty for a pure number.
-        higher_is_worse: whether a larger value means more leakage.
-        joint: where several intervals are shown, the probability that all of them hold; None for one by itself.
-        alone: the 95 % interval of this number by itself, which is narrower; not to be read after picking the largest
-            of several. None where it was not made.
+        value: the point estimate, in ``unit``.
+        lo: lower end of the interval; ``-inf`` (in JSON: null) for one-sided intervals without a lower bound.
+        hi: upper end of the interval; ``inf`` (in JSON: null) for one-sided intervals without an upper bound.
+        n: how many units it rests on: records, users or canaries; members and held-out together.
+        method: how the interval was made, e.g. ``"DeLong"`` or ``"Clopper-Pearson"``.
+        confidence: coverage of the interval, e.g. 0.95.
+        unit: what value, lo and hi are measured in, e.g. ``"bits"``; empty for a pure number.
+        higher_is_worse: whether a larger value means that the model gives away more.
+        joint: where several intervals are shown, the probability that all of them hold; None (in JSON: null) for one by
+            itself.
+        alone: ends of the 95 % interval of this number by itself, which is narrower; not to be read after picking the
+            largest of several. None (in JSON: null) where it was not made.
 
     Examples:
         >>> print(Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong"))
@@ -70,14 +79,14 @@ class Estimate:
     """
 
     value: float
-    lo: float
-    hi: float
-    n: int
+    lo: Lower
+    hi: Upper
+    n: Count
     method: str
-    confidence: float = 0.95
+    confidence: Probability = 0.95
     unit: str = ""
     higher_is_worse: bool = True
-    joint: float | None = None
+    joint: Probability | None = None
     alone: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -98,18 +107,21 @@ class Finding:
     """One statement of the report.
 
     Args:
-        attack: name in the attack registry, or the name of the check.
-        level: what was attacked: ``"record"``, ``"user"``, ``"canary"``, ``"passage"`` where text was pulled out, or
-            ``"identifier"`` where a value was ranked among others of its form.
-        metric: ``"auc"``, ``"tpr@0.01"``, ``"advantage"``, ``"exposure_bits"``, ``"epsilon_lower"``, …
+        attack: name in the registry of attacks, or of the check.
+        level: what was attacked: one record, one user through all of the user's texts, planted secrets
+            (``"canary"``), passages that the model was made to write, or identifiers that were ranked among others of
+            their form.
+        metric: what was measured, by its name in `reticent.core.metrics`: ``"auc"`` (0.5 = chance), ``"tpr@0.01"``
+            (share of members found at 1 % false alarms), ``"exposure_bits"``, ``"epsilon_lower"`` (the bound that
+            counts), ``"epsilon_if"`` (a bound by itself, if its assumption holds), and others.
         estimate: the number.
-        severity: how much it matters.
+        severity: how much it matters; ``"none"``: looked for and not detected, never "safe".
         threat: who could do this.
         statement: the finding in plain words.
         advice: what to do about it; empty where there is nothing to do.
-        notes: caveats: rows that hit an edge case, assumptions, corrections.
-        p_value: of "nothing leaks", adjusted for everything that the report tests; None where the number carries no
-            test.
+        notes: caveats: edge cases that rows hit, assumptions, corrections.
+        p_value: of "nothing leaks", adjusted for everything that the report tests, by re-thrown coins; None (in JSON:
+            null) where the number carries no test.
 
     Examples:
         >>> auc = Estimate(value=0.71, lo=0.64, hi=0.78, n=400, method="DeLong")
@@ -122,15 +134,15 @@ class Finding:
     """
 
     attack: str
-    level: str
+    level: Level
     metric: str
-    estimate: Estimate
+    estimate: Estimate = field(metadata=FLAT)
     severity: Severity
-    threat: ThreatModel
+    threat: ThreatModel = field(metadata=FLAT)
     statement: str
     advice: str = ""
     notes: tuple[str, ...] = field(default=())
-    p_value: float | None = None
+    p_value: Share | None = None
 
     def __post_init__(self) -> None:
         if not self.level.isidentifier():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings as a table for notebooks: a pandas DataFrame, or HTML that a notebook shows by itself."""
+"""Results for notebooks: every number in a pandas DataFrame, and findings as HTML that a notebook shows by itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from reticent.core.finding import Finding
+from reticent.core.result_tables import FINDINGS, HoldsRows, numbers_of, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,26 +21,39 @@ def rows(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """A row a finding, in their order, with ``COLUMNS``; ends of intervals may be infinite, ``p_value`` may be None."""
     return [
         {
-            "level": one.level,
-            "attack": one.attack,
-            "metric": one.metric,
-            "value": one.estimate.value,
-            "lo": one.estimate.lo,
-            "hi": one.estimate.hi,
-            "n": one.estimate.n,
-            "p_value": one.p_value,
-            "severity": one.severity.value,
+            "level": finding.level,
+            "attack": finding.attack,
+            "metric": finding.metric,
+            "value": finding.estimate.value,
+            "lo": finding.estimate.lo,
+            "hi": finding.estimate.hi,
+            "n": finding.estimate.n,
+            "p_value": finding.p_value,
+            "severity": finding.severity.value,
         }
-        for one in findings
+        for finding in findings
     ]
 
 
-def frame(findings: Iterable[Finding]) -> pd.DataFrame:
-    """``rows`` as a DataFrame; a missing ``p_value`` is NaN."""
+def tidy(results: HoldsRows) -> pd.DataFrame:
+    """Every number of results, one a row: the findings, then those of every table (`reticent.core.result_tables`).
+
+    Columns: ``table`` (``"findings"`` for a finding), ``level``, ``attack``, ``metric`` (of a table: the column),
+    ``value``, ``lo``, ``hi``, ``n``, ``p_value``, ``severity``, ``row`` (of its table, from 0) and ``about`` (what the
+    row is about, in words). What a number does not have is NaN or empty; an end without a bound is infinite.
+    """
     import pandas as pd  # loads slowly, and only notebooks need it
 
-    found = pd.DataFrame(rows(findings), columns=list(COLUMNS))
-    return found.astype({"value": float, "lo": float, "hi": float, "n": int, "p_value": float})
+    numbers: list[dict[str, Any]] = [
+        {"table": FINDINGS, **row, "row": place, "about": finding.statement}
+        for place, (row, finding) in enumerate(zip(rows(results.all_findings), results.all_findings, strict=True))
+    ]
+    for table in tables(results):
+        if table.name != FINDINGS:
+            numbers += [{"table": table.name, "severity": "", **number} for number in numbers_of(table)]
+    made = pd.DataFrame(numbers, columns=["table", *COLUMNS, "row", "about"])
+    numeric = dict.fromkeys(("value", "lo", "hi", "p_value"), float)
+    return made.astype({**numeric, "n": "Int64", "row": int})
 
 
 def html(headline: str, findings: Iterable[Finding]) -> str:

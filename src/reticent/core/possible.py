@@ -8,12 +8,9 @@ from collections.abc import Iterator
 
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
+from reticent.core.metrics import metric as entry
 from reticent.core.results import Results
 
-SHARES = ("auc", "tpr@", "extracted")
-"""How metrics begin whose values are shares, from 0 to 1; "extracted" may be a difference of two."""
-AMOUNTS = ("epsilon_lower", "exposure_bits")
-"""How metrics begin whose values are at least 0."""
 ROUNDING = 1e-6
 
 
@@ -35,7 +32,7 @@ def refuse_impossible(results: Results) -> None:
 
 
 def _estimates(results: Results) -> Iterator[tuple[str, str, Estimate]]:
-    for finding in results.findings:
+    for finding in results.all_findings:
         yield f"{finding.attack}, {finding.metric}", finding.metric, finding.estimate
     for tier in results.exposure:
         yield f"exposure, {tier.tier}", "exposure_bits", tier.bits
@@ -48,10 +45,8 @@ def _estimates(results: Results) -> Iterator[tuple[str, str, Estimate]]:
 
 
 def _impossible(metric: str, estimate: Estimate) -> str:
-    low = 0.0 if metric.startswith(SHARES + AMOUNTS) else -math.inf
-    high = 1.0 if metric.startswith(SHARES) else math.inf
-    low = -1.0 if metric.startswith("extracted") else low
-    if not low - ROUNDING <= estimate.value <= high + ROUNDING:
+    known = entry(metric)
+    if not known.least - ROUNDING <= estimate.value <= known.most + ROUNDING:
         return f"{metric} = {estimate.value:g}"
     wide = estimate.hi - estimate.lo
     outside = max(estimate.lo - estimate.value, estimate.value - estimate.hi)

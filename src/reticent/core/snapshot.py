@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from reticent.core.finding import Estimate
 
@@ -13,7 +14,7 @@ PHASES = ("start", "fitting", "memorization", "overfitting")
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the panel showed after ``step`` optimizer steps. The first moment is the model before training.
+    """State of the panel after ``step`` optimizer steps. The first moment is the model before training.
 
     Args:
         step: optimizer steps taken.
@@ -77,6 +78,8 @@ class TrainingHistory:
         watching_seconds: of all looks.
         stopped: why training ended early; empty if it did not.
     """
+
+    derived: ClassVar[tuple[str, ...]] = ("overhead",)
 
     moments: tuple[Snapshot, ...]
     members: int

@@ -44,7 +44,7 @@ def read_secrets(path: str | Path) -> tuple[Secret, ...]:
         for line in Path(path).read_text(encoding="utf-8").split("\n"):
             if line:
                 row = json.loads(line)
-                secrets.append(Secret(**row | {"record": _record(row["record"], secrets)}))
+                secrets.append(Secret(**row | {"record": _record(row["record"], secrets), "source": "given"}))
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         fix = "Make it again with `reticent prepare --scrub`, or delete it."
         raise BadInput(str(path), "is no readable list of targets", fix) from error

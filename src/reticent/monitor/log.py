@@ -25,9 +25,7 @@ So a record has been trained on before a look if ``1 <= first_seen <= step``.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +35,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reticent.core.atomic import replacing, write_text
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput
-from reticent.core.finding import Estimate
-from reticent.core.snapshot import Snapshot, TrainingHistory
+from reticent.core.snapshot import TrainingHistory
 from reticent.monitor.look import PanelPass
 from reticent.monitor.panel import NO_TIER, Panel
 
@@ -67,8 +65,8 @@ PANEL_SCHEMA = pa.schema(
 
 def write_history(path: str | Path, watch: TrainingHistory) -> None:
     """Write ``monitor.json``, atomically."""
-    plain = {"format": FORMAT, "schema_version": VERSION, **asdict(watch), "overhead": watch.overhead}
-    write_text(path, json.dumps(_bounded(plain), indent=2, allow_nan=False) + "\n")
+    plain = {"format": FORMAT, "schema_version": VERSION, **encode(watch)}
+    write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
 def read_history(path: str | Path) -> TrainingHistory:
@@ -78,17 +76,20 @@ def read_history(path: str | Path) -> TrainingHistory:
         BadInput: it is missing, broken, or of another version.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadInput(str(path), "is missing", "Train with --monitor true.") from error
     except ValueError as error:
         raise BadInput(str(path), f"is not valid JSON ({error})", "Train again.") from error
-    if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found.pop("schema_version", 0) != VERSION:
+    if (
+        not isinstance(content, dict)
+        or content.pop("format", None) != FORMAT
+        or content.pop("schema_version", 0) != VERSION
+    ):
         raise BadInput(str(path), f"is no {JSON} of version {VERSION}", "Train again with this version of reticent.")
-    found.pop("overhead", None)
     try:
-        return TrainingHistory(**{**found, "moments": tuple(_moment(moment) for moment in found["moments"])})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return decode(TrainingHistory, content)
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
 
 
@@ -147,28 +148,3 @@ def read_panel(path: str | Path) -> pa.Table:
     if set(PANEL_SCHEMA.names) - set(table.column_names):
         raise BadInput(str(path), "is no panel", f"Give the {PANEL} of a run.")
     return table.select(PANEL_SCHEMA.names).cast(PANEL_SCHEMA)
-
-
-def _bounded(value: Any) -> Any:
-    """JSON has no infinities: an open end of an interval becomes null."""
-    if isinstance(value, Mapping):
-        return {key: _bounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_bounded(one) for one in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
-
-
-_ESTIMATES = tuple(
-    field.name for field in fields(Snapshot) if "Estimate" in str(field.type) and field.name != "exposure"
-)
-
-
-def _moment(found: dict[str, Any]) -> Snapshot:
-    one = {name: _estimate(found[name]) for name in _ESTIMATES if found.get(name) is not None}
-    exposure = {tier: _estimate(estimate) for tier, estimate in found["exposure"].items()}
-    return Snapshot(**{**found, **one, "exposure": exposure, "refused": tuple(found["refused"])})
-
-
-def _estimate(found: dict[str, Any]) -> Estimate:
-    lo = -math.inf if found["lo"] is None else found["lo"]
-    return Estimate(**{**found, "lo": lo, "hi": math.inf if found["hi"] is None else found["hi"]})

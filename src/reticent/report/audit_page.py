@@ -20,15 +20,17 @@ from reticent.core.atomic import write_text
 from reticent.core.finding import Finding
 from reticent.core.outputs import REPORT, refuse_foreign
 from reticent.core.paper import paper_url
-from reticent.core.results import AttackRun, ExposedUnit, ExtractionRow, Results
+from reticent.core.results import AttackRun, ExposedUnit, Results
+from reticent.core.section import Section
 from reticent.report import number_format as numbers
 from reticent.report import plots, scope, summary
 from reticent.report.cards import auc_gauge, cards
+from reticent.report.evidence_tables import exposure_table, extraction_tables
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import facts, model_name
 from reticent.report.page import environment, filled, made_by
 from reticent.report.results_file import digest, from_json, to_json
-from reticent.report.sentences import would_have_been_seen
+from reticent.report.sentences import numbered, would_have_been_seen
 
 ROC_SHOWN = 4
 """Curves in colour when the page opens; the others are grey until chosen in the legend."""
@@ -59,6 +61,9 @@ SECTIONS = (
 """``(anchor, name)`` of the page's sections in their order: the answer, what follows from it, the evidence. Some are
 there only where there is such a thing, see ``_sections``."""
 
+FURTHER = "forest"
+"""Anchor before which further kinds of evidence stand."""
+
 
 def write_report(path: str | Path, results: Results) -> None:
     """Write ``report.html``, atomically.
@@ -82,6 +87,8 @@ def _templates() -> Environment:
         "metric_name": numbers.metric_name,
         "p_value": numbers.p_value,
         "signed": numbers.signed,
+        "plain_number": numbers.plain,
+        "numbered": numbered,
         "number_up": numbers.up,
         "percent_up": numbers.percent_up,
         "would_have_been_seen": would_have_been_seen,
@@ -89,12 +96,14 @@ def _templates() -> Environment:
         "access": lambda access: summary.ACCESS_WORDS.get(access, access),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    return environment(filters, {"show": numbers.show, "alone": _alone, "paper_link": paper_url, "infinity": math.inf})
+    names = {"show": numbers.show, "alone": _alone, "paper_link": paper_url, "infinity": math.inf}
+    return environment(filters, names | {"numeric": ("estimate", "count", "number", "share")})
 
 
 def _content(results: Results) -> dict[str, Any]:
     """What the template shows, picked, ordered and drawn."""
-    detected, clean = summary.by_severity(results.findings)
+    detected, clean = summary.by_severity(results.all_findings)
+    further = [(_anchor(section.name), section) for section in results.sections]
     parts: dict[str, list[Figure]] = {name: [] for name in FIGURES}
     for figure in figures(results):
         parts[figure.part].append(figure)
@@ -106,7 +115,7 @@ def _content(results: Results) -> dict[str, Any]:
         "version": made_by(),
         "confounded": results.verdict.status == "confounded",
         "status_words": summary.STATUS_WORDS[results.verdict.status],
-        "to_do": summary.advice(results.findings),
+        "to_do": summary.advice(results.all_findings),
         "cards": cards(results),
         "figures": parts,
         "exposed": _exposed(results),
@@ -119,46 +128,31 @@ def _content(results: Results) -> dict[str, Any]:
         "refused": scope.statistics(results),
         "worst": summary.worst(detected),
         "clean": clean,
-        "pulled": _pulled(results),
-        "pulled_short": _pulled_short(results),
-        "sections": _sections(results),
+        "extraction_tables": extraction_tables(results),
+        "exposure_table": exposure_table(results.exposure),
+        "further": further,
+        "sections": _sections(results, further),
         "roc_shown": ROC_SHOWN,
         "ranked_shown": RANKED_SHOWN,
     }
 
 
-def _sections(results: Results) -> list[tuple[str, str]]:
-    """Those that the page has."""
+def _sections(results: Results, further: Sequence[tuple[str, Section]]) -> list[tuple[str, str]]:
+    """Those that the page has, further kinds of evidence where `FURTHER` says."""
     missing = {
-        "first": not summary.advice(results.findings),
+        "first": not summary.advice(results.all_findings),
         "promise": results.promise is None,
         "extraction": results.extraction is None,
     }
-    return [row for row in SECTIONS if not missing.get(row[0], False)]
+    place = [anchor for anchor, _ in SECTIONS].index(FURTHER)
+    added = [(anchor, section.title) for anchor, section in further]
+    known = [*SECTIONS[:place], *added, *SECTIONS[place:]]
+    return [row for row in known if row in added or not missing.get(row[0], False)]
 
 
-def _pulled(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
-    """``(family, group, control?, rows)``: groups that were trained on first, in each what leaks and then what is
-    largest first."""
-    groups: dict[tuple[str, str, bool], list[ExtractionRow]] = {}
-    for row in results.extraction.rows if results.extraction else ():
-        groups.setdefault((row.family, row.group, row.control), []).append(row)
-    found = [
-        (*about, sorted(rows, key=lambda row: (row.metric != "share", not row.leaks, -row.target.value, row.attack)))
-        for about, rows in groups.items()
-    ]
-    return sorted(found, key=lambda one: (one[2], one[0] != "extraction"))
-
-
-def _pulled_short(results: Results) -> list[tuple[str, str, bool, list[ExtractionRow]]]:
-    """`_pulled` of what was trained on, of each group only what leaks or else the largest: a page, not ten."""
-    only_planted = results.verdict.status == "confounded"
-    found: list[tuple[str, str, bool, list[ExtractionRow]]] = []
-    for family, group, control, rows in _pulled(results):
-        leaks = [row for row in rows if row.leaks and (not only_planted or group.startswith("planted"))]
-        if not control:
-            found.append((family, group, control, leaks or rows[:1]))
-    return found
+def _anchor(name: str) -> str:
+    """Of a further kind of evidence; no anchor of the page's own."""
+    return f"{name}-evidence" if name in dict(SECTIONS) else name
 
 
 def _exposed(results: Results) -> list[tuple[str, Sequence[ExposedUnit], str]]:
@@ -189,13 +183,13 @@ def _attack_rows(results: Results) -> list[tuple[str, list[AttackRow]]]:
     for run in results.attacks:
         if not run.ran:
             continue
-        own = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
-        needs = next((finding.threat.needs for finding in own.values()), ())
-        row = (run, needs, own.get("auc"), own.get("tpr@0.01") or own.get("tpr@0.1"))
+        by_metric = {f.metric: f for f in results.findings if (f.attack, f.level) == (run.name, run.level)}
+        needs = next((finding.threat.needs for finding in by_metric.values()), ())
+        row = (run, needs, by_metric.get("auc"), by_metric.get("tpr@0.01") or by_metric.get("tpr@0.1"))
         levels.setdefault(run.level, []).append(row)
     for rows in levels.values():
         rows.sort(key=lambda row: -(row[2].estimate.value if row[2] else -1))
-    return sorted(levels.items(), key=lambda one: one[0] != "record")
+    return sorted(levels.items(), key=lambda level: level[0] != "record")
 
 
 def _most_curves(results: Results) -> int:

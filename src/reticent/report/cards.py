@@ -96,8 +96,8 @@ def _epsilon_card(results: Results) -> Card:
         return Card(label=label, shown=None, caption=f"{promised}No ε audit ran.")
     estimate = finding.estimate
     shown = replace(numbers.show(estimate, finding.metric), unit="")
-    said = not estimate.unit or estimate.unit in finding.statement
-    caption = finding.statement if said else f"{estimate.unit}. {finding.statement}"
+    stated = not estimate.unit or estimate.unit in finding.statement
+    caption = finding.statement if stated else f"{estimate.unit}. {finding.statement}"
     if results.promise is not None:
         caption = f"{_promised(results.promise)} {caption}"
     return Card(label=label, shown=shown, prefix="ε ≥ ", caption=caption)
@@ -108,7 +108,7 @@ def _pulled_cards(results: Results) -> list[Card]:
     if results.extraction is None:
         return []
     confounded = results.verdict.status == "confounded"
-    found = []
+    shown_cards = []
     for family, label in (("extraction", "Pulled out word for word"), ("personal data", "Personal data pulled out")):
         row = results.extraction.strongest(family, only_planted=confounded)
         if row is None:
@@ -119,8 +119,8 @@ def _pulled_cards(results: Results) -> list[Card]:
         if row.above_control is not None:
             shown = numbers.show(row.above_control, "share")
             caption += f" Above what was never trained on: {shown.value}\u00a0% {shown.interval}."
-        found.append(Card(label=label, shown=numbers.show(row.target, "share"), caption=caption))
-    return found
+        shown_cards.append(Card(label=label, shown=numbers.show(row.target, "share"), caption=caption))
+    return shown_cards
 
 
 def _percent(estimate: Estimate) -> str:

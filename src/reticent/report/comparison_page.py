@@ -55,10 +55,10 @@ def _titled(content: Any, title: str) -> Any:
     if isinstance(content, Markup):
         return called(content, title) if title and content.startswith("<svg") else content
     if isinstance(content, dict):
-        return {name: _titled(one, title) for name, one in content.items()}
+        return {name: _titled(entry, title) for name, entry in content.items()}
     if isinstance(content, list):
-        return [_titled(one, title) for one in content]
-    return tuple(_titled(one, title) for one in content) if type(content) is tuple else content
+        return [_titled(entry, title) for entry in content]
+    return tuple(_titled(entry, title) for entry in content) if type(content) is tuple else content
 
 
 @cache
@@ -154,7 +154,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
 
 
 def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
-    found = []
+    lines = []
     base = math.exp(comparison.base_loss.value)
     matched = next((row.setting.matched.loss for row in rows if row.setting.matched), None)
     for name, leak, chance in (("auc", "AUC", 0.5), ("recall", "recall at 10 % FPR", 0.1)):
@@ -172,7 +172,7 @@ def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
             at = math.exp(row.best.loss.value)
             clouds.append(plots.Cloud(number=row.number, name=row.label, dots=tuple(dots), best=(at, best)))
         if clouds:
-            found.append(
+            lines.append(
                 plots.trade_off(
                     f"trade-off-{name}",
                     clouds,
@@ -182,7 +182,7 @@ def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
                     matched=None if matched is None else math.exp(matched),
                 )
             )
-    return found
+    return lines
 
 
 def _matched(rows: list[SettingRow]) -> Markup | None:

@@ -106,11 +106,11 @@ def trade_off(
         at, best = cloud.best
         parts.append(tag("line", class_=f"curve {look} solid", x1=x(at), x2=x(at), y1=y(best.lo), y2=y(best.hi)))
         parts.append(tag("circle", class_=f"ring {look}", cx=x(at), cy=y(best.value), r=5.5))
-    said = "; ".join(
+    words = "; ".join(
         f"{cloud.name}: perplexity {cloud.best[0]:.2f}, {leak} {numbers.show(cloud.best[1])}" for cloud in clouds
     )
     return frame(
-        identity, WIDTH, 342, f"{leak} against held-out perplexity", f"At its best perplexity, {said}.", *parts
+        identity, WIDTH, 342, f"{leak} against held-out perplexity", f"At its best perplexity, {words}.", *parts
     )
 
 
@@ -118,21 +118,23 @@ def forest(identity: str, rows: Sequence[tuple[str, int, Estimate]], *, title: s
     """One row a setting with its interval, ``(name, number, estimate)``, and a line at ``chance``."""
     height, top = 24.0, 14.0
     bottom = top + height * len(rows)
-    ends = [end for _, _, one in rows for end in (one.lo, one.hi) if math.isfinite(end)]
+    ends = [end for _, _, estimate in rows for end in (estimate.lo, estimate.hi) if math.isfinite(end)]
     low, high = min(*ends, chance), max(*ends, chance)
     room = max(high - low, 1e-3) * 0.05
     x = Scale(low=low - room, high=high + room, start=150, end=288, most=3)
     parts = x_axis(x, top, bottom, axis, lambda value: f"{value:g}".replace("-", "−"))
     parts.append(tag("line", class_="chance", x1=x(chance), x2=x(chance), y1=top - 6, y2=bottom))
-    for i, (name, number, one) in enumerate(rows):
+    for i, (name, number, estimate) in enumerate(rows):
         y = top + height * (i + 0.5)
         parts.append(tag("text", _clip(name), class_="tick strong", x=142, y=y + 4, text_anchor="end"))
-        parts.append(tag("line", class_=f"curve {series(number)} solid", x1=x(one.lo), x2=x(one.hi), y1=y, y2=y))
-        parts.append(tag("circle", class_=f"dot {series(number)}", cx=x(one.value), cy=y, r=4.5))
-        shown = numbers.show(one)
+        parts.append(
+            tag("line", class_=f"curve {series(number)} solid", x1=x(estimate.lo), x2=x(estimate.hi), y1=y, y2=y)
+        )
+        parts.append(tag("circle", class_=f"dot {series(number)}", cx=x(estimate.value), cy=y, r=4.5))
+        shown = numbers.show(estimate)
         parts.append(tag("text", f"{shown.value} {shown.interval}", class_="tick num", x=296, y=y + 4))
-    said = "; ".join(f"{name} {numbers.show(one)}" for name, _, one in rows)
-    return frame(identity, WIDTH, bottom + 44, title, f"{said}.", *parts)
+    words = "; ".join(f"{name} {numbers.show(estimate)}" for name, _, estimate in rows)
+    return frame(identity, WIDTH, bottom + 44, title, f"{words}.", *parts)
 
 
 def by_epoch(identity: str, name: str, tracks: Sequence[PlotTrack]) -> Markup:
@@ -163,27 +165,27 @@ def by_epoch(identity: str, name: str, tracks: Sequence[PlotTrack]) -> Markup:
             look = f"rate-{i % 3}{' main' if track.best else ''}"
             parts.append(tag("path", class_=f"curve {look}", d=f"M{path}"))
             parts += [tag("circle", class_=f"dot {look}", cx=across, cy=up, r=2.6) for across, up in places]
-    said = "; ".join(
+    words = "; ".join(
         f"learning rate {track.rate:g}: perplexity {track.steps[-1].perplexity:.2f}, AUC {track.steps[-1].auc:.3f}, "
         f"{PHASE_WORDS[track.steps[-1].phase]}"
         for track in tracks
     )
-    return frame(identity, WIDTH, 334, f"{name} by epoch", f"At the end, {said}.", *parts)
+    return frame(identity, WIDTH, 334, f"{name} by epoch", f"At the end, {words}.", *parts)
 
 
 def _shaded(track: PlotTrack) -> list[tuple[float, float, str]]:
     """Stretches between looks in the phase that the later of the two showed."""
     pairs = zip(track.steps, track.steps[1:], strict=False)
-    return [(one.epoch, two.epoch, two.phase) for one, two in pairs if two.phase != "start"]
+    return [(before.epoch, after.epoch, after.phase) for before, after in pairs if after.phase != "start"]
 
 
 def lines(
     identity: str, rows: Sequence[tuple[str, int, Sequence[tuple[float, Estimate]]]], *, title: str, chance: float
 ) -> Markup:
     """One line a setting, ``(name, number, ((epoch, estimate), …))``, with the last estimate's interval."""
-    every = [(epoch, one) for _, _, points in rows for epoch, one in points]
+    every = [(epoch, estimate) for _, _, points in rows for epoch, estimate in points]
     x = Scale(low=0, high=max(epoch for epoch, _ in every) * 1.04, start=52, end=428, most=6)
-    values = [one.value for _, one in every] + [end for *_, points in rows for end in _ends(points[-1][1])]
+    values = [estimate.value for _, estimate in every] + [end for *_, points in rows for end in _ends(points[-1][1])]
     y = Scale(low=max(min(*values, chance) - 0.02, 0), high=min(max(values) + 0.02, 1), start=270, end=34, most=5)
     parts = [
         *x_axis(x, 34, 270, "epoch", lambda value: f"{value:g}"),
@@ -192,37 +194,50 @@ def lines(
     ]
     for i, (_, number, points) in enumerate(rows):
         look = series(number)
-        places = [(0.0, chance), *((epoch, one.value) for epoch, one in points)]
+        places = [(0.0, chance), *((epoch, estimate.value) for epoch, estimate in points)]
         path = "L".join(f"{short(x(epoch))} {short(y(value))}" for epoch, value in places)
         parts.append(tag("path", class_=f"curve {look}", d=f"M{path}"))
         epoch, last = points[-1]
         at = x(epoch) + (i - (len(rows) - 1) / 2) * 2.5
         parts.append(tag("line", class_=f"curve {look} solid thin", x1=at, x2=at, y1=y(last.lo), y2=y(last.hi)))
         parts.append(tag("circle", class_=f"dot {look}", cx=at, cy=y(last.value), r=4))
-    said = "; ".join(f"{name} {numbers.show(points[-1][1])}" for name, _, points in rows)
-    return frame(identity, WIDTH, 312, title, f"At the end, {said}.", *parts)
+    words = "; ".join(f"{name} {numbers.show(points[-1][1])}" for name, _, points in rows)
+    return frame(identity, WIDTH, 312, title, f"At the end, {words}.", *parts)
 
 
 def exposure(identity: str, rows: Sequence[tuple[str, int, Estimate, Estimate | None]]) -> Markup:
     """One row a setting: median exposure of the secrets planted most often (filled), and of those never planted."""
     height, top = 30.0, 14.0
     bottom = top + height * len(rows)
-    ends = [end for _, _, planted, never in rows for one in (planted, never) if one for end in (one.value, *_ends(one))]
+    ends = [
+        end
+        for _, _, planted, never in rows
+        for estimate in (planted, never)
+        if estimate
+        for end in (estimate.value, *_ends(estimate))
+    ]
     x = Scale(low=0, high=max(*ends, 1.0) * 1.05, start=150, end=330, most=4)
     parts = x_axis(x, top, bottom, "exposure (bits)", lambda value: f"{value:g}")
     for i, (name, number, planted, never) in enumerate(rows):
         y = top + height * (i + 0.5)
         parts.append(tag("text", _clip(name), class_="tick strong", x=142, y=y + 4, text_anchor="end"))
-        for one, place, look in ((planted, y - 5, series(number)), (never, y + 6, "control")):
-            if one is None:
+        for estimate, place, look in ((planted, y - 5, series(number)), (never, y + 6, "control")):
+            if estimate is None:
                 continue
             parts.append(
-                tag("line", class_=f"curve {look} solid", x1=x(one.lo), x2=x(min(one.hi, x.high)), y1=place, y2=place)
+                tag(
+                    "line",
+                    class_=f"curve {look} solid",
+                    x1=x(estimate.lo),
+                    x2=x(min(estimate.hi, x.high)),
+                    y1=place,
+                    y2=place,
+                )
             )
-            parts.append(tag("circle", class_=f"dot {look}", cx=x(one.value), cy=place, r=4))
+            parts.append(tag("circle", class_=f"dot {look}", cx=x(estimate.value), cy=place, r=4))
         parts.append(tag("text", str(numbers.show(planted).value), class_="tick num", x=338, y=y + 4))
-    said = "; ".join(f"{name} {numbers.show(planted)}" for name, _, planted, _ in rows)
-    return frame(identity, WIDTH, bottom + 44, "Exposure of planted secrets", f"Median exposure: {said}.", *parts)
+    words = "; ".join(f"{name} {numbers.show(planted)}" for name, _, planted, _ in rows)
+    return frame(identity, WIDTH, bottom + 44, "Exposure of planted secrets", f"Median exposure: {words}.", *parts)
 
 
 def _ends(estimate: Estimate) -> list[float]:

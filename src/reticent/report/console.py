@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reticent.core.finding import Finding
+from reticent.core.metrics import headlines
 from reticent.core.progress import console as person
 from reticent.core.results import Results
 from reticent.report import number_format as numbers
@@ -39,20 +40,17 @@ def print_summary(results: Results, *, console: Console = person) -> None:
 
 
 def _rows(results: Results) -> list[Finding]:
-    wanted = [("record", "auc"), ("record", "tpr@0.01"), ("user", "auc"), ("canary", "exposure_bits")]
-    wanted.append(("passage", "extracted"))
+    wanted = headlines()
     if results.verdict.status == "confounded":
-        wanted = [("canary", "exposure_bits"), ("passage", "extracted")]
-    found = [summary.best(results, level, metric) for level, metric in wanted]
-    if results.verdict.status != "confounded":
-        found.append(summary.strongest_epsilon(results))
-    return [finding for finding in found if finding is not None]
+        wanted = [(level, metric) for level, metric in wanted if level not in ("record", "user", "*")]
+    strongest = [summary.best(results, level, metric) for level, metric in wanted]
+    return [finding for finding in strongest if finding is not None]
 
 
 def _line(finding: Finding) -> Text:
     """Level, metric, number with interval and confidence, n and attack; wraps wherever it is read."""
     shown = numbers.show(finding.estimate, finding.metric)
-    said = f"  {finding.level} level, {numbers.metric_name(finding.metric)}: "
+    start = f"  {finding.level} level, {numbers.metric_name(finding.metric)}: "
     number = f"{shown.value} {shown.unit}".rstrip()
     rest = f" {shown.interval} {shown.confidence}, n = {finding.estimate.n:,}, {finding.attack}"
-    return Text.assemble((said, "dim"), (number, "bold"), rest)
+    return Text.assemble((start, "dim"), (number, "bold"), rest)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reticent.core.atomic import write_text
+from reticent.core.codec import encode
 from reticent.core.difference import Change, Difference
 from reticent.core.errors import Unusable
 from reticent.core.outputs import marked, refuse_empty, refuse_foreign
@@ -49,8 +49,8 @@ def write_difference(folder: str | Path, difference: Difference) -> Path:
         raise Unusable(
             str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another place (--out)."
         ) from error
-    content = {"format": FORMAT, "schema_version": VERSION, "headline": difference.headline, **asdict(difference)}
-    text = json.dumps(_bounded(content), indent=1, ensure_ascii=False, allow_nan=False)
+    content = {"format": FORMAT, "schema_version": VERSION, "headline": difference.headline, **encode(difference)}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(data, text + "\n", private=False)
     write_text(page, render_difference(difference), private=False)
     return page
@@ -95,11 +95,11 @@ def print_difference(difference: Difference, *, console: Console = person) -> No
     console.print(Text(difference.headline, style=style))
     console.print(Text(f"  before: {difference.before.title}: {difference.before.headline}"))
     console.print(Text(f"  after:  {difference.after.title}: {difference.after.headline}"))
-    for change in sorted(difference.changes, key=lambda one: one.direction == "same"):
+    for change in sorted(difference.changes, key=lambda change: change.direction == "same"):
         shown = numbers.show(change.change, change.metric)
-        before, after = (numbers.show(one, change.metric).value for one in (change.before, change.after))
-        said = f"  {change.level}, {change.attack}, {numbers.metric_name(change.metric)}: {before} → {after}, change "
-        line = f"{said}{shown.value} {shown.interval} {shown.confidence}"
+        before, after = (numbers.show(estimate, change.metric).value for estimate in (change.before, change.after))
+        start = f"  {change.level}, {change.attack}, {numbers.metric_name(change.metric)}: {before} → {after}, change "
+        line = f"{start}{shown.value} {shown.interval} {shown.confidence}"
         console.print(Text(line, style={"more": "red", "less": "green", "same": "dim"}[change.direction]))
     for reason in difference.left_out:
         console.print(Text(f"  not compared: {reason}", style="dim"))
@@ -125,8 +125,8 @@ def drawing(identity: str, changes: list[Change]) -> Markup:
         parts.append(tag("line", class_=f"whisker {away}", x1=x(lo), x2=x(hi), y1=y, y2=y))
         parts.append(tag("circle", class_=f"mark {away}", cx=x(row.change.value), cy=y, r=4))
         parts.append(tag("text", f"{shown.value} {shown.interval}", class_="tick num", x=338, y=y + 4))
-    said = "; ".join(f"{row.attack} {numbers.show(row.change, row.metric)}" for row in rows)
-    return frame(identity, WIDTH, bottom + 26, f"Change in {unit}, with intervals", f"{said}.", *parts)
+    words = "; ".join(f"{row.attack} {numbers.show(row.change, row.metric)}" for row in rows)
+    return frame(identity, WIDTH, bottom + 26, f"Change in {unit}, with intervals", f"{words}.", *parts)
 
 
 @cache
@@ -135,12 +135,3 @@ def _templates() -> Environment:
         {"metric_name": numbers.metric_name, "status": lambda status: summary.STATUS_WORDS[status]},
         {"show": numbers.show},
     )
-
-
-def _bounded(value: Any) -> Any:
-    """With null for an end of an interval without a bound, since JSON has no infinities."""
-    if isinstance(value, dict):
-        return {key: _bounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_bounded(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -61,23 +61,23 @@ class Figure:
 
 def figures(results: Results) -> list[Figure]:
     """The figures in the order of the page; each drawing is titled with its model."""
-    found = [
+    drawn = [
         *_promises(results),
         *_allowed(results),
-        *(one for level in LEVELS for one in _roc(results, level)),
+        *(figure for level in LEVELS for figure in _roc(results, level)),
         *_histograms(results),
-        *(one for kind in LEVELS for one in _exposure(results, kind)),
+        *(figure for kind in LEVELS for figure in _exposure(results, kind)),
         *_pulled(results),
-        *(one for level in LEVELS for one in _forest(results, level)),
+        *(figure for level in LEVELS for figure in _forest(results, level)),
     ]
     model, taken = model_name(results), set[str]()
     named = []
-    for one in found:
-        name = one.name
+    for figure in drawn:
+        name = figure.name
         while name in taken:
             name = f"{name}-2"
         taken.add(name)
-        named.append(replace(one, name=name, drawing=called(one.drawing, model)))
+        named.append(replace(figure, name=name, drawing=called(figure.drawing, model)))
     return named
 
 
@@ -107,11 +107,11 @@ def _promises(results: Results) -> Iterable[Figure]:
 
 def _allowed(results: Results) -> Iterable[Figure]:
     """The curve of what the promise allows, beside that of the attack that is held against it."""
-    kept = results.promise
-    if kept is None or not kept.roc:
+    promise = results.promise
+    if promise is None or not promise.roc:
         return
-    measured = [one for one in results.curves if (one.level, one.attack) == (kept.unit, kept.auc_attack)]
-    rows: list[tuple[Cell, ...]] = [("allowed", fpr, tpr) for fpr, tpr in kept.roc]
+    measured = [curve for curve in results.curves if (curve.level, curve.attack) == (promise.unit, promise.auc_attack)]
+    rows: list[tuple[Cell, ...]] = [("allowed", fpr, tpr) for fpr, tpr in promise.roc]
     key = [Key("allowed", "the most that the promise allows")]
     if measured:
         rows += [(measured[0].attack, *row) for row in zip(measured[0].fpr, measured[0].tpr, strict=True)]
@@ -119,10 +119,10 @@ def _allowed(results: Results) -> Iterable[Figure]:
     yield Figure(
         name="promise-curve",
         part="allowed",
-        level=kept.unit,
+        level=promise.unit,
         title="What the promise allows and what was found",
         caption="Members found, at most",
-        drawing=promise_plots.allowed("promise-allowed", kept.roc, measured[0] if measured else None),
+        drawing=promise_plots.allowed("promise-allowed", promise.roc, measured[0] if measured else None),
         key=tuple(key),
         columns=("curve", "false_positive_rate", "true_positive_rate"),
         rows=tuple(rows),
@@ -137,12 +137,11 @@ def _roc(results: Results, level: str) -> Iterable[Figure]:
     if not curves:
         return
     floor = plots.percent(plots.fpr_floor(curves))
-    yield Figure(
-        name=f"roc-{level}",
+    yield _of_level(
+        level,
+        name="roc",
         part="roc",
-        level=level,
-        title=f"ROC curves, {level} level",
-        caption=f"{level.capitalize()} level",
+        title="ROC curves",
         drawing=plots.roc(f"roc-{level}", curves),
         key=tuple(
             Key(f"line-swatch {series(i)}", curve.attack, _auc_text(aucs.get(curve.attack)))
@@ -180,21 +179,23 @@ def _histograms(results: Results) -> Iterable[Figure]:
         for name, estimate in summary.aucs(results, level)
     }
     ranked: Sequence[Distribution] = sorted(
-        results.distributions, key=lambda one: order.get((one.level, one.attack), (True, 0.0))
+        results.distributions, key=lambda histogram: order.get((histogram.level, histogram.attack), (True, 0.0))
     )
-    for i, one in enumerate(ranked):
+    for i, histogram in enumerate(ranked):
         yield Figure(
-            name=f"scores-{one.level}-{_file_name(one.attack)}",
+            name=f"scores-{histogram.level}-{_file_name(histogram.attack)}",
             part="scores",
-            level=one.level,
-            title=f"Scores of {one.attack}, {one.level} level",
-            caption=one.attack,
-            drawing=plots.histogram(f"scores-{i}", one),
+            level=histogram.level,
+            title=f"Scores of {histogram.attack}, {histogram.level} level",
+            caption=histogram.attack,
+            drawing=plots.histogram(f"scores-{i}", histogram),
             key=(Key("area member", "members (trained on)"), Key("area held-out", "held-out (never trained on)")),
             columns=("attack", "level", "score_from", "score_to", "members", "held_out"),
             rows=tuple(
-                (one.attack, one.level, low, high, member, held_out)
-                for low, high, member, held_out in zip(one.edges, one.edges[1:], one.member, one.held_out, strict=False)
+                (histogram.attack, histogram.level, low, high, member, held_out)
+                for low, high, member, held_out in zip(
+                    histogram.edges, histogram.edges[1:], histogram.member, histogram.held_out, strict=False
+                )
             ),
         )
 
@@ -248,16 +249,21 @@ def _pulled(results: Results) -> Iterable[Figure]:
 def _forest(results: Results, level: str) -> Iterable[Figure]:
     rows = summary.aucs(results, level)
     if rows:
-        yield Figure(
-            name=f"auc-{level}",
+        yield _of_level(
+            level,
+            name="auc",
             part="forest",
-            level=level,
-            title=f"AUC of every attack, {level} level",
-            caption=f"{level.capitalize()} level",
+            title="AUC of every attack",
             drawing=plots.forest(f"forest-{level}", rows),
             columns=("attack", "level", "auc", "low", "high", "n", "confidence"),
             rows=tuple((name, level, *_ends(estimate)) for name, estimate in rows),
         )
+
+
+def _of_level(level: str, *, name: str, title: str, **more: Any) -> Figure:
+    """One of the figures of which there is one for records and one for users."""
+    caption = f"{level.capitalize()} level"
+    return Figure(name=f"{name}-{level}", title=f"{title}, {level} level", caption=caption, level=level, **more)
 
 
 def _ends(estimate: Estimate) -> tuple[Cell, ...]:

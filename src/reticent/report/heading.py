@@ -71,10 +71,10 @@ def _sides(results: Results, members: str, held_out: str, everyone: str) -> str:
     """How many were in and how many were out, as far as the results count them."""
     counts = results.counts
     inside, outside, every = counts.get(members), counts.get(held_out), counts.get(everyone)
-    said = [f"{every:,}"] if every is not None else []
-    said += [f"{inside:,} trained on"] if inside is not None else []
-    said += [f"{outside:,} held out and looked at"] if outside is not None else []
-    return f"{said[0]}: {' and '.join(said[1:])}" if every is not None and said[1:] else ", ".join(said)
+    counted = [f"{every:,}"] if every is not None else []
+    counted += [f"{inside:,} trained on"] if inside is not None else []
+    counted += [f"{outside:,} held out and looked at"] if outside is not None else []
+    return f"{counted[0]}: {' and '.join(counted[1:])}" if every is not None and counted[1:] else ", ".join(counted)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -88,7 +88,7 @@ def runs(folder: str | Path) -> list[Run]:
     return sorted((_run(place) for place in places), key=lambda run: run.created, reverse=True)
 
 
-def lines(found: Sequence[Run], width: int | None = None) -> list[str]:
+def lines(listed: Sequence[Run], width: int | None = None) -> list[str]:
     """One line for each run below a header.
 
     Args:
@@ -96,7 +96,7 @@ def lines(found: Sequence[Run], width: int | None = None) -> list[str]:
         width: letters of a line; names of runs and models are cut to keep to it, nothing else is. None: as long as
             it takes.
     """
-    rows = [HEADER, *(_cells(run) for run in found)]
+    rows = [HEADER, *(_cells(run) for run in listed)]
     columns = [column for column in range(len(HEADER)) if any(row[column] for row in rows[1:])]
     sizes = {column: max(len(row[column]) for row in rows) for column in columns}
     for column in (2, 0):  # the model's name, then the run's
@@ -180,15 +180,15 @@ def _run(place: Path) -> Run:
 
 def _comparison(place: Path) -> Run:
     try:
-        found = read_comparison(place / "comparison.json")
+        comparison = read_comparison(place / "comparison.json")
     except BadInput as error:
         return Run(id=place.name, created="", status="unreadable", headline=error.why)
-    base = str(found.provenance.get("base") or "")
+    base = str(comparison.provenance.get("base") or "")
     return Run(
         id=place.name,
-        created=found.created,
+        created=comparison.created,
         status="comparison",
-        headline=found.headline,
+        headline=comparison.headline,
         model=PurePath(base).name,
     )
 
@@ -224,15 +224,15 @@ def _promised(model: Path) -> ListedGuarantee | None:
     from reticent.privacy.guarantee import PrivacyGuarantee
 
     try:
-        kept = PrivacyGuarantee.from_json((model / "privacy.json").read_text(encoding="utf-8"))
+        guarantee = PrivacyGuarantee.from_json((model / "privacy.json").read_text(encoding="utf-8"))
     except (BadInput, OSError, ValueError):
         return None
-    return ListedGuarantee(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
+    return ListedGuarantee(epsilon=guarantee.epsilon, delta=guarantee.delta, unit=guarantee.unit)
 
 
 def _of(results: Results) -> ListedGuarantee | None:
-    kept = results.promise
-    return None if kept is None else ListedGuarantee(epsilon=kept.epsilon, delta=kept.delta, unit=kept.unit)
+    promise = results.promise
+    return None if promise is None else ListedGuarantee(epsilon=promise.epsilon, delta=promise.delta, unit=promise.unit)
 
 
 def _manifest(place: Path) -> dict[str, Any]:

@@ -7,16 +7,7 @@ import math
 from dataclasses import dataclass
 
 from reticent.core.finding import Estimate
-
-METRICS = {
-    "auc": "AUC",
-    "advantage": "Advantage (TPR − FPR)",
-    "exposure_bits": "Exposure",
-    "epsilon_lower": "ε lower bound",
-    "epsilon_if": "ε lower bound, if its assumption holds",
-    "promise_broken": "Above the promise",
-    "extracted": "Share pulled out",
-}
+from reticent.core.metrics import metric as entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +25,12 @@ class FormattedEstimate:
 
 def metric_name(metric: str) -> str:
     """``tpr@0.01`` as "TPR at 1 % FPR"; unknown metrics as they are."""
-    kind, _, rate = metric.partition("@")
-    if kind == "tpr" and _is_number(rate):
-        return f"TPR at {float(rate) * 100:g} % FPR"
-    return METRICS.get(metric, metric)
-
-
-def chance(metric: str) -> float | None:
-    """The value of ``metric`` for a model that gives nothing away; None where that is not a constant."""
-    kind, _, rate = metric.partition("@")
-    if kind == "tpr" and _is_number(rate):
-        return float(rate)
-    return {"auc": 0.5, "advantage": 0.0, "epsilon_lower": 0.0, "epsilon_if": 0.0}.get(metric)
+    return entry(metric).label
 
 
 def show(estimate: Estimate, metric: str = "") -> FormattedEstimate:
-    """``estimate`` with two significant digits of its uncertainty; rates (``tpr@…``, shares) in percent."""
-    percent = metric.startswith("tpr@") or metric in ("share", "extracted")
+    """``estimate`` with two significant digits of its uncertainty; in percent where `reticent.core.metrics` says so."""
+    percent = entry(metric).percent
     scale = 100.0 if percent else 1.0
     places = decimals(estimate, scale)
     lo = f"[{_fixed(estimate.lo * scale, places)}" if math.isfinite(estimate.lo) else "(−∞"
@@ -90,6 +70,15 @@ def signed(value: float, places: int = 2) -> str:
     return _fixed(value, places) if abs(value) < 1e5 else f"{value:.3g}".replace("-", "−")
 
 
+def plain(value: float) -> str:
+    """A number of which nothing is known, with four digits.
+
+    >>> plain(0.12345), plain(-1234567.0), plain(1e-9)
+    ('0.1235', '−1.235e+06', '1e-09')
+    """
+    return f"{value:.4g}".replace("-", "−", 1) if value < 0 else f"{value:.4g}"
+
+
 def up(value: float, places: int = 2) -> str:
     """A limit that is promised, rounded up: never in the flattering direction.
 
@@ -109,10 +98,3 @@ def _fixed(value: float, places: int) -> str:
     if not text.strip("-0.,"):
         text = text.removeprefix("-")
     return text.replace("-", "−").replace(",", "\u202f")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

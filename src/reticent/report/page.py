@@ -38,8 +38,8 @@ def coded(text: str) -> Markup:
     return Markup(marked)  # noqa: S704 - escaped above
 
 
-def _as_code(found: re.Match[str]) -> str:
-    return f"<code>{found[1]}</code>" if found[1] else f'<code class="command">{found[2]}</code>'
+def _as_code(match: re.Match[str]) -> str:
+    return f"<code>{match[1]}</code>" if match[1] else f'<code class="command">{match[2]}</code>'
 
 
 def environment(filters: Mapping[str, Any], names: Mapping[str, Any]) -> Environment:

@@ -195,11 +195,11 @@ def promise(identity: str, promised: float, rows: Sequence[GuaranteeBound]) -> M
     parts.append(tag("line", class_="ceiling", x1=x(promised), x2=x(promised), y1=top - 22, y2=bottom))
     y = top
     for kind in kinds:
-        own = [row for row in rows if row.units == kind]
-        label = f"audited by {own[0].estimate.n:,} {kind}, at least"
+        of_kind = [row for row in rows if row.units == kind]
+        label = f"audited by {of_kind[0].estimate.n:,} {kind}, at least"
         parts.append(tag("text", label, class_="tick halo", x=x(0), y=y + 17))
         y += gap
-        for row in own:
+        for row in of_kind:
             shown = row.estimate.value
             style = "bar-broken" if row.broken else "bar-alone" if row.alone else "bar-fill"
             parts.append(tag("text", BOUND_NAMES.get(row.assumption, "other"), class_="tick strong", x=130, y=y + 9,

@@ -36,8 +36,8 @@ def allowed(identity: str, roc: Sequence[tuple[float, float]], measured: Curve |
         *y_axis(y, 52, 428, "true positive rate (members found)", percent),
         tag("line", class_="chance", x1=52, y1=280, x2=428, y2=34),
     ]
-    said = "; ".join(f"at {percent(fpr)} {percent_up(float(np.interp(fpr, fprs, tprs)))} %" for fpr in (0.01, 0.1))
-    description = f"Most true positives that the promise allows: {said}."
+    words = "; ".join(f"at {percent(fpr)} {percent_up(float(np.interp(fpr, fprs, tprs)))} %" for fpr in (0.01, 0.1))
+    description = f"Most true positives that the promise allows: {words}."
     if measured is not None:
         visible = max(sum(fpr <= LOWEST for fpr in measured.fpr) - 1, 0)
         line = steps([x(fpr) for fpr in measured.fpr[visible:]], [y(tpr) for tpr in measured.tpr[visible:]])

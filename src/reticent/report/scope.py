@@ -50,7 +50,7 @@ class AttackKind:
 def _level(level: str, *metrics: str) -> Callable[[Results], bool]:
     return lambda results: any(
         finding.level == level and (not metrics or finding.metric.partition("@")[0] in metrics)
-        for finding in results.findings
+        for finding in results.all_findings
     )
 
 
@@ -62,7 +62,9 @@ def _family(family: str) -> Callable[[Results], bool]:
 
 def _access(results: Results) -> set[str]:
     """What the attackers of this audit saw."""
-    seen = {run.access for run in results.attacks if run.ran} | {one.threat.access for one in results.findings}
+    seen = {run.access for run in results.attacks if run.ran} | {
+        finding.threat.access for finding in results.all_findings
+    }
     return seen | {row.access for row in results.extraction.rows} if results.extraction else seen
 
 
@@ -116,7 +118,9 @@ KINDS = (
         name="Bound on ε",
         asks="how much privacy the training can have had at most",
         try_it="it needs coins of probability 0.5 that `reticent tune` threw",
-        tried=lambda results: any(one.metric in ("epsilon_lower", "epsilon_if") for one in results.findings),
+        tried=lambda results: any(
+            finding.metric in ("epsilon_lower", "epsilon_if") for finding in results.all_findings
+        ),
     ),
     AttackKind(
         name="Privacy promise",
@@ -149,8 +153,8 @@ KINDS = (
 
 
 def tried(results: Results) -> list[str]:
-    """Names of the kinds that were tried."""
-    return [kind.name for kind in KINDS if kind.tried(results)]
+    """Names of the kinds that were tried, and of further kinds of evidence."""
+    return [*(kind.name for kind in KINDS if kind.tried(results)), *(section.title for section in results.sections)]
 
 
 def untried(results: Results) -> list[str]:
@@ -163,8 +167,8 @@ def untried(results: Results) -> list[str]:
 def statistics(results: Results) -> list[str]:
     """What else was not tested: statistics that were refused. Each once, without the kinds of `untried` and without
     the attacks that the page lists as switched off."""
-    said = {*untried(results), *(f"{run.name}: {run.why_not}" for run in results.attacks if not run.ran)}
-    return [line for line in dict.fromkeys(results.not_tested) if line not in said]
+    elsewhere = {*untried(results), *(f"{run.name}: {run.why_not}" for run in results.attacks if not run.ran)}
+    return [line for line in dict.fromkeys(results.not_tested) if line not in elsewhere]
 
 
 def _settings(results: Results) -> Mapping[str, Any]:

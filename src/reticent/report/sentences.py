@@ -7,6 +7,7 @@ The numbers follow in brackets, with interval, n and the attack's name.
 from __future__ import annotations
 
 import math
+import re
 
 from reticent.core.finding import Estimate
 from reticent.core.results import ExtractionRow, Power
@@ -21,6 +22,15 @@ PAIR = {
 UNITS = {"record": "records", "user": "users", "canary": "canary users"}
 ONES = {"record": "that were", "user": "who were", "canary": "who were"}
 HOW = {"mean": "mean over a user's texts", "max": "largest over a user's texts", "min": "smallest over a user's texts"}
+
+
+def numbered(count: int, words: str) -> str:
+    """The count and after it the words, in which each ``{a|b}`` is ``a`` for one thing and ``b`` for several.
+
+    >>> numbered(1, "{value|values} {was|were} left out"), numbered(1200, "{value|values} {was|were} left out")
+    ('1 value was left out', '1,200 values were left out')
+    """
+    return f"{count:,} " + re.sub(r"\{([^|{}]*)\|([^|{}]*)\}", lambda form: form[1 if count == 1 else 2], words)
 
 
 def readable(attack: str) -> str:
@@ -53,8 +63,8 @@ def many(share: float) -> str:
     >>> many(0.506), many(0.004), many(0.9999)
     ('51 of 100', '4 of 1,000', 'more than 99 of 100')
     """
-    said = times(share, of=1000 if share < 0.1 else 100)
-    return said.replace(" times", "").replace("less than once", "less than 1").replace("once", "1")
+    counted = times(share, of=1000 if share < 0.1 else 100)
+    return counted.replace(" times", "").replace("less than once", "less than 1").replace("once", "1")
 
 
 def picks(level: str, attack: str, estimate: Estimate, *, found: bool) -> str:
@@ -68,12 +78,12 @@ def picks(level: str, attack: str, estimate: Estimate, *, found: bool) -> str:
     """
     right = times(estimate.value)
     if found:
-        said = f"an attacker picks the right one {right}"
+        sentence = f"an attacker picks the right one {right}"
     elif estimate.hi < 0.5:
-        said = f"an attacker is right only {right}, less often than a coin"
+        sentence = f"an attacker is right only {right}, less often than a coin"
     else:
-        said = f"an attacker was not seen to do better than a coin: right {right}"
-    return f"{PAIR[level]}, {said} ({_auc(level, estimate)}; {readable(attack)})."
+        sentence = f"an attacker was not seen to do better than a coin: right {right}"
+    return f"{PAIR[level]}, {sentence} ({_auc(level, estimate)}; {readable(attack)})."
 
 
 def names(level: str, attack: str, metric: str, estimate: Estimate, *, found: bool) -> str:
@@ -82,10 +92,10 @@ def names(level: str, attack: str, metric: str, estimate: Estimate, *, found: bo
     shown = numbers.show(estimate, metric)
     rest = f"{numbers.metric_name(metric)}: {shown.value} % {shown.interval}, n = {estimate.n:,} {units}"
     if found:
-        said = f"{many(estimate.value)} {units} {ones} trained on are named"
+        sentence = f"{many(estimate.value)} {units} {ones} trained on are named"
     else:
-        said = f"no more of those {ones} were seen to be named than by chance: {many(estimate.value)}"
-    return f"{alarm}, {said} ({rest}; {readable(attack)})."
+        sentence = f"no more of those {ones} were seen to be named than by chance: {many(estimate.value)}"
+    return f"{alarm}, {sentence} ({rest}; {readable(attack)})."
 
 
 def would_have_been_seen(power: Power) -> str:
@@ -114,13 +124,13 @@ def without_the_model(blind: Estimate) -> str:
 def pulled_out(row: ExtractionRow) -> str:
     """What share of a group comes out of this model, of its base, and of what was never trained on."""
     how = "are found" if row.family == "personal data" else "come out in part" if row.partial else "come out"
-    said = [f"{_percent(row.target)} of {row.n:,} {row.units} ({row.group}) {how}"]
+    parts = [f"{_percent(row.target)} of {row.n:,} {row.units} ({row.group}) {how}"]
     if row.base is not None:
-        said.append(f"{_percent(row.base)} of them from the base model")
+        parts.append(f"{_percent(row.base)} of them from the base model")
     if row.above_control is not None:
         control = max(row.target.value - row.above_control.value, 0.0)
-        said.append(f"{control * 100:.0f} % of those that were never trained on")
-    return f"{', '.join(said)} ({readable(row.attack)}: {row.summary.rstrip('.')})."
+        parts.append(f"{control * 100:.0f} % of those that were never trained on")
+    return f"{', '.join(parts)} ({readable(row.attack)}: {row.summary.rstrip('.')})."
 
 
 def _percent(estimate: Estimate) -> str:

@@ -92,8 +92,8 @@ def _handler(files: dict[str, tuple[Path, str]]) -> type[BaseHTTPRequestHandler]
             header then holds that name.
             """
             assert isinstance(self.server, ThreadingHTTPServer)
-            own = self.server.server_port
-            if self.headers.get("Host") not in (f"127.0.0.1:{own}", f"localhost:{own}"):
+            port = self.server.server_port
+            if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
                 return HTTPStatus.FORBIDDEN, b"Only for this machine.\n", "text/plain"
             path, kind = files.get(self.path.partition("?")[0], (None, ""))
             try:

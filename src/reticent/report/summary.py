@@ -30,15 +30,14 @@ ACCESS_WORDS = {
 
 
 def best(results: Results, level: str, metric: str) -> Finding | None:
-    """The finding of that level and metric that leaks most; None when none was measured."""
-    found = [finding for finding in results.findings if (finding.level, finding.metric) == (level, metric)]
-    return max(found, key=_leakage, default=None)
+    """The finding of that level (``"*"``: of any) and metric that leaks most; None when none was measured."""
+    measured = [finding for finding in results.all_findings if finding.metric == metric]
+    return max((finding for finding in measured if level in ("*", finding.level)), key=_leakage, default=None)
 
 
 def strongest_epsilon(results: Results) -> Finding | None:
     """The largest empirical lower bound on ε, of any unit."""
-    found = [finding for finding in results.findings if finding.metric == "epsilon_lower"]
-    return max(found, key=_leakage, default=None)
+    return best(results, "*", "epsilon_lower")
 
 
 def by_severity(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
@@ -72,13 +71,13 @@ def advice(findings: Sequence[Finding]) -> list[tuple[str, str]]:
     for finding in detected:
         if finding.advice:
             first.setdefault(finding.advice, str(finding.severity))
-    return [(severity, said) for said, severity in first.items()]
+    return [(severity, words) for words, severity in first.items()]
 
 
 def aucs(results: Results, level: str) -> list[tuple[str, Estimate]]:
     """``(attack, AUC)`` of every attack of that level, largest first."""
-    found = [(f.attack, f.estimate) for f in results.findings if f.metric == "auc" and f.level == level]
-    return sorted(found, key=lambda row: -row[1].value)
+    measured = [(f.attack, f.estimate) for f in results.all_findings if f.metric == "auc" and f.level == level]
+    return sorted(measured, key=lambda row: -row[1].value)
 
 
 def planted(results: Results, kind: str = "record") -> tuple[CanaryExposure | None, CanaryExposure | None]:

@@ -22,20 +22,20 @@ def which_to_take(comparison: Comparison) -> str:
     beaten = {pair.b if pair.less == pair.a else pair.a for pair in ranked}
     finished = [number for number, setting in enumerate(comparison.settings) if setting.best is not None]
     for number in finished:
-        own = [pair for pair in ranked if pair.less == number]
-        if len(own) == len(finished) - 1:
-            others = "every other one" if len(own) > 1 else names[own[0].b if own[0].a == number else own[0].a]
-            said = f"Take {names[number]}: at the same held-out loss it leaks less than {others}."
-            return said + _cost(comparison, number)
+        mine = [pair for pair in ranked if pair.less == number]
+        if len(mine) == len(finished) - 1:
+            others = "every other one" if len(mine) > 1 else names[mine[0].b if mine[0].a == number else mine[0].a]
+            words = f"Take {names[number]}: at the same held-out loss it leaks less than {others}."
+            return words + _cost(comparison, number)
     left = [names[number] for number in finished if number not in beaten]
     worse = [names[number] for number in sorted(beaten)]
     leaks = "leaks" if len(worse) == 1 else "leak"
-    said = f"Do not take {_or(worse)}, which {leaks} more than another at the same held-out loss"
+    words = f"Do not take {_or(worse)}, which {leaks} more than another at the same held-out loss"
     if not left:
-        return f"{said}."
+        return f"{words}."
     if len(left) == 1:
-        return f"{said}; {left[0]} was beaten by none."
-    return f"{said}; among {_or(left, 'and')} leakage does not decide, so choose by perplexity and cost."
+        return f"{words}; {left[0]} was beaten by none."
+    return f"{words}; among {_or(left, 'and')} leakage does not decide, so choose by perplexity and cost."
 
 
 def _cost(comparison: Comparison, number: int) -> str:
@@ -46,10 +46,10 @@ def _cost(comparison: Comparison, number: int) -> str:
         if setting.best is not None
     }
     lowest = min(best, key=lambda i: best[i])
-    own = f" Its best held-out perplexity is {math.exp(best[number]):.2f}"
+    best_said = f" Its best held-out perplexity is {math.exp(best[number]):.2f}"
     if lowest == number:
-        return f"{own}, the lowest of all."
-    return f"{own}; the lowest, of {comparison.settings[lowest].name}, is {math.exp(best[lowest]):.2f}."
+        return f"{best_said}, the lowest of all."
+    return f"{best_said}; the lowest, of {comparison.settings[lowest].name}, is {math.exp(best[lowest]):.2f}."
 
 
 def _or(names: Sequence[str], word: str = "or") -> str:

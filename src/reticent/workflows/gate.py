@@ -15,6 +15,8 @@ confounded, or the audit had too few units to pass anyone) never passes: exit co
 Against a baseline (``baseline``, the difference to an earlier audit of the same coins) the gate fails only where the
 paired interval is certain that more leaks than before.
 
+The limits themselves are entries of `reticent.core.metrics`: a new one is an argument here and a flag of the command.
+
 A promise of differential privacy that the audit broke fails whatever the limits are. ``max_promised_epsilon`` limits
 the promise itself: an upper bound that is proved, not measured, so ``on`` and confounding play no part.
 """
@@ -24,16 +26,17 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reticent.core import validate
 from reticent.core.atomic import write_text
 from reticent.core.difference import Difference
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
+from reticent.core.limit_arguments import with_limits
+from reticent.core.metrics import Limit, Metric, limits
 from reticent.core.outputs import JUNIT, refuse_foreign
 from reticent.core.possible import refuse_impossible
 from reticent.core.results import GuaranteeAudit, Results
@@ -98,41 +101,27 @@ class GateOutcome:
         return (*(check.line for check in self.checks), last[self.exit_code])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Limit:
-    name: str
-    limit: float
-    levels: tuple[str, ...]
-    metric: str
-    absent: str
-    """What would have to be there."""
+class _Limit(NamedTuple):
+    metric: Metric
+    limit: Limit
+    allowed: float
 
 
+@with_limits
 def gate(
     results: Results,
     *,
-    max_auc: float | None = None,
-    max_tpr_at_1pct_fpr: float | None = None,
-    max_user_auc: float | None = None,
-    max_exposure_bits: float | None = None,
-    max_epsilon: float | None = None,
-    max_extracted: float | None = None,
     max_promised_epsilon: float | None = None,
     promised_unit: str = "user",
     on: On = "value",
     baseline: Difference | None = None,
+    **given: float | None,
 ) -> GateOutcome:
     """Check the limits that are given, all "no more than", and that no promise of differential privacy is broken.
 
     Args:
         results: of an audit.
-        max_auc: AUC of any record-level attack; 0.5 is chance.
-        max_tpr_at_1pct_fpr: share of trained records that any attack finds at 1 % false alarms; 0.01 is chance.
-        max_user_auc: AUC of any user-level attack.
-        max_exposure_bits: exposure of planted canaries, in bits; the median of secrets never planted is 1.
-        max_epsilon: empirical lower bound on ε; a model trained with a smaller ε cannot show more.
-        max_extracted: share of secrets, personal data or freely written texts that any attack pulls out of the model
-            and not out of its base, in any group that was trained on; without a base the share pulled out.
+        limits: each an argument of its own.
         max_promised_epsilon: ε that the training promised, for ``promised_unit``.
         promised_unit: ``"record"`` or ``"user"``; per user a promise per record counts with what it implies.
         on: which part of the estimate is compared, see the module.
@@ -141,30 +130,22 @@ def gate(
     Raises:
         BadInput: no limit is given, or one that makes no sense, or the results hold numbers that cannot be.
     """
+    known = limits()
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"gate() got an unexpected keyword argument {unknown[0]!r}")
     validate.one_of(("lower", "value", "upper"), on=on)
     refuse_impossible(results)
-    shares = {"max_auc": max_auc, "max_tpr_at_1pct_fpr": max_tpr_at_1pct_fpr, "max_user_auc": max_user_auc}
-    validate.in_range(0, 1, **{name: limit for name, limit in shares.items() if limit is not None})
+    asked = {name: limit for name in known if (limit := given.get(name)) is not None}
+    shares = {name for name, (metric, _) in known.items() if (metric.least, metric.most) == (0, 1)}
+    validate.in_range(0, 1, **{name: limit for name, limit in asked.items() if name in shares})
     validate.one_of(("record", "user"), promised_unit=promised_unit)
-    amounts = {"max_exposure_bits": max_exposure_bits, "max_epsilon": max_epsilon, "max_extracted": max_extracted}
-    promised = {"max_promised_epsilon": max_promised_epsilon}
-    validate.non_negative(**{name: limit for name, limit in (amounts | promised).items() if limit is not None})
-    about = {
-        "max_auc": (("record",), "auc", "needs at least one record-level attack that ran"),
-        "max_tpr_at_1pct_fpr": (("record",), "tpr@0.01", "needs ≥ 1000 held-out records"),
-        "max_user_auc": (("user",), "auc", "needs a user field and at least one user-level attack that ran"),
-        "max_exposure_bits": (("canary",), "exposure_bits", "needs canaries planted before training"),
-        "max_epsilon": (("record", "user", "canary"), "epsilon_lower", "needs an ε audit"),
-        "max_extracted": (("passage",), "extracted", "needs reticent audit --extraction"),
-    }
-    limits = [
-        _Limit(name=name, limit=limit, levels=about[name][0], metric=about[name][1], absent=about[name][2])
-        for name, limit in (shares | amounts).items()
-        if limit is not None
-    ]
-    if not limits and max_promised_epsilon is None and baseline is None:
-        raise BadInput("gate", "has no limit to check", f"Give at least one of: --{', --'.join((*about, *promised))}.")
-    checks = [_check(results, limit, on) for limit in limits]
+    promised = {} if max_promised_epsilon is None else {"max_promised_epsilon": max_promised_epsilon}
+    validate.non_negative(**{name: limit for name, limit in (asked | promised).items() if name not in shares})
+    if not asked and not promised and baseline is None:
+        names = ", --".join([*known, "max_promised_epsilon"])
+        raise BadInput("gate", "has no limit to check", f"Give at least one of: --{names}.")
+    checks = [_check(results, _Limit(*known[name], allowed=limit), on) for name, limit in asked.items()]
     if max_promised_epsilon is not None:
         checks.append(_promised(results.promise, max_promised_epsilon, promised_unit))
     if baseline is not None:
@@ -214,7 +195,7 @@ def _broken(promise: GuaranteeAudit) -> LimitCheck:
         for row in promise.bounds
         if row.broken
     ]
-    shown += [f"the check {one.name!r} failed" for one in promise.checks if one.passed is False]
+    shown += [f"the check {check.name!r} failed" for check in promise.checks if check.passed is False]
     shown += [f"an AUC above {promise.auc_limit:.4g}"] if promise.auc_broken else []
     shown += [
         f"more than {row.limit:.4g} of members at {row.fpr:g} false alarms" for row in promise.rates if row.broken
@@ -254,24 +235,25 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
 
 
 def _check(results: Results, limit: _Limit, on: On) -> LimitCheck:
-    candidates = _candidates(results, limit)
+    candidates = results.measured(limit.metric.name, limit.limit.levels)
     if results.verdict.status == "confounded":
         why = "cannot be checked: members and held-out differ without any model, so no number here is about membership"
         return _unknown(limit, why)
     if not candidates:
-        found = f"cannot be checked: no {limit.metric} of level {' or '.join(limit.levels)} in these results; "
-        return _unknown(limit, found + limit.absent + _held_out(results, limit))
+        levels = f" of level {' or '.join(limit.limit.levels)}" if limit.limit.levels else ""
+        absent = f"cannot be checked: no {limit.metric.name}{levels} in these results; {limit.limit.needs}"
+        return _unknown(limit, absent + _held_out(results, limit))
     attack, estimate = max(candidates, key=lambda pair: _end(pair[1], on))
     compared = _end(estimate, on)
     shown = f"{on} {compared:.4g} of {_interval(estimate)} ({attack}, n = {estimate.n:,})"
     if math.isinf(compared):
         return _unknown(limit, f"cannot be checked: the interval {_interval(estimate)} of {attack} has no {on} end")
-    exceeded = compared > limit.limit
+    exceeded = compared > limit.allowed
     if not exceeded and results.verdict.status == "underpowered":
         return _unknown(limit, f"cannot be checked: {shown} rests on too few units to pass anyone")
     return LimitCheck(
-        name=limit.name,
-        limit=limit.limit,
+        name=limit.limit.flag,
+        limit=limit.allowed,
         state="failed" if exceeded else "passed",
         measured=estimate,
         attack=attack,
@@ -279,33 +261,15 @@ def _check(results: Results, limit: _Limit, on: On) -> LimitCheck:
     )
 
 
-def _candidates(results: Results, limit: _Limit) -> Sequence[tuple[str, Estimate]]:
-    """All estimates of that metric with the attack's name."""
-    found = [
-        (finding.attack, finding.estimate)
-        for finding in results.findings
-        if finding.metric == limit.metric and finding.level in limit.levels
-    ]
-    if limit.metric == "extracted":
-        rows = results.extraction.rows if results.extraction else ()
-        return [
-            (f"{row.attack}, {row.group}", row.difference or row.target)
-            for row in rows
-            if row.metric == "share" and not row.control
-        ]
-    if limit.metric == "exposure_bits":
-        found += [(tier.tier, tier.bits) for tier in results.exposure if tier.repetitions > 0]
-    return found
-
-
 def _unknown(limit: _Limit, reason: str) -> LimitCheck:
-    return LimitCheck(name=limit.name, limit=limit.limit, state="unknown", measured=None, attack="", reason=reason)
+    name = limit.limit.flag
+    return LimitCheck(name=name, limit=limit.allowed, state="unknown", measured=None, attack="", reason=reason)
 
 
 def _held_out(results: Results, limit: _Limit) -> str:
-    counts = [power.n_held_out for power in results.power if power.level in limit.levels]
-    counts += [curve.n_held_out for curve in results.curves if curve.level in limit.levels]
-    return f" (this audit had {max(counts):,})" if counts and limit.metric.startswith("tpr@") else ""
+    counts = [power.n_held_out for power in results.power if power.level in limit.limit.levels]
+    counts += [curve.n_held_out for curve in results.curves if curve.level in limit.limit.levels]
+    return f" (this audit had {max(counts):,})" if counts and limit.metric.name.startswith("tpr@") else ""
 
 
 def _end(estimate: Estimate, on: On) -> float:

@@ -45,8 +45,9 @@ def evidence_of(knows: bool, *, n: int = 120, users: int | None = None, base: bo
         record = Record(id=f"r{number}", text="it is 4711", user=owner)
         group = "planted 4 times" if member[number] else NOT_PLANTED
         secret = Secret(
-            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number]
-        )
+            id=f"t{number}", record=record, start=6, end=10, kind="CODE", group=group, member=member[number],
+            source="canary",
+        )  # fmt: skip
         tokens = np.arange(3, dtype=np.int32)
         prompts.append(ExtractionPrompt(secret=secret, bos=tokens[:0], prefix=tokens, suffix=tokens))
     rank = np.where(np.repeat(member, knowledge.forced.lengths), 0, 3).astype(np.int32)
@@ -144,6 +145,34 @@ def test_groups_of_one_user_are_refused_by_name():
     assert any("discoverable, planted 4 times" in note and "1 user" in note for note in extraction.notes)
 
 
+def renamed(evidence: ExtractionEvidence, name: str, source: str) -> ExtractionEvidence:
+    """With the trained group under another name, from another source."""
+    prompts = tuple(
+        replace(
+            prompt,
+            secret=replace(prompt.secret, source=source, group=name if prompt.secret.member else prompt.secret.group),
+        )
+        for prompt in evidence.prompts.kept
+    )
+    return replace(evidence, prompts=replace(evidence.prompts, kept=prompts))
+
+
+def test_a_name_decides_neither_the_control_nor_that_a_coin_decided():
+    named = renamed(evidence_of(True), "planted by the vendor, not by coin", "given")
+    vendor = evaluate(named, confidence=0.99, joint=0.95)
+    theirs = row(vendor, "discoverable", "planted by the vendor, not by coin")
+    assert (theirs.randomized, theirs.control_group, theirs.above_control) == (False, "", None)
+    assert vendor.strongest("extraction", only_planted=True) is None
+    assert extraction_findings(vendor, "extraction", confounded=True) == []
+    ours = evaluate(renamed(evidence_of(True), "inserted 4 times", "canary"), confidence=0.99, joint=0.95)
+    inserted = row(ours, "discoverable", "inserted 4 times")
+    assert (inserted.randomized, inserted.control_group) == (True, NOT_PLANTED)
+    assert inserted.above_control.value == 1
+    assert ours.strongest("extraction", only_planted=True).group == "inserted 4 times"
+    (finding,) = extraction_findings(ours, "extraction", confounded=True)
+    assert finding.severity is Severity.CRITICAL
+
+
 def test_curves_rise_from_what_one_sample_gives():
     extraction = evaluate(evidence_of(True), confidence=0.99, joint=0.95)
     curve = next(curve for curve in extraction.curves if curve.group == "planted 4 times")
@@ -157,7 +186,9 @@ def test_curves_rise_from_what_one_sample_gives():
 def test_on_a_confounded_split_only_planted_secrets_count():
     evidence = evidence_of(True)
     unplanted = [
-        replace(prompt, secret=replace(prompt.secret, group=TRAINED if prompt.secret.member else HELD_OUT))
+        replace(
+            prompt, secret=replace(prompt.secret, source="span", group=TRAINED if prompt.secret.member else HELD_OUT)
+        )
         for prompt in evidence.prompts.kept
     ]
     extraction = evaluate(

@@ -169,11 +169,14 @@ def test_controls_are_matched():
     assert [sum(secret.member == member for secret in few) for member in (True, False)] == [9, 9]
     assert set(few) < set(given_secrets(many, [], [])[0])
     controls = {f"missed{CONTROL}", NOT_PLANTED, HELD_OUT}
-    assert control_of("missed", controls) == f"missed{CONTROL}"
-    assert control_of("planted 4 times", controls) == NOT_PLANTED
-    assert control_of(TRAINED, controls) == HELD_OUT
-    assert control_of("other", controls) == HELD_OUT
-    assert control_of("planted once", {HELD_OUT}) == ""
+    assert control_of("missed", controls, randomized=False) == f"missed{CONTROL}"
+    assert control_of("planted 4 times", controls, randomized=True) == NOT_PLANTED
+    assert control_of(TRAINED, controls, randomized=False) == HELD_OUT
+    assert control_of("other", controls, randomized=False) == HELD_OUT
+    assert control_of("planted once", {HELD_OUT}, randomized=True) == ""
+    # the words of a group decide nothing
+    assert control_of("planted by the vendor", controls, randomized=False) == HELD_OUT
+    assert control_of("inserted 4 times", controls, randomized=True) == NOT_PLANTED
 
 
 def test_a_listed_value_of_both_sides_is_nobodys():

@@ -24,6 +24,7 @@ from reticent.core.record import Record
 from reticent.core.secret import Secret
 from reticent.data.coin import uniform
 from reticent.models.encode import EncodedRecord, encode, leading_tokens, opening_tokens
+from reticent.report.sentences import numbered
 from reticent.score.forward import most_read
 from reticent.score.generation.forced import TeacherForced
 from reticent.score.generation.generate import make_generations
@@ -119,14 +120,18 @@ def collect(
 
 def _notes(prompts: ExtractionPrompts, generations: FreeGenerations | None, chosen: ChosenSecrets) -> Iterator[str]:
     if chosen.common:
-        yield f"{chosen.common:,} secrets on the list were left out: other people on the other side have them."
+        yield numbered(
+            chosen.common,
+            "{secret|secrets} on the list {was|were} left out: other people on the other side have {it|them}.",
+        )
     if chosen.shared:
-        yield (
-            f"{chosen.shared:,} values of personal data in records that were trained on were left out: held-out "
-            "records of other people have them too, so that they come up says nothing of training."
+        yield numbered(
+            chosen.shared,
+            "{value|values} of personal data in records that were trained on {was|were} left out: held-out records of "
+            "other people have {it|them} too, so that {it comes|they come} up says nothing of training.",
         )
     for reason, count in sorted(prompts.dropped.items()):
-        yield f"{count:,} secrets were left out: {reason}."
+        yield numbered(count, "{secret|secrets} {was|were} left out: ") + f"{reason}."
     if not prompts and not (chosen.common or chosen.shared or prompts.dropped):
         yield "no secrets to pull out: nothing was planted, and no personal data is marked or found in the records"
     if generations is None:

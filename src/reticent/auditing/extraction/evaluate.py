@@ -47,6 +47,8 @@ class _Group:
     base: Scores | None
     cluster: npt.NDArray[np.str_] | None
     paired: bool = True
+    randomized: bool = False
+    """Whether a coin of the package's own decided which units were trained on."""
 
     @property
     def has_base(self) -> bool:
@@ -121,16 +123,19 @@ def _groups(attack: Attack, evidence: ExtractionEvidence) -> list[_Group]:
         cluster = _clusters([record.user for record, _ in evidence.records])
         names = [(RECORDS if member else RECORDS_CONTROL) for _, member in evidence.records]
         controls, units = {RECORDS_CONTROL}, "records"
+        by_coin: set[str] = set()
     else:
         secrets = [prompt.secret for prompt in evidence.prompts.kept]
         cluster = _clusters([secret.record.user or secret.record.id for secret in secrets])
         names = [secret.group for secret in secrets]
         controls = {secret.group for secret in secrets if not secret.member}
+        by_coin = {secret.group for secret in secrets} - {secret.group for secret in secrets if not secret.randomized}
         units = "secrets"
     return [
         _Group(
             name=name,
-            control="" if name in controls else control_of(name, controls),
+            control="" if name in controls else control_of(name, controls, randomized=name in by_coin),
+            randomized=name in by_coin,
             is_control=name in controls,
             units=units,
             target=scores[mask],

@@ -39,6 +39,7 @@ def canary_secrets(canaries: Sequence[Canary], *, most: int) -> list[Secret]:
             kind=canary.kind,
             group=named_tier(canary.repetitions * canary.planted),
             member=canary.planted,
+            source="canary",
         )
         for canary in (*planted, *others)
     ]
@@ -95,13 +96,14 @@ def _by_group_and_value(secrets: Sequence[Secret]) -> dict[str, dict[str, list[S
     return groups
 
 
-def control_of(name: str, controls: Collection[str]) -> str:
+def control_of(name: str, controls: Collection[str], *, randomized: bool) -> str:
     """The group that was never trained on and is otherwise alike; empty where there is none.
 
-    A group's own, else for planted secrets those never planted, and for the rest what was held out.
+    A group's own, else for secrets that a coin planted (``randomized``) those never planted, and for the rest what was
+    held out.
     """
     own = f"{name}{CONTROL}"
-    other = NOT_PLANTED if name.startswith("planted") else HELD_OUT
+    other = NOT_PLANTED if randomized else HELD_OUT
     return next((one for one in (own, other) if one in controls), "")
 
 
@@ -286,6 +288,7 @@ def _secret(record: Record, span: Span, half: SplitHalf) -> Secret:
         kind=span.kind,
         group=half.group,
         member=half.member,
+        source="span",
     )
 
 

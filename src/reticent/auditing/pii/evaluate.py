@@ -179,7 +179,7 @@ def _of_probe(evidence: PiiEvidence) -> Iterator[_Measure]:
 def _control(measure: _Measure, name: str) -> str:
     groups, member = measure.units.group, measure.units.member
     controls = {group for group, trained in zip(groups, member, strict=True) if not trained}
-    return "" if name in controls else control_of(name, controls)
+    return "" if name in controls else control_of(name, controls, randomized=measure.units.by_coin(name))
 
 
 def _row(measure: _Measure, name: str, confidence: float, joint: float | None) -> ExtractionRow:
@@ -216,6 +216,8 @@ def _row(measure: _Measure, name: str, confidence: float, joint: float | None) -
         units="secrets",
         control=not any(trained for trained, chosen in zip(measure.units.member, mask, strict=True) if chosen),
         above_control=above,
+        control_group=control,
+        randomized=measure.units.by_coin(name),
     )
 
 

@@ -25,12 +25,19 @@ class EvidenceRows:
         member: True where it was trained on.
         user: its owner; None where none is known.
         candidates: number of values that it is ranked among; 0 where it is not ranked.
+        randomized: whether a coin of the package's own decided if it was trained on; empty: none of them.
     """
 
     group: tuple[str, ...]
     member: tuple[bool, ...]
     user: tuple[str | None, ...]
     candidates: tuple[int, ...]
+    randomized: tuple[bool, ...] = ()
+
+    def by_coin(self, group: str) -> bool:
+        """Whether such a coin decided for every unit of a group."""
+        mine = [coin for name, coin in zip(self.group, self.randomized, strict=False) if name == group]
+        return bool(mine) and all(mine)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +92,7 @@ def rows_of(things: Sequence[Secret] | Sequence[PiiAssociation], candidates: Seq
             (thing.record.user or thing.record.id) if isinstance(thing, Secret) else thing.user for thing in things
         ),
         candidates=tuple(candidates),
+        randomized=tuple(isinstance(thing, Secret) and thing.randomized for thing in things),
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.report.audit_page import render
-from reticent.report.export import LIST, export, standalone, table
+from reticent.report.figure_files import LIST, export, standalone, table
 from reticent.report.figures import figures
 from reticent.report.heading import model_name
 from reticent.report.results_file import digest, write_results
@@ -26,16 +26,16 @@ SVG = "{http://www.w3.org/2000/svg}"
 def test_every_figure_of_the_page_is_a_file_with_its_numbers(sample: ModuleType, tmp_path: Path) -> None:
     for results in (sample.extracted(), sample.broken()):
         folder = tmp_path / results.verdict.headline[:9]
-        made = figures(results)
+        made, page = figures(results), render(results)
         assert len(export(folder, results)) == len(made) == len({one.name for one in made})
-        assert render(results).count("<figure") == len(made)
+        assert page.count("<figure") == len(made)
         for one in made:
             root = ET.parse(folder / f"{one.name}.svg").getroot()
             title = root.find(f"{SVG}title")
             assert title is not None
             assert title.text is not None
             assert title.text.endswith(f" · {model_name(results)}")
-            assert title.text in render(results)
+            assert title.text in page
             shown = " ".join("".join(text.itertext()) for text in root.iter(f"{SVG}text"))
             assert one.title in shown
             assert model_name(results) in shown

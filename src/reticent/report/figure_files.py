@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from functools import cache
@@ -15,9 +13,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from reticent.core.atomic import replacing_together
-from reticent.core.errors import Unusable
 from reticent.core.outputs import file_to_write, hash_of, listed, marked
 from reticent.core.results import Results
+from reticent.report.csv_files import csv_text, encoded, make_folder
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import model_name
 from reticent.report.results_file import digest
@@ -51,33 +49,26 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
     folder = Path(folder)
     made = figures(results)
     card = folder / LIST
-    texts = {folder / f"{one.name}.svg": _bytes(standalone(one, model_name(results))) for one in made}
-    texts |= {folder / f"{one.name}.csv": _bytes(table(one)) for one in made}
+    texts = {folder / f"{figure.name}.svg": encoded(standalone(figure, model_name(results))) for figure in made}
+    texts |= {folder / f"{figure.name}.csv": encoded(table(figure)) for figure in made}
     file_to_write(card, CARD, flag="export", inputs=inputs)
     for path in texts:
         file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unusable(str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another folder.") from error
+    make_folder(folder)
     there = sorted(path for path in folder.glob("*.csv") if listed(card, "file of numbers").is_ours(path))
-    said = {
+    content = {
         "format": FORMAT,
         "model": model_name(results),
         "results_sha256": digest(results),
-        "figures": [{"name": one.name, "title": one.title} for one in made],
+        "figures": [{"name": figure.name, "title": figure.title} for figure in made],
         "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
         "before": {path.name: hash_of(path) for path in there},
     }
-    texts = {card: _bytes(json.dumps(said, indent=1, ensure_ascii=False) + "\n"), **texts}
+    texts = {card: encoded(json.dumps(content, indent=1, ensure_ascii=False) + "\n"), **texts}
     with replacing_together([*texts], public=[*texts]) as temporary:
         for path, text in texts.items():
             temporary[path].write_bytes(text)
     return [path for path in texts if path.suffix == ".svg"]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="backslashreplace")
 
 
 def standalone(figure: Figure, model: str) -> str:
@@ -112,24 +103,19 @@ def standalone(figure: Figure, model: str) -> str:
 
 def table(figure: Figure) -> str:
     """The figure's numbers as CSV with a header, full digits. Words that a spreadsheet would compute are quoted."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(figure.columns)
-    for row in figure.rows:
-        writer.writerow([f"'{one}" if isinstance(one, str) and one[:1] in "=+-@\t\r" else one for one in row])
-    return out.getvalue()
+    return csv_text(figure.columns, figure.rows)
 
 
 def _key(figure: Figure, *, top: float, width: float) -> tuple[list[Markup], float]:
     """What the colours mean, in rows below the drawing, and the height of it."""
     if not figure.key:
         return [], 0.0
-    said = [(one.classes, f"{one.words} {one.number}".rstrip()) for one in figure.key]
-    each = max(len(words) for _, words in said) * 6.6 + 44
-    across = max(int((width + RIGHT) // each), 1)
+    entries = [(key.classes, f"{key.words} {key.number}".rstrip()) for key in figure.key]
+    wide = max(len(words) for _, words in entries) * 6.6 + 44
+    across = max(int((width + RIGHT) // wide), 1)
     parts = []
-    for i, (classes, words) in enumerate(said):
-        x, y = i % across * each, top + i // across * LINE
+    for i, (classes, words) in enumerate(entries):
+        x, y = i % across * wide, top + i // across * LINE
         if classes.startswith("area"):
             parts.append(tag("rect", class_=classes, x=x, y=y - 9, width=24, height=10))
         else:
@@ -146,7 +132,7 @@ def _style() -> str:
     light = page[: page.index("@media")]
     colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", light))
     rules = folder.joinpath("figures.css").read_text(encoding="utf-8")
-    rules = re.sub(r"var\(--([a-z0-9-]+)\)", lambda found: colours[found[1]], rules)
+    rules = re.sub(r"var\(--([a-z0-9-]+)\)", lambda name: colours[name[1]], rules)
     rules = re.sub(
         r"fill: color-mix\(in srgb, (#[0-9a-f]{6}) (\d+)%, transparent\)", r"fill: \1; fill-opacity: .\2", rules
     )

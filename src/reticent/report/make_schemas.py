@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the JSON schemas that are shipped beside this file, from the types of what the files hold:
+``python -m reticent.report.make_schemas``. A test holds them equal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reticent.core.comparison import Comparison
+from reticent.core.json_schema import schema_of
+from reticent.core.results import Results
+from reticent.report import comparison_file, results_file
+from reticent.report.json_file import dumped
+
+VERSION = "Raised whenever a field is added, removed or changes its meaning."
+FORMAT = "Tells this file from other JSON."
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The schema of each kind of file, by the name that it is shipped under."""
+    results = schema_of(
+        Results,
+        title=f"reticent results, version {results_file.RESULTS_VERSION}",
+        about="Everything that one audit of a fine-tuned language model found. No private text is in here unless the "
+        'person who ran the audit asked for it (`exposed[].text`). Higher scores always mean "more likely a '
+        'member". Findings are flat: the numbers that gates and comparisons read.',
+        constants={
+            "format": (results_file.FORMAT, FORMAT),
+            "schema_version": (results_file.RESULTS_VERSION, VERSION),
+        },
+    )
+    comparison = schema_of(
+        Comparison,
+        title=f"reticent comparison, version {comparison_file.COMPARISON_VERSION}",
+        about="What `reticent compare` found: tuning methods, defences and schedules held against each other. No text "
+        "of the data is in here.",
+        constants={
+            "format": (comparison_file.FORMAT, FORMAT),
+            "schema_version": (comparison_file.COMPARISON_VERSION, VERSION),
+        },
+    )
+    return {"results.schema.json": results, "comparison.schema.json": comparison}
+
+
+if __name__ == "__main__":
+    for name, schema in schemas().items():
+        Path(__file__).with_name(name).write_text(dumped(schema), encoding="utf-8")

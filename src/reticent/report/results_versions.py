@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Older versions of ``results.json``, brought to the shape of today's when they are read.
+
+=======  ==========================================================================================================
+version  what it added, and what an older file gets for it
+=======  ==========================================================================================================
+2        ``promise``: null
+3        ``extraction``: null
+4        ``exposure[].fitted``: null
+5        ``promise.together``: empty
+6        ``tests``, ``alone``, ``p_value``, ``curves[].band``: empty or null
+7        ``sections``: empty; ``extraction.rows[].control_group``: empty; ``extraction.rows[].randomized``: whether the
+         group's name says that it was planted, which is what older versions went by
+=======  ==========================================================================================================
+
+Fields that an older file lacks take the defaults of their classes (`reticent.core.codec.decode`), so only what is no
+default is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RESULTS_VERSION = 7
+"""``schema_version`` of the file. Raise whenever a field is removed, changes its meaning, or is added without a
+default; an older file gets the default of one that has it."""
+
+
+def migrated(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file of any readable version as `reticent.core.codec.decode` takes it; ``content`` stays."""
+    made = dict(content)
+    if made["schema_version"] < 7:
+        made["extraction"] = _with_coins(made.get("extraction"))
+    return made | {"schema_version": RESULTS_VERSION}
+
+
+def _with_coins(extraction: Any) -> Any:
+    if not isinstance(extraction, dict) or not isinstance(extraction.get("rows"), list):
+        return extraction
+    return extraction | {"rows": [_with_coin(row) for row in extraction["rows"]]}
+
+
+def _with_coin(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    return {"randomized": str(row.get("group", "")).startswith("planted")} | row
