@@ -19,7 +19,7 @@ SPDX = "# SPDX-License-Identifier: Apache-2.0"
 LONGEST_FILE, LONGEST_FUNCTION = 500, 90
 """Lines. The house rule for functions is 80; two workflows are above it."""
 LONGER = {
-    "tests/report/sample.py": 526,
+    "tests/report/sample.py": 576,
     "tests/robustness/test_bad_inputs.py": 690,
     "tests/train/test_selective.py": 525,
 }

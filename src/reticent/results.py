@@ -30,6 +30,14 @@ Examples:
     ... ).p_value
     0.002
 
+    A section of any kind of evidence has tables of typed cells:
+
+    >>> columns = (Column(name="attack", label="attack"), Column(name="auc", label="AUC", kind="estimate"))
+    >>> table = Table(name="membership", title="Attacks", columns=columns, rows=((Words(text="loss"), auc),))
+    >>> section = Section(name="echo", title="Echoes", tables=(table,))
+    >>> len(section.tables[0].rows), Mark(text="critical").raised
+    (1, True)
+
     Of what came out, and of planted secrets:
 
     >>> bits = Estimate(value=6.0, lo=4.0, hi=8.0, n=12, method="order statistics", unit="bits")
@@ -132,6 +140,11 @@ if TYPE_CHECKING:
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict
+    from reticent.core.section import Column as Column
+    from reticent.core.section import Mark as Mark
+    from reticent.core.section import Section as Section
+    from reticent.core.section import Table as Table
+    from reticent.core.section import Words as Words
     from reticent.core.together import ComposedEpsilon as ComposedEpsilon
     from reticent.workflows.gate import LimitCheck as LimitCheck
 
