@@ -41,6 +41,13 @@ def test_bad_command_lines_exit_with_2(argv):
     assert run(*argv) == 2
 
 
+@pytest.mark.parametrize("word", ["null", "~", "Null"])
+def test_a_folder_may_have_a_name_that_yaml_reads_as_nothing(word, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", word]) == 2
+    assert f"{word}/manifest.json" in capsys.readouterr().err
+
+
 def test_hyphens_and_underscores_are_the_same(tmp_path, capsys):
     for flag in ("--max-auc", "--max_auc"):
         assert run("gate", str(tmp_path / "no.json"), flag, "0.6") == 2

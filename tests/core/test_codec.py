@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from reticent.core.codec import FLAT, AtLeast, Count, FreeForm, Lower, Mismatch, OneOf, Share, Upper, decode, encode
+from reticent.core.codec import Mismatch, decode, encode
+from reticent.core.field_types import FLAT, AtLeast, Count, FreeForm, Lower, OneOf, Share, Upper
 from reticent.core.json_schema import schema_of
 
 

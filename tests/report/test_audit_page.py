@@ -12,13 +12,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from jinja2 import ChoiceLoader, DictLoader
 
-from reticent.core.codec import OneOf, parts, unmarked
+from reticent.core.codec import parts, unmarked
+from reticent.core.field_types import OneOf
 from reticent.core.finding import Estimate, Finding, Severity
 from reticent.core.paper import paper_url
 from reticent.core.results import Results
 from reticent.core.section import Column, Mark, Section, Table, Words
-from reticent.report.audit_page import render, write_report
+from reticent.report.audit_page import _templates, render, write_report
 
 HOSTILE = "</style></script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&lt;"
 KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted", "further"]
@@ -60,7 +62,7 @@ class Page(HTMLParser):
 
 def _hostile(value: Any, key: str = "", closed: bool = False) -> Any:
     """``value`` with every free text replaced by the hostile one; closed vocabularies stay."""
-    if isinstance(value, Severity) or closed or key in ("access", "metric"):
+    if isinstance(value, Severity) or closed or key in ("access", "metric", "level"):
         return value
     if isinstance(value, str):
         return HOSTILE
@@ -229,6 +231,16 @@ def test_a_kind_of_evidence_that_the_page_does_not_know_is_drawn(sample: ModuleT
     assert "<details><summary>Every record</summary>" in section
     told = replace(sample.further(), verdict=replace(sample.further().verdict, status="confounded"))
     assert "For inspection only" in re.findall(r'<section id="forgetting".*?</section>', render(told), re.DOTALL)[0]
+
+
+def test_a_section_may_bring_a_template_of_its_own(sample: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    templates = _templates()
+    mine = '<section id="{{ anchor }}"><h2>{{ section.title }}, drawn by hand</h2></section>'
+    loaders = ChoiceLoader([DictLoader({"sections/forgetting.html": mine}), templates.loader])
+    monkeypatch.setattr(templates, "loader", loaders)
+    html = render(sample.further())
+    assert "What was forgotten, drawn by hand" in html
+    assert "By method" not in html
 
 
 def test_a_section_cannot_take_the_place_of_the_pages_own(sample: ModuleType) -> None:

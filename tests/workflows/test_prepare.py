@@ -11,6 +11,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Message, Record, Span
 from reticent.data.example import help_desk
 from reticent.data.pii import DETECTORS, SCRUBBED, detect
+from reticent.data.pii.workers import Workers
 from reticent.data.secrets_file import read_secrets
 from reticent.data.split import split
 from reticent.workflows.inputs import DataConfig, read_data
@@ -254,3 +255,32 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
         prepare(RECORDS[:1], out=out, detectors=WHO)
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.card.html", "out.card.json", "out.jsonl"]
+
+
+def test_processes_that_start_before_copies_are_dropped_find_what_one_finds(tmp_path, monkeypatch):
+    records = [Record(id=f"m{i}", text=mail.text) for i, mail in enumerate(help_desk(users=70, mails_per_user=1))]
+    records += RECORDS
+    key = tmp_path / "key"
+    options = {"detectors": WHO, "dedup": "exact", "scrub": "surrogate", "key_file": key}
+    alone = prepare(records, out=tmp_path / "one.jsonl", **options)
+    monkeypatch.setattr("reticent.workflows.prepare.enough", lambda lengths, detectors: 2)
+    done = prepare(records, out=tmp_path / "two.jsonl", **options)
+    assert (done.records, done.dropped, done.targets) == (alone.records, alone.dropped, alone.targets)
+    assert done.card["kinds"] == alone.card["kinds"]
+    assert len(done.dropped) == 1
+
+
+def test_no_process_stays_where_copies_cannot_be_looked_for(tmp_path, monkeypatch):
+    started = []
+
+    class Watched(Workers):
+        def __enter__(self):
+            started.extend(super().__enter__()._started)
+            return self
+
+    monkeypatch.setattr("reticent.workflows.prepare.enough", lambda lengths, detectors: 2)
+    monkeypatch.setattr("reticent.workflows.prepare.Workers", Watched)
+    with pytest.raises(BadInput, match="no users"):
+        prepare([RECORDS[4]], out=tmp_path / "out.jsonl", detectors=WHO, dedup="user")
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)

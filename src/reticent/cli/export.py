@@ -21,7 +21,7 @@ def export(results: str, *, csv: str | None = None, figures: str | None = None) 
     """
     from reticent.core.outputs import refuse_empty
     from reticent.report.csv_files import write_csv
-    from reticent.report.export import export as write_figures
+    from reticent.report.figure_files import export as write_figures
     from reticent.report.results_file import read_results
 
     if csv is None and figures is None:

@@ -242,6 +242,8 @@ def _add_flags(parser: ArgumentParser, verb: Verb, name: str) -> None:
             for flag in action.option_strings:
                 del parser._option_string_actions[flag]
             action.option_strings, action.nargs, action.default, action.required = [], "?", SUPPRESS, False
+            if action._typehint == str | None:
+                action._typehint = str  # a folder may be named null, which otherwise is read as nothing
         word = names.SHOWN.get(name, {}).get(action.dest)
         if word is not None:
             action.option_strings, action.metavar = [f"--{word}"], word.upper()

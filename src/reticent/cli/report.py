@@ -56,7 +56,7 @@ def _verify(path: Path, page: str) -> int:
 
 def _export(path: Path, folder: str) -> int:
     from reticent.core.outputs import refuse_empty
-    from reticent.report.export import export
+    from reticent.report.figure_files import export
     from reticent.report.results_file import read_results
 
     refuse_empty("export", folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen dataclasses as plain JSON values and back, by their types alone; `reticent.core.json_schema` makes the schema.
+"""Frozen dataclasses as plain JSON values and back, by their types alone.
 
 ==========================================  ===========================================================================
 type of a field                             in JSON
@@ -15,6 +15,7 @@ a dataclass                                 an object; a field with ``metadata=F
 ``T | None``, a union                       ``null``, or the first alternative that fits
 ==========================================  ===========================================================================
 
+The marks are those of `reticent.core.field_types`; `reticent.core.json_schema` makes the schema of the same types.
 Properties that a class names in ``derived`` are written for other tools, and not read.
 """
 
@@ -23,65 +24,14 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from reticent.core.field_types import SORTED, AtLeast, NullIs, OneOf, Within
+
 T = TypeVar("T")
-
-FLAT = {"flat": True}
-"""``metadata`` of a field that is a dataclass whose fields stand in the object around it."""
-
-
-@dataclass(frozen=True)
-class Within:
-    """A number that is at least ``least`` and at most ``most``, or strictly between ``above`` and ``below``."""
-
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` does."""
-        return (
-            (self.least is None or value >= self.least)
-            and (self.most is None or value <= self.most)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-
-@dataclass(frozen=True)
-class NullIs:
-    """A number that may be one infinity, which JSON writes as ``null``."""
-
-    value: float
-
-
-class OneOf:
-    """Text that is one of ``names``: a closed vocabulary that other modules need not spell as a ``Literal``."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """An array of no fewer than ``length``."""
-
-    length: int
-
-
-SORTED = "sorted"
-"""Mark of a free-form object whose keys are written in alphabetical order."""
-
-Share = Annotated[float, Within(least=0, most=1)]
-Count = Annotated[int, Within(least=0)]
-FreeForm = Annotated[dict[str, Any], SORTED]
-Lower = Annotated[float, NullIs(-math.inf)]
-Upper = Annotated[float, NullIs(math.inf)]
 
 
 class Mismatch(ValueError):
@@ -99,14 +49,12 @@ def encode(value: Any, kind: Any = None) -> Any:
         value: of a dataclass, or of ``kind``.
         kind: the type that it is declared as; its own where none is given.
 
-    >>> @dataclass(frozen=True)
-    ... class Point:
-    ...     at: tuple[float, ...]
-    ...     top: Upper = math.inf
-    >>> encode(Point((1.0, 2.0)))
-    {'at': [1.0, 2.0], 'top': None}
-    >>> decode(Point, encode(Point((1.0, 2.0)))) == Point((1.0, 2.0))
-    True
+    >>> from reticent.core.finding import ThreatModel
+    >>> content = encode(ThreatModel(access="text", needs=("a reference model",)))
+    >>> content
+    {'access': 'text', 'needs': ['a reference model']}
+    >>> decode(ThreatModel, content).needs
+    ('a reference model',)
     """
     bare, marks = unmarked(type(value) if kind is None else kind)
     if any(isinstance(mark, NullIs) and mark.value == value for mark in marks):
@@ -229,7 +177,7 @@ def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) ->
 
 
 def _refused(bare: Any, marks: tuple[Any, ...], content: Any) -> str:
-    """Why it is no number, text or truth of this type; empty: it is one."""
+    """The reason that it is no number, text or truth of this type; empty: it is one."""
     if get_origin(bare) is Literal:
         fits = content in get_args(bare)
         return "" if fits else f"{_shown(content)} is not one of {', '.join(map(str, get_args(bare)))}"
@@ -255,7 +203,7 @@ def unmarked(kind: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def is_union(kind: Any) -> bool:
-    """Whether it is ``A | B``."""
+    """True for ``A | B``."""
     return get_origin(kind) in (Union, types.UnionType)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from reticent.core.codec import Count, OneOf
+from reticent.core.field_types import Count, OneOf
 from reticent.core.finding import Estimate
 from reticent.core.together import ComposedEpsilon
 
@@ -113,7 +113,7 @@ class MatchedUtility:
 
 @dataclass(frozen=True, kw_only=True)
 class Fairness:
-    """Who is served how well by the final weights at the learning rate with the best held-out loss.
+    """Service of easy and hard records by the final weights at the learning rate with the best held-out loss.
 
     Args:
         setting: index into ``Comparison.settings``.
@@ -195,7 +195,7 @@ class SettingPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """Whether two things rise together over the points of all trainings: Spearman's rank correlation.
+    """Two things that rise together, or not, over the points of all trainings: Spearman's rank correlation.
 
     Args:
         what: the two things.

@@ -74,12 +74,12 @@ class Difference:
 
     @property
     def more(self) -> tuple[Change, ...]:
-        """What certainly leaks more after."""
+        """Changes that are certain to leak more after."""
         return tuple(change for change in self.changes if change.direction == "more")
 
     @property
     def less(self) -> tuple[Change, ...]:
-        """What certainly leaks less after."""
+        """Changes that are certain to leak less after."""
         return tuple(change for change in self.changes if change.direction == "less")
 
     @property

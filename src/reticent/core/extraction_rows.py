@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from reticent.core.codec import Count, OneOf, Share, Within
+from reticent.core.field_types import Count, OneOf, Share, Within
 from reticent.core.finding import Estimate
 from reticent.core.section import column
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionRow:
-    """How much of one group of secrets, records or texts one attack pulls out of the model.
+    """The part of one group of secrets, records or texts that one attack pulls out of the model.
 
     Args:
         attack: name of the attack.
@@ -69,7 +69,7 @@ class ExtractionRow:
 
     @property
     def compared(self) -> Estimate | None:
-        """What a claim of a leak rests on: the excess over the control group, else over the base; None without both.
+        """The ground of a claim of a leak: the excess over the control group, else over the base; None without both.
 
         Where coins decided what was trained on, only training tells a group from its control.
         """
@@ -77,14 +77,14 @@ class ExtractionRow:
 
     @property
     def leaks(self) -> bool:
-        """Whether units that were trained on come out whole and others do not (above_control.lo > 0; without a control
-        group difference.lo > 0), and not as often from the base."""
+        """True where units that were trained on come out whole and others do not (above_control.lo > 0; without a
+        control group difference.lo > 0), and not as often from the base."""
         compared = self.compared
         only_here = self.difference is None or self.difference.value > 0
         return self.metric == "share" and not self.control and only_here and compared is not None and compared.lo > 0
 
     def shown_to_leak(self, *, confounded: bool) -> bool:
-        """Whether it leaks and can be said to: on a confounded split only where a coin decided."""
+        """True where it leaks and can be said to: on a confounded split only where a coin decided."""
         return self.leaks and (self.randomized or not confounded)
 
 
@@ -113,7 +113,7 @@ class ExtractionCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """What can be pulled out of the model.
+    """All that attacks pull out of the model.
 
     Args:
         rows: one for each attack and group.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit says: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
+"""Findings of an audit: an Estimate is a number with its interval, a Finding is an Estimate with a meaning."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from reticent.core.codec import FLAT, Count, Lower, OneOf, Share, Upper, Within
+from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, Within
 
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
-"""What an attacker can see of the model, from least to most."""
+"""Views of the model that attackers have, from least to most."""
 
 Access = Annotated[str, OneOf(*ACCESS)]
 Level = str
-"""What was attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
+"""The thing attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
 Probability = Annotated[float, Within(above=0, below=1)]
 
 
@@ -31,7 +31,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
-    """Who could do this: what they see of the model and what else they must have.
+    """An attacker: what they see of the model and what else they must have.
 
     Args:
         access: what the attacker sees of the model, from least to most.

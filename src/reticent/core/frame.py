@@ -9,12 +9,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from reticent.core.finding import Finding
-from reticent.core.result_tables import FINDINGS, numbers_of, tables
+from reticent.core.result_tables import FINDINGS, HoldsRows, numbers_of, tables
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from reticent.core.results import Results
 
 COLUMNS = ("level", "attack", "metric", "value", "lo", "hi", "n", "p_value", "severity")
 
@@ -37,7 +35,7 @@ def rows(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def tidy(results: Results) -> pd.DataFrame:
+def tidy(results: HoldsRows) -> pd.DataFrame:
     """Every number of results, one a row: the findings, then those of every table (`reticent.core.result_tables`).
 
     Columns: ``table`` (``"findings"`` for a finding), ``level``, ``attack``, ``metric`` (of a table: the column),

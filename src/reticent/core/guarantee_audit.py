@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from reticent.core.codec import OneOf, Share, Within
+from reticent.core.field_types import OneOf, Share, Within
 from reticent.core.finding import Estimate
 
 Unit = Annotated[str, OneOf("record", "user")]
@@ -38,7 +38,7 @@ class GuaranteeBound:
 
     @property
     def broken(self) -> bool:
-        """Whether more leaked than was promised, beyond the interval's doubt."""
+        """True where more leaked than was promised, beyond the interval's doubt."""
         return not self.alone and self.promised is not None and self.estimate.lo > self.promised
 
 
@@ -60,7 +60,7 @@ class GuaranteeRate:
 
     @property
     def broken(self) -> bool:
-        """Whether more were found than the promise allows, beyond the interval's doubt."""
+        """True where more were found than the promise allows, beyond the interval's doubt."""
         return self.estimate is not None and self.estimate.lo > self.limit
 
 
@@ -83,7 +83,7 @@ class GuaranteeCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class GuaranteeAudit:
-    """What differential privacy was promised when the model was trained, beside what the audit found.
+    """The differential privacy that was promised when the model was trained, beside what the audit found.
 
     Args:
         sentence: the promise with ε, δ, unit and neighbouring relation.
@@ -137,12 +137,12 @@ class GuaranteeAudit:
 
     @property
     def auc_broken(self) -> bool:
-        """Whether the AUC is above what the promise allows, beyond the interval's doubt."""
+        """True where the AUC is above what the promise allows, beyond the interval's doubt."""
         return self.auc is not None and self.auc.lo > self.auc_limit + self.auc_slack
 
     @property
     def broken(self) -> bool:
-        """Whether more was shown than was promised: a bound's lo above its promised, auc.lo above auc_limit plus
+        """True where more was shown than was promised: a bound's lo above its promised, auc.lo above auc_limit plus
         auc_slack, a rate's lo above its limit, or a failed check."""
         above = any(row.broken for row in self.bounds) or any(row.broken for row in self.rates)
         return above or self.auc_broken or any(check.passed is False for check in self.checks)

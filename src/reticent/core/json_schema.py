@@ -18,7 +18,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
-from reticent.core.codec import AtLeast, NullIs, OneOf, Within, is_union, parts, unmarked
+from reticent.core.codec import is_union, parts, unmarked
+from reticent.core.field_types import AtLeast, NullIs, OneOf, Within
 
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 BOUNDS = {"least": "minimum", "most": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
@@ -126,7 +127,7 @@ def _union(made: list[dict[str, Any]]) -> dict[str, Any]:
 
 @cache
 def descriptions(kind: Any) -> dict[str, str]:
-    """What the docstring of a class and the strings below its fields say of each field."""
+    """Descriptions of the fields of a class: from its docstring and the strings below its fields."""
     words = _arguments(inspect.getdoc(kind) or "")
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
     for node, after in pairwise(body):

@@ -35,7 +35,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What there is to know of one kind of number, whatever measured it.
+    """One kind of number, whatever measured it.
 
     Args:
         name: as in ``Finding.metric``.

@@ -11,20 +11,42 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import reduce
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import Any, Protocol, get_args, get_origin
 
 from reticent.core.codec import is_union, parts, unmarked
+from reticent.core.extraction_rows import Extraction
 from reticent.core.finding import Estimate, Finding
-from reticent.core.section import Cell, Column, Mark, Table, Words
-
-if TYPE_CHECKING:
-    from reticent.core.results import Results
+from reticent.core.guarantee_audit import GuaranteeAudit
+from reticent.core.section import Cell, Column, Mark, Section, Table, Words
 
 FINDINGS = "findings"
 """Name of the table of findings."""
 
 
-def tables(results: Results) -> list[Table]:
+class HoldsRows(Protocol):
+    """The part of `reticent.core.results.Results` that is read; Results makes its data frame from here."""
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]: ...
+    @property
+    def attacks(self) -> tuple[Any, ...]: ...
+    @property
+    def exposure(self) -> tuple[Any, ...]: ...
+    @property
+    def exposed(self) -> tuple[Any, ...]: ...
+    @property
+    def power(self) -> tuple[Any, ...]: ...
+    @property
+    def tests(self) -> tuple[Any, ...]: ...
+    @property
+    def promise(self) -> GuaranteeAudit | None: ...
+    @property
+    def extraction(self) -> Extraction | None: ...
+    @property
+    def sections(self) -> tuple[Section, ...]: ...
+
+
+def tables(results: HoldsRows) -> list[Table]:
     """The findings first, then every list of rows that is not empty, then the tables of all sections."""
     promise, extraction = results.promise, results.extraction
     lists: dict[str, Sequence[Any]] = {

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from reticent.core.codec import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
 from reticent.core.extraction_rows import Extraction, ExtractionCurve, ExtractionRow
+from reticent.core.field_types import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
 from reticent.core.finding import Access, Estimate, Finding, Level
 from reticent.core.frame import html, tidy
 from reticent.core.guarantee_audit import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
@@ -140,7 +140,7 @@ class Distribution:
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryExposure:
-    """How much more likely the model finds planted secrets of one tier than secrets never planted.
+    """Exposure of the planted secrets of one tier: how much likelier they are to the model than secrets never planted.
 
     Args:
         tier: e.g. ``"planted 16 times"`` or ``"control (never planted)"``.
@@ -187,7 +187,7 @@ class ExposedUnit:
 
 @dataclass(frozen=True, kw_only=True)
 class Confound:
-    """What can be told about membership without any model.
+    """Clues to membership that need no model.
 
     Args:
         blind_auc: cross-validated AUC of a classifier that sees only the texts (bag of words and length); None (in
@@ -209,7 +209,7 @@ class Confound:
 
     @property
     def no_claim(self) -> bool:
-        """Whether nothing can be claimed about membership."""
+        """True where nothing can be claimed about membership."""
         return self.separable or self.unchecked
 
 
@@ -237,7 +237,7 @@ class Power:
 
 @dataclass(frozen=True, kw_only=True)
 class LevelTest:
-    """How it was decided whether anything leaks at one level: the real coins against re-thrown ones.
+    """The test of whether anything leaks at one level: the real coins against re-thrown ones.
 
     Args:
         level: what was attacked.
@@ -348,5 +348,5 @@ class Results:
         return tidy(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """HTML that a notebook shows."""
         return html(self.verdict.headline, self.all_findings)

@@ -48,7 +48,7 @@ class Secret:
 
     @property
     def randomized(self) -> bool:
-        """Whether a coin of this package's own decided if it was trained on, whatever the records are like."""
+        """True where a coin of this package's own decided if it was trained on, whatever the records are like."""
         return self.source == "canary"
 
     @property

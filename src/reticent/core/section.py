@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Annotated, Any
 
-from reticent.core.codec import OneOf
+from reticent.core.field_types import OneOf
 from reticent.core.finding import Estimate, Finding
 
 COLUMN_KINDS = ("text", "count", "number", "share", "estimate", "link", "paper", "mark", "group")

@@ -14,7 +14,7 @@ PHASES = ("start", "fitting", "memorization", "overfitting")
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the panel showed after ``step`` optimizer steps. The first moment is the model before training.
+    """State of the panel after ``step`` optimizer steps. The first moment is the model before training.
 
     Args:
         step: optimizer steps taken.

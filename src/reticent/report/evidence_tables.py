@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was pulled out and how exposed secrets are, as tables whose columns the dataclasses of the rows declare."""
+"""Extraction and exposure as tables whose columns the dataclasses of the rows declare."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RowGroup:
 
     @property
     def sizes(self) -> set[int]:
-        """How many units its rows are about; several where attacks could not be made on all."""
+        """Numbers of units that its rows are about; several where attacks could not be made on all."""
         return {row.n for row in self.rows}
 
     @property

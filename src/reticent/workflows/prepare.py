@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reticent.core import validate
@@ -30,7 +31,7 @@ from reticent.data.pii.detect import detect_beside
 from reticent.data.pii.missed import others, targets, unscrubbed
 from reticent.data.pii.patterns import pattern_detectors
 from reticent.data.pii.surrogate import KEY_BYTES
-from reticent.data.pii.workers import enough
+from reticent.data.pii.workers import Workers, enough
 from reticent.data.secrets_file import secrets_beside, write_secrets
 from reticent.report.data_card import write_data_card
 
@@ -132,42 +133,27 @@ def prepare(
     """
     refuse_several("reticent.workflows.prepare")
     out = check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)
-    validate.one_of(MARKS, marks=marks)
-    if marks == "check" and scrub is None:
-        raise BadInput("marks='check'", "checks a scrubber, and nothing is scrubbed", "Give --scrub, or leave it out.")
-    rules = named(dedup)
-    key = _key(key_file)
-    scrubber = None if scrub is None else Scrubber(style=scrub, key=key)
+    plan = _planned(scrub=scrub, dedup=dedup, detectors=detectors, patterns=patterns, marks=marks, key_file=key_file)
     if not records:
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
-    chosen = [*choose(detectors), *pattern_detectors(patterns or {})]
-    once = deduplicate(records, rules)
-    plain = [replace(record, spans=()) for record in once.records] if marks == "check" else once.records
-    looking = [] if scrubber is None else others(chosen)
-    found, beside = _detected(plain, chosen, looking)
-    card = _card(found, once, rules=rules, detectors=chosen, source=source, given=records)
-    left: tuple[Secret, ...] = ()
-    dropped = once.dropped
-    if scrubber is not None:
-        scrubber = replace(scrubber, avoid=originals(found))
-        made = {record.id for record in records if is_digest(record)}
-        found, card["scrub"], card["missed"], left, dropped = _scrubbed(
-            once, found, scrubber, chosen, marks == "check", made=made, beside=beside, looking=looking
-        )
-    card["coins"] = _coins(coins, found)
-    card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(found)}
+    once, found, beside = _detected(records, plan)
+    card = _card(found, once, plan, source=source, given=records)
+    written = _scrubbed(records, once, found, beside, plan) if plan.scrubber else _Output(found, once.dropped)
+    card |= written.counts
+    card["coins"] = _coins(coins, written.records)
+    card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(written.records)}
     done = PreparedData(
-        records=found,
+        records=written.records,
         card=card,
         out=out,
         card_path=out.with_suffix(CARD),
-        dropped=dropped,
-        targets=left,
+        dropped=written.dropped,
+        targets=written.targets,
         rejects=rejects,
     )
     with locked(out):
         check_places(out, key_file=key_file, scrub=scrub, inputs=inputs)  # another process may have been faster
-        _keep_key(key_file, key)
+        _keep_key(key_file, plan.key)
         _write(done)
     return done
 
@@ -202,6 +188,46 @@ def check_places(
     file_to_write(card, DATA_CARD, inputs=read)
     file_to_write(out.with_suffix(PAGE), CARD_PAGE, inputs=read)
     return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The choices of a call.
+
+    Args:
+        rules: of `deduplicate`.
+        detectors: that mark, and scrub where there is a ``scrubber``.
+        looking: detectors that look for what was missed.
+        check: whether the marks that the records have are kept from the detectors.
+        key: of the surrogates.
+    """
+
+    rules: Sequence[str]
+    detectors: Sequence[Detector]
+    looking: Sequence[Detector]
+    scrubber: Scrubber | None
+    check: bool
+    key: bytes
+
+
+def _planned(
+    *,
+    scrub: str | None,
+    dedup: str | None,
+    detectors: str | None,
+    patterns: Mapping[str, str] | None,
+    marks: str,
+    key_file: str | Path | None,
+) -> _Plan:
+    """The choices, checked before anything is done."""
+    validate.one_of(MARKS, marks=marks)
+    if marks == "check" and scrub is None:
+        raise BadInput("marks='check'", "checks a scrubber, and nothing is scrubbed", "Give --scrub, or leave it out.")
+    rules, key = named(dedup), _key(key_file)
+    scrubber = None if scrub is None else Scrubber(style=scrub, key=key)
+    chosen = [*choose(detectors), *pattern_detectors(patterns or {})]
+    looking = [] if scrubber is None else others(chosen)
+    return _Plan(rules=rules, detectors=chosen, looking=looking, scrubber=scrubber, check=marks == "check", key=key)
 
 
 def _key(path: str | Path | None) -> bytes:
@@ -239,68 +265,59 @@ def _keep_key(path: str | Path | None, key: bytes) -> None:
         raise Unusable(str(path), "was made by another process meanwhile", "Run the same command again.")
 
 
-def _detected(
-    records: Sequence[Record], detectors: Sequence[Detector], looking: Sequence[Detector]
-) -> tuple[list[Record], list[tuple[Span, ...]]]:
-    """The records with spans on what is to be scrubbed, and for each of them what the others find."""
-    many = enough([len(record.plain) for record in records], [*detectors, *looking])
-    with progress("Finding personal data", len(records), unit="records") as advance:
-        found = list(detect_beside(records, detectors, looking, many, advance))
-    return [record for record, _ in found], [spans for _, spans in found]
+def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, list[Record], list[tuple[Span, ...]]]:
+    """Records without copies; the same with spans on what is to be scrubbed; for each what the others find.
+
+    Processes load their models while copies are looked for.
+    """
+    chosen = [*plan.detectors, *plan.looking]
+    many = enough([len(record.plain) for record in records], chosen)
+    with Workers(chosen, processes=many) as workers:
+        once = deduplicate(records, plan.rules)
+        plain = [replace(record, spans=()) for record in once.records] if plan.check else once.records
+        with progress("Finding personal data", len(plain), unit="records") as advance:
+            found = list(detect_beside(plain, workers, plan.looking, advance))
+    return once, [record for record, _ in found], [spans for _, spans in found]
 
 
-class _Scrubbed(NamedTuple):
+class _Output(NamedTuple):
+    """Records to write, copies that are not, targets; for the card, in counts, how much was scrubbed and missed."""
+
     records: list[Record]
-    done: dict[str, Any]
-    missed: dict[str, Any]
-    targets: tuple[Secret, ...]
     dropped: tuple[DroppedRecord, ...]
+    targets: tuple[Secret, ...] = ()
+    counts: Mapping[str, Any] = MappingProxyType({})
 
 
 def _scrubbed(
+    given: Sequence[Record],
     once: DedupResult,
     records: list[Record],
-    scrubber: Scrubber,
-    detectors: Sequence[Detector],
-    check: bool,
-    *,
-    made: set[str],
     beside: Sequence[Sequence[Span]],
-    looking: Sequence[Detector],
-) -> _Scrubbed:
-    """Scrubbed records; what was done, with a count of the values that are still there, marked nowhere else; and what
-    others find in them.
+    plan: _Plan,
+) -> _Output:
+    """Records without what was found in them.
 
     Args:
-        once: the records as they were given, with the marks that they had.
-        records: the same with spans on what is to be scrubbed.
-        check: whether the marks were kept from the detectors.
-        made: ids that were made of texts: who guesses what a scrubbed text held could confirm it by them. They are made
+        given: all records. Ids that were made of their texts could confirm what one guesses of a text, so they are made
             again, of what is written.
-        beside: what ``looking``, detectors that do not scrub, found in each record before it was scrubbed.
+        once: those without copies, with the marks that they had.
+        records: the same with spans on what is to be scrubbed.
+        beside: what detectors that do not scrub found in each before it was scrubbed.
     """
+    assert plan.scrubber is not None
+    scrubber = replace(plan.scrubber, avoid=originals(records))
+    made = {record.id for record in given if is_digest(record)}
     names = {name for record in records for name in (record.id, record.user) if name}
-    names = (names | {name for one in once.dropped for name in (one.id, one.kept)}) - made
-    personal = {name for name in names if _is_personal(name, detectors)}
-    naming = Naming("r")
+    names = (names | {name for copy in once.dropped for name in (copy.id, copy.kept)}) - made
+    personal = {name for name in names if _is_personal(name, plan.detectors)}
     renamed = {name: scrubber.pseudonym(name) if name in personal else name for name in names}
-    done, still = [], 0
-    with progress("Scrubbing", len(records), unit="records") as advance:
-        for record in records:
-            new = scrubber.scrub(record)
-            still += sum(value in new.plain for value in _long_values(record))
-            user = renamed[record.user] if record.user else record.user
-            spans = tuple(replace(span, kind=SCRUBBED) for span in new.spans)
-            new = replace(new, user=user, spans=spans)
-            if record.id in made:
-                renamed[record.id] = naming(new)
-            done.append(replace(new, id=renamed[record.id]))
-            advance(1)
+    done, still = _replaced(records, scrubber, renamed, made)
     left: list[Secret] = []
-    for given, record, new, seen in zip(once.records, records, done, beside, strict=True):
-        known = unscrubbed(given.spans, record, new) if check else ()
+    for before, record, new, seen in zip(once.records, records, done, beside, strict=True):
+        known = unscrubbed(before.spans, record, new) if plan.check else ()
         left += targets(new, [*known, *unscrubbed(seen, record, new)])
-    counts = {
+    scrubbing = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),
         "renamed_users": len({record.user for record in records} & personal),
@@ -308,8 +325,32 @@ def _scrubbed(
         "values_still_there": still,
         "copies_made": len(done) - len({record.content_hash for record in done}),
     }
-    dropped = _renamed(once.dropped, renamed)
-    return _Scrubbed(done, counts, cards.missed(left, [one.name for one in looking], marks=check), tuple(left), dropped)
+    missed = cards.missed(left, [detector.name for detector in plan.looking], marks=plan.check)
+    return _Output(done, _renamed(once.dropped, renamed), tuple(left), {"scrub": scrubbing, "missed": missed})
+
+
+def _replaced(
+    records: Sequence[Record], scrubber: Scrubber, renamed: dict[str, str], made: set[str]
+) -> tuple[list[Record], int]:
+    """Scrubbed records under new names, and how many values are still there, marked nowhere.
+
+    Args:
+        renamed: new names of users and ids; those of the ids in ``made`` are added.
+        made: ids that are made again.
+    """
+    naming = Naming("r")
+    done, still = [], 0
+    with progress("Scrubbing", len(records), unit="records") as advance:
+        for record in records:
+            new = scrubber.scrub(record)
+            still += sum(value in new.plain for value in _long_values(record))
+            user = renamed[record.user] if record.user else record.user
+            new = replace(new, user=user, spans=tuple(replace(span, kind=SCRUBBED) for span in new.spans))
+            if record.id in made:
+                renamed[record.id] = naming(new)
+            done.append(replace(new, id=renamed[record.id]))
+            advance(1)
+    return done, still
 
 
 def _renamed(dropped: Sequence[DroppedRecord], renamed: Mapping[str, str]) -> tuple[DroppedRecord, ...]:
@@ -343,9 +384,8 @@ def _long_values(record: Record, shortest: int = 4) -> set[str]:
 def _card(
     records: Sequence[Record],
     once: DedupResult,
+    plan: _Plan,
     *,
-    rules: Sequence[str],
-    detectors: Sequence[Detector],
     source: str,
     given: Sequence[Record],
 ) -> dict[str, Any]:
@@ -356,15 +396,15 @@ def _card(
         "source": source,
         "environment": environment(),
         "detectors": {
-            "ran": [found.name for found in detectors],
-            "did_not": sorted(set(DETECTORS.names()) - {found.name for found in detectors}),
+            "ran": [detector.name for detector in plan.detectors],
+            "did_not": sorted(set(DETECTORS.names()) - {detector.name for detector in plan.detectors}),
         },
         "records": {
             "given": len(given),
             "kept": len(records),
             "characters": sum(len(record.plain) for record in records),
         },
-        "copies": {**once.counts, "dropped": len(once.dropped), "rules": list(rules)},
+        "copies": {**once.counts, "dropped": len(once.dropped), "rules": list(plan.rules)},
         "users": cards.users(records),
         "sensitive": cards.sensitive(records),
         "kinds": cards.kinds(records),

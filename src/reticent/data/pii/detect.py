@@ -19,8 +19,9 @@ from reticent.data.pii.workers import Workers
 MIN_REPEATED = 4
 """Shorter values are not looked for again: a four-digit code is in many numbers, a short name in many words."""
 
-BATCH = 64
-"""Texts that detectors read at a time: a model of names is several times faster on many than on one."""
+BATCH, CHARACTERS = 64, 64_000
+"""Texts that detectors read at a time, and their characters unless one has more: a model of names is several times
+faster on many texts than on one, and processes end together where none has much to read at last."""
 
 _WORD = re.compile(rf"(?<!{LETTER})\w")
 
@@ -73,17 +74,35 @@ def find_all(
         advance: is told of each text that is done.
     """
     chosen = list(choose() if detectors is None else detectors)
-    for text, candidates in zip(texts, _all_candidates(texts, chosen, processes), strict=True):
-        yield _settled(text, candidates)
-        advance(1)
+    batches = list(batches_of(texts))
+    with Workers(chosen, processes=min(processes, len(batches))) as workers:
+        for text, candidates in zip(texts, _all_candidates(batches, workers), strict=True):
+            yield _settled(text, candidates)
+            advance(1)
 
 
-def _all_candidates(texts: Sequence[str], detectors: Sequence[Detector], processes: int) -> Iterator[list[Candidate]]:
-    """What `candidates_in` gives for each text, by batches."""
-    batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-    with Workers(detectors, processes=min(processes, len(batches))) as workers:
-        for found in workers.map(candidates_in, batches):
-            yield from found
+def _all_candidates(batches: Sequence[Sequence[str]], workers: Workers) -> Iterator[list[Candidate]]:
+    """What `candidates_in` gives for each text."""
+    for found in workers.map(candidates_in, batches):
+        yield from found
+
+
+def batches_of(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts in order, at most `BATCH` at a time, and at most `CHARACTERS` in all or one text.
+
+    >>> [len(batch) for batch in batches_of(["a" * 40_000, "b" * 30_000, "", *["c"] * 70, "d" * 90_000])]
+    [1, 64, 8, 1]
+    """
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        if batch and (len(batch) == BATCH or characters + len(text) > CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(text)
+        characters += len(text)
+    if batch:
+        yield batch
 
 
 def _settled(text: str, candidates: Sequence[Candidate]) -> tuple[Span, ...]:
@@ -143,24 +162,31 @@ def detect_all(
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Record]:
     """What `detect` gives for each record, in order; the rest as in `find_all`."""
-    for record, _ in detect_beside(records, choose() if detectors is None else detectors, [], processes, advance):
-        yield record
+    chosen = choose() if detectors is None else detectors
+    with Workers(chosen, processes=min(processes, -(-len(records) // BATCH))) as workers:
+        for record, _ in detect_beside(records, workers, advance=advance):
+            yield record
 
 
 def detect_beside(
     records: Sequence[Record],
-    detectors: Sequence[Detector],
-    others: Sequence[Detector],
-    processes: int = 1,
+    workers: Workers,
+    others: Sequence[Detector] = (),
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[Record, tuple[Span, ...]]]:
     """For each record what `detect` gives, and what ``others`` find in the same text, by themselves.
 
-    Every text is read once: detectors that use the same model of names share what it says. The rest as in `find_all`.
+    Every text is read once: detectors that use the same model of names share what it says.
+
+    Args:
+        records: any records.
+        workers: with all detectors, ``others`` among them.
+        others: detectors whose finds are given beside the record and not marked in it.
+        advance: is told of each record that is done.
     """
     names = {one.name for one in others}
     texts = [record.plain for record in records]
-    found = _all_candidates(texts, [*detectors, *others], processes)
+    found = _all_candidates(list(batches_of(texts)), workers)
     for record, text, candidates in zip(records, texts, found, strict=True):
         own = [one for one in candidates if one.detector not in names]
         beside = [one for one in candidates if one.detector in names]

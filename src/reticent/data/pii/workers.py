@@ -23,12 +23,13 @@ Look: TypeAlias = Callable[[Sequence[str], Sequence[Detector]], list[list[Candid
 """``look(texts, detectors)``: candidates for each text."""
 
 EACH = 200_000
-"""Characters for which one more process is started: about five seconds of work of a model of names."""
+"""Characters for which one more process is started: about two seconds of work, as many as a model takes to load."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class Workers:
     """A context in which batches of texts are looked at by several processes, in order; by this one if it is alone.
+    Processes load their models from its beginning on, so it is best entered before the texts are ready.
 
     Args:
         detectors: those that a new process knows by name run in each; others, such as patterns of one's own, in this.

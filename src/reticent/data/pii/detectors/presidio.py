@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 from reticent.core.record import Span
 from reticent.data.pii.detector import SpanEvidence, detector
-from reticent.data.pii.detectors.names import INSTALL, MODEL, chunks, documents, model
+from reticent.data.pii.detectors.names import INSTALL, MODEL, chunks, model, model_entities
+from reticent.data.pii.phone_regions import phone_places
 
 KINDS = {
     "PERSON": "PERSON",
@@ -46,9 +48,8 @@ def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     read = analyzer().nlp_engine.process_batch([text for *_, text in parts], "en")
     found: list[list[Span]] = [[] for _ in texts]
     for (number, start, text), (_, artifacts) in zip(parts, read, strict=True):
-        for one in analyzer().analyze(text, language="en", nlp_artifacts=artifacts):
-            if one.entity_type in KINDS:
-                found[number].append(Span(start=start + one.start, end=start + one.end, kind=KINDS[one.entity_type]))
+        for one in analyzer().analyze(text, language="en", entities=_types(), nlp_artifacts=artifacts):
+            found[number].append(Span(start=start + one.start, end=start + one.end, kind=KINDS[one.entity_type]))
     yield from found
 
 
@@ -83,33 +84,77 @@ def analyzer() -> Any:
         models=[{"lang_code": "en", "model_name": MODEL}],
         ner_model_configuration=NerModelConfiguration.from_dict(default["ner_model_configuration"]),
     )
-    engine.nlp = {"en": _Shared()}
-    return AnalyzerEngine(nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=_no_context())
+    engine.nlp = {"en": _SharedModel()}
+    whole = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"], context_aware_enhancer=_no_context())
+    whole.registry.recognizers = [_quick(recognizer) for recognizer in whole.registry.recognizers]
+    return whole
 
 
-class _Shared:
-    """What Presidio asks of a spaCy model, given by the one that reads names: a text that it has just read is not read
-    again."""
+@cache
+def _types() -> list[str]:
+    """Those of its types that are marked: Presidio does not look for the others."""
+    there = set(analyzer().get_supported_entities("en"))
+    return [name for name in KINDS if name in there]
+
+
+class _SharedModel:
+    """A spaCy model as far as Presidio knows it, given by the one that reads names: a text that was just read is not
+    read again."""
 
     @property
     def vocab(self) -> Any:
         return model().vocab
 
-    def pipe(self, texts: Iterable[str], **_: Any) -> list[_Named]:
-        return [_Named(text=document.text, ents=document.ents) for document in documents(list(texts))]
+    def pipe(self, texts: Iterable[str], **_: Any) -> list[_Document]:
+        texts = list(texts)
+        read = zip(texts, model_entities(texts), strict=True)
+        return [_Document(text, [_Span(*entity) for entity in entities]) for text, entities in read]
 
-    def __call__(self, text: str) -> _Named:
+    def __call__(self, text: str) -> _Document:
         return self.pipe([text])[0]
 
 
-class _Named(NamedTuple):
+@dataclass
+class _Span:
+    """A spaCy span as far as Presidio knows it: it puts its own label there."""
+
+    start_char: int
+    end_char: int
+    label_: str
+
+
+class _Document(NamedTuple):
     """A spaCy document without its words, which Presidio reads for scores alone."""
 
     text: str
-    ents: Sequence[Any]
+    ents: Sequence[_Span]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
+
+
+def _quick(recognizer: Any) -> Any:
+    """The recogniser; for that of telephone numbers one that finds the same, all regions at once."""
+    from presidio_analyzer import EntityRecognizer, RecognizerResult
+    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
+
+    if type(recognizer) is not PhoneRecognizer:
+        return recognizer
+
+    class Phones(PhoneRecognizer):  # type: ignore[misc]
+        def analyze(self, text: str, entities: Any, nlp_artifacts: Any = None) -> Any:
+            places = phone_places(text, tuple(self.supported_regions), self.leniency)
+            kind = self.supported_entities[0]
+            results = [RecognizerResult(kind, start, end, self.SCORE) for start, end in sorted(places)]
+            return EntityRecognizer.remove_duplicates(results)
+
+    return Phones(
+        context=recognizer.context,
+        supported_language=recognizer.supported_language,
+        supported_entity=recognizer.supported_entities[0],
+        supported_regions=recognizer.supported_regions,
+        leniency=recognizer.leniency,
+    )
 
 
 def _no_context() -> Any:

@@ -15,7 +15,7 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.report.audit_page import render
-from reticent.report.export import LIST, export, standalone, table
+from reticent.report.figure_files import LIST, export, standalone, table
 from reticent.report.figures import figures
 from reticent.report.heading import model_name
 from reticent.report.results_file import digest, write_results
