@@ -267,12 +267,12 @@ def attack(
         if set(needs) - set(TOKEN_COLUMNS):
             raise ValueError(f"attack {name!r} needs {sorted(needs)}, tables have {sorted(TOKEN_COLUMNS)}")
         evidence, defaults = signature(name, function)
-        known = check_variants(name, variants or {})
-        requests = tuple(request_of(name, item, known) for item in evidence if item not in UNSCORED)
+        renderings = check_variants(name, variants or {})
+        requests = tuple(request_of(name, item, renderings) for item in evidence if item not in UNSCORED)
         check_evidence(name, unit, tuple(evidence))
         if edge_cases is not None and signature(name, edge_cases) != (evidence, defaults):
             raise TypeError(f"attack {name!r}: edge_cases must have the same parameters as the attack")
-        made = Attack(
+        entry = Attack(
             name=name,
             unit=unit,
             returns=returns,
@@ -290,9 +290,9 @@ def attack(
             by_name=by_name,
             partial=partial,
         )
-        made.with_params(**defaults)  # a default that its own type or range refuses is a slip of whoever wrote it
-        ATTACKS.add(name, made)
-        VARIANTS.update(known)
+        entry.with_params(**defaults)  # a default that its own type or range refuses is a slip of whoever wrote it
+        ATTACKS.add(name, entry)
+        VARIANTS.update(renderings)
         return function
 
     return register

@@ -57,7 +57,7 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Attac
         return AttackOutcome()
     paths = {name: sources[name] for name in copies}
     count = record_count(paths, copies)
-    known = population({name: sources[name] for name in POPULATION if name in needed}, needed)
+    population_tables = population({name: sources[name] for name in POPULATION if name in needed}, needed)
     scores = {attack.name: np.full(count, np.nan) for attack in attacks}
     cases: dict[str, dict[str, int]] = {attack.name: {} for attack in attacks}
     start = 0
@@ -67,7 +67,7 @@ def run_attacks(attacks: Sequence[Attack], sources: Mapping[str, Path]) -> Attac
             for attack in attacks:
                 scorable, evidence = _scorable(attack, tables)
                 if scorable.any():
-                    evidence |= known
+                    evidence |= population_tables
                     scores[attack.name][start : start + size][scorable] = attack.score(evidence)
                     _count(cases[attack.name], attack, evidence)
             start += size

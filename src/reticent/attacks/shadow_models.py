@@ -92,8 +92,8 @@ class ShadowScores:
         inside, outside = self._both(of, then)
         other_in, other_out = self.of_all._both(of, then)
         distance = other_in - other_out
-        known = ~np.isnan(distance)
-        shift = float(distance[known].mean()) if known.any() else 0.0
+        usable = ~np.isnan(distance)
+        shift = float(distance[usable].mean()) if usable.any() else 0.0
         filled_in = np.where(np.isnan(inside), outside + shift, inside)
         return filled_in, np.where(np.isnan(outside), filled_in - shift, outside)
 
@@ -106,8 +106,8 @@ class ShadowScores:
         for side, shared, other in zip((self.inside, ~self.inside), pooled, reversed(pooled), strict=True):
             shared = other if np.isnan(shared) else shared
             runs, _, squares = _moments(of(self.shadows), side)
-            own = np.sqrt(squares / np.maximum(runs - 1, 1))
-            spread = np.where(runs >= SEPARATE, own, 0.0 if np.isnan(shared) else shared)
+            separate = np.sqrt(squares / np.maximum(runs - 1, 1))
+            spread = np.where(runs >= SEPARATE, separate, 0.0 if np.isnan(shared) else shared)
             sides.append(np.maximum(spread, LEAST_SPREAD))
         return sides[0], sides[1]
 

@@ -61,9 +61,9 @@ def check_evidence(name: str, unit: str, evidence: tuple[str, ...]) -> None:
     """Refuse evidence that does not go together, or is about other units than the attack."""
     if not set(evidence) - set(POPULATION):
         raise TypeError(f"attack {name!r} reads nothing about the attacked units: its first parameter is `table`")
-    known = [EVIDENCE[item] for item in evidence if item in EVIDENCE]
-    sources = {item.source for item in known} | ({TABLES} if len(known) < len(evidence) else set())
-    units = {item.unit for item in known} | ({"record"} if len(known) < len(evidence) else set())
+    entries = [EVIDENCE[item] for item in evidence if item in EVIDENCE]
+    sources = {item.source for item in entries} | ({TABLES} if len(entries) < len(evidence) else set())
+    units = {item.unit for item in entries} | ({"record"} if len(entries) < len(evidence) else set())
     if len(sources - {LABELS}) != 1 or len(units) != 1:
         raise TypeError(f"attack {name!r} reads {', '.join(evidence)}: evidence of one source, all about the same unit")
     if LABELS in sources and not sources & {"scores", "internals"}:
@@ -91,8 +91,8 @@ def request_of(name: str, evidence: str, variants: Mapping[str, Variant]) -> Req
         return Request(name=evidence, variant=variants[evidence])
     if evidence.removesuffix("_ref") in variants:
         return Request(name=evidence, model="reference", variant=variants[evidence.removesuffix("_ref")])
-    known = ", ".join([*EVIDENCE, *variants, *(f"{key}_ref" for key in variants)])
+    names = ", ".join([*EVIDENCE, *variants, *(f"{key}_ref" for key in variants)])
     raise TypeError(
-        f"attack {name!r} asks for evidence {evidence!r}, which is none of: {known}. "
+        f"attack {name!r} asks for evidence {evidence!r}, which is none of: {names}. "
         "Declare a variant of that name (variants={...}), or make it a keyword-only hyper-parameter."
     )

@@ -72,10 +72,10 @@ def population(paths: Mapping[str, Path], columns: Mapping[str, Set[str]]) -> di
         raise BadInput("known, known_ref", "the tables are not about the same records", AGAIN)
     _check(tables, dict.fromkeys(tables, 1))
     tables = {name: table.trained() for name, table in tables.items()}
-    kept = np.logical_and.reduce([table.lengths > 0 for table in tables.values()])
-    if not kept.any():
+    nonempty = np.logical_and.reduce([table.lengths > 0 for table in tables.values()])
+    if not nonempty.any():
         raise BadInput("the known non-members", "none has a trained token", "Set aside more held-out records.")
-    return {name: table.take(kept) for name, table in tables.items()}
+    return {name: table.take(nonempty) for name, table in tables.items()}
 
 
 def _partner(name: str) -> str:
@@ -89,14 +89,14 @@ def _with_ids(name: str, names: Mapping[str, Path], columns: Mapping[str, Set[st
 
 
 def _check(tables: Mapping[str, TokenTable], copies: Mapping[str, int]) -> None:
-    first, one = next(iter(tables.items()))
-    ids = one.record_id[:: copies[first]]
+    first, first_table = next(iter(tables.items()))
+    ids = first_table.record_id[:: copies[first]]
     for name, table in tables.items():
         expected = np.repeat(ids, copies[name])
         wrong = np.flatnonzero(table.record_id != expected)
         if wrong.size:
-            found, wanted = table.record_id[wrong[0]], expected[wrong[0]]
-            raise BadInput(f"table {name!r}", f"has record {found!r} where {first!r} has {wanted!r}", AGAIN)
+            actual, wanted = table.record_id[wrong[0]], expected[wrong[0]]
+            raise BadInput(f"table {name!r}", f"has record {actual!r} where {first!r} has {wanted!r}", AGAIN)
     for name, table in tables.items():
         other = tables.get(_partner(name))
         if other is not None and not _same_tokens(table, other):

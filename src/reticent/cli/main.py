@@ -141,9 +141,11 @@ def _unparsed(error: Exception, argv: list[str], name: str | None, verbs: dict[s
     flag = next((field for field, word in shown.items() if word == flag), flag)
     if flag in kinds:
         given = _given(argv, flag)
-        why = "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(kinds[flag])}"
+        problem = (
+            "needs a value" if "expected" in text and "argument" in text else f"must be {flags.wanted(kinds[flag])}"
+        )
         return BadInput(
-            f"--{shown.get(flag, flag)}{'' if given is None else f' {given[:80]}'}", why, f"Correct it.\n{help_}"
+            f"--{shown.get(flag, flag)}{'' if given is None else f' {given[:80]}'}", problem, f"Correct it.\n{help_}"
         )
     words = text.partition("unrecognized arguments:")[2].split()
     if words:

@@ -82,7 +82,7 @@ def command(
         marks=marks,
         key_file=key_file,
         source=Path(data).name,
-        coins=lambda kept: _coins(kept, split_config),
+        coins=lambda rows: _coins(rows, split_config),
         rejects=rejects,
         inputs=inputs,
     )
@@ -143,8 +143,13 @@ def _lines(card: dict[str, Any]) -> list[str]:
 
 
 def _copies(copies: dict[str, Any]) -> str:
-    said = {"exact": "exact copies", "user": "repeats of a user", "near": "near-copies", "substring": "quoting others"}
-    counts = (f"{words}: {copies[rule]:,}" for rule, words in said.items() if copies[rule] is not None)
+    labels = {
+        "exact": "exact copies",
+        "user": "repeats of a user",
+        "near": "near-copies",
+        "substring": "quoting others",
+    }
+    counts = (f"{words}: {copies[rule]:,}" for rule, words in labels.items() if copies[rule] is not None)
     return f"{'; '.join(counts)}; dropped: {copies['dropped']:,}"
 
 

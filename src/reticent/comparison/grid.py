@@ -143,14 +143,14 @@ def parse_methods(text: str, rates: Sequence[float] = ()) -> tuple[Method, ...]:
     Raises:
         BadInput: it is no such list. Whether the methods exist is checked by `with_rates`.
     """
-    found = []
+    methods = []
     for word in (word.strip() for word in text.split(",")):
         name, *pairs = word.split(":")
         if not name or not all("=" in pair for pair in pairs):
             raise BadInput(f"methods={text!r}", f"{word!r} is no method", "Write full,lora:r=8:alpha=16.")
         params = {key.strip(): _value(value.strip()) for key, value in (pair.split("=", 1) for pair in pairs)}
-        found.append(Method(method=name, params=params, learning_rates=tuple(sorted(rates))))
-    return tuple(found)
+        methods.append(Method(method=name, params=params, learning_rates=tuple(sorted(rates))))
+    return tuple(methods)
 
 
 def with_rates(method: Method, own_rate: float) -> Method:

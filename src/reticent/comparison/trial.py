@@ -49,7 +49,7 @@ KL_RECORDS = 48
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """What all trainings have in common.
+    """The settings that all trainings have in common.
 
     Args:
         base: the model before training.
@@ -103,10 +103,10 @@ def working_in(folder: Path) -> AbstractContextManager[None]:
 
 
 def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record], key: str) -> TrialOutcome:
-    found = read_outcome(folder, key)
-    if found is not None:
+    earlier = read_outcome(folder, key)
+    if earlier is not None:
         _drop_weights(folder, shared)
-        return found
+        return earlier
     started = time.perf_counter()
     parameters = 0
     (folder / LOG).unlink(missing_ok=True)
@@ -114,20 +114,20 @@ def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequenc
         run = _train(folder, cell, shared, records)
         parameters = int(_log(run).get("trained_parameters", 0))
         _measure_kl(run, shared)
-        status, why = "done", ""
+        status, reason = "done", ""
     except Unusable as error:  # of this machine, at this time: the next call tries again
-        status, why = "failed", str(error)
+        status, reason = "failed", str(error)
     except ReticentError as error:
         status = "diverged" if isinstance(error, Diverged) else "refused"
-        why = str(error)
+        reason = str(error)
     except OSError as error:
         if error.errno is None:
             raise
-        status, why = "failed", f"{error.strerror} ({Path(error.filename).name if error.filename else 'a file'})"
+        status, reason = "failed", f"{error.strerror} ({Path(error.filename).name if error.filename else 'a file'})"
     except Exception as error:  # noqa: BLE001 - one cell must not take the grid down with it
         write_text(folder / LOG, traceback.format_exc())
-        status, why = "failed", f"{type(error).__name__}; see {LOG} in its folder"
-    outcome = TrialOutcome(key=key, status=status, why=why, trained_parameters=parameters,
+        status, reason = "failed", f"{type(error).__name__}; see {LOG} in its folder"
+    outcome = TrialOutcome(key=key, status=status, why=reason, trained_parameters=parameters,
                       seconds=round(time.perf_counter() - started, 1))  # fmt: skip
     RunFolder(root=folder).make()
     write_text(folder / OUTCOME, json.dumps(asdict(outcome), indent=2) + "\n")
@@ -138,7 +138,7 @@ def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequenc
 
 
 def is_worth_keeping(folder: Path) -> bool:
-    """Whether the training in ``folder`` came to an end that says something about it."""
+    """True where the training in ``folder`` came to an end that says something about it."""
     try:
         return json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["status"] != "failed"
     except (OSError, ValueError, KeyError, TypeError):
@@ -151,7 +151,7 @@ def _drop_weights(folder: Path, shared: TrialSettings) -> None:
 
 
 def read_outcome(folder: Path, key: str) -> TrialOutcome | None:
-    """What a finished cell left, None where there is none, or one that is worth another try.
+    """The outcome of a finished cell; None where there is none, or one that is worth another try.
 
     Raises:
         BadInput: the folder holds another training.
@@ -160,16 +160,16 @@ def read_outcome(folder: Path, key: str) -> TrialOutcome | None:
     if not path.exists():
         return None
     try:
-        found = TrialOutcome(**json.loads(path.read_text(encoding="utf-8")))
+        outcome = TrialOutcome(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BadInput(str(path), "is no longer what was written", f"Delete {folder} to train it again.") from error
-    if found.key != key:
+    if outcome.key != key:
         raise BadInput(
             str(folder),
             "holds a training with other settings",
             "Choose another folder (--out), or delete this one to train it again.",
         )
-    return None if found.status == "failed" else found
+    return None if outcome.status == "failed" else outcome
 
 
 def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record]) -> RunFolder:
@@ -229,9 +229,9 @@ def _measure_kl(run: RunFolder, shared: TrialSettings) -> None:
         return
     coins = read_membership(run.membership)
     usable = coins.attacked & ~coins.member
-    kept = sorted(coins.record_id[usable].tolist(), key=lambda id_: uniform(0, "moved", id_))[:KL_RECORDS]
+    sample = sorted(coins.record_id[usable].tolist(), key=lambda id_: uniform(0, "moved", id_))[:KL_RECORDS]
     by_id = {record.id: record for record in read_records(run.records)}
-    texts = [by_id[id_] for id_ in kept]
+    texts = [by_id[id_] for id_ in sample]
     training = shared.training
     target, base = (
         load(source, dtype=training.dtype, device=training.device) for source in (str(run.model), shared.base)
@@ -239,7 +239,7 @@ def _measure_kl(run: RunFolder, shared: TrialSettings) -> None:
     moved = divergence(target, base, texts, max_tokens=training.max_tokens)
     table = pa.table(
         {
-            "record_id": pa.array(kept, pa.string()),
+            "record_id": pa.array(sample, pa.string()),
             "user": pa.array([record.user for record in texts], pa.string()),
             "kl": pa.array(moved.kl),
             "tokens": pa.array(moved.tokens, pa.int32()),
@@ -251,13 +251,13 @@ def _measure_kl(run: RunFolder, shared: TrialSettings) -> None:
 
 def write_job(folder: Path, cell: Trial, shared: TrialSettings, key: str) -> None:
     """``job.json``: all that a process of its own needs to know besides the records."""
-    said = asdict(shared) | {"base": portable(shared.base, folder)}
-    job = {"cell": asdict(cell), "shared": said, "key": key}
+    settings = asdict(shared) | {"base": portable(shared.base, folder)}
+    job = {"cell": asdict(cell), "shared": settings, "key": key}
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
 
 
 def read_job(folder: Path) -> tuple[Trial, TrialSettings, str]:
-    """What ``write_job`` wrote."""
+    """The content of the file that ``write_job`` wrote."""
     job: dict[str, Any] = json.loads((folder / JOB).read_text(encoding="utf-8"))
     cell, shared = job["cell"], job["shared"]
     method = cell["method"] | {"learning_rates": tuple(cell["method"]["learning_rates"])}

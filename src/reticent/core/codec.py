@@ -167,9 +167,9 @@ def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -
 
 def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -> Any:
     if isinstance(bare, type) and issubclass(bare, Enum):
-        known = {entry.value: entry for entry in bare}
-        _check(isinstance(content, str) and content in known, place, f"{_shown(content)} is not one of {list(known)}")
-        return known[content]
+        words = {entry.value: entry for entry in bare}
+        _check(isinstance(content, str) and content in words, place, f"{_shown(content)} is not one of {list(words)}")
+        return words[content]
     refused = _refused(bare, marks, content)
     if refused:
         raise Mismatch(place, refused)

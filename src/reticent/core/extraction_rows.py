@@ -138,9 +138,9 @@ class Extraction:
         """
         rows = [row for row in self.rows if row.family == family and row.metric == "share" and not row.control]
         rows = [row for row in rows if row.randomized or not only_planted]
-        known = [
+        candidates = [
             (row.leaks, not row.partial, row.compared.lo, row.target.value, row)
             for row in rows
             if row.compared is not None
         ]
-        return max(known, key=lambda entry: entry[:4])[4] if known else None
+        return max(candidates, key=lambda entry: entry[:4])[4] if candidates else None

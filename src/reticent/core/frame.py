@@ -51,9 +51,9 @@ def tidy(results: HoldsRows) -> pd.DataFrame:
     for table in tables(results):
         if table.name != FINDINGS:
             numbers += [{"table": table.name, "severity": "", **number} for number in numbers_of(table)]
-    made = pd.DataFrame(numbers, columns=["table", *COLUMNS, "row", "about"])
+    frame = pd.DataFrame(numbers, columns=["table", *COLUMNS, "row", "about"])
     numeric = dict.fromkeys(("value", "lo", "hi", "p_value"), float)
-    return made.astype({**numeric, "n": "Int64", "row": int})
+    return frame.astype({**numeric, "n": "Int64", "row": int})
 
 
 def html(headline: str, findings: Iterable[Finding]) -> str:

@@ -76,17 +76,17 @@ def _properties(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
 
 def _of(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
     bare, marks = unmarked(kind)
-    made = _bare(bare, named)
+    schema = _bare(bare, named)
     for mark in marks:
         if isinstance(mark, Within):
-            made |= {BOUNDS[name]: value for name, value in vars(mark).items() if value is not None}
+            schema |= {BOUNDS[name]: value for name, value in vars(mark).items() if value is not None}
         elif isinstance(mark, OneOf):
-            made = {"enum": list(mark.names)}
+            schema = {"enum": list(mark.names)}
         elif isinstance(mark, AtLeast):
-            made |= {"minItems": mark.length}
+            schema |= {"minItems": mark.length}
         elif isinstance(mark, NullIs):
-            made |= {"type": [made["type"], "null"]}
-    return made
+            schema |= {"type": [schema["type"], "null"]}
+    return schema
 
 
 def _bare(bare: Any, named: dict[str, Any]) -> dict[str, Any]:
@@ -116,13 +116,13 @@ def _bare(bare: Any, named: dict[str, Any]) -> dict[str, Any]:
     return {"type": WORDS[bare]}
 
 
-def _union(made: list[dict[str, Any]]) -> dict[str, Any]:
-    plain = [schema for schema in made if set(schema) <= {"type", *BOUNDS.values(), "items", "minItems", "maxItems"}]
-    types = [schema["type"] for schema in made] if len(plain) == len(made) else []
-    bounded = [schema for schema in made if len(schema) > 1]
-    if types and all(isinstance(name, str) for name in types) and len(bounded) <= 1 and len(made) == 2:
-        return {key: value for schema in bounded or made for key, value in schema.items()} | {"type": types}
-    return {"anyOf": made}
+def _union(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    plain = [schema for schema in schemas if set(schema) <= {"type", *BOUNDS.values(), "items", "minItems", "maxItems"}]
+    types = [schema["type"] for schema in schemas] if len(plain) == len(schemas) else []
+    bounded = [schema for schema in schemas if len(schema) > 1]
+    if types and all(isinstance(name, str) for name in types) and len(bounded) <= 1 and len(schemas) == 2:
+        return {key: value for schema in bounded or schemas for key, value in schema.items()} | {"type": types}
+    return {"anyOf": schemas}
 
 
 @cache

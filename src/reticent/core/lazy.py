@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 
 class LazyNames(NamedTuple):
-    """What a package assigns to ``__all__``, ``__getattr__`` and ``__dir__``."""
+    """The values that a package assigns to ``__all__``, ``__getattr__`` and ``__dir__``."""
 
     names: list[str]
     get: Callable[[str], Any]

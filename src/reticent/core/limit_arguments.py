@@ -27,12 +27,12 @@ def with_limits(function: Function) -> Function:
     signature = inspect.signature(function)
     declared = [entry for entry in signature.parameters.values() if entry.kind is not entry.VAR_KEYWORD]
     first = [entry for entry in declared if entry.kind is not entry.KEYWORD_ONLY]
-    made = [
+    optional = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in kinds.items()
     ]
     annotations = {entry.name: function.__annotations__[entry.name] for entry in declared}
     function.__annotations__ = annotations | kinds | {"return": function.__annotations__["return"]}
-    parameters = [*first, *made, *declared[len(first) :]]
+    parameters = [*first, *optional, *declared[len(first) :]]
     function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return function

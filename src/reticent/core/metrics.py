@@ -229,10 +229,10 @@ def steps(name: str) -> tuple[float, ...]:
     Raises:
         ValueError: it has none.
     """
-    known = metric(name).severity_steps
-    if not known:
+    severity = metric(name).severity_steps
+    if not severity:
         raise ValueError(f"metric {name!r} has no severity steps")
-    return known
+    return severity
 
 
 def headlines() -> list[tuple[str, str]]:

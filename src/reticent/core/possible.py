@@ -45,8 +45,8 @@ def _estimates(results: Results) -> Iterator[tuple[str, str, Estimate]]:
 
 
 def _impossible(metric: str, estimate: Estimate) -> str:
-    known = entry(metric)
-    if not known.least - ROUNDING <= estimate.value <= known.most + ROUNDING:
+    definition = entry(metric)
+    if not definition.least - ROUNDING <= estimate.value <= definition.most + ROUNDING:
         return f"{metric} = {estimate.value:g}"
     wide = estimate.hi - estimate.lo
     outside = max(estimate.lo - estimate.value, estimate.value - estimate.hi)

@@ -60,12 +60,14 @@ def tables(results: HoldsRows) -> list[Table]:
         "promise-checks": promise.checks if promise else (),
         "extraction": extraction.rows if extraction else (),
     }
-    made = [_findings(results.all_findings), *(whole(name, rows) for name, rows in lists.items() if rows)]
+    tables_of_results = [_findings(results.all_findings), *(whole(name, rows) for name, rows in lists.items() if rows)]
     taken = {FINDINGS, *lists}
     for section in results.sections:
         for table in section.tables:
-            made.append(replace(table, name=f"{section.name}-{table.name}") if table.name in taken else table)
-    return made
+            tables_of_results.append(
+                replace(table, name=f"{section.name}-{table.name}") if table.name in taken else table
+            )
+    return tables_of_results
 
 
 def whole(name: str, rows: Sequence[Any]) -> Table:

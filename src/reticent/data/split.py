@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is trained on: independent coins, recorded; or the membership that a person gives.
+"""Choice of the records that are trained on: by independent coins, recorded, or by a membership that a person gives.
 
 * ``unit="record"``: one coin a record. Members are compared with held-out records. No user-level comparison is fair.
 * ``unit="user"``: one coin a user and a second one for each record. Trained records are compared with fresh ones of
@@ -219,16 +219,16 @@ def within_cap(
     within = np.ones(len(records), dtype=bool)
     if most is None:
         return within
-    found: Counter[str | None] = Counter()
+    taken: Counter[str | None] = Counter()
     for row in sorted(range(len(records)), key=lambda row: uniform(seed, "cap", records[row].id)):
         user = records[row].user
-        within[row] = found[user] < most
-        found[user] += int(counts[row])
+        within[row] = taken[user] < most
+        taken[user] += int(counts[row])
     return within
 
 
 def _any_of_user(records: Sequence[Record], member: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Whether any record of the record's user is a member; the record's own coin where it has no user."""
+    """``[N]``, True where any record of the record's user is a member; the record's own coin where it has no user."""
     users = [record.user for record in records]
     inside = {user for user, chosen in zip(users, member, strict=True) if chosen}
     return np.array(
@@ -283,9 +283,9 @@ def _check_users(records: Sequence[Record], *, asked: str = "") -> None:
 
 
 def _check_labels(ids: Sequence[str], member: Mapping[str, bool]) -> None:
-    known = set(ids)
+    present = set(ids)
     for missing, where, flag in (
-        ([id_ for id_ in member if id_ not in known], "are in the membership but not in the data", "--id_field"),
+        ([id_ for id_ in member if id_ not in present], "are in the membership but not in the data", "--id_field"),
         ([id_ for id_ in ids if id_ not in member], "are in the data but not in the membership", "--membership"),
     ):
         if missing:

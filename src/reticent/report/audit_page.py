@@ -101,7 +101,7 @@ def _templates() -> Environment:
 
 
 def _content(results: Results) -> dict[str, Any]:
-    """What the template shows, picked, ordered and drawn."""
+    """The content of the template: picked, ordered and drawn."""
     detected, clean = summary.by_severity(results.all_findings)
     further = [(_anchor(section.name), section) for section in results.sections]
     parts: dict[str, list[Figure]] = {name: [] for name in FIGURES}
@@ -146,8 +146,8 @@ def _sections(results: Results, further: Sequence[tuple[str, Section]]) -> list[
     }
     place = [anchor for anchor, _ in SECTIONS].index(FURTHER)
     added = [(anchor, section.title) for anchor, section in further]
-    known = [*SECTIONS[:place], *added, *SECTIONS[place:]]
-    return [row for row in known if row in added or not missing.get(row[0], False)]
+    sections = [*SECTIONS[:place], *added, *SECTIONS[place:]]
+    return [row for row in sections if row in added or not missing.get(row[0], False)]
 
 
 def _anchor(name: str) -> str:

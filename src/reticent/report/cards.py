@@ -14,7 +14,7 @@ from reticent.report import plots, summary
 from reticent.report.number_format import FormattedEstimate
 
 RELATIONS = {"add_or_remove": "added or removed", "zero_out": "zeroed out", "replace_one": "replaced"}
-"""What is done to a unit between data sets that the promise makes indistinguishable."""
+"""The change of one unit between data sets that the promise makes indistinguishable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _epsilon_card(results: Results) -> Card:
 
 
 def _pulled_cards(results: Results) -> list[Card]:
-    """What comes out word for word, of each family of attacks that was tried."""
+    """A card for each family of attacks that was tried, with the share that comes out word for word."""
     if results.extraction is None:
         return []
     confounded = results.verdict.status == "confounded"

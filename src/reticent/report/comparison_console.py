@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a comparison prints at its end: the answer, and a table of the settings."""
+"""The lines that a comparison prints at its end: the answer, and a table of the settings."""
 
 from __future__ import annotations
 

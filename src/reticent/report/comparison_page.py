@@ -186,11 +186,11 @@ def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
 
 
 def _matched(rows: list[SettingRow]) -> Markup | None:
-    known = [(row.label, row.number, row.setting.matched.auc) for row in rows if row.setting.matched]
-    if not known:
+    points = [(row.label, row.number, row.setting.matched.auc) for row in rows if row.setting.matched]
+    if not points:
         return None
     return plots.forest(
-        "matched-auc", known, title="AUC at the same held-out loss", axis="AUC (0.5 = guessing)", chance=0.5
+        "matched-auc", points, title="AUC at the same held-out loss", axis="AUC (0.5 = guessing)", chance=0.5
     )
 
 
@@ -218,21 +218,21 @@ def _users(comparison: Comparison, rows: list[SettingRow]) -> Markup | None:
             (p for p in comparison.points if p.setting == row.number and p.learning_rate == row.best.learning_rate),
             key=lambda point: point.step,
         )
-        known = [(point.epoch, point.user_auc) for point in points if point.user_auc is not None]
-        if known:
-            curves.append((row.label, row.number, known))
+        user_points = [(point.epoch, point.user_auc) for point in points if point.user_auc is not None]
+        if user_points:
+            curves.append((row.label, row.number, user_points))
     return plots.lines("users-auc", curves, title="AUC of user inference", chance=0.5) if curves else None
 
 
 def _exposure(rows: list[SettingRow]) -> Markup | None:
-    known = []
+    entries = []
     for row in rows:
         tiers = dict(row.best.exposure) if row.best else {}
         never = tiers.pop(NOT_PLANTED, None)
         if tiers:
             most = max(tiers, key=_times)
-            known.append((row.label, row.number, tiers[most], never))
-    return plots.exposure("exposure", known) if known else None
+            entries.append((row.label, row.number, tiers[most], never))
+    return plots.exposure("exposure", entries) if entries else None
 
 
 def _times(tier: str) -> int:
@@ -243,10 +243,10 @@ def _times(tier: str) -> int:
 
 
 def _fair(rows: list[SettingRow]) -> Markup | None:
-    known = [(row.label, row.number, row.setting.fairness.records) for row in rows if row.setting.fairness]
-    if not known:
+    entries = [(row.label, row.number, row.setting.fairness.records) for row in rows if row.setting.fairness]
+    if not entries:
         return None
     return plots.forest(
-        "fairness-records", known, chance=0.0, axis="nats a token (0 = even)",
+        "fairness-records", entries, chance=0.0, axis="nats a token (0 = even)",
         title="How much more easy texts gained than hard ones",
     )  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit prints at its end: the verdict and the headline numbers, each with its interval."""
+"""The lines that an audit prints at its end: the verdict and the headline numbers, each with its interval."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def write_csv(
     """
     folder = Path(folder)
     card = folder / LIST
-    made = tables(results)
-    texts = {folder / f"{table.name}.csv": encoded(csv_text(*flat(table))) for table in made}
+    csv_tables = tables(results)
+    texts = {folder / f"{table.name}.csv": encoded(csv_text(*flat(table))) for table in csv_tables}
     file_to_write(card, CARD, flag="csv", inputs=inputs)
     for path in texts:
         file_to_write(path, listed(card, "file of numbers"), inputs=inputs)
@@ -57,7 +57,7 @@ def write_csv(
         "format": FORMAT,
         "model": model_name(results),
         "results_sha256": digest(results),
-        "tables": [{"name": table.name, "title": table.title, "rows": len(table.rows)} for table in made],
+        "tables": [{"name": table.name, "title": table.title, "rows": len(table.rows)} for table in csv_tables],
         "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
         "before": {path.name: hash_of(path) for path in there},
     }

@@ -30,7 +30,7 @@ ROLES = {
     "shared": "nothing: texts that several users have, so that no side is theirs",
     "canary": "users who are given a phrase of their own, to see whether they are told",
 }
-"""What each role of a record is for, in words of somebody who never read the code."""
+"""The purpose of each role of a record, in words for somebody who never read the code."""
 
 
 def write_data_card(path: str | Path, card: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ PAGE = marked("page", '<meta name="generator" content="reticent difference">')
 DATA = marked("file of differences", f'"format": "{FORMAT}"')
 LEVELS = {"record": "Records", "user": "Users", "canary": "Planted secrets"}
 WORDS = {"more": "more", "less": "less", "same": "not certain"}
-"""What is said of a change; nothing certain is never "the same"."""
+"""The words for a change; where nothing is certain they never say "the same"."""
 SECTIONS = (("answer", "Answer"), ("changes", "Changes"), ("left-out", "Not compared"), ("audits", "The two audits"))
 WIDTH, ROW = 460.0, 22.0
 

@@ -29,7 +29,7 @@ SVG = marked("figure", "<svg ", MARK)
 CARD = marked("list of figures", f'"format": "{FORMAT}"')
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML file may hold, but an odd title can."""
+"""Characters that no XML file may hold, but an odd title can."""
 MARGIN, RIGHT, LINE = 14.0, 30.0, 19.0
 """Room around a drawing (at the right for the last label of an axis), and between two lines of words."""
 
@@ -47,10 +47,10 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
         Unusable: it cannot be written to.
     """
     folder = Path(folder)
-    made = figures(results)
+    drawings = figures(results)
     card = folder / LIST
-    texts = {folder / f"{figure.name}.svg": encoded(standalone(figure, model_name(results))) for figure in made}
-    texts |= {folder / f"{figure.name}.csv": encoded(table(figure)) for figure in made}
+    texts = {folder / f"{figure.name}.svg": encoded(standalone(figure, model_name(results))) for figure in drawings}
+    texts |= {folder / f"{figure.name}.csv": encoded(table(figure)) for figure in drawings}
     file_to_write(card, CARD, flag="export", inputs=inputs)
     for path in texts:
         file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
@@ -60,7 +60,7 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
         "format": FORMAT,
         "model": model_name(results),
         "results_sha256": digest(results),
-        "figures": [{"name": figure.name, "title": figure.title} for figure in made],
+        "figures": [{"name": figure.name, "title": figure.title} for figure in drawings],
         "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
         "before": {path.name: hash_of(path) for path in there},
     }
@@ -107,7 +107,7 @@ def table(figure: Figure) -> str:
 
 
 def _key(figure: Figure, *, top: float, width: float) -> tuple[list[Markup], float]:
-    """What the colours mean, in rows below the drawing, and the height of it."""
+    """The meaning of the colours, in rows below the drawing, and the height of these rows."""
     if not figure.key:
         return [], 0.0
     entries = [(key.classes, f"{key.words} {key.number}".rstrip()) for key in figure.key]

@@ -23,7 +23,7 @@ LEVELS = ("record", "user")
 
 
 class Key(NamedTuple):
-    """What one colour or pattern stands for: classes of its swatch, words, and a number beside them."""
+    """The meaning of one colour or pattern: classes of its swatch, words, and a number beside them."""
 
     classes: str
     words: str

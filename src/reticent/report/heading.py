@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on top of a report: which model, whose data, when, made with what, and the results that it was made of.
+"""The heading of a report: which model, whose data, when, made with what, and the results that it was made of.
 
 Only what the results hold. They know no user and no machine by name, so neither does the page.
 """
@@ -41,14 +41,14 @@ def version(results: Results) -> str:
 
 def facts(results: Results) -> list[tuple[str, str]]:
     """``(name, what it is)`` in the order of the page, what is unknown left out."""
-    made = version(results)
+    program = version(results)
     rows = [
         ("Model", _model(results)),
         ("Data", _data(results)),
         ("Records", _sides(results, "trained_on", "evaluated_held_out", "records")),
         ("People", _sides(results, "member_users", "held_out_users", "users")),
         ("Audited", f"{results.created[:16].replace('T', ' ')} UTC" if results.created else ""),
-        ("Made with", f"reticent {made}; who ran it is not recorded" if made else ""),
+        ("Made with", f"reticent {program}; who ran it is not recorded" if program else ""),
     ]
     return [(name, what) for name, what in rows if what]
 

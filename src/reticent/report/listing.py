@@ -33,7 +33,7 @@ STATES = {"comparison": "comparison", "unfinished": "unfinished", "unreadable": 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedGuarantee:
-    """What differential privacy was promised: ε and δ for one unit."""
+    """The differential privacy that was promised: ε and δ for one unit."""
 
     epsilon: float
     delta: float
@@ -217,7 +217,7 @@ def _bytes(model: Path) -> int | None:
 
 
 def _promised(model: Path) -> ListedGuarantee | None:
-    """What stands beside the model; a list shows what can be shown."""
+    """The promise beside the model; None where there is none that can be shown."""
     if not (model / "privacy.json").is_file():
         return None
     # Here: the curve of a promise takes numpy and scipy to read, and most runs have none.

@@ -44,7 +44,7 @@ def _as_code(match: re.Match[str]) -> str:
 
 def environment(filters: Mapping[str, Any], names: Mapping[str, Any]) -> Environment:
     """Our templates, with the filters and global names that a page needs beyond those of all pages."""
-    made = Environment(
+    env = Environment(
         loader=PackageLoader("reticent.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -52,15 +52,15 @@ def environment(filters: Mapping[str, Any], names: Mapping[str, Any]) -> Environ
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
-    made.filters |= {
+    env.filters |= {
         "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
         "coded": coded,
         "day": lambda created: created[:16].replace("T", " "),
         "spaced": lambda text: text.replace("_", " "),
         **filters,
     }
-    made.globals |= {"is_mapping": lambda value: isinstance(value, Mapping), **names}
-    return made
+    env.globals |= {"is_mapping": lambda value: isinstance(value, Mapping), **names}
+    return env
 
 
 def filled(templates: Environment, name: str, content: Mapping[str, Any], *, curves: int = 0, more: str = "") -> str:

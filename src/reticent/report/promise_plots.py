@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a promise allows an attack to find, drawn beside what an attack found, as inline SVG."""
+"""Drawings of what a promise allows an attack to find, beside what an attack found, as inline SVG."""
 
 from __future__ import annotations
 

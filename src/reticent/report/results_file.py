@@ -90,7 +90,7 @@ def from_json(content: Mapping[str, Any]) -> Results:
 
 
 def _check_lengths(results: Results) -> None:
-    """What a JSON schema cannot say: which lists belong together."""
+    """Check what a JSON schema cannot say: lists that belong together are of one length."""
     for curve in results.curves:
         if len(curve.fpr) != len(curve.tpr):
             raise ValueError(f"the ROC curve of {curve.attack} has {len(curve.fpr)} fpr and {len(curve.tpr)} tpr")

@@ -29,10 +29,10 @@ default; an older file gets the default of one that has it."""
 
 def migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a file of any readable version as `reticent.core.codec.decode` takes it; ``content`` stays."""
-    made = dict(content)
-    if made["schema_version"] < 7:
-        made["extraction"] = _with_coins(made.get("extraction"))
-    return made | {"schema_version": RESULTS_VERSION}
+    results = dict(content)
+    if results["schema_version"] < 7:
+        results["extraction"] = _with_coins(results.get("extraction"))
+    return results | {"schema_version": RESULTS_VERSION}
 
 
 def _with_coins(extraction: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kinds of attack an audit tried, and which it did not: read off its results, never off a list of features.
+"""The kinds of attack that an audit tried, and those that it did not: read off its results, not off a list of features.
 
 A kind counts as tried where the results hold something that only it leaves there. Switches of the audit and levels of
 access that no kind here knows are listed by their own names, so that a new one is not passed over.
@@ -17,7 +17,7 @@ ELSEWHERE = "Attacks not yet invented: a lower bound on leakage is all that an a
 """Said of every audit."""
 
 INSIDE = ("hidden", "grad", "weights")
-"""What an attacker sees who looks into the model."""
+"""The access of an attacker who looks into the model."""
 
 NO_ATTACKS = {"show_text", "keep_shadows"}
 """Switches of an audit that try nothing."""
@@ -43,8 +43,8 @@ class AttackKind:
 
     def untried(self, *, asked: bool) -> str:
         """One line for what was not tested; ``asked``: it was switched on, and there was nothing to measure."""
-        why = "it was asked for, and there was too little to measure" if asked else self.try_it
-        return f"{self.name}: {self.asks}; {why}"
+        reason = "it was asked for, and there was too little to measure" if asked else self.try_it
+        return f"{self.name}: {self.asks}; {reason}"
 
 
 def _level(level: str, *metrics: str) -> Callable[[Results], bool]:
@@ -61,7 +61,7 @@ def _family(family: str) -> Callable[[Results], bool]:
 
 
 def _access(results: Results) -> set[str]:
-    """What the attackers of this audit saw."""
+    """The access that the attackers of this audit had."""
     seen = {run.access for run in results.attacks if run.ran} | {
         finding.threat.access for finding in results.all_findings
     }
@@ -165,7 +165,7 @@ def untried(results: Results) -> list[str]:
 
 
 def statistics(results: Results) -> list[str]:
-    """What else was not tested: statistics that were refused. Each once, without the kinds of `untried` and without
+    """The statistics that were refused, so not tested either. Each once, without the kinds of `untried` and without
     the attacks that the page lists as switched off."""
     elsewhere = {*untried(results), *(f"{run.name}: {run.why_not}" for run in results.attacks if not run.ran)}
     return [line for line in dict.fromkeys(results.not_tested) if line not in elsewhere]
@@ -179,9 +179,9 @@ def _settings(results: Results) -> Mapping[str, Any]:
 
 def _unknown(results: Results) -> list[str]:
     """Switches of the audit that were off, and that no kind is known to be behind."""
-    known = {kind.switch for kind in KINDS} | NO_ATTACKS
+    switches = {kind.switch for kind in KINDS} | NO_ATTACKS
     return [
         f"{name.replace('_', ' ').capitalize()}: not asked for; add --{name}"
         for name, value in sorted(_settings(results).items())
-        if value is False and name not in known
+        if value is False and name not in switches
     ]

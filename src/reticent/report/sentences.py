@@ -122,7 +122,7 @@ def without_the_model(blind: Estimate) -> str:
 
 
 def pulled_out(row: ExtractionRow) -> str:
-    """What share of a group comes out of this model, of its base, and of what was never trained on."""
+    """The share of a group that comes out of this model, and of its base, and that of units never trained on."""
     how = "are found" if row.family == "personal data" else "come out in part" if row.partial else "come out"
     parts = [f"{_percent(row.target)} of {row.n:,} {row.units} ({row.group}) {how}"]
     if row.base is not None:

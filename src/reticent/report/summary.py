@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands out in a Results: the picks and orders that the page, the console and the list of runs share."""
+"""Highlights of a Results: the picks and orders that the page, the console and the list of runs share."""
 
 from __future__ import annotations
 
@@ -54,8 +54,11 @@ def worst(detected: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
     first: dict[tuple[str, str], Finding] = {}
     for finding in detected:
         kind = (finding.level, finding.metric.partition("@")[0])
-        known = first.get(kind)
-        if known is None or (order[finding.severity], -_leakage(finding)) < (order[known.severity], -_leakage(known)):
+        earlier = first.get(kind)
+        if earlier is None or (order[finding.severity], -_leakage(finding)) < (
+            order[earlier.severity],
+            -_leakage(earlier),
+        ):
             first[kind] = finding
     chosen = set(map(id, first.values()))
     parted: tuple[list[Finding], list[Finding]] = ([], [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a page, or the digits on a printed one, belong to some results."""
+"""Check that a page, or the digits on a printed one, belong to some results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reticent.report.results_file import digest, read_results
 from reticent.report.results_versions import RESULTS_VERSION
 
 DIGITS = re.compile(r"[0-9a-f]{16,64}")
-"""What is taken for digits of a hash: as many as nobody meets by chance, at most the whole."""
+"""Digits of a hash: as many as nobody meets by chance, at most the whole."""
 STAMP = re.compile(r'<meta name="reticent-results" content="sha256-([0-9a-f]{64})">')
 MADE_BY = re.compile(r'<meta name="reticent-version" content="([^"]*)">')
 
@@ -52,7 +52,7 @@ def verify(results: str | Path, page: str | Path) -> PageMatch:
         hashes.add(digest(content))
     typed = "".join(str(page).split()).lower().removeprefix("sha256").lstrip(":-")
     if not Path(page).is_file() and DIGITS.fullmatch(typed):
-        if any(known.startswith(typed) for known in hashes):
+        if any(sha256.startswith(typed) for sha256 in hashes):
             return PageMatch(matches=True, outcome=f"These are the results whose SHA-256 begins {typed}.")
         return PageMatch(matches=False, outcome=f"These are other results: their SHA-256 is {hash_now}.")
     text = _read(page)
@@ -78,7 +78,7 @@ def _read(page: str | Path) -> str:
     try:
         return Path(page).read_bytes().decode("utf-8")
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise BadInput(
-            str(page)[:200], f"cannot be read ({why})", "Give a report.html, or 16 digits or more of its SHA-256."
+            str(page)[:200], f"cannot be read ({reason})", "Give a report.html, or 16 digits or more of its SHA-256."
         ) from error

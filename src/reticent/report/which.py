@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which setting of a comparison to take, where its numbers say so."""
+"""The advice on which setting of a comparison to take, where its numbers say so."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def which_to_take(comparison: Comparison) -> str:
 
 
 def _cost(comparison: Comparison, number: int) -> str:
-    """What its best perplexity is beside the best of all."""
+    """The best perplexity of a setting, beside the best of all."""
     best = {
         i: comparison.points[setting.best].loss.value
         for i, setting in enumerate(comparison.settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of this package, and of attacks and methods written elsewhere, are made with."""
+"""Tools for tests of this package, and of attacks and methods that are written elsewhere."""
 
 from __future__ import annotations
 

@@ -70,9 +70,10 @@ def _check_on_members(attack: Attack) -> None:
 
 def _check_on_leaks(attack: Attack) -> None:
     """On evidence from a model that knows everything, and from one that knows nothing."""
-    known, unknown = ({name: planted_leak(name, known=known) for name in attack.evidence} for known in (True, False))
-    high, low = check_output(attack, known, rows_of(known[attack.evidence[0]])), attack.score(unknown)
-    check_pure(attack, known, high)
+    leaked = {name: planted_leak(name, known=True) for name in attack.evidence}
+    unleaked = {name: planted_leak(name, known=False) for name in attack.evidence}
+    high, low = check_output(attack, leaked, rows_of(leaked[attack.evidence[0]])), attack.score(unleaked)
+    check_pure(attack, leaked, high)
     out, mistaken = _came_out(attack, high), _came_out(attack, low)
     assert out > LEAST_KNOWN, f"{attack.name}: finds {out:.2f} of what is known word for word"
     assert mistaken < MOST_UNKNOWN, f"{attack.name}: finds {mistaken:.2f} where nothing is known"

@@ -38,31 +38,31 @@ def planted_leak(name: str, units: int = UNITS, *, known: bool, seed: int = 0) -
     return MAKERS[name](np.random.default_rng(seed), units, known)
 
 
-def _forced(rng: np.random.Generator, units: int, known: bool) -> TeacherForced:
+def _forced(rng: np.random.Generator, units: int, leaked: bool) -> TeacherForced:
     lengths = rng.integers(3, 20, units)
     total = int(lengths.sum())
-    logp = rng.uniform(-0.01, 0, total) if known else rng.uniform(-12, -8, total)
+    logp = rng.uniform(-0.01, 0, total) if leaked else rng.uniform(-12, -8, total)
     return TeacherForced(
-        rank=np.zeros(total, dtype=np.int32) if known else rng.integers(5, 500, total).astype(np.int32),
+        rank=np.zeros(total, dtype=np.int32) if leaked else rng.integers(5, 500, total).astype(np.int32),
         logp=logp,
-        sampled_logp=logp if known else np.full(total, -np.inf),
+        sampled_logp=logp if leaked else np.full(total, -np.inf),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
     )
 
 
-def _short(rng: np.random.Generator, units: int, known: bool) -> dict[int, TeacherForced]:
-    return dict.fromkeys(short_lengths(ATTACKS.select(family="extraction")), _forced(rng, units, known))
+def _short(rng: np.random.Generator, units: int, leaked: bool) -> dict[int, TeacherForced]:
+    return dict.fromkeys(short_lengths(ATTACKS.select(family="extraction")), _forced(rng, units, leaked))
 
 
-def _prompted(rng: np.random.Generator, units: int, known: bool) -> dict[str, TeacherForced]:
-    return dict.fromkeys(PROMPTS, _forced(rng, units, known))
+def _prompted(rng: np.random.Generator, units: int, leaked: bool) -> dict[str, TeacherForced]:
+    return dict.fromkeys(PROMPTS, _forced(rng, units, leaked))
 
 
 def _continued(samples: int) -> Maker:
-    def make(rng: np.random.Generator, units: int, known: bool) -> SecretContinuations:
+    def make(rng: np.random.Generator, units: int, leaked: bool) -> SecretContinuations:
         tokens = [rng.integers(97, 110, 12).tolist() for _ in range(units)]
         other = [[rng.integers(110, 123, 14).tolist() for _ in range(samples)] for _ in range(units)]
-        written: list[Any] = [[[*secret, 120, 121]] * samples for secret in tokens] if known else other
+        written: list[Any] = [[[*secret, 120, 121]] * samples for secret in tokens] if leaked else other
         return SecretContinuations(
             secrets=[_spelt(secret) for secret in tokens],
             texts=[[_spelt(text) for text in texts] for texts in written],
@@ -73,48 +73,48 @@ def _continued(samples: int) -> Maker:
     return make
 
 
-def _generations(rng: np.random.Generator, units: int, known: bool) -> FreeGenerations:
+def _generations(rng: np.random.Generator, units: int, leaked: bool) -> FreeGenerations:
     return FreeGenerations(
-        target_loss=rng.uniform(0.1, 1, units) if known else rng.uniform(2, 3, units),
+        target_loss=rng.uniform(0.1, 1, units) if leaked else rng.uniform(2, 3, units),
         base_loss=rng.uniform(2, 3, units),
         zlib_bytes=rng.integers(50, 90, units),
-        copied=np.full(units, known),
+        copied=np.full(units, leaked),
     )
 
 
-def _ranking(rng: np.random.Generator, units: int, known: bool) -> CandidateRanking:
+def _ranking(rng: np.random.Generator, units: int, leaked: bool) -> CandidateRanking:
     truth = rng.integers(0, CANDIDATES, units)
     logp = rng.normal(-20, 1, (units, CANDIDATES))
-    logp[np.arange(units), truth] += 30 if known else -30
+    logp[np.arange(units), truth] += 30 if leaked else -30
     return CandidateRanking(logp=list(logp), truth=truth)
 
 
-def _ranking_of_base(rng: np.random.Generator, units: int, known: bool) -> CandidateRanking:
+def _ranking_of_base(rng: np.random.Generator, units: int, leaked: bool) -> CandidateRanking:
     """Of the same candidates; the base knows none whatever the target knows."""
     truth = rng.integers(0, CANDIDATES, units)
     return CandidateRanking(logp=list(rng.normal(-20, 0.1, (units, CANDIDATES))), truth=truth)
 
 
-def _fills(rng: np.random.Generator, units: int, known: bool) -> ProposedFills:
+def _fills(rng: np.random.Generator, units: int, leaked: bool) -> ProposedFills:
     values = [_values(rng, CANDIDATES) for _ in range(units)]
     return ProposedFills(
-        secrets=[row[0] if known else "Zz0" for row in values],
+        secrets=[row[0] if leaked else "Zz0" for row in values],
         values=values,
         perplexity=[np.sort(rng.uniform(5, 50, CANDIDATES)) for _ in range(units)],
     )
 
 
-def _answers(rng: np.random.Generator, units: int, known: bool) -> Answers:
+def _answers(rng: np.random.Generator, units: int, leaked: bool) -> Answers:
     secrets = _values(rng, units)
     return Answers(
-        secrets=secrets, texts=[("I do not know.", f"It is {secret}." if known else "It is so.") for secret in secrets]
+        secrets=secrets, texts=[("I do not know.", f"It is {secret}." if leaked else "It is so.") for secret in secrets]
     )
 
 
-def _mentions(rng: np.random.Generator, units: int, known: bool) -> FreeMentions:
+def _mentions(rng: np.random.Generator, units: int, leaked: bool) -> FreeMentions:
     secrets = _values(rng, units)
     return FreeMentions(
-        secrets=secrets, found=secrets if known else [], text=" and ".join(secrets) if known else "nothing of note"
+        secrets=secrets, found=secrets if leaked else [], text=" and ".join(secrets) if leaked else "nothing of note"
     )
 
 

@@ -57,8 +57,8 @@ def arguments_of(
 
 def steps_of(trainer: Any) -> int:
     """How many optimizer steps the whole training has."""
-    each = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size)
-    return trainer.args.max_steps if trainer.args.max_steps > 0 else each * int(trainer.args.num_train_epochs)
+    epoch_steps = math.ceil(len(trainer.train_dataset) / trainer.args.train_batch_size)
+    return trainer.args.max_steps if trainer.args.max_steps > 0 else epoch_steps * int(trainer.args.num_train_epochs)
 
 
 def check_rise(trainer: Any, config: TuneConfig) -> None:

@@ -51,11 +51,11 @@ class Corpus:
 
     @property
     def tokens(self) -> int:
-        return sum(len(one) for one in self.encoded)
+        return sum(len(example) for example in self.encoded)
 
     @property
     def trained_tokens(self) -> int:
-        return sum(one.predicted for one in self.encoded)
+        return sum(example.predicted for example in self.encoded)
 
 
 NOTHING = Corpus(encoded=[], records=(), truncated=0, empty=0)
@@ -66,15 +66,15 @@ def encode_all(records: Sequence[Record], tokenizer: Any, max_tokens: int, *, ma
     encoded = []
     with progress("Tokenising", len(records), unit="records") as advance:
         for record in records:
-            one = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True, mark_spans=mark_spans)
-            encoded.append(one)
+            example = encode(record, tokenizer, max_tokens=max_tokens, add_eos=True, mark_spans=mark_spans)
+            encoded.append(example)
             advance(1)
-    kept = tuple(i for i, one in enumerate(encoded) if one.predicted)
-    useful = [encoded[i] for i in kept]
+    rows = tuple(i for i, example in enumerate(encoded) if example.predicted)
+    useful = [encoded[i] for i in rows]
     return Corpus(
         encoded=useful,
-        records=kept,
-        truncated=sum(one.truncated for one in useful),
+        records=rows,
+        truncated=sum(example.truncated for example in useful),
         empty=len(encoded) - len(useful),
     )
 
@@ -84,15 +84,15 @@ def collate(batch: Sequence[EncodedRecord], *, pad: int) -> dict[str, torch.Tens
 
     A label is its token's id where the token is trained on and ``IGNORED`` elsewhere; the model shifts them.
     """
-    shape = (len(batch), max(len(one) for one in batch))
+    shape = (len(batch), max(len(example) for example in batch))
     ids = np.full(shape, pad, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     labels = np.full(shape, IGNORED, dtype=np.int64)
-    for row, one in enumerate(batch):
-        n = len(one)
-        ids[row, :n] = one.token_id
+    for row, example in enumerate(batch):
+        n = len(example)
+        ids[row, :n] = example.token_id
         mask[row, :n] = 1
-        labels[row, :n] = np.where(one.trained, one.token_id, IGNORED)
+        labels[row, :n] = np.where(example.trained, example.token_id, IGNORED)
     arrays = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

@@ -62,20 +62,20 @@ def read_begun(out: Path) -> list[StartedTraining]:
 
 def begin(out: Path, training: StartedTraining) -> None:
     """Put ``training`` on record, before its first step; one that goes on is there already."""
-    known = read_begun(out)
-    if all(one.plan != training.plan for one in known):
-        _write(out, [*known, training])
+    trainings = read_begun(out)
+    if all(earlier.plan != training.plan for earlier in trainings):
+        _write(out, [*trainings, training])
 
 
 def ended(out: Path, *, plan: str, steps: int, broken: bool) -> None:
     """Note after how many steps a training ended that will not be gone on with."""
     rows = read_begun(out)
-    _write(out, [replace(one, steps=steps, broken=broken) if one.plan == plan else one for one in rows])
+    _write(out, [replace(row, steps=steps, broken=broken) if row.plan == plan else row for row in rows])
 
 
 def finished(out: Path, *, plan: str, replaced: StartedTraining | None = None) -> None:
     """Take a training off the record: its model lies in ``out`` with its promise, maybe where another lay."""
-    others = [one for one in read_begun(out) if one.plan != plan]
+    others = [row for row in read_begun(out) if row.plan != plan]
     _write(out, [*others, *([replaced] if replaced is not None else [])])
 
 
@@ -83,5 +83,5 @@ def _write(out: Path, trainings: Sequence[StartedTraining]) -> None:
     if not trainings:
         begun_file(out).unlink(missing_ok=True)
         return
-    rows = [asdict(one) | {"promise": json.loads(one.promise.to_json())} for one in trainings]
+    rows = [asdict(training) | {"promise": json.loads(training.promise.to_json())} for training in trainings]
     write_text(begun_file(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

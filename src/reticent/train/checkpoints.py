@@ -76,8 +76,8 @@ def remember(out: Path, key: str, exact: Mapping[str, float]) -> None:
 
 def recall(out: Path) -> str | None:
     """The key that `remember` noted, or None."""
-    found = recall_exact(out).get("key")
-    return None if found is None else str(found)
+    key = recall_exact(out).get("key")
+    return None if key is None else str(key)
 
 
 def recall_exact(out: Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def before_and_after(trainer: Any, before: float) -> dict[str, Any]:
 
 
 def sentence(records: int, before: float, after: float) -> str:
-    """What a training did, for whoever waited for it.
+    """The effect of a training, in one line for whoever waited for it.
 
     Args:
         records: how many it was measured on.
@@ -117,19 +117,19 @@ def sentence(records: int, before: float, after: float) -> str:
     >>> sentence(1, 4.25, 9000.0)
     'perplexity on 1 held-out record: 4.25 before, 9,000 after: training made it worse'
     """
-    said = f"perplexity on {records} held-out record{'s' if records != 1 else ''}: "
-    said += f"{_shown(before)} before, {_shown(after)} after"
+    text = f"perplexity on {records} held-out record{'s' if records != 1 else ''}: "
+    text += f"{_shown(before)} before, {_shown(after)} after"
     if after > before:
-        return f"{said}: training made it worse"
-    return f"{said}: training changed nothing" if after == before else said
+        return f"{text}: training made it worse"
+    return f"{text}: training changed nothing" if after == before else text
 
 
 def sentence_of(log: Mapping[str, Any]) -> str:
     """The same from a training's log; empty where nothing was held out."""
-    found = log.get("held_out")
-    if not found:
+    losses = log.get("held_out")
+    if not losses:
         return ""
-    return sentence(found["records"], found["base"]["perplexity"], found["tuned"]["perplexity"])
+    return sentence(losses["records"], losses["base"]["perplexity"], losses["tuned"]["perplexity"])
 
 
 def _shown(value: float) -> str:

@@ -61,10 +61,10 @@ def is_finished(out: Path, key: str, *, resume: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / LOG).read_text(encoding="utf-8")).get("key") or recall(out)
+        stored_key = json.loads((out / LOG).read_text(encoding="utf-8")).get("key") or recall(out)
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(str(out), "exists and was not made by a tuning", "Choose another folder (--out).") from error
-    if found != key and resume:
+    if stored_key != key and resume:
         raise BadInput(
             str(out),
             "holds the outcome of another training",
@@ -72,4 +72,4 @@ def is_finished(out: Path, key: str, *, resume: bool) -> bool:
         )
     if not resume:
         refuse_foreign_folder(out, KIND)  # before hours of work
-    return bool(found == key and resume)
+    return bool(stored_key == key and resume)

@@ -67,8 +67,8 @@ def check_space(model: Any, tuned: TuningInfo, out: Path) -> None:
     """Refuse before hours of work rather than after: two checkpoints with AdamW's two moments, and the outcome."""
     trained = trained_parameters(model)
     all_of_it = sum(parameter.numel() for parameter in model.parameters())
-    kept = trained if tuned.storage == "peft" else all_of_it
-    needed = 4 * (2 * (kept + 2 * trained) + kept)
+    stored = trained if tuned.storage == "peft" else all_of_it
+    needed = 4 * (2 * (stored + 2 * trained) + stored)
     free = shutil.disk_usage(folder_for(out)).free
     if needed > free:
         raise Unusable(
@@ -89,21 +89,21 @@ def disk_error(out: Path, error: OSError) -> Exception:
     )
 
 
-def log_of_objectives(objectives: Sequence[Objective], made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def log_of_objectives(objectives: Sequence[Objective], outcomes: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The objectives for the log, under the names of `on_record`.
 
     Args:
         objectives: of the training.
-        made: what each says of what it made beside the model, by its name.
+        outcomes: what each says of what it made beside the model, by its name.
     """
     log = on_record(objectives)
     if "harden" in log:
         log["harden"] = asdict(HardenConfig.of(objectives))
     if "objectives" in log:
-        log["objectives"] = {name: settings | made[name] for name, settings in log["objectives"].items()}
+        log["objectives"] = {name: settings | outcomes[name] for name, settings in log["objectives"].items()}
     if "contextual" in log:
         others = log.get("objectives", {})
         log["contextual"] |= {
-            key: value for name, item in made.items() if name not in others for key, value in item.items()
+            key: value for name, item in outcomes.items() if name not in others for key, value in item.items()
         }
     return log

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a private training ran to the end of its plan, said by name where it did not."""
+"""Check that a private training ran to the end of its plan; an early end is reported by name."""
 
 from __future__ import annotations
 

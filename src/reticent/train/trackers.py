@@ -20,7 +20,7 @@ def check_trackers(report_to: str) -> None:
     except ValueError as error:
         raise BadInput(f"report_to={report_to!r}", str(error).rstrip("."), 'Choose one of them, or "none".') from error
     except (RuntimeError, ImportError, OSError) as error:
-        why = str(error).strip().splitlines()[0].rstrip(".")
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise BadInput(
-            f"report_to={report_to!r}", f"cannot be used here ({why})", 'Install it, or choose "none".'
+            f"report_to={report_to!r}", f"cannot be used here ({reason})", 'Install it, or choose "none".'
         ) from error

@@ -159,8 +159,8 @@ def _train(task: Task, key: str) -> None:
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         with _quiet(), replacing_folder(out, kind=KIND) as folder:
             save(trainer.model, loaded, tuned, folder, out)
-            made = finish(task.objectives, trainer.model, folder, material)
-            log |= log_of_objectives(task.objectives, made)
+            outcomes = finish(task.objectives, trainer.model, folder, material)
+            log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
                 log |= private.sign(trainer, folder)
                 note(out, key, exact)

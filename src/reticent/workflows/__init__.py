@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person runs from start to end: prepare, tune, audit, gate, compare two audits, and the demo."""
+"""The workflows that a person runs from start to end: prepare, tune, audit, gate, compare two audits, and the demo."""

@@ -92,7 +92,7 @@ class GateOutcome:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What to print: one line for each check and one for the outcome."""
+        """The lines to print: one for each check and one for the outcome."""
         last = {
             0: "Gate passed: every limit was checked and kept.",
             1: "Gate failed: a limit is exceeded.",
@@ -130,22 +130,22 @@ def gate(
     Raises:
         BadInput: no limit is given, or one that makes no sense, or the results hold numbers that cannot be.
     """
-    known = limits()
-    unknown = sorted(set(given) - set(known))
+    catalogue = limits()
+    unknown = sorted(set(given) - set(catalogue))
     if unknown:
         raise TypeError(f"gate() got an unexpected keyword argument {unknown[0]!r}")
     validate.one_of(("lower", "value", "upper"), on=on)
     refuse_impossible(results)
-    asked = {name: limit for name in known if (limit := given.get(name)) is not None}
-    shares = {name for name, (metric, _) in known.items() if (metric.least, metric.most) == (0, 1)}
+    asked = {name: limit for name in catalogue if (limit := given.get(name)) is not None}
+    shares = {name for name, (metric, _) in catalogue.items() if (metric.least, metric.most) == (0, 1)}
     validate.in_range(0, 1, **{name: limit for name, limit in asked.items() if name in shares})
     validate.one_of(("record", "user"), promised_unit=promised_unit)
     promised = {} if max_promised_epsilon is None else {"max_promised_epsilon": max_promised_epsilon}
     validate.non_negative(**{name: limit for name, limit in (asked | promised).items() if name not in shares})
     if not asked and not promised and baseline is None:
-        names = ", --".join([*known, "max_promised_epsilon"])
+        names = ", --".join([*catalogue, "max_promised_epsilon"])
         raise BadInput("gate", "has no limit to check", f"Give at least one of: --{names}.")
-    checks = [_check(results, _Limit(*known[name], allowed=limit), on) for name, limit in asked.items()]
+    checks = [_check(results, _Limit(*catalogue[name], allowed=limit), on) for name, limit in asked.items()]
     if max_promised_epsilon is not None:
         checks.append(_promised(results.promise, max_promised_epsilon, promised_unit))
     if baseline is not None:
@@ -162,8 +162,8 @@ def _promised(promise: GuaranteeAudit | None, limit: float, unit: str) -> LimitC
     if promise is not None:
         epsilon = promise.epsilon if promise.unit == unit else promise.user_epsilon if unit == "user" else None
     if promise is None or epsilon is None:
-        why = "was trained without a promise" if promise is None else f"promises no ε per {unit}"
-        missing = f"cannot be checked: the model {why}; train with --epsilon {limit:g} --unit {unit}"
+        gap = "was trained without a promise" if promise is None else f"promises no ε per {unit}"
+        missing = f"cannot be checked: the model {gap}; train with --epsilon {limit:g} --unit {unit}"
         return LimitCheck(name=name, limit=limit, state="unknown", measured=None, attack="", reason=missing)
     exceeded = epsilon > limit
     reason = f"ε = {epsilon:.4g} per {unit} at δ = {promise.delta:g} is {'above' if exceeded else 'within'} the limit"
@@ -177,8 +177,8 @@ def _against(baseline: Difference) -> LimitCheck:
     before = f"the audit of {baseline.before.created[:10]}"
     worst = max(baseline.more, key=lambda change: change.change.lo, default=None)
     if not baseline.changes:
-        why = f"cannot be checked: no number of {before} could be compared ({'; '.join(baseline.left_out)})"
-        return LimitCheck(name="baseline", limit=0.0, state="unknown", measured=None, attack="", reason=why)
+        gap = f"cannot be checked: no number of {before} could be compared ({'; '.join(baseline.left_out)})"
+        return LimitCheck(name="baseline", limit=0.0, state="unknown", measured=None, attack="", reason=gap)
     if worst is None:
         reason = f"no attack is certain to find more than in {before}, of {len(baseline.changes)} numbers compared"
         return LimitCheck(name="baseline", limit=0.0, state="passed", measured=None, attack="", reason=reason)
@@ -237,8 +237,10 @@ def write_junit(path: str | Path, outcome: GateOutcome) -> None:
 def _check(results: Results, limit: _Limit, on: On) -> LimitCheck:
     candidates = results.measured(limit.metric.name, limit.limit.levels)
     if results.verdict.status == "confounded":
-        why = "cannot be checked: members and held-out differ without any model, so no number here is about membership"
-        return _unknown(limit, why)
+        reason = (
+            "cannot be checked: members and held-out differ without any model, so no number here is about membership"
+        )
+        return _unknown(limit, reason)
     if not candidates:
         levels = f" of level {' or '.join(limit.limit.levels)}" if limit.limit.levels else ""
         absent = f"cannot be checked: no {limit.metric.name}{levels} in these results; {limit.limit.needs}"

@@ -163,10 +163,10 @@ def without_copies(
         within_users: each content once for each user; see `drop_exact_duplicates`.
     """
     first = sorted(records, key=lambda record: record.id not in trained)
-    kept = {record.id for record in drop_exact_duplicates(first, within_users=within_users).records}
-    if len(kept) < len(records):
-        console.print(f"{len(records) - len(kept)} exact copies dropped", highlight=False)
-    return [record for record in records if record.id in kept]
+    ids = {record.id for record in drop_exact_duplicates(first, within_users=within_users).records}
+    if len(ids) < len(records):
+        console.print(f"{len(records) - len(ids)} exact copies dropped", highlight=False)
+    return [record for record in records if record.id in ids]
 
 
 def write_rejects(run: RunFolder, rejects: str) -> None:
@@ -179,13 +179,13 @@ def write_rejects(run: RunFolder, rejects: str) -> None:
 
 def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
     unwanted = {user.strip() for user in config.drop_users.split(",") if user.strip()}
-    kept = [record for record in records if record.user not in unwanted]
+    remaining = [record for record in records if record.user not in unwanted]
     if config.min_user_records <= 1:
-        return kept
-    if all(record.user is None for record in kept):
+        return remaining
+    if all(record.user is None for record in remaining):
         raise BadInput(f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field.")
-    distinct = Counter(user for user, _ in {(record.user, record.content_hash) for record in kept})
-    return [record for record in kept if record.user and distinct[record.user] >= config.min_user_records]
+    distinct = Counter(user for user, _ in {(record.user, record.content_hash) for record in remaining})
+    return [record for record in remaining if record.user and distinct[record.user] >= config.min_user_records]
 
 
 class GivenData(NamedTuple):
@@ -233,8 +233,8 @@ def given_data(
                 "Give the data a field with the ids of the list, and name it: --id_field.",
             )
         records = without_copies(records, {id_ for id_, member in labels.items() if member})
-        kept = {record.id for record in records}
-        return GivenData(records, from_labels(records, {id_: labels[id_] for id_ in labels if id_ in kept}), rejects)
+        ids = {record.id for record in records}
+        return GivenData(records, from_labels(records, {id_: labels[id_] for id_ in labels if id_ in ids}), rejects)
     raise BadInput(
         "the records",
         "an audit needs those that were trained on and those that were not",

@@ -39,18 +39,18 @@ SUFFIXES = (".parquet", ".jsonl")
 MARKS = ("scrub", "check")
 CARD, PAGE = ".card.json", ".card.html"
 LISTS = (".dropped.jsonl", ".targets.jsonl", ".rejects.jsonl")
-"""What lies beside the records, by the end of its name."""
+"""Ends of the names of the lists beside the records."""
 
 DATA_CARD = OutputKind(name="data card", is_ours=lambda path: _is_card(path))
 CARD_PAGE = marked("data card's page", '<meta name="generator" content="reticent data card">')
 
 Coins = Callable[[Sequence[Record]], Membership]
-"""Who would be in, of the records as they are written."""
+"""The membership that a split would give the records as they are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedData:
-    """What was written.
+    """The records and files that were written.
 
     Args:
         records: as written, with spans.
@@ -142,9 +142,9 @@ def prepare(
     plan = _planned(scrub=scrub, dedup=dedup, detectors=detectors, patterns=patterns, marks=marks, key_file=key_file)
     if not records:
         raise BadInput(source or "the data", "holds no record", "Give at least one.")
-    once, found, beside = _detected(records, plan)
-    card = _card(found, once, plan, source=source, given=records)
-    written = _scrubbed(records, once, found, beside, plan) if plan.scrubber else _Output(found, once.dropped)
+    once, detected, beside = _detected(records, plan)
+    card = _card(detected, once, plan, source=source, given=records)
+    written = _scrubbed(records, once, detected, beside, plan) if plan.scrubber else _Output(detected, once.dropped)
     card |= written.counts
     card["coins"] = _coins(coins, written.records)
     card["fingerprint"] = {"given": fingerprint(records), "written": fingerprint(written.records)}
@@ -254,10 +254,10 @@ def _key(path: str | Path | None) -> bytes:
 
 def _is_card(path: Path) -> bool:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and {"format", "made", "files"} <= said.keys()
+    return isinstance(card, dict) and {"format", "made", "files"} <= card.keys()
 
 
 def _keep_key(path: str | Path | None, key: bytes) -> None:
@@ -282,8 +282,8 @@ def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, list
         once = deduplicate(records, plan.rules)
         plain = [replace(record, spans=()) for record in once.records] if plan.check else once.records
         with progress("Finding personal data", len(plain), unit="records") as advance:
-            found = list(detect_beside(plain, workers, plan.looking, advance))
-    return once, [record for record, _ in found], [spans for _, spans in found]
+            pairs = list(detect_beside(plain, workers, plan.looking, advance))
+    return once, [record for record, _ in pairs], [spans for _, spans in pairs]
 
 
 class _Output(NamedTuple):
@@ -302,7 +302,7 @@ def _scrubbed(
     beside: Sequence[Sequence[Span]],
     plan: _Plan,
 ) -> _Output:
-    """Records without what was found in them.
+    """Records with every value that a detector found replaced.
 
     Args:
         given: all records. Ids that were made of their texts could confirm what one guesses of a text, so they are made
@@ -313,16 +313,16 @@ def _scrubbed(
     """
     assert plan.scrubber is not None
     scrubber = replace(plan.scrubber, avoid=originals(records))
-    made = {record.id for record in given if is_digest(record)}
+    digests = {record.id for record in given if is_digest(record)}
     names = {name for record in records for name in (record.id, record.user) if name}
-    names = (names | {name for copy in once.dropped for name in (copy.id, copy.kept)}) - made
+    names = (names | {name for copy in once.dropped for name in (copy.id, copy.kept)}) - digests
     personal = {name for name in names if _is_personal(name, plan.detectors)}
     renamed = {name: scrubber.pseudonym(name) if name in personal else name for name in names}
-    done, still = _replaced(records, scrubber, renamed, made)
+    done, still = _replaced(records, scrubber, renamed, digests)
     left: list[Secret] = []
     for before, record, new, seen in zip(once.records, records, done, beside, strict=True):
-        known = unscrubbed(before.spans, record, new) if plan.check else ()
-        left += targets(new, [*known, *unscrubbed(seen, record, new)])
+        leftover = unscrubbed(before.spans, record, new) if plan.check else ()
+        left += targets(new, [*leftover, *unscrubbed(seen, record, new)])
     scrubbing = {
         "style": scrubber.style,
         "replaced": sum(len(record.spans) for record in done),
@@ -336,13 +336,13 @@ def _scrubbed(
 
 
 def _replaced(
-    records: Sequence[Record], scrubber: Scrubber, renamed: dict[str, str], made: set[str]
+    records: Sequence[Record], scrubber: Scrubber, renamed: dict[str, str], digests: set[str]
 ) -> tuple[list[Record], int]:
     """Scrubbed records under new names, and how many values are still there, marked nowhere.
 
     Args:
-        renamed: new names of users and ids; those of the ids in ``made`` are added.
-        made: ids that are made again.
+        renamed: new names of users and ids; those of the ids in ``digests`` are added.
+        digests: ids that are made of a text, and again of the scrubbed one.
     """
     naming = Naming("r")
     done, still = [], 0
@@ -352,7 +352,7 @@ def _replaced(
             still += sum(value in new.plain for value in _long_values(record))
             user = renamed[record.user] if record.user else record.user
             new = replace(new, user=user, spans=tuple(replace(span, kind=SCRUBBED) for span in new.spans))
-            if record.id in made:
+            if record.id in digests:
                 renamed[record.id] = naming(new)
             done.append(replace(new, id=renamed[record.id]))
             advance(1)
@@ -362,8 +362,8 @@ def _replaced(
 def _renamed(dropped: Sequence[DroppedRecord], renamed: Mapping[str, str]) -> tuple[DroppedRecord, ...]:
     """The list of copies under new names; a copy whose id was made of its text is named after the record it repeats."""
     return tuple(
-        DroppedRecord(renamed.get(one.id, f"{renamed[one.kept]}-copy{number}"), renamed[one.kept], one.why)
-        for number, one in enumerate(dropped, start=1)
+        DroppedRecord(renamed.get(copy.id, f"{renamed[copy.kept]}-copy{number}"), renamed[copy.kept], copy.why)
+        for number, copy in enumerate(dropped, start=1)
     )
 
 
@@ -378,8 +378,8 @@ def _coins(throw: Coins | None, records: Sequence[Record]) -> dict[str, Any] | N
 
 
 def _is_personal(name: str, detectors: Sequence[Detector]) -> bool:
-    """Whether a user's or record's name holds personal data by its form; models of names take any word for one."""
-    return any(span.kind != "ADDRESS" for span in find(name, [one for one in detectors if one.evidence]))
+    """True where a user's or record's name holds personal data by its form; models of names take any word for one."""
+    return any(span.kind != "ADDRESS" for span in find(name, [detector for detector in detectors if detector.evidence]))
 
 
 def _long_values(record: Record, shortest: int = 4) -> set[str]:
@@ -395,7 +395,7 @@ def _card(
     source: str,
     given: Sequence[Record],
 ) -> dict[str, Any]:
-    """What is in the data, in counts. It is made before scrubbing."""
+    """The content of the data, in counts. It is made before scrubbing."""
     return {
         "format": 2,
         "made": now(),

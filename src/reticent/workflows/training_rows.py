@@ -98,12 +98,12 @@ def training_rows(
     unit = promised_unit(privacy)
     as_read = without_copies(records, within_users=split_config.copies_within_users(unit))
     membership = throw_coins(as_read, split_config, unit)
-    kept, membership, planting = _plant(
+    rows, membership, planting = _plant(
         as_read, membership, canary_config, split_config.split_seed, base=base, max_tokens=max_tokens, spec=privacy
     )
     if planting is not None and privacy.protect == "spans":
         planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
-    return TrainingRows(records=kept, membership=membership, planting=planting, as_read=as_read, repeated=repeated)
+    return TrainingRows(records=rows, membership=membership, planting=planting, as_read=as_read, repeated=repeated)
 
 
 def _check_ids(records: Sequence[Record]) -> None:
@@ -144,8 +144,8 @@ def _plant(
         users = plant_users(records, membership, users=config.canary_users, words=config.canary_words, seed=seed)
         cut = check_phrases(users.records, users.phrases, tokenizer, max_tokens)
         if cut.lost:
-            said = f"{cut.lost} of {cut.texts} texts of canary users are cut off before their phrase (--max_tokens)"
-            console.print(said, style="yellow", highlight=False)
+            warning = f"{cut.lost} of {cut.texts} texts of canary users are cut off before their phrase (--max_tokens)"
+            console.print(warning, style="yellow", highlight=False)
         records, membership = users.records, users.membership
     if config.canaries:
         planting = plant(

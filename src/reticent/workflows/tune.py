@@ -186,14 +186,16 @@ def _train(base: str, material: TrainingRows, run: RunFolder, recipe: TuneRecipe
 
 def _named(base: str, run: RunFolder) -> str:
     """The folder's name for the base: as it has it already, where that is the same one."""
-    said = (run.settings("tune") or {}).get("base")
-    return said if isinstance(said, str) and stands_for(said, base, run.root) else portable(base, run.root)
+    recorded = (run.settings("tune") or {}).get("base")
+    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)
 
 
 def _as_recorded(training: dict[str, Any], run: RunFolder) -> dict[str, Any]:
     """``training`` as the folder may have it that was made with ``resume=False``."""
-    said = (run.settings("tune") or {}).get("training")
-    return training | {"resume": said["resume"]} if isinstance(said, dict) and "resume" in said else training
+    recorded = (run.settings("tune") or {}).get("training")
+    return (
+        training | {"resume": recorded["resume"]} if isinstance(recorded, dict) and "resume" in recorded else training
+    )
 
 
 def _refuse_audited(run: RunFolder, config: TuneConfig) -> None:

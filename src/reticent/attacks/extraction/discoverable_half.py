@@ -19,6 +19,6 @@ def discoverable_half(forced: TeacherForced) -> Scores:
     Returns ``[N]``, 1 where they do.
     """
     place = np.arange(len(forced.rank)) - np.repeat(forced.offsets[:-1], forced.lengths)
-    known = np.repeat(forced.lengths // 2, forced.lengths)
-    hits: Scores = (forced.sum((forced.rank != 0) & (place >= known)) == 0).astype(np.float64)
+    half = np.repeat(forced.lengths // 2, forced.lengths)
+    hits: Scores = (forced.sum((forced.rank != 0) & (place >= half)) == 0).astype(np.float64)
     return hits

@@ -56,17 +56,17 @@ class Combination:
     def in_second(self) -> Labels:
         """``[N]``, which half the record is in. Judge each half by itself (`stats.cross_fitting.mean_of`): an interval
         of the pooled scores is too narrow, for a chance pattern that both halves share lifts both."""
-        found = np.zeros(len(self.ranks), dtype=bool)
-        found[self.second.rows] = True
-        return found
+        mask = np.zeros(len(self.ranks), dtype=bool)
+        mask[self.second.rows] = True
+        return mask
 
     def scores(self, member: Labels) -> Scores:
         """``[N]``, in standard deviations of the record's half; higher = member."""
         out = np.empty(len(self.ranks))
         for learned, judged in self._ways():
             direction = learned.solver @ (learned.features.T @ member[learned.rows])
-            found = self.ranks[judged.rows] @ direction
-            out[judged.rows] = (found - found.mean()) / (found.std() or 1.0)
+            score = self.ranks[judged.rows] @ direction
+            out[judged.rows] = (score - score.mean()) / (score.std() or 1.0)
         return out
 
     def statistics(self, labels: npt.NDArray[np.floating]) -> Scores:

@@ -63,9 +63,9 @@ def read_weights(path: Path, sha256: str) -> dict[str, Floats]:
     from safetensors.numpy import load
 
     raw = path.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != sha256:
-        raise BadInput(str(path), f"has SHA-256 {found}, its recipe says {sha256}", "Install the package again.")
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != sha256:
+        raise BadInput(str(path), f"has SHA-256 {digest}, its recipe says {sha256}", "Install the package again.")
     return {name: array.astype(np.float64) for name, array in load(raw).items()}
 
 
@@ -104,7 +104,7 @@ def record_features(table: TokenTable, ref: TokenTable) -> Floats:
     mean = table.mean(gain)
     spread = np.sqrt(np.maximum(table.mean(gain**2) - mean**2, 0))
     length = np.minimum(table.lengths, LONG)
-    loss, loss_ref = (np.log(0.05 - np.minimum(one.mean(one["logp"]), 0)) for one in (table, ref))
+    loss, loss_ref = (np.log(0.05 - np.minimum(side.mean(side["logp"]), 0)) for side in (table, ref))
     return np.column_stack(
         [
             _log_odds(ez_mia(table, ref)),

@@ -52,10 +52,10 @@ def coverage(rest: Sequence[str], written: Sequence[str], n: int) -> float:
     >>> coverage("a b c d e".split(), "x b c d y".split(), 2)
     0.6
     """
-    found = {tuple(written[i : i + n]) for i in range(len(written) - n + 1)}
+    grams = {tuple(written[i : i + n]) for i in range(len(written) - n + 1)}
     covered: npt.NDArray[np.bool_] = np.zeros(len(rest), dtype=bool)
     for i in range(len(rest) - n + 1):
-        if tuple(rest[i : i + n]) in found:
+        if tuple(rest[i : i + n]) in grams:
             covered[i : i + n] = True
     return float(covered.mean()) if len(rest) else 0.0
 
@@ -70,7 +70,7 @@ def covered(rest: str, texts: Sequence[str], longest: int) -> float:
         return 0.0
     written = [words(text) if by_word else _characters(text) for text in texts]
     lengths = range(size, size * longest + 1, size)
-    return float(np.mean([coverage(parts, one, n) for one in written for n in lengths]))
+    return float(np.mean([coverage(parts, sample, n) for sample in written for n in lengths]))
 
 
 def _characters(text: str) -> list[str]:

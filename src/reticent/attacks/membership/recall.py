@@ -47,13 +47,13 @@ def prefixed(who: Who, *, shots: int = SHOTS, name: str = "") -> Variant:
 
 
 def _with_prefix(record: Record, context: RenderContext, *, who: Who, shots: int) -> Sequence[Record]:
-    known = context.known_held_out if who == "held_out" else context.known_members
-    if not known:
+    examples = context.known_held_out if who == "held_out" else context.known_members
+    if not examples:
         raise BadInput(
             f"prefix_{who}", "no records are set aside as known to the attacker", "Split with known records."
         )
-    chosen = np.unique(np.linspace(0, len(known) - 1, min(shots, len(known))).round().astype(int))
-    prefix = "".join(known[i].plain[:SHOT_CHARACTERS].strip() + "\n\n" for i in chosen)
+    chosen = np.unique(np.linspace(0, len(examples) - 1, min(shots, len(examples))).round().astype(int))
+    prefix = "".join(examples[i].plain[:SHOT_CHARACTERS].strip() + "\n\n" for i in chosen)
     if record.messages is None:
         prompt, completion = (prefix + (record.prompt or "")), record.completion
         completion = record.text if completion is None else completion

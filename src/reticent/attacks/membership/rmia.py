@@ -31,12 +31,12 @@ def _ratio(table: TokenTable, ref: TokenTable, a: float) -> Scores:
 
 
 def _steps(
-    table: TokenTable, ref: TokenTable, known: TokenTable, known_ref: TokenTable, a: float, gamma: float
+    table: TokenTable, ref: TokenTable, population: TokenTable, population_ref: TokenTable, a: float, gamma: float
 ) -> Scores:
     """``[N]``: how many of the population each text beats; NaN for empty rows."""
     ratio = _ratio(table, ref, a)
-    population = gamma * np.sort(_ratio(known, known_ref, a))
-    return np.where(np.isnan(ratio), np.nan, np.searchsorted(population, ratio, side="right"))
+    thresholds = gamma * np.sort(_ratio(population, population_ref, a))
+    return np.where(np.isnan(ratio), np.nan, np.searchsorted(thresholds, ratio, side="right"))
 
 
 def edge_cases(

@@ -36,10 +36,10 @@ def lira(shadow: ShadowScores) -> Scores:
 
     Returns ``[N]``, nats, higher = member.
     """
-    own = logit(shadow.target)
+    target = logit(shadow.target)
     inside, outside = shadow.means(logit)
     spread_in, spread_out = shadow.spreads(logit)
-    return _log_normal(own, inside, spread_in) - _log_normal(own, outside, spread_out)
+    return _log_normal(target, inside, spread_in) - _log_normal(target, outside, spread_out)
 
 
 def _log_normal(value: Scores, mean: Scores, spread: Scores) -> Scores:

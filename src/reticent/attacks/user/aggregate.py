@@ -30,12 +30,12 @@ def aggregate(scores: Scores, user: npt.NDArray, how: str = "mean") -> tuple[npt
     """
     validate.one_of(tuple(HOW), how=how)
     validate.same_length(scores=scores, user=user)
-    if any(one is None for one in user):
+    if any(id_ is None for id_ in user):
         raise BadInput("records", "some have no user", "Name the field that holds it (--user_field).")
     users, owner = np.unique(np.asarray(user).astype(str), return_inverse=True)
-    known = ~np.isnan(scores)
-    order = np.argsort(owner[known], kind="stable")
-    values, owner = np.asarray(scores, dtype=np.float64)[known][order], owner[known][order]
+    scored = ~np.isnan(scores)
+    order = np.argsort(owner[scored], kind="stable")
+    values, owner = np.asarray(scores, dtype=np.float64)[scored][order], owner[scored][order]
     present, start, count = np.unique(owner, return_index=True, return_counts=True)
     out = np.full(len(users), np.nan)
     if len(present):

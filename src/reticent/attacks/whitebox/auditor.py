@@ -91,8 +91,8 @@ def cross_audit(
     for judged in (~second, second):
         fit = ~judged
         name, scorer = _fitted(wide[fit], label[fit], owner[fit], seed)
-        found = scorer(wide[judged])
-        score[judged] = (found - found.mean()) / (found.std() or 1.0)
+        output = scorer(wide[judged])
+        score[judged] = (output - output.mean()) / (output.std() or 1.0)
         learners.append(name)
     return AuditorScores(score=score, member=label, second=second, learners=(learners[0], learners[1]))
 
@@ -138,15 +138,15 @@ def auc_of(
     from reticent.stats.cross_fitting import confidence_of_each, mean_of
     from reticent.stats.roc import auc
 
-    parts, each = [], confidence_of_each(confidence)
+    parts, level = [], confidence_of_each(confidence)
     for half in (~audited.second, audited.second):
         sides = half & audited.member, half & ~audited.member
         scores = [audited.score[side] for side in sides]
         if user is None:
-            parts.append(auc(*scores, confidence=each))
+            parts.append(auc(*scores, confidence=level))
         else:
             owners = [user[side].astype(str) for side in sides]
-            parts.append(auc_clustered(*scores, *owners, confidence=each, seed=seed))
+            parts.append(auc_clustered(*scores, *owners, confidence=level, seed=seed))
     return mean_of(parts, confidence=confidence)
 
 
@@ -158,7 +158,7 @@ def logistic(properties: Floats, member: Labels, seed: int, *, weight: float) ->
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=weight, class_weight="balanced", max_iter=1000).fit(properties, member)
-    return lambda found: np.asarray(model.decision_function(found))
+    return lambda features: np.asarray(model.decision_function(features))
 
 
 def pairwise(properties: Floats, member: Labels, seed: int, *, ridge: float) -> Scorer:
@@ -178,8 +178,8 @@ def pairwise(properties: Floats, member: Labels, seed: int, *, ridge: float) -> 
         slope = -(gaps.T @ expit(-gap)) / len(gap) + ridge * w
         return float(np.logaddexp(0, -gap).mean() + ridge / 2 * w @ w), slope
 
-    found = minimize(loss, np.zeros(properties.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return lambda at: np.asarray(at @ found.x)
+    optimum = minimize(loss, np.zeros(properties.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    return lambda at: np.asarray(at @ optimum.x)
 
 
 def network(properties: Floats, member: Labels, seed: int, *, width: int = 8) -> Scorer:
@@ -191,7 +191,7 @@ def network(properties: Floats, member: Labels, seed: int, *, width: int = 8) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early on purpose: it is a second ridge
         model.fit(properties, member)
-    return lambda found: np.asarray(np.diff(model.predict_log_proba(found), axis=1)[:, 0])
+    return lambda features: np.asarray(np.diff(model.predict_log_proba(features), axis=1)[:, 0])
 
 
 LEARNERS: dict[str, Learner] = {
@@ -207,15 +207,15 @@ def _fitted(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], se
     mean, spread = properties.mean(axis=0), properties.std(axis=0)
     moving = spread > 1e-9 * np.maximum(np.abs(mean), 1e-30)
 
-    def standard(found: Floats) -> Floats:
-        return np.asarray(np.clip((found[:, moving] - mean[moving]) / spread[moving], -_FAR, _FAR))
+    def standard(features: Floats) -> Floats:
+        return np.asarray(np.clip((features[:, moving] - mean[moving]) / spread[moving], -_FAR, _FAR))
 
     if not moving.any():
-        return "nothing to learn from", lambda found: np.zeros(len(found))
+        return "nothing to learn from", lambda features: np.zeros(len(features))
     scaled = standard(properties)
     name = _chosen(scaled, member, owner, seed)
     scorer = LEARNERS[name](scaled, member, seed)
-    return name, lambda found: scorer(standard(found))
+    return name, lambda features: scorer(standard(features))
 
 
 def _chosen(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], seed: int) -> str:
@@ -230,9 +230,9 @@ def _chosen(properties: Floats, member: Labels, owner: npt.NDArray[np.int64], se
         if len(np.unique(member[judged])) < 2 or len(np.unique(member[fit])) < 2:
             continue
         for name, learner in LEARNERS.items():
-            found = learner(properties[fit], member[fit], seed)(properties[judged])
+            output = learner(properties[fit], member[fit], seed)(properties[judged])
             inside = member[judged]
-            total[name] += float(placements(found[inside], found[~inside]).member.mean())
+            total[name] += float(placements(output[inside], output[~inside]).member.mean())
     return max(total, key=lambda name: total[name])
 
 

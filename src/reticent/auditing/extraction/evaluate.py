@@ -48,7 +48,7 @@ class _Group:
     cluster: npt.NDArray[np.str_] | None
     paired: bool = True
     randomized: bool = False
-    """Whether a coin of the package's own decided which units were trained on."""
+    """True where the package's own coins decided which units were trained on."""
 
     @property
     def has_base(self) -> bool:

@@ -102,9 +102,9 @@ def control_of(name: str, controls: Collection[str], *, randomized: bool) -> str
     A group's own, else for secrets that a coin planted (``randomized``) those never planted, and for the rest what was
     held out.
     """
-    own = f"{name}{CONTROL}"
+    matching = f"{name}{CONTROL}"
     other = NOT_PLANTED if randomized else HELD_OUT
-    return next((one for one in (own, other) if one in controls), "")
+    return next((group for group in (matching, other) if group in controls), "")
 
 
 def marked_secrets(

@@ -115,16 +115,16 @@ def listed(
     names = {attack.name for attack in choice.members}
     derived = tuple(
         AttackRun(
-            name=one.name,
-            level=one.level,
-            access=one.threat.access,
-            paper=one.paper,
-            summary=one.summary,
+            name=finding.name,
+            level=finding.level,
+            access=finding.threat.access,
+            paper=finding.paper,
+            summary=finding.summary,
             ran=True,
-            notes=one.notes,
+            notes=finding.notes,
         )
-        for one in scored
-        if one.name not in names and one.level != "canary"
+        for finding in scored
+        if finding.name not in names and finding.level != "canary"
     )
     return registered + derived + elsewhere
 
@@ -175,5 +175,5 @@ def _not_asked(attack: Attack) -> str:
 
 def _impossible(attack: Attack, available: AvailableEvidence) -> str:
     """Why the attack cannot run with what there is; empty if it can."""
-    missing = [why for need, why in WITHOUT.items() if need in attack.requires and not getattr(available, need)]
+    missing = [reason for need, reason in WITHOUT.items() if need in attack.requires and not getattr(available, need)]
     return "; ".join(missing)

@@ -35,7 +35,7 @@ class EvidenceRows:
     randomized: tuple[bool, ...] = ()
 
     def by_coin(self, group: str) -> bool:
-        """Whether such a coin decided for every unit of a group."""
+        """True where such a coin decided for every unit of the group."""
         mine = [coin for name, coin in zip(self.group, self.randomized, strict=False) if name == group]
         return bool(mine) and all(mine)
 

@@ -9,7 +9,7 @@ from reticent.comparison.presets.preset import Study, preset
 
 @preset("memorization-study", paper="arXiv:2205.12506")
 def memorization_study() -> Study:
-    """Which tuning method memorizes: full, head, two adapters and LoRA, three learning rates each, with secrets.
+    """Memorization by tuning method: full, head, two adapters and LoRA, three learning rates each, with secrets.
 
     The paper's grid at its plotted learning rates, spread so that each sweep has a rate below and one above. Its
     secrets are planted 25 or 50 times; here a third of them are planted 16 times.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a preset is: a study by name, found by the registry."""
+"""A preset: a study that the registry finds by its name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a promise of differential privacy costs, and what it buys."""
+"""The cost of a promise of differential privacy, and the leakage that it prevents."""
 
 from __future__ import annotations
 

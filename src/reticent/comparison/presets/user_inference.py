@@ -10,7 +10,7 @@ from reticent.comparison.presets.preset import Study, preset
 
 @preset("user-inference", paper="arXiv:2310.09266")
 def user_inference() -> Study:
-    """Whether people can be told to have been trained on, and what caps, deduplication and clipping do about it."""
+    """User inference against a model, and the effect of caps, deduplication and clipping on it."""
     names = ("none", "cap5", "cap2", "dedup_users", "clip_examples", "clip_batch", "canary_words5", "canary_words10")
     return Study(
         grid=Grid(

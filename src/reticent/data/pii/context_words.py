@@ -28,5 +28,5 @@ def cued(
 
 
 def near(text: str, start: int, words: re.Pattern[str], *, reach: int = REACH) -> bool:
-    """Whether a context word lies in the ``reach`` characters before ``start``."""
+    """True where a context word lies in the ``reach`` characters before ``start``."""
     return words.search(text, max(0, start - reach), start) is not None

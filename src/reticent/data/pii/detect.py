@@ -37,13 +37,13 @@ def choose(names: str | None = None) -> list[Detector]:
         ['email', 'iban']
     """
     if names is None:
-        return [found for found in DETECTORS if found.default and not found.missing()]
+        return [detector for detector in DETECTORS if detector.default and not detector.missing()]
     chosen = [DETECTORS.get(name.strip()) for name in names.split(",") if name.strip()]
     if not chosen:
         raise BadInput("detectors", "none is named", f"Choose some of: {', '.join(DETECTORS.names())}.")
-    for found in chosen:
-        if found.missing():
-            raise BadInput(f"detector {found.name!r}", "cannot run", found.missing())
+    for detector in chosen:
+        if detector.missing():
+            raise BadInput(f"detector {detector.name!r}", "cannot run", detector.missing())
     return chosen
 
 
@@ -68,9 +68,9 @@ def find_all(
     processes: int = 1,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[Span, ...]]:
-    """What `find` gives for each text, in order, in batches, and in several processes where that was asked for.
+    """The spans that `find` gives for each text, in order; in batches, and in several processes where asked for.
 
-    What is found in a text depends on that text alone.
+    The spans of a text depend on that text alone.
 
     Args:
         texts: any texts.
@@ -87,9 +87,9 @@ def find_all(
 
 
 def _all_candidates(batches: Sequence[Sequence[str]], workers: Workers) -> Iterator[list[Candidate]]:
-    """What `candidates_in` gives for each text."""
-    for found in workers.map(candidates_in, batches):
-        yield from found
+    """The candidates that `candidates_in` gives for each text."""
+    for candidates in workers.map(candidates_in, batches):
+        yield from candidates
 
 
 def batches_of(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -120,34 +120,34 @@ def candidates_in(texts: Sequence[str], detectors: Sequence[Detector]) -> list[l
     """All spans that the detectors give for each text, each in the reading of the text that the detector asks for."""
     readings = [Readings(text) for text in texts]
     candidates: list[list[Candidate]] = [[] for _ in texts]
-    for found in detectors:
-        views = [getattr(reading, found.reads) for reading in readings]
+    for detector in detectors:
+        views = [getattr(reading, detector.reads) for reading in readings]
         plain = [view.text for view in views]
-        found_there = found.find_many(plain) if found.find_many else map(found.find, plain)
+        found_there = detector.find_many(plain) if detector.find_many else map(detector.find, plain)
         for held, view, spans in zip(candidates, views, found_there, strict=True):
-            held += (_candidate(span, found) for span in view.spans(spans))
-        if found.joins is not None:
+            held += (_candidate(span, detector) for span in view.spans(spans))
+        if detector.joins is not None:
             for held, reading in zip(candidates, readings, strict=True):
-                held += (_candidate(span, found) for span in _joined(reading, found))
+                held += (_candidate(span, detector) for span in _joined(reading, detector))
     return candidates
 
 
-def _joined(reading: Readings, found: Detector) -> list[Span]:
+def _joined(reading: Readings, detector: Detector) -> list[Span]:
     """Values with a gap of tabs, line breaks or several blanks that the detector believes in. None that follows on
     another figure over such a gap: figures in columns have a right check digit now and then."""
-    view, joins = reading.joined, found.joins
+    view, joins = reading.joined, detector.joins
     if view is None or joins is None:
         return []
     spans = [
         span
-        for span in found.find(view.text)
+        for span in detector.find(view.text)
         if not view.replaced_before(span.start) and len(parts := view.parts(span.start, span.end)) > 1 and joins(parts)
     ]
     return view.spans(spans)
 
 
-def _candidate(span: Span, found: Detector) -> Candidate:
-    return Candidate(start=span.start, end=span.end, kind=span.kind, evidence=found.evidence, detector=found.name)
+def _candidate(span: Span, detector: Detector) -> Candidate:
+    return Candidate(start=span.start, end=span.end, kind=span.kind, evidence=detector.evidence, detector=detector.name)
 
 
 def detect(record: Record, detectors: Sequence[Detector] | None = None) -> Record:
@@ -166,7 +166,7 @@ def detect_all(
     processes: int = 1,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Record]:
-    """What `detect` gives for each record, in order; the rest as in `find_all`."""
+    """The record that `detect` gives for each record, in order; the rest as in `find_all`."""
     chosen = choose() if detectors is None else detectors
     with Workers(chosen, processes=min(processes, -(-len(records) // BATCH))) as workers:
         for record, _ in detect_beside(records, workers, advance=advance):
@@ -189,23 +189,23 @@ def detect_beside(
         others: detectors whose finds are given beside the record and not marked in it.
         advance: is told of each record that is done.
     """
-    names = {one.name for one in others}
+    names = {detector.name for detector in others}
     texts = [record.plain for record in records]
-    found = _all_candidates(list(batches_of(texts)), workers)
-    for record, text, candidates in zip(records, texts, found, strict=True):
-        own = [one for one in candidates if one.detector not in names]
-        beside = [one for one in candidates if one.detector in names]
-        yield _marked(record, _settled(text, own)), _settled(text, beside)
+    per_text = _all_candidates(list(batches_of(texts)), workers)
+    for record, text, candidates in zip(records, texts, per_text, strict=True):
+        primary = [candidate for candidate in candidates if candidate.detector not in names]
+        beside = [candidate for candidate in candidates if candidate.detector in names]
+        yield _marked(record, _settled(text, primary)), _settled(text, beside)
         advance(1)
 
 
-def _marked(record: Record, found: Sequence[Span]) -> Record:
+def _marked(record: Record, detections: Sequence[Span]) -> Record:
     text = record.plain
     marked = [
         Candidate(start=span.start, end=span.end, kind=span.kind, evidence=SpanEvidence.CHECKED)
         for span in record.spans
     ]
-    new = [Candidate(start=span.start, end=span.end, kind=span.kind, evidence=SpanEvidence.FORM) for span in found]
+    new = [Candidate(start=span.start, end=span.end, kind=span.kind, evidence=SpanEvidence.FORM) for span in detections]
     spans: list[Span] = []
     for start, end in borders(record):
         inside = [cut for candidate in (*marked, *new) if (cut := _cut(candidate, start, end))]
@@ -227,10 +227,13 @@ def settle(text: str, candidates: Iterable[Candidate]) -> tuple[Span, ...]:
     Better evidence wins, then the longer, then the earlier span, then the name of the kind. What the winner leaves of
     the loser stays a span of the loser's kind, without the marks and blanks at its ends: nothing but those is lost.
     """
-    order = sorted(candidates, key=lambda one: (-one.evidence, one.start - one.end, one.start, one.kind))
+    order = sorted(
+        candidates,
+        key=lambda candidate: (-candidate.evidence, candidate.start - candidate.end, candidate.start, candidate.kind),
+    )
     owner: dict[int, int] = {}
-    for number, one in enumerate(order):
-        for place in range(one.start, one.end):
+    for number, candidate in enumerate(order):
+        for place in range(candidate.start, candidate.end):
             owner.setdefault(place, number)
     spans: list[Span] = []
     places = sorted(owner)
@@ -239,12 +242,12 @@ def settle(text: str, candidates: Iterable[Candidate]) -> tuple[Span, ...]:
         ends = index == len(places)
         if not ends and places[index] == places[index - 1] + 1 and owner[places[index]] == owner[places[begin]]:
             continue
-        one = order[owner[places[begin]]]
+        candidate = order[owner[places[begin]]]
         start, end = places[begin], places[index - 1] + 1
-        whole = (start, end) == (one.start, one.end)
+        whole = (start, end) == (candidate.start, candidate.end)
         trimmed = (start, end) if whole else _trimmed(text, start, end)
         if trimmed[0] < trimmed[1]:
-            spans.append(Span(start=trimmed[0], end=trimmed[1], kind=one.kind))
+            spans.append(Span(start=trimmed[0], end=trimmed[1], kind=candidate.kind))
         begin = index
     return tuple(spans)
 
@@ -261,21 +264,21 @@ def repeated(text: str, spans: Sequence[Span]) -> list[Candidate]:
         if len(value) >= MIN_REPEATED and not lone_place and (value[0].isalnum() or value[0] == "_"):
             kinds.setdefault(value, span.kind)
     taken = {span.start for span in spans}
-    found = []
+    repeats = []
     for value, kind in kinds.items():
         start = text.find(value)
         while start >= 0:
             end = start + len(value)
             within = wordy(text[end - 1]) and wordy(text[end : end + 1])
             if start not in taken and not within and _WORD.match(text, start):
-                found.append(Candidate(start=start, end=end, kind=kind, evidence=SpanEvidence.MODEL))
+                repeats.append(Candidate(start=start, end=end, kind=kind, evidence=SpanEvidence.MODEL))
             start = text.find(value, start + 1)
-    return found
+    return repeats
 
 
-def _cut(one: Candidate, start: int, end: int) -> Candidate | None:
-    first, last = max(one.start, start), min(one.end, end)
-    return replace(one, start=first, end=last) if first < last else None
+def _cut(candidate: Candidate, start: int, end: int) -> Candidate | None:
+    first, last = max(candidate.start, start), min(candidate.end, end)
+    return replace(candidate, start=first, end=last) if first < last else None
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a detector of personal data is: a function from a text to spans, and how good its evidence is."""
+"""A detector of personal data: a function from a text to spans, and how good its evidence is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reads: TypeAlias = Literal["raw", "even", "numbers"]
 
 
 class SpanEvidence(IntEnum):
-    """What a span rests on. Where spans of two detectors overlap, the better evidence names the characters."""
+    """The evidence that a span rests on. Where spans of two detectors overlap, the better one names the characters."""
 
     MODEL = 0
     """A statistical model took it for one."""
@@ -30,7 +30,7 @@ class SpanEvidence(IntEnum):
     CHECKED = 3
     """A checksum, a numbering plan or an issuer's own mark says so."""
     TOLD = 4
-    """Who holds the data says so."""
+    """The holder of the data says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ DETECTORS: Registry[Detector] = Registry("detector", "reticent.data.pii.detector
 
 
 def nothing_missing() -> str:
-    """What has to be installed for a detector that needs nothing but this package."""
+    """The text on what to install, for a detector that needs nothing but this package: empty."""
     return ""
 
 
@@ -107,7 +107,7 @@ def detector(
 
     def register(find: Find) -> Find:
         summary = (find.__doc__ or "").strip().split("\n")[0]
-        found = Detector(
+        entry = Detector(
             name=name,
             kinds=kinds,
             evidence=evidence,
@@ -121,7 +121,7 @@ def detector(
             second_look=second_look,
             example=example,
         )
-        DETECTORS.add(name, found)
+        DETECTORS.add(name, entry)
         return find
 
     return register

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scrubber left behind: found by detectors that did not scrub, or known from marks that were kept from it."""
+"""Values that a scrubber left behind: detectors that did not scrub find them, or marks that it did not get say so."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ SHORTEST = 3
 def others(scrubbing: Sequence[Detector]) -> list[Detector]:
     """All detectors that can run here and did not scrub, those that only run when named among them; without those that
     find mostly what is none, and would hide what was missed."""
-    ran = {one.name for one in scrubbing}
-    return [one for one in DETECTORS if one.name not in ran and one.second_look and not one.missing()]
+    ran = {detector.name for detector in scrubbing}
+    return [
+        detector
+        for detector in DETECTORS
+        if detector.name not in ran and detector.second_look and not detector.missing()
+    ]
 
 
 def unscrubbed(marks: Sequence[Span], detected: Record, scrubbed: Record) -> tuple[Span, ...]:
-    """What of ``marks`` was not detected, and where it is in the scrubbed record.
+    """The parts of ``marks`` that were not detected, at their places in the scrubbed record.
 
     Args:
         marks: what is known to be there, or what other detectors found: characters of ``detected.plain``; a mark of
@@ -45,12 +49,12 @@ def unscrubbed(marks: Sequence[Span], detected: Record, scrubbed: Record) -> tup
 
 def targets(record: Record, spans: Iterable[Span]) -> list[Secret]:
     """The spans as what an attacker is after; overlapping ones once, the first of them."""
-    found: list[Secret] = []
+    secrets: list[Secret] = []
     for span in spans:
-        if all(span.end <= other.start or span.start >= other.end for other in found):
-            found.append(
+        if all(span.end <= other.start or span.start >= other.end for other in secrets):
+            secrets.append(
                 Secret(
-                    id=f"missed/{record.id}/{len(found)}",
+                    id=f"missed/{record.id}/{len(secrets)}",
                     record=record,
                     start=span.start,
                     end=span.end,
@@ -59,21 +63,21 @@ def targets(record: Record, spans: Iterable[Span]) -> list[Secret]:
                     member=False,
                 )
             )
-    return found
+    return secrets
 
 
 def _rest(text: str, spans: Iterable[Span], covered: Sequence[Span]) -> tuple[Span, ...]:
-    """What of ``spans`` lies outside of ``covered``; of a part of one, without the marks and blanks at its ends."""
+    """The parts of ``spans`` outside of ``covered``; a part of a span loses the punctuation and blanks at its ends."""
     hidden = {place for span in covered for place in range(span.start, span.end)}
     rest = []
     for span in spans:
         begin = span.start
         for place in range(span.start, span.end + 1):
             if place == span.end or place in hidden:
-                kept = _trimmed(text, begin, place)
-                if kept is not None:
+                bounds = _trimmed(text, begin, place)
+                if bounds is not None:
                     whole = (begin, place) == (span.start, span.end)
-                    rest.append(span if whole else replace(span, start=kept[0], end=kept[1]))
+                    rest.append(span if whole else replace(span, start=bounds[0], end=bounds[1]))
                 begin = place + 1
     return tuple(rest)
 

@@ -85,14 +85,14 @@ class Reading:
         return [self.text[first:last] for first, last in zip(cuts[::2], [*cuts[1::2], end], strict=True)]
 
     def replaced_before(self, start: int) -> bool:
-        """Whether the last step put a character there that ends at ``start``."""
+        """True where the last step put a character there that ends at ``start``."""
         at = bisect_right(self._ends, start) - 1
         return at >= 0 and self._ends[at] == start
 
-    def spans(self, found: Iterable[Span]) -> list[Span]:
+    def spans(self, view_spans: Iterable[Span]) -> list[Span]:
         """Spans of ``text`` as spans of the original; those that lie outside of it are dropped."""
         mapped = []
-        for span in found:
+        for span in view_spans:
             if 0 <= span.start < span.end <= len(self.text):
                 start, end = self.back(span.start, span.end)
                 mapped.append(Span(start=start, end=end, kind=span.kind))
@@ -149,7 +149,7 @@ class Readings:
 
 
 def wordy(char: str) -> bool:
-    """Whether a value that touches this character (or nothing) is a part of a longer word.
+    """True where a value that touches this character (or nothing) is a part of a longer word.
 
     >>> [wordy(char) for char in ("a", "7", "\u00e9", "_", "\u5361", "")]
     [True, True, True, False, False, False]
@@ -175,12 +175,12 @@ def _edited(source: Reading, edits: list[tuple[int, int, str]]) -> Reading:
 
 
 @lru_cache(maxsize=4096)
-def _plain(found: str) -> str:
+def _plain(reference: str) -> str:
     """The plain form of one character or of its HTML entity: at most one character."""
-    char = html.unescape(found)
-    if len(char) != 1 or (found != char and char in "<>&\"'"):
-        return found
-    if len(found) > 1 and "!" <= char <= "~":
+    char = html.unescape(reference)
+    if len(char) != 1 or (reference != char and char in "<>&\"'"):
+        return reference
+    if len(reference) > 1 and "!" <= char <= "~":
         return char
     if char in _INVISIBLE or (unicodedata.category(char) == "Cf" and char not in _KEPT):
         return ""

@@ -15,7 +15,7 @@ from reticent.data.pii.surrogates.person import KEPT, WORD
 
 STYLES = ("surrogate", "placeholder", "mask")
 MASK = "***"
-"""What stands for a value, whatever it is and however long."""
+"""Stands for any value of any length."""
 PSEUDONYM_DIGITS = 12
 SCRUBBED = "SCRUBBED"
 """The kind of a span in prepared data on what was put in place of personal data: nobody's, so no audit is after it."""
@@ -23,15 +23,15 @@ SCRUBBED = "SCRUBBED"
 
 def originals(records: Iterable[Record]) -> frozenset[str]:
     """Letters and digits, folded, of every marked value and of every word of a name: no surrogate may hold one."""
-    found = set()
+    forms = set()
     for record in records:
         text = record.plain
         for span in record.spans:
             value = text[span.start : span.end]
-            found.add(letters_and_digits(value))
+            forms.add(letters_and_digits(value))
             if span.kind == "PERSON":
-                found |= {letters_and_digits(word) for word in WORD.findall(value) if word.casefold() not in KEPT}
-    return frozenset(value for value in found if len(value) >= SHORTEST)
+                forms |= {letters_and_digits(word) for word in WORD.findall(value) if word.casefold() not in KEPT}
+    return frozenset(value for value in forms if len(value) >= SHORTEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Scrubber:
         return record.with_pieces(texts, tuple(spans))
 
     def replacement(self, value: str, kind: str) -> str:
-        """What stands for a value of that kind; never empty."""
+        """The text that stands for a value of that kind; never empty."""
         if self.style == "mask":
             return MASK
         if self.style == "placeholder":
@@ -111,13 +111,13 @@ class Scrubber:
 
 def _stretches(spans: Iterable[Span], start: int, end: int) -> list[tuple[int, int, str]]:
     """Marked parts of ``start:end``, rising and apart."""
-    found: list[tuple[int, int, str]] = []
+    stretches: list[tuple[int, int, str]] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end, span.kind)):
         first, last = max(span.start, start), min(span.end, end)
         if first >= last:
             continue
-        if found and first < found[-1][1]:
-            found[-1] = (found[-1][0], max(last, found[-1][1]), found[-1][2])
+        if stretches and first < stretches[-1][1]:
+            stretches[-1] = (stretches[-1][0], max(last, stretches[-1][1]), stretches[-1][2])
         else:
-            found.append((first, last, span.kind))
-    return found
+            stretches.append((first, last, span.kind))
+    return stretches

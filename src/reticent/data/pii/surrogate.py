@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a surrogate is: a made-up value of the same kind and form, drawn by a keyed hash of the original."""
+"""Surrogates: made-up values of the same kind and form, drawn by a keyed hash of the original."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ class Draw:
         return f"{self.below(10**n):0{n}d}" if n else ""
 
     def unused(self, original: str, make: Callable[[], str]) -> str:
-        """What ``make`` makes, made again while it holds something to avoid; at last, anything but the original.
+        """A value that ``make`` returns, drawn again while it holds what to avoid; at last, any but the original.
 
         Where originals are so many that nothing of that form is unused (four-digit codes of ten thousand people),
         being equal to somebody else's tells nothing.
         """
-        own, spare = letters_and_digits(original), ""
+        letters, spare = letters_and_digits(original), ""
         for _ in range(self.TRIES):
-            made = make()
-            folded = letters_and_digits(made)
-            if own and own in folded:
+            value = make()
+            folded = letters_and_digits(value)
+            if letters and letters in folded:
                 continue
             if not _holds(folded, self.avoid):
-                return made
-            spare = spare or made
+                return value
+            spare = spare or value
         return spare
 
 

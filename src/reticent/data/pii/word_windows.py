@@ -44,17 +44,17 @@ class Table:
             keys: a key in each row.
             make: a function from keys to their rows.
         """
-        known, held = len(self), self._numbers
+        size, held = len(self), self._numbers
         whole = np.ascontiguousarray(keys).view(f"V{keys.shape[1] * keys.itemsize}").ravel().tolist()
         numbers = np.array([held.setdefault(key, len(held)) for key in whole], np.int64)
-        if len(held) > known:
-            highest = np.maximum.accumulate(np.append(known - 1, numbers))
+        if len(held) > size:
+            highest = np.maximum.accumulate(np.append(size - 1, numbers))
             rows = make(keys[numbers > highest[:-1]])
             if len(held) > len(self._rows):
                 larger = np.empty((2 * len(held), self._rows.shape[1]), np.float32)
-                larger[:known] = self._rows[:known]
+                larger[:size] = self._rows[:size]
                 self._rows = larger
-            self._rows[known : len(held)] = rows
+            self._rows[size : len(held)] = rows
         return numbers
 
 

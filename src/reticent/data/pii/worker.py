@@ -24,8 +24,14 @@ def serve(names: str, batches: Iterable[str], out: TextIO) -> None:
     with absent(UNUSED):
         candidates_in(["Models are loaded by the first text."], detectors)
     for line in batches:
-        found = candidates_in(json.loads(line), detectors)
-        spans = [[(one.start, one.end, one.kind, int(one.evidence), one.detector) for one in held] for held in found]
+        results = candidates_in(json.loads(line), detectors)
+        spans = [
+            [
+                (candidate.start, candidate.end, candidate.kind, int(candidate.evidence), candidate.detector)
+                for candidate in held
+            ]
+            for held in results
+        ]
         out.write(json.dumps(spans) + "\n")
         out.flush()
 

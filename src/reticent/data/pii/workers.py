@@ -37,8 +37,8 @@ class Workers:
     """
 
     def __init__(self, detectors: Sequence[Detector], *, processes: int) -> None:
-        elsewhere = [one for one in detectors if processes > 1 and _known_elsewhere(one)]
-        self._here = [one for one in detectors if one not in elsewhere]
+        elsewhere = [detector for detector in detectors if processes > 1 and _known_elsewhere(detector)]
+        self._here = [detector for detector in detectors if detector not in elsewhere]
         self._elsewhere = elsewhere
         self._count = processes if elsewhere else 0
         self._started: list[subprocess.Popen[str]] = []
@@ -46,7 +46,7 @@ class Workers:
 
     def __enter__(self) -> Self:
         variables = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        names = ",".join(one.name for one in self._elsewhere)
+        names = ",".join(detector.name for detector in self._elsewhere)
         for _ in range(self._count):
             self._started.append(
                 subprocess.Popen(  # noqa: S603 - our own module
@@ -63,10 +63,10 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over = True
-        for one in self._started:
+        for process in self._started:
             if kind is not None:
-                one.kill()
-            one.communicate()
+                process.kill()
+            process.communicate()
 
     def map(self, look: Look, batches: Sequence[Sequence[str]]) -> Iterator[list[list[Candidate]]]:
         """``look`` at each batch with all detectors. A batch whose process ended is looked at by this one."""
@@ -74,31 +74,31 @@ class Workers:
             yield from (look(batch, self._here) for batch in batches)
             return
         free: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
-        for one in self._started:
-            free.put(one)
+        for worker in self._started:
+            free.put(worker)
 
         def ask(batch: Sequence[str]) -> list[list[Candidate]]:
             process = free.get()
             try:
-                found = _ask(process, batch)
+                candidates = _ask(process, batch)
             finally:
                 free.put(process)
-            if found is None:
+            if candidates is None:
                 return [] if self._over else look(batch, self._elsewhere)
-            return found
+            return candidates
 
         pool = ThreadPoolExecutor(max_workers=self._count)
         try:
-            for batch, found in zip(batches, pool.map(ask, batches), strict=True):
-                own = look(batch, self._here) if self._here else [[] for _ in batch]
-                yield [[*theirs, *mine] for theirs, mine in zip(found, own, strict=True)]
+            for batch, elsewhere in zip(batches, pool.map(ask, batches), strict=True):
+                here = look(batch, self._here) if self._here else [[] for _ in batch]
+                yield [[*theirs, *mine] for theirs, mine in zip(elsewhere, here, strict=True)]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def enough(lengths: Sequence[int], detectors: Sequence[Detector]) -> int:
     """How many processes pay for texts of these lengths: a model takes seconds to load in each."""
-    slow = any(one.evidence is SpanEvidence.MODEL for one in detectors)
+    slow = any(detector.evidence is SpanEvidence.MODEL for detector in detectors)
     return max(1, min(_cores(), sum(lengths) // EACH)) if slow else 1
 
 
@@ -107,9 +107,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _known_elsewhere(one: Detector) -> bool:
-    """Whether a new process knows the same detector by its name: it is registered, in a module that is no script."""
-    return one.name in DETECTORS and DETECTORS.get(one.name) is one and one.find.__module__.startswith("reticent.")
+def _known_elsewhere(detector: Detector) -> bool:
+    """True where a new process knows the same detector by its name: it is registered, in a module that is no script."""
+    return (
+        detector.name in DETECTORS
+        and DETECTORS.get(detector.name) is detector
+        and detector.find.__module__.startswith("reticent.")
+    )
 
 
 def _ask(process: subprocess.Popen[str], batch: Sequence[str]) -> list[list[Candidate]] | None:

@@ -241,8 +241,8 @@ def make_objective(name: str, settings: Mapping[str, Any] | None = None) -> Obje
     usual = {item.name: item.default for item in fields(cls)}  # type: ignore[arg-type]
     for key, value in (settings or {}).items():
         if key not in usual:
-            known = ", ".join(usual) or "none"
-            raise BadInput(f"objective {name}: {key!r}", "is no setting of it", f"It has: {known}.")
+            names = ", ".join(usual) or "none"
+            raise BadInput(f"objective {name}: {key!r}", "is no setting of it", f"It has: {names}.")
         if not _fits(value, usual[key]):
             raise BadInput(f"objective {name}: {key}={value!r}", "is of the wrong kind", f"Usual: {usual[key]!r}.")
     return cls(**(settings or {}))

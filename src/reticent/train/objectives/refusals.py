@@ -75,12 +75,12 @@ def refuse_pairs(
     for first, second in combinations(objectives, 2):
         part = next((a for a in sorted(first.about.alters) for b in second.about.alters if _overlap(a, b)), "")
         if part or first.name == second.name:
-            why = f"both alter {PARTS.get(part, 'the same')}, so one would silently be left out"
-            raise BadInput(f"{first.given} with {second.given}", why, "Give one of them.")
+            reason = f"both alter {PARTS.get(part, 'the same')}, so one would silently be left out"
+            raise BadInput(f"{first.given} with {second.given}", reason, "Give one of them.")
     for chosen in objectives:
-        for setting, (where, why, fix) in _refusals(chosen).items():
+        for setting, (where, reason, fix) in _refusals(chosen).items():
             if setting in settings:
-                raise BadInput(f"{chosen.given} {where}", why, fix)
+                raise BadInput(f"{chosen.given} {where}", reason, fix)
         for name in sorted(chosen.about.record_sets - set(record_sets)):
             raise BadInput(chosen.given, f"needs a set of records named {name!r}", "Give it beside the records.")
     for name in sorted(set(record_sets).difference(*(chosen.about.record_sets for chosen in objectives))):
@@ -98,14 +98,14 @@ def _refusals(chosen: Objective) -> dict[str, tuple[str, str, str]]:
     if about.private == "never":
         refusals["private"] = ("in private training", *about.why.get("private", (PLAIN_LOSS, out)))
     if about.private == "whole texts":
-        why = ("it does not know which part of a text is protected", "Protect whole texts (--protect all).")
-        refusals["spans"] = ("in private training with protect='spans'", *about.why.get("spans", why))
+        reason = ("it does not know which part of a text is protected", "Protect whole texts (--protect all).")
+        refusals["spans"] = ("in private training with protect='spans'", *about.why.get("spans", reason))
     if not about.watched:
-        why = (
+        reason = (
             "other texts are trained on than those that it would look at, so it would take members for unseen",
             "Leave out --monitor, --stop_at and --risk_list, or choose an objective that keeps the texts.",
         )
-        refusals["monitor"] = ("with the monitor", *about.why.get("monitor", why))
+        refusals["monitor"] = ("with the monitor", *about.why.get("monitor", reason))
     return refusals
 
 

@@ -119,15 +119,15 @@ def redact(
         replacement: token ids that stand for a run; may be empty.
     """
     validate.same_length(hidden=hidden, token_id=token_id)
-    kept: list[int] = []
+    output: list[int] = []
     before = False
     for token, flagged in zip(token_id, classifier.flags(hidden).tolist(), strict=True):
         if not flagged:
-            kept.append(int(token))
+            output.append(int(token))
         elif not before:
-            kept += replacement
+            output += replacement
         before = flagged
-    return kept
+    return output
 
 
 @torch.no_grad()
@@ -137,7 +137,7 @@ def hidden_states(model: Any, encoded: Sequence[EncodedRecord], *, pad: int = 0)
     was_training = model.training
     model.eval()
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    found: dict[int, torch.Tensor] = {}
+    hidden: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
         batch = {name: value.to(device) for name, value in collate([encoded[i] for i in part], pad=pad).items()}
@@ -145,9 +145,9 @@ def hidden_states(model: Any, encoded: Sequence[EncodedRecord], *, pad: int = 0)
         states = model(**batch, output_hidden_states=True, logits_to_keep=1).hidden_states[-1]
         states = states[:, states.shape[1] - batch["input_ids"].shape[1] :]  # virtual tokens stand in front
         for row, i in enumerate(part):
-            found[i] = states[row, : len(encoded[i])].float().cpu()
+            hidden[i] = states[row, : len(encoded[i])].float().cpu()
     model.train(was_training)
-    return [found[i] for i in range(len(encoded))]
+    return [hidden[i] for i in range(len(encoded))]
 
 
 def fit(hidden: torch.Tensor, personal: torch.Tensor) -> TokenClassifier:
@@ -210,7 +210,7 @@ def fit_classifier(model: Any, encoded: Sequence[EncodedRecord], *, pad: int = 0
     """
     encoded = encoded[:: max(1, math.ceil(sum(map(len, encoded)) / _MOST_TOKENS))]
     states = hidden_states(model, encoded, pad=pad)
-    marked = [torch.from_numpy(np.asarray(one.marked, dtype=np.bool_)) for one in encoded]
+    marked = [torch.from_numpy(np.asarray(record.marked, dtype=np.bool_)) for record in encoded]
     whole = fit(torch.cat(states), torch.cat(marked))
     apart = range(4, len(encoded), 5)
     rest = [i for i in range(len(encoded)) if i % 5 != 4]

@@ -83,11 +83,11 @@ class UnlikelihoodTrainer(TuneTrainer):
 
 def marks(batch: Sequence[EncodedRecord]) -> torch.Tensor:
     """``[B, T]`` bool: which tokens of the padded batch lie in a span."""
-    found = np.zeros((len(batch), max(map(len, batch))), dtype=np.bool_)
-    for row, one in enumerate(batch):
-        assert one.marked is not None
-        found[row, : len(one)] = one.marked
-    return torch.from_numpy(found)
+    mask = np.zeros((len(batch), max(map(len, batch))), dtype=np.bool_)
+    for row, record in enumerate(batch):
+        assert record.marked is not None
+        mask[row, : len(record)] = record.marked
+    return torch.from_numpy(mask)
 
 
 def unlikelihood(

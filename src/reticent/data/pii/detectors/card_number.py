@@ -53,7 +53,7 @@ LAYOUTS = frozenset(
 
 
 def _printed(parts: Sequence[str]) -> bool:
-    """Whether groups are as on a card: over tabs and lines other figures have a right check digit by chance."""
+    """True where groups are as on a card: over tabs and lines other figures have a right check digit by chance."""
     return tuple(len(group) for group in _GROUP.findall(" ".join(parts))) in LAYOUTS
 
 
@@ -80,7 +80,7 @@ def card_number(text: str) -> Iterator[Span]:
 
 
 def issuer(digits: str) -> str | None:
-    """Who issues cards of that prefix and length."""
+    """The issuer of cards of that prefix and length; None where there is none."""
     for name, prefixes, lengths in ISSUERS:
         if len(digits) in lengths and int(digits[: len(str(prefixes.start))]) in prefixes:
             return name
@@ -89,7 +89,7 @@ def issuer(digits: str) -> str | None:
 
 def _card(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
     """The last group of a card number that begins with group ``first``; the longest of several."""
-    digits, found = "", None
+    digits, card = "", None
     for last in range(first, min(first + LONGEST, len(groups))):
         digits += text[slice(*groups[last])]
         if len(digits) > LONGEST:
@@ -100,5 +100,5 @@ def _card(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
         if "." in value and not _printed([value]):
             continue
         if luhn.is_valid(digits) and (issuer(digits) or near(text, groups[first][0], _CUE)):
-            found = last
-    return found
+            card = last
+    return card

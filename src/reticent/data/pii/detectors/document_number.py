@@ -36,7 +36,7 @@ _VALUE = re.compile(
 
 
 def _alike(parts: Sequence[str]) -> bool:
-    """Whether all groups have three characters or more: over tabs and lines a short one is another figure."""
+    """True where all groups have three characters or more: over tabs and lines a short one is another figure."""
     return all(len(group) >= 3 for part in parts for group in re.split("[ -]", part))
 
 

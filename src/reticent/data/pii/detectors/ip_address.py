@@ -49,15 +49,15 @@ def ip_address(text: str) -> Iterator[Span]:
 
 def _of_host(address: str) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return not (found.is_loopback or found.is_unspecified)
+    return not (ip.is_loopback or ip.is_unspecified)
 
 
 def _of_words(address: str) -> bool:
-    """Whether a shortened address may be a name in a program (``dead::beef``, ``ad::``): no digit in it, or one or two
-    groups that begin as no address that is in use."""
+    """True where a shortened address may be a name in a program (``dead::beef``, ``ad::``): no digit in it, or one or
+    two groups that begin as no address that is in use."""
     if "::" not in address:
         return False
     groups = [group for group in address.split(":") if group]

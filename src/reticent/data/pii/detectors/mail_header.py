@@ -43,12 +43,12 @@ def mail_header(text: str) -> Iterator[Span]:
     for line in _LINE.finditer(text):
         value = _ADDRESS.sub(lambda match: "/" * len(match[0]), line["value"])
         names = list(_NAME.finditer(value))
-        if len(_words(value)) > sum(len(one["name"].split()) for one in names):
+        if len(_words(value)) > sum(len(person["name"].split()) for person in names):
             continue  # a sentence, no list of names
-        for one in names:
-            if not any(_NOBODY.fullmatch(word) for word in one["name"].split()):
+        for person in names:
+            if not any(_NOBODY.fullmatch(word) for word in person["name"].split()):
                 start = line.start("value")
-                yield Span(start=start + one.start("name"), end=start + one.end("name"), kind="PERSON")
+                yield Span(start=start + person.start("name"), end=start + person.end("name"), kind="PERSON")
     for match in _WROTE.finditer(text):
         name = match["name"].rstrip()
         if not any(_NOBODY.fullmatch(word) for word in name.split()):

@@ -59,15 +59,15 @@ _EDGE = re.compile(r"^[\W_]+|(?:['’]s)?[\W_]+$|['’]s$")
 
 
 def missing() -> str:
-    """What to install, or nothing. Nothing is imported or downloaded to find out."""
+    """The text on what to install; empty where all is there. Nothing is imported or downloaded to find out."""
     there = all(importlib.util.find_spec(name) is not None for name in ("spacy", MODEL))
     return "" if there else INSTALL
 
 
 def names_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     """For each text what `names` gives."""
-    for text, found in zip(texts, entities(texts), strict=True):
-        yield list(spans(text, found, KINDS))
+    for text, text_entities in zip(texts, entities(texts), strict=True):
+        yield list(spans(text, text_entities, KINDS))
 
 
 @detector(
@@ -87,11 +87,11 @@ def names(text: str) -> Iterator[Span]:
 def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
     """For each text what the model finds in it. Names in capitals and names over two lines are read as others are."""
     parts = [(number, start, end) for number, text in enumerate(texts) for start, end in chunks(text)]
-    found: list[list[Entity]] = [[] for _ in texts]
+    per_text: list[list[Entity]] = [[] for _ in texts]
     read = model_entities([_readable(texts[number][start:end]) for number, start, end in parts])
     for (number, start, _), held in zip(parts, read, strict=True):
-        found[number] += (Entity(start + entity.start, start + entity.end, entity.label) for entity in held)
-    yield from found
+        per_text[number] += (Entity(start + entity.start, start + entity.end, entity.label) for entity in held)
+    yield from per_text
 
 
 def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
@@ -100,12 +100,12 @@ def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
     from threadpoolctl import threadpool_limits
 
     texts = [_HALF.sub("\ufffd", text) for text in texts]
-    known = dict(_last.held)  # a copy: where processes have ended, several threads read at once
-    new = [text for text in dict.fromkeys(texts) if text not in known]
+    cache = dict(_last.held)  # a copy: where processes have ended, several threads read at once
+    new = [text for text in dict.fromkeys(texts) if text not in cache]
     with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
-        known.update(zip(new, reader()(new), strict=True))
-    _last.held = {text: known[text] for text in texts}
-    return [known[text] for text in texts]
+        cache.update(zip(new, reader()(new), strict=True))
+    _last.held = {text: cache[text] for text in texts}
+    return [cache[text] for text in texts]
 
 
 class _Last:
@@ -117,15 +117,15 @@ class _Last:
 _last = _Last()
 
 
-def spans(text: str, found: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
+def spans(text: str, text_entities: Iterable[Entity], kinds: Mapping[str, str]) -> Iterator[Span]:
     """Entities of these labels as spans: line by line, without titles, and no labels of data."""
-    for one in found:
-        label = "PERSON" if one.label == "ORG" and _named(text[one.start : one.end]) else one.label
+    for entity in text_entities:
+        label = "PERSON" if entity.label == "ORG" and _named(text[entity.start : entity.end]) else entity.label
         kind = kinds.get(label)
         if kind is None:
             continue
-        for line in re.finditer(r"[^\n\r\t|]+", text[one.start : one.end]):
-            first = one.start + line.start()
+        for line in re.finditer(r"[^\n\r\t|]+", text[entity.start : entity.end]):
+            first = entity.start + line.start()
             start, stop = _trimmed(text, first, first + len(line[0]))
             if text[start:stop].casefold() in NOT_NAMES:
                 continue
@@ -149,7 +149,7 @@ def _in_small_letters(match: re.Match[str]) -> str:
 
 
 def _named(value: str) -> bool:
-    """Whether what the model takes for an organisation is two or three words of which the first is a first name."""
+    """True where an organisation that the model found is two or three words that begin with a first name."""
     words = value.split()
     return 2 <= len(words) <= 3 and words[0].casefold() in first_names() and not _FIRM.search(value)
 

@@ -18,8 +18,8 @@ KINDS = {"ORG": "ORGANISATION"}
 
 def organisations_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     """For each text what `organisations` gives."""
-    for text, found in zip(texts, entities(texts), strict=True):
-        yield list(spans(text, found, KINDS))
+    for text, text_entities in zip(texts, entities(texts), strict=True):
+        yield list(spans(text, text_entities, KINDS))
 
 
 @detector(

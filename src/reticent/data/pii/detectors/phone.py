@@ -69,8 +69,8 @@ _LOCAL = re.compile(r"[2-9][0-9]{2}[ .-][0-9]{4}")
 
 
 def _joins(parts: Sequence[str]) -> bool:
-    """Whether a number over tabs or lines is one that a plan knows, or a short North American one: no two numbers, and
-    no number behind a postal code."""
+    """True where a number over tabs or lines is one that a plan knows, or a short North American one; False for two
+    numbers, and for a number behind a postal code."""
     value = " ".join(parts)
     if any(map(_is_known, parts)) or re.fullmatch(r"[0-9]{5,}", parts[0]):
         return False
@@ -100,8 +100,8 @@ def phone(text: str) -> Iterator[Span]:
         if _is_phone(text, start, end):
             yield Span(start=_opened(text, start, end), end=end, kind="PHONE")
         else:
-            for one in _NORTH_AMERICAN.finditer(text, start, end):
-                yield Span(start=one.start(), end=one.end(), kind="PHONE")
+            for number in _NORTH_AMERICAN.finditer(text, start, end):
+                yield Span(start=number.start(), end=number.end(), kind="PHONE")
     for match in _OFFICE.finditer(text):
         if near(text, match.start(), _HERE, reach=12) or near(text, match.start(), _CUE, reach=60):
             yield Span(start=match.start("own"), end=match.end(), kind="PHONE")

@@ -37,7 +37,7 @@ KINDS = {
 
 
 def missing() -> str:
-    """What to install, or nothing."""
+    """The text on what to install; empty where all is there."""
     there = all(importlib.util.find_spec(name) is not None for name in ("presidio_analyzer", "spacy", MODEL))
     return "" if there else INSTALL
 
@@ -46,11 +46,13 @@ def found_in(texts: Sequence[str]) -> Iterator[list[Span]]:
     """For each text what `presidio` gives."""
     parts = [(number, start, text[start:end]) for number, text in enumerate(texts) for start, end in chunks(text)]
     read = analyzer().nlp_engine.process_batch([text for *_, text in parts], "en")
-    found: list[list[Span]] = [[] for _ in texts]
+    per_text: list[list[Span]] = [[] for _ in texts]
     for (number, start, text), (_, artifacts) in zip(parts, read, strict=True):
-        for one in analyzer().analyze(text, language="en", entities=_types(), nlp_artifacts=artifacts):
-            found[number].append(Span(start=start + one.start, end=start + one.end, kind=KINDS[one.entity_type]))
-    yield from found
+        for result in analyzer().analyze(text, language="en", entities=_types(), nlp_artifacts=artifacts):
+            per_text[number].append(
+                Span(start=start + result.start, end=start + result.end, kind=KINDS[result.entity_type])
+            )
+    yield from per_text
 
 
 @detector(

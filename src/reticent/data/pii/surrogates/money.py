@@ -41,6 +41,6 @@ def iban(original: str, draw: Draw) -> str:
     bank = "".join("X" if char.isalpha() else "0" for char in given[4:8])
     body = bank + "".join(draw.digits(1) if char.isdigit() else "X" for char in given[8:])
     check = 98 - remainder(f"{given[:2]}00{body}")
-    made = iter(f"{given[:2]}{check:02d}{body}")
-    number = "".join(next(made) if char.isalnum() else char for char in original)
+    chars = iter(f"{given[:2]}{check:02d}{body}")
+    number = "".join(next(chars) if char.isalnum() else char for char in original)
     return number.lower() if original.islower() else number

@@ -32,8 +32,8 @@ def ip_address(original: str, draw: Draw) -> str:
 @surrogate("MAC_ADDRESS")
 def mac_address(original: str, draw: Draw) -> str:
     """From the block for documentation, RFC 9542."""
-    made = iter(f"00005E0053{draw.below(256):02X}")
-    return "".join(next(made, "0") if char.isalnum() else char for char in original)
+    digits = iter(f"00005E0053{draw.below(256):02X}")
+    return "".join(next(digits, "0") if char.isalnum() else char for char in original)
 
 
 @surrogate("URL_CREDENTIALS")

@@ -31,13 +31,15 @@ def _word(word: str, draw: Draw) -> str:
     folded = word.casefold()
     if folded in KEPT:
         return word
-    own = draw.of(f"PERSON {folded}")
+    word_draw = draw.of(f"PERSON {folded}")
     if len(word) == 1:
-        return chr(ord("A") + (ord(word.upper()) - ord("A") + 1 + own.below(25)) % 26) if word.isalpha() else "0"
+        return chr(ord("A") + (ord(word.upper()) - ord("A") + 1 + word_draw.below(25)) % 26) if word.isalpha() else "0"
     pool = _first_names() if folded in {name.casefold() for name in _first_names()} else _surnames()
     tries = iter(range(Draw.TRIES))
-    made = own.unused(word, lambda: own.choice(pool) if next(tries) < Draw.TRIES // 2 else made_up(own))
-    return made.upper() if word.isupper() else made.lower() if word.islower() else made
+    replacement = word_draw.unused(
+        word, lambda: word_draw.choice(pool) if next(tries) < Draw.TRIES // 2 else made_up(word_draw)
+    )
+    return replacement.upper() if word.isupper() else replacement.lower() if word.islower() else replacement
 
 
 @cache
