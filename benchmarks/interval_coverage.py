@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from reticent.stats.joint import auc_number, sides, together, tpr_number
+from reticent.stats.simultaneous import auc_number, sides, together, tpr_number
 from reticent.testing.simulated_audits import STRENGTH, SimulatedAudit, distance, scores
 
 SIZES = ((20, 20), (50, 50), (100, 100), (250, 250), (1000, 1000), (30, 300))

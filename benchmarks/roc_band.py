@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from reticent.stats.joint import sides
 from reticent.stats.roc_band import Band, roc_band
+from reticent.stats.simultaneous import sides
 
 ALONE = (50, 100, 300, 1000)
 """Units a side."""

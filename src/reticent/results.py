@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from reticent.core.comparison import Setting as Setting
     from reticent.core.comparison import SettingPair as SettingPair
     from reticent.core.comparison import TrialRow as TrialRow
+    from reticent.core.composed_epsilon import ComposedEpsilon as ComposedEpsilon
     from reticent.core.difference import AuditSummary as AuditSummary
     from reticent.core.difference import Change as Change
     from reticent.core.results import AttackRun as AttackRun
@@ -145,7 +146,6 @@ if TYPE_CHECKING:
     from reticent.core.section import Section as Section
     from reticent.core.section import Table as Table
     from reticent.core.section import Words as Words
-    from reticent.core.together import ComposedEpsilon as ComposedEpsilon
     from reticent.workflows.gate import LimitCheck as LimitCheck
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -19,7 +19,7 @@ FAMILY = '''
 from __future__ import annotations
 
 from reticent.auditing.error_budget import Allowance, Claim
-from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.family import Collection, Judgement, FamilySection, Prepared, family
 from reticent.auditing.leak_level import LeakLevel
 from reticent.auditing.verdict import severity
 from reticent.core.finding import Finding, ThreatModel
@@ -34,7 +34,7 @@ def prepare(evidence: list[bool], judgement: Judgement) -> Prepared:
     return Prepared(evidence=evidence, claims=(Claim(name="echo", weight=1.0),))
 
 
-def evaluate(evidence: list[bool], judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(evidence: list[bool], judgement: Judgement, allowance: Allowance) -> FamilySection:
     estimate = share(evidence, confidence=allowance.confidence("echo"))
     finding = Finding(
         attack="echo",
@@ -46,7 +46,9 @@ def evaluate(evidence: list[bool], judgement: Judgement, allowance: Allowance) -
         statement="The model repeats nearly all that it is told.",
         advice="Do not tell it anything.",
     )
-    return Section(findings=(finding,), counts={"echoes": len(evidence)}, not_tested=("echo of an echo: no time",))
+    return FamilySection(
+        findings=(finding,), counts={"echoes": len(evidence)}, not_tested=("echo of an echo: no time",)
+    )
 
 
 family(name="echo", order=90, collect=collect, prepare=prepare, evaluate=evaluate, switch="echo",

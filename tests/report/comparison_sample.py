@@ -18,8 +18,8 @@ from reticent.core.comparison import (
     SettingPair,
     TrialRow,
 )
+from reticent.core.composed_epsilon import ComposedEpsilon
 from reticent.core.finding import Estimate
-from reticent.core.together import ComposedEpsilon
 from reticent.stats.pareto import frontier
 
 METHODS = (  # name, params, millions, rates, how fast it learns, floor of the loss, how fast it leaks

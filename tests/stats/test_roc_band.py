@@ -8,9 +8,9 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from reticent.stats.joint import sides
 from reticent.stats.roc import roc_curve
 from reticent.stats.roc_band import roc_band
+from reticent.stats.simultaneous import sides
 
 DRAWS = 120
 FINE = np.linspace(0.001, 0.999, 500)

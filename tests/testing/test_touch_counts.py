@@ -175,7 +175,7 @@ from reticent.attacks.attack import ATTACKS
 from reticent.attacks.paper_index import paper_index
 from reticent.attacks.run import run_attacks
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.membership.select import AvailableEvidence, choose, listed
+from reticent.auditing.membership.choose_attacks import AvailableEvidence, choose, listed
 from reticent.auditing.pii.evaluate import evaluate as evaluate_pii
 from reticent.auditing.pii.evidence import EvidenceRows, PiiEvidence
 from reticent.cli.main import main

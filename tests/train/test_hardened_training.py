@@ -26,8 +26,8 @@ from reticent.train.config import TuneConfig
 from reticent.train.diverged import Diverged
 from reticent.train.hardening import HardenConfig
 from reticent.train.identity import training_key
+from reticent.train.objectives.as_text import read_objectives
 from reticent.train.objectives.goldfish import Goldfish, left_out
-from reticent.train.objectives.recorded import read_objectives
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer") for i in range(20)]

@@ -11,7 +11,7 @@ from typing import Any
 from reticent.auditing.case import AuditCase, counts
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, allot
-from reticent.auditing.family import Family, Judgement, Prepared, Section, families, leak_levels
+from reticent.auditing.family import Family, FamilySection, Judgement, Prepared, families, leak_levels
 from reticent.auditing.verdict import verdict
 from reticent.core.manifest import environment, now
 from reticent.core.results import Confound, Results
@@ -55,7 +55,7 @@ def conclude(
     return _results(judgement, models or {})
 
 
-def _section(family: Family, judgement: Judgement, allowance: Allowance) -> Section:
+def _section(family: Family, judgement: Judgement, allowance: Allowance) -> FamilySection:
     prepared: Prepared = judgement.prepared[family.name]
     return family.evaluate(prepared.evidence, judgement, allowance).jointly(judgement.config.confidence)
 

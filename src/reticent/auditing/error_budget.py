@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report's one error, divided over what there is to test before anything is seen.
 
+The weights stand in the ``family.py`` of each family.
+
 Groups that are tested pass on what they do not need (a closed test); what rests on intervals keeps its part.
 """
 
@@ -35,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Allowance:
-    """The errors that findings may make.
+    """Each claim's part of the report's error, and its p-values adjusted for the whole report.
 
     Args:
         error: of the whole report.
@@ -48,7 +50,7 @@ class Allowance:
     p: Mapping[str, tuple[Floats, ...]]
 
     def confidence(self, name: str) -> float:
-        """Of the intervals of a claim together."""
+        """Joint confidence of all intervals of one claim."""
         return 1 - self.parts.get(name, self.error)
 
 

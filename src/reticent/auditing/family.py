@@ -9,7 +9,7 @@ under the entry-point group ``reticent.auditing``. Nothing else names it: `retic
 ``before``    reads files or trains models while the audited models do not take memory yet.
 ``collect``   is the only step with a model. It may be killed and repeated: finished tables and texts are reused.
 ``prepare``   names the hypotheses, and their share of the report's error (`Claim`). Pure, as all that follows.
-``evaluate``  turns evidence into a `Section`: findings, their power, and the statistics that were refused.
+``evaluate``  turns evidence into a `FamilySection`: findings, their power, and the statistics that were refused.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Judgement:
     confound: Confound
     key: str = ""
     prepared: Mapping[str, Prepared] = field(default_factory=dict)
-    sections: Mapping[str, Section] = field(default_factory=dict)
+    sections: Mapping[str, FamilySection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +93,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class FamilySection:
     """The part of the results that one family gives.
 
     Args:
@@ -115,7 +115,7 @@ class Section:
     counts: Mapping[str, int] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def jointly(self, confidence: float) -> Section:
+    def jointly(self, confidence: float) -> FamilySection:
         """The section with the probability that all intervals of the report hold written into its findings."""
         findings = (replace(finding, estimate=replace(finding.estimate, joint=confidence)) for finding in self.findings)
         return replace(self, findings=tuple(findings))
@@ -134,7 +134,7 @@ class Family:
         order: families run by rising order, and may read those before them.
         collect: evidence from models; None where there is none.
         prepare: ``(evidence, judgement) -> Prepared``.
-        evaluate: ``(prepared, judgement, allowance) -> Section``.
+        evaluate: ``(prepared, judgement, allowance) -> FamilySection``.
         refuse: ``(config, case, tuned run folder)``; raises `BadInput`.
         before: ``(config, case, tuned run folder)``; its outcome is found in `Collection.before`.
         levels: meanings of the levels of its findings.
@@ -146,7 +146,7 @@ class Family:
     order: int
     collect: Callable[[Collection], Any]
     prepare: Callable[[Any, Judgement], Prepared]
-    evaluate: Callable[[Any, Judgement, Allowance], Section]
+    evaluate: Callable[[Any, Judgement, Allowance], FamilySection]
     refuse: Callable[[AuditConfig, AuditCase, RunFolder | None], None] = _nothing
     before: Callable[[AuditConfig, AuditCase, RunFolder | None], Any] = _nothing
     levels: tuple[LeakLevel, ...] = ()

@@ -37,7 +37,7 @@ def attacks(name: str | None = None) -> int:
 def _lines(attack: Attack) -> list[str]:
     """An attack in a few lines."""
     from reticent.attacks.parameter import shown
-    from reticent.auditing.membership.select import cost
+    from reticent.auditing.membership.choose_attacks import cost
 
     settings = ", ".join(f"{key}={shown(parameter.default)}" for key, parameter in attack.parameters.items())
     wide = f"{attack.name}({settings})" if settings else attack.name
@@ -66,7 +66,7 @@ def _switch(attack: Attack) -> str:
 def _show(attack: Attack) -> None:
     from reticent.attacks.evidence import EVIDENCE, RETURNS, UNITS
     from reticent.attacks.parameter import shown
-    from reticent.auditing.membership.select import WITHOUT
+    from reticent.auditing.membership.choose_attacks import WITHOUT
 
     print("\n".join(_lines(attack)))
     print(f"    about: {UNITS[attack.unit]}\n    returns: {RETURNS[attack.returns]}\n    paper: {attack.paper.url}\n")

@@ -15,7 +15,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
-from reticent.train.objectives.recorded import parse_objectives
+from reticent.train.objectives.as_text import parse_objectives
 from reticent.workflows.inputs import DataConfig
 from reticent.workflows.recipe import TuneRecipe
 from reticent.workflows.training_rows import promised_unit

@@ -10,8 +10,8 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.as_text import parse_objectives
 from reticent.train.objectives.objective import Objective, make_objective
-from reticent.train.objectives.recorded import parse_objectives
 
 
 @dataclass(frozen=True, kw_only=True)

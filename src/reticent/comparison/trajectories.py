@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks: a setting at one learning rate, all of its seeds, look by look, with every resample."""
+"""Trajectories: a setting at one learning rate, all of its seeds, look by look, with every resample."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from reticent.core.composed_epsilon import ComposedEpsilon
 from reticent.core.field_types import Count, OneOf
 from reticent.core.finding import Estimate
-from reticent.core.together import ComposedEpsilon
 
 CELL_STATUSES = ("done", "diverged", "refused", "failed", "missing")
 

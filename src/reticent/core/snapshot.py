@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moment: one look at the panel while a model trains; Watch: all looks of one training."""
+"""Snapshot: one look at the panel while a model trains; TrainingHistory: all looks of one training."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from transformers.utils import logging as hf_logging
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models import adapters
-from reticent.models.beneath import MOST_APART, BaseWeights, Probe
-from reticent.models.grown import VocabularyRows, resize, rows_wanted
+from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
+from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.weights import fingerprint_weights

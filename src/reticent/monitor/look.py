@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what one pass over the panel gave to a Moment: losses, attacks against the base, exposure, copied 5-grams."""
+"""From what one pass over the panel gave to a Snapshot: losses, attacks against the base, exposure, copied 5-grams."""
 
 from __future__ import annotations
 

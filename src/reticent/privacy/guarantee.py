@@ -12,8 +12,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 
 from reticent.core import validate
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
-from reticent.core.together import rounded_up
 from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE, UNITS, ZERO_OUT
 from reticent.privacy.tradeoff import AttackLimits, of_promise
 

@@ -26,7 +26,7 @@ from reticent.privacy.refused_settings import SETTINGS
 from reticent.privacy.refused_tasks import TASK_RULES
 from reticent.privacy.refused_uploads import UPLOAD_RULES
 from reticent.privacy.rows import RowDigests, rows_of
-from reticent.privacy.training import TrainingSetup, Violation
+from reticent.privacy.training_setup import TrainingSetup, Violation
 
 __all__ = ["RULES", "TrainingSetup", "Violation", "copies", "refuse", "violations"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reticent.privacy.training import TrainingSetup, Violation
+from reticent.privacy.training_setup import TrainingSetup, Violation
 
 
 def _distribution(training: TrainingSetup) -> Iterator[Violation]:

@@ -6,7 +6,7 @@ next. On a model for another task it would train something else, silently. So th
 that by what the model does on a few made-up tokens: it can be run, tokens to come change nothing, and its own loss is
 that cross-entropy.
 
-Rules are given a ``refuse.TrainingSetup`` and yield what stands against it, as those in `reticent.privacy.refuse` do.
+Rules are given a `reticent.privacy.training_setup.TrainingSetup` and yield what stands against it, as those in `reticent.privacy.refuse` do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
-from reticent.privacy.training import TrainingSetup, Violation
+from reticent.privacy.training_setup import TrainingSetup, Violation
 
 TASKS = {
     "ForMaskedLM": "a masked language model",

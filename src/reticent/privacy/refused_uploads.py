@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from reticent.privacy.training import TrainingSetup, Violation
+from reticent.privacy.training_setup import TrainingSetup, Violation
 
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 _FOLDER = "the folder of the training is uploaded, where the key of the noise lies: who has it can subtract it"

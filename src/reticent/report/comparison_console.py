@@ -14,7 +14,7 @@ from reticent.core.comparison import Comparison, Setting
 from reticent.core.finding import Estimate
 from reticent.core.progress import console as person
 from reticent.report import number_format as numbers
-from reticent.report.which import which_to_take
+from reticent.report.setting_to_take import which_to_take
 
 
 def print_comparison(comparison: Comparison, *, console: Console = person) -> None:

@@ -14,14 +14,14 @@ from markupsafe import Markup
 
 from reticent.core.atomic import write_text
 from reticent.core.comparison import Comparison, MatchedUtility, Point, Setting
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.finding import Estimate
-from reticent.core.together import rounded_up
 from reticent.data.canaries import NOT_PLANTED
 from reticent.report import comparison_plots as plots
 from reticent.report import number_format as numbers
 from reticent.report.page import environment, filled
+from reticent.report.setting_to_take import which_to_take
 from reticent.report.svg import called
-from reticent.report.which import which_to_take
 
 SECTIONS = (
     ("verdict", "Answer"),

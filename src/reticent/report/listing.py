@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
 from reticent.core.manifest import read_manifest
 from reticent.core.results import Results
-from reticent.core.together import rounded_up
 from reticent.report import number_format as numbers
 from reticent.report import summary
 from reticent.report.comparison_file import read_comparison

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reticent.core.composed_epsilon import ComposedEpsilon
 from reticent.core.errors import BadInput
-from reticent.core.together import ComposedEpsilon
 from reticent.spending.people import People, most_of_a_user, read_people
 from reticent.spending.recorded_training import RecordedTraining, relation, trainings_in
 

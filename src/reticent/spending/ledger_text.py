@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reticent.core.together import rounded_up
+from reticent.core.composed_epsilon import rounded_up
 from reticent.spending.ledger import Ledger, LedgerGroup
 from reticent.spending.recorded_training import RecordedTraining
 

@@ -3,8 +3,8 @@
 units decide.
 
 At a grid of false positive rates each true positive rate gets an interval that respects users, and all of them hold
-together (`reticent.stats.joint.together`: max-T over the grid). Between two places of the grid the curve is held by its
-own monotony: it lies above the lower end to its left and below the upper end to its right.
+together (`reticent.stats.simultaneous.together`: max-T over the grid). Between two places of the grid the curve
+is held by its own monotony: it lies above the lower end to its left and below the upper end to its right.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reticent.stats.joint import MemberSides, together, tpr_number
 from reticent.stats.roc import DECIDING
 from reticent.stats.scores import Floats
+from reticent.stats.simultaneous import MemberSides, together, tpr_number
 
 PLACES = 18
 """False positive rates at which the band is made; evenly on a logarithmic scale below a half, evenly above."""
@@ -42,7 +42,7 @@ def roc_band(score: Floats, of: MemberSides, *, confidence: float = 0.95, seed: 
 
     >>> rng = np.random.default_rng(0)
     >>> member = np.arange(400) < 200
-    >>> from reticent.stats.joint import sides
+    >>> from reticent.stats.simultaneous import sides
     >>> band = roc_band(rng.normal(size=400) + member, sides(member, None))
     >>> band.fpr[0], round(band.lo[0], 2), round(band.hi[0], 2)
     (0.05, 0.05, 0.47)

@@ -26,8 +26,8 @@ from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.guarantee.family import GuaranteeEvidence
 from reticent.auditing.membership import discrepancy_finding
+from reticent.auditing.membership.choose_attacks import AvailableEvidence, choose
 from reticent.auditing.membership.collect import MembershipEvidence
-from reticent.auditing.membership.select import AvailableEvidence, choose
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.membership import Membership
 from reticent.core.record import Record

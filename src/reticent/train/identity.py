@@ -16,8 +16,8 @@ from reticent.core.record import Record, fingerprint
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.checkpoints import recall
 from reticent.train.config import TuneConfig
+from reticent.train.objectives.as_text import on_record
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.recorded import on_record
 from reticent.train.outcome import KIND, LOG
 
 

@@ -22,8 +22,8 @@ from reticent.train.checkpoints import folder_for
 from reticent.train.config import TuneConfig
 from reticent.train.hardening import HardenConfig
 from reticent.train.loop import TuneTrainer
+from reticent.train.objectives.as_text import on_record
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.recorded import on_record
 
 KIND = "tuned model"
 

@@ -29,7 +29,16 @@ from reticent.core.membership import Membership, read_membership
 from reticent.core.results import Results
 from reticent.core.run_folder import RunFolder
 from reticent.report.results_file import read_results
-from reticent.stats.joint import MemberSides, Number, auc_number, difference, mean_number, sides, together, tpr_number
+from reticent.stats.simultaneous import (
+    MemberSides,
+    Number,
+    auc_number,
+    difference,
+    mean_number,
+    sides,
+    together,
+    tpr_number,
+)
 
 Floats = npt.NDArray[np.float64]
 

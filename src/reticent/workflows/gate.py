@@ -38,7 +38,7 @@ from reticent.core.finding import Estimate
 from reticent.core.limit_arguments import with_limits
 from reticent.core.metrics import Limit, Metric, limits
 from reticent.core.outputs import JUNIT, refuse_foreign
-from reticent.core.possible import refuse_impossible
+from reticent.core.refuse_impossible import refuse_impossible
 from reticent.core.results import GuaranteeAudit, Results
 
 On = Literal["lower", "value", "upper"]

@@ -14,8 +14,8 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
+from reticent.train.objectives.as_text import on_record
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.recorded import on_record
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.workflows.training_rows import promised_unit
 

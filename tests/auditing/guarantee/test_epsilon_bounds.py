@@ -21,7 +21,7 @@ from reticent.auditing.guarantee.epsilon_bounds import (
     randomized_units,
 )
 from reticent.auditing.membership.level import AttackScores, Level
-from reticent.auditing.membership.levels import LevelUnits
+from reticent.auditing.membership.make_levels import LevelUnits
 from reticent.auditing.membership.primary import PRIMARY
 from reticent.core.finding import Severity, ThreatModel
 from reticent.core.membership import Membership

@@ -7,7 +7,7 @@ import numpy as np
 
 from reticent.attacks.user.aggregate import aggregate
 from reticent.auditing.membership.collect import CanaryUserScores, MembershipEvidence
-from reticent.auditing.membership.levels import canary_users, record_level
+from reticent.auditing.membership.make_levels import canary_users, record_level
 from reticent.auditing.membership.users import user_evidence
 from reticent.core.membership import Membership
 from reticent.core.record import Record

@@ -23,8 +23,8 @@ from reticent.testing.tiny import save_tiny
 from reticent.train.batches import encode_all
 from reticent.train.config import TuneConfig
 from reticent.train.held_out import held_out_loss
+from reticent.train.objectives.as_text import on_record, parse_objectives, read_objectives
 from reticent.train.objectives.objective import HOOKS, OBJECTIVES, Objective, make_objective, objective
-from reticent.train.objectives.recorded import on_record, parse_objectives, read_objectives
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.trainer import LOG, tune
 from reticent.workflows.recipe import TuneRecipe

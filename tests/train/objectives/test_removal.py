@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reticent.core.record import Message, Record, Span
-from reticent.train.objectives.removal import removal
+from reticent.train.objectives.span_removal import removal
 from reticent.train.objectives.substitution import substitution
 
 TEXT = "Ask Ana Lee (ana@example.org) about it"

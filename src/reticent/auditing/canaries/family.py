@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reticent.auditing.canaries.collect import CanaryEvidence, collect
 from reticent.auditing.canaries.evaluate import TierTest, exposures, findings, nll, tier_tests
 from reticent.auditing.error_budget import Allowance, Claim
-from reticent.auditing.family import Judgement, Prepared, Section, family
+from reticent.auditing.family import FamilySection, Judgement, Prepared, family
 from reticent.auditing.leak_level import LeakLevel
 from reticent.stats.hypothesis import holm
 from reticent.stats.max_t import HypothesisGroup
@@ -33,7 +33,7 @@ def prepare(evidence: CanaryEvidence, judgement: Judgement) -> Prepared:
     return Prepared(evidence=TestedTiers(evidence=evidence, tests=tests), claims=claims)
 
 
-def evaluate(tested: TestedTiers, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(tested: TestedTiers, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Exposure of each tier in bits, and a finding for each planted tier."""
     losses = nll(tested.evidence.target)
     tiers = tuple(
@@ -41,7 +41,7 @@ def evaluate(tested: TestedTiers, judgement: Judgement, allowance: Allowance) ->
         for tier in exposures(judgement.case.canaries, losses, confidence=allowance.confidence(TIERS))
     )
     (p_values,) = allowance.p.get(TIERS, ((),))
-    return Section(
+    return FamilySection(
         findings=findings(tiers, [float(p) for p in p_values], allowance.error),
         fields={"exposure": tiers},
     )

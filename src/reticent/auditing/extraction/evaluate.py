@@ -65,7 +65,6 @@ def evaluate(
         confidence: that all intervals of these attacks hold together.
         joint: that all intervals of the report hold together, for display.
         attacks: with their parameters; None: all of the family, at their defaults.
-        attacks: with their parameters; None: all of the family, at their defaults.
     """
     by_name = {attack.name: attack for attack in attacks or ATTACKS.select(family="extraction")}
     groups = {name: _groups(attack, evidence) for name, attack in by_name.items() if attack.can_run(evidence.target)}

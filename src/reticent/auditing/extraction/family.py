@@ -9,7 +9,7 @@ from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction import evaluate as evaluating
 from reticent.auditing.extraction.choose_secrets import secrets_of
 from reticent.auditing.extraction.collect import ExtractionEvidence
-from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
 from reticent.auditing.leak_level import LeakLevel
 
 NAME = "extraction"
@@ -34,7 +34,7 @@ def prepare(evidence: ExtractionEvidence, judgement: Judgement) -> Prepared:
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
-def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Shares with intervals, and a finding for the row that leaks with the most certainty."""
     extraction = evaluating.evaluate(
         evidence,
@@ -42,7 +42,7 @@ def evaluate(evidence: ExtractionEvidence, judgement: Judgement, allowance: Allo
         joint=judgement.config.confidence,
         attacks=judgement.config.selection.of_family(NAME),
     )
-    return Section(
+    return FamilySection(
         findings=tuple(evaluating.extraction_findings(extraction, NAME, confounded=judgement.confound.no_claim)),
         not_tested=extraction.notes,
         fields={"extraction": extraction},

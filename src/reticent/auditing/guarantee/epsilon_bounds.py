@@ -20,7 +20,7 @@ import numpy.typing as npt
 from reticent.auditing.canaries import evaluate as planted
 from reticent.auditing.canaries.collect import CanaryEvidence
 from reticent.auditing.membership.level import AttackScores, Level
-from reticent.auditing.membership.levels import LevelUnits
+from reticent.auditing.membership.make_levels import LevelUnits
 from reticent.auditing.membership.primary import primary_of
 from reticent.auditing.verdict import severity
 from reticent.core.errors import BadInput

@@ -9,7 +9,7 @@ from itertools import chain
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
-from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
 from reticent.auditing.guarantee import evaluate as evaluating
 from reticent.auditing.guarantee.epsilon_bounds import (
     CONDITIONAL,
@@ -20,7 +20,7 @@ from reticent.auditing.guarantee.epsilon_bounds import (
 )
 from reticent.auditing.guarantee.evaluate import RecordedGuarantee, proved_unit, read_guarantee, violations
 from reticent.auditing.guarantee.spent_together import spent_together
-from reticent.auditing.membership.levels import LevelUnits
+from reticent.auditing.membership.make_levels import LevelUnits
 from reticent.core.run_folder import RunFolder
 
 NAME = "guarantee"
@@ -85,7 +85,7 @@ def prepare(evidence: GuaranteeEvidence, judgement: Judgement) -> Prepared:
     )
 
 
-def evaluate(evidence: RandomizedEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(evidence: RandomizedEvidence, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Lower bounds on ε, at the δ of the guarantee where there is one, and findings that break it."""
     recorded = evidence.guarantee.recorded
     bounds = epsilon_bounds(
@@ -96,7 +96,7 @@ def evaluate(evidence: RandomizedEvidence, judgement: Judgement, allowance: Allo
         gaussian=None if recorded is None else proved_unit(recorded.promise),
     )
     findings = tuple(epsilon_finding(bound) for bound in bounds.found)
-    section = Section(
+    section = FamilySection(
         findings=tuple(finding for finding in findings if finding.metric != CONDITIONAL),
         conditional=tuple(finding for finding in findings if finding.metric == CONDITIONAL),
         not_tested=bounds.refused,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from reticent.auditing.error_budget import Allowance, Claim
-from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
 from reticent.auditing.identifiers import collect as collecting
 from reticent.auditing.identifiers import evaluate as evaluating
 from reticent.auditing.identifiers.collect import IdentifierEvidence
@@ -24,10 +24,10 @@ def prepare(evidence: IdentifierEvidence, judgement: Judgement) -> Prepared:
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
-def evaluate(evidence: IdentifierEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(evidence: IdentifierEvidence, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Findings about identifiers that were trained on."""
     findings, notes = evaluating.evaluate(evidence, confidence=allowance.confidence(NAME))
-    return Section(findings=tuple(findings), not_tested=tuple(notes))
+    return FamilySection(findings=tuple(findings), not_tested=tuple(notes))
 
 
 IDENTIFIERS = family(

@@ -18,7 +18,7 @@ from reticent.attacks.evidence import POPULATION
 from reticent.attacks.run import AttackOutcome, run_attack, run_attacks, run_whole
 from reticent.auditing.family import Collection
 from reticent.auditing.linked_tables import linked_tables, plain_requests
-from reticent.auditing.membership.select import AttackChoice, AvailableEvidence, choose
+from reticent.auditing.membership.choose_attacks import AttackChoice, AvailableEvidence, choose
 from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.users import user_evidence
 from reticent.auditing.membership.whitebox import collect_internals

@@ -7,9 +7,9 @@ import numpy as np
 
 from reticent.auditing.membership.level import AttackScores, Level
 from reticent.core.results import Curve, Distribution
-from reticent.stats.joint import sides
 from reticent.stats.roc import roc_curve, thin
 from reticent.stats.roc_band import roc_band
+from reticent.stats.simultaneous import sides
 
 
 def curve(level: Level, scored: AttackScores, *, with_band: bool = False, seed: int = 0) -> Curve:

@@ -20,7 +20,7 @@ from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate, Finding, Severity
 from reticent.core.results import Curve, Distribution, Power
 from reticent.report.sentences import names, picks
-from reticent.stats.joint import (
+from reticent.stats.simultaneous import (
     MemberSides,
     Number,
     auc_number,

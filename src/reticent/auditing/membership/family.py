@@ -10,15 +10,15 @@ from itertools import chain
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
-from reticent.auditing.family import Judgement, Prepared, Section, family
+from reticent.auditing.family import FamilySection, Judgement, Prepared, family
 from reticent.auditing.leak_level import LeakLevel
 from reticent.auditing.membership import evaluate as evaluating
+from reticent.auditing.membership.choose_attacks import listed
 from reticent.auditing.membership.collect import MembershipEvidence, collect
 from reticent.auditing.membership.evaluate import LevelJudging, LevelResult
-from reticent.auditing.membership.levels import LevelUnits, canary_users, record_level, user_level
+from reticent.auditing.membership.make_levels import LevelUnits, canary_users, record_level, user_level
 from reticent.auditing.membership.most_exposed import exposed
 from reticent.auditing.membership.primary import refuse_unknown
-from reticent.auditing.membership.select import listed
 from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.significance import LevelTests, by_statistic, described, significance
@@ -86,14 +86,14 @@ def _levels(evidence: MembershipEvidence, seed: int) -> Iterator[LevelUnits]:
         yield planted_users
 
 
-def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(tested: TestedLevels, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Findings of every attack on every level, curves, the most exposed units, and the power of the tests."""
     evidence = tested.evidence
     outcomes = [_level_result(units, tested, judgement, allowance) for units in tested.levels]
     curves = chain.from_iterable(outcome.curves for outcome in outcomes)
     distributions = chain.from_iterable(outcome.distributions for outcome in outcomes)
     attacks = [scored for units in tested.levels for scored in units.level.attacks]
-    return Section(
+    return FamilySection(
         findings=tuple(chain.from_iterable(outcome.findings for outcome in outcomes)),
         power=tuple(chain.from_iterable(outcome.power for outcome in outcomes)),
         not_tested=(

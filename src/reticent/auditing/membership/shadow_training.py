@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.membership.select import asked_for
+from reticent.auditing.membership.choose_attacks import asked_for
 from reticent.auditing.membership.shadow_scores import Shadows, mean_logp
 from reticent.core.atomic import replacing, sweep, write_text
 from reticent.core.errors import BadInput, Unusable
@@ -37,8 +37,8 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.shadow_coins import shadow_coins
 from reticent.models.tuned import read_tuned
 from reticent.train.config import TuneConfig
+from reticent.train.objectives.as_text import read_objectives
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.recorded import read_objectives
 
 SETTINGS, STATISTICS = "shadows.json", "statistics.parquet"
 

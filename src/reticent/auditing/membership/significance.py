@@ -37,7 +37,7 @@ auditors that learn from labels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Family:
+class HypothesisFamily:
     """Statistics of a level that share a part of its error.
 
     Args:
@@ -65,7 +65,7 @@ class LevelTests:
     """
 
     primary: str
-    families: tuple[Family, ...]
+    families: tuple[HypothesisFamily, ...]
     smallest: float
     draws: int
 
@@ -101,7 +101,7 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
     first = [index for index, key in enumerate(keys) if key == (primary, AUC)]
     rest = [index for index in range(len(keys)) if index not in first]
     families = [
-        Family(
+        HypothesisFamily(
             name=name,
             weight=weight,
             keys=tuple(keys[index] for index in indices),
@@ -114,7 +114,7 @@ def significance(level: Level, *, named: str = "", seed: int = 0, draws: int = D
     if learned:
         p = holm([_of_halves(level, scored, seed, draws) for scored in learned])
         keys = [(scored.name, AUC) for scored in learned]
-        families.append(Family(name="learned", weight=LEARNED_SHARE, keys=tuple(keys), adjusted=p))
+        families.append(HypothesisFamily(name="learned", weight=LEARNED_SHARE, keys=tuple(keys), adjusted=p))
     smallest = smallest_p(level.member, level.thrown.design, draws=draws)
     return LevelTests(primary=primary, families=tuple(families), smallest=smallest, draws=draws)
 

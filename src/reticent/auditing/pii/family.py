@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction.evaluate import extraction_findings
-from reticent.auditing.family import Collection, Judgement, Prepared, Section, family
+from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
 from reticent.auditing.pii import collect as collecting
 from reticent.auditing.pii import evaluate as evaluating
 from reticent.auditing.pii.evidence import PiiEvidence
@@ -30,7 +30,7 @@ def prepare(evidence: PiiEvidence, judgement: Judgement) -> Prepared:
     return Prepared(evidence=evidence, claims=(Claim(name=NAME, weight=WEIGHT),))
 
 
-def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) -> Section:
+def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) -> FamilySection:
     """Rows of personal data beside those of extraction."""
     rows, notes = evaluating.evaluate(
         evidence,
@@ -40,7 +40,7 @@ def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) 
     )
     earlier: Extraction = judgement.sections["extraction"].fields["extraction"]
     extraction = replace(earlier, rows=(*earlier.rows, *rows), notes=(*earlier.notes, *notes))
-    return Section(
+    return FamilySection(
         findings=tuple(extraction_findings(extraction, FAMILY, confounded=judgement.confound.no_claim)),
         not_tested=notes,
         fields={"extraction": extraction},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The private part of `tune`: the population of the data, the noise, and the arguments of the trainer.
+"""Settings of a private `tune`: the population of the data, the size of the noise, the arguments of the trainer.
 
 Defaults, where nobody says otherwise, and why:
 

@@ -4,7 +4,7 @@
 import pytest
 
 from reticent.attacks.attack import ATTACKS
-from reticent.auditing.membership.select import AvailableEvidence, asked_for, choose, listed, standard
+from reticent.auditing.membership.choose_attacks import AvailableEvidence, asked_for, choose, listed, standard
 from reticent.core.errors import BadInput
 
 MEMBERS = [attack.name for attack in ATTACKS.select(family="membership")]

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from reticent.core.finding import Estimate
-from reticent.core.possible import _impossible
+from reticent.core.refuse_impossible import _impossible
 
 
 def estimate(value: float, lo: float, hi: float, n: int = 9) -> Estimate:

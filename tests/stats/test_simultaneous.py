@@ -6,8 +6,16 @@ import pytest
 
 from reticent.core.errors import Underpowered
 from reticent.stats.clustered import auc_clustered
-from reticent.stats.joint import MemberSides, auc_number, design_effect, mean_of_halves, sides, together, tpr_number
 from reticent.stats.roc import auc, tpr_at_fpr
+from reticent.stats.simultaneous import (
+    MemberSides,
+    auc_number,
+    design_effect,
+    mean_of_halves,
+    sides,
+    together,
+    tpr_number,
+)
 
 
 def drawn(n=100, gap=1.0, seed=0, attacks=1, likeness=0.95):

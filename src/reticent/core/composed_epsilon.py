@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Together: what several private trainings on the same data cost, for whoever sees all that they gave."""
+"""ComposedEpsilon: the cost of several private trainings on the same data, for whoever sees all that they gave."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reticent.core.comparison import Comparison, SettingPair
 from reticent.report.comparison_page import render_comparison
-from reticent.report.which import which_to_take
+from reticent.report.setting_to_take import which_to_take
 
 
 def load() -> Comparison:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells if an adapter that is switched off is its base. Most are, to the last bit; not those that train or
+"""Tells whether switching an adapter off gives back its base. Most do, to the last bit; not those that train or
 replace weights of the base itself (biases, embeddings, PiSSA, OLoRA) or its order of layers.
 
 Found out by trying: the base is asked before the adapter is put on, so that no second copy of it is needed.
@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from reticent.models import adapters
-from reticent.models.grown import VocabularyRows, plain_name
+from reticent.models.grown_vocabulary import VocabularyRows, plain_name
 
 MOST_APART = 1e-5
 """Logits of a switched off adapter that are further from its base's are those of another model."""

@@ -15,7 +15,7 @@ from reticent.auditing.models import open_models
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.data.split import from_files
-from reticent.models.grown import rows_wanted
+from reticent.models.grown_vocabulary import rows_wanted
 from reticent.models.load import load
 from reticent.testing.peft_zoo import CONFIGS, save_peft_adapter, save_peft_base
 from reticent.testing.tiny import tiny_tokenizer
