@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often the intervals that a report shows hold the truth, by design, size and likeness of users' records.
 
-Scores are drawn with a known AUC and a known ROC curve; intervals are the product's (``stats.joint.together``). For
+Scores are drawn with a known AUC and a known ROC curve; intervals are those of ``stats.simultaneous.together``. For
 each design: ``auc_holds`` and ``tpr_holds`` are the shares of single 95 % intervals (``Estimate.alone``) that hold the
 truth, over all attacks; ``joint`` is the share of draws in which all intervals of the level hold together, 95 % stated.
 

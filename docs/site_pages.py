@@ -30,6 +30,8 @@ def command_line() -> str:
     for verb in sorted(verbs):
         parser = cli._parser(verbs, chosen=verb)._subcommands_action._name_parser_map[verb]
         parser.prog = f"reticent {verb}"
+        for action in parser._actions:
+            action.help = getattr(action, "whole_help", action.help)
         parts += [f"## reticent {verb}", "", "```text", parser.format_help().rstrip(), "```", ""]
     return "\n".join(parts)
 

@@ -3,8 +3,8 @@
 
 The public names are in two tiers. Here are the verbs, which do what the command line does, and the types that go into
 them and come out. Their parts are in modules: `reticent.attacks`, `reticent.data`, `reticent.monitor`,
-`reticent.privacy`, `reticent.results`, `reticent.stats` and `reticent.testing`. What is in neither, nor in the
-``__all__`` of something below these, may change without notice.
+`reticent.objectives`, `reticent.privacy`, `reticent.results`, `reticent.stats` and `reticent.testing`. What is in
+neither, nor in the ``__all__`` of something below these, may change without notice.
 
 Examples:
     Made-up mails and a model with random weights, so that it takes seconds:
@@ -40,6 +40,13 @@ Examples:
     >>> isinstance(comparison, reticent.Comparison), [setting.name for setting in comparison.settings]
     (True, ['head'])
 
+    A recipe of a training, with an objective besides the likelihood of the texts:
+
+    >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
+    >>> recipe = reticent.TuneRecipe(training=config, objectives=goldfish)
+    >>> isinstance(recipe.objectives[0], reticent.objectives.Objective)
+    True
+
     Prepare data, watch a training of your own, promise differential privacy:
 
     >>> prepared = reticent.prepare(mails, out="mails.parquet", scrub="surrogate", detectors="email,phone")
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
     from reticent import attacks as attacks
     from reticent import data as data
     from reticent import monitor as monitor
+    from reticent import objectives as objectives
     from reticent import privacy as privacy
     from reticent import results as results
     from reticent import stats as stats

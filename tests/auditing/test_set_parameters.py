@@ -15,6 +15,9 @@ from reticent.report.results_file import read_results
 from reticent.testing.tiny import tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 ATTACKED = "loss,min_k(k=0.5),wbc(windows=[2,3]),discoverable_short(tokens=2),near_verbatim(off_by=1)"
 
 

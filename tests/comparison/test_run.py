@@ -29,6 +29,9 @@ from reticent.train.begun import read_begun
 from reticent.train.config import TuneConfig
 from reticent.workflows.tune import CanaryConfig, SplitConfig
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 GRID = Grid(
     methods=(Method(method="full", learning_rates=(3e-3, 1e-2)), Method(method="bitfit", learning_rates=(1e-3, 3e-2))),
     seeds=(0, 1),

@@ -18,6 +18,9 @@ from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.workflows.tune import CanaryConfig, tune
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 CONFIG = AuditConfig(attacks="loss,ref_diff", dtype="float32")
 
 

@@ -9,8 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from reticent.report.comparison_file import read_comparison
 from reticent.testing.tiny import save_tiny
+
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
 
 RECIPE = Path(__file__).parents[2] / "examples" / "paper_setting.sh"
 

@@ -12,6 +12,9 @@ import pytest
 from reticent.attacks import ATTACKS
 from reticent.testing import save_tiny
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STORIES = {
     "audit_your_run": (["--users", "16", "--epochs", "1"], ("auc", "would have been seen", "report:")),

@@ -38,6 +38,9 @@ from reticent.train.batches import collate, encode_all
 from reticent.train.trainer import TuneConfig, tune
 from reticent.workflows import tune as finetune
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 RECORDS = [
     Record(id=f"r{i}", text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer", user=f"u{i % 4}")
     for i in range(40)

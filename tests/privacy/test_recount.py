@@ -14,6 +14,9 @@ from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.recount import epsilon_again
 from reticent.stats.epsilon import gdp_epsilon
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 
 @pytest.mark.parametrize(
     ("sigma", "steps", "delta"), [(2.0, 1, 1e-5), (4.246, 50, 1e-5), (30.0, 10, 1e-6), (0.8, 4, 1e-4)]

@@ -16,7 +16,7 @@ import pytest
 import reticent
 
 SOURCE = Path(reticent.__file__).parent
-MADE = {"report/results.schema.json"}
+MADE = {"report/results.schema.json", "report/comparison.schema.json"}
 """Files that a command makes."""
 
 METRIC = """

@@ -17,6 +17,9 @@ from reticent.score import render
 from reticent.train.checkpoints import MarkWhole
 from reticent.train.loop import TuneTrainer
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 SHARD = 1000
 """Tokens in a shard, so that a tiny run has several."""
 

@@ -13,6 +13,9 @@ from reticent.core.errors import BadInput, Underpowered
 from reticent.stats import contrasts
 from reticent.stats.difference_in_differences import LEAST, NEVER, profile
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 STEPS = np.array([0, 4, 8, 12, 20])
 
 

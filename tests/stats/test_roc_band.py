@@ -12,6 +12,9 @@ from reticent.stats.roc import roc_curve
 from reticent.stats.roc_band import roc_band
 from reticent.stats.simultaneous import sides
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 DRAWS = 120
 FINE = np.linspace(0.001, 0.999, 500)
 

@@ -9,6 +9,9 @@ from scipy.stats import t as student
 
 from reticent.stats.seed_variance import SeedSpread, over_seeds, seed_spread
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 
 def draws(rng: np.random.Generator, value: float, error: float, n: int = 400) -> np.ndarray:
     return np.concatenate([[value], rng.normal(value, error, n)])

@@ -28,6 +28,7 @@ TESTS = Path(__file__).parents[1]
 ELSEWHERE = {
     "audit family": "auditing",
     "kind of canary": "data/canaries",
+    "objective": "train",
     "preset": "comparison",
     "surrogate": "data/pii",
     "tuning method": "models",

@@ -28,6 +28,9 @@ from reticent.train.objectives.token_classifier import read_classifier
 from reticent.train.trainer import LOG, tune
 from reticent.workflows.tune import tune as tune_run
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 
 def records() -> list[Record]:
     found = []

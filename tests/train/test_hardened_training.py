@@ -30,6 +30,9 @@ from reticent.train.objectives.as_text import read_objectives
 from reticent.train.objectives.goldfish import Goldfish, left_out
 from reticent.train.trainer import LOG, tune
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer") for i in range(20)]
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 

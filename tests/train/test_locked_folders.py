@@ -27,6 +27,9 @@ from reticent.train.private.private_trainer import PrivateTrainerMixin
 from reticent.train.private.step_log import KEY, alone, open_key
 from reticent.train.trainer import tune
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of the customer {i}", user=f"u{i % 12}") for i in range(40)]
 SPEC = PrivacySpec(epsilon=8, unit="user")
 

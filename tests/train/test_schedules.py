@@ -24,6 +24,9 @@ from reticent.train.config import SCHEDULES, TuneConfig
 from reticent.train.trainer import tune
 from reticent.workflows.tune import tune as tune_run
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} for customer {i}") for i in range(24)]
 STEPS, PEAK = 12, 1e-3
 SETTINGS = TuneConfig(epochs=4, learning_rate=PEAK, batch_size=8, max_tokens=64, dtype="float32")

@@ -43,6 +43,9 @@ from reticent.train.trainer import tune
 from reticent.workflows.tune import CanaryConfig
 from reticent.workflows.tune import tune as tune_run
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 TOKENIZER = tiny_tokenizer()
 SPANS = {"protect": "spans", "detector_recall": 0.9}
 SPEC = PrivacySpec(epsilon=8, **SPANS)

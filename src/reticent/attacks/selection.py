@@ -94,6 +94,13 @@ class AttackSelection:
                 )
 
 
+def _known(name: str) -> Attack:
+    try:
+        return ATTACKS.get(name)
+    except BadInput as error:
+        raise BadInput(f"--attacks {name}", error.why, error.fix) from error
+
+
 def read_selection(given: Given) -> AttackSelection:
     """Read what somebody asks for.
 
@@ -126,7 +133,7 @@ def read_selection(given: Given) -> AttackSelection:
         if name in named or name in groups:
             raise BadInput(f"attacks: {name!r}", "is given twice", "Name each attack once, with all its parameters.")
         if name not in GROUPS:
-            attack = ATTACKS.get(name)
+            attack = _known(name)
             configured = attack.with_params(**_keywords(name, params))
             named[name] = {key: configured.params[key] for key in params}
         elif params:

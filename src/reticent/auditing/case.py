@@ -52,7 +52,7 @@ class AuditCase:
         >>> trained = [Record(id=f"in {number}", text="a note") for number in range(20)]
         >>> outside = [Record(id=f"out {number}", text="a note") for number in range(20)]
         >>> case = AuditCase(
-        ...     title="my model", target="./my-finetune", reference="./base",
+        ...     title="my model", target="./tuned", reference="./base",
         ...     records=[*trained, *outside], membership=from_files(trained, outside),
         ... )
         >>> len(case.records), len(case.evaluated) == len(case.evaluated_records)

@@ -53,7 +53,8 @@ def verdict(
     levels: Sequence[LeakLevel],
     itself: bool = False,
 ) -> Verdict:
-    """The verdict of an audit: status, headline and sentences. Confounded data make no membership claim; too few units make none either.
+    """The verdict of an audit: status, headline and sentences. Confounded data make no
+    membership claim; too few units make none either.
 
     Args:
         findings: judged.

@@ -103,7 +103,7 @@ def can_switch_off(model: Any) -> bool:
 
 def switched_off(model: Any) -> AbstractContextManager[None]:
     """Within this context the adapter is off, so that the model answers as its base, unless the adapter also changed
-    the base itself (`models.beneath`)."""
+    the base itself (`models.base_of_adapter`)."""
     if isinstance(model, PeftModel):
         context: AbstractContextManager[None] = model.disable_adapter()
         return context

@@ -14,6 +14,18 @@ Examples:
     ...     monitor=MonitorConfig(monitor=True, monitor_panel=60, monitor_every=4, risk_list=True),
     ... )
 
+    Or over the data of a Trainer, which logs what was seen:
+
+    >>> from types import SimpleNamespace
+    >>> trainer = SimpleNamespace(  # stands in for a transformers.Trainer or trl.SFTTrainer
+    ...     train_dataset=[{"text": mail.text} for mail in mails[:40]],
+    ...     eval_dataset=[{"text": mail.text} for mail in mails[40:80]],
+    ...     processing_class=reticent.testing.tiny_tokenizer(), add_callback=lambda callback: None,
+    ...     log=lambda numbers: None,
+    ... )
+    >>> isinstance(monitor_trainer(trainer, size=20), Monitor)
+    True
+
     When it was memorized, and how much:
 
     >>> profile = profile_of("runs/watched/panel.parquet")
@@ -60,6 +72,7 @@ if TYPE_CHECKING:
     from reticent.models.encode import EncodedRecord as EncodedRecord
     from reticent.monitor.config import MonitorConfig as MonitorConfig
     from reticent.monitor.monitor import Monitor as Monitor
+    from reticent.monitor.of_trainer import monitor_trainer as monitor_trainer
     from reticent.monitor.panel import Panel as Panel
     from reticent.monitor.panel import make_panel as make_panel
     from reticent.monitor.profile import profile_of as profile_of

@@ -6,7 +6,8 @@ next. On a model for another task it would train something else, silently. So th
 that by what the model does on a few made-up tokens: it can be run, tokens to come change nothing, and its own loss is
 that cross-entropy.
 
-Rules are given a `reticent.privacy.training_setup.TrainingSetup` and yield what stands against it, as those in `reticent.privacy.refuse` do.
+Rules are given a `reticent.privacy.training_setup.TrainingSetup` and yield what stands against it, as those in
+`reticent.privacy.refuse` do.
 """
 
 from __future__ import annotations

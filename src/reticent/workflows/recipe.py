@@ -33,8 +33,9 @@ class TuneRecipe:
             same are refused (`train.objectives`).
         monitor: what is looked at while the model trains.
 
-    >>> TuneRecipe(training=TuneConfig(epochs=1)).split.split_unit
-    'auto'
+    Examples:
+        >>> TuneRecipe(training=TuneConfig(epochs=1)).split.split_unit
+        'auto'
     """
 
     split: SplitConfig = field(default_factory=SplitConfig)

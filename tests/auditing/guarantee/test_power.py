@@ -26,6 +26,9 @@ from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.stats.hypothesis import family_confidence
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 CONFIDENCE = 0.95
 MECHANISM, STEPS, DELTA = Mechanism(noise_multiplier=3.771, rate=0.125), 80, 1e-4
 

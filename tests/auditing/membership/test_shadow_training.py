@@ -25,6 +25,9 @@ from reticent.train.config import TuneConfig
 from reticent.workflows.audit import audit
 from reticent.workflows.tune import SplitConfig, tune
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 WORDS = "order late parcel refund card house garden letter doctor money".split()  # noqa: SIM905
 SHADOWED = ("lira", "lira_offline", "rmia_shadow", "rmia_shadow_offline")
 CONFIG = AuditConfig(attacks=f"loss,{','.join(SHADOWED)}", dtype="float32", shadow=8)

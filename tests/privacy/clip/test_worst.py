@@ -10,6 +10,9 @@ from reticent.privacy.clip import contribution
 from reticent.testing.clip_worst import worst_of_model, worst_of_outer
 from reticent.testing.tiny import tiny_tuned
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 MOST = 1.0005
 DTYPES = (torch.float32, torch.bfloat16)
 

@@ -25,6 +25,9 @@ from reticent.train.private import private_trainer as private
 from reticent.train.private.private_trainer import PrivateTrainerMixin, open_key
 from reticent.train.private.step_log import KEY
 
+pytestmark = pytest.mark.slow
+"""Minutes of training or of simulation."""
+
 SECRET = hashlib.sha256(b"a key for tests").digest()
 SCRIPT = """
 import sys

@@ -103,7 +103,8 @@ class PrivateTrainerMixin:
             checkpoint. One plan is one training.
         population: whose records ``train_dataset`` holds, in its order; None: ``population_of(train_dataset)``.
         speed: see ``PrivateSpeed``.
-        evaluation: what the evaluation set is, where its loss steers the training; see `reticent.privacy.training_setup.TrainingSetup`.
+        evaluation: what the evaluation set is, where its loss steers the training; see
+            `reticent.privacy.training_setup.TrainingSetup`.
         public: with a plan for spans (``protect="spans"``), the text that is learned without noise; ``train_dataset``
             then holds what is sensitive. Both are made by ``token_mask.select``.
 
