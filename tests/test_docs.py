@@ -186,7 +186,16 @@ def test_notebooks_import_public_names_only_and_hold_no_output(path):
             assert not cell["outputs"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=named)
+TRAIN = ("private_training.md", "memorization.md", "quick_start.md")
+"""Pages whose programs train and audit: tens of seconds."""
+
+
+def weighed(page):
+    """The page as a parameter, marked where it is slow."""
+    return pytest.param(page, marks=pytest.mark.slow if page.name in TRAIN else ())
+
+
+@pytest.mark.parametrize("page", [weighed(page) for page in PAGES if programs(page)], ids=named)
 def test_python_runs(page, tmp_path):
     """One block after the other, in a process of its own. A block that begins with the name of a file is that file.
 

@@ -131,7 +131,7 @@ def test_a_model_that_is_nowhere_is_refused(refused, either, tmp_path):
 def test_an_unknown_attack_is_refused_with_the_nearest(refused, audit, tuned):
     refused(
         *audit(tuned / "model", "--attacks", "los,zlib"),
-        given="attack 'los'",
+        given="--attacks los",
         why="not known",
         fix="Did you mean 'loss'?",
     )

@@ -7,6 +7,9 @@ import pytest
 
 from reticent.testing.dp_faults import FAULTS, FaultSetting, run
 
+pytestmark = pytest.mark.slow
+"""Eighty trainings."""
+
 NOT_SEEN = {"noise: under a key that somebody else knows"}
 """What nothing can measure."""
 
