@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ("src", "tests", "benchmarks", "examples", "docs")
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
 
-LONGEST_FILE, LONGEST_FUNCTION = 500, 90
+LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 """Lines. The house rule for functions is 80; two workflows are above it."""
 LONGER = {
     "tests/report/sample.py": 576,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -92,11 +92,9 @@ def read(
         BadInput: no such source, an unknown format, no usable row, or a bad row; says where, why and how to mend it.
 
     Examples:
-        >>> import pathlib
-        >>> _ = pathlib.Path("mails.json").write_text('[{"body": "Dear shop", "sender": "ana"}, {"body": ""}]')
-        >>> dataset = read("mails.json", text_field="body", user_field="sender", on_bad_row="skip")
+        >>> dataset = read([{"body": "Dear shop", "sender": "ana"}], text_field="body", user_field="sender")
         >>> [(record.text, record.user) for record in dataset.records], dataset.n_rejected
-        ([('Dear shop', 'ana')], 1)
+        ([('Dear shop', 'ana')], 0)
     """
     validate.one_of(("error", "skip"), on_bad_row=on_bad_row)
     fields = named(
@@ -109,9 +107,8 @@ def read(
         spans_field=spans_field,
     )
     naming = Naming(id_prefix, hide_spans=hide_spans)
-    is_named = isinstance(source, str | Path)
-    place = str(source) if is_named else NAME
-    rows = rows_of(place) if is_named else rows_in_memory(source)
+    place = str(source) if isinstance(source, str | Path) else NAME
+    rows = rows_of(place) if isinstance(source, str | Path) else rows_in_memory(source)
     reading = _Reading(rows=rows, source=place, fields=fields, naming=naming, each_alone=each_alone, check=check)
     records: list[Record] = []
     bad: list[BadRow] = []
@@ -122,12 +119,7 @@ def read(
             raise BadInput(parsed.place, parsed.why, parsed.fix)
         else:
             bad.append(parsed)
-    if rejects is not None:
-        lines = (json.dumps({"place": row.place, "reason": row.why}, ensure_ascii=False) for row in bad)
-        write_text(rejects, "".join(f"{line}\n" for line in lines))
-    if not records:
-        first = f"; the first: {bad[0].place} {bad[0].why}" if bad else ""
-        raise BadInput(place, f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
+    _account(bad, records, place, rejects)
     return Dataset(
         records=tuple(records),
         n_rejected=len(bad),
@@ -135,6 +127,16 @@ def read(
         fields=reading.fields,
         fingerprint=fingerprint(records),
     )
+
+
+def _account(bad: Sequence[BadRow], records: Sequence[Record], source: str, rejects: str | Path | None) -> None:
+    """List the rows that were skipped, and refuse a source without a usable one."""
+    if rejects is not None:
+        lines = (json.dumps({"place": row.place, "reason": row.why}, ensure_ascii=False) for row in bad)
+        write_text(rejects, "".join(f"{line}\n" for line in lines))
+    if not records:
+        first = f"; the first: {bad[0].place} {bad[0].why}" if bad else ""
+        raise BadInput(source, f"has no usable row{first}", bad[0].fix if bad else "Give at least one record.")
 
 
 class _Reading:

@@ -71,9 +71,6 @@ def split(
         >>> membership = split(mails, unit="record", seed=0)
         >>> int(membership.member.sum()), membership.unit
         (23, 'record')
-        >>> more = split([*mails, Record(id="one more", text="hello")], unit="record", seed=0)
-        >>> bool((more.member[:40] == membership.member).all())
-        True
     """
     validate.one_of(("record", "user"), unit=unit)
     for name, value in (("probability", probability), ("train_fraction", train_fraction)):
