@@ -74,6 +74,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 RESULTS = ("results.json", "comparison.json", ".card.json", "promise.json", "manifest.json")
 """How the names of files end that are compared."""
+UNORDERED = ("not_tested",)
+"""Lists of sentences whose order means nothing."""
 IDENTITY = ("attack", "level", "metric")
 """Fields that tell one finding from another."""
 TIMES = re.compile(
@@ -148,23 +150,21 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             if not TIMES.match(key):
                 yield from leaves(entry, f"{place}.{key}" if place else key)
     elif isinstance(value, list):
-        for name, entry in named_rows(value):
+        for name, entry in named_rows(value, unordered=place in UNORDERED):
             yield from leaves(entry, f"{place}.{name}")
     else:
         yield place, value
 
 
-def named_rows(rows: list[Any]) -> Iterator[tuple[str, Any]]:
-    """The rows of a list by name: sentences by themselves, findings by their identity, all others by their number.
-
-    The order of findings and of what was not tested means nothing.
-    """
+def named_rows(rows: list[Any], *, unordered: bool = False) -> Iterator[tuple[str, Any]]:
+    """The rows of a list by name: findings by their identity, whose order means nothing, sentences of an ``unordered``
+    list by themselves, all others by their number."""
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
         name = str(number)
         if isinstance(row, dict) and set(IDENTITY) <= row.keys():
             name = "/".join(str(row[key]) for key in (*IDENTITY, "method"))
-        elif isinstance(row, str) and " " in row:
+        elif unordered and isinstance(row, str):
             name = row
         name = name.replace(".", ",")
         seen[name] = seen.get(name, 0) + 1

@@ -20,12 +20,12 @@ settings.load_profile("seeded")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the tests that need the real model")
+    parser.addoption("--slow", action="store_true", help="also run the tests that need the real model or minutes")
 
 
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
-        skip = pytest.mark.skip(reason="needs the real model: pytest --slow")
+        skip = pytest.mark.skip(reason="needs the real model or minutes: pytest --slow")
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(skip)

@@ -110,6 +110,7 @@ def test_text_and_tokens_give_the_same_rows() -> None:
         ({"eval_dataset": [{"text": text} for text in INSIDE]}, "no row that is not trained on"),
         ({"processing_class": None}, "has no tokenizer"),
         ({"train_dataset": [{"picture": 1}]}, "picture"),
+        ({"train_dataset": [{"input_ids": [1, 2, 3], "seq_lengths": [2, 1]}]}, "packed into a row"),
     ],
 )
 def test_a_trainer_that_cannot_be_watched_is_refused(more: dict[str, Any], why: str) -> None:

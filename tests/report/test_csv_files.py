@@ -30,7 +30,7 @@ def results(sample: ModuleType) -> Results:
 
 def test_every_number_of_the_results_is_in_a_file(results: Results, tmp_path: Path) -> None:
     paths = write_csv(tmp_path, results)
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths} | {LIST}
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths} | {LIST.name}
     findings = _rows(tmp_path / "findings.csv")
     content = to_json(results)
     flat = content["findings"] + content["sections"][0]["findings"]
@@ -51,7 +51,7 @@ def test_every_number_of_the_results_is_in_a_file(results: Results, tmp_path: Pa
         "0.69",
         "0.625",
     )
-    card = json.loads((tmp_path / LIST).read_text(encoding="utf-8"))
+    card = json.loads((tmp_path / LIST.name).read_text(encoding="utf-8"))
     assert card["results_sha256"] == digest(results)
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == card["files"]
 

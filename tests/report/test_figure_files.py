@@ -43,7 +43,7 @@ def test_every_figure_of_the_page_is_a_file_with_its_numbers(sample: ModuleType,
             rows = list(csv.reader((folder / f"{one.name}.csv").open(encoding="utf-8")))
             assert tuple(rows[0]) == one.columns
             assert len(rows) == 1 + len(one.rows) > 1
-        said = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        said = json.loads((folder / LIST.name).read_text(encoding="utf-8"))
         assert said["results_sha256"] == digest(results)
         assert [row["name"] for row in said["figures"]] == [one.name for one in made]
 
@@ -90,7 +90,7 @@ def test_hostile_names_stay_names(sample: ModuleType, tmp_path: Path) -> None:
 def test_what_is_ours_is_written_again_and_what_is_not_stays(sample: ModuleType, tmp_path: Path) -> None:
     export(tmp_path, sample.leaking())
     export(tmp_path, sample.not_detected())
-    said = json.loads((tmp_path / LIST).read_text(encoding="utf-8"))
+    said = json.loads((tmp_path / LIST.name).read_text(encoding="utf-8"))
     assert said["results_sha256"] == digest(sample.not_detected())
     mine = tmp_path / "auc-record.csv"
     mine.write_text("my own numbers\n", encoding="utf-8")
@@ -98,7 +98,7 @@ def test_what_is_ours_is_written_again_and_what_is_not_stays(sample: ModuleType,
     with pytest.raises(BadInput, match="is no file of numbers that reticent wrote"):
         export(tmp_path, sample.leaking())
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    for name in ("roc-record.svg", LIST):
+    for name in ("roc-record.svg", LIST.name):
         folder = tmp_path / f"with {name}"
         folder.mkdir()
         (folder / name).write_text("{}", encoding="utf-8")
@@ -109,7 +109,7 @@ def test_what_is_ours_is_written_again_and_what_is_not_stays(sample: ModuleType,
 
 def test_results_without_a_figure_give_an_empty_list(sample: ModuleType, tmp_path: Path) -> None:
     assert export(tmp_path / "none", sample.underpowered()) == []
-    assert [path.name for path in (tmp_path / "none").iterdir()] == [LIST]
+    assert [path.name for path in (tmp_path / "none").iterdir()] == [LIST.name]
 
 
 def test_the_command_exports_and_refuses_two_wishes_at_once(sample: ModuleType, tmp_path: Path) -> None:

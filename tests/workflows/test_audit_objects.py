@@ -79,6 +79,7 @@ def test_the_results_of_other_weights_are_not_mixed(tmp_path: Path) -> None:
         ({"model": "m", "members": {"text": "a"}, "held_out": ["b"]}, "is no sequence of rows"),
         ({"model": "m", "members": [3], "held_out": ["b"]}, "is of type int"),
         ({"model": "m", "members": [], "held_out": ["b"]}, "has no usable row"),
+        ({"model": "m", "tokenizer": tiny_tokenizer(), "members": ["a"], "held_out": ["b"]}, "is not used"),
         ({"what": "run", "model": "m"}, "the case names all of it"),
     ],
 )

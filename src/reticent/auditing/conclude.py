@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
@@ -13,8 +13,10 @@ from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, allot
 from reticent.auditing.family import Family, FamilySection, Judgement, Prepared, families, leak_levels
 from reticent.auditing.verdict import verdict
+from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
 from reticent.core.results import Confound, Results
+from reticent.core.section import Section
 from reticent.report.scope import untried
 
 
@@ -68,20 +70,31 @@ def _results(judgement: Judgement, models: Mapping[str, Any]) -> Results:
         *chain.from_iterable((*section.findings, *section.conditional) for section in sections),
     )
     power = tuple(chain.from_iterable(section.power for section in sections))
+    shown = tuple(chain.from_iterable(section.sections for section in sections))
     fields = {name: value for section in sections for name, value in section.fields.items()}
     results = Results(
         title=case.title,
         created=now(),
-        verdict=verdict(findings, confound, power, levels=leak_levels(), itself=_itself(models)),
+        verdict=verdict(
+            (*findings, *_of_sections(shown, confound)), confound, power, levels=leak_levels(), itself=_itself(models)
+        ),
         findings=findings,
         confound=confound,
         power=power,
         not_tested=tuple(_not_tested(judgement)),
         counts=counts(case) | {name: count for section in sections for name, count in section.counts.items()},
         provenance=_provenance(case, models, config),
+        sections=shown,
         **fields,
     )
     return replace(results, not_tested=(*untried(results), *results.not_tested))
+
+
+def _of_sections(sections: Sequence[Section], confound: Confound) -> Iterator[Finding]:
+    """Findings of sections, without those that say nothing where the two sides differ without any model."""
+    for section in sections:
+        if not (section.needs_membership and confound.no_claim):
+            yield from section.findings
 
 
 def _not_tested(judgement: Judgement) -> Iterator[str]:

@@ -8,6 +8,7 @@ Groups that are tested pass on what they do not need (a closed test); what rests
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,11 +58,17 @@ class Allowance:
 def allot(error: float, claims: Sequence[Claim]) -> Allowance:
     """Divide ``error`` over the claims by weight, and adjust all their p-values together.
 
+    Raises:
+        ValueError: two claims have one name, or a weight is not above 0: a fault of a family.
+
     >>> tested = Claim(name="user", weight=4.0, groups=(HypothesisGroup(1.0, np.array([0.01])),))
     >>> allowance = allot(0.05, [tested, Claim(name="epsilon", weight=1.0)])
     >>> allowance.parts, allowance.p["user"][0].round(4).tolist()
     ({'user': 0.04, 'epsilon': 0.01}, [0.0125])
     """
+    names = [claim.name for claim in claims]
+    if len(set(names)) < len(names) or not all(0 < claim.weight < math.inf for claim in claims):
+        raise ValueError(f"claims need names of their own and weights above 0: {sorted(names)}")
     total = sum(claim.weight for claim in claims)
     parts = {claim.name: error * claim.weight / total for claim in claims}
     return Allowance(error=error, parts=parts, p=_adjusted(claims, parts))

@@ -24,10 +24,12 @@ from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.leak_level import LeakLevel
 from reticent.auditing.models import Models
+from reticent.core.errors import BadInput
 from reticent.core.finding import Finding
 from reticent.core.registry import Registry
 from reticent.core.results import Confound, Power
 from reticent.core.run_folder import RunFolder
+from reticent.core.section import Section
 from reticent.score.engine import ScoreOptions
 
 
@@ -103,6 +105,7 @@ class FamilySection:
         power: the smallest effects that could have been seen.
         not_tested: one line for each statistic that had to be refused, with the reason.
         counts: of units, for the table of counts.
+        sections: tables for the page and for CSV files, with findings of their own where they stand best beside these.
         fields: of `reticent.core.results.Results` that the family fills, by name. A later family may complete an
             earlier one's.
     """
@@ -113,12 +116,17 @@ class FamilySection:
     power: tuple[Power, ...] = ()
     not_tested: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    sections: tuple[Section, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def jointly(self, confidence: float) -> FamilySection:
         """The section with the probability that all intervals of the report hold written into its findings."""
-        findings = (replace(finding, estimate=replace(finding.estimate, joint=confidence)) for finding in self.findings)
-        return replace(self, findings=tuple(findings))
+        sections = (replace(part, findings=_jointly(part.findings, confidence)) for part in self.sections)
+        return replace(self, findings=_jointly(self.findings, confidence), sections=tuple(sections))
+
+
+def _jointly(findings: Sequence[Finding], confidence: float) -> tuple[Finding, ...]:
+    return tuple(replace(finding, estimate=replace(finding.estimate, joint=confidence)) for finding in findings)
 
 
 def _nothing(*_: Any) -> None:
@@ -138,8 +146,8 @@ class Family:
         refuse: ``(config, case, tuned run folder)``; raises `BadInput`.
         before: ``(config, case, tuned run folder)``; its outcome is found in `Collection.before`.
         levels: meanings of the levels of its findings.
-        switch: a field of `AuditConfig`, or a name in ``AuditConfig.more_families``, that asks for it; empty: it always
-            runs.
+        switch: a field of `AuditConfig` that asks for it, or its own name, which ``AuditConfig.more_families`` then
+            holds; empty: it always runs.
     """
 
     name: str
@@ -171,6 +179,20 @@ def families(config: AuditConfig | None = None) -> Sequence[Family]:
     """All families by rising order; those that ``config`` asks for, where it is given."""
     entries = (entry for entry in FAMILIES if config is None or entry.is_asked_for(config))
     return sorted(entries, key=lambda entry: (entry.order, entry.name))
+
+
+def refuse_more_families(config: AuditConfig) -> None:
+    """Refuse names in ``AuditConfig.more_families`` that ask for nothing.
+
+    Raises:
+        BadInput: a name that no family has, or of a family that always runs or has a switch of its own.
+    """
+    for name in config.family_names:
+        switch = FAMILIES.get(name).switch
+        if not switch:
+            raise BadInput(f"--more_families {name}", "runs in every audit", "Leave it out.")
+        if hasattr(config, switch):
+            raise BadInput(f"--more_families {name}", "has a flag of its own", f"Give --{switch}.")
 
 
 def leak_levels() -> tuple[LeakLevel, ...]:

@@ -133,6 +133,7 @@ def _beforehand(findings: Sequence[Finding], levels: Sequence[LeakLevel]) -> str
 
 def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel]) -> Verdict:
     words = {level.name: level.words for level in levels}
+    words |= {finding.level: f"{finding.level}s" for finding in sure if finding.level not in words}
     worst = [
         min((finding for finding in sure if finding.level == name), key=_rank)
         for name in words

@@ -142,7 +142,17 @@ def _records(
 
 
 def _tokens(row: Mapping[str, Any]) -> EncodedRecord:
-    """A tokenised row; padding, which is masked, is cut off."""
+    """A tokenised row; padding, which is masked, is cut off.
+
+    Raises:
+        BadInput: several texts are packed into the row, so it is no record.
+    """
+    if row.get("seq_lengths") is not None or row.get("position_ids") is not None:
+        raise BadInput(
+            "the trainer's data",
+            "has several texts packed into a row, so a row is no record",
+            "Train with packing=False.",
+        )
     token_id = np.asarray(row["input_ids"], dtype=np.int32)
     trained = np.ones(len(token_id), dtype=bool)
     if row.get("labels") is not None:

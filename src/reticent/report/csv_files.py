@@ -8,25 +8,17 @@ No text of records is in them, also where the results hold some. An estimate is 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reticent.core.atomic import replacing_together
-from reticent.core.errors import Unusable
-from reticent.core.outputs import file_to_write, hash_of, listed, marked
 from reticent.core.result_tables import flat, tables
 from reticent.core.results import Results
-from reticent.report.heading import model_name
-from reticent.report.results_file import digest
+from reticent.report.listed_files import FileList, encoded, write_listed
 
-FORMAT = "reticent.tables"
-LIST = "tables.json"
-"""Names the tables, the model, the results, and the hash of every file: CSV has no room for a mark of its own."""
-CARD = marked("list of tables", f'"format": "{FORMAT}"')
+LIST = FileList(name="tables.json", format="reticent.tables", title="list of tables", flag="csv")
+"""Names the tables: CSV has no room for a mark of its own."""
 
 
 def write_csv(
@@ -45,27 +37,11 @@ def write_csv(
         Unusable: it cannot be written to.
     """
     folder = Path(folder)
-    card = folder / LIST
     csv_tables = tables(results)
-    texts = {folder / f"{table.name}.csv": encoded(csv_text(*flat(table))) for table in csv_tables}
-    file_to_write(card, CARD, flag="csv", inputs=inputs)
-    for path in texts:
-        file_to_write(path, listed(card, "file of numbers"), inputs=inputs)
-    make_folder(folder)
-    there = sorted(path for path in folder.glob("*.csv") if listed(card, "file of numbers").is_ours(path))
-    content = {
-        "format": FORMAT,
-        "model": model_name(results),
-        "results_sha256": digest(results),
-        "tables": [{"name": table.name, "title": table.title, "rows": len(table.rows)} for table in csv_tables],
-        "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
-        "before": {path.name: hash_of(path) for path in there},
-    }
-    files = {card: encoded(json.dumps(content, indent=1, ensure_ascii=False) + "\n"), **texts}
-    with replacing_together([*files], public=[*files]) as temporary:
-        for path, text in files.items():
-            temporary[path].write_bytes(text)
-    return list(texts)
+    texts = {f"{table.name}.csv": encoded(csv_text(*flat(table))) for table in csv_tables}
+    rows = [{"name": table.name, "title": table.title, "rows": len(table.rows)} for table in csv_tables]
+    write_listed(folder, texts, results, by=LIST, about={"tables": rows}, inputs=inputs)
+    return [folder / name for name in texts]
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -79,23 +55,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     writer.writerow(columns)
     writer.writerows([[_value(cell) for cell in row] for row in rows])
     return out.getvalue()
-
-
-def encoded(text: str) -> bytes:
-    """UTF-8, whatever the text holds."""
-    return text.encode("utf-8", errors="backslashreplace")
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder if it is not there.
-
-    Raises:
-        Unusable: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unusable(str(folder)[:200], f"cannot be used ({error.strerror})", "Choose another folder.") from error
 
 
 def _value(cell: Any) -> Any:

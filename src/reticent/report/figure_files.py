@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from functools import cache
 from importlib.resources import files
@@ -12,21 +10,18 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reticent.core.atomic import replacing_together
-from reticent.core.outputs import file_to_write, hash_of, listed, marked
+from reticent.core.outputs import marked
 from reticent.core.results import Results
-from reticent.report.csv_files import csv_text, encoded, make_folder
+from reticent.report.csv_files import csv_text
 from reticent.report.figures import Figure, figures
 from reticent.report.heading import model_name
-from reticent.report.results_file import digest
+from reticent.report.listed_files import FileList, encoded, write_listed
 from reticent.report.svg import short, tag
 
-FORMAT = "reticent.figures"
-LIST = "figures.json"
-"""Names the figures, the model, the results, and the hash of every file: CSV has no room for a mark of its own."""
+LIST = FileList(name="figures.json", format="reticent.figures", title="list of figures", flag="export")
+"""Names the figures: CSV has no room for a mark of its own."""
 MARK = "a figure of a reticent report"
 SVG = marked("figure", "<svg ", MARK)
-CARD = marked("list of figures", f'"format": "{FORMAT}"')
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML file may hold, but an odd title can."""
@@ -48,27 +43,11 @@ def export(folder: str | Path, results: Results, *, inputs: dict[str, str | Path
     """
     folder = Path(folder)
     drawings = figures(results)
-    card = folder / LIST
-    texts = {folder / f"{figure.name}.svg": encoded(standalone(figure, model_name(results))) for figure in drawings}
-    texts |= {folder / f"{figure.name}.csv": encoded(table(figure)) for figure in drawings}
-    file_to_write(card, CARD, flag="export", inputs=inputs)
-    for path in texts:
-        file_to_write(path, SVG if path.suffix == ".svg" else listed(card, "file of numbers"), inputs=inputs)
-    make_folder(folder)
-    there = sorted(path for path in folder.glob("*.csv") if listed(card, "file of numbers").is_ours(path))
-    content = {
-        "format": FORMAT,
-        "model": model_name(results),
-        "results_sha256": digest(results),
-        "figures": [{"name": figure.name, "title": figure.title} for figure in drawings],
-        "files": {path.name: hashlib.sha256(text).hexdigest() for path, text in texts.items()},
-        "before": {path.name: hash_of(path) for path in there},
-    }
-    texts = {card: encoded(json.dumps(content, indent=1, ensure_ascii=False) + "\n"), **texts}
-    with replacing_together([*texts], public=[*texts]) as temporary:
-        for path, text in texts.items():
-            temporary[path].write_bytes(text)
-    return [path for path in texts if path.suffix == ".svg"]
+    texts = {f"{figure.name}.svg": encoded(standalone(figure, model_name(results))) for figure in drawings}
+    texts |= {f"{figure.name}.csv": encoded(table(figure)) for figure in drawings}
+    about = {"figures": [{"name": figure.name, "title": figure.title} for figure in drawings]}
+    write_listed(folder, texts, results, by=LIST, about=about, kinds={".svg": SVG}, inputs=inputs)
+    return [folder / name for name in texts if name.endswith(".svg")]
 
 
 def standalone(figure: Figure, model: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from reticent.auditing.case import AuditCase, from_run
 from reticent.auditing.conclude import conclude
 from reticent.auditing.config import AuditConfig
-from reticent.auditing.family import FAMILIES, Collection, families
+from reticent.auditing.family import Collection, families, refuse_more_families
 from reticent.auditing.models import Models, open_models
 from reticent.auditing.split_validity import check
 from reticent.core.errors import BadInput
@@ -65,8 +65,7 @@ def audit(
             f"a case and {', '.join(sorted(objects))}", "the case names all of it", "Give either of the two."
         )
     case, run, tuned = _case_and_folders(what, out, reference)
-    for name in config.family_names:
-        FAMILIES.get(name)
+    refuse_more_families(config)
     for family in families(config):
         family.refuse(config, case, tuned)
     models = {"the audited model": case.target, "the reference": case.reference} if tuned is None else {}

@@ -43,6 +43,8 @@ def case_of_objects(
     Raises:
         BadInput: a model or rows cannot be used, or a record is on both sides.
     """
+    if tokenizer is not None and not any(_in_memory(given) for given in (model, reference)):
+        raise BadInput("tokenizer=", "is not used: a model that is named has its own", "Leave it out.")
     target = _model(model, tokenizer)
     inside, outside = _records(members, "m", fields), _records(held_out, "h", fields)
     trained = {record.id for record in inside}
@@ -61,7 +63,7 @@ def case_of_objects(
 
 
 def _model(model: Any, tokenizer: Any) -> str | LoadedModel:
-    if isinstance(model, str) or hasattr(model, "__fspath__"):
+    if not _in_memory(model):
         return str(model)
     # Here: a case of names needs no torch.
     from reticent.models.in_memory import in_memory
@@ -73,6 +75,10 @@ def _model(model: Any, tokenizer: Any) -> str | LoadedModel:
             "Give tokenizer=, as it was tuned with.",
         )
     return in_memory(model, tokenizer)
+
+
+def _in_memory(model: Any) -> bool:
+    return model is not None and not isinstance(model, str) and not hasattr(model, "__fspath__")
 
 
 def _title(target: str | LoadedModel) -> str:
