@@ -71,7 +71,7 @@ def test_two_families_keep_their_sections_and_findings_in_them_count(added: Any)
     )
     for name in ("echo", "mirror"):
         table = Table(name=f"{name}-shares", title=name, columns=columns, rows=((Words(text="all"), SHARE),))
-        finding = replace(FOUND, attack=name)
+        finding = replace(FOUND, attack=name, level="passage")
         added(name, FamilySection(sections=(Section(name=name, title=name, findings=(finding,), tables=(table,)),)))
     results = concluded("echo", "mirror")
     assert [section.name for section in results.sections] == ["echo", "mirror"]
