@@ -167,3 +167,20 @@ def test_a_place_that_cannot_be_written_is_a_refusal(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="cannot be written"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_a_folder_that_another_takes_away_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process made the folder above, found nothing to keep in it, and took it away while we opened the lock."""
+    acquire, taken_away = FileLock.acquire, []
+
+    def late(self: FileLock, *args: Any, **kwargs: Any) -> Any:
+        if not taken_away:
+            taken_away.append((tmp_path / "cells").rmdir())
+            raise FileNotFoundError(2, "No such file or directory")
+        return acquire(self, *args, **kwargs)
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with locked(tmp_path / "cells" / "cell"):
+        assert taken_away
+        assert (tmp_path / "cells" / ".cell.lock").exists()
+    assert not (tmp_path / "cells").exists()

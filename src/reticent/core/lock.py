@@ -49,11 +49,11 @@ def _held(path: Path, file: Path, *, wait: bool) -> Iterator[None]:
     descriptors: list[int] = []
     try:
         lock = FileLock(str(file), timeout=-1 if wait else 0, on_acquired=descriptors.append)
-        lock.acquire()
+        _acquire(lock, file)
         while not _lies_at(file, descriptors):
             # Who had it took it away between our opening and locking it: this file is nobody's lock any more.
             lock.release()
-            lock.acquire()
+            _acquire(lock, file)
     except Timeout as error:
         raise Unusable(
             str(path),
@@ -71,6 +71,16 @@ def _held(path: Path, file: Path, *, wait: bool) -> Iterator[None]:
             with suppress(OSError):  # open files cannot be taken away on every system
                 file.unlink()
         lock.release()
+
+
+def _acquire(lock: FileLock, file: Path, tries: int = 100) -> None:
+    """Take the lock. Its folder may go while we open the file: another process made it, and found nothing to keep."""
+    for _ in range(tries):
+        with suppress(FileNotFoundError):
+            lock.acquire()
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+    lock.acquire()
 
 
 def _lies_at(file: Path, descriptors: list[int]) -> bool:
