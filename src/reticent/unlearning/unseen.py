@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows that forgotten ones are compared with: never trained on, and of the same kind but for that."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from reticent.core.record import Record
+from reticent.unlearning.forget_set import ForgetSet
+
+Basis: TypeAlias = Literal["same users", "same source", "none"]
+
+MIN_OF_USERS = 20
+"""Rows of the same users from which these are compared and no others."""
+COVERED = 0.8
+"""Share of the forgotten rows whose users must have rows never trained on, for that."""
+
+
+class Unseen(NamedTuple):
+    """Rows never trained on.
+
+    Args:
+        records: in the order of the data.
+        basis: whose they are: ``"same users"`` as the forgotten rows', or others of the ``"same source"``.
+        note: a sentence for the person; empty where there is nothing to say.
+    """
+
+    records: tuple[Record, ...]
+    basis: Basis
+    note: str
+
+
+def unseen_rows(forget: ForgetSet) -> Unseen:
+    """The rows that a forgotten row should look like to every attack.
+
+    Forgotten and unseen rows may differ in nothing but that the first were trained on: otherwise a model that has
+    forgotten perfectly still tells them apart, or one that has not forgotten hides behind a difference that goes the
+    other way. So
+
+    * they come from one pool, and the recorded coin alone decided which were trained on: held-out rows of the role
+      ``"evaluate"``. Rows that stand behind a cap on the records of a user, that serve attackers as known texts, or
+      whose text another user has too, are not of that pool;
+    * they are rows of the *same users* where these have enough of them, since writers differ more than texts do;
+    * else, where whole users are forgotten and coins fell by user, rows of users who are all out: a forgotten user should
+      look like one who never was there. Where users stay with a part of their rows, rows of users who are in;
+    * a row that repeats or quotes a forgotten one was seen, in part, and is left out.
+
+    The choice looks at coins and texts and never at a score.
+
+    Args:
+        forget: what is forgotten.
+    """
+    rows, membership = forget.rows, forget.rows.membership
+    pool = [
+        place
+        for place in range(len(rows.records))
+        if not membership.member[place]
+        and not rows.is_forgotten[place]
+        and membership.role[place] == "evaluate"
+        and place not in forget.unclean
+    ]
+    seen_parts = sum(membership.role[place] == "evaluate" for place in forget.unclean)
+    note = f"{seen_parts} held-out rows repeat or quote forgotten ones and are left out" if seen_parts else ""
+    users = set(forget.users)
+    theirs = [place for place in pool if rows.records[place].user in users]
+    having = {rows.records[place].user for place in theirs}
+    covered = sum(record.user in having for record in forget.records) / len(forget.records)
+    if len(theirs) >= MIN_OF_USERS and covered >= COVERED:
+        return Unseen(tuple(rows.records[place] for place in theirs), "same users", note)
+    if membership.unit == "user":
+        whole = len(forget.whole_users) * 2 > len(users)
+        fitting = [place for place in pool if bool(membership.user_member[place]) != whole]
+        pool = fitting or pool
+    basis: Basis = "same source" if pool else "none"
+    return Unseen(tuple(rows.records[place] for place in pool), basis, note)
