@@ -42,8 +42,8 @@ def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0)
 
     A stop is chosen because the steering rows look forgotten at that moment, so they look better than they are; rows
     of their users share that luck. Users go in the order of a hash of seed and name, each to the side that has fewer
-    forgotten rows so far; then users without forgotten rows to the side that has fewer unseen ones. The hash decides who
-    is where, and no score is looked at. A row without a user is its own.
+    forgotten rows so far; then users without forgotten rows to the side that has fewer unseen ones. The hash decides
+    who is where, and no score is looked at. A row without a user is its own.
 
     Args:
         forget: ``[F]`` rows that are forgotten.
@@ -80,8 +80,8 @@ def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0)
             return _all_judge(
                 forget,
                 unseen,
-                f"with whole users on one side, the smaller half would have {smaller} {name} rows, too few to tell when "
-                f"to stop ({MIN_HALF} would do)",
+                f"with whole users on one side, the smaller half would have {smaller} {name} rows, too few to tell "
+                f"when to stop ({MIN_HALF} would do)",
             )
     return sides
 

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The description of a request before anything is unlearned: rows, copies, what can be shown, and what else it costs."""
+"""RequestPlan: a request before anything is unlearned: its rows and halves, and lines that describe it to a person."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from reticent.unlearning.forget_set import ForgetSet
-from reticent.unlearning.halves import Halves
+from reticent.core.run_folder import RunFolder
+from reticent.unlearning.forget_set import ForgetSet, forget_set
+from reticent.unlearning.halves import Halves, halves
 from reticent.unlearning.listed_ids import shown
+from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import REASONS, RequestRow
-from reticent.unlearning.unseen import Unseen
+from reticent.unlearning.run_rows import run_rows
+from reticent.unlearning.unseen import Unseen, unseen_rows
 
 Margin = Callable[[int, int], float]
-"""From numbers of forgotten and unseen rows (or users) to the smallest margin around an AUC of 0.5 that can be shown."""
+"""From numbers of forgotten and unseen rows (or users) to the smallest margin around an AUC of 0.5 that is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,9 +30,6 @@ class RequestPlan:
         unseen: the rows that they are compared with.
         halves: of both.
 
-    Examples:
-        >>> RequestPlan.__name__
-        'RequestPlan'
     """
 
     forget: ForgetSet
@@ -40,6 +41,23 @@ class RequestPlan:
         """The rows as ``request.parquet`` has them, in the order of the data."""
         pairs = zip(self.forget.records, self.forget.reasons.values(), self.halves.forget, strict=True)
         return tuple(RequestRow(record.id, record.user, reason, part) for record, reason, part in pairs)
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """The request as ``unlearn.yaml`` and a certificate have it: numbers and flags, no id, text or pattern."""
+        forget = self.forget
+        return {
+            "fingerprint": forget.fingerprint,
+            "by": list(forget.request.selectors),
+            "rows": len(forget.reasons),
+            "users": len(forget.users),
+            "copies": len(forget.copies),
+            "copies_forgotten": forget.request.forget_copies,
+            "form_letters": forget.form_letters,
+            "unseen": len(self.unseen.records),
+            "unseen_basis": self.unseen.basis,
+            "steers": self.halves.steers,
+        }
 
     def describe(
         self,
@@ -131,6 +149,22 @@ class RequestPlan:
         if training_seconds is not None:
             line += f", about {_duration(share * training_seconds)}"
         return [line]
+
+
+def plan_request(run: RunFolder, request: ForgetRequest, *, seed: int = 0) -> RequestPlan:
+    """All that follows from a request before a model is opened; the same arguments give the same plan.
+
+    Args:
+        run: of `reticent tune` or of an earlier unlearning, whose model is to forget.
+        request: what.
+        seed: of the coins that deal rows to halves.
+
+    Raises:
+        BadInput: as `run_rows.run_rows` and `forget_set.forget_set`.
+    """
+    forget = forget_set(run_rows(run), request)
+    unseen = unseen_rows(forget)
+    return RequestPlan(forget=forget, unseen=unseen, halves=halves(forget.records, unseen.records, seed=seed))
 
 
 _WORDS = {"repeats": "repeat most of one", "quotes": "quote one", "passage": "share a passage of 35 words or more"}

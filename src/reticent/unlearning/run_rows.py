@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a run as its model stands: trained on and still in it, taken out by an earlier request, or never in it."""
+"""The rows of a run as its model stands: trained on and still in it, taken out by an earlier request, or never in."""
 
 from __future__ import annotations
 

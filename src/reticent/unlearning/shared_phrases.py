@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts that repeat or quote others, in one pass over all of them: an index of the phrases of the few that are asked for.
+"""Texts that repeat or quote others, in one pass over all: an index of the phrases of the few that are asked for.
 
 A phrase is five words in a row, lower-cased, as in `reticent.data.dedup`. Only phrases of the texts asked for are kept,
 exactly and not by sketches, so nothing is missed as MinHash may miss a mail that is quoted in a longer one, and the
@@ -167,7 +167,7 @@ def _hashes(numbers: Hashes) -> Hashes:
 
 
 def _hash(windows: Hashes) -> Hashes:
-    """``[W]`` from ``[W, WORDS]``: 64 bits, so that two phrases of a million are taken for one with a chance of 1e-7."""
+    """``[W]`` from ``[W, WORDS]``: 64 bits. Two of a million phrases are taken for one with a chance of 1e-7."""
     return np.asarray(mix(windows * _MULTIPLIERS).sum(axis=1, dtype=np.uint64))
 
 

@@ -41,8 +41,8 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
       ``"evaluate"``. Rows that stand behind a cap on the records of a user, that serve attackers as known texts, or
       whose text another user has too, are not of that pool;
     * they are rows of the *same users* where these have enough of them, since writers differ more than texts do;
-    * else, where whole users are forgotten and coins fell by user, rows of users who are all out: a forgotten user should
-      look like one who never was there. Where users stay with a part of their rows, rows of users who are in;
+    * else, where whole users are forgotten and coins fell by user, rows of users who are all out: a forgotten user
+      should look like one who never was there. Where users stay with a part of their rows, rows of users who are in;
     * a row that repeats or quotes a forgotten one was seen, in part, and is left out.
 
     The choice looks at coins and texts and never at a score.
