@@ -22,8 +22,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
     """Check every registered thing, those of plug-ins too.
 
-    Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods or detectors: importing the
-    modules that register them, or naming them as entry points, is all it needs.
+    Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods or detectors:
+    importing the modules that register them, or naming them as entry points, is all it needs.
 
     Args:
         kinds: some of ``CHECKS``.
