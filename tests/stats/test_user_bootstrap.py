@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Means over users: how often their intervals hold, and rows that do not move."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reticent.core.errors import BadInput, Underpowered
+from reticent.stats.user_bootstrap import expanded_percentile, mean_of_rows, owners, row_weights
+
+
+@pytest.mark.parametrize(("users", "rows"), [(5, 20), (40, 1)])
+def test_the_interval_holds(users, rows):
+    """150 repetitions, nominal 5 %: more than 12 % would be too many."""
+    rng = np.random.default_rng(users)
+    missed = 0
+    for _ in range(150):
+        middle = np.repeat(np.clip(0.4 + 0.12 * rng.normal(size=users), 0.05, 0.95), rows)
+        values = rng.beta(3 * middle, 3 * (1 - middle))
+        estimate = mean_of_rows(values, None if rows == 1 else np.repeat(np.arange(users), rows))
+        missed += not estimate.lo <= 0.4 <= estimate.hi
+    assert missed <= 18
+
+
+def test_users_count_not_rows():
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(8), 50)
+    values = np.clip(0.5 + 0.2 * rng.normal(size=8)[owner] + 0.01 * rng.normal(size=400), 0, 1)
+    by_user, by_row = mean_of_rows(values, owner), mean_of_rows(values)
+    assert by_user.hi - by_user.lo > 4 * (by_row.hi - by_row.lo)
+    assert by_user.value == pytest.approx(by_row.value)
+
+
+def test_rows_that_are_all_the_same_have_a_careful_interval():
+    flat = mean_of_rows(np.full(50, 0.0))
+    assert flat.hi == pytest.approx(1 - 0.025 ** (1 / 50))
+    by_user = mean_of_rows(np.full(50, 0.0), np.repeat(np.arange(5), 10))
+    assert by_user.hi == pytest.approx(1 - 0.025 ** (1 / 5))
+    middle = mean_of_rows(np.full(50, 3.0), within=(0.0, 6.0), unit="nats")
+    assert middle.lo < 3.0 < middle.hi
+    assert middle.unit == "nats"
+
+
+def test_it_stays_within_its_range_and_holds_its_value():
+    estimate = mean_of_rows([0.0, 0.0, 0.01, 0.0, 0.02])
+    assert 0.0 == estimate.lo <= estimate.value <= estimate.hi
+    skewed = expanded_percentile(np.array([5.0, 1.0, 2.0, 3.0]), users=4, n=4)
+    assert skewed.lo <= 5.0 <= skewed.hi
+
+
+def test_names_of_users_may_be_anything():
+    assert owners(3, ["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert owners(2, None).tolist() == [0, 1]
+    weight = row_weights(np.array([0, 0, 1]), n_boot=50)
+    assert weight.shape == (3, 51)
+    assert (weight[0] == weight[1]).all()
+    assert (weight[:, 0] == 1).all()
+
+
+def test_refusals():
+    with pytest.raises(BadInput):
+        mean_of_rows([0.1, 0.2], ["a"])
+    with pytest.raises(BadInput):
+        mean_of_rows([0.1, np.nan])
+    with pytest.raises(Underpowered):
+        mean_of_rows([0.1, 0.2], ["a", "a"])
+    with pytest.raises(Underpowered):
+        mean_of_rows([1.0, 1.0], within=(0.0, np.inf))
