@@ -23,7 +23,7 @@ from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
 from reticent.stats.equivalence import LARGEST_MARGIN, MIN_UNITS
-from reticent.stats.equivalence_margin import intraclass, plan_equivalence
+from reticent.stats.equivalence_margin import EquivalenceDesign, intraclass, plan_equivalence
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Check, Judging, Margin, Visit, checks
 from reticent.unlearning.verification.config import VerifyConfig
@@ -212,12 +212,14 @@ def _margin(case: VerificationCase, config: VerifyConfig, reference: TokenTable 
     ]
     alike = _alike(case, reference) if grouped else 1.0
     plan = plan_equivalence(
-        len(sides[0]),
-        len(sides[1]),
-        forget_users=counts[0] if grouped else None,
-        unseen_users=counts[1] if grouped else None,
-        alike=alike,
-        confidence=config.confidence,
+        EquivalenceDesign(
+            forget=len(sides[0]),
+            unseen=len(sides[1]),
+            forget_users=counts[0] if grouped else None,
+            unseen_users=counts[1] if grouped else None,
+            alike=alike,
+            confidence=config.confidence,
+        )
     )
     units = f"{len(sides[0])} forget and {len(sides[1])} unseen rows"
     units += f" of {counts[0]} and {counts[1]} people or single rows" if grouped else ""
