@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Among retrained models: where the unlearned model lies among models that never saw the forget set.
+
+The only check with power for a single person: models made alike but for their seed say how far apart they lie on the
+rows of a request, and the unlearned one is held against the prediction interval for one more of them. Statistics are
+
+* mean loss: over rows, of the mean over a row's tokens, nats a token; lower = known better;
+* log-ratio to the base: over all tokens of the request together, nats a token; higher = known better;
+* agreement: share of tokens at which the model's first choice is that of the untouched model, mean over rows; higher =
+  what it said is still there.
+
+The untouched model is the control: where it lies in the interval too, the check cannot tell and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+
+from reticent.core.errors import Underpowered
+from reticent.core.finding import Estimate
+from reticent.core.section import Cell, Column, Section, Table
+from reticent.core.table import TokenTable
+from reticent.core.unlearning import Measurement, UnlearningCheck
+from reticent.core.unlearning_words import AMONG_RETRAINED, MARKED, STILL_KNOWN, TOO_FEW
+from reticent.models.encode import EncodedRecord, encode
+from reticent.score.engine import Engine, batches, padded, plan_pieces
+from reticent.stats import among_retrained as stats
+from reticent.stats.hypothesis import family_confidence
+from reticent.unlearning.verification.beside import marked
+from reticent.unlearning.verification.check import Judging, Mask, Visit, check
+from reticent.unlearning.verification.kept_columns import kept_columns
+
+NAME = "among_retrained"
+WORTH_HAVING = 5
+"""Retrained models that make an interval that is worth having."""
+VERSION = 1
+"""Cache version. Increment when this module's output changes for the same inputs."""
+STATISTICS = {"mean loss": -1, "log-ratio to the base": 1, "agreement with the untouched model": 1}
+"""Statistic → +1 where a higher value means that the rows are known better, else -1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """One model on the judged rows.
+
+    Args:
+        table: statistics of the true tokens.
+        first: ``[T]`` int32: the model's first choice at each trained token of the forget rows, in order.
+    """
+
+    table: TokenTable
+    first: npt.NDArray[np.int32]
+
+
+def read(visit: Visit) -> Answers:
+    """The table of the judged rows, and the first choices on the forget rows."""
+    rows = [encode(record, visit.loaded.tokenizer, max_tokens=visit.case.max_tokens) for record in visit.case.forget]
+    about = [VERSION, visit.side.key, visit.side.choices.key, torch.__version__, transformers.__version__]
+    about += [[row.token_id.tolist(), row.trained.tolist()] for row in rows]
+    columns = kept_columns(visit.cache, "first-choices", about, lambda: {"first": _first_choices(visit, rows)})
+    return Answers(table=visit.table, first=columns["first"])
+
+
+def _first_choices(visit: Visit, rows: list[EncodedRecord]) -> npt.NDArray[np.int32]:
+    engine = visit.side.engine
+    with visit.side.answering():
+        return first_choices(engine, rows)
+
+
+def first_choices(engine: Engine, rows: list[EncodedRecord]) -> npt.NDArray[np.int32]:
+    """``[T]``: the most likely token at each trained token that has something before it."""
+    offsets, pieces = plan_pieces(rows, engine.choices.window)
+    first = np.zeros(int(offsets[-1]), dtype=np.int32)
+    with torch.inference_mode():
+        for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
+            token_id, where, _ = padded(rows, batch)
+            out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
+            for some, logits in engine.forward.logits_at(token_id, where):
+                first[out[some]] = logits.argmax(dim=1).cpu().numpy()
+    return first
+
+
+class Place(NamedTuple):
+    """One statistic of one unit: a value a model, the interval of the retrained ones, the word for the unlearned model
+    and for the untouched one, and the distance from the mean that would fall outside four times of five."""
+
+    values: dict[str, float]
+    interval: Estimate
+    word: str
+    untouched: str
+    shown: float
+
+
+def evaluate(answers: Mapping[str, Answers], judging: Judging) -> UnlearningCheck:
+    """A word for each request and statistic; people of a request are shown below, each as one unit."""
+    k = len(judging.retrained)
+    if k < stats.MIN_RETRAINED:
+        return CHECK.not_run(_too_few_models(k))
+    statistics = [name for name in STATISTICS if judging.base is not None or "base" not in name]
+    try:
+        requests, people = (
+            {unit: _places(answers, judging, mask, statistics, of=len(units)) for unit, mask in units.items()}
+            for units in (judging.requests, judging.people)
+        )
+    except Underpowered as error:
+        return CHECK.not_run(f"{error.given} {error.why}")
+    word = _overall(requests)
+    tables = [_table("requests", "Requests among retrained models", requests, judging)]
+    if len(people) > 1:
+        tables.append(_table("people", "People among retrained models, each as one unit", people, judging))
+    return UnlearningCheck(
+        name=NAME,
+        word=word,
+        sentence=_sentence(word, requests, people, k),
+        could_have_seen=_could_have_seen(requests, k),
+        knew=all(
+            any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()
+        ),
+        section=_section(tables, k),
+        measured=tuple(_measured(requests, judging)),
+    )
+
+
+def _too_few_models(k: int) -> str:
+    if not k:
+        return "there are no retrained models (--oracle none), so nothing is said about how far the model is from one"
+    return f"{k} retrained models make no prediction interval; {WORTH_HAVING} make one worth having"
+
+
+def statistic(name: str, answers: Mapping[str, Answers], model: str, judging: Judging, rows: Mask) -> float:
+    """One of `STATISTICS` of one model on some of the forget rows."""
+    table = answers[model].table.take(rows)
+    if name == "mean loss":
+        return float(-table.mean(table["logp"]).mean())
+    if name == "log-ratio to the base":
+        assert judging.base is not None
+        ref = answers[judging.base.name].table.take(rows)
+        return float((table["logp"].astype(np.float64) - ref["logp"]).mean())
+    # Forget rows come first in every table, so the tokens of both line up from the start.
+    whole = answers[model].table.take(judging.forget)
+    same = answers[model].first == answers[judging.before.name].first
+    return float(whole.mean(same)[rows[judging.forget]].mean())
+
+
+def _places(
+    answers: Mapping[str, Answers], judging: Judging, rows: Mask, statistics: list[str], *, of: int
+) -> dict[str, Place]:
+    """Each statistic of one unit, with intervals that hold for all statistics of all ``of`` units together."""
+    values = {
+        name: {model.name: statistic(name, answers, model.name, judging, rows) for model in judging.models}
+        for name in statistics
+    }
+    placed = stats.among_retrained(
+        {name: by_model[judging.after.name] for name, by_model in values.items()},
+        {name: [by_model[model.name] for model in judging.retrained] for name, by_model in values.items()},
+        confidence=family_confidence(judging.config.confidence, of),
+    )
+    places = {}
+    for place in placed.places:
+        interval, by_model = place.predicted, values[place.quantity]
+        direction = STATISTICS[place.quantity]
+        word, untouched = (
+            word_among(by_model[model.name], interval, direction) for model in (judging.after, judging.before)
+        )
+        interval = replace(interval, joint=judging.config.confidence)
+        places[place.quantity] = Place(by_model, interval, word, untouched, placed.departure_shown * place.spread)
+    return places
+
+
+def word_among(value: float, interval: Estimate, direction: int) -> str:
+    """The word for a value held against a prediction interval.
+
+    >>> three = Estimate(value=3.0, lo=2.9, hi=3.1, n=5, method="")
+    >>> word_among(2.5, three, -1), word_among(3.0, three, -1), word_among(2.5, three, 1)
+    ('still known', 'among the retrained', 'marked by its absence')
+    """
+    if interval.lo <= value <= interval.hi:
+        return AMONG_RETRAINED
+    return STILL_KNOWN if (value - interval.value) * direction > 0 else MARKED
+
+
+def _overall(requests: Mapping[str, Mapping[str, Place]]) -> str:
+    words = [place.word for places in requests.values() for place in places.values()]
+    for word in (STILL_KNOWN, MARKED):
+        if word in words:
+            return word
+    blind = any(
+        all(place.untouched == AMONG_RETRAINED for place in places.values()) for places in requests.values()
+    )
+    return TOO_FEW if blind else AMONG_RETRAINED
+
+
+def _sentence(
+    word: str, requests: Mapping[str, Mapping[str, Place]], people: Mapping[str, Mapping[str, Place]], k: int
+) -> str:
+    several = f" of {len(requests)} requests" if len(requests) > 1 else ""
+    if word == AMONG_RETRAINED:
+        text = f"Among {k} retrained models{several}: the unlearned model lies in their prediction intervals, and the "
+        text += "untouched one does not."
+    elif word == TOO_FEW:
+        text = f"Among {k} retrained models{several}: too few to tell, since the untouched model lies in their "
+        text += "prediction intervals too."
+    else:
+        request, name, place = next(
+            (request, name, place)
+            for request, places in requests.items()
+            for name, place in places.items()
+            if place.word == word
+        )
+        value = next(iter(place.values.values()))
+        text = f"Among {k} retrained models: {name} of {request} is {value:.3f}, outside of "
+        text += f"[{place.interval.lo:.3f}, {place.interval.hi:.3f}]: {word}."
+    outside = sum(any(place.word != AMONG_RETRAINED for place in places.values()) for places in people.values())
+    if len(people) > 1:
+        text += f" Of {len(people)} people, each as one unit, {outside} {'lies' if outside == 1 else 'lie'} outside."
+    return text
+
+
+def _could_have_seen(requests: Mapping[str, Mapping[str, Place]], k: int) -> str:
+    parts = []
+    for name in next(iter(requests.values())):
+        half = max(places[name].shown for places in requests.values())
+        unit = "" if name.startswith("agreement") else " nats a token"
+        parts.append(f"{name} {half:.3f}{unit}")
+    few = f" {WORTH_HAVING} or more make narrower ones." if k < WORTH_HAVING else ""
+    return f"Among {k} retrained models: a distance from their mean above {', '.join(parts)} would have shown four times of five.{few}"
+
+
+def _section(tables: list[Table], k: int) -> Section:
+    notes = [f"{k} retrained models: the interval is wide. {WORTH_HAVING} or more are worth having."]
+    return Section(
+        name="among-retrained",
+        title=CHECK.title,
+        lede="Models made without the forget set, with different seeds, say how far apart such models lie. A person, or "
+        "a request, is one unit. Where the untouched model lies within the interval too, nothing is shown.",
+        tables=tuple(tables),
+        notes=tuple(notes) if k < WORTH_HAVING else (),
+    )
+
+
+def _table(name: str, title: str, units: Mapping[str, Mapping[str, Place]], judging: Judging) -> Table:
+    columns = (
+        Column(name="unit", label="Unit", kind="group"),
+        Column(name="statistic", label="Statistic"),
+        Column(name="unlearned", label="Unlearned", kind="number"),
+        Column(name="word", label="Verdict", kind="mark"),
+        Column(name="untouched", label="Untouched", kind="number", about="the tuned model before unlearning"),
+        Column(name="told_apart", label="Would show", about="whether the untouched model lies outside of the interval"),
+        Column(name="retrained", label="Retrained", kind="estimate", unit=False, about="mean and prediction interval"),
+        Column(name="base", label="Base", kind="number"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            unit,
+            statistic_name,
+            place.values[judging.after.name],
+            marked(place.word),
+            place.values[judging.before.name],
+            "no" if place.untouched == AMONG_RETRAINED else "yes",
+            place.interval,
+            None if judging.base is None else place.values[judging.base.name],
+        )
+        for unit, places in units.items()
+        for statistic_name, place in places.items()
+    ]
+    return Table(
+        name=f"unlearning-among-{name}",
+        title=title,
+        columns=columns,
+        rows=tuple(rows),
+        caption=f"Intervals hold for all rows of the table together at {judging.config.confidence * 100:g} %.",
+    )
+
+
+def _measured(requests: Mapping[str, Mapping[str, Place]], judging: Judging) -> list[Measurement]:
+    after = judging.after
+    return [
+        Measurement(
+            check=NAME,
+            model=after.name,
+            role=after.role,
+            what=f"{name} of {request}, minus the mean of the retrained models",
+            metric="distance",
+            estimate=Estimate(
+                value=place.values[after.name] - place.interval.value,
+                lo=place.values[after.name] - place.interval.hi,
+                hi=place.values[after.name] - place.interval.lo,
+                n=place.interval.n,
+                method=place.interval.method,
+                confidence=place.interval.confidence,
+                joint=place.interval.joint,
+            ),
+            word=place.word,
+            chance=0.0,
+        )
+        for request, places in requests.items()
+        for name, place in places.items()
+    ]
+
+
+CHECK = check(name=NAME, title="Among retrained models", order=20, read=read, evaluate=evaluate)
