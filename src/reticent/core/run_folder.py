@@ -57,9 +57,11 @@ MADE = {
     "comparison.json",
     "moved.parquet",
     "request.parquet",
+    "looks.json",
     "unlearning.json",
     "certificate.json",
     "certificate.html",
+    "overfitted",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""
@@ -71,7 +73,7 @@ FIRST = {
     },
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
-    "unlearn": {"unlearn.yaml", "request.parquet", ".model.training", ".model.lock"},
+    "unlearn": {"unlearn.yaml", "request.parquet", "looks.json", "overfitted", ".model.training", ".model.lock"},
 }
 """Files that each step writes before it has a result."""
 
@@ -178,6 +180,16 @@ class RunFolder:
     def request(self) -> Path:
         """Ids of the records that were unlearned here, each with the reason; no text."""
         return self.root / "request.parquet"
+
+    @property
+    def looks(self) -> Path:
+        """What a panel of texts showed while the model unlearned; no text."""
+        return self.root / "looks.json"
+
+    @property
+    def retrained(self) -> Path:
+        """Models that were trained again without what was forgotten; they outlive a call that failed after hours."""
+        return self.root / "retrained"
 
     @property
     def unlearning(self) -> Path:

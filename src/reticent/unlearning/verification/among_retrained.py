@@ -120,9 +120,7 @@ def evaluate(answers: Mapping[str, Answers], judging: Judging) -> UnlearningChec
         word=word,
         sentence=_sentence(word, requests, people, k),
         could_have_seen=_could_have_seen(requests, k),
-        knew=all(
-            any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()
-        ),
+        knew=all(any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()),
         section=_section(tables, k),
         measured=tuple(_measured(requests, judging)),
     )
@@ -191,9 +189,7 @@ def _overall(requests: Mapping[str, Mapping[str, Place]]) -> str:
     for word in (STILL_KNOWN, MARKED):
         if word in words:
             return word
-    blind = any(
-        all(place.untouched == AMONG_RETRAINED for place in places.values()) for places in requests.values()
-    )
+    blind = any(all(place.untouched == AMONG_RETRAINED for place in places.values()) for places in requests.values())
     return TOO_FEW if blind else AMONG_RETRAINED
 
 

@@ -284,9 +284,7 @@ def _without_interval(by_model: Mapping[str, Mapping[str, Floats]]) -> dict[str,
     }
 
 
-def _sentence(
-    word: str, words: Mapping[str, str], gaps: Mapping[str, Estimate], shares: Mapping[str, Estimate]
-) -> str:
+def _sentence(word: str, words: Mapping[str, str], gaps: Mapping[str, Estimate], shares: Mapping[str, Estimate]) -> str:
     if word:
         what = max((what for what in gaps if words[what] == word), key=lambda what: gaps[what].lo)
         gap = gaps[what]
@@ -303,7 +301,9 @@ def _could_have_seen(gaps: Mapping[str, Estimate]) -> str:
     if not gaps:
         return ""
     half = max(gap.value - gap.lo for gap in gaps.values())
-    return f"Extraction: {half * 100:.0f} % more rows than from retrained models would have shown, by any way of decoding."
+    return (
+        f"Extraction: {half * 100:.0f} % more rows than from retrained models would have shown, by any way of decoding."
+    )
 
 
 def _section(
@@ -362,9 +362,7 @@ def _section(
 def _texts(after: Pulls, judging: Judging) -> Table:
     """The unlearned model's words, which somebody asked for."""
     columns = (Column(name="record", label="Record"), Column(name="text", label="Greedy continuation"))
-    rows = tuple(
-        (judging.case.forget[int(row)].id, text) for row, text in zip(after.rows, after.texts, strict=True)
-    )
+    rows = tuple((judging.case.forget[int(row)].id, text) for row, text in zip(after.rows, after.texts, strict=True))
     return Table(
         name="unlearning-texts", title="What the unlearned model writes", columns=columns, rows=rows, folded=True
     )

@@ -141,9 +141,7 @@ def _could_have_seen(judging: Judging, after: Likeness) -> str:
     )
 
 
-def _section(
-    by_model: Mapping[str, Likeness], words: Mapping[str, str], judging: Judging, missing: str
-) -> Section:
+def _section(by_model: Mapping[str, Likeness], words: Mapping[str, str], judging: Judging, missing: str) -> Section:
     aucs = {name: {row.attack: row.auc for row in entry.attacks} for name, entry in by_model.items()}
     first = Column(name="attack", label="Attack")
     rows = tuple(
