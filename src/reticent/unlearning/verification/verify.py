@@ -284,6 +284,7 @@ def _results(
             "margin": judging.margin.reason,
             "seed": judging.config.seed,
         },
+        holds_text=judging.config.show_text,
     )
 
 
