@@ -107,7 +107,7 @@ def _contents(results: UnlearningResults, drawings: dict[str, Markup | None]) ->
     listed = [("verdict", "Verdict"), ("certificate", "Certificate"), ("short", "Before and after")]
     listed += [("looks", "While unlearning")] if drawings["looks"] else []
     listed += [("plane", "Forget and retain")] if drawings["plane"] else []
-    listed += [("robust", "Robustness")] if drawings["robustness"] else []
+    listed += [("robust", "What comes back")] if drawings["robustness"] else []
     listed += [(f"check-{check.section.name}", check.section.title) for check in results.checks if check.ran]
     return [*listed, ("not-claimed", "What is not claimed"), ("provenance", "Provenance")]
 

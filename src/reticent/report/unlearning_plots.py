@@ -33,13 +33,14 @@ def by_step(identity: str, looks: Sequence[UnlearningLook], *, margin: float, st
     names = list(dict.fromkeys(name for look in looks for name in look.aucs))
     for number, name in enumerate(names):
         points = [(look.step, look.aucs[name]) for look in looks if name in look.aucs]
-        parts += _line(x, y, points, f"curve {series(number)}", f"dot {series(number)}", whiskers=len(names) == 1)
+        aside = (number - (len(names) - 1) / 2) * 2.0
+        parts += _line(x, y, points, f"curve {series(number)}", f"dot {series(number)}", aside=aside)
     if retained:
         ends = [end for _, loss in retained for end in (loss.value, loss.lo, loss.hi) if math.isfinite(end)]
         room = max(max(ends) - min(ends), 0.02 * max(ends)) * 0.15
         below = Scale(low=min(ends) - room, high=max(ends) + room, start=bottom, end=268, most=3)
         parts += y_axis(below, 52, 428, "loss of retain rows, nats a token", lambda value: f"{value:.3g}")
-        parts += _line(x, below, retained, "curve retained", "dot retained", whiskers=True)
+        parts += _line(x, below, retained, "curve retained", "dot retained")
     if stopped_at is not None:
         at = x(stopped_at)
         parts.append(tag("line", class_="stop", x1=at, x2=at, y1=34, y2=bottom))
@@ -60,14 +61,15 @@ def by_step(identity: str, looks: Sequence[UnlearningLook], *, margin: float, st
 
 
 def _line(
-    x: Scale, y: Scale, points: Sequence[tuple[int, Estimate]], curve: str, dot: str, *, whiskers: bool
+    x: Scale, y: Scale, points: Sequence[tuple[int, Estimate]], curve: str, dot: str, *, aside: float = 0.0
 ) -> list[Markup]:
+    """A line through the values; their intervals stand ``aside`` by so many pixels, so that those of others show."""
     places = [(x(step), y(estimate.value)) for step, estimate in points]
     path = "L".join(f"{short(across)} {short(up)}" for across, up in places)
     parts = [tag("path", class_=curve, d=f"M{path}")]
     for (across, up), (_, estimate) in zip(places, points, strict=True):
-        if whiskers:
-            parts.append(tag("line", class_=f"{curve} thin", x1=across, x2=across, y1=y(estimate.lo), y2=y(estimate.hi)))
+        at = across + aside
+        parts.append(tag("line", class_=f"{curve} thin", x1=at, x2=at, y1=y(estimate.lo), y2=y(estimate.hi)))
         parts.append(tag("circle", class_=dot, cx=across, cy=up, r=2.6))
     return parts
 

@@ -244,7 +244,13 @@ def _of_after(judging: Judging, before: str, metric: str, changes: Mapping[str, 
     after = judging.after
     return [
         Measurement(
-            check=NAME, model=after.name, role=after.role, what=f"{before}{what}", metric=metric, estimate=change
+            check=NAME,
+            model=after.name,
+            role=after.role,
+            what=f"{before}{what}",
+            metric=metric,
+            estimate=change,
+            chance=0.0,
         )
         for what, change in changes.items()
     ]
