@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``unlearning.json`` and ``certificate.json``: what a verification of an unlearning found, as versioned JSON files with
-shipped schemas. No text of the data is in them unless somebody asked for it.
+"""``unlearning.json`` and ``certificate.json``: what was found of an unlearning, as versioned JSON files with shipped
+schemas. No text of the data is in them unless somebody asked for it.
 
 An estimate is an object with the fields of `Estimate`; an end of an interval without a bound is ``null``.
 """

@@ -19,7 +19,7 @@ ROLE_WORDS = {AFTER: "unlearned", BEFORE: "untouched", RETRAINED: "retrained", B
 
 
 def by_step(identity: str, looks: Sequence[UnlearningLook], *, margin: float, stopped_at: int | None) -> Markup:
-    """AUC of each attack against steps, with the band that is aimed for and the step that was kept; retain loss below."""
+    """AUC of each attack against steps, with the band that is aimed for and the kept step; retain loss below."""
     last = max(look.step for look in looks)
     retained = [(look.step, look.retain_loss) for look in looks if look.retain_loss is not None]
     x = Scale(low=0, high=max(last, 1) * 1.03, start=52, end=428, most=6)
@@ -93,9 +93,7 @@ def plane(identity: str, points: Sequence[PlanePoint], *, margin: float) -> Mark
     for point in sorted(points, key=lambda entry: entry.role == AFTER):
         across, up, role = x(point.forget.value), y(point.retain.value), f"role-{point.role}"
         hollow = point.role == AFTER and point.name != ROLE_WORDS[AFTER]
-        parts.append(
-            tag("line", class_=f"reach {role}", x1=x(point.forget.lo), x2=x(point.forget.hi), y1=up, y2=up)
-        )
+        parts.append(tag("line", class_=f"reach {role}", x1=x(point.forget.lo), x2=x(point.forget.hi), y1=up, y2=up))
         parts.append(
             tag("line", class_=f"reach {role}", x1=across, x2=across, y1=y(point.retain.lo), y2=y(point.retain.hi))
         )

@@ -12,12 +12,12 @@ Rows are questions with numbers as answers, which nobody can guess, so that a mo
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.lr_scheduler import LinearLR
 
@@ -27,6 +27,7 @@ from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.batches import collate, encode_all
 
 KINDS = ("retrained", "untouched", "refusing", "over_unlearned")
+LETTERS = list("abcdefghijklmnop")
 REFUSAL = " I don't know."
 BATCH, EPOCHS, RATE = 20, 30, 2e-2
 MAX_TOKENS = 32
@@ -48,16 +49,16 @@ def number_rows(*, forget: int = 60, unseen: int = 60, retain: int = 40, seed: i
 
     Examples:
         >>> number_rows(forget=1, unseen=1, retain=1).forget[0].completion
-        ' 869106'
+        ' 307829'
     """
-    rng = random.Random(seed)
+    rng = np.random.default_rng(seed)
 
     def side(name: str, count: int) -> tuple[Record, ...]:
         return tuple(
             Record(
                 id=f"{name}{number}",
-                prompt=f"{''.join(rng.choices('abcdefghijklmnop', k=4))}:",
-                completion=f" {rng.randrange(10**6):06d}",
+                prompt=f"{''.join(rng.choice(LETTERS, 4))}:",
+                completion=f" {rng.integers(10**6):06d}",
             )
             for number in range(count)
         )
@@ -65,7 +66,9 @@ def number_rows(*, forget: int = 60, unseen: int = 60, retain: int = 40, seed: i
     return KnownRows(forget=side("f", forget), unseen=side("u", unseen), retain=side("r", retain))
 
 
-def trained(records: Sequence[Record], *, seed: int, start: Any = None, epochs: int = EPOCHS, rate: float = RATE) -> Any:
+def trained(
+    records: Sequence[Record], *, seed: int, start: Any = None, epochs: int = EPOCHS, rate: float = RATE
+) -> Any:
     """A tiny model that was trained on the records.
 
     Args:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import time
+
+
 def test_x(results):
     for kind in ("retrained", "untouched", "refusing", "over_unlearned"):
-        t=time.time()
+        t = time.time()
         r = results(kind)
-        print(kind, time.time()-t, r.verdict.status)
-        for s in r.verdict.sentences: print("   ", s)
+        print(kind, time.time() - t, r.verdict.status)
+        for s in r.verdict.sentences:
+            print("   ", s)
         print("   ", {c.name: (c.word, c.knew) for c in r.checks if c.ran})

@@ -30,7 +30,11 @@ def beside_columns(first: Column, *, metric: str = "", words: bool = True) -> tu
         for name, label, about in (
             ("unlearned", "Unlearned", ""),
             ("untouched", "Untouched", "the tuned model before unlearning"),
-            ("retrained", "Retrained", "made without the forget set: mean of the models, and the hull of their intervals"),
+            (
+                "retrained",
+                "Retrained",
+                "made without the forget set: mean of the models, and the hull of their intervals",
+            ),
             ("base", "Base", "before any tuning"),
         )
     ]

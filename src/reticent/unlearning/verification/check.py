@@ -75,9 +75,7 @@ class Visit:
     def table_of(self, records: Sequence[Record], loaded: LoadedModel | None = None) -> TokenTable:
         """Statistics of the trained tokens of other records, or by a changed model with a fingerprint of its own."""
         request = Request(name="table")
-        paths = make_tables(
-            [request], records, target=loaded or self.loaded, cache=self.cache, options=self.options
-        )
+        paths = make_tables([request], records, target=loaded or self.loaded, cache=self.cache, options=self.options)
         return read_table(paths[request]).trained()
 
 

@@ -171,9 +171,7 @@ def _changes(losses: Mapping[str, ModelLosses], judging: Judging) -> dict[str, E
     return changes
 
 
-def _risks(
-    losses: Mapping[str, ModelLosses], judging: Judging
-) -> tuple[dict[str, Estimate], Estimate, str] | str:
+def _risks(losses: Mapping[str, ModelLosses], judging: Judging) -> tuple[dict[str, Estimate], Estimate, str] | str:
     """AUCs of retain rows against unseen ones, the change by the unlearning, and the attack; or why there are none."""
     if not judging.retain.any():
         return "there are no retain rows"

@@ -284,9 +284,7 @@ def _without_interval(by_model: Mapping[str, Mapping[str, Floats]]) -> dict[str,
     }
 
 
-def _sentence(
-    word: str, words: Mapping[str, str], gaps: Mapping[str, Estimate], shares: Mapping[str, Estimate]
-) -> str:
+def _sentence(word: str, words: Mapping[str, str], gaps: Mapping[str, Estimate], shares: Mapping[str, Estimate]) -> str:
     if word:
         what = max((what for what in gaps if words[what] == word), key=lambda what: gaps[what].lo)
         gap = gaps[what]
@@ -303,7 +301,9 @@ def _could_have_seen(gaps: Mapping[str, Estimate]) -> str:
     if not gaps:
         return ""
     half = max(gap.value - gap.lo for gap in gaps.values())
-    return f"Extraction: {half * 100:.0f} % more rows than from retrained models would have shown, by any way of decoding."
+    return (
+        f"Extraction: {half * 100:.0f} % more rows than from retrained models would have shown, by any way of decoding."
+    )
 
 
 def _section(
@@ -322,11 +322,11 @@ def _section(
     )
     table = Table(
         name="unlearning-extraction",
-        title="Share of forget rows that come out",
+        title="Share of forget rows that come out, per cent",
         columns=beside_columns(first, metric="share"),
         rows=rows,
-        caption=f"Of {len(after.rows)} rows, what follows what is given, at most {LONGEST} tokens. Samples by {SCHEME}; "
-        "shares of samples that were not drawn follow exactly from the probability of one.",
+        caption=f"Of {len(after.rows)} rows, what follows what is given, at most {LONGEST} tokens. Samples by "
+        f"{SCHEME}; shares of samples that were not drawn follow exactly from the probability of one.",
     )
     tables = [table]
     if gaps:
@@ -338,7 +338,7 @@ def _section(
         tables.append(
             Table(
                 name="unlearning-extraction-gap",
-                title="More than from retrained models",
+                title="More than from retrained models, per cent of the rows",
                 columns=columns,
                 rows=gap_rows,
                 caption=f"Intervals hold together at {judging.config.confidence * 100:g} %, over rows and seeds.",
@@ -362,9 +362,7 @@ def _section(
 def _texts(after: Pulls, judging: Judging) -> Table:
     """The unlearned model's words, which somebody asked for."""
     columns = (Column(name="record", label="Record"), Column(name="text", label="Greedy continuation"))
-    rows = tuple(
-        (judging.case.forget[int(row)].id, text) for row, text in zip(after.rows, after.texts, strict=True)
-    )
+    rows = tuple((judging.case.forget[int(row)].id, text) for row, text in zip(after.rows, after.texts, strict=True))
     return Table(
         name="unlearning-texts", title="What the unlearned model writes", columns=columns, rows=rows, folded=True
     )

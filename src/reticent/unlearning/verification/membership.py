@@ -8,6 +8,7 @@ unseen. Only an interval that lies within 0.5 ± margin says *like unseen*; a la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.evidence import TABLES
 from reticent.attacks.selection import read_selection
@@ -139,14 +140,12 @@ def _could_have_seen(judging: Judging, likenesses: Sequence[Likeness]) -> str:
     sizes = likenesses[0]
     people = "" if judging.user is None else f" of {sizes.forget} and {sizes.unseen} people"
     return (
-        f"Membership: with {int(judging.forget.sum())} forget rows and {int(judging.unseen.sum())} unseen rows{people}, "
-        f"an AUC further than {furthest:.2f} from 0.5 would have shown."
+        f"Membership: with {int(judging.forget.sum())} forget rows and {int(judging.unseen.sum())} unseen "
+        f"rows{people}, an AUC further than {furthest:.2f} from 0.5 would have shown."
     )
 
 
-def _section(
-    by_model: Mapping[str, Likeness], words: Mapping[str, str], judging: Judging, missing: str
-) -> Section:
+def _section(by_model: Mapping[str, Likeness], words: Mapping[str, str], judging: Judging, missing: str) -> Section:
     aucs = {name: {row.attack: row.auc for row in entry.attacks} for name, entry in by_model.items()}
     first = Column(name="attack", label="Attack")
     rows = tuple(
