@@ -206,8 +206,13 @@ def _forms(index: _Index, held: _Held, asked: Sequence[Record], others: Sequence
 def _distinct(phrase: Indices, holder: Indices, n: int) -> Indices:
     """``[n]``: how many different holders each phrase has."""
     span = int(holder.max(initial=0)) + 1
-    pairs = np.unique(phrase * span + holder)
-    return np.bincount(pairs // span, minlength=n)
+    return np.bincount(_once(phrase * span + holder) // span, minlength=n)
+
+
+def _once(numbers: Indices) -> Indices:
+    """The different ones, rising: by a sort, which is several times as fast as the hash table of `numpy.unique`."""
+    ordered = np.sort(numbers)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
 def _pairwise(index: _Index, held: _Held, is_form: npt.NDArray[np.bool_]) -> Iterator[Overlap]:
@@ -226,12 +231,12 @@ def _pairwise(index: _Index, held: _Held, is_form: npt.NDArray[np.bool_]) -> Ite
     for start in range(0, n, _BLOCK):
         low, high = np.searchsorted(held.text, [start, start + _BLOCK])
         text, phrase = held.text[low:high], column[held.phrase[low:high]]
-        pairs = np.unique(np.stack([text - start, phrase])[:, phrase >= 0], axis=1)
-        if not pairs.size:
+        row, shared = np.divmod(_once((text - start)[phrase >= 0] * len(columns) + phrase[phrase >= 0]), len(columns))
+        if not len(row):
             continue
-        ones = np.ones(pairs.shape[1], dtype=np.int32)
+        ones = np.ones(len(row), dtype=np.int32)
         shape = (min(_BLOCK, n - start), len(columns))
-        common = (csr_array((ones, (pairs[0], pairs[1])), shape) @ by_phrase).tocsr()
+        common = (csr_array((ones, (row, shared)), shape) @ by_phrase).tocsr()
         yield from _judged(common, start, n_asked, n_other, passages)
 
 
