@@ -129,7 +129,8 @@ def forget_set(rows: RunRows, request: ForgetRequest) -> ForgetSet:
         elif not rows.is_forgotten[place]:
             unclean.add(place)
     if request.forget_copies and copies:
-        reasons = dict(sorted({**reasons, **dict.fromkeys(copies, "copy")}.items()))
+        added: dict[int, Reason] = dict.fromkeys(copies, "copy")
+        reasons = dict(sorted((reasons | added).items()))
         if len(reasons) == trained:
             raise _everything(("forget_copies", *request.selectors), trained)
     return _with(rows, request, named, reasons, tuple(copies.values()), shared.form_letters, frozenset(unclean))

@@ -106,4 +106,5 @@ def _unit(record: Record) -> str:
 
 
 def _all_judge(forget: Sequence[Record], unseen: Sequence[Record], reason: str) -> Halves:
-    return Halves(forget=("judge",) * len(forget), unseen=("judge",) * len(unseen), reason=reason)
+    judge: Part = "judge"
+    return Halves(forget=(judge,) * len(forget), unseen=(judge,) * len(unseen), reason=reason)

@@ -70,7 +70,7 @@ class Overlaps(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Held:
+class _Hits:
     """Phrases of the index that stand in other texts: ``[H]`` text, place in it, and number of the phrase."""
 
     text: Indices
@@ -88,7 +88,8 @@ def overlaps(asked: Sequence[Record], others: Sequence[Record]) -> Overlaps:
     Examples:
         >>> words = "the parcel that I ordered in March came late and the box was torn at one corner".split()
         >>> mail = Record(id="a", text=" ".join(words))
-        >>> reply = Record(id="b", text="Sorry! Here is your money.\\n> " + "\\n> ".join(words) + "\\nYours, the shop")
+        >>> lines = [f"{n} sorry for it" for n in range(9)] + [f"> {word}" for word in words]
+        >>> reply = Record(id="b", text="\\n".join(lines))
         >>> overlaps([mail], [reply]).rows
         (Overlap(other=0, asked=0, kind='quotes', share=1.0),)
     """
@@ -132,11 +133,11 @@ class _Index:
         ones = np.ones(len(column), dtype=np.int32)
         return cls(number=number, names=names, holders=csr_array((ones, column, offsets), (len(texts), len(names))))
 
-    def held(self, texts: Sequence[str]) -> _Held:
+    def held(self, texts: Sequence[str]) -> _Hits:
         """Where phrases of the index stand in other texts."""
         parts = [self._block(texts[start : start + _BLOCK], start) for start in range(0, len(texts), _BLOCK)]
         text, place, phrase, phrases = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return _Held(text=text, place=place, phrase=phrase, phrases=phrases)
+        return _Hits(text=text, place=place, phrase=phrase, phrases=phrases)
 
     def _block(self, texts: Sequence[str], first: int) -> tuple[Indices, Indices, Indices, Indices]:
         number = self.number
@@ -180,7 +181,7 @@ def _same_text(asked: Sequence[Record], others: Sequence[Record]) -> dict[int, i
     return {place: first[form] for place, form in forms if form in first}
 
 
-def _forms(index: _Index, held: _Held, asked: Sequence[Record], others: Sequence[Record]) -> npt.NDArray[np.bool_]:
+def _forms(index: _Index, held: _Hits, asked: Sequence[Record], others: Sequence[Record]) -> npt.NDArray[np.bool_]:
     """``[P]``: phrases that so many write that they are no quotation."""
     users: dict[str, int] = {}
     of_row = np.array(
@@ -215,7 +216,7 @@ def _once(numbers: Indices) -> Indices:
     return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
-def _pairwise(index: _Index, held: _Held, is_form: npt.NDArray[np.bool_]) -> Iterator[Overlap]:
+def _pairwise(index: _Index, held: _Hits, is_form: npt.NDArray[np.bool_]) -> Iterator[Overlap]:
     """Overlaps of phrases that are no forms of words, the first kind first within each text."""
     passages = set(_with_passage(held, ~is_form, through=True))
     columns = np.flatnonzero(~is_form)
@@ -264,7 +265,7 @@ def _judged(common: csr_array, start: int, n_asked: Indices, n_other: Indices, p
                 break
 
 
-def _with_passage(held: _Held, counted: npt.NDArray[np.bool_], *, through: bool = False) -> list[int]:
+def _with_passage(held: _Hits, counted: npt.NDArray[np.bool_], *, through: bool = False) -> list[int]:
     """Texts with ``PASSAGE`` phrases in a row that are counted.
 
     Args:
