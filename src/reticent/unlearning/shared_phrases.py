@@ -28,9 +28,9 @@ phrases of a text of 14 words or more; ``passage``: 35 words in a row."""
 
 PASSAGE = 31
 """Phrases in a row: 35 words, about the 200 characters from which `data.dedup.substring` counts a passage."""
-MOST_HOLDERS = (10, 0.1, 100)
-"""A phrase that more than a tenth of the users write, but at least 10 and at most 100, is a form of words (a
-disclaimer, a greeting) and no quotation."""
+MOST_HOLDERS = (10, 0.02, 100)
+"""A phrase that more than a fiftieth of the users write, but at least 10 and at most 100, is a form of words (the
+footer of a list, a disclaimer) and no quotation: few mails are quoted by so many."""
 MOST_ROWS = 1_000
 """Likewise of rows, whoever wrote them: the footer of one busy sender would be held against itself a million times."""
 
