@@ -209,7 +209,8 @@ def test_a_text_of_several_people_is_forgotten_with_all_of_them(tuned, tmp_path)
     assert reasons(forget) == {"r0": "file", "r1": "file"}
     alone = ask(run, forget_users="u0")
     assert [copy.record_id for copy in alone.copies] == ["r1"]
-    assert alone.unclean == {2}
+    assert alone.unclean == {2: (0,)}
+    assert ask(run, forget_users="u0", forget_copies=True).unclean == {2: (0, 1)}
 
 
 def test_verification_needs_coins(tuned, letters):

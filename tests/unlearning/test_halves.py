@@ -87,3 +87,16 @@ def test_a_user_called_like_a_record():
 def test_seeds_are_checked():
     with pytest.raises(BadInput):
         halves([], [], seed=-1)
+
+
+def test_rows_set_aside_are_on_no_side():
+    forget, unseen = rows(80, 16), rows(80, 16, 80)
+    aside = {str(n) for n in range(0, 80, 4)}
+    sides = halves(forget, unseen, aside=aside)
+    assert {record.id for record, part in zip(forget, sides.forget, strict=True) if part == "aside"} == aside
+    assert sides.forget.count("steer") == sides.forget.count("judge") == 30
+    few = halves(forget, unseen, aside={str(n) for n in range(50)})
+    assert few.reason.startswith("of 80 forgotten rows 30 can be compared")
+    assert (few.forget.count("aside"), few.forget.count("judge")) == (50, 30)
+    alone = halves(rows(39, None), unseen, aside={"1"})
+    assert set(alone.forget) == {"judge"}

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows that forgotten ones are compared with."""
 
+import random
+
 from reticent.core.record import Record
 from reticent.unlearning.forget_set import forget_set
 from reticent.unlearning.request import ForgetRequest
+from reticent.unlearning.request_plan import plan_request
 from reticent.unlearning.run_rows import run_rows
 from reticent.unlearning.unseen import MIN_OF_USERS, unseen_rows
 
+WORDS = [f"w{number}" for number in range(3000)]
 LONG = "the parcel that I ordered in March came late and the box was torn at one corner, said number"
 
 
@@ -60,7 +64,8 @@ def test_a_row_that_quotes_a_forgotten_one_was_seen(tuned):
     run = tuned(records, ["a", "b"])
     found = unseen(run, forget_users="ana")
     assert [record.id for record in found.records] == ["o0", "o1", "o2", "o3", "o4"]
-    assert found.note.startswith("1 held-out rows")
+    assert found.aside == {"a"}
+    assert found.note == "1 more repeat or quote 1 forgotten rows and are left out"
 
 
 def test_coins_by_user(tuned):
@@ -86,3 +91,30 @@ def test_forgotten_rows_of_earlier_requests_are_not_unseen(tuned, unlearned):
 def test_nothing_to_compare_with(tuned):
     run = tuned(letters(["ana", "bo"], 3), [f"{user}.{n}" for user in ("ana", "bo") for n in range(3)])
     assert unseen(run, forget_users="ana")[:2] == ((), "none")
+
+
+def test_conversations_are_left_out_on_both_sides(tuned):
+    """Letters and answers that quote them, each with a coin: what is compared quotes nothing on either side."""
+    rng = random.Random(0)
+    records = []
+    for n in range(150):
+        letter = " ".join(rng.choice(WORDS) for _ in range(30))
+        records.append(Record(id=f"l{n}", text=letter, user=f"u{n % 3}"))
+        if n % 2:
+            records.append(Record(id=f"q{n}", text=f"I agree.\n> {letter}", user=f"u{n % 3}"))
+    run = tuned(records, [record.id for record in records if rng.random() < 0.5])
+    plan = plan_request(run, ForgetRequest(forget_users=["u0", "u1"]))
+    assert plan.unseen.basis == "same users"
+    forgotten = [row.record_id for row in plan.rows]
+    unseen = [record.id for record in plan.unseen.records]
+    compared = [row.record_id for row in plan.rows if row.part != "aside"]
+    others = [r.id for r in records if r.user in {"u0", "u1"} and r.id not in forgotten]
+
+    def shares(first, second):
+        return {first[0], second[0]} == {"l", "q"} and first[1:] == second[1:]
+
+    assert set(unseen) == {name for name in others if not any(shares(name, other) for other in forgotten)}
+    assert set(compared) == {name for name in forgotten if not any(shares(name, other) for other in others)}
+    assert len(compared) < len(forgotten)
+    assert plan.on_record["aside"] == len(forgotten) - len(compared)
+    assert any("are not compared" in line for line in plan.describe())

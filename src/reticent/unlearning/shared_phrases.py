@@ -49,12 +49,14 @@ class Overlap(NamedTuple):
         asked: place of the text asked for that it shares most phrases with.
         kind: see ``KINDS``; the first that holds.
         share: part of the phrases of that text which it holds, 0 to 1. Forms of words are not counted.
+        sources: places of all texts asked for that it repeats or quotes, or shares ``PASSAGE`` phrases with; rising.
     """
 
     other: int
     asked: int
     kind: Kind
     share: float
+    sources: tuple[int, ...]
 
 
 class Overlaps(NamedTuple):
@@ -91,7 +93,7 @@ def overlaps(asked: Sequence[Record], others: Sequence[Record]) -> Overlaps:
         >>> lines = [f"{n} sorry for it" for n in range(9)] + [f"> {word}" for word in words]
         >>> reply = Record(id="b", text="\\n".join(lines))
         >>> overlaps([mail], [reply]).rows
-        (Overlap(other=0, asked=0, kind='quotes', share=1.0),)
+        (Overlap(other=0, asked=0, kind='quotes', share=1.0, sources=(0,)),)
     """
     if not asked or not others:
         return Overlaps((), 0)
@@ -99,9 +101,12 @@ def overlaps(asked: Sequence[Record], others: Sequence[Record]) -> Overlaps:
     index = _Index.of([record.trained_text for record in asked])
     held = index.held([record.trained_text for record in others])
     is_form = _forms(index, held, asked, others)
-    rows = {place: Overlap(place, first, "repeats", 1.0) for place, first in same.items()}
+    rows = {place: Overlap(place, alike[0], "repeats", 1.0, alike) for place, alike in same.items()}
     for overlap in _pairwise(index, held, is_form):
-        rows.setdefault(overlap.other, overlap)
+        earlier = rows.setdefault(overlap.other, overlap)
+        if earlier is not overlap:
+            sources = tuple(sorted({*earlier.sources, *overlap.sources}))
+            rows[overlap.other] = earlier._replace(sources=sources)
     passages = set(_with_passage(held, np.ones(len(is_form), dtype=bool)))
     return Overlaps(tuple(rows[place] for place in sorted(rows)), len(passages - rows.keys()))
 
@@ -172,13 +177,13 @@ def _hash(windows: Hashes) -> Hashes:
     return np.asarray(mix(windows * _MULTIPLIERS).sum(axis=1, dtype=np.uint64))
 
 
-def _same_text(asked: Sequence[Record], others: Sequence[Record]) -> dict[int, int]:
-    """Places of other records that have the words and signs of one asked for, and the place of the first such."""
-    first: dict[str, int] = {}
+def _same_text(asked: Sequence[Record], others: Sequence[Record]) -> dict[int, tuple[int, ...]]:
+    """Places of other records that have the words and signs of some asked for, and the places of these."""
+    places: dict[str, list[int]] = {}
     for place, record in enumerate(asked):
-        first.setdefault(normal_text(record.plain), place)
+        places.setdefault(normal_text(record.plain), []).append(place)
     forms = ((place, normal_text(record.plain)) for place, record in enumerate(others))
-    return {place: first[form] for place, form in forms if form in first}
+    return {place: tuple(places[form]) for place, form in forms if form in places}
 
 
 def _forms(index: _Index, held: _Hits, asked: Sequence[Record], others: Sequence[Record]) -> npt.NDArray[np.bool_]:
@@ -261,7 +266,10 @@ def _judged(common: csr_array, start: int, n_asked: Indices, n_other: Indices, p
         for kind, holds in zip(KINDS, (alike, quoted, in_passage), strict=True):
             if holds.any():
                 best = int(np.lexsort((of, -shared, ~holds))[0])
-                yield Overlap(place, int(of[best]), kind, float(min(1.0, shared[best] / n_asked[of[best]])))
+                related = alike | quoted | (in_passage & (shared >= PASSAGE))
+                related[best] = True
+                share = float(min(1.0, shared[best] / n_asked[of[best]]))
+                yield Overlap(place, int(of[best]), kind, share, tuple(np.sort(of[related]).tolist()))
                 break
 
 
