@@ -146,7 +146,7 @@ class RequestPlan:
         return lines
 
     def _cost(self, training_seconds: float | None) -> list[str]:
-        retained = len(self.forget.retained)
+        retained = len(self.forget.retained) + len(self.forget.rows.planted)
         share = retained / (retained + len(self.forget.records))
         line = f"training again without them: {share:.0%} of the steps of the first training"
         if training_seconds is not None:
