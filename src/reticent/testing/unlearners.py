@@ -52,11 +52,11 @@ def check_unlearner(method: Unlearner | str) -> None:
         return
     _check_needs(method)
     _check_loss(method)
+    _check_pure(method)
     _check_direction(method)
     _check_untrained_positions(method)
     _check_rows_without_tokens(method)
     _check_micro_batches(method)
-    _check_pure(method)
     _check_bfloat16(method)
 
 
@@ -162,7 +162,10 @@ def _check_on_weights(method: Unlearner) -> None:
 
 def _check_needs(method: Unlearner) -> None:
     """It reads no more than it declares, and is refused where that is not there."""
-    method(_given(method, planted_rows(*method.needs)))
+    try:
+        method(_given(method, planted_rows(*method.needs)))
+    except (AttributeError, TypeError, AssertionError) as error:
+        raise AssertionError(f"{method.name}: reads more than it declares (needs=): {error!r}") from error
     for need in method.needs:
         try:
             method(replace(planted_rows(*method.needs), **{need: None}))
