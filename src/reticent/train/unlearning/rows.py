@@ -68,7 +68,7 @@ class Rows:
             "trained": (self.trained.shape, shape),
             "reference_logp": (_shape(self.reference_logp), shape[:1]),
             "reference_logits": (_shape(self.reference_logits), self.logits.shape),
-            "alternative": (_shape(self.alternative and self.alternative.gold)[:1], shape[:1]),
+            "alternative": (_shape(None if self.alternative is None else self.alternative.gold)[:1], shape[:1]),
             "hidden": (_shape(self.hidden)[:2], shape),
             "reference_hidden": (_shape(self.reference_hidden), _shape(self.hidden)),
         }
@@ -113,7 +113,7 @@ class Rows:
 
         again = logits.requires_grad and torch.is_grad_enabled()
         values = []
-        for number, part in enumerate(logits.split(size)):
+        for number, part in enumerate(torch.split(logits, size)):
             if again:
                 value = checkpoint(of_chunk, part, number * size, use_reentrant=False, preserve_rng_state=False)
             else:
