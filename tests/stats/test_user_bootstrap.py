@@ -37,6 +37,8 @@ def test_rows_that_are_all_the_same_have_a_careful_interval():
     assert flat.hi == pytest.approx(1 - 0.025 ** (1 / 50))
     by_user = mean_of_rows(np.full(50, 0.0), np.repeat(np.arange(5), 10))
     assert by_user.hi == pytest.approx(1 - 0.025 ** (1 / 5))
+    alike = mean_of_rows([0.0, 1.0] * 6, np.repeat(np.arange(6), 2))
+    assert alike.lo < 0.2 < 0.8 < alike.hi
     middle = mean_of_rows(np.full(50, 3.0), within=(0.0, 6.0), unit="nats")
     assert middle.lo < 3.0 < middle.hi
     assert middle.unit == "nats"

@@ -139,18 +139,26 @@ def mean_of_rows(
     x = as_scores(values, name="values")
     owner = owners(len(x), users)
     count = int(owner.max()) + 1
-    width = within[1] - within[0]
-    if float(x.max() - x.min()) < 1e-12 and math.isfinite(width):
-        flat = share(np.clip((x - within[0]) / width, 0, 1), owner, confidence=confidence)
-        bounds = within[0] + width * flat.lo, within[0] + width * flat.hi
-        value = float(x.mean())
-        estimate = replace(flat, value=value, lo=min(bounds[0], value), hi=max(bounds[1], value))
-        return replace(estimate, unit=unit, higher_is_worse=higher_is_worse)
-    if float(x.max() - x.min()) < 1e-12:
-        raise Underpowered(f"{len(x)} rows", "are all the same, so their spread cannot be told", "Use more rows.")
     weight = row_weights(owner, seed=seed)
     resampled = weighted_mean(x, np.ones(len(x)), weight)
-    estimate = expanded_percentile(
-        resampled, users=count, n=len(x), confidence=confidence, unit=unit, higher_is_worse=higher_is_worse
+    if float(np.nanmax(resampled) - np.nanmin(resampled)) >= 1e-12:
+        estimate = expanded_percentile(
+            resampled, users=count, n=len(x), confidence=confidence, unit=unit, higher_is_worse=higher_is_worse
+        )
+        return replace(estimate, lo=max(estimate.lo, within[0]), hi=min(estimate.hi, within[1]))
+    width = within[1] - within[0]
+    if not math.isfinite(width):
+        raise Underpowered(f"{len(x)} rows", "are all the same, so their spread cannot be told", "Use more rows.")
+    value = float(x.mean())
+    flat = share(np.full(count, (value - within[0]) / width), confidence=confidence)
+    bounds = within[0] + width * flat.lo, within[0] + width * flat.hi
+    return Estimate(
+        value=value,
+        lo=min(bounds[0], value),
+        hi=max(bounds[1], value),
+        n=len(x),
+        method=f"{flat.method} over {count} users or rows (no variance in the sample)",
+        confidence=confidence,
+        unit=unit,
+        higher_is_worse=higher_is_worse,
     )
-    return replace(estimate, lo=max(estimate.lo, within[0]), hi=min(estimate.hi, within[1]))
