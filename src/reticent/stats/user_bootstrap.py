@@ -29,6 +29,8 @@ N_BOOT = 2000
 CELLS = 1 << 24
 """Most entries of a matrix of weights; more rows have fewer resamples, at least `LEAST`."""
 LEAST = 400
+DIFFERING = 10
+"""Users that differ from most others, below which a bootstrap of them is not to be trusted."""
 
 
 def owners(n: int, users: ArrayLike | None) -> NDArray[np.intp]:
@@ -115,7 +117,11 @@ def mean_of_rows(
     higher_is_worse: bool = True,
     seed: int = 0,
 ) -> Estimate:
-    """Mean of rows, users drawn whole. Where no resample moves, a conservative interval takes the bootstrap's place.
+    """Mean of rows, users drawn whole.
+
+    Where fewer than ten users (or half of them) differ from the others, as with hits that are rare, a bootstrap knows
+    too little of what it did not draw: Clopper-Pearson's interval at the effective number of rows takes its place
+    (`reticent.stats.proportions.share`), and over the users where none differs at all.
 
     Args:
         values: ``[N]``, each in ``within``.
@@ -139,6 +145,9 @@ def mean_of_rows(
     x = as_scores(values, name="values")
     owner = owners(len(x), users)
     count = int(owner.max()) + 1
+    if _few_differ(x, owner) and within == (0.0, 1.0) and x.min() >= 0 and x.max() <= 1:
+        rare = share(x, owner, confidence=confidence, higher_is_worse=higher_is_worse)
+        return replace(rare, unit=unit)
     weight = row_weights(owner, seed=seed)
     resampled = weighted_mean(x, np.ones(len(x)), weight)
     if float(np.nanmax(resampled) - np.nanmin(resampled)) >= 1e-12:
@@ -162,3 +171,11 @@ def mean_of_rows(
         unit=unit,
         higher_is_worse=higher_is_worse,
     )
+
+
+def _few_differ(x: Floats, owner: NDArray[np.intp]) -> bool:
+    """True if most users have one and the same mean, and few another."""
+    means = np.bincount(owner, weights=x) / np.bincount(owner)
+    _, counts = np.unique(means.round(12), return_counts=True)
+    differing = len(means) - int(counts.max())
+    return 0 < differing < min(DIFFERING, len(means) / 2)

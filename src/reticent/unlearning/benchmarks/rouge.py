@@ -73,7 +73,7 @@ def rouge_l_f(references: Sequence[str], texts: Sequence[str], *, stem: bool = F
 
 
 def longest_common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest sequence that both have in order, with gaps. A row of the table is one number (Hyyrö, 2004).
+    """Length of the longest sequence that both have in order, with gaps. A row of the table is a number (Hyyrö, 2004).
 
     >>> longest_common_subsequence("a b c d".split(), "x b d".split())
     2

@@ -3,8 +3,8 @@
 
 Inputs are mean losses (nats a token, end-of-text counted) and texts, a row a question; nothing here needs a model.
 ``"code"`` is what the benchmark's current code computes, with the constants that keep it from dividing by 0;
-``"paper"`` is what the paper says. Where answers are likely enough that the constants do not matter, the two differ by how the
-wrong answers are averaged: the code takes the mean of their losses, the paper that of their probabilities.
+``"paper"`` is what the paper says. Where answers are likely enough that the constants do not matter, the two differ by
+how the wrong answers are averaged: the code takes the mean of their losses, the paper that of their probabilities.
 """
 
 from __future__ import annotations
