@@ -35,7 +35,7 @@ PARTS = ("probability", "rouge", "truth")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UtilityRows:
-    """What a model still knows of one set of questions: three shares a question, higher is better.
+    """Three shares of each question of one set that is still to be known; higher is better.
 
     Args:
         probability: ``[N]`` of the answer; of sets with options, its part of all answers (`option_probability`).
