@@ -57,6 +57,7 @@ MADE = {
     "comparison.json",
     "moved.parquet",
     "request.parquet",
+    "unseen.parquet",
     "looks.json",
     "unlearning.json",
     "certificate.json",
@@ -73,7 +74,7 @@ FIRST = {
     },
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
-    "unlearn": {"unlearn.yaml", "request.parquet", "looks.json", "overfitted", ".model.training", ".model.lock"},
+    "unlearn": {"unlearn.yaml", "request.parquet", "unseen.parquet", "looks.json", "overfitted", ".model.training", ".model.lock"},
 }
 """Files that each step writes before it has a result."""
 
@@ -180,6 +181,11 @@ class RunFolder:
     def request(self) -> Path:
         """Ids of the records that were unlearned here, each with the reason; no text."""
         return self.root / "request.parquet"
+
+    @property
+    def unseen(self) -> Path:
+        """Ids of the records never trained on that those are compared with; no text."""
+        return self.root / "unseen.parquet"
 
     @property
     def looks(self) -> Path:

@@ -217,6 +217,7 @@ class UnlearningResults:
         promise: user-level differential privacy; None where there was none.
         oracle: how the baseline was had, e.g. ``"5 models retrained without the forget set"`` or ``"none"``.
         provenance: versions, hardware, data.
+        holds_text: text of the forget set is in here, because somebody asked for it.
     """
 
     title: str
@@ -236,6 +237,7 @@ class UnlearningResults:
     promise: UserPromise | None = None
     oracle: str = "none"
     provenance: FreeForm = field(default_factory=dict)
+    holds_text: bool = False
 
     def check(self, name: str) -> UnlearningCheck | None:
         """The outcome of the check of that name; None where it is not among these results."""

@@ -11,7 +11,8 @@ from typing import Any
 from reticent.core.comparison import Comparison
 from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
-from reticent.report import comparison_file, results_file
+from reticent.core.unlearning import Certificate, UnlearningResults
+from reticent.report import comparison_file, results_file, unlearning_file
 from reticent.report.json_file import dumped
 
 VERSION = "Raised whenever a field is added, removed or changes its meaning."
@@ -41,7 +42,26 @@ def schemas() -> dict[str, dict[str, Any]]:
             "schema_version": (comparison_file.COMPARISON_VERSION, VERSION),
         },
     )
-    return {"results.schema.json": results, "comparison.schema.json": comparison}
+    version = (unlearning_file.UNLEARNING_VERSION, VERSION)
+    unlearning = schema_of(
+        UnlearningResults,
+        title=f"reticent unlearning, version {unlearning_file.UNLEARNING_VERSION}",
+        about="What a verification of an unlearning found: the unlearned model beside the untouched, the retrained and "
+        "the base model. No text of the data is in here unless the person who ran it asked for it.",
+        constants={"format": (unlearning_file.FORMAT, FORMAT), "schema_version": version},
+    )
+    certificate = schema_of(
+        Certificate,
+        title=f"reticent certificate of unlearning, version {unlearning_file.UNLEARNING_VERSION}",
+        about="What was shown of an unlearning, what could have been seen, and what is not claimed.",
+        constants={"format": (unlearning_file.CERTIFICATE_FORMAT, FORMAT), "schema_version": version},
+    )
+    return {
+        "results.schema.json": results,
+        "comparison.schema.json": comparison,
+        "unlearning.schema.json": unlearning,
+        "certificate.schema.json": certificate,
+    }
 
 
 if __name__ == "__main__":

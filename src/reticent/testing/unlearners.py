@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -52,11 +53,11 @@ def check_unlearner(method: Unlearner | str) -> None:
         return
     _check_needs(method)
     _check_loss(method)
+    _check_pure(method)
     _check_direction(method)
     _check_untrained_positions(method)
     _check_rows_without_tokens(method)
     _check_micro_batches(method)
-    _check_pure(method)
     _check_bfloat16(method)
 
 
@@ -119,7 +120,7 @@ def _own_settings(method: Unlearner) -> list[str]:
 
 
 def _check_settings(method: Unlearner) -> None:
-    """What is no setting of it, or no number that it takes, is refused; its defaults are not."""
+    """Settings that it does not have, and numbers that it cannot take, are refused; its defaults are not."""
     method.check(method.defaults)
     _refused(method, {"no_such_setting": 1.0}, "a setting that it does not have")
     for name, setting in method.settings.items():
@@ -162,10 +163,13 @@ def _check_on_weights(method: Unlearner) -> None:
 
 def _check_needs(method: Unlearner) -> None:
     """It reads no more than it declares, and is refused where that is not there."""
-    method(_given(method, planted_rows(*method.needs)))
+    try:
+        method(_given(method, planted_rows(*method.needs)))
+    except (AttributeError, TypeError, AssertionError) as error:
+        raise AssertionError(f"{method.name}: reads more than it declares (needs=): {error!r}") from error
     for need in method.needs:
         try:
-            method(replace(planted_rows(*method.needs), **{need: None}))
+            method(_without(planted_rows(*method.needs), need))
         except BadInput:
             continue
         raise AssertionError(f"{method.name}: takes rows without {need}")
@@ -174,7 +178,12 @@ def _check_needs(method: Unlearner) -> None:
 def _given(method: Unlearner, rows: Rows) -> Rows:
     """Nothing but what is declared."""
     optional = ("reference_logp", "reference_logits", "alternative", "hidden", "reference_hidden")
-    return replace(rows, **{name: None for name in optional if name not in method.needs})
+    return _without(rows, *(name for name in optional if name not in method.needs))
+
+
+def _without(rows: Rows, *names: str) -> Rows:
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return replace(rows, **nothing)
 
 
 def _gradients(method: Unlearner, rows: Rows, **params: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -275,7 +284,7 @@ def _zero(rows: Rows, row: int) -> None:
 def _cut(rows: Rows, of: Callable[[Tensor], Tensor]) -> Rows:
     """Rows made of these tensors by a function of each."""
     tensors = {item.name: getattr(rows, item.name) for item in fields(rows) if item.name != "alternative"}
-    made = {name: None if values is None else of(values) for name, values in tensors.items()}
+    made: dict[str, Any] = {name: None if values is None else of(values) for name, values in tensors.items()}
     return Rows(**made, alternative=None if rows.alternative is None else _cut(rows.alternative, of))
 
 
@@ -283,7 +292,7 @@ def _check_micro_batches(method: Unlearner) -> None:
     """The loss of a batch is that of its parts, weighted by what each is a mean over."""
     rows = planted_rows(*method.needs)
     loss, grads = _gradients(method, rows)
-    parts = [_cut(rows, lambda values, s=piece: values[s]) for piece in (slice(0, 2), slice(2, 3), slice(3, ROWS))]
+    parts = [_cut(rows, itemgetter(piece)) for piece in (slice(0, 2), slice(2, 3), slice(3, ROWS))]
     counts = [method.count(part) for part in parts]
     assert sum(counts) == method.count(rows), f"{method.name}: counts {counts} do not add up to {method.count(rows)}"
     pieces = [_gradients(method, part) for part in parts]

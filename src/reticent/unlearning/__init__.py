@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unlearning: who is to be forgotten, when to stop, and the proof of how far it worked."""
+"""Take a record or a person out of a fine-tuned model, and say how far it worked."""

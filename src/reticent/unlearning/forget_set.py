@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.unlearning.named_rows import NamedRows, named_rows
+from reticent.unlearning.named_rows import named_rows
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import Reason, request_fingerprint
 from reticent.unlearning.run_rows import RunRows
@@ -48,7 +50,8 @@ class ForgetSet:
         form_letters: how many further rows share a passage that many users write.
         untrained: ids that the request names too and that were never trained on.
         forgotten_before: ids that the request names too and that an earlier one took out.
-        unclean: places of rows never trained on that repeat or quote a forgotten row: no control for it.
+        unclean: place of each row never trained on that repeats or quotes forgotten rows → the places of these. It was
+            seen in part, and is no control for them.
     """
 
     rows: RunRows
@@ -58,7 +61,7 @@ class ForgetSet:
     form_letters: int
     untrained: tuple[str, ...]
     forgotten_before: tuple[str, ...]
-    unclean: frozenset[int]
+    unclean: Mapping[int, tuple[int, ...]]
 
     @cached_property
     def records(self) -> list[Record]:
@@ -116,44 +119,41 @@ def forget_set(rows: RunRows, request: ForgetRequest) -> ForgetSet:
         raise BadInput("the request", "names no row that the model was trained on", "Ask for others.")
     if len(reasons) == trained:
         raise _everything(request.selectors, trained)
-    asked = list(reasons)
-    others = [place for place in range(len(rows.records)) if place not in reasons]
-    shared = overlaps([rows.records[place] for place in asked], [rows.records[place] for place in others])
-    copies: dict[int, TrainedCopy] = {}
-    unclean = set()
-    for row in shared.rows:
-        place = others[row.other]
-        if rows.is_trained[place]:
-            record, origin = rows.records[place], rows.records[asked[row.asked]]
-            copies[place] = TrainedCopy(record.id, record.user, origin.id, row.kind, row.share)
-        elif not rows.is_forgotten[place]:
-            unclean.add(place)
+    copies, form_letters = _trained_copies(rows, list(reasons))
     if request.forget_copies and copies:
-        reasons = dict(sorted({**reasons, **dict.fromkeys(copies, "copy")}.items()))
+        added: dict[int, Reason] = dict.fromkeys(copies, "copy")
+        reasons = dict(sorted((reasons | added).items()))
         if len(reasons) == trained:
             raise _everything(("forget_copies", *request.selectors), trained)
-    return _with(rows, request, named, reasons, tuple(copies.values()), shared.form_letters, frozenset(unclean))
-
-
-def _with(
-    rows: RunRows,
-    request: ForgetRequest,
-    named: NamedRows,
-    reasons: Mapping[int, Reason],
-    copies: tuple[TrainedCopy, ...],
-    form_letters: int,
-    unclean: frozenset[int],
-) -> ForgetSet:
     return ForgetSet(
         rows=rows,
         request=request,
         reasons=reasons,
-        copies=copies,
+        copies=tuple(copies.values()),
         form_letters=form_letters,
         untrained=tuple(rows.records[place].id for place in sorted(named.untrained)),
         forgotten_before=tuple(rows.records[place].id for place in sorted(named.forgotten)),
-        unclean=unclean,
+        unclean=_unclean(rows, list(reasons)),
     )
+
+
+def _trained_copies(rows: RunRows, asked: Sequence[int]) -> tuple[dict[int, TrainedCopy], int]:
+    """Trained rows beside ``asked`` that repeat or quote it, by place, and the number of form letters."""
+    chosen = set(asked)
+    others = [place for place in np.flatnonzero(rows.is_trained).tolist() if place not in chosen]
+    shared = overlaps([rows.records[place] for place in asked], [rows.records[place] for place in others])
+    copies = {}
+    for row in shared.rows:
+        record, origin = rows.records[others[row.other]], rows.records[asked[row.asked]]
+        copies[others[row.other]] = TrainedCopy(record.id, record.user, origin.id, row.kind, row.share)
+    return copies, shared.form_letters
+
+
+def _unclean(rows: RunRows, forgotten: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """Rows never trained on that repeat or quote ``forgotten`` ones, and which."""
+    others = np.flatnonzero(~rows.membership.member).tolist()
+    shared = overlaps([rows.records[place] for place in forgotten], [rows.records[place] for place in others])
+    return {others[row.other]: tuple(forgotten[source] for source in row.sources) for row in shared.rows}
 
 
 def _everything(flags: Sequence[str], trained: int) -> BadInput:

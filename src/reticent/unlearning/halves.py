@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from reticent.core import validate
@@ -37,7 +37,7 @@ class Halves:
         return not self.reason
 
 
-def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0) -> Halves:
+def halves(forget: Sequence[Record], unseen: Sequence[Record], *, aside: Collection[str] = (), seed: int = 0) -> Halves:
     """Deal rows to two sides, users as a whole, so that who is stopped by is not who judges.
 
     A stop is chosen because the steering rows look forgotten at that moment, so they look better than they are; rows
@@ -48,6 +48,8 @@ def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0)
     Args:
         forget: ``[F]`` rows that are forgotten.
         unseen: ``[U]`` rows that they are compared with.
+        aside: ids of forgotten rows that are not compared, see `unseen.unseen_rows`; of fewer than 40 rows in all none
+            is left out, for their comparison says nothing anyhow.
         seed: of the hash.
 
     Examples:
@@ -66,11 +68,21 @@ def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0)
             f"only {len(forget)} rows are forgotten, too few to tell by half of them when to stop "
             f"({MIN_TO_HALVE} would do)",
         )
+    apart = set(aside)
+    compared = [record for record in forget if record.id not in apart]
+    if len(compared) < MIN_TO_HALVE:
+        return _all_judge(
+            forget,
+            unseen,
+            f"of {len(forget)} forgotten rows {len(compared)} can be compared, too few to tell by half of them when to "
+            f"stop ({MIN_TO_HALVE} would do)",
+            apart,
+        )
     part: dict[str, Part] = {}
-    _deal(part, forget, seed)
+    _deal(part, compared, seed)
     _deal(part, unseen, seed)
     sides = Halves(
-        forget=tuple(part[_unit(record)] for record in forget),
+        forget=tuple("aside" if record.id in apart else part[_unit(record)] for record in forget),
         unseen=tuple(part[_unit(record)] for record in unseen),
         reason="",
     )
@@ -82,6 +94,7 @@ def halves(forget: Sequence[Record], unseen: Sequence[Record], *, seed: int = 0)
                 unseen,
                 f"with whole users on one side, the smaller half would have {smaller} {name} rows, too few to tell "
                 f"when to stop ({MIN_HALF} would do)",
+                apart,
             )
     return sides
 
@@ -105,5 +118,7 @@ def _unit(record: Record) -> str:
     return f"record {record.id}" if record.user is None else f"user {record.user}"
 
 
-def _all_judge(forget: Sequence[Record], unseen: Sequence[Record], reason: str) -> Halves:
-    return Halves(forget=("judge",) * len(forget), unseen=("judge",) * len(unseen), reason=reason)
+def _all_judge(forget: Sequence[Record], unseen: Sequence[Record], reason: str, apart: Collection[str] = ()) -> Halves:
+    parts: tuple[Part, ...] = tuple("aside" if record.id in apart else "judge" for record in forget)
+    judge: Part = "judge"
+    return Halves(forget=parts, unseen=(judge,) * len(unseen), reason=reason)

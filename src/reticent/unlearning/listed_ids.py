@@ -96,7 +96,7 @@ def nearest(name: str, present: Collection[str], *, most: int = 3) -> list[str]:
 
 
 def _entries(given: str | Sequence[str], flag: str, kind: str, present: Collection[str]) -> tuple[Sequence[str], bool]:
-    """What is named, and whether it stands in a file."""
+    """The entries, and True if they stand in a file."""
     if not isinstance(given, str):
         return given, False
     path = Path(given).expanduser()

@@ -158,13 +158,13 @@ def _nothing_to_forget(rows: RunRows, given: str, names: Sequence[str], places: 
             reason += f", and {len(outside)} never trained on"
         return BadInput(subject, reason, "Leave it out: it is no longer in this model.")
     ids = [rows.records[place].id for place in outside]
-    reason = (
-        f"all {len(ids)} of its records are held out and were never trained on"
-        if len(ids) > 1
-        else ("its record is held out and was never trained on")
-    )
-    if not names or list(names) != ids:
-        reason += f" ({shown(ids)})"
+    many = len(ids) > 1
+    if list(names) == ids:
+        reason = "are held out and were never trained on" if many else "is held out and was never trained on"
+    elif many:
+        reason = f"its {len(ids)} records are held out and were never trained on ({shown(ids)})"
+    else:
+        reason = f"its record is held out and was never trained on ({shown(ids)})"
     return BadInput(subject, f"{reason}: there is nothing to forget", "Leave it out.")
 
 

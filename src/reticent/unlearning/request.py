@@ -48,8 +48,8 @@ class ForgetRequest:
         reticent.core.errors.BadInput: --forget_pattern='': names nothing. Give a value; a variable of the shell may be unset.
     """  # noqa: E501 - the message of the example is one line
 
-    forget_users: str | tuple[str | int, ...] | None = None
-    forget_ids: str | tuple[str | int, ...] | None = None
+    forget_users: str | tuple[str, ...] | None = None
+    forget_ids: str | tuple[str, ...] | None = None
     forget_file: str | None = None
     forget_text_field: str | None = None
     forget_near: bool = False

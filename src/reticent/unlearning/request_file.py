@@ -18,7 +18,7 @@ from reticent.core.errors import BadInput
 Reason: TypeAlias = Literal["user", "id", "file", "near copy", "pattern", "copy"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """In the order in which they are given: a record that several flags name has the first of them."""
-Part: TypeAlias = Literal["steer", "judge"]
+Part: TypeAlias = Literal["steer", "judge", "aside"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 _SCHEMA = pa.schema(
@@ -40,7 +40,8 @@ class RequestRow(NamedTuple):
         user: of it; None where none is known.
         reason: see ``REASONS``.
         part: ``"steer"``: the training looks at it to know when to stop; ``"judge"``: it is only looked at when the
-            outcome is judged. Both are unlearned.
+            outcome is judged; ``"aside"``: it is not compared, as rows never trained on repeat or quote it. All are
+            unlearned.
     """
 
     record_id: str

@@ -56,6 +56,7 @@ class RequestPlan:
             "form_letters": forget.form_letters,
             "unseen": len(self.unseen.records),
             "unseen_basis": self.unseen.basis,
+            "aside": self.halves.forget.count("aside"),
             "steers": self.halves.steers,
         }
 
@@ -128,6 +129,8 @@ class RequestPlan:
         lines = [f"never-trained rows to compare with: {len(unseen.records):,} ({unseen.basis})"]
         if unseen.note:
             lines.append(f"  {unseen.note}")
+        if aside := sides.forget.count("aside"):
+            lines.append(f"  so {aside:,} forgotten rows are not compared; they are unlearned like all others")
         if sides.steers:
             steering, judging = sides.forget.count("steer"), sides.forget.count("judge")
             lines.append(f"halves: {steering:,} rows steer the stopping, {judging:,} judge")
@@ -143,7 +146,7 @@ class RequestPlan:
         return lines
 
     def _cost(self, training_seconds: float | None) -> list[str]:
-        retained = len(self.forget.retained)
+        retained = len(self.forget.retained) + len(self.forget.rows.planted)
         share = retained / (retained + len(self.forget.records))
         line = f"training again without them: {share:.0%} of the steps of the first training"
         if training_seconds is not None:
@@ -164,7 +167,9 @@ def plan_request(run: RunFolder, request: ForgetRequest, *, seed: int = 0) -> Re
     """
     forget = forget_set(run_rows(run), request)
     unseen = unseen_rows(forget)
-    return RequestPlan(forget=forget, unseen=unseen, halves=halves(forget.records, unseen.records, seed=seed))
+    return RequestPlan(
+        forget=forget, unseen=unseen, halves=halves(forget.records, unseen.records, aside=unseen.aside, seed=seed)
+    )
 
 
 _WORDS = {"repeats": "repeat most of one", "quotes": "quote one", "passage": "share a passage of 35 words or more"}

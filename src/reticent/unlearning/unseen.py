@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from reticent.core.record import Record
@@ -22,11 +23,13 @@ class Unseen(NamedTuple):
     Args:
         records: in the order of the data.
         basis: whose they are: ``"same users"`` as the forgotten rows', or others of the ``"same source"``.
+        aside: ids of forgotten rows that are not compared with them.
         note: a sentence for the person; empty where there is nothing to say.
     """
 
     records: tuple[Record, ...]
     basis: Basis
+    aside: frozenset[str]
     note: str
 
 
@@ -43,7 +46,8 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
     * they are rows of the *same users* where these have enough of them, since writers differ more than texts do;
     * else, where whole users are forgotten and coins fell by user, rows of users who are all out: a forgotten user
       should look like one who never was there. Where users stay with a part of their rows, rows of users who are in;
-    * a row that repeats or quotes a forgotten one was seen, in part, and is left out.
+    * an unseen row that repeats or quotes a forgotten one was seen in part. It is left out, and the forgotten one is
+      not compared either: were only the unseen row taken away, conversations would be left on one side only.
 
     The choice looks at coins and texts and never at a score.
 
@@ -54,22 +58,27 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
     pool = [
         place
         for place in range(len(rows.records))
-        if not membership.member[place]
-        and not rows.is_forgotten[place]
-        and membership.role[place] == "evaluate"
-        and place not in forget.unclean
+        if not membership.member[place] and not rows.is_forgotten[place] and membership.role[place] == "evaluate"
     ]
-    seen_parts = sum(membership.role[place] == "evaluate" for place in forget.unclean)
-    note = f"{seen_parts} held-out rows repeat or quote forgotten ones and are left out" if seen_parts else ""
     users = set(forget.users)
     theirs = [place for place in pool if rows.records[place].user in users]
-    having = {rows.records[place].user for place in theirs}
+    clean = [place for place in theirs if place not in forget.unclean]
+    having = {rows.records[place].user for place in clean}
     covered = sum(record.user in having for record in forget.records) / len(forget.records)
-    if len(theirs) >= MIN_OF_USERS and covered >= COVERED:
-        return Unseen(tuple(rows.records[place] for place in theirs), "same users", note)
+    if len(clean) >= MIN_OF_USERS and covered >= COVERED:
+        return _without_unclean(forget, theirs, "same users")
     if membership.unit == "user":
         whole = len(forget.whole_users) * 2 > len(users)
         fitting = [place for place in pool if bool(membership.user_member[place]) != whole]
         pool = fitting or pool
-    basis: Basis = "same source" if pool else "none"
-    return Unseen(tuple(rows.records[place] for place in pool), basis, note)
+    return _without_unclean(forget, pool, "same source")
+
+
+def _without_unclean(forget: ForgetSet, pool: Sequence[int], basis: Basis) -> Unseen:
+    """The rows of ``pool`` that share nothing with a forgotten one, and the forgotten rows that share with others."""
+    records = forget.rows.records
+    unclean = [place for place in pool if place in forget.unclean]
+    aside = {records[source].id for place in unclean for source in forget.unclean[place]}
+    clean = tuple(records[place] for place in pool if place not in forget.unclean)
+    note = f"{len(unclean)} more repeat or quote {len(aside)} forgotten rows and are left out" if unclean else ""
+    return Unseen(clean, basis if clean else "none", frozenset(aside), note)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import write_request
 from reticent.unlearning.request_plan import RequestPlan, plan_request
+from reticent.unlearning.unseen_file import UnseenRow, write_unseen
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,6 +111,29 @@ def unlearn(
     return folder
 
 
+def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: UnlearnConfig | None = None) -> list[str]:
+    """What a request would do, in lines for a person; nothing is trained or written.
+
+    Raises:
+        BadInput: as `unlearn`.
+    """
+    from reticent.models.load import load_tokenizer
+    from reticent.stats.equivalence_margin import EquivalenceDesign, margin_shown
+
+    parent = run if isinstance(run, RunFolder) else RunFolder(root=Path(run))
+    config = config or UnlearnConfig()
+    plan = plan_request(parent, forget, seed=config.seed)
+    tuned = read_tuned(parent.model)
+    tokenizer = None if tuned is None else load_tokenizer(tuned.base)
+    log = plan.forget.rows.chain.root.model / "train_log.json"
+    seconds = json.loads(log.read_text(encoding="utf-8")).get("seconds_since_start_or_resume")
+    return plan.describe(
+        margin=lambda rows, unseen: margin_shown(EquivalenceDesign(forget=rows, unseen=unseen)),
+        tokens=None if tokenizer is None else lambda text: len(tokenizer(text)["input_ids"]),
+        training_seconds=seconds,
+    )
+
+
 def _unlearn(job: _Unlearning) -> None:
     run, config = job.run, job.config
     data = fingerprint(job.plan.forget.rows.records)
@@ -123,6 +148,8 @@ def _unlearn(job: _Unlearning) -> None:
         with run.kept_if(lambda: _begun(run)):
             run.claim("unlearn", settings)
             write_request(run.request, job.plan.rows)
+            unseen = zip(job.plan.unseen.records, job.plan.halves.unseen, strict=True)
+            write_unseen(run.unseen, [UnseenRow(record.id, part) for record, part in unseen])
             _make_model(job)
     about = {
         "title": run.root.name,

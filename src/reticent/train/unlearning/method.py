@@ -136,7 +136,7 @@ class Unlearner:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What it asks of whoever trains."""
+        """Parts that whoever trains has to do."""
         declared = (self.dual, self.tail, self.hidden, self.collapse)
         return tuple(part for part in declared if part is not None)
 

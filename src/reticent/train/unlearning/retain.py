@@ -76,7 +76,8 @@ def hidden_distance(rows: Rows, target: Tensor) -> Tensor:
     places = rows.trained.nonzero(as_tuple=True)
     there = target.expand_as(rows.hidden)[places].float()
     square = (rows.hidden[places].float() - there).square().mean(-1)
-    sums = square.new_zeros(len(rows.gold)).index_add(0, places[0], square)
+    # Not by index_add, whose sums differ from run to run on a GPU.
+    sums = square.new_zeros(rows.gold.shape).masked_scatter(rows.trained, square).sum(1)
     return rows.mean_over_rows(sums / rows.tokens.clamp(min=1))
 
 

@@ -2,23 +2,23 @@
 """Rows of a batch as an unlearning method sees them, and sums over their tokens that spare memory.
 
 Logits are the largest thing in a step. What a method computes of a token it computes in float32, on some tokens at a
-time, and again when the gradient is asked for, so that there is never a float32 copy of all logits.
+time, and again when the gradient is asked for, so that there is never a copy of all logits, in float32 or otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 TokenFunction = Callable[..., Tensor]
-CHUNK = 2**23
-"""Logits that are computed with at a time: 32 MB in float32."""
+CHUNK = 2**22
+"""Logits that are computed with at a time: 16 MB in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +68,7 @@ class Rows:
             "trained": (self.trained.shape, shape),
             "reference_logp": (_shape(self.reference_logp), shape[:1]),
             "reference_logits": (_shape(self.reference_logits), self.logits.shape),
-            "alternative": (_shape(self.alternative and self.alternative.gold)[:1], shape[:1]),
+            "alternative": (_shape(None if self.alternative is None else self.alternative.gold)[:1], shape[:1]),
             "hidden": (_shape(self.hidden)[:2], shape),
             "reference_hidden": (_shape(self.reference_hidden), _shape(self.hidden)),
         }
@@ -99,27 +99,11 @@ class Rows:
 
         Args:
             function: ``function(logits [c, V] float32, gold [c], *beside [c, …]) -> [c]``, for some tokens at a time.
-            beside: ``[B, S, …]``, what else it reads, without a gradient; floats arrive in float32.
+                The gradient goes to the logits alone, not to a tensor that the function has from elsewhere.
+            beside: ``[B, S, …]``, what else it reads; floats arrive in float32.
         """
-        places = self.trained.nonzero(as_tuple=True)
-        # Taken out at once, as the gradient of each piece taken out by itself would fill all of [B, S, V].
-        logits, gold = self.logits[places], self.gold[places]
-        size = max(1, CHUNK // max(1, logits.shape[-1]))
-
-        def of_chunk(part: Tensor, start: int) -> Tensor:
-            here = tuple(index[start : start + size] for index in places)
-            others = (_wide(other[here]) if other.is_floating_point() else other[here] for other in beside)
-            return function(_wide(part), gold[start : start + size], *others)
-
-        again = logits.requires_grad and torch.is_grad_enabled()
-        values = []
-        for number, part in enumerate(logits.split(size)):
-            if again:
-                value = checkpoint(of_chunk, part, number * size, use_reentrant=False, preserve_rng_state=False)
-            else:
-                value = of_chunk(part, number * size)
-            values.append(value)
-        return torch.cat(values)
+        apply: Callable[..., Tensor] = _TokenValues.apply
+        return apply(self.logits, self.gold, self.trained, function, *beside)
 
     def mean_over_tokens(self, values: Tensor) -> Tensor:
         """The mean of ``values [n]``, one for each trained token; 0 where there is none."""
@@ -150,6 +134,44 @@ class Rows:
         return replace(self, trained=self.trained & mask, reference_logp=reference_logp)
 
 
+class _TokenValues(torch.autograd.Function):
+    """See `Rows.token_values`. Kept for the gradient are the logits as they came, and nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, gold: Tensor, trained: Tensor, function: TokenFunction, *beside: Tensor
+    ) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(logits, gold, trained, *beside)
+        with torch.autocast(logits.device.type, enabled=False):
+            values = [
+                function(_wide(logits[here]), gold[here], *(_wide(other[here]) for other in beside))
+                for here in _chunks(trained, logits.shape[-1])
+            ]
+        return torch.cat(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        logits, gold, trained, *beside = ctx.saved_tensors
+        gradient, start = torch.zeros_like(logits), 0
+        for here in _chunks(trained, logits.shape[-1]):
+            part = _wide(logits[here]).requires_grad_()
+            with torch.enable_grad(), torch.autocast(logits.device.type, enabled=False):
+                values = ctx.function(part, gold[here], *(_wide(other[here]) for other in beside))
+                (of_part,) = torch.autograd.grad(values, part, slope[start : start + len(values)])
+            gradient[here] = of_part.to(gradient.dtype)
+            start += len(values)
+        return (gradient, *(None,) * (3 + len(beside)))
+
+
+def _chunks(trained: Tensor, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places of trained tokens, row by row, as many at a time as ``CHUNK`` allows; once also where there are none."""
+    row, position = trained.nonzero(as_tuple=True)
+    size = max(1, CHUNK // max(1, width))
+    yield from zip(torch.split(row, size), torch.split(position, size), strict=True)
+
+
 def log_probability(logits: Tensor, gold: Tensor) -> Tensor:
     """``[c]``, nats: ``log p(gold)`` from logits ``[c, V]``.
 
@@ -161,7 +183,7 @@ def log_probability(logits: Tensor, gold: Tensor) -> Tensor:
 
 
 def _wide(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return values if not values.is_floating_point() else values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _shape(values: Tensor | None) -> tuple[int, ...]:

@@ -88,14 +88,23 @@ def first_choices(engine: Engine, rows: list[EncodedRecord]) -> npt.NDArray[np.i
 
 
 class Place(NamedTuple):
-    """One statistic of one unit: a value a model, the interval of the retrained ones, the word for the unlearned model
-    and for the untouched one, and the distance from the mean that would fall outside four times of five."""
+    """One statistic of one unit.
+
+    Args:
+        values: by the model's name.
+        interval: mean and prediction interval of the retrained models.
+        word: for the unlearned model.
+        untouched: the word for the untouched model.
+        shown: distance from the mean that would fall outside four times of five.
+        distance: of the unlearned model from the mean, in standard errors.
+    """
 
     values: dict[str, float]
     interval: Estimate
     word: str
     untouched: str
     shown: float
+    distance: float
 
 
 def evaluate(answers: Mapping[str, Answers], judging: Judging) -> UnlearningCheck:
@@ -168,7 +177,9 @@ def _places(
             word_among(by_model[model.name], interval, direction) for model in (judging.after, judging.before)
         )
         interval = replace(interval, joint=judging.config.confidence)
-        places[place.quantity] = Place(by_model, interval, word, untouched, placed.departure_shown * place.spread)
+        places[place.quantity] = Place(
+            by_model, interval, word, untouched, placed.departure_shown * place.spread, abs(place.distance)
+        )
     return places
 
 
@@ -204,12 +215,13 @@ def _sentence(
         text = f"Among {k} retrained models{several}: too few to tell, since the untouched model lies in their "
         text += "prediction intervals too."
     else:
-        request, name, place = next(
+        outside_of = [
             (request, name, place)
             for request, places in requests.items()
             for name, place in places.items()
             if place.word == word
-        )
+        ]
+        request, name, place = max(outside_of, key=lambda entry: entry[2].distance)
         value = next(iter(place.values.values()))
         text = f"Among {k} retrained models: {name} of {request} is {value:.3f}, outside of "
         text += f"[{place.interval.lo:.3f}, {place.interval.hi:.3f}]: {word}."
@@ -226,7 +238,10 @@ def _could_have_seen(requests: Mapping[str, Mapping[str, Place]], k: int) -> str
         unit = "" if name.startswith("agreement") else " nats a token"
         parts.append(f"{name} {half:.3f}{unit}")
     few = f" {WORTH_HAVING} or more make narrower ones." if k < WORTH_HAVING else ""
-    return f"Among {k} retrained models: a distance from their mean above {', '.join(parts)} would have shown four times of five.{few}"
+    return (
+        f"Among {k} retrained models: a distance from their mean above {', '.join(parts)} would have shown four times "
+        f"of five.{few}"
+    )
 
 
 def _section(tables: list[Table], k: int) -> Section:
@@ -234,8 +249,8 @@ def _section(tables: list[Table], k: int) -> Section:
     return Section(
         name="among-retrained",
         title=CHECK.title,
-        lede="Models made without the forget set, with different seeds, say how far apart such models lie. A person, or "
-        "a request, is one unit. Where the untouched model lies within the interval too, nothing is shown.",
+        lede="Models made without the forget set, with different seeds, say how far apart such models lie. A person, "
+        "or a request, is one unit. Where the untouched model lies within the interval too, nothing is shown.",
         tables=tuple(tables),
         notes=tuple(notes) if k < WORTH_HAVING else (),
     )

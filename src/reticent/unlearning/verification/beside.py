@@ -103,12 +103,12 @@ def gap_to_retrained(after: Floats, retrained: Sequence[Floats], owners: Owners,
 
 
 def wider(gap: Estimate, retrained: Sequence[float], confidence: float) -> Estimate:
-    """A difference to the mean of retrained models with their spread by seed added to its interval."""
+    """A difference in [-1, 1] to the mean of retrained models with their spread by seed added to its interval."""
     half = seed_half(retrained, confidence)
     return replace(
         gap,
-        lo=gap.value - math.hypot(gap.value - gap.lo, half),
-        hi=gap.value + math.hypot(gap.hi - gap.value, half),
+        lo=max(-1.0, gap.value - math.hypot(gap.value - gap.lo, half)),
+        hi=min(1.0, gap.value + math.hypot(gap.hi - gap.value, half)),
         method=f"{gap.method}; and the spread of {len(retrained)} retrained models",
     )
 

@@ -45,9 +45,10 @@ def certificate_of(results: UnlearningResults, *, results_sha256: str) -> Certif
 
 
 def _chosen(check: UnlearningCheck) -> list[Measurement]:
-    """Numbers of the unlearned model that carry a word; where none does, all of its numbers."""
+    """Numbers of the unlearned model that carry a word; else its differences to a control; else all of its numbers."""
     mine = [number for number in check.measured if number.role == AFTER]
-    return [number for number in mine if number.word] or mine
+    worded = [number for number in mine if number.word]
+    return worded or [number for number in mine if number.chance == 0.0] or mine
 
 
 def _controls(check: UnlearningCheck) -> list[str]:

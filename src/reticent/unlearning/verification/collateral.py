@@ -5,8 +5,9 @@ whether these are easier to recognise than before, since forgetting some can rai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -192,7 +193,18 @@ def _risks(losses: Mapping[str, ModelLosses], judging: Judging) -> tuple[dict[st
     change = difference(numbers[judging.after.name], numbers[judging.before.name])
     confidence = judging.config.confidence
     estimates = {name: together([number], confidence=confidence)[0] for name, number in numbers.items()}
-    return estimates, together([change], confidence=confidence)[0], attack.name
+    joined = together([change], confidence=confidence)[0]
+    if change.error < 1e-12:
+        joined = _apart(joined, estimates[judging.after.name], estimates[judging.before.name])
+    return estimates, joined, attack.name
+
+
+def _apart(change: Estimate, after: Estimate, before: Estimate) -> Estimate:
+    """Where no pair of rows changed its order, as with two AUCs of 1: the interval of a difference of two AUCs that
+    share nothing, which is wider (doi:10.1002/sim.3095)."""
+    below = math.hypot(after.value - after.lo, before.hi - before.value)
+    above = math.hypot(after.hi - after.value, before.value - before.lo)
+    return replace(change, lo=change.value - below, hi=change.value + above, alone=None)
 
 
 def _points(losses: Mapping[str, ModelLosses], judging: Judging) -> tuple[PlanePoint, ...]:
@@ -230,7 +242,13 @@ def _of_after(judging: Judging, before: str, metric: str, changes: Mapping[str, 
     after = judging.after
     return [
         Measurement(
-            check=NAME, model=after.name, role=after.role, what=f"{before}{what}", metric=metric, estimate=change
+            check=NAME,
+            model=after.name,
+            role=after.role,
+            what=f"{before}{what}",
+            metric=metric,
+            estimate=change,
+            chance=0.0,
         )
         for what, change in changes.items()
     ]

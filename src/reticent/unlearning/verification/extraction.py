@@ -322,11 +322,11 @@ def _section(
     )
     table = Table(
         name="unlearning-extraction",
-        title="Share of forget rows that come out",
+        title="Share of forget rows that come out, per cent",
         columns=beside_columns(first, metric="share"),
         rows=rows,
-        caption=f"Of {len(after.rows)} rows, what follows what is given, at most {LONGEST} tokens. Samples by {SCHEME}; "
-        "shares of samples that were not drawn follow exactly from the probability of one.",
+        caption=f"Of {len(after.rows)} rows, what follows what is given, at most {LONGEST} tokens. Samples by "
+        f"{SCHEME}; shares of samples that were not drawn follow exactly from the probability of one.",
     )
     tables = [table]
     if gaps:
@@ -338,7 +338,7 @@ def _section(
         tables.append(
             Table(
                 name="unlearning-extraction-gap",
-                title="More than from retrained models",
+                title="More than from retrained models, per cent of the rows",
                 columns=columns,
                 rows=gap_rows,
                 caption=f"Intervals hold together at {judging.config.confidence * 100:g} %, over rows and seeds.",

@@ -8,6 +8,7 @@ unseen. Only an interval that lies within 0.5 ± margin says *like unseen*; a la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.evidence import TABLES
 from reticent.attacks.selection import read_selection
@@ -98,7 +99,7 @@ def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCh
         sentence=f"Membership: {word}, since {missing}."
         if missing and word == TOO_FEW
         else f"Membership: {word}. {after.reason}",
-        could_have_seen=_could_have_seen(judging, after),
+        could_have_seen=_could_have_seen(judging, list(by_model.values())),
         knew=any(row.auc.lo > 0.5 for row in by_model[judging.before.name].attacks),
         section=_section(by_model, words, judging, missing),
         measured=tuple(
@@ -132,12 +133,15 @@ def _missing(judging: Judging) -> str:
     return "" if judging.margin.enough else judging.margin.reason
 
 
-def _could_have_seen(judging: Judging, after: Likeness) -> str:
-    furthest = max(max(row.auc.hi - row.auc.value, row.auc.value - row.auc.lo) for row in after.attacks)
-    people = "" if judging.user is None else f" of {after.forget} and {after.unseen} people"
+def _could_have_seen(judging: Judging, likenesses: Sequence[Likeness]) -> str:
+    """By the widest interval of any model: those of AUCs far from 0.5 are narrower than what had to be seen."""
+    aucs = [row.auc for likeness in likenesses for row in likeness.attacks]
+    furthest = max(max(auc.hi - auc.value, auc.value - auc.lo) for auc in aucs)
+    sizes = likenesses[0]
+    people = "" if judging.user is None else f" of {sizes.forget} and {sizes.unseen} people"
     return (
-        f"Membership: with {int(judging.forget.sum())} forget rows and {int(judging.unseen.sum())} unseen rows{people}, "
-        f"an AUC further than {furthest:.2f} from 0.5 would have shown."
+        f"Membership: with {int(judging.forget.sum())} forget rows and {int(judging.unseen.sum())} unseen "
+        f"rows{people}, an AUC further than {furthest:.2f} from 0.5 would have shown."
     )
 
 

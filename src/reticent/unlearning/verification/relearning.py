@@ -46,7 +46,7 @@ def relearned(
     max_tokens: int,
     seed: int = 0,
 ) -> Iterator[int]:
-    """Train the model in place with AdamW, constant rate, no weight decay; stop after each of ``steps`` to be looked at.
+    """Train the model in place with AdamW, constant rate, no weight decay; stop after each of ``steps``.
 
     Rows come in a random order that depends on ``seed`` alone, so that all models see the same batches. The loss is the
     mean over the trained tokens of a batch.

@@ -30,8 +30,8 @@ from reticent.score.cache import key_of
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.simultaneous import Number, auc_number, difference, sides, together
 from reticent.unlearning.verification.beside import beside_cells, beside_columns, marked, wider
-from reticent.unlearning.verification.check import Judging, Mask, Visit, check
 from reticent.unlearning.verification.case import VerificationCase
+from reticent.unlearning.verification.check import Judging, Mask, Visit, check
 from reticent.unlearning.verification.kept_columns import kept_columns
 from reticent.unlearning.verification.relearning import BATCH, relearned, weights_put_back
 from reticent.unlearning.verification.rounding import adapter_rounded, merged_and_rounded
@@ -65,7 +65,7 @@ def lessons(case: VerificationCase) -> dict[str, list[Record]]:
 
 
 def read(visit: Visit) -> dict[str, Floats]:
-    """Mean log-probability of each judged row after each treatment, by the treatment's name; ``"as it is"`` among them."""
+    """Mean log-probability of each judged row after each treatment, by its name; `AS_IT_IS` among them."""
     scores = {AS_IT_IS: visit.table.mean(visit.table["logp"])}
     if visit.about.role in (AFTER, BEFORE, RETRAINED):
         for name, records in lessons(visit.case).items():
@@ -86,21 +86,21 @@ def _relearned(visit: Visit, name: str, records: Sequence[Record]) -> Mapping[st
     def make() -> dict[str, Floats]:
         scores: dict[str, Floats] = {}
         model = visit.loaded.model
-        with progress(f"Relearning ({visit.about.name})", steps[-1], unit="steps") as advance:
-            with weights_put_back(model):
-                done = 0
-                for step in relearned(
-                    model,
-                    visit.loaded.tokenizer,
-                    records,
-                    steps=steps,
-                    rate=rate,
-                    max_tokens=visit.case.max_tokens or MAX_TOKENS,
-                    seed=visit.config.seed,
-                ):
-                    advance(step - done)
-                    done = step
-                    scores[names[step]] = _scores(visit, [*about, step])
+        bar = progress(f"Relearning ({visit.about.name})", steps[-1], unit="steps")
+        with bar as advance, weights_put_back(model):
+            done = 0
+            for step in relearned(
+                model,
+                visit.loaded.tokenizer,
+                records,
+                steps=steps,
+                rate=rate,
+                max_tokens=visit.case.max_tokens or MAX_TOKENS,
+                seed=visit.config.seed,
+            ):
+                advance(step - done)
+                done = step
+                scores[names[step]] = _scores(visit, [*about, step])
         return scores
 
     return kept_columns(visit.cache, "relearned", about, make)
@@ -277,7 +277,7 @@ def _section(
 def _notes(judging: Judging, scores: Mapping[str, Mapping[str, Floats]]) -> Iterator[str]:
     steps = ", ".join(map(str, judging.config.relearn_steps))
     yield f"Relearning: AdamW at rate {judging.config.relearn_rate:g}, {BATCH} rows a step, {steps} steps."
-    yield "Rounding: to the nearest step of a symmetric grid for each output row; embeddings and output layer as they are."
+    yield "Rounding: to the nearest step of a symmetric grid for each output row; embeddings and output layer stay."
     if not judging.retrained:
         yield "Without retrained models nothing says how fast a model that never knew the rows would learn them."
     four = f"{BITS[1]} bits, merged weights"

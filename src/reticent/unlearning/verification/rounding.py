@@ -92,16 +92,17 @@ def adapter_rounded(model: Any, bits: int) -> Iterator[None]:
 
 
 def matrices(model: Any) -> Iterator[nn.Module]:
-    """Linear layers of the model as it is, without the output layer and without matrices of adapters that are merged."""
+    """Linear layers of the model, without the output layer and without matrices of adapters that are merged."""
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = core.get_output_embeddings()
     beyond = {id(parameter) for parameter in head.parameters()} if isinstance(head, nn.Module) else set()
     adapter = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     whole = not adapters.can_switch_off(model)
     for module in core.modules():
-        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in beyond:
-            if whole or id(module.weight) not in adapter:
-                yield module
+        if not isinstance(module, nn.Linear | Conv1D) or id(module.weight) in beyond:
+            continue
+        if whole or id(module.weight) not in adapter:
+            yield module
 
 
 def _round(weight: torch.Tensor, bits: int, *, transposed: bool = False) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the outcomes of all checks to one verdict. Pure; its words are those of `reticent.core.unlearning_words`.
 
-What some check shows goes before what none could have shown. Where retrained models are there, they lead: their check is
-the one with power for a single person, and it also decides that there is enough to tell. The membership check does so
-where there are none. All other checks can show that something is left, and never that nothing is.
+What some check shows goes before what none could have shown. Where retrained models are there, they lead: their check
+is the one with power for a single person, and it also decides that there is enough to tell. The membership check does
+so where there are none. All other checks can show that something is left, and never that nothing is.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ from reticent.unlearning.verification.check import Check, Judging, Margin, Visit
 from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.verdict import verdict_of
 
+LARGE = 10_000_000
+"""Parameters of a model that is worth being freed at once."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelToVisit:
@@ -58,44 +61,36 @@ def verify(
             side has a token to predict.
     """
     config = config or VerifyConfig()
-    folder = Path(cache) if cache is not None else user_cache()
     asked = [check for check in checks() if check.is_asked_for(config)]
     evidence: dict[str, dict[str, Any]] = {check.name: {} for check in asked}
+    first: LoadedModel | None = load(case.after, dtype=config.dtype, device=config.device)
+    assert first is not None
+    tokenizer, base = first.tokenizer, case.base or first.base_source
+    scorable, left_out = _scorable(case, tokenizer)
     models: list[UnlearningModel] = []
     reference: TokenTable | None = None
-    base = case.base
-    tokenizer: Any = None
-    scorable = case
-    left_out: Counter[str] = Counter()
-    for model in _models(case):
-        loaded = load(model.source, dtype=config.dtype, device=config.device)
-        if tokenizer is None:
-            tokenizer = loaded.tokenizer
-            scorable, left_out = _scorable(case, tokenizer)
-            base = case.base or loaded.base_source
-        visit = _visit(model, loaded, tokenizer, scorable, config, folder, base)
+    for model in _models(case, base):
+        loaded = first or _loaded(model, case, config)
+        first = None
+        if loaded is None:
+            continue
+        _refuse_other_words(model, loaded, tokenizer, case)
+        visit = Visit(
+            about=UnlearningModel(name=model.name, role=model.role, fingerprint=loaded.fingerprint),
+            loaded=replace(loaded, tokenizer=tokenizer),
+            base=base,
+            case=scorable,
+            config=config,
+            cache=Path(cache) if cache is not None else user_cache(),
+        )
+        _refuse_twin(visit.about, models)
         models.append(visit.about)
-        _read(visit, asked, evidence)
+        for check in asked:
+            if check.wants(model.role, config):
+                evidence[check.name][model.name] = check.read(visit)
+        reference = visit.table if model.role == BASE else reference
+        _let_go(loaded)
         del visit, loaded
-        gc.collect()
-    if base is not None:
-        base_model = _loaded_base(base, case, config)
-        if base_model is not None:
-            visit = _visit(
-                ModelToVisit(name="base", role=BASE, source=base),
-                base_model,
-                tokenizer,
-                scorable,
-                config,
-                folder,
-                base,
-            )
-            models.append(visit.about)
-            _read(visit, asked, evidence)
-            reference = visit.table
-            del visit, base_model
-            gc.collect()
-    _refuse_twins(models)
     judging = Judging(
         case=scorable,
         config=config,
@@ -103,50 +98,32 @@ def verify(
         margin=_margin(scorable, config, reference),
         user=_users(list(scorable.judged)),
     )
-    return _results(case, judging, left_out, asked, evidence)
+    return _results(judging, left_out, asked, evidence)
 
 
-def _models(case: VerificationCase) -> Iterator[ModelToVisit]:
+def _models(case: VerificationCase, base: str | None) -> Iterator[ModelToVisit]:
     yield ModelToVisit(name="unlearned", role=AFTER, source=case.after)
     yield ModelToVisit(name="untouched", role=BEFORE, source=case.before)
+    if base is not None:
+        yield ModelToVisit(name="base", role=BASE, source=base)
     for number, source in enumerate(case.retrained, start=1):
         yield ModelToVisit(name=f"retrained {number}", role=RETRAINED, source=source)
 
 
-def _visit(
-    model: ModelToVisit,
-    loaded: LoadedModel,
-    tokenizer: Any,
-    case: VerificationCase,
-    config: VerifyConfig,
-    cache: Path,
-    base: str | None,
-) -> Visit:
-    _refuse_other_words(model, loaded, tokenizer, case)
-    return Visit(
-        about=UnlearningModel(name=model.name, role=model.role, fingerprint=loaded.fingerprint),
-        loaded=replace(loaded, tokenizer=tokenizer),
-        base=base,
-        case=case,
-        config=config,
-        cache=cache,
-    )
-
-
-def _read(visit: Visit, asked: Sequence[Check], evidence: dict[str, dict[str, Any]]) -> None:
-    for check in asked:
-        if check.wants(visit.about.role, visit.config):
-            evidence[check.name][visit.about.name] = check.read(visit)
-
-
-def _loaded_base(base: str, case: VerificationCase, config: VerifyConfig) -> LoadedModel | None:
-    """The base; None where the tuned model only names it and it cannot be had."""
+def _loaded(model: ModelToVisit, case: VerificationCase, config: VerifyConfig) -> LoadedModel | None:
+    """The model; None for a base that the tuned model only names and that cannot be had."""
     try:
-        return load(base, dtype=config.dtype, device=config.device)
+        return load(model.source, dtype=config.dtype, device=config.device)
     except BadInput:
-        if case.base is not None:
+        if model.role != BASE or case.base is not None:
             raise
         return None
+
+
+def _let_go(loaded: LoadedModel) -> None:
+    """Free what reference cycles would hold on to. Looking for them takes most of a second: small models may wait."""
+    if sum(parameter.numel() for parameter in loaded.model.parameters()) > LARGE:
+        gc.collect()
 
 
 def _refuse_other_words(model: ModelToVisit, loaded: LoadedModel, tokenizer: Any, case: VerificationCase) -> None:
@@ -188,17 +165,15 @@ def _users(records: Sequence[Record]) -> npt.NDArray[np.object_] | None:
     return np.array([record.user if record.user is not None else f"\0{record.id}" for record in records], dtype=object)
 
 
-def _refuse_twins(models: Sequence[UnlearningModel]) -> None:
-    """Refuse retrained models that are one another, or the unlearned or untouched model: their spread would lie."""
-    seen: dict[str, str] = {}
-    for model in models:
-        if model.role == RETRAINED and model.fingerprint in seen:
-            raise BadInput(
-                f"the model {model.name}",
-                f"has the weights of the {seen[model.fingerprint]} one, so it is no retrained model of its own",
-                "Give models that were each trained without the forget set, with seeds of their own.",
-            )
-        seen.setdefault(model.fingerprint, model.name)
+def _refuse_twin(model: UnlearningModel, before: Sequence[UnlearningModel]) -> None:
+    """Refuse a retrained model that is another one of these: the spread of retrained models would lie."""
+    twin = next((other for other in before if other.fingerprint == model.fingerprint), None)
+    if twin is not None and model.role == RETRAINED:
+        raise BadInput(
+            f"the model {model.name}",
+            f"has the weights of the {twin.name} one, so it is no retrained model of its own",
+            "Give models that were each trained without the forget set, with seeds of their own.",
+        )
 
 
 def _margin(case: VerificationCase, config: VerifyConfig, reference: TokenTable | None) -> Margin:
@@ -230,7 +205,8 @@ def _margin(case: VerificationCase, config: VerifyConfig, reference: TokenTable 
     value = min(plan.margin, 0.49)
     if plan.enough:
         return Margin(value=value, enough=True, reason=f"{value:.2f}, with {units}")
-    reason = f"{units} show no margin of {LARGEST_MARGIN:g} or less; {plan.needed.forget} and {plan.needed.unseen} would show 0.1"
+    needed = f"{plan.needed.forget} and {plan.needed.unseen} would show 0.1"
+    reason = f"{units} show no margin of {LARGEST_MARGIN:g} or less; {needed}"
     return Margin(value=value, enough=False, reason=reason)
 
 
@@ -246,7 +222,6 @@ def _alike(case: VerificationCase, reference: TokenTable | None) -> float:
 
 
 def _results(
-    case: VerificationCase,
     judging: Judging,
     left_out: Counter[str],
     asked: Sequence[Check],
@@ -258,7 +233,7 @@ def _results(
         else check.not_run(f"it was not asked for (--{check.switch})")
         for check in checks()
     )
-    k = len(judging.retrained)
+    case, k = judging.case, len(judging.retrained)
     return UnlearningResults(
         title=case.title,
         created=now(),
@@ -284,6 +259,7 @@ def _results(
             "margin": judging.margin.reason,
             "seed": judging.config.seed,
         },
+        holds_text=judging.config.show_text,
     )
 
 

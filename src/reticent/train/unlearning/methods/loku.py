@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from reticent.core import validate
@@ -101,5 +102,6 @@ def fisher_start(
     left, strength, right = low_rank(importance[:, None] * wide, rank, seed=seed)
     root = (strength / scaling).sqrt()
     down = (right * root).T
-    up = (left * root) / (importance + FLOOR)[:, None]
+    # A row of no importance has no part in the approximation; what rounding leaves of it would be divided by the floor.
+    up = torch.where(importance[:, None] > 0, (left * root) / (importance + FLOOR)[:, None], 0.0)
     return FisherStart(down, up, wide - scaling * up @ down)
