@@ -4,7 +4,7 @@
 A statistic is given as what it is on each resample (`reticent.stats.resampling`: the first column is the sample
 itself). The interval is the expanded percentile interval (Hesterberg, doi:10.1080/00031305.2015.1089789): quantiles
 further out, by as much as Student's t of users - 1 is wider than a Gaussian, since a percentile interval of few users
-is too narrow; and nowhere narrower than Student's t itself with the resamples' standard deviation, which few users need.
+is too narrow; and nowhere narrower than Student's t itself with the standard deviation of the resamples.
 """
 
 from __future__ import annotations

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput, Underpowered
 from reticent.unlearning.benchmarks.answers import AnswerLosses, mean_nll
 from reticent.unlearning.benchmarks.tofu import (
+    ModelUtility,
     UtilityRows,
     closer_to_one,
     forget_figures,
@@ -123,6 +127,7 @@ def test_model_utility_is_the_harmonic_mean_of_nine():
     assert found.utility.value == pytest.approx(len(means) / sum(1 / mean for mean in means))
     assert found.utility.lo < found.utility.value < found.utility.hi
     assert not found.utility.higher_is_worse
+    assert decode(ModelUtility, json.loads(json.dumps(encode(found)))) == found
     assert found.parts["retain: rouge"].value == pytest.approx(sets["retain"].rouge.mean())
 
 

@@ -60,7 +60,7 @@ class ModelUtility:
     """
 
     utility: Estimate
-    parts: Mapping[str, Estimate]
+    parts: dict[str, Estimate]
 
 
 def probability(mean_loss: ArrayLike) -> Floats:
