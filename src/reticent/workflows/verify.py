@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an unlearning worked: the models and texts of a run folder, held against models trained again without them."""
+"""How far an unlearning worked: a run folder, held against models that are trained again without what was forgotten."""
 
 from __future__ import annotations
 
@@ -147,9 +147,9 @@ def _verify(verified: _Verified, config: VerifyConfig, models: Sequence[str]) ->
         provenance={"root": str(verified.root.root.name), "finished": about.get("finished", "")},
     )
     results = look_into(case, config)
-    write_unlearning(run.unlearning, results)
+    digest = write_unlearning(run.unlearning, results)
     write_unlearning_page(run.report, results)
-    certificate = certificate_of(results)
+    certificate = certificate_of(results, results_sha256=digest)
     write_certificate(run.certificate, certificate)
     write_certificate_page(run.certificate_page, certificate)
     checked = asdict(config) | {"oracles": len(models), "finished": now()}
