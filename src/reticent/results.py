@@ -79,6 +79,27 @@ Examples:
     >>> Change(attack="loss", level="record", metric="auc", before=auc, after=auc, change=lower).change.hi < 0
     True
 
+    Of the verification of an unlearning:
+
+    >>> after = UnlearningModel(name="unlearned", role="after", fingerprint="9f2c")
+    >>> number = Measurement(
+    ...     check="membership", model="unlearned", role="after", what="loss", metric="auc", estimate=auc, chance=0.5
+    ... )
+    >>> point = PlanePoint(name="npo", role="after", forget=auc, retain=auc)
+    >>> bar = Bar(treatment="8 bits", model="unlearned", role="after", auc=auc)
+    >>> check = UnlearningCheck(
+    ...     name="membership", section=section, measured=(number,), points=(point,), bars=(bar,), word="still known"
+    ... )
+    >>> verdict = UnlearningVerdict(status="still_known", headline="The forget set is still known.")
+    >>> look = UnlearningLook(step=10, aucs={"loss": auc})
+    >>> promise = UserPromise(epsilon=8.0, delta=1e-5, sentence="ε = 8 per user")
+    >>> from reticent import UnlearningResults
+    >>> UnlearningResults(
+    ...     title="without", created="2026-01-01", verdict=verdict, margin=0.1, confidence=0.95, models=(after,),
+    ...     checks=(check,), looks=(look,), promise=promise,
+    ... ).forget_aucs[0].value
+    0.71
+
     Of a comparison of ways to tune:
 
     >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=400, method="bootstrap", unit="nats")
@@ -146,6 +167,14 @@ if TYPE_CHECKING:
     from reticent.core.section import Section as Section
     from reticent.core.section import Table as Table
     from reticent.core.section import Words as Words
+    from reticent.core.unlearning import Bar as Bar
+    from reticent.core.unlearning import Measurement as Measurement
+    from reticent.core.unlearning import PlanePoint as PlanePoint
+    from reticent.core.unlearning import UnlearningCheck as UnlearningCheck
+    from reticent.core.unlearning import UnlearningLook as UnlearningLook
+    from reticent.core.unlearning import UnlearningModel as UnlearningModel
+    from reticent.core.unlearning import UnlearningVerdict as UnlearningVerdict
+    from reticent.core.unlearning import UserPromise as UserPromise
     from reticent.workflows.gate import LimitCheck as LimitCheck
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, __file__)

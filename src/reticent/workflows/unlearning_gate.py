@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gate of an unlearning: is the AUC of forgotten against unseen rows near enough to 0.5, from both sides?
 
-A model that has unlearned too much is told by that, so there are two limits. ``on`` is read for each: ``"upper"`` is the
-strict reading, under which the whole interval has to lie within the limit, ``"lower"`` fails only beyond doubt.
+A model that has unlearned too much is told by that, so there are two limits. ``on`` is read for each: ``"upper"`` is
+the strict reading, under which the whole interval has to lie within the limit, ``"lower"`` fails only beyond doubt.
 What cannot be checked, since nothing was measured or too few rows judge, does not pass.
 """
 

@@ -218,7 +218,7 @@ class Check:
 
     def not_run(self, reason: str) -> UnlearningCheck:
         """The outcome where nothing was measured."""
-        section = Section(name=self.name, title=self.title, lede=f"Not run: {reason}")
+        section = Section(name=self.name.replace("_", "-"), title=self.title, lede=f"Not run: {reason}")
         return UnlearningCheck(name=self.name, ran=False, why_not=reason, section=section)
 
 
