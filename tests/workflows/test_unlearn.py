@@ -22,6 +22,7 @@ from reticent.train.config import TuneConfig
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import read_request
+from reticent.unlearning.request_plan import plan_request
 from reticent.unlearning.run_rows import run_rows, trained_rows
 from reticent.unlearning.stopping import read_looks
 from reticent.workflows.tune import tune
@@ -97,6 +98,15 @@ def test_people_are_unlearned_and_the_folder_says_how(run: RunFolder, tmp_path: 
     assert {record.id for record in trained_rows(out)} == {record.id for record in trained_rows(run)} - {
         row.record_id for row in rows
     }
+
+
+def test_a_user_is_compared_with_all_that_coins_kept_out(run: RunFolder, tmp_path: Path) -> None:
+    """Texts of users who are out would have been trained on had the user's coin fallen the other way."""
+    plan = plan_request(run, ForgetRequest(forget_users=some_users(run, 1)))
+    rows = plan.forget.rows
+    roles = {rows.membership.role[rows.place[record.id]] for record in plan.unseen.records}
+    inside = {rows.membership.user_member[rows.place[record.id]] for record in plan.unseen.records}
+    assert (roles, inside) == ({"evaluate", "spare"}, {False})
 
 
 def test_the_same_call_again_returns_at_once(run: RunFolder, tmp_path: Path) -> None:

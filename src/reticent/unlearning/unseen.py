@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 from reticent.core.record import Record
 from reticent.unlearning.forget_set import ForgetSet
 
@@ -40,9 +42,10 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
     forgotten perfectly still tells them apart, or one that has not forgotten hides behind a difference that goes the
     other way. So
 
-    * they come from one pool, and the recorded coin alone decided which were trained on: held-out rows of the role
-      ``"evaluate"``. Rows that stand behind a cap on the records of a user, that serve attackers as known texts, or
-      whose text another user has too, are not of that pool;
+    * they come from one pool, and recorded coins alone decided which were trained on: held-out rows of the role
+      ``"evaluate"``, and where coins fell by user all other (``"spare"``) rows of users who are out, which would have
+      been trained on had their user's coin fallen the other way. Rows that serve attackers as known texts, or whose
+      text another user has too, are not of that pool;
     * they are rows of the *same users* where these have enough of them, since writers differ more than texts do;
     * else, where whole users are forgotten and coins fell by user, rows of users who are all out: a forgotten user
       should look like one who never was there. Where users stay with a part of their rows, rows of users who are in;
@@ -55,11 +58,10 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
         forget: what is forgotten.
     """
     rows, membership = forget.rows, forget.rows.membership
-    pool = [
-        place
-        for place in range(len(rows.records))
-        if not membership.member[place] and not rows.is_forgotten[place] and membership.role[place] == "evaluate"
-    ]
+    by_user = membership.unit == "user"
+    evaluated = membership.role == "evaluate"
+    left_out = (membership.role == "spare") & ~membership.user_member & by_user
+    pool = np.flatnonzero(~membership.member & ~rows.is_forgotten & (evaluated | left_out)).tolist()
     users = set(forget.users)
     theirs = [place for place in pool if rows.records[place].user in users]
     clean = [place for place in theirs if place not in forget.unclean]
@@ -67,7 +69,7 @@ def unseen_rows(forget: ForgetSet) -> Unseen:
     covered = sum(record.user in having for record in forget.records) / len(forget.records)
     if len(clean) >= MIN_OF_USERS and covered >= COVERED:
         return _without_unclean(forget, theirs, "same users")
-    if membership.unit == "user":
+    if by_user:
         whole = len(forget.whole_users) * 2 > len(users)
         fitting = [place for place in pool if bool(membership.user_member[place]) != whole]
         pool = fitting or pool
