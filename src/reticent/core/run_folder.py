@@ -189,7 +189,7 @@ class RunFolder:
 
     @property
     def looks(self) -> Path:
-        """What a panel of texts showed while the model unlearned; no text."""
+        """Looks at a panel of texts while the model unlearned; no text."""
         return self.root / "looks.json"
 
     @property

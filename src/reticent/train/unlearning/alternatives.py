@@ -52,7 +52,7 @@ def refusal(record: Record) -> Record:
 
 
 def sampled(model: Any, tokenizer: Any, rows: Sequence[EncodedRecord], *, seed: int) -> list[EncodedRecord]:
-    """What the model itself writes after the beginning of each text, by sampling at temperature 1.
+    """Texts that the model itself writes after the beginning of each text, by sampling at temperature 1.
 
     The beginning is all that comes before the first trained token; of a text without a prompt its first quarter.
 
