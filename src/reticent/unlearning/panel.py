@@ -74,7 +74,7 @@ def make_panel(
 
 
 def table_of(model: Any, rows: Sequence[EncodedRecord], dtype: str) -> TokenTable:
-    """What a model says of texts, as an audit would see it; the model is left exactly as it was.
+    """Token statistics of a model on texts, as an audit would see them; the model is left exactly as it was.
 
     Args:
         model: in training or not.

@@ -112,7 +112,7 @@ def unlearn(
 
 
 def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: UnlearnConfig | None = None) -> list[str]:
-    """What a request would do, in lines for a person; nothing is trained or written.
+    """The consequences of a request, in lines for a person; nothing is trained or written.
 
     Raises:
         BadInput: as `unlearn`.

@@ -30,7 +30,7 @@ RETAIN = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _RunToVerify:
-    """What an unlearned run holds, and the runs that it comes from."""
+    """An unlearned run, and the runs that it comes from."""
 
     run: RunFolder
     parent: RunFolder

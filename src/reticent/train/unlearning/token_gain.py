@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens fine-tuning made unusually more likely, so that only those are forgotten."""
+"""Tokens that fine-tuning made unusually more likely, so that only those are forgotten."""
 
 from __future__ import annotations
 
