@@ -102,6 +102,12 @@ def tune(
         method = TUNINGS.get(config.method)
         spec = privacy if privacy is not None and privacy.is_private else None
         check_trackers(config.report_to)
+        if goes_on and spec is not None:
+            raise BadInput(
+                f"{base} with a promise of privacy",
+                "the promise would be about further steps alone, and what was trained before is in the model too",
+                "Train privately from the base.",
+            )
         refuse_pairs(objectives, settings_of(spec), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
