@@ -157,9 +157,26 @@ def _unlearn(job: _Unlearning) -> None:
         "root": portable(str(job.root.root), run.root),
         "request": job.plan.on_record,
         "unlearning": config.on_record,
+        "settled": _settled(job),
         "finished": now(),
     }
     write_manifest(run.manifest, unlearn=about, environment=environment())
+
+
+def _settled(job: _Unlearning) -> dict[str, Any]:
+    """The settings that were left open, as they came out."""
+    from reticent.train.unlearning.method import UNLEARNERS
+
+    method, config = UNLEARNERS.get(job.config.method), job.config
+    if method.kind == "exact":
+        return {}
+    training = _training(job)
+    settled = {"epochs": training.epochs, "learning_rate": training.learning_rate}
+    if method.kind == "loss":
+        weights = {"forget_weight": config.forget_weight, "retain_weight": config.retain_weight}
+        settled |= {name: getattr(method, name) if value is None else value for name, value in weights.items()}
+        settled |= {"method_params": method.defaults | config.method_params}
+    return settled
 
 
 def _make_model(job: _Unlearning) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str])
         retain=retained,
         related=verified.judged(verified.unseen, "steer"),
         max_tokens=tuned.get("max_tokens"),
-        method=about.get("unlearning", {}),
+        method=_method_of(about),
         request=about.get("request", {}),
         earlier=[_request_of(link.run) for link in verified.rows.chain.links[:-1]],
         looks=[look.shown for look in looks],
@@ -155,6 +155,13 @@ def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str])
     checked = asdict(config) | {"oracles": len(models), "finished": now()}
     write_manifest(run.manifest, verify=checked, environment=environment())
     return results
+
+
+def _method_of(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The method and its settings as a page shows them: without what was left open, or concerns the machine."""
+    settings = {**about.get("unlearning", {}), **about.get("settled", {})}
+    beside = ("resume", "device", "dtype")
+    return {name: value for name, value in settings.items() if value not in (None, {}) and name not in beside}
 
 
 def _request_of(run: RunFolder) -> dict[str, Any]:
