@@ -87,7 +87,7 @@ def test_a_planted_difference_is_found_and_none_where_there_is_none() -> None:
     assert "bootstrap of 30 users" in nothing.auc.method
     assert "independent" in nothing.tpr_at_10pct_fpr.method
     assert nothing.tpr_at_1pct_fpr is None
-    assert any(reason.startswith("tpr: ") and "1000" in reason for reason in nothing.refused)
+    assert any(reason.startswith("tpr@0.01: ") and "1000" in reason for reason in nothing.refused)
 
 
 def test_intervals_hold_where_there_is_nothing_to_find() -> None:
