@@ -24,6 +24,8 @@ Examples:
     True
     >>> Power(level="record", metric="auc", smallest=0.56, power=0.8, n_member=200, n_held_out=200).smallest
     0.56
+    >>> KindOfAttack(name="Identifiers", tried=False, line="Identifiers: are they known?; add --identifiers").tried
+    False
     >>> LevelTest(
     ...     level="record", primary="loss", rethrown="records", exact=True, statistics=3, draws=999, error=0.01,
     ...     p_value=0.002,
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
     from reticent.core.results import GuaranteeBound as GuaranteeBound
     from reticent.core.results import GuaranteeCheck as GuaranteeCheck
     from reticent.core.results import GuaranteeRate as GuaranteeRate
+    from reticent.core.results import KindOfAttack as KindOfAttack
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict

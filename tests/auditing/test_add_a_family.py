@@ -79,6 +79,7 @@ assert found["echo"].estimate.confidence > found["record"].estimate.confidence >
 assert found["echo"].estimate.joint == 0.95
 assert results.counts["echoes"] == 48
 assert "echo of an echo: no time" in results.not_tested
+assert [kind.name for kind in results.kinds if kind.tried] == ["Membership, per record", "Echo"], results.kinds
 page = (out / "run" / "report.html").read_text(encoding="utf-8")
 assert "The model repeats nearly all that it is told." in page
 assert gate(results, max_auc=1.0).exit_code == 0

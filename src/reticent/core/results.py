@@ -262,6 +262,21 @@ class LevelTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindOfAttack:
+    """One kind of attack, tried or not.
+
+    Args:
+        name: in plain words.
+        tried: true where the results hold something of it.
+        line: the question that it would answer, and what would try it; empty where it was tried.
+    """
+
+    name: str
+    tried: bool
+    line: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """The whole outcome of one audit.
 
@@ -286,6 +301,7 @@ class Results:
         extraction: what can be pulled out of the model, beside what its base gives; None (in JSON: null): nobody tried.
         tests: how it was decided at each level whether anything leaks.
         sections: further kinds of evidence, each with findings and tables of its own.
+        kinds: kinds of attack that the audit's families know of, tried or not. Empty: an older file did not tell.
     """
 
     title: str
@@ -306,6 +322,7 @@ class Results:
     extraction: Extraction | None = None
     tests: tuple[LevelTest, ...] = ()
     sections: tuple[Section, ...] = ()
+    kinds: tuple[KindOfAttack, ...] = ()
 
     def __post_init__(self) -> None:
         names = [section.name for section in self.sections]
