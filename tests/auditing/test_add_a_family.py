@@ -89,12 +89,12 @@ print(results.verdict.headline)
 
 def test_a_family_is_one_folder(tmp_path: Path) -> None:
     package = tmp_path / "src" / "reticent"
-    shutil.copytree(Path(reticent.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(reticent.__file__).parent, package)
     folder = package / "auditing" / "echo"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Echoes."""\n', encoding="utf-8")
     (folder / "family.py").write_text(textwrap.dedent(FAMILY).lstrip(), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "RETICENT_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     run = subprocess.run(
         [sys.executable, "-c", RUN, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
