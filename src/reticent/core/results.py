@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from reticent.core.extraction_rows import Extraction, ExtractionCurve, ExtractionRow
-from reticent.core.field_types import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
+from reticent.core.field_types import AtLeast, Count, FreeForm, InRange, NullIs, OneOf, Share
 from reticent.core.finding import Access, Estimate, Finding, Level
 from reticent.core.frame import html, tidy
 from reticent.core.guarantee_audit import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
@@ -178,7 +178,7 @@ class ExposedUnit:
 
     unit: str
     level: MembershipLevel
-    rank: Annotated[int, Within(least=1)]
+    rank: Annotated[int, InRange(least=1)]
     attack: str
     score: float
     p_value: Share
