@@ -20,12 +20,10 @@ from reticent.core.unlearning_words import (
     STILL_KNOWN,
     TOO_FEW,
 )
-from reticent.score.engine import ScoreOptions, open_engine
 from reticent.score.internals.internals import Internals
-from reticent.testing.tiny import tiny_model, tiny_tokenizer
+from reticent.testing.tiny import tiny_tokenizer
 from reticent.testing.unlearned import number_rows
 from reticent.unlearning.verification import among_retrained, collateral, extraction, inside, membership
-from reticent.unlearning.verification.among_retrained import Answers
 from reticent.unlearning.verification.beside import gap_to_retrained, hull, seed_half
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Margin
@@ -116,46 +114,46 @@ def test_attacks_can_be_chosen_and_those_that_need_more_are_refused():
 # ---- among retrained ----------------------------------------------------------------------------------------------
 
 
-def answers(of, gains, same=None):
-    """Agreement with the untouched model by role; of retrained models with some spread."""
-    same = {BEFORE: 1.0, RETRAINED: 0.3, BASE: 0.1, AFTER: 0.3} | (same or {})
-    found = {}
-    for number, (name, rows) in enumerate(tables(of, gains).items()):
-        role = of.models[number].role
-        rng = np.random.default_rng(100 + number)
-        agrees = rng.random(int(of.forget.sum()) * TOKENS) < same[role]
-        found[name] = Answers(table=rows, first=np.where(agrees, 1, 2 + number).astype(np.int32))
-    return found
-
-
-def spread_out(of, gains, same=None):
-    """As `answers`, with retrained models that differ by a twentieth of a nat."""
-    found = answers(of, gains, same)
-    for number, model in enumerate(of.retrained):
+def spread_out(of, gains, right=None):
+    """Tables by role, of retrained models that differ by a twentieth of a nat; the share of right first choices."""
+    shares = {AFTER: 0.3, BEFORE: 0.8, RETRAINED: 0.3, BASE: 0.1} | (right or {})
+    found = tables(of, gains)
+    for number, model in enumerate(of.models):
         entry = found[model.name]
-        shifted = entry.table["logp"] + np.float32(0.05 * (number - 2))
-        found[model.name] = replace(entry, table=replace(entry.table, tokens=dict(entry.table.tokens, logp=shifted)))
+        aside = 0.05 * (number - len(of.models) + 3) * (model.role == RETRAINED)
+        first = np.random.default_rng(100 + number).random(len(entry["rank"])) < shares[model.role]
+        columns = dict(entry.tokens, logp=entry["logp"] + np.float32(aside), rank=(~first).astype(np.int32))
+        found[model.name] = replace(entry, tokens=columns)
     return found
 
 
 @pytest.mark.parametrize(
-    ("gain", "same", "word"),
+    ("gain", "right", "word"),
     [(0.0, 0.3, AMONG_RETRAINED), (1.0, 0.3, STILL_KNOWN), (-1.5, 0.3, MARKED), (0.0, 0.9, STILL_KNOWN)],
 )
-def test_a_place_among_retrained_models(gain, same, word):
+def test_a_place_among_retrained_models(gain, right, word):
     of = judging()
-    outcome = among_retrained.evaluate(spread_out(of, {AFTER: gain, BEFORE: 1.0}, {AFTER: same}), of)
+    outcome = among_retrained.evaluate(spread_out(of, {AFTER: gain, BEFORE: 1.0}, {AFTER: right}), of)
     assert outcome.word == word
     assert outcome.knew
 
 
 def test_where_the_untouched_model_lies_among_them_too_nothing_can_be_told():
     of = judging()
-    outcome = among_retrained.evaluate(spread_out(of, {}, {BEFORE: 1.0, AFTER: 1.0, RETRAINED: 1.0, BASE: 1.0}), of)
-    assert not outcome.ran  # agreement of all of them is 1: no spread can be told
-    outcome = among_retrained.evaluate(spread_out(of, {}, {AFTER: 0.3}), of)
-    assert outcome.knew  # its own answers are always its own
+    outcome = among_retrained.evaluate(spread_out(of, {}, {BEFORE: 0.3}), of)
+    assert outcome.word == TOO_FEW
+    assert not outcome.knew
+    assert "the untouched model lies" in outcome.sentence
+
+
+def test_a_statistic_without_spread_is_left_out():
+    of = judging()
+    outcome = among_retrained.evaluate(spread_out(of, {BEFORE: 1.0}, {RETRAINED: 0.0, AFTER: 0.0}), of)
     assert outcome.word == AMONG_RETRAINED
+    assert {number.what.split(" of ")[0] for number in outcome.measured} == {"mean loss", "log-ratio to the base"}
+    alike = spread_out(of, {})
+    alike |= {model.name: alike["retrained 0"] for model in of.retrained}
+    assert "is the same for all of them" in among_retrained.evaluate(alike, of).why_not
 
 
 def test_the_interval_is_that_of_the_formula():
@@ -173,17 +171,18 @@ def test_the_interval_is_that_of_the_formula():
 
 def test_statistics_are_what_their_words_say():
     of = judging(oracles=3)
-    given = answers(of, {AFTER: 0.2})
+    given = spread_out(of, {AFTER: 0.2})
     rows = np.flatnonzero(of.forget)[:7]
     mask = np.isin(np.arange(len(of.side)), rows)
-    logp = given["unlearned"].table["logp"].reshape(-1, TOKENS).astype(float)
-    base = given["base"].table["logp"].reshape(-1, TOKENS)
-    same = (given["unlearned"].first == given["untouched"].first).reshape(-1, TOKENS)
+    logp = given["unlearned"]["logp"].reshape(-1, TOKENS).astype(float)
+    base = given["base"]["logp"].reshape(-1, TOKENS)
+    first = (given["unlearned"]["rank"] == 0).reshape(-1, TOKENS)
     naive = {
         "mean loss": -np.mean([logp[row].mean() for row in rows]),
         "log-ratio to the base": np.mean([logp[row] - base[row] for row in rows]),
-        "agreement with the untouched model": np.mean([same[row].mean() for row in rows]),
+        "right first choices": np.mean([first[row].mean() for row in rows]),
     }
+    assert set(naive) == set(among_retrained.STATISTICS)
     for name, value in naive.items():
         assert among_retrained.statistic(name, given, "unlearned", of, mask) == pytest.approx(value, rel=1e-6)
 
@@ -191,26 +190,9 @@ def test_statistics_are_what_their_words_say():
 @pytest.mark.parametrize(("oracles", "reason"), [(0, "--oracle none"), (1, "no prediction interval"), (2, "no pred")])
 def test_too_few_retrained_models(oracles, reason):
     of = judging(oracles=oracles)
-    outcome = among_retrained.evaluate(answers(of, {}), of)
+    outcome = among_retrained.evaluate(spread_out(of, {}), of)
     assert not outcome.ran
     assert reason in outcome.why_not
-
-
-def test_first_choices_are_those_of_the_model():
-    import torch
-
-    model, tokenizer = tiny_model(), tiny_tokenizer()
-    rows = [
-        extraction.passage(record, tokenizer, max_tokens=None, room=None).after(())
-        for record in number_rows(forget=3).forget
-    ]
-    first = among_retrained.first_choices(open_engine(model, "tiny", ScoreOptions()), rows)
-    slow = []
-    for row in rows:
-        with torch.inference_mode():
-            logits = model(input_ids=torch.from_numpy(row.token_id.astype(np.int64))[None]).logits[0]
-        slow += [int(logits[place - 1].argmax()) for place in np.flatnonzero(row.trained)]
-    assert first.tolist() == slow
 
 
 # ---- extraction ---------------------------------------------------------------------------------------------------
@@ -296,7 +278,7 @@ def test_leaks_are_exact():
 
 
 def test_an_auditor_of_the_inside():
-    of = judging(oracles=2, margin=0.19)
+    of = judging(oracles=1, margin=0.19, rows=number_rows(forget=90, unseen=110, retain=1))
     rows = int((of.forget | of.unseen).sum())
 
     def internals(seed, gain):
