@@ -134,7 +134,7 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
         )
         loss = losses(model, near).mean() - losses(model, far).clamp(max=FAR).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 10 == 0:
             with torch.no_grad():

@@ -82,16 +82,16 @@ def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCh
     except Underpowered as error:
         return CHECK.not_run(f"{error.given} {error.why}")
     word = _overall(requests)
-    tables = [_table("requests", "Requests among retrained models", requests, judging)]
+    shown = [_table("requests", "Requests among retrained models", requests, judging)]
     if len(people) > 1:
-        tables.append(_table("people", "People among retrained models, each as one unit", people, judging))
+        shown.append(_table("people", "People among retrained models, each as one unit", people, judging))
     return UnlearningCheck(
         name=NAME,
         word=word,
         sentence=_sentence(word, requests, people, k),
         could_have_seen=_could_have_seen(requests, k),
         knew=all(any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()),
-        section=_section(tables, k),
+        section=_section(shown, k),
         measured=tuple(_measured(requests, judging)),
     )
 

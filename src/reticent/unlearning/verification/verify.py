@@ -198,7 +198,15 @@ def _scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase,
     left = {record.id for record in sides["forget"]}
     requests = {name: [identity for identity in ids if identity in left] for name, ids in case.requests.items()}
     requests = {name: ids for name, ids in requests.items() if ids}
-    return replace(case, **sides, requests=requests), left_out
+    scorable = replace(
+        case,
+        forget=sides["forget"],
+        unseen=sides["unseen"],
+        retain=sides["retain"],
+        held_out=sides["held_out"],
+        requests=requests,
+    )
+    return scorable, left_out
 
 
 def _users(records: Sequence[Record]) -> npt.NDArray[np.object_] | None:
