@@ -5,7 +5,7 @@ Each repetition makes rows that nobody can guess, a model that was trained on fo
 that were trained on the retain rows alone, and one model of the kind in question (`reticent.testing.unlearned`), which
 is verified with the default settings. A repetition is *right* where
 
-``retrained``       (never saw the forget rows): the membership check says "like unseen". 200 forget and 800 unseen rows,
+``retrained``       (never saw the forget rows): the membership check says "like unseen". 300 forget and 1,200 unseen rows,
                     since the margin of 0.1 has to be shown by all attacks at once.
 ``untouched``       (nothing was done): the membership check and the verdict both say "still known".
 ``refusing``        (taught to answer "I don't know" to the questions): the verdict is "still known" or "marked by its
@@ -40,7 +40,7 @@ from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.verify import verify
 
 REPETITIONS, ORACLES = 40, 5
-SIZES = {"retrained": {"forget": 200, "unseen": 800}}
+SIZES = {"retrained": {"forget": 300, "unseen": 1200}}
 """Rows by kind, where they are others than ``FEW``."""
 FEW = {"forget": 80, "unseen": 160}
 

@@ -121,7 +121,7 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
     """Up the gradient on the forget rows, no further than ``FAR`` nats a token, and down it on further rows of the same
     kind, so that the model stays what it is elsewhere."""
     model = copy.deepcopy(before)
-    further = number_rows(forget=0, unseen=600, retain=0, seed=10_000 + seed).unseen
+    further = number_rows(forget=0, unseen=300, retain=0, seed=10_000 + seed).unseen
     forget, unseen, others = (
         encode_all(side, tiny_tokenizer(), MAX_TOKENS).encoded for side in (rows.forget, rows.unseen, further)
     )
@@ -134,7 +134,7 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
         )
         loss = losses(model, near).mean() - losses(model, far).clamp(max=FAR).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 10 == 0:
             with torch.no_grad():

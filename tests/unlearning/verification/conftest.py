@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from reticent.core.unlearning import UnlearningResults
+from reticent.core.unlearning import RETRAINED, UnlearningResults
 from reticent.testing.unlearned import KINDS, MAX_TOKENS, KnownRows, made, number_rows, save, save_base, trained
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.config import VerifyConfig
-from reticent.unlearning.verification.verify import verify
+from reticent.unlearning.verification.verify import ModelReadings, judge, read_models, verify
 
-ROWS = number_rows(forget=80, unseen=160, retain=40)
+ROWS = number_rows(forget=60, unseen=120, retain=30)
 ORACLES = 3
 
 
@@ -49,8 +49,12 @@ class Zoo:
         return replace(case, **changes)
 
     def verify(self, kind: str, settings: dict[str, Any] | None = None, **changes: Any) -> UnlearningResults:
-        config = VerifyConfig(dtype="float32", margin=0.19, **(settings or {}))
-        return verify(self.case(kind, **changes), config, cache=self.cache)
+        """The whole way, with models."""
+        return verify(self.case(kind, **changes), settings_of(settings), cache=self.cache)
+
+
+def settings_of(changes: dict[str, Any] | None = None) -> VerifyConfig:
+    return VerifyConfig(**({"dtype": "float32", "margin": 0.19} | (changes or {})))
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +73,27 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 
 
 @pytest.fixture(scope="session")
-def results(zoo: Zoo) -> Callable[[str], UnlearningResults]:
-    """Results of each kind at the defaults, made when they are first asked for."""
-    made_results: dict[str, UnlearningResults] = {}
+def readings(zoo: Zoo) -> Callable[[str], ModelReadings]:
+    """Readings of each kind at the defaults, made when they are first asked for."""
+    made_readings: dict[str, ModelReadings] = {}
 
-    def of(kind: str) -> UnlearningResults:
-        if kind not in made_results:
-            made_results[kind] = zoo.verify(kind)
-        return made_results[kind]
+    def of(kind: str) -> ModelReadings:
+        if kind not in made_readings:
+            made_readings[kind] = read_models(zoo.case(kind), settings_of(), zoo.cache)
+        return made_readings[kind]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def judged(readings: Callable[[str], ModelReadings]) -> Callable[..., UnlearningResults]:
+    """Results of a kind without running a model again: with other settings, other owners, or without oracles."""
+
+    def of(
+        kind: str, settings: dict[str, Any] | None = None, *, oracles: bool = True, **changes: Any
+    ) -> UnlearningResults:
+        reading = readings(kind)
+        models = reading.models if oracles else tuple(model for model in reading.models if model.role != RETRAINED)
+        return judge(replace(reading, models=models, case=replace(reading.case, **changes)), settings_of(settings))
 
     return of

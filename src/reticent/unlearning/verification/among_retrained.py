@@ -6,8 +6,10 @@ rows of a request, and the unlearned one is held against the prediction interval
 
 * mean loss: over rows, of the mean over a row's tokens, nats a token; lower = known better;
 * log-ratio to the base: over all tokens of the request together, nats a token; higher = known better;
-* agreement: share of tokens at which the model's first choice is that of the untouched model, mean over rows; higher =
-  what it said is still there.
+* right first choices: share of tokens that the model would choose first, mean over rows; higher = known better.
+
+Agreement with the untouched model's first choices is none of them: an unlearned model began as that model, and agrees
+with it on any text more than a retrained one does.
 
 The untouched model is the control: where it lies in the interval too, the check cannot tell and says so.
 """
@@ -15,13 +17,10 @@ The untouched model is the control: where it lies in the interval too, the check
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import torch
-import transformers
 
 from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate
@@ -29,62 +28,24 @@ from reticent.core.section import Cell, Column, Section, Table
 from reticent.core.table import TokenTable
 from reticent.core.unlearning import Measurement, UnlearningCheck
 from reticent.core.unlearning_words import AMONG_RETRAINED, MARKED, STILL_KNOWN, TOO_FEW
-from reticent.models.encode import EncodedRecord, encode
-from reticent.score.engine import Engine, batches, padded, plan_pieces
 from reticent.stats import among_retrained as stats
 from reticent.stats.hypothesis import family_confidence
 from reticent.unlearning.verification.beside import marked
 from reticent.unlearning.verification.check import Judging, Mask, Visit, check
-from reticent.unlearning.verification.kept_columns import kept_columns
 
 NAME = "among_retrained"
+STILL = 1e-9
+"""Relative spread below which retrained models count as all the same."""
 WORTH_HAVING = 5
 """Retrained models that make an interval that is worth having."""
-VERSION = 1
-"""Cache version. Increment when this module's output changes for the same inputs."""
-STATISTICS = {"mean loss": -1, "log-ratio to the base": 1, "agreement with the untouched model": 1}
+LOSS, RATIO, RIGHT = "mean loss", "log-ratio to the base", "right first choices"
+STATISTICS = {LOSS: -1, RATIO: 1, RIGHT: 1}
 """Statistic → +1 where a higher value means that the rows are known better, else -1."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answers:
-    """One model on the judged rows.
-
-    Args:
-        table: statistics of the true tokens.
-        first: ``[T]`` int32: the model's first choice at each trained token of the forget rows, in order.
-    """
-
-    table: TokenTable
-    first: npt.NDArray[np.int32]
-
-
-def read(visit: Visit) -> Answers:
-    """The table of the judged rows, and the first choices on the forget rows."""
-    rows = [encode(record, visit.loaded.tokenizer, max_tokens=visit.case.max_tokens) for record in visit.case.forget]
-    about = [VERSION, visit.side.key, visit.side.choices.key, torch.__version__, transformers.__version__]
-    about += [[row.token_id.tolist(), row.trained.tolist()] for row in rows]
-    columns = kept_columns(visit.cache, "first-choices", about, lambda: {"first": _first_choices(visit, rows)})
-    return Answers(table=visit.table, first=columns["first"])
-
-
-def _first_choices(visit: Visit, rows: list[EncodedRecord]) -> npt.NDArray[np.int32]:
-    engine = visit.side.engine
-    with visit.side.answering():
-        return first_choices(engine, rows)
-
-
-def first_choices(engine: Engine, rows: list[EncodedRecord]) -> npt.NDArray[np.int32]:
-    """``[T]``: the most likely token at each trained token that has something before it."""
-    offsets, pieces = plan_pieces(rows, engine.choices.window)
-    first = np.zeros(int(offsets[-1]), dtype=np.int32)
-    with torch.inference_mode():
-        for batch in batches(pieces, engine.choices.tokens_per_batch, engine.forward.positions):
-            token_id, where, _ = padded(rows, batch)
-            out = np.concatenate([np.arange(piece.out.start, piece.out.stop) for piece in batch])
-            for some, logits in engine.forward.logits_at(token_id, where):
-                first[out[some]] = logits.argmax(dim=1).cpu().numpy()
-    return first
+def read(visit: Visit) -> TokenTable:
+    """The token table of the judged rows."""
+    return visit.table
 
 
 class Place(NamedTuple):
@@ -107,30 +68,30 @@ class Place(NamedTuple):
     distance: float
 
 
-def evaluate(answers: Mapping[str, Answers], judging: Judging) -> UnlearningCheck:
+def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCheck:
     """A word for each request and statistic; people of a request are shown below, each as one unit."""
     k = len(judging.retrained)
     if k < stats.MIN_RETRAINED:
         return CHECK.not_run(_too_few_models(k))
-    statistics = [name for name in STATISTICS if judging.base is not None or "base" not in name]
+    statistics = [name for name in STATISTICS if judging.base is not None or name != RATIO]
     try:
         requests, people = (
-            {unit: _places(answers, judging, mask, statistics, of=len(units)) for unit, mask in units.items()}
+            {unit: _places(tables, judging, mask, statistics, of=len(units)) for unit, mask in units.items()}
             for units in (judging.requests, judging.people)
         )
     except Underpowered as error:
         return CHECK.not_run(f"{error.given} {error.why}")
     word = _overall(requests)
-    tables = [_table("requests", "Requests among retrained models", requests, judging)]
+    shown = [_table("requests", "Requests among retrained models", requests, judging)]
     if len(people) > 1:
-        tables.append(_table("people", "People among retrained models, each as one unit", people, judging))
+        shown.append(_table("people", "People among retrained models, each as one unit", people, judging))
     return UnlearningCheck(
         name=NAME,
         word=word,
         sentence=_sentence(word, requests, people, k),
         could_have_seen=_could_have_seen(requests, k),
         knew=all(any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()),
-        section=_section(tables, k),
+        section=_section(shown, k),
         measured=tuple(_measured(requests, judging)),
     )
 
@@ -141,32 +102,34 @@ def _too_few_models(k: int) -> str:
     return f"{k} retrained models make no prediction interval; {WORTH_HAVING} make one worth having"
 
 
-def statistic(name: str, answers: Mapping[str, Answers], model: str, judging: Judging, rows: Mask) -> float:
+def statistic(name: str, tables: Mapping[str, TokenTable], model: str, judging: Judging, rows: Mask) -> float:
     """One of `STATISTICS` of one model on some of the forget rows."""
-    table = answers[model].table.take(rows)
-    if name == "mean loss":
+    table = tables[model].take(rows)
+    if name == LOSS:
         return float(-table.mean(table["logp"]).mean())
-    if name == "log-ratio to the base":
+    if name == RATIO:
         assert judging.base is not None
-        ref = answers[judging.base.name].table.take(rows)
+        ref = tables[judging.base.name].take(rows)
         return float((table["logp"].astype(np.float64) - ref["logp"]).mean())
-    # Forget rows come first in every table, so the tokens of both line up from the start.
-    whole = answers[model].table.take(judging.forget)
-    same = answers[model].first == answers[judging.before.name].first
-    return float(whole.mean(same)[rows[judging.forget]].mean())
+    return float(table.mean(table["rank"] == 0).mean())
 
 
 def _places(
-    answers: Mapping[str, Answers], judging: Judging, rows: Mask, statistics: list[str], *, of: int
+    tables: Mapping[str, TokenTable], judging: Judging, rows: Mask, statistics: list[str], *, of: int
 ) -> dict[str, Place]:
     """Each statistic of one unit, with intervals that hold for all statistics of all ``of`` units together."""
     values = {
-        name: {model.name: statistic(name, answers, model.name, judging, rows) for model in judging.models}
+        name: {model.name: statistic(name, tables, model.name, judging, rows) for model in judging.models}
         for name in statistics
     }
+    retrained = {name: [values[name][model.name] for model in judging.retrained] for name in values}
+    # A share of right choices may be 0 for all of them: no spread, so nothing can be told by it.
+    moving = {
+        name: spread for name, spread in retrained.items() if np.ptp(spread) > STILL * (1 + max(map(abs, spread)))
+    }
     placed = stats.among_retrained(
-        {name: by_model[judging.after.name] for name, by_model in values.items()},
-        {name: [by_model[model.name] for model in judging.retrained] for name, by_model in values.items()},
+        {name: values[name][judging.after.name] for name in moving or retrained},
+        moving or retrained,
         confidence=family_confidence(judging.config.confidence, of),
     )
     places = {}
@@ -233,9 +196,12 @@ def _sentence(
 
 def _could_have_seen(requests: Mapping[str, Mapping[str, Place]], k: int) -> str:
     parts = []
-    for name in next(iter(requests.values())):
-        half = max(places[name].shown for places in requests.values())
-        unit = "" if name.startswith("agreement") else " nats a token"
+    for name in STATISTICS:
+        halves = [places[name].shown for places in requests.values() if name in places]
+        if not halves:
+            continue
+        half = max(halves)
+        unit = "" if name == RIGHT else " nats a token"
         parts.append(f"{name} {half:.3f}{unit}")
     few = f" {WORTH_HAVING} or more make narrower ones." if k < WORTH_HAVING else ""
     return (

@@ -5,7 +5,8 @@ A check is a file of this package that registers itself (`CHECKS`); other distri
 entry-point group ``reticent.unlearning.verification``. `reticent.unlearning.verification.verify` visits one model after
 the other, so that one is in memory at a time, and lets every check read what it needs of it:
 
-``wants``     says no to a model or to settings, before the model is loaded.
+``refuse``    says no to settings that cannot be, before any model is loaded.
+``wants``     says no to a model that need not be read.
 ``read``      is the only step with a model. Killed and called again it goes on where it was: what it makes is kept in
               ``visit.cache``, by content.
 ``evaluate``  turns what was read of all models into an `UnlearningCheck`. Pure.
@@ -186,8 +187,12 @@ class Judging:
         return {f"person {number}": mask for number, mask in enumerate(masks, start=1)}
 
 
-def _always(visit: Any, config: VerifyConfig) -> bool:
+def _always(role: str, config: VerifyConfig) -> bool:
     return True
+
+
+def _nothing(config: VerifyConfig) -> None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +206,7 @@ class Check:
         read: ``(visit) -> evidence`` of one model.
         evaluate: ``({model's name: evidence}, judging) -> UnlearningCheck``.
         wants: ``(role of a model, config)``: False where the model need not be read for it.
+        refuse: ``(config)``; raises `BadInput`.
         switch: a field of `VerifyConfig` that asks for it; empty: it always runs.
     """
 
@@ -210,6 +216,7 @@ class Check:
     read: Callable[[Visit], Any]
     evaluate: Callable[[Mapping[str, Any], Judging], UnlearningCheck]
     wants: Callable[[str, VerifyConfig], bool] = _always
+    refuse: Callable[[VerifyConfig], None] = _nothing
     switch: str = ""
 
     def is_asked_for(self, config: VerifyConfig) -> bool:

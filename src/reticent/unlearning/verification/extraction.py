@@ -294,7 +294,9 @@ def _sentence(word: str, words: Mapping[str, str], gaps: Mapping[str, Estimate],
         )
     greedy = shares["greedy, word for word"]
     text = f"Extraction: {greedy.value * 100:.1f} % of {greedy.n} rows come out word for word by greedy decoding"
-    return f"{text}, and by no way of decoding more than from retrained models." if gaps else f"{text}."
+    if not gaps:
+        return f"{text}."
+    return f"{text}; by no way of decoding more was shown to come out than from retrained models."
 
 
 def _could_have_seen(gaps: Mapping[str, Estimate]) -> str:

@@ -92,12 +92,14 @@ def _audited(inside: Internals, judging: Judging) -> AuditorAuc:
 
 
 def _word(after: AuditorAuc, judging: Judging) -> str:
-    """What an auditor finds has no direction: rows that it tells apart are marked, by whatever it is."""
+    """The word for an auditor. Its findings have no direction: rows that it tells apart are marked, however it does."""
     if after.doubt:
         return TOO_FEW
     if after.auc.lo > 0.5:
         return MARKED
-    return LIKE_UNSEEN if after.auc.hi < 0.5 + judging.margin.value and judging.margin.enough else TOO_FEW
+    # An auditor below 0.5 had bad luck, which makes no wide interval narrow.
+    narrow = after.auc.hi - after.auc.value <= judging.margin.value and judging.margin.enough
+    return LIKE_UNSEEN if narrow and after.auc.hi < 0.5 + judging.margin.value else TOO_FEW
 
 
 def _section(audited: Mapping[str, AuditorAuc], judging: Judging, word: str) -> Section:

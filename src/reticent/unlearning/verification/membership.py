@@ -20,6 +20,7 @@ from reticent.core.unlearning_words import LIKE_UNSEEN, TOO_FEW
 from reticent.stats.equivalence import Likeness, equivalence
 from reticent.unlearning.verification.beside import beside_cells, beside_columns
 from reticent.unlearning.verification.check import Judging, Visit, check
+from reticent.unlearning.verification.config import VerifyConfig
 
 NAME = "membership"
 READ = {"table", "ref"}
@@ -180,4 +181,8 @@ def _section(by_model: Mapping[str, Likeness], words: Mapping[str, str], judging
     )
 
 
-CHECK = check(name=NAME, title="Membership, both sides", order=10, read=read, evaluate=evaluate)
+def _refuse(config: VerifyConfig) -> None:
+    usable_attacks(config.attacks, base=True)
+
+
+CHECK = check(name=NAME, title="Membership, both sides", order=10, read=read, evaluate=evaluate, refuse=_refuse)

@@ -44,13 +44,13 @@ def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def rounded_slowly(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """The slow, obvious way of `rounded`: number by number."""
+    """The slow, obvious way of `rounded`: each number goes to the nearest of all steps."""
     most = 2 ** (bits - 1) - 1
     rows = []
     for row in weight.tolist():
         step = max(abs(value) for value in row) / most
-        rows.append([0.0 if step == 0 else min(range(-most, most + 1), key=lambda code, value=value, step=step: (
-            abs(code * step - value), code % 2)) * step for value in row])  # fmt: skip
+        grid = [code * step for code in range(-most, most + 1)]
+        rows.append([min((abs(value - place), place) for place in grid)[1] for value in row])
     return torch.tensor(rows, dtype=weight.dtype)
 
 
@@ -67,7 +67,7 @@ def merged_and_rounded(model: Any, bits: int) -> Iterator[None]:
     try:
         with torch.no_grad():
             for module in matrices(model):
-                _round(module.weight, bits, transposed=isinstance(module, Conv1D))
+                _round(weight_of(module), bits, transposed=isinstance(module, Conv1D))
         yield
     finally:
         if peft:
@@ -103,6 +103,13 @@ def matrices(model: Any) -> Iterator[nn.Module]:
             continue
         if whole or id(module.weight) not in adapter:
             yield module
+
+
+def weight_of(module: nn.Module) -> torch.Tensor:
+    """The matrix of a linear layer."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 def _round(weight: torch.Tensor, bits: int, *, transposed: bool = False) -> None:

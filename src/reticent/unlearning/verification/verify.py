@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from reticent.core.errors import BadInput, Underpowered
 from reticent.core.manifest import environment, now
 from reticent.core.record import Record, fingerprint
 from reticent.core.table import TokenTable
-from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED, UnlearningModel, UnlearningResults
+from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED, UnlearningCheck, UnlearningModel, UnlearningResults
 from reticent.core.user_cache import user_cache
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
@@ -61,7 +61,33 @@ def verify(
             side has a token to predict.
     """
     config = config or VerifyConfig()
-    asked = [check for check in checks() if check.is_asked_for(config)]
+    return judge(read_models(case, config, Path(cache) if cache is not None else user_cache()), config)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelReadings:
+    """All that models gave, and what it was read for.
+
+    Args:
+        case: without rows of which nothing is predicted.
+        left_out: how many those were, by side.
+        models: that were visited.
+        evidence: by check and by model's name.
+        reference: the base's table of the judged rows; None without a base.
+    """
+
+    case: VerificationCase
+    left_out: Mapping[str, int]
+    models: tuple[UnlearningModel, ...]
+    evidence: Mapping[str, Mapping[str, Any]]
+    reference: TokenTable | None
+
+
+def read_models(case: VerificationCase, config: VerifyConfig, cache: Path) -> ModelReadings:
+    """Visit one model after the other and let every check that is asked for read it; errors as in `verify`."""
+    asked = asked_for(config)
+    for check in asked:
+        check.refuse(config)
     evidence: dict[str, dict[str, Any]] = {check.name: {} for check in asked}
     first: LoadedModel | None = load(case.after, dtype=config.dtype, device=config.device)
     assert first is not None
@@ -75,30 +101,47 @@ def verify(
         if loaded is None:
             continue
         _refuse_other_words(model, loaded, tokenizer, case)
-        visit = Visit(
-            about=UnlearningModel(name=model.name, role=model.role, fingerprint=loaded.fingerprint),
-            loaded=replace(loaded, tokenizer=tokenizer),
-            base=base,
-            case=scorable,
-            config=config,
-            cache=Path(cache) if cache is not None else user_cache(),
-        )
-        _refuse_twin(visit.about, models)
-        models.append(visit.about)
+        about = UnlearningModel(name=model.name, role=model.role, fingerprint=loaded.fingerprint)
+        _refuse_twin(about, models)
+        models.append(about)
+        loaded = replace(loaded, tokenizer=tokenizer)
+        visit = Visit(about=about, loaded=loaded, base=base, case=scorable, config=config, cache=cache)
         for check in asked:
             if check.wants(model.role, config):
                 evidence[check.name][model.name] = check.read(visit)
         reference = visit.table if model.role == BASE else reference
         _let_go(loaded)
         del visit, loaded
+    return ModelReadings(case=scorable, left_out=left_out, models=tuple(models), evidence=evidence, reference=reference)
+
+
+def judge(readings: ModelReadings, config: VerifyConfig) -> UnlearningResults:
+    """Hold the models against each other. Pure but for the time of day.
+
+    Args:
+        readings: with the evidence of every check that ``config`` asks for.
+        config: of the verification.
+    """
     judging = Judging(
-        case=scorable,
+        case=readings.case,
         config=config,
-        models=tuple(models),
-        margin=_margin(scorable, config, reference),
-        user=_users(list(scorable.judged)),
+        models=readings.models,
+        margin=_margin(readings.case, config, readings.reference),
+        user=_users(list(readings.case.judged)),
     )
-    return _results(judging, left_out, asked, evidence)
+    asked = asked_for(config)
+    outcomes = tuple(
+        check.evaluate(readings.evidence[check.name], judging)
+        if check in asked
+        else check.not_run(f"it was not asked for (--{check.switch})")
+        for check in checks()
+    )
+    return _results(judging, readings.left_out, outcomes)
+
+
+def asked_for(config: VerifyConfig) -> list[Check]:
+    """Checks that the settings ask for, by rising order."""
+    return [check for check in checks() if check.is_asked_for(config)]
 
 
 def _models(case: VerificationCase, base: str | None) -> Iterator[ModelToVisit]:
@@ -155,7 +198,15 @@ def _scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase,
     left = {record.id for record in sides["forget"]}
     requests = {name: [identity for identity in ids if identity in left] for name, ids in case.requests.items()}
     requests = {name: ids for name, ids in requests.items() if ids}
-    return replace(case, **sides, requests=requests), left_out
+    scorable = replace(
+        case,
+        forget=sides["forget"],
+        unseen=sides["unseen"],
+        retain=sides["retain"],
+        held_out=sides["held_out"],
+        requests=requests,
+    )
+    return scorable, left_out
 
 
 def _users(records: Sequence[Record]) -> npt.NDArray[np.object_] | None:
@@ -221,18 +272,7 @@ def _alike(case: VerificationCase, reference: TokenTable | None) -> float:
         return 1.0
 
 
-def _results(
-    judging: Judging,
-    left_out: Counter[str],
-    asked: Sequence[Check],
-    evidence: dict[str, dict[str, Any]],
-) -> UnlearningResults:
-    outcomes = tuple(
-        check.evaluate(evidence[check.name], judging)
-        if check in asked
-        else check.not_run(f"it was not asked for (--{check.switch})")
-        for check in checks()
-    )
+def _results(judging: Judging, left_out: Mapping[str, int], outcomes: tuple[UnlearningCheck, ...]) -> UnlearningResults:
     case, k = judging.case, len(judging.retrained)
     return UnlearningResults(
         title=case.title,
@@ -263,7 +303,7 @@ def _results(
     )
 
 
-def _counts(judging: Judging, left_out: Counter[str]) -> dict[str, int]:
+def _counts(judging: Judging, left_out: Mapping[str, int]) -> dict[str, int]:
     case = judging.case
     counts = {
         "forget_rows": len(case.forget),
