@@ -171,7 +171,7 @@ def _settled(job: _Unlearning) -> dict[str, Any]:
     if method.kind == "exact":
         return {}
     training = _training(job)
-    settled = {"epochs": training.epochs, "learning_rate": training.learning_rate}
+    settled: dict[str, Any] = {"epochs": training.epochs, "learning_rate": training.learning_rate}
     if method.kind == "loss":
         weights = {"forget_weight": config.forget_weight, "retain_weight": config.retain_weight}
         settled |= {name: getattr(method, name) if value is None else value for name, value in weights.items()}

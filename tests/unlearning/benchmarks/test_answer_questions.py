@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_losses_are_those_of_the_plain_pass(base: Path) -> None:
             assert loss == pytest.approx(_naive(loaded.model, tokenizer, QUESTIONS[row].prompt, answer), rel=1e-4)
 
 
-def _naive(model: torch.nn.Module, tokenizer, prompt: str, answer: str) -> float:
+def _naive(model: torch.nn.Module, tokenizer: Any, prompt: str, answer: str) -> float:
     prompt_id = tokenizer(prompt)["input_ids"]
     answer_id = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     logits = model(torch.tensor([prompt_id + answer_id])).logits[0].log_softmax(-1)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -99,7 +99,7 @@ class UnlearnTrainer(TuneTrainer):
         kept = self.retain_term(self._seen(model, batch, self.retain_term.needs))
         return loss + self.retain_weight.of(kept) * kept
 
-    def _seen(self, model: Any, batch: Mapping[str, Any], needs: Collection[str]) -> Rows:
+    def _seen(self, model: Any, batch: Mapping[str, Any], needs: Set[str]) -> Rows:
         """The rows of a batch as the model answers, and as it did before where that is needed."""
         before: dict[str, torch.Tensor] = {}
         if needs & PER_STEP:
