@@ -23,7 +23,9 @@ METHODS = {"lora": {"r": 4}, "ia3": {}, "prompt": {"virtual_tokens": 4}, "adapte
 
 
 def settings(method: str) -> TuneConfig:
-    return TuneConfig(method=method, method_params=METHODS[method], epochs=1, warmup=0, learning_rate=1e-2, max_tokens=32)
+    return TuneConfig(
+        method=method, method_params=METHODS[method], epochs=1, warmup=0, learning_rate=1e-2, max_tokens=32
+    )
 
 
 @pytest.fixture(scope="module")

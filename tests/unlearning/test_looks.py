@@ -55,6 +55,15 @@ def test_the_band_holds_rows_drawn_from_the_unseen_ones() -> None:
     assert not in_band(rng.normal(3, 0.1, 60), rng.normal(3, 1, 200))
 
 
+def test_too_few_rows_end_by_the_mean_of_the_attacks() -> None:
+    few = LookPlan(margin=0.49, enough=False, budget=0.02, looks=5)
+    known, crossed = numbers(1.0, n=5), numbers(-0.3, n=5)
+    assert not look_at(known, few, step=4, before=3.0).like_unseen
+    look = look_at(crossed, few, step=4, before=3.0)
+    assert look.like_unseen == (np.mean([auc.value for auc in look.aucs.values()]) <= 0.5)
+    assert look.like_unseen
+
+
 def look(step: int, *, in_budget: bool) -> Look:
     loss = Estimate(value=3.0, lo=2.9, hi=3.1, n=9, method="")
     return Look(

@@ -75,9 +75,7 @@ def command(
     return outcome.exit_code
 
 
-def _of_unlearning(
-    path: Path, limits: Mapping[str, float | None], others: Mapping[str, object], on: On
-) -> GateOutcome:
+def _of_unlearning(path: Path, limits: Mapping[str, float | None], others: Mapping[str, object], on: On) -> GateOutcome:
     from reticent.report.unlearning_file import read_unlearning
     from reticent.workflows.unlearning_gate import gate_unlearning
 

@@ -74,7 +74,15 @@ FIRST = {
     },
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
-    "unlearn": {"unlearn.yaml", "request.parquet", "unseen.parquet", "looks.json", "overfitted", ".model.training", ".model.lock"},
+    "unlearn": {
+        "unlearn.yaml",
+        "request.parquet",
+        "unseen.parquet",
+        "looks.json",
+        "overfitted",
+        ".model.training",
+        ".model.lock",
+    },
 }
 """Files that each step writes before it has a result."""
 

@@ -46,4 +46,5 @@ def plan_looks(
         ),
         wanted,
     )
-    return LookPlan(margin=min(plan.margin, WIDEST), budget=budget, looks=looks, seed=seed)
+    margin = min(plan.margin, WIDEST)
+    return LookPlan(margin=margin, enough=plan.enough, budget=budget, looks=looks, seed=seed)

@@ -5,7 +5,8 @@ An unlearning may end when all three hold (optional stopping is paid for: the er
 there can be):
 
 (i)   for each attack the interval of the AUC of forget against unseen rows lies within 0.5 ± margin, or the AUC has
-      crossed 0.5;
+      crossed 0.5; where so few rows show no margin that means anything, as with one person, the mean of the attacks'
+      AUCs has crossed 0.5;
 (ii)  mean and quartiles of the loss of the forget rows lie where those of as many unseen rows would;
 (iii) the loss of the retained rows has risen by no more than the budget.
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from reticent.core.finding import Estimate
 from reticent.core.unlearning import UnlearningLook
-from reticent.stats.equivalence import equivalence
+from reticent.stats.equivalence import Likeness, equivalence
 from reticent.stats.means import ratio_of_sums
 
 Floats = npt.NDArray[np.float64]
@@ -39,6 +40,7 @@ class LookPlan:
 
     Args:
         margin: of (i).
+        enough: so many rows can show it.
         budget: of (iii), a share of the retain loss before the first step.
         looks: how many there can be.
         confidence: of (i), over all looks.
@@ -48,6 +50,7 @@ class LookPlan:
     margin: float
     budget: float
     looks: int
+    enough: bool = True
     confidence: float = 0.95
     seed: int = 0
 
@@ -141,10 +144,17 @@ def look_at(numbers: PanelNumbers, plan: LookPlan, *, step: int, before: float |
         forget_loss=float(loss[forget].mean()),
         unseen_loss=float(loss[unseen].mean()),
         retain_loss=retain_loss,
-        like_unseen=all(row.verdict == "like unseen" or row.auc.value <= 0.5 for row in likeness.attacks),
+        like_unseen=_is_like(likeness, enough=plan.enough),
         in_band=in_band(loss[forget], loss[unseen], seed=plan.seed),
         in_budget=before is None or retain_loss.value <= before * (1 + plan.budget),
     )
+
+
+def _is_like(likeness: Likeness, *, enough: bool) -> bool:
+    """(i)."""
+    if enough:
+        return all(row.verdict == "like unseen" or row.auc.value <= 0.5 for row in likeness.attacks)
+    return sum(row.auc.value for row in likeness.attacks) / len(likeness.attacks) <= 0.5
 
 
 def in_band(forget: Floats, unseen: Floats, *, seed: int = 0) -> bool:

@@ -289,7 +289,9 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     table = table_of(base.model, panel.rows, job.config.dtype)
     del base
     plan = _look_plan(job, panel, table, training)
-    console.print(f"{plan.looks} looks at most; like unseen is an AUC within 0.5 ± {plan.margin:.2f}", highlight=False)
+    few = "so few rows show no likeness, so it ends once the attacks' mean AUC has crossed 0.5"
+    band = f"like unseen is an AUC within 0.5 ± {plan.margin:.2f}" if plan.enough else few
+    console.print(f"{plan.looks} looks at most; {band}", highlight=False)
     return [
         PanelStopping(
             panel,
