@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,22 @@ def test_a_benchmark_finds_all_that_it_imports(name: str, monkeypatch: pytest.Mo
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module(name)
     assert module.__doc__
+
+
+def test_import_times_tell_who_brings_torch_and_time_a_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("import_times")
+    commands = benchmark.commands()
+    assert commands["reticent tune --help"] == ["-m", "reticent", "tune", "--help"]
+    assert "import reticent" in commands
+    (tmp_path / "torch.py").write_text("", encoding="utf-8")  # a stand-in: the real one takes seconds
+    env = benchmark.bytecode(str(tmp_path / "bytecode")) | {"PYTHONPATH": str(tmp_path)}
+    row = benchmark.measured(["-c", "import torch; sum(range(3_000_000))"], 1, env)
+    assert row["torch"]
+    assert 0 < row["cpu_seconds"] <= row["wall_seconds"] + 0.2
+    assert not benchmark.brings_torch(["-c", "import json"], env)
+    with pytest.raises(subprocess.CalledProcessError):
+        benchmark.measured(["-c", "raise SystemExit(2)"], 1, env)
 
 
 def test_there_are_benchmarks() -> None:

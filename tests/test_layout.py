@@ -17,7 +17,7 @@ PACKAGE = "reticent"
 FOLDERS = {f"{PACKAGE}.auditing"}
 """Registries whose entries are folders: an audit family is one, and its modules have names of their own."""
 REGISTRY = re.compile(r'^\w+: Registry\[.*\] = Registry\("[^"]+", "([\w.]+)"(?:, \(([^)]*)\))?\)', flags=re.MULTILINE)
-TO_MERGE = {"prepare", "hardened"}
+TO_MERGE = {"prepare"}
 """Names of rooms that are being merged; each goes from here when it stands once."""
 
 

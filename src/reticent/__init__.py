@@ -40,6 +40,17 @@ Examples:
     >>> isinstance(comparison, reticent.Comparison), [setting.name for setting in comparison.settings]
     (True, ['head'])
 
+    Take a person out of the model, and say how far that worked (here without models that are trained again):
+
+    >>> request = reticent.ForgetRequest(forget_users="u0004")
+    >>> quick = reticent.UnlearnConfig(method="npo", epochs=1, stop="epochs")
+    >>> without = reticent.unlearn(run, out="runs/without", forget=request, config=quick)
+    >>> results = reticent.verify(without, reticent.VerifyConfig(attacks="loss"), oracles=0)
+    >>> isinstance(results, reticent.UnlearningResults), results.oracle
+    (True, 'none')
+    >>> reticent.gate_unlearning(results, max_forget_auc=0.9).exit_code
+    2
+
     A recipe of a training, with an objective besides the likelihood of the texts:
 
     >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
@@ -105,6 +116,7 @@ if TYPE_CHECKING:
     from reticent.core.run_folder import RunFolder as RunFolder
     from reticent.core.secret import Secret as Secret
     from reticent.core.table import TokenTable as TokenTable
+    from reticent.core.unlearning import UnlearningResults as UnlearningResults
     from reticent.data.canaries.canary_config import CanaryConfig as CanaryConfig
     from reticent.data.read import Dataset as Dataset
     from reticent.data.read import read as read
@@ -127,6 +139,9 @@ if TYPE_CHECKING:
     from reticent.train.private.private_trainer import PrivateTrainerMixin as PrivateTrainerMixin
     from reticent.train.private.settings import PrivateSpeed as PrivateSpeed
     from reticent.train.private.step_log import open_key as open_key
+    from reticent.unlearning.config import UnlearnConfig as UnlearnConfig
+    from reticent.unlearning.request import ForgetRequest as ForgetRequest
+    from reticent.unlearning.verification.config import VerifyConfig as VerifyConfig
     from reticent.workflows.audit import audit as audit
     from reticent.workflows.diff import diff as diff
     from reticent.workflows.gate import GateOutcome as GateOutcome
@@ -135,5 +150,8 @@ if TYPE_CHECKING:
     from reticent.workflows.prepare import prepare as prepare
     from reticent.workflows.recipe import TuneRecipe as TuneRecipe
     from reticent.workflows.tune import tune as tune
+    from reticent.workflows.unlearn import unlearn as unlearn
+    from reticent.workflows.unlearning_gate import gate_unlearning as gate_unlearning
+    from reticent.workflows.verify import verify as verify
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, __file__)

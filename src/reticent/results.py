@@ -24,6 +24,8 @@ Examples:
     True
     >>> Power(level="record", metric="auc", smallest=0.56, power=0.8, n_member=200, n_held_out=200).smallest
     0.56
+    >>> KindOfAttack(name="Identifiers", tried=False, line="Identifiers: are they known?; add --identifiers").tried
+    False
     >>> LevelTest(
     ...     level="record", primary="loss", rethrown="records", exact=True, statistics=3, draws=999, error=0.01,
     ...     p_value=0.002,
@@ -79,10 +81,31 @@ Examples:
     >>> Change(attack="loss", level="record", metric="auc", before=auc, after=auc, change=lower).change.hi < 0
     True
 
+    Of the verification of an unlearning:
+
+    >>> after = UnlearningModel(name="unlearned", role="after", fingerprint="9f2c")
+    >>> number = Measurement(
+    ...     check="membership", model="unlearned", role="after", what="loss", metric="auc", estimate=auc, chance=0.5
+    ... )
+    >>> point = PlanePoint(name="npo", role="after", forget=auc, retain=auc)
+    >>> bar = Bar(treatment="8 bits", model="unlearned", role="after", auc=auc)
+    >>> check = UnlearningCheck(
+    ...     name="membership", section=section, measured=(number,), points=(point,), bars=(bar,), word="still known"
+    ... )
+    >>> verdict = UnlearningVerdict(status="still_known", headline="The forget set is still known.")
+    >>> look = UnlearningLook(step=10, aucs={"loss": auc})
+    >>> promise = UserPromise(epsilon=8.0, delta=1e-5, sentence="ε = 8 per user")
+    >>> from reticent import UnlearningResults
+    >>> UnlearningResults(
+    ...     title="without", created="2026-01-01", verdict=verdict, margin=0.1, confidence=0.95, models=(after,),
+    ...     checks=(check,), looks=(look,), promise=promise,
+    ... ).forget_aucs[0].value
+    0.71
+
     Of a comparison of ways to tune:
 
     >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=400, method="bootstrap", unit="nats")
-    >>> matched = MatchedUtility(setting=0, loss=3.1, auc=auc, recall=None, between=((1e-4, 10), (1e-4, 20)))
+    >>> matched = MatchedUtility(setting=0, loss=3.1, auc=auc, tpr_at_10pct_fpr=None, between=((1e-4, 10), (1e-4, 20)))
     >>> fairness = Fairness(setting=0, learning_rate=1e-4, kl=None, records=auc, users=None, losses=(loss,))
     >>> setting = Setting(
     ...     name="lora", method="lora", params={}, defence="none", about="no defence", matched=matched,
@@ -91,11 +114,11 @@ Examples:
     >>> setting.matched.auc.value
     0.71
     >>> Point(
-    ...     setting=0, learning_rate=1e-4, step=10, epoch=1.0, seeds=1, loss=loss, auc=auc, recall=None, user_auc=None,
-    ...     user_gap=None, gap=loss,
+    ...     setting=0, learning_rate=1e-4, step=10, epoch=1.0, seeds=1, loss=loss, auc=auc, tpr_at_10pct_fpr=None,
+    ...     user_auc=None, user_gap=None, gap=loss,
     ... ).phase
     'start'
-    >>> SettingPair(a=0, b=1, kind="method", loss=3.1, auc=lower, recall=None, less=0).less
+    >>> SettingPair(a=0, b=1, kind="method", loss=3.1, auc=lower, tpr_at_10pct_fpr=None, less=0).less
     0
     >>> TrialRow(name="lora_0.0001_none_seed0", setting=0, learning_rate=1e-4, seed=0, status="done").status
     'done'
@@ -138,6 +161,7 @@ if TYPE_CHECKING:
     from reticent.core.results import GuaranteeBound as GuaranteeBound
     from reticent.core.results import GuaranteeCheck as GuaranteeCheck
     from reticent.core.results import GuaranteeRate as GuaranteeRate
+    from reticent.core.results import KindOfAttack as KindOfAttack
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict
@@ -146,6 +170,14 @@ if TYPE_CHECKING:
     from reticent.core.section import Section as Section
     from reticent.core.section import Table as Table
     from reticent.core.section import Words as Words
+    from reticent.core.unlearning import Bar as Bar
+    from reticent.core.unlearning import Measurement as Measurement
+    from reticent.core.unlearning import PlanePoint as PlanePoint
+    from reticent.core.unlearning import UnlearningCheck as UnlearningCheck
+    from reticent.core.unlearning import UnlearningLook as UnlearningLook
+    from reticent.core.unlearning import UnlearningModel as UnlearningModel
+    from reticent.core.unlearning import UnlearningVerdict as UnlearningVerdict
+    from reticent.core.unlearning import UserPromise as UserPromise
     from reticent.workflows.gate import LimitCheck as LimitCheck
 
 __all__, __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -79,6 +79,7 @@ assert found["echo"].estimate.confidence > found["record"].estimate.confidence >
 assert found["echo"].estimate.joint == 0.95
 assert results.counts["echoes"] == 48
 assert "echo of an echo: no time" in results.not_tested
+assert [kind.name for kind in results.kinds if kind.tried] == ["Membership, per record", "Echo"], results.kinds
 page = (out / "run" / "report.html").read_text(encoding="utf-8")
 assert "The model repeats nearly all that it is told." in page
 assert gate(results, max_auc=1.0).exit_code == 0
@@ -88,12 +89,12 @@ print(results.verdict.headline)
 
 def test_a_family_is_one_folder(tmp_path: Path) -> None:
     package = tmp_path / "src" / "reticent"
-    shutil.copytree(Path(reticent.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(reticent.__file__).parent, package)
     folder = package / "auditing" / "echo"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Echoes."""\n', encoding="utf-8")
     (folder / "family.py").write_text(textwrap.dedent(FAMILY).lstrip(), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "RETICENT_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     run = subprocess.run(
         [sys.executable, "-c", RUN, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )

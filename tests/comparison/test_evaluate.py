@@ -32,8 +32,8 @@ HEAD = Method(method="head", learning_rates=(1e-4, 3e-4))
 
 def moment(step: int) -> Snapshot:
     nothing = Estimate(value=0.0, lo=0.0, hi=0.0, n=1, method="")
-    return Snapshot(step=step, epoch=step / 10, held_out_loss=nothing, member_loss=nothing, gap=nothing, recall=None,
-                  auc=None, phase="fitting" if step else "start")  # fmt: skip
+    return Snapshot(step=step, epoch=step / 10, held_out_loss=nothing, member_loss=nothing, gap=nothing,
+                  tpr_at_10pct_fpr=None, auc=None, phase="fitting" if step else "start")  # fmt: skip
 
 
 def looks(seed: int, leak: float, gains: tuple[float, ...] = (0.2, 0.5), users: int = 0) -> Snapshots:
@@ -78,8 +78,8 @@ def test_a_look_is_measured_as_the_statistics_of_an_audit_do(users: int) -> None
     cluster = one.user if users else one.record_id
     area = auc_clustered(gain[MEMBER], gain[~MEMBER], cluster[MEMBER].astype(str), cluster[~MEMBER].astype(str))
     assert found.auc[0] == pytest.approx(area.value)
-    assert found.recall is not None
-    assert found.recall[0] == pytest.approx(tpr_at_fpr(gain[MEMBER], gain[~MEMBER], 0.1).value)
+    assert found.tpr_at_10pct_fpr is not None
+    assert found.tpr_at_10pct_fpr[0] == pytest.approx(tpr_at_fpr(gain[MEMBER], gain[~MEMBER], 0.1).value)
     assert found.loss[0] == pytest.approx(one.nll[2][~MEMBER].sum() / one.tokens[~MEMBER].sum())
     assert resamples.by_user == bool(users)
     assert measure(one, 0, resamples).auc[0] == 0.5

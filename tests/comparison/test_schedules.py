@@ -131,7 +131,7 @@ def test_page_console_and_file_show_schedules_where_there_are_several(found: Com
     assert "full, constant" in console.export_text()
     write_comparison(tmp_path / "comparison.json", found)
     content = json.loads((tmp_path / "comparison.json").read_text())
-    assert content["schema_version"] == 3
+    assert content["schema_version"] == 4
     assert [setting["schedule"] for setting in content["settings"]] == list(BOTH)
     assert read_comparison(tmp_path / "comparison.json").settings == found.settings
 
@@ -146,7 +146,7 @@ def test_a_file_of_the_version_before_is_read_as_linear(tmp_path: Path) -> None:
     assert read_comparison(tmp_path / "comparison.json").settings == found.settings
     render_comparison(read_comparison(tmp_path / "comparison.json"))
     (tmp_path / "comparison.json").write_text(json.dumps(content | {"schema_version": 1}))
-    with pytest.raises(BadInput, match="no comparison of version 3"):
+    with pytest.raises(BadInput, match="no comparison of version 4"):
         read_comparison(tmp_path / "comparison.json")
 
 

@@ -23,6 +23,10 @@ STORIES = {
     "gate_in_ci": (["--max-auc", "0.99"], ("max_auc", "baseline", "Gate")),
     "private_per_user": (["--users", "24", "--epochs", "1"], ("promised ε", "above the promise")),
     "scrub_your_data": (["--users", "12"], ("PHONE: +44", "EMAIL: ana", "48 mails", "missed:", "data card:")),
+    "take_a_person_out": (
+        ["--users", "16", "--epochs", "2", "--retrained", "0"],
+        ("max_forget_auc", "Too few to tell", "certificate:"),
+    ),
     "watch_a_training": (["--users", "40", "--epochs", "1"], ("most at risk", "monitor.json")),
     "write_an_attack": (["--users", "16", "--epochs", "1"], ("title_case_example: AUC", "loss: AUC")),
 }

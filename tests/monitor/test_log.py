@@ -29,7 +29,7 @@ def watch() -> TrainingHistory:
         held_out_loss=estimate(3),
         member_loss=estimate(3),
         gap=estimate(0),
-        recall=None,
+        tpr_at_10pct_fpr=None,
         auc=None,
         exposure={"planted once": estimate(2, math.inf)},
     )
@@ -39,10 +39,10 @@ def watch() -> TrainingHistory:
         held_out_loss=estimate(2),
         member_loss=estimate(1),
         gap=estimate(1),
-        recall=estimate(0.3),
+        tpr_at_10pct_fpr=estimate(0.3),
         auc=estimate(0.6),
         phase="fitting",
-        refused=("tpr: too few",),
+        refused=("tpr@0.01: too few", "user_auc: no users"),
         seconds=1.5,
         trained_seconds=20.0,
     )
@@ -61,7 +61,7 @@ def test_a_watch_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"format": "reticent.monitor", "schema_version": 1, "moments": [3]}']
+    "text", ["", "{}", "[]", '{"format": "reticent.monitor", "schema_version": 2, "moments": [3]}']
 )
 def test_what_is_no_watch_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "monitor.json"
@@ -69,6 +69,31 @@ def test_what_is_no_watch_is_refused(tmp_path: Path, text: str) -> None:
         read_history(path)
     path.write_text(text)
     with pytest.raises(BadInput):
+        read_history(path)
+
+
+def as_version_1(content: dict) -> dict:
+    """What version 1 wrote: the same numbers under other names."""
+    for moment in content["moments"]:
+        moment["recall"], moment["tpr"] = moment.pop("tpr_at_10pct_fpr"), moment.pop("tpr_at_1pct_fpr")
+        moment["refused"] = [
+            reason.replace("tpr@0.1:", "recall:").replace("tpr@0.01:", "tpr:") for reason in moment["refused"]
+        ]
+    return content | {"schema_version": 1}
+
+
+def test_a_file_of_version_1_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "monitor.json"
+    write_history(path, watch())
+    older = as_version_1(json.loads(path.read_text()))
+    path.write_text(json.dumps(older))
+    assert read_history(path) == watch()
+    for broken in ({"moments": 3}, {"moments": [3]}, {"moments": [{"refused": [3]}]}, {"moments": [{"refused": 3}]}):
+        path.write_text(json.dumps(older | broken))
+        with pytest.raises(BadInput, match="broken"):
+            read_history(path)
+    path.write_text(json.dumps(older | {"schema_version": 3}))
+    with pytest.raises(BadInput, match="version 2"):
         read_history(path)
 
 
@@ -91,6 +116,6 @@ def test_words() -> None:
     assert said.endswith("fitting")
     with console.capture() as caught:
         console.print(table(watch()))
-    for word in ("7.39", "30%", "Too few records for tpr", "Stopped early: x", "10.0%"):
+    for word in ("7.39", "30%", "Too few records for tpr@0.01, user_auc", "Stopped early: x", "10.0%"):
         assert word in caught.get()
     assert "user AUC" not in caught.get()

@@ -81,13 +81,13 @@ def test_losses_and_gap() -> None:
 def test_a_planted_difference_is_found_and_none_where_there_is_none() -> None:
     at = panel()
     strong = said(at, *look(at, np.where(at.member, 0.3, 0.0)))
-    assert strong.recall.value > 0.8
+    assert strong.tpr_at_10pct_fpr.value > 0.8
     assert strong.auc.lo > 0.9
     nothing = said(at, *look(at))
     assert "bootstrap of 30 users" in nothing.auc.method
-    assert "independent" in nothing.recall.method
-    assert nothing.tpr is None
-    assert any(reason.startswith("tpr: ") and "1000" in reason for reason in nothing.refused)
+    assert "independent" in nothing.tpr_at_10pct_fpr.method
+    assert nothing.tpr_at_1pct_fpr is None
+    assert any(reason.startswith("tpr@0.01: ") and "1000" in reason for reason in nothing.refused)
 
 
 def test_intervals_hold_where_there_is_nothing_to_find() -> None:
@@ -95,7 +95,7 @@ def test_intervals_hold_where_there_is_nothing_to_find() -> None:
     at = panel()
     found = [said(at, *look(at, seed=seed)) for seed in range(60)]
     assert sum(one.auc.lo < 0.5 < one.auc.hi for one in found) >= 50
-    assert sum(one.recall.lo < 0.1 < one.recall.hi for one in found) >= 50
+    assert sum(one.tpr_at_10pct_fpr.lo < 0.1 < one.tpr_at_10pct_fpr.hi for one in found) >= 50
     assert sum(one.gap.lo < 0 < one.gap.hi for one in found) >= 50
 
 
@@ -118,7 +118,7 @@ def test_before_training_there_is_no_difference_to_speak_of() -> None:
     at = panel()
     seen, _ = look(at)
     found = said(at, seen, seen.nll)
-    assert (found.recall, found.auc, found.tpr, found.user_auc) == (None, None, None, None)
+    assert (found.tpr_at_10pct_fpr, found.auc, found.tpr_at_1pct_fpr, found.user_auc) == (None, None, None, None)
     assert found.refused == ()
     assert found.copied is not None
 
@@ -127,8 +127,8 @@ def test_too_few_users_or_held_out_records_are_refused_with_the_reason() -> None
     at = panel(30, users=5)
     found = said(at, *look(at))
     assert found.user_auc is None
-    assert found.recall is None
-    assert {reason.split(":")[0] for reason in found.refused} == {"recall", "tpr", "user_auc"}
+    assert found.tpr_at_10pct_fpr is None
+    assert {reason.split(":")[0] for reason in found.refused} == {"tpr@0.1", "tpr@0.01", "user_auc"}
     assert "records" in found.gap.method  # too few users to be the units of an interval
 
 

@@ -55,7 +55,7 @@ def points_of(number: int, rng: np.random.Generator) -> list[Point]:
                     setting=number, learning_rate=rate, step=31 * epoch, epoch=float(epoch), seeds=SEEDS,
                     loss=estimate(loss, 0.05, unit="nats a token", higher_is_worse=False),
                     auc=share(auc, 0.04 if epoch else 0.0),
-                    recall=share(min(0.1 + 1.6 * (auc - 0.5), 1.0), 0.09 if epoch else 0.0),
+                    tpr_at_10pct_fpr=share(min(0.1 + 1.6 * (auc - 0.5), 1.0), 0.09 if epoch else 0.0),
                     user_auc=share(0.5 + 0.5 * (auc - 0.5), 0.12, 98) if epoch else None,
                     user_gap=0.1 * (auc - 0.5),
                     gap=estimate(auc - 0.5, 0.03),
@@ -65,7 +65,7 @@ def points_of(number: int, rng: np.random.Generator) -> list[Point]:
                         "planted 16 times": replace(estimate(2 + 11 * (auc - 0.5), 1.5, 6, unit="bits"), hi=math.inf),
                     },
                     phase=phase, each_loss=(loss - 0.01, loss + 0.01), each_auc=(auc - 0.01, auc + 0.01),
-                    each_recall=(0.2, 0.2),
+                    each_tpr_at_10pct_fpr=(0.2, 0.2),
                 )
             )  # fmt: skip
     losses = [point.loss.value if point.step else math.inf for point in found]
@@ -88,7 +88,8 @@ def comparison() -> Comparison:
             Setting(
                 name=name, method=method, params=params, defence="none", about="no defence",
                 trained_parameters=int(millions * 1e6), learning_rates=rates, seeds=SEEDS, best=len(points) + best,
-                matched=MatchedUtility(setting=number, loss=3.21, auc=share(auc, 0.05), recall=share(auc - 0.3, 0.1),
+                matched=MatchedUtility(setting=number, loss=3.21, auc=share(auc, 0.05),
+                                tpr_at_10pct_fpr=share(auc - 0.3, 0.1),
                                 between=((rates[1], 62), (rates[1], 31))),
                 fairness=Fairness(setting=number, learning_rate=rates[1], kl=estimate(0.4 * leak, 0.05),
                                   records=estimate(0.05 - 0.1 * number / 4, 0.06), users=estimate(0.02, 0.05, 98),
@@ -99,7 +100,7 @@ def comparison() -> Comparison:
         points += own
     pairs = [
         SettingPair(
-            a=a, b=b, kind="method", loss=3.2, recall=None,
+            a=a, b=b, kind="method", loss=3.2, tpr_at_10pct_fpr=None,
             auc=estimate(0.2 * (METHODS[a][6] - METHODS[b][6]), 0.06, confidence=0.995, joint=0.95),
             less=(a if METHODS[a][6] < METHODS[b][6] else b) if 1 in (a, b) else None,
             why_not="" if 1 in (a, b) else "the interval of the difference covers 0.",

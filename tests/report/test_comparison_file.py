@@ -114,6 +114,37 @@ def test_no_number_is_left_infinite(tmp_path: Path) -> None:
         write_comparison(tmp_path / "broken.json", broken)
 
 
+OLDER = {"tpr_at_10pct_fpr": "recall", "each_tpr_at_10pct_fpr": "each_recall"}
+
+
+def as_version_3(content: object) -> object:
+    """What version 3 wrote: the TPR at FPR 0.1 under its older name."""
+    if isinstance(content, list):
+        return [as_version_3(entry) for entry in content]
+    if isinstance(content, dict):
+        return {OLDER.get(name, name): as_version_3(entry) for name, entry in content.items()}
+    return content
+
+
+@pytest.mark.parametrize("comparison", [COMPARISON, ALONE, NOTHING])
+@pytest.mark.parametrize("version", [2, 3])
+def test_files_of_older_versions_are_read(comparison: Comparison, version: int, tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    write_comparison(path, comparison)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(as_version_3(content) | {"schema_version": version}))
+    assert read_comparison(path) == replace(comparison, provenance=content["provenance"])
+
+
+@pytest.mark.parametrize("broken", [{"points": 3}, {"pairs": [3]}, {"settings": {}}, {"settings": [{"matched": 3}]}])
+def test_a_broken_file_of_an_older_version_is_refused(broken: dict, tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    write_comparison(path, COMPARISON)
+    path.write_text(json.dumps(as_version_3(json.loads(path.read_text()) | {"schema_version": 3}) | broken))
+    with pytest.raises(BadInput, match="broken"):
+        read_comparison(path)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": "reticent.comparison", "schema_version": 99}'])
 def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "comparison.json"
@@ -193,7 +224,7 @@ def test_labels_leave_out_what_all_share() -> None:
 )
 def test_where_a_matched_value_is_read_off(looks: Any, words: str) -> None:
     auc = Estimate(value=0.6, lo=0.5, hi=0.7, n=10, method="")
-    assert between(MatchedUtility(setting=0, loss=3.0, auc=auc, recall=None, between=looks)) == words
+    assert between(MatchedUtility(setting=0, loss=3.0, auc=auc, tpr_at_10pct_fpr=None, between=looks)) == words
 
 
 def test_the_console_prints_the_answer_and_a_row_a_setting() -> None:

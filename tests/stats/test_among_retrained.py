@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput, Underpowered
-from reticent.stats.among_retrained import among_retrained, smallest_departure
+from reticent.stats.among_retrained import AmongRetrained, among_retrained, smallest_departure
 from reticent.stats.intervals import clopper_pearson
 
 
@@ -68,6 +70,11 @@ def test_units_do_not_matter():
     other = among_retrained({"a": 100 - 1e6 * draw[0]}, {"a": 100 - 1e6 * draw[1:]})
     assert first.p_value == pytest.approx(other.p_value)
     assert first.places[0].distance == pytest.approx(-other.places[0].distance)
+
+
+def test_it_can_be_written_and_read():
+    among = among_retrained({"a": 1.0, "b": 2.0}, {"a": [1, 2, 3], "b": [4, 5, 7]})
+    assert decode(AmongRetrained, json.loads(json.dumps(encode(among)))) == among
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.stats.equivalence import LARGEST_MARGIN, VERDICTS, equivalence, together_verdict
+from reticent.stats.equivalence import LARGEST_MARGIN, VERDICTS, Likeness, equivalence, together_verdict
 from reticent.stats.equivalence_margin import EquivalenceDesign, margin_shown
 from reticent.stats.intervals import clopper_pearson_lower
 from reticent.stats.roc import auc
@@ -47,7 +49,7 @@ def too_often(count, runs, rate):
 
 CASES = [
     ((60, 160), {}),
-    ((6, 12), {"rows": 15, "alike": 0.1}),
+    ((3, 8), {"rows": 20, "alike": 0.05}),
     ((60, 160), {"attacks": 4}),
 ]
 
@@ -55,7 +57,7 @@ CASES = [
 @pytest.mark.parametrize(("units", "how"), CASES)
 def test_false_claims_stay_within_the_error(units, how):
     """At the margin likeness is claimed in 5 % at most; at 0.5 a departure is, in either direction together."""
-    runs = 80 if "attacks" in how else 250
+    runs = 60 if "attacks" in how else 250
     margin = 0.15
     rng = np.random.default_rng(0)
     for area in (0.5 + margin, 0.5 - margin):
@@ -197,6 +199,13 @@ def test_many_looks_take_bonferroni_and_are_wider():
     widths = [row.hi - row.lo for row in rows]
     assert widths == sorted(widths)
     assert widths[0] < widths[1] < widths[2]
+
+
+def test_it_can_be_written_and_read():
+    rng = np.random.default_rng(9)
+    scores, forget, users = draw(rng, 5, 8, rows=3, alike=0.3, area=0.7, attacks=2)
+    likeness = equivalence(scores, forget, users=users, margin=0.1)
+    assert decode(Likeness, json.loads(json.dumps(encode(likeness)))) == likeness
 
 
 @pytest.mark.parametrize(

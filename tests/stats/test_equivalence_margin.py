@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput, Underpowered
 from reticent.stats.equivalence_margin import (
     EquivalenceDesign,
+    EquivalencePlan,
     intraclass,
     margin_shown,
     plan_equivalence,
@@ -60,7 +63,7 @@ def test_the_margin_is_shown_as_often_as_promised(rows, users, alike):
 )
 def test_rows_to_show_is_the_inverse(given):
     sizes = rows_to_show(given, 0.1)
-    fewer = max(sizes.forget - 2 * given.forget // given.users.forget, 5)
+    fewer = max(sizes.forget - 2 * given.forget // given.users[0], 5)
     assert margin_shown(given.scaled(sizes.forget)) <= 0.1 < margin_shown(given.scaled(fewer))
     assert given.scaled(sizes.forget).unseen == sizes.unseen
 
@@ -81,7 +84,7 @@ def test_too_few_show_nothing():
     assert margin_shown(design(60, 160, forget_users=1, unseen_users=8)) == 0.5
     plan = plan_equivalence(design(10, 10))
     assert (plan.margin > 0.2, plan.enough) == (True, False)
-    alone = plan_equivalence(design(400, 400, forget_users=4, unseen_users=40, alike=0.0))
+    alone = plan_equivalence(design(400, 400, forget_users=2, unseen_users=40, alike=0.0))
     assert (alone.margin, alone.enough) == (0.1, False)
 
 
@@ -89,6 +92,7 @@ def test_a_plan_takes_the_wanted_margin_where_it_can():
     plan = plan_equivalence(design(500, 500))
     assert (plan.margin, plan.enough) == (0.1, True)
     assert plan.shown < 0.1
+    assert decode(EquivalencePlan, json.loads(json.dumps(encode(plan)))) == plan
 
 
 def test_likeness_of_rows_is_found():

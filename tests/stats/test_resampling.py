@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_recall
+from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_tpr
 from reticent.stats.roc import placements, tpr_at_fpr
 
 SIZE = 140
@@ -29,28 +29,28 @@ def repeated(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 50), st.booleans())
-def test_auc_and_recall_are_those_of_the_repeated_sample(seed: int, ties: bool) -> None:
+def test_auc_and_tpr_are_those_of_the_repeated_sample(seed: int, ties: bool) -> None:
     score, member, weight = sample(seed, ties)
-    areas, recalls = weighted_auc(score, member, weight), weighted_recall(score, member, weight)
+    areas, rates = weighted_auc(score, member, weight), weighted_tpr(score, member, weight)
     for column in range(weight.shape[1]):
         inside = repeated(score[member], weight[member, column])
         outside = repeated(score[~member], weight[~member, column])
         assert areas[column] == pytest.approx(placements(inside, outside).member.mean())
         if len(outside) >= 100:
-            assert recalls[column] == pytest.approx(tpr_at_fpr(inside, outside, 0.1).value)
+            assert rates[column] == pytest.approx(tpr_at_fpr(inside, outside, 0.1).value)
 
 
 def test_a_model_that_says_the_same_of_all_is_chance() -> None:
     member = np.arange(10) < 5
     assert weighted_auc(np.zeros(10), member, np.ones((10, 1))) == [0.5]
-    assert weighted_recall(np.zeros(10), member, np.ones((10, 1))) == [0.0]
+    assert weighted_tpr(np.zeros(10), member, np.ones((10, 1))) == [0.0]
 
 
 def test_a_resample_without_a_side_has_no_number() -> None:
     member = np.array([True, True, False, False])
     weight = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 3.0]])
     assert np.isnan(weighted_auc([1, 2, 3, 4], member, weight)).tolist() == [False, True]
-    assert np.isnan(weighted_recall([1, 2, 3, 4], member, weight)).tolist() == [False, True]
+    assert np.isnan(weighted_tpr([1, 2, 3, 4], member, weight)).tolist() == [False, True]
     assert np.isnan(weighted_mean([1.0, 2.0], [1, 1], weight[:2])).tolist() == [False, True]
 
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
+from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput, Underpowered
-from reticent.stats.two_sample import distribution_gap
+from reticent.stats.two_sample import DistributionGap, distribution_gap
 
 
 def test_golden_values():
@@ -16,6 +19,7 @@ def test_golden_values():
     assert gap.statistic.value == pytest.approx(0.6)
     assert gap.p_value == pytest.approx(0.357143, abs=1e-6)
     assert (gap.x, gap.y, gap.paired) == (5, 5, False)
+    assert decode(DistributionGap, json.loads(json.dumps(encode(gap)))) == gap
 
 
 def test_the_statistic_is_the_largest_gap():

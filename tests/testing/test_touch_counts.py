@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One new source file adds an attack of any kind, a layer rule, a reader or a detector: it is listed, checked and run.
+"""One new source file adds an attack of any kind, a layer rule, a reader, a detector or an unlearning method: it is
+listed, checked and run.
 
 The files are added to a copy of the package, in a process of its own.
 """
@@ -131,6 +132,24 @@ class _Scale(torch.autograd.Function):
         ctx.tape.dense(ctx.by, (g.float() * x.float()).flatten(1, -2).sum(1))
         return g * ctx.by, None, None
 ''',
+    "train/unlearning/methods/half_ascent.py": '''
+"""Gradient ascent at half the speed."""
+
+from reticent.train.unlearning.method import unlearner
+from reticent.train.unlearning.ranges import Positive
+
+
+@unlearner("half_ascent", retain="nll", learning_rate=1e-5, epochs=5, paper="arXiv:2210.01504")
+def half_ascent(forget, *, share: Positive = 0.5):
+    """Ascent by a share of the gradient.
+
+    ``share · mean over tokens of log p(y)``. Unit: nats a token. Direction: falls. Source: a test.
+
+    Args:
+        share: of the gradient.
+    """
+    return share * forget.mean_over_tokens(forget.token_logp[forget.trained])
+''',
     "data/readers/lines.py": '''
 """One text a line."""
 
@@ -184,6 +203,8 @@ from reticent.data.readers.reader import rows_of
 from reticent.testing.check_all import registered
 from reticent.testing.planted import plant
 from reticent.testing.planted_leaks import planted_evidence, planted_leak
+from reticent.testing.unlearners import planted_rows
+from reticent.train.unlearning.method import UNLEARNERS, method_names
 
 assert Path(reticent.__file__).is_relative_to(Path(sys.argv[1]))
 ADDED = {
@@ -191,6 +212,7 @@ ADDED = {
     "layer rule": ("scale",),
     "file format": ("lines",),
     "detector": ("badge",),
+    "unlearning method": ("half_ascent",),
 }
 
 # listed, and checked
@@ -229,6 +251,13 @@ units = EvidenceRows(group=("A",) * 40, member=(True,) * 40, user=(None,) * 40, 
 held = {"ranked": planted_leak("ranked", known=True)}
 rows, notes = evaluate_pii(PiiEvidence(units={"ranked": units}, target=held, base=None, notes=()), confidence=0.9)
 assert {row.target.value for row in rows if row.attack.startswith("worst_rank")} == {1.0}, rows
+
+# listed before anything is loaded, and run with a parameter that was set
+assert "half_ascent" in method_names()
+rows = planted_rows()
+ascent, half = (UNLEARNERS.get(name) for name in ("gradient_ascent", "half_ascent"))
+assert half.defaults == {"share": 0.5}
+assert abs(half(rows, share=0.25) / ascent(rows) - 0.25) < 1e-5
 
 # read and found
 Path("b.lines").write_text("his badge is BDG-4821")

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any
 
+from reticent.auditing.attack_kind import POISONING, unknown_switches
 from reticent.auditing.case import AuditCase, counts
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, allot
@@ -15,7 +16,7 @@ from reticent.auditing.family import Family, FamilySection, Judgement, Prepared,
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
-from reticent.core.results import Confound, Results
+from reticent.core.results import Confound, KindOfAttack, Results
 from reticent.core.section import Section
 from reticent.report.scope import untried
 
@@ -87,7 +88,35 @@ def _results(judgement: Judgement, models: Mapping[str, Any]) -> Results:
         sections=shown,
         **fields,
     )
+    results = replace(results, kinds=kinds_of(results, config, judgement.sections))
     return replace(results, not_tested=(*untried(results), *results.not_tested))
+
+
+def kinds_of(results: Results, config: AuditConfig, sections: Mapping[str, FamilySection]) -> tuple[KindOfAttack, ...]:
+    """The kinds of attack that all families declare, tried or not.
+
+    Args:
+        results: of the audit.
+        config: of the audit.
+        sections: by family, what it gave. A family that declares no kind is one itself.
+    """
+    settings = asdict(config)
+    kinds: list[KindOfAttack] = []
+    switches: set[str] = set()
+    for family in families():
+        switches |= {family.switch, *(kind.switch for kind in family.kinds)}
+        kinds += [kind.of(results, settings) for kind in family.kinds] or [_itself_as_kind(family, config, sections)]
+    return (*kinds, POISONING.of(results, settings), *unknown_switches(settings, switches))
+
+
+def _itself_as_kind(family: Family, config: AuditConfig, sections: Mapping[str, FamilySection]) -> KindOfAttack:
+    name = family.name.replace("_", " ").capitalize()
+    if family.name in sections:
+        return KindOfAttack(name=name, tried=True)
+    if family.is_asked_for(config):
+        return KindOfAttack(name=name, tried=False, line=f"{name}: there was too little to measure")
+    flag = f"--{family.switch}" if hasattr(config, family.switch) else f"--more_families {family.switch}"
+    return KindOfAttack(name=name, tried=False, line=f"{name}: not asked for; add {flag}")
 
 
 def _of_sections(sections: Sequence[Section], confound: Confound) -> Iterator[Finding]:

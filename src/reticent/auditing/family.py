@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from reticent.auditing.attack_kind import AttackKind
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
@@ -146,6 +147,8 @@ class Family:
         refuse: ``(config, case, tuned run folder)``; raises `BadInput`.
         before: ``(config, case, tuned run folder)``; its outcome is found in `Collection.before`.
         levels: meanings of the levels of its findings.
+        kinds: kinds of attack that it tries, for the part of the report on what was not tested. A family without any
+            is a kind itself, by its name.
         switch: a field of `AuditConfig` that asks for it, or its own name, which ``AuditConfig.more_families`` then
             holds; empty: it always runs.
     """
@@ -158,6 +161,7 @@ class Family:
     refuse: Callable[[AuditConfig, AuditCase, RunFolder | None], None] = _nothing
     before: Callable[[AuditConfig, AuditCase, RunFolder | None], Any] = _nothing
     levels: tuple[LeakLevel, ...] = ()
+    kinds: tuple[AttackKind, ...] = ()
     switch: str = ""
 
     def is_asked_for(self, config: AuditConfig) -> bool:

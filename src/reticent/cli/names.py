@@ -23,6 +23,8 @@ GROUPS: Mapping[str, str] = {
     "tune_config": "training",
     "compare_config": "compare",
     "audit_config": "audit",
+    "unlearn_config": "unlearning",
+    "verify_config": "verification",
 }
 """Parameters of verbs that are dataclasses, with the name of their group; others are called as they are."""
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from reticent.comparison.snapshots import Floats, Mask, Snapshots, common_held_out
 from reticent.stats.clustered import MIN_CLUSTERS, MIN_USERS
-from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_recall
+from reticent.stats.resampling import cluster_weights, weighted_auc, weighted_mean, weighted_tpr
 
 MIN_HELD_OUT = 100
-"""For recall at 10 % FPR: ten expected false positives."""
+"""For the TPR at 10 % FPR: ten expected false positives."""
 FPR = 0.1
 
 
@@ -23,7 +23,7 @@ class SnapshotStats:
 
     Args:
         loss: held-out, nats a token.
-        auc, recall: of the gain over the base, records.
+        auc, tpr_at_10pct_fpr: of the gain over the base, records.
         gap: held-out minus members, mean loss of a record, nats a token.
         user_auc: of the mean over a user's fresh texts of the log-likelihood ratio to the base (arXiv:2310.09266).
         user_gap: mean over users who are in of the gain on their fresh texts, minus that over users who are out, nats a
@@ -32,7 +32,7 @@ class SnapshotStats:
 
     loss: Floats
     auc: Floats
-    recall: Floats | None
+    tpr_at_10pct_fpr: Floats | None
     gap: Floats
     user_auc: Floats | None
     user_gap: Floats | None
@@ -98,16 +98,16 @@ def measure(looks: Snapshots, at: int, resamples: Resamples) -> SnapshotStats:
     member, gain = looks.member[rows], looks.gain[at][rows]
     mean_loss = (looks.nll[at] / looks.tokens)[rows]
     ones = np.ones(int(rows.sum()))
-    recall = None
+    rate = None
     if int((~member).sum()) >= MIN_HELD_OUT:
-        recall = weighted_recall(gain, member, weight[rows], fpr=FPR)
-    if recall is not None and not gain.any():  # all scores are equal: what a coin would catch
-        recall = np.full(weight.shape[1], FPR)
+        rate = weighted_tpr(gain, member, weight[rows], fpr=FPR)
+    if rate is not None and not gain.any():  # all scores are equal: what a coin would catch
+        rate = np.full(weight.shape[1], FPR)
     users = _users(looks, at, resamples)
     return SnapshotStats(
         loss=weighted_mean(looks.nll[at][useful], looks.tokens[useful], weight[useful]),
         auc=weighted_auc(gain, member, weight[rows]),
-        recall=recall,
+        tpr_at_10pct_fpr=rate,
         gap=weighted_mean(mean_loss[~member], ones[~member], weight[rows][~member])
         - weighted_mean(mean_loss[member], ones[member], weight[rows][member]),
         user_auc=users[0] if users else None,

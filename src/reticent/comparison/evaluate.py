@@ -204,8 +204,8 @@ def _row(trial: FinishedTrial) -> TrialRow:
 
 def _refused(curves: dict[int, UtilityCurve], resamples: Resamples, points: Sequence[Point]) -> list[str]:
     sentences = []
-    if all(curve.recall is None for curve in curves.values()):
-        sentences.append(f"Recall at 10 % false positives needs {MIN_HELD_OUT} held-out records in the panel.")
+    if all(curve.tpr_at_10pct_fpr is None for curve in curves.values()):
+        sentences.append(f"TPR at 10 % FPR needs {MIN_HELD_OUT} held-out records in the panel.")
     if not resamples.by_user:
         sentences.append(f"Intervals take records as independent: there are no users, or fewer than {MIN_CLUSTERS}.")
     if all(point.user_auc is None for point in points):

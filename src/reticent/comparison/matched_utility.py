@@ -23,7 +23,7 @@ class UtilityCurve:
         setting: its index.
         places: ``P`` of them, without the untrained model.
         loss, auc: ``[P, 1 + B]``.
-        recall: the same; None where refused.
+        tpr_at_10pct_fpr: the same; None where refused.
         like: the place with the best loss of each learning rate, whose seeds are taken to vary alike.
         units: behind the intervals.
         base_loss: ``[1 + B]`` of the model before training.
@@ -33,7 +33,7 @@ class UtilityCurve:
     places: tuple[CheckpointStats, ...]
     loss: Floats
     auc: Floats
-    recall: Floats | None
+    tpr_at_10pct_fpr: Floats | None
     like: tuple[CheckpointStats, ...]
     units: SampleSizes
     base_loss: Floats
@@ -58,13 +58,13 @@ def curve_of(setting: int, places: Sequence[CheckpointStats], units: SampleSizes
         of_rate = by_rate.get(place.rate)
         if of_rate is None or place.each("loss").mean() < of_rate.each("loss").mean():
             by_rate[place.rate] = place
-    recalls = [place.mean("recall") for place in trained]
+    rates = [place.mean("tpr_at_10pct_fpr") for place in trained]
     return UtilityCurve(
         setting=setting,
         places=tuple(trained),
         loss=_stack([place.mean("loss") for place in trained]),
         auc=_stack([place.mean("auc") for place in trained]),
-        recall=None if any(value is None for value in recalls) else _stack(recalls),
+        tpr_at_10pct_fpr=None if any(value is None for value in rates) else _stack(rates),
         like=tuple(by_rate.values()),
         units=units,
         base_loss=base_loss,
@@ -85,13 +85,14 @@ class Crossing:
     """Where a curve crosses a held-out loss: leakage in every resample, and how much it varies with the seed.
 
     Args:
-        auc, recall: ``[1 + B]``; recall None where refused. NaN where a resample does not reach the loss.
-        spread: of the AUC, the recall.
+        auc, tpr_at_10pct_fpr: ``[1 + B]``; the second is None where refused. NaN where a resample does not
+            reach the loss.
+        spread: of the AUC, the TPR.
         between: as in `MatchedUtility`.
     """
 
     auc: Floats
-    recall: Floats | None
+    tpr_at_10pct_fpr: Floats | None
     spread: tuple[SeedSpread, SeedSpread]
     between: tuple[tuple[float, int], tuple[float, int]]
 
@@ -99,7 +100,7 @@ class Crossing:
 def cross(curve: UtilityCurve, target: Floats) -> Crossing | None:
     """The curve at the held-out losses ``target [1 + B]``; None where it does not reach the first, the sample's own.
 
-    AUC and recall are both taken between the two neighbours on the frontier of loss and AUC, so that they belong to the
+    AUC and TPR are both taken between the two neighbours on the frontier of loss and AUC, so that they belong to the
     same mixture of models. A curve reaches a loss if it has looks on both sides of it. The untrained model does not
     count as one: an AUC does not care how large scores are, so it leaves 0.5 with the first step, and a straight line
     from there would flatter whoever was looked at late.
@@ -114,10 +115,12 @@ def cross(curve: UtilityCurve, target: Floats) -> Crossing | None:
 
     share = float(weight[0])
     first, second = curve.places[low[0]], curve.places[high[0] if share > 0 else low[0]]
-    spreads = tuple(_seed_spread(curve, first, second, share, float(target[0]), name) for name in ("auc", "recall"))
+    spreads = tuple(
+        _seed_spread(curve, first, second, share, float(target[0]), name) for name in ("auc", "tpr_at_10pct_fpr")
+    )
     return Crossing(
         auc=mixed(curve.auc),
-        recall=None if curve.recall is None else mixed(curve.recall),
+        tpr_at_10pct_fpr=None if curve.tpr_at_10pct_fpr is None else mixed(curve.tpr_at_10pct_fpr),
         spread=(spreads[0], spreads[1]),
         between=((first.rate, first.step), (second.rate, second.step)),
     )
@@ -143,14 +146,16 @@ def matched(curve: UtilityCurve, target: Floats) -> MatchedUtility | None:
     if crossing is None:
         return None
     units = curve.units
-    recall = None
-    if crossing.recall is not None:
-        recall = over_seeds(crossing.recall, [crossing.spread[1]], clusters=units.clusters, n=units.records, share=True)
+    rate = None
+    if crossing.tpr_at_10pct_fpr is not None:
+        rate = over_seeds(
+            crossing.tpr_at_10pct_fpr, [crossing.spread[1]], clusters=units.clusters, n=units.records, share=True
+        )
     return MatchedUtility(
         setting=curve.setting,
         loss=float(target[0]),
         auc=over_seeds(crossing.auc, [crossing.spread[0]], clusters=units.clusters, n=units.records, share=True),
-        recall=recall,
+        tpr_at_10pct_fpr=rate,
         between=crossing.between,
     )
 

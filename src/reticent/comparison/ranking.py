@@ -63,14 +63,16 @@ def _pair(
     if lost or idle:
         reason = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
         reason = f"no training of {' and '.join(lost)} was finished." if lost else reason
-        return SettingPair(a=a, b=b, kind=kind, loss=None, auc=None, recall=None, less=None, why_not=reason)
+        return SettingPair(a=a, b=b, kind=kind, loss=None, auc=None, tpr_at_10pct_fpr=None, less=None, why_not=reason)
     left, right = curves[a], curves[b]
     target = np.maximum(left.best_loss, right.best_loss)
     x, y = cross(left, target), cross(right, target)
     if x is None or y is None:
         late = settings[a if x is None else b].name
         reason = TOO_LATE.format(late)
-        return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=None, recall=None, less=None, why_not=reason)
+        return SettingPair(
+            a=a, b=b, kind=kind, loss=float(target[0]), auc=None, tpr_at_10pct_fpr=None, less=None, why_not=reason
+        )
     clusters = min(left.units.clusters, right.units.clusters)
     n = max(left.units.records, right.units.records)
 
@@ -90,8 +92,10 @@ def _pair(
     assert auc is not None
     reason = _why_not(settings[a], settings[b], kind, auc)
     less = None if reason else (a if auc.value < 0 else b)
-    recall = difference((x.recall, y.recall), 1)
-    return SettingPair(a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, recall=recall, less=less, why_not=reason)
+    rate = difference((x.tpr_at_10pct_fpr, y.tpr_at_10pct_fpr), 1)
+    return SettingPair(
+        a=a, b=b, kind=kind, loss=float(target[0]), auc=auc, tpr_at_10pct_fpr=rate, less=less, why_not=reason
+    )
 
 
 def _why_not(a: Setting, b: Setting, kind: str, auc: Estimate) -> str:

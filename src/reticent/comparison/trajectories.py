@@ -156,7 +156,7 @@ def as_point(
         seeds=len(place.seeds),
         loss=loss,
         auc=_untrained(0.5, units) if place.step == 0 else _given(number("auc", True)),
-        recall=_recall(place, number, units),
+        tpr_at_10pct_fpr=_tpr(place, number, units),
         user_auc=None if place.step == 0 else number("user_auc", True),
         user_gap=None if user_gap is None else float(user_gap[0]),
         gap=gap,
@@ -165,15 +165,15 @@ def as_point(
         phase=place.phase,
         each_loss=tuple(place.each("loss").tolist()),
         each_auc=tuple(place.each("auc").tolist()),
-        each_recall=tuple(place.each("recall").tolist()),
+        each_tpr_at_10pct_fpr=tuple(place.each("tpr_at_10pct_fpr").tolist()),
         on_frontier=on_frontier,
     )
 
 
-def _recall(place: CheckpointStats, number: Callable[..., Estimate | None], units: SampleSizes) -> Estimate | None:
+def _tpr(place: CheckpointStats, number: Callable[..., Estimate | None], units: SampleSizes) -> Estimate | None:
     if place.step == 0:
-        return None if place.mean("recall") is None else _untrained(FPR, units)
-    return number("recall", True)
+        return None if place.mean("tpr_at_10pct_fpr") is None else _untrained(FPR, units)
+    return number("tpr_at_10pct_fpr", True)
 
 
 def _untrained(value: float, units: SampleSizes) -> Estimate:

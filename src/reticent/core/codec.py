@@ -11,7 +11,7 @@ a dataclass                                 an object; a field with ``metadata=F
 ``Literal``, an enum, ``str``, ``bool``     as they are
 ``int``, ``float``                          a number, never NaN
 ``Annotated[float, NullIs(x)]``             ``null`` stands for the infinity ``x``, since JSON has none
-``Annotated[T, Within(…), OneOf(…), …]``    as ``T``; what does not keep to it is refused when read
+``Annotated[T, InRange(…), OneOf(…), …]``    as ``T``; what does not keep to it is refused when read
 ``T | None``, a union                       ``null``, or the first alternative that fits
 ==========================================  ===========================================================================
 
@@ -29,7 +29,7 @@ from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from reticent.core.field_types import SORTED, AtLeast, NullIs, OneOf, Within
+from reticent.core.field_types import SORTED, AtLeast, InRange, NullIs, OneOf
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ def _refused(bare: Any, marks: tuple[Any, ...], content: Any) -> str:
     elif not isinstance(content, bare):
         return f"is no {bare.__name__} but {_shown(content)}"
     for mark in marks:
-        if isinstance(mark, Within) and not mark.holds(content):
+        if isinstance(mark, InRange) and not mark.holds(content):
             return f"{_shown(content)} is out of its range"
         if isinstance(mark, OneOf) and content not in mark.names:
             return f"{_shown(content)} is not one of {', '.join(mark.names)}"

@@ -59,7 +59,7 @@ class Point:
         seeds: how many the mean is over.
         loss: held-out, nats a token.
         auc: of the reference attack on records (loss difference to the base).
-        recall: of members at 10 % FPR, same attack; None where there are fewer than 100 held-out records.
+        tpr_at_10pct_fpr: TPR at FPR 0.1, same attack; None where there are fewer than 100 held-out records.
         user_auc: of the mean over a user's texts that were never trained on; None without a comparison of users.
         canary_user_auc: the same of users with a phrase of their own in all their texts; None without such users.
         user_gap: users who are out minus users who are in, mean loss of their fresh texts against the base, in nats a
@@ -67,7 +67,7 @@ class Point:
         gap: held-out minus member records, mean loss of a record, in nats a token.
         exposure: median exposure in bits by tier.
         phase: of most seeds: start, fitting, memorization or overfitting.
-        each_auc, each_recall, each_loss: the same of each seed by itself.
+        each_auc, each_tpr_at_10pct_fpr, each_loss: the same of each seed by itself.
         on_frontier: whether no other point of the setting, the untrained model left out, is better in loss and AUC.
     """
 
@@ -78,7 +78,7 @@ class Point:
     seeds: int
     loss: Estimate
     auc: Estimate
-    recall: Estimate | None
+    tpr_at_10pct_fpr: Estimate | None
     user_auc: Estimate | None
     user_gap: float | None
     gap: Estimate
@@ -87,7 +87,7 @@ class Point:
     phase: str = "start"
     each_loss: tuple[float, ...] = ()
     each_auc: tuple[float, ...] = ()
-    each_recall: tuple[float, ...] = ()
+    each_tpr_at_10pct_fpr: tuple[float, ...] = ()
     on_frontier: bool = False
 
 
@@ -99,7 +99,7 @@ class MatchedUtility:
         setting: index into ``Comparison.settings``.
         loss: nats a token, the same for all.
         auc: of the reference attack on records at that loss.
-        recall: of members at 10 % FPR at that loss; None as in `Point`.
+        tpr_at_10pct_fpr: TPR at FPR 0.1 at that loss; None as in `Point`.
         between: the two points of the frontier that it lies between, as ``(learning rate, step)``; the same twice for a
             point that was looked at.
     """
@@ -107,7 +107,7 @@ class MatchedUtility:
     setting: int
     loss: float
     auc: Estimate
-    recall: Estimate | None
+    tpr_at_10pct_fpr: Estimate | None
     between: tuple[tuple[float, int], tuple[float, int]]
 
 
@@ -178,7 +178,7 @@ class SettingPair:
         kind: what differs and nothing else does: ``"method"``, ``"defence"`` or ``"schedule"``.
         loss: where they are compared, nats a token; None where refused.
         auc: difference of AUC; its interval holds for all pairs together. None where refused.
-        recall: the same of the recall at 10 % FPR.
+        tpr_at_10pct_fpr: the same of the TPR at FPR 0.1.
         less: the index of the one that leaks less; None where no ranking is made.
         why_not: why no ranking is made; empty where one is.
     """
@@ -188,7 +188,7 @@ class SettingPair:
     kind: str
     loss: float | None
     auc: Estimate | None
-    recall: Estimate | None
+    tpr_at_10pct_fpr: Estimate | None
     less: int | None
     why_not: str = ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from reticent.core.field_types import Count, OneOf, Share, Within
+from reticent.core.field_types import Count, InRange, OneOf, Share
 from reticent.core.finding import Estimate
 from reticent.core.section import column
 
@@ -104,8 +104,8 @@ class ExtractionCurve:
 
     group: str
     control: bool
-    p: Annotated[float, Within(above=0, most=1)]
-    queries: tuple[Annotated[float, Within(least=1)], ...]
+    p: Annotated[float, InRange(above=0, most=1)]
+    queries: tuple[Annotated[float, InRange(least=1)], ...]
     target: tuple[Share, ...]
     base: tuple[Share, ...]
     n: Count

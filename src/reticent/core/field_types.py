@@ -14,7 +14,7 @@ FLAT = {"flat": True}
 
 
 @dataclass(frozen=True)
-class Within:
+class InRange:
     """A number that is at least ``least`` and at most ``most``, or strictly between ``above`` and ``below``."""
 
     least: float | None = None
@@ -56,8 +56,8 @@ class AtLeast:
 SORTED = "sorted"
 """Mark of a free-form object whose keys are written in alphabetical order."""
 
-Share = Annotated[float, Within(least=0, most=1)]
-Count = Annotated[int, Within(least=0)]
+Share = Annotated[float, InRange(least=0, most=1)]
+Count = Annotated[int, InRange(least=0)]
 FreeForm = Annotated[dict[str, Any], SORTED]
 Lower = Annotated[float, NullIs(-math.inf)]
 Upper = Annotated[float, NullIs(math.inf)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from reticent.core.field_types import FLAT, Count, Lower, OneOf, Share, Upper, Within
+from reticent.core.field_types import FLAT, Count, InRange, Lower, OneOf, Share, Upper
 
 ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "train_time")
 """Views of the model that attackers have, from least to most."""
@@ -16,7 +16,7 @@ ACCESS = ("text", "top_k", "logprob", "logits", "hidden", "grad", "weights", "tr
 Access = Annotated[str, OneOf(*ACCESS)]
 Level = str
 """The thing attacked. Each audit family says what its levels mean (`reticent.auditing.leak_level`)."""
-Probability = Annotated[float, Within(above=0, below=1)]
+Probability = Annotated[float, InRange(above=0, below=1)]
 
 
 class Severity(StrEnum):

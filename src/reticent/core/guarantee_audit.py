@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from reticent.core.field_types import OneOf, Share, Within
+from reticent.core.field_types import InRange, OneOf, Share
 from reticent.core.finding import Estimate
 
 Unit = Annotated[str, OneOf("record", "user")]
-NotNegative = Annotated[float, Within(least=0)]
+NotNegative = Annotated[float, InRange(least=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class GuaranteeAudit:
     bounds: tuple[GuaranteeBound, ...]
     auc: Estimate | None
     auc_attack: str
-    auc_limit: Annotated[float, Within(least=0.5, most=1)]
+    auc_limit: Annotated[float, InRange(least=0.5, most=1)]
     checks: tuple[GuaranteeCheck, ...]
     not_covered: tuple[str, ...]
     not_compared: tuple[str, ...]

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 from reticent.core.codec import is_union, parts, unmarked
-from reticent.core.field_types import AtLeast, NullIs, OneOf, Within
+from reticent.core.field_types import AtLeast, InRange, NullIs, OneOf
 
 WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 BOUNDS = {"least": "minimum", "most": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
@@ -78,7 +78,7 @@ def _of(kind: Any, named: dict[str, Any]) -> dict[str, Any]:
     bare, marks = unmarked(kind)
     schema = _bare(bare, named)
     for mark in marks:
-        if isinstance(mark, Within):
+        if isinstance(mark, InRange):
             schema |= {BOUNDS[name]: value for name, value in vars(mark).items() if value is not None}
         elif isinstance(mark, OneOf):
             schema = {"enum": list(mark.names)}

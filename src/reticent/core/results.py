@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from reticent.core.extraction_rows import Extraction, ExtractionCurve, ExtractionRow
-from reticent.core.field_types import AtLeast, Count, FreeForm, NullIs, OneOf, Share, Within
+from reticent.core.field_types import AtLeast, Count, FreeForm, InRange, NullIs, OneOf, Share
 from reticent.core.finding import Access, Estimate, Finding, Level
 from reticent.core.frame import html, tidy
 from reticent.core.guarantee_audit import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
@@ -178,7 +178,7 @@ class ExposedUnit:
 
     unit: str
     level: MembershipLevel
-    rank: Annotated[int, Within(least=1)]
+    rank: Annotated[int, InRange(least=1)]
     attack: str
     score: float
     p_value: Share
@@ -262,6 +262,21 @@ class LevelTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindOfAttack:
+    """One kind of attack, tried or not.
+
+    Args:
+        name: in plain words.
+        tried: true where the results hold something of it.
+        line: the question that it would answer, and what would try it; empty where it was tried.
+    """
+
+    name: str
+    tried: bool
+    line: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """The whole outcome of one audit.
 
@@ -286,6 +301,7 @@ class Results:
         extraction: what can be pulled out of the model, beside what its base gives; None (in JSON: null): nobody tried.
         tests: how it was decided at each level whether anything leaks.
         sections: further kinds of evidence, each with findings and tables of its own.
+        kinds: kinds of attack that the audit's families know of, tried or not. Empty: an older file did not tell.
     """
 
     title: str
@@ -306,6 +322,7 @@ class Results:
     extraction: Extraction | None = None
     tests: tuple[LevelTest, ...] = ()
     sections: tuple[Section, ...] = ()
+    kinds: tuple[KindOfAttack, ...] = ()
 
     def __post_init__(self) -> None:
         names = [section.name for section in self.sections]

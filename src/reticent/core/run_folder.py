@@ -28,6 +28,7 @@ WRITTEN = {
     "tune": {"base", "data", "title", "split", "canaries", "training"},
     "audit": {"target", "reference", "data", "max_tokens", "audit"},
     "compare": {"base", "data", "split", "canaries", "training", "monitor"},
+    "unlearn": {"parent", "data", "request", "unlearning"},
 }
 """Steps that work in a run folder, and what the settings that each leaves there always hold: they mark the folder."""
 
@@ -55,6 +56,13 @@ MADE = {
     "cells",
     "comparison.json",
     "moved.parquet",
+    "request.parquet",
+    "unseen.parquet",
+    "looks.json",
+    "unlearning.json",
+    "certificate.json",
+    "certificate.html",
+    "overfitted",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""
@@ -66,8 +74,20 @@ FIRST = {
     },
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
+    "unlearn": {
+        "unlearn.yaml",
+        "request.parquet",
+        "unseen.parquet",
+        "looks.json",
+        "overfitted",
+        ".model.training",
+        ".model.lock",
+    },
 }
 """Files that each step writes before it has a result."""
+
+MAKES_A_MODEL = {"tune", "unlearn"}
+"""Steps whose model an audit may be made beside."""
 
 LEFT = {".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"}
 """Files that may lie in a run folder without settings: what private trainings spent, and what `compare` keeps of
@@ -165,6 +185,39 @@ class RunFolder:
     def report(self) -> Path:
         return self.root / "report.html"
 
+    @property
+    def request(self) -> Path:
+        """Ids of the records that were unlearned here, each with the reason; no text."""
+        return self.root / "request.parquet"
+
+    @property
+    def unseen(self) -> Path:
+        """Ids of the records never trained on that those are compared with; no text."""
+        return self.root / "unseen.parquet"
+
+    @property
+    def looks(self) -> Path:
+        """Looks at a panel of texts while the model unlearned; no text."""
+        return self.root / "looks.json"
+
+    @property
+    def retrained(self) -> Path:
+        """Models that were trained again without what was forgotten; they outlive a call that failed after hours."""
+        return self.root / "retrained"
+
+    @property
+    def unlearning(self) -> Path:
+        """The measurements of how far the unlearning worked."""
+        return self.root / "unlearning.json"
+
+    @property
+    def certificate(self) -> Path:
+        return self.root / "certificate.json"
+
+    @property
+    def certificate_page(self) -> Path:
+        return self.root / "certificate.html"
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Work in the folder while no other process does. To be held around ``kept_if``, which takes away what it did
@@ -205,7 +258,7 @@ class RunFolder:
     # ---- whose folder it is -----------------------------------------------------------------------------------------
 
     def settings(self, step: str) -> dict[str, Any] | None:
-        """Settings of ``step`` (``"tune"``, ``"audit"`` or ``"compare"``) in this folder; None where it was not run.
+        """Settings of ``step`` (a key of ``WRITTEN``) in this folder; None where it was not run.
 
         A file of that name which such a step did not write, like a person's own settings, counts as nothing.
 
@@ -225,7 +278,8 @@ class RunFolder:
         """Refuse to work in a folder that is not this package's, or holds a run of another kind, or is an input.
 
         Args:
-            step: what is to be done here, as in ``settings``. An audit may be made where the model was tuned.
+            step: what is to be done here, as in ``settings``. An audit may be made where the model was tuned or
+                unlearned.
             inputs: see `core.outputs.refuse_input`.
 
         Raises:
@@ -253,7 +307,7 @@ class RunFolder:
                 "reticent: nothing of yours is to be mixed with it, or replaced",
                 "Choose a new folder (--out), such as one in it.",
             )
-        if steps and step not in steps and not (step == "audit" and "tune" in steps):
+        if steps and step not in steps and not (step == "audit" and steps & MAKES_A_MODEL):
             raise BadInput(
                 str(self.root),
                 f"holds what `reticent {min(steps)}` made, and `reticent {step}` would mix its own with it",

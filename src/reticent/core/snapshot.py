@@ -22,10 +22,10 @@ class Snapshot:
         held_out_loss: mean negative log-likelihood of held-out tokens, in nats a token; lower is better.
         member_loss: the same of members.
         gap: mean over held-out records of the mean loss of a record, minus that over members, in nats a token.
-        recall: share of members below the loss difference to the base that 10 % of held-out records are below:
-            reference attack, FPR 10 % (arXiv:2205.12506). None where there are too few held-out records.
+        tpr_at_10pct_fpr: share of members below the loss difference to the base that 10 % of held-out records are
+            below: reference attack (arXiv:2205.12506). None where there are too few held-out records.
         auc: of the same score, records; None before training, when there is no difference to the base.
-        tpr: of the same score at 1 % FPR; None where there are fewer than 1,000 held-out records.
+        tpr_at_1pct_fpr: of the same score at 1 % FPR; None where there are fewer than 1,000 held-out records.
         user_auc: of the mean over a user's fresh texts; None without users.
         canary_user_auc: the same of users with a phrase of their own in all their texts; None without such users.
         exposure: median exposure in bits of the planted secrets among controls, by tier ("planted once", "planted 4
@@ -33,7 +33,7 @@ class Snapshot:
         copied: share of members' trained 5-grams that the model would say greedily, word for word, minus that of
             held-out records: the n-gram memorization score. None where not asked for.
         phase: see `PHASES`; methods: `reticent.stats.phases`.
-        refused: what is missing here and why, a sentence each, beginning with the field's name.
+        refused: what is missing here and why, a sentence each, beginning with the metric's name.
         seconds: that the look took.
         trained_seconds: of training before this look, without looks.
     """
@@ -43,9 +43,9 @@ class Snapshot:
     held_out_loss: Estimate
     member_loss: Estimate
     gap: Estimate
-    recall: Estimate | None
+    tpr_at_10pct_fpr: Estimate | None
     auc: Estimate | None
-    tpr: Estimate | None = None
+    tpr_at_1pct_fpr: Estimate | None = None
     user_auc: Estimate | None = None
     canary_user_auc: Estimate | None = None
     exposure: dict[str, Estimate] = field(default_factory=dict)

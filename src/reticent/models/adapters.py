@@ -110,6 +110,13 @@ def switched_off(model: Any) -> AbstractContextManager[None]:
     return bottleneck.switched_off(model)
 
 
+def mark_for_training(model: Any) -> None:
+    """Mark the weights of the adapter on ``model`` for training, and no others."""
+    peft = isinstance(model, PeftModel)  # PEFT marks its own when it puts them on
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad if peft else _is_bottleneck(name))
+
+
 def _attach_peft(folder: Path, base: Any, weights: dict[str, Any]) -> tuple[Any, list[str]]:
     """The PEFT model, and the names of weights that it has no place for or lacks: PEFT itself only warns of those.
 

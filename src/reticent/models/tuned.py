@@ -28,6 +28,8 @@ class TuningInfo:
             relative one, see `core.portable`.
         base_fingerprint: SHA-256 (hex) of its weights.
         storage: how the weights lie in the folder.
+        parent: SHA-256 (hex) of the tuned model that training went on from; empty where it began with the base.
+        request: fingerprint of the request to forget that it went on for; empty where there was none.
 
     Examples:
         >>> TuningInfo(method="lora", base="smollm2-135m", base_fingerprint="9f2c", params={"r": 8}).storage
@@ -39,6 +41,8 @@ class TuningInfo:
     base_fingerprint: str
     storage: Storage = "weights"
     params: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
+    request: str = ""
 
     def __post_init__(self) -> None:
         # As JSON has them (lists, not tuples), so that what is read equals what was written.
@@ -46,7 +50,9 @@ class TuningInfo:
 
     def write(self, folder: Path) -> None:
         """Write it into ``folder``."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        later = ("parent", "request")
+        about = {name: value for name, value in asdict(self).items() if value or name not in later}
+        (folder / FILE).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_tuned(folder: Path) -> TuningInfo | None:

@@ -52,7 +52,8 @@ Examples:
 
     >>> from reticent import Estimate
     >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=400, method="mean", unit="nats")
-    >>> start = Snapshot(step=0, epoch=0.0, held_out_loss=loss, member_loss=loss, gap=loss, recall=None, auc=None)
+    >>> means = {"held_out_loss": loss, "member_loss": loss, "gap": loss}
+    >>> start = Snapshot(step=0, epoch=0.0, **means, tpr_at_10pct_fpr=None, auc=None)
     >>> history = TrainingHistory(
     ...     moments=(start,), members=10, held_out=10, users=0, training_seconds=60.0, watching_seconds=3.0
     ... )

@@ -42,8 +42,12 @@ from reticent.monitor.look import PanelPass
 from reticent.monitor.panel import NO_TIER, Panel
 
 FORMAT = "reticent.monitor"
-VERSION = 1
+VERSION = 2
 """``schema_version`` of the file."""
+OLDER = 1
+"""The version that is read as well: its snapshots have the names of `OLDER_NAMES`, in ``refused`` too."""
+OLDER_NAMES = {"recall": ("tpr_at_10pct_fpr", "tpr@0.1"), "tpr": ("tpr_at_1pct_fpr", "tpr@0.01")}
+"""Today's field and metric, by the field of the older version."""
 JSON, PANEL = "monitor.json", "panel.parquet"
 
 PANEL_SCHEMA = pa.schema(
@@ -81,16 +85,33 @@ def read_history(path: str | Path) -> TrainingHistory:
         raise BadInput(str(path), "is missing", "Train with --monitor true.") from error
     except ValueError as error:
         raise BadInput(str(path), f"is not valid JSON ({error})", "Train again.") from error
-    if (
-        not isinstance(content, dict)
-        or content.pop("format", None) != FORMAT
-        or content.pop("schema_version", 0) != VERSION
-    ):
+    version = content.pop("schema_version", None) if isinstance(content, dict) else None
+    if version not in (OLDER, VERSION) or content.pop("format", None) != FORMAT:
         raise BadInput(str(path), f"is no {JSON} of version {VERSION}", "Train again with this version of reticent.")
     try:
-        return decode(TrainingHistory, content)
+        return decode(TrainingHistory, _migrated(content) if version == OLDER else content)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again.") from error
+
+
+def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of version `OLDER` with today's names; what is broken stays so, for `decode` to say it."""
+    moments = content.get("moments")
+    return content | {"moments": list(map(_renamed, moments))} if isinstance(moments, list) else content
+
+
+def _renamed(moment: Any) -> Any:
+    if not isinstance(moment, dict):
+        return moment
+    fields = {OLDER_NAMES[name][0] if name in OLDER_NAMES else name: value for name, value in moment.items()}
+    if isinstance(moment.get("refused"), list):
+        fields["refused"] = list(map(_reason, moment["refused"]))
+    return fields
+
+
+def _reason(sentence: Any) -> Any:
+    name, colon, why = sentence.partition(":") if isinstance(sentence, str) else ("", "", "")
+    return f"{OLDER_NAMES[name][1]}{colon}{why}" if name in OLDER_NAMES else sentence
 
 
 def panel_rows(

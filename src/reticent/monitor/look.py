@@ -100,9 +100,13 @@ def snapshot_of(
         held_out_loss=_loss(look, outside, clusters[1]),
         member_loss=_loss(look, inside, clusters[0]),
         gap=difference_of_means(look.loss[outside], look.loss[inside], clusters[1], clusters[0], unit=_RATE),
-        recall=unless_refused("recall", lambda: _caught(member, held_out, 0.1, clusters)) if differs else None,
+        tpr_at_10pct_fpr=unless_refused("tpr@0.1", lambda: _caught(member, held_out, 0.1, clusters))
+        if differs
+        else None,
         auc=unless_refused("auc", lambda: _auc(member, held_out, clusters)) if differs else None,
-        tpr=unless_refused("tpr", lambda: _caught(member, held_out, 0.01, clusters)) if differs else None,
+        tpr_at_1pct_fpr=unless_refused("tpr@0.01", lambda: _caught(member, held_out, 0.01, clusters))
+        if differs
+        else None,
         user_auc=unless_refused("user_auc", lambda: _user_auc(panel, log_ratio)) if differs else None,
         canary_user_auc=unless_refused("canary_user_auc", lambda: _canary_user_auc(panel, log_ratio))
         if differs

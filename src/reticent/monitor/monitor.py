@@ -32,7 +32,7 @@ from reticent.train.private.private_trainer import LogicalBatches
 COPIED_RISE = 0.01
 """``stop_at="ngrams"``: how far the lower end of `Snapshot.copied` must rise above its value before training."""
 CHANCE = 0.1
-"""Recall at 10 % false alarms of a model that learned nothing: what recall is before training."""
+"""TPR at 10 % FPR of a model that learned nothing, which is what it is before training."""
 
 
 class Monitor(TrainerCallback):  # type: ignore[misc]
@@ -226,10 +226,10 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
 
 
 def _phases(moments: Sequence[Snapshot]) -> tuple[str, ...]:
-    """By recall, where there are enough held-out records for it, else by the gap."""
-    recall = [moment.recall.value if moment.recall is not None else None for moment in moments[1:]]
-    measured = [value for value in recall if value is not None]
-    leak = [moment.gap.value for moment in moments] if len(measured) < len(recall) else [CHANCE, *measured]
+    """By the TPR at 10 % FPR, where there are enough held-out records for it, else by the gap."""
+    rates = [moment.tpr_at_10pct_fpr.value if moment.tpr_at_10pct_fpr else None for moment in moments[1:]]
+    measured = [value for value in rates if value is not None]
+    leak = [moment.gap.value for moment in moments] if len(measured) < len(rates) else [CHANCE, *measured]
     perplexity = [moment.perplexity for moment in moments]
     return phases(perplexity, leak, epoch=[moment.epoch for moment in moments])
 

@@ -26,7 +26,16 @@ SIZE = 200
 IGNORED = -100
 PREFIX = "reticent/"
 """Begins the names of logged numbers."""
-LOGGED = ("gap", "recall", "auc", "tpr", "user_auc", "canary_user_auc", "copied")
+LOGGED = {
+    "gap": "gap",
+    "tpr@0.1": "tpr_at_10pct_fpr",
+    "auc": "auc",
+    "tpr@0.01": "tpr_at_1pct_fpr",
+    "user_auc": "user_auc",
+    "canary_user_auc": "canary_user_auc",
+    "copied": "copied",
+}
+"""The logged metrics, with the field of a snapshot that each is."""
 
 
 def monitor_trainer(
@@ -96,7 +105,7 @@ def monitor_trainer(
 
 def logged(snapshot: Snapshot) -> dict[str, float]:
     """The numbers of a snapshot under the names that trackers show, each with the ends of its interval."""
-    estimates = {name: getattr(snapshot, name) for name in LOGGED}
+    estimates = {name: getattr(snapshot, field) for name, field in LOGGED.items()}
     numbers = {}
     for name, estimate in estimates.items():
         if estimate is not None:

@@ -21,8 +21,8 @@ PHASES = {
 def line(moment: Snapshot) -> str:
     """A look in a line."""
     parts = [f"held-out perplexity {moment.perplexity:.2f}", f"gap {moment.gap.value:+.3f}"]
-    if moment.recall is not None:
-        parts.append(f"recall {moment.recall.value:.0%} at 10 % false alarms")
+    if moment.tpr_at_10pct_fpr is not None:
+        parts.append(f"TPR {moment.tpr_at_10pct_fpr.value:.0%} at 10 % FPR")
     if moment.auc is not None:
         parts.append(f"AUC {moment.auc.value:.2f}")
     if (strongest := _exposure(moment)) is not None:
@@ -37,7 +37,7 @@ def table(watch: TrainingHistory) -> Table:
         "step": lambda moment: f"{moment.step}",
         "perplexity": lambda moment: f"{moment.perplexity:.2f}",
         "gap": lambda moment: f"{moment.gap.value:+.3f}",
-        "recall": lambda moment: _shown(moment.recall, "{:.0%}"),
+        "TPR": lambda moment: _shown(moment.tpr_at_10pct_fpr, "{:.0%}"),
         "AUC": lambda moment: _shown(moment.auc, "{:.3f}"),
         "user AUC": lambda moment: _shown(moment.user_auc, "{:.3f}"),
         "exposure": lambda moment: _shown(_exposure(moment), "{:.1f}"),
@@ -56,8 +56,8 @@ def table(watch: TrainingHistory) -> Table:
 def _caption(watch: TrainingHistory) -> str:
     sentences = [
         f"{watch.members} members and {watch.held_out} held-out records; looking took {watch.overhead:.1%} of the "
-        "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. Recall: members "
-        "found with 10 % false alarms, by their loss against the base. Exposure: bits, of the most exposed tier."
+        "training time. Perplexity: of held-out text. Gap: held-out minus member loss, nats a token. TPR: members "
+        "told at 10 % FPR, by their loss against the base. Exposure: bits, of the most exposed tier."
     ]
     missing = [reason.split(":")[0] for reason in watch.moments[-1].refused]
     if missing:

@@ -29,7 +29,7 @@ def print_comparison(comparison: Comparison, *, console: Console = person) -> No
         console.print(Text(f"  • {together.sentence()}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("setting")
-    for name in ("learning rate", "perplexity", "AUC at its best", "recall at 10 % FPR", "AUC at the same loss"):
+    for name in ("learning rate", "perplexity", "AUC at its best", "TPR at 10 % FPR", "AUC at the same loss"):
         table.add_column(name, justify="right")
     for setting in comparison.settings:
         table.add_row(*map(Text, _row(comparison, setting)))
@@ -48,7 +48,7 @@ def _row(comparison: Comparison, setting: Setting) -> list[str]:
         f"{best.learning_rate:g}",
         f"{math.exp(best.loss.value):.2f}",
         _shown(best.auc),
-        _shown(best.recall),
+        _shown(best.tpr_at_10pct_fpr),
         _shown(setting.matched.auc if setting.matched else None),
     ]
 

@@ -18,11 +18,18 @@ from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 
 FORMAT = "reticent.comparison"
-COMPARISON_VERSION = 3
+COMPARISON_VERSION = 4
 """``schema_version`` of the file. Raise whenever a field is added, removed or changes its meaning."""
 
-READABLE = (2, COMPARISON_VERSION)
-"""A setting of version 2 has no ``schedule``: it is linear, which is the default."""
+READABLE = (2, 3, COMPARISON_VERSION)
+"""A setting of version 2 has no ``schedule``: it is linear, which is the default. Up to version 3 the TPR at FPR 0.1
+has the names of `OLDER_NAMES`."""
+
+OLDER_NAMES = {"recall": "tpr_at_10pct_fpr", "each_recall": "each_tpr_at_10pct_fpr"}
+"""Today's name of a field, by that of older versions."""
+
+RENAMED_IN = ("points", "pairs")
+"""Where those fields lie: in entries of these lists, and in ``settings[].matched``."""
 
 
 @cache
@@ -63,6 +70,30 @@ def read_comparison(path: str | Path) -> Comparison:
             "Install a newer reticent." if newer else "Run reticent compare again; what is trained stays trained.",
         )
     try:
-        return decode(Comparison, content)
+        return decode(Comparison, content if version == COMPARISON_VERSION else _migrated(content))
     except (ValueError, TypeError, OverflowError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Run reticent compare again.") from error
+
+
+def _migrated(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of an older file with today's names; what is broken stays so, for `decode` to say it."""
+    entries = {name: [_renamed(entry) for entry in content[name]] for name in RENAMED_IN if _is_list(content.get(name))}
+    if _is_list(content.get("settings")):
+        entries["settings"] = [_with_matched(setting) for setting in content["settings"]]
+    return content | entries
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _with_matched(setting: Any) -> Any:
+    if not isinstance(setting, dict) or "matched" not in setting:
+        return setting
+    return setting | {"matched": _renamed(setting["matched"])}
+
+
+def _renamed(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    return {OLDER_NAMES.get(name, name): value for name, value in entry.items()}

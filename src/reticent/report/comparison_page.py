@@ -157,7 +157,7 @@ def _trade_offs(comparison: Comparison, rows: list[SettingRow]) -> list[Markup]:
     lines = []
     base = math.exp(comparison.base_loss.value)
     matched = next((row.setting.matched.loss for row in rows if row.setting.matched), None)
-    for name, leak, chance in (("auc", "AUC", 0.5), ("recall", "recall at 10 % FPR", 0.1)):
+    for name, leak, chance in (("auc", "AUC", 0.5), ("tpr_at_10pct_fpr", "TPR at 10 % FPR", 0.1)):
         clouds = []
         for row in rows:
             best = getattr(row.best, name) if row.best else None

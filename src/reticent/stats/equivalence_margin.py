@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,8 +28,14 @@ MOST_ROWS = 10_000_000
 """Where the search for a number of rows ends."""
 
 
-class EquivalenceSizes(NamedTuple):
-    """Rows on each side."""
+@dataclass(frozen=True, kw_only=True)
+class EquivalenceSizes:
+    """Rows on each side.
+
+    Args:
+        forget: that were to be forgotten.
+        unseen: that were never trained on.
+    """
 
     forget: int
     unseen: int
@@ -55,7 +60,7 @@ class EquivalenceDesign:
 
     Examples:
         >>> EquivalenceDesign(forget=60, unseen=160, forget_users=3, unseen_users=8).users
-        EquivalenceSizes(forget=3, unseen=8)
+        (3, 8)
     """
 
     forget: int
@@ -78,9 +83,9 @@ class EquivalenceDesign:
                 raise BadInput(f"{users} users of {rows} rows", "cannot be", "Give at least one user and row a side.")
 
     @property
-    def users(self) -> EquivalenceSizes:
-        """Users on each side; rows, where each is independent."""
-        return EquivalenceSizes(
+    def users(self) -> tuple[int, int]:
+        """Forget and unseen users; rows, where each is independent."""
+        return (
             self.forget if self.forget_users is None else self.forget_users,
             self.unseen if self.unseen_users is None else self.unseen_users,
         )
@@ -175,7 +180,7 @@ def rows_to_show(design: EquivalenceDesign, margin: float) -> EquivalenceSizes:
         middle = (low + high) // 2
         low, high = (low, middle) if does(middle) else (middle, high)
     sized = design.scaled(high)
-    return EquivalenceSizes(sized.forget, sized.unseen)
+    return EquivalenceSizes(forget=sized.forget, unseen=sized.unseen)
 
 
 def plan_equivalence(design: EquivalenceDesign, wanted: float = WANTED_MARGIN) -> EquivalencePlan:

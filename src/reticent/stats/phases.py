@@ -35,7 +35,7 @@ def phases(
 
     Args:
         perplexity: ``[L]`` of held-out text, the first before training; lower is better.
-        leak: ``[L]``, higher = leaks more: recall of an attack, or the gap between held-out and member loss.
+        leak: ``[L]``, higher = leaks more: TPR of an attack, or the gap between held-out and member loss.
         epoch: ``[L]`` when the looks were made, rising; None for one look an epoch.
         tolerance: relative.
 

@@ -48,7 +48,7 @@ def weighted_auc(score: ArrayLike, member: NDArray[np.bool_], weight: ArrayLike)
     return area
 
 
-def weighted_recall(score: ArrayLike, member: NDArray[np.bool_], weight: ArrayLike, *, fpr: float = 0.1) -> Floats:
+def weighted_tpr(score: ArrayLike, member: NDArray[np.bool_], weight: ArrayLike, *, fpr: float = 0.1) -> Floats:
     """``[B]``: share of members above the score that at most a share ``fpr`` of held-out units pass. Higher leaks more.
 
     The same as `reticent.stats.roc.tpr_at_fpr` where all weights are 1: caught is strictly above a held-out score, so

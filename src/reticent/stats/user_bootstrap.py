@@ -4,7 +4,7 @@
 A statistic is given as what it is on each resample (`reticent.stats.resampling`: the first column is the sample
 itself). The interval is the expanded percentile interval (Hesterberg, doi:10.1080/00031305.2015.1089789): quantiles
 further out, by as much as Student's t of users - 1 is wider than a Gaussian, since a percentile interval of few users
-is too narrow.
+is too narrow; and nowhere narrower than Student's t itself with the standard deviation of the resamples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from scipy.stats import t as student
 
 from reticent.core.errors import Underpowered
@@ -29,6 +29,8 @@ N_BOOT = 2000
 CELLS = 1 << 24
 """Most entries of a matrix of weights; more rows have fewer resamples, at least `LEAST`."""
 LEAST = 400
+DIFFERING = 10
+"""Users that differ from most others, below which a bootstrap of them is not to be trusted."""
 
 
 def owners(n: int, users: ArrayLike | None) -> NDArray[np.intp]:
@@ -88,17 +90,14 @@ def expanded_percentile(
     wide = float(student.ppf((1 + confidence) / 2, users - 1)) * math.sqrt(users / (users - 1))
     lo, hi = np.quantile(draws, [float(ndtr(-wide)), float(ndtr(wide))])
     value = float(resampled[0])
-    # Quantiles of finitely many draws end at the outermost; few users ask for more, by the standard error.
-    beyond = float(-ndtri(1 / (len(draws) + 1)))
-    if wide > beyond:
-        error = float(draws.std())
-        lo, hi = min(float(lo), value - wide * error), max(float(hi), value + wide * error)
+    error = wide * float(draws.std())
+    lo, hi = min(float(lo), value - error), max(float(hi), value + error)
     return Estimate(
         value=value,
-        lo=min(float(lo), value),
-        hi=max(float(hi), value),
+        lo=lo,
+        hi=hi,
         n=n,
-        method=f"bootstrap of {users} users or rows, expanded percentile",
+        method=f"bootstrap of {users} users or rows, expanded percentile, at least Student t",
         confidence=confidence,
         unit=unit,
         higher_is_worse=higher_is_worse,
@@ -115,7 +114,11 @@ def mean_of_rows(
     higher_is_worse: bool = True,
     seed: int = 0,
 ) -> Estimate:
-    """Mean of rows, users drawn whole. Where no resample moves, a conservative interval takes the bootstrap's place.
+    """Mean of rows, users drawn whole.
+
+    Where fewer than ten users (or half of them) differ from the others, as with hits that are rare, a bootstrap knows
+    too little of what it did not draw: Clopper-Pearson's interval at the effective number of rows takes its place
+    (`reticent.stats.proportions.share`), and over the users where none differs at all.
 
     Args:
         values: ``[N]``, each in ``within``.
@@ -139,18 +142,37 @@ def mean_of_rows(
     x = as_scores(values, name="values")
     owner = owners(len(x), users)
     count = int(owner.max()) + 1
-    width = within[1] - within[0]
-    if float(x.max() - x.min()) < 1e-12 and math.isfinite(width):
-        flat = share(np.clip((x - within[0]) / width, 0, 1), owner, confidence=confidence)
-        bounds = within[0] + width * flat.lo, within[0] + width * flat.hi
-        value = float(x.mean())
-        estimate = replace(flat, value=value, lo=min(bounds[0], value), hi=max(bounds[1], value))
-        return replace(estimate, unit=unit, higher_is_worse=higher_is_worse)
-    if float(x.max() - x.min()) < 1e-12:
-        raise Underpowered(f"{len(x)} rows", "are all the same, so their spread cannot be told", "Use more rows.")
+    if _few_differ(x, owner) and within == (0.0, 1.0) and x.min() >= 0 and x.max() <= 1:
+        rare = share(x, owner, confidence=confidence, higher_is_worse=higher_is_worse)
+        return replace(rare, unit=unit)
     weight = row_weights(owner, seed=seed)
     resampled = weighted_mean(x, np.ones(len(x)), weight)
-    estimate = expanded_percentile(
-        resampled, users=count, n=len(x), confidence=confidence, unit=unit, higher_is_worse=higher_is_worse
+    if float(np.nanmax(resampled) - np.nanmin(resampled)) >= 1e-12:
+        estimate = expanded_percentile(
+            resampled, users=count, n=len(x), confidence=confidence, unit=unit, higher_is_worse=higher_is_worse
+        )
+        return replace(estimate, lo=max(estimate.lo, within[0]), hi=min(estimate.hi, within[1]))
+    width = within[1] - within[0]
+    if not math.isfinite(width):
+        raise Underpowered(f"{len(x)} rows", "are all the same, so their spread cannot be told", "Use more rows.")
+    value = float(x.mean())
+    flat = share(np.full(count, (value - within[0]) / width), confidence=confidence)
+    bounds = within[0] + width * flat.lo, within[0] + width * flat.hi
+    return Estimate(
+        value=value,
+        lo=min(bounds[0], value),
+        hi=max(bounds[1], value),
+        n=len(x),
+        method=f"{flat.method} over {count} users or rows (no variance in the sample)",
+        confidence=confidence,
+        unit=unit,
+        higher_is_worse=higher_is_worse,
     )
-    return replace(estimate, lo=max(estimate.lo, within[0]), hi=min(estimate.hi, within[1]))
+
+
+def _few_differ(x: Floats, owner: NDArray[np.intp]) -> bool:
+    """True if most users have one and the same mean, and few another."""
+    means = np.bincount(owner, weights=x) / np.bincount(owner)
+    _, counts = np.unique(means.round(12), return_counts=True)
+    differing = len(means) - int(counts.max())
+    return 0 < differing < min(DIFFERING, len(means) / 2)

@@ -13,6 +13,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "attack": ("reticent.attacks.attack:ATTACKS", "reticent.testing.conformance:check_attack"),
     "layer rule": ("reticent.privacy.clip.rule:LAYER_RULES", "reticent.testing.layer_rules:check_layer_rule"),
     "file format": ("reticent.data.readers.reader:READERS", "reticent.testing.readers:check_reader"),
+    "unlearning method": ("reticent.train.unlearning.method:UNLEARNERS", "reticent.testing.unlearners:check_unlearner"),
     "detector": ("reticent.data.pii.detector:DETECTORS", "reticent.testing.detectors:check_detector"),
 }
 """Kind of thing → its registry, and the check of one of it, each as ``module:name``."""
@@ -21,8 +22,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
     """Check every registered thing, those of plug-ins too.
 
-    Use it in the test suite of a package that registers attacks, layer rules, readers or detectors: importing the
-    modules that register them, or naming them as entry points, is all it needs.
+    Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods or detectors:
+    importing the modules that register them, or naming them as entry points, is all it needs.
 
     Args:
         kinds: some of ``CHECKS``.

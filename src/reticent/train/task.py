@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from reticent.models.context import context_length
 from reticent.models.encode import EncodedRecord
 from reticent.models.load import LoadedModel, load
 from reticent.models.locate import locate
+from reticent.models.tuned import read_tuned
 from reticent.models.tuning.method import TUNINGS, Tuning
 from reticent.models.weights import fingerprint_weights
 from reticent.privacy.spec import PrivacySpec
@@ -47,25 +49,22 @@ class Task:
     objectives: tuple[Objective, ...]
     record_sets: Mapping[str, Sequence[Record]]
     data: str
+    goes_on: bool = False
+    request: str = ""
+
+    @property
+    def untuned(self) -> str:
+        """The model before any tuning."""
+        tuned = read_tuned(locate(self.base)) if self.goes_on else None
+        return self.base if tuned is None else tuned.base
 
     @property
     def key(self) -> str:
         """See `training_key`."""
         weights = fingerprint_weights(locate(self.base))
         about = (self.records, self.held_out, self.config, self.spec, self.objectives, self.record_sets)
-        return training_key(weights, *about)
-
-
-def load_whole(base: str, device: str) -> LoadedModel:
-    """The base, to be trained.
-
-    Raises:
-        BadInput: it cannot be loaded, or is an adapter.
-    """
-    loaded = load(base, dtype="float32", device=device)
-    if loaded.is_adapter:
-        raise BadInput(base, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
-    return loaded
+        key = training_key(weights, *about)
+        return hashlib.sha256(f"{key} goes on for {self.request}".encode()).hexdigest() if self.goes_on else key
 
 
 def _frozen_base(base: str, device: str) -> Any:
@@ -87,7 +86,7 @@ def read_texts(task: Task, loaded: LoadedModel) -> tuple[TrainingMaterial, Corpu
         loaded.tokenizer,
         config.max_tokens,
         record_sets=task.record_sets,
-        reference=lambda: _frozen_base(task.base, config.device),
+        reference=lambda: _frozen_base(task.untuned, config.device),
     )
     corpus = material.corpus
     if not corpus.encoded:

@@ -18,9 +18,7 @@ from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.progress import console, progress
 from reticent.core.record import Record
-from reticent.models import catalog
 from reticent.models.load import LoadedModel, has_bfloat16
-from reticent.models.locate import is_hub_id
 from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.method import TUNINGS
 from reticent.models.weights import full_disk_is_an_os_error
@@ -40,7 +38,8 @@ from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
-from reticent.train.task import Task, load_whole, read_texts, settle_attention
+from reticent.train.start import fresh, going_on, load_start
+from reticent.train.task import Task, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def tune(
     callbacks: Sequence[TrainerCallback] = (),
     privacy: PrivacySpec | None = None,
     data: str = "",
+    goes_on: bool = False,
+    request: str = "",
 ) -> Path:
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
@@ -86,6 +87,9 @@ def tune(
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
         data: fingerprint of the data set that ``records`` are of; it stays on record beside ``out`` with what a private
             training spends should no model come of it.
+        goes_on: ``base`` is a tuned model or adapter, and training goes on from it: its own method's weights are
+            trained, with a fresh optimizer. ``config.method`` is not read.
+        request: fingerprint of the request to forget that training goes on for; it stays in ``reticent_tuning.json``.
 
     Raises:
         BadInput: the base or the method cannot be used, no record has anything to train on, the loss is no longer
@@ -98,6 +102,12 @@ def tune(
         method = TUNINGS.get(config.method)
         spec = privacy if privacy is not None and privacy.is_private else None
         check_trackers(config.report_to)
+        if goes_on and spec is not None:
+            raise BadInput(
+                f"{base} with a promise of privacy",
+                "the promise would be about further steps alone, and what was trained before is in the model too",
+                "Train privately from the base.",
+            )
         refuse_pairs(objectives, settings_of(spec), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
@@ -113,6 +123,8 @@ def tune(
             objectives=tuple(objectives),
             record_sets=record_sets or {},
             data=data,
+            goes_on=goes_on,
+            request=request,
         )
         key = task.key
         if is_finished(task.out, key, resume=config.resume):
@@ -125,7 +137,7 @@ def tune(
 
 def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
-    loaded = load_whole(task.base, config.device)
+    loaded = load_start(task.base, config.device, goes_on=task.goes_on)
     material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
@@ -223,16 +235,9 @@ def _trainer(
     sample: Corpus,
     arguments: TrainingArguments,
 ) -> tuple[TuneTrainer, TuningInfo]:
-    config, method = task.config, task.method
+    config = task.config
     set_seed(config.seed)
-    model = method(loaded.model, **config.method_params)
-    tuned = TuningInfo(
-        method=method.name,
-        params=method.defaults | config.method_params,
-        base=_lasting(loaded.source),
-        base_fingerprint=loaded.fingerprint,
-        storage=method.storage,
-    )
+    model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
     trainer = make(
         model=model,
         args=arguments,
@@ -244,12 +249,6 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer, tuned
-
-
-def _lasting(source: str) -> str:
-    """The source as it can be found again from elsewhere: names stay, folders become absolute."""
-    named = is_hub_id(source) or catalog.resolve(source) != source
-    return source if named else str(Path(source).expanduser().resolve())
 
 
 def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float | None, *, private: bool) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unlearning: who is to be forgotten, how far it went, and what is shown of it."""
+"""Take a record or a person out of a fine-tuned model, and say how far it worked."""

@@ -21,13 +21,14 @@ from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.results import Results
-from reticent.core.run_folder import FIRST, RunFolder
+from reticent.core.run_folder import FIRST, MAKES_A_MODEL, RunFolder
 from reticent.core.user_cache import user_cache
 from reticent.models.in_memory import evaluating
 from reticent.report.audit_page import write_report
 from reticent.report.results_file import read_results, write_results
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import describe
+from reticent.unlearning.case_of_unlearned import case_of_unlearned
 from reticent.workflows.case_of_objects import case_of_objects
 
 
@@ -96,7 +97,14 @@ def _case_and_folders(
             raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
         return what, _results_folder(out), None
     tuned = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
-    case = from_run(tuned, reference=reference)
+    unlearned = tuned.settings("unlearn") is not None
+    if unlearned and out is None:
+        raise BadInput(
+            str(tuned.root),
+            "is the run folder of an unlearning, whose report is that of its verification",
+            f"Say where the audit goes: --out {tuned.root}/audit; or give reticent verify.",
+        )
+    case = (case_of_unlearned if unlearned else from_run)(tuned, reference=reference)
     return case, tuned if out is None else _results_folder(out), tuned
 
 
@@ -108,7 +116,8 @@ def _results_folder(out: str | Path) -> RunFolder:
 def _refuse_mixture(run: RunFolder, case: AuditCase, tuned: RunFolder | None) -> None:
     """Refuse to put the results of one model beside another one, or beside results about other data."""
     same_run = tuned is not None and tuned.root.resolve() == run.root.resolve()
-    if run.settings("tune") is not None and not (same_run or Path(case.target_name).resolve() == run.model.resolve()):
+    makes = any(run.settings(step) is not None for step in MAKES_A_MODEL)
+    if makes and not (same_run or Path(case.target_name).resolve() == run.model.resolve()):
         raise BadInput(
             str(run.root),
             "is the run folder of another model or other data, and a gate would take these results for that model's",

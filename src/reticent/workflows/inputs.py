@@ -27,7 +27,7 @@ from reticent.data.text_blocks import blocks
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which fields hold what. Left out, the usual Hugging Face names are looked for.
+    """Fields of the data. Left out, the usual Hugging Face names are looked for.
 
     Args:
         text_field: plain text; "subject,body" joins several fields by a line break.

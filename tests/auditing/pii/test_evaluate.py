@@ -285,4 +285,7 @@ def secret_in(text, secret):
 )
 def test_a_proposal_begins_where_the_value_would(written, proposal):
     secret = secret_in("Write to ann@example.org, please.", "ann@example.org")
-    assert candidate_ranking._first(secret, written, choose("email,phone")) == proposal
+    detectors = choose("email,phone")
+    assert candidate_ranking._proposed(secret, [written], detectors) == ((proposal,) if proposal else ())
+    twice = candidate_ranking._proposed(secret, [written, " eve@example.com.", written], detectors)
+    assert twice == tuple(dict.fromkeys((*((proposal,) if proposal else ()), "eve@example.com")))

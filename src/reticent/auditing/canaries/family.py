@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from reticent.auditing.attack_kind import AttackKind
 from reticent.auditing.canaries.collect import CanaryEvidence, collect
 from reticent.auditing.canaries.evaluate import TierTest, exposures, findings, nll, tier_tests
 from reticent.auditing.error_budget import Allowance, Claim
@@ -54,4 +55,12 @@ CANARIES = family(
     prepare=prepare,
     evaluate=evaluate,
     levels=(LeakLevel(name="canary", words="planted secrets", place=4, randomized=True),),
+    kinds=(
+        AttackKind(
+            name="Planted secrets",
+            asks="how far up the model ranks made-up secrets that it was trained on",
+            try_it="`reticent tune --canaries 100` plants some",
+            tried=lambda results: bool(results.exposure),
+        ),
+    ),
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from reticent.attacks.extraction import short_lengths
+from reticent.auditing.attack_kind import AttackKind, with_rows
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction import collect as collecting
 from reticent.auditing.extraction import evaluate as evaluating
@@ -63,6 +64,15 @@ EXTRACTION = family(
             place=0,
             randomized=True,
             headline="Planted secrets come out of this model.",
+        ),
+    ),
+    kinds=(
+        AttackKind(
+            name="Extraction",
+            asks="what the model writes of its training data word for word; it was only scored, not sampled",
+            try_it="add --extraction",
+            tried=with_rows(NAME),
+            switch="extraction",
         ),
     ),
 )

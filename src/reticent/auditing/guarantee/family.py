@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from reticent.auditing.attack_kind import AttackKind, with_metric
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
@@ -119,4 +120,19 @@ def evaluate(evidence: RandomizedEvidence, judgement: Judgement, allowance: Allo
     )
 
 
-GUARANTEE = family(name=NAME, order=60, collect=collect, prepare=prepare, evaluate=evaluate, before=before)
+KINDS = (
+    AttackKind(
+        name="Bound on ε",
+        asks="how much privacy the training can have had at most",
+        try_it="it needs coins of probability 0.5 that `reticent tune` threw",
+        tried=with_metric("epsilon_lower", "epsilon_if"),
+    ),
+    AttackKind(
+        name="Privacy promise",
+        asks="whether the model gives away more than differential privacy allows; none was promised",
+        try_it="`reticent tune --epsilon 8 --unit user` makes a promise",
+        tried=lambda results: results.promise is not None,
+    ),
+)
+
+GUARANTEE = family(name=NAME, order=60, collect=collect, prepare=prepare, evaluate=evaluate, before=before, kinds=KINDS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from reticent.auditing.attack_kind import AttackKind, at_level
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
 from reticent.auditing.identifiers import collect as collecting
@@ -44,6 +45,15 @@ IDENTIFIERS = family(
             place=1,
             randomized=True,
             headline="This model knows identifiers that it was trained on.",
+        ),
+    ),
+    kinds=(
+        AttackKind(
+            name="Identifiers",
+            asks="whether numbers, keys and digests of the records are known among controls of the same form",
+            try_it="add --identifiers",
+            tried=at_level("identifier"),
+            switch="identifiers",
         ),
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from reticent.auditing.attack_kind import AttackKind, at_level, with_access
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
@@ -23,7 +24,7 @@ from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.significance import LevelTests, by_statistic, described, significance
 from reticent.auditing.membership.users import user_evidence
-from reticent.core.results import ExposedUnit
+from reticent.core.results import ExposedUnit, Results
 from reticent.core.run_folder import RunFolder
 
 NAME = "membership"
@@ -137,6 +138,44 @@ def _exposed(tested: TestedLevels, outcomes: list[LevelResult], judgement: Judge
             yield from exposed(units.level, outcome.best, units.ids, judgement.key, texts)
 
 
+def _reads_only_text(results: Results) -> bool:
+    return any(run.ran and run.access == "text" and run.level in ("record", "user") for run in results.attacks)
+
+
+KINDS = (
+    AttackKind(
+        name="Membership, per record",
+        asks="whether a record can be told to have been trained on",
+        try_it="give at least 10 records on each side (--members, --held_out)",
+        tried=at_level("record", "auc", "tpr", "advantage"),
+    ),
+    AttackKind(
+        name="Membership, per user",
+        asks="whether a person can be told to have been trained on",
+        try_it="it needs 10 users who were in and 10 who were not: tune with --user_field and --split_unit user",
+        tried=at_level("user", "auc", "tpr"),
+    ),
+    AttackKind(
+        name="Planted users",
+        asks="whether people with a phrase of their own are told",
+        try_it="`reticent tune --canary_users 40` plants some",
+        tried=at_level("canary", "auc", "tpr"),
+    ),
+    AttackKind(
+        name="The inside of the model (white box)",
+        asks="what hidden states and gradients give away to somebody who has the weights",
+        try_it="add --whitebox",
+        tried=with_access("hidden", "grad", "weights"),
+        switch="whitebox",
+    ),
+    AttackKind(
+        name="Attackers who only read what the model writes",
+        asks="whether membership shows in its answers alone",
+        try_it="add --attacks all",
+        tried=_reads_only_text,
+    ),
+)
+
 MEMBERSHIP = family(
     name=NAME,
     order=10,
@@ -149,4 +188,5 @@ MEMBERSHIP = family(
         LeakLevel(name="record", words="records", place=2),
         LeakLevel(name="user", words="users", place=3),
     ),
+    kinds=KINDS,
 )

@@ -14,7 +14,7 @@ from reticent.auditing.pii.associations import LEAST, CandidatePool
 from reticent.auditing.pii.evidence import EvidenceBuilder, rows_of, texts_after
 from reticent.core.errors import BadInput
 from reticent.core.secret import Secret
-from reticent.data.pii.detect import find
+from reticent.data.pii.detect import find_all
 from reticent.data.pii.detector import Detector
 from reticent.score.candidates.cached import make_candidate_scores
 from reticent.score.candidates.masked import MaskedSpan, fill
@@ -95,11 +95,9 @@ def _proposals(
         title="Proposing values",
     )
     row_of = {prompt.secret.id: row for row, prompt in enumerate(prompts)}
-    proposals: list[tuple[str, ...]] = []
-    for secret in secrets:
-        continuations = texts[row_of[secret.id]] if secret.id in row_of else []
-        detected = (_first(secret, text, detectors) for text in continuations)
-        proposals.append(tuple(dict.fromkeys(value for value in detected if value)))
+    proposals = [
+        _proposed(secret, texts[row_of[secret.id]] if secret.id in row_of else [], detectors) for secret in secrets
+    ]
     perplexity = [np.zeros(0)] * len(secrets)
     rows = [row for row, proposed in enumerate(proposals) if proposed]
     spans = [
@@ -118,14 +116,24 @@ def _proposals(
     return ProposedFills(secrets=[secret.secret for secret in secrets], values=proposals, perplexity=perplexity)
 
 
-def _first(secret: Secret, text: str, detectors: Sequence[Detector]) -> str:
-    """The value of the secret's kind that begins where the continuation does; empty if there is none."""
+def _proposed(secret: Secret, continuations: Sequence[str], detectors: Sequence[Detector]) -> tuple[str, ...]:
+    """The different values of the secret's kind that begin where a continuation does."""
+    places = [_joined(secret, text) for text in continuations]
+    detected = find_all([joined for joined, _ in places], detectors)
+    values = (
+        next(
+            (joined[start : span.end] for span in spans if span.kind == secret.kind and span.start <= start < span.end),
+            "",
+        )
+        for (joined, start), spans in zip(places, detected, strict=True)
+    )
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def _joined(secret: Secret, text: str) -> tuple[str, int]:
+    """The continuation after what stands before the secret, and where it begins there."""
     before = secret.record.plain[max(0, secret.start - CONTEXT) : secret.start]
     if text[:1].isspace():  # the space before the span may be part of its first token
         before = before.rstrip()
     start = len(before) + len(text) - len(text.lstrip())
-    joined = before + text
-    for span in find(joined, detectors):
-        if span.kind == secret.kind and span.start <= start < span.end:
-            return joined[start : span.end]
-    return ""
+    return before + text, start

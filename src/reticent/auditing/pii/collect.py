@@ -22,7 +22,7 @@ from reticent.auditing.pii.evidence import EvidenceBuilder, PiiEvidence, rows_of
 from reticent.core.record import Record, Span
 from reticent.core.secret import Secret
 from reticent.data.coin import uniform
-from reticent.data.pii.detect import choose, detect_all, find
+from reticent.data.pii.detect import choose, detect_all, find_all
 from reticent.data.pii.detector import Detector
 from reticent.models.encode import opening_tokens
 from reticent.score.candidates.cached import make_candidate_scores
@@ -276,5 +276,6 @@ def _listed(
         keys=["write/pii"],
         title="Writing freely",
     )
-    detected = {text[span.start : span.end] for text in texts for span in find(text, detectors)}
+    spans_of = zip(texts, find_all(texts, detectors), strict=True)
+    detected = {text[span.start : span.end] for text, spans in spans_of for span in spans}
     return FreeMentions(secrets=secrets, found=sorted(detected), text="\n\n".join(texts))

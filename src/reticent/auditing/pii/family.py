@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reticent.auditing.attack_kind import AttackKind, with_rows
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.extraction.evaluate import extraction_findings
 from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
@@ -47,4 +48,20 @@ def evaluate(evidence: PiiEvidence, judgement: Judgement, allowance: Allowance) 
     )
 
 
-PII = family(name=NAME, order=31, collect=collect, prepare=prepare, evaluate=evaluate, switch="extraction")
+PII = family(
+    name=NAME,
+    order=31,
+    collect=collect,
+    prepare=prepare,
+    evaluate=evaluate,
+    switch="extraction",
+    kinds=(
+        AttackKind(
+            name="Personal data",
+            asks="whether the model gives away addresses, numbers and names to somebody who asks",
+            try_it="add --extraction, on records that hold some (`reticent prepare` marks them)",
+            tried=with_rows(FAMILY),
+            switch="extraction",
+        ),
+    ),
+)

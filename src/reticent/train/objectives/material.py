@@ -25,7 +25,7 @@ class TrainingMaterial:
         tokenizer: of the base.
         max_tokens: what texts are cut to.
         pad: token id that fills up rows.
-        reference: loads the base once more, frozen: for objectives that hold the model against it.
+        reference: loads the model before any tuning once more, frozen: for objectives that hold the model against it.
     """
 
     records: Sequence[Record]

@@ -97,13 +97,13 @@ def entities(texts: Sequence[str]) -> Iterator[list[Entity]]:
 def model_entities(texts: Sequence[str]) -> list[list[Entity]]:
     """The entities of each text as it is written. The texts of the last call are not read again: detectors that
     ask one after the other for the same ones share them."""
-    from threadpoolctl import threadpool_limits
-
     texts = [_HALF.sub("\ufffd", text) for text in texts]
     cache = dict(_last.held)  # a copy: where processes have ended, several threads read at once
     new = [text for text in dict.fromkeys(texts) if text not in cache]
-    with threadpool_limits(1, user_api="blas"):  # products this small lose by a second thread, on a busy machine most
-        cache.update(zip(new, reader()(new), strict=True))
+    if new:
+        read = reader()
+        with blas().limit(limits=1, user_api="blas"):  # products this small lose by a second thread, most on a busy CPU
+            cache.update(zip(new, read(new), strict=True))
     _last.held = {text: cache[text] for text in texts}
     return [cache[text] for text in texts]
 
@@ -188,6 +188,15 @@ def model() -> Any:
     import spacy  # it takes seconds to import, and only texts that are searched for names need it
 
     return spacy.load(MODEL, exclude=UNUSED)
+
+
+@cache
+def blas() -> Any:
+    """The handle on threads of linear algebra. Looking for the libraries takes longer than reading a short text, so it
+    is done once, after `reader` has loaded them."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @cache

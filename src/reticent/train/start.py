@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a training starts from: a base with a tuning method put on it, or a tuned model that goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.models import adapters, catalog
+from reticent.models.load import LoadedModel, load
+from reticent.models.locate import is_hub_id
+from reticent.models.tuned import TuningInfo
+from reticent.models.tuning.method import TUNINGS
+from reticent.train.config import TuneConfig
+
+
+def load_start(source: str, device: str, *, goes_on: bool) -> LoadedModel:
+    """The model to be trained, in float32.
+
+    Args:
+        source: folder, hub id or catalogue name.
+        device: as `TuneConfig` has it.
+        goes_on: it is a model that `reticent tune` or `reticent unlearn` made, and what those trained is trained on.
+
+    Raises:
+        BadInput: it cannot be loaded; it is an adapter and a base is wanted; it goes on, and nothing says how it was
+            made.
+    """
+    loaded = load(source, dtype="float32", device=device)
+    if goes_on and loaded.tuned is None:
+        raise BadInput(
+            source,
+            "does not say which of its weights were trained (no reticent_tuning.json), so it cannot be gone on with",
+            "Give the model of a run of `reticent tune`.",
+        )
+    if not goes_on and adapters.can_switch_off(loaded.model):
+        raise BadInput(source, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    return loaded
+
+
+def fresh(loaded: LoadedModel, config: TuneConfig) -> tuple[Any, TuningInfo]:
+    """The base with the method of ``config`` put on it, and the provenance of what comes of it."""
+    method = TUNINGS.get(config.method)
+    tuned = TuningInfo(
+        method=method.name,
+        params=method.defaults | config.method_params,
+        base=_lasting(loaded.source),
+        base_fingerprint=loaded.fingerprint,
+        storage=method.storage,
+    )
+    return method(loaded.model, **config.method_params), tuned
+
+
+def going_on(loaded: LoadedModel, request: str) -> tuple[Any, TuningInfo]:
+    """The tuned model with the weights marked for training that its own method trains.
+
+    Args:
+        loaded: see `load_start`.
+        request: fingerprint of the request that it is trained for.
+    """
+    assert loaded.tuned is not None
+    tuned = replace(loaded.tuned, base=_lasting(loaded.tuned.base), parent=loaded.fingerprint, request=request)
+    if tuned.storage == "weights":
+        return TUNINGS.get(tuned.method)(loaded.model, **tuned.params), tuned
+    adapters.mark_for_training(loaded.model)
+    return loaded.model, tuned
+
+
+def _lasting(source: str) -> str:
+    """The source as it can be found again from elsewhere: names stay, folders become absolute."""
+    named = is_hub_id(source) or catalog.resolve(source) != source
+    return source if named else str(Path(source).expanduser().resolve())
