@@ -204,7 +204,7 @@ def test_statistics_are_what_their_words_say():
         assert among_retrained.statistic(name, given, "unlearned", of, mask) == pytest.approx(value, rel=1e-6)
 
 
-@pytest.mark.parametrize(("oracles", "reason"), [(0, "--oracle none"), (1, "no prediction interval"), (2, "no pred")])
+@pytest.mark.parametrize(("oracles", "reason"), [(0, "--oracles 0"), (1, "no prediction interval"), (2, "no pred")])
 def test_too_few_retrained_models(oracles, reason):
     of = judging(oracles=oracles)
     outcome = among_retrained.evaluate(spread_out(of, {}), of)

@@ -113,7 +113,7 @@ def _departs(place: Place) -> bool:
 
 def _too_few_models(k: int) -> str:
     if not k:
-        return "there are no retrained models (--oracle none), so nothing is said about how far the model is from one"
+        return "there are no retrained models (--oracles 0), so nothing is said about how far the model is from one"
     return f"{k} retrained models make no prediction interval; {WORTH_HAVING} make one worth having"
 
 
