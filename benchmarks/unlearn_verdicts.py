@@ -5,14 +5,14 @@ Each repetition makes rows that nobody can guess, a model that was trained on fo
 that were trained on the retain rows alone, and one model of the kind in question (`reticent.testing.unlearned`), which
 is verified with the default settings. A repetition is *right* where
 
-``retrained``       (never saw the forget rows): the membership check says "like unseen". 300 forget and 1,200 unseen rows,
-                    since the margin of 0.1 has to be shown by all attacks at once.
+``retrained``       (never saw the forget rows): the membership check says "like unseen". 300 forget and 1,200 unseen
+                    rows, since the margin of 0.1 has to be shown by all attacks at once.
 ``untouched``       (nothing was done): the membership check and the verdict both say "still known".
 ``refusing``        (taught to answer "I don't know" to the questions): the verdict is "still known" or "marked by its
                     absence", and the membership check does not say "like unseen". Either is right, since refusing may
                     push the true answers below what an unseen row gets.
-``over_unlearned``  (driven up the gradient until the AUC of the loss is below 0.1): the membership check says "marked by
-                    its absence", and the verdict is not "not detected by these attacks".
+``over_unlearned``  (driven up the gradient until the AUC of the loss is below 0.1): the membership check says "marked
+                    by its absence", and the verdict is not "not detected by these attacks".
 
 All but the first have 80 forget and 160 unseen rows. ``words`` counts what the membership check said, ``statuses`` what
 the verdict said.

@@ -146,6 +146,23 @@ def test_where_the_untouched_model_lies_among_them_too_nothing_can_be_told():
     assert "the untouched model lies" in outcome.sentence
 
 
+def test_one_person_who_is_still_known_is_seen_among_many_who_are_not():
+    of = judging()
+    owned = [replace(record, user=f"p{number % 10}") for number, record in enumerate(of.case.forget)]
+    users = np.array([record.user or record.id for record in (*owned, *of.case.unseen, *of.case.retain)], dtype=object)
+    many = replace(of, case=replace(of.case, forget=owned), user=users)
+    given = spread_out(many, {BEFORE: 1.0})
+    mine = given["unlearned"]
+    lifted = mine["logp"] + np.repeat(many.people["person 4"] * np.float32(2.0), TOKENS)
+    known = given | {"unlearned": replace(mine, tokens=dict(mine.tokens, logp=lifted))}
+    outcome = among_retrained.evaluate(known, many)
+    assert outcome.word == STILL_KNOWN
+    assert "person 4" in outcome.sentence
+    assert "Of 10 people, each as one unit, 1 lies outside" in outcome.sentence
+    assert any("person 4" in number.what for number in outcome.measured)
+    assert among_retrained.evaluate(given, many).word == AMONG_RETRAINED
+
+
 def test_a_statistic_without_spread_is_left_out():
     of = judging()
     outcome = among_retrained.evaluate(spread_out(of, {BEFORE: 1.0}, {RETRAINED: 0.0, AFTER: 0.0}), of)
@@ -187,7 +204,7 @@ def test_statistics_are_what_their_words_say():
         assert among_retrained.statistic(name, given, "unlearned", of, mask) == pytest.approx(value, rel=1e-6)
 
 
-@pytest.mark.parametrize(("oracles", "reason"), [(0, "--oracle none"), (1, "no prediction interval"), (2, "no pred")])
+@pytest.mark.parametrize(("oracles", "reason"), [(0, "--oracles 0"), (1, "no prediction interval"), (2, "no pred")])
 def test_too_few_retrained_models(oracles, reason):
     of = judging(oracles=oracles)
     outcome = among_retrained.evaluate(spread_out(of, {}), of)

@@ -111,7 +111,7 @@ def test_without_retrained_models_the_membership_check_decides_and_it_is_said(ju
     assert outcome.oracle == "none"
     assert not outcome.check("among_retrained").ran
     assert outcome.verdict.status == "not_detected"
-    assert any("--oracle none" in sentence for sentence in outcome.verdict.sentences)
+    assert any("--oracles 0" in sentence for sentence in outcome.verdict.sentences)
     assert any("retrained" in line for line in certificate_of(outcome, results_sha256="0").not_claimed)
     assert outcome.check("extraction").word == ""
 

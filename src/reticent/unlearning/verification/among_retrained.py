@@ -69,22 +69,33 @@ class Place(NamedTuple):
 
 
 def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCheck:
-    """A word for each request and statistic; people of a request are shown below, each as one unit."""
+    """A word for each request, and where there are several people for each of them: everyone is one unit.
+
+    Where both are judged, each gets half of the error.
+    """
     k = len(judging.retrained)
     if k < stats.MIN_RETRAINED:
         return CHECK.not_run(_too_few_models(k))
     statistics = [name for name in STATISTICS if judging.base is not None or name != RATIO]
+    kinds = [judging.requests, *([judging.people] if len(judging.people) > 1 else [])]
     try:
-        requests, people = (
-            {unit: _places(tables, judging, mask, statistics, of=len(units)) for unit, mask in units.items()}
-            for units in (judging.requests, judging.people)
-        )
+        requests, people = [
+            *(
+                {
+                    unit: _places(tables, judging, mask, statistics, of=len(units) * len(kinds))
+                    for unit, mask in units.items()
+                }
+                for units in kinds
+            ),
+            {},
+        ][:2]
     except Underpowered as error:
         return CHECK.not_run(f"{error.given} {error.why}")
-    word = _overall(requests)
+    word = _overall(requests, people)
     shown = [_table("requests", "Requests among retrained models", requests, judging)]
-    if len(people) > 1:
+    if people:
         shown.append(_table("people", "People among retrained models, each as one unit", people, judging))
+    apart = {name: places for name, places in people.items() if any(_departs(place) for place in places.values())}
     return UnlearningCheck(
         name=NAME,
         word=word,
@@ -92,13 +103,17 @@ def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCh
         could_have_seen=_could_have_seen(requests, k),
         knew=all(any(place.untouched == STILL_KNOWN for place in places.values()) for places in requests.values()),
         section=_section(shown, k),
-        measured=tuple(_measured(requests, judging)),
+        measured=tuple(_measured(requests | apart, judging)),
     )
+
+
+def _departs(place: Place) -> bool:
+    return place.word != AMONG_RETRAINED
 
 
 def _too_few_models(k: int) -> str:
     if not k:
-        return "there are no retrained models (--oracle none), so nothing is said about how far the model is from one"
+        return "there are no retrained models (--oracles 0), so nothing is said about how far the model is from one"
     return f"{k} retrained models make no prediction interval; {WORTH_HAVING} make one worth having"
 
 
@@ -158,8 +173,8 @@ def word_among(value: float, interval: Estimate, direction: int) -> str:
     return STILL_KNOWN if (value - interval.value) * direction > 0 else MARKED
 
 
-def _overall(requests: Mapping[str, Mapping[str, Place]]) -> str:
-    words = [place.word for places in requests.values() for place in places.values()]
+def _overall(requests: Mapping[str, Mapping[str, Place]], people: Mapping[str, Mapping[str, Place]]) -> str:
+    words = [place.word for units in (requests, people) for places in units.values() for place in places.values()]
     for word in (STILL_KNOWN, MARKED):
         if word in words:
             return word
@@ -178,18 +193,19 @@ def _sentence(
         text = f"Among {k} retrained models{several}: too few to tell, since the untouched model lies in their "
         text += "prediction intervals too."
     else:
-        outside_of = [
-            (request, name, place)
-            for request, places in requests.items()
+        far = [
+            (unit, name, place)
+            for units in (requests, people)
+            for unit, places in units.items()
             for name, place in places.items()
             if place.word == word
         ]
-        request, name, place = max(outside_of, key=lambda entry: entry[2].distance)
+        unit, name, place = max(far, key=lambda entry: entry[2].distance)
         value = next(iter(place.values.values()))
-        text = f"Among {k} retrained models: {name} of {request} is {value:.3f}, outside of "
+        text = f"Among {k} retrained models: {name} of {unit} is {value:.3f}, outside of "
         text += f"[{place.interval.lo:.3f}, {place.interval.hi:.3f}]: {word}."
-    outside = sum(any(place.word != AMONG_RETRAINED for place in places.values()) for places in people.values())
-    if len(people) > 1:
+    outside = sum(any(_departs(place) for place in places.values()) for places in people.values())
+    if people:
         text += f" Of {len(people)} people, each as one unit, {outside} {'lies' if outside == 1 else 'lie'} outside."
     return text
 

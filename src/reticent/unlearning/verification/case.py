@@ -22,7 +22,7 @@ class VerificationCase:
         before: folder of the tuned model, before unlearning: the untouched control.
         base: the model before tuning; None: the one that the tuned model names, where it names one.
         retrained: folders of models trained like ``before`` without the forget set, with different seeds; 5 or more
-            for a prediction interval worth having; empty where there are none (``--oracle none``).
+            for a prediction interval worth having; empty where there are none (``--oracles 0``).
         forget: rows that were to be forgotten, those that judge: none of them may have steered the stopping.
         unseen: rows of the same people or source that were never trained on, those that judge.
         retain: rows that were trained on and are still wanted.
