@@ -164,8 +164,9 @@ def _train(task: Task, key: str) -> None:
         log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         with _quiet(), replacing_folder(out, kind=KIND) as folder:
-            save(trainer.model, loaded, tuned, folder, out)
-            outcomes = finish(task.objectives, trainer.model, folder, material)
+            model = trainer.outcome()
+            save(model, loaded, tuned, folder, out)
+            outcomes = finish(task.objectives, model, folder, material)
             log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
                 log |= private.sign(trainer, folder)

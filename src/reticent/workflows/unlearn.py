@@ -235,7 +235,8 @@ def _training(job: _Unlearning) -> TuneConfig:
     rate = config.learning_rate
     if rate is None:
         full = TUNINGS.get("full").learning_rate
-        rate = (method.learning_rate or full) * TUNINGS.get(job.tuned.method).learning_rate / full
+        theirs = full if method.needs_all_weights else TUNINGS.get(job.tuned.method).learning_rate
+        rate = (method.learning_rate or full) * theirs / full
     about = read_manifest(job.root.manifest).get("tune", {})
     return TuneConfig(
         method=job.tuned.method,
