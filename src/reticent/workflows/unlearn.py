@@ -289,9 +289,11 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
 
 def _look_plan(job: _Unlearning, panel: Any, base: Any, training: TuneConfig) -> Any:
     """Margin and number of looks, from sizes and from how alike the base finds texts of one person."""
+    from reticent.train.unlearning.method import UNLEARNERS
     from reticent.unlearning.look_plan import plan_looks
 
-    steps = math.ceil(len(job.forget) / (training.batch_size or 1))
+    in_one = UNLEARNERS.get(job.config.method).collapse is not None  # each epoch is one step
+    steps = 1 if in_one else math.ceil(len(job.forget) / (training.batch_size or 1))
     epochs = training.epochs or 1
     looks = epochs if job.config.every is None else math.ceil(steps * epochs / job.config.every)
     return plan_looks(

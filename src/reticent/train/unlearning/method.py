@@ -126,6 +126,8 @@ class Unlearner:
             "an alternative that it does not read": bool(self.alternative) != ("alternative" in self.needs),
             "a retain term of hidden states without a layer": self.retain == "hidden" and self.hidden is None,
             "a learned weight of a retain term that there is not": self.dual is not None and self.retain == "none",
+            "a collapsed gradient, which is made once, of what differs from step to step": self.collapse is not None
+            and (self.retain != "none" or bool(self.needs & {"reference_logits", "reference_hidden"})),
             "a retain term without a loss": self.retain != "none" and self.kind != "loss",
             "a weight below 0": min(self.forget_weight, self.retain_weight) < 0,
         }
