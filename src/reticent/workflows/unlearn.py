@@ -8,7 +8,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
@@ -26,6 +26,9 @@ from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import write_request
 from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.unseen_file import UnseenRow, write_unseen
+
+if TYPE_CHECKING:
+    from reticent.unlearning.shards import ShardDrop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,11 +130,14 @@ def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: Unlearn
     tokenizer = None if tuned is None else load_tokenizer(tuned.base)
     log = plan.forget.rows.chain.root.model / "train_log.json"
     seconds = json.loads(log.read_text(encoding="utf-8")).get("seconds_since_start_or_resume")
-    return plan.describe(
+    lines = plan.describe(
         margin=lambda rows, unseen: margin_shown(EquivalenceDesign(forget=rows, unseen=unseen)),
         tokens=None if tokenizer is None else lambda text: len(tokenizer(text)["input_ids"]),
         training_seconds=seconds,
     )
+    if config.method == "shards":
+        lines.append(_drop_plan(plan).sentence)
+    return lines
 
 
 def _unlearn(job: _Unlearning) -> None:
@@ -159,6 +165,8 @@ def _unlearn(job: _Unlearning) -> None:
         "unlearning": config.on_record,
         "finished": now(),
     }
+    if config.method == "shards":
+        about["shards"] = _drop_plan(job.plan).on_record
     write_manifest(run.manifest, unlearn=about, environment=environment())
 
 
@@ -166,7 +174,10 @@ def _make_model(job: _Unlearning) -> None:
     from reticent.train.unlearning.method import UNLEARNERS
 
     method = UNLEARNERS.get(job.config.method)
-    {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
+    if method.name == "shards":
+        _drop_shards(job)
+    else:
+        {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
 
 
 def _train(job: _Unlearning) -> None:
@@ -215,7 +226,8 @@ def _negate(job: _Unlearning) -> None:
     tune(str(job.parent.model), job.forget, over, _training(job), goes_on=True)
     alpha = float(job.config.method_params.get("alpha", 1.0))
     with replacing_folder(job.run.model, kind="tuned model") as folder:
-        negate(job.parent.model, over, folder, alpha=alpha, request=job.plan.forget.fingerprint)
+        request = job.plan.forget.fingerprint
+        negate(job.parent.model, over, folder, alpha=alpha, request=request, at=job.run.model)
     shutil.rmtree(over, ignore_errors=True)
 
 
@@ -224,6 +236,26 @@ def _retrain(job: _Unlearning) -> None:
     from reticent.unlearning.exact import retrain
 
     retrain(job.root, job.retained, job.run.model)
+
+
+def _drop_shards(job: _Unlearning) -> None:
+    """Average the adapters that never saw what is to be forgotten."""
+    from reticent.unlearning.shards import drop
+
+    plan = _drop_plan(job.plan)
+    console.print(plan.sentence, highlight=False, soft_wrap=True)
+    if not job.run.model.exists():
+        with replacing_folder(job.run.model, kind="tuned model") as folder:
+            drop(plan, job.parent.model, folder, at=job.run.model, request=job.plan.forget.fingerprint)
+
+
+def _drop_plan(plan: RequestPlan) -> ShardDrop:
+    """Shards to be left out, for this request and for all before it."""
+    from reticent.unlearning.shards import plan_drop
+
+    forget = plan.forget
+    before = [forget.rows.records[forget.rows.place[name]] for name in forget.rows.chain.forgotten]
+    return plan_drop(forget.rows.chain.root, [*forget.records, *before], forget.retained)
 
 
 def _training(job: _Unlearning) -> TuneConfig:
@@ -309,7 +341,7 @@ def _refuse_method(job: _Unlearning) -> None:
     method.check(config.method_params)
     given = f"method={method.name!r}"
     if method.name == "shards":
-        raise BadInput(given, "the run was not trained in shards", "Choose retrain.")
+        _drop_plan(job.plan)
     if method.needs_all_weights and job.tuned.storage != "weights":
         raise BadInput(
             f"{given} on a run with {job.tuned.method}",
@@ -324,8 +356,10 @@ def _refuse_method(job: _Unlearning) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Is there a model, or a whole checkpoint to go on from?"""
+    """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
+    from reticent.train.shards import has_begun
 
     places = [run.checkpoints, run.root / ".overfitted.training"]
-    return run.model.exists() or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
+    begun = run.model.exists() or has_begun(run.shards)
+    return begun or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
