@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -18,7 +20,7 @@ NAMES = frozenset(
 )
 
 
-def mlp_matrices(model: nn.Module) -> dict[str, nn.Module]:
+def mlp_matrices(model: nn.Module) -> dict[str, Any]:
     """The linear layers of the MLPs in a model's blocks, by their names in the model.
 
     Raises:

@@ -54,7 +54,7 @@ def tuned_models(tmp_path_factory: pytest.TempPathFactory, rows: KnownRows) -> C
 
     def tuned(tuning: str) -> Path:
         training = TuneConfig(
-            method=tuning, epochs=30, learning_rate=TUNINGS[tuning], max_tokens=MAX_TOKENS, dtype="float32"
+            method=tuning, epochs=20, learning_rate=TUNINGS[tuning], max_tokens=MAX_TOKENS, dtype="float32"
         )
         return tune(str(base), [*rows.forget, *rows.retain], folder / tuning, training)
 

@@ -91,8 +91,8 @@ class UnlearnTrainer(TuneTrainer):
         self.block = BlockOutput(self.model, hidden.layer) if hidden is not None else None
         with evaluating(self.model):
             others = list(alternatives(self.model)) if alternatives is not None else None
-            self.train_dataset = self._rows(encoded, others)
-        self.data_collator = partial(collate_rows, pad=self.pad)
+            self.train_dataset: Any = self._rows(encoded, others)
+        self.data_collator: Any = partial(collate_rows, pad=self.pad)
         if self.retain_weight.dual is not None:
             self.add_callback(self.retain_weight)
 
@@ -118,7 +118,7 @@ class UnlearnTrainer(TuneTrainer):
     def _seen(self, model: Any, batch: Mapping[str, Any], needs: Collection[str]) -> Rows:
         """The rows of a batch as the model answers, and as it did before where that is needed."""
         before: dict[str, torch.Tensor] = {}
-        if needs & PER_STEP:
+        if PER_STEP.intersection(needs):
             assert self.reference is not None
             with self.reference.in_place():
                 before = self._asked(model, batch)
