@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.shards import tune_in_shards
 from reticent.train.start import fresh, going_on, load_start
 from reticent.train.task import Task, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
@@ -82,6 +84,7 @@ def tune(
         record_sets: further records that an objective asks for by name, such as those to be forgotten.
         held_out: a small sample whose loss is logged before training and after each epoch; never trained on. With
             ``privacy`` of units that are not trained on, chosen without a look at what is.
+            With ``config.shards`` it is measured before and after only.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
@@ -98,6 +101,10 @@ def tune(
         GuaranteeViolated: the self-check of a private training failed; nothing of it is kept.
     """
     config = config or TuneConfig()
+    if config.shards is not None:
+        _refuse_in_shards(config.shards, callbacks=callbacks, record_sets=record_sets, privacy=privacy, goes_on=goes_on)
+        single = partial(tune, base, objectives=objectives)
+        return tune_in_shards(single, base, records, Path(out), config, objectives=objectives, held_out=held_out)
     with locked(Path(out)):
         method = TUNINGS.get(config.method)
         spec = privacy if privacy is not None and privacy.is_private else None
@@ -135,6 +142,16 @@ def tune(
         return task.out
 
 
+def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any) -> None:
+    """Refuse what would be about one shard alone."""
+    given = [name for name, value in others.items() if value]
+    given += ["privacy"] if privacy is not None and privacy.is_private else []
+    if given:
+        raise BadInput(
+            f"{given[0]} with shards={count}", "it is about one training, and these are several", "Leave one out."
+        )
+
+
 def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
     loaded = load_start(task.base, config.device, goes_on=task.goes_on)
@@ -170,8 +187,9 @@ def _train(task: Task, key: str) -> None:
         log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         with _quiet(), replacing_folder(out, kind=KIND) as folder:
-            save(trainer.model, loaded, tuned, folder, out)
-            outcomes = finish(task.objectives, trainer.model, folder, material)
+            model = trainer.outcome()
+            save(model, loaded, tuned, folder, out)
+            outcomes = finish(task.objectives, model, folder, material)
             log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
                 log |= private.sign(trainer, folder)

@@ -8,7 +8,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
@@ -26,6 +26,9 @@ from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import write_request
 from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.unseen_file import UnseenRow, write_unseen
+
+if TYPE_CHECKING:
+    from reticent.unlearning.shards import ShardDrop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,11 +130,14 @@ def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: Unlearn
     tokenizer = None if tuned is None else load_tokenizer(tuned.base)
     log = plan.forget.rows.chain.root.model / "train_log.json"
     seconds = json.loads(log.read_text(encoding="utf-8")).get("seconds_since_start_or_resume")
-    return plan.describe(
+    lines = plan.describe(
         margin=lambda rows, unseen: margin_shown(EquivalenceDesign(forget=rows, unseen=unseen)),
         tokens=None if tokenizer is None else lambda text: len(tokenizer(text)["input_ids"]),
         training_seconds=seconds,
     )
+    if config.method == "shards":
+        lines.append(_drop_plan(plan).sentence)
+    return lines
 
 
 def _unlearn(job: _Unlearning) -> None:
@@ -160,6 +166,8 @@ def _unlearn(job: _Unlearning) -> None:
         "settled": _settled(job),
         "finished": now(),
     }
+    if config.method == "shards":
+        about["shards"] = _drop_plan(job.plan).on_record
     write_manifest(run.manifest, unlearn=about, environment=environment())
 
 
@@ -183,7 +191,10 @@ def _make_model(job: _Unlearning) -> None:
     from reticent.train.unlearning.method import UNLEARNERS
 
     method = UNLEARNERS.get(job.config.method)
-    {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
+    if method.name == "shards":
+        _drop_shards(job)
+    else:
+        {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
 
 
 def _train(job: _Unlearning) -> None:
@@ -232,7 +243,8 @@ def _negate(job: _Unlearning) -> None:
     tune(str(job.parent.model), job.forget, over, _training(job), goes_on=True)
     alpha = float(job.config.method_params.get("alpha", 1.0))
     with replacing_folder(job.run.model, kind="tuned model") as folder:
-        negate(job.parent.model, over, folder, alpha=alpha, request=job.plan.forget.fingerprint)
+        request = job.plan.forget.fingerprint
+        negate(job.parent.model, over, folder, alpha=alpha, request=request, at=job.run.model)
     shutil.rmtree(over, ignore_errors=True)
 
 
@@ -241,6 +253,26 @@ def _retrain(job: _Unlearning) -> None:
     from reticent.unlearning.exact import retrain
 
     retrain(job.root, job.retained, job.run.model)
+
+
+def _drop_shards(job: _Unlearning) -> None:
+    """Average the adapters that never saw what is to be forgotten."""
+    from reticent.unlearning.shards import drop
+
+    plan = _drop_plan(job.plan)
+    console.print(plan.sentence, highlight=False, soft_wrap=True)
+    if not job.run.model.exists():
+        with replacing_folder(job.run.model, kind="tuned model") as folder:
+            drop(plan, job.parent.model, folder, at=job.run.model, request=job.plan.forget.fingerprint)
+
+
+def _drop_plan(plan: RequestPlan) -> ShardDrop:
+    """Shards to be left out, for this request and for all before it."""
+    from reticent.unlearning.shards import plan_drop
+
+    forget = plan.forget
+    before = [forget.rows.records[forget.rows.place[name]] for name in forget.rows.chain.forgotten]
+    return plan_drop(forget.rows.chain.root, [*forget.records, *before], forget.retained)
 
 
 def _training(job: _Unlearning) -> TuneConfig:
@@ -252,7 +284,8 @@ def _training(job: _Unlearning) -> TuneConfig:
     rate = config.learning_rate
     if rate is None:
         full = TUNINGS.get("full").learning_rate
-        rate = (method.learning_rate or full) * TUNINGS.get(job.tuned.method).learning_rate / full
+        theirs = full if method.needs_all_weights else TUNINGS.get(job.tuned.method).learning_rate
+        rate = (method.learning_rate or full) * theirs / full
     about = read_manifest(job.root.manifest).get("tune", {})
     return TuneConfig(
         method=job.tuned.method,
@@ -307,9 +340,11 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
 
 def _look_plan(job: _Unlearning, panel: Any, base: Any, training: TuneConfig) -> Any:
     """Margin and number of looks, from sizes and from how alike the base finds texts of one person."""
+    from reticent.train.unlearning.method import UNLEARNERS
     from reticent.unlearning.look_plan import plan_looks
 
-    steps = math.ceil(len(job.forget) / (training.batch_size or 1))
+    in_one = UNLEARNERS.get(job.config.method).collapse is not None  # each epoch is one step
+    steps = 1 if in_one else math.ceil(len(job.forget) / (training.batch_size or 1))
     epochs = training.epochs or 1
     looks = epochs if job.config.every is None else math.ceil(steps * epochs / job.config.every)
     return plan_looks(
@@ -325,7 +360,7 @@ def _refuse_method(job: _Unlearning) -> None:
     method.check(config.method_params)
     given = f"method={method.name!r}"
     if method.name == "shards":
-        raise BadInput(given, "the run was not trained in shards", "Choose retrain.")
+        _drop_plan(job.plan)
     if method.needs_all_weights and job.tuned.storage != "weights":
         raise BadInput(
             f"{given} on a run with {job.tuned.method}",
@@ -340,8 +375,10 @@ def _refuse_method(job: _Unlearning) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Is there a model, or a whole checkpoint to go on from?"""
+    """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
+    from reticent.train.shards import has_begun
 
     places = [run.checkpoints, run.root / ".overfitted.training"]
-    return run.model.exists() or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
+    begun = run.model.exists() or has_begun(run.shards)
+    return begun or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
