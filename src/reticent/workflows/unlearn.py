@@ -30,6 +30,9 @@ from reticent.unlearning.unseen_file import UnseenRow, write_unseen
 if TYPE_CHECKING:
     from reticent.unlearning.shards import ShardDrop
 
+OVERFITTED = "overfitted"
+"""Folder in a run folder: the model that a negation goes back from, while that is made."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Unlearning:
@@ -157,18 +160,20 @@ def _unlearn(job: _Unlearning) -> None:
             unseen = zip(job.plan.unseen.records, job.plan.halves.unseen, strict=True)
             write_unseen(run.unseen, [UnseenRow(record.id, part) for record, part in unseen])
             _make_model(job)
-    about = {
-        "title": run.root.name,
-        "parent": settings["parent"],
-        "root": portable(str(job.root.root), run.root),
-        "request": job.plan.on_record,
-        "unlearning": config.on_record,
-        "settled": _settled(job),
-        "finished": now(),
-    }
-    if config.method == "shards":
-        about["shards"] = _drop_plan(job.plan).on_record
-    write_manifest(run.manifest, unlearn=about, environment=environment())
+        if config.resume and run.manifest.exists() and "unlearn" in read_manifest(run.manifest):
+            return  # it was finished before
+        about = {
+            "title": run.root.name,
+            "parent": settings["parent"],
+            "root": portable(str(job.root.root), run.root),
+            "request": job.plan.on_record,
+            "unlearning": config.on_record,
+            "settled": _settled(job),
+            "finished": now(),
+        }
+        if config.method == "shards":
+            about["shards"] = _drop_plan(job.plan).on_record
+        write_manifest(run.manifest, unlearn=about, environment=environment())
 
 
 def _settled(job: _Unlearning) -> dict[str, Any]:
@@ -188,6 +193,7 @@ def _settled(job: _Unlearning) -> dict[str, Any]:
 
 
 def _make_model(job: _Unlearning) -> None:
+    from reticent.train.checkpoints import close_folder
     from reticent.train.unlearning.method import UNLEARNERS
 
     method = UNLEARNERS.get(job.config.method)
@@ -195,6 +201,7 @@ def _make_model(job: _Unlearning) -> None:
         _drop_shards(job)
     else:
         {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
+    close_folder(job.run.model)  # a call that was killed once the model was there left them
 
 
 def _train(job: _Unlearning) -> None:
@@ -206,7 +213,8 @@ def _train(job: _Unlearning) -> None:
 
     config = job.config
     training = _training(job)
-    callbacks = _stopping(job, training) if config.stop == "panel" else []
+    finished = config.resume and job.run.model.exists()
+    callbacks = _stopping(job, training) if config.stop == "panel" and not finished else []
     objective = Unlearning(
         method=config.method,
         params=config.method_params,
@@ -234,25 +242,27 @@ def _train(job: _Unlearning) -> None:
 
 def _negate(job: _Unlearning) -> None:
     """Over-fit what is to be forgotten, take that step back, and take the over-fitted model away."""
+    from reticent.models.weights import full_disk_is_an_os_error
+    from reticent.train.outcome import KIND
     from reticent.train.trainer import tune
     from reticent.unlearning.negation import negate
 
-    if job.run.model.exists():
-        return
-    over = job.run.root / "overfitted"
-    tune(str(job.parent.model), job.forget, over, _training(job), goes_on=True)
-    alpha = float(job.config.method_params.get("alpha", 1.0))
-    with replacing_folder(job.run.model, kind="tuned model") as folder:
-        request = job.plan.forget.fingerprint
-        negate(job.parent.model, over, folder, alpha=alpha, request=request, at=job.run.model)
-    shutil.rmtree(over, ignore_errors=True)
+    place = job.run.root / OVERFITTED
+    if not (job.run.model.exists() and job.config.resume):
+        place.mkdir(mode=0o700, exist_ok=True)
+        over = tune(str(job.parent.model), job.forget, place / "model", _training(job), goes_on=True)
+        alpha = float(job.config.method_params.get("alpha", 1.0))
+        with full_disk_is_an_os_error(), replacing_folder(job.run.model, kind=KIND) as folder:
+            request = job.plan.forget.fingerprint
+            negate(job.parent.model, over, folder, alpha=alpha, request=request, at=job.run.model)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _retrain(job: _Unlearning) -> None:
     """Train again without what is to be forgotten."""
     from reticent.unlearning.exact import retrain
 
-    retrain(job.root, job.retained, job.run.model)
+    retrain(job.root, job.retained, job.run.model, resume=job.config.resume)
 
 
 def _drop_shards(job: _Unlearning) -> None:
@@ -379,6 +389,7 @@ def _begun(run: RunFolder) -> bool:
     from reticent.train.checkpoints import WHOLE
     from reticent.train.shards import has_begun
 
-    places = [run.checkpoints, run.root / ".overfitted.training"]
-    begun = run.model.exists() or has_begun(run.shards)
-    return begun or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
+    over = RunFolder(root=run.root / OVERFITTED)
+    places = [place for place in (run, over) if place.root.exists()]
+    begun = any(place.model.exists() or any(place.checkpoints.glob(f"checkpoint-*/{WHOLE}")) for place in places)
+    return begun or has_begun(run.shards)
