@@ -23,7 +23,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.testing.saved import same, weights
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
-from reticent.train.shards import read_shards, shard_of
+from reticent.train.sharding import read_shards, shard_of
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.exact import retrain
 from reticent.unlearning.request import ForgetRequest

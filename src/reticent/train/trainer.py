@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
-from reticent.train.shards import tune_in_shards
+from reticent.train.sharding import tune_in_shards
 from reticent.train.start import fresh, going_on, load_start
 from reticent.train.task import Task, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
@@ -68,23 +67,20 @@ def tune(
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
     AdamW (or SGD) with a linear schedule unless told otherwise, the batch's gradient clipped at norm 1, a checkpoint
-    after each epoch.
-    Interrupted and called again with the same arguments, it goes on from the last whole checkpoint; finished, it
-    returns at once.
+    after each epoch. Interrupted and called again with the same arguments, it goes on from the last whole checkpoint;
+    finished, it returns at once.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
         records: what is trained on.
-        out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
-            ``train_log.json``.
+        out: the folder to make: safetensors (of adapters only theirs), ``reticent_tuning.json``, ``train_log.json``.
         config: how; None for the defaults.
         objectives: what is trained on and minimised in place of the texts and their cross-entropy
             (`train.objectives`). ``dedup_users`` is not done here but by ``workflows.tune``, as it changes which
             records there are. The held-out loss stays the cross-entropy of the texts as they are.
         record_sets: further records that an objective asks for by name, such as those to be forgotten.
-        held_out: a small sample whose loss is logged before training and after each epoch; never trained on. With
-            ``privacy`` of units that are not trained on, chosen without a look at what is.
-            With ``config.shards`` it is measured before and after only.
+        held_out: a small sample whose loss is logged before training and after each epoch (in shards: at the end);
+            never trained on. With ``privacy`` of units that are not trained on, chosen without a look at what is.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
@@ -103,8 +99,7 @@ def tune(
     config = config or TuneConfig()
     if config.shards is not None:
         _refuse_in_shards(config.shards, callbacks=callbacks, record_sets=record_sets, privacy=privacy, goes_on=goes_on)
-        single = partial(tune, base, objectives=objectives)
-        return tune_in_shards(single, base, records, Path(out), config, objectives=objectives, held_out=held_out)
+        return tune_in_shards(tune, base, records, Path(out), config, objectives=objectives, held_out=held_out)
     with locked(Path(out)):
         method = TUNINGS.get(config.method)
         spec = privacy if privacy is not None and privacy.is_private else None

@@ -220,6 +220,6 @@ def _check_training(config: TuneConfig) -> None:
 def _begun(run: RunFolder) -> bool:
     """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
-    from reticent.train.shards import has_begun
+    from reticent.train.sharding import has_begun
 
     return run.model.exists() or has_begun(run.shards) or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))

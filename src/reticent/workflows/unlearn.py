@@ -28,7 +28,7 @@ from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.unseen_file import UnseenRow, write_unseen
 
 if TYPE_CHECKING:
-    from reticent.unlearning.shards import ShardDrop
+    from reticent.unlearning.shard_drop import ShardDrop
 
 OVERFITTED = "overfitted"
 """Folder in a run folder: the model that a negation goes back from, while that is made."""
@@ -267,7 +267,7 @@ def _retrain(job: _Unlearning) -> None:
 
 def _drop_shards(job: _Unlearning) -> None:
     """Average the adapters that never saw what is to be forgotten."""
-    from reticent.unlearning.shards import drop
+    from reticent.unlearning.shard_drop import drop
 
     plan = _drop_plan(job.plan)
     console.print(plan.sentence, highlight=False, soft_wrap=True)
@@ -278,7 +278,7 @@ def _drop_shards(job: _Unlearning) -> None:
 
 def _drop_plan(plan: RequestPlan) -> ShardDrop:
     """Shards to be left out, for this request and for all before it."""
-    from reticent.unlearning.shards import plan_drop
+    from reticent.unlearning.shard_drop import plan_drop
 
     forget = plan.forget
     before = [forget.rows.records[forget.rows.place[name]] for name in forget.rows.chain.forgotten]
@@ -387,7 +387,7 @@ def _refuse_method(job: _Unlearning) -> None:
 def _begun(run: RunFolder) -> bool:
     """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
-    from reticent.train.shards import has_begun
+    from reticent.train.sharding import has_begun
 
     over = RunFolder(root=run.root / OVERFITTED)
     places = [place for place in (run, over) if place.root.exists()]

@@ -16,12 +16,11 @@ from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.saved import same
 from reticent.testing.tiny import save_tiny, tiny_model
-from reticent.train import shards as in_shards
-from reticent.train import trainer
+from reticent.train import sharding, trainer
 from reticent.train.config import TuneConfig
 from reticent.train.identity import training_key
 from reticent.train.objectives.token_classifier import Classifier
-from reticent.train.shards import read_shards, shard_of, shards_of
+from reticent.train.sharding import read_shards, shard_of, shards_of
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [Record(id=f"r{n}", text=f"order {n * 7919 % 1000} of {n}", user=f"user {n % 12}") for n in range(24)]
@@ -94,7 +93,7 @@ def test_killed_it_goes_on_with_the_shards_that_are_missing(
         with pytest.raises(KeyboardInterrupt):
             tune(base, RECORDS, out, config)
         assert not out.exists()
-        assert in_shards.has_begun(shards_of(out))
+        assert sharding.has_begun(shards_of(out))
         trained.clear()
         tune(base, RECORDS, out, config)
         assert trained == ["001"]

@@ -14,7 +14,7 @@ from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.models import adapters
 from reticent.models.tuned import read_tuned
-from reticent.train.shards import Shards, average, read_shards, shard_of
+from reticent.train.sharding import Shards, average, read_shards, shard_of
 
 
 @dataclass(frozen=True, kw_only=True)

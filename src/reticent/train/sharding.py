@@ -47,8 +47,8 @@ FORMAT = 1
 _SUMS = ("records", "truncated", "left_out", "tokens", "trained_tokens", "trained_parameters")
 _SECONDS = "seconds_since_start_or_resume"
 
-Train = Callable[[Sequence[Record], Path, TuneConfig], Path]
-"""`reticent.train.trainer.tune` of a base, with objectives."""
+Train = Callable[..., Path]
+"""`reticent.train.trainer.tune`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def tune_in_shards(
         for number in range(config.shards):
             mine = [record for record in records if shard_of(record, config.shards) == number]
             console.print(f"shard {number + 1} of {config.shards}: {len(mine)} records", style="bold", highlight=False)
-            train(mine, _adapter(folder, number), replace(config, shards=None))
+            train(base, mine, _adapter(folder, number), replace(config, shards=None), objectives=objectives)
         logs = [json.loads((_adapter(folder, number) / LOG).read_text("utf-8")) for number in range(config.shards)]
         shards = _describe(folder, logs)
         log = {"key": key, **_log(logs, config, objectives)}
