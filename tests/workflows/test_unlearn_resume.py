@@ -281,7 +281,7 @@ def test_a_verification_that_is_stopped_gives_the_same_results(
         return verify(RunFolder(root=folder), QUICK_LOOK, oracles=2)
 
     from reticent.report import certificate_page
-    from reticent.unlearning.verification import verify as looking
+    from reticent.unlearning.verification import look_into as looking
 
     monkeypatch.setenv("RETICENT_CACHE", str(tmp_path / "clean cache"))
     call(clean)

@@ -25,8 +25,8 @@ from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.sharding import read_shards, shard_of
 from reticent.unlearning.config import UnlearnConfig
-from reticent.unlearning.exact import retrain
 from reticent.unlearning.request import ForgetRequest
+from reticent.unlearning.retraining import retrain
 from reticent.unlearning.run_rows import trained_rows
 from reticent.workflows.tune import tune
 from reticent.workflows.unlearn import describe, unlearn

@@ -105,11 +105,7 @@ def tune(
         spec = privacy if privacy is not None and privacy.is_private else None
         check_trackers(config.report_to)
         if goes_on and spec is not None:
-            raise BadInput(
-                f"{base} with a promise of privacy",
-                "the promise would be about further steps alone, and what was trained before is in the model too",
-                "Train privately from the base.",
-            )
+            raise _no_promise(base)
         refuse_pairs(objectives, settings_of(spec), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
@@ -128,13 +124,26 @@ def tune(
             goes_on=goes_on,
             request=request,
         )
-        key = task.key
-        if is_finished(task.out, key, resume=config.resume):
-            console.print(f"{out} is finished already.", highlight=False)
-            _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
-        else:
-            _train(task, key)
-        return task.out
+        return _outcome(task)
+
+
+def _no_promise(base: str) -> BadInput:
+    return BadInput(
+        f"{base} with a promise of privacy",
+        "the promise would be about further steps alone, and what was trained before is in the model too",
+        "Train privately from the base.",
+    )
+
+
+def _outcome(task: Task) -> Path:
+    """The folder of the outcome, as it is there or once it is trained."""
+    key = task.key
+    if is_finished(task.out, key, resume=task.config.resume):
+        console.print(f"{task.out} is finished already.", highlight=False)
+        _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
+    else:
+        _train(task, key)
+    return task.out
 
 
 def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any) -> None:

@@ -17,7 +17,7 @@ from reticent.core.progress import console
 from reticent.core.table import TokenTable
 from reticent.train.loop import TrainingEnded
 from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, look_at
-from reticent.unlearning.panel import UnlearningPanel, attack_scores, table_of
+from reticent.unlearning.steering_panel import UnlearningPanel, attack_scores, table_of
 
 WEIGHTS = "weights_at_{step}.safetensors"
 

@@ -260,7 +260,7 @@ def _negate(job: _Unlearning) -> None:
 
 def _retrain(job: _Unlearning) -> None:
     """Train again without what is to be forgotten."""
-    from reticent.unlearning.exact import retrain
+    from reticent.unlearning.retraining import retrain
 
     retrain(job.root, job.retained, job.run.model, resume=job.config.resume)
 
@@ -317,7 +317,7 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     """The callback that looks at a panel."""
     from reticent.models.load import load
     from reticent.train.checkpoints import folder_for
-    from reticent.unlearning.panel import make_panel, table_of
+    from reticent.unlearning.steering_panel import make_panel, table_of
     from reticent.unlearning.stopping import PanelStopping
 
     unseen = job.steering("unseen")

@@ -106,7 +106,7 @@ def _read(folder: RunFolder) -> _RunToVerify:
 def _retrained(verified: _RunToVerify, number: int) -> str:
     """The folder of a model trained again without all that was forgotten so far."""
     from reticent.train.checkpoints import close_folder
-    from reticent.unlearning.exact import retrain, settings_of
+    from reticent.unlearning.retraining import retrain, settings_of
 
     about = settings_of(verified.root)
     seed = int(about["training"].get("seed", 0)) + 1 + number
@@ -128,7 +128,7 @@ def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str])
     from reticent.unlearning.stopping import last_in_budget, read_looks
     from reticent.unlearning.verification.case import VerificationCase
     from reticent.unlearning.verification.certificate import certificate_of
-    from reticent.unlearning.verification.verify import verify as look_into
+    from reticent.unlearning.verification.look_into import verify as look_into
 
     run, about = verified.run, read_manifest(verified.run.manifest).get("unlearn", {})
     looks: list[Look] = read_looks(run.looks)

@@ -77,9 +77,9 @@ class Unlearning(Objective):
         return changed | dict(ARGUMENTS)
 
     def trainer(self, material: TrainingMaterial) -> Callable[..., TuneTrainer]:
-        """See `reticent.train.unlearning.trainer.UnlearnTrainer`, and `collapsed` beside it."""
+        """See `reticent.train.unlearning.unlearn_trainer.UnlearnTrainer`, and `collapsed` beside it."""
         from reticent.train.unlearning.collapsed import CollapsedTrainer
-        from reticent.train.unlearning.trainer import UnlearnTrainer
+        from reticent.train.unlearning.unlearn_trainer import UnlearnTrainer
 
         declared = self.declared
         return partial(

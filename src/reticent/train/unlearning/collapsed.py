@@ -21,7 +21,7 @@ from reticent.train.unlearning.methods.repselect import collapse, principal_dire
 from reticent.train.unlearning.parts import Collapse
 from reticent.train.unlearning.retain import retain_nll
 from reticent.train.unlearning.rows import Rows
-from reticent.train.unlearning.trainer import UnlearnTrainer
+from reticent.train.unlearning.unlearn_trainer import UnlearnTrainer
 
 RANK, ALPHA = 8, 8.0
 """Of the adapter that is trained beforehand, as the authors' library has it by default."""

@@ -20,7 +20,7 @@ from reticent.train.unlearning.block_output import BlockOutput
 from reticent.train.unlearning.fisher_lora import put_on
 from reticent.train.unlearning.forget_row import ForgetRow, collate_rows, drawn
 from reticent.train.unlearning.method import Unlearner
-from reticent.train.unlearning.reference import ReferenceWeights
+from reticent.train.unlearning.reference_weights import ReferenceWeights
 from reticent.train.unlearning.retain import RETAIN_TERMS
 from reticent.train.unlearning.retain_weight import RetainWeight
 from reticent.train.unlearning.rows import Rows
