@@ -10,17 +10,18 @@ import torch
 
 from reticent.core.record import Record
 from reticent.models.load import load
+from reticent.models.lora_products import sum_of_products
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
-from reticent.unlearning.negation import negate, negate_lora, negate_weights
+from reticent.unlearning.negation import negate, negate_weights
 
 
 def test_the_product_goes_the_way_back() -> None:
     torch.manual_seed(0)
     before = {"m.lora_A.weight": torch.randn(4, 6), "m.lora_B.weight": torch.randn(5, 4)}
     over = {name: weight + 0.3 * torch.randn_like(weight) for name, weight in before.items()}
-    joined = negate_lora(before, over, 2.0)
+    joined = sum_of_products([(1 + 2.0, before), (-2.0, over)])
 
     def product(weights: dict[str, torch.Tensor]) -> torch.Tensor:
         return weights["m.lora_B.weight"] @ weights["m.lora_A.weight"]
