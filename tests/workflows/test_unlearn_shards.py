@@ -22,6 +22,7 @@ from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.saved import same, weights
 from reticent.testing.tiny import save_tiny
+from reticent.train import trainer
 from reticent.train.config import TuneConfig
 from reticent.train.sharding import read_shards, shard_of
 from reticent.unlearning.config import UnlearnConfig
@@ -79,11 +80,9 @@ def test_the_rest_is_an_average_made_without_that_shard(run: RunFolder, base: Pa
     """The adapters of the others are trained again apart, from nothing but their own records."""
     gone = members_of(run, 2)
     out = unlearn(run, out=tmp_path / "out", forget=ForgetRequest(forget_users=gone[0].user), config=SHARDS)
-    from reticent.train.trainer import tune as train
-
     left = [0, 1, 3]
     apart = [
-        train(str(base), members_of(run, number), tmp_path / f"apart{number}", TuneConfig(**TRAINING))
+        trainer.tune(str(base), members_of(run, number), tmp_path / f"apart{number}", TuneConfig(**TRAINING))
         for number in left
     ]
     parts = [weights(folder) for folder in apart]
@@ -149,6 +148,41 @@ def test_a_retrained_oracle_is_trained_in_shards_too(run: RunFolder, tmp_path: P
     assert (
         load_file(out / "adapter_model.safetensors").keys() == load_file(run.model / "adapter_model.safetensors").keys()
     )
+
+
+def test_a_killed_run_keeps_the_shards_that_it_has(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, trained = trainer._train, []
+
+    def dies(task: Any, key: str) -> None:
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(task.out.name)
+        train(task, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_train", dies)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(tmp_path / "run", base, shards=2)
+        assert (tmp_path / "run" / "shards" / "000").is_dir()
+        with pytest.raises(BadInput, match="other settings"):
+            tuned(tmp_path / "run", base, shards=3)
+        trained.clear()
+        done = tuned(tmp_path / "run", base, shards=2)
+    assert trained == ["001"]
+    assert same(done.model, tuned(tmp_path / "whole", base, shards=2).model)
+
+
+def test_a_run_killed_before_it_had_a_shard_leaves_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(task: Any, key: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_train", dies)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(tmp_path / "run", base, shards=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_folder_knows_its_shards(run: RunFolder, base: Path) -> None:

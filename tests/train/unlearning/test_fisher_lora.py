@@ -97,6 +97,7 @@ def test_the_outcome_is_a_whole_model_that_forgot(
     assert tuned.parent == load(str(parent), dtype="float32").fingerprint
     assert weights(out).keys() == weights(parent).keys()
     assert not (out / "adapter_model.safetensors").exists()
+    assert str(parent.parent) not in "".join(path.read_text() for path in out.glob("*.json"))
     changed = {name for name, weight in weights(out).items() if not torch.equal(weight, weights(parent)[name])}
     assert changed == {name for name in weights(parent) if "_proj" in name}  # neither embeddings nor norms
     assert loss_of(out, rows.forget) > loss_of(parent, rows.forget) + 0.3
