@@ -37,7 +37,7 @@ from reticent.core.unlearning_words import LIKE_UNSEEN, MARKED, NOT_DETECTED, ST
 from reticent.testing.unlearned import KINDS, MAX_TOKENS, made, number_rows, save, save_base, trained
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.config import VerifyConfig
-from reticent.unlearning.verification.verify import verify
+from reticent.unlearning.verification.look_into import verify
 
 REPETITIONS, ORACLES = 40, 5
 SIZES = {"retrained": {"forget": 300, "unseen": 1200}}

@@ -14,8 +14,8 @@ from reticent.core.finding import Severity
 from reticent.core.record import Record
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.tradeoff import of_gaussian
+from reticent.report.match import verify
 from reticent.report.results_file import read_results
-from reticent.report.verify import verify
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.workflows.audit import audit

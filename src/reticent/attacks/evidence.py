@@ -118,6 +118,7 @@ EVIDENCE: Mapping[str, Evidence] = {
         "record",
         member="`[N]` bool: membership of the records; no record is judged by what was learned from its own label",
         user="`[N]` owner of each record, whose records stay together; None where there are no users",
+        half="`[N]` bool: the half of the owners that the record is in, scored by what was learned from the other half",
     ),
     **_declared(
         "extraction",

@@ -46,7 +46,7 @@ def command(results: str, *, out: str | None = None, export: str | None = None, 
 
 
 def _verify(path: Path, page: str) -> int:
-    from reticent.report.verify import verify
+    from reticent.report.match import verify
 
     match = verify(path, page)
     style = "green" if match.matches else "bold red"

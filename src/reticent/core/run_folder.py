@@ -63,6 +63,7 @@ MADE = {
     "certificate.json",
     "certificate.html",
     "overfitted",
+    "shards",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""
@@ -70,18 +71,13 @@ which outlive a call that failed after hours: nothing else is taken away."""
 FIRST = {
     "tune": {
         *("tune.yaml", "records.parquet", "membership.parquet", "rejects.jsonl", "dropped.jsonl", "canaries.parquet"),
-        *("targets.jsonl", ".model.training", ".model.lock", "panel.parquet"),
+        *("targets.jsonl", ".model.training", ".model.lock", "panel.parquet", "shards"),
     },
     "audit": {"audit.yaml", "tables", "scores.parquet"},
     "compare": {"compare.yaml", "records.parquet", "cells"},
     "unlearn": {
-        "unlearn.yaml",
-        "request.parquet",
-        "unseen.parquet",
-        "looks.json",
-        "overfitted",
-        ".model.training",
-        ".model.lock",
+        *("unlearn.yaml", "request.parquet", "unseen.parquet", "looks.json", "overfitted", "shards"),
+        *(".model.training", ".model.lock"),
     },
 }
 """Files that each step writes before it has a result."""
@@ -199,6 +195,11 @@ class RunFolder:
     def looks(self) -> Path:
         """Looks at a panel of texts while the model unlearned; no text."""
         return self.root / "looks.json"
+
+    @property
+    def shards(self) -> Path:
+        """Adapters of a training in shards, which the model is the average of; they never leave it."""
+        return self.root / "shards"
 
     @property
     def retrained(self) -> Path:

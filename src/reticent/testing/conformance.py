@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from reticent.attacks.attack import ATTACKS, Attack, Scores
 from reticent.attacks.evidence import POPULATION, TABLES
+from reticent.attacks.learned_halves import HALF, looks_at_judged
 from reticent.attacks.run import run_attacks
 from reticent.attacks.signature import rows_of
 from reticent.core.table import TokenTable
@@ -64,6 +65,8 @@ def _check_on_members(attack: Attack) -> None:
     if attack.source == TABLES:
         check_streamed(attack, scores)
     judged = ~np.isnan(scores)
+    if HALF in attack.evidence:
+        assert not looks_at_judged(attack, evidence, scores), f"{attack.name}: a half is scored by its own labels"
     auc = _auc(scores[judged & member], scores[judged & ~member])
     assert auc > LEAST_AUC, f"{attack.name}: planted signal gives AUC {auc:.3f}; is the score's sign right?"
 

@@ -132,6 +132,7 @@ def plant_learned(
         "internals": dict(zip(names, (-scores).T.copy(), strict=True)),
         "member": member,
         "user": np.array([f"u{row // 3}" for row in range(records)], dtype=object),
+        "half": np.arange(records) // 3 % 2 == 1,
     }
     return {name: by_name[name] for name in attack.evidence}, member
 

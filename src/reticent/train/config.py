@@ -18,6 +18,8 @@ WARMUP = 0.05
 EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
 LARGEST = 2**31 - 1
+MOST_SHARDS = 64
+"""The adapter of their average has that many times the rank."""
 PRIVATE_LEARNING_RATE = {"full": 3e-4, "blocks": 3e-4, "ia3": 3e-2}
 """Where it is other than the method's own; `reticent.train.private.train` says why."""
 
@@ -39,6 +41,9 @@ class TuneConfig:
         optimizer: adamw, or sgd, which needs a learning_rate; with private training they are DP-Adam and DP-SGD.
         batch_size: records in an optimizer step; in private training how many units it has on average. Left out, 8, in
             private training an eighth of the units, 1,024 at most.
+        shards: with lora: train so many adapters, each on the records of some users by hash, and keep their average. It
+            costs no further steps, and a shard can be left out later (reticent unlearn --method shards); but each
+            adapter learns from a part alone.
         max_tokens: records are cut off behind this many tokens.
         seed: of the order of records, of new parameters and of dropout.
         dtype: what is computed in; weights stay float32. "auto" is bfloat16 where the machine has it.
@@ -66,6 +71,7 @@ class TuneConfig:
     weight_decay: float = 0.01
     optimizer: str = "adamw"
     batch_size: int | None = None
+    shards: int | None = None
     max_tokens: int = 512
     seed: int = 0
     dtype: str = "auto"
@@ -83,6 +89,7 @@ class TuneConfig:
         validate.one_of(DTYPES, dtype=self.dtype)
         validate.one_of(OPTIMIZERS, optimizer=self.optimizer)
         self._check_schedule()
+        self._check_shards()
         for name in ("epochs", "batch_size", "learning_rate"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
@@ -112,6 +119,19 @@ class TuneConfig:
                 "Give --lr_scheduler_type constant_with_warmup, or leave it out.",
             )
 
+    def _check_shards(self) -> None:
+        if self.shards is None:
+            return
+        given = f"shards={self.shards!r}"
+        if not 2 <= self.shards <= MOST_SHARDS:
+            raise BadInput(given, f"must be a whole number from 2 to {MOST_SHARDS}", "Give 8, or leave it out.")
+        if self.method != "lora":
+            raise BadInput(
+                f"{given} with method={self.method!r}",
+                "the average of several trainings is kept exactly as a LoRA adapter, and as nothing else",
+                "Give --method lora, or leave --shards out.",
+            )
+
     @property
     def rise(self) -> float:
         """How long the learning rate rises, as ``TrainingArguments.warmup_steps`` has it: a share of the steps below 1,
@@ -136,5 +156,5 @@ class TuneConfig:
         )
 
 
-_SINCE = {"lr_scheduler_type": SCHEDULE, "warmup_steps": None}
+_SINCE = {"lr_scheduler_type": SCHEDULE, "warmup_steps": None, "shards": None}
 """Settings that folders of earlier versions have not, with what they mean there."""

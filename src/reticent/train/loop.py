@@ -91,6 +91,10 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         held-out loss always is."""
         return None
 
+    def outcome(self) -> Any:
+        """The model that is saved. Asked for once, when training has ended."""
+        return self.model
+
     def computing(self) -> AbstractContextManager[None]:
         """Within it the model computes in bfloat16, if that was asked for."""
         context: AbstractContextManager[None] = torch.autocast(

@@ -38,6 +38,7 @@ from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.sharding import tune_in_shards
 from reticent.train.start import fresh, going_on, load_start
 from reticent.train.task import Task, read_texts, settle_attention
 from reticent.train.trackers import check_trackers
@@ -66,22 +67,20 @@ def tune(
     """Fine-tune ``base`` on ``records`` and save the outcome as a folder that ``models.load`` reads.
 
     AdamW (or SGD) with a linear schedule unless told otherwise, the batch's gradient clipped at norm 1, a checkpoint
-    after each epoch.
-    Interrupted and called again with the same arguments, it goes on from the last whole checkpoint; finished, it
-    returns at once.
+    after each epoch. Interrupted and called again with the same arguments, it goes on from the last whole checkpoint;
+    finished, it returns at once.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
         records: what is trained on.
-        out: the folder to make: safetensors (for adapters only theirs), tokenizer, ``reticent_tuning.json`` and
-            ``train_log.json``.
+        out: the folder to make: safetensors (of adapters only theirs), ``reticent_tuning.json``, ``train_log.json``.
         config: how; None for the defaults.
         objectives: what is trained on and minimised in place of the texts and their cross-entropy
             (`train.objectives`). ``dedup_users`` is not done here but by ``workflows.tune``, as it changes which
             records there are. The held-out loss stays the cross-entropy of the texts as they are.
         record_sets: further records that an objective asks for by name, such as those to be forgotten.
-        held_out: a small sample whose loss is logged before training and after each epoch; never trained on. With
-            ``privacy`` of units that are not trained on, chosen without a look at what is.
+        held_out: a small sample whose loss is logged before training and after each epoch (in shards: at the end);
+            never trained on. With ``privacy`` of units that are not trained on, chosen without a look at what is.
         callbacks: further ``TrainerCallback``s. They are not part of what makes two trainings the same.
         privacy: train with differential privacy (see ``train.private``). The promise lies as ``privacy.json`` beside
             the weights, and in ``train_log.json`` with what the self-check found. Held-out records are not protected.
@@ -98,16 +97,15 @@ def tune(
         GuaranteeViolated: the self-check of a private training failed; nothing of it is kept.
     """
     config = config or TuneConfig()
+    if config.shards is not None:
+        _refuse_in_shards(config.shards, callbacks=callbacks, record_sets=record_sets, privacy=privacy, goes_on=goes_on)
+        return tune_in_shards(tune, base, records, Path(out), config, objectives=objectives, held_out=held_out)
     with locked(Path(out)):
         method = TUNINGS.get(config.method)
         spec = privacy if privacy is not None and privacy.is_private else None
         check_trackers(config.report_to)
         if goes_on and spec is not None:
-            raise BadInput(
-                f"{base} with a promise of privacy",
-                "the promise would be about further steps alone, and what was trained before is in the model too",
-                "Train privately from the base.",
-            )
+            raise _no_promise(base)
         refuse_pairs(objectives, settings_of(spec), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
@@ -126,13 +124,36 @@ def tune(
             goes_on=goes_on,
             request=request,
         )
-        key = task.key
-        if is_finished(task.out, key, resume=config.resume):
-            console.print(f"{out} is finished already.", highlight=False)
-            _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
-        else:
-            _train(task, key)
-        return task.out
+        return _outcome(task)
+
+
+def _no_promise(base: str) -> BadInput:
+    return BadInput(
+        f"{base} with a promise of privacy",
+        "the promise would be about further steps alone, and what was trained before is in the model too",
+        "Train privately from the base.",
+    )
+
+
+def _outcome(task: Task) -> Path:
+    """The folder of the outcome, as it is there or once it is trained."""
+    key = task.key
+    if is_finished(task.out, key, resume=task.config.resume):
+        console.print(f"{task.out} is finished already.", highlight=False)
+        _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
+    else:
+        _train(task, key)
+    return task.out
+
+
+def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any) -> None:
+    """Refuse what would be about one shard alone."""
+    given = [name for name, value in others.items() if value]
+    given += ["privacy"] if privacy is not None and privacy.is_private else []
+    if given:
+        raise BadInput(
+            f"{given[0]} with shards={count}", "it is about one training, and these are several", "Leave one out."
+        )
 
 
 def _train(task: Task, key: str) -> None:
@@ -170,8 +191,9 @@ def _train(task: Task, key: str) -> None:
         log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         with _quiet(), replacing_folder(out, kind=KIND) as folder:
-            save(trainer.model, loaded, tuned, folder, out)
-            outcomes = finish(task.objectives, trainer.model, folder, material)
+            model = trainer.outcome()
+            save(model, loaded, tuned, folder, out)
+            outcomes = finish(task.objectives, model, folder, material)
             log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
                 log |= private.sign(trainer, folder)

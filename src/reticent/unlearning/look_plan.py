@@ -9,7 +9,7 @@ from reticent.core.errors import Underpowered
 from reticent.core.table import TokenTable
 from reticent.stats.equivalence_margin import EquivalenceDesign, intraclass, plan_equivalence
 from reticent.unlearning.looks import LookPlan
-from reticent.unlearning.panel import ATTACKS_LOOKED_AT, UnlearningPanel
+from reticent.unlearning.steering_panel import ATTACKS_LOOKED_AT, UnlearningPanel
 
 WIDEST = 0.49
 

@@ -12,8 +12,6 @@ back in ``A`` and ``B`` apart would be another model.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.core.portable import portable
 from reticent.models import adapters
 from reticent.models.load import load
-from reticent.models.tuned import TuningInfo
-
-Weights = Mapping[str, torch.Tensor]
-_A, _B = "lora_A.weight", "lora_B.weight"
+from reticent.models.lora_products import Weights, is_lora, write_sum
+from reticent.models.tuned import FILE, TuningInfo
 
 
 def negate_weights(before: Weights, over: Weights, alpha: float) -> dict[str, torch.Tensor]:
@@ -39,28 +36,7 @@ def negate_weights(before: Weights, over: Weights, alpha: float) -> dict[str, to
     return {name: weight - alpha * (over[name] - weight) for name, weight in before.items()}
 
 
-def negate_lora(before: Weights, over: Weights, alpha: float) -> dict[str, torch.Tensor]:
-    """The same for the products ``B A`` of LoRA, as an adapter of twice the rank.
-
-    Args:
-        before, over: weights of adapters with the same names, ``lora_A [r, in]`` and ``lora_B [out, r]``.
-        alpha: of the negation.
-
-    Returns:
-        ``lora_A [2 r, in]`` and ``lora_B [out, 2 r]``, whose product is ``(1 + alpha) B A - alpha B' A'``.
-    """
-    joined = {}
-    for name, weight in before.items():
-        if name.endswith(_A):
-            joined[name] = torch.cat([weight, over[name]], dim=0)
-        elif name.endswith(_B):
-            joined[name] = torch.cat([(1 + alpha) * weight, -alpha * over[name]], dim=1)
-        else:
-            joined[name] = weight - alpha * (over[name] - weight)
-    return joined
-
-
-def negate(parent: Path, over: Path, out: Path, *, alpha: float, request: str = "") -> None:
+def negate(parent: Path, over: Path, out: Path, *, alpha: float, request: str = "", at: Path | None = None) -> None:
     """Write the model ``parent - alpha · (over - parent)`` into the new folder ``out``.
 
     Args:
@@ -69,6 +45,7 @@ def negate(parent: Path, over: Path, out: Path, *, alpha: float, request: str = 
         out: folder to make.
         alpha: how far to go back; above 0.
         request: fingerprint of the request, for the description of the model.
+        at: where ``out`` is to lie in the end, for the name of the base in it; None for where it is.
 
     Raises:
         BadInput: the two do not fit each other; an adapter of a kind whose product is none of two matrices (DoRA).
@@ -81,9 +58,10 @@ def negate(parent: Path, over: Path, out: Path, *, alpha: float, request: str = 
     if about.storage == "weights":
         _whole(start.model, over, out, alpha)
     else:
-        about = _adapter(parent, over, out, alpha, about)
+        _adapter(parent, over, out, alpha, about, at or out)
     start.tokenizer.save_pretrained(out)
-    about.write(out)
+    if not (out / FILE).exists():
+        replace(about, base=portable(about.base, at or out)).write(out)
 
 
 def _whole(model: torch.nn.Module, over: Path, out: Path, alpha: float) -> None:
@@ -94,36 +72,16 @@ def _whole(model: torch.nn.Module, over: Path, out: Path, alpha: float) -> None:
     adapters.save(model, out, "weights")
 
 
-def _adapter(parent: Path, over: Path, out: Path, alpha: float, about: TuningInfo) -> TuningInfo:
+def _adapter(parent: Path, over: Path, out: Path, alpha: float, about: TuningInfo, at: Path) -> None:
     before, other = load_file(parent / adapters.WEIGHTS), load_file(over / adapters.WEIGHTS)
     if {name: weight.shape for name, weight in before.items()} != {name: w.shape for name, w in other.items()}:
         raise BadInput(str(over), f"is no training that went on from {parent.name}", "Unlearn again.")
-    lora = any(name.endswith(_A) for name in before)
-    weights = negate_lora(before, other, alpha) if lora else negate_weights(before, other, alpha)
+    if is_lora(before):
+        write_sum([(1 + alpha, parent), (-alpha, over)], out, about, at=at)
+        return
+    weights = negate_weights(before, other, alpha)
     save_file({name: weight.contiguous() for name, weight in weights.items()}, out / adapters.WEIGHTS)
-    if not adapters.is_peft(parent):
-        return about
-    config = json.loads((parent / adapters.CONFIG).read_text(encoding="utf-8"))
-    if lora:
-        config = _twice_the_rank(config, parent)
-        params = about.params
-        params = {**params, "r": 2 * params["r"], "alpha": 2 * params["alpha"]} if "r" in params else params
-        about = replace(about, params=params)
-    (out / adapters.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    readme = parent / "README.md"
-    if readme.exists():
-        shutil.copyfile(readme, out / "README.md")
-    return about
-
-
-def _twice_the_rank(config: dict[str, object], parent: Path) -> dict[str, object]:
-    """The configuration of an adapter of twice the rank and the same scale."""
-    special = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
-    if special:
-        raise BadInput(
-            str(parent), f"is an adapter with {special[0]}, whose negation is not that of a product", "Choose npo."
-        )
-    rank, alpha = config["r"], config["lora_alpha"]
-    assert isinstance(rank, int)
-    assert isinstance(alpha, int | float)
-    return {**config, "r": 2 * rank, "lora_alpha": 2 * alpha}
+    if adapters.is_peft(parent):
+        config = json.loads((parent / adapters.CONFIG).read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = portable(about.base, at)
+        (out / adapters.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from reticent.core.progress import console
 from reticent.core.table import TokenTable
 from reticent.train.loop import TrainingEnded
 from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, look_at
-from reticent.unlearning.panel import UnlearningPanel, attack_scores, table_of
+from reticent.unlearning.steering_panel import UnlearningPanel, attack_scores, table_of
 
 WEIGHTS = "weights_at_{step}.safetensors"
 
@@ -73,9 +73,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.looks = (
-            [look for look in read_looks(self.file) if look.step <= state.global_step] if state.global_step else []
-        )
+        self.looks = self._looks_until(state.global_step) if state.global_step else []
         if not self.looks:
             self._look(0, kwargs["model"])
         if self.ended:
@@ -124,15 +122,37 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
         write_text(self.file, json.dumps([encode(look) for look in self.looks], indent=2) + "\n")
         console.print(sentence_of(look, self.looks[0]), highlight=False, soft_wrap=True)
 
+    def _looks_until(self, step: int) -> list[Look]:
+        """The looks of the training that is gone on with at ``step``.
+
+        Raises:
+            BadInput: they, or the weights of the step to go back to, are not there any more.
+        """
+        looks = [look for look in read_looks(self.file) if look.step <= step]
+        kept = last_in_budget(looks)
+        needed = self.file if not looks or looks[0].step else self._weights(kept)
+        if needed == self.file or (kept not in (0, step) and not needed.exists()):
+            raise BadInput(
+                str(needed),
+                f"is missing or not whole, and the unlearning that goes on at step {step} needs it",
+                "Start over (--resume false), or unlearn in a new folder.",
+            )
+        return looks
+
     def _keep(self, step: int, model: Any) -> None:
-        """Write the trained weights, and take away those of earlier steps."""
+        """Write the trained weights, and take away those of earlier steps but for the step kept so far: a training
+        that is killed before its next checkpoint goes on from there."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in _trained(model)}
-        path = self.folder / WEIGHTS.format(step=step)
+        path = self._weights(step)
         with replacing(path) as temporary:
             save_file(weights, temporary)
+        needed = {path, self._weights(last_in_budget(self.looks[:-1]))}
         for earlier in self.folder.glob(WEIGHTS.format(step="*")):
-            if earlier != path:
+            if earlier not in needed:
                 earlier.unlink(missing_ok=True)
+
+    def _weights(self, step: int) -> Path:
+        return self.folder / WEIGHTS.format(step=step)
 
     def _put_back(self, model: Any, step: int) -> None:
         """Give the model the weights of the step that is kept.
@@ -151,7 +171,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
             )
         if kept == step:
             return
-        stored = load_file(self.folder / WEIGHTS.format(step=kept))
+        stored = load_file(self._weights(kept))
         for name, weight in _trained(model):
             weight.data.copy_(stored[name])
 

@@ -65,7 +65,9 @@ class TuneRecipe:
         """
         copies = f"canary_repetitions={self.canaries.canary_repetitions!r}"
         repeated = self.canaries.canaries and self.canaries.tiers(private=True) != (1,)
-        settings = settings_of(self.privacy, watched=self.monitor.is_on, copies=copies if repeated else "")
+        settings = settings_of(
+            self.privacy, watched=self.monitor.is_on, copies=copies if repeated else "", shards=self.training.shards
+        )
         refuse_pairs(self.objectives, settings)
         _ = self.settled
         flags = (HardenConfig.of(self.objectives), ContextualConfig.of(self.objectives))

@@ -218,7 +218,8 @@ def _check_training(config: TuneConfig) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Is there a model, or a whole checkpoint to go on from?"""
+    """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
+    from reticent.train.sharding import has_begun
 
-    return run.model.exists() or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))
+    return run.model.exists() or has_begun(run.shards) or any(run.checkpoints.glob(f"checkpoint-*/{WHOLE}"))

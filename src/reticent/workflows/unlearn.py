@@ -8,7 +8,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
@@ -26,6 +26,12 @@ from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import write_request
 from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.unseen_file import UnseenRow, write_unseen
+
+if TYPE_CHECKING:
+    from reticent.unlearning.shard_drop import ShardDrop
+
+OVERFITTED = "overfitted"
+"""Folder in a run folder: the model that a negation goes back from, while that is made."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,11 +133,14 @@ def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: Unlearn
     tokenizer = None if tuned is None else load_tokenizer(tuned.base)
     log = plan.forget.rows.chain.root.model / "train_log.json"
     seconds = json.loads(log.read_text(encoding="utf-8")).get("seconds_since_start_or_resume")
-    return plan.describe(
+    lines = plan.describe(
         margin=lambda rows, unseen: margin_shown(EquivalenceDesign(forget=rows, unseen=unseen)),
         tokens=None if tokenizer is None else lambda text: len(tokenizer(text)["input_ids"]),
         training_seconds=seconds,
     )
+    if config.method == "shards":
+        lines.append(_drop_plan(plan).sentence)
+    return lines
 
 
 def _unlearn(job: _Unlearning) -> None:
@@ -151,16 +160,20 @@ def _unlearn(job: _Unlearning) -> None:
             unseen = zip(job.plan.unseen.records, job.plan.halves.unseen, strict=True)
             write_unseen(run.unseen, [UnseenRow(record.id, part) for record, part in unseen])
             _make_model(job)
-    about = {
-        "title": run.root.name,
-        "parent": settings["parent"],
-        "root": portable(str(job.root.root), run.root),
-        "request": job.plan.on_record,
-        "unlearning": config.on_record,
-        "settled": _settled(job),
-        "finished": now(),
-    }
-    write_manifest(run.manifest, unlearn=about, environment=environment())
+        if config.resume and run.manifest.exists() and "unlearn" in read_manifest(run.manifest):
+            return  # it was finished before
+        about = {
+            "title": run.root.name,
+            "parent": settings["parent"],
+            "root": portable(str(job.root.root), run.root),
+            "request": job.plan.on_record,
+            "unlearning": config.on_record,
+            "settled": _settled(job),
+            "finished": now(),
+        }
+        if config.method == "shards":
+            about["shards"] = _drop_plan(job.plan).on_record
+        write_manifest(run.manifest, unlearn=about, environment=environment())
 
 
 def _settled(job: _Unlearning) -> dict[str, Any]:
@@ -180,10 +193,15 @@ def _settled(job: _Unlearning) -> dict[str, Any]:
 
 
 def _make_model(job: _Unlearning) -> None:
+    from reticent.train.checkpoints import close_folder
     from reticent.train.unlearning.method import UNLEARNERS
 
     method = UNLEARNERS.get(job.config.method)
-    {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
+    if method.name == "shards":
+        _drop_shards(job)
+    else:
+        {"loss": _train, "weights": _negate, "exact": _retrain}[method.kind](job)
+    close_folder(job.run.model)  # a call that was killed once the model was there left them
 
 
 def _train(job: _Unlearning) -> None:
@@ -195,7 +213,8 @@ def _train(job: _Unlearning) -> None:
 
     config = job.config
     training = _training(job)
-    callbacks = _stopping(job, training) if config.stop == "panel" else []
+    finished = config.resume and job.run.model.exists()
+    callbacks = _stopping(job, training) if config.stop == "panel" and not finished else []
     objective = Unlearning(
         method=config.method,
         params=config.method_params,
@@ -223,24 +242,47 @@ def _train(job: _Unlearning) -> None:
 
 def _negate(job: _Unlearning) -> None:
     """Over-fit what is to be forgotten, take that step back, and take the over-fitted model away."""
+    from reticent.models.weights import full_disk_is_an_os_error
+    from reticent.train.outcome import KIND
     from reticent.train.trainer import tune
     from reticent.unlearning.negation import negate
 
-    if job.run.model.exists():
-        return
-    over = job.run.root / "overfitted"
-    tune(str(job.parent.model), job.forget, over, _training(job), goes_on=True)
-    alpha = float(job.config.method_params.get("alpha", 1.0))
-    with replacing_folder(job.run.model, kind="tuned model") as folder:
-        negate(job.parent.model, over, folder, alpha=alpha, request=job.plan.forget.fingerprint)
-    shutil.rmtree(over, ignore_errors=True)
+    place = job.run.root / OVERFITTED
+    if not (job.run.model.exists() and job.config.resume):
+        place.mkdir(mode=0o700, exist_ok=True)
+        over = tune(str(job.parent.model), job.forget, place / "model", _training(job), goes_on=True)
+        alpha = float(job.config.method_params.get("alpha", 1.0))
+        with full_disk_is_an_os_error(), replacing_folder(job.run.model, kind=KIND) as folder:
+            request = job.plan.forget.fingerprint
+            negate(job.parent.model, over, folder, alpha=alpha, request=request, at=job.run.model)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _retrain(job: _Unlearning) -> None:
     """Train again without what is to be forgotten."""
-    from reticent.unlearning.exact import retrain
+    from reticent.unlearning.retraining import retrain
 
-    retrain(job.root, job.retained, job.run.model)
+    retrain(job.root, job.retained, job.run.model, resume=job.config.resume)
+
+
+def _drop_shards(job: _Unlearning) -> None:
+    """Average the adapters that never saw what is to be forgotten."""
+    from reticent.unlearning.shard_drop import drop
+
+    plan = _drop_plan(job.plan)
+    console.print(plan.sentence, highlight=False, soft_wrap=True)
+    if not job.run.model.exists():
+        with replacing_folder(job.run.model, kind="tuned model") as folder:
+            drop(plan, job.parent.model, folder, at=job.run.model, request=job.plan.forget.fingerprint)
+
+
+def _drop_plan(plan: RequestPlan) -> ShardDrop:
+    """Shards to be left out, for this request and for all before it."""
+    from reticent.unlearning.shard_drop import plan_drop
+
+    forget = plan.forget
+    before = [forget.rows.records[forget.rows.place[name]] for name in forget.rows.chain.forgotten]
+    return plan_drop(forget.rows.chain.root, [*forget.records, *before], forget.retained)
 
 
 def _training(job: _Unlearning) -> TuneConfig:
@@ -252,7 +294,8 @@ def _training(job: _Unlearning) -> TuneConfig:
     rate = config.learning_rate
     if rate is None:
         full = TUNINGS.get("full").learning_rate
-        rate = (method.learning_rate or full) * TUNINGS.get(job.tuned.method).learning_rate / full
+        theirs = full if method.needs_all_weights else TUNINGS.get(job.tuned.method).learning_rate
+        rate = (method.learning_rate or full) * theirs / full
     about = read_manifest(job.root.manifest).get("tune", {})
     return TuneConfig(
         method=job.tuned.method,
@@ -274,7 +317,7 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     """The callback that looks at a panel."""
     from reticent.models.load import load
     from reticent.train.checkpoints import folder_for
-    from reticent.unlearning.panel import make_panel, table_of
+    from reticent.unlearning.steering_panel import make_panel, table_of
     from reticent.unlearning.stopping import PanelStopping
 
     unseen = job.steering("unseen")
@@ -307,9 +350,11 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
 
 def _look_plan(job: _Unlearning, panel: Any, base: Any, training: TuneConfig) -> Any:
     """Margin and number of looks, from sizes and from how alike the base finds texts of one person."""
+    from reticent.train.unlearning.method import UNLEARNERS
     from reticent.unlearning.look_plan import plan_looks
 
-    steps = math.ceil(len(job.forget) / (training.batch_size or 1))
+    in_one = UNLEARNERS.get(job.config.method).collapse is not None  # each epoch is one step
+    steps = 1 if in_one else math.ceil(len(job.forget) / (training.batch_size or 1))
     epochs = training.epochs or 1
     looks = epochs if job.config.every is None else math.ceil(steps * epochs / job.config.every)
     return plan_looks(
@@ -325,7 +370,7 @@ def _refuse_method(job: _Unlearning) -> None:
     method.check(config.method_params)
     given = f"method={method.name!r}"
     if method.name == "shards":
-        raise BadInput(given, "the run was not trained in shards", "Choose retrain.")
+        _drop_plan(job.plan)
     if method.needs_all_weights and job.tuned.storage != "weights":
         raise BadInput(
             f"{given} on a run with {job.tuned.method}",
@@ -340,8 +385,11 @@ def _refuse_method(job: _Unlearning) -> None:
 
 
 def _begun(run: RunFolder) -> bool:
-    """Is there a model, or a whole checkpoint to go on from?"""
+    """Is there a model, or a whole checkpoint or a shard to go on from?"""
     from reticent.train.checkpoints import WHOLE
+    from reticent.train.sharding import has_begun
 
-    places = [run.checkpoints, run.root / ".overfitted.training"]
-    return run.model.exists() or any(place.glob(f"checkpoint-*/{WHOLE}") for place in places if place.exists())
+    over = RunFolder(root=run.root / OVERFITTED)
+    places = [place for place in (run, over) if place.root.exists()]
+    begun = any(place.model.exists() or any(place.checkpoints.glob(f"checkpoint-*/{WHOLE}")) for place in places)
+    return begun or has_begun(run.shards)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reticent.core.atomic import sweep
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, read_manifest, write_manifest
 from reticent.core.processes import refuse_several
@@ -82,7 +83,8 @@ def verify(
         )
     with folder.alone():
         models = [_retrained(verified, number) for number in range(oracles)]
-        return _verify(verified, config, models)
+        with folder.kept_if(lambda: False):  # half of a first verification is none
+            return _verify(verified, config, models)
 
 
 def _read(folder: RunFolder) -> _RunToVerify:
@@ -103,14 +105,19 @@ def _read(folder: RunFolder) -> _RunToVerify:
 
 def _retrained(verified: _RunToVerify, number: int) -> str:
     """The folder of a model trained again without all that was forgotten so far."""
-    from reticent.unlearning.exact import retrain, settings_of
+    from reticent.train.checkpoints import close_folder
+    from reticent.unlearning.retraining import retrain, settings_of
 
     about = settings_of(verified.root)
     seed = int(about["training"].get("seed", 0)) + 1 + number
-    out = verified.run.retrained / f"{number:03d}" / "model"
-    out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = RunFolder(root=verified.run.retrained / f"{number:03d}")
+    for folder in (verified.run.retrained, place.root):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    sweep(place.root)
     console.print(f"model {number + 1} trained again without what was forgotten", highlight=False)
-    return str(retrain(verified.root, verified.retained, out, seed=seed))
+    retrain(verified.root, verified.retained, place.model, seed=seed)
+    close_folder(place.model)  # a call that was killed once the model was there left them
+    return str(place.model)
 
 
 def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str]) -> UnlearningResults:
@@ -121,7 +128,7 @@ def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str])
     from reticent.unlearning.stopping import last_in_budget, read_looks
     from reticent.unlearning.verification.case import VerificationCase
     from reticent.unlearning.verification.certificate import certificate_of
-    from reticent.unlearning.verification.verify import verify as look_into
+    from reticent.unlearning.verification.look_into import verify as look_into
 
     run, about = verified.run, read_manifest(verified.run.manifest).get("unlearn", {})
     looks: list[Look] = read_looks(run.looks)

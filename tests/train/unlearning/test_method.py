@@ -16,7 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.testing.unlearners import planted_rows
 from reticent.train.unlearning.method import UNLEARNERS, Unlearner, check_unlearning, method_names, unlearner
 from reticent.train.unlearning.methods.negation import negation
-from reticent.train.unlearning.parts import Collapse, Dual, HiddenLayer, TokenTail
+from reticent.train.unlearning.parts import Collapse, Dual, FisherLora, HiddenLayer, TokenTail
 from reticent.train.unlearning.rows import Rows
 
 AUTHORS: dict[str, tuple[float, float, str, float | None, int | None, dict[str, Any]]] = {
@@ -27,7 +27,7 @@ AUTHORS: dict[str, tuple[float, float, str, float | None, int | None, dict[str, 
     "gradient_ascent": (1, 1, "none", 1e-5, 10, {}),
     "gradient_difference": (1, 1, "nll", 1e-5, 10, {}),
     "kl_ascent": (1, 1, "kl", 1e-5, 10, {}),
-    "loku": (1, 1, "nll", 1e-5, 5, {}),
+    "loku": (1, 1, "nll", 1e-5, 5, {"rank": 16, "alpha": 32.0, "dropout": 0.05}),
     "negation": (1, 1, "none", 1e-5, 5, {"alpha": 1.0}),
     "npo": (1, 1, "nll", 1e-5, 10, {"beta": 0.1}),
     "pdu": (1, 50, "nll", 1e-5, 10, {"dual_step": 1.0, "dual_warmup_epochs": 5, "retain_slack": 0.3}),
@@ -75,6 +75,7 @@ def test_parts_get_their_settings() -> None:
     assert UNLEARNERS.get("token_local").part("tail", {"beta": 0.5}) == TokenTail()
     assert UNLEARNERS.get("rmu").part("hidden", {"layer": 0, "seed": 4}) == HiddenLayer(layer=0)
     assert UNLEARNERS.get("repselect").part("collapse", {"components": 9}) == Collapse(components=9)
+    assert UNLEARNERS.get("loku").part("start", {"rank": 2, "dropout": 0.0}) == FisherLora(rank=2, dropout=0.0)
     assert UNLEARNERS.get("npo").part("dual", {}) is None
     with pytest.raises(BadInput, match="tail_quantile=1"):
         UNLEARNERS.get("token_local").part("tail", {"tail_quantile": 1})

@@ -15,7 +15,7 @@ from reticent.core.unlearning import RETRAINED, UnlearningResults
 from reticent.testing.unlearned import KINDS, MAX_TOKENS, KnownRows, made, number_rows, save, save_base, trained
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.config import VerifyConfig
-from reticent.unlearning.verification.verify import ModelReadings, judge, read_models, verify
+from reticent.unlearning.verification.look_into import ModelReadings, judge, read_models, verify
 
 ROWS = number_rows(forget=60, unseen=120, retain=30)
 ORACLES = 3

@@ -16,6 +16,11 @@ from reticent.core.results import AttackRun
 CHEAP_VARIANTS = ("plain", "lowercase")
 """Renderings that the standard choice scores: the text as it is and once in lower case."""
 
+ON_OTHERS = ("scores", "whitebox")
+"""Families of attacks that read what others gave, or the inside of the model."""
+BY_THE_AUDIT = {"combination", "discrepancy", "whitebox_auditor", "hidden_auditor", "loss_auditor"}
+"""Attacks of those families that the audit runs by procedures of its own, with controls and halves."""
+
 
 WITHOUT = {
     "reference": "no reference model; give --reference (the base that was fine-tuned)",
@@ -49,12 +54,14 @@ class AttackChoice:
         off: name → why it does not run, and what would switch it on.
         members: all membership attacks, whether they run or not.
         elsewhere: attacks of other families whose parameters were set.
+        on_others: attacks on scores or internals that are run as they are registered.
     """
 
     run: tuple[Attack, ...]
     off: dict[str, str]
     members: tuple[Attack, ...] = ()
     elsewhere: tuple[Attack, ...] = ()
+    on_others: tuple[Attack, ...] = ()
 
 
 def choose(attacks: Given, available: AvailableEvidence) -> AttackChoice:
@@ -77,7 +84,13 @@ def choose(attacks: Given, available: AvailableEvidence) -> AttackChoice:
             run.append(attack)
     others = (selection.configured(ATTACKS.get(name)) for name in sorted(selection.named))
     elsewhere = tuple(attack for attack in others if attack.family != "membership" and attack.changed)
-    return AttackChoice(members=members, run=tuple(run), off=off, elsewhere=elsewhere)
+    on_others = tuple(
+        attack
+        for family in ON_OTHERS
+        for attack in selection.of_family(family)
+        if attack.name not in BY_THE_AUDIT and (not attack.by_name or attack.name in selection.named)
+    )
+    return AttackChoice(members=members, run=tuple(run), off=off, elsewhere=elsewhere, on_others=on_others)
 
 
 def listed(
@@ -111,8 +124,10 @@ def listed(
             notes=(f"run by --{ATTACK_FAMILIES[attack.family].switch}, where its numbers stand",),
         )
         for attack in choice.elsewhere
+        if attack not in choice.on_others
     )
     names = {attack.name for attack in choice.members}
+    params = {attack.name: _plain(attack.params) for attack in choice.on_others}
     derived = tuple(
         AttackRun(
             name=finding.name,
@@ -121,6 +136,7 @@ def listed(
             paper=finding.paper,
             summary=finding.summary,
             ran=True,
+            params=params.get(finding.name, {}),
             notes=finding.notes,
         )
         for finding in scored

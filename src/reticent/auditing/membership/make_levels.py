@@ -15,6 +15,7 @@ from reticent.attacks.membership.combination import Combination, combination
 from reticent.attacks.user.aggregate import aggregate
 from reticent.auditing.membership.collect import MembershipEvidence
 from reticent.auditing.membership.level import COMBINATION, AttackScores, Level
+from reticent.auditing.membership.registered import registered_scores
 from reticent.auditing.membership.rethrow import of_records, of_users, sides_of
 from reticent.auditing.membership.users import UserEvidence
 from reticent.auditing.membership.whitebox import auditors
@@ -78,10 +79,13 @@ def record_level(evidence: MembershipEvidence, *, seed: int) -> LevelUnits:
     )
     combined = _combined(level, seed)
     whitebox, why_not = auditors(evidence.inside, level, seed) if evidence.inside is not None else ((), ())
+    inside = evidence.inside
+    properties = None if inside is None else {**inside.forward, **inside.backward}
+    others, others_refused = registered_scores(evidence.choice.on_others, level, properties, seed=seed)
     return LevelUnits(
-        level=replace(level, attacks=(*scored, *combined.attacks, *whitebox), learned=combined.learned),
+        level=replace(level, attacks=(*scored, *combined.attacks, *whitebox, *others), learned=combined.learned),
         ids=list(membership.record_id[rows]),
-        refused=(*combined.refused, *why_not),
+        refused=(*combined.refused, *why_not, *others_refused),
     )
 
 

@@ -160,7 +160,7 @@ def _plan(case: AuditCase, run: RunFolder, config: AuditConfig, dtype: str) -> _
         "base": tuned.base_fingerprint,
         "data": case.data_fingerprint,
         "split": split | {"unit": membership.unit, "seed": membership.seed},
-        "training": asdict(replace(training, device="auto")),
+        "training": _on_record(training),
         "harden": settings.get("harden", {}),
         "contextual": settings.get("contextual", {}),
         **({"objectives": settings["objectives"]} if "objectives" in settings else {}),
@@ -181,6 +181,13 @@ def _plan(case: AuditCase, run: RunFolder, config: AuditConfig, dtype: str) -> _
         device=config.device,
         about=json.loads(json.dumps(about)),
     )
+
+
+def _on_record(training: TuneConfig) -> dict[str, Any]:
+    """All settings; earlier versions wrote them without ``shards``."""
+    return {
+        name: value for name, value in asdict(replace(training, device="auto")).items() if value or name != "shards"
+    }
 
 
 def _claim(folder: Path, plan: _Plan) -> None:
@@ -284,3 +291,4 @@ def _tidy(folder: Path, *, keep: bool) -> None:
     shutil.rmtree(folder / "scoring", ignore_errors=True)
     if not keep:
         shutil.rmtree(folder / "model", ignore_errors=True)
+        shutil.rmtree(folder / "shards", ignore_errors=True)

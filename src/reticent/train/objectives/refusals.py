@@ -33,6 +33,19 @@ _SETTINGS = (
         fix="Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
     ),
     _Pair(
+        first="private",
+        second="shards",
+        why="its promise is about one training, and in shards there would be several on the same data, each with noise "
+        "of its own",
+        fix="Leave out --shards: the promise bounds what any record or user can have left.",
+    ),
+    _Pair(
+        first="monitor",
+        second="shards",
+        why="it looks at one model while it is trained, and in shards there are several, each with members of its own",
+        fix="Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
+    ),
+    _Pair(
         first="copies of a secret",
         second="private per record",
         why="a promise per record is about each text once, so copies of a secret are not trained on",
@@ -41,16 +54,20 @@ _SETTINGS = (
 )
 
 
-def settings_of(privacy: PrivacySpec | None, *, watched: bool = False, copies: str = "") -> dict[str, str]:
+def settings_of(
+    privacy: PrivacySpec | None, *, watched: bool = False, copies: str = "", shards: int | None = None
+) -> dict[str, str]:
     """The settings of a training that not everything goes with, by name, as a message calls them.
 
     Args:
         privacy: its promise, if any.
         watched: the monitor looks on.
         copies: setting that has a planted secret trained on more than once; empty where none is.
+        shards: how many adapters are trained; None for one training.
     """
     given = {"monitor": "the monitor"} if watched else {}
     given |= {"copies of a secret": copies} if copies else {}
+    given |= {"shards": f"shards={shards}"} if shards is not None else {}
     if privacy is not None and privacy.is_private:
         given |= {"private": "differential privacy"}
         given |= {"private per record": "a promise per record"} if privacy.unit == "record" else {}

@@ -67,18 +67,23 @@ class Unlearning(Objective):
         return UNLEARNERS.get(self.method)
 
     def arguments(self) -> dict[str, Any]:
-        """Checkpoints at the steps at which the panel is looked at."""
-        if not self.every:
-            return {}
-        return {"save_strategy": "steps", "save_steps": self.every}
+        """Checkpoints at the steps at which the panel is looked at, and steps by the gradient alone where it is
+        collapsed."""
+        changed: dict[str, Any] = {"save_strategy": "steps", "save_steps": self.every} if self.every else {}
+        if self.declared.collapse is None:
+            return changed
+        from reticent.train.unlearning.collapsed import ARGUMENTS
+
+        return changed | dict(ARGUMENTS)
 
     def trainer(self, material: TrainingMaterial) -> Callable[..., TuneTrainer]:
-        """See `reticent.train.unlearning.trainer.UnlearnTrainer`."""
-        from reticent.train.unlearning.trainer import UnlearnTrainer
+        """See `reticent.train.unlearning.unlearn_trainer.UnlearnTrainer`, and `collapsed` beside it."""
+        from reticent.train.unlearning.collapsed import CollapsedTrainer
+        from reticent.train.unlearning.unlearn_trainer import UnlearnTrainer
 
         declared = self.declared
         return partial(
-            UnlearnTrainer,
+            UnlearnTrainer if declared.collapse is None else CollapsedTrainer,
             alternatives=partial(self._alternatives, material) if declared.alternative else None,
             retain=material.record_sets["retain"].encoded,
             unseen=material.record_sets["unseen"].encoded,

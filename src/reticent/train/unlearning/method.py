@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
 from reticent.core.registry import Registry
-from reticent.train.unlearning.parts import Collapse, Dual, HiddenLayer, Part, TokenTail
+from reticent.train.unlearning.parts import Collapse, Dual, FisherLora, HiddenLayer, Part, TokenTail
 from reticent.train.unlearning.ranges import MethodSetting, settings_of
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class Unlearner:
         mean_over: what the loss is a mean over. It says how micro-batches are weighed: see `count`.
         counted: ``counted(rows, **params)``, how many of them there are; None for all that have a trained token.
         alternative: the text that is preferred to the forgotten: a refusal, or one sampled from the model itself.
-        start: ``"fisher"``: an adapter is made from the weights beforehand, which changes the weights.
-        dual, tail, hidden, collapse: what it asks of whoever trains, see `reticent.train.unlearning.parts`.
+        dual, tail, hidden, collapse, start: what it asks of whoever trains, see `reticent.train.unlearning.parts`.
         presets: further sets of settings (weights included) that its authors give, by where they stand.
 
     Examples:
@@ -98,11 +97,11 @@ class Unlearner:
     mean_over: MeanOver = "tokens"
     counted: Callable[..., int] | None = None
     alternative: Alternative = ""
-    start: Literal["", "fisher"] = ""
     dual: Dual | None = None
     tail: TokenTail | None = None
     hidden: HiddenLayer | None = None
     collapse: Collapse | None = None
+    start: FisherLora | None = None
     presets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,6 +126,8 @@ class Unlearner:
             "an alternative that it does not read": bool(self.alternative) != ("alternative" in self.needs),
             "a retain term of hidden states without a layer": self.retain == "hidden" and self.hidden is None,
             "a learned weight of a retain term that there is not": self.dual is not None and self.retain == "none",
+            "a collapsed gradient, which is made once, of what differs from step to step": self.collapse is not None
+            and (self.retain != "none" or bool(self.needs & {"reference_logits", "reference_hidden"})),
             "a retain term without a loss": self.retain != "none" and self.kind != "loss",
             "a weight below 0": min(self.forget_weight, self.retain_weight) < 0,
         }
@@ -137,7 +138,7 @@ class Unlearner:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Parts that whoever trains has to do."""
-        declared = (self.dual, self.tail, self.hidden, self.collapse)
+        declared = (self.dual, self.tail, self.hidden, self.collapse, self.start)
         return tuple(part for part in declared if part is not None)
 
     @property
@@ -162,7 +163,7 @@ class Unlearner:
     @property
     def needs_all_weights(self) -> bool:
         """It changes matrices of the model itself, so that the outcome is a whole model and not an adapter."""
-        return self.kind == "loss" and bool(self.start or self.collapse)
+        return self.kind == "loss" and (self.start is not None or self.collapse is not None)
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Refuse settings that the method does not have, or whose values are of another type or out of range.
@@ -205,7 +206,7 @@ class Unlearner:
             return self.counted(forget, **self._own(self.counted, params))
         return forget.count(self.mean_over)
 
-    def part(self, name: Literal["dual", "tail", "hidden", "collapse"], params: Mapping[str, Any]) -> Any:
+    def part(self, name: Literal["dual", "tail", "hidden", "collapse", "start"], params: Mapping[str, Any]) -> Any:
         """A declared part with the settings that ``params`` has for it; None where it is not declared.
 
         >>> UNLEARNERS.get("rmu").part("hidden", {"layer": 3, "coefficient": 5.0})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reticent.train.unlearning.ranges import Count, Index, NonNegative, Positive, Share
+from reticent.train.unlearning.ranges import Chance, Count, Index, NonNegative, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,4 +68,22 @@ class Collapse:
     elicit_rate: NonNegative = 0.01
 
 
-Part = Dual | TokenTail | HiddenLayer | Collapse
+@dataclass(frozen=True, kw_only=True)
+class FisherLora:
+    """An adapter is trained in place of the weights, and merged into them in the end.
+
+    It starts as the part of the weights that the forget rows need and the others do not; what is left of the weights
+    stands still. See `reticent.train.unlearning.methods.loku.fisher_start`.
+
+    Args:
+        rank: of the adapter.
+        alpha: scale of the adapter, as LoRA has it: its product counts ``alpha / rank`` times.
+        dropout: chance that an input of the adapter is dropped in a step.
+    """
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: Chance = 0.05
+
+
+Part = Dual | TokenTail | HiddenLayer | Collapse | FisherLora

@@ -48,6 +48,7 @@ MOST = 2**32 - 1
 Finite = Annotated[float, Bounds("a finite number")]
 Positive = Annotated[float, Bounds("a number greater than 0", 0, open_low=True)]
 NonNegative = Annotated[float, Bounds("a number of at least 0", 0)]
+Chance = Annotated[float, Bounds("a number of at least 0 and below 1", 0, 1, open_high=True)]
 Share = Annotated[float, Bounds("a number between 0 and 1", 0, 1, open_low=True, open_high=True)]
 Count = Annotated[int, Bounds("a whole number of at least 1", 1, MOST)]
 Index = Annotated[int, Bounds("a whole number of at least 0", 0, MOST)]

@@ -2,8 +2,8 @@
 """One check of an unlearning, and the registry of all of them.
 
 A check is a file of this package that registers itself (`CHECKS`); other distributions register theirs under the
-entry-point group ``reticent.unlearning.verification``. `reticent.unlearning.verification.verify` visits one model after
-the other, so that one is in memory at a time, and lets every check read what it needs of it:
+entry-point group ``reticent.unlearning.verification``. `reticent.unlearning.verification.look_into` visits one model
+after the other, so that one is in memory at a time, and lets every check read what it needs of it:
 
 ``refuse``    says no to settings that cannot be, before any model is loaded.
 ``wants``     says no to a model that need not be read.

@@ -12,22 +12,23 @@ from torch import Tensor
 from reticent.core import validate
 from reticent.train.unlearning.low_rank import low_rank
 from reticent.train.unlearning.method import unlearner
+from reticent.train.unlearning.parts import FisherLora
 from reticent.train.unlearning.rows import Rows
 
 FLOOR = 1e-5
 """Below every divisor, as in the authors' code."""
 
 
-@unlearner("loku", retain="nll", start="fisher", learning_rate=1e-5, epochs=5, paper="arXiv:2408.06621")
+@unlearner("loku", retain="nll", start=FisherLora(), learning_rate=1e-5, epochs=5, paper="arXiv:2408.06621")
 def loku(forget: Rows) -> Tensor:
     """Lowers the true token's probability below that of its strongest rival, and no further.
 
     Loss: ``mean over tokens of [1 + p(y) - max_{v≠y} p(v)]₊``, the inverted hinge. It lies in [0, 2].
 
     Unit: probability. Direction: falls. Source: Cha et al. and their code (learning rate 1e-5, 5 epochs, LoRA
-    α 32, dropout 0.05; with LoRA its scripts have 1e-4 and 2e-4), beside the plain loss of retained rows. The adapter
-    starts as `fisher_start` says, which changes the weights below it: the outcome is a whole model. The authors' code
-    takes logits that all happen to lie in [0, 1] for probabilities; ours never does.
+    α 32, dropout 0.05, rank 16 of those that they try; with LoRA its scripts have 1e-4 and 2e-4), beside the plain loss
+    of retained rows. The adapter starts as `fisher_start` says, which changes the weights below it: the outcome is a
+    whole model. The authors' code takes logits that all happen to lie in [0, 1] for probabilities; ours never does.
 
     Examples:
         >>> import torch

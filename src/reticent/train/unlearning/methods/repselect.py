@@ -2,11 +2,12 @@
 """RepSelect (Sondej, Yang and Mahdi, 2026): ascent by a gradient whose strongest directions are weakened, as those are
 shared with what is to be retained and with what a relearner reaches first.
 
-Read from the authors' code (``repselect_simple.py``, the variant of the paper's main experiments). Whoever trains does:
+Read from the authors' code (``repselect_simple.py``, the variant of the paper's main experiments). The trainer
+(`reticent.train.unlearning.collapsed`) does:
 
-1. Where ``elicit_rate`` is above 0: train an adapter on the forget rows for one epoch by SGD, loss as in training.
-2. Sum the gradient of this loss over the batches of one pass of the forget rows, adapter in place, for each ``gate``,
-   ``up`` and ``down`` matrix of the MLPs; throw the adapter away.
+1. Where ``elicit_rate`` is above 0: train an adapter on the forget rows for one epoch by SGD, loss as in fine-tuning.
+2. Sum the gradient of the loss below over the batches of one pass of the forget rows, adapter in place, for each
+   ``gate``, ``up`` and ``down`` matrix of the MLPs; throw the adapter away.
 3. `collapse` each sum by its own `principal_directions`.
 4. Each epoch: weight -= learning rate · collapsed gradient. No optimizer has a state; "adam underperforms".
 

@@ -11,7 +11,7 @@ UNLEARNERS.add(
     Unlearner(
         name="shards",
         kind="exact",
-        summary="Leaves out, or trains again, the shards that hold a forget row, of a run made in shards.",
+        summary="Leaves out the shards that hold a forget row, of a run made in shards.",
         direction="none",
         paper="arXiv:1912.03817",
     ),

@@ -11,8 +11,8 @@ import pytest
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.report.audit_page import render, write_report
+from reticent.report.match import verify
 from reticent.report.results_file import digest, read_results, write_results
-from reticent.report.verify import verify
 
 KINDS = ["leaking", "not_detected", "confounded", "underpowered", "private", "broken", "extracted"]
 

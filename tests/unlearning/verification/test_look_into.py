@@ -16,10 +16,10 @@ from reticent.core.unlearning_words import AMONG_RETRAINED, LIKE_UNSEEN, MARKED,
 from reticent.report.unlearning_file import read_unlearning, write_unlearning
 from reticent.report.unlearning_page import render_unlearning
 from reticent.unlearning.verification import extraction
-from reticent.unlearning.verification import verify as module
+from reticent.unlearning.verification import look_into as module
 from reticent.unlearning.verification.certificate import certificate_of
 from reticent.unlearning.verification.config import VerifyConfig
-from reticent.unlearning.verification.verify import judge
+from reticent.unlearning.verification.look_into import judge
 
 
 def test_a_retrained_model_is_like_unseen(judged):

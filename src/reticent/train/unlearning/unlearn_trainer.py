@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from reticent.models.encode import EncodedRecord
 from reticent.models.in_memory import evaluating
@@ -16,9 +17,10 @@ from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.dpo import sequence_logp
 from reticent.train.shifted import shifted
 from reticent.train.unlearning.block_output import BlockOutput
+from reticent.train.unlearning.fisher_lora import put_on
 from reticent.train.unlearning.forget_row import ForgetRow, collate_rows, drawn
 from reticent.train.unlearning.method import Unlearner
-from reticent.train.unlearning.reference import ReferenceWeights
+from reticent.train.unlearning.reference_weights import ReferenceWeights
 from reticent.train.unlearning.retain import RETAIN_TERMS
 from reticent.train.unlearning.retain_weight import RetainWeight
 from reticent.train.unlearning.rows import Rows
@@ -35,6 +37,8 @@ class UnlearnTrainer(TuneTrainer):
     Each step takes a batch of texts to be forgotten, and as many others, drawn with replacement.
 
     Args:
+        model: tuned, with the weights marked that are trained. Where the method trains an adapter in their place, the
+            model is changed, and the adapter merged into it in the end.
         encoded: texts to be forgotten.
         alternatives: gives ``[len(encoded)]`` texts to be said in their place, from the model before unlearning; None
             where the method knows none.
@@ -51,6 +55,10 @@ class UnlearnTrainer(TuneTrainer):
     def __init__(
         self,
         *,
+        model: Any,
+        args: TrainingArguments,
+        pad: int,
+        autocast: bool,
         encoded: Sequence[EncodedRecord],
         alternatives: Callable[[Any], Sequence[EncodedRecord]] | None = None,
         retain: Sequence[EncodedRecord],
@@ -63,8 +71,17 @@ class UnlearnTrainer(TuneTrainer):
         retain_weight: float,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoded=encoded, **kwargs)
+        tail, start = method.part("tail", params), method.part("start", params)
+        quantile = token_quantile if tail is None else tail.tail_quantile
+        if quantile is not None:
+            assert base is not None
+            with evaluating(model):
+                encoded = narrowed(encoded, unseen, model, base(), quantile=quantile)
+        if start is not None:
+            model = put_on(model, start, forget=encoded, retain=retain, args=args, pad=pad, autocast=autocast)
+        super().__init__(model=model, args=args, pad=pad, autocast=autocast, encoded=encoded, **kwargs)
         self.method, self.params, self.retain = method, dict(params), retain
+        self.merges = start is not None
         self.forget_weight = forget_weight
         self.retain_term = RETAIN_TERMS[method.retain] if retain_weight or method.dual else None
         self.retain_weight = RetainWeight(start=retain_weight, dual=method.part("dual", params))
@@ -73,14 +90,9 @@ class UnlearnTrainer(TuneTrainer):
         hidden = method.part("hidden", params)
         self.block = BlockOutput(self.model, hidden.layer) if hidden is not None else None
         with evaluating(self.model):
-            tail = method.part("tail", params)
-            quantile = token_quantile if tail is None else tail.tail_quantile
-            if quantile is not None:
-                assert base is not None
-                encoded = narrowed(encoded, unseen, self.model, base(), quantile=quantile)
             others = list(alternatives(self.model)) if alternatives is not None else None
-            self.train_dataset = self._rows(encoded, others)
-        self.data_collator = partial(collate_rows, pad=self.pad)
+            self.train_dataset: Any = self._rows(encoded, others)
+        self.data_collator: Any = partial(collate_rows, pad=self.pad)
         if self.retain_weight.dual is not None:
             self.add_callback(self.retain_weight)
 
@@ -99,10 +111,14 @@ class UnlearnTrainer(TuneTrainer):
         kept = self.retain_term(self._seen(model, batch, self.retain_term.needs))
         return loss + self.retain_weight.of(kept) * kept
 
-    def _seen(self, model: Any, batch: Mapping[str, Any], needs: Set[str]) -> Rows:
+    def outcome(self) -> Any:
+        """The model, with what was trained in place of its weights merged into them."""
+        return self.model.merge_and_unload() if self.merges else self.model
+
+    def _seen(self, model: Any, batch: Mapping[str, Any], needs: Collection[str]) -> Rows:
         """The rows of a batch as the model answers, and as it did before where that is needed."""
         before: dict[str, torch.Tensor] = {}
-        if needs & PER_STEP:
+        if PER_STEP.intersection(needs):
             assert self.reference is not None
             with self.reference.in_place():
                 before = self._asked(model, batch)

@@ -27,6 +27,9 @@ ATTACKS_LOOKED_AT = ("loss", "ref_ratio", "min_k_plus", "ez_mia")
 """Membership attacks that all have to fail before unlearning ends, on both sides."""
 RETAIN = 64
 """Texts to be kept in a panel; each more costs a pass in every look."""
+FEWEST, TIMES = 64, 4
+"""Unseen texts in a panel: at most so many times the texts to be forgotten, but at least so many. Beyond that they add
+little to what an AUC can show."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,9 +60,9 @@ def make_panel(
     *,
     max_tokens: int | None,
 ) -> UnlearningPanel:
-    """A panel of all texts of two sides, and of ``RETAIN`` of the third by hash."""
-    kept = sorted(retain, key=lambda record: uniform(0, "unlearning panel", record.id))[:RETAIN]
-    sides = (("forget", forget), ("unseen", unseen), ("retain", kept))
+    """A panel of all texts to be forgotten, and of some of the others by hash."""
+    others = _some(unseen, max(FEWEST, TIMES * len(forget)))
+    sides = (("forget", forget), ("unseen", others), ("retain", _some(retain, RETAIN)))
     texts = [
         (name, record.user, encode(record, tokenizer, max_tokens=max_tokens))
         for name, records in sides
@@ -71,6 +74,10 @@ def make_panel(
         side=np.array([name for name, _, _ in texts], dtype=object),
         user=np.array([user for _, user, _ in texts], dtype=object),
     )
+
+
+def _some(records: Sequence[Record], most: int) -> list[Record]:
+    return sorted(records, key=lambda record: uniform(0, "unlearning panel", record.id))[:most]
 
 
 def table_of(model: Any, rows: Sequence[EncodedRecord], dtype: str) -> TokenTable:

@@ -25,7 +25,9 @@ from reticent.train.objectives.objective import Objective
 from reticent.train.trainer import tune
 
 
-def retrain(run: RunFolder, retained: Sequence[Record], out: Path, *, seed: int | None = None) -> Path:
+def retrain(
+    run: RunFolder, retained: Sequence[Record], out: Path, *, seed: int | None = None, resume: bool = True
+) -> Path:
     """Fine-tune the base of ``run`` on ``retained`` with the settings of the run; returns the folder of the model.
 
     The same call again goes on from the last checkpoint, or returns at once.
@@ -35,13 +37,14 @@ def retrain(run: RunFolder, retained: Sequence[Record], out: Path, *, seed: int 
         retained: what was trained on, without what is to be forgotten.
         out: folder of the model.
         seed: of the training; None for the run's own.
+        resume: go on from the last checkpoint; false starts from the beginning.
 
     Raises:
         BadInput: the run is private, or was ended by its monitor; its base has other weights than it had.
     """
     about = settings_of(run)
     base = base_of(run)
-    training = training_of(about, seed=seed)
+    training = replace(training_of(about, seed=seed), resume=resume)
     return tune(base, retained, out, training, objectives=objectives_of(about))
 
 
