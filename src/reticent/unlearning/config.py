@@ -27,13 +27,14 @@ class UnlearnConfig:
         retain_weight: weight of the term of the others; left out, the method's own.
         token_quantile: unlearn only tokens on which the tuned model gained more over its base than this share of the
             tokens of unseen texts; left out, all of them, or what the method says. With any method that is a loss.
-        epochs: at most so many passes over the texts to be forgotten; left out, the method's own.
+        epochs: at most so many passes over the texts to be forgotten; left out, the method's own, and with the panel
+            enough for 100 steps.
         learning_rate: peak of the schedule; left out, the method's own for full models, and for adapters as many times
             that as adapters are tuned with.
         batch_size: texts to be forgotten in a step, beside as many others.
         stop: panel ends once texts to be forgotten look like unseen ones, or others have lost too much; epochs runs all
             epochs, as papers do.
-        every: look at the panel every so many steps; left out, after each pass.
+        every: look at the panel every so many steps; left out, after each pass, and 20 times at most.
         margin: how near to 0.5 the AUC of texts to be forgotten against unseen ones has to be.
         retain_budget: by what share the loss of the other texts may rise.
         seed: of the order, of what is drawn, and of dropout.

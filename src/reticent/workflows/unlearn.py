@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.unseen_file import UnseenRow, write_unseen
 
 if TYPE_CHECKING:
+    from reticent.unlearning.schedule import Schedule
     from reticent.unlearning.shard_drop import ShardDrop
 
 OVERFITTED = "overfitted"
@@ -61,6 +61,14 @@ class _Unlearning:
     @property
     def retained(self) -> list[Record]:
         return [*self.plan.forget.retained, *self.plan.forget.rows.planted]
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long, how fast, how often."""
+        from reticent.train.unlearning.method import UNLEARNERS
+        from reticent.unlearning.schedule import schedule_of
+
+        return schedule_of(self.config, UNLEARNERS.get(self.config.method), self.tuned, rows=len(self.forget))
 
     def steering(self, side: str) -> list[Record]:
         """Rows of a side by which the end is told: those of the half that steers, or all where nothing is to spare."""
@@ -183,8 +191,7 @@ def _settled(job: _Unlearning) -> dict[str, Any]:
     method, config = UNLEARNERS.get(job.config.method), job.config
     if method.kind == "exact":
         return {}
-    training = _training(job)
-    settled: dict[str, Any] = {"epochs": training.epochs, "learning_rate": training.learning_rate}
+    settled: dict[str, Any] = {"epochs": job.schedule.epochs, "learning_rate": job.schedule.learning_rate}
     if method.kind == "loss":
         weights = {"forget_weight": config.forget_weight, "retain_weight": config.retain_weight}
         settled |= {name: getattr(method, name) if value is None else value for name, value in weights.items()}
@@ -221,7 +228,7 @@ def _train(job: _Unlearning) -> None:
         forget_weight=config.forget_weight,
         retain_weight=config.retain_weight,
         token_quantile=config.token_quantile,
-        every=config.every or 0,
+        every=job.schedule.every,
     )
     try:
         tune(
@@ -286,22 +293,14 @@ def _drop_plan(plan: RequestPlan) -> ShardDrop:
 
 
 def _training(job: _Unlearning) -> TuneConfig:
-    """The settings of a training that goes on, with the method's own where nothing else was said."""
-    from reticent.models.tuning.method import TUNINGS
-    from reticent.train.unlearning.method import UNLEARNERS
-
-    config, method = job.config, UNLEARNERS.get(job.config.method)
-    rate = config.learning_rate
-    if rate is None:
-        full = TUNINGS.get("full").learning_rate
-        theirs = full if method.needs_all_weights else TUNINGS.get(job.tuned.method).learning_rate
-        rate = (method.learning_rate or full) * theirs / full
+    """The settings of a training that goes on."""
+    config, schedule = job.config, job.schedule
     about = read_manifest(job.root.manifest).get("tune", {})
     return TuneConfig(
         method=job.tuned.method,
         method_params=job.tuned.params,
-        epochs=config.epochs or method.epochs,
-        learning_rate=rate,
+        epochs=schedule.epochs,
+        learning_rate=schedule.learning_rate,
         warmup=0.0,
         weight_decay=0.0,
         batch_size=config.batch_size,
@@ -317,6 +316,7 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     """The callback that looks at a panel."""
     from reticent.models.load import load
     from reticent.train.checkpoints import folder_for
+    from reticent.unlearning.look_plan import plan_looks
     from reticent.unlearning.steering_panel import make_panel, table_of
     from reticent.unlearning.stopping import PanelStopping
 
@@ -331,7 +331,14 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     panel = make_panel(job.steering("forget"), unseen, job.retained, base.tokenizer, max_tokens=training.max_tokens)
     table = table_of(base.model, panel.rows, job.config.dtype)
     del base
-    plan = _look_plan(job, panel, table, training)
+    plan = plan_looks(
+        panel,
+        table,
+        looks=job.schedule.looks,
+        wanted=job.config.margin,
+        budget=job.config.retain_budget,
+        seed=job.config.seed,
+    )
     few = "so few rows show no likeness, so it ends once the attacks' mean AUC has crossed 0.5"
     band = f"like unseen is an AUC within 0.5 ± {plan.margin:.2f}" if plan.enough else few
     console.print(f"{plan.looks} looks at most; {band}", highlight=False)
@@ -342,24 +349,10 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
             plan,
             folder=folder_for(job.run.model),
             file=job.run.looks,
-            every=job.config.every or 0,
+            every=job.schedule.every,
             dtype=job.config.dtype,
         )
     ]
-
-
-def _look_plan(job: _Unlearning, panel: Any, base: Any, training: TuneConfig) -> Any:
-    """Margin and number of looks, from sizes and from how alike the base finds texts of one person."""
-    from reticent.train.unlearning.method import UNLEARNERS
-    from reticent.unlearning.look_plan import plan_looks
-
-    in_one = UNLEARNERS.get(job.config.method).collapse is not None  # each epoch is one step
-    steps = 1 if in_one else math.ceil(len(job.forget) / (training.batch_size or 1))
-    epochs = training.epochs or 1
-    looks = epochs if job.config.every is None else math.ceil(steps * epochs / job.config.every)
-    return plan_looks(
-        panel, base, looks=looks, wanted=job.config.margin, budget=job.config.retain_budget, seed=job.config.seed
-    )
 
 
 def _refuse_method(job: _Unlearning) -> None:

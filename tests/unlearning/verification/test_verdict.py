@@ -123,6 +123,6 @@ def test_a_further_check_is_a_file():
     assert [check.name for check in checks()] == [
         "membership", "among_retrained", "extraction", "robustness", "collateral", "inside",
     ]  # fmt: skip
-    loop = (SOURCE / "unlearning" / "verification" / "verify.py").read_text(encoding="utf-8")
+    loop = (SOURCE / "unlearning" / "verification" / "look_into.py").read_text(encoding="utf-8")
     assert not [check.name for check in checks() if f'"{check.name}"' in loop]
     assert set(LEADING) <= {check.name for check in checks()}

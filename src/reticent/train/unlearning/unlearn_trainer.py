@@ -34,7 +34,8 @@ PER_STEP = frozenset({"reference_logits", "reference_hidden"})
 class UnlearnTrainer(TuneTrainer):
     """One unlearning.
 
-    Each step takes a batch of texts to be forgotten, and as many others, drawn with replacement.
+    Each step takes a batch of texts to be forgotten, and as many others, drawn with replacement; a batch of others is
+    never smaller than the batch size, so that one person's few texts do not leave them to chance.
 
     Args:
         model: tuned, with the weights marked that are trained. Where the method trains an adapter in their place, the
@@ -106,7 +107,9 @@ class UnlearnTrainer(TuneTrainer):
         loss = self.forget_weight * self.method(forget, **self.params)
         if self.retain_term is None:
             return loss
-        others = drawn(self.retain, count, seed=self.args.seed, step=self.state.global_step)
+        others = drawn(
+            self.retain, max(count, self.args.train_batch_size), seed=self.args.seed, step=self.state.global_step
+        )
         batch = {name: value.to(self.args.device) for name, value in collate(others, pad=self.pad).items()}
         kept = self.retain_term(self._seen(model, batch, self.retain_term.needs))
         return loss + self.retain_weight.of(kept) * kept

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from reticent.attacks.membership.loss import nll
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.manifest import environment, now
-from reticent.core.record import Record, fingerprint
+from reticent.core.record import Record
 from reticent.core.table import TokenTable
 from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED, UnlearningCheck, UnlearningModel, UnlearningResults
 from reticent.core.user_cache import user_cache
@@ -294,7 +294,6 @@ def _results(judging: Judging, left_out: Mapping[str, int], outcomes: tuple[Unle
         provenance={
             **case.provenance,
             "environment": environment(),
-            "rows": {name: fingerprint(getattr(case, name)) for name in ("forget", "unseen", "retain")},
             "max_tokens": case.max_tokens,
             "margin": judging.margin.reason,
             "seed": judging.config.seed,
