@@ -12,6 +12,7 @@ import torch
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
+from reticent.data.user_shards import shard_of
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.saved import same
@@ -20,7 +21,7 @@ from reticent.train import sharding, trainer
 from reticent.train.config import TuneConfig
 from reticent.train.identity import training_key
 from reticent.train.objectives.token_classifier import Classifier
-from reticent.train.sharding import read_shards, shard_of, shards_of
+from reticent.train.sharding import read_shards, shards_of
 from reticent.train.trainer import LOG, tune
 
 RECORDS = [Record(id=f"r{n}", text=f"order {n * 7919 % 1000} of {n}", user=f"user {n % 12}") for n in range(24)]

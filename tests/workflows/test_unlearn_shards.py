@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries import Canary
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
+from reticent.data.user_shards import shard_of
 from reticent.models.load import load
 from reticent.models.tuned import read_tuned
 from reticent.monitor.config import MonitorConfig
@@ -24,11 +27,11 @@ from reticent.testing.saved import same, weights
 from reticent.testing.tiny import save_tiny
 from reticent.train import trainer
 from reticent.train.config import TuneConfig
-from reticent.train.sharding import read_shards, shard_of
+from reticent.train.sharding import read_shards
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.retraining import retrain
-from reticent.unlearning.run_rows import trained_rows
+from reticent.unlearning.run_rows import run_rows, trained_rows
 from reticent.workflows.tune import tune
 from reticent.workflows.unlearn import describe, unlearn
 
@@ -112,6 +115,42 @@ def test_requests_follow_each_other_and_take_one_shard_more(run: RunFolder, tmp_
     assert read_manifest(two.manifest)["unlearn"]["shards"]["dropped"] == [0, 3]
     both = unlearn(run, out=tmp_path / "both", forget=ForgetRequest(forget_users=(first, second)), config=SHARDS)
     assert same(two.model, both.model)
+
+
+def test_rows_lost_with_a_shard_are_no_members_for_an_audit(run: RunFolder, tmp_path: Path) -> None:
+    """They are still wanted, so a retraining has them again."""
+    gone, other = members_of(run, 2), members_of(run, 1)[0].user
+    out = unlearn(run, out=tmp_path / "out", forget=ForgetRequest(forget_users=gone[0].user), config=SHARDS)
+    rows = run_rows(out)
+    lost = {record.id for record, is_lost in zip(rows.records, rows.is_lost, strict=True) if is_lost}
+    assert lost == {record.id for record in gone if record.user != gone[0].user}
+    present = rows.present_membership
+    assert not present.member[[rows.place[identity] for identity in lost]].any()
+    assert present.member.sum() == sum(len(members_of(run, number)) for number in (0, 1, 3))
+    assert not any(run_rows(run).is_lost)
+    config = UnlearnConfig(method="retrain")
+    again = unlearn(out, out=tmp_path / "again", forget=ForgetRequest(forget_users=other), config=config)
+    assert not any(run_rows(again).is_lost)
+    assert run_rows(again).present_membership.member[[rows.place[identity] for identity in lost]].all()
+    assert again.shards.is_dir()  # it was trained in shards again
+
+
+def test_secrets_of_a_shard_that_is_left_out_are_not_taken_for_planted(run: RunFolder) -> None:
+    canary = Canary(
+        id="canary/secret_number/000",
+        kind="secret_number",
+        repetitions=3,
+        planted=True,
+        text="the code is 1234",
+        space=1e4,
+        probability=0.5,
+        start=12,
+    )
+    mine = shard_of(replace(canary.record, user=canary.id), 4)
+    for dropped, expected in (({mine}, ()), ({(mine + 1) % 4}, (canary,)), ((), (canary,))):
+        rows = replace(run_rows(run), canaries=(canary,))
+        rows.__dict__["_left_out"] = (frozenset(dropped), 4)
+        assert rows.present_canaries == expected
 
 
 def test_where_nothing_would_be_left_a_retraining_is_named(run: RunFolder, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from reticent.core.manifest import environment, now
 from reticent.core.portable import remember
 from reticent.core.progress import console
 from reticent.core.record import Record
-from reticent.data.coin import uniform
+from reticent.data.user_shards import RULE, shard_of
 from reticent.models.load import load, load_tokenizer, pick_device, pick_dtype
 from reticent.models.locate import locate
 from reticent.models.lora_products import write_sum
@@ -42,7 +42,7 @@ from reticent.train.outcome import KIND, LOG
 
 FILE = "shards.json"
 FORMAT = 1
-"""Increment when records go to shards by another rule, or the file says something else."""
+"""Increment when the file says something else."""
 
 _SUMS = ("records", "truncated", "left_out", "tokens", "trained_tokens", "trained_parameters")
 _SECONDS = "seconds_since_start_or_resume"
@@ -95,16 +95,6 @@ def shards_of(out: Path) -> Path:
     return out.with_name("shards")
 
 
-def shard_of(record: Record, count: int) -> int:
-    """The shard of a record: that of its user, or its own where it has none. It depends on nothing else.
-
-    >>> shard_of(Record(id="a", text="x", user="ana"), 4) == shard_of(Record(id="b", text="y", user="ana"), 4)
-    True
-    """
-    thing = f"record {record.id}" if record.user is None else f"user {record.user}"
-    return int(uniform(FORMAT, "shard", thing) * count)
-
-
 def has_begun(folder: Path) -> bool:
     """True where a shard is trained, or has a whole checkpoint to go on from."""
     done = any(folder.glob(f"[0-9]*/{LOG}"))
@@ -126,8 +116,8 @@ def read_shards(folder: Path) -> Shards:
         )
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}")
+        if (about["format"], about["rule"]) != (FORMAT, RULE):
+            raise ValueError(f"format {about['format']}, rule {about['rule']}")
         rows = [(str(row["adapter"]), int(row["records"])) for row in about["shards"]]
         return Shards(
             folder=folder,
@@ -236,7 +226,7 @@ def _key(
     settled = config.settled(TUNINGS.get(config.method).learning_rate)
     key = training_key(fingerprint_weights(locate(base)), records, held_out, settled, None, objectives)
     users = [(record.id, record.user) for record in records]
-    return hashlib.sha256(json.dumps([key, FORMAT, users]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([key, RULE, users]).encode()).hexdigest()
 
 
 def _describe(folder: Path, logs: Sequence[Mapping[str, Any]]) -> Shards:
@@ -251,7 +241,7 @@ def _describe(folder: Path, logs: Sequence[Mapping[str, Any]]) -> Shards:
     rows = [
         {"adapter": adapter, "records": count} for adapter, count in zip(shards.adapters, shards.records, strict=True)
     ]
-    about = {"format": FORMAT, "base_fingerprint": shards.base_fingerprint, "shards": rows}
+    about = {"format": FORMAT, "rule": RULE, "base_fingerprint": shards.base_fingerprint, "shards": rows}
     write_text(folder / FILE, json.dumps(about, indent=2) + "\n")
     return shards
 

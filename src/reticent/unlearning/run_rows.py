@@ -16,6 +16,8 @@ from reticent.core.membership import Membership, read_membership
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries import Canary, read_canaries
+from reticent.data.user_shards import shard_of
+from reticent.unlearning.left_out_shards import shards_left_out
 from reticent.unlearning.parents import Chain, chain
 
 FORGOTTEN = "forgotten"
@@ -50,15 +52,34 @@ class RunRows:
         return np.asarray(self.membership.member & ~self.is_forgotten)
 
     @cached_property
+    def is_lost(self) -> npt.NDArray[np.bool_]:
+        """``[N]``: trained on and still wanted, but in a shard that was left out with what was forgotten."""
+        dropped, count = self._left_out
+        lost = [bool(dropped) and shard_of(record, count) in dropped for record in self.records]
+        return np.asarray(self.is_trained & np.array(lost, dtype=bool))
+
+    @property
+    def present_canaries(self) -> tuple[Canary, ...]:
+        """Planted secrets all of whose copies the last model was trained on, and those never planted."""
+        dropped, count = self._left_out
+        lost = {copy.id.rpartition("/")[0] for copy in self.planted if dropped and shard_of(copy, count) in dropped}
+        return tuple(canary for canary in self.canaries if canary.id not in lost)
+
+    @cached_property
+    def _left_out(self) -> tuple[frozenset[int], int]:
+        return shards_left_out(self.chain, lambda identity: self.records[self.place[identity]])
+
+    @cached_property
     def place(self) -> dict[str, int]:
         """Record id → its place."""
         return {record.id: place for place, record in enumerate(self.records)}
 
     @property
     def present_membership(self) -> Membership:
-        """The membership that an audit of the last model goes by: rows taken out have the role ``FORGOTTEN``."""
-        role = np.where(self.is_forgotten, FORGOTTEN, self.membership.role).astype(object)
-        return replace(self.membership, member=self.is_trained, role=role)
+        """The membership that an audit of the last model goes by: rows taken out have the role ``FORGOTTEN``, and so
+        have those that were lost with them."""
+        role = np.where(self.is_forgotten | self.is_lost, FORGOTTEN, self.membership.role).astype(object)
+        return replace(self.membership, member=np.asarray(self.is_trained & ~self.is_lost), role=role)
 
     @property
     def no_verification(self) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.manifest import read_manifest
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
+from reticent.data.user_shards import shard_of
 from reticent.models import adapters
 from reticent.models.tuned import read_tuned
-from reticent.train.sharding import Shards, average, read_shards, shard_of
+from reticent.train.sharding import Shards, average, read_shards
+from reticent.unlearning.left_out_shards import shard_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,7 @@ def plan_drop(root: RunFolder, gone: Sequence[Record], retained: Sequence[Record
             were trained.
     """
     given = "method='shards'"
-    training = read_manifest(root.manifest).get("tune", {}).get("training", {})
-    if not training.get("shards"):
+    if not shard_count(root):
         raise BadInput(
             f"{given} on {root.root}",
             "the run was not trained in shards",
