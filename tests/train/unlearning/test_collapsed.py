@@ -142,3 +142,11 @@ def test_a_declaration_that_the_one_gradient_cannot_hold_is_refused() -> None:
     for more in ({"retain": "nll"}, {"needs": frozenset({"reference_logits"})}):
         with pytest.raises(ValueError, match="a collapsed gradient"):
             Unlearner(collapse=method.collapse, **given, **more)  # type: ignore[arg-type]
+
+
+def test_few_tokens_do_not_leave_the_gradient_without_strength(rows: KnownRows, tmp_path: Path) -> None:
+    """By default more directions would be weakened than there are, and the weakest is next to nothing."""
+    model = tiny_of_family("llama")
+    made = trainer(copy.deepcopy(model), rows, tmp_path, components=512)
+    for gradient, part in zip(made.gradients, naive(model, rows), strict=True):
+        assert gradient.norm() > 0.1 * part.norm()

@@ -66,10 +66,12 @@ class CollapsedTrainer(UnlearnTrainer):
         if adapted is not None:
             adapted.unload()
         gradients = []
+        tokens = sum(row.forget.predicted for batch in self.batches for row in batch)
         for matrix in self.matrices:
             assert matrix.grad is not None
             gradient, matrix.grad = matrix.grad, None
-            gradients.append(collapse(gradient, principal_directions(gradient, part.components, seed=self.args.seed)))
+            count = weakened(part.components, gradient.shape, tokens)
+            gradients.append(collapse(gradient, principal_directions(gradient, count, seed=self.args.seed)))
         return gradients
 
     def _elicited(self, names: Sequence[str], rate: float) -> Any:
@@ -91,6 +93,24 @@ class CollapsedTrainer(UnlearnTrainer):
 
     def _placed(self, rows: Sequence[ForgetRow]) -> dict[str, torch.Tensor]:
         return {name: value.to(self.args.device) for name, value in collate_rows(rows, pad=self.pad).items()}
+
+
+def weakened(components: int, shape: Sequence[int], tokens: int) -> int:
+    """How many directions of a gradient are weakened: no more than a quarter of those that it can have.
+
+    A gradient has no more directions than its shorter side, or than tokens that it is summed over. The weakest of those
+    that are weakened sets the scale of them all, so were it the last that there is, nothing would be left of the
+    gradient. A quarter is the authors' share: 512 of 2,048.
+
+    Args:
+        components: wanted.
+        shape: of the matrix.
+        tokens: trained tokens of all rows.
+
+    >>> weakened(512, (8192, 2048), 10_000), weakened(512, (1536, 576), 160), weakened(512, (2, 2), 1)
+    (512, 40, 1)
+    """
+    return max(1, min(components, min(shape) // 4, tokens // 4))
 
 
 def _mark(model: torch.nn.Module, matrices: Sequence[torch.nn.Parameter]) -> None:

@@ -59,7 +59,8 @@ class Collapse:
     See `reticent.train.unlearning.methods.repselect` for the steps in their order.
 
     Args:
-        components: directions of each matrix that are weakened.
+        components: directions of each matrix that are weakened; of a small model, or for few tokens, a quarter of those
+            that its gradient can have.
         elicit_rate: learning rate (SGD) of an adapter that is trained on the forget rows beforehand and thrown away
             afterwards, so that the gradient shows what a relearner would reach; 0 for none.
     """
