@@ -117,8 +117,11 @@ def summary(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def base_folder(name: str) -> Iterator[str]:
+    """The folder of the base, which the sides find whatever their cache is."""
     if name != TINY:
-        yield name
+        from reticent.models.locate import locate
+
+        yield str(locate(name))
         return
     from reticent.testing.tiny import save_tiny
 
