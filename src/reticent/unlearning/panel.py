@@ -74,7 +74,7 @@ def make_panel(
 
 
 def table_of(model: Any, rows: Sequence[EncodedRecord], dtype: str) -> TokenTable:
-    """What a model says of texts, as an audit would see it; the model is left exactly as it was.
+    """A model's table of texts, as an audit would see it; the model is left exactly as it was.
 
     Args:
         model: in training or not.

@@ -115,7 +115,7 @@ def unlearn(
 
 
 def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: UnlearnConfig | None = None) -> list[str]:
-    """What a request would do, in lines for a person; nothing is trained or written.
+    """A request and its price, in lines for a person; nothing is trained or written.
 
     Raises:
         BadInput: as `unlearn`.

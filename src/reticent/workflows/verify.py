@@ -30,8 +30,8 @@ RETAIN = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Verified:
-    """What an unlearned run holds, and the runs that it comes from."""
+class _Verification:
+    """An unlearned run, and the runs that it comes from."""
 
     run: RunFolder
     parent: RunFolder
@@ -87,13 +87,13 @@ def verify(
             return _verify(verified, config, models)
 
 
-def _read(folder: RunFolder) -> _Verified:
+def _read(folder: RunFolder) -> _Verification:
     if folder.settings("unlearn") is None:
         raise BadInput(str(folder.root), "holds no unlearning", "Give a run folder of `reticent unlearn`.")
     rows = run_rows(folder)
     links = rows.chain.links
     parent = links[-2].run if len(links) > 1 else rows.chain.root
-    return _Verified(
+    return _Verification(
         run=folder,
         parent=parent,
         root=rows.chain.root,
@@ -103,7 +103,7 @@ def _read(folder: RunFolder) -> _Verified:
     )
 
 
-def _retrained(verified: _Verified, number: int) -> str:
+def _retrained(verified: _Verification, number: int) -> str:
     """The folder of a model trained again without all that was forgotten so far."""
     from reticent.train.checkpoints import close_folder
     from reticent.unlearning.exact import retrain, settings_of
@@ -120,7 +120,7 @@ def _retrained(verified: _Verified, number: int) -> str:
     return str(place.model)
 
 
-def _verify(verified: _Verified, config: VerifyConfig, models: Sequence[str]) -> UnlearningResults:
+def _verify(verified: _Verification, config: VerifyConfig, models: Sequence[str]) -> UnlearningResults:
     from reticent.report.certificate_page import write_certificate_page
     from reticent.report.unlearning_file import write_certificate, write_unlearning
     from reticent.report.unlearning_page import write_unlearning_page

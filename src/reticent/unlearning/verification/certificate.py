@@ -16,7 +16,7 @@ from reticent.core.unlearning_words import NOT_CLAIMED
 
 
 def certificate_of(results: UnlearningResults, *, results_sha256: str) -> Certificate:
-    """What was shown, with what it rests on, and what was not.
+    """The certificate: what was shown, with what it rests on, and what was not.
 
     Args:
         results: of the verification.

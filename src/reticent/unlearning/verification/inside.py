@@ -92,7 +92,7 @@ def _audited(inside: Internals, judging: Judging) -> AuditorAuc:
 
 
 def _word(after: AuditorAuc, judging: Judging) -> str:
-    """What an auditor finds has no direction: rows that it tells apart are marked, by whatever it is."""
+    """Findings of an auditor have no direction: rows that it tells apart are marked, by whatever it is."""
     if after.doubt:
         return TOO_FEW
     if after.auc.lo > 0.5:
