@@ -119,6 +119,8 @@ POSITIONAL = {
     "prepare": ["data.jsonl"],
     "report": ["run"],
     "tune": ["data.jsonl"],
+    "unlearn": ["run"],
+    "verify": ["run"],
     "view": ["run"],
 }
 VERBS = sorted(set(_verbs()) - {"demo", "env", "attacks"})

@@ -26,6 +26,7 @@ KINDS = [kind for kind in CHECKS if kind != "attack"]
 
 TESTS = Path(__file__).parents[1]
 ELSEWHERE = {
+    "check of unlearning": "unlearning/verification",
     "audit family": "auditing",
     "kind of canary": "data/canaries",
     "objective": "train",

@@ -95,8 +95,7 @@ def fisher_sums(model: Any, matrices: Sequence[torch.nn.Parameter], batches: Ite
     tokens = 0
     with ExitStack() as hooks, torch.enable_grad():
         for matrix, total in zip(matrices, sums, strict=True):
-            hook = matrix.register_post_accumulate_grad_hook(add(total))  # type: ignore[no-untyped-call]
-            hooks.callback(hook.remove)
+            hooks.callback(matrix.register_post_accumulate_grad_hook(add(total)).remove)  # type: ignore[no-untyped-call]
         for batch in batches:
             here = int((batch["labels"][:, 1:] != IGNORED).sum())
             if here:
