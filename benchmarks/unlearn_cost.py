@@ -18,7 +18,8 @@ in ``unlearn_cost_sides.py``.
                              elsewhere VmHWM after it was set back (``/proc/self/clear_refs``); each process first makes
                              sure that setting it back works, and stops where it does not.
 ``seconds_over_retrain``     ``epochs`` passes of the method (its authors' number) over ``SHARE`` of the rows, and its
-                             preparation of these (reference numbers, alternatives, tokens to be forgotten), over
+                             preparation of these (reference numbers, alternatives, tokens to be forgotten; seconds
+                             beyond making an ordinary trainer, so with few rows an upper bound), over
                              training again on the others for the default epochs of `reticent tune`, all by the steps
                              measured here. No looks, nothing saved. One request for one person is about that share.
 ``verify_over_audit``        `reticent verify` without robustness, with models that were trained again beforehand, over

@@ -100,9 +100,10 @@ class Model:
             reference=lambda: load(self.source, dtype="float32", device=self.given.device).model.eval(),
         )
         config = TuneConfig(method=self.tuning, batch_size=len(records), epochs=1).settled(1e-6)
+        changed = {name: value for chosen in objectives for name, value in chosen.arguments().items()}
         made = make_trainer(objectives, material)(
             model=self.model,
-            args=arguments_of(config, Path("training"), self.device, {}, evaluate=False),
+            args=arguments_of(config, Path("training"), self.device, changed, evaluate=False),
             encoded=material.corpus.encoded,
             held_out=(),
             pad=self.tokenizer.pad_token_id or 0,
@@ -146,7 +147,8 @@ def step_of(trainer: Any) -> Callable[[], float]:
     def step() -> float:
         started = time.perf_counter()
         trainer.training_step(trainer.model, dict(batch))
-        torch.nn.utils.clip_grad_norm_(weights, trainer.args.max_grad_norm)
+        if trainer.args.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(weights, trainer.args.max_grad_norm)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
         trainer.state.global_step += 1
@@ -171,13 +173,20 @@ def times(given: argparse.Namespace) -> dict[str, Any]:
     """Seconds of steps of both sides, in turns."""
     import torch
 
+    from reticent.train.unlearning.method import UNLEARNERS
+
     rows, model = rows_of(given, given.method), Model(given)
+    # Of methods that change which weights are trained, an ordinary training has a model of its own.
+    other = Model(given) if UNLEARNERS.get(given.method).needs_all_weights else model
+    other.ordinary(rows["ordinary"])  # loads what trainers need
     started = time.perf_counter()
+    plain = other.ordinary(rows["ordinary"])
+    middle = time.perf_counter()
     ours = model.unlearner(given.method)
-    preparation = time.perf_counter() - started
-    sides = {"unlearning": step_of(ours), "ordinary": step_of(model.ordinary(rows["ordinary"]))}
+    preparation = max(0.0, (time.perf_counter() - middle) - (middle - started))
+    sides = {"unlearning": step_of(ours), "ordinary": step_of(plain)}
     if rows["alternative"]:
-        sides["all_rows"] = step_of(model.ordinary(rows["ordinary"] + rows["alternative"]))
+        sides["all_rows"] = step_of(other.ordinary(rows["ordinary"] + rows["alternative"]))
     for step in sides.values():
         step()  # to warm up
     seconds: dict[str, list[float]] = {name: [] for name in sides}
