@@ -57,7 +57,7 @@ def test_the_defaults_change_neither_a_bit_nor_the_key(base: str, tmp_path: Path
     assert log(plain)["key"] == log(default)["key"]
     settled = config().settled(1e-2)
     settings = asdict(replace(settled, resume=True, report_to="none"))
-    del settings["lr_scheduler_type"], settings["warmup_steps"]  # settings that came later
+    del settings["lr_scheduler_type"], settings["warmup_steps"], settings["shards"]  # settings that came later
     parts = ["base", fingerprint(RECORDS), fingerprint([]), settings]
     before = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     assert training_key("base", RECORDS, [], settled) == before
@@ -68,7 +68,7 @@ def test_the_key_of_flags_is_that_of_earlier_versions() -> None:
     marked = [replace(record, spans=(Span(start=0, end=5, kind="NUMBER"),)) for record in RECORDS]
     settled = config().settled(1e-2)
     settings = asdict(replace(settled, resume=True, report_to="none"))
-    del settings["lr_scheduler_type"], settings["warmup_steps"]
+    del settings["lr_scheduler_type"], settings["warmup_steps"], settings["shards"]
     spans, kinds = [[(0, 5)] for _ in marked], [["NUMBER"] for _ in marked]
     hard = {"goldfish": 4, "loss_floor": 2, "clip_batch": 0.0, "dropout": 0.1}
     told = {"contextual": "dpo", "dpo_beta": 0.2}

@@ -139,6 +139,8 @@ def _outcome(task: Task) -> Path:
     """The folder of the outcome, as it is there or once it is trained."""
     key = task.key
     if is_finished(task.out, key, resume=task.config.resume):
+        if task.spec is None:
+            close_folder(task.out)  # checkpoints that a kill between the model and them left
         console.print(f"{task.out} is finished already.", highlight=False)
         _tell(json.loads((task.out / LOG).read_text(encoding="utf-8")))
     else:

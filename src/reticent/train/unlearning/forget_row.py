@@ -40,17 +40,21 @@ class ForgetRow:
         return self.forget.token_id
 
 
-def collate_rows(batch: Sequence[ForgetRow], *, pad: int) -> dict[str, torch.Tensor]:
-    """Padded rows: texts to be forgotten, then their alternatives where there are any.
-
-    ``input_ids``, ``attention_mask``, ``labels`` ``[B or 2 B, T]``; ``reference_logp`` ``[B or 2 B]`` float32;
-    ``count`` is B.
-    """
+def collate_rows(batch: Sequence[ForgetRow], *, pad: int) -> dict[str, Any]:
+    """Padded rows: ``input_ids``, ``attention_mask``, ``labels`` ``[B, T]``, ``reference_logp`` ``[B]`` float32 and
+    ``count``, which is B. The same of their alternatives, padded to a length of their own, under ``alternative`` where
+    there are any."""
+    rows: dict[str, Any] = collate([row.forget for row in batch], pad=pad)
+    rows |= {"reference_logp": _floats([row.forget_logp for row in batch]), "count": torch.tensor(len(batch))}
     others = [row.alternative for row in batch if row.alternative is not None]
-    rows = collate([*(row.forget for row in batch), *others], pad=pad)
-    logp = [row.forget_logp for row in batch]
-    logp += [row.alternative_logp for row in batch if row.alternative is not None]
-    return rows | {"reference_logp": torch.tensor(logp, dtype=torch.float32), "count": torch.tensor(len(batch))}
+    if others:
+        logp = _floats([row.alternative_logp for row in batch])
+        rows["alternative"] = collate(others, pad=pad) | {"reference_logp": logp}
+    return rows
+
+
+def _floats(values: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def drawn(rows: Sequence[Any], count: int, *, seed: int, step: int) -> list[Any]:

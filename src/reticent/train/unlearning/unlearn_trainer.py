@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -100,17 +101,16 @@ class UnlearnTrainer(TuneTrainer):
     def batch_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """γ times the loss of the texts to be forgotten plus α times that of the others."""
         count = int(inputs["count"])
-        logp = inputs["reference_logp"] if "reference_logp" in self.method.needs else None
-        seen = self._seen(model, inputs, self.method.needs)
-        alternative = _part(seen, slice(count, None), logp) if len(seen.gold) > count else None
-        forget = _part(seen, slice(None, count), logp, alternative)
-        loss = self.forget_weight * self.method(forget, **self.params)
+        others = inputs.get("alternative")
+        alternative = None if others is None else self._with_logp(self._seen(model, others, frozenset()), others)
+        forget = self._with_logp(self._seen(model, inputs, self.method.needs), inputs)
+        loss = self.forget_weight * self.method(replace(forget, alternative=alternative), **self.params)
         if self.retain_term is None:
             return loss
-        others = drawn(
+        kept_rows = drawn(
             self.retain, max(count, self.args.train_batch_size), seed=self.args.seed, step=self.state.global_step
         )
-        batch = {name: value.to(self.args.device) for name, value in collate(others, pad=self.pad).items()}
+        batch = {name: value.to(self.args.device) for name, value in collate(kept_rows, pad=self.pad).items()}
         kept = self.retain_term(self._seen(model, batch, self.retain_term.needs))
         return loss + self.retain_weight.of(kept) * kept
 
@@ -135,6 +135,10 @@ class UnlearnTrainer(TuneTrainer):
         if "reference_hidden" in needs:
             there["reference_hidden"] = shifted(before["hidden"], batch["labels"]).logits
         return Rows(**there)
+
+    def _with_logp(self, rows: Rows, batch: Mapping[str, Any]) -> Rows:
+        """The rows with what the model before unlearning held them for, where the method asks for that."""
+        return replace(rows, reference_logp=batch["reference_logp"]) if "reference_logp" in self.method.needs else rows
 
     def _asked(self, model: Any, batch: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Logits, and the output of the block that is read, if one is."""
@@ -167,21 +171,3 @@ class UnlearnTrainer(TuneTrainer):
             for place, value in zip(part, sequence_logp(logits, labels).tolist(), strict=True):
                 logps[place] = value
         return logps
-
-
-def _part(rows: Rows, part: slice, logp: torch.Tensor | None, alternative: Rows | None = None) -> Rows:
-    """Some rows of a batch."""
-
-    def cut(values: torch.Tensor | None) -> torch.Tensor | None:
-        return None if values is None else values[part]
-
-    return Rows(
-        logits=rows.logits[part],
-        gold=rows.gold[part],
-        trained=rows.trained[part],
-        reference_logp=cut(logp),
-        reference_logits=cut(rows.reference_logits),
-        alternative=alternative,
-        hidden=cut(rows.hidden),
-        reference_hidden=cut(rows.reference_hidden),
-    )
