@@ -19,9 +19,9 @@ class UnlearnConfig:
     """How to unlearn.
 
     Args:
-        method: what is minimised on the texts to be forgotten (docs/unlearning_methods.md lists all). Three have no loss:
-            retrain trains again without them, shards leaves out those of a run made in shards that hold one, negation
-            takes a task vector back.
+        method: what is minimised on the texts to be forgotten (docs/unlearning_methods.md lists all). Three have no
+            loss: retrain trains again without them, shards leaves out those of a run made in shards that hold one,
+            and negation takes a task vector back.
         method_params: parameters of the method, for example {"beta": 0.1}.
         forget_weight: weight of the term of the texts to be forgotten; left out, the method's own.
         retain_weight: weight of the term of the others; left out, the method's own.
