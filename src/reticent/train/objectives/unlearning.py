@@ -67,9 +67,12 @@ class Unlearning(Objective):
         return UNLEARNERS.get(self.method)
 
     def arguments(self) -> dict[str, Any]:
-        """Checkpoints at the steps at which the panel is looked at, and steps by the gradient alone where it is
-        collapsed."""
-        changed: dict[str, Any] = {"save_strategy": "steps", "save_steps": self.every} if self.every else {}
+        """Checkpoints and losses at the steps at which the panel is looked at, and steps by the gradient alone where it
+        is collapsed."""
+        changed: dict[str, Any] = {}
+        if self.every:
+            changed = {"save_strategy": "steps", "save_steps": self.every}
+            changed |= {"logging_strategy": "steps", "logging_steps": self.every}
         if self.declared.collapse is None:
             return changed
         from reticent.train.unlearning.collapsed import ARGUMENTS
