@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from reticent.auditing.config import AuditConfig
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
 from reticent.core.record import Record
@@ -19,12 +20,14 @@ from reticent.data.split_config import SplitConfig
 from reticent.models.tuned import read_tuned
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
+from reticent.unlearning.case_of_unlearned import case_of_unlearned
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import read_request
 from reticent.unlearning.request_plan import plan_request
 from reticent.unlearning.run_rows import run_rows, trained_rows
 from reticent.unlearning.stopping import read_looks
+from reticent.workflows.audit import audit
 from reticent.workflows.tune import tune
 from reticent.workflows.unlearn import unlearn
 
@@ -161,3 +164,17 @@ def test_the_manifest_holds_no_id(run: RunFolder, tmp_path: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in (out.manifest, out.root / "unlearn.yaml", out.looks)]
     assert not [text for text in texts if user in text]
     json.loads(texts[0])
+
+
+def test_an_audit_of_what_is_left(run: RunFolder, tmp_path: Path) -> None:
+    """Forgotten rows are no members any more, and no clean held-out rows; results go to a folder of their own."""
+    users = some_users(run, 2)
+    out = unlearn(run, out=tmp_path / "out", forget=ForgetRequest(forget_users=users), config=QUICK)
+    with pytest.raises(BadInput, match="whose report is that of its verification"):
+        audit(out, AuditConfig(attacks="loss"))
+    case = case_of_unlearned(out)
+    gone = {row.record_id for row in read_request(out.request)}
+    assert gone
+    assert not gone & set(case.evaluated.record_id)
+    results = audit(out, AuditConfig(attacks="loss", dtype="float32"), out=tmp_path / "audited")
+    assert results.counts["trained_on"] == len(trained_rows(out))

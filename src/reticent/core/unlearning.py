@@ -244,15 +244,20 @@ class UnlearningResults:
         return next((check for check in self.checks if check.name == name), None)
 
     @property
-    def forget_aucs(self) -> tuple[Estimate, ...]:
+    def forget_measured(self) -> tuple[Measurement, ...]:
         """AUCs of the unlearned model, forget rows against unseen ones, one an attack: for gates with two limits."""
         return tuple(
-            number.estimate
+            number
             for check in self.checks
             if check.name == "membership"
             for number in check.measured
             if number.role == AFTER and number.metric == "auc"
         )
+
+    @property
+    def forget_aucs(self) -> tuple[Estimate, ...]:
+        """The estimates of ``forget_measured``."""
+        return tuple(number.estimate for number in self.forget_measured)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,15 +25,16 @@ from reticent.models import adapters
 from reticent.models.load import load
 from reticent.models.lora_products import Weights, is_lora, write_sum
 from reticent.models.tuned import FILE, TuningInfo
+from reticent.train.unlearning.methods.negation import negation
 
 
 def negate_weights(before: Weights, over: Weights, alpha: float) -> dict[str, torch.Tensor]:
-    """``before - alpha · (over - before)``, entry by entry.
+    """`reticent.train.unlearning.methods.negation.negation`, entry by entry.
 
     >>> negate_weights({"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}, 0.5)
     {'w': tensor([0.])}
     """
-    return {name: weight - alpha * (over[name] - weight) for name, weight in before.items()}
+    return {name: negation(weight, over[name], alpha=alpha) for name, weight in before.items()}
 
 
 def negate(parent: Path, over: Path, out: Path, *, alpha: float, request: str = "", at: Path | None = None) -> None:
@@ -68,7 +69,7 @@ def _whole(model: torch.nn.Module, over: Path, out: Path, alpha: float) -> None:
     others = dict(load(str(over), dtype="float32", device="cpu").model.named_parameters())
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.sub_(others[name] - weight, alpha=alpha)
+            weight.copy_(negation(weight, others[name], alpha=alpha))
     adapters.save(model, out, "weights")
 
 

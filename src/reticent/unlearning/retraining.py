@@ -21,7 +21,6 @@ from reticent.models.tuned import read_tuned
 from reticent.models.weights import fingerprint_weights
 from reticent.train.config import TuneConfig
 from reticent.train.objectives.as_text import read_objectives
-from reticent.train.objectives.objective import Objective
 from reticent.train.trainer import tune
 
 
@@ -45,7 +44,7 @@ def retrain(
     about = settings_of(run)
     base = base_of(run)
     training = replace(training_of(about, seed=seed), resume=resume)
-    return tune(base, retained, out, training, objectives=objectives_of(about))
+    return tune(base, retained, out, training, objectives=read_objectives(about))
 
 
 def settings_of(run: RunFolder) -> dict[str, Any]:
@@ -77,11 +76,6 @@ def training_of(about: dict[str, Any], *, seed: int | None = None) -> TuneConfig
     """The settings of a training on record, for another one that reports to nobody."""
     training = replace(TuneConfig(**about["training"]), report_to="none", resume=True)
     return training if seed is None else replace(training, seed=seed % 2**31)
-
-
-def objectives_of(about: dict[str, Any]) -> tuple[Objective, ...]:
-    """The objectives of a training on record."""
-    return read_objectives(about)
 
 
 def base_of(run: RunFolder) -> str:

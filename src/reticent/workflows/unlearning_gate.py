@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.core.unlearning import AFTER, Measurement, UnlearningResults
+from reticent.core.unlearning import Measurement, UnlearningResults
 from reticent.core.unlearning_words import TOO_FEW
 from reticent.workflows.gate import GateOutcome, LimitCheck, On
-
-CHECK, METRIC = "membership", "auc"
 
 
 def gate_unlearning(
@@ -48,12 +46,7 @@ def gate_unlearning(
         sensible = 0.5 <= limit <= 1 if name == "max_forget_auc" else 0 <= limit <= 0.5
         if not sensible:
             raise BadInput(f"{name}={limit:g}", "0.5 is what a model that never saw the rows has", "Give 0.6 or 0.4.")
-    numbers = [
-        number
-        for check in results.checks
-        for number in check.measured
-        if (number.check, number.role, number.metric) == (CHECK, AFTER, METRIC)
-    ]
+    numbers = results.forget_measured
     return GateOutcome(checks=tuple(_checked(name, limit, numbers, on) for name, limit in given.items()))
 
 

@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from reticent.core.finding import Estimate
 from reticent.core.section import Cell, Column, Mark
+from reticent.core.unlearning import Measurement
 from reticent.core.unlearning_words import MARKED, STILL_KNOWN
 from reticent.stats.proportions import paired_difference
 from reticent.unlearning.verification.check import Judging
@@ -124,3 +125,23 @@ def seed_half(retrained: Sequence[float], confidence: float) -> float:
         return 0.0
     wide = float(student.ppf((1 + confidence) / 2, len(means) - 1))
     return wide * float(means.std(ddof=1)) * math.sqrt(1 + 1 / len(means))
+
+
+def differences_measured(
+    gaps: Mapping[str, Estimate], words: Mapping[str, str], judging: Judging, *, check: str, metric: str
+) -> list[Measurement]:
+    """For machines: the unlearned model minus the retrained ones, by what was measured; 0 is the aim."""
+    after = judging.after
+    return [
+        Measurement(
+            check=check,
+            model=after.name,
+            role=after.role,
+            what=f"{what}, minus retrained",
+            metric=metric,
+            estimate=gap,
+            word=words[what],
+            chance=0.0,
+        )
+        for what, gap in gaps.items()
+    ]

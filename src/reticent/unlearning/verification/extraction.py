@@ -36,7 +36,12 @@ from reticent.score.generation.scheme import GREEDY, Scheme
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.leak_at_k import exact_leak, leak_at_k
 from reticent.stats.proportions import share
-from reticent.unlearning.verification.beside import beside_cells, beside_columns, gap_to_retrained
+from reticent.unlearning.verification.beside import (
+    beside_cells,
+    beside_columns,
+    differences_measured,
+    gap_to_retrained,
+)
 from reticent.unlearning.verification.check import Judging, Visit, check
 from reticent.unlearning.verification.kept_columns import Columns, kept_columns
 
@@ -381,20 +386,7 @@ def _measured(
         for model in judging.models
         for what, estimate in shares[model.name].items()
     ]
-    after = judging.after
-    return numbers + [
-        Measurement(
-            check=NAME,
-            model=after.name,
-            role=after.role,
-            what=f"{what}, minus retrained",
-            metric="difference of shares",
-            estimate=gap,
-            word=words[what],
-            chance=0.0,
-        )
-        for what, gap in gaps.items()
-    ]
+    return numbers + differences_measured(gaps, words, judging, check=NAME, metric="difference of shares")
 
 
 CHECK = check(name=NAME, title="Extraction", order=30, read=read, evaluate=evaluate)

@@ -29,7 +29,13 @@ from reticent.models import adapters
 from reticent.score.cache import key_of
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.simultaneous import Number, auc_number, difference, sides, together
-from reticent.unlearning.verification.beside import beside_cells, beside_columns, marked, wider
+from reticent.unlearning.verification.beside import (
+    beside_cells,
+    beside_columns,
+    differences_measured,
+    marked,
+    wider,
+)
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Mask, Visit, check
 from reticent.unlearning.verification.kept_columns import kept_columns
@@ -304,20 +310,7 @@ def _measured(
         for model in judging.models
         if model.name in by_model
     ]  # fmt: skip
-    after = judging.after
-    return numbers + [
-        Measurement(
-            check=NAME,
-            model=after.name,
-            role=after.role,
-            what=f"{name}, minus retrained",
-            metric="difference of AUC",
-            estimate=gap,
-            word=words[name],
-            chance=0.0,
-        )
-        for name, gap in gaps.items()
-    ]
+    return numbers + differences_measured(gaps, words, judging, check=NAME, metric="difference of AUC")
 
 
 CHECK = check(name=NAME, title="Robustness", order=40, read=read, evaluate=evaluate, switch="robustness")
