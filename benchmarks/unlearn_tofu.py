@@ -60,6 +60,9 @@ KNOWS = 0.9
 """AUC of the loss, forget rows against unseen ones, below which there is nothing to forget."""
 MAX_TOKENS, NEW_TOKENS = 128, 48
 RETAIN_QUESTIONS = 40
+MARGIN, LEAST = 0.2, 30
+"""Fixed before the first look: half of 75 rows of 20 people against half of 190 show an AUC within 0.5 ± 0.2 with a
+power of about 0.8, and no less."""
 RATES = {"lora": 1e-3, "full": 5e-5}
 BASE = "smollm2-135m"
 SPLIT_SEED = 4
@@ -301,7 +304,8 @@ def one_method(
     seconds = {"unlearn": time.perf_counter() - start}
     lend_retrained(stage, run)
     start = time.perf_counter()
-    results = verify(run, VerifyConfig(robustness=given.robustness), oracles=stage.oracles)
+    config_of_checks = VerifyConfig(margin=MARGIN, least=LEAST, robustness=given.robustness)
+    results = verify(run, config_of_checks, oracles=stage.oracles)
     seconds["verify"] = time.perf_counter() - start
     about = about_run(run, results, seconds)
     write_text(kept, json.dumps(about), private=False)
