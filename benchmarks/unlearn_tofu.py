@@ -58,8 +58,8 @@ from reticent.workflows.verify import verify
 
 KNOWS = 0.9
 """AUC of the loss, forget rows against unseen ones, below which there is nothing to forget."""
-MAX_TOKENS, NEW_TOKENS = 128, 48
-RETAIN_QUESTIONS = 40
+MAX_TOKENS, NEW_TOKENS, NEW_TOKENS_WORLD = 128, 32, 12
+RETAIN_QUESTIONS = 24
 MARGIN, LEAST = 0.2, 30
 """Fixed before the first look: half of 75 rows of 20 people against half of 190 show an AUC within 0.5 ± 0.2 with a
 power of about 0.8, and no less."""
@@ -203,7 +203,7 @@ def metrics(stage: Stage, model: Path, forget: Sequence[Record], retain: Sequenc
     rows = {}
     for name, chosen in sets.items():
         answers = answer_questions(
-            loaded, chosen, max_tokens=MAX_TOKENS, new_tokens=NEW_TOKENS if name == "retain" else 16
+            loaded, chosen, max_tokens=MAX_TOKENS, new_tokens=NEW_TOKENS if name == "retain" else NEW_TOKENS_WORLD
         )
         rouge = rouge_l_recall([question.answer for question in chosen], answers.texts)
         rows[name] = utility_rows(answers.losses, rouge, options=name != "retain", variant="paper")
