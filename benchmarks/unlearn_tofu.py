@@ -78,12 +78,14 @@ class Stage:
         out: folder of all runs of one way of tuning.
         tuning: ``"lora"`` or ``"full"``.
         oracles: retrained models.
+        suffix: of folders and files of these settings.
     """
 
     data: Path
     out: Path
     tuning: str
     oracles: int
+    suffix: str = ""
 
     @property
     def run(self) -> RunFolder:
@@ -93,7 +95,7 @@ class Stage:
         return self.out / "retrained" / f"{number:03d}" / "model"
 
     def unlearned(self, method: str, seed: int) -> RunFolder:
-        return RunFolder(root=self.out / f"{method}-{seed}")
+        return RunFolder(root=self.out / f"{method}-{seed}{self.suffix}")
 
 
 def tuned(stage: Stage, epochs: int) -> RunFolder:
@@ -279,7 +281,7 @@ def one_method(
     stage: Stage, method: str, seed: int, request: ForgetRequest, given: argparse.Namespace
 ) -> dict[str, Any] | None:
     """Unlearn by one method, verify; None where nothing was kept."""
-    run, kept = stage.unlearned(method, seed), stage.out / "results" / f"{method}-{seed}{given.suffix}.json"
+    run, kept = stage.unlearned(method, seed), stage.out / "results" / f"{method}-{seed}{stage.suffix}.json"
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     kept.parent.mkdir(exist_ok=True)
@@ -346,9 +348,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--learning_rate", type=float)
     parser.add_argument("--retain_budget", type=float, default=0.05)
-    parser.add_argument("--suffix", default="", help="of files of results, to keep other settings apart")
+    parser.add_argument("--suffix", default="", help="of folders and results, to keep other settings apart")
     given = parser.parse_args()
-    stage = Stage(data=given.data, out=given.out / given.tuning, tuning=given.tuning, oracles=given.oracles)
+    stage = Stage(
+        data=given.data, out=given.out / given.tuning, tuning=given.tuning, oracles=given.oracles, suffix=given.suffix
+    )
     start = time.perf_counter()
     tuned(stage, given.epochs)
     print(f"tuned: {time.perf_counter() - start:.0f} s", flush=True)
