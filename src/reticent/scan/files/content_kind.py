@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Buffer
+import re
 from pathlib import Path
 
 HEAD = 600
@@ -47,6 +47,7 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xfe\xed\xfa\xcf", PROGRAM),
     (b"\xca\xfe\xba\xbe", PROGRAM),
 )
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*[\"}]|\[\s*[\"\[\]{0-9tfn-])")
 _PROTOCOLS = range(2, 6)
 _TAR_MARK = slice(257, 262)
 _TEXT_CONTROLS = b"\t\n\r\x0c\x1b"
@@ -73,7 +74,7 @@ def content_kind(head: bytes) -> str:
         return SAFETENSORS
     if not is_text(head):
         return BINARY
-    return JSON if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else TEXT
+    return JSON if _JSON.match(head) else TEXT
 
 
 def is_text(head: bytes) -> bool:
@@ -93,6 +94,6 @@ def head_of(path: Path) -> bytes:
         return file.read(HEAD)
 
 
-def head_of_view(view: Buffer) -> bytes:
+def head_of_view(view: bytes | memoryview) -> bytes:
     """The first `HEAD` bytes of content in memory."""
     return bytes(memoryview(view)[:HEAD])
