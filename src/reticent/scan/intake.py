@@ -19,8 +19,9 @@ from reticent.scan.suspect import ADAPTER_FILE
 
 CONFIG = "config.json"
 MODEL_NAMES = (CONFIG, ADAPTER_FILE, "tokenizer_config.json", "tokenizer.json", "model_index.json")
-MODEL_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".keras", ".onnx", ".npz")
-MODEL_KINDS = (kinds.SAFETENSORS, kinds.GGUF, kinds.PICKLE, kinds.ZIP, kinds.TAR, kinds.HDF5, *kinds.SEALED)
+MODEL_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".keras", ".onnx", ".npz", ".model")
+_HOLDING = (kinds.SAFETENSORS, kinds.GGUF, kinds.PICKLE, kinds.ZIP, kinds.TAR, kinds.HDF5, kinds.NUMPY)
+MODEL_KINDS = (*_HOLDING, *kinds.SEALED, *kinds.COMPRESSED)
 SAME = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer")
 """Settings in which a sibling is the same."""
 LEAST_SHARED = 0.5

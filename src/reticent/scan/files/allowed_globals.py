@@ -102,6 +102,7 @@ def _list() -> dict[str, Use]:
     uses |= {"numpy.ndarray": "value", "numpy.dtype": "call"}
     uses |= {f"collections.{name}": "call" for name in COLLECTIONS}
     uses |= {f"{module}.{name}": "call" for module in ("builtins", "__builtin__") for name in BUILTINS}
+    uses |= {"__builtin__.long": "call"}
     uses |= dict.fromkeys(TRAINER_OBJECTS, "instance") | dict.fromkeys(TRAINER_WORDS, "enum")
     uses |= {"_codecs.encode": "codec", "torch.storage._load_from_bytes": "nested"}
     return uses

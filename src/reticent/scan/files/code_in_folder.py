@@ -101,8 +101,9 @@ def _parent_library(path: str, mapping: Mapping[str, Any]) -> Iterator[ScanEvide
 def _of_keras(file: FolderFile) -> Iterator[ScanEvidence]:
     view = file.view()
     try:
-        for member in list_members(view).members:
-            if member.name.endswith(".json") and _LAMBDA.search(unpack(view, member, _HDF5_LOOK)):
+        listing = list_members(view)
+        for member in listing.members:
+            if member.name.endswith(".json") and _LAMBDA.search(unpack(listing.view, member, _HDF5_LOOK)):
                 yield _code(f"{file.path} › {member.name}", "has a Lambda layer, which is a program")
     except (BadZip, TooLarge):
         return  # the scanner of pickles says so

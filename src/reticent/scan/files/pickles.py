@@ -121,7 +121,7 @@ def _appended(view: memoryview, where: str, budget: _Budget) -> Iterator[ScanEvi
     if listing.members:
         note = f"a zip archive of {len(listing.members)} members is appended"
         yield ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT)
-        yield from _members(view, listing, where, budget, 0)
+        yield from _members(listing, where, budget, 0)
 
 
 def _look_into(view: memoryview, where: str, budget: _Budget, depth: int, *, must: bool) -> Iterator[ScanEvidence]:
@@ -157,12 +157,10 @@ def _zip(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[
         return
     for oddity in listing.oddities[:MOST_REPEATED]:
         yield ScanEvidence(score=1.0, where=where, note=oddity, remedy=CONVERT)
-    yield from _members(view, listing, where, budget, depth)
+    yield from _members(listing, where, budget, depth)
 
 
-def _members(
-    view: memoryview, listing: ZipListing, where: str, budget: _Budget, depth: int
-) -> Iterator[ScanEvidence]:
+def _members(listing: ZipListing, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
     for member in listing.members:
         place = f"{where} › {member.name}"
         parts = member.name.split("/")
@@ -170,7 +168,7 @@ def _members(
             note = "a TorchScript archive: it holds a program that runs when it is loaded or called"
             yield ScanEvidence(score=1.0, where=place, note=note, remedy=CONVERT)
         try:
-            yield from _member(view, member, place, budget, depth)
+            yield from _member(listing.view, member, place, budget, depth)
         except TooLarge as error:
             yield ScanEvidence(score=1.0, where=place, note=f"unpacks to {error}, not to what it says", remedy=CONVERT)
         except BadZip as error:

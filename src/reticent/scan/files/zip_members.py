@@ -52,8 +52,9 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class ZipListing:
-    """All members, and oddities that no writer of checkpoints makes."""
+    """All members, the content that their places count in, and oddities that no writer of checkpoints makes."""
 
+    view: memoryview
     members: tuple[Member, ...]
     oddities: tuple[str, ...]
 
@@ -72,8 +73,11 @@ def list_members(view: memoryview) -> ZipListing:
 
 def _list(view: memoryview) -> ZipListing:
     end = _end_of(view)
-    count, start = _counts(view, end)
+    count, start, before = _counts(view, end)
     oddities: list[str] = []
+    if before:
+        oddities.append(f"{before} bytes stand before the archive")
+        view, end = view[before:], end - before
     behind = len(view) - end - _END.size - int.from_bytes(view[end + 20 : end + 22], "little")
     if behind:
         oddities.append(f"{behind} bytes follow the end of the archive")
@@ -86,7 +90,7 @@ def _list(view: memoryview) -> ZipListing:
         seen.add(member.name)
         members.append(located)
     oddities += _gaps(members, start)
-    return ZipListing(members=tuple(members), oddities=tuple(dict.fromkeys(oddities)))
+    return ZipListing(view=view, members=tuple(members), oddities=tuple(dict.fromkeys(oddities)))
 
 
 def _end_of(view: memoryview) -> int:
@@ -97,9 +101,11 @@ def _end_of(view: memoryview) -> int:
     return from_here + place
 
 
-def _counts(view: memoryview, end: int) -> tuple[int, int]:
-    """Number of members, and byte of the central list; of a large archive from its second record."""
-    _, _, _, _, count, _, start, _ = _END.unpack(view[end : end + _END.size])
+def _counts(view: memoryview, end: int) -> tuple[int, int, int]:
+    """Number of members, byte of the central list, and bytes before the archive, which its places do not count; of a
+    large archive from its second record."""
+    _, _, _, _, count, size, start, _ = _END.unpack(view[end : end + _END.size])
+    close = end
     if end >= 20 and bytes(view[end - 20 : end - 16]) == LOCATOR64:
         at = int.from_bytes(view[end - 12 : end - 4], "little")
         if bytes(view[at : at + 4]) != END64:
@@ -107,10 +113,12 @@ def _counts(view: memoryview, end: int) -> tuple[int, int]:
         large = _END64.unpack(view[at : at + _END64.size])
         if count not in (0xFFFF, large[7]) or start not in (0xFFFFFFFF, large[9]):
             raise BadZip("its two records of the end disagree")
-        count, start = large[7], large[9]
+        count, size, start, close = large[7], large[8], large[9], at
     if count > MOST_MEMBERS:
         raise BadZip(f"it lists {count} members")
-    return count, start
+    if close - size < start:
+        raise BadZip("its list of members is not where it says")
+    return count, start, close - size - start
 
 
 def _central(view: memoryview, at: int, count: int) -> Iterator[tuple[Member, int]]:
