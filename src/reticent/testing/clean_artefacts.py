@@ -57,10 +57,7 @@ def _torch() -> dict[str, Maker]:
         makers[f"torch legacy/{name}"] = lambda place, value=value: torch.save(
             value, place / "pytorch_model.bin", _use_new_zipfile_serialization=False
         )
-    makers["torch zip/quantised"] = lambda place: torch.save(
-        {"q": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}, place / "model.pt"
-    )
-    makers["pickle/a tensor"] = lambda place: (place / "tensor.pkl").write_bytes(pickle.dumps(torch.arange(3.0)))  # type: ignore[func-returns-value]
+    makers["pickle/a tensor"] = lambda place: _write(place / "tensor.pkl", pickle.dumps(torch.arange(3.0)))
     return makers
 
 
@@ -240,6 +237,9 @@ def _sentencepiece() -> bytes:
 def _models() -> dict[str, Maker]:
     from reticent.testing.tiny import save_tiny
 
+    def whole(place: Path) -> None:
+        save_tiny(place / "model")
+
     def adapter(place: Path, *, safe: bool) -> None:
         import torch
         from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
@@ -253,7 +253,7 @@ def _models() -> dict[str, Maker]:
             (place / "adapter_model.safetensors").unlink()
 
     return {
-        "transformers/whole model": lambda place: save_tiny(place / "model") and None,
+        "transformers/whole model": whole,
         "peft/adapter": lambda place: adapter(place, safe=True),
         "peft/adapter, pickled": lambda place: adapter(place, safe=False),
     }

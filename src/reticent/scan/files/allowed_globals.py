@@ -74,7 +74,7 @@ NUMPY_TYPES = (
     *("Float16", "Float32", "Float64", "LongDouble", "Complex64", "Complex128"),
 )
 COLLECTIONS = ("OrderedDict", "defaultdict", "Counter", "deque")
-BUILTINS = ("set", "frozenset", "bytearray", "complex", "slice", "list", "dict", "int", "float", "bool")
+BUILTINS = ("set", "frozenset", "bytearray", "complex", "slice", "list", "dict", "int", "float", "bool", "bytes")
 TRAINER_OBJECTS = (
     "transformers.training_args.TrainingArguments",
     "transformers.training_args_seq2seq.Seq2SeqTrainingArguments",
