@@ -130,7 +130,7 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
 def test_compressed_streams_are_looked_into(pack: object, tmp_path: Path) -> None:
-    assert "loading it calls builtins.exec: is not on the list of harmless names" in scanned(pack(HARMFUL), tmp_path)  # type: ignore[operator]
+    assert "loading it calls builtins.exec, which is not on the list of harmless names" in scanned(pack(HARMFUL), tmp_path)  # type: ignore[operator]
     assert any("cannot be unpacked" in note for note in scanned(pack(HARMFUL)[:-9] + b"x" * 9, tmp_path))  # type: ignore[operator]
 
 

@@ -58,7 +58,7 @@ def test_the_words_name_member_and_global(tmp_path: Path) -> None:
     (pickles,) = (row for row in scan(folder, only=["pickles"]).outcomes if row.name == "pickles")
     places = {row.where: row.note for row in pickles.evidence}
     inner = places["checkpoint.tar › a/pytorch_model.bin › archive/data.pkl"]
-    assert inner == "loading it calls builtins.exec: is not on the list of harmless names"
+    assert inner == "loading it calls builtins.exec, which is not on the list of harmless names"
 
 
 @pytest.fixture(scope="module")

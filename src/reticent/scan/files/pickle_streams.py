@@ -105,12 +105,11 @@ def _rest(readings: list[PickleReading], view: memoryview, at: int, where: str) 
 
 
 def _refused(refusal: Refusal, where: str) -> ScanEvidence:
-    name = refusal.name or "a name that cannot be resolved"
     what = "calls" if refusal.runs else "refers to"
     return ScanEvidence(
         score=2.0 if refusal.runs else 1.5,
         where=where,
-        note=f"loading it {what} {name}: {refusal.why}" if refusal.name else f"loading it: {refusal.why}",
+        note=f"loading it {what} {refusal.name}, which {refusal.why}" if refusal.name else refusal.why,
         certain=bool(refusal.name),
         remedy=CONVERT,
     )
