@@ -54,11 +54,9 @@ def hidden_texts(template: nodes.Template) -> list[HiddenText]:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in the tree: the line of the condition on the user's words that it is under, and whether a test says
-    that the message is the system's."""
+    """A place in the tree: the line of the condition on the user's words that it is under; 0 for none."""
 
     line: int = 0
-    of_system: bool = False
 
 
 @dataclass
@@ -70,6 +68,8 @@ class _Walk:
     """Loop variables over the parts of a message."""
     macros: dict[str, list[str]] = field(default_factory=dict)
     """Names of their arguments."""
+    of_system: frozenset[str] = frozenset()
+    """Messages of which a test around this place says that they are the system's."""
     texts: list[HiddenText] = field(default_factory=list)
 
     def body(self, statements: Sequence[nodes.Node], place: _Place) -> None:
@@ -94,15 +94,14 @@ class _Walk:
                 self.body([child for child in inner if isinstance(child, nodes.Node)], place)
 
     def branch(self, node: nodes.If, place: _Place) -> None:
+        outside = self.of_system
         for branch in (node, *node.elif_):
-            reads = self.asks(branch.test) and not place.of_system
-            inner = _Place(
-                line=place.line or (branch.lineno if reads else 0),
-                of_system=place.of_system or _says_system(branch.test),
-            )
+            self.of_system = outside | frozenset(_systems(branch.test))
+            inner = _Place(line=place.line or (branch.lineno if self.asks(branch.test) else 0))
             self.expression(branch.test, place, silent=True)
             self.body(branch.body, inner)
-            place = _Place(line=inner.line, of_system=place.of_system)
+            self.of_system = outside
+            place = inner  # what comes when this test fails is under it as well
         self.body(node.else_, place)
 
     def output(self, node: nodes.Output, place: _Place) -> None:
@@ -114,7 +113,7 @@ class _Walk:
 
     def assign(self, node: nodes.Assign, place: _Place) -> None:
         names = _targets(node.target)
-        if self.reads(node.node) and not place.of_system:
+        if self.reads(node.node):
             self.tainted |= names
         if place.line:
             self.flags |= names
@@ -136,8 +135,6 @@ class _Walk:
         if place.line and not silent:
             for text in _written(node):
                 self.note(text, place, "text", least)
-        if place.of_system:
-            return
         for inner in (node, *node.find_all(nodes.Expr)):
             if isinstance(inner, nodes.Call) and isinstance(inner.node, nodes.Name):
                 self.hand_on(inner, inner.node.name)
@@ -174,11 +171,12 @@ class _Walk:
         if node is None:
             return False
         if isinstance(node, nodes.Name):
-            return node.name in self.tainted and "system" not in node.name
-        if isinstance(node, nodes.Getattr) and (node.attr == CONTENT or _spelt(node) in self.tainted):
+            return node.name in self.tainted
+        if _spelt(node) in self.tainted:
             return True
-        if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and node.arg.value == CONTENT:
-            return True
+        owner = _owner(node, CONTENT)
+        if owner is not None:
+            return repr(owner) not in self.of_system
         if isinstance(node, nodes.Filter):
             named = any(isinstance(constant, nodes.Const) and constant.value == CONTENT for constant in _all(node))
             whole = node.name in TO_TEXT[:3] and any(name.name in WHOLE for name in _names(node.node))
@@ -313,13 +311,21 @@ def _written(node: nodes.Node) -> Iterator[str]:
             yield from _written(child)
 
 
-def _says_system(test: nodes.Node) -> bool:
-    """True if a test holds only for messages of the system."""
+def _owner(node: nodes.Node, key: str) -> nodes.Node | None:
+    """The message of which ``key`` is read; None where something else is."""
+    if isinstance(node, nodes.Getattr) and node.attr == key:
+        return node.node
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and node.arg.value == key:
+        return node.node
+    return None
+
+
+def _systems(test: nodes.Node) -> Iterator[str]:
+    """Messages that are the system's wherever a test holds."""
     if isinstance(test, nodes.And):
-        return _says_system(test.left) or _says_system(test.right)
-    if not isinstance(test, nodes.Compare) or len(test.ops) != 1 or test.ops[0].op != "eq":
-        return False
-    return any(
-        isinstance(side, nodes.Const) and side.value in ("system", "developer")
-        for side in (test.expr, test.ops[0].expr)
-    )
+        yield from _systems(test.left)
+        yield from _systems(test.right)
+    elif isinstance(test, nodes.Compare) and len(test.ops) == 1 and test.ops[0].op == "eq":
+        sides = (test.expr, test.ops[0].expr)
+        if any(isinstance(side, nodes.Const) and side.value in ("system", "developer") for side in sides):
+            yield from (repr(owner) for side in sides if (owner := _owner(side, "role")) is not None)
