@@ -63,12 +63,16 @@ def _text(text: str) -> bytes:
     return b"X" + struct.pack("<I", len(raw)) + raw
 
 
-def torch_zip(content: bytes, *, name: str = "archive", method: int = zipfile.ZIP_STORED) -> bytes:
-    """A torch checkpoint of the zip form around one pickle."""
+def torch_zip(
+    content: bytes, *, name: str = "archive", method: int = zipfile.ZIP_STORED, storage: bytes = b""
+) -> bytes:
+    """A torch checkpoint of the zip form around one pickle, and around the numbers of one tensor."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr(f"{name}/data.pkl", content)
         archive.writestr(f"{name}/version", "3\n")
+        if storage:
+            archive.writestr(f"{name}/data/0", storage)
     return buffer.getvalue()
 
 
