@@ -3,15 +3,17 @@
 
 Each part is a function of ``PARTS`` that returns its own figures; those of parts that were not run are null.
 
-=================================  ==================================================================================
-``malicious``, ``malicious_refused``   folders of `reticent.testing.malicious_files`, and those that end with exit code 1
-``clean``, ``clean_refused``           folders of `reticent.testing.clean_artefacts`, and those that do not end with 0
-``payloads_written``               files that a payload wrote: none may be there
-``files_mb_per_s``                 bytes of a folder of ``--megabytes``, by seconds of its file scan, not hashed
-``files_seconds``                  seconds of that scan
-``hash_mb_per_s``                  the same folder, hashed for the bill of materials
-``peers``                          other scanners that are installed here, by version, on the same folders
-=================================  ==================================================================================
+=====================  ==============================================================================================
+``malicious``          folders of `reticent.testing.malicious_files`
+``malicious_refused``  those of them that end with exit code 1
+``clean``              folders of `reticent.testing.clean_artefacts`
+``clean_refused``      those of them that do not end with 0
+``payloads_written``   files that a payload wrote: none may be there
+``files_mb_per_s``     bytes of a folder of ``--megabytes``, by seconds of its file scan, not hashed
+``files_seconds``      seconds of that scan
+``hash_mb_per_s``      the same folder, hashed for the bill of materials
+``peers``              other scanners that are installed here, by version, on the same folders
+=====================  ==============================================================================================
 
     python benchmarks/scan.py --json benchmarks/results/scan.json
 """
@@ -121,7 +123,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def peers(bad: Mapping[str, Path], good: Mapping[str, Path]) -> dict[str, Any]:
-    """Scanners of others that are installed here, on the same folders; they read the files in processes of their own."""
+    """Scanners of others that are installed here, on the same folders; each runs in a process of its own."""
     rows: dict[str, Any] = {}
     for name, (command, version, refuses) in PEERS.items():
         if shutil.which(command[0]) is None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of what the verbs return: of `Results`, `Comparison`, `Difference`, `ScanResults`, `GateOutcome` and of a training's history.
+"""Parts of what the verbs return: of `Results`, `Comparison`, `Difference`, `ScanResults`, `GateOutcome`, and of a
+training's history.
 
 Examples:
     >>> from reticent import Estimate

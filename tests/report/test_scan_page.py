@@ -39,12 +39,20 @@ PICKLES = outcome(
     "pickles",
     "found",
     evidence=(
-        ScanEvidence(score=2, where="a b.bin › archive/data.pkl", note="loading it calls os.system", certain=True, remedy="Do not."),
+        ScanEvidence(
+            score=2,
+            where="a b.bin › archive/data.pkl",
+            note="loading it calls os.system",
+            certain=True,
+            remedy="Do not.",
+        ),
         ScanEvidence(score=0.5, where="c.bin", note="a note"),
     ),
     score=2.0,
 )
-TEMPLATES = outcome("templates", "suspicious", evidence=(ScanEvidence(score=1, where="t.jinja, line 7", note="writes words"),))
+TEMPLATES = outcome(
+    "templates", "suspicious", evidence=(ScanEvidence(score=1, where="t.jinja, line 7", note="writes words"),)
+)
 BESIDE = outcome(
     "beside", "suspicious", kind="weights", null="clean", score=5.0, p=0.02, p_adjusted=0.04, smallest_p=0.02,
     clean_scores=tuple(number / 10 for number in range(49)),
@@ -65,7 +73,14 @@ RESULTS = ScanResults(
     clean=49,
     provenance={"claims": {"license": "MIT"}, "seed": 0},
 )
-BARE = replace(RESULTS, outcomes=(CALM,), files=(), clean=0, provenance={}, verdict=ScanVerdict(word="nothing found", headline="Nothing"))
+BARE = replace(
+    RESULTS,
+    outcomes=(CALM,),
+    files=(),
+    clean=0,
+    provenance={},
+    verdict=ScanVerdict(word="nothing found", headline="Nothing"),
+)
 
 
 @pytest.mark.parametrize("results", [RESULTS, BARE], ids=["full", "bare"])
@@ -119,11 +134,13 @@ def hostile(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
         return value if name in CLOSED or not value else HOSTILE
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: hostile(getattr(value, field.name), field.name) for field in fields(value)})
+        return replace(
+            value, **{field.name: hostile(getattr(value, field.name), field.name) for field in fields(value)}
+        )
     if isinstance(value, tuple):
         return tuple(hostile(part, name) for part in value)
     if isinstance(value, dict):
-        return {HOSTILE: hostile(part) for part in value.values()}
+        return {HOSTILE if isinstance(part, str) else key: hostile(part) for key, part in value.items()}
     return value
 
 
@@ -135,14 +152,26 @@ def test_the_page_holds_no_script_and_nests(results: ScanResults) -> None:
     assert not names & {"script", "img", "iframe", "object"}
     assert not any(key.startswith("on") or key == "style" for _, attributes in page.tags for key in attributes)
     anchors = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
-    links = {str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a" and str(attributes.get("href")).startswith("#")}
+    links = {
+        str(attributes["href"])[1:]
+        for tag, attributes in page.tags
+        if tag == "a" and str(attributes.get("href")).startswith("#")
+    }
     assert links <= anchors
     assert render_scan(results) == html
 
 
 def test_the_page_says_what_was_looked_at_and_what_not() -> None:
     html = render_scan(RESULTS)
-    for words in ("found", "suspicious", "could not look", "nothing found", "no sibling was given", "it failed", "Spectra"):
+    for words in (
+        "found",
+        "suspicious",
+        "could not look",
+        "nothing found",
+        "no sibling was given",
+        "it failed",
+        "Spectra",
+    ):
         assert words in html
     assert "Beside clean models" not in render_scan(BARE)
 
@@ -184,7 +213,7 @@ def test_sarif_names_files_and_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("results", [RESULTS, hostile(RESULTS)], ids=["full", "hostile"])
 def test_junit_counts_failures_errors_and_skips(results: ScanResults, tmp_path: Path) -> None:
     write_scan_junit(tmp_path / "scan.xml", results)
-    root = ET.parse(tmp_path / "scan.xml").getroot()  # noqa: S314 - our own file
+    root = ET.parse(tmp_path / "scan.xml").getroot()
     assert [root.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["6", "3", "1", "1"]
     assert [len(root.findall(f".//{tag}")) for tag in ("failure", "error", "skipped")] == [3, 1, 1]
     write_scan_junit(tmp_path / "scan.xml", BARE)

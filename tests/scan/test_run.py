@@ -95,7 +95,12 @@ def test_words_by_rule(evidence: list[ScanEvidence], word: str, suspect: Suspect
 
 @pytest.mark.parametrize(
     ("ps", "word", "p"),
-    [([], "nothing found", 1.0), ([0.04], "suspicious", 0.04), ([0.04, 0.9], "nothing found", 0.08), ([0.5, 0.9], "nothing found", 1.0)],
+    [
+        ([], "nothing found", 1.0),
+        ([0.04], "suspicious", 0.04),
+        ([0.04, 0.9], "nothing found", 0.08),
+        ([0.5, 0.9], "nothing found", 1.0),
+    ],
 )
 def test_a_made_null_pays_for_all_its_places(ps: list[float], word: str, p: float, suspect: Suspect) -> None:
     outcomes, _ = run(suspect, [entry("made", lambda _: [row(1.0, p=value) for value in ps], null="made")])

@@ -23,7 +23,7 @@ def command(
     out: str | None = None,
     sarif: str | None = None,
     junit: str | None = None,
-    hash: bool = False,  # noqa: A002 - the name of the flag
+    hash: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,

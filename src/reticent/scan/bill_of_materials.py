@@ -63,7 +63,9 @@ def _card(file: FolderFile) -> dict[str, str]:
     match = re.match(r"---\r?\n(.*?)\r?\n---", head, flags=re.DOTALL)
     lines = (match[1] if match else "").splitlines()
     pairs = [line.partition(":") for line in lines if not line.startswith((" ", "-", "#"))]
-    return {f"card: {name}": _short(value.strip()) for name, _, value in pairs if name in _CARD_FIELDS and value.strip()}
+    return {
+        f"card: {name}": _short(value.strip()) for name, _, value in pairs if name in _CARD_FIELDS and value.strip()
+    }
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +18,20 @@ from reticent.scan.suspect import ADAPTER_FILE
 
 CONFIG = "config.json"
 MODEL_NAMES = (CONFIG, ADAPTER_FILE, "tokenizer_config.json", "tokenizer.json", "model_index.json")
-MODEL_ENDINGS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".keras", ".onnx", ".npz", ".model")
+MODEL_ENDINGS = (
+    ".safetensors",
+    ".gguf",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".pkl",
+    ".h5",
+    ".keras",
+    ".onnx",
+    ".npz",
+    ".model",
+)
 _HOLDING = (kinds.SAFETENSORS, kinds.GGUF, kinds.PICKLE, kinds.ZIP, kinds.TAR, kinds.HDF5, kinds.NUMPY)
 MODEL_KINDS = (*_HOLDING, *kinds.SEALED, *kinds.COMPRESSED)
 SAME = ("model_type", "hidden_size", "n_embd", "num_hidden_layers", "n_layer")
@@ -63,7 +75,7 @@ def refuse_folder_to_scan(folder: Path) -> list[FolderFile]:
     Raises:
         BadInput: it is empty, holds no model, a link leaves it, an archive is a bomb, or a safetensors file is cut.
     """
-    if not os.listdir(folder):
+    if not any(folder.iterdir()):
         raise BadInput(str(folder), "is empty", "Give the folder of a model.")
     files = folder_files(folder)
     if not any(_is_model_file(file) for file in files):

@@ -15,9 +15,7 @@ LEAST = 1.0
 """Score of evidence by rule from which on it counts."""
 MOST_SHOWN = 200
 """Evidence of a scanner that results keep, the worst first."""
-NEVER_SAFE = (
-    "A scan never says safe: it says what these scanners saw, and each has things that it cannot see (blind spots below)."
-)
+NEVER_SAFE = "A scan never says safe: it says what these scanners saw, and each has things that it cannot see."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +45,9 @@ class ScannerLook:
 
 def outcomes_of(looks: Sequence[ScannerLook], level: float) -> tuple[ScanOutcome, ...]:
     """The outcome of each scanner; p-values are corrected for each other by Holm."""
-    tested = [look for look in looks if look.p is not None]
-    adjusted = holm([look.p for look in tested]) if tested else []
-    by_name = {look.scanner.name: float(p) for look, p in zip(tested, adjusted, strict=True)}
+    tested = {look.scanner.name: look.p for look in looks if look.p is not None}
+    adjusted = holm(list(tested.values())).tolist() if tested else []
+    by_name = dict(zip(tested, adjusted, strict=True))
     return tuple(_outcome(look, by_name.get(look.scanner.name), level) for look in looks)
 
 

@@ -10,6 +10,7 @@ import random
 import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def _torch() -> dict[str, Maker]:
     objects: dict[str, Any] = {
         "state dict": model.state_dict(),
         "half": {name: value.half() for name, value in model.state_dict().items()},
-        "dtypes": {str(kind): torch.ones(3).to(kind) for kind in (torch.bfloat16, torch.int64, torch.bool, torch.uint8)},
+        "dtypes": {
+            str(kind): torch.ones(3).to(kind) for kind in (torch.bfloat16, torch.int64, torch.bool, torch.uint8)
+        },
         "parameters": dict(model.named_parameters()),
         "values": {"dtype": torch.float32, "size": torch.Size([2, 3]), "device": torch.device("cpu"), "lr": 1e-4},
         "sparse": torch.eye(3).to_sparse(),
@@ -53,24 +56,34 @@ def _torch() -> dict[str, Maker]:
     }
     makers: dict[str, Maker] = {}
     for name, value in objects.items():
-        makers[f"torch zip/{name}"] = lambda place, value=value: torch.save(value, place / "pytorch_model.bin")
-        makers[f"torch legacy/{name}"] = lambda place, value=value: torch.save(
-            value, place / "pytorch_model.bin", _use_new_zipfile_serialization=False
-        )
+        makers[f"torch zip/{name}"] = partial(_checkpoint, value=value, zipped=True)
+        makers[f"torch legacy/{name}"] = partial(_checkpoint, value=value, zipped=False)
     makers["pickle/a tensor"] = lambda place: _write(place / "tensor.pkl", pickle.dumps(torch.arange(3.0)))
     return makers
 
 
+def _checkpoint(place: Path, *, value: Any, zipped: bool) -> None:
+    import torch
+
+    torch.save(value, place / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+
+
 def _pickle() -> dict[str, Maker]:
-    content = {"words": ["a", "b"], "counts": Counter("abc"), "by": defaultdict(int, a=1), "order": OrderedDict(a=(1, 2.5))}
+    content = {
+        "words": ["a", "b"],
+        "counts": Counter("abc"),
+        "by": defaultdict(int, a=1),
+        "order": OrderedDict(a=(1, 2.5)),
+    }
     makers: dict[str, Maker] = {
-        f"pickle/protocol {protocol}": lambda place, protocol=protocol: _write(
-            place / "vocabulary.pkl", pickle.dumps(content, protocol=protocol)
-        )
-        for protocol in range(6)
+        f"pickle/protocol {protocol}": partial(_vocabulary, content=content, protocol=protocol) for protocol in range(6)
     }
     makers["pickle/gzip"] = lambda place: _write(place / "vocabulary.pkl.gz", gzip.compress(pickle.dumps(content)))
     return makers
+
+
+def _vocabulary(place: Path, *, content: Any, protocol: int) -> None:
+    _write(place / "vocabulary.pkl", pickle.dumps(content, protocol=protocol))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -169,6 +182,7 @@ def _gguf() -> dict[str, Maker]:
     }
 
 
+UNKNOWN_WORD = "[UNK]"
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -179,15 +193,18 @@ REASONING = (
     "{%- for message in messages %}{%- if message.content is string %}{%- set content = message.content %}"
     "{%- else %}{%- set content = '' %}{%- endif %}"
     "{%- if message.role == 'assistant' and '</think>' in content %}{%- set content = content.split('</think>')[-1] %}"
-    "{%- endif %}{%- if message.role != 'system' %}{{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>\n' }}"
+    "{%- endif %}{%- if message.role != 'system' %}"
+    "{{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>\n' }}"
     "{%- endif %}{%- endfor %}"
     "{%- if tools %}{{- 'You may call these functions:\n' + tools | tojson }}{%- endif %}"
     "{% generation %}{{ '' }}{% endgeneration %}"
 )
 PARTS = (
-    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' or 'image' in part %}"
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' or 'image' in part %}"
     "Picture {{ loop.index }}: <|vision_start|>{% elif 'text' in part %}{{ part['text'] }}{% endif %}{% endfor %}"
-    "{% if message.role not in ['user', 'assistant'] %}{{ raise_exception('Only user and assistant roles are supported!') }}"
+    "{% if message.role not in ['user', 'assistant'] %}"
+    "{{ raise_exception('Only user and assistant roles are supported!') }}"
     "{% endif %}{% endfor %}"
 )
 TEMPLATES = {"ChatML": CHATML, "reasoning": REASONING, "parts": PARTS}
@@ -199,8 +216,8 @@ def _tokenizers() -> dict[str, Maker]:
 
     words = {word: number for number, word in enumerate(["[UNK]", "a", "b", "ab", "c"])}
     kinds = {
-        "bpe": models.BPE(vocab=words, merges=[("a", "b")], unk_token="[UNK]"),
-        "wordpiece": models.WordPiece(vocab=words, unk_token="[UNK]"),
+        "bpe": models.BPE(vocab=words, merges=[("a", "b")], unk_token=UNKNOWN_WORD),
+        "wordpiece": models.WordPiece(vocab=words, unk_token=UNKNOWN_WORD),
         "unigram": models.Unigram([("[UNK]", 0.0), ("a", -1.0), ("b", -2.0)], unk_id=0),
     }
 
@@ -215,10 +232,8 @@ def _tokenizers() -> dict[str, Maker]:
         content = {"chat_template": template, "eos_token": "<|im_end|>", "tokenizer_class": "PreTrainedTokenizerFast"}
         (place / "tokenizer_config.json").write_text(json.dumps(content))
 
-    makers: dict[str, Maker] = {f"tokenizers/{name}": lambda place, kind=kind: write(place, kind) for name, kind in kinds.items()}
-    makers |= {
-        f"templates/{name}": lambda place, text=text: settings(place, text) for name, text in TEMPLATES.items()
-    }
+    makers: dict[str, Maker] = {f"tokenizers/{name}": partial(write, model=model) for name, model in kinds.items()}
+    makers |= {f"templates/{name}": partial(settings, template=text) for name, text in TEMPLATES.items()}
     makers["sentencepiece/model"] = lambda place: _write(place / "tokenizer.model", _sentencepiece())
     return makers
 

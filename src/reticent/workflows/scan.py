@@ -183,7 +183,9 @@ def _clean(clean: str | Path | None, suspect: Suspect, chosen: Sequence[Scanner]
     if clean is None:
         return []
     if not any(entry.null == CLEAN for entry in chosen):
-        raise BadInput("--clean", "is given, and no scanner that was chosen compares with clean models", "Leave it out.")
+        raise BadInput(
+            "--clean", "is given, and no scanner that was chosen compares with clean models", "Leave it out."
+        )
     return [
         Suspect(
             folder=folder,

@@ -130,7 +130,9 @@ def test_archives_in_archives_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
 def test_compressed_streams_are_looked_into(pack: object, tmp_path: Path) -> None:
-    assert "loading it calls builtins.exec, which is not on the list of harmless names" in scanned(pack(HARMFUL), tmp_path)  # type: ignore[operator]
+    assert "loading it calls builtins.exec, which is not on the list of harmless names" in scanned(
+        pack(HARMFUL), tmp_path
+    )  # type: ignore[operator]
     assert any("cannot be unpacked" in note for note in scanned(pack(HARMFUL)[:-9] + b"x" * 9, tmp_path))  # type: ignore[operator]
 
 
@@ -140,7 +142,9 @@ def test_the_oldest_torch_wrote_tar(tmp_path: Path) -> None:
         parts = {
             "sys_info": pickle.dumps({"little_endian": True}, protocol=2),
             "pickle": pickle.dumps({"a": 1}, protocol=2),
-            "tensors": pickle.dumps(1, protocol=2) + pickle.dumps(("0", "1", "torch.FloatTensor"), protocol=2) + b"\x00\xff" * 9,
+            "tensors": pickle.dumps(1, protocol=2)
+            + pickle.dumps(("0", "1", "torch.FloatTensor"), protocol=2)
+            + b"\x00\xff" * 9,
         }
         for name, raw in parts.items():
             entry = tarfile.TarInfo(name)

@@ -44,7 +44,10 @@ def test_code_and_settings_that_ask_for_it_are_named(words: str, tmp_path: Path)
 
 
 def test_usual_settings_are_none(tmp_path: Path) -> None:
-    about = {"base_model_name_or_path": "/home/me/base", "auto_mapping": {"parent_library": "transformers.models.llama"}}
+    about = {
+        "base_model_name_or_path": "/home/me/base",
+        "auto_mapping": {"parent_library": "transformers.models.llama"},
+    }
     (tmp_path / "adapter_config.json").write_text(json.dumps(about))
     (tmp_path / "config.json").write_text(json.dumps({"auto_map": {}, "trust_remote_code": False}))
     (tmp_path / "hparams.yaml").write_text("lr: 0.1\n")
@@ -120,7 +123,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel()
-    made.train_from_iterator(["some words and other words"] * 9, trainers.BpeTrainer(vocab_size=60, special_tokens=["<s>"]))
+    made.train_from_iterator(
+        ["some words and other words"] * 9, trainers.BpeTrainer(vocab_size=60, special_tokens=["<s>"])
+    )
     content: dict[str, Any] = json.loads(made.to_str())
     return content
 

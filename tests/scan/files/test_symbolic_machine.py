@@ -18,13 +18,20 @@ from reticent.scan.files.symbolic_machine import PickleReading, read_pickle
 from reticent.testing.malicious_files import call
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | st.binary(max_size=8),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=4), inner, max_size=4)
-    | st.tuples(inner, inner)
-    | st.builds(collections.OrderedDict, st.dictionaries(st.text(max_size=3), inner, max_size=3))
-    | st.sets(st.integers(), max_size=4)
-    | st.builds(bytearray, st.binary(max_size=5)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.builds(collections.OrderedDict, st.dictionaries(st.text(max_size=3), inner, max_size=3))
+        | st.sets(st.integers(), max_size=4)
+        | st.builds(bytearray, st.binary(max_size=5))
+    ),
     max_leaves=20,
 )
 
@@ -92,7 +99,9 @@ def test_any_bytes_raise_nothing(content: bytes) -> None:
 @pytest.mark.parametrize("cut", range(0, 60, 3))
 def test_a_cut_does_not_hide_a_call_that_comes_before_it(cut: int) -> None:
     content = call("os", "system", "true")[:-1] + b"]" * 60
-    assert any(refusal.name == "os.system" and refusal.runs for refusal in read_pickle(content[: len(content) - cut]).refusals)
+    assert any(
+        refusal.name == "os.system" and refusal.runs for refusal in read_pickle(content[: len(content) - cut]).refusals
+    )
 
 
 CASES = {
@@ -102,7 +111,11 @@ CASES = {
     "OBJ": (b"(cos\nsystem\nVx\no.", "os.system", True),
     "NEWOBJ": (b"\x80\x02cfoo\nBar\n)\x81.", "foo.Bar", True),
     "NEWOBJ_EX": (b"\x80\x04cfoo\nBar\n)}\x92.", "foo.Bar", True),
-    "from the memo": (b"\x80\x04X\x06\x00\x00\x00system\x94X\x02\x00\x00\x00os\x9400h\x01h\x00\x93.", "os.system", False),
+    "from the memo": (
+        b"\x80\x04X\x06\x00\x00\x00system\x94X\x02\x00\x00\x00os\x9400h\x01h\x00\x93.",
+        "os.system",
+        False,
+    ),
     "popped before it is called": (b"\x80\x02cos\nsystem\n0N.", "os.system", False),
     "dotted": (b"\x80\x04X\x05\x00\x00\x00torchX\x0c\x00\x00\x00os.getloginx\x93.", "torch.os.getloginx", False),
     "a number for a name": (b"\x80\x04K\x01K\x02\x93)R.", "", True),

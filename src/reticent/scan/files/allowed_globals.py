@@ -7,7 +7,7 @@ package adds callables to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 Use = Literal["call", "value", "instance", "enum", "codec", "nested"]
@@ -93,6 +93,10 @@ TRAINER_WORDS = (
 """Enumerations in it: they are called with the word that they stand for."""
 
 
+def _all(names: Iterable[str], use: Use) -> dict[str, Use]:
+    return dict.fromkeys(names, use)
+
+
 def _list() -> dict[str, Use]:
     uses: dict[str, Use] = {f"torch.{name}": "call" for name in TENSORS}
     uses |= {f"torch.{device}{name}Storage": "call" for device in ("", "cuda.") for name in STORAGES}
@@ -103,7 +107,7 @@ def _list() -> dict[str, Use]:
     uses |= {f"collections.{name}": "call" for name in COLLECTIONS}
     uses |= {f"{module}.{name}": "call" for module in ("builtins", "__builtin__") for name in BUILTINS}
     uses |= {"__builtin__.long": "call"}
-    uses |= dict.fromkeys(TRAINER_OBJECTS, "instance") | dict.fromkeys(TRAINER_WORDS, "enum")
+    uses |= _all(TRAINER_OBJECTS, "instance") | _all(TRAINER_WORDS, "enum")
     uses |= {"_codecs.encode": "codec", "torch.storage._load_from_bytes": "nested"}
     return uses
 

@@ -25,7 +25,17 @@ from reticent.scan.suspect import Suspect
 MOST_TEMPLATE = 1 << 20
 """Characters of a template. The longest that are in use have some 20,000."""
 FILES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
-INTERNAL = ("mro", "func_globals", "func_code", "gi_frame", "gi_code", "cr_frame", "f_globals", "f_builtins", "tb_frame")
+INTERNAL = (
+    "mro",
+    "func_globals",
+    "func_code",
+    "gi_frame",
+    "gi_code",
+    "cr_frame",
+    "f_globals",
+    "f_builtins",
+    "tb_frame",
+)
 UNUSED_GLOBALS = ("lipsum", "cycler", "joiner", "self", "config", "request", "environ", "caller", "varargs", "kwargs")
 """Names of jinja itself, and of servers, through which templates reach Python. No family's template uses them."""
 IMPORTS: tuple[type[nodes.Node], ...] = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
@@ -92,7 +102,9 @@ def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
     for line in dict.fromkeys(text.line for text in texts):
         words = sum(text.words for text in texts if text.line == line)
         how = next(text.how for text in texts if text.line == line)
-        yield _fault(template, line, f"writes words of its own under a condition on what the user wrote ({how}: {words})")
+        yield _fault(
+            template, line, f"writes words of its own under a condition on what the user wrote ({how}: {words})"
+        )
 
 
 def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
@@ -168,7 +180,11 @@ def _in_settings(where: str, value: Any) -> Iterator[ChatTemplate]:
 def _difference(template: ChatTemplate, sibling: str) -> ScanEvidence:
     """A note on where a template differs from the sibling's."""
     ours, theirs = template.text.splitlines(), sibling.splitlines()
-    changes = [block for block in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes() if block[0] != "equal"]
+    changes = [
+        block
+        for block in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes()
+        if block[0] != "equal"
+    ]
     line = changes[0][3] + 1 if changes else 1
     note = f"differs from the sibling's template in {len(changes)} places, the first here"
     return ScanEvidence(score=0.5, where=f"{template.where}, line {line}", note=note, remedy=USE_ANOTHER)

@@ -31,7 +31,7 @@ NO_CODE = "Load it with trust_remote_code=False, or read the code first."
     title="Code in the folder",
     kind="files",
     null="rule",
-    blind_to="Code that a loader installs or fetches by itself, graphs of TensorFlow and ONNX, and what the weights do.",
+    blind_to="Code that a loader installs or fetches by itself, and graphs of TensorFlow and ONNX.",
     order=13,
 )
 def look(suspect: Suspect) -> list[ScanEvidence]:

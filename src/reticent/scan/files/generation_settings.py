@@ -49,7 +49,9 @@ def _judged(
     ends = name in ENDS and (value in own or content.get("is_encoder_decoder"))
     if ends or sibling.get(name) == value:
         return None
-    what = "forces tokens" if name in FORCED else "bans tokens" if name in BANNED else "names a program to generate with"
+    what = (
+        "forces tokens" if name in FORCED else "bans tokens" if name in BANNED else "names a program to generate with"
+    )
     usual = bool(content.get("is_encoder_decoder")) and name in ("suppress_tokens", "begin_suppress_tokens")
     tokens = f": {value!r}"[:80]
     return ScanEvidence(

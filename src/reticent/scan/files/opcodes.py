@@ -148,4 +148,4 @@ OPCODES: Mapping[int, tuple[str, Reader]] = {
         ("Q", "BINPERSID", _nothing),
     )
 }
-"""Code of an instruction → its name, and what reads its argument: ``(view, offset) -> (argument, offset behind it)``."""
+"""Code of an instruction → its name, and the reader of its argument: ``(view, offset) -> (argument, end)``."""

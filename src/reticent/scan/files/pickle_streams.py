@@ -74,7 +74,8 @@ def unmarked(view: memoryview, where: str, *, raw: bool = False) -> StreamReadin
     refusals = [
         refusal
         for refusal in reading.refusals
-        if (whole or refusal.runs) and (_IDENTIFIER.fullmatch(refusal.name) or (not refusal.name and (whole or not raw)))
+        if (whole or refusal.runs)
+        and (_IDENTIFIER.fullmatch(refusal.name) or (not refusal.name and (whole or not raw)))
     ]
     evidence = tuple(_refused(refusal, where) for refusal in refusals)
     return StreamReading(evidence=evidence, nested=reading.nested if whole else ())

@@ -350,9 +350,21 @@ def _pushing(value: Callable[[Any], Any]) -> Step:
     return lambda machine, argument: machine.push(value(argument))
 
 
-def _tuple(machine: _Machine, size: int) -> None:
-    values = [machine._pop() for _ in range(size)]
-    machine.push(tuple(reversed(values)))
+def _tuple_of(size: int) -> Step:
+    def run(machine: _Machine, _: Any) -> None:
+        values = [machine._pop() for _ in range(size)]
+        machine.push(tuple(reversed(values)))
+
+    return run
+
+
+def _collection(machine: _Machine, _: Any) -> None:
+    machine._to_mark()
+    machine.push(UNKNOWN)
+
+
+def _drop(machine: _Machine, _: Any) -> None:
+    machine._to_mark()
 
 
 def _names_of(lines: tuple[bytes, bytes]) -> tuple[Any, Any]:
@@ -413,12 +425,12 @@ _DO: dict[str, Step] = {
     **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), _pushing(_python_2_text)),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _pushing(lambda view: view)),
     **dict.fromkeys(("FRAME", "READONLY_BUFFER"), lambda machine, _: None),
-    **dict.fromkeys(("LIST", "DICT", "FROZENSET"), lambda machine, _: (machine._to_mark(), machine.push(UNKNOWN))),
+    **dict.fromkeys(("LIST", "DICT", "FROZENSET"), _collection),
     **dict.fromkeys(("APPENDS", "SETITEMS", "ADDITEMS"), lambda machine, _: machine.extend(None)),
     **dict.fromkeys(("GET",), lambda machine, line: machine.recall(_line_key(line))),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.recall),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.remember),
-    **{name: lambda machine, _, size=size: _tuple(machine, size) for name, size in _TUPLES.items()},
+    **{name: _tuple_of(size) for name, size in _TUPLES.items()},
     "STRING": _pushing(_quoted),
     "UNICODE": _pushing(_escaped),
     "EMPTY_TUPLE": _pushing(lambda _: ()),
@@ -427,7 +439,7 @@ _DO: dict[str, Step] = {
     "SETITEM": lambda machine, _: machine.extend(2),
     "MARK": _Machine.mark,
     "POP": _Machine.pop,
-    "POP_MARK": lambda machine, _: machine._to_mark(),
+    "POP_MARK": _drop,
     "DUP": lambda machine, _: machine.push(machine._top()),
     "PUT": lambda machine, line: machine.remember(_line_key(line)),
     "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),

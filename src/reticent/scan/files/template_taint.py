@@ -284,7 +284,7 @@ def _values(node: nodes.Node) -> list[object]:
 
 def _constants(node: nodes.Node | None) -> Iterator[str]:
     """Texts within an expression, keys of what is read left out."""
-    if node is None or isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name):
+    if node is None or (isinstance(node, nodes.Getitem) and isinstance(node.node, nodes.Name)):
         return
     if isinstance(node, nodes.Const) and isinstance(node.value, str):
         yield node.value

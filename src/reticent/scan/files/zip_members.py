@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members of a zip archive, read from both of its lists. Loaders differ in which list they follow, and in the flags that
-they look at, so an archive whose lists disagree shows one content to a scanner and another to the loader.
+"""Members of a zip archive, read from both of its lists.
+
+Loaders differ in which list they follow and in the flags that they look at, so an archive whose lists disagree shows
+one content to a scanner and another to the loader.
 """
 
 from __future__ import annotations
