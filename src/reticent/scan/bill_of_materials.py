@@ -41,7 +41,7 @@ def bill_of_materials(folder: Path, *, hashes: bool = False) -> tuple[ScannedFil
 
 
 def claims(folder: Path) -> dict[str, Any]:
-    """What a folder says about its origin: base, date, licence, versions. Nothing of it is checked."""
+    """Claims of a folder about its origin: base, date, licence, versions. Nothing of it is checked."""
     files = {file.path: file for file in folder_files(folder)}
     claimed: dict[str, Any] = {}
     for path, fields in (

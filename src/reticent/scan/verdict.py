@@ -20,7 +20,7 @@ NEVER_SAFE = "A scan never says safe: it says what these scanners saw, and each 
 
 @dataclass(frozen=True, kw_only=True)
 class ScannerLook:
-    """What came of one scanner, before p-values are corrected for each other.
+    """The outcome of one scanner, before p-values are corrected for each other.
 
     Args:
         scanner: which.

@@ -206,7 +206,7 @@ def _text_protocol(folder: Path, payload: str) -> None:
 
 @_kind(OWN)
 def _two_names_in_zip(folder: Path, payload: str) -> None:
-    """The central list calls the member that the local header calls ``data.pkl`` a raw storage."""
+    """The central list takes for a raw storage what the local header takes for the pickle."""
     raw = bytearray(torch_zip(call("builtins", "exec", payload)))
     central = raw.find(b"PK\x01\x02") + 46
     raw[central : central + len(b"archive/data.pkl")] = b"archive/data/000"

@@ -99,30 +99,38 @@ def scan(
     if suspect.data and suspect.base is None:
         raise BadInput("--data", "says nothing about a model without a trusted sibling", "Give one with --base.")
     clean_models = _clean(clean, suspect, chosen)
-    plan = plan_scan(suspect, chosen, clean=len(clean_models), level=level)
+    results = _results(suspect, chosen, clean_models, level=level, hashes=hashes)
+    if target is not None:
+        write_outputs(target, results)
+    return results
+
+
+def _results(
+    suspect: Suspect, chosen: Sequence[Scanner], clean: Sequence[Suspect], *, level: float, hashes: bool
+) -> ScanResults:
+    """Let all scanners look, having said what they can say at most."""
+    plan = plan_scan(suspect, chosen, clean=len(clean), level=level)
     if plan.announcement:
         console.print(plan.announcement, highlight=False, markup=False)
-    outcomes = outcomes_of(run_scanners(suspect, plan, clean_models), level)
-    results = ScanResults(
+    outcomes = outcomes_of(run_scanners(suspect, plan, clean), level)
+    folder = suspect.folder
+    return ScanResults(
         title=folder.name if folder.name != "model" else f"{folder.parent.name}/model",
         created=now(),
         verdict=verdict_of(outcomes),
         level=level,
         outcomes=outcomes,
         files=bill_of_materials(folder, hashes=hashes),
-        clean=len(clean_models),
+        clean=len(clean),
         provenance={
             "claims": claims(folder),
             "sibling": None if suspect.base is None else suspect.base.name,
             "private texts": len(suspect.data),
             "prompts": len(suspect.prompts),
-            "seed": seed,
+            "seed": suspect.seed,
             **environment(),
         },
     )
-    if target is not None:
-        write_outputs(target, results)
-    return results
 
 
 def exit_code(results: ScanResults) -> int:

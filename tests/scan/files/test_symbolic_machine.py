@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from reticent.scan.files.allowed_globals import ALLOWED, USES
 from reticent.scan.files.pickle_streams import read_stream, unmarked
-from reticent.scan.files.symbolic_machine import PickleReading, read_pickle
+from reticent.scan.files.pickle_values import PickleReading
+from reticent.scan.files.symbolic_machine import read_pickle
 from reticent.testing.malicious_files import call
 
 VALUES = st.recursive(

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reticent.core.scan import ScanEvidence
-from reticent.scan.files.symbolic_machine import PickleReading, Refusal, read_pickle
+from reticent.scan.files.pickle_values import PickleReading, Refusal
+from reticent.scan.files.symbolic_machine import read_pickle
 
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-"""What the first pickle of a legacy torch checkpoint stands for."""
+"""The value of the first pickle of a legacy torch checkpoint."""
 LEGACY_PICKLES = 5
 MOST_PICKLES = 10_000
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.]*")

@@ -13,11 +13,19 @@ from typing import Any
 
 from reticent.scan.files.allowed_globals import ALLOWED, element_bytes
 from reticent.scan.files.opcodes import OPCODES, Unreadable
+from reticent.scan.files.pickle_texts import (
+    escaped_text,
+    line_key,
+    long_number,
+    python_2_text,
+    quoted_text,
+    text_of,
+    whole_number,
+)
+from reticent.scan.files.pickle_values import UNKNOWN, Name, Outcome, PickleReading, Refusal, Storage
 
 MOST_STEPS = 20_000_000
 """Instructions of one pickle. The largest checkpoints have some hundred thousand."""
-MOST_TEXT = 4096
-"""Characters of a string that are kept; names are shorter."""
 MOST_REFUSED = 20
 """Refusals of one pickle that are listed."""
 MOST_HELD = 4_000_000
@@ -25,79 +33,6 @@ MOST_HELD = 4_000_000
 _CODECS = ("latin1", "latin-1", "utf-8", "utf8")
 _NEVER_HANDED_ON = ("instance", "enum", "codec", "nested")
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-
-@dataclass(frozen=True)
-class Name:
-    """A global by module and name."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-class Unknown:
-    """A value that plays no part: a number, a container, a part of a tensor."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a call, or an instance, of ``callee``."""
-
-    callee: Name | None
-
-
-UNKNOWN = Unknown()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A thing that a pickle may not do.
-
-    Args:
-        name: of the global, ``module.name``; empty where it cannot be told.
-        why: in words.
-        runs: whether loading the file calls it.
-        at: byte of the instruction.
-    """
-
-    name: str
-    why: str
-    runs: bool
-    at: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Storage:
-    """A tensor's storage that the pickle says lies outside of it: its key, and its bytes where they are known."""
-
-    key: str
-    bytes: int | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PickleReading:
-    """The outcome of one pickle.
-
-    Args:
-        refusals: things that it may not do, in their order.
-        end: byte behind its last instruction that could be read.
-        broken: why it could not be read to its end; empty where it could.
-        nested: content that is unpickled by a call in it.
-        storages: of tensors, in the order in which they are named.
-        top: what it stands for, if that is a plain value or a name.
-        names: all globals, in their order.
-    """
-
-    refusals: tuple[Refusal, ...]
-    end: int
-    broken: str
-    nested: tuple[memoryview, ...]
-    storages: tuple[Storage, ...]
-    top: Any
-    names: tuple[str, ...]
 
 
 def read_pickle(content: bytes | memoryview, at: int = 0) -> PickleReading:
@@ -291,61 +226,6 @@ NOT_LISTED = "is not on the list of harmless names"
 Step = Callable[[_Machine, Any], None]
 
 
-def _text(raw: Any) -> Any:
-    if len(raw) > MOST_TEXT:
-        return UNKNOWN
-    try:
-        return bytes(raw).decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return UNKNOWN
-
-
-def _python_2_text(raw: Any) -> Any:
-    if len(raw) > MOST_TEXT:
-        return UNKNOWN
-    try:
-        return bytes(raw).decode("ascii")
-    except UnicodeDecodeError:
-        return UNKNOWN
-
-
-def _quoted(raw: bytes) -> Any:
-    """A STRING line: quotes and escapes as Python 2 wrote them."""
-    text = raw.strip()
-    if len(text) >= 2 and text[:1] == text[-1:] and text[:1] in (b"'", b'"'):
-        text = text[1:-1]
-    try:
-        return _python_2_text(text.decode("unicode_escape").encode("latin-1"))
-    except UnicodeError:
-        return UNKNOWN
-
-
-def _escaped(raw: bytes) -> Any:
-    """A UNICODE line."""
-    try:
-        return raw.decode("raw_unicode_escape") if len(raw) <= MOST_TEXT else UNKNOWN
-    except UnicodeDecodeError:
-        return UNKNOWN
-
-
-def _whole_number(raw: Any) -> Any:
-    try:
-        return int(bytes(raw).strip().rstrip(b"L")) if len(raw) <= 64 else UNKNOWN
-    except ValueError:
-        return UNKNOWN
-
-
-def _long(raw: Any) -> Any:
-    return int.from_bytes(raw, "little", signed=True) if len(raw) <= 64 else UNKNOWN
-
-
-def _line_key(raw: bytes) -> int:
-    try:
-        return int(raw)
-    except ValueError as error:
-        raise Unreadable("a place of the memo is no number") from error
-
-
 def _pushing(value: Callable[[Any], Any]) -> Step:
     return lambda machine, argument: machine.push(value(argument))
 
@@ -368,7 +248,7 @@ def _drop(machine: _Machine, _: Any) -> None:
 
 
 def _names_of(lines: tuple[bytes, bytes]) -> tuple[Any, Any]:
-    return _text(lines[0]), _text(lines[1])
+    return text_of(lines[0]), text_of(lines[1])
 
 
 def _stack_global(machine: _Machine, _: Any) -> None:
@@ -419,20 +299,20 @@ _DO: dict[str, Step] = {
     **dict.fromkeys(("FLOAT", "BINFLOAT", "NEXT_BUFFER"), _UNKNOWN),
     **dict.fromkeys(("NONE", "NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _UNKNOWN),
     **dict.fromkeys(("BININT", "BININT1", "BININT2"), _pushing(lambda number: number)),
-    **dict.fromkeys(("INT", "LONG"), _pushing(_whole_number)),
-    **dict.fromkeys(("LONG1", "LONG4"), _pushing(_long)),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _pushing(_text)),
-    **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), _pushing(_python_2_text)),
+    **dict.fromkeys(("INT", "LONG"), _pushing(whole_number)),
+    **dict.fromkeys(("LONG1", "LONG4"), _pushing(long_number)),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _pushing(text_of)),
+    **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), _pushing(python_2_text)),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _pushing(lambda view: view)),
     **dict.fromkeys(("FRAME", "READONLY_BUFFER"), lambda machine, _: None),
     **dict.fromkeys(("LIST", "DICT", "FROZENSET"), _collection),
     **dict.fromkeys(("APPENDS", "SETITEMS", "ADDITEMS"), lambda machine, _: machine.extend(None)),
-    **dict.fromkeys(("GET",), lambda machine, line: machine.recall(_line_key(line))),
+    **dict.fromkeys(("GET",), lambda machine, line: machine.recall(line_key(line))),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.recall),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.remember),
     **{name: _tuple_of(size) for name, size in _TUPLES.items()},
-    "STRING": _pushing(_quoted),
-    "UNICODE": _pushing(_escaped),
+    "STRING": _pushing(quoted_text),
+    "UNICODE": _pushing(escaped_text),
     "EMPTY_TUPLE": _pushing(lambda _: ()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine._to_mark())),
     "APPEND": lambda machine, _: machine.extend(1),
@@ -441,7 +321,7 @@ _DO: dict[str, Step] = {
     "POP": _Machine.pop,
     "POP_MARK": _drop,
     "DUP": lambda machine, _: machine.push(machine._top()),
-    "PUT": lambda machine, line: machine.remember(_line_key(line)),
+    "PUT": lambda machine, line: machine.remember(line_key(line)),
     "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
     "GLOBAL": lambda machine, lines: machine.refer(*_names_of(lines)),
     "STACK_GLOBAL": _stack_global,
@@ -452,7 +332,7 @@ _DO: dict[str, Step] = {
     "INST": _inst,
     "OBJ": _obj,
     "BUILD": _Machine.fill,
-    "PERSID": lambda machine, line: machine.persist(_text(line)),
+    "PERSID": lambda machine, line: machine.persist(text_of(line)),
     "BINPERSID": lambda machine, _: machine.persist(machine._pop()),
     "PROTO": _protocol,
 }
