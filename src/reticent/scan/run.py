@@ -35,7 +35,7 @@ class ScanPlan:
 
     @property
     def announcement(self) -> str:
-        """A sentence on the most that the tests can say, to be told before they run; empty without tests against clean models."""
+        """A sentence on the most that tests beside clean models can say, to be told before they run; empty without."""
         compared = [entry for entry in self.scanners if entry.null == CLEAN and entry.name not in self.missing]
         if not compared:
             return ""
