@@ -69,6 +69,16 @@ def test_a_scanner_that_fails_could_not_look_and_the_others_go_on(fault: Any, su
     assert verdict.word == "suspicious"
 
 
+def test_a_refusal_of_data_that_a_scanner_is_not_for_is_no_failure(suspect: Suspect) -> None:
+    scanners = [entry("other", refuse, kind="data"), entry("calm", lambda _: [])]
+    outcomes, verdict = run(suspect, scanners)
+    assert (outcomes["other"].word, outcomes["other"].failed) == ("could not look", False)
+    assert "is cut" in verdict.sentences[1]
+    assert verdict.word == "nothing found"
+    assert run(suspect, scanners[:1])[1].word == "could not look"
+    assert run(suspect, [entry("other", crash, kind="data"), scanners[1]])[1].word == "could not look"
+
+
 def test_what_a_scanner_lacks_is_said_and_is_no_failure(suspect: Suspect) -> None:
     outcomes, verdict = run(suspect, [entry("needy", lambda _: [], needs=("base",)), entry("calm", lambda _: [])])
     assert (outcomes["needy"].word, outcomes["needy"].failed) == ("could not look", False)

@@ -54,7 +54,7 @@ class ScanOutcome:
         word: ``"found"``, ``"suspicious"``, ``"nothing found"`` or ``"could not look"``.
         sentence: what it gave, for the verdict.
         why_not: why it could not look; else empty.
-        failed: whether it had all it needs and could not look all the same: it crashed, or refused what it read.
+        failed: whether it had all it needs and could not look all the same: it crashed, or could not read a file.
         blind_to: what it cannot see, whatever it says.
         score: the largest of its evidence; None where it could not look.
         p: of the scanner as a whole, before the correction for the number of scanners; None for rules.

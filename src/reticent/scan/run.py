@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reticent.core.errors import BadInput, ReticentError
-from reticent.core.scan_words import BY_RULE, CLEAN, KINDS
+from reticent.core.scan_words import BY_RULE, CLEAN, FILES, KINDS
 from reticent.scan.calibrate import calibrated, clean_models_needed, refuse_level, smallest_p
 from reticent.scan.scanner import Scanner, scanners
 from reticent.scan.suspect import Suspect
@@ -72,7 +72,7 @@ def plan_scan(suspect: Suspect, chosen: Sequence[Scanner], *, clean: int, level:
     if compared and not clean:
         own = [entry for entry in able if entry.null not in (BY_RULE, CLEAN)]
         needed = clean_models_needed(level, tests=len(compared) + len(own))
-        why = f"no clean models were given (--clean; {needed} make a level of {level:g} possible)"
+        why = f"no clean models were given (--clean; {needed} make a level of {level:g} possible, fewer with --only)"
         missing |= {entry.name: why for entry in compared}
         able = [entry for entry in able if entry.null != CLEAN]
     tests = sum(entry.null != BY_RULE for entry in able)
@@ -96,8 +96,9 @@ def _look(entry: Scanner, suspect: Suspect, plan: ScanPlan, clean: Sequence[Susp
         else:
             looked = _alone(entry, suspect)
     except ReticentError as error:
-        why = f"{str(error).removesuffix('.')}"
-        return ScannerLook(scanner=entry, why_not=why, failed=True, seconds=_since(begun))
+        # A refusal says that data or model are none that it is for; of a file it says that content was not read.
+        why, unread = str(error).removesuffix("."), entry.kind == FILES
+        return ScannerLook(scanner=entry, why_not=why, failed=unread, seconds=_since(begun))
     except Exception as error:  # noqa: BLE001 - a scanner that crashes could not look, which is no "nothing found"
         why = f"it failed ({type(error).__name__})"
         return ScannerLook(scanner=entry, why_not=why, failed=True, seconds=_since(begun))

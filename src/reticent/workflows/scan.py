@@ -13,7 +13,7 @@ from reticent.core.outputs import refuse_empty, refuse_foreign, refuse_input
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.scan import ScanResults
-from reticent.core.scan_words import CLEAN, KINDS
+from reticent.core.scan_words import CLEAN, FILES
 from reticent.core.user_cache import user_cache
 from reticent.scan.bill_of_materials import bill_of_materials, claims
 from reticent.scan.intake import (
@@ -174,7 +174,7 @@ def _sibling(folder: Path, base: str | Path | None, chosen: Sequence[Scanner]) -
         refuse_folder_to_scan(sibling)
         refuse_sibling(folder, sibling)
         return sibling
-    return None if {entry.kind for entry in chosen} <= {KINDS[0]} else claimed_base(folder)
+    return None if {entry.kind for entry in chosen} <= {FILES} else claimed_base(folder)
 
 
 def _records(given: Sequence[Record] | str | Path, flag: str) -> Sequence[Record]:
