@@ -154,6 +154,21 @@ def test_the_oldest_torch_wrote_tar(tmp_path: Path) -> None:
     assert scanned(buffer.getvalue()[:700], tmp_path) != []
 
 
+def test_a_tar_archive_without_its_mark_is_one(tmp_path: Path) -> None:
+    """The first tar had no mark, and loaders still read it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("weights")
+        entry.size = len(HARMFUL)
+        archive.addfile(entry, io.BytesIO(HARMFUL))
+    raw = bytearray(buffer.getvalue())
+    raw[257:265] = bytes(8)
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw[:512])
+    assert tarfile.open(fileobj=io.BytesIO(raw)).getnames() == ["weights"]
+    assert any("builtins.exec" in note for note in scanned(bytes(raw), tmp_path))
+
+
 def test_legacy_storages_have_the_declared_sizes(tmp_path: Path) -> None:
     import torch
 
