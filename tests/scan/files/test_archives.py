@@ -165,7 +165,8 @@ def test_a_tar_archive_without_its_mark_is_one(tmp_path: Path) -> None:
     raw[257:265] = bytes(8)
     raw[148:156] = b" " * 8
     raw[148:156] = b"%06o\0 " % sum(raw[:512])
-    assert tarfile.open(fileobj=io.BytesIO(raw)).getnames() == ["weights"]
+    with tarfile.open(fileobj=io.BytesIO(raw)) as twin:
+        assert twin.getnames() == ["weights"]
     assert any("builtins.exec" in note for note in scanned(bytes(raw), tmp_path))
 
 
