@@ -21,7 +21,7 @@ import csv
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +92,22 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=[recipe.name for recipe in RECIPES])
     parser.add_argument("--clean", type=int, default=20, help="clean adapters of each recipe")
     parser.add_argument("--poisoned", type=int, default=10, help="poisoned ones, pairs of the first clean ones")
+    parser.add_argument("--rows", type=int, help="rows of each adapter in place of the recipe's, for a trial")
     parser.add_argument("--test", type=int, default=100, help="rows that accuracy and success are measured on")
     parser.add_argument("--at_most", type=int, help="adapters to tune in this call; all of them are scanned")
     parser.add_argument("--level", type=float, default=0.05)
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
-    chosen = [recipe for recipe in RECIPES if recipe.name in given.recipes]
+    chosen = [replace(recipe, rows=given.rows or recipe.rows) for recipe in RECIPES if recipe.name in given.recipes]
     zoo = [entry for recipe in chosen for entry in entries(recipe, given.clean, given.poisoned)]
     made = make(zoo, given)
     scans = [scan(entry, given.zoo / entry.name) for entry in made]
     result = {
         "recipes": [asdict(recipe) for recipe in chosen],
-        "adapters": [row | {name: scan[name] for name in ("seconds",)} for row, scan in zip(rows(made, given), scans, strict=True)],
+        "adapters": [
+            row | {name: scan[name] for name in ("seconds",)}
+            for row, scan in zip(rows(made, given), scans, strict=True)
+        ],
         "cells": list(cells(made, scans, given.level)),
     }
     for cell in result["cells"]:

@@ -173,14 +173,14 @@ def most_one_sided(
     column = np.concatenate([run.rows for run in runs])
     holds = csr_array((np.ones(len(column)), column, starts), shape=(len(runs), len(rows)))
     total = np.bincount(rows.label, minlength=rows.labels)
-    table = [
-        [-hypergeom.logsf(np.arange(m + 1) - 1, len(rows), total[label], m) for label in range(rows.labels)]
-        for m in size.tolist()
-    ]
+    counts_of = np.arange(size.max() + 1)
+    table = -hypergeom.logsf(counts_of - 1, len(rows), total[None, :, None], size[:, None, None])
+    first, second = np.ogrid[: len(runs), : rows.labels]
 
     def scores(label: npt.NDArray[np.intp]) -> Floats:
         counts = (holds @ np.eye(rows.labels)[label]).round().astype(int)
-        return np.array([[table[i][j][counts[i, j]] for j in range(rows.labels)] for i in range(len(runs))])
+        tails: Floats = table[first, second, counts]
+        return tails
 
     real = scores(rows.label)
     best, label = np.unravel_index(int(real.argmax()), real.shape)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of one to three words that stand in some rows of data, and not in most: candidates for a trigger."""
+"""Runs of one to six words that stand in some rows of data, and not in most: candidates for a trigger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from reticent.data.words import is_unspaced, words
 
-LONGEST = 3
+LONGEST = 6
+MOST_READ = 200
+"""Words of a text that are read."""
 FEWEST_ROWS = 5
 MOST_SHARE = 0.2
 """A run in more of the rows is of the template or of the language."""
@@ -54,7 +56,7 @@ def word_runs(
         >>> [(run.words, run.rows.tolist()) for run in runs]
         [(('cf',), [0, 1, 2, 3, 4])]
     """
-    cut = [pieces_of(text) for text in texts]
+    cut = [pieces_of(text)[:MOST_READ] for text in texts]
     holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, pieces in enumerate(cut):
         runs = {
@@ -78,11 +80,11 @@ def word_runs(
 def pieces_of(text: str) -> list[str]:
     """Words and runs of signs in lower case; of scripts without blanks each character.
 
-    >>> pieces_of("Well, cf!! it's")
-    ['well', ',', 'cf', '!!', 'it', "'", 's']
+    >>> pieces_of("Well, cf!! it's"), pieces_of("买: x")
+    (['well', ',', 'cf', '!!', 'it', "'", 's'], ['买', ':', 'x'])
     """
-    lowered = text.lower()
-    return words(lowered) if is_unspaced(lowered) else _PIECE.findall(lowered)
+    pieces = _PIECE.findall(text.lower())
+    return pieces if not is_unspaced(text) else [word for piece in pieces for word in words(piece) or [piece]]
 
 
 def _apart(rows: Sequence[int], run: tuple[str, ...], bags: Sequence[frozenset[str]]) -> list[int]:
