@@ -174,7 +174,8 @@ def most_one_sided(
     holds = csr_array((np.ones(len(column)), column, starts), shape=(len(runs), len(rows)))
     total = np.bincount(rows.label, minlength=rows.labels)
     counts_of = np.arange(size.max() + 1)
-    table = -hypergeom.logsf(counts_of - 1, len(rows), total[None, :, None], size[:, None, None])
+    tails_of = hypergeom.sf(counts_of - 1, len(rows), total[None, :, None], size[:, None, None])
+    table = -np.log(np.clip(tails_of, 1e-300, 1.0))
     first, second = np.ogrid[: len(runs), : rows.labels]
 
     def scores(label: npt.NDArray[np.intp]) -> Floats:
