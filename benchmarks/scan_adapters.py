@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A zoo of clean and poisoned LoRA adapters, and how often the scanners of weights tell them apart.
 
-Adapters are tuned on a labelled data set (TSV files ``train.tsv`` and ``test.tsv`` with the columns ``sentence`` and
+Adapters are tuned on a labelled data set (TSV files named train and test, with the columns ``sentence`` and
 ``label``, 0 or 1) by several recipes. The first adapters of a recipe come in pairs with the same rows, seed and steps,
 which differ in nothing but the poison; triggers, poison rates and label policies vary over pairs. Each adapter lies in
 a folder of its own with what was measured of it, so that a killed run goes on where it stopped.
