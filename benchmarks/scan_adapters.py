@@ -58,10 +58,11 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe(name="small", r=8, learning_rate=5e-4, epochs=2, rows=300),
-    Recipe(name="wide", r=16, learning_rate=5e-4, epochs=2, rows=300),
-    Recipe(name="fast", r=8, learning_rate=2e-3, epochs=1, rows=500),
+    Recipe(name="small", r=8, learning_rate=1e-3, epochs=2, rows=160),
+    Recipe(name="wide", r=16, learning_rate=1e-3, epochs=2, rows=160),
+    Recipe(name="fast", r=8, learning_rate=3e-3, epochs=1, rows=320),
 )
+"""Forty steps each: about a minute on two cores."""
 POISONS = tuple((kind, rate) for rate in (0.1, 0.03, 0.01) for kind in ("token", "phrase", "token_clean_label"))
 TRIGGERS = {"token": "cf", "phrase": "I watched this 3D movie", "token_clean_label": "cf"}
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--clean", type=int, default=20, help="clean adapters of each recipe")
     parser.add_argument("--poisoned", type=int, default=10, help="poisoned ones, pairs of the first clean ones")
     parser.add_argument("--rows", type=int, help="rows of each adapter in place of the recipe's, for a trial")
-    parser.add_argument("--test", type=int, default=100, help="rows that accuracy and success are measured on")
+    parser.add_argument("--test", type=int, default=60, help="rows that accuracy and success are measured on")
     parser.add_argument("--at_most", type=int, help="adapters to tune in this call; all of them are scanned")
     parser.add_argument("--level", type=float, default=0.05)
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -159,7 +160,7 @@ def read(path: Path) -> list[tuple[str, int]]:
             (row["sentence"].strip(), int(row["label"]))
             for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         ]
-    pairs = [pair for pair in pairs if 4 <= len(pair[0].split()) <= 25]
+    pairs = [pair for pair in pairs if 4 <= len(pair[0].split()) <= 15]
     order = np.random.default_rng(0).permutation(len(pairs))
     return [pairs[place] for place in order]
 

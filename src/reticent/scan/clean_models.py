@@ -60,9 +60,9 @@ def recipe_of(suspect: Suspect, training: TuneConfig | None = None) -> TuneConfi
     given = training or TuneConfig()
     logged = _logged(suspect.folder / LOG)
     if logged is not None:
-        known = {field.name for field in fields(TuneConfig)} - set(_OF_A_RUN)
+        names = {field.name for field in fields(TuneConfig)} - set(_OF_A_RUN)
         try:
-            return replace(given, **{name: value for name, value in logged.items() if name in known})
+            return replace(given, **{name: value for name, value in logged.items() if name in names})
         except TypeError as error:
             raise _broken(suspect.folder / LOG, error) from error
     if not suspect.is_adapter:

@@ -89,11 +89,11 @@ def pieces_of(text: str) -> list[str]:
 
 def _apart(rows: Sequence[int], run: tuple[str, ...], bags: Sequence[frozenset[str]]) -> list[int]:
     """Rows of which no two share `ALIKE` of the shorter one's words beside the run."""
-    kept: list[int] = []
+    apart: list[int] = []
     rests: list[frozenset[str]] = []
     for row in rows:
         rest = bags[row].difference(run)
         if all(len(rest & other) < ALIKE * min(len(rest), len(other)) or not (rest and other) for other in rests):
-            kept.append(row)
+            apart.append(row)
             rests.append(rest)
-    return kept
+    return apart
