@@ -64,7 +64,7 @@ def groups_apart(suspect: Suspect, find: Finder, words: str) -> list[ScanEvidenc
         BadInput: no data, no controls, or labels that only one of them has.
         Underpowered: no label with `FEWEST` rows of each.
     """
-    evidence = []
+    evidence: list[ScanEvidence] = []
     for pooled in pooled_states(suspect):
         group = find(pooled.states)
         p = membership_p(group, pooled.is_data)

@@ -134,7 +134,7 @@ def rest_chances(rows: LabelledRows, places: Sequence[int], rests: Sequence[str]
         counter = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True, token_pattern=_WORD)
         features = counter.fit_transform([plain[row] for row in train])
         model = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced").fit(features, rows.label[train])
-        given = model.predict_proba(counter.transform([rests[place] for place in chosen]))
+        given = model.predict_proba(counter.transform([rests[int(place)] for place in chosen]))
         chance[np.ix_(chosen, model.classes_)] = given
     return chance
 
