@@ -148,8 +148,7 @@ def _difference(suspect: Path, name: str, ours: Any, theirs: Any) -> torch.Tenso
         raise BadInput(
             str(suspect), f"has {name[:120]} as whole numbers, which differ", "Give both models without quantisation."
         )
-    delta: torch.Tensor = mine.float()
-    delta -= other
+    delta: torch.Tensor = mine.float() - other.float()  # not in place: tensors may be views of the file in memory
     if not delta.isfinite().all():
         raise BadInput(str(suspect), f"differs from its sibling in {name[:120]} by what is no number", "Copy it again.")
     return delta.flatten(0, -2)

@@ -92,6 +92,6 @@ def _pair_squares(vectors: torch.Tensor) -> torch.Tensor:
 
     wide = vectors.double()
     first, second = torch.triu_indices(wide.shape[1], wide.shape[1])
-    weight = torch.where(first == second, 1.0, 2.0**0.5).double()
+    weight = 1 + (2**0.5 - 1) * (first != second).double()
     products = wide[:, first] * wide[:, second] * weight
     return products.T @ products
