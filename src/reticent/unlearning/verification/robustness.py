@@ -40,7 +40,7 @@ from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Mask, Visit, check
 from reticent.unlearning.verification.kept_columns import kept_columns
 from reticent.unlearning.verification.relearning import BATCH, relearned, weights_put_back
-from reticent.unlearning.verification.rounding import adapter_rounded, merged_and_rounded
+from reticent.models.rounding import adapter_rounded, merged_and_rounded
 
 NAME = "robustness"
 VERSION = 1

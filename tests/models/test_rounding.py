@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from reticent.core.errors import BadInput
 from reticent.testing.tiny import tiny_model
-from reticent.unlearning.verification.rounding import (
+from reticent.models.rounding import (
     adapter_rounded,
     matrices,
     merged_and_rounded,
