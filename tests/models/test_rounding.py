@@ -9,7 +9,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from reticent.core.errors import BadInput
-from reticent.testing.tiny import tiny_model
 from reticent.models.rounding import (
     adapter_rounded,
     matrices,
@@ -17,6 +16,7 @@ from reticent.models.rounding import (
     rounded,
     rounded_slowly,
 )
+from reticent.testing.tiny import tiny_model
 
 
 def tuned():
