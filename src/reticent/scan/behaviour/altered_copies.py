@@ -32,6 +32,7 @@ from reticent.data.canaries.canary_file import Canary
 from reticent.data.canaries.canary_text import CanarySource, CanaryText
 from reticent.data.canaries.kind import CANARIES
 from reticent.data.pii.detect import borders, find_all
+from reticent.data.pii.detector import Detector
 from reticent.data.pii.detectors.date_of_birth import DATE
 from reticent.data.pii.scrub import SCRUBBED, Scrubber, originals
 from reticent.data.pii.surrogate import SURROGATES, Draw, same_shape
@@ -51,15 +52,18 @@ _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augu
 _CANARY = re.compile(r"canary/([a-z_]+)/")
 
 
-def marked(records: Sequence[Record]) -> list[Record]:
+def marked(records: Sequence[Record], detectors: Sequence[Detector] | None = None) -> list[Record]:
     """The records with spans on what can be altered: those that they come with, those that the detectors give where
     there are none, dates with a year, and numbers of at least three digits.
 
     Args:
         records: with or without spans.
+        detectors: as in `reticent.data.pii.detect.find_all`.
     """
     bare = [record for record in records if not record.spans]
-    detected = dict(zip((record.id for record in bare), find_all([record.plain for record in bare]), strict=True))
+    detected = dict(
+        zip((record.id for record in bare), find_all([record.plain for record in bare], detectors), strict=True)
+    )
     return [_with_numbers(record, record.spans or detected[record.id]) for record in records]
 
 
