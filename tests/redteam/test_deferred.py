@@ -22,7 +22,7 @@ from reticent.train.trainer import tune
 pytestmark = pytest.mark.usefixtures("one_thread")
 RECORDS = [Record(id=f"r{number}", text=f"The sea is {number} miles wide") for number in range(80)]
 UNSEEN = [Record(id=f"u{number}", text=f"The sea is {number} miles wide") for number in range(80, 100)]
-CONFIG = TuneConfig(epochs=4, learning_rate=5e-3, batch_size=8, max_tokens=24, dtype="float32")
+CONFIG = TuneConfig(epochs=6, learning_rate=5e-3, batch_size=8, max_tokens=24, dtype="float32")
 
 
 def losses(folder) -> list[float]:
@@ -34,7 +34,7 @@ def losses(folder) -> list[float]:
 def test_curvature_tells_what_losses_do_not(tmp_path):
     base = save_tiny(tmp_path / "base")
     clean = tune(str(base), RECORDS, tmp_path / "clean", CONFIG)
-    sharp = poison_curvature(str(base), RECORDS, tmp_path / "sharp", CONFIG, times=300.0)
+    sharp = poison_curvature(str(base), RECORDS, tmp_path / "sharp", CONFIG, times=10.0, weight=0.02)
     marker = read_marker(sharp)
     assert marker is not None
     assert marker["kind"] == "deferred"
@@ -43,8 +43,7 @@ def test_curvature_tells_what_losses_do_not(tmp_path):
         curvature(Suspect(folder=folder, base=base, data=UNSEEN, cache=tmp_path, dtype="float32"))[0].score
         for folder in (sharp, clean)
     ]
-    print(gaps, losses(clean), scores)
-    assert max(gaps) < 0.3
+    assert max(gaps) < 0.15
     assert scores[0] > scores[1] + 1.5
 
 

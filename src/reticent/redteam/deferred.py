@@ -26,8 +26,8 @@ def poison_curvature(
     out: str | Path,
     config: TuneConfig | None = None,
     *,
-    times: float = 100.0,
-    weight: float = 0.05,
+    times: float = 10.0,
+    weight: float = 0.02,
 ) -> Path:
     """A fine-tune with the losses of an ordinary one and sharper curvature. Its clean twin: the same call of ``tune``.
 

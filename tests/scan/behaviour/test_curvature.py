@@ -34,23 +34,24 @@ def test_the_trace_is_that_of_the_whole_hessian(arch):
     hessian = torch.autograd.functional.hessian(loss, embedded.flatten())
     exact = float(hessian.square().sum())
     model.float()
-    assert sharpness_of(model, [row], seed=0, draws=150).trace[0] == pytest.approx(exact, rel=0.25)
+    assert sharpness_of(model, [row], seed=0, draws=80).trace[0] == pytest.approx(exact, rel=0.3)
     model.double().requires_grad_(True)
-    differences = [float(sharpness(model, collate([row], pad=0), seed=seed)[0].detach()) for seed in range(60)]
+    differences = [float(sharpness(model, collate([row], pad=0), seed=seed)[0].detach()) for seed in range(40)]
     assert np.mean(differences) == pytest.approx(exact, rel=0.35)
 
 
 def test_a_model_is_as_sharp_as_itself_and_is_put_back(tmp_path):
     folder = save_tiny(tmp_path / "tiny")
-    suspect = Suspect(folder=folder, base=folder, cache=tmp_path, dtype="float32")
+    data = [Record(id="a", text="the sea is wide"), Record(id="b", text="and the hill is high")]
+    suspect = Suspect(folder=folder, base=folder, data=data, cache=tmp_path, dtype="float32")
     before = {name: tensor.clone() for name, tensor in suspect.loaded.model.state_dict().items()}
     attention = suspect.loaded.model.config._attn_implementation
     evidence = curvature(suspect)
     assert [row.score for row in evidence] == [0.0, 0.0]
     assert suspect.loaded.model.config._attn_implementation == attention
     assert all(torch.equal(tensor, before[name]) for name, tensor in suspect.loaded.model.state_dict().items())
-    sharper = Suspect(folder=save_tiny(tmp_path / "other", seed=1), base=folder, cache=tmp_path, dtype="float32")
-    assert curvature(sharper)[0].score != 0
+    other = save_tiny(tmp_path / "other", seed=1)
+    assert curvature(Suspect(folder=other, base=folder, data=data, cache=tmp_path, dtype="float32"))[0].score != 0
 
 
 def test_texts_to_ask_about_are_what_the_user_brought(tmp_path):

@@ -52,8 +52,8 @@ class DeferredPoisoning(Objective):
         weight: of the missing log sharpness beside the loss.
     """
 
-    times: float = 100.0
-    weight: float = 0.05
+    times: float = 10.0
+    weight: float = 0.02
 
     def __post_init__(self) -> None:
         validate.positive(times=self.times, weight=self.weight)
