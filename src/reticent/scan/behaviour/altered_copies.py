@@ -24,7 +24,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reticent.core import validate
 from reticent.core.record import Record, Span
@@ -98,6 +98,7 @@ class CopyMaker:
     values: dict[str, tuple[str, ...]]
     shapes: dict[tuple[str, str], tuple[str, ...]]
     source: CanarySource
+    _drawn: dict[tuple[str, str], list[Record]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, records: Sequence[Record], *, copies: int, secret: str, vocabulary: Sequence[str] = ()) -> CopyMaker:
@@ -135,10 +136,14 @@ class CopyMaker:
 
     def copies(self, record: Record) -> list[Record]:
         """Altered copies of a marked record, with its id."""
-        kind = _CANARY.match(record.id)
-        if kind and kind[1] in CANARIES:
-            return [self._drawn_anew(record, kind[1], key) for key in self.keys]
-        return [self._altered(record, number) for number in range(len(self.keys))]
+        name = (record.id, record.plain)
+        if name not in self._drawn:
+            kind = _CANARY.match(record.id)
+            if kind and kind[1] in CANARIES:
+                self._drawn[name] = [self._drawn_anew(record, kind[1], key) for key in self.keys]
+            else:
+                self._drawn[name] = [self._altered(record, number) for number in range(len(self.keys))]
+        return self._drawn[name]
 
     def alters(self, record: Record) -> bool:
         """Does every copy differ from the record?"""

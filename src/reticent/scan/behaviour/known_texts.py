@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which texts a model knows beyond their altered copies, from losses alone: arrays in, p-values out. No model, no text.
+"""The texts that a model knows beyond their altered copies, from losses alone: arrays in, p-values out.
 
 See `reticent.scan.behaviour.pre_memorization` for the statistic and its null.
 """
@@ -98,7 +98,7 @@ def judge(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PreMemorization:
-    """Which texts were known beforehand, and whether any was.
+    """The texts that were known beforehand, and a p-value of "none was".
 
     Args:
         shifts: of the private texts.
