@@ -28,7 +28,7 @@ def outcome_of(bases, name, texts, controls, cache):
     suspect = Suspect(
         folder=bases[name], base=bases["base"], data=texts, controls=controls, cache=cache, dtype="float32"
     )
-    return scan_texts(suspect.data, suspect.controls, suspect.loaded, suspect.sibling, suspect.cache)
+    return scan_texts(suspect.data, suspect.controls, suspect.loaded, suspect.sibling, suspect.cache, draws=199)
 
 
 @pytest.mark.parametrize("with_controls", [True, False])

@@ -39,6 +39,7 @@ from reticent.scan.scanner import scanner
 from reticent.scan.suspect import Suspect
 from reticent.score.make_tables import make_tables
 from reticent.score.requests import RenderContext, Request, Variant
+from reticent.stats.higher_criticism import DRAWS
 from reticent.stats.scores import Floats
 
 COPIES = 4
@@ -123,6 +124,7 @@ def scan_texts(
     cache: str | Path,
     *,
     copies: int = COPIES,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> PreMemorization:
     """The whole scan of texts.
@@ -133,6 +135,7 @@ def scan_texts(
         loaded, sibling: models of one vocabulary.
         cache: as in `score.make_tables`.
         copies: of each text, at least 2.
+        draws: of the global test, whose p-value is never below ``1 / (draws + 1)``.
         seed: of the draws.
 
     Raises:
@@ -150,7 +153,7 @@ def scan_texts(
     of_controls = loss_shifts(held, maker, **models, cache=cache, title=secret) if held else None
     if of_controls is not None and not of_controls.ids:
         raise BadInput(f"{len(controls)} control texts", "have nothing to alter", "Give texts like the private ones.")
-    return judge(shifts, of_controls, seed=seed)
+    return judge(shifts, of_controls, draws=draws, seed=seed)
 
 
 def _refuse_twice(records: Sequence[Record]) -> None:
