@@ -109,19 +109,17 @@ def unlearn(
     folder = RunFolder(root=Path(out))
     folder.refuse_foreign("unlearn", {"the run": parent.root})
     plan = plan_request(parent, forget, seed=config.seed)
-    tuned = read_tuned(parent.model)
-    if tuned is None:
-        raise BadInput(str(parent.model), "was not made by reticent", "Give a run folder of `reticent tune`.")
-    job = _Unlearning(
-        plan=plan,
-        config=config,
-        root=plan.forget.rows.chain.root,
-        parent=parent,
-        run=folder,
-        tuned=tuned,
+    tuned = refuse_unusable(parent, plan, config)
+    _unlearn(
+        _Unlearning(
+            plan=plan,
+            config=config,
+            root=plan.forget.rows.chain.root,
+            parent=parent,
+            run=folder,
+            tuned=tuned,
+        )
     )
-    _refuse_method(job)
-    _unlearn(job)
     return folder
 
 
@@ -355,18 +353,33 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     ]
 
 
-def _refuse_method(job: _Unlearning) -> None:
-    """Refuse what cannot be used on this model, before anything is written."""
+def refuse_unusable(parent: RunFolder, plan: RequestPlan, config: UnlearnConfig) -> TuningInfo:
+    """Refuse a method or settings that cannot be used on a run's model, before anything is written.
+
+    Args:
+        parent: whose model is gone on from.
+        plan: the request against it.
+        config: how.
+
+    Returns:
+        how the model was made.
+
+    Raises:
+        BadInput: they cannot.
+    """
     from reticent.train.unlearning.method import UNLEARNERS
 
-    config, method = job.config, UNLEARNERS.get(job.config.method)
+    tuned = read_tuned(parent.model)
+    if tuned is None:
+        raise BadInput(str(parent.model), "was not made by reticent", "Give a run folder of `reticent tune`.")
+    method = UNLEARNERS.get(config.method)
     method.check(config.method_params)
     given = f"method={method.name!r}"
     if method.name == "shards":
-        _drop_plan(job.plan)
-    if method.needs_all_weights and job.tuned.storage != "weights":
+        _drop_plan(plan)
+    if method.needs_all_weights and tuned.storage != "weights":
         raise BadInput(
-            f"{given} on a run with {job.tuned.method}",
+            f"{given} on a run with {tuned.method}",
             "it changes matrices of the model itself, and the run has an adapter on them",
             "Choose npo, or tune all weights (reticent tune --method full).",
         )
@@ -375,6 +388,7 @@ def _refuse_method(job: _Unlearning) -> None:
         beside = next((name for name in names if getattr(config, name) is not None), "")
         if beside:
             raise BadInput(f"{beside} with {given}", "it has no loss", f"Leave out --{beside}.")
+    return tuned
 
 
 def _begun(run: RunFolder) -> bool:

@@ -29,6 +29,8 @@ from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Margin
 from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.kept_columns import kept_columns
+from reticent.unlearning.verification.passages import LONGEST, SPARE, passage
+from reticent.unlearning.verification.pulls import Pulls
 
 TOKENS = 6
 
@@ -217,13 +219,13 @@ def test_too_few_retrained_models(oracles, reason):
 
 def test_a_row_is_cut_where_an_attacker_would():
     tokenizer = tiny_tokenizer()
-    asked = extraction.passage(
+    asked = passage(
         Record(id="a", prompt="Where is it?", completion=" On its way."), tokenizer, max_tokens=None, room=None
     )
     assert tokenizer.decode(asked.given) == "Where is it?"
     assert tokenizer.decode(asked.follows) == " On its way."
-    text = extraction.passage(Record(id="b", text="abcdefgh" * 40), tokenizer, max_tokens=None, room=None)
-    assert len(text.follows) == extraction.LONGEST
+    text = passage(Record(id="b", text="abcdefgh" * 40), tokenizer, max_tokens=None, room=None)
+    assert len(text.follows) == LONGEST
     assert tokenizer.decode([*text.given, *text.follows]) == ("abcdefgh" * 40)[: len(text.given) + len(text.follows)]
     turns = (
         Message(role="user", content="Hi"),
@@ -231,17 +233,17 @@ def test_a_row_is_cut_where_an_attacker_would():
         Message(role="user", content="And?"),
         Message(role="assistant", content="Two."),
     )
-    chat = extraction.passage(Record(id="c", messages=turns), tokenizer, max_tokens=None, room=None)
+    chat = passage(Record(id="c", messages=turns), tokenizer, max_tokens=None, room=None)
     assert "One." in tokenizer.decode(chat.follows)
     assert "Two." not in tokenizer.decode([*chat.given, *chat.follows])
-    assert extraction.passage(Record(id="d", text=""), tokenizer, max_tokens=None, room=None) is None
-    long = extraction.passage(Record(id="e", text="x " * 900), tokenizer, max_tokens=None, room=300)
-    assert len(long.given) + len(long.follows) + extraction.SPARE <= 300
+    assert passage(Record(id="d", text=""), tokenizer, max_tokens=None, room=None) is None
+    long = passage(Record(id="e", text="x " * 900), tokenizer, max_tokens=None, room=300)
+    assert len(long.given) + len(long.follows) + SPARE <= 300
 
 
 def test_an_attack_prompt_stands_behind_the_start_of_text():
     tokenizer = tiny_tokenizer(bos=True)
-    cut = extraction.passage(Record(id="a", prompt="Who?", completion=" Me."), tokenizer, max_tokens=None, room=None)
+    cut = passage(Record(id="a", prompt="Who?", completion=" Me."), tokenizer, max_tokens=None, room=None)
     row = cut.after(tokenizer("Say it. ", add_special_tokens=False)["input_ids"])
     assert row.token_id[0] == tokenizer.bos_token_id
     assert tokenizer.decode(row.token_id[1:]) == "Say it. Who? Me."
@@ -261,7 +263,7 @@ def pulls(of, chance):
             "log_q": np.log(q), "greedy": greedy, "prompted_log_q": np.log(q), "prompted_greedy": greedy,
             "least": (lowest > 0.9).astype(float), "lowest": lowest,
         }  # fmt: skip
-        found[model.name] = extraction.Pulls(rows=np.arange(count), columns=columns, near=None)
+        found[model.name] = Pulls(rows=np.arange(count), columns=columns, near=None)
     return found
 
 

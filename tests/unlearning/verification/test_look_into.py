@@ -15,8 +15,8 @@ from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED
 from reticent.core.unlearning_words import AMONG_RETRAINED, LIKE_UNSEEN, MARKED, STILL_KNOWN, STRONGEST, TOO_FEW
 from reticent.report.unlearning_file import read_unlearning, write_unlearning
 from reticent.report.unlearning_page import render_unlearning
-from reticent.unlearning.verification import extraction
 from reticent.unlearning.verification import look_into as module
+from reticent.unlearning.verification import pulls
 from reticent.unlearning.verification.certificate import certificate_of
 from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.look_into import judge
@@ -97,7 +97,7 @@ def test_a_killed_verification_goes_on_without_running_a_model_again(zoo, judged
     def refused(*given, **settings):
         raise AssertionError("a model is run again")
 
-    monkeypatch.setattr(extraction, "force", refused)
+    monkeypatch.setattr(pulls, "force", refused)
     monkeypatch.setattr("reticent.score.make_tables.score", refused)
     collected = []
     monkeypatch.setattr(module.gc, "collect", lambda: collected.append("large models are freed"))
