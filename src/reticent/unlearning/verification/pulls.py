@@ -110,8 +110,8 @@ def _columns(visit: Visit, passages: Sequence[Passage]) -> Columns:
 
     about = _about(visit, passages)
     pulls = kept_columns(visit.cache, "pulls", [*about, list(PROMPTS)], lambda: _pulled(visit, passages, plain))
-    prefixed = kept_columns(visit.cache, "prefixed", [*about, GIVEN], lambda: _prefixed(plain()))
-    return {**pulls, **prefixed}
+    rest = kept_columns(visit.cache, "prefixed", [*about, GIVEN], lambda: prefixed(plain()))
+    return {**pulls, **rest}
 
 
 def _reworded_columns(visit: Visit, passages: Sequence[Passage]) -> Columns:
@@ -155,7 +155,7 @@ def _pulled(visit: Visit, passages: Sequence[Passage], plain: Callable[[], Teach
     }
 
 
-def _prefixed(forced: TeacherForced) -> dict[str, Floats]:
+def prefixed(forced: TeacherForced) -> dict[str, Floats]:
     """The rest of each passage where its first tokens are given: `GIVEN`, or half of them where they are few."""
     given = np.minimum(GIVEN, forced.lengths // 2)
     place = np.arange(int(forced.offsets[-1])) - np.repeat(forced.offsets[:-1], forced.lengths)
