@@ -40,10 +40,10 @@ def main() -> None:
     forget = authors(given.tofu / "forget10_perturbed.json", "forget", given.version)
     questions = forget | authors(given.tofu / "retain90.json", "retain")
     records = [question.record(name) for name, question in questions.items()]
-    coins = reticent.SplitConfig(split_unit="user", probability=0.9, train_fraction=1.0, known_fraction=0.0)
+    coins = reticent.SplitConfig(split_unit="user", probability=0.9, train_fraction=0.95, known_fraction=0.0)
     tuning = reticent.TuneConfig(method="lora", epochs=given.epochs, max_tokens=256)
     run = reticent.tune(records, base=given.model, out=given.out / "run", split_config=coins, tune_config=tuning)
-    split = reticent.split(records, unit="user", seed=coins.split_seed, probability=0.9, train_fraction=1.0)
+    split = reticent.split(records, unit="user", seed=coins.split_seed, probability=0.9, train_fraction=0.95)
     trained = set(split.record_id[split.member])
     gone = {name: row for name, row in forget.items() if name in trained}
     known = {row.prompt for name, row in questions.items() if name in trained}

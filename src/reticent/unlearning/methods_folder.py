@@ -85,7 +85,7 @@ class MethodsFolder:
             BadInput: it holds another request, something of yours, or a run.
         """
         if self.exists:
-            stored = self._content()["request"]
+            stored = self.request
             changed = sorted(key for key in stored.keys() | request.keys() if stored.get(key) != request.get(key))
             if changed:
                 raise BadInput(
@@ -97,6 +97,11 @@ class MethodsFolder:
         self._refuse_foreign()
         RunFolder(root=self.root).make()
         self._write(request, ())
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The request and the settings that all share."""
+        return dict(self._content()["request"])
 
     def tried(self) -> tuple[MethodTried, ...]:
         """All that was tried so far, the untouched model first.
@@ -114,7 +119,7 @@ class MethodsFolder:
         rows = self.tried()
         names = [other.name for other in rows]
         changed = [row if other.name == row.name else other for other in rows]
-        self._write(self._content()["request"], changed if row.name in names else (*rows, row))
+        self._write(self.request, changed if row.name in names else (*rows, row))
 
     def _content(self) -> dict[str, Any]:
         try:
@@ -152,8 +157,11 @@ class MethodsFolder:
 
 
 def methods_folder_of(run: RunFolder) -> MethodsFolder | None:
-    """The folder of several methods that a run folder lies in and that lists it; None where it lies in none."""
-    around = MethodsFolder(root=run.root.resolve().parent)
-    if not around.exists or all(row.name != run.root.resolve().name for row in around.tried()):
+    """The folder of several methods that a run folder lies in and that lists it for the same request; None where it
+    lies in none."""
+    place = run.root.resolve()
+    around = MethodsFolder(root=place.parent)
+    if not around.exists or all(row.name != place.name for row in around.tried()):
         return None
-    return around
+    request = (run.settings("unlearn") or {}).get("request", {})
+    return around if around.request.get("request") == request.get("fingerprint") else None

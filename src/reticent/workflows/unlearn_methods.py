@@ -51,13 +51,15 @@ def unlearn_by_each(
         forget: who or what is to be forgotten.
         methods: names.
         seeds: trainings of each method, with seeds from that of ``config`` on. A seed also deals anew which rows steer
-            and which judge.
+            and which judge. Exact methods are done once.
         config: further settings, for all of them; None for the defaults. ``method`` and ``method_params`` are not read.
 
     Raises:
         BadInput: as `reticent.workflows.unlearn.unlearn`, for any of the methods before the first is begun; ``out``
             holds something else.
     """
+    from reticent.train.unlearning.method import UNLEARNERS
+
     refuse_several("reticent.unlearn")
     config = config or UnlearnConfig()
     parent = run if isinstance(run, RunFolder) else RunFolder(root=Path(run))
@@ -71,7 +73,8 @@ def unlearn_by_each(
     with locked(folder.root):
         folder.claim(_request(parent, folder, plan, config))
         for method in methods:
-            for seed in range(config.seed, config.seed + seeds):
+            exact = UNLEARNERS.get(method).kind == "exact"  # no seed changes what it makes
+            for seed in range(config.seed, config.seed + (1 if exact else seeds)):
                 _try(parent, folder, forget, replace(config, method=method, seed=seed))
     return folder
 
