@@ -33,17 +33,17 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--out", type=Path, default=Path("runs/tofu"))
     parser.add_argument("--methods", default="npo,simnpo,gradient_difference")
-    for name, number in (("epochs", 5), ("retrained", 5), ("asked", 400)):  # asked: of each set, for utility
-        parser.add_argument(f"--{name}", type=int, default=number)
+    for name, number in (("share", 0.9), ("epochs", 5), ("retrained", 5), ("asked", 400)):  # asked: for utility
+        parser.add_argument(f"--{name}", type=type(number), default=number)
     given = parser.parse_args()
 
     forget = authors(given.tofu / "forget10_perturbed.json", "forget", given.version)
     questions = forget | authors(given.tofu / "retain90.json", "retain")
     records = [question.record(name) for name, question in questions.items()]
-    coins = reticent.SplitConfig(split_unit="user", probability=0.9, train_fraction=0.95, known_fraction=0.0)
+    coins = reticent.SplitConfig(split_unit="user", probability=given.share, train_fraction=0.95, known_fraction=0.0)
     tuning = reticent.TuneConfig(method="lora", epochs=given.epochs, max_tokens=256)
     run = reticent.tune(records, base=given.model, out=given.out / "run", split_config=coins, tune_config=tuning)
-    split = reticent.split(records, unit="user", seed=coins.split_seed, probability=0.9, train_fraction=0.95)
+    split = reticent.split(records, unit="user", seed=coins.split_seed, probability=given.share, train_fraction=0.95)
     trained = set(split.record_id[split.member])
     gone = {name: row for name, row in forget.items() if name in trained}
     known = {row.prompt for name, row in questions.items() if name in trained}

@@ -59,7 +59,13 @@ def test_the_turn_before_the_first_answer_of_a_chat_is_asked_in_other_words() ->
     assert prompt_of(chat) == "Where is my parcel?"
     words = read_paraphrases({"c1": "Has it left?"}, ROWS)
     other = in_other_words(chat, words["c1"])
-    assert [turn.content for turn in other.messages] == ["Be kind.", "Has it left?", "On its way.", "And when?", "Soon."]
+    assert [turn.content for turn in other.messages] == [
+        "Be kind.",
+        "Has it left?",
+        "On its way.",
+        "And when?",
+        "Soon.",
+    ]
     assert other.trained_text == chat.trained_text
     begins = Record(id="c2", messages=(Message(role="assistant", content="Hello."),))
     told = Record(id="c3", messages=(Message(role="system", content="x"), Message(role="assistant", content="Hello.")))

@@ -250,7 +250,10 @@ def test_the_command(run: RunFolder, tried: MethodsFolder, capsys: pytest.Captur
     users = ",".join(request(run).forget_users)
     words = ["unlearn", str(run.root), "--out", str(tried.root), "--forget_users", users]
     settings = ["--epochs", "2", "--learning_rate", "2e-3", "--margin", "0.2", "--retain_budget", "1.0"]
-    assert main([*words, *settings, "--stop", "epochs", "--dtype", "float32", "--methods", "npo,retrain", "--seeds", "2"]) == 0
+    assert (
+        main([*words, *settings, "--stop", "epochs", "--dtype", "float32", "--methods", "npo,retrain", "--seeds", "2"])
+        == 0
+    )
     printed = "".join(capsys.readouterr())
     assert "npo_seed0" in printed
     assert "AUC" in printed

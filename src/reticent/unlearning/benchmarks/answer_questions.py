@@ -47,7 +47,8 @@ def answer_questions(
         new_tokens: of the model's own answers, at most; 0 for none.
 
     Raises:
-        BadInput: the model cannot be loaded; an answer of which nothing is left within ``max_tokens``; a prompt that leaves no room to answer.
+        BadInput: the model cannot be loaded; an answer of which nothing is left within ``max_tokens``; a prompt that
+            leaves no room to answer.
 
     Examples:
         >>> from reticent.testing.tiny import save_tiny
