@@ -231,6 +231,10 @@ def test_models_of_another_request_are_refused(run: RunFolder, tried: MethodsFol
             verify(other, LOOK, oracles=1, oracles_from=given)
     with pytest.raises(BadInput, match="holds no unlearning"):
         verify(other, LOOK, oracles=1, oracles_from=run)
+    with pytest.raises(BadInput, match="no models are asked for"):
+        verify(other, LOOK, oracles=0, oracles_from=tried.root)
+    with pytest.raises(BadInput, match="oracles"):
+        verify(other, LOOK, oracles=-1)
     shutil.copytree(tried.run("npo", 0).root, tmp_path / "npo_seed0")
     (tmp_path / "methods.json").write_text(
         tried.file.read_text().replace(tried.request["request"], "another"), encoding="utf-8"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from reticent.core import validate
 from reticent.core.atomic import sweep
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
@@ -57,6 +58,9 @@ def verify(
     """
     refuse_several("reticent.verify")
     config = config or VerifyConfig()
+    validate.non_negative(oracles=oracles)
+    if oracles_from is not None and not oracles:
+        raise BadInput(f"oracles_from={oracles_from} with oracles=0", "no models are asked for", "Leave one out.")
     folder = run if isinstance(run, RunFolder) else RunFolder(root=Path(run))
     verified = run_to_verify(folder)
     verified.refuse()
