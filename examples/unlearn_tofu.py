@@ -48,7 +48,7 @@ def main() -> None:
     gone = {name: row for name, row in forget.items() if name in trained}
     known = {row.prompt for name, row in questions.items() if name in trained}
     retain = [row for row in field.read_questions(given.tofu / "retain_perturbed.json") if row.prompt in known]
-    sets = {"retain": retain[: given.asked]}
+    sets = {"retain": tuple(retain[: given.asked])}
     for name in ("real_authors", "world_facts"):
         sets[name] = field.read_questions(given.tofu / f"{name}_perturbed.json", fields=OPTIONS)[: given.asked]
 
@@ -71,7 +71,7 @@ def main() -> None:
             models = (without.model, tried.retrained / "000" / "model")
             losses = [field.answer_questions(model, list(gone.values())).losses for model in models]
             ratios = [field.truth_ratio(of.right, of.wrong) for of in losses]
-            quality = field.forget_quality(*ratios, losses[0].users)
+            quality = field.forget_quality(ratios[0], ratios[1], losses[0].users)
             print(f"{row.method}: {results.verdict.headline} Utility {utility(without.model):.3f}.")
             print(f"  forget quality: p {quality.p_value:.2g}, distance {quality.statistic.value:.2f}")
 
