@@ -53,7 +53,8 @@ def test_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     }
     for name, rows in files.items():
         (tofu / f"{name}.json").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    flags = ["--share", "0.5", "--epochs", "1", "--retrained", "1", "--asked", "6", "--version", "1", "--methods", "npo,retrain"]
+    flags = ["--share", "0.5", "--epochs", "1", "--retrained", "1", "--asked", "6", "--version", "1"]
+    flags += ["--methods", "npo,retrain"]
     where = ["--tofu", str(tofu), "--model", str(save_tiny(tmp_path / "tiny")), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["unlearn_tofu", *where, *flags])
     runpy.run_path(str(EXAMPLE), run_name="__main__")

@@ -337,7 +337,8 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
             "Run all epochs (--stop epochs).",
         )
     base = load(job.tuned.base, dtype="float32", device=job.config.device)
-    panel = make_panel(job.steering("forget"), unseen, job.retained_known, base.tokenizer, max_tokens=training.max_tokens)
+    forget, retain = job.steering("forget"), job.retained_known
+    panel = make_panel(forget, unseen, retain, base.tokenizer, max_tokens=training.max_tokens)
     table = table_of(base.model, panel.rows, job.config.dtype)
     del base
     plan = plan_looks(
