@@ -45,7 +45,7 @@ def tuned(base: str, out: Path, method: str) -> RunFolder:
     )
 
 
-@pytest.mark.parametrize("method", ["prompt", "prefix", "adapter", "ia3", "bitfit", "head"])
+@pytest.mark.parametrize("method", ["prompt", "prefix", "adapter", "ia3", "head"])
 def test_what_a_tuning_trained_forgets_request_after_request(base: str, tmp_path: Path, method: str) -> None:
     run = tuned(base, tmp_path / "run", method)
     first, second = sorted(record.id for record in trained_rows(run))[:2]
