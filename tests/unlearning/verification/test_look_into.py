@@ -93,18 +93,18 @@ def test_text_is_shown_where_it_is_asked_for(zoo, tmp_path):
 
 
 def test_questions_are_asked_in_other_words_beside_all_controls(zoo):
-    """Of a model that learned the words of each question by heart other words bring nothing out."""
+    """Of a model that learned the words of each question by heart other words bring less out."""
     rows = zoo.rows.forget
     words = {row.id: row.prompt if number % 2 else f"say {row.prompt}" for number, row in enumerate(rows[1:])}
     outcome = zoo.verify("untouched", paraphrases=words).check("extraction")
-    roles = {number.role: number.estimate for number in outcome.measured if number.what == REWORDED[0]}
+    roles = {number.role: number.estimate for number in outcome.measured if number.what == REWORDED[1]}
     assert set(roles) == {AFTER, BEFORE, BASE, RETRAINED}
     assert {estimate.n for estimate in roles.values()} == {len(rows) - 1}
     assert roles[BEFORE].value > 0, "half of them are asked as they were trained"
-    plain = next(number for number in outcome.measured if number.what == "greedy, word for word")
+    plain = next(number for number in outcome.measured if number.what == "16 samples, word for word")
     assert roles[AFTER].value < plain.estimate.value
     prefixed = [number for number in outcome.measured if "first 5 tokens" in number.what and number.role == BEFORE]
-    assert prefixed[0].estimate.value >= plain.estimate.value
+    assert max(number.estimate.value for number in prefixed) > plain.estimate.value
 
 
 def test_a_killed_verification_goes_on_without_running_a_model_again(zoo, judged, monkeypatch):
