@@ -22,7 +22,7 @@ import pytest
 import reticent
 from reticent.core.lazy import homes_of, lazy_names
 
-MODULES = ("attacks", "data", "monitor", "objectives", "privacy", "results", "stats", "testing")
+MODULES = ("attacks", "data", "monitor", "objectives", "privacy", "results", "stats", "testing", "unlearning")
 """The second tier."""
 
 

@@ -3,8 +3,8 @@
 
 The public names are in two tiers. Here are the verbs, which do what the command line does, and the types that go into
 them and come out. Their parts are in modules: `reticent.attacks`, `reticent.data`, `reticent.monitor`,
-`reticent.objectives`, `reticent.privacy`, `reticent.results`, `reticent.stats` and `reticent.testing`. What is in
-neither, nor in the ``__all__`` of something below these, may change without notice.
+`reticent.objectives`, `reticent.privacy`, `reticent.results`, `reticent.stats`, `reticent.testing` and
+`reticent.unlearning`. What is in neither, nor in the ``__all__`` of something below these, may change without notice.
 
 Examples:
     Made-up mails and a model with random weights, so that it takes seconds:
@@ -50,6 +50,9 @@ Examples:
     (True, 'none')
     >>> reticent.gate_unlearning(results, max_forget_auc=0.9).exit_code
     2
+    >>> tried = reticent.unlearn_by_each(run, out="runs/tried", forget=request, methods=("npo", "simnpo"), config=quick)
+    >>> [row.name for row in tried.tried()]
+    ['untouched', 'npo_seed0', 'simnpo_seed0']
 
     Look at a model before it is trusted; its files are read by rules, and nothing in them runs:
 
@@ -97,6 +100,7 @@ if TYPE_CHECKING:
     from reticent import results as results
     from reticent import stats as stats
     from reticent import testing as testing
+    from reticent import unlearning as unlearning
     from reticent.attacks.attack import attack as attack
     from reticent.auditing.case import AuditCase as AuditCase
     from reticent.auditing.config import AuditConfig as AuditConfig
@@ -159,6 +163,7 @@ if TYPE_CHECKING:
     from reticent.workflows.scan import scan as scan
     from reticent.workflows.tune import tune as tune
     from reticent.workflows.unlearn import unlearn as unlearn
+    from reticent.workflows.unlearn_methods import unlearn_by_each as unlearn_by_each
     from reticent.workflows.unlearning_gate import gate_unlearning as gate_unlearning
     from reticent.workflows.verify import verify as verify
 

@@ -32,8 +32,8 @@ STORIES = {
     "write_an_attack": (["--users", "16", "--epochs", "1"], ("title_case_example: AUC", "loss: AUC")),
 }
 """Story → flags that make it small, and words of what it prints."""
-ELSEWHERE = {"chinese_and_japanese", "planted_secrets", "scrub_tune_audit"}
-"""The first has a test of its own; the others take minutes and are run by the slow tests."""
+ELSEWHERE = {"chinese_and_japanese", "planted_secrets", "scrub_tune_audit", "unlearn_tofu"}
+"""The first and the last have tests of their own; the others take minutes and are run by the slow tests."""
 
 
 def run(name: str, *flags: str) -> int:

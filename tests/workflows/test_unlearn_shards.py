@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,32 @@ def test_rows_lost_with_a_shard_are_no_members_for_an_audit(run: RunFolder, tmp_
     assert not any(run_rows(again).is_lost)
     assert run_rows(again).present_membership.member[[rows.place[identity] for identity in lost]].all()
     assert again.shards.is_dir()  # it was trained in shards again
+
+
+def test_what_went_with_a_shard_is_not_taught_anew_by_a_later_request(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, known = members_of(run, 2), members_of(run, 1)
+    out = unlearn(run, out=tmp_path / "out", forget=ForgetRequest(forget_users=gone[0].user), config=SHARDS)
+    lost = next(record for record in gone if record.user != gone[0].user)
+    given = {}
+
+    def look(base: str, records: Sequence[Record], *args: Any, **kwargs: Any) -> Any:
+        given.update(forget=list(records), **kwargs["record_sets"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reticent.train.trainer.tune", look)
+    config = UnlearnConfig(method="npo", epochs=1, stop="epochs")
+    both = ForgetRequest(forget_ids=(lost.id, known[0].id))
+    with pytest.raises(KeyboardInterrupt):
+        unlearn(out, out=tmp_path / "next", forget=both, config=config)
+    assert [record.id for record in given["forget"]] == [known[0].id]
+    known_ids = {record.id for number in (0, 1, 3) for record in members_of(run, number)}
+    assert {record.id for record in given["retain"]} == known_ids - {known[0].id}
+    with pytest.raises(BadInput, match="does not know"):
+        unlearn(out, out=tmp_path / "none", forget=ForgetRequest(forget_ids=lost.id), config=config)
+    on_record = unlearn(out, out=tmp_path / "shards", forget=ForgetRequest(forget_ids=lost.id), config=SHARDS)
+    assert same(on_record.model, out.model)
 
 
 def test_secrets_of_a_shard_that_is_left_out_are_not_taken_for_planted(run: RunFolder) -> None:

@@ -54,15 +54,18 @@ class RunRows:
     @cached_property
     def is_lost(self) -> npt.NDArray[np.bool_]:
         """``[N]``: trained on and still wanted, but in a shard that was left out with what was forgotten."""
-        dropped, count = self._left_out
-        lost = [bool(dropped) and shard_of(record, count) in dropped for record in self.records]
+        lost = [self.was_left_out(record) for record in self.records]
         return np.asarray(self.is_trained & np.array(lost, dtype=bool))
+
+    def was_left_out(self, record: Record) -> bool:
+        """True for a record, or a copy of a planted secret, in a shard that the last model was made without."""
+        dropped, count = self._left_out
+        return bool(dropped) and shard_of(record, count) in dropped
 
     @property
     def present_canaries(self) -> tuple[Canary, ...]:
         """Planted secrets all of whose copies the last model was trained on, and those never planted."""
-        dropped, count = self._left_out
-        lost = {copy.id.rpartition("/")[0] for copy in self.planted if dropped and shard_of(copy, count) in dropped}
+        lost = {copy.id.rpartition("/")[0] for copy in self.planted if self.was_left_out(copy)}
         return tuple(canary for canary in self.canaries if canary.id not in lost)
 
     @cached_property

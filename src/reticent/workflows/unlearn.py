@@ -63,20 +63,31 @@ class _Unlearning:
         return [*self.plan.forget.retained, *self.plan.forget.rows.planted]
 
     @property
+    def forget_known(self) -> list[Record]:
+        """``forget`` without what the model does not know, as it went with a shard of an earlier request."""
+        return [record for record in self.forget if not self.plan.forget.rows.was_left_out(record)]
+
+    @property
+    def retained_known(self) -> list[Record]:
+        """Likewise of ``retained``: a term that keeps rows would teach these anew."""
+        return [record for record in self.retained if not self.plan.forget.rows.was_left_out(record)]
+
+    @property
     def schedule(self) -> Schedule:
         """How long, how fast, how often."""
         from reticent.train.unlearning.method import UNLEARNERS
         from reticent.unlearning.schedule import schedule_of
 
-        return schedule_of(self.config, UNLEARNERS.get(self.config.method), self.tuned, rows=len(self.forget))
+        return schedule_of(self.config, UNLEARNERS.get(self.config.method), self.tuned, rows=len(self.forget_known))
 
     def steering(self, side: str) -> list[Record]:
         """Rows of a side by which the end is told: those of the half that steers, or all where nothing is to spare."""
         records = self.forget if side == "forget" else list(self.plan.unseen.records)
         parts = self.plan.halves.forget if side == "forget" else self.plan.halves.unseen
-        if not self.plan.halves.steers:
-            return records
-        return [record for record, part in zip(records, parts, strict=True) if part == "steer"]
+        if self.plan.halves.steers:
+            records = [record for record, part in zip(records, parts, strict=True) if part == "steer"]
+        left_out = self.plan.forget.rows.was_left_out
+        return [record for record in records if side != "forget" or not left_out(record)]
 
 
 def unlearn(
@@ -109,19 +120,17 @@ def unlearn(
     folder = RunFolder(root=Path(out))
     folder.refuse_foreign("unlearn", {"the run": parent.root})
     plan = plan_request(parent, forget, seed=config.seed)
-    tuned = read_tuned(parent.model)
-    if tuned is None:
-        raise BadInput(str(parent.model), "was not made by reticent", "Give a run folder of `reticent tune`.")
-    job = _Unlearning(
-        plan=plan,
-        config=config,
-        root=plan.forget.rows.chain.root,
-        parent=parent,
-        run=folder,
-        tuned=tuned,
+    tuned = refuse_unusable(parent, plan, config)
+    _unlearn(
+        _Unlearning(
+            plan=plan,
+            config=config,
+            root=plan.forget.rows.chain.root,
+            parent=parent,
+            run=folder,
+            tuned=tuned,
+        )
     )
-    _refuse_method(job)
-    _unlearn(job)
     return folder
 
 
@@ -233,11 +242,11 @@ def _train(job: _Unlearning) -> None:
     try:
         tune(
             str(job.parent.model),
-            job.forget,
+            job.forget_known,
             job.run.model,
             training,
             objectives=(objective,),
-            record_sets={"retain": job.retained, "unseen": list(job.plan.unseen.records)},
+            record_sets={"retain": job.retained_known, "unseen": list(job.plan.unseen.records)},
             callbacks=callbacks,
             goes_on=True,
             request=job.plan.forget.fingerprint,
@@ -257,7 +266,7 @@ def _negate(job: _Unlearning) -> None:
     place = job.run.root / OVERFITTED
     if not (job.run.model.exists() and job.config.resume):
         place.mkdir(mode=0o700, exist_ok=True)
-        over = tune(str(job.parent.model), job.forget, place / "model", _training(job), goes_on=True)
+        over = tune(str(job.parent.model), job.forget_known, place / "model", _training(job), goes_on=True)
         alpha = float(job.config.method_params.get("alpha", 1.0))
         with full_disk_is_an_os_error(), replacing_folder(job.run.model, kind=KIND) as folder:
             request = job.plan.forget.fingerprint
@@ -328,7 +337,8 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
             "Run all epochs (--stop epochs).",
         )
     base = load(job.tuned.base, dtype="float32", device=job.config.device)
-    panel = make_panel(job.steering("forget"), unseen, job.retained, base.tokenizer, max_tokens=training.max_tokens)
+    forget, retain = job.steering("forget"), job.retained_known
+    panel = make_panel(forget, unseen, retain, base.tokenizer, max_tokens=training.max_tokens)
     table = table_of(base.model, panel.rows, job.config.dtype)
     del base
     plan = plan_looks(
@@ -355,26 +365,48 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     ]
 
 
-def _refuse_method(job: _Unlearning) -> None:
-    """Refuse what cannot be used on this model, before anything is written."""
+def refuse_unusable(parent: RunFolder, plan: RequestPlan, config: UnlearnConfig) -> TuningInfo:
+    """Refuse a method or settings that cannot be used on a run's model, before anything is written.
+
+    Args:
+        parent: whose model is gone on from.
+        plan: the request against it.
+        config: how.
+
+    Returns:
+        how the model was made.
+
+    Raises:
+        BadInput: they cannot.
+    """
     from reticent.train.unlearning.method import UNLEARNERS
 
-    config, method = job.config, UNLEARNERS.get(job.config.method)
+    tuned = read_tuned(parent.model)
+    if tuned is None:
+        raise BadInput(str(parent.model), "was not made by reticent", "Give a run folder of `reticent tune`.")
+    method = UNLEARNERS.get(config.method)
     method.check(config.method_params)
     given = f"method={method.name!r}"
     if method.name == "shards":
-        _drop_plan(job.plan)
-    if method.needs_all_weights and job.tuned.storage != "weights":
+        _drop_plan(plan)
+    if method.needs_all_weights and tuned.storage != "weights":
         raise BadInput(
-            f"{given} on a run with {job.tuned.method}",
+            f"{given} on a run with {tuned.method}",
             "it changes matrices of the model itself, and the run has an adapter on them",
             "Choose npo, or tune all weights (reticent tune --method full).",
+        )
+    if method.kind != "exact" and all(plan.forget.rows.was_left_out(record) for record in plan.forget.records):
+        raise BadInput(
+            f"the request with {given}",
+            "names rows that this model does not know: they went with a shard that an earlier request left out",
+            "Choose shards, which puts the request on record and takes no step, or retrain.",
         )
     if method.kind != "loss":
         names = ("forget_weight", "retain_weight", "token_quantile")
         beside = next((name for name in names if getattr(config, name) is not None), "")
         if beside:
             raise BadInput(f"{beside} with {given}", "it has no loss", f"Leave out --{beside}.")
+    return tuned
 
 
 def _begun(run: RunFolder) -> bool:

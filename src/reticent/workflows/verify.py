@@ -3,58 +3,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from reticent.core import validate
 from reticent.core.atomic import sweep
 from reticent.core.errors import BadInput
-from reticent.core.manifest import environment, now, read_manifest, write_manifest
+from reticent.core.lock import locked
+from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
-from reticent.core.record import Record
+from reticent.core.record import fingerprint
 from reticent.core.run_folder import RunFolder
-from reticent.core.unlearning import UnlearningResults, UserPromise
-from reticent.data.coin import uniform
-from reticent.privacy.guarantee import PrivacyGuarantee
-from reticent.unlearning.request_file import RequestRow, read_request
-from reticent.unlearning.run_rows import RunRows, run_rows
-from reticent.unlearning.unseen_file import UnseenRow, read_unseen
+from reticent.core.unlearning import UnlearningResults
+from reticent.unlearning.methods_folder import MethodsFolder, methods_folder_of
+from reticent.unlearning.paraphrases import read_paraphrases
+from reticent.unlearning.run_rows import run_rows
+from reticent.unlearning.run_to_verify import RunToVerify, run_to_verify
+from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.config import VerifyConfig
 
 ORACLES = 5
 """Models trained again, by default: with fewer the prediction interval is wide."""
-RETAIN = 256
-"""Retained rows that are looked at, by hash; each more costs a pass of every model."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _RunToVerify:
-    """An unlearned run, and the runs that it comes from."""
-
-    run: RunFolder
-    parent: RunFolder
-    root: RunFolder
-    rows: RunRows
-    request: tuple[RequestRow, ...]
-    unseen: tuple[UnseenRow, ...]
-
-    def record(self, identity: str) -> Record:
-        return self.rows.records[self.rows.place[identity]]
-
-    def judged(self, rows: Sequence[Any], part: str = "judge") -> list[Record]:
-        return [self.record(row.record_id) for row in rows if row.part == part]
-
-    @property
-    def retained(self) -> list[Record]:
-        """All that the last model is to know, planted secrets too."""
-        pairs = zip(self.rows.records, self.rows.is_trained, strict=True)
-        return [*(record for record, trained in pairs if trained), *self.rows.planted]
 
 
 def verify(
-    run: RunFolder | str | Path, config: VerifyConfig | None = None, *, oracles: int = ORACLES
+    run: RunFolder | str | Path,
+    config: VerifyConfig | None = None,
+    *,
+    oracles: int = ORACLES,
+    oracles_from: RunFolder | str | Path | None = None,
+    paraphrases: str | Path | Mapping[str, str] | None = None,
 ) -> UnlearningResults:
     """Look into an unlearned run, and write results, page and certificate into its folder.
 
@@ -65,122 +46,128 @@ def verify(
         config: how far to look; None for the defaults.
         oracles: models that are trained again without what was forgotten, each with a seed of its own; 0 for none,
             which the certificate says. With fewer than 3 there is no interval to lie in.
+        oracles_from: another run of the same request, or the folder of several methods, whose retrained models are
+            taken, and where those that are missing are trained; None for the folder of several methods that the run is
+            in, else the run's own.
+        paraphrases: other words for prompts of forgotten rows, by the rows' ids; or a file of them, see
+            `reticent.unlearning.paraphrases.read_paraphrases`.
 
     Raises:
-        BadInput: the folder holds no unlearning; its run recorded no coins; a model cannot be trained again; several
-            processes.
+        BadInput: the folder holds no unlearning; its run recorded no coins; a model cannot be trained again; models of
+            another request; several processes.
     """
     refuse_several("reticent.verify")
     config = config or VerifyConfig()
+    validate.non_negative(oracles=oracles)
+    if oracles_from is not None and not oracles:
+        raise BadInput(f"oracles_from={oracles_from} with oracles=0", "no models are asked for", "Leave one out.")
     folder = run if isinstance(run, RunFolder) else RunFolder(root=Path(run))
-    verified = _read(folder)
-    verified.rows.refuse_verification()
-    if not verified.judged(verified.unseen):
-        raise BadInput(
-            str(folder.root),
-            "has no text that was never trained on and is like the forgotten ones, so there is nothing to compare with",
-            "Tune with more records, so that coins keep some of each user out.",
-        )
+    verified = run_to_verify(folder)
+    verified.refuse()
+    retrained = _place_of_oracles(verified, oracles_from)
+    around = methods_folder_of(folder)
+    tried = [] if around is None else [row for row in around.tried() if row.method]
+    words = {} if paraphrases is None else read_paraphrases(paraphrases, verified.judged(verified.request))
     with folder.alone():
-        models = [_retrained(verified, number) for number in range(oracles)]
+        models = _oracles(verified, retrained, oracles)
+        case = verified.case(
+            models,
+            tried=[row.place for row in tried if row.place is not None and row.name != folder.root.resolve().name],
+            paraphrases=words,
+        )
         with folder.kept_if(lambda: False):  # half of a first verification is none
-            return _verify(verified, config, models)
+            return _verify(verified, config, case)
 
 
-def _read(folder: RunFolder) -> _RunToVerify:
-    if folder.settings("unlearn") is None:
-        raise BadInput(str(folder.root), "holds no unlearning", "Give a run folder of `reticent unlearn`.")
-    rows = run_rows(folder)
-    links = rows.chain.links
-    parent = links[-2].run if len(links) > 1 else rows.chain.root
-    return _RunToVerify(
-        run=folder,
-        parent=parent,
-        root=rows.chain.root,
-        rows=rows,
-        request=read_request(folder.request),
-        unseen=read_unseen(folder.unseen),
-    )
+def _place_of_oracles(verified: RunToVerify, given: RunFolder | str | Path | None) -> Path:
+    """The folder of the retrained models.
+
+    Raises:
+        BadInput: those there are of another request. Beyond that, each model says what it was trained on.
+    """
+    if given is None:
+        around = methods_folder_of(verified.run)
+        return verified.run.retrained if around is None else around.retrained
+    root = given.root if isinstance(given, RunFolder) else Path(given)
+    several = MethodsFolder(root=root)
+    if several.exists:
+        runs = [RunFolder(root=root / row.name) for row in several.tried() if row.method and not row.why_not]
+        if not runs:
+            raise BadInput(str(root), "holds no unlearning yet", "Leave out --oracles_from.")
+        _refuse_other_request(verified, runs[0], root)
+        return several.retrained
+    other = RunFolder(root=root)
+    _refuse_other_request(verified, other, root)
+    return other.retrained
 
 
-def _retrained(verified: _RunToVerify, number: int) -> str:
-    """The folder of a model trained again without all that was forgotten so far."""
+def _refuse_other_request(verified: RunToVerify, other: RunFolder, given: Path) -> None:
+    if other.settings("unlearn") is None:
+        raise BadInput(
+            str(given), "holds no unlearning", "Give a run folder of `reticent unlearn`, or one of several methods."
+        )
+    rows = run_rows(other)
+    same_data = fingerprint(rows.records) == fingerprint(verified.rows.records)
+    if not same_data or rows.chain.forgotten.keys() != verified.rows.chain.forgotten.keys():
+        reason = "took out other records" if same_data else "was made from other data"
+        raise BadInput(
+            str(given),
+            f"{reason}, so what was trained again for it is no baseline of {verified.run.root}",
+            "Leave out --oracles_from, or give a run of the same request.",
+        )
+
+
+def _oracles(verified: RunToVerify, place: Path, count: int) -> list[str]:
+    """Folders of models trained again without all that was forgotten so far; made where they are missing."""
+    if not count:
+        return []
+    with _alone(place, verified):
+        return [_retrained(verified, place, number) for number in range(count)]
+
+
+@contextmanager
+def _alone(place: Path, verified: RunToVerify) -> Iterator[None]:
+    """Work in the folder of retrained models while nobody else does: other runs may share it."""
+    if place.parent.resolve() == verified.run.root.resolve():
+        yield
+        return
+    with locked(place):
+        yield
+
+
+def _retrained(verified: RunToVerify, place: Path, number: int) -> str:
+    """The folder of one such model. One that is there was trained on the same rows with the same settings and seed,
+    or is refused."""
     from reticent.train.checkpoints import close_folder
     from reticent.unlearning.retraining import retrain, settings_of
 
     about = settings_of(verified.root)
     seed = int(about["training"].get("seed", 0)) + 1 + number
-    place = RunFolder(root=verified.run.retrained / f"{number:03d}")
-    for folder in (verified.run.retrained, place.root):
+    run = RunFolder(root=place / f"{number:03d}")
+    for folder in (place, run.root):
         folder.mkdir(mode=0o700, exist_ok=True)
-    sweep(place.root)
+    sweep(run.root)
     console.print(f"model {number + 1} trained again without what was forgotten", highlight=False)
-    retrain(verified.root, verified.retained, place.model, seed=seed)
-    close_folder(place.model)  # a call that was killed once the model was there left them
-    return str(place.model)
+    retrain(verified.root, verified.retained, run.model, seed=seed)
+    close_folder(run.model)  # a call that was killed once the model was there left them
+    return str(run.model)
 
 
-def _verify(verified: _RunToVerify, config: VerifyConfig, models: Sequence[str]) -> UnlearningResults:
+def _verify(verified: RunToVerify, config: VerifyConfig, case: VerificationCase) -> UnlearningResults:
     from reticent.report.certificate_page import write_certificate_page
     from reticent.report.unlearning_file import write_certificate, write_unlearning
     from reticent.report.unlearning_page import write_unlearning_page
-    from reticent.unlearning.looks import Look
-    from reticent.unlearning.stopping import last_in_budget, read_looks
-    from reticent.unlearning.verification.case import VerificationCase
     from reticent.unlearning.verification.certificate import certificate_of
     from reticent.unlearning.verification.look_into import verify as look_into
 
-    run, about = verified.run, read_manifest(verified.run.manifest).get("unlearn", {})
-    looks: list[Look] = read_looks(run.looks)
-    retained = sorted(verified.retained, key=lambda record: uniform(0, "verification", record.id))[:RETAIN]
-    tuned = read_manifest(verified.root.manifest).get("tune", {})
-    case = VerificationCase(
-        title=about.get("title", run.root.name),
-        after=str(run.model),
-        before=str(verified.parent.model),
-        base=None,
-        retrained=models,
-        forget=verified.judged(verified.request),
-        unseen=verified.judged(verified.unseen),
-        retain=retained,
-        related=verified.judged(verified.unseen, "steer"),
-        max_tokens=tuned.get("max_tokens"),
-        method=_method_of(about),
-        request=about.get("request", {}),
-        earlier=[_request_of(link.run) for link in verified.rows.chain.links[:-1]],
-        looks=[look.shown for look in looks],
-        stopped_at=last_in_budget(looks) if looks else None,
-        promise=_promise(verified.root),
-        provenance={"root": str(verified.root.root.name), "finished": about.get("finished", "")},
-    )
+    run = verified.run
     results = look_into(case, config)
     digest = write_unlearning(run.unlearning, results)
     write_unlearning_page(run.report, results)
     certificate = certificate_of(results, results_sha256=digest)
     write_certificate(run.certificate, certificate)
     write_certificate_page(run.certificate_page, certificate)
-    checked = asdict(config) | {"oracles": len(models), "finished": now()}
+    checked = asdict(config) | {"oracles": len(case.retrained), "finished": now()}
+    checked |= {"paraphrases": len(case.paraphrases)} if case.paraphrases else {}
     write_manifest(run.manifest, verify=checked, environment=environment())
     return results
-
-
-def _method_of(about: Mapping[str, Any]) -> dict[str, Any]:
-    """The method and its settings as a page shows them: without what was left open, or concerns the machine."""
-    settings = {**about.get("unlearning", {}), **about.get("settled", {})}
-    beside = ("resume", "device", "dtype")
-    return {name: value for name, value in settings.items() if value not in (None, {}) and name not in beside}
-
-
-def _request_of(run: RunFolder) -> dict[str, Any]:
-    request = (run.settings("unlearn") or {}).get("request", {})
-    return dict(request) if isinstance(request, dict) else {}
-
-
-def _promise(root: RunFolder) -> UserPromise | None:
-    """The promise per user that the run at the root was trained with, which bounds what can be left of one."""
-    if not root.promise.exists():
-        return None
-    guarantee = PrivacyGuarantee.from_json(root.promise.read_text(encoding="utf-8"))
-    if guarantee.unit != "user":
-        return None
-    return UserPromise(epsilon=guarantee.epsilon, delta=guarantee.delta, sentence=str(guarantee))

@@ -20,8 +20,11 @@ from reticent.core.unlearning_words import (
     STILL_KNOWN,
     TOO_FEW,
 )
+from reticent.models.load import load
+from reticent.score.engine import ScoreOptions, open_engine
+from reticent.score.generation.sampled_logp import force
 from reticent.score.internals.internals import Internals
-from reticent.testing.tiny import tiny_tokenizer
+from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.testing.unlearned import number_rows
 from reticent.unlearning.verification import among_retrained, collateral, extraction, inside, membership
 from reticent.unlearning.verification.beside import gap_to_retrained, hull, seed_half
@@ -29,6 +32,8 @@ from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Margin
 from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.kept_columns import kept_columns
+from reticent.unlearning.verification.passages import LONGEST, SPARE, passage
+from reticent.unlearning.verification.pulls import GIVEN, SCHEME, Pulls, prefixed
 
 TOKENS = 6
 
@@ -217,13 +222,13 @@ def test_too_few_retrained_models(oracles, reason):
 
 def test_a_row_is_cut_where_an_attacker_would():
     tokenizer = tiny_tokenizer()
-    asked = extraction.passage(
+    asked = passage(
         Record(id="a", prompt="Where is it?", completion=" On its way."), tokenizer, max_tokens=None, room=None
     )
     assert tokenizer.decode(asked.given) == "Where is it?"
     assert tokenizer.decode(asked.follows) == " On its way."
-    text = extraction.passage(Record(id="b", text="abcdefgh" * 40), tokenizer, max_tokens=None, room=None)
-    assert len(text.follows) == extraction.LONGEST
+    text = passage(Record(id="b", text="abcdefgh" * 40), tokenizer, max_tokens=None, room=None)
+    assert len(text.follows) == LONGEST
     assert tokenizer.decode([*text.given, *text.follows]) == ("abcdefgh" * 40)[: len(text.given) + len(text.follows)]
     turns = (
         Message(role="user", content="Hi"),
@@ -231,17 +236,17 @@ def test_a_row_is_cut_where_an_attacker_would():
         Message(role="user", content="And?"),
         Message(role="assistant", content="Two."),
     )
-    chat = extraction.passage(Record(id="c", messages=turns), tokenizer, max_tokens=None, room=None)
+    chat = passage(Record(id="c", messages=turns), tokenizer, max_tokens=None, room=None)
     assert "One." in tokenizer.decode(chat.follows)
     assert "Two." not in tokenizer.decode([*chat.given, *chat.follows])
-    assert extraction.passage(Record(id="d", text=""), tokenizer, max_tokens=None, room=None) is None
-    long = extraction.passage(Record(id="e", text="x " * 900), tokenizer, max_tokens=None, room=300)
-    assert len(long.given) + len(long.follows) + extraction.SPARE <= 300
+    assert passage(Record(id="d", text=""), tokenizer, max_tokens=None, room=None) is None
+    long = passage(Record(id="e", text="x " * 900), tokenizer, max_tokens=None, room=300)
+    assert len(long.given) + len(long.follows) + SPARE <= 300
 
 
 def test_an_attack_prompt_stands_behind_the_start_of_text():
     tokenizer = tiny_tokenizer(bos=True)
-    cut = extraction.passage(Record(id="a", prompt="Who?", completion=" Me."), tokenizer, max_tokens=None, room=None)
+    cut = passage(Record(id="a", prompt="Who?", completion=" Me."), tokenizer, max_tokens=None, room=None)
     row = cut.after(tokenizer("Say it. ", add_special_tokens=False)["input_ids"])
     assert row.token_id[0] == tokenizer.bos_token_id
     assert tokenizer.decode(row.token_id[1:]) == "Say it. Who? Me."
@@ -261,7 +266,7 @@ def pulls(of, chance):
             "log_q": np.log(q), "greedy": greedy, "prompted_log_q": np.log(q), "prompted_greedy": greedy,
             "least": (lowest > 0.9).astype(float), "lowest": lowest,
         }  # fmt: skip
-        found[model.name] = extraction.Pulls(rows=np.arange(count), columns=columns, near=None)
+        found[model.name] = Pulls(rows=np.arange(count), columns=columns, near=None)
     return found
 
 
@@ -289,6 +294,65 @@ def test_leaks_are_exact():
     found = extraction.measures(pulls(of, {AFTER: 0.01})["unlearned"])
     q = np.exp(pulls(of, {AFTER: 0.01})["unlearned"].columns["log_q"])
     np.testing.assert_allclose(found["16 samples, word for word"], 1 - (1 - q) ** 16)
+
+
+def test_the_rest_of_an_answer_whose_first_tokens_are_given_is_as_if_they_had_been_asked_for():
+    """From the pass over the whole answer, and the slow way: each row again, its first tokens on the given side."""
+    loaded = load(str(save_tiny("tiny")), dtype="float32", device="cpu")
+    rows = [Record(id=str(n), prompt="Who?", completion=" It was Ana, I think."[: 2 + 3 * n]) for n in range(6)]
+    cuts = [passage(row, loaded.tokenizer, max_tokens=None, room=None) for row in rows]
+    engine = open_engine(loaded.model, loaded.source, ScoreOptions())
+    columns = prefixed(force(engine, [cut.after(()) for cut in cuts], SCHEME))
+    moved = []
+    for cut in cuts:
+        given = min(GIVEN, len(cut.follows) // 2)
+        whole = np.concatenate([cut.given, cut.follows[:given]])
+        moved.append(replace(cut, given=whole, follows=cut.follows[given:]))
+    slow = force(engine, [cut.after(()) for cut in moved], SCHEME)
+    assert {len(cut.follows) for cut in cuts} != {len(cut.follows) for cut in moved}
+    np.testing.assert_allclose(columns["prefixed_log_q"], slow.log_chance, rtol=1e-4)
+    np.testing.assert_array_equal(columns["prefixed_greedy"], slow.sum(slow.rank != 0) == 0)
+
+
+def reworded(of, chance, rows):
+    """Pulls of rows that nobody knows as they were asked, and that come out in other words with ``chance[role]``."""
+    return {
+        name: replace(
+            entry,
+            reworded_rows=np.asarray(rows),
+            reworded={
+                "log_q": np.log(np.full(len(rows), chance.get(role, 1e-6))),
+                "greedy": np.full(len(rows), float(chance.get(role, 0.0) > 0.5)),
+            },
+        )
+        for (name, entry), role in zip(pulls(of, {}).items(), [model.role for model in of.models], strict=True)
+    }
+
+
+def test_an_answer_that_other_words_bring_out_is_still_known():
+    of = judging()
+    known = extraction.evaluate(reworded(of, {AFTER: 0.9, BEFORE: 0.9}, range(40)), of)
+    assert known.word == STILL_KNOWN
+    by_name = {number.what: number for number in known.measured if number.role == AFTER}
+    assert by_name["greedy, question in other words"].estimate.value == 1
+    assert by_name["greedy, question in other words"].estimate.n == 40
+    assert by_name["greedy, question in other words, minus retrained"].word == STILL_KNOWN
+    assert by_name["greedy, word for word, minus retrained"].word == ""
+    assert "In other words: 40 of the 150 rows." in known.section.notes
+    clean = extraction.evaluate(reworded(of, {BEFORE: 0.9}, range(40)), of)
+    assert clean.word == ""
+
+
+def test_one_persons_other_words_have_no_interval_and_the_rest_keep_theirs():
+    of = judging()
+    users = np.array([f"user {number // 5}" for number in range(len(of.side))], dtype=object)
+    outcome = extraction.evaluate(reworded(replace(of, user=users), {AFTER: 0.9}, range(5)), replace(of, user=users))
+    by_name = {number.what: number for number in outcome.measured if number.role == AFTER}
+    alone = by_name["greedy, question in other words"].estimate
+    assert (alone.lo, alone.hi) == (0, 1)
+    assert "no interval" in alone.method
+    assert "greedy, question in other words, minus retrained" not in by_name
+    assert by_name["greedy, word for word, minus retrained"].estimate.hi < 0.2
 
 
 # ---- inside, collateral, and what they share ----------------------------------------------------------------------

@@ -15,10 +15,11 @@ from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED
 from reticent.core.unlearning_words import AMONG_RETRAINED, LIKE_UNSEEN, MARKED, STILL_KNOWN, STRONGEST, TOO_FEW
 from reticent.report.unlearning_file import read_unlearning, write_unlearning
 from reticent.report.unlearning_page import render_unlearning
-from reticent.unlearning.verification import extraction
 from reticent.unlearning.verification import look_into as module
+from reticent.unlearning.verification import pulls
 from reticent.unlearning.verification.certificate import certificate_of
 from reticent.unlearning.verification.config import VerifyConfig
+from reticent.unlearning.verification.extraction import REWORDED
 from reticent.unlearning.verification.look_into import judge
 
 
@@ -91,13 +92,28 @@ def test_text_is_shown_where_it_is_asked_for(zoo, tmp_path):
     assert {number.what for number in outcome.check("membership").measured} >= {"loss", "zlib"}
 
 
+def test_questions_are_asked_in_other_words_beside_all_controls(zoo):
+    """Of a model that learned the words of each question by heart other words bring less out."""
+    rows = zoo.rows.forget
+    words = {row.id: row.prompt if number % 2 else f"say {row.prompt}" for number, row in enumerate(rows[1:])}
+    outcome = zoo.verify("untouched", paraphrases=words).check("extraction")
+    roles = {number.role: number.estimate for number in outcome.measured if number.what == REWORDED[1]}
+    assert set(roles) == {AFTER, BEFORE, BASE, RETRAINED}
+    assert {estimate.n for estimate in roles.values()} == {len(rows) - 1}
+    assert roles[BEFORE].value > 0, "half of them are asked as they were trained"
+    plain = next(number for number in outcome.measured if number.what == "16 samples, word for word")
+    assert roles[AFTER].value < plain.estimate.value
+    prefixed = [number for number in outcome.measured if "first 5 tokens" in number.what and number.role == BEFORE]
+    assert max(number.estimate.value for number in prefixed) > plain.estimate.value
+
+
 def test_a_killed_verification_goes_on_without_running_a_model_again(zoo, judged, monkeypatch):
     before = judged("retrained")
 
     def refused(*given, **settings):
         raise AssertionError("a model is run again")
 
-    monkeypatch.setattr(extraction, "force", refused)
+    monkeypatch.setattr(pulls, "force", refused)
     monkeypatch.setattr("reticent.score.make_tables.score", refused)
     collected = []
     monkeypatch.setattr(module.gc, "collect", lambda: collected.append("large models are freed"))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from reticent.core.errors import BadInput
 from reticent.models.encode import EncodedRecord
 from reticent.models.in_memory import evaluating
 from reticent.train.batches import collate
@@ -91,6 +92,8 @@ class UnlearnTrainer(TuneTrainer):
         self.reference = ReferenceWeights(self.model) if needs & PER_STEP else None
         hidden = method.part("hidden", params)
         self.block = BlockOutput(self.model, hidden.layer) if hidden is not None else None
+        if hidden is not None:
+            self._refuse_unmoved(encoded[0], hidden.layer)
         with evaluating(self.model):
             others = list(alternatives(self.model)) if alternatives is not None else None
             self.train_dataset: Any = self._rows(encoded, others)
@@ -117,6 +120,18 @@ class UnlearnTrainer(TuneTrainer):
     def outcome(self) -> Any:
         """The model, with what was trained in place of its weights merged into them."""
         return self.model.merge_and_unload() if self.merges else self.model
+
+    def _refuse_unmoved(self, row: EncodedRecord, layer: int) -> None:
+        """Refuse a block whose output no trained weight acts on: any where the output matrix alone is trained."""
+        batch = {name: value.to(self.args.device) for name, value in collate([row], pad=self.pad).items()}
+        with evaluating(self.model), torch.enable_grad():
+            hidden = self._asked(self.model, batch)["hidden"]
+        if not hidden.requires_grad:
+            raise BadInput(
+                f"method={self.method.name!r} with layer={layer}",
+                "no weight that this run trains acts on the output of that block, so it cannot be moved",
+                "Give the number of a later block (--method_params), or choose npo.",
+            )
 
     def _seen(self, model: Any, batch: Mapping[str, Any], needs: Collection[str]) -> Rows:
         """The rows of a batch as the model answers, and as it did before where that is needed."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
 from reticent.core.record import Record
 from reticent.models.encode import encode
 from reticent.models.in_memory import evaluating
-from reticent.models.load import LoadedModel
+from reticent.models.load import LoadedModel, load
 from reticent.score.engine import ScoreOptions, open_engine, score
 from reticent.score.generation.generate import generate
 from reticent.unlearning.benchmarks.answers import AnswerLosses, answer_losses, answer_texts
@@ -35,28 +36,28 @@ class ModelAnswers:
 
 
 def answer_questions(
-    loaded: LoadedModel, questions: Sequence[Question], *, max_tokens: int = 512, new_tokens: int = 0
+    model: LoadedModel | str | Path, questions: Sequence[Question], *, max_tokens: int = 512, new_tokens: int = 0
 ) -> ModelAnswers:
     """Score the answers as training reads them, the end-of-text token too, and let the model answer.
 
     Args:
-        loaded: the model.
+        model: loaded, or its folder: a whole model or an adapter.
         questions: ``N``.
         max_tokens: what prompt and answer are cut to, as in training.
         new_tokens: of the model's own answers, at most; 0 for none.
 
     Raises:
-        BadInput: an answer of which nothing is left within ``max_tokens``; a prompt that leaves no room to answer.
+        BadInput: the model cannot be loaded; an answer of which nothing is left within ``max_tokens``; a prompt that
+            leaves no room to answer.
 
     Examples:
-        >>> from reticent.models.load import load
         >>> from reticent.testing.tiny import save_tiny
-        >>> loaded = load(str(save_tiny("tiny")), dtype="float32")
         >>> asked = [Question(prompt="Who?", answer="Ana", wrong_answers=("Bo",))]
-        >>> answers = answer_questions(loaded, asked, new_tokens=3)
+        >>> answers = answer_questions(save_tiny("tiny"), asked, new_tokens=3)
         >>> answers.losses.answer.shape, len(answers.texts)
         ((1,), 1)
     """
+    loaded = load(str(model)) if isinstance(model, str | Path) else model
     texts = answer_texts(questions)
     rows = [
         encode(

@@ -40,8 +40,9 @@ def extraction_strength(correct: Sequence[ArrayLike], *, as_coded: bool = False)
 def exact_memorization(correct: Sequence[ArrayLike]) -> Floats:
     """``[N]`` share of an answer's tokens that are the most likely ones, given the true ones before (arXiv:2205.10770).
 
-    >>> exact_memorization([[0, 0, 1, 1]]).tolist()
-    [0.5]
+    Examples:
+        >>> exact_memorization([[0, 0, 1, 1]]).tolist()
+        [0.5]
     """
     return np.array([_tokens_right(tokens, row).mean() for row, tokens in enumerate(correct)], dtype=np.float64)
 

@@ -96,7 +96,7 @@ def read_questions(
     place_of_all = str(source) if isinstance(source, str | Path) else "rows in memory"
     rows = [
         (place, row)
-        for place, row in _rows(source)
+        for place, row in json_rows(source)
         if all(str(row.get(name)) == value for name, value in (where or {}).items())
     ]
     if not rows:
@@ -110,8 +110,12 @@ def read_questions(
     return tuple(questions)
 
 
-def _rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with its place; the first byte of a file tells a list from lines."""
+def json_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each row with its place; the first byte of a file tells a list from lines.
+
+    Raises:
+        BadInput: there is no such file, or it cannot be read.
+    """
     if not isinstance(source, str | Path):
         for number, row in enumerate(source):
             yield f"rows[{number}]", row

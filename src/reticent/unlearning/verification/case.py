@@ -29,6 +29,7 @@ class VerificationCase:
         held_out: never trained on, for utility; empty: ``unseen`` serves.
         related: texts on the same subject that were never trained on, for relearning; empty: half of ``unseen``.
         unrelated: texts on another subject, for a fresh fine-tune; empty: none is done.
+        paraphrases: other words for the prompts of forget rows, by the row's id; rows may have none.
         requests: ids of forget rows by the name of the request they belong to; empty: all are one request.
         max_tokens: tokens of each record that were trained on.
         method: of the unlearning and its settings, for the page.
@@ -55,6 +56,7 @@ class VerificationCase:
     held_out: Sequence[Record] = ()
     related: Sequence[Record] = ()
     unrelated: Sequence[Record] = ()
+    paraphrases: Mapping[str, str] = field(default_factory=dict)
     requests: Mapping[str, Sequence[str]] = field(default_factory=dict)
     max_tokens: int | None = None
     method: Mapping[str, Any] = field(default_factory=dict)

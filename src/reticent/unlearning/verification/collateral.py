@@ -17,7 +17,7 @@ from reticent.core.errors import Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.section import Cell, Column, Section, Table, Words
 from reticent.core.table import TokenTable
-from reticent.core.unlearning import BASE, Measurement, PlanePoint, UnlearningCheck
+from reticent.core.unlearning import BASE, Measurement, PlanePoint, UnlearningCheck, UnlearningModel
 from reticent.stats.means import ratio_of_sums
 from reticent.stats.simultaneous import Number, auc_number, difference, sides, together
 from reticent.unlearning.verification.beside import beside_cells, beside_columns
@@ -208,26 +208,33 @@ def _apart(change: Estimate, after: Estimate, before: Estimate) -> Estimate:
 
 
 def _points(losses: Mapping[str, ModelLosses], judging: Judging) -> tuple[PlanePoint, ...]:
-    """Each model's place in the forget-retain plane."""
+    """Each model's place in the forget-retain plane; none where there are too few rows for one of them."""
+    places = [place_in_plane(model, losses[model.name].judged, judging) for model in judging.models]
+    return tuple(place for place in places if place is not None)
+
+
+def place_in_plane(model: UnlearningModel, judged: TokenTable, judging: Judging) -> PlanePoint | None:
+    """A model's place in the forget-retain plane; None without retained rows, or where rows are too few.
+
+    Args:
+        model: name and role.
+        judged: its table of the judged rows.
+        judging: says which row is on which side, and whose it is.
+    """
     if not judging.retain.any():
-        return ()
+        return None
     rows = judging.forget | judging.unseen
-    of = sides(judging.forget[rows], judging.owners(rows))
-    loss = ATTACKS.get("loss")
-    points = []
-    for model in judging.models:
-        table = losses[model.name].judged
-        try:
-            number = auc_number(loss.score({"table": table.take(rows)}), of)
-        except Underpowered:
-            return ()
-        retain = mean_loss(
-            table.take(judging.retain), judging.owners(judging.retain), confidence=judging.config.confidence
-        )
-        if retain is not None:
-            forget = together([number], confidence=judging.config.confidence)[0]
-            points.append(PlanePoint(name=model.name, role=model.role, forget=forget, retain=retain))
-    return tuple(points)
+    confidence = judging.config.confidence
+    try:
+        of = sides(judging.forget[rows], judging.owners(rows))
+        number = auc_number(ATTACKS.get("loss").score({"table": judged.take(rows)}), of)
+    except Underpowered:
+        return None
+    retain = mean_loss(judged.take(judging.retain), judging.owners(judging.retain), confidence=confidence)
+    if retain is None:
+        return None
+    forget = together([number], confidence=confidence)[0]
+    return PlanePoint(name=model.name, role=model.role, forget=forget, retain=retain)
 
 
 def _measured(judging: Judging, what: str, metric: str, by_model: Mapping[str, Estimate]) -> list[Measurement]:

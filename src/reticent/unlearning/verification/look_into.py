@@ -92,7 +92,7 @@ def read_models(case: VerificationCase, config: VerifyConfig, cache: Path) -> Mo
     first: LoadedModel | None = load(case.after, dtype=config.dtype, device=config.device)
     assert first is not None
     tokenizer, base = first.tokenizer, case.base or first.base_source
-    scorable, left_out = _scorable(case, tokenizer)
+    rows, left_out = scorable(case, tokenizer)
     models: list[UnlearningModel] = []
     reference: TokenTable | None = None
     for model in _models(case, base):
@@ -105,14 +105,14 @@ def read_models(case: VerificationCase, config: VerifyConfig, cache: Path) -> Mo
         _refuse_twin(about, models)
         models.append(about)
         loaded = replace(loaded, tokenizer=tokenizer)
-        visit = Visit(about=about, loaded=loaded, base=base, case=scorable, config=config, cache=cache)
+        visit = Visit(about=about, loaded=loaded, base=base, case=rows, config=config, cache=cache)
         for check in asked:
             if check.wants(model.role, config):
                 evidence[check.name][model.name] = check.read(visit)
         reference = visit.table if model.role == BASE else reference
         _let_go(loaded)
         del visit, loaded
-    return ModelReadings(case=scorable, left_out=left_out, models=tuple(models), evidence=evidence, reference=reference)
+    return ModelReadings(case=rows, left_out=left_out, models=tuple(models), evidence=evidence, reference=reference)
 
 
 def judge(readings: ModelReadings, config: VerifyConfig) -> UnlearningResults:
@@ -127,7 +127,7 @@ def judge(readings: ModelReadings, config: VerifyConfig) -> UnlearningResults:
         config=config,
         models=readings.models,
         margin=_margin(readings.case, config, readings.reference),
-        user=_users(list(readings.case.judged)),
+        user=owners_of(list(readings.case.judged)),
     )
     asked = asked_for(config)
     outcomes = tuple(
@@ -183,7 +183,7 @@ def _refuse_other_words(model: ModelToVisit, loaded: LoadedModel, tokenizer: Any
             )
 
 
-def _scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase, Counter[str]]:
+def scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase, Counter[str]]:
     """The case without rows of which nothing is predicted, and how many were left out by side."""
     left_out: Counter[str] = Counter()
     sides: dict[str, list[Record]] = {}
@@ -198,7 +198,7 @@ def _scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase,
     left = {record.id for record in sides["forget"]}
     requests = {name: [identity for identity in ids if identity in left] for name, ids in case.requests.items()}
     requests = {name: ids for name, ids in requests.items() if ids}
-    scorable = replace(
+    rest = replace(
         case,
         forget=sides["forget"],
         unseen=sides["unseen"],
@@ -206,10 +206,10 @@ def _scorable(case: VerificationCase, tokenizer: Any) -> tuple[VerificationCase,
         held_out=sides["held_out"],
         requests=requests,
     )
-    return scorable, left_out
+    return rest, left_out
 
 
-def _users(records: Sequence[Record]) -> npt.NDArray[np.object_] | None:
+def owners_of(records: Sequence[Record]) -> npt.NDArray[np.object_] | None:
     """``[N]`` owners; rows of nobody are their own. None where no row has an owner."""
     if not any(record.user is not None for record in records):
         return None
@@ -230,7 +230,7 @@ def _refuse_twin(model: UnlearningModel, before: Sequence[UnlearningModel]) -> N
 def _margin(case: VerificationCase, config: VerifyConfig, reference: TokenTable | None) -> Margin:
     """The margin, from sizes and from how alike the base finds rows of one person; no other score is looked at."""
     sides = (list(case.forget), list(case.unseen))
-    owners = [_users(records) for records in sides]
+    owners = [owners_of(records) for records in sides]
     grouped = any(side is not None for side in owners)
     counts = [
         len(records) if side is None else len(np.unique(side.astype(str)))
@@ -263,7 +263,7 @@ def _margin(case: VerificationCase, config: VerifyConfig, reference: TokenTable 
 
 def _alike(case: VerificationCase, reference: TokenTable | None) -> float:
     """How alike rows of one person are to the base; 1 without one, so that a person is one unit."""
-    users = _users([*case.forget, *case.unseen])
+    users = owners_of([*case.forget, *case.unseen])
     if reference is None or users is None:
         return 1.0
     try:
