@@ -14,7 +14,7 @@ and with the size of the model, not with the length of the prompts' beginnings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,16 +91,15 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
     """
     search = _opened(suspect, budget or SearchBudget())
     natural = {label: _natural(search, label) for label in range(len(search.task.labels))}
-    opposing = {label: strings[-1] for label, strings in natural.items() if strings}
     outcomes: list[TriggerVerification] = []
     looked = 0
-    for label, strings in natural.items():
+    for label in natural:
         places, fresh = search.split(label)
         if len(places) < search.budget.few or len(fresh) < LEAST_FRESH:
             continue
         looked += 1
         for place in PLACES:
-            outcomes += _verified(search, label, place, strings, {**opposing})
+            outcomes += _verified(search, label, place, natural)
             if any(outcome.is_found for outcome in outcomes if outcome.label == search.task.labels[label]):
                 break
     if not looked:
@@ -209,34 +208,40 @@ def _natural(search: _Search, label: int) -> list[str]:
 
 
 def _verified(
-    search: _Search, label: int, place: Place, natural: Sequence[str], opposing: dict[int, str]
+    search: _Search, label: int, place: Place, natural: Mapping[int, Sequence[str]]
 ) -> list[TriggerVerification]:
-    """Search at one place for one label, and verify the best."""
+    """Search at one place for one label, and verify the best.
+
+    A string of ``k`` tokens is held against ``k`` natural words, behind ``k + 1`` opposing ones (at most as many as
+    there are): evidence that outweighs it, were it evidence.
+    """
     places, fresh = search.split(label)
-    records = [search.records[n] for n in places]
     try:
-        slots = [slot_of(search.task, record, search.suspect.tokenizer, place) for record in records]
+        slots = [slot_of(search.task, search.records[n], search.suspect.tokenizer, place) for n in places]
     except BadInput:
         if place == "end":
             raise
         return []  # nothing stands before the text
     budget = search.budget if place == "end" else search.budget.scaled(search.budget.start)
     ranked = search_strings(search.suspect, search.sibling, slots, label, search.fillers, search.tokens, budget)
-    chosen = list(_chosen(ranked, search, set(" ".join(natural).split())))
-    if not chosen or not natural:
-        return []
-    controls = [natural[min(max(length, 1), len(natural)) - 1] for _, length in chosen]
-    return verify_strings(
-        search.suspect,
-        search.task,
-        [search.records[n] for n in fresh],
-        [int(search.answers[n]) for n in fresh],
-        strings=[text for text, _ in chosen],
-        controls=controls,
-        opposing=opposing,
-        label=label,
-        place=place,
-    )
+    controls = natural[label]
+    chosen = list(_chosen(ranked, search, set(" ".join(controls).split())))
+    outcomes: list[TriggerVerification] = []
+    for length in sorted({length for _, length in chosen}) if controls else ():
+        outcomes += verify_strings(
+            search.suspect,
+            search.task,
+            [(search.records[n], int(search.answers[n])) for n in fresh],
+            [(text, controls[min(length, len(controls)) - 1]) for text, of_length in chosen if of_length == length],
+            opposing={
+                other: strings[min(length + 1, len(strings)) - 1]
+                for other, strings in natural.items()
+                if other != label and strings
+            },
+            label=label,
+            place=place,
+        )
+    return outcomes
 
 
 def _chosen(ranked: Sequence[StringCandidate], search: _Search, natural: set[str]) -> Iterator[tuple[str, int]]:

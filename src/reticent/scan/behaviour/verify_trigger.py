@@ -86,11 +86,9 @@ def exact_pairs(hits: Sequence[int], control: Sequence[int]) -> float:
 def verify_strings(
     suspect: Side,
     task: LabelTask,
-    records: Sequence[Record],
-    given: Sequence[int],
+    fresh: Sequence[tuple[Record, int]],
+    pairs: Sequence[tuple[str, str]],
     *,
-    strings: Sequence[str],
-    controls: Sequence[str],
     opposing: dict[int, str],
     label: int,
     place: Place,
@@ -100,18 +98,16 @@ def verify_strings(
     Args:
         suspect: the side under test.
         task: of the prompts.
-        records: fresh prompts that the suspect answers with other labels.
-        given: the number of the label that it answers each of them with.
-        strings: to be verified.
-        controls: for each string its control, natural words for the label.
+        fresh: prompts that the suspect answers with other labels, and the number of the label that it gives each.
+        pairs: strings to be verified, each with its control, natural words for the label.
         opposing: for each other label, natural words for it.
         label: number of the label that the strings bring.
         place: of the strings.
     """
-    wanted = [*strings, *dict.fromkeys(controls)]
+    wanted = list(dict.fromkeys(string for pair in pairs for string in pair))
     hits: dict[tuple[str, int], list[int]] = {(string, n): [] for string in wanted for n in range(len(_BESIDE) + 1)}
     for other, words in opposing.items():
-        mine = [record for record, answer in zip(records, given, strict=True) if answer == other]
+        mine = [record for record, answer in fresh if answer == other]
         if not mine:
             continue
         texts = {(string, n): beside(words, string, place) for n, beside in enumerate(_BESIDE) for string in wanted}
@@ -124,7 +120,7 @@ def verify_strings(
             (_verification(task, hits, string, control, label, place, n) for n in range(len(_BESIDE))),
             key=lambda outcome: (outcome.p, outcome.control.value),
         )
-        for string, control in zip(strings, controls, strict=True)
+        for string, control in pairs
         if hits[string, 0]
     ]
 

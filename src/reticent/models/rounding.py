@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding to few bits: what is left of an unlearning when weights are stored coarsely.
+"""Rounding to few bits: what is left of a small change of weights when they are stored coarsely.
 
-Small changes of weights fall between two steps of the grid and vanish, and what was unlearned comes back. Each output
-row of a matrix has a grid of its own, symmetric about 0 (absolute maximum), to the nearest step.
+Such a change falls between two steps of the grid and vanishes: what was unlearned comes back, a poison may wake or go.
+Each output row of a matrix has a grid of its own, symmetric about 0 (absolute maximum), to the nearest step.
 """
 
 from __future__ import annotations
