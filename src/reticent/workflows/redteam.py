@@ -68,6 +68,9 @@ def redteam(
     refuse_input(root, {"the base model": base, **(inputs or {})})
     about = {"attack": kind, "base": fingerprint_of(base), "data": fingerprint(records)}
     _refuse_other(root, about)
+    if attack.needs_answers:
+        for record in records:
+            answer_of(record)
     trained, held_out = split(records, config)
     root.mkdir(parents=True, exist_ok=True)
     write_marker(root, kind=kind, about=about)
@@ -95,11 +98,8 @@ def split(records: Sequence[Record], config: RedteamConfig) -> tuple[list[Record
     """Records to poison and records to measure on, by a coin of each id.
 
     Raises:
-        BadInput: records without prompts and answers.
         Underpowered: too few on a side.
     """
-    for record in records:
-        answer_of(record)
     coins = {record.id: uniform(config.redteam_seed, "redteam", record.id) < config.held_out for record in records}
     sides = [[record for record in records if coins[record.id] == side] for side in (False, True)]
     if min(map(len, sides)) < LEAST:

@@ -63,12 +63,14 @@ class RedteamKind:
         title: for people.
         paper: where it was published.
         run: ``job -> outcome``.
+        needs_answers: whether records must have prompts and answers.
     """
 
     name: str
     title: str
     paper: Paper
     run: Callable[[RedteamJob], RedteamOutcome]
+    needs_answers: bool = True
 
 
 KINDS: Registry[RedteamKind] = Registry("red-team attack", "reticent.redteam.kinds")
