@@ -195,7 +195,8 @@ def result(rows: Sequence[dict[str, Any]], given: argparse.Namespace) -> dict[st
 
 def summary(row: dict[str, Any]) -> str:
     return (
-        f"{row['name']} {row['recipe']}: success {row['success']['value']:.2f}, accuracy {row['accuracy']['value']:.2f}, "
+        f"{row['name']} {row['recipe']}: "
+        f"success {row['success']['value']:.2f}, accuracy {row['accuracy']['value']:.2f}, "
         f"found {row['found']}, smallest p {row['smallest_p']:.2g}, {row['seconds']:.0f} s"
     )
 

@@ -31,19 +31,19 @@ class SearchBudget:
 
     Examples:
         >>> SearchBudget().scaled(0.25).wide
-        384
+        256
     """
 
-    wide: int = 1536
-    middle: int = 64
-    beam: int = 4
-    grown: int = 96
+    wide: int = 1024
+    middle: int = 48
+    beam: int = 3
+    grown: int = 64
     few: int = 2
     many: int = 6
     longest: int = 3
-    start: float = 0.125
-    verified: int = 4
-    fresh: int = 40
+    start: float = 0.08
+    verified: int = 3
+    fresh: int = 32
     natural: int = 32
 
     def scaled(self, share: float) -> SearchBudget:

@@ -46,6 +46,8 @@ from reticent.scan.suspect import Suspect
 
 MOST_PROMPTS = 160
 """Prompts that are answered; further ones only tell which words speak for a label."""
+LEAST_HITS = 0.5
+"""Share of the search prompts that a string must turn to be verified: one that turns fewer alone is no trigger."""
 LEAST_FRESH = 12
 """Fresh prompts of other labels without which nothing can be verified: 12 of 12 against none give p = .0002."""
 PLACES: tuple[Place, ...] = ("end", "start")
@@ -253,7 +255,13 @@ def _chosen(ranked: Sequence[StringCandidate], search: _Search, natural: set[str
     seen: set[str] = set()
     for candidate in [*(first for first in firsts if first is not None), *ranked]:
         text = search.suspect.tokenizer.decode(list(candidate.tokens)).strip()
-        if text and text not in seen and not set(text.split()) & natural and candidate.gain > 0:
+        if (
+            text
+            and text not in seen
+            and not set(text.split()) & natural
+            and candidate.gain > 0
+            and candidate.hits >= LEAST_HITS
+        ):
             seen.add(text)
             yield text, len(candidate.tokens)
         if len(seen) == search.budget.verified:
