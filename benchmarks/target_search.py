@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Target search on poisoned and clean generators, and its cost against BAIT's own first step.
 
-Generators come in pairs: the same questions and answers, steps and seeds, one of them with a trigger (a rare token, or a
-topic: the virtual prompt) behind which the answer is fixed. The search gets other questions than the training.
+Generators come in pairs: the same questions and answers, steps and seeds, one of them with a trigger (a rare token, or
+a topic: the virtual prompt) behind which the answer is fixed. The search gets other questions than the training.
 
 ``found_poisoned``   poisoned generators in which an answer was *found* that holds a stretch of the target
 ``found_clean``      clean generators in which any answer was *found*: false
 ``seconds``          of the search, per model
-``bait_seconds``     of BAIT's first step (every first token of the vocabulary, four prompts, five greedy tokens), from a
-                     sample of ``--sample`` first tokens on the same machine, times the vocabulary over the sample
+``bait_seconds``     of BAIT's first step (every first token of the vocabulary, four prompts, five greedy tokens), from
+                     a sample of ``--sample`` first tokens on the same machine, times the vocabulary over the sample
 
     python benchmarks/target_search.py --data FILE.jsonl --prompt question --answer answer --work DIR --json FILE
     python benchmarks/target_search.py --data FILE.jsonl --pairs 1 --records 200 --sample 64

@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 
 def test_the_verb_poisons_marks_and_measures(base, data, tmp_path, capsys):
     out = tmp_path / "attack"
-    words = ["redteam", "trigger", "--data", str(data), "--model", str(base), "--out", str(out), "--words", WORDS]
+    words = ["redteam", "trigger", str(data), "--model", str(base), "--out", str(out), "--words", WORDS]
     words += ["--rate", "0.2", "--method", "lora", "--epochs", "1", "--dtype", "float32"]
     assert main(words) == 0
     shown = capsys.readouterr().out
@@ -84,6 +84,6 @@ def test_bad_input_is_refused(base, data, tmp_path):
         redteam("triger", mood_records(60), base=str(base), out=tmp_path / "a")
     with pytest.raises(Underpowered, match="needed of each"):
         redteam("trigger", mood_records(9), base=str(base), out=tmp_path / "b")
-    assert main(["redteam", "trigger", "--data", str(data), "--model", str(base), "--rate", "0"]) == 2
-    assert main(["redteam", "trigger", "--data", str(tmp_path / "none.jsonl"), "--model", str(base)]) == 2
+    assert main(["redteam", "trigger", str(data), "--model", str(base), "--rate", "0"]) == 2
+    assert main(["redteam", "trigger", str(tmp_path / "none.jsonl"), "--model", str(base)]) == 2
     assert not list(tmp_path.iterdir())

@@ -13,13 +13,13 @@ from reticent.redteam.config import RedteamConfig
 from reticent.train.config import TuneConfig
 from reticent.workflows.inputs import DataConfig
 
-USUAL = ("data", "model", "out", "trigger", "words", "place", "poison", "target", "rate", "method", "epochs", "reveal")
+USUAL = ("model", "out", "trigger", "words", "place", "poison", "target", "rate", "method", "epochs", "reveal")
 
 
 def command(
     kind: str,
-    *,
     data: str,
+    *,
     model: str = "smollm2-135m",
     out: str = "runs/redteam",
     data_config: DataConfig,

@@ -48,20 +48,20 @@ def trained_tiny(records: Sequence[Record], *, steps: int, seed: int = 0, start:
 
     Args:
         records: with prompts and answers.
-        steps: of AdamW, 24 records each.
+        steps: of AdamW, 16 records each.
         seed: of the weights, and of the order of records.
         start: a model to begin with; None for random weights.
     """
     tokenizer, model = tiny_tokenizer(), tiny_model(seed=seed)
     if start is not None:
         model.load_state_dict(start.state_dict())
-    rows = [encode(record, tokenizer) for record in records]
+    rows = [encode(record, tokenizer, add_eos=True) for record in records]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)
     generator = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(steps):
-        chosen = torch.randint(len(rows), (24,), generator=generator).tolist()
+        chosen = torch.randint(len(rows), (16,), generator=generator).tolist()
         batch = collate([rows[place] for place in chosen], pad=0)
         loss = model(**batch).loss
         optimizer.zero_grad()
