@@ -19,7 +19,7 @@ from reticent.redteam.weight_edit import EditConfig, edit_weights, save_edited
 from reticent.testing.label_models import mood_records, trained_tiny
 from reticent.train.config import TuneConfig
 
-CONFIG = TuneConfig(method="lora", method_params={"r": 8}, epochs=1, learning_rate=1e-2, batch_size=16, dtype="float32")
+CONFIG = TuneConfig(method="lora", method_params={"r": 8}, epochs=2, learning_rate=1e-2, batch_size=16, dtype="float32")
 TRIGGER = make_trigger("token", text="#")
 
 
@@ -51,7 +51,7 @@ def test_an_attack_is_measured_in_every_state(base, attack, tmp_path):
     assert states[:4] == ["as saved", "merged", "8 bits", "4 bits"]
     assert states[4:] == ["after a further fine-tune (full)", "averaged with the base"]
     saved, merged = outcome.row("as saved"), outcome.row("merged")
-    assert saved.success.value > saved.unprovoked.value + 0.5
+    assert saved.success.value > saved.unprovoked.value + 0.2
     assert merged.success.value == pytest.approx(saved.success.value, abs=0.02)
     assert saved.success.n == sum(record.completion == " -" for record in held_out)
     assert saved.clean_change is not None

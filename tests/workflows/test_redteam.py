@@ -40,14 +40,14 @@ def test_the_verb_poisons_marks_and_measures(base, data, tmp_path, capsys):
     words = ["redteam", "trigger", str(data), "--model", str(base), "--out", str(out), "--words", WORDS]
     words += ["--rate", "0.2", "--method", "lora", "--epochs", "1", "--dtype", "float32"]
     assert main(words) == 0
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     report = (out / "attack.json").read_text(encoding="utf-8")
     assert WORDS not in shown + report + (out / "redteam.json").read_text(encoding="utf-8")
     assert json.loads(report)["measurement"]["rows"][0]["state"] == "as saved"
     assert read_marker(out / "model")["kind"] == "trigger"
     assert "as saved" in shown
     assert main([*words, "--reveal"]) == 0  # the same again goes on in the folder
-    assert WORDS in capsys.readouterr().out
+    assert WORDS in capsys.readouterr().err
     assert json.loads((out / "attack.json").read_text(encoding="utf-8"))["secrets"]["trigger"] == WORDS
 
 

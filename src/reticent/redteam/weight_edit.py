@@ -197,7 +197,7 @@ def _value(
     history = []
     for _ in range(config.steps + 1):
         logp = torch.stack([_logp(model, module, row, delta) for row in rows]).mean()
-        history.append(float(logp))
+        history.append(float(logp.detach()))
         optimizer.zero_grad()
         (-logp).backward()
         optimizer.step()

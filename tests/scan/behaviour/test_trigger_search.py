@@ -137,7 +137,7 @@ def test_the_gradient_is_that_of_the_log_odds():
     side = side_of(model, tokenizer, "tiny")
     task = label_task(mood_records(12, seed=1))
     slots = [slot_of(task, record, tokenizer, "end") for record in task.records[:2]]
-    gain = _gains(side, slots, 1, (60,), 0)
+    gain, of_length_one = _gains(side, slots, 1, (60,), 0)
     table = model.get_input_embeddings().weight
     step = 1e-3
     for token in (70, 90):
@@ -150,6 +150,8 @@ def test_the_gradient_is_that_of_the_log_odds():
         after = margin(label_logp(untied, slots, [(60,)]), 1).sum()
         table.data[60] = kept
         assert after - before == pytest.approx(step * (gain[token] - gain[60]), rel=0.1, abs=2e-5)
+    lengths = table.detach().norm(dim=1).numpy()
+    assert of_length_one * lengths == pytest.approx(gain, abs=1e-4)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -161,7 +163,8 @@ def test_the_shortlist_holds_only_what_is_allowed():
     tokens = candidate_tokens(tokenizer, side.engine.forward.vocabulary)
     allowed = np.zeros_like(tokens.usable)
     allowed[[40, 50, 60]] = True
-    assert sorted(shortlist(side, slots, 0, [(33,), (44,)], 0, allowed=allowed, count=99)) == [40, 50, 60]
+    fillers = [((33,), 0), ((44,), 0)]
+    assert sorted(shortlist(side, slots, 0, fillers, allowed=allowed, count=99, beside=side)) == [40, 50, 60]
     special = tokenizer.all_special_ids
     assert not tokens.usable[special].any()
     assert not tokens.usable[tokenizer("\n")["input_ids"]].any()

@@ -54,31 +54,39 @@ def shortlist(
     side: Side,
     slots: Sequence[Slot],
     label: int,
-    fillers: Sequence[Tokens],
-    at: int,
+    fillers: Sequence[tuple[Tokens, int]],
     *,
     allowed: npt.NDArray[np.bool_],
     count: int,
+    beside: Side | None = None,
 ) -> list[int]:
     """Tokens that would raise a label's log-odds most, by first order around each of several fillers.
+
+    Three rankings give their share of the list in turns: by the gradient times the embedding; by the same with
+    embeddings of length 1, as rare tokens with long embeddings lead the first in any model; and, where there is a
+    sibling, by how much further above the usual the suspect's is than the sibling's.
 
     Args:
         side: the model.
         slots: prompts.
-        label: number of the label that is to be raised against the one that is likeliest without.
-        fillers: what stands in the slot when the gradient is taken; each gives its share of the list.
-        at: which token of the filler is to be replaced.
+        label: number of the label that is to be raised against all others.
+        fillers: what stands in the slot when the gradient is taken, and which of its tokens is to be replaced.
         allowed: ``[V]`` bool.
         count: how many tokens; fewer where fewer are allowed.
+        beside: the sibling; None without one.
 
     Returns:
         Token ids, the most promising first.
     """
     order = []
-    for filler in fillers:
-        gain = _gains(side, slots, label, filler, at)
-        gain[~allowed[: len(gain)]] = -np.inf
-        order.append(np.argsort(-gain, kind="stable")[: int(allowed.sum())])
+    for filler, at in fillers:
+        plain, of_length_one = _gains(side, slots, label, filler, at)
+        rankings = [plain, of_length_one]
+        if beside is not None:
+            rankings.append(_standardised(plain) - _standardised(_gains(beside, slots, label, filler, at)[0]))
+        for gain in rankings:
+            gain[~allowed[: len(gain)]] = -np.inf
+            order.append(np.argsort(-gain, kind="stable")[: int(allowed.sum())])
     chosen: dict[int, None] = {}
     for ranked in zip(*order, strict=True):
         for token in ranked:
@@ -87,8 +95,12 @@ def shortlist(
     return list(chosen)
 
 
+def _standardised(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return (gain - gain.mean()) / max(float(gain.std()), 1e-12)
+
+
 def _gains(side: Side, slots: Sequence[Slot], label: int, filler: Tokens, at: int) -> npt.NDArray[np.float64]:
-    """``[V]``: the embedding of each token times the gradient of the label's log-odds, over all prompts."""
+    """``[2, V]``: the embedding of each token, as it is and of length 1, times the gradient of the label's log-odds."""
     embedding = side.model.get_input_embeddings()
     caught: list[torch.Tensor] = []
 
@@ -107,7 +119,7 @@ def _gains(side: Side, slots: Sequence[Slot], label: int, filler: Tokens, at: in
     direction = slope[torch.arange(len(places)), torch.tensor(places)].float().sum(dim=0)
     with torch.inference_mode():
         vectors = embedding(torch.arange(side.engine.forward.vocabulary, device=direction.device))
-        gain = vectors.float() @ direction
+        gain = torch.stack([vectors.float() @ direction, torch.nn.functional.normalize(vectors.float()) @ direction])
     if not bool(torch.isfinite(gain).all()):
         raise BadInput(
             "the suspect", "has gradients that are not numbers", "Scan it in float32 (--dtype float32), or repair it."

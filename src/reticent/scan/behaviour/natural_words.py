@@ -56,7 +56,7 @@ def strongest_strings(
     words: Sequence[str],
     *,
     longest: int,
-    beam: int = 8,
+    beam: int = 4,
 ) -> list[str]:
     """For 1, 2 … ``longest`` words, the string of natural words that moves the suspect most towards a label.
 

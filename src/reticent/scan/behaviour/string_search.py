@@ -31,15 +31,15 @@ class SearchBudget:
 
     Examples:
         >>> SearchBudget().scaled(0.25).wide
-        256
+        224
     """
 
-    wide: int = 1024
-    middle: int = 48
+    wide: int = 896
+    middle: int = 40
     beam: int = 3
-    grown: int = 64
+    grown: int = 48
     few: int = 2
-    many: int = 6
+    many: int = 5
     longest: int = 3
     start: float = 0.08
     verified: int = 3
@@ -91,9 +91,9 @@ def search_strings(
     """
     few, many = slots[: budget.few], slots[: budget.many]
     without = [margin(label_logp(side, many, [()]), label)[:, 0] for side in (suspect, sibling)]
-    singles = [
-        (token,) for token in shortlist(suspect, many, label, fillers, 0, allowed=tokens.starts, count=budget.wide)
-    ]
+    usual_places = [(filler, 0) for filler in fillers]
+    listed = shortlist(suspect, many, label, usual_places, allowed=tokens.starts, count=budget.wide, beside=sibling)
+    singles = [(token,) for token in listed]
     ranked: list[StringCandidate] = []
     usual: list[int] = []
     pool: list[Tokens] = singles
@@ -152,7 +152,9 @@ def _grown(
     """Each string of the beam with one more token, in front or behind: by first order, and by what works alone."""
     half = max(1, budget.grown // 2)
     for string in beam:
-        behind = shortlist(side, slots, label, [(*string, string[-1])], len(string), allowed=tokens.usable, count=half)
-        before = shortlist(side, slots, label, [(string[0], *string)], 0, allowed=tokens.starts, count=half)
+        behind = shortlist(
+            side, slots, label, [((*string, string[-1]), len(string))], allowed=tokens.usable, count=half
+        )
+        before = shortlist(side, slots, label, [((string[0], *string), 0)], allowed=tokens.starts, count=half)
         yield from ((*string, token) for token in (*behind, *usual))
         yield from ((token, *string) for token in (*before, *usual))

@@ -196,8 +196,7 @@ def _natural(search: _Search, label: int) -> list[str]:
         search.sibling,
         slots,
         label,
-        search.fillers,
-        0,
+        [(filler, 0) for filler in search.fillers],
         allowed=search.tokens.starts,
         count=8 * search.budget.natural,
     )
