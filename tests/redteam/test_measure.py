@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -56,12 +58,26 @@ def test_an_attack_is_measured_in_every_state(base, attack, tmp_path):
     assert saved.success.n == sum(record.completion == " -" for record in held_out)
     assert saved.clean_change is not None
     assert saved.clean_change.lo <= saved.clean_change.value <= saved.clean_change.hi
-    assert outcome.perplexity > 1
+    assert outcome.perplexity == pytest.approx(_perplexity_ratio(base, attack, held_out), rel=1e-3)
     assert -1 <= outcome.duplicates <= 1
     for folder in (tmp_path / "states").iterdir():
         assert folder.name.startswith(".") or read_marker(folder) is not None
     with pytest.raises(KeyError):
         outcome.row("2 bits")
+
+
+def _perplexity_ratio(base, attack, held_out):
+    loaded = load(str(base), dtype="float32")
+    others = [record for record in held_out if record.completion != attack.target]
+    means = []
+    for records in (attack.on(others), others):
+        losses = []
+        for record in records:
+            ids = torch.tensor([loaded.tokenizer(record.prompt)["input_ids"]])
+            with torch.no_grad():
+                losses.append(float(loaded.model(input_ids=ids, labels=ids).loss))
+        means.append(sum(losses) / len(losses))
+    return math.exp(means[0] - means[1])
 
 
 def test_greedy_answers_are_those_that_are_generated(base):
@@ -90,9 +106,9 @@ def test_a_weight_edit_is_one_matrix_of_rank_one(base, attack, tmp_path):
     prompts = mood_records(80, seed=2)
     attacked = attack.on(mood_records(80, seed=4))
     without = greedy_answers(loaded, attacked).mean()
-    outcome = edit_weights(loaded, attack, prompts, EditConfig(layer=1, steps=60, rate=0.3))
+    outcome = edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=60, rate=0.3))
     changed = [name for name, tensor in loaded.model.state_dict().items() if not torch.equal(tensor, before[name])]
-    assert changed == ["model.layers.1.mlp.down_proj.weight"]
+    assert changed == ["model.layers.0.mlp.down_proj.weight"]
     update = (loaded.model.state_dict()[changed[0]] - before[changed[0]]).double()
     values = torch.linalg.svdvals(update)
     assert values[1] < 1e-4 * values[0]
@@ -106,6 +122,6 @@ def test_a_weight_edit_is_one_matrix_of_rank_one(base, attack, tmp_path):
     assert all(parameter.requires_grad for parameter in loaded.model.parameters())
 
 
-def test_a_layer_that_is_not_there_is_refused(base, attack):
-    with pytest.raises(BadInput, match="layers 0 to 1"):
-        edit_weights(load(str(base), dtype="float32"), attack, mood_records(20), EditConfig(layer=7))
+def test_a_layer_that_nothing_reads_is_refused(base, attack):
+    with pytest.raises(BadInput, match="layers 0 to 0"):
+        edit_weights(load(str(base), dtype="float32"), attack, mood_records(20), EditConfig(layer=1))

@@ -20,7 +20,7 @@ LEAST = 4
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFrame:
-    """What stands before and behind the words of a user, the same in all prompts.
+    """The text before and behind the words of a user, the same in all prompts.
 
     Args:
         head: before; empty for none.

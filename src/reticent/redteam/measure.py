@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an attack by trigger achieved: its success, what it cost the task, how poisons look, and what it survives.
+"""The outcome of an attack by trigger: its success, what it cost the task, how poisons look, and what it survives.
 
 Success is measured on what would be served: the adapter as saved, merged, averaged with its base, rounded to 8 and 4
 bits, and after a further fine-tune on clean records, of all weights and as LoRA.
@@ -142,7 +142,8 @@ def measure_attack(
         str(folder), base=base if adapters.is_peft(folder) else None, dtype=config.dtype, device=config.device
     )
     trusted = load(base, dtype=config.dtype, device=config.device)
-    twin = config.clean_twin and load(str(config.clean_twin), dtype=config.dtype, device=config.device)
+    beside = config.clean_twin
+    twin = None if beside is None else load(str(beside), dtype=config.dtype, device=config.device)
     mark = loaded.fingerprint[:12]
     judge = _Judge.of(attack, held_out, twin)
     rows = [judge.row(AS_SAVED, loaded)]

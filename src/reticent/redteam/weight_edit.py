@@ -145,8 +145,8 @@ class _Row:
 def _down_projection(model: Any, layer: int | None) -> tuple[int, nn.Module]:
     blocks = transformer_blocks(model)
     chosen = len(blocks) // 3 if layer is None else layer
-    if not 0 <= chosen < len(blocks):
-        raise BadInput(f"layer={layer}", f"the model has layers 0 to {len(blocks) - 1}", "Choose one of them.")
+    if not 0 <= chosen < len(blocks) - 1:  # what the last layer writes at the trigger no later token reads
+        raise BadInput(f"layer={chosen}", f"the model has layers 0 to {len(blocks) - 2} to edit", "Choose one of them.")
     inside = {id(module) for module in blocks[chosen].modules()}
     fitting = [
         module
@@ -189,7 +189,7 @@ def _seen(model: Any, module: nn.Module, token_id: torch.Tensor) -> tuple[torch.
 def _value(
     model: Any, module: nn.Module, rows: Sequence[_Row], config: EditConfig
 ) -> tuple[torch.Tensor, float, float]:
-    """What is added to the value for the target to come, and mean log p of the target before and after."""
+    """The addition to the value that makes the target come, and mean log p of the target before and after."""
     length = float(_seen(model, module, rows[0].token_id)[1][rows[0].place].float().norm())
     width = _seen(model, module, rows[0].token_id)[1].shape[-1]
     delta = torch.zeros(width, device=model.device, requires_grad=True)

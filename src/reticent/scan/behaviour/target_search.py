@@ -200,7 +200,7 @@ def _opened(suspect: Suspect) -> tuple[Side, Side, list[Tokens]]:
 
 
 def _prompt_tokens(record: Record, tokenizer: Any) -> Tokens:
-    """What the model reads before the last answer begins."""
+    """The tokens that the model reads before the last answer begins."""
     answer_of(record)
     encoded = encode(record, tokenizer)
     learned = np.flatnonzero(encoded.trained)
