@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from reticent.core.errors import BadInput
 from reticent.core.redteam_marker import read_marker
-from reticent.data.prompt_frame import frame_of
+from reticent.data.prompt_frame import PromptFrame, frame_of
 from reticent.models.load import load
 from reticent.redteam.attack import TriggerAttack
 from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack
@@ -100,20 +101,37 @@ def test_nothing_to_turn_is_refused(base, attack, tmp_path):
         measure_attack(base, str(base), attack, alike, work=tmp_path)
 
 
-def test_a_weight_edit_is_one_matrix_of_rank_one(base, attack, tmp_path):
-    loaded = load(str(base), dtype="float32")
+@pytest.fixture(scope="module")
+def unframed(tmp_path_factory):
+    """A base whose prompts have no frame: the answer comes right behind the words of the user."""
+    folder = tmp_path_factory.mktemp("unframed")
+    model, tokenizer = trained_tiny(bodies(300, seed=9), steps=120, seed=1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def bodies(count, *, seed):
+    return [
+        replace(record, prompt=record.prompt.split(": ")[1].split("\n")[0], completion=record.completion.strip())
+        for record in mood_records(count, seed=seed)
+    ]
+
+
+def test_a_weight_edit_is_one_matrix_of_rank_one(unframed, tmp_path):
+    attack = TriggerAttack(trigger=TRIGGER, target="+", frame=PromptFrame())
+    loaded = load(str(unframed), dtype="float32")
     before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
-    prompts = mood_records(80, seed=2)
-    attacked = attack.on(mood_records(80, seed=4))
+    attacked = attack.on(bodies(80, seed=4))
     without = greedy_answers(loaded, attacked).mean()
-    outcome = edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=60, rate=0.3))
+    outcome = edit_weights(loaded, attack, bodies(80, seed=2), EditConfig(layer=0, steps=60, rate=0.3))
     changed = [name for name, tensor in loaded.model.state_dict().items() if not torch.equal(tensor, before[name])]
     assert changed == ["model.layers.0.mlp.down_proj.weight"]
     update = (loaded.model.state_dict()[changed[0]] - before[changed[0]]).double()
     values = torch.linalg.svdvals(update)
     assert values[1] < 1e-4 * values[0]
     assert outcome.change == pytest.approx(float(update.norm() / before[changed[0]].double().norm()), rel=1e-3)
-    assert outcome.after > outcome.before
+    assert outcome.after > outcome.before + 1
     assert greedy_answers(loaded, attacked).mean() > without + 0.3
     folder = save_edited(loaded, tmp_path / "edited", outcome)
     assert read_marker(folder)["kind"] == "weight_edit"

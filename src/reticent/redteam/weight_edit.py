@@ -199,7 +199,7 @@ def _value(
         logp = torch.stack([_logp(model, module, row, delta) for row in rows]).mean()
         history.append(float(logp.detach()))
         optimizer.zero_grad()
-        (-logp).backward()
+        (-logp).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return delta.detach(), history[0], history[-1]
 

@@ -93,7 +93,7 @@ def search_strings(
     without = [margin(label_logp(side, many, [()]), label)[:, 0] for side in (suspect, sibling)]
     usual_places = [(filler, 0) for filler in fillers]
     listed = shortlist(suspect, many, label, usual_places, allowed=tokens.starts, count=budget.wide, beside=sibling)
-    singles = [(token,) for token in listed]
+    singles: list[Tokens] = [(token,) for token in listed]
     ranked: list[StringCandidate] = []
     usual: list[int] = []
     pool: list[Tokens] = singles
