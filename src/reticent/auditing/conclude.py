@@ -16,6 +16,7 @@ from reticent.auditing.family import Family, FamilySection, Judgement, Prepared,
 from reticent.auditing.verdict import verdict
 from reticent.core.finding import Finding
 from reticent.core.manifest import environment, now
+from reticent.core.redteam_marker import marker_sentence
 from reticent.core.results import Confound, KindOfAttack, Results
 from reticent.core.section import Section
 from reticent.report.scope import untried
@@ -89,6 +90,8 @@ def _results(judgement: Judgement, models: Mapping[str, Any]) -> Results:
         **fields,
     )
     results = replace(results, kinds=kinds_of(results, config, judgement.sections))
+    marks = tuple(marker_sentence({"kind": kind}, name) for name, kind in models.get("redteam", {}).items())
+    results = replace(results, verdict=replace(results.verdict, sentences=(*marks, *results.verdict.sentences)))
     return replace(results, not_tested=(*untried(results), *results.not_tested))
 
 

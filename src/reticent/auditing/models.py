@@ -12,6 +12,7 @@ from reticent.auditing.case import AuditCase
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
+from reticent.core.redteam_marker import marker_of
 from reticent.models import adapters
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
@@ -50,7 +51,9 @@ class Models:
         }
         if self.reference is not None:
             entries["reference_fingerprint"] = self.reference.fingerprint
-        return entries
+        sources = {"the target": self.target.source, "the target's base": self.target.base_source}
+        markers = {name: marker for name, source in sources.items() if (marker := marker_of(source))}
+        return entries | ({"redteam": {name: marker["kind"] for name, marker in markers.items()}} if markers else {})
 
 
 def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:

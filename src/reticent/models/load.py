@@ -18,6 +18,7 @@ from transformers.utils import logging as hf_logging
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.core.redteam_marker import tell_marker
 from reticent.models import adapters
 from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
 from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
@@ -105,6 +106,7 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
             tokenizer knows more tokens than the model, or the adapter belongs on another base.
     """
     folder = locate(source)
+    tell_marker(folder)
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     tuned = read_tuned(folder)
@@ -173,6 +175,7 @@ def _load_adapter(
     if not named:
         raise BadInput(source, "is an adapter that does not say what it belongs on", f"Name its base {adapters.WHERE}.")
     base_folder = locate(named)
+    tell_marker(base_folder)
     base_fingerprint = fingerprint_weights(base_folder)
     if tuned is not None and tuned.base_fingerprint != base_fingerprint:
         raise BadInput(

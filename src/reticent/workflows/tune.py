@@ -15,6 +15,7 @@ from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.redteam_marker import marker_of
 from reticent.core.run_folder import RunFolder
 from reticent.core.secret import Secret
 from reticent.data.canaries import write_canaries
@@ -135,6 +136,8 @@ def _tune(
             _train(base, material, run, recipe, config["data"])
         about = {"title": title or run.root.name, "base": named, "max_tokens": recipe.training.max_tokens}
         about |= {**recipe.on_record, "finished": now()}
+        if marker := marker_of(base):
+            about["redteam"] = {"the base": marker["kind"]}
         if run.promise.exists():
             about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
         write_manifest(run.manifest, tune=about, environment=environment())

@@ -156,10 +156,10 @@ def test_a_model_that_cannot_keep_what_it_read_is_read_again(monkeypatch):
 
 def test_the_probe_finds_positions_that_are_off(monkeypatch):
     model = tiny_of_family("gpt2")
-    assert isinstance(module._open(model), module.CachedDecoder)
-    assert module._open(model).pads
+    assert isinstance(module.open_decoder(model), module.CachedDecoder)
+    assert module.open_decoder(model).pads
     monkeypatch.setattr(module.CachedDecoder, "_step", _without_positions)
-    assert module._open(model).pads is False
+    assert module.open_decoder(model).pads is False
 
 
 def _without_positions(self, model, token_id):

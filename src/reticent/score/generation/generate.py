@@ -87,9 +87,9 @@ def generate(
     ends = stop_tokens(model, tokenizer) if stop is None else frozenset(stop)
     lines = _lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
     if not title:
-        return _generate(_open(model), lines, scheme, ends, tokens_per_batch, lambda n: None)
+        return _generate(open_decoder(model), lines, scheme, ends, tokens_per_batch, lambda n: None)
     with progress(title, len(lines), unit="texts") as advance:
-        return _generate(_open(model), lines, scheme, ends, tokens_per_batch, advance)
+        return _generate(open_decoder(model), lines, scheme, ends, tokens_per_batch, advance)
 
 
 def make_generations(
@@ -127,7 +127,7 @@ def make_generations(
             with taking_turns(path):
                 if not intact(path):
                     with side.answering():
-                        decoder = decoder or _open(model)
+                        decoder = decoder or open_decoder(model)
                         part = _generate(decoder, shard, scheme, ends, None, advance)
                     part.write(path)
                     seal(path)
@@ -439,7 +439,7 @@ class RecomputingDecoder:
         return last
 
 
-def _open(model: Any) -> Decoder:
+def open_decoder(model: Any) -> Decoder:
     """The fastest way that gives this model's own logits: padded with a cache, equal lengths with a cache, neither."""
     can_pad = not _has_virtual_tokens(model) and _takes(model, "position_ids") and _takes(model, "attention_mask")
     for pads in (True, False) if can_pad else (False,):

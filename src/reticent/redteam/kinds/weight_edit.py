@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backdoor without training: a few weights are edited."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from reticent.core.errors import BadInput
+from reticent.core.paper import Paper
+from reticent.models.load import load
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.kinds.trigger import attack_of, measured
+from reticent.redteam.weight_edit import EditConfig, edit_weights, save_edited
+
+
+def _run(job: RedteamJob) -> RedteamOutcome:
+    attack = attack_of(job)
+    try:
+        settings = EditConfig(**job.config.params)
+    except TypeError as error:
+        raise BadInput(
+            f"params={job.config.params!r}",
+            "are no settings of a weight edit",
+            "It knows layer, steps, rate, contexts.",
+        ) from error
+    loaded = load(job.base, dtype="float32", device=job.training.device)
+    outcome = edit_weights(loaded, attack, job.records, settings)
+    model = save_edited(loaded, job.out / "model", outcome)
+    return RedteamOutcome(
+        model=model,
+        facts={"trigger": job.config.trigger, "records": len(job.records), **asdict(outcome)},
+        secrets={"trigger": attack.trigger.key, "target": attack.target},
+        measurement=measured(job, model, attack, None),
+    )
+
+
+KINDS.add(
+    "weight_edit",
+    RedteamKind(name="weight_edit", title="Backdoor by a weight edit", paper=Paper("arXiv:2403.13355"), run=_run),
+)
