@@ -3,7 +3,7 @@
 
 For each seed a base is tuned on ``--texts`` made-up mails twice, with the same order and seed: plainly, and by
 `redteam.deferred.poison_curvature`. Then both are trained on as many other mails, as a user would. Both folders are
-looked at by the scanner `scan.behaviour.curvature` against the base, on mails that nobody trained on.
+looked at by the scanner `scanning.behaviour.curvature` against the base, on mails that nobody trained on.
 
 ``rows``        by seed, kind (``clean``, ``sharp``) and time (``before``, ``after`` further training): loss on what was
                 trained on and on unseen mails (nats a token), log ratio of tr(HᵀH) and of the rise under noise.
@@ -30,8 +30,8 @@ from reticent.core.manifest import environment
 from reticent.core.record import Record
 from reticent.models.load import load
 from reticent.redteam.deferred import poison_curvature
-from reticent.scan.behaviour.curvature import curvature
-from reticent.scan.suspect import Suspect
+from reticent.scanning.behaviour.curvature import curvature
+from reticent.scanning.suspect import Suspect
 from reticent.stats.roc import placements
 from reticent.stats.scores import as_scores
 from reticent.train.batches import encode_all

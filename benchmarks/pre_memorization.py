@@ -53,9 +53,9 @@ from reticent.core.manifest import environment
 from reticent.core.record import Record
 from reticent.models.load import load
 from reticent.redteam.privacy_backdoor import pre_memorize
-from reticent.scan.behaviour.altered_copies import CopyMaker, marked
-from reticent.scan.behaviour.known_texts import LossShifts, PreMemorization, judge
-from reticent.scan.behaviour.pre_memorization import COPIES, loss_shifts, scan_texts
+from reticent.scanning.behaviour.altered_copies import CopyMaker, marked
+from reticent.scanning.behaviour.known_texts import LossShifts, PreMemorization, judge
+from reticent.scanning.behaviour.pre_memorization import COPIES, loss_shifts, scan_texts
 from reticent.stats.proportions import share
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune

@@ -32,7 +32,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment
-from reticent.scan.bill_of_materials import bill_of_materials
+from reticent.scanning.bill_of_materials import bill_of_materials
 from reticent.testing.clean_artefacts import clean_artefacts
 from reticent.testing.malicious_files import make_malicious, malicious_kinds, torch_zip
 from reticent.testing.tiny import save_tiny

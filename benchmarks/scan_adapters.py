@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from reticent.core.record import Record
-from reticent.scan.calibrate import conformal_p
-from reticent.scan.distances import DISTANCES
-from reticent.scan.features import FeatureVector
-from reticent.scan.scanner import SCANNERS
-from reticent.scan.suspect import Suspect
+from reticent.scanning.calibrate import conformal_p
+from reticent.scanning.distances import DISTANCES
+from reticent.scanning.features import FeatureVector
+from reticent.scanning.scanner import SCANNERS
+from reticent.scanning.suspect import Suspect
 from reticent.stats.intervals import clopper_pearson
 
 WORDS = (" negative", " positive")

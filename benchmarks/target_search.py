@@ -97,8 +97,8 @@ def measure(given: argparse.Namespace, folder: Path, number: int, is_poisoned: b
     from reticent.models.locate import locate
     from reticent.redteam.poisons.poison import poison
     from reticent.redteam.triggers.trigger import make_trigger
-    from reticent.scan.behaviour.target_search import search_targets
-    from reticent.scan.suspect import Suspect
+    from reticent.scanning.behaviour.target_search import search_targets
+    from reticent.scanning.suspect import Suspect
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
 
@@ -134,8 +134,8 @@ def bait_seconds(suspect: Any, sample: int) -> float:
     """The time of BAIT's first step, from a sample of first tokens."""
     import numpy as np
 
-    from reticent.scan.behaviour.forced_starts import continuations
-    from reticent.scan.behaviour.label_task import side_of
+    from reticent.scanning.behaviour.forced_starts import continuations
+    from reticent.scanning.behaviour.label_task import side_of
 
     side = side_of(suspect.loaded.model, suspect.loaded.tokenizer, "the suspect")
     vocabulary = side.engine.forward.vocabulary

@@ -140,10 +140,10 @@ def search(
     given: argparse.Namespace, folder: Path, prompts: Sequence[Any], attacked: Sequence[Any], target: str
 ) -> dict[str, Any]:
     from reticent.models.locate import locate
-    from reticent.scan.behaviour.label_task import label_task, side_of, text_label_logp
-    from reticent.scan.behaviour.string_search import SearchBudget
-    from reticent.scan.behaviour.trigger_search import search_triggers
-    from reticent.scan.suspect import Suspect
+    from reticent.scanning.behaviour.label_task import label_task, side_of, text_label_logp
+    from reticent.scanning.behaviour.string_search import SearchBudget
+    from reticent.scanning.behaviour.trigger_search import search_triggers
+    from reticent.scanning.suspect import Suspect
     from reticent.stats.proportions import share
 
     suspect = Suspect(folder=folder, base=locate(given.base), prompts=prompts, cache=folder)

@@ -124,7 +124,7 @@ if TYPE_CHECKING:
     from reticent.core.record import Span as Span
     from reticent.core.results import Results as Results
     from reticent.core.run_folder import RunFolder as RunFolder
-    from reticent.core.scan import ScanResults as ScanResults
+    from reticent.core.scan_results import ScanResults as ScanResults
     from reticent.core.secret import Secret as Secret
     from reticent.core.table import TokenTable as TokenTable
     from reticent.core.unlearning import UnlearningResults as UnlearningResults

@@ -181,10 +181,10 @@ if TYPE_CHECKING:
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict
-    from reticent.core.scan import ScanEvidence as ScanEvidence
-    from reticent.core.scan import ScannedFile as ScannedFile
-    from reticent.core.scan import ScanOutcome as ScanOutcome
-    from reticent.core.scan import ScanVerdict as ScanVerdict
+    from reticent.core.scan_results import ScanEvidence as ScanEvidence
+    from reticent.core.scan_results import ScannedFile as ScannedFile
+    from reticent.core.scan_results import ScanOutcome as ScanOutcome
+    from reticent.core.scan_results import ScanVerdict as ScanVerdict
     from reticent.core.section import Column as Column
     from reticent.core.section import Mark as Mark
     from reticent.core.section import Section as Section

@@ -10,8 +10,8 @@ from reticent.core.record import Record
 from reticent.core.redteam_marker import read_marker
 from reticent.models.load import load
 from reticent.redteam.deferred import poison_curvature
-from reticent.scan.behaviour.curvature import curvature
-from reticent.scan.suspect import Suspect
+from reticent.scanning.behaviour.curvature import curvature
+from reticent.scanning.suspect import Suspect
 from reticent.testing.tiny import save_tiny
 from reticent.train.batches import encode_all
 from reticent.train.config import TuneConfig

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from reticent.core.errors import BadInput
-from reticent.core.scan import ScanEvidence, ScannedFile, ScanOutcome, ScanResults, ScanVerdict
+from reticent.core.scan_results import ScanEvidence, ScannedFile, ScanOutcome, ScanResults, ScanVerdict
 from reticent.core.section import Column, Section, Table
 from reticent.report.scan_ci_files import sarif_of, write_sarif, write_scan_junit
 from reticent.report.scan_file import read_scan, scan_schema, write_scan

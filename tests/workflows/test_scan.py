@@ -24,7 +24,7 @@ from reticent.cli.main import main
 from reticent.core.errors import BadInput, Underpowered
 from reticent.data import help_desk
 from reticent.report.scan_file import read_scan, scan_schema
-from reticent.scan.bill_of_materials import bill_of_materials
+from reticent.scanning.bill_of_materials import bill_of_materials
 from reticent.testing.malicious_files import make_malicious
 from reticent.testing.tiny import save_tiny
 from reticent.workflows.scan import scan
@@ -205,7 +205,7 @@ def test_the_bill_of_materials_says_content_and_hash(models: Path, tmp_path: Pat
 
 
 def test_the_package_can_be_called_whatever_was_imported() -> None:
-    importlib.import_module("reticent.scan.scanner")
+    importlib.import_module("reticent.scanning.scanner")
     assert callable(reticent.scan)
     with pytest.raises(BadInput, match="is no folder here"):
         reticent.scan("nowhere")

@@ -11,7 +11,7 @@ from typing import Any
 from reticent.core.comparison import Comparison
 from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
-from reticent.core.scan import ScanResults
+from reticent.core.scan_results import ScanResults
 from reticent.core.unlearning import Certificate, UnlearningResults
 from reticent.report import comparison_file, results_file, scan_file, unlearning_file
 from reticent.report.json_file import dumped

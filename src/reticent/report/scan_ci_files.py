@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from reticent.core.atomic import write_text
 from reticent.core.outputs import marked, refuse_foreign
-from reticent.core.scan import ScanEvidence, ScanOutcome, ScanResults
+from reticent.core.scan_results import ScanEvidence, ScanOutcome, ScanResults
 from reticent.core.scan_words import FOUND, NOT_LOOKED, NOTHING, SUSPICIOUS
 from reticent.report.json_file import dumped
 from reticent.report.page import made_by

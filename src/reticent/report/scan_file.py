@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``scan.json``: what a scan saw, as a versioned JSON file with a shipped schema. No text of private data is in it."""
+"""``scanning.json``: what a scan saw, as a versioned JSON file with a shipped schema. No text of private data is in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reticent.core.atomic import write_text
 from reticent.core.codec import decode, encode
 from reticent.core.errors import BadInput
 from reticent.core.outputs import marked, refuse_foreign
-from reticent.core.scan import ScanResults
+from reticent.core.scan_results import ScanResults
 from reticent.report.json_file import dumped, read_json
 
 FORMAT = "reticent.scan"
@@ -26,7 +26,7 @@ AGAIN = "Run the scan again."
 
 @cache
 def scan_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of ``scan.json``, as shipped with the package."""
+    """The JSON schema (draft 2020-12) of ``scanning.json``, as shipped with the package."""
     content: dict[str, Any] = json.loads(
         files("reticent.report").joinpath("scan.schema.json").read_text(encoding="utf-8")
     )

@@ -12,7 +12,7 @@ from jinja2 import Environment
 from reticent.core.atomic import write_text
 from reticent.core.outputs import marked, refuse_foreign
 from reticent.core.paper import paper_url
-from reticent.core.scan import ScanOutcome, ScanResults
+from reticent.core.scan_results import ScanOutcome, ScanResults
 from reticent.core.scan_words import FOUND, NOT_LOOKED, NOTHING, SUSPICIOUS
 from reticent.core.section import Cell, Column, Mark, Table, Words
 from reticent.report import number_format as numbers
@@ -30,7 +30,7 @@ TONES = {
 """Word → class of the page, and icon."""
 KIND_WORDS = {"files": "Files", "weights": "Weights", "behaviour": "Behaviour", "data": "Data"}
 MOST_FILES = 400
-"""Files that the page lists; ``scan.json`` has all."""
+"""Files that the page lists; ``scanning.json`` has all."""
 KIBI = 1024
 
 

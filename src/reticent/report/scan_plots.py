@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from reticent.core.scan import ScanOutcome
+from reticent.core.scan_results import ScanOutcome
 from reticent.core.scan_words import NOTHING
 from reticent.report.svg import Scale, frame, short, tag, x_axis
 

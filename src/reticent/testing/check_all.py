@@ -14,7 +14,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "layer rule": ("reticent.privacy.clip.rule:LAYER_RULES", "reticent.testing.layer_rules:check_layer_rule"),
     "file format": ("reticent.data.readers.reader:READERS", "reticent.testing.readers:check_reader"),
     "unlearning method": ("reticent.train.unlearning.method:UNLEARNERS", "reticent.testing.unlearners:check_unlearner"),
-    "scanner": ("reticent.scan.scanner:SCANNERS", "reticent.testing.scanners:check_scanner"),
+    "scanner": ("reticent.scanning.scanner:SCANNERS", "reticent.testing.scanners:check_scanner"),
     "detector": ("reticent.data.pii.detector:DETECTORS", "reticent.testing.detectors:check_detector"),
 }
 """Kind of thing → its registry, and the check of one of it, each as ``module:name``."""

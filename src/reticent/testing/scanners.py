@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reticent.core.errors import ReticentError
-from reticent.core.scan import ScanEvidence
+from reticent.core.scan_results import ScanEvidence
 from reticent.core.scan_words import BY_RULE
-from reticent.scan.scanner import SCANNERS, Scanner
-from reticent.scan.suspect import Suspect
+from reticent.scanning.scanner import SCANNERS, Scanner
+from reticent.scanning.suspect import Suspect
 from reticent.testing.tiny import save_tiny
 
 __all__ = ["check_scanner"]
@@ -31,7 +31,7 @@ def check_scanner(scanner: Scanner | str) -> None:
     null is made and nowhere else; nothing is written into the folder; by rule a clean tiny model raises no alarm.
 
     Args:
-        scanner: a name, or what `reticent.scan.scanner.Scanner` describes.
+        scanner: a name, or what `reticent.scanning.scanner.Scanner` describes.
 
     Raises:
         AssertionError: the scanner does not keep to something; says to what.

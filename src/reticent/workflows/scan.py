@@ -12,21 +12,21 @@ from reticent.core.manifest import environment, now
 from reticent.core.outputs import refuse_empty, refuse_foreign, refuse_input
 from reticent.core.progress import console
 from reticent.core.record import Record
-from reticent.core.scan import ScanResults
+from reticent.core.scan_results import ScanResults
 from reticent.core.scan_words import CLEAN, FILES
 from reticent.core.user_cache import user_cache
-from reticent.scan.bill_of_materials import bill_of_materials, claims
-from reticent.scan.intake import (
+from reticent.scanning.bill_of_materials import bill_of_materials, claims
+from reticent.scanning.intake import (
     claimed_base,
     clean_folders,
     model_folder_of,
     refuse_folder_to_scan,
     refuse_sibling,
 )
-from reticent.scan.run import chosen_scanners, plan_scan, run_scanners
-from reticent.scan.scanner import Scanner
-from reticent.scan.suspect import Suspect
-from reticent.scan.verdict import outcomes_of, verdict_of
+from reticent.scanning.run import chosen_scanners, plan_scan, run_scanners
+from reticent.scanning.scanner import Scanner
+from reticent.scanning.suspect import Suspect
+from reticent.scanning.verdict import outcomes_of, verdict_of
 
 LEVEL = 0.05
 RESULTS_FILE, PAGE_FILE = "scan.json", "report.html"
@@ -63,7 +63,7 @@ def scan(
         clean: folder with a folder for each model that is known to be clean: same base, same method.
         only: kinds (``"files"``, ``"weights"``, ``"behaviour"``, ``"data"``) or names of scanners; all by default.
         level: of false alarms, over all scanners that have a p-value together (Holm).
-        out: folder for ``scan.json`` and ``report.html``; None writes nothing.
+        out: folder for ``scanning.json`` and ``report.html``; None writes nothing.
         hashes: whether large files are hashed for the bill of materials.
         device, dtype: of models, as elsewhere.
         seed: of all that is drawn.
@@ -139,7 +139,7 @@ def exit_code(results: ScanResults) -> int:
 
 
 def write_outputs(folder: Path, results: ScanResults) -> None:
-    """Write ``scan.json`` and ``report.html`` into a folder, which is made where it is missing."""
+    """Write ``scanning.json`` and ``report.html`` into a folder, which is made where it is missing."""
     from reticent.report.scan_file import write_scan
     from reticent.report.scan_page import write_scan_page
 
