@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``scanning.json``: what a scan saw, as a versioned JSON file with a shipped schema. No text of private data is in it."""
+"""``scan.json``: what a scan saw, as a versioned JSON file with a shipped schema. No text of private data is in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AGAIN = "Run the scan again."
 
 @cache
 def scan_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of ``scanning.json``, as shipped with the package."""
+    """The JSON schema (draft 2020-12) of ``scan.json``, as shipped with the package."""
     content: dict[str, Any] = json.loads(
         files("reticent.report").joinpath("scan.schema.json").read_text(encoding="utf-8")
     )

@@ -30,7 +30,7 @@ TONES = {
 """Word → class of the page, and icon."""
 KIND_WORDS = {"files": "Files", "weights": "Weights", "behaviour": "Behaviour", "data": "Data"}
 MOST_FILES = 400
-"""Files that the page lists; ``scanning.json`` has all."""
+"""Files that the page lists; ``scan.json`` has all."""
 KIBI = 1024
 
 

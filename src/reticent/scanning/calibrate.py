@@ -54,8 +54,8 @@ def calibrated(
 ) -> Calibration:
     """The p-value of a suspect among clean models.
 
-    For a scanner with features, the score is the distance of each model from all others (`reticent.scanning.distances`);
-    else the largest score of its evidence, 0 where there is none.
+    For a scanner with features, the score is the distance of each model from all others
+    (`reticent.scanning.distances`); else the largest score of its evidence, 0 where there is none.
 
     Args:
         scanner: with the null ``"clean"``.

@@ -63,7 +63,7 @@ def scan(
         clean: folder with a folder for each model that is known to be clean: same base, same method.
         only: kinds (``"files"``, ``"weights"``, ``"behaviour"``, ``"data"``) or names of scanners; all by default.
         level: of false alarms, over all scanners that have a p-value together (Holm).
-        out: folder for ``scanning.json`` and ``report.html``; None writes nothing.
+        out: folder for ``scan.json`` and ``report.html``; None writes nothing.
         hashes: whether large files are hashed for the bill of materials.
         device, dtype: of models, as elsewhere.
         seed: of all that is drawn.
@@ -139,7 +139,7 @@ def exit_code(results: ScanResults) -> int:
 
 
 def write_outputs(folder: Path, results: ScanResults) -> None:
-    """Write ``scanning.json`` and ``report.html`` into a folder, which is made where it is missing."""
+    """Write ``scan.json`` and ``report.html`` into a folder, which is made where it is missing."""
     from reticent.report.scan_file import write_scan
     from reticent.report.scan_page import write_scan_page
 

@@ -56,7 +56,7 @@ _TEXT_CONTROLS = b"\t\n\r\x0c\x1b"
 def content_kind(head: bytes) -> str:
     """The format of content that begins with ``head`` (`HEAD` bytes, or all there is).
 
-    A legacy pickle without a mark looks like text or like binary; `reticent.scanning.files.pickles` tries such files out.
+    A legacy pickle without a mark looks like text or like binary; `reticent.scanning.files.pickles` tries those out.
 
     >>> content_kind(b"\\x80\\x04\\x95"), content_kind(b'{"a": 1}'), content_kind(b"PK\\x03\\x04")
     ('pickle', 'JSON', 'zip')
