@@ -6,6 +6,12 @@ Property tests draw the same examples in every run; ``pytest --hypothesis-profil
 
 import gc
 import os
+import sys
+
+# Bytecode is kept even where the environment says not to: otherwise each worker rewrites the asserts of all tests anew,
+# and each process that a test starts compiles the whole package.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,41 +14,16 @@ from types import SimpleNamespace
 import pytest
 
 from reticent.cli.main import main
+from reticent.testing.random_mails import random_mails
 from reticent.testing.tiny import save_tiny
 
-WORDS = [
-    "order",
-    "late",
-    "parcel",
-    "refund",
-    "card",
-    "house",
-    "garden",
-    "letter",
-    "doctor",
-    "money",
-    "train",
-    "river",
-    "answer",
-    "winter",
-    "yellow",
-    "seven",
-]
 TUNE = ("--epochs", "2", "--learning-rate", "0.01", "--batch-size", "16", "--max-tokens", "64", "--dtype", "float32")
 AUDIT = ("--dtype", "float32")
 
 
 def _mails(users=40, each=4, seed=0):
-    rng = random.Random(seed)
-    return [
-        {
-            "id": f"u{user}m{mail}",
-            "user": f"user {user}",
-            "text": f"{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}",
-        }
-        for user in range(users)
-        for mail in range(each)
-    ]
+    mails = random_mails(users=users, mails_per_user=each, seed=seed)
+    return [{"id": mail.id, "user": mail.user, "text": mail.text} for mail in mails]
 
 
 def _write_rows(path, rows):

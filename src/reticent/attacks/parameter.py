@@ -139,7 +139,7 @@ def _read(value: Any, hint: Any) -> Any:
 
 
 def _limited(read: Any, limits: tuple[Any, ...]) -> Any:
-    """What was read, where all of its numbers keep to all limits."""
+    """The value itself, where all of its numbers keep to all limits."""
     for limit in limits:
         for number in read if isinstance(read, tuple) else (read,):
             if isinstance(limit, Within) and not (isinstance(number, (int, float)) and limit.holds(number)):
