@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 OURS = ("src", "tests", "benchmarks", "examples", "docs")
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
@@ -86,12 +84,3 @@ def test_the_ratchets_can_fail(tmp_path: Path) -> None:
     path.write_text(f"def long({', '.join('abcdefgh')}):\n{body}\n", encoding="utf-8")
     assert list(too_long(path))
     assert all(len(rows) == 1 for rows in complaints(tmp_path).values())
-
-
-@pytest.mark.parametrize("name", ["ci", "docs", "release"])
-def test_workflows_call_targets_that_exist(name: str) -> None:
-    made = (ROOT / "Makefile").read_text(encoding="utf-8")
-    workflow = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
-    targets = [line.split("make ")[1].split()[0] for line in workflow.splitlines() if "run: make " in line]
-    assert targets
-    assert all(f"\n{target}:" in made for target in targets)

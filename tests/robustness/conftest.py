@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import shutil
+import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,8 @@ from reticent.testing.tiny import save_tiny
 
 TUNE = ("--epochs", "2", "--learning-rate", "0.01", "--batch-size", "16", "--max-tokens", "64", "--dtype", "float32")
 AUDIT = ("--dtype", "float32")
+HASHES = {}
+"""Of contents that were looked at, by file and time of its last change."""
 
 
 def _mails(users=40, each=4, seed=0):
@@ -51,6 +55,29 @@ def _contents(folder):
     }
 
 
+def _snapshot(*roots):
+    """Everything below the roots: kind and mode, time of change, link, contents. Of folders no times: a lock comes
+    and goes in those above a place."""
+    about = {}
+    for root in roots:
+        for path in (root, *root.rglob("*")):
+            status = path.lstat()
+            regular = stat.S_ISREG(status.st_mode)
+            link = str(path.readlink()) if path.is_symlink() else None
+            content = _content(path, status) if regular else None
+            about[str(path)] = (status.st_mode, status.st_mtime_ns if regular else None, link, content)
+    return about
+
+
+def _content(path, status):
+    """The hash of a file; that of the last look where the file has lain still since: no program can set back when it
+    was last changed. Times tick slowly, so a file that was changed within the last second is read again."""
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if key not in HASHES or time.time() - status.st_ctime < 1:
+        HASHES[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return HASHES[key]
+
+
 def _litter(folder):
     """Hidden things that a run leaves only while it is going on."""
     return [str(path) for path in Path(folder).rglob(".*")]
@@ -60,7 +87,13 @@ def _litter(folder):
 def tools():
     """Functions and flags for the tests: modules of tests cannot import each other."""
     return SimpleNamespace(
-        mails=_mails, write_rows=_write_rows, contents=_contents, litter=_litter, tune=TUNE, audit=AUDIT
+        mails=_mails,
+        write_rows=_write_rows,
+        contents=_contents,
+        snapshot=_snapshot,
+        litter=_litter,
+        tune=TUNE,
+        audit=AUDIT,
     )
 
 
