@@ -35,7 +35,9 @@ def random_mails(
         habit = f"{' '.join(rng.choices(WORDS, k=3))} " if habits else ""
         for number in range(mails_per_user):
             text = f"{habit}{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}"
-            prompt = f"Mail {number} of {user}:" if prompts else None
-            shape = {"text": text} if prompt is None else {"prompt": prompt, "completion": text}
-            mails.append(Record(id=f"u{user}m{number}", user=f"user {user}", **shape))
+            name, owner = f"u{user}m{number}", f"user {user}"
+            if prompts:
+                mails.append(Record(id=name, user=owner, prompt=f"Mail {number} of {user}:", completion=text))
+            else:
+                mails.append(Record(id=name, user=owner, text=text))
     return mails
