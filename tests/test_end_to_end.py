@@ -33,7 +33,7 @@ def run(tmp_path_factory):
         title="tiny",
         split_config=SplitConfig(split_unit="user"),
         canary_config=CanaryConfig(canaries=36, canary_controls=120),
-        tune_config=TuneConfig(epochs=10, learning_rate=1e-2, batch_size=8, max_tokens=96, dtype="float32"),
+        tune_config=TuneConfig(epochs=20, learning_rate=1e-2, batch_size=8, max_tokens=96, dtype="float32"),
     )
     results = audit(made, AuditConfig(dtype="float32"))
     return made, results
