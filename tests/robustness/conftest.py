@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 import stat
 import time
@@ -57,15 +58,16 @@ def _contents(folder):
 
 def _snapshot(*roots):
     """Everything below the roots: kind and mode, time of change, link, contents. Of folders no times: a lock comes
-    and goes in those above a place."""
+    and goes in those above a place. Thousands of these are made, so paths are strings and nothing is asked twice."""
     about = {}
     for root in roots:
-        for path in (root, *root.rglob("*")):
-            status = path.lstat()
+        within = (f"{folder}/{name}" for folder, below, names in os.walk(root) for name in (*below, *names))
+        for path in (str(root), *within):
+            status = os.lstat(path)
             regular = stat.S_ISREG(status.st_mode)
-            link = str(path.readlink()) if path.is_symlink() else None
+            link = str(Path(path).readlink()) if stat.S_ISLNK(status.st_mode) else None
             content = _content(path, status) if regular else None
-            about[str(path)] = (status.st_mode, status.st_mtime_ns if regular else None, link, content)
+            about[path] = (status.st_mode, status.st_mtime_ns if regular else None, link, content)
     return about
 
 
@@ -74,7 +76,7 @@ def _content(path, status):
     was last changed. Times tick slowly, so a file that was changed within the last second is read again."""
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in HASHES or time.time() - status.st_ctime < 1:
-        HASHES[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+        HASHES[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return HASHES[key]
 
 
