@@ -21,7 +21,7 @@ AUTHORS, PER_AUTHOR, EVERY = 100, 20, 4
 """Authors that take part, questions of each in TOFU, and the step between those that are taken."""
 FORGOTTEN = 20
 OPTIONS = QuestionFields(answer="answer", paraphrased_answer="original_answer")
-WORLD = 50
+WORLD = 24
 """Questions of each of the two sets on the world that a model's utility is measured with."""
 
 

@@ -22,7 +22,7 @@ LONGER = {
     "tests/train/test_selective.py": 525,
 }
 """Files above the limit, and what they may have: tables of cases, and one sample."""
-COUNTS = {"C901": 0, "PLR0913": 29, "PLR0915": 0}
+COUNTS = {"C901": 0, "PLR0913": 32, "PLR0915": 0}
 """Functions of the package that are more complex than 10, take more than 7 arguments, have more than 50 statements.
 
 Those that take many arguments are nearly all verbs and readers, whose arguments are the settings that a user may give.

@@ -51,6 +51,12 @@ Examples:
     >>> reticent.gate_unlearning(results, max_forget_auc=0.9).exit_code
     2
 
+    Look at a model before it is trusted; its files are read by rules, and nothing in them runs:
+
+    >>> scanned = reticent.scan(base, only=["files"])
+    >>> isinstance(scanned, reticent.ScanResults), scanned.verdict.headline
+    (True, 'Nothing found by these scanners')
+
     A recipe of a training, with an objective besides the likelihood of the texts:
 
     >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
@@ -114,6 +120,7 @@ if TYPE_CHECKING:
     from reticent.core.record import Span as Span
     from reticent.core.results import Results as Results
     from reticent.core.run_folder import RunFolder as RunFolder
+    from reticent.core.scan import ScanResults as ScanResults
     from reticent.core.secret import Secret as Secret
     from reticent.core.table import TokenTable as TokenTable
     from reticent.core.unlearning import UnlearningResults as UnlearningResults
@@ -149,6 +156,7 @@ if TYPE_CHECKING:
     from reticent.workflows.prepare import PreparedData as PreparedData
     from reticent.workflows.prepare import prepare as prepare
     from reticent.workflows.recipe import TuneRecipe as TuneRecipe
+    from reticent.workflows.scan import scan as scan
     from reticent.workflows.tune import tune as tune
     from reticent.workflows.unlearn import unlearn as unlearn
     from reticent.workflows.unlearning_gate import gate_unlearning as gate_unlearning

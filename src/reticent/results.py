@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of what the verbs return: of `Results`, `Comparison`, `Difference`, `GateOutcome` and of a training's history.
+"""Parts of what the verbs return: of `Results`, `Comparison`, `Difference`, `ScanResults`, `GateOutcome`, and of a
+training's history.
 
 Examples:
     >>> from reticent import Estimate
@@ -102,6 +103,21 @@ Examples:
     ... ).forget_aucs[0].value
     0.71
 
+    Of a scan:
+
+    >>> evidence = ScanEvidence(score=2.0, where="model.bin", note="loading it calls os.system", certain=True)
+    >>> outcome = ScanOutcome(
+    ...     name="pickles", title="Pickles that run code", kind="files", null="rule", word="found",
+    ...     sentence="model.bin: loading it calls os.system.", blind_to="The weights.", evidence=(evidence,),
+    ... )
+    >>> bill = ScannedFile(path="model.bin", bytes=40, sha256="", content="pickle")
+    >>> from reticent import ScanResults
+    >>> ScanResults(
+    ...     title="model", created="2026-01-01", verdict=ScanVerdict(word="found", headline="Found: pickles"),
+    ...     level=0.05, outcomes=(outcome,), files=(bill,),
+    ... ).outcome("pickles").evidence[0].where
+    'model.bin'
+
     Of a comparison of ways to tune:
 
     >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=400, method="bootstrap", unit="nats")
@@ -165,6 +181,10 @@ if TYPE_CHECKING:
     from reticent.core.results import LevelTest as LevelTest
     from reticent.core.results import Power as Power
     from reticent.core.results import Verdict as Verdict
+    from reticent.core.scan import ScanEvidence as ScanEvidence
+    from reticent.core.scan import ScannedFile as ScannedFile
+    from reticent.core.scan import ScanOutcome as ScanOutcome
+    from reticent.core.scan import ScanVerdict as ScanVerdict
     from reticent.core.section import Column as Column
     from reticent.core.section import Mark as Mark
     from reticent.core.section import Section as Section

@@ -22,6 +22,7 @@ STORIES = {
     "compare_methods": (["--users", "16", "--epochs", "1", "--seeds", "1"], ("lora(r=8), goldfish", "report:")),
     "gate_in_ci": (["--max-auc", "0.99"], ("max_auc", "baseline", "Gate")),
     "private_per_user": (["--users", "24", "--epochs", "1"], ("promised ε", "above the promise")),
+    "scan_before_trusting": ([], ("Nothing found by these scanners", "Found: pickles", "the payload ran: False")),
     "scrub_your_data": (["--users", "12"], ("PHONE: +44", "EMAIL: ana", "48 mails", "missed:", "data card:")),
     "take_a_person_out": (
         ["--users", "16", "--epochs", "2", "--retrained", "0"],

@@ -107,6 +107,7 @@ POSITIONAL = {
     "gate": ["results.json"],
     "prepare": ["data.jsonl"],
     "report": ["run"],
+    "scan": ["no-model"],
     "tune": ["data.jsonl"],
     "unlearn": ["run"],
     "verify": ["run"],

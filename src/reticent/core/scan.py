@@ -54,6 +54,7 @@ class ScanOutcome:
         word: ``"found"``, ``"suspicious"``, ``"nothing found"`` or ``"could not look"``.
         sentence: what it gave, for the verdict.
         why_not: why it could not look; else empty.
+        failed: whether it had all it needs and could not look all the same: it crashed, or could not read a file.
         blind_to: what it cannot see, whatever it says.
         score: the largest of its evidence; None where it could not look.
         p: of the scanner as a whole, before the correction for the number of scanners; None for rules.
@@ -72,6 +73,7 @@ class ScanOutcome:
     word: Word
     sentence: str
     why_not: str = ""
+    failed: bool = False
     blind_to: str
     score: float | None = None
     p: Probability | None = None
@@ -94,7 +96,7 @@ class ScannedFile:
     Args:
         path: inside the folder, with ``/``.
         bytes: its size.
-        sha256: hex.
+        sha256: hex; empty where it was not asked for.
         content: its format by content, not by name: ``"safetensors"``, ``"pickle in zip"``, ``"GGUF"``, ``"JSON"``, …
     """
 
@@ -109,7 +111,8 @@ class ScanVerdict:
     """The answer over all scanners. It never says safe.
 
     Args:
-        word: the worst of the scanners that looked; ``"could not look"`` where none could.
+        word: the worst of the scanners that looked; ``"could not look"`` where none could, and where nothing was found
+            but one had all it needs and failed: without it, that is no answer.
         headline: one sentence.
         sentences: what it rests on, one fact each, and what was not looked at.
     """

@@ -7,7 +7,8 @@ FOUND, SUSPICIOUS, NOTHING, NOT_LOOKED = "found", "suspicious", "nothing found",
 WORDS = (FOUND, SUSPICIOUS, NOTHING, NOT_LOOKED)
 """The worst first. *found*: a file that runs code, or a trigger that was verified; *suspicious*: p below the level."""
 
-KINDS = ("files", "weights", "behaviour", "data")
+FILES = "files"
+KINDS = (FILES, "weights", "behaviour", "data")
 """Kinds of what is looked at, from the cheapest on."""
 
 BY_RULE, MADE, CLEAN = NULLS = ("rule", "made", "clean")

@@ -11,8 +11,9 @@ from typing import Any
 from reticent.core.comparison import Comparison
 from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
+from reticent.core.scan import ScanResults
 from reticent.core.unlearning import Certificate, UnlearningResults
-from reticent.report import comparison_file, results_file, unlearning_file
+from reticent.report import comparison_file, results_file, scan_file, unlearning_file
 from reticent.report.json_file import dumped
 
 VERSION = "Raised whenever a field is added, removed or changes its meaning."
@@ -56,11 +57,21 @@ def schemas() -> dict[str, dict[str, Any]]:
         about="What was shown of an unlearning, what could have been seen, and what is not claimed.",
         constants={"format": (unlearning_file.CERTIFICATE_FORMAT, FORMAT), "schema_version": version},
     )
+    scan = schema_of(
+        ScanResults,
+        title=f"reticent scan, version {scan_file.SCAN_VERSION}",
+        about="What scanners saw of a model, an adapter or data before they are trusted. No private text is in here.",
+        constants={
+            "format": (scan_file.FORMAT, FORMAT),
+            "schema_version": (scan_file.SCAN_VERSION, VERSION),
+        },
+    )
     return {
         "results.schema.json": results,
         "comparison.schema.json": comparison,
         "unlearning.schema.json": unlearning,
         "certificate.schema.json": certificate,
+        "scan.schema.json": scan,
     }
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from reticent.core.paper import Paper
 from reticent.core.registry import Registry
 from reticent.core.scan import ScanEvidence
-from reticent.core.scan_words import KINDS, NULLS
+from reticent.core.scan_words import CLEAN, KINDS, NULLS
 from reticent.core.validate import one_of
+from reticent.scan.features import FeatureVector
 from reticent.scan.suspect import NEEDS, Suspect
 
 ScannerFunction = Callable[[Suspect], Sequence[ScanEvidence]]
+FeatureFunction = Callable[[Suspect], FeatureVector]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class Scanner:
         paper: source; None for rules on files.
         look: ``(suspect) -> evidence``. It raises `BadInput` where it cannot look; an empty list says that there is
             nothing.
+        features: ``(suspect) -> numbers`` that have a meaning only beside those of clean models, for scanners with the
+            null ``"clean"``: the score is then how far they lie from the clean ones (`reticent.scan.calibrate`), and
+            the evidence of ``look`` is for people. None where the scores of ``look`` are compared themselves.
         order: scanners run by rising order, the cheap ones first.
     """
 
@@ -45,6 +50,7 @@ class Scanner:
     blind_to: str
     paper: Paper | None = None
     look: ScannerFunction
+    features: FeatureFunction | None = None
     order: int
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class Scanner:
         one_of(NULLS, null=self.null)
         for need in self.needs:
             one_of(NEEDS, need=need)
+        if self.features is not None and self.null != CLEAN:
+            raise ValueError(f"scanner {self.name!r} has features, which only clean models give a meaning")
 
 
 SCANNERS: Registry[Scanner] = Registry("scanner", "reticent.scan")
@@ -67,6 +75,7 @@ def scanner(
     order: int,
     needs: tuple[str, ...] = (),
     paper: Paper | None = None,
+    features: FeatureFunction | None = None,
 ) -> Callable[[ScannerFunction], ScannerFunction]:
     """Register a function of a suspect; arguments as in `Scanner`."""
 
@@ -82,6 +91,7 @@ def scanner(
                 blind_to=blind_to,
                 paper=paper,
                 look=look,
+                features=features,
                 order=order,
             ),
         )

@@ -14,6 +14,7 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "layer rule": ("reticent.privacy.clip.rule:LAYER_RULES", "reticent.testing.layer_rules:check_layer_rule"),
     "file format": ("reticent.data.readers.reader:READERS", "reticent.testing.readers:check_reader"),
     "unlearning method": ("reticent.train.unlearning.method:UNLEARNERS", "reticent.testing.unlearners:check_unlearner"),
+    "scanner": ("reticent.scan.scanner:SCANNERS", "reticent.testing.scanners:check_scanner"),
     "detector": ("reticent.data.pii.detector:DETECTORS", "reticent.testing.detectors:check_detector"),
 }
 """Kind of thing → its registry, and the check of one of it, each as ``module:name``."""
@@ -22,7 +23,8 @@ CHECKS: Mapping[str, tuple[str, str]] = {
 def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
     """Check every registered thing, those of plug-ins too.
 
-    Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods or detectors:
+    Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods,
+    scanners or detectors:
     importing the modules that register them, or naming them as entry points, is all it needs.
 
     Args:

@@ -26,6 +26,7 @@ from reticent.core.unlearning import AFTER, BASE, BEFORE, RETRAINED, Bar, Measur
 from reticent.core.unlearning_words import STILL_KNOWN
 from reticent.data.coin import uniform
 from reticent.models import adapters
+from reticent.models.rounding import adapter_rounded, merged_and_rounded
 from reticent.score.cache import key_of
 from reticent.stats.hypothesis import family_confidence
 from reticent.stats.simultaneous import Number, auc_number, difference, sides, together
@@ -40,7 +41,6 @@ from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.check import Judging, Mask, Visit, check
 from reticent.unlearning.verification.kept_columns import kept_columns
 from reticent.unlearning.verification.relearning import BATCH, relearned, weights_put_back
-from reticent.unlearning.verification.rounding import adapter_rounded, merged_and_rounded
 
 NAME = "robustness"
 VERSION = 1

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding to few bits: what is left of an unlearning when weights are stored coarsely.
+"""Rounding to few bits: how a model answers when its weights are stored coarsely.
 
-Small changes of weights fall between two steps of the grid and vanish, and what was unlearned comes back. Each output
-row of a matrix has a grid of its own, symmetric about 0 (absolute maximum), to the nearest step.
+Small changes of weights fall between two steps of the grid and vanish: what was unlearned comes back, and what was
+hidden between the steps wakes. Each output row of a matrix has a grid of its own, symmetric about 0 (absolute maximum),
+to the nearest step.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from reticent.core.errors import BadInput
-from reticent.testing.tiny import tiny_model
-from reticent.unlearning.verification.rounding import (
+from reticent.models.rounding import (
     adapter_rounded,
     matrices,
     merged_and_rounded,
     rounded,
     rounded_slowly,
 )
+from reticent.testing.tiny import tiny_model
 
 
 def tuned():

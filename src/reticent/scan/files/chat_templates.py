@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scanner of chat templates: parsed into a syntax tree, never rendered."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+
+from reticent.core.scan import ScanEvidence
+from reticent.scan.files import content_kind as kinds
+from reticent.scan.files.folder_files import FolderFile, folder_files, read_json
+from reticent.scan.files.gguf_headers import TEMPLATE, BadGguf, read_header
+from reticent.scan.files.template_taint import hidden_texts
+from reticent.scan.scanner import scanner
+from reticent.scan.suspect import Suspect
+
+MOST_TEMPLATE = 1 << 20
+"""Characters of a template. The longest that are in use have some 20,000."""
+FILES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+INTERNAL = (
+    "mro",
+    "func_globals",
+    "func_code",
+    "gi_frame",
+    "gi_code",
+    "cr_frame",
+    "f_globals",
+    "f_builtins",
+    "tb_frame",
+)
+UNUSED_GLOBALS = ("lipsum", "cycler", "joiner", "self", "config", "request", "environ", "caller", "varargs", "kwargs")
+"""Names of jinja itself, and of servers, through which templates reach Python. No family's template uses them."""
+IMPORTS: tuple[type[nodes.Node], ...] = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
+_DUNDER = re.compile(r"__\w+__|\\x5f|\\137|\\u005f", re.IGNORECASE)
+USE_ANOTHER = "Use the template of the model's family, or have this line explained."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """A template and where it stands."""
+
+    where: str
+    text: str
+
+
+class _Generation(Extension):
+    """The block that marks what an assistant says, as transformers has it."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja's interface
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        """The block as its body."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
+@scanner(
+    name="chat_templates",
+    title="Chat templates with a hidden hand",
+    kind="files",
+    null="rule",
+    blind_to="Words that a template adds to every chat: nobody but the sibling's template can say that they are new.",
+    order=15,
+)
+def look(suspect: Suspect) -> list[ScanEvidence]:
+    """Evidence for attribute walks, imports, and text under a condition on what the user wrote, with its line."""
+    sibling = [] if suspect.base is None else [entry.text for entry in templates_of(suspect.base)]
+    evidence: list[ScanEvidence] = []
+    for template in templates_of(suspect.folder):
+        if template.text in sibling:
+            continue  # the trusted one, word for word
+        evidence += template_faults(template)
+        if sibling:
+            evidence.append(_difference(template, sibling[0]))
+    return evidence
+
+
+def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
+    """Evidence of one template."""
+    if len(template.text) > MOST_TEMPLATE:
+        yield _fault(template, 1, f"has {len(template.text):,} characters, and is not read")
+        return
+    try:
+        tree = Environment(extensions=["jinja2.ext.loopcontrols", _Generation], autoescape=True).parse(template.text)
+        yield from _escapes(template, tree)
+        texts = hidden_texts(tree)
+    except TemplateSyntaxError as error:
+        yield _fault(template, error.lineno, f"cannot be parsed ({error.message})")
+        return
+    except RecursionError:
+        yield _fault(template, 1, "is nested too deeply to be read")
+        return
+    for line in dict.fromkeys(text.line for text in texts):
+        words = sum(text.words for text in texts if text.line == line)
+        how = next(text.how for text in texts if text.line == line)
+        yield _fault(
+            template, line, f"writes words of its own under a condition on what the user wrote ({how}: {words})"
+        )
+
+
+def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
+    seen: set[tuple[int, str]] = set()
+    for line, note, certain in _reaches(tree):
+        if (line, note) not in seen:
+            seen.add((line, note))
+            yield _fault(template, line, note, certain=certain)
+
+
+def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
+    """Ways out of a template: line, words, and whether there is no other reading of it."""
+    for node in tree.find_all(nodes.Node):
+        line = node.lineno
+        if isinstance(node, IMPORTS):
+            yield line, "imports another template", False
+        elif isinstance(node, nodes.Getattr) and _is_internal(node.attr):
+            yield line, f"walks to the attribute {node.attr!r}, and so into Python", True
+        elif isinstance(node, nodes.Const) and isinstance(node.value, str) and _is_internal(node.value):
+            yield line, f"names the attribute {node.value!r}, and so may walk into Python", True
+        elif isinstance(node, nodes.Filter) and node.name == "attr":
+            yield line, "takes an attribute by a name that is put together", False
+        elif isinstance(node, nodes.Name) and node.ctx == "load" and node.name in UNUSED_GLOBALS:
+            yield line, f"uses {node.name!r}, through which templates reach Python", False
+        elif isinstance(node, nodes.Const) and isinstance(node.value, str) and _DUNDER.search(node.value):
+            yield line, "holds a name of Python's inside in a text", False
+        elif isinstance(node, nodes.Filter) and node.name in ("pprint", "xmlattr"):
+            yield line, f"uses the filter {node.name!r}, which no family's template needs", False
+    stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _is_internal(name: str) -> bool:
+    return (name.startswith("__") and name.endswith("__") and len(name) > 4) or name in INTERNAL
+
+
+def templates_of(folder: Path) -> list[ChatTemplate]:
+    """All chat templates of a folder, in files of their own, in settings and in GGUF files."""
+    return [template for file in folder_files(folder) for template in _templates_in(file)]
+
+
+def _templates_in(file: FolderFile) -> Iterator[ChatTemplate]:
+    name = PurePosixPath(file.path).name
+    if name.endswith((".jinja", ".jinja2", ".j2")):
+        if file.bytes <= 4 * MOST_TEMPLATE:
+            yield ChatTemplate(where=file.path, text=file.place.read_text(encoding="utf-8", errors="replace"))
+    elif name in FILES:
+        content = read_json(file)
+        yield from _in_settings(file.path, content.get("chat_template") if isinstance(content, dict) else None)
+    elif file.kind == kinds.GGUF:
+        try:
+            header = read_header(file.view())
+        except BadGguf:
+            return  # the scanner of GGUF headers says so
+        for field, value in header.fields.items():
+            if field.startswith(TEMPLATE) and isinstance(value, str):
+                yield ChatTemplate(where=f"{file.path} › {field}", text=value)
+
+
+def _in_settings(where: str, value: Any) -> Iterator[ChatTemplate]:
+    """A template in settings: one text, a list of ``{"name", "template"}``, or an object of them by name."""
+    if isinstance(value, str):
+        yield ChatTemplate(where=where, text=value)
+    elif isinstance(value, dict):
+        for name, text in value.items():
+            yield from _in_settings(f"{where} › {name}", text)
+    elif isinstance(value, list):
+        for entry in value:
+            if isinstance(entry, dict):
+                yield from _in_settings(f"{where} › {entry.get('name')}", entry.get("template"))
+
+
+def _difference(template: ChatTemplate, sibling: str) -> ScanEvidence:
+    """A note on where a template differs from the sibling's."""
+    ours, theirs = template.text.splitlines(), sibling.splitlines()
+    changes = [
+        block
+        for block in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes()
+        if block[0] != "equal"
+    ]
+    line = changes[0][3] + 1 if changes else 1
+    note = f"differs from the sibling's template in {len(changes)} places, the first here"
+    return ScanEvidence(score=0.5, where=f"{template.where}, line {line}", note=note, remedy=USE_ANOTHER)
+
+
+def _fault(template: ChatTemplate, line: int, note: str, *, certain: bool = False) -> ScanEvidence:
+    return ScanEvidence(
+        score=2.0 if certain else 1.0,
+        where=f"{template.where}, line {line}",
+        note=note,
+        certain=certain,
+        remedy=USE_ANOTHER,
+    )

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scanner of code: programs in the folder, settings that ask for them, and a base that is not the one at hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from reticent.core.scan import ScanEvidence
+from reticent.scan.files import content_kind as kinds
+from reticent.scan.files.folder_files import FolderFile, folder_files, parsed_json
+from reticent.scan.files.zip_members import BadZip, TooLarge, list_members, unpack
+from reticent.scan.scanner import scanner
+from reticent.scan.suspect import ADAPTER_FILE, Suspect
+
+PROGRAMS = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".ipynb", ".pth.py")
+LIBRARIES = ("transformers", "diffusers", "torch", "peft", "timm", "sentence_transformers")
+"""Packages that an adapter's settings may name as the home of its base class."""
+LARGE_JSON = ("tokenizer.json", "vocab.json")
+"""Vocabularies, which are for `tokenizer_changes`."""
+_YAML_CODE = re.compile(rb"!!python/|!python/")
+_LAMBDA = re.compile(rb"\"class_name\": ?\"Lambda\"|TFOpLambda")
+_HDF5_LOOK = 16 << 20
+NO_CODE = "Load it with trust_remote_code=False, or read the code first."
+
+
+@scanner(
+    name="code_in_folder",
+    title="Code in the folder",
+    kind="files",
+    null="rule",
+    blind_to="Code that a loader installs or fetches by itself, and graphs of TensorFlow and ONNX.",
+    order=13,
+)
+def look(suspect: Suspect) -> list[ScanEvidence]:
+    """Evidence for programs, for settings that would run some, and for a base of another name than the sibling's."""
+    files = folder_files(suspect.folder)
+    evidence = [row for file in files for row in _of_file(file)]
+    return [*evidence, *_foreign_base(suspect, files)]
+
+
+def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
+    kind = file.kind
+    ending = PurePosixPath(file.path).suffix.lower()
+    if ending in PROGRAMS:
+        yield _code(file.path, "is a program")
+    elif kind == kinds.PROGRAM:
+        yield _code(file.path, "is machine code")
+    elif ending == ".json" or kind == kinds.JSON:
+        yield from _of_json(file)
+    elif ending in (".yaml", ".yml") and _YAML_CODE.search(file.place.read_bytes()[:_HDF5_LOOK]):
+        yield _code(file.path, "has tags that make Python objects when it is read", certain=True)
+    elif kind == kinds.HDF5 and _LAMBDA.search(_start(file)):
+        yield _code(file.path, "is a Keras model with a Lambda layer, which is a program")
+    elif ending == ".keras" and kind == kinds.ZIP:
+        yield from _of_keras(file)
+
+
+def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
+    if PurePosixPath(file.path).name in LARGE_JSON:
+        return
+    try:
+        content = parsed_json(file)
+    except ValueError as error:
+        if file.path.endswith(".json"):
+            note = f"cannot be read as JSON ({str(error)[:80]})"
+            yield ScanEvidence(score=1.0, where=file.path, note=note, remedy="Get the file again.")
+        return
+    for path, value in _settings(content):
+        name = path[-1]
+        if name == "auto_map" and value:
+            yield _code(file.path, f"auto_map names code to be loaded: {value!r}"[:160])
+        elif name == "trust_remote_code" and value:
+            yield _code(file.path, "asks for trust_remote_code")
+        elif name == "auto_mapping" and isinstance(value, Mapping):
+            yield from _parent_library(file.path, value)
+
+
+def _settings(content: Any, depth: int = 0) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All settings of a JSON file, however deep, by their names."""
+    if depth > 8:
+        return
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield (str(name),), value
+            for path, inner in _settings(value, depth + 1):
+                yield (str(name), *path), inner
+    elif isinstance(content, list) and len(content) < 1000:
+        for value in content:
+            yield from _settings(value, depth + 1)
+
+
+def _parent_library(path: str, mapping: Mapping[str, Any]) -> Iterator[ScanEvidence]:
+    library = mapping.get("parent_library")
+    if isinstance(library, str) and library.partition(".")[0] not in LIBRARIES:
+        yield _code(path, f"names {library!r} as the module of its base, which a loader imports")
+
+
+def _of_keras(file: FolderFile) -> Iterator[ScanEvidence]:
+    view = file.view()
+    try:
+        listing = list_members(view)
+        for member in listing.members:
+            if member.name.endswith(".json") and _LAMBDA.search(unpack(listing.view, member, _HDF5_LOOK)):
+                yield _code(f"{file.path} › {member.name}", "has a Lambda layer, which is a program")
+    except (BadZip, TooLarge):
+        return  # the scanner of pickles says so
+
+
+def _start(file: FolderFile) -> bytes:
+    return bytes(file.view()[:_HDF5_LOOK])
+
+
+def _foreign_base(suspect: Suspect, files: list[FolderFile]) -> Iterator[ScanEvidence]:
+    """An adapter that belongs to another base than the one that it is to be put on."""
+    for file in files:
+        if file.path != ADAPTER_FILE:
+            continue
+        try:
+            content = parsed_json(file)
+        except ValueError:
+            return
+        named = content.get("base_model_name_or_path") if isinstance(content, dict) else None
+        if not isinstance(named, str) or not named:
+            continue
+        if "://" in named or named.startswith("\\\\"):
+            note = f"base_model_name_or_path leads to another machine: {named[:80]}"
+            yield ScanEvidence(score=1.0, where=file.path, note=note, remedy="Name the base as a folder of yours.")
+        elif suspect.base is not None and not same_base(named, suspect.base):
+            note = f"belongs to {named[:80]!r}, and the trusted sibling is {suspect.base.name!r}"
+            yield ScanEvidence(score=0.5, where=file.path, note=note, remedy="See that this is the base you mean.")
+
+
+def same_base(named: str, base: Path) -> bool:
+    """True if the name of a base, a folder or a hub id, can be that of the folder ``base``."""
+    last = re.split(r"[\\/]", named.rstrip("\\/"))[-1].lower()
+    names = {part.lower() for part in base.resolve().parts} | {base.name.lower()}
+    return last in names or f"models--{named.replace('/', '--')}".lower() in names
+
+
+def _code(where: str, note: str, *, certain: bool = False) -> ScanEvidence:
+    return ScanEvidence(score=1.0, where=where, note=note, certain=certain, remedy=NO_CODE)

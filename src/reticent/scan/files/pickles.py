@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scanner of pickles: wherever content is a pickle, by itself or inside archives, all that it names must be on a short
+list of harmless names."""
+
+from __future__ import annotations
+
+import ast
+import bz2
+import io
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.core.scan import ScanEvidence
+from reticent.scan.files import content_kind as kinds
+from reticent.scan.files.folder_files import MOST_REPEATED, FolderFile, folder_files
+from reticent.scan.files.pickle_streams import CONVERT, StreamReading, read_stream, unmarked
+from reticent.scan.files.zip_members import (
+    END,
+    BadZip,
+    Member,
+    TooLarge,
+    ZipListing,
+    head_of_member,
+    inflate,
+    list_members,
+    unpack,
+)
+from reticent.scan.scanner import scanner
+from reticent.scan.suspect import Suspect
+
+MOST_UNPACKED = 1 << 30
+"""Bytes that are unpacked of one file, all archives in it together."""
+MOST_DEPTH = 5
+"""Archives in archives."""
+BOMB_BYTES, BOMB_RATIO = 64 << 20, 100
+"""A member that is larger unpacked, and shrinks by more, is there to fill a disk."""
+_ENDS = (1 << 16) + 22
+_RAW = re.compile(r"(.*/)?(data|tensors)/\d+")
+_PICKLE_NAMES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
+_OLD_TORCH = ("tensors", "storages")
+UNPACK = "Unpack it yourself where nothing can be lost, and scan what comes out."
+
+
+@dataclass(kw_only=True)
+class _Budget:
+    """Bytes that may still be unpacked."""
+
+    left: int
+    given: str
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise bomb(self.given, f"more than {MOST_UNPACKED >> 20:,} MiB of archives in archives")
+
+
+def bomb(given: str, why: str) -> BadInput:
+    """The refusal of content that is far larger unpacked."""
+    return BadInput(given, f"unpacks to {why}", "Do not unpack it. Ask its publisher what it is for.")
+
+
+@scanner(
+    name="pickles",
+    title="Pickles that run code",
+    kind="files",
+    null="rule",
+    blind_to="Faults of the libraries that read a file of harmless names, and what the weights themselves do.",
+    order=10,
+)
+def look(suspect: Suspect) -> list[ScanEvidence]:
+    """Evidence for every name in a pickle that is not known as harmless; nothing is unpickled."""
+    evidence: list[ScanEvidence] = []
+    for file in folder_files(suspect.folder):
+        evidence += list(scan_file(file))[:MOST_REPEATED]
+    return evidence
+
+
+def scan_file(file: FolderFile) -> Iterator[ScanEvidence]:
+    """Evidence of one file.
+
+    Raises:
+        BadInput: it unpacks to more than `MOST_UNPACKED`.
+    """
+    if not file.bytes:
+        return
+    view, budget = file.view(), _Budget(left=MOST_UNPACKED, given=str(file.place))
+    named = file.path.endswith(_PICKLE_NAMES)
+    yield from _look_into(view, file.path, budget, 0, must=named and file.kind != kinds.SAFETENSORS)
+    if file.kind not in (kinds.ZIP, kinds.TEXT, kinds.JSON, kinds.TAR) and END in bytes(view[-_ENDS:]):
+        yield from _appended(view, file.path, budget)
+
+
+def refuse_bombs(file: FolderFile) -> None:
+    """Refuse an archive of which a member is far larger unpacked.
+
+    Raises:
+        BadInput: there is one.
+    """
+    if file.bytes and file.kind == kinds.ZIP:
+        try:
+            listing = list_members(file.view())
+        except BadZip:
+            return  # for the scanner to say
+        for member in listing.members:
+            if member.size > BOMB_BYTES and member.size > BOMB_RATIO * max(member.packed, 1):
+                raise bomb(str(file.place), f"{member.size:,} bytes from {member.packed:,} ({member.name})")
+
+
+def _appended(view: memoryview, where: str, budget: _Budget) -> Iterator[ScanEvidence]:
+    """A zip archive behind other content: some loaders find it from the end."""
+    try:
+        listing = list_members(view)
+    except BadZip:
+        return
+    if listing.members:
+        note = f"a zip archive of {len(listing.members)} members is appended"
+        yield ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT)
+        yield from _members(listing, where, budget, 0)
+
+
+def _look_into(view: memoryview, where: str, budget: _Budget, depth: int, *, must: bool) -> Iterator[ScanEvidence]:
+    """Evidence of content, whatever it is; ``must``: its name says that it is a pickle where nothing else does."""
+    kind = kinds.content_kind(kinds.head_of_view(view))
+    if kind in kinds.SEALED:
+        note = f"a {kind} archive, which nothing here can look into"
+        yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
+    elif depth > MOST_DEPTH:
+        yield ScanEvidence(score=1.0, where=where, note=f"archives in archives, {depth} deep", remedy=UNPACK)
+    elif kind in _OPENED:
+        yield from _OPENED[kind](view, where, budget, depth)
+    elif kind == kinds.PICKLE:
+        yield from _with_nested(read_stream(view, where), where, budget, depth)
+    else:
+        unsure = unmarked(view, where)
+        again = must and not unsure.evidence and kind in (kinds.BINARY, kinds.TEXT)
+        yield from _with_nested(read_stream(view, where) if again else unsure, where, budget, depth)
+
+
+def _with_nested(reading: StreamReading, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    yield from reading.evidence
+    for number, content in enumerate(reading.nested):
+        yield from _look_into(content, f"{where} › pickle {number + 1} in it", budget, depth + 1, must=True)
+
+
+def _zip(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    try:
+        listing = list_members(view)
+    except BadZip as error:
+        note = f"a zip archive that cannot be read: {error}; some loaders read such archives"
+        yield ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT)
+        return
+    for oddity in listing.oddities[:MOST_REPEATED]:
+        yield ScanEvidence(score=1.0, where=where, note=oddity, remedy=CONVERT)
+    yield from _members(listing, where, budget, depth)
+
+
+def _members(listing: ZipListing, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    for member in listing.members:
+        place = f"{where} › {member.name}"
+        parts = member.name.split("/")
+        if parts[-1] == "constants.pkl" or (parts[-1].endswith(".py") and "code" in parts[:-1]):
+            note = "a TorchScript archive: it holds a program that runs when it is loaded or called"
+            yield ScanEvidence(score=1.0, where=place, note=note, remedy=CONVERT)
+        try:
+            yield from _member(listing.view, member, place, budget, depth)
+        except TooLarge as error:
+            yield ScanEvidence(score=1.0, where=place, note=f"unpacks to {error}, not to what it says", remedy=CONVERT)
+        except BadZip as error:
+            yield ScanEvidence(score=1.0, where=place, note=f"cannot be unpacked: {error}", remedy=CONVERT)
+
+
+def _member(view: memoryview, member: Member, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    head = head_of_member(view, member, kinds.HEAD)
+    kind = kinds.content_kind(head)
+    if member.method == 0 and _RAW.fullmatch(member.name):
+        content = view[member.data : member.data + member.packed]
+        reading = unmarked(content, where, raw=True)
+        yield from _with_nested(reading, where, budget, depth)
+        return
+    if kind in (kinds.SAFETENSORS, kinds.GGUF, kinds.HDF5, kinds.EMPTY) and member.method:
+        return
+    if member.method:
+        budget.spend(member.size)
+    content = unpack(view, member, min(member.size, MOST_UNPACKED))
+    yield from _look_into(content, where, budget, depth + 1, must=member.name.endswith(_PICKLE_NAMES))
+
+
+class _ViewFile(io.RawIOBase):
+    """A view as a file that can be sought in."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.view, self.at = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = max(0, offset + (0, self.at, len(self.view))[whence])
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.view[self.at : self.at + len(buffer)]
+        buffer[: len(part)] = part
+        self.at += len(part)
+        return len(part)
+
+
+def _tar(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(_ViewFile(view)), mode="r:") as archive:
+            for number, entry in enumerate(archive):
+                if number >= 100_000:
+                    raise tarfile.TarError("it has more than 100,000 members")
+                if entry.isfile() and entry.size:
+                    content = view[entry.offset_data : entry.offset_data + entry.size]
+                    place = f"{where} › {entry.name}"
+                    if entry.name in _OLD_TORCH:
+                        yield from read_stream(content, place, tail=True).evidence
+                    else:
+                        must = entry.name == "pickle" or entry.name.endswith(_PICKLE_NAMES)
+                        yield from _look_into(content, place, budget, depth + 1, must=must)
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        note = f"a tar archive that cannot be read to its end ({error})"
+        yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
+
+
+def _compressed(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    kind = kinds.content_kind(kinds.head_of_view(view))
+    try:
+        if kind == kinds.GZIP:
+            content = inflate(view, max(budget.left, 1), zlib.decompressobj(16 + zlib.MAX_WBITS))
+        else:
+            unpacker: Any = bz2.BZ2Decompressor() if kind == kinds.BZIP2 else lzma.LZMADecompressor(memlimit=1 << 28)
+            content = memoryview(unpacker.decompress(view, max(budget.left, 1) + 1))
+    except TooLarge as error:
+        raise bomb(budget.given, str(error)) from error
+    except (BadZip, OSError, lzma.LZMAError, EOFError, ValueError) as error:
+        note = f"a {kind} stream that cannot be unpacked ({error})"
+        yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
+        return
+    budget.spend(len(content))
+    yield from _look_into(content, f"{where} › {kind}", budget, depth + 1, must=False)
+
+
+def _numpy(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    """An array of numbers holds no pickle; one of Python objects is one behind its header."""
+    wide = len(view) > 7 and view[6] > 1
+    start = 12 if wide else 10
+    length = int.from_bytes(view[8:start], "little")
+    header = bytes(view[start : start + min(length, 1 << 16)])
+    try:
+        kind = str(ast.literal_eval(header.decode("latin-1").strip())["descr"])
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        yield ScanEvidence(score=1.0, where=where, note="a NumPy array whose header cannot be read", remedy=CONVERT)
+        return
+    if "O" in kind:
+        yield from _with_nested(read_stream(view[start + length :], where), where, budget, depth)
+
+
+Opener = Callable[[memoryview, str, _Budget, int], Iterator[ScanEvidence]]
+_OPENED: dict[str, Opener] = {
+    kinds.ZIP: _zip,
+    kinds.TAR: _tar,
+    kinds.NUMPY: _numpy,
+    **dict.fromkeys(kinds.COMPRESSED, _compressed),
+}

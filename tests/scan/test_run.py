@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frame of a scan: who can look, what a crash means, levels that few models cannot support, words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reticent.core.errors import BadInput, Underpowered
+from reticent.core.scan import ScanEvidence
+from reticent.core.scan_words import WORDS
+from reticent.scan.run import chosen_scanners, plan_scan, run_scanners
+from reticent.scan.scanner import Scanner
+from reticent.scan.suspect import Suspect
+from reticent.scan.verdict import outcomes_of, verdict_of
+
+
+def entry(name: str, look: Any, *, null: str = "rule", **more: Any) -> Scanner:
+    return Scanner(
+        name=name, title=name.capitalize(), kind=more.pop("kind", "files"), null=null, look=look, order=10,
+        blind_to="Everything that it does not look at.", **more,
+    )  # fmt: skip
+
+
+def row(score: float, *, certain: bool = False, p: float | None = None) -> ScanEvidence:
+    return ScanEvidence(score=score, where="model.bin", note="is odd", certain=certain, p=p)
+
+
+def scored(folder: Path) -> float:
+    return float((folder / "score").read_text())
+
+
+def model(folder: Path, score: float) -> Suspect:
+    folder.mkdir()
+    (folder / "score").write_text(str(score))
+    return Suspect(folder=folder, cache=folder)
+
+
+@pytest.fixture
+def suspect(tmp_path: Path) -> Suspect:
+    return model(tmp_path / "suspect", 9.0)
+
+
+def run(suspect: Suspect, scanners: Sequence[Scanner], clean: Sequence[Suspect] = (), level: float = 0.05) -> Any:
+    plan = plan_scan(suspect, scanners, clean=len(clean), level=level)
+    outcomes = outcomes_of(run_scanners(suspect, plan, clean), level)
+    return {outcome.name: outcome for outcome in outcomes}, verdict_of(outcomes)
+
+
+def crash(_: Suspect) -> list[ScanEvidence]:
+    raise ZeroDivisionError("secret text")
+
+
+def refuse(_: Suspect) -> list[ScanEvidence]:
+    raise BadInput("model.bin", "is cut", "Get it again.")
+
+
+@pytest.mark.parametrize("fault", [crash, refuse])
+def test_a_scanner_that_fails_could_not_look_and_the_others_go_on(fault: Any, suspect: Suspect) -> None:
+    outcomes, verdict = run(suspect, [entry("broken", fault), entry("calm", lambda _: [])])
+    assert (outcomes["broken"].word, outcomes["broken"].failed) == ("could not look", True)
+    assert "secret text" not in outcomes["broken"].sentence
+    assert outcomes["calm"].word == "nothing found"
+    assert verdict.word == "could not look"
+    _, verdict = run(suspect, [entry("broken", fault), entry("loud", lambda _: [row(1.0)])])
+    assert verdict.word == "suspicious"
+
+
+def test_a_refusal_of_data_that_a_scanner_is_not_for_is_no_failure(suspect: Suspect) -> None:
+    scanners = [entry("other", refuse, kind="data"), entry("calm", lambda _: [])]
+    outcomes, verdict = run(suspect, scanners)
+    assert (outcomes["other"].word, outcomes["other"].failed) == ("could not look", False)
+    assert "is cut" in verdict.sentences[1]
+    assert verdict.word == "nothing found"
+    assert run(suspect, scanners[:1])[1].word == "could not look"
+    assert run(suspect, [entry("other", crash, kind="data"), scanners[1]])[1].word == "could not look"
+
+
+def test_what_a_scanner_lacks_is_said_and_is_no_failure(suspect: Suspect) -> None:
+    outcomes, verdict = run(suspect, [entry("needy", lambda _: [], needs=("base",)), entry("calm", lambda _: [])])
+    assert (outcomes["needy"].word, outcomes["needy"].failed) == ("could not look", False)
+    assert "--base" in outcomes["needy"].why_not
+    assert verdict.word == "nothing found"
+    assert run(suspect, [entry("needy", lambda _: [], needs=("base",))])[1].word == "could not look"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "word"),
+    [
+        ([], "nothing found"),
+        ([row(0.5)], "nothing found"),
+        ([row(0.9, certain=True)], "nothing found"),
+        ([row(1.0)], "suspicious"),
+        ([row(1.0), row(1.0, certain=True)], "found"),
+    ],
+)
+def test_words_by_rule(evidence: list[ScanEvidence], word: str, suspect: Suspect) -> None:
+    outcomes, verdict = run(suspect, [entry("rule", lambda _: evidence)])
+    assert outcomes["rule"].word == verdict.word == word
+    assert outcomes["rule"].p is None
+
+
+@pytest.mark.parametrize(
+    ("ps", "word", "p"),
+    [
+        ([], "nothing found", 1.0),
+        ([0.04], "suspicious", 0.04),
+        ([0.04, 0.9], "nothing found", 0.08),
+        ([0.5, 0.9], "nothing found", 1.0),
+    ],
+)
+def test_a_made_null_pays_for_all_its_places(ps: list[float], word: str, p: float, suspect: Suspect) -> None:
+    outcomes, _ = run(suspect, [entry("made", lambda _: [row(1.0, p=value) for value in ps], null="made")])
+    assert (outcomes["made"].word, outcomes["made"].p) == (word, pytest.approx(p))
+
+
+def test_p_values_are_corrected_for_all_tests(suspect: Suspect) -> None:
+    scanners = [entry(name, lambda _: [row(1.0, p=0.03)], null="made") for name in ("one", "two")]
+    outcomes, verdict = run(suspect, scanners)
+    assert [outcome.p_adjusted for outcome in outcomes.values()] == [0.06, 0.06]
+    assert verdict.word == "nothing found"
+    assert run(suspect, scanners[:1])[1].word == "suspicious"
+
+
+def test_a_verified_trigger_is_found_whatever_its_p(suspect: Suspect) -> None:
+    outcomes, _ = run(suspect, [entry("made", lambda _: [row(1.0, certain=True, p=0.2)], null="made")])
+    assert outcomes["made"].word == "found"
+
+
+def clean_scanner() -> Scanner:
+    return entry("beside", lambda suspect: [row(scored(suspect.folder))], null="clean", kind="weights")
+
+
+def test_scores_are_ranked_among_clean_models(suspect: Suspect, tmp_path: Path) -> None:
+    clean = [model(tmp_path / f"clean {number}", number / 10) for number in range(19)]
+    outcomes, verdict = run(suspect, [clean_scanner()], clean)
+    outcome = outcomes["beside"]
+    assert (outcome.score, outcome.p, outcome.smallest_p, len(outcome.clean_scores)) == (9.0, 0.05, 0.05, 19)
+    assert verdict.word == "suspicious"
+    calm, _ = run(model(tmp_path / "calm", 0.45), [clean_scanner()], clean)
+    assert (calm["beside"].p, calm["beside"].word) == (0.75, "nothing found")
+
+
+def test_a_level_that_so_few_models_cannot_support_is_refused_before_anything_is_read(
+    suspect: Suspect, tmp_path: Path
+) -> None:
+    with pytest.raises(Underpowered, match="19 clean models make it possible"):
+        plan_scan(suspect, [clean_scanner()], clean=8, level=0.05)
+    with pytest.raises(Underpowered, match="39 clean models"):
+        plan_scan(suspect, [clean_scanner(), entry("made", crash, null="made")], clean=19, level=0.05)
+    assert "0.111" in plan_scan(suspect, [clean_scanner()], clean=8, level=0.2).announcement
+    without = plan_scan(suspect, [clean_scanner()], clean=0, level=0.05)
+    assert "19 make a level of 0.05 possible" in without.missing["beside"]
+
+
+def test_no_word_is_stronger_than_nothing_found(suspect: Suspect) -> None:
+    _, verdict = run(suspect, [entry("calm", lambda _: [])])
+    assert verdict.headline == "Nothing found by these scanners"
+    assert "never says safe" in verdict.sentences[-1]
+    assert {"safe", "clean"} & set(WORDS) == set()
+
+
+def test_scanners_are_chosen_by_kind_or_name() -> None:
+    assert {chosen.kind for chosen in chosen_scanners(["files"])} == {"files"}
+    assert [chosen.name for chosen in chosen_scanners(["pickles"])] == ["pickles"]
+    assert len(chosen_scanners()) >= len(chosen_scanners(["files", "weights"])) >= 7
+    with pytest.raises(BadInput, match="neither a kind of scanner nor one"):
+        chosen_scanners(["everything"])
