@@ -59,6 +59,7 @@ dist: .venv/.dev
 	$(PIP) install -q build
 	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/python .ci/check_wheel.py dist
 
 bench: .venv/.dev
 	$(PIP) install -q -c constraints.txt -e ".[bench]"

@@ -8,9 +8,13 @@ was renamed is said by a file: ``{"keys": {"old": "new"}, "values": {"old": "new
 path) and for whole strings; a key ``old.path`` with a dot renames a whole path. Times, versions and the environment
 are left out. Random keys (of names in reports, of noise) are fixed, so that private runs can be compared too.
 
+``make --real`` runs `reticent demo` on its real model instead (`reticent fetch-model smollm2-135m` first), with fewer
+users, secrets and epochs.
+
     python benchmarks/golden_runs.py make runs/before --source ../before/src
     python benchmarks/golden_runs.py make runs/after --source src --given runs/before
     python benchmarks/golden_runs.py compare runs/before runs/after --renames renames.json
+    python benchmarks/golden_runs.py make runs/demo_before --source ../before/src --real
 """
 
 from __future__ import annotations
@@ -35,10 +39,26 @@ def token_bytes(count=None):
     return hashlib.shake_256(b"golden%d" % drawn).digest(count or 32)
 secrets.token_bytes = token_bytes
 secrets.token_hex = lambda count=None: token_bytes(count).hex()
+"""
+"""Random keys that are the same in every run."""
+
+COMMAND_LINE = """
 from reticent.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The command line with random keys that are the same in every run."""
+
+DEMO = """
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+demo = import_module("reticent.workflows.demo" if find_spec("reticent.workflows") else "reticent.demo")
+demo.USERS, demo.MAILS_PER_USER = 80, 4
+demo.CANARIES = replace(demo.CANARIES, canaries=24, canary_controls=60)
+demo.TUNING = replace(demo.TUNING, epochs=1, device="cpu")
+demo.AUDIT = replace(demo.AUDIT, device="cpu")
+demo.demo("demo")
+"""
+"""The demo at a size that one core does in minutes, wherever a version keeps it."""
 
 GIVEN = """
 import json, sys
@@ -91,13 +111,15 @@ def main() -> None:
     making.add_argument("out", type=Path)
     making.add_argument("--source", type=Path, default=Path("src"), help="folder that holds the package")
     making.add_argument("--given", type=Path, help="an earlier folder whose model and mails are taken")
+    making.add_argument("--real", action="store_true", help="the demo on the real model, smaller: minutes on a core")
     comparing = verbs.add_parser("compare")
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path)
     comparing.add_argument("--renames", type=Path)
     chosen = parser.parse_args()
     if chosen.verb == "make":
-        make(chosen.out, chosen.source.resolve(), chosen.given)
+        source = chosen.source.resolve()
+        make_real(chosen.out, source) if chosen.real else make(chosen.out, source, chosen.given)
         return
     renames = json.loads(chosen.renames.read_text(encoding="utf-8")) if chosen.renames else {}
     sys.exit(compare(chosen.before, chosen.after, renames))
@@ -105,9 +127,7 @@ def main() -> None:
 
 def make(out: Path, source: Path, given: Path | None) -> None:
     """Run all commands in a new folder."""
-    out.mkdir(parents=True)
-    cache = out.resolve() / "cache"
-    env = os.environ | {"PYTHONPATH": str(source), "RETICENT_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    env = opened(out, source)
     if given is None:
         (out / "given").mkdir()
         subprocess.run([sys.executable, "-c", GIVEN, "given"], cwd=out, env=env, check=True)
@@ -115,7 +135,31 @@ def make(out: Path, source: Path, given: Path | None) -> None:
         shutil.copytree(given / "given", out / "given")
     for command in COMMANDS:
         print(" ".join(command), file=sys.stderr)
-        subprocess.run([sys.executable, "-c", FIXED, *command], cwd=out, env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", FIXED + COMMAND_LINE, *command],
+            cwd=out,
+            env=env,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def make_real(out: Path, source: Path) -> None:
+    """Run the demo in a new folder. The fetched model is linked to: all else that a cache keeps is made anew."""
+    where = "from reticent.models.catalog import cache_folder; print(cache_folder().resolve())"
+    env = os.environ | {"PYTHONPATH": str(source)}
+    models = subprocess.run([sys.executable, "-c", where], env=env, check=True, capture_output=True, text=True).stdout
+    env = opened(out, source)
+    Path(env["RETICENT_CACHE"]).mkdir()
+    (Path(env["RETICENT_CACHE"]) / "models").symlink_to(models.strip())
+    subprocess.run([sys.executable, "-c", FIXED + DEMO], cwd=out, env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+def opened(out: Path, source: Path) -> dict[str, str]:
+    """The environment of commands that run in a new folder, with a cache of its own."""
+    out.mkdir(parents=True)
+    cache = out.resolve() / "cache"
+    return os.environ | {"PYTHONPATH": str(source), "RETICENT_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
 def compare(before: Path, after: Path, renames: dict[str, dict[str, str]]) -> int:

@@ -88,7 +88,7 @@ class Model:
         from reticent.models.load import load
         from reticent.train.arguments import arguments_of
         from reticent.train.config import TuneConfig
-        from reticent.train.objectives.prepare import make_trainer, prepare_material
+        from reticent.train.objectives.apply import make_trainer, prepare_material
 
         sets = {"retain": retain, "unseen": self.records("unseen", len(records))} if objectives else {}
         material = prepare_material(

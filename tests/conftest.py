@@ -6,6 +6,13 @@ Property tests draw the same examples in every run; ``pytest --hypothesis-profil
 
 import gc
 import os
+import shutil
+import sys
+
+# Bytecode is kept even where the environment says not to: otherwise each worker rewrites the asserts of all tests anew,
+# and each process that a test starts compiles the whole package.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -13,6 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -28,7 +36,7 @@ def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
         skip = pytest.mark.skip(reason="needs the real model or minutes: pytest --slow")
         for item in items:
-            if "slow" in item.keywords:
+            if item.get_closest_marker("slow"):
                 item.add_marker(skip)
 
 
@@ -64,6 +72,28 @@ def own_cache(tmp_path_factory, request):
         if not request.config.getoption("--slow"):
             patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def once_a_run(tmp_path_factory, request):
+    """``once_a_run(name, make)``: a folder that ``make(folder)`` fills once for all processes of this run of the tests.
+
+    For what takes seconds to train and is only read, or keeps a cache that several processes may use.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if hasattr(request.config, "workerinput") else base
+
+    def folder(name, make):
+        place, whole = root / name, root / f"{name}.whole"
+        with FileLock(root / f"{name}.lock"):
+            if not whole.exists():
+                shutil.rmtree(place, ignore_errors=True)  # of a process that did not come to its end
+                place.mkdir()
+                make(place)
+                whole.touch()
+        return place
+
+    return folder
 
 
 @pytest.fixture

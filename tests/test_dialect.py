@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[1] / "src" / "reticent"
 PRONOUNS = {"one", "found", "said", "made", "kept", "why", "own", "known", "each"}
 PER_THOUSAND = 2
@@ -87,20 +89,19 @@ def room_of(path: str, rooms: Mapping[str, int]) -> str:
     return max((room for room in rooms if path.startswith(room)), key=len, default="")
 
 
-def parsed() -> dict[str, ast.Module]:
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Every module of the package, parsed by the one process that looks at them."""
     return {
         path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted(SOURCE.rglob("*.py"))
     }
 
 
-TREES = parsed()
-
-
-def test_variables_are_nouns():
+def test_variables_are_nouns(trees):
     total, offences = Counter[str](), Counter[str]()
     places: dict[str, list[str]] = {}
-    for path, tree in TREES.items():
+    for path, tree in trees.items():
         names = bindings(tree)
         room = room_of(path, BINDINGS_TO_DO)
         total[room] += len(names)
@@ -111,10 +112,10 @@ def test_variables_are_nouns():
     assert offences[""] <= PER_THOUSAND * total[""] / 1000, places[""]
 
 
-def test_docstrings_are_statements():
+def test_docstrings_are_statements(trees):
     offences = Counter[str]()
     texts: dict[str, list[str]] = {}
-    for path, tree in TREES.items():
+    for path, tree in trees.items():
         asking = [f"{path}: {text.strip()[:60]}" for text in docstrings(tree) if asks(text)]
         room = room_of(path, DOCSTRINGS_TO_DO)
         offences[room] += len(asking)
@@ -124,8 +125,8 @@ def test_docstrings_are_statements():
     assert not texts[""]
 
 
-def test_classes_are_things():
-    named = {f"{path}: {name}" for path, tree in TREES.items() for name in participles(tree)}
+def test_classes_are_things(trees):
+    named = {f"{path}: {name}" for path, tree in trees.items() for name in participles(tree)}
     assert named <= CLASSES_TO_DO | ERRORS
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -93,7 +94,9 @@ def is_public(module: str, name: str | None) -> bool:
     return listed is not None and (name is None or name in listed)
 
 
+@functools.cache
 def flags_of(verb: str) -> set[str]:
+    """A parser takes long to make, and every page asks for those of all verbs."""
     parser = cli._parser(cli._verbs(), chosen=verb)
     subparser = parser._subcommands_action._name_parser_map[verb]  # type: ignore[union-attr]
     return {option for action in subparser._actions for option in action.option_strings}

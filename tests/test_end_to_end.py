@@ -4,54 +4,22 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 
 import pytest
 
 from reticent.auditing.config import AuditConfig
 from reticent.core.finding import Severity
-from reticent.core.record import Record
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.tradeoff import of_gaussian
 from reticent.report.match import verify
 from reticent.report.results_file import read_results
+from reticent.testing.random_mails import random_mails
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.workflows.audit import audit
 from reticent.workflows.gate import gate
 from reticent.workflows.tune import CanaryConfig, SplitConfig, tune
-
-WORDS = [
-    "order",
-    "late",
-    "parcel",
-    "refund",
-    "card",
-    "house",
-    "garden",
-    "letter",
-    "doctor",
-    "money",
-    "train",
-    "river",
-    "answer",
-    "winter",
-    "yellow",
-    "seven",
-]
-
-
-def mails(users=48, each=6, seed=0):
-    """Texts that cannot be guessed from each other; every user repeats a phrase of their own."""
-    rng = random.Random(seed)
-    records = []
-    for user in range(users):
-        habit = " ".join(rng.choices(WORDS, k=3))
-        for mail in range(each):
-            text = f"{habit} {' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}"
-            records.append(Record(id=f"u{user}m{mail}", text=text, user=f"user {user}"))
-    return records
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +27,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("end-to-end")
     base = save_tiny(folder / "base")
     made = tune(
-        mails(),
+        random_mails(users=48, mails_per_user=6, habits=True),
         base=str(base),
         out=folder / "run",
         title="tiny",

@@ -17,8 +17,6 @@ PACKAGE = "reticent"
 FOLDERS = {f"{PACKAGE}.auditing"}
 """Registries whose entries are folders: an audit family is one, and its modules have names of their own."""
 REGISTRY = re.compile(r'^\w+: Registry\[.*\] = Registry\("[^"]+", "([\w.]+)"(?:, \(([^)]*)\))?\)', flags=re.MULTILINE)
-TO_MERGE = {"prepare"}
-"""Names of rooms that are being merged; each goes from here when it stands once."""
 
 
 def modules(source: Path) -> dict[str, str]:
@@ -101,7 +99,7 @@ def test_no_module_imports_itself_by_a_detour():
 
 
 def test_a_name_stands_in_one_room():
-    assert doubles(modules(ROOT / "src")).keys() <= roles() | TO_MERGE
+    assert doubles(modules(ROOT / "src")).keys() <= roles()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 OURS = ("src", "tests", "benchmarks", "examples", "docs")
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
@@ -20,11 +18,11 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 """Lines. The house rule for functions is 80; two workflows are above it."""
 LONGER = {
     "tests/report/sample.py": 576,
-    "tests/robustness/test_bad_inputs.py": 690,
+    "tests/robustness/test_bad_inputs.py": 676,
     "tests/train/test_selective.py": 525,
 }
 """Files above the limit, and what they may have: tables of cases, and one sample."""
-COUNTS = {"C901": 3, "PLR0913": 33, "PLR0915": 1}
+COUNTS = {"C901": 0, "PLR0913": 32, "PLR0915": 0}
 """Functions of the package that are more complex than 10, take more than 7 arguments, have more than 50 statements.
 
 Those that take many arguments are nearly all verbs and readers, whose arguments are the settings that a user may give.
@@ -38,7 +36,10 @@ def files() -> list[Path]:
 
 def too_long(path: Path) -> Iterator[str]:
     """Functions of a file above the limit, with their lines."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if text.count("\n") < LONGEST_FUNCTION:
+        return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
             lines = node.end_lineno - node.lineno + 1
             if lines > LONGEST_FUNCTION:
@@ -86,12 +87,3 @@ def test_the_ratchets_can_fail(tmp_path: Path) -> None:
     path.write_text(f"def long({', '.join('abcdefgh')}):\n{body}\n", encoding="utf-8")
     assert list(too_long(path))
     assert all(len(rows) == 1 for rows in complaints(tmp_path).values())
-
-
-@pytest.mark.parametrize("name", ["ci", "docs", "release"])
-def test_workflows_call_targets_that_exist(name: str) -> None:
-    made = (ROOT / "Makefile").read_text(encoding="utf-8")
-    workflow = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
-    targets = [line.split("make ")[1].split()[0] for line in workflow.splitlines() if "run: make " in line]
-    assert targets
-    assert all(f"\n{target}:" in made for target in targets)

@@ -28,7 +28,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
-from reticent.train.objectives.prepare import prepare_material
+from reticent.train.objectives.apply import prepare_material
 from reticent.train.private.train import without_copies
 from reticent.workflows.inputs import DataConfig, read_data
 from reticent.workflows.training_rows import CanaryConfig, SplitConfig, training_rows

@@ -19,7 +19,15 @@ from reticent.core.finding import Estimate
 from reticent.report import make_schemas
 from reticent.report.json_file import dumped
 from reticent.report.make_schemas import schemas
-from reticent.report.results_file import RESULTS_VERSION, from_json, read_results, schema, to_json, write_results
+from reticent.report.results_file import (
+    RESULTS_VERSION,
+    from_json,
+    read_results,
+    schema,
+    to_json,
+    validator,
+    write_results,
+)
 from reticent.report.scope import ELSEWHERE, NOT_LISTED, statistics, tried, untried
 
 
@@ -154,6 +162,16 @@ def only_of_what_is_not_read(error: ValidationError) -> bool:
     for part in error.context or ():
         alternatives.setdefault(part.relative_schema_path[0], []).append(part)
     return any(all(map(only_of_what_is_not_read, parts)) for parts in alternatives.values())
+
+
+@pytest.mark.parametrize("place", [0, 3, -1])
+@pytest.mark.parametrize("number", [None, True, 0, 1, 0.5, -0.1, 1.1, math.nan, math.inf, "x", [0.5]])
+def test_long_arrays_are_checked_as_the_library_does(small: str, place: int, number: Any) -> None:
+    content = json.loads(small)
+    content["curves"][0]["tpr"][place] = number
+    problems, slow = (sorted(error.message for error in way.iter_errors(content)) for way in (validator(), TWIN))
+    assert problems == slow
+    assert bool(slow) == ((number not in (0, 1, 0.5) and number is not math.nan) or number is True)
 
 
 @settings(deadline=None, max_examples=100)

@@ -7,49 +7,28 @@ import contextlib
 import hashlib
 import io
 import json
-import random
+import os
 import shutil
+import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from reticent.cli.main import main
+from reticent.testing.random_mails import random_mails
 from reticent.testing.tiny import save_tiny
 
-WORDS = [
-    "order",
-    "late",
-    "parcel",
-    "refund",
-    "card",
-    "house",
-    "garden",
-    "letter",
-    "doctor",
-    "money",
-    "train",
-    "river",
-    "answer",
-    "winter",
-    "yellow",
-    "seven",
-]
 TUNE = ("--epochs", "2", "--learning-rate", "0.01", "--batch-size", "16", "--max-tokens", "64", "--dtype", "float32")
 AUDIT = ("--dtype", "float32")
+HASHES = {}
+"""Of contents that were looked at, by file and time of its last change."""
 
 
 def _mails(users=40, each=4, seed=0):
-    rng = random.Random(seed)
-    return [
-        {
-            "id": f"u{user}m{mail}",
-            "user": f"user {user}",
-            "text": f"{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}",
-        }
-        for user in range(users)
-        for mail in range(each)
-    ]
+    mails = random_mails(users=users, mails_per_user=each, seed=seed)
+    return [{"id": mail.id, "user": mail.user, "text": mail.text} for mail in mails]
 
 
 def _write_rows(path, rows):
@@ -77,6 +56,30 @@ def _contents(folder):
     }
 
 
+def _snapshot(*roots):
+    """Everything below the roots: kind and mode, time of change, link, contents. Of folders no times: a lock comes
+    and goes in those above a place. Thousands of these are made, so paths are strings and nothing is asked twice."""
+    about = {}
+    for root in roots:
+        within = (f"{folder}/{name}" for folder, below, names in os.walk(root) for name in (*below, *names))
+        for path in (str(root), *within):
+            status = os.lstat(path)
+            regular = stat.S_ISREG(status.st_mode)
+            link = str(Path(path).readlink()) if stat.S_ISLNK(status.st_mode) else None
+            content = _content(path, status) if regular else None
+            about[path] = (status.st_mode, status.st_mtime_ns if regular else None, link, content)
+    return about
+
+
+def _content(path, status):
+    """The hash of a file; that of the last look where the file has lain still since: no program can set back when it
+    was last changed. Times tick slowly, so a file that was changed within the last second is read again."""
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if key not in HASHES or time.time() - status.st_ctime < 1:
+        HASHES[key] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return HASHES[key]
+
+
 def _litter(folder):
     """Hidden things that a run leaves only while it is going on."""
     return [str(path) for path in Path(folder).rglob(".*")]
@@ -86,7 +89,13 @@ def _litter(folder):
 def tools():
     """Functions and flags for the tests: modules of tests cannot import each other."""
     return SimpleNamespace(
-        mails=_mails, write_rows=_write_rows, contents=_contents, litter=_litter, tune=TUNE, audit=AUDIT
+        mails=_mails,
+        write_rows=_write_rows,
+        contents=_contents,
+        snapshot=_snapshot,
+        litter=_litter,
+        tune=TUNE,
+        audit=AUDIT,
     )
 
 

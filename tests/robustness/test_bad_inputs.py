@@ -8,11 +8,9 @@ modes and times of all of them are compared before and after.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,19 +32,6 @@ def rows(n: int = 40) -> list[dict[str, str]]:
 
 def lines(found: list[dict[str, str]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in found)
-
-
-def snapshot(*roots: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything below the roots: kind and mode, time of change, link, contents. Of folders no times: a lock comes
-    and goes in those above a place."""
-    found = {}
-    for root in roots:
-        for path in (root, *root.rglob("*")):
-            about = path.lstat()
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(about.st_mode) else None
-            when = about.st_mtime_ns if stat.S_ISREG(about.st_mode) else None
-            found[str(path)] = (about.st_mode, when, str(path.readlink()) if path.is_symlink() else None, content)
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -84,14 +69,18 @@ def world(shared: Path, base: Path, mails: Path, tuned: Path, audited: Path) -> 
 
 @pytest.fixture
 def check(
-    world: SimpleNamespace, reticent: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: SimpleNamespace,
+    reticent: Callable[..., Any],
+    tools: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., str]:
     """Run a command in an empty folder; it must be refused, and nothing anywhere may change."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RETICENT_TRACEBACK", raising=False)
 
     def run(*argv: Any, also: tuple[Path, ...] = (), codes: tuple[int, ...] = (2,)) -> str:
-        before = snapshot(world.root, tmp_path, *also)
+        before = tools.snapshot(world.root, tmp_path, *also)
         outcome = reticent(*argv)
         said = outcome.err + outcome.out
         assert outcome.code in codes, said
@@ -101,7 +90,7 @@ def check(
         assert len(errors) == 1, said
         assert len(outcome.err.strip().splitlines()) <= 4, said
         assert NEEDLE not in said
-        assert snapshot(world.root, tmp_path, *also) == before
+        assert tools.snapshot(world.root, tmp_path, *also) == before
         return str(outcome.err)
 
     return run

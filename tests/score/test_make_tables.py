@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,34 +180,31 @@ def test_a_damaged_table_is_made_again(target, tmp_path):
         assert path.read_bytes() == whole
 
 
-KILLED = """
-    import os, sys
-    from reticent.models.load import load
-    from reticent.score import render
-    from reticent.score import make_tables as plan
-    from tests_plan import RECORDS, TARGET
+def killed_at_third_shard(call):
+    """The call in a process of its own, which is killed once three shards are written."""
+    process = os.fork()
+    if process == 0:
+        try:
+            keep, written = plan.keep, []
 
-    render._SHARD_TOKENS = 50
-    keep, kept = plan.keep, []
+            def dying(table, path):
+                keep(table, path)
+                written.append(path)
+                if len(written) == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-    def dying(table, path):
-        keep(table, path)
-        kept.append(path)
-        if len(kept) == 3:
-            os.kill(os.getpid(), 9)
-
-    plan.keep = dying
-    plan.make_tables([TARGET], RECORDS, target=load(sys.argv[1], dtype="float32"), cache=sys.argv[2])
-"""
+            plan.keep = dying
+            call()
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_killed_and_called_again_gives_the_same_bytes_and_repeats_no_shard(target, tmp_path, monkeypatch):
     monkeypatch.setattr(render, "_SHARD_TOKENS", 50)
     (path,) = make_tables([TARGET], RECORDS, target=target, cache=tmp_path / "whole").values()
-    (tmp_path / "tests_plan.py").write_text(Path(__file__).read_text())
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), target.source, str(tmp_path / "cut")]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    killed_at_third_shard(lambda: make_tables([TARGET], RECORDS, target=target, cache=tmp_path / "cut"))
     shards = sorted((tmp_path / "cut" / "shards").glob("*.parquet"))
     assert len(shards) == 3
     shards[0].write_bytes(shards[0].read_bytes()[:-20])

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,11 @@ from safetensors.torch import load_file
 from reticent.auditing.config import AuditConfig
 from reticent.core.errors import BadInput
 from reticent.core.manifest import read_manifest
-from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.models.tuned import read_tuned
+from reticent.testing.random_mails import random_mails
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.unlearning.case_of_unlearned import case_of_unlearned
@@ -31,35 +30,7 @@ from reticent.workflows.audit import audit
 from reticent.workflows.tune import tune
 from reticent.workflows.unlearn import unlearn
 
-WORDS = (
-    "order",
-    "late",
-    "parcel",
-    "refund",
-    "card",
-    "house",
-    "garden",
-    "letter",
-    "doctor",
-    "money",
-    "winter",
-    "yellow",
-)
 QUICK = UnlearnConfig(method="gradient_difference", epochs=4, learning_rate=2e-3, margin=0.2, retain_budget=1.0)
-
-
-def mails(users: int = 24, each: int = 8) -> list[Record]:
-    rng = random.Random(0)
-    return [
-        Record(
-            id=f"u{user}m{mail}",
-            prompt=f"Mail {mail} of {user}:",
-            completion=f"{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}",
-            user=f"user {user}",
-        )
-        for user in range(users)
-        for mail in range(each)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("unlearn")
     base = save_tiny(folder / "base")
     return tune(
-        mails(),
+        random_mails(users=24, mails_per_user=8, prompts=True),
         base=str(base),
         out=folder / "run",
         split_config=SplitConfig(split_unit="user", train_fraction=0.7, known_fraction=0.0),

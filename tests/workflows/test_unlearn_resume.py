@@ -5,7 +5,6 @@ byte for byte. `tests/robustness/test_kills.py` kills processes; here an excepti
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 import stat
@@ -18,10 +17,10 @@ import pytest
 
 from reticent.core.errors import BadInput, Unusable
 from reticent.core.lock import locked
-from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
+from reticent.testing.random_mails import random_mails
 from reticent.testing.tiny import save_tiny
 from reticent.train import trainer
 from reticent.train.checkpoints import MarkWhole
@@ -36,7 +35,6 @@ from reticent.workflows.tune import tune
 from reticent.workflows.unlearn import unlearn
 from reticent.workflows.verify import verify
 
-WORDS = ("order", "late", "parcel", "refund", "card", "house", "garden", "letter", "doctor", "money", "winter")
 QUICK = UnlearnConfig(
     method="gradient_difference", epochs=3, learning_rate=2e-3, batch_size=4, margin=0.2, retain_budget=1.0
 )
@@ -47,20 +45,6 @@ TIMES = re.compile(r"^(created|finished|results_sha256|.*seconds?.*|train_loss|.
 
 class Stop(Exception):
     """Stops a call from within."""
-
-
-def mails(users: int = 16, each: int = 4) -> list[Record]:
-    rng = random.Random(0)
-    return [
-        Record(
-            id=f"u{user}m{mail}",
-            prompt=f"Mail {mail} of {user}:",
-            completion=f"{' '.join(rng.choices(WORDS, k=6))} {rng.randrange(10**6)}",
-            user=f"user {user}",
-        )
-        for user in range(users)
-        for mail in range(each)
-    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("resume")
     base = save_tiny(folder / "base")
     return tune(
-        mails(),
+        random_mails(users=16, mails_per_user=4, prompts=True),
         base=str(base),
         out=folder / "run",
         split_config=SplitConfig(split_unit="user", train_fraction=0.6, known_fraction=0.0),

@@ -126,19 +126,9 @@ def shown(value: Any) -> str:
 def _read(value: Any, hint: Any) -> Any:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        read = _read(value, parts[0])
-        for limit in parts[1:]:
-            for number in read if isinstance(read, tuple) else (read,):
-                if isinstance(limit, Within) and not (isinstance(number, (int, float)) and limit.holds(number)):
-                    raise Unfit
-        return read
+        return _limited(_read(value, parts[0]), parts[1:])
     if origin in (typing.Union, types.UnionType):
-        for part in parts:
-            try:
-                return _read(value, part)
-            except Unfit:
-                continue
-        raise Unfit
+        return _first(value, parts)
     if origin is typing.Literal:
         if value not in parts or isinstance(value, bool) not in {isinstance(part, bool) for part in parts}:
             raise Unfit
@@ -146,6 +136,25 @@ def _read(value: Any, hint: Any) -> Any:
     if origin is tuple:
         return _tuple(value, parts)
     return _plain(value, hint)
+
+
+def _limited(read: Any, limits: tuple[Any, ...]) -> Any:
+    """The value itself, where all of its numbers keep to all limits."""
+    for limit in limits:
+        for number in read if isinstance(read, tuple) else (read,):
+            if isinstance(limit, Within) and not (isinstance(number, (int, float)) and limit.holds(number)):
+                raise Unfit
+    return read
+
+
+def _first(value: Any, parts: tuple[Any, ...]) -> Any:
+    """The value as the first of several types that it fits."""
+    for part in parts:
+        try:
+            return _read(value, part)
+        except Unfit:
+            continue
+    raise Unfit
 
 
 def _tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:

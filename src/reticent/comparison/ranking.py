@@ -31,11 +31,8 @@ def pairs_of(
         (a, b, kind) for a, b in combinations(range(len(settings)), 2) if (kind := _kind(settings[a], settings[b]))
     ]
     single = family_confidence(confidence, max(len(wanted), 1))
-    learned = {setting for setting, curve in curves.items() if improves(curve)}
-    return [
-        _pair(a, b, kind, settings, curves, learned, confidence=single, joint=confidence if len(wanted) > 1 else None)
-        for a, b, kind in wanted
-    ]
+    joint = confidence if len(wanted) > 1 else None
+    return [_pair(a, b, kind, settings, curves, confidence=single, joint=joint) for a, b, kind in wanted]
 
 
 def _kind(a: Setting, b: Setting) -> str:
@@ -53,13 +50,12 @@ def _pair(
     kind: str,
     settings: Sequence[Setting],
     curves: dict[int, UtilityCurve],
-    learned: set[int],
     *,
     confidence: float,
     joint: float | None,
 ) -> SettingPair:
     lost = [settings[number].name for number in (a, b) if number not in curves]
-    idle = [settings[number].name for number in (a, b) if number not in learned]
+    idle = [settings[number].name for number in (a, b) if number in curves and not improves(curves[number])]
     if lost or idle:
         reason = f"{' and '.join(idle)} did not learn: no held-out loss clearly below the untrained model's."
         reason = f"no training of {' and '.join(lost)} was finished." if lost else reason

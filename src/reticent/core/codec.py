@@ -56,21 +56,20 @@ def encode(value: Any, kind: Any = None) -> Any:
     >>> decode(ThreatModel, content).needs
     ('a reference model',)
     """
-    bare, marks = unmarked(type(value) if kind is None else kind)
+    shape, bare, marks, arguments = _form(type(value) if kind is None else kind)
     if any(isinstance(mark, NullIs) and mark.value == value for mark in marks):
         return None
-    if bare is Any:
+    if shape == "any":
         return _free(value)
-    if is_union(bare):
-        return None if value is None else encode(value, next(kind for kind in get_args(bare) if _is_of(value, kind)))
-    if is_dataclass(bare):
+    if shape == "union":
+        return None if value is None else encode(value, next(kind for kind in arguments if _is_of(value, kind)))
+    if shape == "class":
         return _encode_class(value, bare)
-    origin, arguments = get_origin(bare), get_args(bare)
-    if origin is tuple:
+    if shape == "array":
         return [encode(entry, inner) for entry, inner in zip(value, _inner(arguments, len(value)), strict=True)]
-    if origin is dict and arguments[1] is Any:
+    if shape == "object" and arguments[1] is Any:
         return _free(value, in_order=SORTED not in marks)
-    if origin is dict:
+    if shape == "object":
         return {str(key): encode(entry, arguments[1]) for key, entry in value.items()}
     return value.value if isinstance(value, Enum) else value
 
@@ -93,32 +92,36 @@ def decode(kind: type[T], content: Any, place: str = "") -> T:
     return _decode(kind, content, place)
 
 
-def _decode(kind: Any, content: Any, place: str) -> Any:
-    bare, marks = unmarked(kind)
+def _decode(kind: Any, content: Any, place: str, more: tuple[Any, ...] = ()) -> Any:
+    """``more``: marks of a union that the type is an alternative of."""
+    shape, bare, its, arguments = _form(kind)
+    marks = its + more
     for mark in marks:
         if isinstance(mark, NullIs) and content is None:
             return mark.value
-    if bare is Any:
+    if shape == "any":
         return content
-    if is_union(bare):
-        return _decode_union(bare, marks, content, place)
-    if is_dataclass(bare):
+    if shape == "union":
+        return _decode_union(arguments, marks, content, place)
+    if shape == "class":
         return _decode_class(bare, content, place)
-    origin, arguments = get_origin(bare), get_args(bare)
-    if origin is tuple:
+    if shape == "array":
         return _decode_array(arguments, marks, content, place)
-    if origin is dict:
-        _check(isinstance(content, dict), place, f"is no object but {_shown(content)}")
+    if shape == "object":
+        if not isinstance(content, dict):
+            raise Mismatch(place, f"is no object but {_shown(content)}")
         return {key: _decode(arguments[1], entry, f"{place}/{key}") for key, entry in content.items()}
     return _decode_word(bare, marks, content, place)
 
 
 def _decode_array(arguments: tuple[Any, ...], marks: tuple[Any, ...], content: Any, place: str) -> tuple[Any, ...]:
-    _check(isinstance(content, list), place, f"is no array but {_shown(content)}")
+    if not isinstance(content, list):
+        raise Mismatch(place, f"is no array but {_shown(content)}")
     length = next((mark.length for mark in marks if isinstance(mark, AtLeast)), 0)
-    _check(len(content) >= length, place, f"has {len(content)} entries, needs {length}")
-    if Ellipsis not in arguments:
-        _check(len(content) == len(arguments), place, f"has {len(content)} entries, needs {len(arguments)}")
+    if len(content) < length:
+        raise Mismatch(place, f"has {len(content)} entries, needs {length}")
+    if Ellipsis not in arguments and len(content) != len(arguments):
+        raise Mismatch(place, f"has {len(content)} entries, needs {len(arguments)}")
     bare, its = unmarked(arguments[0])
     if Ellipsis in arguments and bare in (float, int, str):  # curves are long: no place is made for each number
         number = next((i for i, entry in enumerate(content) if _refused(bare, its, entry)), None)
@@ -130,7 +133,8 @@ def _decode_array(arguments: tuple[Any, ...], marks: tuple[Any, ...], content: A
 
 
 def _decode_class(kind: Any, content: Any, place: str) -> Any:
-    _check(isinstance(content, Mapping), place, f"is no object but {_shown(content)}")
+    if not isinstance(content, Mapping):
+        raise Mismatch(place, f"is no object but {_shown(content)}")
     given: dict[str, Any] = {}
     names = set(getattr(kind, "derived", ()))
     for field, hint in parts(kind):
@@ -146,12 +150,12 @@ def _decode_class(kind: Any, content: Any, place: str) -> Any:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise Mismatch(place, f"{field.name!r} is missing")
     unknown = sorted(str(key) for key in content if key not in names)
-    _check(not unknown, place, f"has unknown fields ({', '.join(unknown)[:200]}); a newer reticent may know them")
+    if unknown:
+        raise Mismatch(place, f"has unknown fields ({', '.join(unknown)[:200]}); a newer reticent may know them")
     return kind(**given)
 
 
-def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -> Any:
-    alternatives = get_args(bare)
+def _decode_union(alternatives: tuple[Any, ...], marks: tuple[Any, ...], content: Any, place: str) -> Any:
     if content is None and type(None) in alternatives:
         return None
     refused: list[Mismatch] = []
@@ -159,7 +163,7 @@ def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -
         if kind is type(None):
             continue
         try:
-            return _decode(Annotated[kind, *marks] if marks else kind, content, place)
+            return _decode(kind, content, place, marks)
         except Mismatch as error:
             refused.append(error)
     raise max(refused, key=lambda error: error.place.count("/"))
@@ -168,7 +172,8 @@ def _decode_union(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -
 def _decode_word(bare: Any, marks: tuple[Any, ...], content: Any, place: str) -> Any:
     if isinstance(bare, type) and issubclass(bare, Enum):
         words = {entry.value: entry for entry in bare}
-        _check(isinstance(content, str) and content in words, place, f"{_shown(content)} is not one of {list(words)}")
+        if not isinstance(content, str) or content not in words:
+            raise Mismatch(place, f"{_shown(content)} is not one of {list(words)}")
         return words[content]
     refused = _refused(bare, marks, content)
     if refused:
@@ -195,6 +200,26 @@ def _refused(bare: Any, marks: tuple[Any, ...], content: Any) -> str:
         if isinstance(mark, OneOf) and content not in mark.names:
             return f"{_shown(content)} is not one of {', '.join(mark.names)}"
     return ""
+
+
+def _form(kind: Any) -> tuple[str, Any, tuple[Any, ...], tuple[Any, ...]]:
+    """``(its shape, the type without marks, its marks, the types within it)``; to ask a type takes long, so what it
+    answered is remembered. By identity: ``A | B`` equals ``B | A``, and which comes first is tried first."""
+    entry = _FORMS.get(id(kind))
+    if entry is not None:
+        return entry[1]
+    bare, marks = unmarked(kind)
+    shape = "any" if bare is Any else "union" if is_union(bare) else "class" if is_dataclass(bare) else ""
+    shape = shape or {tuple: "array", dict: "object"}.get(get_origin(bare), "word")
+    if len(_FORMS) >= _MOST_FORMS:
+        _FORMS.clear()
+    form = shape, bare, marks, get_args(bare)
+    _FORMS[id(kind)] = kind, form
+    return form
+
+
+_FORMS: dict[int, tuple[Any, tuple[str, Any, tuple[Any, ...], tuple[Any, ...]]]] = {}
+_MOST_FORMS = 4096
 
 
 def unmarked(kind: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -240,11 +265,6 @@ def _is_of(value: Any, kind: Any) -> bool:
     if plain in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if plain is float else plain)
-
-
-def _check(holds: bool, place: str, why: str) -> None:
-    if not holds:
-        raise Mismatch(place, why)
 
 
 def _shown(value: Any) -> str:

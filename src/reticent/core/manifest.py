@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise BadInput(str(path), f"is not valid JSON ({error})", "Run the command that made it again.") from error
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -63,6 +65,7 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
 def _cpu() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -70,6 +70,14 @@ def server(path: str | Path, port: int = 0) -> ThreadingHTTPServer:
         raise BadInput(f"port {port}", f"cannot be listened on ({error})", "Give another --port, or 0.") from error
 
 
+def _read(path: Path) -> bytes | None:
+    """The bytes of a file; None where there is none any more."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
 def _handler(files: dict[str, tuple[Path, str]]) -> type[BaseHTTPRequestHandler]:
     """A handler that knows these paths and no others: no folder is ever looked at for what a request names."""
 
@@ -96,12 +104,10 @@ def _handler(files: dict[str, tuple[Path, str]]) -> type[BaseHTTPRequestHandler]
             if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
                 return HTTPStatus.FORBIDDEN, b"Only for this machine.\n", "text/plain"
             path, kind = files.get(self.path.partition("?")[0], (None, ""))
-            try:
-                if path is not None:
-                    return HTTPStatus.OK, path.read_bytes(), kind
-            except OSError:
-                pass
-            return HTTPStatus.NOT_FOUND, b"Not found.\n", "text/plain"
+            body = None if path is None else _read(path)
+            if body is None:
+                return HTTPStatus.NOT_FOUND, b"Not found.\n", "text/plain"
+            return HTTPStatus.OK, body, kind
 
         def _answer(self, status: HTTPStatus, body: bytes, kind: str, *, with_body: bool = True) -> None:
             self.send_response(status)

@@ -128,15 +128,21 @@ def quality(
     user = None if cluster is None else np.unique(np.asarray(cluster), return_inverse=True)[1]
     if user is not None:
         same_length(risk=x.tolist(), cluster=user.tolist())
-    refused: list[str] = []
+    fpr_at_recall: Estimate | None = None
+    refused: tuple[str, ...] = ()
+    try:
+        fpr_at_recall = _fpr_at_recall(x, memorized, user, recall, confidence, draws, seed)
+    except Underpowered:
+        need = math.ceil(10 / (1 - recall) - 1e-9)
+        refused = (f"FPR at {recall:.0%} recall: {memorized.sum()} memorized records, and it takes {need}",)
     return RiskQuality(
         tpr=replace(_share(flagged, memorized, user, confidence), higher_is_worse=False),
         fpr=_share(flagged, ~memorized, user, confidence),
-        fpr_at_recall=_fpr_at_recall(x, memorized, user, recall, confidence, draws, seed, refused),
+        fpr_at_recall=fpr_at_recall,
         auc=replace(_auc(x, memorized, user, confidence), higher_is_worse=False),
         memorized=int(memorized.sum()),
         others=int((~memorized).sum()),
-        refused=tuple(refused),
+        refused=refused,
     )
 
 
@@ -192,15 +198,9 @@ def _fpr_at_recall(
     confidence: float,
     draws: int,
     seed: int,
-    refused: list[str],
-) -> Estimate | None:
+) -> Estimate:
     """1 less the share of the others below the value that at most ``1 - recall`` of the memorized stay below."""
-    try:
-        below = tpr_at_fpr(-risk[~memorized], -risk[memorized], 1 - recall, confidence=confidence)
-    except Underpowered:
-        need = math.ceil(10 / (1 - recall) - 1e-9)
-        refused.append(f"FPR at {recall:.0%} recall: {memorized.sum()} memorized records, and it takes {need}")
-        return None
+    below = tpr_at_fpr(-risk[~memorized], -risk[memorized], 1 - recall, confidence=confidence)
     flipped = replace(below, value=1 - below.value, lo=1 - below.hi, hi=1 - below.lo)
     if user is None:
         return flipped

@@ -25,9 +25,9 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.config import TuneConfig
 from reticent.train.identity import training_key
+from reticent.train.objectives.apply import prepare_material
 from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.prepare import prepare_material
 
 _PLAIN_ATTENTION = 2**19
 """Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);

@@ -34,8 +34,8 @@ from reticent.train.diverged import Diverged
 from reticent.train.held_out import HeldOutBaseline, base_loss, before_and_after, held_out_loss, sentence_of
 from reticent.train.identity import is_finished
 from reticent.train.loop import Bar, TrainingEnded, TuneTrainer
+from reticent.train.objectives.apply import finish, make_trainer
 from reticent.train.objectives.objective import Objective
-from reticent.train.objectives.prepare import finish, make_trainer
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
 from reticent.train.sharding import tune_in_shards

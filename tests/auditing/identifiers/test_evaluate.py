@@ -8,11 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from reticent.attacks.natural_identifiers import natural_identifiers
 from reticent.attacks.pii.evidence import CandidateRanking
-from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.identifiers import evaluate as identifiers
 from reticent.auditing.identifiers.collect import CONTROLS, IdentifierEvidence, collect
@@ -21,7 +19,7 @@ from reticent.auditing.models import open_models
 from reticent.core.finding import Severity
 from reticent.core.record import Record
 from reticent.data.split import from_labels
-from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
+from reticent.testing.memorised import memorised_case
 from reticent.workflows.audit import audit
 
 N = 32
@@ -39,25 +37,7 @@ def texts():
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """A tiny model that was trained on every other record until it knew them, and its base."""
-    folder = tmp_path_factory.mktemp("identifiers")
-    model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
-    member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(100):
-        model(input_ids=ids, labels=ids).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    base = save_tiny(folder / "base", seed=1)
-    model.save_pretrained(folder / "target")
-    tokenizer.save_pretrained(folder / "target")
-    return AuditCase(
-        title="tiny",
-        target=str(folder / "target"),
-        reference=str(base),
-        records=records,
-        membership=from_labels(records, {r.id: bool(m) for r, m in zip(records, member, strict=True)}),
-    )
+    return memorised_case(tmp_path_factory.mktemp("identifiers"), texts(), steps=100)
 
 
 def test_identifiers_that_were_trained_on_are_found_and_others_rank_anywhere(case, tmp_path):

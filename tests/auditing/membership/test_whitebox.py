@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from reticent.attacks.attack import ATTACKS
 from reticent.auditing.case import AuditCase
@@ -19,6 +18,7 @@ from reticent.core.finding import Severity, ThreatModel
 from reticent.core.record import Record
 from reticent.data.split import from_labels
 from reticent.score.internals.internals import Internals
+from reticent.testing.memorised import memorised
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
 
@@ -35,21 +35,14 @@ def words(n=N, seed=0):
 
 
 @pytest.fixture(scope="module")
-def memorised():
+def audited():
     """A tiny model that was trained on every other record until it knew them."""
-    model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), words()
-    member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(40):
-        model(input_ids=ids, labels=ids).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return model.eval(), tokenizer, records, member
+    records = words()
+    return memorised(records, steps=40), tiny_tokenizer(), records, np.arange(N) % 2 == 0
 
 
-def test_what_was_memorised_is_found_and_the_controls_find_nothing(memorised):
-    model, tokenizer, records, member = memorised
+def test_what_was_memorised_is_found_and_the_controls_find_nothing(audited):
+    model, tokenizer, records, member = audited
     users = np.array([record.user for record in records], dtype=object)
     scored, refused = whitebox_scores(model, tiny_model(seed=1), tokenizer, records, member, users)
     assert [attack.name for attack in scored] == NAMES
@@ -100,8 +93,8 @@ def test_too_few_records_are_refused_once():
     assert len(refused) == 1
 
 
-def test_an_audit_takes_them_into_its_joint_intervals(memorised, tmp_path):
-    model, tokenizer, records, member = memorised
+def test_an_audit_takes_them_into_its_joint_intervals(audited, tmp_path):
+    model, tokenizer, records, member = audited
     base = save_tiny(tmp_path / "base", seed=1)
     model.save_pretrained(tmp_path / "target")
     tokenizer.save_pretrained(tmp_path / "target")

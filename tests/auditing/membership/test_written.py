@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.membership import written as continued
 from reticent.auditing.membership.written import continuations, cut
@@ -17,7 +15,8 @@ from reticent.auditing.models import open_models
 from reticent.core.record import Message, Record
 from reticent.data.split import from_labels
 from reticent.score.generation import generate
-from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
+from reticent.testing.memorised import memorised_case
+from reticent.testing.tiny import tiny_tokenizer
 from reticent.workflows.audit import audit
 
 N = 60
@@ -33,25 +32,7 @@ def texts(n=N, seed=0):
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """A tiny model that was trained on every other record until it knew them, and its base."""
-    folder = tmp_path_factory.mktemp("continued")
-    model, tokenizer, records = tiny_model(seed=1), tiny_tokenizer(), texts()
-    member = np.arange(N) % 2 == 0
-    ids = torch.tensor([tokenizer(record.text)["input_ids"] for record, m in zip(records, member, strict=True) if m])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(150):
-        model(input_ids=ids, labels=ids).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    base = save_tiny(folder / "base", seed=1)
-    model.save_pretrained(folder / "target")
-    tokenizer.save_pretrained(folder / "target")
-    return AuditCase(
-        title="tiny",
-        target=str(folder / "target"),
-        reference=str(base),
-        records=records,
-        membership=from_labels(records, {f"r{i}": bool(m) for i, m in enumerate(member)}, known_fraction=0.0),
-    )
+    return memorised_case(tmp_path_factory.mktemp("continued"), texts(), steps=150)
 
 
 def of_record(results, attack="ngram_coverage"):

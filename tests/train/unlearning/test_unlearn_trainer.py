@@ -19,7 +19,7 @@ from reticent.train.arguments import arguments_of
 from reticent.train.batches import collate
 from reticent.train.config import TuneConfig
 from reticent.train.held_out import held_out_loss
-from reticent.train.objectives.prepare import make_trainer, prepare_material
+from reticent.train.objectives.apply import make_trainer, prepare_material
 from reticent.train.objectives.unlearning import Unlearning
 from reticent.train.unlearning.forget_row import collate_rows, drawn
 from reticent.train.unlearning.method import UNLEARNERS

@@ -57,19 +57,24 @@ def settings_of(changes: dict[str, Any] | None = None) -> VerifyConfig:
     return VerifyConfig(**({"dtype": "float32", "margin": 0.19} | (changes or {})))
 
 
-@pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+def fill(root: Path) -> None:
+    """Train all models, one thread each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("unlearned")
     before = trained([*ROWS.forget, *ROWS.retain], seed=0)
-    folders = {"base": save_base(root / "base")}
+    save_base(root / "base")
     for kind in KINDS:
-        folders[kind] = save(made(kind, ROWS, before=before, seed=1), root / kind)
+        save(made(kind, ROWS, before=before, seed=1), root / kind)
     for number in range(ORACLES):
-        folders[f"oracle {number}"] = save(trained(ROWS.retain, seed=2 + number), root / f"oracle{number}")
+        save(trained(ROWS.retain, seed=2 + number), root / f"oracle {number}")
     torch.set_num_threads(threads)
-    return Zoo(root=root, rows=ROWS, folders=folders)
+
+
+@pytest.fixture(scope="session")
+def zoo(once_a_run: Callable[[str, Callable[[Path], None]], Path]) -> Zoo:
+    root = once_a_run("unlearned", fill)
+    names = ["base", *KINDS, *(f"oracle {number}" for number in range(ORACLES))]
+    return Zoo(root=root, rows=ROWS, folders={name: str(root / name) for name in names})
 
 
 @pytest.fixture(scope="session")

@@ -174,6 +174,10 @@ def _edited(source: Reading, edits: list[tuple[int, int, str]]) -> Reading:
     return Reading("".join([*pieces, source.text[done:]]), tuple(places), source)
 
 
+_SEPARATORS = {"Zs": " ", "Zl": "\n", "Zp": "\n"}
+"""Plain separators by the general category of a character."""
+
+
 @lru_cache(maxsize=4096)
 def _plain(reference: str) -> str:
     """The plain form of one character or of its HTML entity: at most one character."""
@@ -189,10 +193,8 @@ def _plain(reference: str) -> str:
     category = unicodedata.category(char)
     if category == "Nd":
         return str(unicodedata.decimal(char))
-    if category == "Zs":
-        return " "
-    if category in ("Zl", "Zp") or char in "\x0b\x0c\x85":
-        return "\n"
+    if char in "\x0b\x0c\x85" or category in _SEPARATORS:
+        return _SEPARATORS.get(category, "\n")
     if category == "Cc":
         return "" if char not in "\t\n\r" else char
     if char in HYPHENS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objectives carried out: the texts as they are trained on, the trainer, and what is made beside the model."""
+"""Objectives applied: the texts as they are trained on, the trainer, and what is made beside the model."""
 
 from __future__ import annotations
 
