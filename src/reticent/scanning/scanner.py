@@ -37,8 +37,8 @@ class Scanner:
         look: ``(suspect) -> evidence``. It raises `BadInput` where it cannot look; an empty list says that there is
             nothing.
         features: ``(suspect) -> numbers`` that have a meaning only beside those of clean models, for scanners with the
-            null ``"clean"``: the score is then how far they lie from the clean ones
-            (`reticent.scanning.calibrate`), and the evidence of ``look`` is for people. None where the scores of ``look`` are compared themselves.
+            null ``"clean"``: the score is then how far they lie from the clean ones (`reticent.scanning.calibrate`),
+            and the evidence of ``look`` is for people. None where the scores of ``look`` are compared themselves.
         order: scanners run by rising order, the cheap ones first.
     """
 
