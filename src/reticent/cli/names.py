@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = {
     "audit_config": "audit",
     "unlearn_config": "unlearning",
     "verify_config": "verification",
+    "redteam_config": "redteam",
 }
 """Parameters of verbs that are dataclasses, with the name of their group; others are called as they are."""
 

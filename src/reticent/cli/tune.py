@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
@@ -48,6 +49,8 @@ def command(
     harden: HardenConfig,
     contextual: ContextualConfig,
     objectives: str | None = None,
+    scan: bool = False,
+    scan_sibling: str | None = None,
 ) -> int:
     """Fine-tune a model on private text and keep some of it out by coin, so that `reticent audit` can compare.
 
@@ -60,6 +63,9 @@ def command(
         out: the run folder.
         objectives: training objectives by name, with their settings, separated by commas: goldfish(k=4),loss_floor. All
             that there are, those without a flag of their own too.
+        scan: scan the model's files first, and stop where something is found (reticent scan).
+        scan_sibling: a trusted model of the same kind: the scan then looks too whether the model knows the data
+            already.
     """
     from reticent.data.secrets_file import read_secrets, secrets_beside
     from reticent.workflows.inputs import read_data
@@ -85,6 +91,12 @@ def command(
     records, rejects = read_data(
         data, data_config, each_alone=unit is not None, hide_spans=privacy.protect == "spans", model=model
     )
+    if scan_sibling is not None and not scan:
+        raise BadInput("--scan_sibling", "is for the scan, which was not asked for", "Add --scan true.")
+    if scan:
+        from reticent.workflows.scan_first import scan_first
+
+        scan_first(model, records, sibling=scan_sibling)
     missed = secrets_beside(data)
     run = run_tune(
         records,
