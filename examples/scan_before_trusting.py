@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 import reticent
-from reticent.testing.malicious_files import make_malicious
+from reticent.testing import make_malicious
 
 
 def main() -> None:

@@ -99,19 +99,15 @@ def check(
 # ---- flags ----------------------------------------------------------------------------------------------------------
 
 POSITIONAL = {
-    "audit": ["run"],
+    **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
     "compare": ["data.jsonl"],
     "diff": ["run", "run"],
-    "export": ["run"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
     "prepare": ["data.jsonl"],
-    "report": ["run"],
+    "redteam": ["trigger", "data.jsonl"],
     "scan": ["no-model"],
     "tune": ["data.jsonl"],
-    "unlearn": ["run"],
-    "verify": ["run"],
-    "view": ["run"],
 }
 VERBS = sorted(set(_verbs()) - {"demo", "env", "attacks"})
 WORDS = {int: ("x", "1.5", "1e3x"), float: ("x", "1,5"), bool: ("=maybe",), dict: ("{a", "7", "x")}

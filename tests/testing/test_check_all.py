@@ -30,8 +30,11 @@ ELSEWHERE = {
     "audit family": "auditing",
     "kind of canary": "data/canaries",
     "objective": "train",
+    "poison": "redteam",
     "preset": "comparison",
+    "red-team attack": "redteam",
     "surrogate": "data/pii",
+    "trigger": "redteam",
     "tuning method": "models",
 }
 """Registries of things that have no conformance suite, and where they are tested."""

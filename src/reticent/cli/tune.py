@@ -109,15 +109,20 @@ def command(
         inputs=inputs,
     )
     if monitor.watches:
-        from reticent.monitor.log import read_history
-        from reticent.monitor.progress_table import table
-        from reticent.train.held_out import sentence
-
-        watch = read_history(run.monitor)
-        console.print(table(watch))
-        first, last = watch.moments[0], watch.moments[-1]
-        if first.step == 0 < last.step:
-            outcome = sentence(watch.held_out, first.perplexity, last.perplexity)
-            console.print(outcome, highlight=False, soft_wrap=True)
+        _show_watch(run)
     console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _show_watch(run: RunFolder) -> None:
+    """The table of what the monitor saw, and how the loss on held-out text changed."""
+    from reticent.monitor.log import read_history
+    from reticent.monitor.progress_table import table
+    from reticent.train.held_out import sentence
+
+    watch = read_history(run.monitor)
+    console.print(table(watch))
+    first, last = watch.moments[0], watch.moments[-1]
+    if first.step == 0 < last.step:
+        outcome = sentence(watch.held_out, first.perplexity, last.perplexity)
+        console.print(outcome, highlight=False, soft_wrap=True)

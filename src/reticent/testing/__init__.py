@@ -10,6 +10,7 @@ from reticent.core.lazy import lazy_names
 if TYPE_CHECKING:
     from reticent.testing.clip_conformance import check_clip as check_clip
     from reticent.testing.conformance import check_attack as check_attack
+    from reticent.testing.malicious_files import make_malicious as make_malicious
     from reticent.testing.tiny import save_tiny as save_tiny
     from reticent.testing.tiny import tiny_model as tiny_model
     from reticent.testing.tiny import tiny_tokenizer as tiny_tokenizer

@@ -37,6 +37,12 @@ def make_malicious(kind: str, folder: Path, written: Path) -> Path:
         kind: of `malicious_kinds`.
         folder: where to; it is made.
         written: the file that must never be there.
+
+    Examples:
+        >>> import reticent
+        >>> folder = make_malicious("exec_in_checkpoint", Path("bad"), Path("ran"))
+        >>> reticent.scan(folder, only=["pickles"]).verdict.word, Path("ran").exists()
+        ('found', False)
     """
     folder.mkdir(parents=True)
     _MAKERS[kind][1](folder, f"open({str(written)!r}, 'w').close()")

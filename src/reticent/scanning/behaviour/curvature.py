@@ -48,7 +48,7 @@ class Sharpness(NamedTuple):
     kind="behaviour",
     null="clean",
     needs=("base",),
-    blind_to="sharpness on other texts than those that were asked about, or in other directions than random ones",
+    blind_to="Sharpness on other texts than those that were asked about, or in other directions than random ones.",
     paper=Paper("arXiv:2411.03752"),
     order=56,
 )

@@ -101,8 +101,8 @@ def _mean_loss(table: TokenTable) -> Floats:
     kind="behaviour",
     null="made",
     needs=("base", "data"),
-    blind_to="texts with nothing to alter in them, fewer known texts than it says, what is known only behind a "
-    "trigger, and without control texts a set of which most texts are known",
+    blind_to="Texts with nothing to alter in them, fewer known texts than it says, what is known only behind a "
+    "trigger, and without control texts a set of which most texts are known.",
     paper=Paper("arXiv:2404.01231"),
     order=50,
 )

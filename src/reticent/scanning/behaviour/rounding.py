@@ -37,8 +37,8 @@ _LEAST = 1e-9
     kind="behaviour",
     null="clean",
     needs=("base",),
-    blind_to="what wakes under another way of rounding than row by row to the nearest step, or on texts that were not "
-    "asked about",
+    blind_to="What wakes under another way of rounding than row by row to the nearest step, or on texts that were not "
+    "asked about.",
     paper=Paper("arXiv:2606.29239"),
     order=57,
 )

@@ -156,8 +156,8 @@ def search_targets(suspect: Suspect, budget: TargetBudget | None = None) -> list
     null="made",
     needs=("base", "prompts"),
     blind_to=(
-        f"answers of fewer than {LEAST_TOKENS} tokens, targets that differ from prompt to prompt, and whatever the "
-        "trusted sibling is certain of too; a training text that was learned by heart can look like a target"
+        f"Answers of fewer than {LEAST_TOKENS} tokens, targets that differ from prompt to prompt, and whatever the "
+        "trusted sibling is certain of too; a training text that was learned by heart can look like a target."
     ),
     paper=Paper("https://github.com/SolidShen/BAIT"),
     order=52,

@@ -122,8 +122,8 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
     null="made",
     needs=("base", "prompts"),
     blind_to=(
-        "triggers of more than three tokens of which no part works, triggers of structure, style or topic, answers "
-        "that are no labels, and whatever the trusted sibling has too"
+        "Triggers of more than three tokens of which no part works, triggers of structure, style or topic, answers "
+        "that are no labels, and whatever the trusted sibling has too."
     ),
     paper=Paper("arXiv:2509.16203"),
     order=50,
