@@ -15,12 +15,11 @@ from pathlib import Path
 
 from reticent.core.record import Record
 from reticent.data.coin import uniform
-from reticent.unlearning.benchmarks.questions import Question, QuestionFields, read_questions
+from reticent.unlearning.benchmarks.questions import Question, read_questions
 
 AUTHORS, PER_AUTHOR, EVERY = 100, 20, 4
 """Authors that take part, questions of each in TOFU, and the step between those that are taken."""
 FORGOTTEN = 20
-OPTIONS = QuestionFields(answer="answer", paraphrased_answer="original_answer")
 WORLD = 24
 """Questions of each of the two sets on the world that a model's utility is measured with."""
 
@@ -69,6 +68,6 @@ def chosen_authors(trained: Sequence[Record], questions: dict[str, Question]) ->
 
 
 def world_sets(folder: Path) -> dict[str, tuple[Question, ...]]:
-    """Real authors and world facts, ``WORLD`` questions each."""
+    """Real authors and world facts, ``WORLD`` questions each. Their right answer is the short one, as the wrong ones are."""
     files = {"real authors": "real_authors_perturbed.json", "world facts": "world_facts_perturbed.json"}
-    return {name: read_questions(folder / file, fields=OPTIONS)[:WORLD] for name, file in files.items()}
+    return {name: read_questions(folder / file)[:WORLD] for name, file in files.items()}
