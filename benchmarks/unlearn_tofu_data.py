@@ -68,6 +68,6 @@ def chosen_authors(trained: Sequence[Record], questions: dict[str, Question]) ->
 
 
 def world_sets(folder: Path) -> dict[str, tuple[Question, ...]]:
-    """Real authors and world facts, ``WORLD`` questions each. Their right answer is the short one, as the wrong ones are."""
+    """Real authors and world facts, ``WORLD`` questions each. Right answers are the short ones, as wrong ones are."""
     files = {"real authors": "real_authors_perturbed.json", "world facts": "world_facts_perturbed.json"}
     return {name: read_questions(folder / file)[:WORLD] for name, file in files.items()}
