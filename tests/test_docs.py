@@ -198,10 +198,14 @@ def weighed(page):
     return pytest.param(page, marks=pytest.mark.slow if page.name in TRAIN else ())
 
 
+HERE = ("README.md", "scanning.md")
+"""Pages whose programs register nothing, so that they can do without a process, and an import of torch, of their own."""
+
+
 @pytest.mark.parametrize("page", [weighed(page) for page in PAGES if programs(page)], ids=named)
 def test_python_runs(page, tmp_path, monkeypatch):
-    """One block after the other, in a process of its own, for they may register things; that of the README registers
-    none and does without, which saves the import of torch. A block that begins with the name of a file is that file.
+    """One block after the other, in a process of its own, for they may register things (but see ``HERE``). A block
+    that begins with the name of a file is that file.
 
     The folder holds a tiny model under the name of the catalogue's, and made-up mails.
     """
@@ -215,7 +219,7 @@ def test_python_runs(page, tmp_path, monkeypatch):
         if file:
             (tmp_path / f"{file[1]}.py").write_text(block, encoding="utf-8")
         code.append(f"import {file[1]}\n" if file else block)
-    if page.name == "README.md":
+    if page.name in HERE:
         monkeypatch.chdir(tmp_path)
         exec("\n".join(code), {"__name__": "program"})
         return
