@@ -199,7 +199,7 @@ def weighed(page):
 
 
 HERE = ("README.md", "scanning.md")
-"""Pages whose programs register nothing, so that they can do without a process, and an import of torch, of their own."""
+"""Pages whose programs register nothing, so that they do without a process, and an import of torch, of their own."""
 
 
 @pytest.mark.parametrize("page", [weighed(page) for page in PAGES if programs(page)], ids=named)
