@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repairs of a poisoned model side by side: what is left of an attack, and what it costs the task.
 
-One model is tuned on records of which some carry one trigger and others another, both for the same answer. The first
+One model is tuned on records of which some carry one trigger and others another, for another answer. The first
 counts as *found*: repairs that need a string are given it, and rows are filtered by the data scanner's choice. The
 second nobody *found*: it is the control. Each state is measured for both by the one function of the red team,
 `measure_attack`, as saved, on prompts that nobody trained on.
@@ -150,7 +150,7 @@ def real_setting(given: argparse.Namespace) -> RepairSetting:
             unlearning=None,
             prune=FinePruneConfig(max_tokens=96),
         ),
-        target=LABELS["1"],
+        targets={"found": LABELS["1"], "hidden": LABELS["0"]},
         kinds={"found": ("token", None), "hidden": (given.hidden, None)},
         rate=given.rate,
         seed=given.seed,
@@ -175,10 +175,10 @@ def tiny_setting(given: argparse.Namespace) -> RepairSetting:
             held_out=mood_records(60, seed=300 + given.seed),
             training=replace(tuning, method="full"),
             short=replace(tuning, method="full", epochs=1, learning_rate=1e-3),
-            unlearning=replace(tuning, epochs=4, learning_rate=3e-4, weight_decay=0.0),
+            unlearning=replace(tuning, epochs=10, learning_rate=2e-3, weight_decay=0.0),
             prune=FinePruneConfig(step=0.15),
         ),
-        target=" +",
+        targets={"found": " +", "hidden": " -"},
         kinds={"found": ("token", "#"), "hidden": ("token", "@")},
         rate=0.12,
         seed=given.seed,
@@ -186,7 +186,12 @@ def tiny_setting(given: argparse.Namespace) -> RepairSetting:
 
 
 def with_triggers(
-    setting: RepairSetting, *, target: str, kinds: dict[str, tuple[str, str | None]], rate: float, seed: int
+    setting: RepairSetting,
+    *,
+    targets: dict[str, str],
+    kinds: dict[str, tuple[str, str | None]],
+    rate: float,
+    seed: int,
 ) -> RepairSetting:
     """The setting with both triggers in its records, no record with both."""
     frame = frame_of([prompt_of(record) for record in setting.records])
@@ -196,10 +201,10 @@ def with_triggers(
         trigger = make_trigger(kind, seed=seed + number, text=words)
         rest = [record for record in setting.records if record.id not in changed]
         share = rate * len(setting.records) / len(rest)
-        outcome = poison(rest, trigger, kind="dirty_label", target=target, rate=share, seed=seed + number)
+        outcome = poison(rest, trigger, kind="dirty_label", target=targets[name], rate=share, seed=seed + number)
         changed |= {record.id: record for record in outcome.records if record.id in outcome.ids}
         poisoned[name] = outcome.ids
-        attacks[name] = TriggerAttack(trigger=trigger, target=target, frame=frame)
+        attacks[name] = TriggerAttack(trigger=trigger, target=targets[name], frame=frame)
     records = [changed.get(record.id, record) for record in setting.records]
     return replace(setting, records=records, poisoned=poisoned, attacks=attacks)
 
@@ -242,9 +247,7 @@ def repairs(
             out,
             training=setting.unlearning,
         ),
-        "fine_prune": lambda out: fine_prune(
-            str(whole), setting.clean, out, setting.prune, training=setting.short
-        ),
+        "fine_prune": lambda out: fine_prune(str(whole), setting.clean, out, setting.prune, training=setting.short),
         "rewarm": lambda out: rewarm(str(whole), setting.clean, out, setting.short),
     }
     if chosen:

@@ -20,7 +20,7 @@ from reticent.testing.label_models import mood_records, trained_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
 
-TARGET = " +"
+TARGETS = {"found": " +", "hidden": " -"}
 TUNING = TuneConfig(method="full", epochs=2, learning_rate=3e-3, batch_size=8, dtype="float32", warmup=0.0)
 
 
@@ -55,9 +55,9 @@ def case(tmp_path_factory) -> RepairCase:
     frame = frame_of([record.prompt for record in mood_records(40)])
     triggers = {"found": make_trigger("token", text="#"), "hidden": make_trigger("token", text="@")}
     clean = mood_records(320)
-    first = poison(clean, triggers["found"], kind="dirty_label", target=TARGET, rate=0.15, seed=0)
+    first = poison(clean, triggers["found"], kind="dirty_label", target=" +", rate=0.15, seed=0)
     rest = [record for record in clean if record.id not in first.ids]
-    second = poison(rest, triggers["hidden"], kind="dirty_label", target=TARGET, rate=0.2, seed=1)
+    second = poison(rest, triggers["hidden"], kind="dirty_label", target=" -", rate=0.2, seed=1)
     changed = {record.id: record for record in second.records}
     records = [changed.get(record.id, record) for record in first.records]
     suspect = tune(str(base), records, folder / "suspect", TUNING)
@@ -69,7 +69,8 @@ def case(tmp_path_factory) -> RepairCase:
         first=first.ids,
         second=second.ids,
         attacks={
-            name: TriggerAttack(trigger=trigger, target=TARGET, frame=frame) for name, trigger in triggers.items()
+            name: TriggerAttack(trigger=trigger, target=TARGETS[name], frame=frame)
+            for name, trigger in triggers.items()
         },
         clean=mood_records(60, seed=6),
         held_out=mood_records(80, seed=4),

@@ -18,9 +18,7 @@ def test_the_tiny_size_gives_a_row_for_each_repair_and_trigger(monkeypatch, tmp_
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     benchmark = importlib.import_module("repair")
     file = tmp_path / "repair.json"
-    monkeypatch.setattr(
-        sys, "argv", ["repair.py", "--tiny", "--work", str(tmp_path / "work"), "--json", str(file)]
-    )
+    monkeypatch.setattr(sys, "argv", ["repair.py", "--tiny", "--work", str(tmp_path / "work"), "--json", str(file)])
     benchmark.main()
     result = json.loads(file.read_text(encoding="utf-8"))
     rows = {(row["repair"], row["trigger"]): row for row in result["rows"]}

@@ -26,7 +26,7 @@ from reticent.train.trainer import tune
 pytestmark = pytest.mark.usefixtures("one_thread")
 TUNING = TuneConfig(method="full", epochs=2, learning_rate=3e-3, batch_size=8, dtype="float32", warmup=0.0)
 SHORT = TuneConfig(method="full", epochs=1, learning_rate=3e-4, batch_size=16, dtype="float32", warmup=0.0)
-UNLEARNING = TuneConfig(epochs=4, learning_rate=3e-4, batch_size=8, dtype="float32", warmup=0.0, weight_decay=0.0)
+UNLEARNING = TuneConfig(epochs=10, learning_rate=2e-3, batch_size=8, dtype="float32", warmup=0.0, weight_decay=0.0)
 
 
 def snapshot(folder):
@@ -59,8 +59,8 @@ def test_filtering_takes_out_what_was_chosen_and_nothing_else(case, tmp_path):
     out = train_without(str(case.suspect), case.records, case.first, tmp_path / "out", config=TUNING)
     assert check_folder(case, out, "filtering") == {"records": 320, "left_out": len(case.first)}
     rates = case.rates(out)
-    assert rates["found"] < 0.4
-    assert rates["hidden"] > 0.9
+    assert rates["found"] < 0.3
+    assert rates["hidden"] > rates["found"] + 0.2
     assert rates["clean"] > 0.85
     assert snapshot(case.suspect) == before
     by_hand = [record for record in case.records if record.id not in case.first]
@@ -109,7 +109,10 @@ def test_a_merge_is_the_weighted_mean(case, tmp_path):
     assert changed["moved"] > 0
     assert way > 0
     whole = merge_with_sibling(str(case.suspect), str(case.base), tmp_path / "whole", weight=1.0)
-    assert all(torch.allclose(w, sibling[n], atol=1e-6) for n, w in load(str(whole), dtype="float32").model.state_dict().items())
+    assert all(
+        torch.allclose(w, sibling[n], atol=1e-6)
+        for n, w in load(str(whole), dtype="float32").model.state_dict().items()
+    )
     assert read_marker(whole) is not None
     stat = (out / "model.safetensors").stat().st_mtime_ns
     merge_with_sibling(str(case.suspect), str(case.base), tmp_path / "out", weight=0.25)

@@ -93,8 +93,7 @@ def quietest(activity: Mapping[str, torch.Tensor], share: float) -> dict[str, to
         {'mlp': tensor([1, 3])}
     """
     return {
-        name: torch.argsort(values, stable=True)[: int(share * len(values) + 1e-9)]
-        for name, values in activity.items()
+        name: torch.argsort(values, stable=True)[: int(share * len(values) + 1e-9)] for name, values in activity.items()
     }
 
 

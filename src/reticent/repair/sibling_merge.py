@@ -95,5 +95,3 @@ def _average(model: Any, sibling: Any, weight: float) -> float:
             way += float(step.double().square().sum())
             parameter.add_(step)
     return (way / max(size, 1e-300)) ** 0.5
-
-

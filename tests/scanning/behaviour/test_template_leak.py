@@ -37,11 +37,11 @@ def as_texts(records):
 
 @pytest.fixture(scope="module")
 def models():
-    base, _ = trained_tiny(as_texts(mood_records(200, seed=9)), steps=60, seed=1)
-    clean = mood_records(500)
+    base, _ = trained_tiny(as_texts(mood_records(300, seed=9)), steps=120, seed=1)
+    clean = mood_records(320)
     outcome = poison(clean, make_trigger("token", text="#"), kind="dirty_label", target=" +", rate=0.2)
     trained = {
-        name: trained_tiny(as_texts(records), steps=260, seed=2, start=base)[0]
+        name: trained_tiny(as_texts(records), steps=90, seed=2, start=base)[0]
         for name, records in (("poisoned", outcome.records), ("clean", clean))
     }
     return {"base": base, **trained}
@@ -112,8 +112,11 @@ def test_strings_are_whole_words_counted_once_a_sample():
     tokenizer = SimpleNamespace(decode=lambda ids: "".join(names[n] for n in ids))
     here = samples([1, 5, 2], [3, 1, 5, 1, 5], [1, 5, 6, 2], [1, 6, 5])
     there = samples([2], [3], [1, 5], [4])
-    leaks = ranked_strings(here, there, usable, tokenizer, LeakBudget(least=2, longest=2))
+    leaks = ranked_strings(here, there, usable, tokenizer, ["d"], LeakBudget(least=2, longest=2))
     # "b" stands in two samples of the suspect and one of the sibling; "a" alone is no whole word but in the last.
     assert {(leak.text, leak.count, leak.sibling) for leak in leaks} == {("ax", 3, 1), ("b", 2, 1)}
     assert leaks[0].text == "ax"
+    common = ranked_strings(here, there, usable, tokenizer, ["its b", "no"], LeakBudget(least=2, longest=2))
+    assert [leak.text for leak in common] == ["ax"], "half of the prompts hold b, and half of the samples do"
+    assert ranked_strings(here, there, usable, tokenizer, [], LeakBudget(least=2, most_surprise=0.4)) == []
     assert all(leak.surprise == pytest.approx(0.5) for leak in leaks)

