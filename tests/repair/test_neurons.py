@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -12,6 +14,10 @@ from reticent.repair.neurons import last_matrices, neuron_activity, prune, quiet
 from reticent.testing.tiny import tiny_model, tiny_tokenizer
 
 TEXTS = ("a", "the quick brown fox", "Ann likes tea with milk", "12 34")
+
+
+def keep_input(caught, name, _, inputs, __):
+    caught[name] = inputs[0]
 
 
 def rows():
@@ -25,9 +31,9 @@ def test_activity_is_the_mean_over_tokens_of_texts_by_themselves(arch):
     sums: dict[str, torch.Tensor] = {}
     count = 0
     for row in rows():
-        caught = {}
+        caught: dict[str, torch.Tensor] = {}
         hooks = [
-            matrix.register_forward_hook(lambda _, inputs, __, name=name: caught.update({name: inputs[0]}))
+            matrix.register_forward_hook(partial(keep_input, caught, name))
             for name, matrix in last_matrices(model).items()
         ]
         with torch.no_grad():

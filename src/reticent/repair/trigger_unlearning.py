@@ -42,6 +42,9 @@ from reticent.train.unlearning.method import UNLEARNERS
 
 NAME = "token_local"
 EPOCHS = 10
+BETA, RETAIN_WEIGHT = 1.0, 5.0
+"""Not those of texts that are to be forgotten (0.1 and 1): here one answer has to fall behind another one, which the
+task needs elsewhere, and no further."""
 Place = Literal["end", "start"]
 
 
@@ -112,6 +115,8 @@ def unlearn_trigger(
     sibling: str | None = None,
     training: TuneConfig | None = None,
     token_quantile: float = 0.95,
+    beta: float = BETA,
+    retain_weight: float = RETAIN_WEIGHT,
 ) -> Path:
     """Unlearn a trigger. The same call again goes on where a killed one stopped.
 
@@ -126,6 +131,8 @@ def unlearn_trigger(
         training: how long and how fast; its method is not read. None for the method's epochs and its learning rate,
             for adapters raised by as much as these are tuned faster than all weights.
         token_quantile: only tokens that gained more over the base than this share of the unseen ones are forgotten.
+        beta: of NPO: how soon an answer is unlikely enough to be left alone; larger is sooner.
+        retain_weight: of the clean answers beside it.
 
     Raises:
         BadInput: nothing says what the suspect was made from; no token of the poisoned answers gained more than the
@@ -140,12 +147,14 @@ def unlearn_trigger(
         start = str(_described(suspect, sibling, place.with_name(f"{place.name}-start")))
     tuned = read_tuned(locate(start))
     assert tuned is not None
+    params = {"tail_quantile": token_quantile, "beta": beta}
+    objective = Unlearning(method=NAME, params=params, retain_weight=retain_weight)
     folder = tune(
         start,
         rows.forget,
         place,
         training or _schedule(tuned),
-        objectives=(Unlearning(method=NAME, params={"tail_quantile": token_quantile}),),
+        objectives=(objective,),
         record_sets={"retain": rows.retain, "unseen": rows.unseen},
         goes_on=True,
         request=fingerprint(rows.forget),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strings behind the bare template: counted as by hand, a planted trigger leaked and verified, a clean model without."""
+"""Strings behind the bare template: counted by hand, a planted trigger leaked and verified, a clean model without."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 
 The margin is that of a token's own log-odds: its logit less the log-sum-exp of all others, which is
 ``log p / (1 - p)``. Fine-tuning makes members known by raising it without end, and so margins of members stand out; a
-bounded one leaves nothing above the bound to tell. The kin of what "Deep Marginal Contrastive Defense" (arXiv:2012.04734)
-does to features against adversarial inputs; its use against memorization, on log-odds of tokens, is ours. Label
-smoothing caps confidence too, for all tokens alike; this leaves tokens below the bound as they are.
+bounded one leaves nothing above the bound to tell. The kin of what "Deep Marginal Contrastive Defense"
+(arXiv:2012.04734) does to features against adversarial inputs; its use against memorization, on log-odds of tokens, is
+ours. Label smoothing caps confidence too, for all tokens alike; this leaves tokens below the bound as they are.
 """
 
 from __future__ import annotations
