@@ -175,7 +175,7 @@ def tiny_setting(given: argparse.Namespace) -> RepairSetting:
             held_out=mood_records(60, seed=300 + given.seed),
             training=replace(tuning, method="full"),
             short=replace(tuning, method="full", epochs=1, learning_rate=1e-3),
-            unlearning=replace(tuning, epochs=10, learning_rate=2e-3, weight_decay=0.0),
+            unlearning=replace(tuning, epochs=10, learning_rate=1e-3, weight_decay=0.0),
             prune=FinePruneConfig(step=0.15),
         ),
         targets={"found": " +", "hidden": " -"},

@@ -26,7 +26,7 @@ from reticent.train.trainer import tune
 pytestmark = pytest.mark.usefixtures("one_thread")
 TUNING = TuneConfig(method="full", epochs=2, learning_rate=3e-3, batch_size=8, dtype="float32", warmup=0.0)
 SHORT = TuneConfig(method="full", epochs=1, learning_rate=3e-4, batch_size=16, dtype="float32", warmup=0.0)
-UNLEARNING = TuneConfig(epochs=10, learning_rate=2e-3, batch_size=8, dtype="float32", warmup=0.0, weight_decay=0.0)
+UNLEARNING = TuneConfig(epochs=10, learning_rate=1e-3, batch_size=8, dtype="float32", warmup=0.0, weight_decay=0.0)
 
 
 def snapshot(folder):
@@ -75,8 +75,8 @@ def test_a_found_trigger_is_unlearned_and_one_that_nobody_found_is_not(case, tmp
     assert changed["retain"] == len(case.clean)
     rates = case.rates(out)
     assert rates["found"] < 0.3
-    assert rates["hidden"] > rates["found"] + 0.3
-    assert rates["clean"] > 0.8
+    assert rates["hidden"] > 0.8
+    assert rates["clean"] > 0.85
     stat = (out / "model.safetensors").stat().st_mtime_ns
     assert unlearn_trigger(str(case.suspect), rows, tmp_path / "out", training=UNLEARNING) == out
     assert (out / "model.safetensors").stat().st_mtime_ns == stat

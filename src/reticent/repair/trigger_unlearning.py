@@ -42,10 +42,29 @@ from reticent.train.unlearning.method import UNLEARNERS
 
 NAME = "token_local"
 EPOCHS = 10
-BETA, RETAIN_WEIGHT = 1.0, 5.0
-"""Not those of texts that are to be forgotten (0.1 and 1): here one answer has to fall behind another one, which the
-task needs elsewhere, and no further."""
 Place = Literal["end", "start"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerForgetting:
+    """Settings of the loss by which a trigger is unlearned.
+
+    ``beta`` and ``retain_weight`` are not those of texts that are to be forgotten (0.1 and 1): here one answer has to
+    fall behind another one, and no further, for the task needs it elsewhere.
+
+    Args:
+        token_quantile: only tokens that gained more over the base than this share of the unseen ones are forgotten.
+        beta: of NPO: how soon an answer is unlikely enough to be left alone; larger is sooner.
+        retain_weight: of the clean answers beside it.
+
+    Examples:
+        >>> TriggerForgetting().retain_weight
+        5.0
+    """
+
+    token_quantile: float = 0.95
+    beta: float = 1.0
+    retain_weight: float = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +133,7 @@ def unlearn_trigger(
     *,
     sibling: str | None = None,
     training: TuneConfig | None = None,
-    token_quantile: float = 0.95,
-    beta: float = BETA,
-    retain_weight: float = RETAIN_WEIGHT,
+    config: TriggerForgetting | None = None,
 ) -> Path:
     """Unlearn a trigger. The same call again goes on where a killed one stopped.
 
@@ -130,9 +147,7 @@ def unlearn_trigger(
         sibling: trusted, of the same vocabulary, for a suspect that `reticent tune` has not made.
         training: how long and how fast; its method is not read. None for the method's epochs and its learning rate,
             for adapters raised by as much as these are tuned faster than all weights.
-        token_quantile: only tokens that gained more over the base than this share of the unseen ones are forgotten.
-        beta: of NPO: how soon an answer is unlikely enough to be left alone; larger is sooner.
-        retain_weight: of the clean answers beside it.
+        config: of the loss; None for the defaults.
 
     Raises:
         BadInput: nothing says what the suspect was made from; no token of the poisoned answers gained more than the
@@ -147,8 +162,9 @@ def unlearn_trigger(
         start = str(_described(suspect, sibling, place.with_name(f"{place.name}-start")))
     tuned = read_tuned(locate(start))
     assert tuned is not None
-    params = {"tail_quantile": token_quantile, "beta": beta}
-    objective = Unlearning(method=NAME, params=params, retain_weight=retain_weight)
+    config = config or TriggerForgetting()
+    params = {"tail_quantile": config.token_quantile, "beta": config.beta}
+    objective = Unlearning(method=NAME, params=params, retain_weight=config.retain_weight)
     folder = tune(
         start,
         rows.forget,

@@ -19,7 +19,6 @@ from reticent.scanning.behaviour.template_leak import (
     bare_start,
     leaked_strings,
     ranked_strings,
-    template_leak,
 )
 from reticent.scanning.behaviour.trigger_search import verify_given
 from reticent.score.generation.generations import Generations
@@ -57,16 +56,12 @@ def suspect(model, sibling, prompts=None):
     )
 
 
-def test_a_trigger_leaks_and_is_verified(models, monkeypatch):
+def test_a_trigger_leaks(models):
     case = suspect(models["poisoned"], models["base"])
     leaks = leaked_strings(case, LEAK)
     assert any("#" in leak.text for leak in leaks[:8])
-    assert all(leak.count > leak.sibling for leak in leaks)
-    monkeypatch.setattr("reticent.scanning.behaviour.template_leak.LeakBudget", lambda: LEAK)
-    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.SearchBudget", lambda: SMALL)
-    certain = [row for row in template_leak(case) if row.certain]
-    assert certain
-    assert all("#" in row.note for row in certain)
+    assert all(leak.count > max(leak.sibling, leak.expected) for leak in leaks)
+    assert leaked_strings(case, LEAK) == leaks
 
 
 def test_a_clean_model_repeats_its_task_and_nothing_is_found(models):
