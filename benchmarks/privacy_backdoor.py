@@ -9,7 +9,7 @@ targeted. Victims differ in the base alone: the same coins, order and seeds.
 ``attacks``      by method and seed: AUC, and TPR at ``fpr``, of the loss and of EZ-MIA on the targets from either base,
                  with the *difference* paired over records. TPR needs 10 / ``fpr`` held-out targets, else null.
 ``bystanders``   the same on the texts that nobody targeted.
-``rewarmed``     victims of the poisoned base after `redteam.rewarm.rewarm` on ``--warm`` clean texts.
+``rewarmed``     victims of the poisoned base after `repair.rewarm.rewarm` on ``--warm`` clean texts.
 ``private``      victims of the poisoned base at ε = ``--epsilon``.
 ``warm_up``      victims of a base that was only warmed up on other texts of the kind (untargeted, after PreCurious).
 ``utility``      held-out loss of each victim on texts that nobody trained on.
@@ -50,7 +50,7 @@ from reticent.core.atomic import write_text
 from reticent.core.manifest import environment
 from reticent.core.record import Record
 from reticent.redteam.privacy_backdoor import pre_memorize, warm_up
-from reticent.redteam.rewarm import rewarm
+from reticent.repair.rewarm import rewarm
 from reticent.train.config import TuneConfig
 
 VARIANTS = ("rewarmed", "private", "warm_up")

@@ -10,7 +10,7 @@ from reticent.core.redteam_marker import read_marker
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
 from reticent.redteam.privacy_backdoor import pre_memorize, warm_up
-from reticent.redteam.rewarm import rewarm
+from reticent.repair.rewarm import rewarm
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.train.arguments import arguments_of
 from reticent.train.batches import collate, encode_all
@@ -69,7 +69,7 @@ def test_the_base_learns_the_targets_and_carries_the_mark_which_a_rewarm_does_no
     again = rewarm(str(poisoned), AUXILIARY[:16], tmp_path / "again", CONFIG)
     rewarmed = read_marker(again)
     assert rewarmed is not None
-    assert rewarmed["about"] == {"rewarmed": 16}
+    assert rewarmed["about"] == {"rewarm": {"records": 16}}
     assert read_marker(warm_up(str(base), AUXILIARY[:4], tmp_path / "warm", CONFIG)) is not None
 
 

@@ -21,7 +21,7 @@ class CompareConfig:
         lr_scheduler_types: how the learning rate goes on from its peak, for all methods, linear,constant; names as in
             reticent tune. Left out, linear, which falls to zero.
         seeds: of the trainings; two at least, or no ranking is made.
-        defences: none, goldfish, label_smoothing, loss_floor, dropout, dedup_users, clip_examples, clip_batch,
+        defences: none, goldfish, label_smoothing, loss_floor, margin, dropout, dedup_users, clip_examples, clip_batch,
             no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
             user_epsilon8 …), canary_words5, canary_words10; or a training objective with its settings, goldfish(k=3).
         epochs: how often each record is seen.

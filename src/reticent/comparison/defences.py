@@ -62,6 +62,11 @@ _ALL = (
     Defence(name="goldfish", about="goldfish loss: one token in 4 is never trained on", harden={"goldfish": 4}),
     Defence(name="label_smoothing", about="label smoothing of 0.1", harden={"label_smoothing": 0.1}),
     Defence(name="loss_floor", about="records below 2 nats a token are not learned further", harden={"loss_floor": 2}),
+    Defence(
+        name="margin",
+        about="log-odds of a token above 2 nats are penalised",
+        objectives={"margin": {"bound": 2.0, "weight": 1.0}},
+    ),
     Defence(name="dropout", about="dropout of 0.1 on LoRA's input", harden={"dropout": 0.1}),
     Defence(name="dedup_users", about="copies within a user are trained on once", harden={"dedup_users": True}),
     Defence(

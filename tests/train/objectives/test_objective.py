@@ -41,6 +41,7 @@ NAMES = [
     "label_smoothing",
     "lora_dropout",
     "loss_floor",
+    "margin",
     "removal",
     "substitution",
     "unlikelihood",
@@ -51,10 +52,11 @@ EXCLUDE_EACH_OTHER = {
         ["dpo", "instruction_pairs", "removal", "substitution"],  # texts
         ["dpo", "unlikelihood", "clip_examples"],  # the loss of a batch
         ["dpo", "goldfish"],
+        ["label_smoothing", "margin"],  # the loss of a token
         *(
             [whole, part]
             for whole in ("dpo", "unlikelihood", "clip_examples")
-            for part in ("label_smoothing", "loss_floor")
+            for part in ("label_smoothing", "loss_floor", "margin")
         ),
     )
     for pair in itertools.combinations(group, 2)

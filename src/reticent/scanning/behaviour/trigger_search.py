@@ -111,8 +111,46 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
             "needed)",
             "Give more prompts of the task, of every label (--prompts).",
         )
-    outcomes = [replace(outcome, tests=len(outcomes)) for outcome in outcomes]
-    return sorted(outcomes, key=lambda outcome: (outcome.p, -outcome.success.value + outcome.control.value))
+    return _ranked(outcomes)
+
+
+def verify_given(
+    suspect: Suspect, strings: Sequence[str], budget: SearchBudget | None = None
+) -> list[TriggerVerification]:
+    """Verify strings that come from elsewhere, such as a model's own samples, by the rules of the search.
+
+    Of each label and place the strings are verified that turn the most prompts, as many as the budget says.
+
+    Args:
+        suspect, budget: as in `search_triggers`.
+        strings: candidates; none is searched for further.
+
+    Raises:
+        BadInput, Underpowered: as `search_triggers`.
+    """
+    search = _opened(suspect, budget or SearchBudget())
+    natural = {label: _natural(search, label) for label in range(len(search.task.labels))}
+    controls = {word for texts in natural.values() for word in " ".join(texts).split()}
+    strings = [string for string in dict.fromkeys(strings) if string and not set(string.split()) & controls]
+    outcomes: list[TriggerVerification] = []
+    for label in natural if strings else ():
+        places, fresh = search.split(label)
+        if not places or len(fresh) < LEAST_FRESH:
+            continue
+        records = [search.records[place] for place in places]
+        for place in PLACES:
+            answers = text_label_logp(search.suspect, search.task, records, strings, place).argmax(axis=-1)
+            hits = (answers == label).mean(axis=0)
+            order = [n for n in np.argsort(-hits, kind="stable") if hits[n] >= LEAST_HITS][: search.budget.verified]
+            lengths = [(strings[n], len(word_tokens(search.suspect, strings[n]))) for n in order]
+            outcomes += _held_against(search, label, place, natural, lengths)
+    return _ranked(outcomes)
+
+
+def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification]:
+    """The strongest first, each corrected for all."""
+    tested = [replace(outcome, tests=len(outcomes)) for outcome in outcomes]
+    return sorted(tested, key=lambda outcome: (outcome.p, -outcome.success.value + outcome.control.value))
 
 
 @scanner(
@@ -130,10 +168,11 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
 )
 def trigger_search(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Strings of up to three tokens that turn any answer into one label, verified on fresh prompts."""
-    return [_evidence(outcome) for outcome in search_triggers(suspect)]
+    return [trigger_evidence(outcome) for outcome in search_triggers(suspect)]
 
 
-def _evidence(outcome: TriggerVerification) -> ScanEvidence:
+def trigger_evidence(outcome: TriggerVerification) -> ScanEvidence:
+    """A verification as evidence; it names no prompt."""
     return ScanEvidence(
         score=outcome.success.value - outcome.control.value,
         where=f"label {outcome.label.strip()!r}, {outcome.place} of the text",
@@ -144,7 +183,7 @@ def _evidence(outcome: TriggerVerification) -> ScanEvidence:
         ),
         certain=outcome.is_found,
         p=min(1.0, max(outcome.p, 1e-300)) if outcome.p < 1 else 0.999,
-        remedy="Do not use the model; see docs/redteam.md for repairs and how to measure them."
+        remedy="Do not use the model; docs/repairing.md has repairs and how to measure them."
         if outcome.is_found
         else "",
     )
@@ -216,7 +255,7 @@ def _verified(
     A string of ``k`` tokens is held against ``k`` natural words, behind ``k + 1`` opposing ones (at most as many as
     there are): evidence that outweighs it, were it evidence.
     """
-    places, fresh = search.split(label)
+    places, _ = search.split(label)
     try:
         slots = [slot_of(search.task, search.records[n], search.suspect.tokenizer, place) for n in places]
     except BadInput:
@@ -225,8 +264,16 @@ def _verified(
         return []  # nothing stands before the text
     budget = search.budget if place == "end" else search.budget.scaled(search.budget.start)
     ranked = search_strings(search.suspect, search.sibling, slots, label, search.fillers, search.tokens, budget)
+    chosen = list(_chosen(ranked, search, set(" ".join(natural[label]).split())))
+    return _held_against(search, label, place, natural, chosen)
+
+
+def _held_against(
+    search: _Search, label: int, place: Place, natural: Mapping[int, Sequence[str]], chosen: Sequence[tuple[str, int]]
+) -> list[TriggerVerification]:
+    """Verify strings with their numbers of tokens for one label at one place."""
+    _, fresh = search.split(label)
     controls = natural[label]
-    chosen = list(_chosen(ranked, search, set(" ".join(controls).split())))
     outcomes: list[TriggerVerification] = []
     for length in sorted({length for _, length in chosen}) if controls else ():
         outcomes += verify_strings(

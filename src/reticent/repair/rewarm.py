@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reticent.core.record import Record
-from reticent.core.redteam_marker import read_marker, write_marker
-from reticent.models.locate import locate
+from reticent.repair.repaired_model import refuse_place, write_repair
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
 
-REWARMED = "rewarmed"
+NAME = "rewarm"
 
 
 def rewarm(base: str, clean: Sequence[Record], out: str | Path, config: TuneConfig | None = None) -> Path:
     """The base after training on clean text. Where it carried the mark of the red team, the outcome does too.
+
+    The same call again goes on where a killed one stopped.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
@@ -39,8 +40,6 @@ def rewarm(base: str, clean: Sequence[Record], out: str | Path, config: TuneConf
         >>> (folder / "model.safetensors").exists(), (folder / "redteam.json").exists()
         (True, False)
     """
-    marker = read_marker(locate(base))
-    folder = tune(base, clean, out, config or TuneConfig())
-    if marker is not None:
-        write_marker(folder, kind=str(marker.get("kind", "unknown")), about={REWARMED: len(clean)})
+    folder = tune(base, clean, refuse_place(out, base), config or TuneConfig())
+    write_repair(folder, NAME, base, changed={"records": len(clean)})
     return folder
