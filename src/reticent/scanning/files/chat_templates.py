@@ -149,8 +149,8 @@ def templates_of(folder: Path) -> list[ChatTemplate]:
 def _templates_in(file: FolderFile) -> Iterator[ChatTemplate]:
     name = PurePosixPath(file.path).name
     if name.endswith((".jinja", ".jinja2", ".j2")):
-        if file.bytes <= 4 * MOST_TEMPLATE:
-            yield ChatTemplate(where=file.path, text=file.place.read_text(encoding="utf-8", errors="replace"))
+        with file.place.open(encoding="utf-8", errors="replace") as opened:
+            yield ChatTemplate(where=file.path, text=opened.read(MOST_TEMPLATE + 1))
     elif name in FILES:
         content = read_json(file)
         yield from _in_settings(file.path, content.get("chat_template") if isinstance(content, dict) else None)
