@@ -246,10 +246,10 @@ SMUGGLED: dict[str, tuple[Callable[[str], bytes], str]] = {
 }
 
 
-def list_of_names() -> list[bytes]:
+def list_of_names() -> list[str]:
     import os
 
-    return [name.encode() for name in os.__all__ if name.isalpha()][:30]
+    return [name for name in os.__all__ if name.isalpha()][:30]
 
 
 def evidence_of(content: bytes, folder: Path) -> list[ScanEvidence]:

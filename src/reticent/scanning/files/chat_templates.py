@@ -117,6 +117,7 @@ def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvide
 
 def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
     """Ways out of a template: line, words, and whether there is no other reading of it."""
+    composed = _composed_names(tree)
     for node in tree.find_all(nodes.Node):
         line = node.lineno
         if isinstance(node, IMPORTS):
@@ -125,6 +126,14 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"walks to the attribute {node.attr!r}, and so into Python", True
         elif isinstance(node, nodes.Const) and isinstance(node.value, str) and _is_internal(node.value):
             yield line, f"names the attribute {node.value!r}, and so may walk into Python", True
+        elif isinstance(node, nodes.Keyword) and _is_internal(node.key):
+            yield line, f"names the attribute {node.key!r}, and so may walk into Python", True
+        elif isinstance(node, nodes.Filter) and _maps_attributes(node):
+            yield line, "takes attributes by a name that is put together", False
+        elif isinstance(node, nodes.Getitem) and _is_composed(node.arg, composed):
+            yield line, "takes an item by a name that is put together, and so may walk into Python", False
+        elif isinstance(node, nodes.Call) and _formats(node):
+            yield line, "formats by a text that is put together, and so may walk into Python", False
         elif isinstance(node, nodes.Filter) and node.name == "attr":
             yield line, "takes an attribute by a name that is put together", False
         elif isinstance(node, nodes.Name) and node.ctx == "load" and node.name in UNUSED_GLOBALS:
@@ -135,6 +144,56 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"uses the filter {node.name!r}, which no family's template needs", False
     stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _is_composed(node: nodes.Node, names: frozenset[str] = frozenset()) -> bool:
+    """True for an expression that puts a text together, or a variable that holds such a text."""
+    if isinstance(node, nodes.Name):
+        return node.name in names
+    if isinstance(node, nodes.Concat):
+        return True
+    if isinstance(node, nodes.Add | nodes.Mul | nodes.Mod):
+        sides = (node.left, node.right)
+        return any(isinstance(side, nodes.Const) and isinstance(side.value, str) for side in sides) or any(
+            _is_composed(side, names) for side in sides
+        )
+    if isinstance(node, nodes.Filter):
+        return node.name in ("join", "format", "replace", "reverse", "first", "last", "map") or (
+            node.node is not None and _is_composed(node.node, names)
+        )
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Getattr) and node.node.attr in ("join", "format", "replace", "translate")
+    return isinstance(node, nodes.CondExpr) and any(
+        _is_composed(part, names) for part in (node.expr1, node.expr2) if part is not None
+    )
+
+
+def _composed_names(tree: nodes.Template) -> frozenset[str]:
+    """Variables of which each setting puts a text together from texts of the template itself."""
+    blocks = [entry.target for entry in tree.find_all(nodes.AssignBlock)]
+    names = {target.name for target in blocks if isinstance(target, nodes.Name)}
+    for entry in tree.find_all(nodes.Assign):
+        if isinstance(entry.target, nodes.Name) and _is_composed(entry.node):
+            names.add(entry.target.name)
+    return frozenset(names)
+
+
+def _maps_attributes(node: nodes.Filter) -> bool:
+    """True for a filter that is handed ``attr`` by name, or an attribute that is put together."""
+    first = node.args[0] if node.args else None
+    by_name = node.name == "map" and isinstance(first, nodes.Const) and first.value == "attr"
+    put = [keyword.value for keyword in node.kwargs if keyword.key == "attribute"]
+    put += [first] if first is not None and node.name in ("map", "selectattr", "rejectattr", "groupby") else []
+    return by_name or any(_is_composed(value) for value in put)
+
+
+def _formats(node: nodes.Call) -> bool:
+    called = node.node
+    return (
+        isinstance(called, nodes.Getattr)
+        and called.attr in ("format", "format_map")
+        and not isinstance(called.node, nodes.Const)
+    )
 
 
 def _is_internal(name: str) -> bool:
