@@ -109,7 +109,7 @@ def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
 
 def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
     seen: set[tuple[int, str]] = set()
-    for line, note, certain in _reaches(tree):
+    for line, note, certain in (*_reaches(tree), *_composed(tree)):
         if (line, note) not in seen:
             seen.add((line, note))
             yield _fault(template, line, note, certain=certain)
@@ -117,7 +117,6 @@ def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvide
 
 def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
     """Ways out of a template: line, words, and whether there is no other reading of it."""
-    composed = _composed_names(tree)
     for node in tree.find_all(nodes.Node):
         line = node.lineno
         if isinstance(node, IMPORTS):
@@ -128,12 +127,6 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"names the attribute {node.value!r}, and so may walk into Python", True
         elif isinstance(node, nodes.Keyword) and _is_internal(node.key):
             yield line, f"names the attribute {node.key!r}, and so may walk into Python", True
-        elif isinstance(node, nodes.Filter) and _maps_attributes(node):
-            yield line, "takes attributes by a name that is put together", False
-        elif isinstance(node, nodes.Getitem) and _is_composed(node.arg, composed):
-            yield line, "takes an item by a name that is put together, and so may walk into Python", False
-        elif isinstance(node, nodes.Call) and _formats(node):
-            yield line, "formats by a text that is put together, and so may walk into Python", False
         elif isinstance(node, nodes.Filter) and node.name == "attr":
             yield line, "takes an attribute by a name that is put together", False
         elif isinstance(node, nodes.Name) and node.ctx == "load" and node.name in UNUSED_GLOBALS:
@@ -144,6 +137,18 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"uses the filter {node.name!r}, which no family's template needs", False
     stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _composed(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
+    """Ways out by a name that stands nowhere as a whole."""
+    names = _composed_names(tree)
+    for node in tree.find_all(nodes.Expr):
+        if isinstance(node, nodes.Filter) and _maps_attributes(node):
+            yield node.lineno, "takes attributes by a name that is put together", False
+        elif isinstance(node, nodes.Getitem) and _is_composed(node.arg, names):
+            yield node.lineno, "takes an item by a name that is put together, and so may walk into Python", False
+        elif isinstance(node, nodes.Call) and _formats(node):
+            yield node.lineno, "formats by a text that is put together, and so may walk into Python", False
 
 
 def _is_composed(node: nodes.Node, names: frozenset[str] = frozenset()) -> bool:

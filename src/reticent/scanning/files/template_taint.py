@@ -93,30 +93,32 @@ class _Walk:
             self.assign(node, place)
         elif isinstance(node, nodes.For):
             self.loop(node, place)
-        elif isinstance(node, nodes.Macro):
-            self.macros[node.name] = [name.name for name in node.args]
-            self.words[node.name] = list(_plain(node.body))
-            if any(self.asks(branch.test) for branch in node.find_all(nodes.If)):
-                self.asking.add(node.name)
-            self.body(node.body, place)
-        elif isinstance(node, nodes.With):
-            for target, value in zip(node.targets, node.values, strict=True):
-                self.bind(target, value, place)
-            self.body(node.body, place)
-        elif isinstance(node, nodes.AssignBlock):
-            self.words |= dict.fromkeys(_targets(node.target), list(_plain(node.body)))
-            self.flags |= _targets(node.target) if place.line else set()
-            self.body(node.body, place)
-        elif isinstance(node, nodes.FilterBlock):
-            read = any(self.reads(part) for statement in node.body for part in _all(statement))
-            for source in node.filter.args[1:] if read and node.filter.name == "replace" else ():
-                for text in _constants(source):
-                    self.note(text, _Place(line=node.lineno), "text put in place of the user's", 1)
+        elif isinstance(node, nodes.Macro | nodes.With | nodes.AssignBlock | nodes.FilterBlock):
+            self.block(node, place)
             self.body(node.body, place)
         else:
             for _, value in node.iter_fields():
                 inner = value if isinstance(value, list) else [value]
                 self.body([child for child in inner if isinstance(child, nodes.Node)], place)
+
+    def block(self, node: nodes.Node, place: _Place) -> None:
+        """Note the names that a block sets for its body, or for what follows."""
+        if isinstance(node, nodes.Macro):
+            self.macros[node.name] = [name.name for name in node.args]
+            self.words[node.name] = list(_plain(node.body))
+            if any(self.asks(branch.test) for branch in node.find_all(nodes.If)):
+                self.asking.add(node.name)
+        elif isinstance(node, nodes.With):
+            for target, value in zip(node.targets, node.values, strict=True):
+                self.bind(target, value, place)
+        elif isinstance(node, nodes.AssignBlock):
+            self.words |= {name: list(_plain(node.body)) for name in _targets(node.target)}
+            self.flags |= _targets(node.target) if place.line else set()
+        elif isinstance(node, nodes.FilterBlock):
+            read = any(self.reads(part) for statement in node.body for part in _all(statement))
+            for source in node.filter.args[1:] if read and node.filter.name == "replace" else ():
+                for text in _constants(source):
+                    self.note(text, _Place(line=node.lineno), "text put in place of the user's", 1)
 
     def branch(self, node: nodes.If, place: _Place) -> None:
         outside = self.of_system
