@@ -12,6 +12,7 @@ from typing import Any
 
 from reticent.core.scan_results import ScannedFile
 from reticent.scanning.files import content_kind as kinds
+from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.files.folder_files import FolderFile, folder_files, read_json
 from reticent.scanning.files.zip_members import BadZip, list_members
 
@@ -31,7 +32,7 @@ def bill_of_materials(folder: Path, *, hashes: bool = False) -> tuple[ScannedFil
     """
     return tuple(
         ScannedFile(
-            path=file.path,
+            path=printable(file.path),
             bytes=file.bytes,
             sha256=_sha256(file) if hashes or file.bytes <= SMALL else "",
             content=_content(file),
@@ -70,7 +71,7 @@ def _card(file: FolderFile) -> dict[str, str]:
 
 def _short(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text[:MOST_CLAIM]
+    return printable(text[:MOST_CLAIM])
 
 
 def _content(file: FolderFile) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.scan_words import BY_RULE, CLEAN, FILES, KINDS
 from reticent.scanning.calibrate import calibrated, clean_models_needed, refuse_level, smallest_p
+from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.scanner import Scanner, scanners
 from reticent.scanning.suspect import Suspect
 from reticent.scanning.verdict import ScannerLook
@@ -97,7 +98,7 @@ def _look(entry: Scanner, suspect: Suspect, plan: ScanPlan, clean: Sequence[Susp
             looked = _alone(entry, suspect)
     except ReticentError as error:
         # A refusal says that data or model are none that it is for; of a file it says that content was not read.
-        why, unread = str(error).removesuffix("."), entry.kind == FILES
+        why, unread = printable(str(error)).removesuffix("."), entry.kind == FILES
         return ScannerLook(scanner=entry, why_not=why, failed=unread, seconds=_since(begun))
     except Exception as error:  # noqa: BLE001 - a scanner that crashes could not look, which is no "nothing found"
         why = f"it failed ({type(error).__name__})"

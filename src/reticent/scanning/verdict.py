@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reticent.core.scan_results import ScanEvidence, ScanOutcome, ScanVerdict
 from reticent.core.scan_words import BY_RULE, FOUND, NOT_LOOKED, NOTHING, SUSPICIOUS, WORDS
+from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.scanner import Scanner
 from reticent.stats.hypothesis import holm
 
@@ -52,7 +53,10 @@ def outcomes_of(looks: Sequence[ScannerLook], level: float) -> tuple[ScanOutcome
 
 
 def _outcome(look: ScannerLook, adjusted: float | None, level: float) -> ScanOutcome:
-    evidence = sorted(look.evidence, key=lambda row: (not row.certain, -row.score, row.where))
+    evidence = [
+        replace(row, where=printable(row.where), note=printable(row.note))
+        for row in sorted(look.evidence, key=lambda row: (not row.certain, -row.score, row.where))
+    ]
     word = NOT_LOOKED if look.why_not else _word(look, evidence, adjusted, level)
     return ScanOutcome(
         name=look.scanner.name,

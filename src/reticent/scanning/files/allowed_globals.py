@@ -89,6 +89,7 @@ TRAINER_WORDS = (
     *("transformers.trainer_utils.SchedulerType", "transformers.trainer_utils.EvaluationStrategy"),
     *("transformers.training_args.OptimizerNames", "transformers.training_args.ParallelMode"),
     *("accelerate.utils.dataclasses.DistributedType", "transformers.debug_utils.DebugOption"),
+    "transformers.trainer_utils.FSDPOption",
 )
 """Enumerations in it: they are called with the word that they stand for."""
 

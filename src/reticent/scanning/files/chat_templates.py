@@ -109,7 +109,7 @@ def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
 
 def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
     seen: set[tuple[int, str]] = set()
-    for line, note, certain in _reaches(tree):
+    for line, note, certain in (*_reaches(tree), *_composed(tree)):
         if (line, note) not in seen:
             seen.add((line, note))
             yield _fault(template, line, note, certain=certain)
@@ -125,6 +125,8 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"walks to the attribute {node.attr!r}, and so into Python", True
         elif isinstance(node, nodes.Const) and isinstance(node.value, str) and _is_internal(node.value):
             yield line, f"names the attribute {node.value!r}, and so may walk into Python", True
+        elif isinstance(node, nodes.Keyword) and _is_internal(node.key):
+            yield line, f"names the attribute {node.key!r}, and so may walk into Python", True
         elif isinstance(node, nodes.Filter) and node.name == "attr":
             yield line, "takes an attribute by a name that is put together", False
         elif isinstance(node, nodes.Name) and node.ctx == "load" and node.name in UNUSED_GLOBALS:
@@ -135,6 +137,68 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"uses the filter {node.name!r}, which no family's template needs", False
     stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _composed(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
+    """Ways out by a name that stands nowhere as a whole."""
+    names = _composed_names(tree)
+    for node in tree.find_all(nodes.Expr):
+        if isinstance(node, nodes.Filter) and _maps_attributes(node):
+            yield node.lineno, "takes attributes by a name that is put together", False
+        elif isinstance(node, nodes.Getitem) and _is_composed(node.arg, names):
+            yield node.lineno, "takes an item by a name that is put together, and so may walk into Python", False
+        elif isinstance(node, nodes.Call) and _formats(node):
+            yield node.lineno, "formats by a text that is put together, and so may walk into Python", False
+
+
+def _is_composed(node: nodes.Node, names: frozenset[str] = frozenset()) -> bool:
+    """True for an expression that puts a text together, or a variable that holds such a text."""
+    if isinstance(node, nodes.Name):
+        return node.name in names
+    if isinstance(node, nodes.Concat):
+        return True
+    if isinstance(node, nodes.Add | nodes.Mul | nodes.Mod):
+        sides = (node.left, node.right)
+        return any(isinstance(side, nodes.Const) and isinstance(side.value, str) for side in sides) or any(
+            _is_composed(side, names) for side in sides
+        )
+    if isinstance(node, nodes.Filter):
+        return node.name in ("join", "format", "replace", "reverse", "first", "last", "map") or (
+            node.node is not None and _is_composed(node.node, names)
+        )
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Getattr) and node.node.attr in ("join", "format", "replace", "translate")
+    return isinstance(node, nodes.CondExpr) and any(
+        _is_composed(part, names) for part in (node.expr1, node.expr2) if part is not None
+    )
+
+
+def _composed_names(tree: nodes.Template) -> frozenset[str]:
+    """Variables of which each setting puts a text together from texts of the template itself."""
+    blocks = [entry.target for entry in tree.find_all(nodes.AssignBlock)]
+    names = {target.name for target in blocks if isinstance(target, nodes.Name)}
+    for entry in tree.find_all(nodes.Assign):
+        if isinstance(entry.target, nodes.Name) and _is_composed(entry.node):
+            names.add(entry.target.name)
+    return frozenset(names)
+
+
+def _maps_attributes(node: nodes.Filter) -> bool:
+    """True for a filter that is handed ``attr`` by name, or an attribute that is put together."""
+    first = node.args[0] if node.args else None
+    by_name = node.name == "map" and isinstance(first, nodes.Const) and first.value == "attr"
+    put = [keyword.value for keyword in node.kwargs if keyword.key == "attribute"]
+    put += [first] if first is not None and node.name in ("map", "selectattr", "rejectattr", "groupby") else []
+    return by_name or any(_is_composed(value) for value in put)
+
+
+def _formats(node: nodes.Call) -> bool:
+    called = node.node
+    return (
+        isinstance(called, nodes.Getattr)
+        and called.attr in ("format", "format_map")
+        and not isinstance(called.node, nodes.Const)
+    )
 
 
 def _is_internal(name: str) -> bool:
@@ -149,8 +213,8 @@ def templates_of(folder: Path) -> list[ChatTemplate]:
 def _templates_in(file: FolderFile) -> Iterator[ChatTemplate]:
     name = PurePosixPath(file.path).name
     if name.endswith((".jinja", ".jinja2", ".j2")):
-        if file.bytes <= 4 * MOST_TEMPLATE:
-            yield ChatTemplate(where=file.path, text=file.place.read_text(encoding="utf-8", errors="replace"))
+        with file.place.open(encoding="utf-8", errors="replace") as opened:
+            yield ChatTemplate(where=file.path, text=opened.read(MOST_TEMPLATE + 1))
     elif name in FILES:
         content = read_json(file)
         yield from _in_settings(file.path, content.get("chat_template") if isinstance(content, dict) else None)

@@ -18,10 +18,22 @@ from reticent.scanning.suspect import ADAPTER_FILE, Suspect
 PROGRAMS = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".ipynb", ".pth.py")
 LIBRARIES = ("transformers", "diffusers", "torch", "peft", "timm", "sentence_transformers")
 """Packages that an adapter's settings may name as the home of its base class."""
+_OF_DIFFUSERS = ("onnxruntime", "optimum", "k_diffusion", "flax", "stable_diffusion", "stable_diffusion_xl")
+"""Further packages, and rooms of diffusers itself, that the components of a pipeline come from."""
 LARGE_JSON = ("tokenizer.json", "vocab.json")
 """Vocabularies, which are for `tokenizer_changes`."""
-_YAML_CODE = re.compile(rb"!!python/|!python/")
-_LAMBDA = re.compile(rb"\"class_name\": ?\"Lambda\"|TFOpLambda")
+_YAML_CODE = re.compile(rb"!python/|tag:yaml\.org,2002:py|(?m:^%TAG)|![\w./:!]*%[0-9a-fA-F]{2}")
+"""Tags of Python in all their forms: short, whole, under another handle, with letters that are escaped."""
+_LAMBDA = re.compile(rb"\"class_name\"\s*:\s*\"(?:\w*>)?(?:Lambda|L?\\u00)|TFOpLambda")
+_HUB_CODE = ("attn_implementation", "_attn_implementation")
+"""Settings whose value is a function of the library, or, with a slash, a program that is fetched from a hub."""
+_IMPORTED = {
+    "type": ("sentence_transformers",),
+    "activation_function": ("torch",),
+    "activation_fn": ("torch",),
+    "megatron_core": ("megatron",),
+}
+"""Settings that a loader imports where they have a dot, and the packages that they usually name."""
 _HDF5_LOOK = 16 << 20
 NO_CODE = "Load it with trust_remote_code=False, or read the code first."
 
@@ -48,11 +60,13 @@ def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
         yield _code(file.path, "is a program")
     elif kind == kinds.PROGRAM:
         yield _code(file.path, "is machine code")
+    elif kind == kinds.TEXT and kinds.head_of(file.place).startswith(b"#!"):
+        yield _code(file.path, "is a program, by its first line")
     elif ending == ".json" or kind == kinds.JSON:
         yield from _of_json(file)
-    elif ending in (".yaml", ".yml") and _YAML_CODE.search(file.place.read_bytes()[:_HDF5_LOOK]):
+    elif ending in (".yaml", ".yml") and _YAML_CODE.search(file.place.read_bytes().replace(b"\0", b"")):
         yield _code(file.path, "has tags that make Python objects when it is read", certain=True)
-    elif kind == kinds.HDF5 and _LAMBDA.search(_start(file)):
+    elif kind == kinds.HDF5 and _LAMBDA.search(file.view()):
         yield _code(file.path, "is a Keras model with a Lambda layer, which is a program")
     elif ending == ".keras" and kind == kinds.ZIP:
         yield from _of_keras(file)
@@ -68,14 +82,43 @@ def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
             note = f"cannot be read as JSON ({str(error)[:80]})"
             yield ScanEvidence(score=1.0, where=file.path, note=note, remedy="Get the file again.")
         return
+    yield from _of_index(file.path, content)
     for path, value in _settings(content):
         name = path[-1]
+        if isinstance(value, str):
+            yield from _imports(file.path, name, value)
         if name == "auto_map" and value:
             yield _code(file.path, f"auto_map names code to be loaded: {value!r}"[:160])
         elif name == "trust_remote_code" and value:
             yield _code(file.path, "asks for trust_remote_code")
         elif name == "auto_mapping" and isinstance(value, Mapping):
             yield from _parent_library(file.path, value)
+
+
+def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:
+    """Shards that lie elsewhere, and components of a library that a loader imports."""
+    if not isinstance(content, dict):
+        return
+    shards = content.get("weight_map")
+    places = {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
+    away = sorted(place for place in places if ".." in re.split(r"[\\/]", place) or place.startswith(("/", "\\")))
+    if away:
+        note = f"{len(away)} shards lie outside of the folder: {away[0]!r}"
+        yield ScanEvidence(score=1.0, where=path, note=note, remedy="Get the file again, or ask its publisher.")
+    if PurePosixPath(path).name == "model_index.json":
+        homes = {value[0] for value in content.values() if isinstance(value, list) and len(value) == 2}
+        for library in sorted(home for home in homes if isinstance(home, str)):
+            if library.partition(".")[0] not in (*LIBRARIES, *_OF_DIFFUSERS):
+                yield _code(path, f"names {library!r} as the home of a component, which a loader imports")
+
+
+def _imports(path: str, name: str, value: str) -> Iterator[ScanEvidence]:
+    if name in _HUB_CODE and "/" in value:
+        yield _code(path, f"{name} names a program on a hub: {value[:80]!r}")
+    usual = _IMPORTED.get(name)
+    known = name != "type" or PurePosixPath(path).name == "modules.json"
+    if usual and known and "." in value and value.partition(".")[0] not in usual:
+        yield _code(path, f"{name} names {value[:80]!r}, which a loader imports")
 
 
 def _settings(content: Any, depth: int = 0) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -107,10 +150,6 @@ def _of_keras(file: FolderFile) -> Iterator[ScanEvidence]:
                 yield _code(f"{file.path} › {member.name}", "has a Lambda layer, which is a program")
     except (BadZip, TooLarge):
         return  # the scanner of pickles says so
-
-
-def _start(file: FolderFile) -> bytes:
-    return bytes(file.view()[:_HDF5_LOOK])
 
 
 def _foreign_base(suspect: Suspect, files: list[FolderFile]) -> Iterator[ScanEvidence]:

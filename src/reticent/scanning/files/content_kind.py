@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from pathlib import Path
 
 HEAD = 600
@@ -21,8 +22,11 @@ SAFETENSORS, GGUF, ZIP, TAR, PICKLE, JSON, TEXT, EMPTY = (
 )
 NUMPY, HDF5, SEVEN_ZIP, RAR, BINARY = "NumPy array", "HDF5", "7z", "RAR", "binary"
 GZIP, BZIP2, XZ, ZSTANDARD, LZ4 = "gzip", "bzip2", "xz", "Zstandard", "LZ4"
+ZLIB, ZFILE, LZMA = "zlib", "compressed pickle of the oldest joblib", "lzma"
 COMPRESSED = (GZIP, BZIP2, XZ)
 """Compressed streams that the standard library reads."""
+FAINT = (ZLIB, ZFILE, LZMA)
+"""Compressed streams with a mark so short that other content can begin with it."""
 SEALED = (SEVEN_ZIP, RAR, ZSTANDARD, LZ4)
 """Archives that nothing here can look into."""
 PROGRAM = "machine code"
@@ -49,7 +53,7 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
 )
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*[\"}]|\[\s*[\"\[\]{0-9tfn-])")
 _PROTOCOLS = range(2, 6)
-_TAR_MARK, _TAR_SUM, _TAR_HEADER = slice(257, 262), slice(148, 156), 512
+_TAR_MARK, _TAR_HEADER = slice(257, 262), 512
 _TEXT_CONTROLS = b"\t\n\r\x0c\x1b"
 
 
@@ -79,14 +83,20 @@ def content_kind(head: bytes) -> str:
 
 def _sums_up(head: bytes) -> bool:
     """True for the header of a tar archive without its mark, as the first programs wrote it: it has a sum of itself."""
-    if len(head) < _TAR_HEADER or not head[0]:
-        return False
     try:
-        declared = int(head[_TAR_SUM].strip(b" \0") or b"x", 8)
-    except ValueError:
+        tarfile.TarInfo.frombuf(head[:_TAR_HEADER], "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
         return False
-    blank = head[: _TAR_SUM.start] + b" " * 8 + head[_TAR_SUM.stop : _TAR_HEADER]
-    return declared == sum(blank)
+    return True
+
+
+def faint_kind(head: bytes) -> str:
+    """The format of a compressed stream with a mark of two bytes or so; empty for other content."""
+    if head.startswith(b"ZF0x"):
+        return ZFILE
+    if head[:1] == b"\x78" and len(head) > 2 and int.from_bytes(head[:2], "big") % 31 == 0:
+        return ZLIB
+    return LZMA if head.startswith(b"\x5d\x00\x00") else ""
 
 
 def is_text(head: bytes) -> bool:

@@ -38,14 +38,25 @@ class FolderFile:
     @property
     def kind(self) -> str:
         """Its format, by content."""
-        return content_kind(head_of(self.place))
+        try:
+            return content_kind(head_of(self.place))
+        except OSError as error:
+            raise _unreadable(self.place, error) from error
 
     def view(self) -> memoryview:
         """Its content, mapped: only what is looked at is read."""
         if not self.bytes:
             return memoryview(b"")
-        with self.place.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        try:
+            with self.place.open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:  # a file that became empty cannot be mapped
+            raise _unreadable(self.place, error) from error
+
+
+def _unreadable(place: Path, error: Exception) -> BadInput:
+    reason = getattr(error, "strerror", None) or error
+    return BadInput(str(place), f"cannot be read ({reason})", "Make it readable, or take it out of the folder.")
 
 
 def folder_files(folder: Path) -> list[FolderFile]:
@@ -62,17 +73,21 @@ def folder_files(folder: Path) -> list[FolderFile]:
 
 def _walk(folder: Path) -> Iterator[FolderFile]:
     homes = _homes(folder)
-    for above, names, files in os.walk(folder):
+    for above, names, files in os.walk(folder, onerror=_refuse_closed):
         for name in (*names, *files):
             place = Path(above) / name
             path = place.relative_to(folder).as_posix()
             if place.is_symlink():
-                _refuse_leaving(place, path, homes)
+                _refuse_leaving(place, path, homes[:1] if name in names else homes)
             if name in names:
                 continue
             if not place.is_file():
                 raise BadInput(str(place), "is neither a file nor a folder", "Take it out of the folder.")
             yield FolderFile(path=path, place=place, bytes=place.stat().st_size)
+
+
+def _refuse_closed(error: OSError) -> None:
+    raise _unreadable(Path(error.filename), error) from error
 
 
 def _homes(folder: Path) -> tuple[Path, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MOST_LINE = 1 << 20
-"""Bytes of a line argument. A name or a number is never longer."""
+"""Bytes of a line argument that are kept: a name or a number is never longer, and a loader reads on."""
 
 
 class Unreadable(Exception):
@@ -47,11 +47,13 @@ def _sized(size: int) -> Callable[[memoryview, int], tuple[Any, int]]:
 
 
 def _line(view: memoryview, at: int) -> tuple[Any, int]:
-    for size in (256, MOST_LINE):
-        window = bytes(view[at : at + size])
-        end = window.find(b"\n")
-        if end >= 0:
-            return window[:end], at + end + 1
+    start, size = at, 256
+    while start < len(view):
+        place = bytes(view[start : start + size]).find(b"\n")
+        if place >= 0:
+            end = start + place
+            return bytes(view[at : min(end, at + MOST_LINE)]), end + 1
+        start, size = start + size, MOST_LINE
     raise Unreadable("a line does not end")
 
 

@@ -31,13 +31,12 @@ class StreamReading:
     nested: tuple[memoryview, ...] = ()
 
 
-def read_stream(view: memoryview, where: str, *, tail: bool = False) -> StreamReading:
+def read_stream(view: memoryview, where: str) -> StreamReading:
     """All pickles of a stream that is one by its mark or its name.
 
     Args:
         view: the content.
         where: file and member.
-        tail: whether bytes that are no pickle may follow, as in the tar archives of the oldest torch.
     """
     evidence: list[ScanEvidence] = []
     nested: list[memoryview] = []
@@ -51,35 +50,47 @@ def read_stream(view: memoryview, where: str, *, tail: bool = False) -> StreamRe
         evidence += [_refused(refusal, where) for refusal in reading.refusals]
         nested += reading.nested
         if reading.broken:
-            if not tail:
-                evidence.append(_unreadable(reading, where))
+            evidence.append(_unreadable(reading, where))
             return StreamReading(evidence=tuple(evidence), nested=tuple(nested))
         at = reading.end
         if _is_legacy(readings) and len(readings) == LEGACY_PICKLES:
             break
-    if at < len(view) and not tail:
+    if at < len(view):
         evidence += _rest(readings, view, at, where)
     return StreamReading(evidence=tuple(evidence), nested=tuple(nested))
 
 
 def unmarked(view: memoryview, where: str, *, raw: bool = False) -> StreamReading:
-    """A stream that may be a pickle of an early protocol, which has no mark. Only what a loader would call counts.
+    """A stream that may be pickles of an early protocol, which have no mark. Only what a loader would call counts.
 
     Args:
         view: the content.
         where: file and member.
         raw: whether it lies where a tensor's numbers lie, which can look like anything.
     """
-    reading = read_pickle(view)
-    whole = not reading.broken
-    refusals = [
-        refusal
-        for refusal in reading.refusals
-        if (whole or refusal.runs)
-        and (_IDENTIFIER.fullmatch(refusal.name) or (not refusal.name and (whole or not raw)))
-    ]
-    evidence = tuple(_refused(refusal, where) for refusal in refusals)
-    return StreamReading(evidence=evidence, nested=reading.nested if whole else ())
+    evidence: list[ScanEvidence] = []
+    nested: list[memoryview] = []
+    at = 0
+    for _ in range(MOST_PICKLES):
+        reading = read_pickle(view, at)
+        evidence += [_refused(refusal, where) for refusal in reading.refusals if _counts(refusal, reading, raw=raw)]
+        nested += reading.nested
+        if reading.given_up and not raw:
+            evidence.append(_unreadable(reading, where))
+        if reading.broken or raw or reading.end >= len(view):
+            return StreamReading(evidence=tuple(evidence), nested=tuple(nested))
+        at = reading.end
+    note = f"more than {MOST_PICKLES:,} pickles follow each other"
+    evidence.append(ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT))
+    return StreamReading(evidence=tuple(evidence), nested=tuple(nested))
+
+
+def _counts(refusal: Refusal, reading: PickleReading, *, raw: bool) -> bool:
+    """True for a refusal that no text makes by chance: the name of a thing that is used, or a whole pickle."""
+    if reading.broken:
+        used = refusal.runs or (refusal.handed and not raw)
+        return used and _IDENTIFIER.fullmatch(refusal.name) is not None
+    return not refusal.name or refusal.name.startswith("extension ") or bool(_IDENTIFIER.fullmatch(refusal.name))
 
 
 def _is_legacy(readings: list[PickleReading]) -> bool:

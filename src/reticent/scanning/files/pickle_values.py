@@ -41,12 +41,14 @@ class Refusal:
         why: in words.
         runs: whether loading the file calls it.
         at: byte of the instruction.
+        handed: whether it is put into a value, from where other code may call it.
     """
 
     name: str
     why: str
     runs: bool
     at: int
+    handed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class PickleReading:
         refusals: things that it may not do, in their order.
         end: byte behind its last instruction that could be read.
         broken: why it could not be read to its end; empty where it could.
+        given_up: whether a bound of this reader is the reason, and a loader would read on.
         nested: content that is unpickled by a call in it.
         storages: of tensors, in the order in which they are named.
         top: what it stands for, if that is a plain value or a name.
@@ -74,6 +77,7 @@ class PickleReading:
     refusals: tuple[Refusal, ...]
     end: int
     broken: str
+    given_up: bool = False
     nested: tuple[memoryview, ...]
     storages: tuple[Storage, ...]
     top: Any

@@ -8,12 +8,15 @@ import ast
 import bz2
 import io
 import lzma
+import math
 import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
@@ -26,8 +29,6 @@ from reticent.scanning.files.zip_members import (
     Member,
     TooLarge,
     ZipListing,
-    head_of_member,
-    inflate,
     list_members,
     unpack,
 )
@@ -41,9 +42,15 @@ MOST_DEPTH = 5
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 100
 """A member that is larger unpacked, and shrinks by more, is there to fill a disk."""
 _ENDS = (1 << 16) + 22
+_ZFILE_HEAD = 21
+"""Bytes of the mark and the length that the oldest joblib wrote."""
+_OLD_TORCH = ("pickle", "tensors", "storages")
+"""Members of the tar archives of torch before 0.1.11, which are pickles with numbers between them."""
+_PYTHON_2_LONG = re.compile(r"(\d)L\b")
 _RAW = re.compile(r"(.*/)?(data|tensors)/\d+")
 _PICKLE_NAMES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
-_OLD_TORCH = ("tensors", "storages")
+_NO_NUMBERS = (kinds.NUMPY, kinds.ZIP, kinds.TAR, kinds.XZ, kinds.SEVEN_ZIP, kinds.RAR)
+"""Formats with a mark so long that no numbers of a tensor begin with it."""
 UNPACK = "Unpack it yourself where nothing can be lost, and scan what comes out."
 
 
@@ -77,7 +84,8 @@ def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for every name in a pickle that is not known as harmless; nothing is unpickled."""
     evidence: list[ScanEvidence] = []
     for file in folder_files(suspect.folder):
-        evidence += list(scan_file(file))[:MOST_REPEATED]
+        rows = sorted(scan_file(file), key=lambda row: (not row.certain, -row.score))
+        evidence += rows[:MOST_REPEATED]  # the worst: no crowd of oddities may hide a call
     return evidence
 
 
@@ -92,7 +100,7 @@ def scan_file(file: FolderFile) -> Iterator[ScanEvidence]:
     view, budget = file.view(), _Budget(left=MOST_UNPACKED, given=str(file.place))
     named = file.path.endswith(_PICKLE_NAMES)
     yield from _look_into(view, file.path, budget, 0, must=named and file.kind != kinds.SAFETENSORS)
-    if file.kind not in (kinds.ZIP, kinds.TEXT, kinds.JSON, kinds.TAR) and END in bytes(view[-_ENDS:]):
+    if file.kind not in (kinds.ZIP, kinds.TAR) and END in bytes(view[-_ENDS:]):
         yield from _appended(view, file.path, budget)
 
 
@@ -134,8 +142,11 @@ def _look_into(view: memoryview, where: str, budget: _Budget, depth: int, *, mus
         yield ScanEvidence(score=1.0, where=where, note=f"archives in archives, {depth} deep", remedy=UNPACK)
     elif kind in _OPENED:
         yield from _OPENED[kind](view, where, budget, depth)
+        yield from _with_nested(unmarked(view, where), where, budget, depth)  # a name in a tar may be a pickle too
     elif kind == kinds.PICKLE:
         yield from _with_nested(read_stream(view, where), where, budget, depth)
+    elif faint := kinds.faint_kind(kinds.head_of_view(view)):
+        yield from _faint(view, faint, where, budget, depth)
     else:
         unsure = unmarked(view, where)
         again = must and not unsure.evidence and kind in (kinds.BINARY, kinds.TEXT)
@@ -176,15 +187,11 @@ def _members(listing: ZipListing, where: str, budget: _Budget, depth: int) -> It
 
 
 def _member(view: memoryview, member: Member, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
-    head = head_of_member(view, member, kinds.HEAD)
-    kind = kinds.content_kind(head)
     if member.method == 0 and _RAW.fullmatch(member.name):
         content = view[member.data : member.data + member.packed]
-        reading = unmarked(content, where, raw=True)
-        yield from _with_nested(reading, where, budget, depth)
-        return
-    if kind in (kinds.SAFETENSORS, kinds.GGUF, kinds.HDF5, kinds.EMPTY) and member.method:
-        return
+        if kinds.content_kind(kinds.head_of_view(content)) not in _NO_NUMBERS:
+            yield from _with_nested(unmarked(content, where, raw=True), where, budget, depth)
+            return
     if member.method:
         budget.spend(member.size)
     content = unpack(view, member, min(member.size, MOST_UNPACKED))
@@ -223,32 +230,77 @@ def _tar(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[
             for number, entry in enumerate(archive):
                 if number >= 100_000:
                     raise tarfile.TarError("it has more than 100,000 members")
+                place = f"{where} › {entry.name}"
+                if fault := _tar_fault(entry):
+                    yield ScanEvidence(score=1.0, where=place, note=fault, remedy=UNPACK)
                 if entry.isfile() and entry.size:
                     content = view[entry.offset_data : entry.offset_data + entry.size]
-                    place = f"{where} › {entry.name}"
-                    if entry.name in _OLD_TORCH:
-                        yield from read_stream(content, place, tail=True).evidence
-                    else:
-                        must = entry.name == "pickle" or entry.name.endswith(_PICKLE_NAMES)
-                        yield from _look_into(content, place, budget, depth + 1, must=must)
+                    must = entry.name in _OLD_TORCH or entry.name.endswith(_PICKLE_NAMES)
+                    yield from _look_into(content, place, budget, depth + 1, must=must)
+            if any(bytes(view[archive.offset : archive.offset + _ENDS])):
+                note = "content follows the end of the tar archive"
+                yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         note = f"a tar archive that cannot be read to its end ({error})"
         yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
 
 
+def _tar_fault(entry: tarfile.TarInfo) -> str:
+    """Words for members that no writer of checkpoints makes: once unpacked they are another file, or elsewhere."""
+    if entry.name.startswith("/") or ".." in entry.name.split("/"):
+        return "its name leads out of the folder that it is unpacked to"
+    if entry.issym() or entry.islnk():
+        return "a link within an archive"
+    if entry.issparse():
+        return "a file with holes, whose content is not the one that stands in the archive"
+    return "" if entry.isfile() or entry.isdir() else "neither a file nor a folder"
+
+
 def _compressed(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
     kind = kinds.content_kind(kinds.head_of_view(view))
     try:
-        if kind == kinds.GZIP:
-            content = inflate(view, max(budget.left, 1), zlib.decompressobj(16 + zlib.MAX_WBITS))
-        else:
-            unpacker: Any = bz2.BZ2Decompressor() if kind == kinds.BZIP2 else lzma.LZMADecompressor(memlimit=1 << 28)
-            content = memoryview(unpacker.decompress(view, max(budget.left, 1) + 1))
+        content = _streams(view, kind, max(budget.left, 1))
     except TooLarge as error:
         raise bomb(budget.given, str(error)) from error
-    except (BadZip, OSError, lzma.LZMAError, EOFError, ValueError) as error:
+    except (BadZip, OSError, lzma.LZMAError, EOFError, ValueError, zlib.error) as error:
         note = f"a {kind} stream that cannot be unpacked ({error})"
         yield ScanEvidence(score=1.0, where=where, note=note, remedy=UNPACK)
+        return
+    budget.spend(len(content))
+    yield from _look_into(content, f"{where} › {kind}", budget, depth + 1, must=False)
+
+
+def _streams(view: memoryview, kind: str, limit: int) -> memoryview:
+    """The content of all compressed streams that follow each other, as readers join them.
+
+    Raises:
+        TooLarge: it has more than ``limit`` bytes.
+        BadZip, OSError, lzma.LZMAError, EOFError: it cannot be unpacked, or something else follows.
+    """
+    parts: list[bytes] = []
+    left = limit
+    while len(view):
+        unpacker = _UNPACKERS[kind]()
+        parts.append(unpacker.decompress(view, left + 1))
+        left -= len(parts[-1])
+        if left < 0:
+            raise TooLarge(f"more than {limit:,} bytes")
+        if not unpacker.eof:
+            raise BadZip("it is cut")
+        view = view[len(view) - len(unpacker.unused_data) :]
+        if not any(view[:_ENDS]):
+            break  # zeros to the end of a block
+    return memoryview(b"".join(parts))
+
+
+def _faint(view: memoryview, kind: str, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    """Content that may be compressed, by a mark of two bytes: it is where it can be unpacked."""
+    try:
+        content = _streams(view[_ZFILE_HEAD if kind == kinds.ZFILE else 0 :], kind, max(budget.left, 1))
+    except TooLarge as error:
+        raise bomb(budget.given, str(error)) from error
+    except (BadZip, OSError, lzma.LZMAError, EOFError, ValueError, zlib.error):
+        yield from _with_nested(unmarked(view, where), where, budget, depth)
         return
     budget.spend(len(content))
     yield from _look_into(content, f"{where} › {kind}", budget, depth + 1, must=False)
@@ -261,14 +313,27 @@ def _numpy(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterato
     length = int.from_bytes(view[8:start], "little")
     header = bytes(view[start : start + min(length, 1 << 16)])
     try:
-        kind = str(ast.literal_eval(header.decode("latin-1").strip())["descr"])
+        about = ast.literal_eval(_PYTHON_2_LONG.sub(r"\1", header.decode("latin-1").strip()))
+        dtype = np.lib.format.descr_to_dtype(about["descr"])
+        size = math.prod(about["shape"]) * dtype.itemsize
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         yield ScanEvidence(score=1.0, where=where, note="a NumPy array whose header cannot be read", remedy=CONVERT)
         return
-    if "O" in kind:
-        yield from _with_nested(read_stream(view[start + length :], where), where, budget, depth)
+    rest = view[start + length :]
+    if dtype.hasobject:
+        yield from _with_nested(read_stream(rest, where), where, budget, depth)
+    elif len(rest) > size >= 0:
+        yield from _look_into(rest[size:], f"{where} › behind the array", budget, depth + 1, must=True)
 
 
+_UNPACKERS: dict[str, Callable[[], Any]] = {
+    kinds.GZIP: lambda: zlib.decompressobj(16 + zlib.MAX_WBITS),
+    kinds.BZIP2: bz2.BZ2Decompressor,
+    kinds.XZ: lambda: lzma.LZMADecompressor(memlimit=1 << 28),
+    kinds.LZMA: lambda: lzma.LZMADecompressor(memlimit=1 << 28),
+    kinds.ZLIB: zlib.decompressobj,
+    kinds.ZFILE: zlib.decompressobj,
+}
 Opener = Callable[[memoryview, str, _Budget, int], Iterator[ScanEvidence]]
 _OPENED: dict[str, Opener] = {
     kinds.ZIP: _zip,

@@ -7,8 +7,8 @@ the name come from the memo, and which name is called with what. What it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reticent.scanning.files.allowed_globals import ALLOWED, element_bytes
@@ -27,11 +27,12 @@ from reticent.scanning.files.pickle_values import UNKNOWN, Name, Outcome, Pickle
 MOST_STEPS = 20_000_000
 """Instructions of one pickle. The largest checkpoints have some hundred thousand."""
 MOST_REFUSED = 20
-"""Refusals of one pickle that are listed."""
+"""Refusals of one pickle that are listed; calls have as many places of their own, so that no crowd hides one."""
 MOST_HELD = 4_000_000
 """Entries of stack and memo together, against streams that only fill memory."""
 _CODECS = ("latin1", "latin-1", "utf-8", "utf8")
 _NEVER_HANDED_ON = ("instance", "enum", "codec", "nested")
+"""Uses of names that may only be called: an instance that gets one as an attribute may call it with anything."""
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -50,6 +51,10 @@ def read_pickle(content: bytes | memoryview, at: int = 0) -> PickleReading:
     return _Machine(view=memoryview(content), at=at).run()
 
 
+class _TooMuch(Unreadable):
+    """A bound of this machine, which no loader has."""
+
+
 @dataclass(kw_only=True)
 class _Machine:
     view: memoryview
@@ -65,15 +70,16 @@ class _Machine:
     """Byte of the instruction that is run."""
 
     def run(self) -> PickleReading:
-        broken, top = "", None
+        broken, top, given_up = "", None, False
         try:
             top = self._run()
         except Unreadable as error:
-            broken = str(error)
+            broken, given_up = str(error), isinstance(error, _TooMuch)
         return PickleReading(
             refusals=tuple(self.refusals.values()),
             end=self.at,
             broken=broken,
+            given_up=given_up,
             nested=tuple(self.nested),
             storages=tuple(self.storages.values()),
             top=top,
@@ -95,8 +101,8 @@ class _Machine:
                 return self._pop()
             _DO[name](self, argument)
             if len(self.stack) + len(self.memo) > MOST_HELD:
-                raise Unreadable(f"it fills stack and memo with more than {MOST_HELD} values")
-        raise Unreadable(f"it has more than {MOST_STEPS} instructions")
+                raise _TooMuch(f"it fills stack and memo with more than {MOST_HELD} values")
+        raise _TooMuch(f"it has more than {MOST_STEPS} instructions")
 
     # ---- stack ------------------------------------------------------------------------------------------------------
 
@@ -142,10 +148,21 @@ class _Machine:
     def refuse(self, name: str, why: str, *, runs: bool) -> None:
         """List a refusal; a call of a name replaces its mere mention."""
         earlier = self.refusals.get((name, why))
-        if earlier is None and len(self.refusals) >= MOST_REFUSED:
+        if earlier is None and len(self.refusals) >= MOST_REFUSED * (1 + runs):
             return
         if earlier is None or (runs and not earlier.runs):
             self.refusals[name, why] = Refusal(name=name, why=why, runs=runs, at=self.start)
+
+    def hand_on(self, values: Iterable[Any]) -> None:
+        """Look at values that become part of another: a name among them may be called from there."""
+        for value in values:
+            if not isinstance(value, Name):
+                continue
+            whole = str(value)
+            if ALLOWED.get(whole) in _NEVER_HANDED_ON:
+                self.refuse(whole, "is handed on as a value, from where it may be called with anything", runs=True)
+            elif (listed := self.refusals.get((whole, NOT_LISTED))) is not None:
+                self.refusals[whole, NOT_LISTED] = replace(listed, handed=True)
 
     def refer(self, module: Any, name: Any) -> None:
         """Push a global."""
@@ -174,6 +191,8 @@ class _Machine:
 
     def _check_use(self, name: str, use: str, arguments: Any, *, new: bool) -> None:
         values = arguments if isinstance(arguments, tuple) else None
+        if values is None:
+            self.refuse(name, "is called with arguments that are put together while it is loaded", runs=True)
         for value in values or ():
             if isinstance(value, Name) and ALLOWED.get(str(value)) in _NEVER_HANDED_ON:
                 self.refuse(str(value), f"is handed to {name}, which may call it", runs=True)
@@ -194,18 +213,14 @@ class _Machine:
 
     def fill(self, _: Any) -> None:
         """BUILD: state into the object below it."""
-        self._pop()
+        self.hand_on((self._pop(),))
         target = self._top()
         if isinstance(target, Name):
             self.refuse(str(target), "is changed itself, not an instance of it", runs=True)
 
     def extend(self, values: int | None) -> None:
         """Put values into the container below them: ``values`` of them, or all down to the mark."""
-        if values is None:
-            self._to_mark()
-        else:
-            for _ in range(values):
-                self._pop()
+        self.hand_on(self._to_mark() if values is None else [self._pop() for _ in range(values)])
         target = self._top()
         if isinstance(target, Name):
             self.refuse(str(target), "is changed itself, not an instance of it", runs=True)
@@ -233,13 +248,18 @@ def _pushing(value: Callable[[Any], Any]) -> Step:
 def _tuple_of(size: int) -> Step:
     def run(machine: _Machine, _: Any) -> None:
         values = [machine._pop() for _ in range(size)]
-        machine.push(tuple(reversed(values)))
+        _push_tuple(machine, tuple(reversed(values)))
 
     return run
 
 
+def _push_tuple(machine: _Machine, values: tuple[Any, ...]) -> None:
+    machine.hand_on(values)
+    machine.push(values)
+
+
 def _collection(machine: _Machine, _: Any) -> None:
-    machine._to_mark()
+    machine.hand_on(machine._to_mark())
     machine.push(UNKNOWN)
 
 
@@ -314,7 +334,7 @@ _DO: dict[str, Step] = {
     "STRING": _pushing(quoted_text),
     "UNICODE": _pushing(escaped_text),
     "EMPTY_TUPLE": _pushing(lambda _: ()),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine._to_mark())),
+    "TUPLE": lambda machine, _: _push_tuple(machine, tuple(machine._to_mark())),
     "APPEND": lambda machine, _: machine.extend(1),
     "SETITEM": lambda machine, _: machine.extend(2),
     "MARK": _Machine.mark,

@@ -21,6 +21,8 @@ TO_TEXT = ("string", "tojson", "join", "list", "map", "last", "first", "reverse"
 SHAPE_TESTS = ("string", "none", "defined", "undefined", "mapping", "iterable", "sequence", "boolean", "number", "true")
 PARTS = ("type", "text", "image", "image_url", "video", "audio", "input_audio", "input_image", "json", "document")
 """Keys and kinds of the parts of a message."""
+MOST_HELD = 50
+"""Texts of one variable that are kept."""
 PASSES = 3
 """A variable may be read above the line that sets it, in a loop or a macro; three passes follow it through two."""
 _MARK = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_ ]{1,40}\]|\{%.*?%\}|<\|[^|]{1,60}\|>|(?<!\w)/[a-z_]{2,20}\b")
@@ -68,9 +70,15 @@ class _Walk:
     """Loop variables over the parts of a message."""
     macros: dict[str, list[str]] = field(default_factory=dict)
     """Names of their arguments."""
+    asking: set[str] = field(default_factory=set)
+    """Macros that answer by what the user wrote."""
     of_system: frozenset[str] = frozenset()
     """Messages of which a test around this place says that they are the system's."""
     texts: list[HiddenText] = field(default_factory=list)
+    wholes: set[str] = field(default_factory=lambda: set(WHOLE))
+    """Variables that hold messages as a whole."""
+    words: dict[str, list[str]] = field(default_factory=dict)
+    """Texts that a variable holds, or a macro writes, wherever they were set."""
 
     def body(self, statements: Sequence[nodes.Node], place: _Place) -> None:
         for statement in statements:
@@ -85,13 +93,32 @@ class _Walk:
             self.assign(node, place)
         elif isinstance(node, nodes.For):
             self.loop(node, place)
-        elif isinstance(node, nodes.Macro):
-            self.macros[node.name] = [name.name for name in node.args]
+        elif isinstance(node, nodes.Macro | nodes.With | nodes.AssignBlock | nodes.FilterBlock):
+            self.block(node, place)
             self.body(node.body, place)
         else:
             for _, value in node.iter_fields():
                 inner = value if isinstance(value, list) else [value]
                 self.body([child for child in inner if isinstance(child, nodes.Node)], place)
+
+    def block(self, node: nodes.Node, place: _Place) -> None:
+        """Note the names that a block sets for its body, or for what follows."""
+        if isinstance(node, nodes.Macro):
+            self.macros[node.name] = [name.name for name in node.args]
+            self.words[node.name] = list(_plain(node.body))
+            if any(self.asks(branch.test) for branch in node.find_all(nodes.If)):
+                self.asking.add(node.name)
+        elif isinstance(node, nodes.With):
+            for target, value in zip(node.targets, node.values, strict=True):
+                self.bind(target, value, place)
+        elif isinstance(node, nodes.AssignBlock):
+            self.words |= {name: list(_plain(node.body)) for name in _targets(node.target)}
+            self.flags |= _targets(node.target) if place.line else set()
+        elif isinstance(node, nodes.FilterBlock):
+            read = any(self.reads(part) for statement in node.body for part in _all(statement))
+            for source in node.filter.args[1:] if read and node.filter.name == "replace" else ():
+                for text in _constants(source):
+                    self.note(text, _Place(line=node.lineno), "text put in place of the user's", 1)
 
     def branch(self, node: nodes.If, place: _Place) -> None:
         outside = self.of_system
@@ -112,34 +139,70 @@ class _Walk:
                 self.expression(part, place)
 
     def assign(self, node: nodes.Assign, place: _Place) -> None:
-        names = _targets(node.target)
-        if self.reads(node.node):
-            self.tainted |= names
-        if place.line:
-            self.flags |= names
+        self.bind(node.target, node.node, place)
         self.expression(node.node, place, least=2)
+
+    def bind(self, target: nodes.Node, value: nodes.Node, place: _Place) -> None:
+        """Follow a value into the variables that it is set to."""
+        names = _targets(target)
+        if self.reads(value):
+            self.tainted |= names
+        if place.line or self.asks(value):
+            self.flags |= names
+        if self.is_whole(value):
+            self.wholes |= names
+        held = [*_constants(value)]
+        for name in names if held else ():
+            self.words[name] = list(dict.fromkeys([*self.words.get(name, []), *held]))[:MOST_HELD]
+
+    def is_whole(self, node: nodes.Node | None) -> bool:
+        """True for messages, or one of them, as a whole."""
+        while isinstance(node, nodes.Getitem | nodes.Filter) and _owner(node, CONTENT) is None:
+            if (
+                isinstance(node, nodes.Getitem)
+                and isinstance(node.arg, nodes.Const)
+                and isinstance(node.arg.value, str)
+            ):
+                return False
+            node = node.node
+        return isinstance(node, nodes.Name) and node.name in self.wholes
 
     def loop(self, node: nodes.For, place: _Place) -> None:
         names = _targets(node.target)
         if self.reads(node.iter):
             self.tainted |= names
             self.parts |= names
+        if self.is_whole(node.iter):
+            self.wholes |= names
         self.expression(node.iter, place, silent=True)
-        self.body(node.body, place)
-        self.body(node.else_, place)
+        chosen = self.asks(node.iter) or (node.test is not None and self.asks(node.test))
+        inner = _Place(line=place.line or (node.lineno if chosen else 0))
+        self.body(node.body, inner)
+        self.body(node.else_, inner)
 
     # ---- expressions ------------------------------------------------------------------------------------------------
 
     def expression(self, node: nodes.Node, place: _Place, *, least: int = 1, silent: bool = False) -> None:
         """Texts that an expression writes under a condition within it, or at a place that is under one."""
         if place.line and not silent:
-            for text in _written(node):
+            for text in (*_written(node), *self.held(node)):
                 self.note(text, place, "text", least)
         for inner in (node, *node.find_all(nodes.Expr)):
             if isinstance(inner, nodes.Call) and isinstance(inner.node, nodes.Name):
                 self.hand_on(inner, inner.node.name)
             for how, line, text in self.hidden(inner):
                 self.note(text, _Place(line=line), how, 1)
+
+    def held(self, node: nodes.Node) -> Iterator[str]:
+        """Texts that stand elsewhere and are written here: of a variable, of a macro, and what a macro is handed."""
+        for inner in _all(node):
+            if isinstance(inner, nodes.Name) and inner.ctx == "load":
+                yield from self.words.get(inner.name, ())
+            elif (
+                isinstance(inner, nodes.Call) and isinstance(inner.node, nodes.Name) and inner.node.name in self.macros
+            ):
+                for argument in (*inner.args, *inner.kwargs):
+                    yield from _constants(argument)
 
     def hand_on(self, call: nodes.Call, macro: str) -> None:
         """Follow the user's words into a macro."""
@@ -155,9 +218,10 @@ class _Walk:
             yield from (("text in an inline condition", line, text) for text in _constants(node.expr2))
         elif isinstance(node, nodes.And | nodes.Or | nodes.Mul) and self.asks(node.left) != self.asks(node.right):
             other = node.right if self.asks(node.left) else node.left
-            yield from (("text chosen by an operator", line, text) for text in _strings(other))
+            yield from (("text chosen by an operator", line, text) for text in (*_strings(other), *self.held(other)))
         elif isinstance(node, nodes.Getitem) and self.reads(node.arg):
-            yield from (("text looked up by what the user wrote", line, text) for text in _constants(node.node))
+            looked_up = (*_constants(node.node), *self.held(node.node))
+            yield from (("text looked up by what the user wrote", line, text) for text in looked_up)
         elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr in _LOOKUPS:
             if any(self.reads(argument) for argument in node.args) or self.reads(node.node.node):
                 for source in (node.node.node, *node.args[1:]):
@@ -177,13 +241,15 @@ class _Walk:
         owner = _owner(node, CONTENT)
         if owner is not None:
             return repr(owner) not in self.of_system
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and self.is_whole(node.node.node):
+            return node.node.attr in ("values", "items", "__str__")
         if isinstance(node, nodes.Filter):
             named = any(isinstance(constant, nodes.Const) and constant.value == CONTENT for constant in _all(node))
-            whole = node.name in TO_TEXT[:3] and any(name.name in WHOLE for name in _names(node.node))
+            whole = node.name in (*TO_TEXT[:3], "items", "dictsort") and self.is_whole(node.node)
             return (named and node.name in TO_TEXT) or whole or (node.name != "length" and self.reads(node.node))
         if isinstance(node, nodes.Test):
             return node.name not in SHAPE_TESTS and self.reads(node.node)
-        if isinstance(node, nodes.Concat) and any(name.name in WHOLE for name in _names(node)):
+        if isinstance(node, nodes.Concat) and any(self.is_whole(part) for part in node.nodes):
             return True
         return any(self.reads(child) for child in node.iter_child_nodes())
 
@@ -196,9 +262,17 @@ class _Walk:
                 return True
             if isinstance(node, nodes.Test) and self._tests(node):
                 return True
-            if _spelt(node) in self.flags:
+            if _spelt(node) in self.flags or self._selects(node):
                 return True
-        return False
+        return self._selects(test) or any(self._selects(node) for node in test.find_all(nodes.Filter))
+
+    def _selects(self, node: nodes.Node) -> bool:
+        """True for a choice among messages by their content, and for a macro that is asked about it."""
+        if isinstance(node, nodes.Filter) and node.name in ("selectattr", "rejectattr", "select", "reject", "groupby"):
+            named = any(isinstance(argument, nodes.Const) and argument.value == CONTENT for argument in node.args[:1])
+            return len(node.args) > 1 and (named or self.reads(node.node))
+        macro = isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name in self.asking
+        return macro and any(self.reads(argument) for argument in node.args)
 
     def _compares(self, node: nodes.Compare) -> bool:
         sides = [node.expr, *(operand.expr for operand in node.ops)]
@@ -206,6 +280,7 @@ class _Walk:
             return False
         constants = [value for side in sides for value in _values(side)]
         parts = any(name.name in self.parts for side in sides for name in _names(side))
+        parts = parts and not any(_owner(inner, "text") for side in sides for inner in _all(side))
         if any(self._splits(side) for side in sides):
             return True
         return any(self._counts(value, parts=parts) for value in constants) or not constants
@@ -231,10 +306,11 @@ class _Walk:
         return asked and any(_values(argument) for argument in node.args)
 
     def _tests(self, node: nodes.Test) -> bool:
-        if node.name in SHAPE_TESTS or not self.reads(node.node):
+        sides = [node.node, *node.args]
+        if node.name in SHAPE_TESTS or not any(self.reads(side) for side in sides):
             return False
         parts = any(name.name in self.parts for name in _names(node.node))
-        return any(self._counts(value, parts=parts) for argument in node.args for value in _values(argument))
+        return any(self._counts(value, parts=parts) for side in sides for value in _values(side))
 
     def note(self, text: str, place: _Place, how: str, least: int) -> None:
         words = len(_WORD.findall(_ROLES.sub(" ", _MARK.sub(" ", text))))
@@ -243,7 +319,17 @@ class _Walk:
 
 
 _QUESTIONS = ("startswith", "endswith", "find", "index", "count", "rfind", "isupper", "islower", "__contains__")
-_LOOKUPS = ("get", "replace", "format", "pop")
+_LOOKUPS = ("get", "replace", "format", "pop", "join")
+
+
+def _plain(body: Sequence[nodes.Node]) -> Iterator[str]:
+    """Texts that a body writes, whatever the conditions in it."""
+    for statement in body:
+        for node in _all(statement):
+            if isinstance(node, nodes.TemplateData):
+                yield node.data
+            elif isinstance(node, nodes.Output):
+                yield from (text for part in node.nodes for text in _written(part))
 
 
 def _targets(target: nodes.Node) -> set[str]:
@@ -313,6 +399,9 @@ def _written(node: nodes.Node) -> Iterator[str]:
 
 def _owner(node: nodes.Node, key: str) -> nodes.Node | None:
     """The message of which ``key`` is read; None where something else is."""
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr) and node.node.attr == "get":
+        named = [argument for argument in node.args[:1] if isinstance(argument, nodes.Const) and argument.value == key]
+        return node.node.node if named else None
     if isinstance(node, nodes.Getattr) and node.attr == key:
         return node.node
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and node.arg.value == key:

@@ -75,7 +75,7 @@ def list_members(view: memoryview) -> ZipListing:
 
 def _list(view: memoryview) -> ZipListing:
     end = _end_of(view)
-    count, start, before = _counts(view, end)
+    count, start, size, before = _counts(view, end)
     oddities: list[str] = []
     if before:
         oddities.append(f"{before} bytes stand before the archive")
@@ -84,7 +84,7 @@ def _list(view: memoryview) -> ZipListing:
     if behind:
         oddities.append(f"{behind} bytes follow the end of the archive")
     members, seen = [], set()
-    for member, flags in _central(view, start, count):
+    for member, flags in _central(view, start, count, size):
         located, odd = _locate(view, member, flags)
         oddities += odd
         if member.name in seen:
@@ -103,14 +103,14 @@ def _end_of(view: memoryview) -> int:
     return from_here + place
 
 
-def _counts(view: memoryview, end: int) -> tuple[int, int, int]:
-    """Number of members, byte of the central list, and bytes before the archive, which its places do not count; of a
-    large archive from its second record."""
+def _counts(view: memoryview, end: int) -> tuple[int, int, int, int]:
+    """Number of members, byte of the central list, its bytes, and bytes before the archive, which its places do not
+    count; of a large archive from its second record."""
     _, _, _, _, count, size, start, _ = _END.unpack(view[end : end + _END.size])
     close = end
     if end >= 20 and bytes(view[end - 20 : end - 16]) == LOCATOR64:
         at = int.from_bytes(view[end - 12 : end - 4], "little")
-        if bytes(view[at : at + 4]) != END64:
+        if bytes(view[at : at + 4]) != END64 or at + _END64.size != end - 20:
             raise BadZip("its second list of members is not where it says")
         large = _END64.unpack(view[at : at + _END64.size])
         if count not in (0xFFFF, large[7]) or start not in (0xFFFFFFFF, large[9]):
@@ -120,10 +120,11 @@ def _counts(view: memoryview, end: int) -> tuple[int, int, int]:
         raise BadZip(f"it lists {count} members")
     if close - size < start:
         raise BadZip("its list of members is not where it says")
-    return count, start, close - size - start
+    return count, start, size, close - size - start
 
 
-def _central(view: memoryview, at: int, count: int) -> Iterator[tuple[Member, int]]:
+def _central(view: memoryview, at: int, count: int, bytes_: int) -> Iterator[tuple[Member, int]]:
+    stop = at + bytes_
     for _ in range(count):
         row = _CENTRAL.unpack(view[at : at + _CENTRAL.size])
         if row[0] != CENTRAL:
@@ -135,6 +136,8 @@ def _central(view: memoryview, at: int, count: int) -> Iterator[tuple[Member, in
         decoded = name.decode("utf-8", "backslashreplace")
         yield Member(name=decoded, method=row[4], packed=packed, size=size, header=header, data=0), row[3]
         at += _CENTRAL.size + name_size + extra_size + comment_size
+    if at != stop:
+        raise BadZip("its list has another length than its number of members")
 
 
 def _large(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
@@ -203,17 +206,6 @@ def unpack(view: memoryview, member: Member, limit: int) -> memoryview:
     if member.method != _DEFLATED:
         raise BadZip(f"method {member.method} is not read here")
     return inflate(raw, limit, zlib.decompressobj(-zlib.MAX_WBITS))
-
-
-def head_of_member(view: memoryview, member: Member, size: int) -> bytes:
-    """The first ``size`` bytes of a member; empty where it cannot be unpacked."""
-    raw = view[member.data : member.data + member.packed]
-    if member.method == _STORED:
-        return bytes(raw[:size])
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw[: 8 * size + 1024], size)
-    except zlib.error:
-        return b""
 
 
 def inflate(raw: memoryview, limit: int, unpacker: zlib._Decompress) -> memoryview:
