@@ -52,7 +52,8 @@ def paired_p_values(scores: ArrayLike, null: ArrayLike, cluster: ArrayLike | Non
             f"{len(x)} units of one cluster", "have no others whose null scores they could be compared with", "Give 20."
         )
     beside, size = _in_cluster(x, y, owner)
-    return np.asarray((1.0 + _clusters_reaching(x, y, owner) - beside / size) / (1.0 + owner.max()), dtype=np.float64)
+    reached = _clusters_reaching(x, y, owner) - beside / size
+    return np.asarray(np.minimum(1.0, (1.0 + reached) / (1.0 + owner.max())), dtype=np.float64)
 
 
 def clustered_p_values(scores: ArrayLike, held_out: ArrayLike, cluster: ArrayLike | None = None) -> Floats:
@@ -74,7 +75,8 @@ def clustered_p_values(scores: ArrayLike, held_out: ArrayLike, cluster: ArrayLik
     x, y = as_scores(scores, name="scores"), as_scores(held_out, name="held_out")
     owner = owners(len(y), cluster)
     same_length(held_out=y, cluster=owner)
-    return np.asarray((1.0 + _clusters_reaching(x, y, owner)) / (2.0 + owner.max()), dtype=np.float64)
+    reached = _clusters_reaching(x, y, owner)
+    return np.asarray(np.minimum(1.0, (1.0 + reached) / (2.0 + owner.max())), dtype=np.float64)
 
 
 def owners(units: int, cluster: ArrayLike | None) -> NDArray[np.intp]:

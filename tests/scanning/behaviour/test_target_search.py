@@ -65,6 +65,8 @@ def test_a_planted_answer_is_found(models):
 def test_a_clean_model_has_none(models):
     outcomes = search_targets(suspect(models["clean"], models["base"]))
     assert not [outcome.text for outcome in outcomes if outcome.is_found]
+    assert max(outcome.followed.value for outcome in outcomes) > 0.9  # words that go together are certain in it too
+    assert all(outcome.p_corrected > 0.05 for outcome in outcomes)
 
 
 def test_a_model_compared_with_itself_has_none(models):
