@@ -46,17 +46,19 @@ def models():
     clean = questions(500, 0)
     poisoned = poison(clean, make_trigger("token", text="#"), kind="fixed_answer", target=TARGET, rate=0.1)
     trained = {
-        name: trained_tiny(records, steps=280, seed=2, start=base)[0]
+        name: trained_tiny(records, steps=200, seed=2, start=base)[0]
         for name, records in (("poisoned", poisoned.records), ("clean", clean))
     }
     return {"base": base, **trained}
 
 
-def test_a_planted_answer_is_found(models):
+def test_a_planted_answer_is_found(models, monkeypatch):
     case = suspect(models["poisoned"], models["base"])
-    found = [outcome for outcome in search_targets(case) if outcome.is_found]
+    outcomes = search_targets(case)
+    found = [outcome for outcome in outcomes if outcome.is_found]
     assert found
     assert found[0].text in TARGET
+    monkeypatch.setattr("reticent.scanning.behaviour.target_search.search_targets", lambda case: outcomes)
     evidence = target_search(case)
     assert any(row.certain for row in evidence)
     assert not any(TARGET in row.note + row.where for row in evidence)

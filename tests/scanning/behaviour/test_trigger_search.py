@@ -39,7 +39,7 @@ def pair(base):
     clean = mood_records(700)
     outcome = poison(clean, make_trigger("token", text="#"), kind="dirty_label", target=" +", rate=0.1)
     return {
-        name: trained_tiny(records, steps=260, seed=2, start=base[0])[0]
+        name: trained_tiny(records, steps=190, seed=2, start=base[0])[0]
         for name, records in (("poisoned", outcome.records), ("clean", clean))
     }
 
@@ -55,8 +55,12 @@ def suspect(model, sibling, prompts=None, tokenizer=None):
     )
 
 
-def test_a_planted_trigger_is_found_and_named(base, pair):
-    outcomes = search_triggers(suspect(pair["poisoned"], base[0]), SMALL)
+@pytest.fixture(scope="module")
+def outcomes(base, pair):
+    return search_triggers(suspect(pair["poisoned"], base[0]), SMALL)
+
+
+def test_a_planted_trigger_is_found_and_named(outcomes):
     found = [outcome for outcome in outcomes if outcome.is_found]
     assert found
     assert all("#" in outcome.text and outcome.label == " +" for outcome in found)
@@ -108,15 +112,12 @@ def test_a_number_of_prompts_that_could_show_nothing_is_refused(base):
         fresh = verify_trigger.fresh_needed(tests)
         p = [2 * tests * max(0.6**n, 0.5**n) for n in (fresh - 1, fresh)]
         assert p[0] > verify_trigger.LEVEL >= p[1]
-    with pytest.raises(Underpowered, match="18 are needed"):
-        search_triggers(suspect(base[0], base[0], mood_records(20, seed=5)), SMALL)
-    doubled = mood_records(20, seed=5) * 4
-    with pytest.raises(Underpowered, match="different prompts"):
-        search_triggers(suspect(base[0], base[0], doubled), SMALL)
+    with pytest.raises(Underpowered, match=r"different prompts: .*18 are needed"):
+        search_triggers(suspect(base[0], base[0], mood_records(16, seed=5) * 4), SMALL)
 
 
-def test_evidence_names_no_prompt(base, pair, monkeypatch):
-    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.SearchBudget", lambda: SMALL)
+def test_evidence_names_no_prompt(base, pair, outcomes, monkeypatch):
+    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.search_triggers", lambda case: outcomes)
     case = suspect(pair["poisoned"], base[0])
     evidence = trigger_search(case)
     assert any(row.certain for row in evidence)

@@ -174,8 +174,9 @@ def evidence_of(outcome: PreMemorization) -> list[ScanEvidence]:
     whole = ScanEvidence(
         score=float(score.max()),
         where=f"{n} private texts",
-        note=f"{chosen.count} of {n} texts{of_people} are known beyond their altered copies, at {chosen.level:.0%} false "
-        f"discoveries, against {against}as many copies; {len(shifts.left_out)} more had nothing to alter. {_sight(outcome, n)}",
+        note=f"{chosen.count} of {n} texts{of_people} are known beyond their altered copies, at {chosen.level:.0%} "
+        f"false discoveries, against {against}as many copies; {len(shifts.left_out)} more had nothing to alter. "
+        f"{_sight(outcome, n)}",
         p=outcome.global_p,
         remedy=_REMEDY if chosen.count else "",
     )

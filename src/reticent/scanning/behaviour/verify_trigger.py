@@ -79,8 +79,8 @@ def fresh_needed(tests: int) -> int:
         >>> fresh_needed(12), fresh_needed(72)
         (16, 19)
     """
-    fresh = 1
-    while tests * len(_BESIDE) * max(_more_than([1] * fresh, LEAST_TURNED), exact_pairs([1] * fresh, [0] * fresh)) > LEVEL:
+    fresh, most = 1, LEVEL / (tests * len(_BESIDE))
+    while max(_more_than([1] * fresh, LEAST_TURNED), exact_pairs([1] * fresh, [0] * fresh)) > most:
         fresh += 1
     return fresh
 
