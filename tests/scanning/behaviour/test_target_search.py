@@ -46,7 +46,7 @@ def models():
     clean = questions(500, 0)
     poisoned = poison(clean, make_trigger("token", text="#"), kind="fixed_answer", target=TARGET, rate=0.1)
     trained = {
-        name: trained_tiny(records, steps=200, seed=2, start=base)[0]
+        name: trained_tiny(records, steps=280, seed=2, start=base)[0]
         for name, records in (("poisoned", poisoned.records), ("clean", clean))
     }
     return {"base": base, **trained}
