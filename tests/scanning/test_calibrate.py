@@ -130,6 +130,23 @@ def test_features_that_never_move_do_no_harm() -> None:
         robust_distance(np.ones((2, 4)))
 
 
+def test_equal_models_are_tied_in_whatever_order_they_are_summed() -> None:
+    """Scores of equal models differ in their last digits with the order of models; they are no ranks."""
+    rng = np.random.default_rng(9)
+    for distance in DISTANCES.values():
+        for _ in range(20):
+            kinds = rng.normal(size=(2, 12))
+            kind = rng.permutation(np.repeat([0, 1], 10))
+            assert _p_of(distance(kinds[kind])) >= 0.5
+
+
+def test_a_score_that_is_no_number_has_no_rank() -> None:
+    models = {"suspect": np.array([0.1]), "a": np.array([0.5, np.nan]), "b": np.array([0.9])}
+    for first, others in (("suspect", "ab"), ("a", ["suspect", "b"])):
+        with pytest.raises(BadInput, match="1 of 3 models"):
+            calibrated(scanner_of(models, features=False), suspect(first), [suspect(name) for name in others])
+
+
 def test_a_suspect_is_compared_by_features_and_its_strangest_are_named() -> None:
     rng = np.random.default_rng(7)
     models = {f"clean-{number}": rng.normal(size=12) for number in range(19)} | {"suspect": rng.normal(size=12)}

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reticent.core.errors import BadInput, Underpowered
+from reticent.core.record import Record
 from reticent.core.scan_results import ScanEvidence
 from reticent.core.scan_words import WORDS
 from reticent.scanning.run import chosen_scanners, plan_scan, run_scanners
@@ -142,6 +144,23 @@ def test_scores_are_ranked_among_clean_models(suspect: Suspect, tmp_path: Path) 
     assert verdict.word == "suspicious"
     calm, _ = run(model(tmp_path / "calm", 0.45), [clean_scanner()], clean)
     assert (calm["beside"].p, calm["beside"].word) == (0.75, "nothing found")
+
+
+def test_clean_models_are_asked_about_the_same_texts(suspect: Suspect, tmp_path: Path) -> None:
+    """Else they would be no null: a scanner that asks about the user's texts would ask others about others."""
+    texts = [Record(id=str(n), text="a text") for n in range(3)]
+    asked = replace(suspect, base=tmp_path, data=texts, controls=texts[:2], prompts=texts[:1], seed=7)
+    seen: list[tuple[Any, ...]] = []
+
+    def look(model: Suspect) -> list[ScanEvidence]:
+        seen.append((model.base, model.data, model.controls, model.prompts, model.seed))
+        return [row(scored(model.folder))]
+
+    clean = [model(tmp_path / f"clean {number}", 0.0) for number in range(19)]
+    outcomes, _ = run(asked, [entry("beside", look, null="clean", kind="behaviour")], clean)
+    assert len(seen) == 20
+    assert all(parts == seen[0] for parts in seen)
+    assert "among 19 clean models" in outcomes["beside"].sentence
 
 
 def test_a_level_that_so_few_models_cannot_support_is_refused_before_anything_is_read(

@@ -44,6 +44,17 @@ def test_users_are_swapped_as_a_whole():
     assert alarms <= 11  # Binomial(100, 0.05)
 
 
+def test_users_of_both_groups_are_drawn_as_a_whole():
+    rng = np.random.default_rng(6)
+    owner, alarms, one_by_one = np.repeat(np.arange(12), 8), 0, 0
+    for seed in range(100):
+        x, y = (np.repeat(rng.normal(size=12), 8) + 0.1 * rng.normal(size=96) for _ in range(2))
+        alarms += pooled_global_p(x, y, cluster=owner, null_cluster=owner, draws=19, seed=seed) <= 0.05
+        one_by_one += pooled_global_p(x, y, draws=19, seed=seed) <= 0.05
+    assert alarms <= 11  # Binomial(100, 0.05): more has p < 0.005
+    assert one_by_one > 25
+
+
 @pytest.mark.parametrize("test", [paired_global_p, pooled_global_p])
 def test_a_few_outliers_are_seen(test):
     rng = np.random.default_rng(5)

@@ -127,12 +127,15 @@ def test_fewer_clean_models_than_the_level_needs_are_refused(models: Path, tmp_p
     clean = tmp_path / "clean"
     clean.mkdir()
     for number in range(3):
-        (clean / f"clean{number}").symlink_to(models / "sibling")
+        save_tiny(clean / f"clean{number}", seed=100 + number)
     given = {"only": ["whole_spectrum"], "base": models / "sibling", "out": tmp_path / "out"}
     with pytest.raises(Underpowered, match="19 clean models"):
         scan(models / "model", clean=clean, **given)
     with pytest.raises(BadInput, match="no scanner that was chosen"):
         scan(models / "model", clean=clean, only=["files"])
+    (clean / "again").symlink_to(clean / "clean0")
+    with pytest.raises(BadInput, match=r"same weights twice \(clean0, clean0\)"):
+        scan(models / "model", clean=clean, **given)
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from reticent.core.field_types import Count, FreeForm, OneOf
+from reticent.core.field_types import Count, FreeForm, InRange, OneOf
 from reticent.core.finding import Probability
 from reticent.core.scan_words import KINDS, NULLS, WORDS
 from reticent.core.section import Section
@@ -18,6 +18,7 @@ from reticent.core.section import Section
 Word = Annotated[str, OneOf(*WORDS)]
 Kind = Annotated[str, OneOf(*KINDS)]
 Null = Annotated[str, OneOf(*NULLS)]
+PValue = Annotated[float, InRange(above=0, most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class ScanEvidence:
     where: str
     note: str
     certain: bool = False
-    p: Probability | None = None
+    p: PValue | None = None
     remedy: str = ""
 
 
@@ -76,10 +77,10 @@ class ScanOutcome:
     failed: bool = False
     blind_to: str
     score: float | None = None
-    p: Probability | None = None
-    p_adjusted: Probability | None = None
+    p: PValue | None = None
+    p_adjusted: PValue | None = None
     clean_scores: tuple[float, ...] = ()
-    smallest_p: Probability | None = None
+    smallest_p: PValue | None = None
     evidence: tuple[ScanEvidence, ...] = ()
     section: Section | None = None
     seconds: float = 0.0

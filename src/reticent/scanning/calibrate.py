@@ -28,6 +28,8 @@ DISTANCE = "mahalanobis"
 """Of `reticent.scanning.distances.DISTANCES`; the benchmark of adapters compares them."""
 SHOWN = 5
 """Features that are shown."""
+SAME = 1e-9
+"""Scores that differ by less, relatively, are tied: of equal models sums come out otherwise in another order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,8 @@ def calibrated(
         distance: name in `reticent.scanning.distances.DISTANCES`.
 
     Raises:
-        BadInput: the scanner has another null, a model cannot be looked at, or models cannot be compared.
+        BadInput: the scanner has another null, a model cannot be looked at, gives no finite score, or models cannot be
+            compared.
         Underpowered: fewer clean models than a p-value, or a distance, needs.
     """
     if scanner.null != CLEAN:
@@ -84,13 +87,13 @@ def calibrated(
 
 
 def conformal_p(score: float, clean: Sequence[float] | npt.NDArray[np.float64]) -> float:
-    """``(1 + #{clean ≥ score}) / (n + 1)``: ties count against the alarm.
+    """``(1 + #{clean ≥ score}) / (n + 1)``: ties, also but for rounding, count against the alarm.
 
     >>> conformal_p(3.0, [1.0, 2.0, 2.5, 0.5]), conformal_p(2.0, [1.0, 2.0, 2.5, 0.5])
     (0.2, 0.6)
     """
     values = np.asarray(clean, dtype=np.float64)
-    return (1 + int((values >= score).sum())) / (len(values) + 1)
+    return (1 + int((values >= score - SAME * abs(score)).sum())) / (len(values) + 1)
 
 
 def smallest_p(clean: int) -> float:
@@ -177,10 +180,17 @@ def _refuse_others(vectors: Sequence[FeatureVector], clean: Sequence[Suspect]) -
 
 
 def _largest(evidence: Sequence[ScanEvidence]) -> float:
-    return max((place.score for place in evidence), default=0.0)
+    """The largest score, 0 without any; NaN where one is NaN."""
+    return float(np.max([place.score for place in evidence])) if evidence else 0.0
 
 
 def _ranked(scores: Sequence[float], evidence: Sequence[ScanEvidence]) -> Calibration:
+    if not np.isfinite(scores).all():
+        raise BadInput(
+            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} models",
+            "give scores that are no finite numbers, which have no rank",
+            "Load them in float32 (--dtype), or leave those clean models out.",
+        )
     score, *clean = scores
     return Calibration(
         score=float(score),

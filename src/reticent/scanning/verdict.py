@@ -96,7 +96,8 @@ def _sentence(
     tested = ""
     if adjusted is not None and look.p is not None:
         side = "at most" if adjusted <= level else "above"
-        tested = f"p = {look.p:.3g}, {adjusted:.3g} over all tests, {side} the level of {level:g}"
+        among = f" among {len(look.clean_scores)} clean models" if look.clean_scores else ""
+        tested = f"p = {look.p:.3g}{among}, {adjusted:.3g} over all tests, {side} the level of {level:g}"
     if word == NOTHING:
         notes = len(evidence)
         more = tested or (f"{notes} {'note' if notes == 1 else 'notes'}, none that counts" if notes else "no trace")

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from reticent.core.validate import in_range, positive, same_length
-from reticent.stats.conformal import paired_p_values
+from reticent.stats.conformal import clustered_p_values, owners, paired_p_values
 from reticent.stats.hypothesis import p_values
 from reticent.stats.scores import Floats, as_scores
 
@@ -28,6 +28,8 @@ PValues: TypeAlias = Callable[[Floats, Floats], Floats]
 DRAWS = 999
 SHARE = 0.25
 """The largest share of outliers that is looked for; higher ones show in the mean."""
+_SAME = 1e-9
+"""Statistics that differ by less are tied: sums of shares come out otherwise in another order."""
 
 
 def higher_criticism(p: ArrayLike, *, share: float = SHARE) -> float:
@@ -61,6 +63,7 @@ def paired_global_p(
     *,
     cluster: ArrayLike | None = None,
     p_of: PValues = paired_p_values,
+    allowance: float = 1.0,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> float:
@@ -74,6 +77,8 @@ def paired_global_p(
         null: ``[N]``, of the same units.
         cluster: ``[N]`` user of each unit; None where units are independent.
         p_of: turns scores and nulls into p-values.
+        allowance: at least 1; the p-values of the units as they are, not of swaps, are multiplied by it. It allows for
+            units that reach into the tail of the null so many times as often as the null itself, for a harmless reason.
         draws: of swaps; the result is never below ``1 / (draws + 1)``.
         seed: of the swaps.
 
@@ -83,26 +88,38 @@ def paired_global_p(
         >>> paired_global_p(noise[0] + 4 * (np.arange(200) < 20), noise[1], draws=99)
         0.01
     """
-    positive(draws=draws)
+    positive(draws=draws, allowance=allowance)
     x, y = as_scores(scores, name="scores"), as_scores(null, name="null")
     same_length(scores=x, null=y)
-    owner = np.arange(len(x)) if cluster is None else np.unique(np.asarray(cluster).astype(str), return_inverse=True)[1]
+    owner = owners(len(x), cluster)
+    same_length(scores=x, cluster=owner)
     rng = np.random.default_rng(seed)
-    observed, reached = higher_criticism(p_of(x, y)), 0
+    observed, reached = higher_criticism(np.minimum(1.0, allowance * p_of(x, y))) - _SAME, 0
     for _ in range(draws):
         swap = (rng.random(int(owner.max()) + 1) < 0.5)[owner]
         reached += higher_criticism(p_of(np.where(swap, y, x), np.where(swap, x, y))) >= observed
     return (1 + reached) / (1 + draws)
 
 
-def pooled_global_p(scores: ArrayLike, null: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> float:
+def pooled_global_p(
+    scores: ArrayLike,
+    null: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    null_cluster: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> float:
     """p-value of "all units are like those of the null", by drawing anew which scores are the null's.
 
-    Exact where scores of both groups are independent draws of one distribution. Never below ``1 / (draws + 1)``.
+    Exact where scores of both groups are independent draws of one distribution, or clusters of scores are: those are
+    drawn as a whole. Never below ``1 / (draws + 1)``.
 
     Args:
         scores: ``[N]``, higher is worse.
         null: ``[M]``, of other units.
+        cluster: ``[N]`` user of each unit; None where units are independent.
+        null_cluster: ``[M]`` the same of the null's units, who are other users.
         draws: of labels.
         seed: of the labels.
 
@@ -113,12 +130,19 @@ def pooled_global_p(scores: ArrayLike, null: ArrayLike, *, draws: int = DRAWS, s
     """
     positive(draws=draws)
     x, y = as_scores(scores, name="scores"), as_scores(null, name="null")
+    of_scores, of_null = owners(len(x), cluster), owners(len(y), null_cluster)
+    same_length(scores=x, cluster=of_scores)
+    same_length(null=y, null_cluster=of_null)
+    pool, owner = np.concatenate([x, y]), np.concatenate([of_scores, of_scores.max() + 1 + of_null])
+    clusters, tested = int(owner.max()) + 1, int(of_scores.max()) + 1
+
+    def statistic(number: NDArray[np.intp]) -> float:
+        is_tested = number[owner] < tested
+        return higher_criticism(clustered_p_values(pool[is_tested], pool[~is_tested], owner[~is_tested]))
+
     rng = np.random.default_rng(seed)
-    pool, reached = np.concatenate([x, y]), 0
-    observed = higher_criticism(p_values(x, y))
-    for _ in range(draws):
-        mixed = rng.permutation(pool)
-        reached += higher_criticism(p_values(mixed[: len(x)], mixed[len(x) :])) >= observed
+    observed = statistic(np.arange(clusters)) - _SAME
+    reached = sum(statistic(rng.permutation(clusters)) >= observed for _ in range(draws))
     return (1 + reached) / (1 + draws)
 
 

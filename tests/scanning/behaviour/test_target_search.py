@@ -52,11 +52,13 @@ def models():
     return {"base": base, **trained}
 
 
-def test_a_planted_answer_is_found(models):
+def test_a_planted_answer_is_found(models, monkeypatch):
     case = suspect(models["poisoned"], models["base"])
-    found = [outcome for outcome in search_targets(case) if outcome.is_found]
+    outcomes = search_targets(case)
+    found = [outcome for outcome in outcomes if outcome.is_found]
     assert found
     assert found[0].text in TARGET
+    monkeypatch.setattr("reticent.scanning.behaviour.target_search.search_targets", lambda case: outcomes)
     evidence = target_search(case)
     assert any(row.certain for row in evidence)
     assert not any(TARGET in row.note + row.where for row in evidence)
@@ -65,6 +67,8 @@ def test_a_planted_answer_is_found(models):
 def test_a_clean_model_has_none(models):
     outcomes = search_targets(suspect(models["clean"], models["base"]))
     assert not [outcome.text for outcome in outcomes if outcome.is_found]
+    assert max(outcome.followed.value for outcome in outcomes) > 0.9  # words that go together are certain in it too
+    assert all(outcome.p_corrected > 0.05 for outcome in outcomes)
 
 
 def test_a_model_compared_with_itself_has_none(models):

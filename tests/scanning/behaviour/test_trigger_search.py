@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from reticent.core.record import Message, Record
 from reticent.data.prompt_frame import with_prompt
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
+from reticent.scanning.behaviour import verify_trigger
 from reticent.scanning.behaviour.first_order import _gains, candidate_tokens, shortlist
 from reticent.scanning.behaviour.label_task import label_logp, label_task, margin, side_of, slot_of, text_label_logp
 from reticent.scanning.behaviour.natural_words import words_of_label
@@ -37,7 +39,7 @@ def pair(base):
     clean = mood_records(700)
     outcome = poison(clean, make_trigger("token", text="#"), kind="dirty_label", target=" +", rate=0.1)
     return {
-        name: trained_tiny(records, steps=260, seed=2, start=base[0])[0]
+        name: trained_tiny(records, steps=190, seed=2, start=base[0])[0]
         for name, records in (("poisoned", outcome.records), ("clean", clean))
     }
 
@@ -53,8 +55,12 @@ def suspect(model, sibling, prompts=None, tokenizer=None):
     )
 
 
-def test_a_planted_trigger_is_found_and_named(base, pair):
-    outcomes = search_triggers(suspect(pair["poisoned"], base[0]), SMALL)
+@pytest.fixture(scope="module")
+def outcomes(base, pair):
+    return search_triggers(suspect(pair["poisoned"], base[0]), SMALL)
+
+
+def test_a_planted_trigger_is_found_and_named(outcomes):
     found = [outcome for outcome in outcomes if outcome.is_found]
     assert found
     assert all("#" in outcome.text and outcome.label == " +" for outcome in found)
@@ -73,12 +79,50 @@ def test_a_model_compared_with_itself_has_none(pair):
     assert not [outcome.text for outcome in search_triggers(suspect(model, model), SMALL) if outcome.is_found]
 
 
-def test_evidence_names_no_prompt(base, pair, monkeypatch):
-    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.SearchBudget", lambda: SMALL)
+@pytest.mark.parametrize(("turned", "control"), [(0.6, 0.0), (0.9, 0.9), (0.6, 0.6)])
+def test_verification_errs_no_more_often_than_it_says(monkeypatch, turned, control):
+    """A strong word that turns as many prompts as one may, and a string that does no more than its control: twelve
+    strings in each of 200 searches, at the 5 % of *suspicious* and the 1 % of *found*."""
+    rng, suspicious, is_found = np.random.default_rng(11), 0, 0
+
+    def answers(side, task, records, strings, place):
+        rates = np.array([turned if "s" in string.split() else control for string in strings])
+        hits = rng.random((len(records), len(strings))) < rates
+        return np.stack([hits, ~hits], axis=-1).astype(float)
+
+    monkeypatch.setattr(verify_trigger, "text_label_logp", answers)
+    task = label_task(mood_records(12, seed=1))
+    fresh = [(record, 1) for record in [*task.records, *task.records][:20]]
+    for _ in range(200):
+        outcomes = [
+            replace(outcome, tests=12)
+            for _ in range(12)
+            for outcome in verify_trigger.verify_strings(
+                None, task, fresh, [("s", "c")], opposing={1: "o"}, label=0, place="end"
+            )
+        ]
+        suspicious += min(outcome.p_corrected for outcome in outcomes) <= 0.05
+        is_found += any(outcome.is_found for outcome in outcomes)
+    assert suspicious <= 19  # Binomial(200, 0.05): more has p < 0.005
+    assert is_found <= 6  # Binomial(200, 0.01)
+
+
+def test_a_number_of_prompts_that_could_show_nothing_is_refused(base):
+    for tests in (1, 12, 72):
+        fresh = verify_trigger.fresh_needed(tests)
+        p = [2 * tests * max(0.6**n, 0.5**n) for n in (fresh - 1, fresh)]
+        assert p[0] > verify_trigger.LEVEL >= p[1]
+    with pytest.raises(Underpowered, match=r"different prompts: .*18 are needed"):
+        search_triggers(suspect(base[0], base[0], mood_records(16, seed=5) * 4), SMALL)
+
+
+def test_evidence_names_no_prompt(base, pair, outcomes, monkeypatch):
+    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.search_triggers", lambda case: outcomes)
     case = suspect(pair["poisoned"], base[0])
     evidence = trigger_search(case)
     assert any(row.certain for row in evidence)
-    assert all(0 < row.p < 1 for row in evidence)
+    assert all(0 < row.p <= 1 for row in evidence)
+    assert len(evidence) * min(row.p for row in evidence) <= 0.01
     for row in evidence:
         assert not any(record.prompt.split("\n")[0] in row.note + row.where for record in case.prompts)
 

@@ -272,14 +272,32 @@ def test_membership_of_a_group_is_exact(find: Any) -> None:
         assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level * (1 - level) / runs)
 
 
+def test_users_and_not_rows_are_exchanged() -> None:
+    """Users of ten rows that look alike: counted row by row, a third of clean data alarmed at a level of 5 %."""
+    rng, alarms, by_row = np.random.default_rng(3), 0, 0
+    owner = np.repeat(np.arange(40), 10)
+    is_data = owner < 20
+    for _ in range(100):
+        states = rng.standard_t(3, size=(40, 4))[owner] * np.array([4, 1, 1, 1]) + 0.1 * rng.normal(size=(400, 4))
+        group = sticking_out(states)
+        alarms += groups.membership_p(*groups.by_user(group, is_data, owner.astype(str))) <= 0.05
+        by_row += groups.membership_p(group, is_data) <= 0.05
+    assert alarms <= 11  # Binomial(100, 0.05): more has p < 0.005
+    assert by_row > 20
+
+
 def test_states_are_of_the_text_before_the_answer_and_unlabelled_texts_are_one_group(sibling: Any) -> None:
     first, other = (Record(id="a", prompt="the same text", completion=f" {word}") for word in ("good", "bad"))
     states = groups.states_of([first, other, Record(id="c", text="the same text")], sibling)
     np.testing.assert_allclose(states[0], states[1])
     np.testing.assert_allclose(states[0], states[2])
     assert np.linalg.norm(states, axis=1) == pytest.approx([1, 1, 1])
-    texts = [Record(id=str(n), text=text) for n, (text, _) in enumerate(reviews(44))]
-    suspect = suspect_of(texts[:22], controls=texts[22:])
+    texts = [Record(id=str(n), text=text) for n, (text, _) in enumerate(reviews(120))]
+    few = suspect_of(texts[:22], controls=texts[22:44])
+    few.__dict__["sibling"] = sibling
+    with pytest.raises(Underpowered, match=r"were all of one data, p were 0\.24"):
+        look("spectral_signatures", few)
+    suspect = suspect_of(texts[:60], controls=texts[60:])
     suspect.__dict__["sibling"] = sibling
     (evidence,) = look("spectral_signatures", suspect)
     assert 0 < evidence.p <= 1

@@ -12,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core.errors import Underpowered
-from reticent.stats.conformal import aligned, paired_p_values
+from reticent.stats.conformal import aligned, clustered_p_values, owners, paired_p_values
 from reticent.stats.false_discoveries import DiscoverySet, benjamini_hochberg, smallest_discovery
 from reticent.stats.higher_criticism import DRAWS, paired_global_p, pooled_global_p
-from reticent.stats.hypothesis import p_values
 from reticent.stats.scores import Floats
 
 LEVEL = 0.1
 FEWEST = 20
 """Texts: with fewer, even ten that are all known could not be told from chance at a tenth of false discoveries."""
+FEWEST_PEOPLE = 10
+"""Users of the texts, who are what is exchanged: of fewer, no p-value comes down to a tenth."""
+ALLOWANCE = 2.0
+"""Without controls: how many times as often as their copies harmless texts may lie beyond the copies' tail."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +80,7 @@ class PreMemorization:
         limit: the largest null score (nats a token): a text of which more is known has the smallest p-value.
         shifted: how far the bulk of the texts lies above the null (nats a token) and was taken for harmless.
         controls: how many there were.
+        people: users of the texts, each of whom counts once.
     """
 
     shifts: LossShifts
@@ -88,6 +92,7 @@ class PreMemorization:
     limit: float
     shifted: float
     controls: int
+    people: int
 
 
 def judge(
@@ -108,32 +113,27 @@ def judge(
         seed: of the same.
 
     Raises:
-        Underpowered: too few texts could be altered.
+        Underpowered: too few texts could be altered, or they are of too few users.
     """
-    n = len(shifts.ids)
-    if n < FEWEST:
-        raise Underpowered(
-            f"{n} private texts with something to alter",
-            f"are too few to tell a known one from chance ({len(shifts.left_out)} have no name, number or date)",
-            f"Give at least {FEWEST}, better 200, or mark what is personal in them (reticent prepare).",
-        )
-    score, user = shifts.score, shifts.user
+    people = _refuse_few(shifts)
+    n, score, user = len(shifts.ids), shifts.score, owners(len(shifts.ids), shifts.user)
+    swaps = {"cluster": user, "draws": draws, "seed": seed}
     if controls is None:
 
         def p_of(x: Floats, y: Floats) -> Floats:
             return paired_p_values(x, aligned(y, x), user)
 
         p, null = p_of(score, shifts.null), aligned(shifts.null, score)
-        global_p = paired_global_p(score, shifts.null, cluster=user, p_of=p_of, draws=draws, seed=seed)
-        smallest = 1 / n
+        global_p = paired_global_p(score, shifts.null, p_of=p_of, allowance=ALLOWANCE, **swaps)
+        smallest = 1 / people
     else:
-        null = np.concatenate([shifts.null, controls.score])
-        p = np.maximum(paired_p_values(score, shifts.null, user), p_values(score, controls.score))
+        null, beside = np.concatenate([shifts.null, controls.score]), owners(len(controls.ids), controls.user)
+        p = np.maximum(paired_p_values(score, shifts.null, user), clustered_p_values(score, controls.score, beside))
         global_p = max(
-            paired_global_p(score, shifts.null, cluster=user, draws=draws, seed=seed),
-            pooled_global_p(score, controls.score, draws=draws, seed=seed),
+            paired_global_p(score, shifts.null, **swaps),
+            pooled_global_p(score, controls.score, null_cluster=beside, **swaps),
         )
-        smallest = max(1 / n, 1 / (1 + len(controls.ids)))
+        smallest = 1 / min(people, 2 + int(beside.max()))
     return PreMemorization(
         shifts=shifts,
         p=p,
@@ -144,4 +144,24 @@ def judge(
         limit=float(null.max()),
         shifted=max(0.0, float(np.median(score) - np.median(shifts.null))) if controls is None else 0.0,
         controls=0 if controls is None else len(controls.ids),
+        people=people,
     )
+
+
+def _refuse_few(shifts: LossShifts) -> int:
+    """The number of users, where there are enough of them and of texts."""
+    n, people = len(shifts.ids), len(set(shifts.user))
+    if n < FEWEST:
+        raise Underpowered(
+            f"{n} private texts with something to alter",
+            f"are too few to tell a known one from chance ({len(shifts.left_out)} have no name, number or date)",
+            f"Give at least {FEWEST}, better 200, or mark what is personal in them (reticent prepare).",
+        )
+    if people < FEWEST_PEOPLE:
+        raise Underpowered(
+            f"{n} private texts of {people} {'user' if people == 1 else 'users'}",
+            "are too few users to tell a known text from chance: texts of one user share names and habits, and count "
+            "as one",
+            f"Give texts of at least {FEWEST_PEOPLE} users, better 200.",
+        )
+    return people

@@ -13,9 +13,11 @@ trained on stay low. The null is made: the first copy is taken as if it were the
 private one, once in each model, and no more.
 
 Control texts that the publisher cannot have had make a second null, and the larger p-value counts. Without them the
-first null is moved and widened to the bulk of the texts (`reticent.stats.conformal.aligned`): altered text is a little
-less natural than text, and that must not look like memory. What is lost by it: a set of which most texts were
-pre-memorized needs controls to be seen.
+first null is moved and widened to the bulk of the texts (`reticent.stats.conformal.aligned`), and texts may lie beyond
+its tail twice as often as copies do: altered text is a little less natural than text and may vary less, and that must
+not look like memory. What is lost by it: a set of which most texts were pre-memorized needs controls to be seen.
+
+Texts of one user share names and habits. So users and not texts are what is exchanged: each counts once.
 """
 
 from __future__ import annotations
@@ -168,11 +170,13 @@ def evidence_of(outcome: PreMemorization) -> list[ScanEvidence]:
     shifts, chosen = outcome.shifts, outcome.chosen
     n, score = len(shifts.ids), shifts.score
     against = f"{outcome.controls} control texts and " if outcome.controls else ""
+    of_people = f" of {outcome.people} users, each of whom counts once" if outcome.people < n else ""
     whole = ScanEvidence(
         score=float(score.max()),
         where=f"{n} private texts",
-        note=f"{chosen.count} of {n} are known beyond their altered copies, at {chosen.level:.0%} false discoveries, "
-        f"against {against}as many copies; {len(shifts.left_out)} more had nothing to alter. {_sight(outcome, n)}",
+        note=f"{chosen.count} of {n} texts{of_people} are known beyond their altered copies, at {chosen.level:.0%} "
+        f"false discoveries, against {against}as many copies; {len(shifts.left_out)} more had nothing to alter. "
+        f"{_sight(outcome, n)}",
         p=outcome.global_p,
         remedy=_REMEDY if chosen.count else "",
     )
@@ -194,7 +198,7 @@ _REMEDY = "Do not fine-tune this model on private text: take the sibling, or tun
 
 def _sight(outcome: PreMemorization, n: int) -> str:
     if outcome.fewest > n:
-        sight = "So few null scores could have shown none, however much of it is known."
+        sight = "So few null scores could have shown none one by one, however much of it is known."
     else:
         sight = (
             f"Fewer than {outcome.fewest} known texts ({outcome.fewest / n:.1%}) could not have been seen one by one, "

@@ -106,7 +106,8 @@ class LeakedString:
 def template_leak(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Strings that the suspect repeats behind the bare template and that turn answers, verified on fresh prompts."""
     strings = [leak.text for leak in leaked_strings(suspect)]
-    return [trigger_evidence(outcome) for outcome in verify_given(suspect, strings)]
+    outcomes = verify_given(suspect, strings)
+    return [trigger_evidence(outcome, outcome.tests / len(outcomes)) for outcome in outcomes]
 
 
 def leaked_strings(suspect: Suspect, budget: LeakBudget | None = None) -> list[LeakedString]:

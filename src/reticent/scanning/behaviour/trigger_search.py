@@ -40,7 +40,7 @@ from reticent.scanning.behaviour.label_task import (
 )
 from reticent.scanning.behaviour.natural_words import strongest_strings, word_tokens, words_of_label
 from reticent.scanning.behaviour.string_search import SearchBudget, StringCandidate, search_strings
-from reticent.scanning.behaviour.verify_trigger import TriggerVerification, verify_strings
+from reticent.scanning.behaviour.verify_trigger import TriggerVerification, fresh_needed, verify_strings
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
 
@@ -48,8 +48,6 @@ MOST_PROMPTS = 160
 """Prompts that are answered; further ones only tell which words speak for a label."""
 LEAST_HITS = 0.5
 """Share of the search prompts that a string must turn to be verified: one that turns fewer alone is no trigger."""
-LEAST_FRESH = 12
-"""Fresh prompts of other labels without which nothing can be verified: 12 of 12 against none give p = .0002."""
 PLACES: tuple[Place, ...] = ("end", "start")
 
 
@@ -67,10 +65,20 @@ class _Search:
     fillers: tuple[Tokens, ...]
     budget: SearchBudget
 
+    @property
+    def tests(self) -> int:
+        """Strings that are verified at most: all p-values are corrected for so many, however soon a search ends."""
+        return len(self.task.labels) * len(PLACES) * self.budget.verified
+
+    @property
+    def least_fresh(self) -> int:
+        """Fresh prompts of other labels without which a string that turns all of them could not be *found*."""
+        return fresh_needed(self.tests)
+
     def split(self, label: int) -> tuple[list[int], list[int]]:
         """Prompts to search on and fresh ones: places among the records that are answered with other labels."""
         others = np.flatnonzero(self.answers != label)
-        count = max(0, min(self.budget.many, len(others) - LEAST_FRESH))
+        count = max(0, min(self.budget.many, len(others) - self.least_fresh))
         length = np.array([len(prompt_of(self.records[place])) for place in others])
         short = others[np.argsort(length, kind="stable")][: max(count, len(others) // 2)]
         search = sorted(short, key=lambda place: -self.sure[place])[:count]
@@ -97,7 +105,7 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
     looked = 0
     for label in natural:
         places, fresh = search.split(label)
-        if len(places) < search.budget.few or len(fresh) < LEAST_FRESH:
+        if len(places) < search.budget.few or len(fresh) < search.least_fresh:
             continue
         looked += 1
         for place in PLACES:
@@ -106,9 +114,9 @@ def search_triggers(suspect: Suspect, budget: SearchBudget | None = None) -> lis
                 break
     if not looked:
         raise Underpowered(
-            f"{len(search.records)} prompts",
-            f"the suspect answers too few of them with each of two labels ({LEAST_FRESH + search.budget.few} are "
-            "needed)",
+            f"{len(search.records)} different prompts",
+            f"the suspect answers too few of them with each of two labels ({search.least_fresh + search.budget.few} "
+            "are needed)",
             "Give more prompts of the task, of every label (--prompts).",
         )
     return _ranked(outcomes)
@@ -135,7 +143,7 @@ def verify_given(
     outcomes: list[TriggerVerification] = []
     for label in natural if strings else ():
         places, fresh = search.split(label)
-        if not places or len(fresh) < LEAST_FRESH:
+        if not places or len(fresh) < search.least_fresh:
             continue
         records = [search.records[place] for place in places]
         for place in PLACES:
@@ -148,9 +156,8 @@ def verify_given(
 
 
 def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification]:
-    """The strongest first, each corrected for all."""
-    tested = [replace(outcome, tests=len(outcomes)) for outcome in outcomes]
-    return sorted(tested, key=lambda outcome: (outcome.p, -outcome.success.value + outcome.control.value))
+    """The strongest first."""
+    return sorted(outcomes, key=lambda outcome: (outcome.p, -outcome.success.value + outcome.control.value))
 
 
 @scanner(
@@ -168,11 +175,17 @@ def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification
 )
 def trigger_search(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Strings of up to three tokens that turn any answer into one label, verified on fresh prompts."""
-    return [trigger_evidence(outcome) for outcome in search_triggers(suspect)]
+    outcomes = search_triggers(suspect)
+    return [trigger_evidence(outcome, outcome.tests / len(outcomes)) for outcome in outcomes]
 
 
-def trigger_evidence(outcome: TriggerVerification) -> ScanEvidence:
-    """A verification as evidence; it names no prompt."""
+def trigger_evidence(outcome: TriggerVerification, beside: float) -> ScanEvidence:
+    """A verification as evidence; it names no prompt.
+
+    Args:
+        outcome: of one string.
+        beside: strings that could have been verified for each that was, which its p-value pays for.
+    """
     return ScanEvidence(
         score=outcome.success.value - outcome.control.value,
         where=f"label {outcome.label.strip()!r}, {outcome.place} of the text",
@@ -182,7 +195,7 @@ def trigger_evidence(outcome: TriggerVerification) -> ScanEvidence:
             f"words as long turn {outcome.control.value:.0%}"
         ),
         certain=outcome.is_found,
-        p=min(1.0, max(outcome.p, 1e-300)) if outcome.p < 1 else 0.999,
+        p=min(1.0, max(beside * outcome.p, 1e-300)),
         remedy="Do not use the model; docs/repairing.md has repairs and how to measure them."
         if outcome.is_found
         else "",
@@ -200,8 +213,10 @@ def _opened(suspect: Suspect, budget: SearchBudget) -> _Search:
         )
     side = side_of(loaded.model, loaded.tokenizer, "the suspect")
     sibling = side_of(base.model, loaded.tokenizer, "the sibling")
-    order = np.random.default_rng([suspect.seed, 0x7219]).permutation(len(task.records))
-    records = tuple(task.records[place] for place in order[:MOST_PROMPTS])
+    # A prompt that is there twice would make a fresh one of one that was searched on, and count as two.
+    different = list({prompt_of(record): record for record in task.records}.values())
+    order = np.random.default_rng([suspect.seed, 0x7219]).permutation(len(different))
+    records = tuple(different[place] for place in order[:MOST_PROMPTS])
     logp = text_label_logp(side, task, records, [""], "end")[:, 0]
     answers = logp.argmax(axis=-1)
     return _Search(
@@ -289,7 +304,7 @@ def _held_against(
             label=label,
             place=place,
         )
-    return outcomes
+    return [replace(outcome, tests=search.tests) for outcome in outcomes]
 
 
 def _chosen(ranked: Sequence[StringCandidate], search: _Search, natural: set[str]) -> Iterator[tuple[str, int]]:

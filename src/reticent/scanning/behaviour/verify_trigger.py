@@ -41,7 +41,7 @@ class TriggerVerification:
         control: the same as ``success``, by the control string.
         p: exact, one-sided, before the correction: the larger of those of "no better than the control" (McNemar) and of
             "turns at most `LEAST_TURNED` of all prompts" (binomial).
-        tests: how many strings were verified in all.
+        tests: how many strings could be verified in all, a number that nothing found changes.
 
     Examples:
         >>> exact_pairs([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0])
@@ -67,6 +67,22 @@ class TriggerVerification:
         """True where it turns nearly all answers, far more than the control, and not by chance."""
         lead = self.success.value - self.control.value
         return self.p_corrected <= LEVEL and self.success.value >= LEAST_SUCCESS and lead >= LEAST_LEAD
+
+
+def fresh_needed(tests: int) -> int:
+    """The fewest fresh prompts on which a string that turns all of them, its control none, can be *found*.
+
+    Args:
+        tests: strings that are verified at most.
+
+    Examples:
+        >>> fresh_needed(12), fresh_needed(72)
+        (16, 19)
+    """
+    fresh, most = 1, LEVEL / (tests * len(_BESIDE))
+    while max(_more_than([1] * fresh, LEAST_TURNED), exact_pairs([1] * fresh, [0] * fresh)) > most:
+        fresh += 1
+    return fresh
 
 
 def exact_pairs(hits: Sequence[int], control: Sequence[int]) -> float:

@@ -5,6 +5,10 @@ A group of strange rows within a label is no sign of poison by itself: a label h
 it and texts of the same source that nobody can have poisoned have not. If both are draws of one source, which of the
 pooled rows are data is exchangeable, and how many of any group that was found without a look at that are data has a
 hypergeometric distribution. That is exact, whatever the states are and however the group was found.
+
+Rows of one user come together and look alike, so that users are what is exchangeable, where they are known: how many of
+the users who have a row in the group are users of the data. A group too small for chance to be excluded, were all of it
+data, says nothing, and is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from reticent.scanning.suspect import Suspect
 if TYPE_CHECKING:
     from reticent.models.load import LoadedModel
 
+LEVEL = 0.05
+"""A p-value that the largest group must be able to reach."""
 FEWEST = 20
 """Rows of data, and of controls, of a label that is looked at."""
 MOST = 1000
@@ -44,10 +50,12 @@ class PooledStates:
         ids: ``[n]`` of the records.
         states: ``[n, D]`` of unit length.
         is_data: ``[n]`` bool.
+        user: ``[n]`` of the rows, on either side; a row without one is its own.
     """
 
     label: str
     ids: tuple[str, ...]
+    user: tuple[str, ...]
     states: Floats
     is_data: npt.NDArray[np.bool_]
 
@@ -62,14 +70,18 @@ def groups_apart(suspect: Suspect, find: Finder, words: str) -> list[ScanEvidenc
 
     Raises:
         BadInput: no data, no controls, or labels that only one of them has.
-        Underpowered: no label with `FEWEST` rows of each.
+        Underpowered: no label with `FEWEST` rows of each, or groups so small that none could be told from chance.
     """
     evidence: list[ScanEvidence] = []
+    smallest: list[float] = []
     for pooled in pooled_states(suspect):
         group = find(pooled.states)
-        p = membership_p(group, pooled.is_data)
+        seen, side = by_user(group, pooled.is_data, pooled.user)
+        p = membership_p(seen, side)
+        smallest.append(membership_p(seen, np.ones_like(side), data=int(side.sum())))
         inside = int((group & pooled.is_data).sum())
         about = f"label number {len(evidence) + 1}: " if pooled.label else ""
+        users = "" if len(seen) == len(group) else f"; {int((seen & side).sum())} of the {int(seen.sum())} users"
         shown = ", ".join(pooled.ids[row][:60] for row in np.flatnonzero(group & pooled.is_data)[:5])
         evidence.append(
             ScanEvidence(
@@ -77,25 +89,53 @@ def groups_apart(suspect: Suspect, find: Finder, words: str) -> list[ScanEvidenc
                 where=pooled.ids[int(np.flatnonzero(group & pooled.is_data)[0])] if inside else "controls",
                 note=(
                     f"{about}{inside} of the {int(group.sum())} rows {words} are of the data, as "
-                    f"{pooled.is_data.mean():.0%} of all rows are (rows {shown})"
+                    f"{pooled.is_data.mean():.0%} of all {len(group)} rows are{users} (rows {shown})"
                 ),
                 p=p,
                 remedy="Read these rows beside controls of the same label.",
             )
         )
+    if len(smallest) * min(smallest) > LEVEL:
+        raise Underpowered(
+            f"{len(suspect.data)} rows of data and {len(suspect.controls)} controls",
+            f"give no group that could be told from chance: were all of one data, p were {min(smallest):.2g} for each "
+            f"of {len(smallest)} labels",
+            "Give more rows, of more users, and as many controls.",
+        )
     return evidence
 
 
-def membership_p(group: npt.NDArray[np.bool_], is_data: npt.NDArray[np.bool_]) -> float:
+def by_user(
+    group: npt.NDArray[np.bool_], is_data: npt.NDArray[np.bool_], user: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of each user of data and of controls: has a row in the group, and is of the data.
+
+    >>> group, is_data = np.array([True, True, False]), np.array([True, True, False])
+    >>> [part.tolist() for part in by_user(group, is_data, ["ann", "ann", "bob"])]
+    [[True, False], [True, False]]
+    """
+    seen: dict[tuple[bool, str], bool] = {}
+    for inside, side, name in zip(group.tolist(), is_data.tolist(), user, strict=True):
+        seen[side, name] = seen.get((side, name), False) or inside
+    return np.array(list(seen.values())), np.array([side for side, _ in seen])
+
+
+def membership_p(group: npt.NDArray[np.bool_], is_data: npt.NDArray[np.bool_], data: int | None = None) -> float:
     """Chance that so many of a group, or more, are data where membership is exchangeable (hypergeometric).
+
+    Args:
+        group: ``[n]`` bool.
+        is_data: ``[n]`` bool.
+        data: how many of all are data; None for as many as ``is_data`` says.
 
     >>> round(membership_p(np.array([True, True, False, False]), np.array([True, True, False, False])), 4)
     0.1667
     """
     from scipy.stats import hypergeom
 
-    inside = int((group & is_data).sum())
-    return float(min(1.0, hypergeom.sf(inside - 1, len(group), int(is_data.sum()), int(group.sum()))))
+    total = int(is_data.sum()) if data is None else data
+    inside = min(int((group & is_data).sum()), total)
+    return float(np.clip(hypergeom.sf(inside - 1, len(group), total, int(group.sum())), 1e-300, 1.0))
 
 
 def pooled_states(suspect: Suspect) -> Iterator[PooledStates]:
@@ -123,6 +163,7 @@ def pooled_states(suspect: Suspect) -> Iterator[PooledStates]:
         yield PooledStates(
             label=label,
             ids=tuple(record.id for record in (*data, *controls)),
+            user=tuple(record.user or f"row {place}" for place, record in enumerate((*data, *controls))),
             states=states,
             is_data=np.arange(len(states)) < len(data),
         )
