@@ -117,21 +117,22 @@ def judge(
     """
     people = _refuse_few(shifts)
     n, score, user = len(shifts.ids), shifts.score, owners(len(shifts.ids), shifts.user)
-    swaps = {"cluster": user, "draws": draws, "seed": seed}
     if controls is None:
 
         def p_of(x: Floats, y: Floats) -> Floats:
             return paired_p_values(x, aligned(y, x), user)
 
         p, null = p_of(score, shifts.null), aligned(shifts.null, score)
-        global_p = paired_global_p(score, shifts.null, p_of=p_of, allowance=ALLOWANCE, **swaps)
+        global_p = paired_global_p(
+            score, shifts.null, p_of=p_of, allowance=ALLOWANCE, cluster=user, draws=draws, seed=seed
+        )
         smallest = 1 / people
     else:
         null, beside = np.concatenate([shifts.null, controls.score]), owners(len(controls.ids), controls.user)
         p = np.maximum(paired_p_values(score, shifts.null, user), clustered_p_values(score, controls.score, beside))
         global_p = max(
-            paired_global_p(score, shifts.null, **swaps),
-            pooled_global_p(score, controls.score, null_cluster=beside, **swaps),
+            paired_global_p(score, shifts.null, cluster=user, draws=draws, seed=seed),
+            pooled_global_p(score, controls.score, cluster=user, null_cluster=beside, draws=draws, seed=seed),
         )
         smallest = 1 / min(people, 2 + int(beside.max()))
     return PreMemorization(

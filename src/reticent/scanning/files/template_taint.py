@@ -271,8 +271,9 @@ class _Walk:
         if isinstance(node, nodes.Filter) and node.name in ("selectattr", "rejectattr", "select", "reject", "groupby"):
             named = any(isinstance(argument, nodes.Const) and argument.value == CONTENT for argument in node.args[:1])
             return len(node.args) > 1 and (named or self.reads(node.node))
-        macro = isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name in self.asking
-        return macro and any(self.reads(argument) for argument in node.args)
+        if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name in self.asking:
+            return any(self.reads(argument) for argument in node.args)
+        return False
 
     def _compares(self, node: nodes.Compare) -> bool:
         sides = [node.expr, *(operand.expr for operand in node.ops)]
