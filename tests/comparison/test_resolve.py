@@ -160,7 +160,8 @@ def test_any_objective_is_a_defence_with_its_settings() -> None:
 
 def test_cells_of_earlier_versions_are_known_again(tmp_path: Path) -> None:
     """Their key, written out; and a job that knows of no objectives."""
-    for chosen in DEFENCES.values():
+    earlier = [chosen for chosen in DEFENCES.values() if not chosen.objectives]
+    for chosen in earlier:
         cell = Trial(
             setting=0, method=Method(method="lora", params={"r": 8}), learning_rate=1e-3, defence=chosen, seed=1
         )

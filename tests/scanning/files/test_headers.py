@@ -12,7 +12,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -144,6 +144,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return gguf_file(tmp_path_factory.mktemp("gguf"))
 
 
+@example(at=176, raw=b"\x00\x00\x80")
 @given(st.integers(4, 300), st.binary(min_size=1, max_size=8))
 def test_changed_gguf_headers_raise_nothing_else(whole: bytes, at: int, raw: bytes) -> None:
     content = bytearray(whole)

@@ -188,6 +188,8 @@ class _Header:
         unpack, view, at = struct.Struct(self.order + "Q").unpack_from, self.view, self.at
         for _ in range(entries):
             at += 8 + unpack(view, at)[0]
+            if at > len(view):
+                raise BadGguf("an array goes beyond the end of the file")
         self.at = at
 
     def tensor(self) -> GgufTensor:
