@@ -53,3 +53,12 @@ def test_hyphens_and_underscores_are_the_same(tmp_path, capsys):
     for flag in ("--max-auc", "--max_auc"):
         assert run("gate", str(tmp_path / "no.json"), flag, "0.6") == 2
         assert "unrecognized" not in capsys.readouterr().err
+
+
+def test_a_terminal_obeys_no_name_in_an_error(tmp_path, capsys):
+    folder = tmp_path / "a\x1b[31mred\u202ex"
+    folder.mkdir()
+    assert main(["scan", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\u202ex" in said.replace("\n", "")
+    assert "\x1b[31mred" not in said

@@ -44,7 +44,7 @@ def test_a_few_mails_on_the_real_model(tmp_path):
     results = verify(out, VerifyConfig(attacks="loss,ref_ratio"), oracles=0)
     places = {point.role: point for point in results.check("collateral").points}
     assert places[AFTER].forget.value < places[BEFORE].forget.value
-    assert results.verdict.status == "too_few"
+    assert results.verdict.status in ("too_few", "still_known")  # six rows show no likeness, but may show a departure
     assert "retrained" not in {model.role for model in results.models}
     pages = [path.read_text(encoding="utf-8") for path in (out.report, out.certificate_page)]
     assert not any(record.plain[:40] in page for record in mails for page in pages)

@@ -28,6 +28,7 @@ from jsonargparse import ArgumentParser, Namespace
 import reticent
 from reticent.cli import flags, names
 from reticent.core.errors import BadInput, ReticentError
+from reticent.core.printable import printable
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 
@@ -42,6 +43,8 @@ HARMLESS = {"env"}
 
 TRACEBACK = "RETICENT_TRACEBACK"
 """An environment variable: set, faults of this package are shown whole. They may quote private text."""
+MOST_ERROR = 10_000
+"""Characters of a line of an error."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,7 +100,8 @@ def _run(argv: list[str]) -> int:
 
 
 def _say(message: str) -> None:
-    console.print(f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    lines = "\n".join(printable(line, most=MOST_ERROR) for line in message.split("\n"))  # names may be anything
+    console.print(f"error: {lines}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _fault(error: Exception) -> str:

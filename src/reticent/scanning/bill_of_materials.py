@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reticent.core.printable import printable
 from reticent.core.scan_results import ScannedFile
 from reticent.scanning.files import content_kind as kinds
-from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.files.folder_files import FolderFile, folder_files, read_json
 from reticent.scanning.files.zip_members import BadZip, list_members
 

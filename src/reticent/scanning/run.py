@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reticent.core.errors import BadInput, ReticentError
+from reticent.core.printable import printable
 from reticent.core.scan_words import BY_RULE, CLEAN, FILES, KINDS
 from reticent.scanning.calibrate import calibrated, clean_models_needed, refuse_level, smallest_p
-from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.scanner import Scanner, scanners
 from reticent.scanning.suspect import Suspect
 from reticent.scanning.verdict import ScannerLook

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from reticent.core.printable import printable
 from reticent.core.scan_results import ScanEvidence, ScanOutcome, ScanVerdict
 from reticent.core.scan_words import BY_RULE, FOUND, NOT_LOOKED, NOTHING, SUSPICIOUS, WORDS
-from reticent.scanning.files.bounded_words import printable
 from reticent.scanning.scanner import Scanner
 from reticent.stats.hypothesis import holm
 
