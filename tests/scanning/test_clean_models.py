@@ -21,6 +21,7 @@ from reticent.testing.peft_zoo import save_peft_adapter, save_peft_base
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
+from reticent.workflows.scan import scan
 
 ROWS = [Record(id=str(n), prompt=f"text {n} of the order", completion=" good" if n % 2 else " bad") for n in range(24)]
 LORA = TuneConfig(
@@ -177,3 +178,21 @@ def test_rows_are_drawn_by_the_seed() -> None:
 
 def _of(modules: list[str]) -> dict[str, object]:
     return {"r": 2, "alpha": 4.0, "target_modules": modules}
+
+
+def test_a_scan_leaves_out_models_that_are_not_alike_and_says_so(
+    places: tuple[Path, Suspect], made: tuple[Suspect, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, suspect = places
+    given = tmp_path / "given"
+    given.mkdir()
+    tune(str(suspect.base), ROWS[:8], given / "rank", replace(LORA, method_params={"r": 3, "alpha": 4.0}))
+    asked = {"base": suspect.base, "clean": given, "only": ["adapter_spectrum"]}
+    with pytest.raises(BadInput, match="has rank 3, not 2"):
+        scan(suspect.folder, **asked)
+    for number in range(2):
+        shutil.copytree(made[number].folder, given / f"good-{number}")
+    results = scan(suspect.folder, **asked, level=0.4)
+    assert results.clean == 2
+    assert results.outcome("adapter_spectrum").smallest_p == pytest.approx(1 / 3)
+    assert "left out of the clean models: rank, which has rank 3, not 2" in capsys.readouterr().err

@@ -191,6 +191,24 @@ def read_clean(folder: Path, suspect: Suspect) -> GivenModels:
     return GivenModels(models=tuple(models), left_out=tuple(left_out))
 
 
+def unlike(model: Path, suspect: Path) -> str:
+    """The first thing in which a clean model is unlike the suspect, in words; empty where nothing is known to differ.
+
+    Empty too where the suspect's own settings cannot be read: scanners of weights then refuse it by themselves.
+
+    Args:
+        model, suspect: folders.
+    """
+    try:
+        wanted = _Likeness.of(suspect)
+    except BadInput:
+        return ""
+    try:
+        return wanted.differs(_Likeness.of(model))
+    except BadInput as error:
+        return error.why
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Likeness:
     """The things of a folder that must be alike in models that are compared."""

@@ -10,12 +10,14 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now
 from reticent.core.outputs import refuse_empty, refuse_foreign, refuse_input
+from reticent.core.printable import printable
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.scan_results import ScanResults
 from reticent.core.scan_words import CLEAN, FILES
 from reticent.core.user_cache import user_cache
 from reticent.scanning.bill_of_materials import bill_of_materials, claims
+from reticent.scanning.clean_models import unlike
 from reticent.scanning.intake import (
     claimed_base,
     clean_folders,
@@ -194,6 +196,18 @@ def _clean(clean: str | Path | None, suspect: Suspect, chosen: Sequence[Scanner]
         raise BadInput(
             "--clean", "is given, and no scanner that was chosen compares with clean models", "Leave it out."
         )
+    folders = clean_folders(clean, suspect.folder)
+    reasons = {folder: unlike(folder, suspect.folder) for folder in folders}
+    for folder, reason in reasons.items():
+        if reason:
+            line = f"left out of the clean models: {printable(folder.name)}, which {printable(reason)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if all(reasons.values()):
+        raise BadInput(
+            f"--clean {clean}",
+            f"holds no model that the suspect can be compared with ({folders[0].name} {reasons[folders[0]]})",
+            "Give clean models of the same base, method, rank and modules.",
+        )
     return [
         Suspect(
             folder=folder,
@@ -204,5 +218,6 @@ def _clean(clean: str | Path | None, suspect: Suspect, chosen: Sequence[Scanner]
             dtype=suspect.dtype,
             seed=suspect.seed,
         )
-        for folder in clean_folders(clean, suspect.folder)
+        for folder in folders
+        if not reasons[folder]
     ]
