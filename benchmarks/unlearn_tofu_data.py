@@ -20,8 +20,6 @@ from reticent.unlearning.benchmarks.questions import Question, read_questions
 AUTHORS, PER_AUTHOR, EVERY = 100, 20, 4
 """Authors that take part, questions of each in TOFU, and the step between those that are taken."""
 FORGOTTEN = 20
-WORLD = 24
-"""Questions of each of the two sets on the world that a model's utility is measured with."""
 
 
 def population(folder: Path) -> dict[str, Question]:
@@ -68,6 +66,6 @@ def chosen_authors(trained: Sequence[Record], questions: dict[str, Question]) ->
 
 
 def world_sets(folder: Path) -> dict[str, tuple[Question, ...]]:
-    """Real authors and world facts, ``WORLD`` questions each. Right answers are the short ones, as wrong ones are."""
+    """Real authors and world facts, all of both. Right answers are the short ones, as wrong ones are."""
     files = {"real authors": "real_authors_perturbed.json", "world facts": "world_facts_perturbed.json"}
-    return {name: read_questions(folder / file)[:WORLD] for name, file in files.items()}
+    return {name: read_questions(folder / file) for name, file in files.items()}
