@@ -286,7 +286,8 @@ def one_method(
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     kept.parent.mkdir(exist_ok=True)
     start = time.perf_counter()
-    rate = {"learning_rate": given.learning_rate} if given.learning_rate else {}
+    names = ("learning_rate", "forget_weight", "retain_weight")
+    settings = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     loss = UNLEARNERS.get(method).kind == "loss"
     config = UnlearnConfig(
         method=method,
@@ -294,7 +295,7 @@ def one_method(
         epochs=given.epochs_unlearning if loss and not UNLEARNERS.get(method).collapse else None,
         every=given.every if loss and not UNLEARNERS.get(method).collapse else None,
         retain_budget=given.retain_budget,
-        **rate,
+        **settings,
     )
     try:
         unlearn(stage.run, out=run.root, forget=request, config=config)
@@ -347,6 +348,8 @@ def main() -> None:
     parser.add_argument("--epochs_unlearning", type=int, default=5)
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--forget_weight", type=float)
+    parser.add_argument("--retain_weight", type=float)
     parser.add_argument("--retain_budget", type=float, default=0.05)
     parser.add_argument("--suffix", default="", help="of folders and results, to keep other settings apart")
     given = parser.parse_args()

@@ -29,21 +29,28 @@ def numbers(shift: float, *, retain: float = 3.0, seed: int = 0, n: int = 200) -
     )
 
 
+FIRST = look_at(numbers(0.0), PLAN, step=0, first=None)
+MEMORIZED = look_at(numbers(1.0, retain=0.1), PLAN, step=0, first=None)
+
+
 @pytest.mark.parametrize(
     ("shift", "like_unseen", "band"),
     [(0.0, True, True), (1.0, False, False), (-1.0, True, False)],
     ids=["as unseen", "still known", "crossed and too unlikely"],
 )
 def test_the_three_conditions(shift: float, like_unseen: bool, band: bool) -> None:
-    look = look_at(numbers(shift), PLAN, step=4, before=3.0)
+    look = look_at(numbers(shift), PLAN, step=4, first=FIRST)
     assert (look.like_unseen, look.in_band, look.in_budget) == (like_unseen, band, True)
     assert look.is_enough == (like_unseen and band)
 
 
 def test_the_budget() -> None:
-    assert look_at(numbers(0.0, retain=3.05), PLAN, step=1, before=3.0).in_budget
-    assert not look_at(numbers(0.0, retain=3.07), PLAN, step=1, before=3.0).in_budget
-    assert look_at(numbers(0.0, retain=9.0), PLAN, step=0, before=None).in_budget
+    assert look_at(numbers(0.0, retain=3.05), PLAN, step=1, first=FIRST).in_budget
+    assert not look_at(numbers(0.0, retain=3.07), PLAN, step=1, first=FIRST).in_budget
+    assert look_at(numbers(0.0, retain=9.0), PLAN, step=0, first=None).in_budget
+    # Of what unseen rows cost, also where the rows that are kept cost next to nothing.
+    assert look_at(numbers(0.0, retain=0.15), PLAN, step=1, first=MEMORIZED).in_budget
+    assert not look_at(numbers(0.0, retain=0.17), PLAN, step=1, first=MEMORIZED).in_budget
 
 
 def test_the_band_holds_rows_drawn_from_the_unseen_ones() -> None:
@@ -58,8 +65,8 @@ def test_the_band_holds_rows_drawn_from_the_unseen_ones() -> None:
 def test_too_few_rows_end_by_the_mean_of_the_attacks() -> None:
     few = LookPlan(margin=0.49, enough=False, budget=0.02, looks=5)
     known, crossed = numbers(1.0, n=5), numbers(-0.3, n=5)
-    assert not look_at(known, few, step=4, before=3.0).like_unseen
-    look = look_at(crossed, few, step=4, before=3.0)
+    assert not look_at(known, few, step=4, first=FIRST).like_unseen
+    look = look_at(crossed, few, step=4, first=FIRST)
     assert look.like_unseen == (np.mean([auc.value for auc in look.aucs.values()]) <= 0.5)
     assert look.like_unseen
 
@@ -89,6 +96,6 @@ def test_the_step_that_is_kept() -> None:
 
 
 def test_a_look_pays_for_all_looks() -> None:
-    one = look_at(numbers(0.0), LookPlan(margin=0.15, budget=0.02, looks=1), step=1, before=3.0)
-    many = look_at(numbers(0.0), LookPlan(margin=0.15, budget=0.02, looks=20), step=1, before=3.0)
+    one = look_at(numbers(0.0), LookPlan(margin=0.15, budget=0.02, looks=1), step=1, first=FIRST)
+    many = look_at(numbers(0.0), LookPlan(margin=0.15, budget=0.02, looks=20), step=1, first=FIRST)
     assert many.aucs["loss"].hi - many.aucs["loss"].lo > one.aucs["loss"].hi - one.aucs["loss"].lo

@@ -36,7 +36,7 @@ class UnlearnConfig:
             epochs, as papers do.
         every: look at the panel every so many steps; left out, after each pass, and 20 times at most.
         margin: how near to 0.5 the AUC of texts to be forgotten against unseen ones has to be.
-        retain_budget: by what share the loss of the other texts may rise.
+        retain_budget: by how much the loss of the other texts may rise, as a share of what unseen texts cost.
         seed: of the order, of what is drawn, and of dropout.
         dtype: what is computed in; weights stay float32. "auto" is bfloat16 where the machine has it.
         device: "auto" is the GPU if there is one.

@@ -8,7 +8,9 @@ there can be):
       crossed 0.5; where so few rows show no margin that means anything, as with one person, the mean of the attacks'
       AUCs has crossed 0.5;
 (ii)  mean and quartiles of the loss of the forget rows lie where those of as many unseen rows would;
-(iii) the loss of the retained rows has risen by no more than the budget.
+(iii) the loss of the retained rows has risen by no more than the budget, a share of the loss of unseen rows before the
+      first step. Rows that a model has memorized cost it next to nothing, so a share of their own loss would be used up
+      by the first step that changes anything; what unseen text costs does not depend on how much was memorized.
 
 The last step at which (iii) holds is the one that is kept.
 """
@@ -41,7 +43,7 @@ class LookPlan:
     Args:
         margin: of (i).
         enough: so many rows can show it.
-        budget: of (iii), a share of the retain loss before the first step.
+        budget: of (iii), a share of the loss of unseen rows before the first step.
         looks: how many there can be.
         confidence: of (i), over all looks.
         seed: of resamples.
@@ -113,14 +115,14 @@ class PanelNumbers:
         return self.nll / self.tokens
 
 
-def look_at(numbers: PanelNumbers, plan: LookPlan, *, step: int, before: float | None) -> Look:
+def look_at(numbers: PanelNumbers, plan: LookPlan, *, step: int, first: Look | None) -> Look:
     """Judge one pass.
 
     Args:
         numbers: of the pass.
         plan: fixed before the first look.
         step: optimizer steps so far.
-        before: retain loss before the first step; None at that look.
+        first: the look before the first step; None where this is it.
     """
     forget, unseen, retain = (numbers.side == side for side in ("forget", "unseen", "retain"))
     judged = forget | unseen
@@ -146,7 +148,7 @@ def look_at(numbers: PanelNumbers, plan: LookPlan, *, step: int, before: float |
         retain_loss=retain_loss,
         like_unseen=_is_like(likeness, enough=plan.enough),
         in_band=in_band(loss[forget], loss[unseen], seed=plan.seed),
-        in_budget=before is None or retain_loss.value <= before * (1 + plan.budget),
+        in_budget=first is None or retain_loss.value - first.retain_loss.value <= plan.budget * first.unseen_loss,
     )
 
 

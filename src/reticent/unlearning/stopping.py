@@ -114,8 +114,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
             side=self.panel.side,
             user=self.panel.user,
         )
-        before = self.looks[0].retain_loss.value if self.looks else None
-        look = look_at(numbers, self.plan, step=step, before=before)
+        look = look_at(numbers, self.plan, step=step, first=self.looks[0] if self.looks else None)
         self.looks.append(look)
         if step and look.in_budget:
             self._keep(step, model)
@@ -162,11 +161,11 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
         """
         kept = self.kept
         if not kept:
-            lost = self.looks[-1].retain_loss.value / self.looks[0].retain_loss.value - 1
+            lost = risen(self.looks[-1], self.looks[0])
             raise NothingKept(
                 f"retain_budget={self.plan.budget:g}",
-                f"broke before any look: the retain loss had risen by {lost:.1%} at step {self.looks[-1].step}, so "
-                "nothing is kept",
+                f"broke before any look: at step {self.looks[-1].step} the retain loss had risen by {lost:.1%} of what "
+                "unseen texts cost, so nothing is kept",
                 "Give a lower --learning_rate, look more often (--every), or allow more (--retain_budget).",
             )
         if kept == step:
@@ -203,13 +202,18 @@ def last_in_budget(looks: list[Look]) -> int:
 def sentence_of(look: Look, first: Look) -> str:
     """A look in one line."""
     aucs = ", ".join(f"{name} {auc.value:.3f} [{auc.lo:.3f}, {auc.hi:.3f}]" for name, auc in look.aucs.items())
-    risen = look.retain_loss.value / first.retain_loss.value - 1
     holds = {"like unseen": look.like_unseen, "loss in the band": look.in_band, "retain budget kept": look.in_budget}
     marks = ", ".join(f"{name}: {'yes' if held else 'no'}" for name, held in holds.items())
     return (
         f"step {look.step}: AUC forget against unseen {aucs}; loss {look.forget_loss:.3f} against "
-        f"{look.unseen_loss:.3f}, retain {look.retain_loss.value:.3f} ({risen:+.1%}); {marks}"
+        f"{look.unseen_loss:.3f}, retain {look.retain_loss.value:.3f} ({risen(look, first):+.1%} of what unseen texts "
+        f"cost); {marks}"
     )
+
+
+def risen(look: Look, first: Look) -> float:
+    """By how much the retain loss has risen, as a share of the loss of unseen texts before the first step."""
+    return (look.retain_loss.value - first.retain_loss.value) / first.unseen_loss
 
 
 def _trained(model: Any) -> list[tuple[str, Any]]:
