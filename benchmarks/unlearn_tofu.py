@@ -46,7 +46,15 @@ from reticent.train.unlearning.method import UNLEARNERS
 from reticent.unlearning.benchmarks.answer_questions import answer_questions
 from reticent.unlearning.benchmarks.questions import Question
 from reticent.unlearning.benchmarks.rouge import rouge_l_recall
-from reticent.unlearning.benchmarks.tofu import forget_figures, model_utility, probability, truth_ratio, utility_rows
+from reticent.unlearning.benchmarks.tofu import (
+    PARTS,
+    UtilityRows,
+    forget_figures,
+    model_utility,
+    probability,
+    truth_ratio,
+    utility_rows,
+)
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.retraining import retrain
@@ -59,7 +67,7 @@ from reticent.workflows.verify import verify
 KNOWS = 0.9
 """AUC of the loss, forget rows against unseen ones, below which there is nothing to forget."""
 MAX_TOKENS, NEW_TOKENS, NEW_TOKENS_WORLD = 128, 32, 24
-RETAIN_QUESTIONS = 24
+RETAIN_QUESTIONS = 40
 MARGIN, LEAST = 0.2, 30
 """Fixed before the first look: half of 75 rows of 20 people against half of 190 show an AUC within 0.5 ± 0.2 with a
 power of about 0.8, and no less."""
@@ -211,6 +219,7 @@ def metrics(stage: Stage, model: Path, forget: Sequence[Record], retain: Sequenc
         rows[name] = utility_rows(answers.losses, rouge, options=name != "retain", variant="paper")
     utility = model_utility(rows)
     about |= {"utility": asdict(utility.utility), "parts": _plain(utility.parts)}
+    about["rows"] = {name: _columns(of) for name, of in rows.items()}
     file.parent.mkdir(exist_ok=True)
     write_text(file, json.dumps(about), private=False)
     return about
@@ -220,6 +229,12 @@ def asked(stage: Stage, records: Sequence[Record]) -> list[Question]:
     """The questions of ``records``, each with its author."""
     questions = population(stage.data)
     return [replace(questions[record.id], user=author_of(record.id)) for record in records]
+
+
+def _columns(rows: UtilityRows) -> dict[str, Any]:
+    """Values of each question, so that two models can be compared question by question."""
+    columns: dict[str, Any] = {part: getattr(rows, part).tolist() for part in PARTS}
+    return columns | {"users": None if rows.users is None else list(rows.users)}
 
 
 def _plain(estimates: dict[str, Estimate]) -> dict[str, Any]:
