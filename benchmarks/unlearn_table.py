@@ -4,7 +4,9 @@
 The first table has a row for each run; the untouched and the retrained models come first. ``utility`` is TOFU's model
 utility over the mean of the retrained models' (95 %, the same questions or people resampled in all of them),
 ``forget quality`` the p-value of TOFU's test against the first of them, ``loss against retrained`` the distance of the
-forget rows' mean loss from that of the retrained models, with the prediction interval. The second table has the AUCs after each treatment of runs with ``--robustness``.
+forget rows' mean loss from that of the retrained models, with the prediction interval.
+
+The second table has the AUCs after each treatment of runs with ``--robustness``.
 
     python benchmarks/unlearn_table.py benchmarks/results/unlearn_tofu_lora.json
 """
