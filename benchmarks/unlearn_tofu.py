@@ -382,8 +382,8 @@ def main() -> None:
         for seed in range(given.seeds):
             if stage.oracles and not stage.retrained(stage.oracles - 1).exists():
                 retrained(stage, retain)
-                for number in range(stage.oracles):
-                    metrics(stage, stage.retrained(number), forget, retain)
+            for number in range(stage.oracles):
+                metrics(stage, stage.retrained(number), forget, retain)
             about = one_method(stage, method, seed, request, given)
             if about and "refused" not in about:
                 metrics(stage, stage.unlearned(method, seed).model, forget, retain)
