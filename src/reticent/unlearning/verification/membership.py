@@ -2,7 +2,8 @@
 """Membership, both sides: forget rows against rows never trained on, as a test of equivalence.
 
 An AUC near 1 says that the rows are still known, one near 0 that they are marked by their absence: too unlikely to be
-unseen. Only an interval that lies within 0.5 ± margin says *like unseen*; a large p-value says nothing.
+unseen. Only an interval that lies within 0.5 ± margin says *like unseen*; a large p-value says nothing. A departure
+that retrained models show too is one of the rows, not of the unlearning, and does not count.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from reticent.attacks.selection import read_selection
 from reticent.core.errors import BadInput
 from reticent.core.section import Column, Section, Table
 from reticent.core.table import TokenTable
-from reticent.core.unlearning import BASE, Measurement, UnlearningCheck
+from reticent.core.unlearning import BASE, RETRAINED, Measurement, UnlearningCheck
 from reticent.core.unlearning_words import LIKE_UNSEEN, TOO_FEW
 from reticent.stats.equivalence import Likeness, equivalence
+from reticent.stats.shared_departure import without_shared_departures
 from reticent.unlearning.verification.beside import beside_cells, beside_columns
 from reticent.unlearning.verification.check import Judging, Visit, check
 from reticent.unlearning.verification.config import VerifyConfig
@@ -90,7 +92,8 @@ def evaluate(tables: Mapping[str, TokenTable], judging: Judging) -> UnlearningCh
         )
         for model in judging.models
     }
-    after = by_model[judging.after.name]
+    retrained = [by_model[model.name] for model in judging.models if model.role == RETRAINED]
+    after = without_shared_departures(by_model[judging.after.name], retrained)
     missing = _missing(judging)
     words = {row.attack: _word(row.verdict, missing) for row in after.attacks}
     word = _word(after.verdict, missing)
