@@ -113,7 +113,8 @@ class FederationSelfCheck:
 
     def given(self, mean: Update) -> None:
         """What the server's optimizer takes is what left the round, and nothing else."""
-        assert self._measured is not None and self._left is not None, "closed comes first"
+        assert self._measured is not None, "closed comes first"
+        assert self._left is not None, "closed comes first"
         if set(mean) != set(self.names) or not np.array_equal(
             self._measured.places.of([mean[name] for name in self.names]), self._left
         ):
