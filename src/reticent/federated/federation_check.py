@@ -292,7 +292,8 @@ class FederationSelfCheck:
             drawn = float(normals(self.mechanism.key, measured.round, len(self.names), np.arange(1))[0, 0])
             off = abs(measured.noised_bits - bits - rule.bit_noise * drawn)
             right = off <= on_edge + 1e-3 * (rule.bit_noise + 1)
-            due = rule.following(self.clip, rule.fraction(measured.noised_bits, float(self.mechanism.expected)))
+            share = measured.noised_bits / self.mechanism.expected + 0.5
+            due = self.clip * math.exp(rule.learning_rate * (rule.quantile - share))
         elif rule is not None:
             right = False
         if not right or not math.isclose(measured.next_clip, due, rel_tol=1e-6):
