@@ -59,6 +59,8 @@ def broken(kind):
     update = made_up_update(1, 2)
     if kind in ("nan", "inf"):
         update["a"][3, 3] = float(kind)
+    elif kind == "opposite infinities":
+        update["a"][3, :2] = torch.tensor([float("inf"), float("-inf")])
     elif kind == "shape":
         update["a"] = update["a"].T
     elif kind == "names":
@@ -70,7 +72,7 @@ def broken(kind):
     return update
 
 
-@pytest.mark.parametrize("kind", ["nan", "inf", "shape", "names", "missing", "type"])
+@pytest.mark.parametrize("kind", ["nan", "inf", "opposite infinities", "shape", "names", "missing", "type"])
 def test_what_cannot_be_summed_counts_as_zero(kind):
     a_round = opened()
     assert not a_round.add(broken(kind))

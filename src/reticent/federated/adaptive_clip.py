@@ -28,7 +28,7 @@ SHARE = 20
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveClip:
-    """How a clip norm follows the norms.
+    """The rule by which a clip norm follows the norms.
 
     Args:
         quantile: γ, the share of updates that shall be no longer than the clip norm.

@@ -30,7 +30,7 @@ from reticent.privacy.sampling import by_coins, check_key
 from reticent.privacy.spec import ADD_OR_REMOVE, ZERO_OUT
 
 COINS = "client"
-"""What the key's words are read for when clients are drawn; those of records are others."""
+"""Purpose of the key's words that clients are drawn by; those of records are others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class ClientMechanism:
 
     @property
     def relation(self) -> str:
-        """Which data sets cannot be told apart."""
+        """The data sets that cannot be told apart."""
         return ADD_OR_REMOVE if self.sampling == POISSON else ZERO_OUT
 
     @property
@@ -108,7 +108,7 @@ class ClientMechanism:
         return self.adaptive.update_noise(self.noise_multiplier)
 
     def composed(self, rounds_run: int) -> tuple[Mechanism, int]:
-        """What the accountant is given for so many rounds (1 or more): a step, and how often."""
+        """A step and how often it is taken in so many rounds (1 or more), for the accountant."""
         if self.sampling == SHUFFLED:
             return as_one(self.noise_multiplier, rounds=rounds_run, pass_length=self.pass_length), 1
         return Mechanism(noise_multiplier=self.noise_multiplier, rate=self.rate), rounds_run
@@ -151,11 +151,11 @@ class ClientMechanism:
         """
         self._check_round(round_number)
         if self.sampling == SHUFFLED:
-            return in_turn(self.key, round_number, clients=self.clients, each=int(self.expected))
+            return in_turn(self.key, round_number, clients=self.clients, per_round=int(self.expected))
         return by_coins(self.key, COINS, round_number, units=self.clients, rate=self.rate)
 
     def nodes(self, round_number: int) -> tuple[Node, ...]:
-        """Which noise of the key goes on the sum of that round."""
+        """The noise of the key that goes on the sum of that round."""
         if self.sampling == SHUFFLED:
             return nodes_of(round_number, self.pass_length)
         return (Node(1, round_number),)

@@ -22,7 +22,7 @@ HOW = {
         "node"
     ),
 }
-"""What differs between neighbours, and the mechanism, by sampling."""
+"""The difference between neighbours, and the mechanism, by sampling."""
 
 
 def client_statement(
@@ -53,7 +53,7 @@ def client_statement(
 
 
 def _weak(delta: float, clients: int) -> str:
-    """What a δ that so few clients allow for still permits."""
+    """The worst that is permitted by a δ that so few clients allow for."""
     share = rounded_up(100 * delta * clients, 1)
     return (
         f"With only {clients} clients δ is weak: at δ = {delta:.2g} even a training that publishes a client's update "

@@ -32,9 +32,9 @@ from reticent.privacy.watch import FIRST, Floats, places
 ERROR = 1e-6
 """Probability that a right federation is stopped, over all statistical checks and rounds."""
 RECOUNTED = 0.03
-"""How far a stated ε may be below what a second count finds."""
+"""The share by which a stated ε may be below what a second count finds."""
 ROUNDED = 1e-5
-"""What float32 may add to a sum, relative to all that went into it."""
+"""Error that float32 may add to a sum, relative to all that went into it."""
 RELEASED = frozenset(
     {"number", "round", "epsilon", "clip", "next_clip", "fraction", "rate", "noise_multiplier", "delta", "denominator"}
     | {"clients", "expected", "rounds", "held_out_loss", "changed", "seconds"}
@@ -95,7 +95,7 @@ class FederationSelfCheck:
         self._numbers = numbers
 
     def closed(self, measured: RoundMeasurements, mean: Update) -> None:
-        """What was seen of the round, and what leaves it.
+        """Check what was seen of the round, and what leaves it.
 
         Args:
             measured: by the round.
@@ -112,7 +112,7 @@ class FederationSelfCheck:
         self.rounds += 1
 
     def given(self, mean: Update) -> None:
-        """What the server's optimizer takes is what left the round, and nothing else."""
+        """The server's optimizer takes what left the round, and nothing else."""
         assert self._measured is not None, "closed comes first"
         assert self._left is not None, "closed comes first"
         if set(mean) != set(self.names) or not np.array_equal(
@@ -203,7 +203,7 @@ class FederationSelfCheck:
         return self.draw_sizes.add(len(numbers)) or self.draws.add(numbers)
 
     def _had_before(self, first: int) -> set[int]:
-        """Who had a turn in the pass before this process began, where clients take turns."""
+        """Clients that had a turn in the pass before this process began, where clients take turns."""
         if self._by_coins:
             return set()
         earlier = range(first - first % self.mechanism.pass_length, first)
@@ -250,7 +250,7 @@ class FederationSelfCheck:
         )
 
     def _check_noise(self, measured: RoundMeasurements, left: Floats) -> None:
-        """What left the round less the sum is the noise of this round, key and array."""
+        """The mean that left less the sum is the noise of this round, key and array."""
         std = self.mechanism.update_noise * self.clip
         denominator = float(self.mechanism.expected)
         drawn = left * denominator - measured.summed
@@ -314,7 +314,7 @@ class FederationSelfCheck:
         return epsilon_again(step.noise_multiplier, [0, 1], chances, steps=times, delta=self.mechanism.delta)
 
     def _items(self, ledger: RoundLedger, epsilon: float, again: float | None) -> tuple[SelfCheckItem, ...]:
-        """What was checked; nothing of it depends on who was drawn or what was sent."""
+        """All that was checked; nothing of it depends on who was drawn or what was sent."""
         mechanism, meter = self.mechanism, self.noise
         size = (
             "" if meter is None or not meter.looks else f"{meter.ratio:.4f} of what is promised ({meter.samples} looks)"

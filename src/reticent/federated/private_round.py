@@ -23,7 +23,7 @@ from reticent.privacy.noise import NoiseSums, add_noise
 
 @dataclass(frozen=True, kw_only=True)
 class RoundSetup:
-    """What is fixed before a round begins.
+    """All that is fixed before a round begins.
 
     Args:
         round: its number, from 0.
@@ -48,7 +48,7 @@ class RoundSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedRound:
-    """What a round gives.
+    """The outcome of a round.
 
     Args:
         mean: noised sum over the denominator, the only thing made of updates that may leave the process.

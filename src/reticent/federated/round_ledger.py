@@ -75,7 +75,7 @@ class RoundLedger:
 
     @property
     def rounds(self) -> int:
-        """How many were spent."""
+        """Number of those that were spent."""
         return len(self.spent)
 
     @property
@@ -169,8 +169,7 @@ class RoundLedger:
 
 
 def about(mechanism: ClientMechanism) -> dict[str, Any]:
-    """What a ledger says of the mechanism that its rounds are of; of the key it tells nothing but whether it is the
-    same."""
+    """The mechanism that a ledger's rounds are of, as its first line has it; of the key only whether it is the same."""
     fields = {name: value for name, value in asdict(mechanism).items() if name != "key"}
     return {
         "format": FORMAT,

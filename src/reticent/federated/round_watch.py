@@ -22,7 +22,7 @@ from reticent.privacy.watch import Floats, WatchPoints, places
 
 @dataclass(frozen=True, kw_only=True)
 class RoundMeasurements:
-    """What was seen of one round; arrays in the order of ``names``, ``[watched elements]`` where they are watched.
+    """Sight of one round; arrays in the order of ``names``, ``[watched elements]`` where they are watched.
 
     Args:
         round: its number, from 0.

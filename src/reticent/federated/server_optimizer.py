@@ -26,14 +26,14 @@ from reticent.federated.update import Update
 FEDAVG, FEDADAM = "fedavg", "fedadam"
 NAMES = (FEDAVG, FEDADAM)
 FIRST, SECOND = 0.9, 0.99
-"""How much of the moments of fedadam is kept."""
+"""The share of the moments of fedadam that is kept."""
 LEAST = 1e-3
 """τ of fedadam, which the root of the second moment is kept above; the paper's choice."""
 Arrays = dict[str, torch.Tensor]
 
 
 class ServerSettings(Protocol):
-    """What a federation says of its server's step."""
+    """The settings of a federation that its server's step follows from."""
 
     @property
     def server_optimizer(self) -> str:

@@ -38,17 +38,17 @@ class Node(NamedTuple):
     step: int
 
 
-def rounds_of_pass(clients: int, each: int) -> int:
-    """In how many rounds all have had their turn.
+def rounds_of_pass(clients: int, per_round: int) -> int:
+    """Number of rounds in which all have their turn.
 
     >>> rounds_of_pass(98, 20)
     5
     """
-    return -(-clients // each)
+    return -(-clients // per_round)
 
 
 def height(rounds: int) -> int:
-    """In how many nodes a leaf of a tree of so many rounds can be that are ever used.
+    """The most nodes of a tree of so many rounds that one leaf can be in, of those that are ever used.
 
     >>> [height(rounds) for rounds in (1, 2, 3, 4, 5)]
     [1, 2, 2, 3, 3]
@@ -57,7 +57,7 @@ def height(rounds: int) -> int:
 
 
 def squared_shift(rounds: int, pass_length: int) -> int:
-    """By how much all noise together is moved by one client, squared, in clip norms: Σ height over the passes.
+    """The square of what one client moves all noise together by, in clip norms: Σ height over the passes.
 
     >>> squared_shift(12, 5)  # two whole passes of five rounds, one of two
     8
@@ -80,7 +80,7 @@ def as_one(noise_multiplier: float, *, rounds: int, pass_length: int) -> Mechani
 
 
 def nodes_of(round_number: int, pass_length: int) -> tuple[Node, ...]:
-    """Whose noise the noised sum gains in this round, counted from 0, and whose it loses.
+    """The nodes whose noise the noised sum gains in this round, counted from 0, and those whose noise it loses.
 
     >>> [nodes_of(round_number, 4) for round_number in (0, 1)]
     [(Node(sign=1, step=0),), (Node(sign=1, step=65), Node(sign=-1, step=0))]
@@ -108,11 +108,11 @@ def prefix_nodes(round_number: int, pass_length: int) -> tuple[int, ...]:
     return tuple(steps)
 
 
-def in_turn(key: bytes, round_number: int, *, clients: int, each: int) -> npt.NDArray[np.int64]:
+def in_turn(key: bytes, round_number: int, *, clients: int, per_round: int) -> npt.NDArray[np.int64]:
     """Numbers of the clients of a round, rising: those whose turn it is in the pass, whose order the key shuffles."""
-    passed, place = divmod(round_number, rounds_of_pass(clients, each))
+    passed, place = divmod(round_number, rounds_of_pass(clients, per_round))
     order = np.argsort(words(key, "client order", passed, count=clients), kind="stable")
-    return np.sort(order[place * each : (place + 1) * each])
+    return np.sort(order[place * per_round : (place + 1) * per_round])
 
 
 def _step(first: int, end: int, level: int) -> int:

@@ -7,7 +7,7 @@ It has no model. Each step of a round is a method of its own, so that a test can
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def made_up_mechanism(**changes: Any) -> ClientMechanism:
 
 
 def made_up_update(client: int, number: int, scale: float | None = None) -> dict[str, torch.Tensor]:
-    """What a client sends in a round: every third one an update that is shorter than the clip norm."""
+    """The update of a client in a round: every third one an update that is shorter than the clip norm."""
     random = torch.Generator().manual_seed(1000 * client + number)
     size = (0.01 if client % 3 == 0 else 3.0) if scale is None else scale
     return {name: size * torch.randn(array.shape, generator=random) for name, array in LIKE.items()}
@@ -93,11 +93,11 @@ class MadeUpFederation:
         return self.check.finished(self.ledger, rounds=self.next, epsilon=self.stated())
 
     def drawn(self, number: int) -> list[int]:
-        """Who takes part."""
+        """Numbers of the clients that take part."""
         return [int(client) for client in self.plan.sampled(number)]
 
     def sent(self, client: int, number: int) -> Update:
-        """What a client sends."""
+        """The update that a client sends."""
         return made_up_update(client, number)
 
     def open(self, number: int) -> PrivateRound:
@@ -116,10 +116,10 @@ class MadeUpFederation:
         self.ledger.spend(number, closed.mean, clip=self.clip, next_clip=closed.next_clip)
 
     def given(self, mean: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the server's step takes."""
+        """The aggregate that the server's step takes."""
         return mean
 
-    def row(self, number: int, closed: ClosedRound) -> Iterable[str]:
+    def row(self, number: int, closed: ClosedRound) -> Collection[str]:
         """Fields that are logged."""
         return ("number", "clip")
 
