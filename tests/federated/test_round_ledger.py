@@ -80,6 +80,14 @@ def test_a_round_that_is_run_again_must_give_the_same(tmp_path):
         spend(ledger, 2)
 
 
+def test_a_round_clips_to_the_norm_that_the_round_before_left(tmp_path):
+    ledger = RoundLedger(tmp_path / FILE, made_up_mechanism(adaptive=AdaptiveClip(bit_noise=0.75)))
+    spend(ledger, 0, next_clip=0.6)
+    with pytest.raises(GuaranteeViolated, match="the round before it left"):
+        spend(ledger, 1)
+    assert ledger.rounds == 1
+
+
 @pytest.mark.parametrize(
     "changes", [{"noise_multiplier": 0.9}, {"clients": 61}, {"key": OTHER_KEY}, {"clip_norm": 0.4}, {"rounds": 7}]
 )

@@ -93,7 +93,8 @@ class RoundLedger:
             next_clip: that of the next round.
 
         Raises:
-            GuaranteeViolated: a round before it is missing, or it was spent before and gave something else.
+            GuaranteeViolated: a round before it is missing, it was spent before and gave something else, or its clip
+                norm is not the one that the round before left.
         """
         entry = RoundSpent(
             round=round_number,
@@ -112,6 +113,11 @@ class RoundLedger:
                     "Its noise is the same, so the difference of the two shows updates without any.",
                 )
             return entry
+        if clip != self.clip:
+            _broken(
+                f"round {round_number} clipped to {clip:g}, and the round before it left {self.clip:g}",
+                "A norm that follows from anything else than noised counts may tell of updates.",
+            )
         self._append(asdict(entry))
         self.spent.append(entry)
         return entry
