@@ -14,11 +14,11 @@ from reticent.federated.adaptive_clip import AdaptiveClip, bit
 from reticent.privacy.noise import normals
 from reticent.testing.made_up_federation import KEY, made_up_mechanism
 
-MANY = {"clients": 60, "expected": 60, "rounds": 60}
+MANY = {"clients": 60, "expected": 60, "rounds": 40}
 
 
 def plan_for(quantile, start, **changes):
-    rule = AdaptiveClip(quantile=quantile, learning_rate=0.3, bit_noise=3.0)
+    rule = AdaptiveClip(quantile=quantile, learning_rate=0.5, bit_noise=3.0)
     return made_up_mechanism(**MANY, adaptive=rule, clip_norm=start, **changes)
 
 
