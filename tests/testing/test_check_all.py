@@ -15,7 +15,9 @@ import reticent
 from reticent.core.record import Span
 from reticent.data.pii.detector import DETECTORS
 from reticent.data.readers.reader import READERS, BadRow, InputRow
+from reticent.federated.aggregate.aggregator import AGGREGATORS
 from reticent.privacy.clip.rule import LAYER_RULES
+from reticent.testing.aggregation_rules import check_aggregation_rule
 from reticent.testing.check_all import CHECKS, check_all, missing, registered
 from reticent.testing.detectors import check_detector
 from reticent.testing.layer_rules import check_layer_rule
@@ -122,6 +124,45 @@ def _spans(*spans: Span) -> Any:
 def test_bad_detectors_are_caught(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
         check_detector(replace(DETECTORS.get("email"), **change))
+
+
+def _rule(function: Any) -> Any:
+    return lambda updates, *, denominator: function(list(updates), denominator)
+
+
+def _summed(held: Any, factor: Any = lambda number: 1.0) -> Any:
+    return {name: sum(update[name] * factor(n) for n, update in enumerate(held)) for name in held[0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("mean", {"summary": "no sentence"}, "whole sentence"),
+        ("mean", {"rule": _rule(lambda held, d: {"a": _summed(held)["a"]})}, "other arrays"),
+        ("mean", {"rule": _rule(lambda held, d: {n: a / 0 for n, a in _summed(held).items()})}, "not finite"),
+        ("mean", {"rule": _rule(lambda held, d: {n: a.zero_() for n, a in held[0].items()})}, "writes into"),
+        ("mean", {"rule": _rule(lambda held, d: _summed(held, lambda n: 1.0 if n else 2.0))}, "order"),
+        ("mean", {"rule": _rule(lambda held, d: {n: a / d for n, a in _summed(held).items()})}, "at a time"),
+        (
+            "mean",
+            {"streams": False, "rule": _rule(lambda held, d: _summed(held, lambda n: 1 / len(held)))},
+            "says zero",
+        ),
+        ("mean", {"streams": False, "rule": _rule(lambda held, d: _summed(held, lambda n: 1 / 3))}, "twice the"),
+        (
+            "mean",
+            {"streams": False, "rule": _rule(lambda held, d: _summed(held, lambda n: 2 / d))},
+            "moves the outcome",
+        ),
+        ("median", {"bounded": True}, "says zero|twice the|moves the outcome"),
+        ("median", {"fewest": 0}, "at least 1"),
+        ("median", {"rule": _rule(lambda held, d: held[3] and _summed(held))}, "fails with 3 updates"),
+    ],
+)
+def test_bad_aggregation_rules_are_caught(name: str, change: dict[str, Any], complaint: str) -> None:
+    rule = replace(AGGREGATORS.get(name), **change)
+    with pytest.raises(AssertionError, match=complaint):
+        check_aggregation_rule(rule)
 
 
 def test_bad_layer_rules_are_caught() -> None:

@@ -16,6 +16,10 @@ Update = Mapping[str, torch.Tensor]
 """Name of a trained array → its change, float32 on the CPU."""
 
 
+LEAST_FACTOR = 1e-30
+"""Smaller factors lose digits in float32, so that a huge update would come out longer than the bound."""
+
+
 class RefusedUpdate(ValueError):
     """An update that may not be summed. The message says why, and holds nothing of its contents."""
 
@@ -46,7 +50,8 @@ def check_update(update: Update, like: Update) -> None:
             raise RefusedUpdate("an array of another shape")
         if array.dtype != torch.float32:
             raise RefusedUpdate("an array that is not float32")
-        if not bool(torch.isfinite(array).all()):
+        # One pass: a sum of float32 in float64 is finite only where all are, and opposite infinities give NaN.
+        if not math.isfinite(float(array.sum(dtype=torch.float64))):
             raise RefusedUpdate("a number that is not finite")
 
 
@@ -70,7 +75,10 @@ def clipped(update: Update, bound: float) -> dict[str, torch.Tensor]:
     length = norm(update)
     if length <= bound:
         return dict(update)
-    return {name: array * (bound / length) for name, array in update.items()}
+    factor = bound / length
+    if factor < LEAST_FACTOR:
+        return {name: (array.double() * factor).float() for name, array in update.items()}
+    return {name: array * factor for name, array in update.items()}
 
 
 def zeros_like(arrays: Update) -> dict[str, torch.Tensor]:

@@ -19,8 +19,8 @@ from reticent.privacy.sampling import CHUNK
 from reticent.privacy.watch import Floats, WatchPoints
 
 
-def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
-    """Numbers of the units of a step.
+def batch_again(key: bytes, step: int, *, units: int, rate: float, purpose: str = "sample") -> list[int]:
+    """Numbers of the units that are drawn for that purpose in a step.
 
     >>> batch_again(bytes(range(32)), 0, units=4, rate=1)
     [0, 1, 2, 3]
@@ -29,7 +29,7 @@ def batch_again(key: bytes, step: int, *, units: int, rate: float) -> list[int]:
         return list(range(units))
     drawn: list[int] = []
     place = -1
-    for word in _words(key, step):
+    for word in _words(key, purpose, step):
         tail = (min(word, 2**64 - 1 - word) + 0.5) / 2**64
         place += 1 + int(min((-math.log(tail) if word < 2**63 else -math.log1p(-tail)) / -math.log1p(-rate), units))
         if place >= units:
@@ -60,10 +60,10 @@ def noise_of_one(key: bytes, step: int, index: int, size: int, device: torch.dev
     return drawn
 
 
-def _words(key: bytes, step: int) -> Iterator[int]:
+def _words(key: bytes, purpose: str, step: int) -> Iterator[int]:
     chunk = 0
     while True:
-        digest = hashlib.shake_256(key + f"sample\0{step}\0{chunk}".encode()).digest(8 * CHUNK)
+        digest = hashlib.shake_256(key + f"{purpose}\0{step}\0{chunk}".encode()).digest(8 * CHUNK)
         for place in range(0, len(digest), 8):
             yield int.from_bytes(digest[place : place + 8], "little")
         chunk += 1

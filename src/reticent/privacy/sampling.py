@@ -5,7 +5,7 @@ A draw depends on nothing but (key, step, number and rate of units), so a resume
 would have seen. Random numbers are read from SHAKE-256 of the key: who does not know it cannot predict who was in a
 batch, which is what privacy amplification by sampling rests on.
 
-**Definition.** The words of step t are ``words(key, "sample", t, j, count=CHUNK)`` for j = 0, 1, 2, …, one behind the
+**Definition.** The words of step t are ``words(key, purpose, t, j, count=CHUNK)`` for j = 0, 1, 2, …, one behind the
 other; each is a uniform number in [0, 2^64). A word w is read as the standard exponential E = -ln(w / 2^64): with
 ``tail = (min(w, 2^64 - 1 - w) + ½) / 2^64``, E is ``-log(tail)`` where w < 2^63 and ``-log1p(-tail)`` elsewhere, which
 is precise for long and for short E, and never infinite. A unit is left out ``floor(E / -log1p(-rate))`` times in a row
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -185,24 +185,7 @@ class PoissonSampler:
         """Numbers of the units in that step, rising; may be none."""
         if not 0 <= step < self.steps:
             raise BadInput(f"step {step}", f"must be in 0 … {self.steps - 1}", "Account for all steps in the plan.")
-        if self.rate == 1:
-            return np.arange(self.units)
-        units, last = [], -1
-        for word in self._chunks(step):
-            # As floats first: at tiny rates a gap can be larger than any integer of 64 bits.
-            gaps = np.minimum(exponentials(word) / -math.log1p(-self.rate), self.units).astype(np.int64)
-            places = last + np.cumsum(gaps + 1)
-            units.append(places[places < self.units])
-            last = int(places[-1])
-            if last >= self.units:
-                break
-        return np.concatenate(units)
-
-    def _chunks(self, step: int) -> Iterator[npt.NDArray[np.uint64]]:
-        chunk = 0
-        while True:
-            yield words(self.key, "sample", step, chunk, count=CHUNK)
-            chunk += 1
+        return by_coins(self.key, "sample", step, units=self.units, rate=self.rate)
 
     def batch(self, step: int) -> list[Unit]:
         """The units of that step; an empty list where no coin showed heads.
@@ -211,6 +194,32 @@ class PoissonSampler:
             BadInput: a step that is not in the plan, so not accounted for.
         """
         return [self.draw(unit, step) for unit in self.sampled(step).tolist()]
+
+
+def by_coins(key: bytes, purpose: str, step: int, *, units: int, rate: float) -> npt.NDArray[np.int64]:
+    """Numbers of the units whose own coin shows heads in that step, rising; may be none. See the module.
+
+    Args:
+        key: 32 secret bytes.
+        purpose: what is drawn. Draws for another purpose have nothing to do with these.
+        step: whose draw it is.
+        units: how many coins are thrown.
+        rate: chance of heads; with 1 all are in.
+
+    >>> by_coins(bytes(range(32)), "sample", 0, units=3, rate=1.0)
+    array([0, 1, 2])
+    """
+    if rate == 1:
+        return np.arange(units)
+    drawn, last, chunk = [], -1, 0
+    while last < units:
+        word = words(key, purpose, step, chunk, count=CHUNK)
+        # As floats first: at tiny rates a gap can be larger than any integer of 64 bits.
+        gaps = np.minimum(exponentials(word) / -math.log1p(-rate), units).astype(np.int64)
+        places = last + np.cumsum(gaps + 1)
+        drawn.append(places[places < units])
+        last, chunk = int(places[-1]), chunk + 1
+    return np.concatenate(drawn)
 
 
 def words(key: bytes, purpose: str, *numbers: int | str, count: int) -> npt.NDArray[np.uint64]:

@@ -9,6 +9,8 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 
 UNITS = ("record", "user")
+CLIENT = "client"
+"""The unit of a federation, which no single training promises anything to."""
 USER_SAMPLING = ("user", "record", "group")
 RECORD_SELECTION = ("random", "longest", "shortest", "low_perplexity", "high_perplexity", "random_chunk")
 CLIPPING = ("flat", "per_layer", "automatic")
@@ -70,6 +72,12 @@ class PrivacySpec:
     relation: str = ADD_OR_REMOVE
 
     def __post_init__(self) -> None:
+        if self.unit == CLIENT:
+            raise BadInput(
+                f"unit={CLIENT!r}",
+                "is what many clients are promised who train apart from each other, and here one training has all data",
+                "Use `reticent federate`, or give --unit user.",
+            )
         validate.one_of(UNITS, unit=self.unit)
         validate.one_of(USER_SAMPLING, user_sampling=self.user_sampling)
         validate.one_of(RECORD_SELECTION, record_selection=self.record_selection)

@@ -15,6 +15,10 @@ CHECKS: Mapping[str, tuple[str, str]] = {
     "file format": ("reticent.data.readers.reader:READERS", "reticent.testing.readers:check_reader"),
     "unlearning method": ("reticent.train.unlearning.method:UNLEARNERS", "reticent.testing.unlearners:check_unlearner"),
     "scanner": ("reticent.scanning.scanner:SCANNERS", "reticent.testing.scanners:check_scanner"),
+    "aggregation rule": (
+        "reticent.federated.aggregate.aggregator:AGGREGATORS",
+        "reticent.testing.aggregation_rules:check_aggregation_rule",
+    ),
     "detector": ("reticent.data.pii.detector:DETECTORS", "reticent.testing.detectors:check_detector"),
 }
 """Kind of thing → its registry, and the check of one of it, each as ``module:name``."""
@@ -24,7 +28,7 @@ def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
     """Check every registered thing, those of plug-ins too.
 
     Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods,
-    scanners or detectors:
+    scanners, detectors or aggregation rules:
     importing the modules that register them, or naming them as entry points, is all it needs.
 
     Args:
