@@ -59,7 +59,7 @@ class RecordedUpdates:
         return tuple(sorted(match[1] for match in matches if match))
 
     def update(self, round_: int, client: str) -> dict[str, npt.NDArray[np.float32]]:
-        """What a client's training added in a round.
+        """The change that a client's training made in a round.
 
         Raises:
             BadInput: no such file, one of another format, round or client, or arrays that are not finite float32.
