@@ -200,7 +200,7 @@ def test_colluders_and_dropouts_cost_what_they_take():
 
 
 def test_the_table_names_each_observer_and_what_its_number_rests_on():
-    plan = small_plan(clients=25, threshold=20)
+    plan = small_plan(clients=25, threshold=20, dimension=500)
     settings = {"plan": plan, "noise": noise_of(), "rounds": 30, "rate": 0.1, "appearances": 6, "delta": 1e-5}
     rows = who_sees_what(SecureRun(**settings, topped_up=True), colluders=3)
     assert [row.name for row in rows] == [
@@ -218,6 +218,14 @@ def test_the_table_names_each_observer_and_what_its_number_rests_on():
     assert "nothing of the sampling" in plain[0].rests_on
     with pytest.raises(BadInput):
         who_sees_what(SecureRun(**settings, topped_up=True), colluders=19)
+    for changed, said in (
+        ({"threshold": 15}, "another one"),
+        ({"dimension": 9}, "numbers"),
+        ({"bits": 13}, "too small"),
+    ):
+        other = small_plan(**({"clients": 25, "threshold": 20, "dimension": 500} | changed))
+        with pytest.raises(BadInput, match=said):
+            SecureRun(**(settings | {"plan": other}), topped_up=True)
 
 
 # ---- all together ----

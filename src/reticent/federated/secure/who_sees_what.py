@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.federated.secure.distributed_epsilon import Observation, distributed_epsilon
 from reticent.federated.secure.distributed_noise import DistributedNoise
 from reticent.federated.secure.secure_plan import SecurePlan
@@ -28,6 +29,10 @@ class SecureRun:
         appearances: the most rounds that any one client sends an update in, which the client counts itself.
         delta: of every promise.
         topped_up: the server adds noise to what it publishes, see `DistributedNoise.top_up`.
+
+    Raises:
+        BadInput: the plan opens sums of fewer or more clients than the noise is for, or of another dimension, or its
+            modulus is too small.
     """
 
     plan: SecurePlan
@@ -41,6 +46,20 @@ class SecureRun:
     def __post_init__(self) -> None:
         validate.positive(rounds=self.rounds)
         validate.in_range(0, self.rounds, appearances=self.appearances)
+        plan, noise = self.plan, self.noise
+        if (plan.threshold, plan.clients) != (noise.threshold, noise.clients):
+            raise BadInput(
+                f"a plan for {plan.threshold} to {plan.clients} clients",
+                f"does not fit to noise for {noise.threshold} to {noise.clients}, so its promise would be another one",
+                "Make both from the same numbers.",
+            )
+        if plan.dimension != noise.lattice.dimension:
+            raise BadInput(
+                f"a plan for {plan.dimension} numbers",
+                f"and noise for {noise.lattice.dimension}",
+                "Give both the same.",
+            )
+        noise.check_bits(plan.bits, self.rounds)
 
 
 @dataclass(frozen=True, kw_only=True)
