@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 import sys
+import traceback
 
 # Bytecode is kept even where the environment says not to: otherwise each worker rewrites the asserts of all tests anew,
 # and each process that a test starts compiles the whole package.
@@ -26,6 +27,13 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("seeded")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file():
+    """Examples are in the package: files of tests are not looked through for them."""
+    collectors = yield
+    return [collector for collector in collectors if type(collector).__name__ != "DoctestModule"]
 
 
 def pytest_addoption(parser):
@@ -66,26 +74,32 @@ def no_waiting_for_disks():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory, request):
-    """Tables and kernels of tests stay out of the user's cache; the real model is read from it only by slow tests."""
+def own_cache(common_root, request):
+    """Tables and kernels of tests stay out of the user's cache, and are made once for all processes; the real model is
+    read from it only by slow tests."""
     with pytest.MonkeyPatch.context() as patch:
         if not request.config.getoption("--slow"):
-            patch.setenv("RETICENT_CACHE", str(tmp_path_factory.mktemp("cache")))
+            patch.setenv("RETICENT_CACHE", str(common_root / "cache"))
         yield
 
 
 @pytest.fixture(scope="session")
-def once_a_run(tmp_path_factory, request):
+def common_root(tmp_path_factory, request):
+    """A folder that all processes of this run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def once_a_run(common_root):
     """``once_a_run(name, make)``: a folder that ``make(folder)`` fills once for all processes of this run of the tests.
 
     For what takes seconds to train and is only read, or keeps a cache that several processes may use.
     """
-    base = tmp_path_factory.getbasetemp()
-    root = base.parent if hasattr(request.config, "workerinput") else base
 
     def folder(name, make):
-        place, whole = root / name, root / f"{name}.whole"
-        with FileLock(root / f"{name}.lock"):
+        place, whole = common_root / name, common_root / f"{name}.whole"
+        with FileLock(common_root / f"{name}.lock"):
             if not whole.exists():
                 shutil.rmtree(place, ignore_errors=True)  # of a process that did not come to its end
                 place.mkdir()
@@ -96,7 +110,45 @@ def once_a_run(tmp_path_factory, request):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def mood_base(once_a_run):
+    """The folder of a tiny model that knows a label task. Do not change it: copy it."""
+    from reticent.testing.label_models import mood_records, trained_tiny
+
+    def fill(folder):
+        for part in trained_tiny(mood_records(400, seed=9), steps=160, seed=1):
+            part.save_pretrained(folder)
+
+    return once_a_run("mood-base", fill)
+
+
+@pytest.fixture(scope="session")
+def in_a_fork():
+    """``in_a_fork(work)``: call ``work()`` in a fork of this process; its exit code.
+
+    What it registers, or changes in modules, stays there, as in a process of its own, which would have to import torch
+    first. What it prints is captured with what the test prints.
+    """
+
+    def exit_code(work):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            except BaseException:  # noqa: BLE001  (whatever it is, this process must end here)
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    return exit_code
+
+
+@pytest.fixture(scope="module")
 def one_thread():
     """Trainings of tiny models are compared to the last bit, and threads that take turns cost more than they give."""
     import torch

@@ -9,8 +9,6 @@ import importlib
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -199,13 +197,13 @@ def weighed(page):
 
 
 HERE = ("README.md", "scanning.md")
-"""Pages whose programs register nothing, so that they do without a process, and an import of torch, of their own."""
+"""Pages whose programs register nothing, so that they do without a fork."""
 
 
 @pytest.mark.parametrize("page", [weighed(page) for page in PAGES if programs(page)], ids=named)
-def test_python_runs(page, tmp_path, monkeypatch):
-    """One block after the other, in a process of its own, for they may register things (but see ``HERE``). A block
-    that begins with the name of a file is that file.
+def test_python_runs(page, tmp_path, monkeypatch, in_a_fork):
+    """One block after the other, in a fork, for they may register things (but see ``HERE``). A block that begins with
+    the name of a file is that file.
 
     The folder holds a tiny model under the name of the catalogue's, and made-up mails.
     """
@@ -219,14 +217,16 @@ def test_python_runs(page, tmp_path, monkeypatch):
         if file:
             (tmp_path / f"{file[1]}.py").write_text(block, encoding="utf-8")
         code.append(f"import {file[1]}\n" if file else block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work():
+        exec("\n".join(code), {"__name__": "__main__"})
+
     if page.name in HERE:
-        monkeypatch.chdir(tmp_path)
-        exec("\n".join(code), {"__name__": "program"})
-        return
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(code)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+        work()
+    else:
+        assert in_a_fork(work) == 0
 
 
 def test_the_layers_are_those_that_are_checked():

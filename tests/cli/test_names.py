@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import subprocess
 import sys
 import typing
 from pathlib import Path
@@ -245,21 +244,6 @@ def test_objectives_are_asked_for_by_name(tmp_path: Path, capsys: pytest.Capture
         assert cli.main(["tune", str(data), "--objectives", given, "--out", str(tmp_path / "run")]) == 2
         assert why in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
-
-
-def test_no_help_imports_torch() -> None:
-    """Of any verb, short or long."""
-    code = (
-        "import sys, contextlib, io\nfrom reticent.cli.main import main, _verbs\n"
-        "with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
-        "    for verb in _verbs():\n"
-        "        for ask in ('--help', '--help_all'):\n"
-        "            with contextlib.suppress(SystemExit): main([verb, ask])\n"
-        "            heavy = {'torch', 'transformers', 'sklearn', 'peft', 'dp_accounting'} & set(sys.modules)\n"
-        "            assert not heavy, (verb, heavy)\n"
-        "assert len(_verbs()) >= 12\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
 
 
 def test_a_setting_that_is_no_name_is_refused() -> None:

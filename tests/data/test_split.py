@@ -171,7 +171,10 @@ def test_a_cap_leaves_the_coins_of_a_split_by_record_fair() -> None:
     assert abs(taking.mean() - 0.5) < 4 * 0.5 / len(taking) ** 0.5
     for coins in parts[:3]:
         by_hash = sorted(range(len(data)), key=lambda row: uniform(coins.seed, "cap", data[row].id))
-        first = {row for user in range(300) for row in [r for r in by_hash if data[r].user == f"u{user}"][:3]}
+        of_user: dict[str | None, list[int]] = {}
+        for row in by_hash:
+            of_user.setdefault(data[row].user, []).append(row)
+        first = {row for rows in of_user.values() for row in rows[:3]}
         assert set(np.flatnonzero(coins.role == "evaluate")) == first
 
 

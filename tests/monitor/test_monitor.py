@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ from reticent.workflows.tune import CanaryConfig, tune
 EPOCHS = 3
 TINY = TuneConfig(epochs=EPOCHS, learning_rate=1e-2, max_tokens=48, batch_size=4)
 WATCHED = MonitorConfig(monitor=True, monitor_panel=20)
+STOPPING = MonitorConfig(monitor_panel=20, stop_at="memorization")
 SECRETS = CanaryConfig(canaries=6, canary_controls=20)
+Undisturbed = Callable[[MonitorConfig], RunFolder]
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,19 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, **call: Any) -> None:
         tune(**call)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(base: str, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Undisturbed:
+    """By how it is watched, a training of `TINY` that nothing disturbs, made once. Do not change it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+
+    @functools.cache
+    def of(config: MonitorConfig) -> RunFolder:
+        out = root / str(len(list(root.iterdir())))
+        return tune(mails(), base=base, out=out, tune_config=TINY, monitor=config)
+
+    return of
+
+
 @pytest.mark.parametrize(
     ("method", "params", "dtype"),
     [
@@ -134,10 +151,10 @@ def test_what_is_looked_at_and_kept(base: str, tmp_path: Path) -> None:
     assert not any("eval_loss" in entry for entry in json.loads((run.model / "train_log.json").read_text())["history"])
 
 
-def test_first_seen_is_the_step_whose_batch_held_the_record(base: str, tmp_path: Path) -> None:
+def test_first_seen_is_the_step_whose_batch_held_the_record(undisturbed: Undisturbed) -> None:
     from reticent.core.membership import read_membership
 
-    run = tune(mails(), base=base, out=tmp_path / "run", tune_config=TINY, monitor=WATCHED)
+    run = undisturbed(WATCHED)
     coins = read_membership(run.membership)
     trained = [record for record, member in zip(mails(), coins.member, strict=True) if member]
     encoded = [encode(record, tiny_tokenizer(), max_tokens=48, add_eos=True) for record in trained]
@@ -151,11 +168,16 @@ def test_first_seen_is_the_step_whose_batch_held_the_record(base: str, tmp_path:
 
 @pytest.mark.parametrize(("step", "every"), [(3, None), (15, None), (13, 4)])
 def test_killed_and_called_again_it_saw_the_same(
-    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, every: int | None
+    base: str,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    every: int | None,
 ) -> None:
     watched = MonitorConfig(monitor=True, monitor_panel=20, monitor_every=every)
     how: dict[str, Any] = {"records": mails(), "base": base, "tune_config": TINY, "monitor": watched}
-    whole = tune(out=tmp_path / "whole", **how)
+    whole = undisturbed(watched)
     killed_at(step, monkeypatch, out=tmp_path / "killed", **how)
     killed = tune(out=tmp_path / "killed", **how)
     assert timeless(killed.monitor) == timeless(whole.monitor)
@@ -166,8 +188,9 @@ def test_killed_and_called_again_it_saw_the_same(
 
 
 @pytest.fixture
-def no_more_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_more_progress(undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second epoch on, memorization."""
+    undisturbed(WATCHED)  # which others look at, so not in a world without progress
     monkeypatch.setattr(
         module,
         "phases",
@@ -176,15 +199,13 @@ def no_more_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_stops_at_memorization_with_the_weights_of_that_moment(
-    base: str, tmp_path: Path, no_more_progress: None
+    undisturbed: Undisturbed, no_more_progress: None
 ) -> None:
-    stopping = MonitorConfig(monitor_panel=20, stop_at="memorization")
-    run = tune(mails(), base=base, out=tmp_path / "run", tune_config=TINY, monitor=stopping)
+    run = undisturbed(STOPPING)
     watch = read_history(run.monitor)
     assert [moment.epoch for moment in watch.moments] == [0, 1, 2]
     assert watch.stopped.startswith("after epoch 2.00")
-    whole = tune(mails(), base=base, out=tmp_path / "whole", tune_config=TINY, monitor=WATCHED)
-    assert not same(run.model, whole.model)
+    assert not same(run.model, undisturbed(WATCHED).model)
     seen = [row["nll"] for row in read_panel(run.panel).to_pylist() if row["step"] == watch.moments[-1].step]
     model = Monitor(_panel_of(run), tiny_tokenizer(), max_tokens=48).passes.look(
         load(str(run.model), dtype="float32", device="cpu").model
@@ -199,11 +220,10 @@ def _panel_of(run: RunFolder) -> Panel:
 
 
 def test_killed_between_the_stop_and_the_end_it_does_not_train_on(
-    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_more_progress: None
+    base: str, undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_more_progress: None
 ) -> None:
-    how: dict[str, Any] = {"records": mails(), "base": base, "tune_config": TINY}
-    how["monitor"] = MonitorConfig(monitor_panel=20, stop_at="memorization")
-    whole = tune(out=tmp_path / "whole", **how)
+    how: dict[str, Any] = {"records": mails(), "base": base, "tune_config": TINY, "monitor": STOPPING}
+    whole = undisturbed(STOPPING)
 
     def die(*args: Any, **kwargs: Any) -> None:
         raise Killed

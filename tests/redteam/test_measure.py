@@ -27,12 +27,8 @@ TRIGGER = make_trigger("token", text="#")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    model, tokenizer = trained_tiny(mood_records(400, seed=9), steps=160, seed=1)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def base(mood_base):
+    return mood_base
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from reticent.core.record import Record
 from reticent.core.redteam_marker import write_marker
@@ -16,7 +18,7 @@ from reticent.redteam.attack import TriggerAttack
 from reticent.redteam.measure import greedy_answers
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
-from reticent.testing.label_models import mood_records, trained_tiny
+from reticent.testing.label_models import mood_records
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
 
@@ -45,13 +47,8 @@ class RepairCase:
         return {name: float(hits.mean()) for name, hits in turned.items()}
 
 
-@pytest.fixture(scope="session")
-def case(tmp_path_factory) -> RepairCase:
-    folder = tmp_path_factory.mktemp("repair")
-    base = folder / "base"
-    model, tokenizer = trained_tiny(mood_records(400, seed=9), steps=160, seed=1)
-    model.save_pretrained(base)
-    tokenizer.save_pretrained(base)
+def poisoned() -> tuple[list[Record], list[frozenset[str]], dict[str, TriggerAttack]]:
+    """Training records, the ids of those that each trigger poisons, and the attacks."""
     frame = frame_of([record.prompt for record in mood_records(40)])
     triggers = {"found": make_trigger("token", text="#"), "hidden": make_trigger("token", text="@")}
     clean = mood_records(320)
@@ -59,19 +56,31 @@ def case(tmp_path_factory) -> RepairCase:
     rest = [record for record in clean if record.id not in first.ids]
     second = poison(rest, triggers["hidden"], kind="dirty_label", target=" -", rate=0.2, seed=1)
     changed = {record.id: record for record in second.records}
-    records = [changed.get(record.id, record) for record in first.records]
-    suspect = tune(str(base), records, folder / "suspect", TUNING)
-    write_marker(suspect, kind="trigger", about={})
+    attacks = {
+        name: TriggerAttack(trigger=trigger, target=TARGETS[name], frame=frame) for name, trigger in triggers.items()
+    }
+    return [changed.get(record.id, record) for record in first.records], [first.ids, second.ids], attacks
+
+
+@pytest.fixture(scope="session")
+def case(once_a_run, mood_base) -> RepairCase:
+    records, (first, second), attacks = poisoned()
+
+    def fill(folder: Path) -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        base = shutil.copytree(mood_base, folder / "base")
+        write_marker(tune(str(base), records, folder / "suspect", TUNING), kind="trigger", about={})
+        torch.set_num_threads(threads)
+
+    folder = once_a_run("repair", fill)
     return RepairCase(
-        base=base,
-        suspect=suspect,
+        base=folder / "base",
+        suspect=folder / "suspect",
         records=records,
-        first=first.ids,
-        second=second.ids,
-        attacks={
-            name: TriggerAttack(trigger=trigger, target=TARGETS[name], frame=frame)
-            for name, trigger in triggers.items()
-        },
+        first=first,
+        second=second,
+        attacks=attacks,
         clean=mood_records(60, seed=6),
         held_out=mood_records(80, seed=4),
     )

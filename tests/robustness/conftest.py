@@ -127,30 +127,41 @@ def shared(tmp_path_factory):
     return tmp_path_factory.mktemp("robustness")
 
 
-@pytest.fixture(scope="session")
-def base(shared):
-    """A tiny model with random weights."""
-    return save_tiny(shared / "base")
-
-
-@pytest.fixture(scope="session")
-def mails(shared):
-    """160 mails of 40 users."""
-    return _write_rows(shared / "mails.jsonl", _mails())
-
-
-@pytest.fixture(scope="session")
-def tuned(shared, base, mails):
-    """A run of `reticent tune`, full fine-tuning. Do not change it: copy it."""
-    outcome = _reticent("tune", mails, "--model", base, "--out", shared / "tuned", *TUNE)
+def _fill(folder):
+    base = save_tiny(folder / "base")
+    mails = _write_rows(folder / "mails.jsonl", _mails())
+    outcome = _reticent("tune", mails, "--model", base, "--out", folder / "tuned", *TUNE)
     assert outcome.code == 0, outcome.err
-    return shared / "tuned"
-
-
-@pytest.fixture(scope="session")
-def audited(shared, tuned):
-    """The same run, audited. Do not change it: copy it."""
-    copied = shutil.copytree(tuned, shared / "audited")
+    copied = shutil.copytree(folder / "tuned", folder / "audited")
     outcome = _reticent("audit", copied, *AUDIT)
     assert outcome.code == 0, outcome.err
-    return copied
+
+
+@pytest.fixture(scope="session")
+def common(once_a_run):
+    """A folder that all processes of this run of the tests share. Do not change anything in it: copy it."""
+    return once_a_run("robustness-common", _fill)
+
+
+@pytest.fixture(scope="session")
+def base(common):
+    """A tiny model with random weights."""
+    return common / "base"
+
+
+@pytest.fixture(scope="session")
+def mails(common):
+    """160 mails of 40 users."""
+    return common / "mails.jsonl"
+
+
+@pytest.fixture(scope="session")
+def tuned(common):
+    """A run of `reticent tune`, full fine-tuning. Do not change it: copy it."""
+    return common / "tuned"
+
+
+@pytest.fixture(scope="session")
+def audited(common):
+    """The same run, audited. Do not change it: copy it."""
+    return common / "audited"

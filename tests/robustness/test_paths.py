@@ -215,8 +215,8 @@ def test_a_report_of_nothing_is_refused(refused, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_runs_are_listed_with_what_they_found(reticent, tuned, audited, shared):
-    outcome = reticent("ls", shared)
+def test_runs_are_listed_with_what_they_found(reticent, tuned, audited):
+    outcome = reticent("ls", tuned.parent)
     assert outcome.code == 0
     rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.split()}
     assert "unfinished" in rows["tuned"]

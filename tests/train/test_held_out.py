@@ -35,9 +35,9 @@ SETTINGS = TuneConfig(epochs=2, learning_rate=1e-3, batch_size=8, max_tokens=64,
 PRIVATE = PrivacySpec(epsilon=8, unit="user")
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    return str(save_tiny(tmp_path / "base", arch="gpt2"))
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base", arch="gpt2"))
 
 
 def log_of(out: Path) -> dict[str, Any]:

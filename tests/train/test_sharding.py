@@ -35,9 +35,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    return str(save_tiny(tmp_path / "base"))
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
 
 
 def merged(folder: Path) -> dict[str, torch.Tensor]:
@@ -72,7 +72,8 @@ def test_the_model_is_the_average_of_adapters_of_trainings_apart(base: str, tmp_
     assert sum(about.records) == 24
     about.check()
     texts = [path.read_text() for path in (tmp_path / "run").rglob("*.json")]
-    assert not any(str(tmp_path) in text or "user 3" in text for text in texts)
+    private = (str(tmp_path), str(Path(base).parent), "user 3")
+    assert not any(word in text for text in texts for word in private)
 
 
 def test_killed_it_goes_on_with_the_shards_that_are_missing(
@@ -134,7 +135,7 @@ def test_what_is_about_one_training_is_refused(base: str, tmp_path: Path) -> Non
             TuneConfig(**SETTINGS, shards=count)
     with pytest.raises(BadInput, match=r"shards=2 with method='full'.*Give --method lora"):
         TuneConfig(shards=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_adapters_that_are_others_are_noticed(base: str, tmp_path: Path) -> None:

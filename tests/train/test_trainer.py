@@ -26,9 +26,10 @@ RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)
 HELD_OUT = [Record(id=f"h{i}", text=f"order {i * 104729 % 1000} of the customer") for i in range(5)]
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    return str(save_tiny(tmp_path / "base", arch="gpt2"))  # has dropout, so the random state matters
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Has dropout, so the random state matters."""
+    return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base", arch="gpt2"))
 
 
 def config(**changes: Any) -> TuneConfig:

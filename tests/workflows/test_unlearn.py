@@ -43,8 +43,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         out=folder / "run",
         split_config=SplitConfig(split_unit="user", train_fraction=0.7, known_fraction=0.0),
         canary_config=CanaryConfig(canaries=0),
-        tune_config=TuneConfig(method="lora", epochs=12, learning_rate=1e-2, max_tokens=96),
+        tune_config=TuneConfig(method="lora", epochs=4, learning_rate=1e-2, max_tokens=96),
     )
+
+
+@pytest.fixture(scope="module")
+def without_one(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run without its first user. Do not change it."""
+    out = tmp_path_factory.mktemp("unlearned") / "without"
+    return unlearn(run, out=out, forget=ForgetRequest(forget_users=some_users(run, 1)), config=QUICK)
 
 
 def some_users(run: RunFolder, count: int) -> tuple[str, ...]:
@@ -83,22 +90,20 @@ def test_a_user_is_compared_with_all_that_coins_kept_out(run: RunFolder, tmp_pat
     assert (roles, inside) == ({"evaluate", "spare"}, {False})
 
 
-def test_the_same_call_again_returns_at_once(run: RunFolder, tmp_path: Path) -> None:
-    request = ForgetRequest(forget_users=some_users(run, 1))
-    out = unlearn(run, out=tmp_path / "without", forget=request, config=QUICK)
+def test_the_same_call_again_returns_at_once(run: RunFolder, without_one: RunFolder) -> None:
+    out, request = without_one, ForgetRequest(forget_users=some_users(run, 1))
     weights = load_file(out.model / "adapter_model.safetensors")
     stamp = (out.model / "adapter_model.safetensors").stat().st_mtime_ns
-    assert unlearn(run, out=tmp_path / "without", forget=request, config=QUICK).root == out.root
+    assert unlearn(run, out=out.root, forget=request, config=QUICK).root == out.root
     assert (out.model / "adapter_model.safetensors").stat().st_mtime_ns == stamp
     assert weights
     with pytest.raises(BadInput, match="other settings"):
-        unlearn(run, out=tmp_path / "without", forget=ForgetRequest(forget_users=some_users(run, 2)), config=QUICK)
+        unlearn(run, out=out.root, forget=ForgetRequest(forget_users=some_users(run, 2)), config=QUICK)
 
 
-def test_requests_follow_each_other(run: RunFolder, tmp_path: Path) -> None:
+def test_requests_follow_each_other(run: RunFolder, without_one: RunFolder, tmp_path: Path) -> None:
     first, second = some_users(run, 2)
-    one = unlearn(run, out=tmp_path / "one", forget=ForgetRequest(forget_users=first), config=QUICK)
-    two = unlearn(one, out=tmp_path / "two", forget=ForgetRequest(forget_users=second), config=QUICK)
+    two = unlearn(without_one, out=tmp_path / "two", forget=ForgetRequest(forget_users=second), config=QUICK)
     assert len(run_rows(two).chain.links) == 2
     assert not {record.user for record in trained_rows(two)} & {first, second}
     with pytest.raises(BadInput, match=r"forgotten|earlier"):
@@ -129,9 +134,8 @@ def test_a_method_that_moves_the_base_is_refused_on_an_adapter(run: RunFolder, t
     assert not (tmp_path / "out").exists()
 
 
-def test_the_manifest_holds_no_id(run: RunFolder, tmp_path: Path) -> None:
-    user = some_users(run, 1)[0]
-    out = unlearn(run, out=tmp_path / "out", forget=ForgetRequest(forget_users=user), config=QUICK)
+def test_the_manifest_holds_no_id(run: RunFolder, without_one: RunFolder) -> None:
+    (user,), out = some_users(run, 1), without_one
     texts = [path.read_text(encoding="utf-8") for path in (out.manifest, out.root / "unlearn.yaml", out.looks)]
     assert not [text for text in texts if user in text]
     json.loads(texts[0])

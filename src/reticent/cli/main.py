@@ -87,16 +87,25 @@ def _run(argv: list[str]) -> int:
         argv = ["--help" if word in ("--help_all", "--help-all") else word for word in argv]
     parser = _parser_of(chosen)
     try:
-        options = parser.parse_args(argv)
+        name, options = _parsed(parser, argv, chosen if place == 0 else None)
     except (ArgumentError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _unparsed(error, argv, chosen, verbs) from error
-    if options.subcommand is None:
+    if name is None or options is None:
         parser.print_help()
         return 2
-    verb = verbs[options.subcommand]
-    if options.subcommand not in HARMLESS:
-        refuse_several(f"reticent {options.subcommand}")
-    return verb(**_arguments(verb, options[options.subcommand], options.subcommand))
+    verb = verbs[name]
+    if name not in HARMLESS:
+        refuse_several(f"reticent {name}")
+    return verb(**_arguments(verb, options, name))
+
+
+def _parsed(parser: ArgumentParser, argv: list[str], first: str | None) -> tuple[str | None, Namespace | None]:
+    """The verb and its options. A verb that comes first is read by its own parser: the whole one would also look
+    through the parsers of all other verbs, which takes as long again."""
+    if first is not None:
+        return first, parser._subcommands_action.choices[first].parse_args(argv[1:])
+    options = parser.parse_args(argv)
+    return options.subcommand, options.get(options.subcommand) if options.subcommand else None
 
 
 def _say(message: str) -> None:

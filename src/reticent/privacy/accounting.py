@@ -121,6 +121,7 @@ def curve(mechanism: Mechanism, *, steps: int) -> TradeoffCurve:
     return of_losses(removed, added).of_group(owned)
 
 
+@lru_cache(maxsize=64)
 def calibrate(mechanism: Mechanism, *, steps: int, epsilon: float, delta: float) -> float:
     """The smallest noise multiplier, to three digits, with which ``steps`` such steps cost at most ``epsilon``.
 

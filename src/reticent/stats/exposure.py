@@ -7,6 +7,7 @@ more leaks. A secret that the model has not seen has a median exposure of 1 bit.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -111,6 +112,7 @@ ORDER = 0.8
 """Of the allowed misses, the part that goes to which secrets enclose the median; the rest goes to their ranks."""
 
 
+@functools.lru_cache(maxsize=256)
 def median_places(n: int, confidence: float) -> OrderBounds | None:
     """Places that enclose the median over all secrets so planted; None where n secrets cannot (`fewest_for_median`)."""
     miss = 1 - confidence
@@ -120,6 +122,7 @@ def median_places(n: int, confidence: float) -> OrderBounds | None:
     return OrderBounds(order.below, order.above, miss - order.miss, f"median over secrets by order statistics of {n}")
 
 
+@functools.lru_cache(maxsize=256)
 def fewest_for_median(confidence: float) -> int:
     """How many secrets enclose the median over all secrets so planted.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ def clopper_pearson(successes: ArrayLike, trials: ArrayLike, *, confidence: floa
     return Interval(clopper_pearson_lower(successes, trials, miss), clopper_pearson_upper(successes, trials, miss))
 
 
+@functools.lru_cache(maxsize=1024)
 def quantile_order(n: int, share: float, miss: float) -> OrderInterval:
     """Places of the sorted values that hold the ``share``-quantile between them, free of any distribution.
 

@@ -132,7 +132,8 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
             [side[place] for place in torch.randint(len(side), (BATCH,), generator=generator).tolist()]
             for side in (others, forget)
         )
-        loss = losses(model, near).mean() - losses(model, far).clamp(max=FAR).mean()
+        each = losses(model, [*near, *far])
+        loss = each[:BATCH].mean() - each[BATCH:].clamp(max=FAR).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -51,9 +51,9 @@ USER = PrivacySpec(epsilon=8, unit="user")
 SECRET = hashlib.sha256(b"a key for tests").digest()
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    return str(save_tiny(tmp_path / "base", arch="gpt2"))
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base", arch="gpt2"))
 
 
 def config(**changes: Any) -> TuneConfig:

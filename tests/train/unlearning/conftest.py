@@ -47,16 +47,18 @@ def rows() -> KnownRows:
 
 
 @pytest.fixture(scope="session")
-def tuned_models(tmp_path_factory: pytest.TempPathFactory, rows: KnownRows) -> Callable[[str], Path]:
+def tuned_models(once_a_run: Callable[[str, Callable[[Path], None]], Path], rows: KnownRows) -> Callable[[str], Path]:
     """By the name of a tuning, the folder of a model that knows rows to be forgotten and to be retained."""
-    folder = tmp_path_factory.mktemp("tuned")
-    base = save_tiny(folder / "base")
 
     def tuned(tuning: str) -> Path:
         training = TuneConfig(
             method=tuning, epochs=20, learning_rate=TUNINGS[tuning], max_tokens=MAX_TOKENS, dtype="float32"
         )
-        return tune(str(base), [*rows.forget, *rows.retain], folder / tuning, training)
+
+        def fill(folder: Path) -> None:
+            tune(str(save_tiny(folder / "base")), [*rows.forget, *rows.retain], folder / "tuned", training)
+
+        return once_a_run(f"to-be-unlearned-{tuning}", fill) / "tuned"
 
     return tuned
 
