@@ -43,8 +43,8 @@ from reticent.unlearning.verification.config import VerifyConfig
 from reticent.unlearning.verification.look_into import verify
 from reticent.workflows.unlearn import unlearn
 
-RETAIN = 96
-"""Retained rows that are looked at."""
+RETAIN, UNSEEN = 48, 64
+"""Retained and never trained rows that are looked at: one person is one unit, however many others there are."""
 
 
 def trained_rows(run: RunFolder) -> list[Record]:
@@ -87,8 +87,8 @@ def verified(run: RunFolder, root: RunFolder, retain: Sequence[Record], models: 
         base=None,
         retrained=models,
         forget=judged(read_request(run.request), "judge"),
-        unseen=judged(read_unseen(run.unseen), "judge"),
-        retain=sorted(retain, key=lambda record: uniform(0, "verification", record.id))[:RETAIN],
+        unseen=_first(judged(read_unseen(run.unseen), "judge"), UNSEEN),
+        retain=_first(retain, RETAIN),
         max_tokens=read_manifest(root.manifest).get("tune", {}).get("max_tokens"),
         method={"method": "npo"},
         request={"forget_users": "one sender"},
@@ -104,14 +104,19 @@ def verified(run: RunFolder, root: RunFolder, retain: Sequence[Record], models: 
     return results
 
 
+def _first(records: Sequence[Record], count: int) -> list[Record]:
+    """So many of them, by hash."""
+    return sorted(records, key=lambda record: uniform(0, "verification", record.id))[:count]
+
+
 def rank_of_loss(results: UnlearningResults) -> dict[str, Any]:
     """Place of the unlearned model's mean loss of the sender's rows among the retrained ones; 0: lower than all."""
     losses = {
         number.model: (number.role, number.estimate.value)
         for check in results.checks
-        if check.name == "among_retrained"
+        if check.name == "collateral"
         for number in check.measured
-        if number.what.endswith("mean loss")
+        if (number.what, number.metric) == ("forget rows", "nats a token")
     }
     retrained_losses = sorted(value for role, value in losses.values() if role == "retrained")
     after = next(value for role, value in losses.values() if role == "after")
