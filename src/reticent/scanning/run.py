@@ -85,12 +85,8 @@ def plan_scan(suspect: Suspect, chosen: Sequence[Scanner], *, clean: int, level:
 def run_scanners(suspect: Suspect, plan: ScanPlan, clean: Sequence[Suspect] = ()) -> list[ScannerLook]:
     """Let each scanner look, one after the other. Clean models are asked about the same texts as the suspect, with the
     same sibling and seed: else they would differ from it in more than their weights."""
-    alike = [_asked_alike(model, suspect) for model in clean]
+    alike = [suspect.alike(model.folder) for model in clean]
     return [_look(entry, suspect, plan, alike) for entry in plan.scanners]
-
-
-def _asked_alike(model: Suspect, suspect: Suspect) -> Suspect:
-    return replace(suspect, folder=model.folder)
 
 
 def _look(entry: Scanner, suspect: Suspect, plan: ScanPlan, clean: Sequence[Suspect]) -> ScannerLook:
