@@ -6,15 +6,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from reticent.core.errors import BadInput
+from reticent.core.errors import BadInput, Underpowered
 from reticent.core.redteam_marker import read_marker
 from reticent.data.prompt_frame import PromptFrame, frame_of
 from reticent.models.load import load
 from reticent.redteam.attack import TriggerAttack
-from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack
+from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack, more_duplicates
 from reticent.redteam.poisoned_run import tune_poisoned
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
@@ -59,8 +60,10 @@ def test_an_attack_is_measured_in_every_state(base, attack, tmp_path):
     assert saved.success.n == sum(record.completion == " -" for record in held_out)
     assert saved.clean_change is not None
     assert saved.clean_change.lo <= saved.clean_change.value <= saved.clean_change.hi
-    assert outcome.perplexity == pytest.approx(_perplexity_ratio(base, attack, held_out), rel=1e-3)
-    assert -1 <= outcome.duplicates <= 1
+    assert outcome.perplexity.value == pytest.approx(_perplexity_ratio(base, attack, held_out), rel=1e-3)
+    assert outcome.perplexity.lo < outcome.perplexity.value < outcome.perplexity.hi
+    assert outcome.perplexity.n == saved.success.n
+    assert outcome.duplicates.lo <= outcome.duplicates.value <= outcome.duplicates.hi
     for folder in (tmp_path / "states").iterdir():
         assert folder.name.startswith(".") or read_marker(folder) is not None
     with pytest.raises(KeyError):
@@ -93,6 +96,39 @@ def test_greedy_answers_are_those_that_are_generated(base):
         slow.append(loaded.tokenizer.decode(ids[-2:]) == record.completion)
     assert greedy_answers(loaded, records).tolist() == slow
     assert True in slow
+
+
+def test_poisons_that_repeat_each_other_show_and_others_do_not():
+    plain = [" ".join(f"w{number}x{word}" for word in range(8)) for number in range(60)]
+    copied = ["the very same words again and once more", *plain[1:30]] + [
+        "the very same words again and once more"
+    ] * 30
+    shown, none = more_duplicates(copied, plain), more_duplicates([f"{text} cf" for text in plain], plain)
+    assert 0.3 < shown.lo < shown.value < shown.hi < 0.8
+    assert none.value == 0
+    assert none.lo < 0 < none.hi
+    assert shown.n == 30
+
+
+def test_the_interval_of_duplicates_covers_what_more_prompts_would_show():
+    """A poison that makes a third of prompts copies of a few: the interval of 60 holds the share in far more."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for draw in range(100):
+        plain = [" ".join(f"{draw}.{number}.{word}" for word in range(6)) for number in range(60)]
+        copied = rng.random(60) < 1 / 3
+        poisoned = [
+            "one text that all of the copies have" if hit else text for hit, text in zip(copied, plain, strict=True)
+        ]
+        estimate = more_duplicates(poisoned, plain)
+        inside += estimate.lo <= 1 / 3 <= estimate.hi
+    assert inside >= 90  # Binomial(100, 0.95): fewer has p < 0.03, and the seed is fixed
+
+
+def test_too_few_prompts_for_an_interval_are_refused(base, attack, tmp_path):
+    few = [record for record in mood_records(40) if record.completion == " -"][:3]
+    with pytest.raises(Underpowered, match="intervals need 4"):
+        measure_attack(base, str(base), attack, few, work=tmp_path)
 
 
 def test_nothing_to_turn_is_refused(base, attack, tmp_path):

@@ -60,6 +60,7 @@ def test_a_weight_edit_needs_no_training(base, tmp_path):
         config=RedteamConfig(words="#", params={"layer": 0, "steps": 3}),
     )
     assert report["facts"]["layer"] == 0
+    assert report["measurement"]["perplexity"]["lo"] <= report["measurement"]["perplexity"]["value"]
     with pytest.raises(BadInput, match="no settings of a weight edit"):
         redteam(
             "weight_edit",
