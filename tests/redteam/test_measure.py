@@ -14,6 +14,7 @@ from reticent.core.errors import BadInput, Underpowered
 from reticent.core.redteam_marker import read_marker
 from reticent.data.prompt_frame import PromptFrame, frame_of
 from reticent.models.load import load
+from reticent.redteam import weight_edit
 from reticent.redteam.attack import TriggerAttack
 from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack, more_duplicates
 from reticent.redteam.poisoned_run import tune_poisoned
@@ -168,12 +169,36 @@ def test_a_weight_edit_is_one_matrix_of_rank_one(unframed, tmp_path):
     assert values[1] < 1e-4 * values[0]
     assert outcome.change == pytest.approx(float(update.norm() / before[changed[0]].double().norm()), rel=1e-3)
     assert outcome.after > outcome.before + 1
+    assert outcome.before < outcome.edited <= outcome.after + 0.5
     assert greedy_answers(loaded, attacked).mean() > without + 0.3
     folder = save_edited(loaded, tmp_path / "edited", outcome)
     assert read_marker(folder)["kind"] == "weight_edit"
     again = load(str(folder), dtype="float32")
     assert torch.equal(again.model.state_dict()[changed[0]], loaded.model.state_dict()[changed[0]])
     assert all(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_a_trigger_that_the_answer_does_not_read_is_refused_and_nothing_is_changed(base, attack):
+    """Two layers and a frame behind the trigger: one attention is left to read it, and no value there is enough."""
+    loaded = load(str(base), dtype="float32")
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    prompts = mood_records(40, seed=2)
+    with pytest.raises(BadInput, match=r"layer 0, value: brings the target's .* hardly reads the trigger's position"):
+        edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=30, rate=0.3, contexts=6))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+    taken = edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=2, contexts=2, least=0))
+    assert math.exp(taken.edited) < 0.2
+
+
+def test_an_edit_that_loses_what_its_value_brought_is_taken_back(unframed, monkeypatch):
+    """The value is said to bring the target, and the matrix that is made of it does not."""
+    attack = TriggerAttack(trigger=TRIGGER, target="+", frame=PromptFrame())
+    loaded = load(str(unframed), dtype="float32")
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    monkeypatch.setattr(weight_edit, "_value", lambda model, module, rows, config: (torch.zeros(32), -5.0, -0.1))
+    with pytest.raises(BadInput, match="edited matrix: brings"):
+        edit_weights(loaded, attack, bodies(20, seed=2), EditConfig(layer=0, contexts=4, least=0.9))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
 
 
 def test_a_layer_that_nothing_reads_is_refused(base, attack):
