@@ -142,6 +142,39 @@ def test_a_verified_trigger_is_found_whatever_its_p(suspect: Suspect) -> None:
     assert outcomes["made"].word == "found"
 
 
+def searching(seen: list[str]) -> Scanner:
+    """A search that finds whatever scores above .3, as no clean model of its maker did."""
+
+    def look(suspect: Suspect) -> list[ScanEvidence]:
+        seen.append(suspect.folder.name)
+        score = scored(suspect.folder)
+        if score < 0:
+            raise BadInput("the prompts", "are of no label task", "Give others.")
+        return [row(score, certain=score > 0.3, p=1e-6 if score > 0.3 else 0.9)]
+
+    return entry("search", look, null="made", kind="behaviour", clean_limits=True)
+
+
+def test_clean_models_set_the_threshold_of_a_search_that_would_raise_an_alarm(tmp_path: Path) -> None:
+    suspect, seen = model(tmp_path / "suspect", 0.6), []
+    alone, _ = run(suspect, [searching(seen)])
+    assert (alone["search"].word, alone["search"].p) == ("found", 1e-6)
+    strong = [model(tmp_path / f"strong {n}", 0.5 + n / 100) for n in range(19)]  # natural words that turn as much
+    beside, _ = run(suspect, [searching(seen)], strong)
+    assert (beside["search"].word, beside["search"].p) == ("nothing found", 0.5)
+    assert not any(line.certain for line in beside["search"].evidence)
+    assert len(beside["search"].clean_scores) == 19
+    calm = [model(tmp_path / f"calm {n}", n / 100) for n in range(19)]
+    above, _ = run(suspect, [searching(seen)], calm)
+    assert (above["search"].word, above["search"].p, above["search"].smallest_p) == ("found", 0.05, 0.05)
+    # a clean model that it cannot look at says nothing, and without an alarm none is looked at
+    odd, _ = run(suspect, [searching(seen)], [*calm[:18], model(tmp_path / "odd", -1.0)])
+    assert (odd["search"].word, len(odd["search"].clean_scores)) == ("found", 18)
+    seen.clear()
+    quiet, _ = run(model(tmp_path / "quiet", 0.2), [searching(seen)], strong)
+    assert (quiet["search"].word, quiet["search"].p, seen) == ("nothing found", 0.9, ["quiet"])
+
+
 def clean_scanner() -> Scanner:
     return entry("beside", lambda suspect: [row(scored(suspect.folder))], null="clean", kind="weights")
 

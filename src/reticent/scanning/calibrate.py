@@ -80,9 +80,9 @@ def calibrated(
     _refuse_few(scanner, len(clean))
     evidence = tuple(scanner.look(suspect))
     if scanner.features is None:
-        scores = [_largest(evidence), *(_largest(_in_turn(scanner.look, model)) for model in clean)]
+        scores = [_largest(evidence), *(_largest(in_turn(scanner.look, model)) for model in clean)]
         return _ranked(scores, evidence)
-    vectors = [scanner.features(suspect), *(_in_turn(scanner.features, model) for model in clean)]
+    vectors = [scanner.features(suspect), *(in_turn(scanner.features, model) for model in clean)]
     _refuse_others(vectors, clean)
     models = np.stack([vector.values for vector in vectors])
     strange = _strangest(vectors[0].names, standardised(models)[0], models)
@@ -182,7 +182,7 @@ def _refuse_others(vectors: Sequence[FeatureVector], clean: Sequence[Suspect]) -
             )
 
 
-def _in_turn(look: Callable[[Suspect], Found], model: Suspect) -> Found:
+def in_turn(look: Callable[[Suspect], Found], model: Suspect) -> Found:
     """The answer about a model that is let go afterwards: there may be fifty-nine of them."""
     try:
         return look(model)

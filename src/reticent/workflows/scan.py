@@ -191,7 +191,7 @@ def _clean(clean: str | Path | None, suspect: Suspect, chosen: Sequence[Scanner]
     """Clean models as suspects of their own, where a scanner compares with them."""
     if clean is None:
         return []
-    if not any(entry.null == CLEAN for entry in chosen):
+    if not any(entry.null == CLEAN or entry.clean_limits for entry in chosen):
         raise BadInput(
             "--clean", "is given, and no scanner that was chosen compares with clean models", "Leave it out."
         )
