@@ -72,7 +72,7 @@ def tiny(run: Run) -> Run:
 
 
 def info(run: Run) -> FineTuneInfo:
-    """What a run may not share with another: named by what made it."""
+    """The things that a run may not share with another: named by what made it."""
     return FineTuneInfo(name=run.name, model=run.name, base=run.base, data=run.texts, members=0, held_out=0)
 
 

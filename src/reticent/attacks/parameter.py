@@ -99,7 +99,7 @@ class Parameter:
 
     @property
     def content(self) -> str:
-        """What is in the file that has to be given; empty where the parameter is none."""
+        """The content of the file that has to be given; empty where the parameter is none."""
         return next((limit.content for limit in _limits(self.hint) if isinstance(limit, GivenFile)), "")
 
     def lacking(self, value: Any) -> bool:
@@ -183,7 +183,7 @@ def _is_file(given: Any) -> bool:
 
 
 def _limits(hint: Any) -> list[Any]:
-    """What stands behind a type in its annotation, for each of several types."""
+    """The limits behind a type in its annotation, of each where there are several."""
     parts = typing.get_args(hint)
     if typing.get_origin(hint) is typing.Annotated:
         return list(parts[1:])

@@ -82,10 +82,11 @@ def learn_transferred(runs: Sequence[str | Path], out: str | Path) -> Transferre
         BadInput: a folder holds no audit with a reference, or two are of the same model.
         Underpowered: no folder, or fewer than ten members or held-out records in one.
 
-    >>> learn_transferred([], "coefficients.json")
-    Traceback (most recent call last):
-        ...
-    reticent.core.errors.Underpowered: 0 fine-tunes: nothing can be learned from them. Give audited runs.
+    Examples:
+        >>> learn_transferred([], "coefficients.json")
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.Underpowered: 0 fine-tunes: nothing can be learned from them. Give audited runs.
     """
     found = learn([read_fine_tune(run) for run in runs])
     found.write(out)

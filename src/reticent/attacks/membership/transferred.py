@@ -56,6 +56,12 @@ class FineTuneInfo:
         auc: of coefficients that were learned only on fine-tunes of other models, bases and data, on this one; None
             where there are no such fine-tunes.
         learned_on: how many those were.
+
+    Examples:
+        >>> rows = [{"name": n, "model": n, "data": n, "members": 300, "held_out": 300} for n in ("mails", "plays")]
+        >>> mails, plays = FineTuneInfo(**rows[0], base="gpt2"), FineTuneInfo(**rows[1], base="gpt2")
+        >>> mails.shares_with(plays)  # the base: neither says how well the attack transfers to the other
+        True
     """
 
     name: str
