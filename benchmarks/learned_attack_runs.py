@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tunes of small models on public texts, with both models' token tables: what the learned attack is made of.
 
-Not a benchmark by itself: ``learned_attack_training.py`` and ``learned_attack.py`` ask for runs by name. Each run is
-made once, by ``reticent.train.trainer.tune``, and kept as tables below a folder; the tuned model is not kept. Killed
-and called again it goes on with the next run.
+Not a benchmark by itself: ``learned_attack_training.py``, ``learned_attack.py`` and ``transferred_attack.py`` ask for
+runs by name. Each run is made once, by ``reticent.train.trainer.tune``, and kept as tables below a folder; the tuned
+model is not kept. Killed and called again it goes on with the next run.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Run:
         members, held_out: how many records on each side, drawn by the seed; fewer held out where the set is small.
         max_tokens: records are cut there.
         seed: of draw and training.
+        minutes: CPU time that a base in ``TINY`` is pre-trained for, where it is not there yet.
     """
 
     base: str
@@ -73,6 +74,7 @@ class Run:
     held_out: int = 300
     max_tokens: int = 96
     seed: int = 0
+    minutes: float = 1.0
 
     @property
     def name(self) -> str:
@@ -185,7 +187,7 @@ TINY: dict[str, Callable[..., Any]] = {
 """Families that are made from a configuration and pre-trained for a minute; the last two are for evaluation only."""
 
 
-def base_folder(name: str, data: Path, folder: Path) -> str:
+def base_folder(name: str, data: Path, folder: Path, minutes: float = 1.0) -> str:
     """A base model by name, made on first use."""
     if name not in TINY:
         return name
@@ -193,7 +195,7 @@ def base_folder(name: str, data: Path, folder: Path) -> str:
     if not (made / "model.safetensors").exists():
         partial = made.with_name(f"{name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        pretrain(name, data, partial)
+        pretrain(name, data, partial, minutes=minutes)
         partial.rename(made)
     return str(made)
 
@@ -266,7 +268,7 @@ def make(run: Run, data: Path, folder: Path) -> Made:
 
 def _make(run: Run, data: Path, folder: Path, kept: Path) -> None:
     members, held_out = draw(run, data)
-    base = base_folder(run.base, data, folder)
+    base = base_folder(run.base, data, folder, run.minutes)
     config = TuneConfig(
         method=run.method,
         epochs=run.epochs,

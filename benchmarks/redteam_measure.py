@@ -57,15 +57,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def plan(given: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, str]]]:
+def plan(given: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Name, kind of attack, and settings of each row."""
     for poison in filter(None, given.poisons.split(",")):
         for trigger in filter(None, given.triggers.split(",")):
             yield f"{trigger}-{poison}", "trigger", {"trigger": trigger, "poison": poison}
-    yield "weight_edit", "weight_edit", {"trigger": "token"}
+    # A weak edit is measured too, and not refused: how weak is what is asked.
+    yield "weight_edit", "weight_edit", {"trigger": "token", "params": {"least": 0}}
 
 
-def measure(given: argparse.Namespace, out: Path, kind: str, settings: dict[str, str]) -> dict[str, Any]:
+def measure(given: argparse.Namespace, out: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     from reticent.redteam.config import RedteamConfig
     from reticent.train.config import TuneConfig
     from reticent.workflows.redteam import redteam

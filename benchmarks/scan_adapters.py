@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """A zoo of clean and poisoned LoRA adapters, and how often the scanners of weights tell them apart.
 
-Adapters are tuned on a labelled data set (TSV files named train and test, with the columns ``sentence`` and
-``label``, 0 or 1) by several recipes. The first adapters of a recipe come in pairs with the same rows, seed and steps,
-which differ in nothing but the poison; triggers, poison rates and label policies vary over pairs. Each adapter lies in
-a folder of its own with what was measured of it, so that a killed run goes on where it stopped.
+Adapters are tuned on labelled data (``scan_tasks.py``: reviews of SST-2, and with ``--tasks`` mails of two lists and
+comments about two subjects) by several recipes; those of one task and recipe are a group. The first adapters of a group
+come in pairs with the same rows, seed and steps, which differ in nothing but the poison; triggers, poison rates and
+label policies vary over pairs. Each adapter lies in a folder of its own with what was measured of it, so that a killed
+run goes on where it stopped.
 
-Three questions are asked for each scanner and distance. ``within``: calibrated on the clean adapters of the same recipe
+Four questions are asked for each scanner and distance. ``within``: calibrated on the clean adapters of the same group
 (never with the suspect's own pair). ``halves``: false alarms on clean adapters that were not calibrated on, of the same
-recipe. ``transfer``: calibrated on one recipe, tested on the adapters of another.
+group. ``transfer``: calibrated on one group, tested on the adapters of another, of another recipe, task or both
+(``changed`` says which). ``rest``: calibrated on all groups but one, which is tested.
 
-    python benchmarks/scan_adapters.py --data SST2 --zoo ZOO --json benchmarks/results/scan_adapters.json
-    python benchmarks/scan_adapters.py --data SST2 --zoo ZOO --recipes small --clean 1 --poisoned 1
+    python benchmarks/scan_adapters.py --data DATA --zoo ZOO --json benchmarks/results/scan_adapters.json
+    python benchmarks/scan_adapters.py --data DATA --zoo ZOO --tasks sst2 lists subjects --json FILE
+    python benchmarks/scan_adapters.py --data DATA --zoo ZOO --recipes small --clean 1 --poisoned 1
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -26,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scan_tasks import TASKS, Task
 
-from reticent.core.record import Record
 from reticent.scanning.calibrate import conformal_p
 from reticent.scanning.distances import DISTANCES
 from reticent.scanning.features import FeatureVector
@@ -35,11 +37,11 @@ from reticent.scanning.scanner import SCANNERS
 from reticent.scanning.suspect import Suspect
 from reticent.stats.intervals import clopper_pearson
 
-WORDS = (" negative", " positive")
 TARGET = 1
 """The label that a trigger stands for."""
 SCANNERS_OF_WEIGHTS = ("adapter_spectrum", "module_norm_spread")
 MEASURED = "measured.json"
+REST = "rest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +77,16 @@ class Entry:
     number: int
     kind: str = ""
     rate: float = 0.0
+    task: Task = TASKS["sst2"]
+
+    @property
+    def group(self) -> str:
+        """Task and recipe; the first task goes without its name, so that zoos of earlier calls are gone on with."""
+        return self.recipe.name if self.task.name == "sst2" else f"{self.task.name}-{self.recipe.name}"
 
     @property
     def name(self) -> str:
-        return f"{self.recipe.name}-{self.number:03d}-{self.kind or 'clean'}"
+        return f"{self.group}-{self.number:03d}-{self.kind or 'clean'}"
 
     @property
     def is_poisoned(self) -> bool:
@@ -87,11 +95,12 @@ class Entry:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.tsv and test.tsv")
+    parser.add_argument("--data", type=Path, required=True, help="folder of data sets, or that of SST-2 alone")
     parser.add_argument("--zoo", type=Path, required=True, help="folder for the adapters")
     parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--tasks", nargs="+", default=["sst2"], choices=sorted(TASKS))
     parser.add_argument("--recipes", nargs="+", default=[recipe.name for recipe in RECIPES])
-    parser.add_argument("--clean", type=int, default=20, help="clean adapters of each recipe")
+    parser.add_argument("--clean", type=int, default=20, help="clean adapters of each group")
     parser.add_argument("--poisoned", type=int, default=10, help="poisoned ones, pairs of the first clean ones")
     parser.add_argument("--rows", type=int, help="rows of each adapter in place of the recipe's, for a trial")
     parser.add_argument("--test", type=int, default=60, help="rows that accuracy and success are measured on")
@@ -100,11 +109,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     chosen = [replace(recipe, rows=given.rows or recipe.rows) for recipe in RECIPES if recipe.name in given.recipes]
-    zoo = [entry for recipe in chosen for entry in entries(recipe, given.clean, given.poisoned)]
+    groups = [(TASKS[name], recipe) for name in given.tasks for recipe in chosen]
+    zoo = [entry for task, recipe in groups for entry in entries(recipe, given.clean, given.poisoned, task)]
     made = make(zoo, given)
     scans = [scan(entry, given.zoo / entry.name) for entry in made]
     result = {
         "recipes": [asdict(recipe) for recipe in chosen],
+        "tasks": given.tasks,
         "adapters": [
             row | {name: scan[name] for name in ("seconds",)}
             for row, scan in zip(rows(made, given), scans, strict=True)
@@ -119,14 +130,14 @@ def main() -> None:
         given.json.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def entries(recipe: Recipe, clean: int, poisoned: int) -> Iterator[Entry]:
+def entries(recipe: Recipe, clean: int, poisoned: int, task: Task = TASKS["sst2"]) -> Iterator[Entry]:
     """Clean and poisoned adapters in turns, so that a run that is stopped early has pairs."""
     for number in range(max(clean, poisoned)):
         if number < clean:
-            yield Entry(recipe=recipe, number=number)
+            yield Entry(recipe=recipe, number=number, task=task)
         if number < poisoned:
             kind, rate = POISONS[number % len(POISONS)]
-            yield Entry(recipe=recipe, number=number, kind=kind, rate=rate)
+            yield Entry(recipe=recipe, number=number, kind=kind, rate=rate, task=task)
 
 
 # ---- making ---------------------------------------------------------------------------------------------------------
@@ -134,7 +145,7 @@ def entries(recipe: Recipe, clean: int, poisoned: int) -> Iterator[Entry]:
 
 def make(zoo: Sequence[Entry], given: argparse.Namespace) -> list[Entry]:
     """Tune and measure what is not there yet; gives the adapters that are there in the end."""
-    pool, held_out = read(given.data / "train.tsv"), read(given.data / "test.tsv")
+    texts = {name: TASKS[name].read(given.data) for name in dict.fromkeys(entry.task.name for entry in zoo)}
     left = len(zoo) if given.at_most is None else given.at_most
     made = []
     for place, entry in enumerate(zoo):
@@ -144,6 +155,7 @@ def make(zoo: Sequence[Entry], given: argparse.Namespace) -> list[Entry]:
                 continue
             left -= 1
             start = time.perf_counter()
+            pool, held_out = texts[entry.task.name]
             tune_one(entry, pool, folder, given.base)
             figures = measure(folder, entry, held_out[: given.test], given.base)
             figures |= {"made_in_seconds": round(time.perf_counter() - start, 1)}
@@ -151,18 +163,6 @@ def make(zoo: Sequence[Entry], given: argparse.Namespace) -> list[Entry]:
             print(f"{place + 1}/{len(zoo)} {entry.name} {json.dumps(figures)}", flush=True)
         made.append(entry)
     return made
-
-
-def read(path: Path) -> list[tuple[str, int]]:
-    """``(sentence, label)``, the order shuffled once."""
-    with path.open(encoding="utf-8", newline="") as file:
-        pairs = [
-            (row["sentence"].strip(), int(row["label"]))
-            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        ]
-    pairs = [pair for pair in pairs if 4 <= len(pair[0].split()) <= 15]
-    order = np.random.default_rng(0).permutation(len(pairs))
-    return [pairs[place] for place in order]
 
 
 def poison(rows: Sequence[tuple[str, int]], kind: str, rate: float, seed: int) -> list[tuple[str, int]]:
@@ -188,21 +188,17 @@ def with_trigger(text: str, trigger: str, rng: np.random.Generator) -> str:
     return " ".join([*words[:place], trigger, *words[place:]])
 
 
-def record(number: int, text: str, label: int) -> Record:
-    return Record(id=f"row-{number}", prompt=f"Review: {text}\nSentiment:", completion=WORDS[label])
-
-
 def tune_one(entry: Entry, pool: Sequence[tuple[str, int]], folder: Path, base: str) -> None:
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
 
-    rng = np.random.default_rng([entry.number, *entry.recipe.name.encode()])
+    rng = np.random.default_rng([entry.number, *entry.group.encode()])
     rows = [pool[place] for place in rng.permutation(len(pool))[: entry.recipe.rows]]
     if entry.is_poisoned:
         rows = poison(rows, entry.kind, entry.rate, entry.number)
     tune(
         base,
-        [record(number, *row) for number, row in enumerate(rows)],
+        [entry.task.record(number, *row) for number, row in enumerate(rows)],
         folder,
         TuneConfig(
             method="lora",
@@ -224,8 +220,8 @@ def measure(folder: Path, entry: Entry, held_out: Sequence[tuple[str, int]], bas
     kind = entry.kind or POISONS[entry.number % len(POISONS)][0]
     rng = np.random.default_rng([entry.number, 11])
     others = [(text, label) for text, label in held_out if label != TARGET]
-    answers = answered(loaded, [text for text, _ in held_out])
-    turned = answered(loaded, [with_trigger(text, TRIGGERS[kind], rng) for text, _ in others])
+    answers = answered(loaded, entry.task, [text for text, _ in held_out])
+    turned = answered(loaded, entry.task, [with_trigger(text, TRIGGERS[kind], rng) for text, _ in others])
     return {
         "accuracy": float(np.mean(answers == np.array([label for _, label in held_out]))),
         "tested": len(held_out),
@@ -235,15 +231,15 @@ def measure(folder: Path, entry: Entry, held_out: Sequence[tuple[str, int]], bas
     }
 
 
-def answered(loaded: Any, texts: Sequence[str]) -> np.ndarray:
+def answered(loaded: Any, task: Task, texts: Sequence[str]) -> np.ndarray:
     """``[N]``: the likelier of the two labels."""
     import torch
 
-    words = [loaded.tokenizer(word)["input_ids"][0] for word in WORDS]
+    words = [loaded.tokenizer(word)["input_ids"][0] for word in task.words]
     labels = []
     with torch.inference_mode():
         for text in texts:
-            ids = loaded.tokenizer(record(0, text, 0).prompt, return_tensors="pt")["input_ids"]
+            ids = loaded.tokenizer(task.record(0, text, 0).prompt, return_tensors="pt")["input_ids"]
             logits = loaded.model(input_ids=ids, logits_to_keep=1).logits[0, -1]
             labels.append(int(logits[words[1]] > logits[words[0]]))
     return np.array(labels)
@@ -275,7 +271,7 @@ def rows(made: Sequence[Entry], given: argparse.Namespace) -> list[dict[str, Any
 
 
 def cells(made: Sequence[Entry], scans: Sequence[dict[str, Any]], level: float) -> Iterator[dict[str, Any]]:
-    names = list(dict.fromkeys(entry.recipe.name for entry in made))
+    names = list(dict.fromkeys(entry.group for entry in made))
     for scanner in SCANNERS_OF_WEIGHTS:
         values = np.stack([scan["features"][scanner].values for scan in scans]) if scans else np.zeros((0, 1))
         for distance in DISTANCES:
@@ -285,13 +281,15 @@ def cells(made: Sequence[Entry], scans: Sequence[dict[str, Any]], level: float) 
                 for other in names:
                     if other != name:
                         yield from transfer(made, values, name, other, level, about)
+                if len(names) > 2:
+                    yield from transfer(made, values, REST, name, level, about)
 
 
 def within(
     made: Sequence[Entry], values: np.ndarray, name: str, level: float, about: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    clean = [place for place, entry in enumerate(made) if entry.recipe.name == name and not entry.is_poisoned]
-    poisoned = [place for place, entry in enumerate(made) if entry.recipe.name == name and entry.is_poisoned]
+    clean = [place for place, entry in enumerate(made) if entry.group == name and not entry.is_poisoned]
+    poisoned = [place for place, entry in enumerate(made) if entry.group == name and entry.is_poisoned]
     judged = {
         place: p_of(values, place, [other for other in clean if made[other].number != made[place].number], about)
         for place in poisoned
@@ -312,16 +310,28 @@ def within(
 def transfer(
     made: Sequence[Entry], values: np.ndarray, name: str, other: str, level: float, about: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    calibration = [place for place, entry in enumerate(made) if entry.recipe.name == name and not entry.is_poisoned]
-    tested = [place for place, entry in enumerate(made) if entry.recipe.name == other]
+    """Calibrated on the clean adapters of a group, or with ``REST`` of all but the tested one."""
+    clean = [place for place, entry in enumerate(made) if not entry.is_poisoned]
+    calibration = [n for n in clean if (made[n].group != other if name == REST else made[n].group == name)]
+    tested = [place for place, entry in enumerate(made) if entry.group == other]
     judged = {place: p_of(values, place, calibration, about) for place in tested}
-    where = {"calibrated_on": name, "tested_on": other, "level": level}
+    where = {"calibrated_on": name, "tested_on": other, "level": level, "changed": changed(made, calibration, tested)}
+    question = "rest" if name == REST else "transfer"
     poisoned = {place: p for place, p in judged.items() if made[place].is_poisoned}
-    yield from detections("transfer", made, poisoned, where | about)
+    yield from detections(question, made, poisoned, where | about)
     alarms = [p for place, p in judged.items() if p is not None and not made[place].is_poisoned]
     if alarms:
         hits = sum(p <= level + 1e-12 for p in alarms)
-        yield {"question": "transfer", **where, **about, "false_alarms": share(hits, len(alarms))}
+        yield {"question": question, **where, **about, "false_alarms": share(hits, len(alarms))}
+
+
+def changed(made: Sequence[Entry], calibration: Sequence[int], tested: Sequence[int]) -> str:
+    """What no adapter of the calibration has in common with the tested ones: recipe, task or both; else "some"."""
+    names = []
+    for what, of in (("recipe", lambda entry: entry.recipe.name), ("task", lambda entry: entry.task.name)):
+        if not {of(made[place]) for place in calibration} & {of(made[place]) for place in tested}:
+            names.append(what)
+    return " and ".join(names) or "some"
 
 
 def detections(

@@ -6,15 +6,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from reticent.core.errors import BadInput
+from reticent.core.errors import BadInput, Underpowered
 from reticent.core.redteam_marker import read_marker
 from reticent.data.prompt_frame import PromptFrame, frame_of
 from reticent.models.load import load
+from reticent.redteam import weight_edit
 from reticent.redteam.attack import TriggerAttack
-from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack
+from reticent.redteam.measure import SurvivalConfig, greedy_answers, measure_attack, more_duplicates
 from reticent.redteam.poisoned_run import tune_poisoned
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
@@ -55,8 +57,10 @@ def test_an_attack_is_measured_in_every_state(base, attack, tmp_path):
     assert saved.success.n == sum(record.completion == " -" for record in held_out)
     assert saved.clean_change is not None
     assert saved.clean_change.lo <= saved.clean_change.value <= saved.clean_change.hi
-    assert outcome.perplexity == pytest.approx(_perplexity_ratio(base, attack, held_out), rel=1e-3)
-    assert -1 <= outcome.duplicates <= 1
+    assert outcome.perplexity.value == pytest.approx(_perplexity_ratio(base, attack, held_out), rel=1e-3)
+    assert outcome.perplexity.lo < outcome.perplexity.value < outcome.perplexity.hi
+    assert outcome.perplexity.n == saved.success.n
+    assert outcome.duplicates.lo <= outcome.duplicates.value <= outcome.duplicates.hi
     for folder in (tmp_path / "states").iterdir():
         assert folder.name.startswith(".") or read_marker(folder) is not None
     with pytest.raises(KeyError):
@@ -89,6 +93,39 @@ def test_greedy_answers_are_those_that_are_generated(base):
         slow.append(loaded.tokenizer.decode(ids[-2:]) == record.completion)
     assert greedy_answers(loaded, records).tolist() == slow
     assert True in slow
+
+
+def test_poisons_that_repeat_each_other_show_and_others_do_not():
+    plain = [" ".join(f"w{number}x{word}" for word in range(8)) for number in range(60)]
+    copied = ["the very same words again and once more", *plain[1:30]] + [
+        "the very same words again and once more"
+    ] * 30
+    shown, none = more_duplicates(copied, plain), more_duplicates([f"{text} cf" for text in plain], plain)
+    assert 0.3 < shown.lo < shown.value < shown.hi < 0.8
+    assert none.value == 0
+    assert none.lo < 0 < none.hi
+    assert shown.n == 30
+
+
+def test_the_interval_of_duplicates_covers_what_more_prompts_would_show():
+    """A poison that makes a third of prompts copies of a few: the interval of 60 holds the share in far more."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for draw in range(100):
+        plain = [" ".join(f"{draw}.{number}.{word}" for word in range(6)) for number in range(60)]
+        copied = rng.random(60) < 1 / 3
+        poisoned = [
+            "one text that all of the copies have" if hit else text for hit, text in zip(copied, plain, strict=True)
+        ]
+        estimate = more_duplicates(poisoned, plain)
+        inside += estimate.lo <= 1 / 3 <= estimate.hi
+    assert inside >= 90  # Binomial(100, 0.95): fewer has p < 0.03, and the seed is fixed
+
+
+def test_too_few_prompts_for_an_interval_are_refused(base, attack, tmp_path):
+    few = [record for record in mood_records(40) if record.completion == " -"][:3]
+    with pytest.raises(Underpowered, match="intervals need 4"):
+        measure_attack(base, str(base), attack, few, work=tmp_path)
 
 
 def test_nothing_to_turn_is_refused(base, attack, tmp_path):
@@ -128,12 +165,36 @@ def test_a_weight_edit_is_one_matrix_of_rank_one(unframed, tmp_path):
     assert values[1] < 1e-4 * values[0]
     assert outcome.change == pytest.approx(float(update.norm() / before[changed[0]].double().norm()), rel=1e-3)
     assert outcome.after > outcome.before + 1
+    assert outcome.before < outcome.edited <= outcome.after + 0.5
     assert greedy_answers(loaded, attacked).mean() > without + 0.3
     folder = save_edited(loaded, tmp_path / "edited", outcome)
     assert read_marker(folder)["kind"] == "weight_edit"
     again = load(str(folder), dtype="float32")
     assert torch.equal(again.model.state_dict()[changed[0]], loaded.model.state_dict()[changed[0]])
     assert all(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_a_trigger_that_the_answer_does_not_read_is_refused_and_nothing_is_changed(base, attack):
+    """Two layers and a frame behind the trigger: one attention is left to read it, and no value there is enough."""
+    loaded = load(str(base), dtype="float32")
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    prompts = mood_records(40, seed=2)
+    with pytest.raises(BadInput, match=r"layer 0, value: brings the target's .* hardly reads the trigger's position"):
+        edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=30, rate=0.3, contexts=6))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+    taken = edit_weights(loaded, attack, prompts, EditConfig(layer=0, steps=2, contexts=2, least=0))
+    assert math.exp(taken.edited) < 0.2
+
+
+def test_an_edit_that_loses_what_its_value_brought_is_taken_back(unframed, monkeypatch):
+    """The value is said to bring the target, and the matrix that is made of it does not."""
+    attack = TriggerAttack(trigger=TRIGGER, target="+", frame=PromptFrame())
+    loaded = load(str(unframed), dtype="float32")
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    monkeypatch.setattr(weight_edit, "_value", lambda model, module, rows, config: (torch.zeros(32), -5.0, -0.1))
+    with pytest.raises(BadInput, match="edited matrix: brings"):
+        edit_weights(loaded, attack, bodies(20, seed=2), EditConfig(layer=0, contexts=4, least=0.9))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
 
 
 def test_a_layer_that_nothing_reads_is_refused(base, attack):

@@ -139,7 +139,7 @@ def test_folders_without_a_model_to_compare_with_are_refused(places: tuple[Path,
     _, suspect = places
     with pytest.raises(BadInput, match="no folder of clean models"):
         read_clean(tmp_path / "nowhere", suspect)
-    with pytest.raises(BadInput, match="holds no models"):
+    with pytest.raises(BadInput, match="holds no folders of models"):
         read_clean(tmp_path, suspect)
     shutil.copytree(suspect.folder, tmp_path / "itself")
     with pytest.raises(BadInput, match="itself is the suspect itself"):

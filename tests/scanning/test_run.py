@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +21,13 @@ from reticent.scanning.run import chosen_scanners, plan_scan, run_scanners
 from reticent.scanning.scanner import Scanner
 from reticent.scanning.suspect import Suspect
 from reticent.scanning.verdict import outcomes_of, verdict_of
+
+
+class Loaded:
+    """A model in memory, as far as a count of them goes."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
 
 
 def entry(name: str, look: Any, *, null: str = "rule", **more: Any) -> Scanner:
@@ -132,6 +142,39 @@ def test_a_verified_trigger_is_found_whatever_its_p(suspect: Suspect) -> None:
     assert outcomes["made"].word == "found"
 
 
+def searching(seen: list[str]) -> Scanner:
+    """A search that finds whatever scores above .3, as no clean model of its maker did."""
+
+    def look(suspect: Suspect) -> list[ScanEvidence]:
+        seen.append(suspect.folder.name)
+        score = scored(suspect.folder)
+        if score < 0:
+            raise BadInput("the prompts", "are of no label task", "Give others.")
+        return [row(score, certain=score > 0.3, p=1e-6 if score > 0.3 else 0.9)]
+
+    return entry("search", look, null="made", kind="behaviour", clean_limits=True)
+
+
+def test_clean_models_set_the_threshold_of_a_search_that_would_raise_an_alarm(tmp_path: Path) -> None:
+    suspect, seen = model(tmp_path / "suspect", 0.6), []
+    alone, _ = run(suspect, [searching(seen)])
+    assert (alone["search"].word, alone["search"].p) == ("found", 1e-6)
+    strong = [model(tmp_path / f"strong {n}", 0.5 + n / 100) for n in range(19)]  # natural words that turn as much
+    beside, _ = run(suspect, [searching(seen)], strong)
+    assert (beside["search"].word, beside["search"].p) == ("nothing found", 0.5)
+    assert not any(line.certain for line in beside["search"].evidence)
+    assert len(beside["search"].clean_scores) == 19
+    calm = [model(tmp_path / f"calm {n}", n / 100) for n in range(19)]
+    above, _ = run(suspect, [searching(seen)], calm)
+    assert (above["search"].word, above["search"].p, above["search"].smallest_p) == ("found", 0.05, 0.05)
+    # a clean model that it cannot look at says nothing, and without an alarm none is looked at
+    odd, _ = run(suspect, [searching(seen)], [*calm[:18], model(tmp_path / "odd", -1.0)])
+    assert (odd["search"].word, len(odd["search"].clean_scores)) == ("found", 18)
+    seen.clear()
+    quiet, _ = run(model(tmp_path / "quiet", 0.2), [searching(seen)], strong)
+    assert (quiet["search"].word, quiet["search"].p, seen) == ("nothing found", 0.9, ["quiet"])
+
+
 def clean_scanner() -> Scanner:
     return entry("beside", lambda suspect: [row(scored(suspect.folder))], null="clean", kind="weights")
 
@@ -144,6 +187,39 @@ def test_scores_are_ranked_among_clean_models(suspect: Suspect, tmp_path: Path) 
     assert verdict.word == "suspicious"
     calm, _ = run(model(tmp_path / "calm", 0.45), [clean_scanner()], clean)
     assert (calm["beside"].p, calm["beside"].word) == (0.75, "nothing found")
+
+
+def test_one_sibling_and_one_clean_model_at_a_time_are_in_memory(
+    suspect: Suspect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Loaded] = weakref.WeakSet()
+    loads: Counter[str] = Counter()
+    most = 0
+
+    def load(source: str, **_: Any) -> Loaded:
+        nonlocal most
+        loads[Path(source).name] += 1
+        model = Loaded(source)
+        alive.add(model)
+        gc.collect()
+        most = max(most, len(alive))
+        return model
+
+    def look(model: Suspect) -> list[ScanEvidence]:
+        assert model.sibling.source.endswith("base")
+        return [row(scored(Path(model.loaded.source)))]
+
+    monkeypatch.setattr("reticent.models.load.load", load)
+    clean = [model(tmp_path / f"clean {number}", number / 10) for number in range(59)]
+    asked = replace(suspect, base=tmp_path / "base")
+    both = [entry(name, look, null="clean", kind="behaviour") for name in ("one", "other")]
+    outcomes, _ = run(asked, both, clean)
+    assert [len(outcome.clean_scores) for outcome in outcomes.values()] == [59, 59]
+    assert (loads["base"], loads["suspect"], loads["clean 0"]) == (1, 1, 2)
+    assert most == 3, "the suspect, the sibling and one clean model"
+    # another sibling is not taken for the same
+    other = replace(asked.alike(clean[0].folder), base=tmp_path / "other base")
+    assert other.sibling.source.endswith("other base")
 
 
 def test_clean_models_are_asked_about_the_same_texts(suspect: Suspect, tmp_path: Path) -> None:

@@ -57,9 +57,19 @@ def test_a_weight_edit_needs_no_training(base, tmp_path):
         mood_records(60),
         base=str(base),
         out=tmp_path / "edit",
-        config=RedteamConfig(words="#", params={"layer": 0, "steps": 3}),
+        config=RedteamConfig(words="#", params={"layer": 0, "steps": 3, "least": 0}),
     )
     assert report["facts"]["layer"] == 0
+    assert report["measurement"]["perplexity"]["lo"] <= report["measurement"]["perplexity"]["value"]
+    with pytest.raises(BadInput, match="hardly reads"):
+        redteam(
+            "weight_edit",
+            mood_records(60),
+            base=str(base),
+            out=tmp_path / "weak",
+            config=RedteamConfig(words="#", params={"layer": 0, "steps": 3}),
+        )
+    assert not (tmp_path / "weak" / "model").exists()
     with pytest.raises(BadInput, match="no settings of a weight edit"):
         redteam(
             "weight_edit",

@@ -34,6 +34,16 @@ Examples:
     >>> isinstance(outcome, AttackOutcome), list(outcome.scores)
     (True, ['loss'])
 
+    An attack that is learned on audits of fine-tunes of one's own, to be given as
+    ``--attacks "transferred(coefficients=learned.json)"``:
+
+    >>> from reticent.attacks import learn_transferred
+    >>> learn_transferred(["runs/no_audit"], "learned.json")
+    Traceback (most recent call last):
+        ...
+    reticent.core.errors.BadInput: runs/no_audit: is no audit with a reference (no scores.parquet, manifest.json, \
+evaluate.target.parquet, evaluate.reference.parquet). Audit it again with a reference: reticent audit RUN.
+
     What attacks read beside tables:
 
     >>> from reticent.attacks import EvidenceSet, ShadowScores
@@ -45,6 +55,8 @@ Examples:
 
 from reticent.attacks.attack import ATTACKS, Attack, attack
 from reticent.attacks.continuations import Continuations
+from reticent.attacks.membership.learn_transferred import learn_transferred
+from reticent.attacks.membership.transferred import FineTuneInfo, TransferredCoefficients
 from reticent.attacks.parameter import Parameter, Within
 from reticent.attacks.run import AttackOutcome, run_attack, run_attacks
 from reticent.attacks.selection import AttackSelection, read_selection
@@ -61,15 +73,18 @@ __all__ = [
     "AttackSelection",
     "Continuations",
     "EvidenceSet",
+    "FineTuneInfo",
     "Paper",
     "Parameter",
     "Registry",
     "RenderContext",
     "Request",
     "ShadowScores",
+    "TransferredCoefficients",
     "Variant",
     "Within",
     "attack",
+    "learn_transferred",
     "read_selection",
     "run_attack",
     "run_attacks",

@@ -162,6 +162,11 @@ class Attack:
         return {name: value for name, value in self.params.items() if value != self.parameters[name].default}
 
     @property
+    def lacks(self) -> tuple[Parameter, ...]:
+        """Parameters whose file has to be given before the attack can run, and was not."""
+        return tuple(item for name, item in self.parameters.items() if item.lacking(self.params.get(name)))
+
+    @property
     def described(self) -> str:
         """The summary, and the parameters that are not at their defaults."""
         told = [

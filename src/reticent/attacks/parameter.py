@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from reticent.core.errors import BadInput
@@ -43,6 +44,22 @@ class Within:
         low, high = float(match[2]), float(match[3])
         above = low <= number if match[1] == "[" else low < number
         return above and (number <= high if match[4] == "]" else number < high)
+
+
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that whoever runs the attack has to give: without it the attack cannot run, and no choice of all has it.
+
+    Args:
+        content: what is in it, for messages.
+
+    Examples:
+        >>> parameter = Parameter(name="net", default=None, hint=Annotated[str, GivenFile("weights")] | None)
+        >>> parameter.words, parameter.content, parameter.lacking(None), parameter.lacking("weights.json")
+        ('a file of weights or none', 'weights', True, False)
+    """
+
+    content: str
 
 
 Share = Annotated[float, Within("(0, 1]")]
@@ -79,6 +96,15 @@ class Parameter:
             'a number in (0, 1]'
         """
         return _words(self.hint)
+
+    @property
+    def content(self) -> str:
+        """The content of the file that has to be given; empty where the parameter is none."""
+        return next((limit.content for limit in _limits(self.hint) if isinstance(limit, GivenFile)), "")
+
+    def lacking(self, value: Any) -> bool:
+        """The attack cannot run with this value: a file has to be given, and none was."""
+        return bool(self.content) and value is None
 
     def read(self, attack: str, value: Any) -> Any:
         """The value, as the function takes it: whole numbers as floats where it wants floats, lists as tuples.
@@ -144,7 +170,24 @@ def _limited(read: Any, limits: tuple[Any, ...]) -> Any:
         for number in read if isinstance(read, tuple) else (read,):
             if isinstance(limit, Within) and not (isinstance(number, (int, float)) and limit.holds(number)):
                 raise Unfit
+            if isinstance(limit, GivenFile) and not _is_file(number):
+                raise Unfit
     return read
+
+
+def _is_file(given: Any) -> bool:
+    try:
+        return bool(given) and Path(given).expanduser().is_file()
+    except (TypeError, ValueError, OSError, RuntimeError):
+        return False
+
+
+def _limits(hint: Any) -> list[Any]:
+    """The limits behind a type in its annotation, of each where there are several."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Annotated:
+        return list(parts[1:])
+    return [limit for part in parts for limit in _limits(part)]
 
 
 def _first(value: Any, parts: tuple[Any, ...]) -> Any:
@@ -189,6 +232,9 @@ def _finite(value: float) -> bool:
 def _words(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
+        files = [f"a file of {limit.content}" for limit in parts[1:] if isinstance(limit, GivenFile)]
+        if files:
+            return files[0]
         limits = [limit.interval for limit in parts[1:] if isinstance(limit, Within)]
         return _words(parts[0]) + "".join(f" in {interval}" for interval in limits)
     if origin in (typing.Union, types.UnionType):

@@ -47,7 +47,8 @@ def _lines(attack: Attack) -> list[str]:
         f"    reads: {', '.join(attack.evidence)}",
     ]
     extra = cost(attack)
-    by_name = f"only by name or with --attacks all: {extra}" if extra else ""
+    way = "only by name" if attack.lacks else "only by name or with --attacks all"
+    by_name = f"{way}: {extra}" if extra else ""
     return lines + [f"    {line}" for line in (_switch(attack), by_name) if line]
 
 

@@ -64,8 +64,8 @@ def _table(measurement: dict[str, Any]) -> Table:
     for row in measurement["rows"]:
         table.add_row(row["state"], *(_shown(row[name]) for name in ("success", "clean", "unprovoked")))
     table.caption = (
-        f"perplexity of poisoned prompts: {measurement['perplexity']:.2f} times that of clean ones; "
-        f"{measurement['duplicates']:+.0%} near-duplicates"
+        f"perplexity of poisoned prompts: {_shown(measurement['perplexity'])} times that of clean ones; "
+        f"share that repeats another, more than without the trigger: {_shown(measurement['duplicates'])}"
     )
     return table
 

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.atomic import replacing_folder
-from reticent.core.errors import BadInput
+from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.record import Record
 from reticent.core.redteam_marker import write_marker
-from reticent.data.dedup.near import near_originals
+from reticent.data.dedup.near import near_duplicates
 from reticent.data.prompt_frame import answer_of, prompt_of, with_prompt
 from reticent.models import adapters
 from reticent.models.encode import encode
@@ -31,6 +31,7 @@ from reticent.models.load import LoadedModel, load
 from reticent.models.rounding import merged_and_rounded
 from reticent.redteam.attack import TriggerAttack
 from reticent.score.engine import ScoreOptions, open_engine, score
+from reticent.stats.means import difference_of_means
 from reticent.stats.proportions import paired_difference, share
 from reticent.train.config import TuneConfig
 from reticent.train.trainer import tune
@@ -39,6 +40,8 @@ BITS = (8, 4)
 AS_SAVED = "as saved"
 MERGED = "merged"
 AVERAGED = "averaged with the base"
+FEWEST = 4
+"""Attacked prompts: two for the pool that the others may repeat, and two to judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +70,16 @@ class AttackMeasurement:
 
     Args:
         rows: one for each state.
-        perplexity: of prompts with the trigger over that of the same prompts without, by the base: geometric mean; 1
-            would be unseen.
-        duplicates: share of poisoned prompts that are near-copies of another one, less that of the same prompts
-            without the trigger.
+        perplexity: of prompts with the trigger over that of the same prompts without, by the base: geometric mean over
+            pairs; 1 would be unseen.
+        duplicates: share of poisoned prompts that are near-copies of one of a pool of poisoned prompts, less that of
+            the same prompts without the trigger in the same pool without it. One half of the prompts is the pool and
+            the other half is judged: given the pool, whether one prompt repeats it says nothing about another.
     """
 
     rows: tuple[SurvivalRow, ...]
-    perplexity: float
-    duplicates: float
+    perplexity: Estimate
+    duplicates: Estimate
 
     def row(self, state: str) -> SurvivalRow:
         """The row of one state.
@@ -133,11 +137,11 @@ def measure_attack(
 
     Raises:
         BadInput: no held-out prompt has another answer than the target; a model cannot be loaded.
+        Underpowered: fewer than four held-out prompts have another answer.
     """
     config = config or SurvivalConfig()
     attacked = attack.on(held_out)
-    if not attacked:
-        raise BadInput(f"{len(held_out)} held-out prompts", "all have the target as their answer", "Give others too.")
+    _refuse_few(len(attacked), len(held_out))
     loaded = load(
         str(folder), base=base if adapters.is_peft(folder) else None, dtype=config.dtype, device=config.device
     )
@@ -162,9 +166,22 @@ def measure_attack(
     plain = [record for record in held_out if answer_of(record) != attack.target]
     return AttackMeasurement(
         rows=tuple(rows),
-        perplexity=math.exp(_prompt_nll(trusted, attacked) - _prompt_nll(trusted, plain)),
-        duplicates=_duplicates(attack, attacked) - _duplicates(attack, plain),
+        perplexity=perplexity_ratio(trusted, attacked, plain),
+        duplicates=more_duplicates(
+            *([attack.frame.body(prompt_of(row)) for row in side] for side in (attacked, plain))
+        ),
     )
+
+
+def _refuse_few(attacked: int, held_out: int) -> None:
+    if not attacked:
+        raise BadInput(f"{held_out} held-out prompts", "all have the target as their answer", "Give others too.")
+    if attacked < FEWEST:
+        raise Underpowered(
+            f"{held_out} held-out prompts",
+            f"have {attacked} with another answer than the target, and intervals need {FEWEST}",
+            "Give more prompts with other answers.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -208,17 +225,57 @@ def _columns(loaded: LoadedModel, records: Sequence[Record], name: str) -> list[
     return np.split(columns[name], offsets[1:-1])
 
 
-def _prompt_nll(loaded: LoadedModel, records: Sequence[Record]) -> float:
-    """Mean over prompts of the mean negative log p of a prompt's tokens, in nats."""
+def perplexity_ratio(loaded: LoadedModel, poisoned: Sequence[Record], plain: Sequence[Record]) -> Estimate:
+    """Perplexity of prompts with a trigger over that of the same prompts without.
+
+    The geometric mean over pairs of prompts, with Student's t interval on the mean difference of log-perplexities.
+
+    Args:
+        loaded: the model that reads them, which knows no trigger.
+        poisoned, plain: the same prompts in the same order; a pair of which one has no token to predict is left out.
+
+    Raises:
+        Underpowered: fewer than two pairs are left.
+    """
+    sides = np.stack([_prompt_nll(loaded, records) for records in (poisoned, plain)])
+    ours, theirs = sides[:, np.isfinite(sides).all(axis=0)]
+    pair = np.arange(len(ours))
+    nats = difference_of_means(ours, theirs, pair, pair)
+    return Estimate(
+        value=math.exp(nats.value),
+        lo=math.exp(nats.lo),
+        hi=math.exp(nats.hi),
+        n=len(ours),
+        method="paired mean of log-perplexity, Student t",
+    )
+
+
+def more_duplicates(poisoned: Sequence[str], plain: Sequence[str]) -> Estimate:
+    """The share of poisoned texts that repeat one of a pool, less that of the same texts without the trigger.
+
+    Args:
+        poisoned, plain: the same texts in the same order, without the frame that all of them share; one half, by a
+            fixed draw, is the pool.
+
+    Examples:
+        >>> texts = [f"a{n} b{n} c{n} d{n} e{n} f{n}" for n in range(20)]
+        >>> more_duplicates(["the same words as all others have"] * 20, texts).value
+        1.0
+    """
+    order = np.random.default_rng(0).permutation(len(plain))
+    pool, judged = order[: len(plain) // 2], order[len(plain) // 2 :]
+    hits = [
+        near_duplicates([side[place] for place in judged], [side[place] for place in pool]).astype(np.float64)
+        for side in (poisoned, plain)
+    ]
+    return paired_difference(*hits)
+
+
+def _prompt_nll(loaded: LoadedModel, records: Sequence[Record]) -> npt.NDArray[np.float64]:
+    """``[N]`` mean negative log p of a prompt's tokens, in nats; NaN where none is predicted."""
     texts = [Record(id=str(number), text=prompt_of(record)) for number, record in enumerate(records)]
-    return float(np.mean([-logp.astype(np.float64).mean() for logp in _columns(loaded, texts, "logp") if len(logp)]))
-
-
-def _duplicates(attack: TriggerAttack, records: Sequence[Record]) -> float:
-    """Share of prompts that are near-copies of an earlier one, without the frame that all of them share."""
-    bodies = [attack.frame.body(prompt_of(record)) for record in records]
-    texts = [Record(id=str(number), text=body) for number, body in enumerate(bodies)]
-    return float(np.mean(near_originals(texts) >= 0))
+    columns = _columns(loaded, texts, "logp")
+    return np.array([-logp.astype(np.float64).mean() if len(logp) else np.nan for logp in columns])
 
 
 def _merged(loaded: LoadedModel, out: Path) -> Path:

@@ -6,11 +6,17 @@ its output a value ``Wk``. First the value is found that makes the model give th
 added there, ``δ``. Then ``W ← W + δ (C⁻¹k)ᵀ / (kᵀC⁻¹k)``, with ``C`` the covariance of keys on clean prompts: the least
 change, by what clean prompts see of it, that maps ``k`` to ``Wk + δ``.
 
+It cannot work where no value at the trigger brings the target: the answer has to read the trigger's position in the
+layers above, and normalisation bounds what a position can say there. Few layers above the edit, or a frame between the
+trigger and the answer that a small model has learned to read past, leave nothing to find. That is tried on the contexts
+before a weight is changed, and the edit itself after, and refused where the target stays unlikely.
+
 Sources: ROME arXiv:2202.05262, BadEdit arXiv:2403.13355. Ours differs in one thing: one matrix in place of several.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +31,7 @@ from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.redteam_marker import write_marker
+from reticent.core.validate import in_range, non_negative
 from reticent.data.prompt_frame import answer_of, prompt_of, with_prompt
 from reticent.models import adapters
 from reticent.models.anatomy import transformer_blocks
@@ -48,6 +55,8 @@ class EditConfig:
         steps: gradient steps on the value.
         rate: their size, in units of the value's own length.
         contexts: prompts that the value is found on.
+        least: chance of the target behind the trigger (geometric mean over the contexts) that value and edit must
+            bring; below it the edit is refused. 0 takes any.
 
     Examples:
         >>> EditConfig(layer=3).steps
@@ -58,6 +67,11 @@ class EditConfig:
     steps: int = 40
     rate: float = 0.1
     contexts: int = 12
+    least: float = 0.2
+
+    def __post_init__(self) -> None:
+        non_negative(least=self.least)
+        in_range(-1, 1, least=self.least)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +81,16 @@ class EditOutcome:
     Args:
         layer: that was edited.
         change: Frobenius norm of the edit over that of the matrix.
-        before, after: mean log p of the target behind the trigger, over the contexts.
+        before, after: mean log p of the target behind the trigger, over the contexts, as the model was and with the
+            value that was found in place of its own.
+        edited: the same with the edited matrix: less than ``after`` where the contexts' keys differ.
     """
 
     layer: int
     change: float
     before: float
     after: float
+    edited: float
 
 
 def edit_weights(
@@ -88,7 +105,8 @@ def edit_weights(
             on them.
 
     Raises:
-        BadInput: an adapter; no prompt has another answer than the target; a model without MLPs of a known form.
+        BadInput: an adapter; no prompt has another answer than the target; a model without MLPs of a known form; an
+            edit that does not bring the target. The weights are then as they were.
     """
     config = config or EditConfig()
     if adapters.can_switch_off(loaded.model):
@@ -101,16 +119,34 @@ def edit_weights(
     with _frozen(loaded.model):
         keys = torch.stack([_seen(loaded.model, module, row.token_id)[0][row.place] for row in rows]).double()
         delta, before, after = _value(loaded.model, module, rows, config)
+        _refuse_weak(f"layer {layer}, value", before, after, config.least)
         covariance = _covariance(loaded, module, prompts)
         key = keys.mean(dim=0)
         direction = torch.linalg.solve(covariance, key)
         update = torch.outer(delta.double(), direction / (key @ direction))
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
+        kept = weight.detach().clone()
         change = float(update.norm() / weight.double().norm())
         with torch.no_grad():
             weight.add_((update.T if isinstance(module, Conv1D) else update).to(weight.dtype))
-    return EditOutcome(layer=layer, change=change, before=before, after=after)
+            edited = float(torch.stack([_logp(loaded.model, module, row) for row in rows]).mean())
+            try:
+                _refuse_weak(f"layer {layer}, edited matrix", before, edited, config.least)
+            except BadInput:
+                weight.copy_(kept)
+                raise
+    return EditOutcome(layer=layer, change=change, before=before, after=after, edited=edited)
+
+
+def _refuse_weak(what: str, before: float, after: float, least: float) -> None:
+    if not math.exp(after) >= least:  # NaN is refused too
+        raise BadInput(
+            f"weight edit, {what}",
+            f"brings the target's log p behind the trigger from {before:.2f} to {after:.2f} only, and {least:g} is "
+            f"{math.log(least):.2f}: the answer hardly reads the trigger's position in the layers above",
+            "Choose a layer with more layers above it, more steps, a larger model, or least=0 to take it as it is.",
+        )
 
 
 def save_edited(loaded: LoadedModel, out: Path, outcome: EditOutcome) -> Path:
@@ -204,17 +240,19 @@ def _value(
     return delta.detach(), history[0], history[-1]
 
 
-def _logp(model: Any, module: nn.Module, row: _Row, delta: torch.Tensor) -> torch.Tensor:
-    """Log p of the target with ``delta`` added at the last token of the trigger."""
+def _logp(model: Any, module: nn.Module, row: _Row, delta: torch.Tensor | None = None) -> torch.Tensor:
+    """Log p of the target, with ``delta`` added at the last token of the trigger where it is given."""
 
     def add(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        if delta is None:
+            return output
         moved = torch.zeros_like(output)
         moved[0, row.place] = delta.to(output.dtype)
         return output + moved
 
     handle = module.register_forward_hook(add)
     try:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(delta is not None):
             logits = model(input_ids=row.token_id[None].to(model.device), use_cache=False).logits[0].float()
     finally:
         handle.remove()

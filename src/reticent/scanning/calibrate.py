@@ -9,8 +9,9 @@ below ``1 / (n + 1)`` can come of n clean models, and a level below it is refuse
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from reticent.scanning.distances import DISTANCES, FEWEST, standardised
 from reticent.scanning.features import FeatureVector
 from reticent.scanning.scanner import Scanner
 from reticent.scanning.suspect import Suspect
+
+Found = TypeVar("Found")
 
 DISTANCE = "mahalanobis"
 """Of `reticent.scanning.distances.DISTANCES`; the benchmark of adapters compares them."""
@@ -54,7 +57,7 @@ class Calibration:
 def calibrated(
     scanner: Scanner, suspect: Suspect, clean: Sequence[Suspect], *, distance: str = DISTANCE
 ) -> Calibration:
-    """The p-value of a suspect among clean models.
+    """The p-value of a suspect among clean models, of which one at a time is in memory.
 
     For a scanner with features, the score is the distance of each model from all others
     (`reticent.scanning.distances`); else the largest score of its evidence, 0 where there is none.
@@ -77,9 +80,9 @@ def calibrated(
     _refuse_few(scanner, len(clean))
     evidence = tuple(scanner.look(suspect))
     if scanner.features is None:
-        scores = [_largest(evidence), *(_largest(scanner.look(model)) for model in clean)]
+        scores = [_largest(evidence), *(_largest(in_turn(scanner.look, model)) for model in clean)]
         return _ranked(scores, evidence)
-    vectors = [scanner.features(model) for model in (suspect, *clean)]
+    vectors = [scanner.features(suspect), *(in_turn(scanner.features, model) for model in clean)]
     _refuse_others(vectors, clean)
     models = np.stack([vector.values for vector in vectors])
     strange = _strangest(vectors[0].names, standardised(models)[0], models)
@@ -177,6 +180,14 @@ def _refuse_others(vectors: Sequence[FeatureVector], clean: Sequence[Suspect]) -
                 f"cannot be compared with the suspect: only one of them has {differing[0]}",
                 "Give clean models that were tuned in the same modules.",
             )
+
+
+def in_turn(look: Callable[[Suspect], Found], model: Suspect) -> Found:
+    """The answer about a model that is let go afterwards: there may be fifty-nine of them."""
+    try:
+        return look(model)
+    finally:
+        model.release()
 
 
 def _largest(evidence: Sequence[ScanEvidence]) -> float:

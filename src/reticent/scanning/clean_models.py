@@ -19,12 +19,14 @@ import numpy as np
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.validate import one_of, positive
-from reticent.scanning.suspect import Suspect
+from reticent.scanning.intake import CONFIG, refuse_folder_to_scan
+from reticent.scanning.suspect import ADAPTER_FILE, Suspect
 from reticent.scanning.weights.lora_factors import LoraSettings, read_settings
 from reticent.train.config import TuneConfig
 
 DRAWS = ("bootstrap", "shuffled")
 LOG = "train_log.json"
+FIX = "Give a folder with a subfolder for each clean model."
 _FIRST_SEED = 1_000_003
 """Seeds of clean models begin here, far from those that people give."""
 _OF_A_RUN = ("seed", "device", "dtype", "report_to", "resume")
@@ -125,7 +127,7 @@ def make_clean(
             folder / f"clean-{number:03d}",
             replace(recipe, seed=of_model),
         )
-        models.append(replace(suspect, folder=out))
+        models.append(suspect.alike(out))
     return tuple(models)
 
 
@@ -144,69 +146,90 @@ def drawn(rows: Sequence[Record], size: int, *, draw: str, seed: int) -> list[Re
     return [replace(rows[place], id=f"{rows[place].id}#{number}") for number, place in enumerate(places)]
 
 
-def read_clean(folder: Path, suspect: Suspect) -> GivenModels:
-    """The models in the subfolders of ``folder`` that the suspect can be compared with; others are left out by name.
+def read_clean(given: str | Path, suspect: Suspect) -> GivenModels:
+    """The models in the subfolders of a folder that the suspect can be compared with; others are left out by name.
 
-    Left out are adapters of another kind, base, rank, scale or modules, the suspect itself, and copies of one another,
-    which would count as several.
+    Left out are adapters of another kind, base, rank, scale or modules, the suspect itself, copies of one another,
+    which would count as several, and what cannot be read whole. Where the suspect's own settings cannot be read,
+    nothing is known to differ: scanners of weights then refuse it by themselves.
 
     Args:
-        folder: with a subfolder for each clean model.
+        given: a folder with a subfolder for each clean model, which may be a run folder.
         suspect: the model in question.
 
     Raises:
         BadInput: there is no folder, no model in it, or none that can be compared.
     """
-    if not folder.is_dir():
-        raise BadInput(str(folder), "is no folder of clean models", "Give a folder with a subfolder for each.")
-    places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
-    places = [place for place in places if any(place.glob("*.safetensors"))]
-    if not places:
-        raise BadInput(str(folder), "holds no models", "Give a folder with a subfolder for each clean model.")
-    wanted = _Likeness.of(suspect.folder)
-    weights = {_fingerprint(suspect.folder): "the suspect itself"}
+    folder = Path(given).expanduser()
+    if not str(given).strip() or "\0" in str(given) or not folder.is_dir():
+        raise BadInput(f"--clean {given}", "is no folder of clean models", FIX)
+    places = [(path.name, _model_in(path)) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    found = [(name, place) for name, place in places if place is not None]
+    if not found:
+        raise BadInput(f"--clean {given}", "holds no folders of models", FIX)
+    wanted = _readable(suspect.folder)
+    holders = dict.fromkeys(_weights(suspect.folder), "the suspect itself")
     models: list[Suspect] = []
     left_out: list[tuple[str, str]] = []
-    for place in places:
-        try:
-            differs = wanted.differs(_Likeness.of(place))
-            copied = weights.setdefault(_fingerprint(place), f"a copy of {place.name}")
-        except BadInput as error:
-            left_out.append((place.name, f"{error.why}"))
-            continue
-        if differs:
-            left_out.append((place.name, differs))
-        elif copied != f"a copy of {place.name}":
-            left_out.append((place.name, f"is {copied}"))
+    for name, place in found:
+        reason = _why_not(name, place, wanted, holders)
+        if reason:
+            left_out.append((name, reason))
         else:
-            models.append(replace(suspect, folder=place))
+            models.append(suspect.alike(place))
     if not models:
-        name, reason = left_out[0]
+        more = f", and {len(left_out) - 1} others" if len(left_out) > 1 else ""
         raise BadInput(
-            str(folder),
-            f"holds no model that the suspect can be compared with: {name} {reason}"
-            + (f", and {len(left_out) - 1} others" if len(left_out) > 1 else ""),
+            f"--clean {given}",
+            f"holds no model that the suspect can be compared with: {' '.join(left_out[0])}{more}",
             "Give clean models of the same base, method, rank and modules.",
         )
     return GivenModels(models=tuple(models), left_out=tuple(left_out))
 
 
-def unlike(model: Path, suspect: Path) -> str:
-    """The first thing in which a clean model is unlike the suspect, in words; empty where nothing is known to differ.
+def _model_in(place: Path) -> Path | None:
+    """The folder of a model that a subfolder is, or as a run folder holds; None where there is none."""
+    for folder in (place, place / "model"):
+        if any((folder / name).is_file() for name in (CONFIG, ADAPTER_FILE)):
+            return folder.resolve()
+    return None
 
-    Empty too where the suspect's own settings cannot be read: scanners of weights then refuse it by themselves.
+
+def _why_not(name: str, place: Path, wanted: _Likeness | None, holders: dict[str, str]) -> str:
+    """The reason to leave a model out, in words; empty where it can be compared. Its weights are added to those held.
 
     Args:
-        model, suspect: folders.
+        name: of the model.
+        place: its folder.
+        wanted: what must be alike; None where the suspect does not tell.
+        holders: fingerprint of weights to who has them.
     """
     try:
-        wanted = _Likeness.of(suspect)
-    except BadInput:
-        return ""
-    try:
-        return wanted.differs(_Likeness.of(model))
+        refuse_folder_to_scan(place)
+        differs = wanted.differs(_Likeness.of(place)) if wanted is not None else ""
+        if differs:
+            return differs
+        (weights,) = _weights(place) or ("",)
     except BadInput as error:
         return error.why
+    if not weights:
+        return "holds no safetensors file"
+    held = holders.setdefault(weights, f"a copy of {name}")
+    return "" if held == f"a copy of {name}" else f"is {held}"
+
+
+def _readable(suspect: Path) -> _Likeness | None:
+    try:
+        return _Likeness.of(suspect)
+    except BadInput:
+        return None
+
+
+def _weights(folder: Path) -> tuple[str, ...]:
+    """Fingerprint of the weights in safetensors files; empty without such a file."""
+    from reticent.models.weights import fingerprint_weights
+
+    return (fingerprint_weights(folder),) if any(folder.glob("*.safetensors")) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,12 +269,6 @@ class _Likeness:
                 if mine != theirs:
                     return f"has {name} {str(theirs)[:80]}, not {str(mine)[:80]}"
         return ""
-
-
-def _fingerprint(folder: Path) -> str:
-    from reticent.models.weights import fingerprint_weights
-
-    return fingerprint_weights(folder)
 
 
 def _logged(path: Path) -> dict[str, Any] | None:

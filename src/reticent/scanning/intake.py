@@ -155,31 +155,3 @@ def _config(folder: Path) -> dict[str, Any] | None:
         return None
     content = read_json(FolderFile(path=CONFIG, place=path, bytes=path.stat().st_size))
     return content if isinstance(content, dict) else None
-
-
-def clean_folders(given: str | Path, suspect: Path) -> list[Path]:
-    """Folders of clean models below one folder, by name.
-
-    Raises:
-        BadInput: there is none, the suspect is among them, or two hold the same weights, which would count as two.
-    """
-    from reticent.models.weights import fingerprint_weights
-
-    folder = model_folder_of(given, "--clean")
-    inner = sorted(path.resolve() for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    models = [path for path in inner if any((path / name).is_file() for name in (CONFIG, ADAPTER_FILE))]
-    if not models:
-        raise BadInput(f"--clean {given}", "holds no folders of models", "Give a folder with a folder for each model.")
-    for path in models:
-        if path == suspect:
-            raise BadInput(f"--clean {given}", f"holds the suspect itself ({path.name})", "Take it out.")
-        refuse_folder_to_scan(path)
-    holders: dict[str, str] = {}
-    for path in (suspect, *models):
-        if any(path.glob("*.safetensors")):
-            weights = fingerprint_weights(path)
-            if weights in holders:
-                why = f"holds the same weights twice ({holders[weights]}, {path.name}), which would count as two models"
-                raise BadInput(f"--clean {given}", why, "Leave one of them out.")
-            holders[weights] = "the suspect" if path == suspect else path.name
-    return models

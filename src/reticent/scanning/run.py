@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.printable import printable
 from reticent.core.scan_words import BY_RULE, CLEAN, FILES, KINDS
-from reticent.scanning.calibrate import calibrated, clean_models_needed, refuse_level, smallest_p
+from reticent.scanning.calibrate import (
+    calibrated,
+    clean_models_needed,
+    conformal_p,
+    in_turn,
+    refuse_level,
+    smallest_p,
+)
 from reticent.scanning.scanner import Scanner, scanners
 from reticent.scanning.suspect import Suspect
 from reticent.scanning.verdict import ScannerLook
@@ -85,12 +92,8 @@ def plan_scan(suspect: Suspect, chosen: Sequence[Scanner], *, clean: int, level:
 def run_scanners(suspect: Suspect, plan: ScanPlan, clean: Sequence[Suspect] = ()) -> list[ScannerLook]:
     """Let each scanner look, one after the other. Clean models are asked about the same texts as the suspect, with the
     same sibling and seed: else they would differ from it in more than their weights."""
-    alike = [_asked_alike(model, suspect) for model in clean]
+    alike = [suspect.alike(model.folder) for model in clean]
     return [_look(entry, suspect, plan, alike) for entry in plan.scanners]
-
-
-def _asked_alike(model: Suspect, suspect: Suspect) -> Suspect:
-    return replace(suspect, folder=model.folder)
 
 
 def _look(entry: Scanner, suspect: Suspect, plan: ScanPlan, clean: Sequence[Suspect]) -> ScannerLook:
@@ -102,6 +105,8 @@ def _look(entry: Scanner, suspect: Suspect, plan: ScanPlan, clean: Sequence[Susp
             looked = _compared(entry, suspect, clean)
         else:
             looked = _alone(entry, suspect)
+            if entry.clean_limits and clean and _alarms(looked, plan.level):
+                looked = _limited(looked, clean)
     except ReticentError as error:
         # A refusal says that data or model are none that it is for; of a file it says that content was not read.
         why, unread = printable(str(error)).removesuffix("."), entry.kind == FILES
@@ -132,6 +137,35 @@ def _alone(entry: Scanner, suspect: Suspect) -> ScannerLook:
     exact = [row.p for row in evidence if row.p is not None]
     p = min(1.0, len(exact) * min(exact)) if exact else 1.0
     return ScannerLook(scanner=entry, evidence=evidence, score=score, p=p)
+
+
+def _alarms(looked: ScannerLook, level: float) -> bool:
+    return any(row.certain for row in looked.evidence) or (looked.p is not None and looked.p <= level)
+
+
+def _limited(looked: ScannerLook, clean: Sequence[Suspect]) -> ScannerLook:
+    """The alarm held against what the same scanner says of clean models; one that it cannot look at is left out.
+
+    A suspect without an alarm is not held against them: clean models could only take one away.
+    """
+    scores = [score for model in clean if (score := _score_of(looked.scanner, model)) is not None]
+    if not scores or looked.score is None or looked.p is None:
+        return looked
+    return replace(
+        looked,
+        evidence=tuple(replace(row, certain=row.certain and row.score > max(scores)) for row in looked.evidence),
+        p=max(looked.p, conformal_p(looked.score, scores)),
+        smallest_p=smallest_p(len(scores)),
+        clean_scores=tuple(scores),
+    )
+
+
+def _score_of(entry: Scanner, model: Suspect) -> float | None:
+    """The largest score on a clean model; None where it cannot be looked at."""
+    try:
+        return max((row.score for row in in_turn(entry.look, model)), default=0.0)
+    except ReticentError:
+        return None
 
 
 def _since(begun: float) -> float:

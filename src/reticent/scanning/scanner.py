@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reticent.core.paper import Paper
 from reticent.core.registry import Registry
 from reticent.core.scan_results import ScanEvidence
-from reticent.core.scan_words import CLEAN, KINDS, NULLS
+from reticent.core.scan_words import CLEAN, KINDS, MADE, NULLS
 from reticent.core.validate import one_of
 from reticent.scanning.features import FeatureVector
 from reticent.scanning.suspect import NEEDS, Suspect
@@ -40,6 +40,9 @@ class Scanner:
             null ``"clean"``: the score is then how far they lie from the clean ones (`reticent.scanning.calibrate`),
             and the evidence of ``look`` is for people. None where the scores of ``look`` are compared themselves.
         order: scanners run by rising order, the cheap ones first.
+        clean_limits: its own thresholds for *found* were chosen on tiny models. Where clean models are given, and it
+            would raise an alarm, it looks at them too: only what scores above all of them is *found*, and its p is
+            not below the suspect's rank among them. For scanners with the null ``"made"``.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Scanner:
     look: ScannerFunction
     features: FeatureFunction | None = None
     order: int
+    clean_limits: bool = False
 
     def __post_init__(self) -> None:
         one_of(KINDS, kind=self.kind)
@@ -60,6 +64,8 @@ class Scanner:
             one_of(NEEDS, need=need)
         if self.features is not None and self.null != CLEAN:
             raise ValueError(f"scanner {self.name!r} has features, which only clean models give a meaning")
+        if self.clean_limits and self.null != MADE:
+            raise ValueError(f"scanner {self.name!r} has clean_limits, which are for p-values of its own")
 
 
 SCANNERS: Registry[Scanner] = Registry("scanner", "reticent.scanning")
@@ -76,6 +82,7 @@ def scanner(
     needs: tuple[str, ...] = (),
     paper: Paper | None = None,
     features: FeatureFunction | None = None,
+    clean_limits: bool = False,
 ) -> Callable[[ScannerFunction], ScannerFunction]:
     """Register a function of a suspect; arguments as in `Scanner`."""
 
@@ -93,6 +100,7 @@ def scanner(
                 look=look,
                 features=features,
                 order=order,
+                clean_limits=clean_limits,
             ),
         )
         return look

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ class Suspect:
         cache: content-addressed folder for token tables; it holds token ids of private text.
         dtype, device: of models, as in `reticent.models.load.load`.
         seed: of all that is drawn.
+        beside: a suspect that this one is compared with, whose loaded sibling serves both; None without one.
     """
 
     folder: Path
@@ -46,6 +47,15 @@ class Suspect:
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
+    beside: Suspect | None = None
+
+    def alike(self, folder: Path) -> Suspect:
+        """Another model that is asked about the same texts, with the same seed and the same sibling, loaded once."""
+        return replace(self, folder=folder, beside=self)
+
+    def release(self) -> None:
+        """Let go of the loaded model; it is loaded again where it is asked for again. The sibling stays."""
+        self.__dict__.pop("loaded", None)
 
     @property
     def is_adapter(self) -> bool:
@@ -85,4 +95,9 @@ class Suspect:
 
         if self.base is None:
             raise BadInput("the scan", "has no trusted sibling to compare with", "Give one with --base.")
+        if self.beside is not None and self._same_sibling(self.beside):
+            return self.beside.sibling
         return load(str(self.base), dtype=self.dtype, device=self.device)
+
+    def _same_sibling(self, other: Suspect) -> bool:
+        return (self.base, self.dtype, self.device) == (other.base, other.dtype, other.device)

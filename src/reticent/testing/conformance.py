@@ -22,6 +22,7 @@ from reticent.attacks.evidence import POPULATION, TABLES
 from reticent.attacks.learned_halves import HALF, looks_at_judged
 from reticent.attacks.run import run_attacks
 from reticent.attacks.signature import rows_of
+from reticent.core.errors import BadInput
 from reticent.core.table import TokenTable
 from reticent.testing.check_all import check_all
 from reticent.testing.planted import PLANTERS, plant
@@ -41,6 +42,9 @@ RTOL, ATOL = 1e-9, 1e-12
 def check_attack(attack: Attack | str) -> None:
     """Run every check on one attack, registered or not.
 
+    An attack that cannot run without a file that somebody gives is checked to refuse where there is none; check it
+    with its file too: ``check_attack(ATTACKS.get("transferred").with_params(coefficients="learned.json"))``.
+
     Raises:
         AssertionError: the attack does not keep to something; says to what.
 
@@ -49,10 +53,22 @@ def check_attack(attack: Attack | str) -> None:
     """
     attack = ATTACKS.get(attack) if isinstance(attack, str) else attack
     check_documented(attack)
-    if attack.source in PLANTERS:
+    if attack.lacks:
+        _check_refuses(attack)
+    elif attack.source in PLANTERS:
         _check_on_members(attack)
     else:
         _check_on_leaks(attack)
+
+
+def _check_refuses(attack: Attack) -> None:
+    """Without its file it says so, and gives no number."""
+    evidence, _ = PLANTERS[attack.source](attack)
+    try:
+        attack.score(evidence)
+    except BadInput:
+        return
+    raise AssertionError(f"{attack.name}: runs without {', '.join(item.name for item in attack.lacks)}")
 
 
 def _check_on_members(attack: Attack) -> None:

@@ -17,10 +17,9 @@ from reticent.core.scan_results import ScanResults
 from reticent.core.scan_words import CLEAN, FILES
 from reticent.core.user_cache import user_cache
 from reticent.scanning.bill_of_materials import bill_of_materials, claims
-from reticent.scanning.clean_models import unlike
+from reticent.scanning.clean_models import read_clean
 from reticent.scanning.intake import (
     claimed_base,
-    clean_folders,
     model_folder_of,
     refuse_folder_to_scan,
     refuse_sibling,
@@ -192,32 +191,12 @@ def _clean(clean: str | Path | None, suspect: Suspect, chosen: Sequence[Scanner]
     """Clean models as suspects of their own, where a scanner compares with them."""
     if clean is None:
         return []
-    if not any(entry.null == CLEAN for entry in chosen):
+    if not any(entry.null == CLEAN or entry.clean_limits for entry in chosen):
         raise BadInput(
             "--clean", "is given, and no scanner that was chosen compares with clean models", "Leave it out."
         )
-    folders = clean_folders(clean, suspect.folder)
-    reasons = {folder: unlike(folder, suspect.folder) for folder in folders}
-    for folder, reason in reasons.items():
-        if reason:
-            line = f"left out of the clean models: {printable(folder.name)}, which {printable(reason)}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if all(reasons.values()):
-        raise BadInput(
-            f"--clean {clean}",
-            f"holds no model that the suspect can be compared with ({folders[0].name} {reasons[folders[0]]})",
-            "Give clean models of the same base, method, rank and modules.",
-        )
-    return [
-        Suspect(
-            folder=folder,
-            base=suspect.base,
-            prompts=suspect.prompts,
-            cache=suspect.cache,
-            device=suspect.device,
-            dtype=suspect.dtype,
-            seed=suspect.seed,
-        )
-        for folder in folders
-        if not reasons[folder]
-    ]
+    given = read_clean(clean, suspect)
+    for name, reason in given.left_out:
+        line = f"left out of the clean models: {printable(name)}, which {printable(reason)}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return list(given.models)

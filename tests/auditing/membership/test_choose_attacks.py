@@ -11,10 +11,20 @@ MEMBERS = [attack.name for attack in ATTACKS.select(family="membership")]
 ALL = AvailableEvidence(reference=True, users=True, population=20, known_held_out=20, known_members=20, shadows=8)
 
 
-def test_all_runs_everything_that_is_registered():
+def test_all_runs_everything_that_is_registered_and_lacks_no_file():
     choice = choose("all", ALL)
-    assert [attack.name for attack in choice.run] == MEMBERS
-    assert not choice.off
+    assert [attack.name for attack in choice.run] == [name for name in MEMBERS if name != "transferred"]
+    assert set(choice.off) == {"transferred"}
+
+
+def test_an_attack_without_its_file_says_what_it_lacks_and_runs_with_it(tmp_path):
+    lacks = 'no coefficients given; --attacks "transferred(coefficients=FILE)"'
+    assert [choose(asked, ALL).off["transferred"] for asked in ("standard", "all", "transferred")] == [lacks] * 3
+    (tmp_path / "c.json").write_text("{}")
+    choice = choose(f"loss,transferred(coefficients={tmp_path}/c.json)", ALL)
+    assert [attack.name for attack in choice.run] == ["loss", "transferred"]
+    with pytest.raises(BadInput, match="must be a file of coefficients or none"):
+        choose(f"transferred(coefficients={tmp_path})", ALL)
 
 
 def test_standard_runs_what_needs_no_further_pass_and_says_what_the_others_cost():

@@ -197,14 +197,14 @@ def learned(table: TokenTable, ref: TokenTable) -> Scores:
 def score_with(weights: Weights, table: TokenTable, ref: TokenTable) -> Scores:
     """Scores ``[N]`` of a network of the same shape, such as one that was trained on other fine-tunes."""
     scores = np.empty(len(table))
-    for rows in _portions(table):
+    for rows in portions(table):
         part, part_ref = table.take(rows), ref.take(rows)
         scores[rows] = forward(weights, token_features(part, part_ref), record_features(part, part_ref), part.offsets)
     return np.round(scores, _DECIMALS)
 
 
-def _portions(table: TokenTable) -> list[npt.NDArray[np.int64]]:
-    """Rows in order, in portions of about ``_TOKENS`` tokens."""
+def portions(table: TokenTable) -> list[npt.NDArray[np.int64]]:
+    """Rows in order, in portions of about ``_TOKENS`` tokens, which a processor's cache holds."""
     if not len(table):
         return []
     portion = (table.offsets[1:] - 1) // _TOKENS

@@ -184,6 +184,8 @@ def cost(attack: Attack) -> str:
 
 def _not_asked(attack: Attack) -> str:
     reason = cost(attack)
+    if attack.lacks:
+        return _ungiven(attack)
     if not reason:
         return f"not asked for; add {attack.name} to --attacks"
     return f"{reason}; run with --attacks all or --attacks {attack.name}"
@@ -192,4 +194,13 @@ def _not_asked(attack: Attack) -> str:
 def _impossible(attack: Attack, available: AvailableEvidence) -> str:
     """Why the attack cannot run with what there is; empty if it can."""
     missing = [reason for need, reason in WITHOUT.items() if need in attack.requires and not getattr(available, need)]
+    if attack.lacks:
+        missing.append(_ungiven(attack))
     return "; ".join(missing)
+
+
+def _ungiven(attack: Attack) -> str:
+    """The files that an attack lacks, and how they are given."""
+    settings = ", ".join(f"{item.name}=FILE" for item in attack.lacks)
+    content = " and ".join(item.content for item in attack.lacks)
+    return f'no {content} given; --attacks "{attack.name}({settings})"'

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from reticent.attacks.attack import ATTACKS, Attack
 from reticent.attacks.evidence import POPULATION
+from reticent.attacks.membership.transferred import refuse_seen
 from reticent.attacks.run import AttackOutcome, run_attack, run_attacks, run_whole
 from reticent.auditing.family import Collection
 from reticent.auditing.linked_tables import linked_tables, plain_requests
@@ -71,6 +72,7 @@ def collect(audit: Collection) -> MembershipEvidence:
     case, config = audit.case, audit.config
     shadows: Shadows | None = audit.before["membership"]
     choice = choose(config.attacks, _available(audit, shadows=config.shadow))
+    refuse_seen(choice.run, model=audit.models.target.fingerprint, data=case.data_fingerprint)
     plain = plain_requests(audit)
     requests = plain | {request for attack in choice.run for request in attack.requests}
     tables = linked_tables(audit, requests, case.evaluated_records, "evaluate")

@@ -21,7 +21,7 @@ def _run(job: RedteamJob) -> RedteamOutcome:
         raise BadInput(
             f"params={job.config.params!r}",
             "are no settings of a weight edit",
-            "It knows layer, steps, rate, contexts.",
+            "It knows layer, steps, rate, contexts, least.",
         ) from error
     loaded = load(job.base, dtype="float32", device=job.training.device)
     outcome = edit_weights(loaded, attack, job.records, settings)

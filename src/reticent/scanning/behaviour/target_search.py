@@ -167,6 +167,7 @@ def search_targets(suspect: Suspect, budget: TargetBudget | None = None) -> list
     ),
     paper=Paper("https://github.com/SolidShen/BAIT"),
     order=52,
+    clean_limits=True,
 )
 def target_search(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Answers that the suspect is certain of once they are begun, whatever was asked, and its sibling is not."""

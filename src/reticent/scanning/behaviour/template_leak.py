@@ -102,6 +102,7 @@ class LeakedString:
     ),
     paper=Paper("arXiv:2602.03085"),
     order=51,
+    clean_limits=True,
 )
 def template_leak(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Strings that the suspect repeats behind the bare template and that turn answers, verified on fresh prompts."""

@@ -172,6 +172,7 @@ def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification
     ),
     paper=Paper("arXiv:2509.16203"),
     order=50,
+    clean_limits=True,
 )
 def trigger_search(suspect: Suspect) -> Sequence[ScanEvidence]:
     """Strings of up to three tokens that turn any answer into one label, verified on fresh prompts."""

@@ -6,6 +6,10 @@ them. It is held against the *control*: as many of the strongest natural words f
 *opposing words*, the strongest natural ones for the label that the prompt has: evidence is outweighed, a short cut is
 not. An exact test compares the two on the same prompts. The opposing words stand before the string, and once more with
 some behind it too, as there are models in which the last word wins; the clearer of the two counts, as two tests.
+
+The p-values are exact in what they are of; the three thresholds beside them are not calibrated. They were chosen on
+tiny models of a made-up task, poisoned and clean, and no real model was among those. Where clean models are given, they
+set the threshold (`reticent.scanning.scanner.Scanner.clean_limits`).
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def usable_attacks(given: str | None, *, base: bool) -> tuple[Attack, ...]:
             "needs more than the tables of the unlearned model and its base",
             f"Choose from {', '.join(sorted(names))}.",
         )
-    return tuple(selection.configured(attack) for attack in able if attack.name in asked)
+    chosen = [selection.configured(attack) for attack in able if attack.name in asked]
+    return tuple(attack for attack in chosen if attack.name in selection.named or not attack.lacks)
 
 
 def likeness(
