@@ -21,6 +21,7 @@ from typing import Any
 from unlearn_tofu import about_run
 
 from reticent.core.atomic import write_text
+from reticent.core.finding import Estimate
 from reticent.core.manifest import environment, read_manifest
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
@@ -110,19 +111,22 @@ def _first(records: Sequence[Record], count: int) -> list[Record]:
 
 
 def rank_of_loss(results: UnlearningResults) -> dict[str, Any]:
-    """Place of the unlearned model's mean loss of the sender's rows among the retrained ones; 0: lower than all."""
-    losses = {
-        number.model: (number.role, number.estimate.value)
-        for check in results.checks
-        if check.name == "collateral"
-        for number in check.measured
-        if (number.what, number.metric) == ("forget rows", "nats a token")
+    """Mean loss of the sender's rows after and before, beside the retrained models' prediction interval, and how many
+    of these lie below the unlearned model."""
+    check = results.check("among_retrained")
+    assert check is not None
+    table = check.section.tables[0]
+    row = dict(zip((column.name for column in table.columns), table.rows[0], strict=True))
+    assert row["statistic"] == "mean loss"
+    interval = row["retrained"]
+    assert isinstance(interval, Estimate)
+    return {
+        "after": row["unlearned"],
+        "before": row["untouched"],
+        "base": row["base"],
+        "retrained": [interval.value, interval.lo, interval.hi],
+        "below": row["below"],
     }
-    retrained_losses = sorted(value for role, value in losses.values() if role == "retrained")
-    after = next(value for role, value in losses.values() if role == "after")
-    before = next(value for role, value in losses.values() if role == "before")
-    rank = sum(value < after for value in retrained_losses)
-    return {"after": after, "before": before, "retrained": retrained_losses, "rank": rank, "of": len(retrained_losses)}
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ class UnlearnConfig:
         batch_size: texts to be forgotten in a step, beside as many others.
         stop: panel ends once texts to be forgotten look like unseen ones, or others have lost too much; epochs runs all
             epochs, as papers do.
-        every: look at the panel every so many steps; left out, after each pass, and 20 times at most.
+        every: look at the panel every so many steps; left out, after each pass, and 20 times at most, and where fewer
+            than 40 texts are forgotten after each step.
         margin: how near to 0.5 the AUC of texts to be forgotten against unseen ones has to be.
         retain_budget: by how much the loss of the other texts may rise, as a share of what unseen texts cost.
         seed: of the order, of what is drawn, and of dropout.

@@ -247,6 +247,7 @@ def _table(name: str, title: str, units: Mapping[str, Mapping[str, Place]], judg
         Column(name="untouched", label="Untouched", kind="number", about="the tuned model before unlearning"),
         Column(name="told_apart", label="Would show", about="whether the untouched model lies outside of the interval"),
         Column(name="retrained", label="Retrained", kind="estimate", unit=False, about="mean and prediction interval"),
+        Column(name="below", label="Retrained below", about="how many retrained models have a lower value"),
         Column(name="base", label="Base", kind="number"),
     )
     rows: list[tuple[Cell, ...]] = [
@@ -258,6 +259,8 @@ def _table(name: str, title: str, units: Mapping[str, Mapping[str, Place]], judg
             place.values[judging.before.name],
             "no" if place.untouched == AMONG_RETRAINED else "yes",
             place.interval,
+            f"{sum(place.values[model.name] < place.values[judging.after.name] for model in judging.retrained)} of "
+            f"{len(judging.retrained)}",
             None if judging.base is None else place.values[judging.base.name],
         )
         for unit, places in units.items()
