@@ -21,16 +21,19 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
+from reticent.federated import private_round
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.update import Update
 from reticent.federated.update_files import UpdateFiles
+from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.report.federation_file import federation_schema, read_federation
 from reticent.report.federation_page import render_federation
 from reticent.spending.recorded_training import trainings_in
 from reticent.testing.tiny import save_tiny
+from reticent.train.begun import read_begun
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.workflows.audit import audit
@@ -191,6 +194,20 @@ def test_stacked_factors_make_one_adapter_of_all_ranks(base: str, tmp_path: Path
     assert ranks == {2 * 4 * 2}
     log = json.loads((run.model / "train_log.json").read_text(encoding="utf-8"))
     assert log["held_out"]["tuned"]["loss"] < log["held_out"]["base"]["loss"]
+
+
+def test_noise_that_is_missing_stops_the_run_and_nothing_of_it_is_kept(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = private_round.add_noise
+    monkeypatch.setattr(private_round, "add_noise", lambda x, **given: noise(x, **given | {"scale": 0.5}))
+    out = tmp_path / "run"
+    with pytest.raises(GuaranteeViolated, match="noise of standard deviation"):
+        federate(MAILS, base=base, out=out, recipe=PRIVATE)
+    run = RunFolder(root=out)
+    assert not run.model.exists()
+    assert not run.checkpoints.exists()
+    assert [started.broken for started in read_begun(run.model)] == [True]
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,8 +41,9 @@ from reticent.models.load import LoadedModel, has_bfloat16, load
 from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.method import TUNINGS, trained_parameters
 from reticent.models.weights import full_disk_is_an_os_error
+from reticent.privacy.check import GuaranteeViolated
 from reticent.train import begun
-from reticent.train.checkpoints import folder_for, remember
+from reticent.train.checkpoints import close_folder, folder_for, remember
 from reticent.train.config import TuneConfig
 from reticent.train.held_out import base_loss, held_out_loss, perplexity
 from reticent.train.identity import is_finished
@@ -149,7 +151,11 @@ def train_federation(job: FederationJob) -> FederationOutcome | None:
         key = job.key
         if is_finished(job.out, key, resume=True) and not (folder_for(job.out) / FILE).exists():
             return None
-        return _trained(job, clients, key)
+        try:
+            return _trained(job, clients, key)
+        except GuaranteeViolated:
+            close_folder(job.out)
+            raise
 
 
 def refuse_few(clients: Sequence[Client], spec: FederationSpec, privacy: ClientPrivacy) -> None:
@@ -213,18 +219,19 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         spending=promise,
         record=_recorder(job, clients),
     )
-    state = _run(job, rounds, state, promise)
-    finished = _TrainedFederation(
-        job=job,
-        loaded=loaded,
-        model=model,
-        tuned=tuned,
-        state=state,
-        key=key,
-        before=before,
-        held_out=len(sample.encoded),
-    )
-    checks = _finish(finished, promise)
+    with promise.on_record(job.out, job.data, promise.plan(key)) if promise is not None else nullcontext():
+        state = _run(job, rounds, state)
+        finished = _TrainedFederation(
+            job=job,
+            loaded=loaded,
+            model=model,
+            tuned=tuned,
+            state=state,
+            key=key,
+            before=before,
+            held_out=len(sample.encoded),
+        )
+        checks = _finish(finished, promise)
     return FederationOutcome(
         state=state,
         clients=len(clients),
@@ -280,14 +287,10 @@ def _recorder(job: FederationJob, clients: Sequence[Client]) -> UpdateFiles | No
     return files
 
 
-def _run(job: FederationJob, rounds: Rounds, state: ServerState, promise: FederationPromise | None) -> ServerState:
-    """Run the rounds; under a promise what they spend stays on record, should no model come of it."""
+def _run(job: FederationJob, rounds: Rounds, state: ServerState) -> ServerState:
     try:
         with full_disk_is_an_os_error():
-            if promise is None:
-                return run_rounds(rounds, state)
-            with promise.on_record(job.out, job.data, promise.plan(rounds.key)):
-                return run_rounds(rounds, state)
+            return run_rounds(rounds, state)
     except OSError as error:
         raise disk_error(job.out, error) from error
 
