@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import statistics
 import subprocess
 import sys
@@ -128,7 +129,9 @@ def accountant_seconds() -> float:
     """2,000 clients, 200 a round, 30 rounds, ε = 8."""
 
     def count() -> None:
-        mechanism = calibrated(ClientPrivacy(epsilon=8.0), clients=2000, expected=200, rounds=30, key=bytes(32))
+        mechanism = calibrated(
+            ClientPrivacy(epsilon=8.0), clients=2000, expected=200, rounds=30, key=secrets.token_bytes(32)
+        )
         mechanism.epsilon()
 
     return seconds(count)
