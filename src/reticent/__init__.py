@@ -60,6 +60,15 @@ Examples:
     >>> isinstance(scanned, reticent.ScanResults), scanned.verdict.headline
     (True, 'Nothing found by these scanners')
 
+    Tune on the texts of many clients, each of which is promised privacy:
+
+    >>> spec = reticent.FederationSpec(rounds=2, clients_per_round=3, local_steps=1, max_tokens=32)
+    >>> privacy = reticent.ClientPrivacy(noise_multiplier=1.0)
+    >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy)
+    >>> run = reticent.federate(mails, base=base, out="runs/federated", recipe=federation)
+    >>> run.federation.exists(), run.promise.exists()
+    (True, True)
+
     A recipe of a training, with an objective besides the likelihood of the texts:
 
     >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
@@ -133,6 +142,8 @@ if TYPE_CHECKING:
     from reticent.data.read import read as read
     from reticent.data.split import split as split
     from reticent.data.split_config import SplitConfig as SplitConfig
+    from reticent.federated.client_privacy import ClientPrivacy as ClientPrivacy
+    from reticent.federated.federation_spec import FederationSpec as FederationSpec
     from reticent.models.load import LoadedModel as LoadedModel
     from reticent.models.tuned import TuningInfo as TuningInfo
     from reticent.monitor.config import MonitorConfig as MonitorConfig
@@ -155,6 +166,8 @@ if TYPE_CHECKING:
     from reticent.unlearning.verification.config import VerifyConfig as VerifyConfig
     from reticent.workflows.audit import audit as audit
     from reticent.workflows.diff import diff as diff
+    from reticent.workflows.federate import federate as federate
+    from reticent.workflows.federation_recipe import FederationRecipe as FederationRecipe
     from reticent.workflows.gate import GateOutcome as GateOutcome
     from reticent.workflows.gate import gate as gate
     from reticent.workflows.prepare import PreparedData as PreparedData

@@ -29,6 +29,7 @@ WRITTEN = {
     "audit": {"target", "reference", "data", "max_tokens", "audit"},
     "compare": {"base", "data", "split", "canaries", "training", "monitor"},
     "unlearn": {"parent", "data", "request", "unlearning"},
+    "federate": {"base", "data", "title", "federation", "clients", "split", "canaries"},
 }
 """Steps that work in a run folder, and what the settings that each leaves there always hold: they mark the folder."""
 
@@ -64,6 +65,10 @@ MADE = {
     "certificate.html",
     "overfitted",
     "shards",
+    "federation.json",
+    "federation.html",
+    "rounds.jsonl",
+    "updates",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""
@@ -79,10 +84,14 @@ FIRST = {
         *("unlearn.yaml", "request.parquet", "unseen.parquet", "looks.json", "overfitted", "shards"),
         *(".model.training", ".model.lock"),
     },
+    "federate": {
+        *("federate.yaml", "records.parquet", "membership.parquet", "rejects.jsonl", "canaries.parquet", "hash.key"),
+        *(".model.training", ".model.lock", "updates"),
+    },
 }
 """Files that each step writes before it has a result."""
 
-MAKES_A_MODEL = {"tune", "unlearn"}
+MAKES_A_MODEL = {"tune", "unlearn", "federate"}
 """Steps whose model an audit may be made beside."""
 
 LEFT = {".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"}
@@ -218,6 +227,25 @@ class RunFolder:
     @property
     def certificate_page(self) -> Path:
         return self.root / "certificate.html"
+
+    @property
+    def federation(self) -> Path:
+        """The course of a federated fine-tuning; no text."""
+        return self.root / "federation.json"
+
+    @property
+    def federation_page(self) -> Path:
+        return self.root / "federation.html"
+
+    @property
+    def rounds(self) -> Path:
+        """All that is known of the rounds of a federation; covered by no promise, so it never leaves the folder."""
+        return self.root / "rounds.jsonl"
+
+    @property
+    def updates(self) -> Path:
+        """Updates of clients, where they were recorded; as private as the texts."""
+        return self.root / "updates"
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.comparison import Comparison
+from reticent.core.federation import FederationResults
 from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
 from reticent.core.scan_results import ScanResults
 from reticent.core.unlearning import Certificate, UnlearningResults
-from reticent.report import comparison_file, results_file, scan_file, unlearning_file
+from reticent.report import comparison_file, federation_file, results_file, scan_file, unlearning_file
 from reticent.report.json_file import dumped
 
 VERSION = "Raised whenever a field is added, removed or changes its meaning."
@@ -66,12 +67,23 @@ def schemas() -> dict[str, dict[str, Any]]:
             "schema_version": (scan_file.SCAN_VERSION, VERSION),
         },
     )
+    federation = schema_of(
+        FederationResults,
+        title=f"reticent federation, version {federation_file.FEDERATION_VERSION}",
+        about="How a federated fine-tuning went. No private text is in here, and under a promise to clients nothing "
+        "that the promise does not cover.",
+        constants={
+            "format": (federation_file.FORMAT, FORMAT),
+            "schema_version": (federation_file.FEDERATION_VERSION, VERSION),
+        },
+    )
     return {
         "results.schema.json": results,
         "comparison.schema.json": comparison,
         "unlearning.schema.json": unlearning,
         "certificate.schema.json": certificate,
         "scan.schema.json": scan,
+        "federation.schema.json": federation,
     }
 
 

@@ -26,8 +26,8 @@ from reticent.train.private.step_log import StepLog as Checkpoint
 if TYPE_CHECKING:
     from reticent.privacy.accounting import EpsilonSpent
 
-TUNE, COMPARE = "tune.yaml", "compare.yaml"
-RUNS = (TUNE, COMPARE, "manifest.json", ".model.begun.jsonl")
+TUNE, COMPARE, FEDERATE = "tune.yaml", "compare.yaml", "federate.yaml"
+RUNS = (TUNE, COMPARE, FEDERATE, "manifest.json", ".model.begun.jsonl")
 """A folder that holds one of these may hold a training."""
 
 MOST_STEPS = 10_000_000
@@ -124,8 +124,9 @@ def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iter
     training = RecordedTraining(name=name, status="finished", data=data, records=records, model=run.model.resolve())
     settings: dict[str, Any] = {}
     try:
-        if TUNE in {entry.name for entry in root.iterdir()}:
-            settings = _settings(root / TUNE)
+        made_by = {TUNE, FEDERATE} & {entry.name for entry in root.iterdir()}
+        if made_by:
+            settings = _settings(root / made_by.pop())
             training = replace(training, data=str(settings.get("data", data)), base=_base(run, settings))
         manifest = _manifest(run)
         promise = _promise(run, manifest)

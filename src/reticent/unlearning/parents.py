@@ -126,10 +126,11 @@ def _check_finished(run: RunFolder) -> None:
 
 def _check_root(run: RunFolder, child: Path | None) -> None:
     missing = [path.name for path in (run.records, run.membership, run.model) if not path.exists()]
-    if run.settings("tune") is not None and not missing:
+    tuned = any(run.settings(step) is not None for step in ("tune", "federate"))
+    if tuned and not missing:
         return
     about = "" if child is None else f", and {child} was made from it"
-    if run.settings("tune") is None:
+    if not tuned:
         if missing and run.settings("audit") is not None:
             about += "; it holds an audit, which keeps no texts"
         raise BadInput(

@@ -63,6 +63,13 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
             "and one without noise is no likeness of it",
             "Its own promise bounds what any record or user can have left; verify with --oracles 0.",
         )
+    if about.get("federation"):
+        raise BadInput(
+            f"{run.root}: training again",
+            "the run is of a federation, and one training in one place is no likeness of many rounds of many clients",
+            "Federate again without these clients (reticent federate --drop_users), in a folder of its own; verify "
+            "with --oracles 0.",
+        )
     if about.get("monitor", {}).get("stop_at"):
         raise BadInput(
             f"{run.root}: training again",

@@ -26,4 +26,5 @@ def mean(updates: Iterable[Update], *, denominator: float) -> dict[str, torch.Te
         if not total:
             total = zeros_like(update)
         add_(total, update)
+        del update  # else it would be held while the next is made
     return {name: array / denominator for name, array in total.items()}

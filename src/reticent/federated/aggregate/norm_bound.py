@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 
@@ -27,4 +28,5 @@ def norm_bound(updates: Iterable[Update], *, denominator: float, bound: float = 
         {'a': tensor([0.7500])}
     """
     validate.positive(bound=bound)
-    return mean((clipped(update, bound) for update in updates), denominator=denominator)
+    # Not a loop of its own, whose variable would hold an update while the next is made.
+    return mean(map(partial(clipped, bound=bound), updates), denominator=denominator)

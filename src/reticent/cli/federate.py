@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reticent federate`: fine-tune a model on the texts of many clients, with a promise to each, and audit it later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reticent.core.progress import console
+from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
+from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.federation_spec import FederationSpec
+from reticent.workflows.inputs import DataConfig
+
+USUAL = (
+    "clients",
+    "model",
+    "out",
+    "text_field",
+    "user_field",
+    "rounds",
+    "clients_per_round",
+    "local_steps",
+    "method",
+    "epsilon",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationPlace:
+    """Clients, base model and run folder of a federation.
+
+    Args:
+        clients: by-user, or a number of groups that users are dealt into by hash, or a folder with one client a file or
+            subfolder.
+        model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
+        out: the run folder.
+    """
+
+    clients: str = "by-user"
+    model: str = "smollm2-135m"
+    out: str = "runs/federation"
+
+
+def command(
+    data: str,
+    *,
+    place: FederationPlace,
+    data_config: DataConfig,
+    split_config: SplitConfig,
+    canary_config: CanaryConfig,
+    federation: FederationSpec,
+    privacy: ClientPrivacy,
+) -> int:
+    """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
+
+    With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
+    is clipped on arrival, and noise goes on the sum. The same command again goes on at the round where it was.
+
+    Args:
+        data: as for reticent tune; a folder with one client a file or subfolder where --clients names it.
+    """
+    from reticent.workflows.federate import FederationRecipe, federate
+    from reticent.workflows.federated_data import read_clients_of
+
+    clients, model, out = place.clients, place.model, place.out
+    inputs = {"the data": data, "the clients": clients if Path(clients).is_dir() else None}
+    RunFolder(root=Path(out)).refuse_foreign("federate", inputs | {"the base model": model})
+    source = read_clients_of(data, clients, data_config, private=privacy.is_private, model=model)
+    recipe = FederationRecipe(
+        federation=federation,
+        privacy=privacy,
+        clients=source.clients,
+        split=split_config,
+        canaries=canary_config,
+    )
+    run = federate(
+        source.records,
+        base=model,
+        out=out,
+        title=Path(data).name,
+        recipe=recipe,
+        rejects=source.rejects,
+        inputs=inputs,
+    )
+    console.print(f"model: {run.model}\nnow: reticent audit {run.root}", highlight=False, soft_wrap=True)
+    return 0

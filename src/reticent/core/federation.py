@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FederationResults: everything that one federated fine-tuning can say of itself, as plain data. No private text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from reticent.core.field_types import Count, FreeForm, InRange
+
+NotNegative = Annotated[float, InRange(least=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroppedMessage:
+    """A message that did not count.
+
+    Args:
+        client: name that tells nothing of the client; the run folder's key leads back.
+        why: it did not.
+    """
+
+    client: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationRound:
+    """One round.
+
+    Args:
+        number: from 1.
+        epsilon: spent up to here, per client; None where nothing is promised.
+        held_out_loss: nats a token on records of clients that take no part, after the round; None where there are none.
+        clip: norm that updates were clipped to; None without privacy.
+        drawn: names that tell nothing of the clients that were asked; empty where that is covered by no promise.
+        answered: messages that counted; None where that is covered by no promise.
+        median_norm, largest_norm: of the updates that counted, before clipping; None as ``answered``.
+        product_error: relative error of averaging LoRA's factors apart; None where they are not, or not measured.
+        changed: whether the global arrays moved.
+        dropped: messages that did not count; empty where that is covered by no promise.
+        seconds: that it took.
+    """
+
+    number: Count
+    epsilon: NotNegative | None = None
+    held_out_loss: float | None = None
+    clip: NotNegative | None = None
+    drawn: tuple[str, ...] = ()
+    answered: Count | None = None
+    median_norm: NotNegative | None = None
+    largest_norm: NotNegative | None = None
+    product_error: NotNegative | None = None
+    changed: bool = True
+    dropped: tuple[DroppedMessage, ...] = ()
+    seconds: NotNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhoSees:
+    """The view of one of those who take part, and the promise that holds against it.
+
+    Args:
+        who: it is.
+        sees: of the clients' data.
+        promise: that holds against it.
+    """
+
+    who: str
+    sees: str
+    promise: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationCheck:
+    """One line of the self-check.
+
+    Args:
+        name: of the promise that is looked at.
+        bound: that it has to keep to.
+        passed: whether it did; None where there was too little to tell.
+    """
+
+    name: str
+    bound: str
+    passed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationResults:
+    """The whole outcome.
+
+    Args:
+        title: of the page.
+        created: ISO 8601, UTC.
+        headline: one sentence.
+        sentences: what to know first, one fact each.
+        promise: the guarantee per client, in a sentence; empty where nothing is promised.
+        method: of tuning.
+        exchange: how trained arrays travel and are made one.
+        aggregation: rule and server optimizer, in words.
+        clients: that take part.
+        expected: clients in a round; under privacy on average.
+        bytes_per_message: of the trained arrays, in one direction.
+        base_loss: of the base on the held-out records, nats a token; None where there are none.
+        held_out: records that the loss is measured on.
+        rounds: one row each.
+        who_sees: what those who take part see, and which promise holds against them.
+        checks: of the self-check; none where nothing is promised.
+        provenance: settings, versions, hardware.
+    """
+
+    title: str
+    created: str
+    headline: str
+    sentences: tuple[str, ...] = ()
+    promise: str = ""
+    method: str
+    exchange: str
+    aggregation: str
+    clients: Count
+    expected: NotNegative
+    bytes_per_message: Count
+    base_loss: float | None = None
+    held_out: Count = 0
+    rounds: tuple[FederationRound, ...] = ()
+    who_sees: tuple[WhoSees, ...] = ()
+    checks: tuple[FederationCheck, ...] = ()
+    provenance: FreeForm = field(default_factory=dict)

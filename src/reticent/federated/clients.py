@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of a federation: users, groups of users by hash, or a folder with one client a file or subfolder.
+
+In a federated run the ``user`` of a record is its client: that is whom coins are thrown for, who is drawn, and who can
+leave. Where a client is one person these are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reticent.core.errors import BadInput
+from reticent.core.record import Record
+from reticent.data.coin import uniform
+
+BY_USER = "by-user"
+RULE = 1
+"""Increment when users go to other groups."""
+LEAST_CLIENTS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Client:
+    """One client and its records.
+
+    Args:
+        name: of the user, the group, the file or the subfolder.
+        records: that it trains on.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+
+
+def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
+    """The records with their client as ``user``.
+
+    Args:
+        records: of users.
+        clients: ``"by-user"``, or how many groups users are dealt into by hash, as text.
+
+    Raises:
+        BadInput: records without a user; a group that gets no user.
+
+    Examples:
+        >>> mails = [Record(id=name, text="hello", user=name) for name in ("ana", "ben", "cem", "dua")]
+        >>> [record.user for record in with_clients(mails, "by-user")]
+        ['ana', 'ben', 'cem', 'dua']
+        >>> sorted({record.user for record in with_clients(mails, "2")})
+        ['client 1', 'client 2']
+    """
+    nobody = sum(record.user is None for record in records)
+    if nobody:
+        raise BadInput(
+            f"{nobody} of {len(records)} records",
+            "have no user, so nobody knows on which client they lie",
+            "Name the field of the users (--user_field), or give a folder with one client a file (--clients FOLDER).",
+        )
+    if clients == BY_USER:
+        return list(records)
+    if not clients.isdecimal() or int(clients) < LEAST_CLIENTS:
+        raise BadInput(
+            f"clients={clients!r}",
+            f"is neither by-user, nor a folder, nor a number of at least {LEAST_CLIENTS}",
+            "Give --clients by-user, a number of groups, or a folder with one client a file.",
+        )
+    return _in_groups(records, int(clients))
+
+
+def _in_groups(records: Sequence[Record], count: int) -> list[Record]:
+    grouped = [replace(record, user=f"client {_group(str(record.user), count) + 1}") for record in records]
+    filled = {record.user for record in grouped}
+    if len(filled) < count:
+        users = len({record.user for record in records})
+        raise BadInput(
+            f"clients={count}",
+            f"{count - len(filled)} of {count} clients get no data: {users} users are dealt by hash",
+            "Give fewer clients.",
+        )
+    return grouped
+
+
+def _group(user: str, count: int) -> int:
+    return int(uniform(RULE, "client", user) * count)
+
+
+def read_clients(folder: Path, read_place: Callable[[Path, str], Sequence[Record]]) -> list[Record]:
+    """The records of a folder with one client a file or subfolder; hidden files are passed over.
+
+    Args:
+        folder: of clients. A file's name without its ending is that of the client.
+        read_place: reads the records of one file or subfolder; the second argument is a prefix for ids, so that equal
+            texts of two clients have two.
+
+    Raises:
+        BadInput: fewer than two clients; one without data; two of one name; a user in the folders of two.
+    """
+    places = sorted(place for place in folder.iterdir() if not place.name.startswith("."))
+    if len(places) < LEAST_CLIENTS:
+        raise BadInput(str(folder), f"holds {len(places)} clients", "Give a folder with one file or subfolder each.")
+    records: list[Record] = []
+    names: dict[str, Path] = {}
+    home: dict[str, str] = {}
+    for place in places:
+        name = place.name if place.is_dir() else place.stem
+        if name in names:
+            raise BadInput(
+                str(folder), f"has {names[name].name} and {place.name}, two clients of one name", "Rename one."
+            )
+        names[name] = place
+        records += _of_client(place, name, read_place, home)
+    return records
+
+
+def _of_client(
+    place: Path, name: str, read_place: Callable[[Path, str], Sequence[Record]], home: dict[str, str]
+) -> list[Record]:
+    if _is_empty(place):
+        raise BadInput(str(place), "is a client without data", "Take it away, or put its records there.")
+    prefix = hashlib.sha256(name.encode()).hexdigest()[:8]
+    read_records = read_place(place, f"{prefix}-")
+    if not read_records:
+        raise BadInput(str(place), "is a client without data", "Take it away, or put its records there.")
+    for record in read_records:
+        if record.user is not None and home.setdefault(record.user, name) != name:
+            raise BadInput(
+                f"user {record.user[:80]!r}",
+                f"has records in the folders of two clients, {home[record.user]!r} and {name!r}: what hides one client "
+                "would not hide this user",
+                "Put all records of a user into one client's folder.",
+            )
+    return [replace(record, user=name) for record in read_records]
+
+
+def _is_empty(place: Path) -> bool:
+    if place.is_dir():
+        return not any(not path.name.startswith(".") for path in place.iterdir())
+    return place.stat().st_size == 0
+
+
+def clients_of(records: Sequence[Record]) -> list[Client]:
+    """The clients of what is trained on, ordered by name, so that the order of records changes no number of a client.
+
+    >>> mails = [Record(id="1", text="hi", user="ben"), Record(id="2", text="hello", user="ana")]
+    >>> [client.name for client in clients_of(mails)]
+    ['ana', 'ben']
+    """
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(record.id if record.user is None else record.user, []).append(record)
+    return [Client(name=name, records=tuple(by_name[name])) for name in sorted(by_name)]

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A federation from its base to the folder of its model, in one process. The same call again goes on at the round."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from reticent.core.atomic import replacing_folder
+from reticent.core.errors import BadInput
+from reticent.core.federation import FederationCheck, FederationRound
+from reticent.core.lock import locked
+from reticent.core.manifest import environment, now
+from reticent.core.record import Record
+from reticent.core.run_folder import PROMISE_FILE
+from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.client_training import LocalTraining
+from reticent.federated.clients import LEAST_CLIENTS, Client, clients_of
+from reticent.federated.exchange import stacked
+from reticent.federated.exchange.arrays import bytes_of, put_into, taken_from
+from reticent.federated.exchange.lora_factors_mean import freeze_first_factors, pairs_of
+from reticent.federated.federation_promise import FederationPromise, open_promise, settled_mechanism
+from reticent.federated.federation_spec import FederationSpec
+from reticent.federated.local_grid import Grid, LocalGrid
+from reticent.federated.round_rule import PlainRule, PrivateRule, RoundRule, StackedRule, refuse_rule
+from reticent.federated.rounds import Rounds, run_rounds
+from reticent.federated.server_optimizer import ServerOptimizer
+from reticent.federated.server_state import FILE, ServerState, read_state
+from reticent.federated.update import Update
+from reticent.federated.update_files import UpdateFiles
+from reticent.models.load import LoadedModel, has_bfloat16, load
+from reticent.models.tuned import TuningInfo
+from reticent.models.tuning.method import TUNINGS, trained_parameters
+from reticent.models.weights import full_disk_is_an_os_error
+from reticent.privacy.check import GuaranteeViolated
+from reticent.train import begun
+from reticent.train.checkpoints import close_folder, folder_for, remember
+from reticent.train.config import TuneConfig
+from reticent.train.held_out import base_loss, held_out_loss, perplexity
+from reticent.train.identity import is_finished
+from reticent.train.outcome import KIND, LOG, disk_error, save
+from reticent.train.start import fresh, load_start
+from reticent.train.task import Task, read_texts, settle_attention
+
+_EVALUATED = 8
+"""Held-out rows in a batch."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FederationJob:
+    """All that a federation is made of.
+
+    Args:
+        base: folder, hub id or catalogue name of a whole model.
+        records: what is trained on; ``user`` is the client.
+        held_out: a small sample of clients that take no part; its loss is measured after each round.
+        out: folder of the model.
+        spec: how.
+        privacy: what each client is promised.
+        name_of: a name for a client that tells nothing of it.
+        updates: where each client's updates are kept; None: nowhere.
+        data: fingerprint of the data set, for the record of what is spent.
+        wrap: puts something between server and clients, such as faults of a test.
+    """
+
+    base: str
+    records: Sequence[Record]
+    held_out: Sequence[Record]
+    out: Path
+    spec: FederationSpec
+    privacy: ClientPrivacy
+    name_of: Callable[[str], str]
+    updates: Path | None = None
+    data: str = ""
+    wrap: Callable[[Grid], Grid] = lambda grid: grid
+
+    @property
+    def task(self) -> Task:
+        """It as a training of its texts."""
+        training, method = self.spec.training, TUNINGS.get(self.spec.method)
+        return Task(
+            base=self.base,
+            records=self.records,
+            out=self.out,
+            config=training.settled(method.learning_rate),
+            method=method,
+            held_out=self.held_out,
+            callbacks=(),
+            spec=None,
+            objectives=(),
+            record_sets={},
+            data=self.data,
+        )
+
+    @property
+    def key(self) -> str:
+        """SHA-256 (hex) of all that decides the outcome, but for the secret key."""
+        users = [(record.id, record.user) for record in self.records]
+        parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FederationOutcome:
+    """The outcome of a federation, beside the model.
+
+    Args:
+        state: after the last round.
+        clients: how many took part.
+        base_loss: of the base on the held-out sample, nats a token; None without one.
+        held_out: records of that sample.
+        message_bytes: of the trained arrays.
+        rows: of its rounds, without what a promise does not cover.
+        promise: per client, in a sentence; empty without one.
+        checks: of the self-check.
+    """
+
+    state: ServerState
+    clients: int
+    base_loss: float | None
+    held_out: int
+    message_bytes: int
+    rows: tuple[FederationRound, ...]
+    promise: str = ""
+    checks: tuple[FederationCheck, ...] = ()
+
+
+def train_federation(job: FederationJob) -> FederationOutcome | None:
+    """Run the rounds that are left and save the model; the state stays until its folder is closed.
+
+    Returns:
+        The outcome; None where the model was finished before, and no state is left.
+
+    Raises:
+        BadInput: too few clients, settings that contradict the promise, a base or method that cannot be used, another
+            federation in the folder, or one that another process works on.
+        GuaranteeViolated: the self-check failed; nothing is saved.
+    """
+    with locked(job.out):
+        clients = clients_of(job.records)
+        refuse_few(clients, job.spec, job.privacy)
+        key = job.key
+        if is_finished(job.out, key, resume=True) and not (folder_for(job.out) / FILE).exists():
+            return None
+        try:
+            return _trained(job, clients, key)
+        except GuaranteeViolated:
+            close_folder(job.out)
+            raise
+
+
+def refuse_few(clients: Sequence[Client], spec: FederationSpec, privacy: ClientPrivacy) -> None:
+    """Refuse fewer clients than a round asks, or than can hide one.
+
+    Raises:
+        BadInput: there are.
+    """
+    refuse_rule(spec, private=privacy.is_private)
+    if len(clients) < LEAST_CLIENTS:
+        raise BadInput(f"{len(clients)} clients", "are no federation", f"Give at least {LEAST_CLIENTS}.")
+    if spec.clients_per_round > len(clients):
+        raise BadInput(
+            f"clients_per_round={spec.clients_per_round}",
+            f"there are {len(clients)} clients that train, by the coins of the split",
+            f"Give {len(clients)} or less, or --probability nearer to 1.",
+        )
+
+
+def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> FederationOutcome:
+    spec, folder, task = job.spec, folder_for(job.out), job.task
+    loaded = load_start(job.base, task.config.device, goes_on=False)
+    material, sample = read_texts(task, loaded)
+    corpus = material.corpus
+    longest = max(len(text) for text in corpus.encoded)
+    settle_attention(loaded, spec.local_batch_size, longest)
+    bfloat16 = spec.dtype == "bfloat16" or (spec.dtype == "auto" and has_bfloat16(loaded.device))
+    pad = loaded.tokenizer.pad_token_id or 0
+    loss = partial(held_out_loss, rows=sample.encoded, size=_EVALUATED, pad=pad, bfloat16=bfloat16)
+    before = base_loss(folder, lambda: loss(loaded.model)) if sample.encoded else None
+    set_seed(spec.seed)
+    model, tuned = fresh(loaded, task.config)
+    if spec.exchange == "ffa":
+        freeze_first_factors(model)
+    rows: dict[str, list[Any]] = {client.name: [] for client in clients}
+    for encoded, place in zip(corpus.encoded, corpus.records, strict=True):
+        record = job.records[place]
+        rows[record.id if record.user is None else record.user].append(encoded)
+    names = [client.name for client in clients]
+    how = local_training(spec, task.config, pad=pad, bfloat16=bfloat16)
+    grid = job.wrap(LocalGrid(model, names, [rows[name] for name in names], how, seed=spec.seed))
+    mechanism = settled_mechanism(job.privacy, spec, len(clients), folder) if job.privacy.is_private else None
+    clip = None if mechanism is None else mechanism.clip_norm
+    state = read_state(folder, key) or ServerState(round=0, arrays=taken_from(model), clip=clip)
+    promise = None if mechanism is None else open_promise(mechanism, state, folder)
+    if spec.exchange == "stacked":
+        for factors in stacked.by_round(state.stacks):
+            stacked.merge(model, factors)
+    rounds = Rounds(
+        grid=grid,
+        rule=_rule(spec, names, [len(client.records) for client in clients], promise),
+        server=ServerOptimizer.of(spec),
+        rounds=spec.rounds,
+        folder=folder,
+        key=key,
+        name_of=lambda number: job.name_of(names[number]) if 0 <= number < len(names) else "unknown",
+        seed=spec.seed,
+        held_out_loss=_held_out(model, loss) if sample.encoded else None,
+        measure_products=promise is None and spec.exchange == "average" and bool(pairs_of(state.arrays)),
+        merge=partial(stacked.merge, model) if spec.exchange == "stacked" else None,
+        spending=promise,
+        record=_recorder(job, clients),
+    )
+    with promise.on_record(job.out, job.data, promise.plan(key)) if promise is not None else nullcontext():
+        state = _run(job, rounds, state)
+        finished = _TrainedFederation(
+            job=job,
+            loaded=loaded,
+            model=model,
+            tuned=tuned,
+            state=state,
+            key=key,
+            before=before,
+            held_out=len(sample.encoded),
+        )
+        checks = _finish(finished, promise)
+    return FederationOutcome(
+        state=state,
+        clients=len(clients),
+        base_loss=before,
+        held_out=len(sample.encoded),
+        message_bytes=bytes_of(state.arrays),
+        rows=state.rows if promise is None else promise.published(state.rows),
+        promise="" if promise is None else promise.sentence(spec.rounds),
+        checks=checks,
+    )
+
+
+def local_training(spec: FederationSpec, config: TuneConfig, *, pad: int, bfloat16: bool) -> LocalTraining:
+    """How each client trains.
+
+    Args:
+        config: settled, for the learning rate.
+    """
+    assert config.learning_rate is not None
+    return LocalTraining(
+        steps=spec.local_steps,
+        batch_size=spec.local_batch_size,
+        learning_rate=config.learning_rate,
+        optimizer=spec.local_optimizer,
+        proximal=spec.proximal,
+        pad=pad,
+        bfloat16=bfloat16,
+    )
+
+
+def _rule(
+    spec: FederationSpec, names: Sequence[str], sizes: Sequence[int], promise: FederationPromise | None
+) -> RoundRule:
+    if promise is not None:
+        return PrivateRule(mechanism=promise.mechanism)
+    kind = StackedRule if spec.exchange == "stacked" else PlainRule
+    return kind(spec=spec, names=names, sizes=sizes)
+
+
+def _held_out(model: Any, loss: Callable[[Any], float]) -> Callable[[Update], float]:
+    def measure(arrays: Update) -> float:
+        put_into(model, arrays)
+        return loss(model)
+
+    return measure
+
+
+def _recorder(job: FederationJob, clients: Sequence[Client]) -> UpdateFiles | None:
+    if job.updates is None:
+        return None
+    files = UpdateFiles(job.updates)
+    files.begin(clients)
+    return files
+
+
+def _run(job: FederationJob, rounds: Rounds, state: ServerState) -> ServerState:
+    try:
+        with full_disk_is_an_os_error():
+            return run_rounds(rounds, state)
+    except OSError as error:
+        raise disk_error(job.out, error) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _TrainedFederation:
+    """All that the folder of the model is made of."""
+
+    job: FederationJob
+    loaded: LoadedModel
+    model: Any
+    tuned: TuningInfo
+    state: ServerState
+    key: str
+    before: float | None
+    held_out: int
+
+
+def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> tuple[FederationCheck, ...]:
+    """Save the model, with its promise beside it; the outcome of the self-check."""
+    job, state = finished.job, finished.state
+    model, tuned = _final_model(finished)
+    checks: tuple[FederationCheck, ...] = ()
+    log = _log(finished, model)
+    try:
+        with replacing_folder(job.out, kind=KIND) as folder:
+            save(model, finished.loaded, tuned, folder, job.out)
+            if promise is None:
+                log = {"key": finished.key, **log, "records": len(job.records)}
+            else:
+                checks = promise.checked(state, _reloaded(finished, folder))
+                promised = promise.guarantee(state.round).to_json()
+                (folder / PROMISE_FILE).write_text(promised + "\n", encoding="utf-8")
+                log |= {"privacy": json.loads(promised), "self_check": [asdict(check) for check in checks]}
+                remember(job.out, finished.key, {"records": len(job.records)})
+            (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise disk_error(job.out, error) from error
+    if promise is not None:
+        begun.finished(job.out, plan=promise.plan(finished.key))
+    return checks
+
+
+def _reloaded(finished: _TrainedFederation, folder: Path) -> dict[str, torch.Tensor]:
+    """The global arrays as whoever loads the saved model gets them."""
+    job = finished.job
+    model = load(str(folder), base=job.base, dtype="float32", device=job.spec.device).model
+    parameters = dict(model.named_parameters())
+    return {name: parameters[name].detach().cpu().float() for name in finished.state.arrays}
+
+
+def _final_model(finished: _TrainedFederation) -> tuple[Any, TuningInfo]:
+    """The model that is saved, with the global weights in it, and its description."""
+    model, tuned, state = finished.model, finished.tuned, finished.state
+    if not state.stacks:
+        put_into(model, state.arrays)
+        if finished.job.spec.exchange == "ffa":
+            model.requires_grad_(True)
+        return model, tuned
+    factors = stacked.all_rounds(state.stacks)
+    rank = next(factors[a].shape[0] for a, _ in pairs_of(factors).values())
+    params = stacked.params_for(tuned.params, rank)
+    loaded = load_start(finished.job.base, finished.job.task.config.device, goes_on=False)
+    grown, info = fresh(loaded, replace(finished.job.task.config, method_params=params))
+    put_into(grown, factors)
+    return grown, info
+
+
+def _log(finished: _TrainedFederation, model: Any) -> dict[str, Any]:
+    """As a training's log, with rounds in place of epochs; nothing that tells of who took part in a round."""
+    job, rows = finished.job, finished.state.rows
+    history = [
+        {"step": row.number, "eval_loss": row.held_out_loss, "eval_perplexity": perplexity(row.held_out_loss)}
+        for row in rows
+        if row.held_out_loss is not None
+    ]
+    log: dict[str, Any] = {
+        "finished": now(),
+        "config": asdict(job.spec.training),
+        "federation": job.spec.on_record,
+        "trained_parameters": trained_parameters(model),
+        "history": history,
+        "environment": environment(),
+    }
+    if finished.before is not None and history:
+        after = float(history[-1]["eval_loss"])
+        log["held_out"] = {
+            "records": finished.held_out,
+            "base": {"loss": finished.before, "perplexity": perplexity(finished.before)},
+            "tuned": {"loss": after, "perplexity": perplexity(after)},
+        }
+    return log

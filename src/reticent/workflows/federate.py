@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the private text of many clients to a model that was tuned on all of them, and a run folder that can be audited.
+
+The run folder is one as `tune` makes it: records, coins, model. Coins are thrown for clients: those that came up train,
+the others are held out whole, so that an audit can compare records and clients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reticent.auditing.membership.most_exposed import hashed
+from reticent.core.atomic import write_text
+from reticent.core.codec import encode
+from reticent.core.federation import FederationResults
+from reticent.core.manifest import environment, now, write_manifest
+from reticent.core.outputs import refuse_empty
+from reticent.core.portable import portable, stands_for
+from reticent.core.processes import refuse_several
+from reticent.core.progress import console
+from reticent.core.record import Record, fingerprint, write_records
+from reticent.core.redteam_marker import marker_of
+from reticent.core.run_folder import RunFolder
+from reticent.data.canaries import write_canaries
+from reticent.federated.clients import with_clients
+from reticent.federated.federation_spec import FederationSpec
+from reticent.federated.local_grid import Grid
+from reticent.privacy.spec import PrivacySpec
+from reticent.workflows.federation_recipe import FederationRecipe as FederationRecipe
+from reticent.workflows.federation_results import results_of
+from reticent.workflows.inputs import write_rejects
+from reticent.workflows.training_rows import TrainingRows, training_rows
+
+HELD_OUT = 64
+"""Records of clients that take no part, on which the loss is measured after each round."""
+
+
+def federate(
+    records: Sequence[Record],
+    *,
+    base: str,
+    out: str | Path,
+    recipe: FederationRecipe | None = None,
+    title: str = "",
+    rejects: str = "",
+    inputs: Mapping[str, str | Path | None] | None = None,
+) -> RunFolder:
+    """Fine-tune ``base`` on the texts of clients that never leave them, and leave a run folder that can be audited.
+
+    All clients are simulated in this process, one after the other, which hides nothing from this machine. The same call
+    again goes on at the round where it was, or returns at once when it is done.
+
+    Args:
+        records: unique ids, private text; ``user`` says on which client each lies.
+        base: folder, hub id or catalogue name of a pre-trained model.
+        out: the run folder; ``federation.json`` and ``federation.html`` in it say how it went.
+        recipe: all settings; None for the defaults.
+        title: for the page.
+        rejects: rows of the data that were skipped, as `workflows.inputs.read_data` has them.
+        inputs: what else is read and where it lies: ``out`` may be none of it.
+
+    Raises:
+        BadInput: records without a client, too few clients, settings that void the promise or contradict each other;
+            the folder holds another run or something of yours, or another process works in it.
+        GuaranteeViolated: the self-check of a promise failed; no model is kept.
+    """
+    return federate_through(
+        records, base=base, out=out, recipe=recipe or FederationRecipe(), title=title, rejects=rejects, inputs=inputs
+    )
+
+
+def federate_through(
+    records: Sequence[Record],
+    *,
+    base: str,
+    out: str | Path,
+    recipe: FederationRecipe,
+    wrap: Callable[[Grid], Grid] = lambda grid: grid,
+    title: str = "",
+    **about: Any,
+) -> RunFolder:
+    """`federate` with something put between server and clients.
+
+    Args:
+        records, base, out, recipe, title: as there.
+        wrap: gets the clients as a grid and gives the grid that is asked.
+        about: ``rejects`` and ``inputs``, as there.
+
+    Raises:
+        BadInput, GuaranteeViolated: as there.
+    """
+    refuse_several("reticent.federate")
+    refuse_empty("out", out)
+    run = RunFolder(root=Path(out))
+    run.refuse_foreign("federate", {"the base model": base, **(about.get("inputs") or {})})
+    _check_method(recipe.federation)
+    named = _named(base, run)
+    config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
+    with run.alone():
+        run.refuse_other("federate", config, begun=lambda: _begun(run))
+        material = _material(with_clients(records, recipe.clients), base, recipe)
+        with run.kept_if(lambda: _begun(run)):
+            run.claim("federate", config)
+            write_rejects(run, about.get("rejects") or "")
+            write_records(run.records, material.records)
+            material.membership.write(run.membership)
+            if material.planting is not None:
+                write_canaries(run.canaries, material.planting.canaries)
+            _train(base, material, run, recipe, config, wrap)
+    return run
+
+
+def _material(records: Sequence[Record], base: str, recipe: FederationRecipe) -> TrainingRows:
+    """Coins for clients, and canaries. Under a promise no client's rows depend on those of others."""
+    stand_in = PrivacySpec(noise_multiplier=1.0, unit="user") if recipe.privacy.is_private else PrivacySpec()
+    return training_rows(
+        records,
+        base=base,
+        split_config=replace(recipe.split, split_unit="user"),
+        canary_config=recipe.canaries,
+        privacy=stand_in,
+        max_tokens=recipe.federation.max_tokens,
+    )
+
+
+def _train(
+    base: str,
+    material: TrainingRows,
+    run: RunFolder,
+    recipe: FederationRecipe,
+    config: Mapping[str, Any],
+    wrap: Callable[[Grid], Grid],
+) -> None:
+    from reticent.federated.train_federation import FederationJob, train_federation
+    from reticent.report.federation_file import read_federation, write_federation
+    from reticent.report.federation_page import write_federation_page
+    from reticent.train.checkpoints import close_folder
+
+    key = run.hash_key()
+    job = FederationJob(
+        base=base,
+        records=material.trained,
+        held_out=material.held_out(PrivacySpec(noise_multiplier=1.0, unit="user"))[:HELD_OUT],
+        out=run.model,
+        spec=recipe.federation,
+        privacy=recipe.privacy,
+        name_of=lambda client: hashed(client, key),
+        updates=run.updates if recipe.federation.record_updates else None,
+        data=str(config["data"]),
+        wrap=wrap,
+    )
+    outcome = train_federation(job)
+    if outcome is None:
+        console.print(f"{run.model} is finished already.", highlight=False)
+        return
+    rows = "".join(json.dumps(encode(row), ensure_ascii=False) + "\n" for row in outcome.state.rows)
+    write_text(run.rounds, rows)
+    results = results_of(outcome, recipe, title=str(config["title"]) or run.root.name)
+    write_federation(run.federation, results)
+    write_federation_page(run.federation_page, read_federation(run.federation))  # as whoever has the file would
+    write_manifest(run.manifest, tune=_about(base, run, recipe, config), environment=environment())
+    close_folder(run.model)
+    _tell(results)
+
+
+def _about(base: str, run: RunFolder, recipe: FederationRecipe, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the training that audits and others read."""
+    spec = recipe.federation
+    about = {"title": config["title"] or run.root.name, "base": config["base"], "max_tokens": spec.max_tokens}
+    about |= {**recipe.on_record, "training": spec.training.on_record, "finished": now()}
+    if marker := marker_of(base):
+        about["redteam"] = {"the base": marker["kind"]}
+    if run.promise.exists():
+        about["promise"] = json.loads(run.promise.read_text(encoding="utf-8"))
+    return about
+
+
+def _tell(results: FederationResults) -> None:
+    console.print(results.headline, highlight=False, soft_wrap=True)
+    for sentence in results.sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _check_method(spec: FederationSpec) -> None:
+    """Refuse what the training would refuse once private text lies in the folder."""
+    from reticent.models.tuning.method import check_method
+
+    check_method(spec.method, spec.method_params)
+
+
+def _named(base: str, run: RunFolder) -> str:
+    """The folder's name for the base: as it has it already, where that is the same one."""
+    recorded = (run.settings("federate") or {}).get("base")
+    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)
+
+
+def _begun(run: RunFolder) -> bool:
+    """Is there a model, or a state to go on from, or a promise that was drawn on?"""
+    from reticent.federated.server_state import FILE
+
+    return run.model.exists() or (run.checkpoints / FILE).exists() or run.begun.exists()

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that a federation is asked for beyond its data and its base, and how a run folder keeps it. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
+from reticent.data.stability import refuse_unstable
+from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.clients import BY_USER
+from reticent.federated.federation_spec import FederationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationRecipe:
+    """How a federated run is made; what is left out is at its default.
+
+    Args:
+        federation: rounds, clients in a round, local steps, method.
+        privacy: what each client is promised.
+        clients: ``"by-user"``, or how many clients users are dealt into by hash, as text.
+        split: which clients take part, by coin; its unit is the client.
+        canaries: secrets that are planted, each as a client of its own.
+
+    Raises:
+        BadInput: two of them contradict each other.
+
+    Examples:
+        >>> recipe = FederationRecipe(federation=FederationSpec(rounds=3), privacy=ClientPrivacy(epsilon=8.0))
+        >>> recipe.clients
+        'by-user'
+    """
+
+    federation: FederationSpec = field(default_factory=FederationSpec)
+    privacy: ClientPrivacy = field(default_factory=ClientPrivacy)
+    clients: str = BY_USER
+    split: SplitConfig = field(default_factory=SplitConfig)
+    canaries: CanaryConfig = field(default_factory=CanaryConfig)
+
+    def __post_init__(self) -> None:
+        if self.split.split_unit == "record":
+            raise BadInput(
+                "split_unit='record' in a federation",
+                "a client takes part or not, and with coins for records all would",
+                "Leave --split_unit out.",
+            )
+        if self.privacy.is_private:
+            self.federation.refuse_privacy()
+            refuse_unstable("user", self.split, self.canaries)
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """For the run folder."""
+        parts = {"federation": self.federation.on_record, "clients": self.clients}
+        parts |= {"split": asdict(self.split), "canaries": asdict(self.canaries)}
+        return parts | ({"privacy": asdict(self.privacy)} if self.privacy.is_private else {})

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results of a federated run: the facts of this machine that may travel, and what to know first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reticent.core.federation import FederationResults, WhoSees
+from reticent.core.manifest import environment, now
+from reticent.train.held_out import perplexity, sentence
+
+if TYPE_CHECKING:
+    from reticent.federated.train_federation import FederationOutcome
+    from reticent.workflows.federation_recipe import FederationRecipe
+
+FEW_CLIENTS = 200
+SIMULATED = (
+    "All clients were simulated in one process on one machine, which saw all texts and all updates: nothing is hidden "
+    "from that machine."
+)
+AVERAGED = {
+    "average": "trained arrays are averaged, each by itself",
+    "ffa": "LoRA with A frozen: the average of B is the average of the products, exactly",
+    "stacked": "LoRA's factors are stacked, so the average of the products is exact and ranks add up",
+}
+
+
+def results_of(outcome: FederationOutcome, recipe: FederationRecipe, *, title: str) -> FederationResults:
+    """The results for the file and the page; under a promise without what it does not cover."""
+    spec = recipe.federation
+    private = recipe.privacy.is_private
+    return FederationResults(
+        title=title,
+        created=now(),
+        headline=_headline(outcome, recipe),
+        sentences=_sentences(outcome, recipe),
+        promise=outcome.promise,
+        method=spec.method,
+        exchange=f"{spec.exchange}: {AVERAGED[spec.exchange]}",
+        aggregation=f"{spec.aggregation}, {spec.server_optimizer} with rate {spec.server_rate:g}",
+        clients=outcome.clients,
+        expected=float(spec.clients_per_round),
+        bytes_per_message=outcome.message_bytes,
+        base_loss=outcome.base_loss,
+        held_out=outcome.held_out,
+        rounds=outcome.rows,
+        who_sees=_who_sees(outcome, private=private),
+        checks=outcome.checks,
+        provenance=_provenance(recipe),
+    )
+
+
+def _headline(outcome: FederationOutcome, recipe: FederationRecipe) -> str:
+    spec = recipe.federation
+    text = f"{outcome.clients} clients tuned one model in {len(outcome.rows)} rounds"
+    if not recipe.privacy.is_private:
+        return f"{text}, {spec.clients_per_round} a round; nothing is promised to them"
+    return f"{text}, about {spec.clients_per_round} a round, under a promise to each client"
+
+
+def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[str, ...]:
+    said = [outcome.promise] if outcome.promise else []
+    if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
+        said.append(
+            f"With {outcome.clients} clients little is left to learn under a promise: the noise of a round is shared "
+            f"by {recipe.federation.clients_per_round} clients only."
+        )
+    last = outcome.rows[-1].held_out_loss if outcome.rows else None
+    if outcome.base_loss is not None and last is not None:
+        text = sentence(outcome.held_out, perplexity(outcome.base_loss), perplexity(last))
+        said.append(f"Clients that took no part: {text}.")
+    errors = [row.product_error for row in outcome.rows if row.product_error is not None]
+    if errors:
+        said.append(
+            f"A and B of LoRA are averaged apart, which is not the average of their products: off by "
+            f"{100 * max(errors):.2g} % of its norm at most, measured on a few matrices. --exchange ffa and stacked "
+            "are exact."
+        )
+    lost = sum(len(row.dropped) for row in outcome.rows)
+    if lost and not outcome.promise:
+        said.append(f"{lost} messages did not count; the table says whose and why.")
+    if recipe.federation.record_updates:
+        said.append("The update of each client in each round lies in the run folder, with no noise on it.")
+    if outcome.promise:
+        said.append(
+            "Who was drawn, who answered and how long updates were is covered by no noise, so it is not here but in "
+            "rounds.jsonl in the run folder, for its owner."
+        )
+    return (*said, SIMULATED)
+
+
+def _who_sees(outcome: FederationOutcome, *, private: bool) -> tuple[WhoSees, ...]:
+    nothing = "none"
+    world = outcome.promise if private else nothing
+    return (
+        WhoSees(
+            who="this machine",
+            sees="all texts and updates, since it simulates all clients and the server",
+            promise=nothing,
+        ),
+        WhoSees(
+            who="a server, were the clients apart",
+            sees="each client's update of each round, without noise" + (", then clipped" if private else ""),
+            promise=nothing,
+        ),
+        WhoSees(
+            who="another client",
+            sees="the global weights at the start of each round that it is drawn for",
+            promise="as for the world" if private else nothing,
+        ),
+        WhoSees(who="the world", sees="the final weights, and what this page says", promise=world),
+    )
+
+
+def _provenance(recipe: FederationRecipe) -> dict[str, Any]:
+    return {**recipe.on_record, "engine": "local: one process, the base loaded once", **environment()}
