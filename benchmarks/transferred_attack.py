@@ -4,7 +4,7 @@
 Eight small fine-tunes (tiny Llama and Qwen3, public texts) teach. They are cut into four pairs, two fours and one
 eight; each part gives coefficients of its own. Fine-tunes of other architectures (tiny GPT-2 and GPT-NeoX, with
 ``--real`` SmolLM2-135M too) on other texts are attacked: no base, no text and no model is on both sides, which the
-script checks by `FineTuneInfo.shares_with`. All attacks see the same records. A figure of k fine-tunes is the mean over
+script checks by `ShadowModelInfo.shares_with`. All attacks see the same records. A figure of k fine-tunes is the mean over
 the parts of size k, and its difference to another attack has a 95 % interval by a paired bootstrap of the attacked
 records, members and held-out ones apart; the choice of the fine-tunes that taught is not in that interval, so the
 figures of the parts are given too. "all" is the mean over attacked models. Killed and called again it goes on.
@@ -29,7 +29,7 @@ from rich.table import Table
 
 from reticent.attacks import ATTACKS, run_attacks
 from reticent.attacks.membership.learn_transferred import KnownFineTune, learn
-from reticent.attacks.membership.transferred import FineTuneInfo
+from reticent.attacks.membership.transferred import ShadowModelInfo
 from reticent.core.atomic import write_text
 from reticent.core.manifest import environment
 from reticent.core.progress import console
@@ -71,9 +71,9 @@ def tiny(run: Run) -> Run:
     return replace(run, members=24, held_out=24, max_tokens=24, minutes=0.02)
 
 
-def info(run: Run) -> FineTuneInfo:
+def info(run: Run) -> ShadowModelInfo:
     """The things that a run may not share with another: named by what made it."""
-    return FineTuneInfo(name=run.name, model=run.name, base=run.base, data=run.texts, members=0, held_out=0)
+    return ShadowModelInfo(name=run.name, model=run.name, base=run.base, data=run.texts, members=0, held_out=0)
 
 
 def taught_by(made: Made) -> KnownFineTune:

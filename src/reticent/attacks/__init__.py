@@ -56,7 +56,7 @@ evaluate.target.parquet, evaluate.reference.parquet). Audit it again with a refe
 from reticent.attacks.attack import ATTACKS, Attack, attack
 from reticent.attacks.continuations import Continuations
 from reticent.attacks.membership.learn_transferred import learn_transferred
-from reticent.attacks.membership.transferred import FineTuneInfo, TransferredCoefficients
+from reticent.attacks.membership.transferred import ShadowModelInfo, TransferredCoefficients
 from reticent.attacks.parameter import Parameter, Within
 from reticent.attacks.run import AttackOutcome, run_attack, run_attacks
 from reticent.attacks.selection import AttackSelection, read_selection
@@ -73,7 +73,7 @@ __all__ = [
     "AttackSelection",
     "Continuations",
     "EvidenceSet",
-    "FineTuneInfo",
+    "ShadowModelInfo",
     "Paper",
     "Parameter",
     "Registry",

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reticent.attacks.membership.transferred import FineTuneInfo, Floats, TransferredCoefficients, features_of, scored
+from reticent.attacks.membership.transferred import (
+    ShadowModelInfo,
+    Floats,
+    TransferredCoefficients,
+    features_of,
+    scored,
+)
 from reticent.core.errors import BadInput, Underpowered
 from reticent.core.manifest import read_manifest
 from reticent.core.membership import read_membership
@@ -42,7 +48,7 @@ class KnownFineTune:
         member: ``[N]`` bool.
     """
 
-    about: FineTuneInfo
+    about: ShadowModelInfo
     features: Floats
     member: npt.NDArray[np.bool_]
 
@@ -60,7 +66,7 @@ class KnownFineTune:
         rows = (table.lengths > 0) & (ref.lengths > 0)
         inside = np.asarray(member, dtype=bool)[rows]
         return cls(
-            about=FineTuneInfo(**about, members=int(inside.sum()), held_out=int((~inside).sum())),
+            about=ShadowModelInfo(**about, members=int(inside.sum()), held_out=int((~inside).sum())),
             features=features_of(table.take(rows), ref.take(rows)),
             member=inside,
         )

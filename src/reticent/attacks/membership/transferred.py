@@ -44,7 +44,7 @@ LEARN = "Learn coefficients with reticent.attacks.learn_transferred."
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneInfo:
+class ShadowModelInfo:
     """One fine-tune that coefficients were learned on: what it was, and how well the others transfer to it.
 
     Args:
@@ -59,7 +59,7 @@ class FineTuneInfo:
 
     Examples:
         >>> rows = [{"name": n, "model": n, "data": n, "members": 300, "held_out": 300} for n in ("mails", "plays")]
-        >>> mails, plays = FineTuneInfo(**rows[0], base="gpt2"), FineTuneInfo(**rows[1], base="gpt2")
+        >>> mails, plays = ShadowModelInfo(**rows[0], base="gpt2"), ShadowModelInfo(**rows[1], base="gpt2")
         >>> mails.shares_with(plays)  # the base: neither says how well the attack transfers to the other
         True
     """
@@ -73,7 +73,7 @@ class FineTuneInfo:
     auc: float | None = None
     learned_on: int = 0
 
-    def shares_with(self, other: FineTuneInfo) -> bool:
+    def shares_with(self, other: ShadowModelInfo) -> bool:
         """Both have a model, a base or records in common, so that one is no unseen case of the other."""
         same_base = self.base is not None and self.base == other.base
         return same_base or self.model == other.model or self.data == other.data
@@ -93,7 +93,7 @@ class TransferredCoefficients:
     """
 
     weights: tuple[float, ...]
-    fine_tunes: tuple[FineTuneInfo, ...]
+    fine_tunes: tuple[ShadowModelInfo, ...]
 
     def refuse_seen(self, *, model: str | None, data: str | None) -> None:
         """Refuse to attack a model, or records, that the coefficients were learned on.
@@ -133,8 +133,8 @@ def read_coefficients(path: str | Path) -> TransferredCoefficients:
         if body["format"] != FORMAT or tuple(body["weights"]) != FEATURES:
             raise BadInput(f"{NAME}: coefficients {path}", "are for another version of the attack", LEARN)
         weights = tuple(float(weight) for weight in body["weights"].values())
-        known = {field.name for field in fields(FineTuneInfo)}
-        rows = tuple(FineTuneInfo(**{key: row[key] for key in known}) for row in body["fine_tunes"])
+        known = {field.name for field in fields(ShadowModelInfo)}
+        rows = tuple(ShadowModelInfo(**{key: row[key] for key in known}) for row in body["fine_tunes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"{NAME}: coefficients {path}", "are no coefficients of this attack", LEARN) from error
     if not np.isfinite(weights).all():
