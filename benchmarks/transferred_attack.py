@@ -4,8 +4,8 @@
 Eight small fine-tunes (tiny Llama and Qwen3, public texts) teach. They are cut into four pairs, two fours and one
 eight; each part gives coefficients of its own. Fine-tunes of other architectures (tiny GPT-2 and GPT-NeoX, with
 ``--real`` SmolLM2-135M too) on other texts are attacked: no base, no text and no model is on both sides, which the
-script checks by `ShadowModelInfo.shares_with`. All attacks see the same records. A figure of k fine-tunes is the mean over
-the parts of size k, and its difference to another attack has a 95 % interval by a paired bootstrap of the attacked
+script checks by `ShadowModelInfo.shares_with`. All attacks see the same records. A figure of k fine-tunes is the mean
+over the parts of size k, and its difference to another attack has a 95 % interval by a paired bootstrap of the attacked
 records, members and held-out ones apart; the choice of the fine-tunes that taught is not in that interval, so the
 figures of the parts are given too. "all" is the mean over attacked models. Killed and called again it goes on.
 

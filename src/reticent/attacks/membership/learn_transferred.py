@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.attacks.membership.transferred import (
-    ShadowModelInfo,
     Floats,
+    ShadowModelInfo,
     TransferredCoefficients,
     features_of,
     scored,
