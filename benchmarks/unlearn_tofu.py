@@ -331,7 +331,7 @@ def one_method(
     return about
 
 
-def gather(stage: Stage, given: argparse.Namespace) -> dict[str, Any]:
+def gather(stage: Stage) -> dict[str, Any]:
     """All that is there so far, as one mapping."""
 
     def contents(folder: str) -> dict[str, Any]:
@@ -343,10 +343,27 @@ def gather(stage: Stage, given: argparse.Namespace) -> dict[str, Any]:
         "tuning": stage.tuning,
         "training": tune_about.get("training"),
         "knows": knows(stage, ()),
-        "models": contents("metrics"),
-        "runs": contents("results"),
+        "models": _rounded(contents("metrics"), 4),
+        "runs": _rounded(_controls_once(contents("results")), 6),
         "environment": environment(),
     }
+
+
+def _controls_once(runs: dict[str, Any]) -> dict[str, Any]:
+    """The runs, with the numbers of untouched, retrained and base models in the first alone: all have the same."""
+    verified = [run for run in runs.values() if "refused" not in run]
+    for run in verified[1:]:
+        run["measured"] = [row for row in run["measured"] if row["role"] == "after"]
+    return runs
+
+
+def _rounded(content: Any, digits: int) -> Any:
+    """The same with shorter numbers."""
+    if isinstance(content, float):
+        return round(content, digits)
+    if isinstance(content, dict):
+        return {name: _rounded(value, digits) for name, value in content.items()}
+    return [_rounded(value, digits) for value in content] if isinstance(content, list) else content
 
 
 def main() -> None:
@@ -387,7 +404,7 @@ def main() -> None:
             about = one_method(stage, method, seed, request, given)
             if about and "refused" not in about:
                 metrics(stage, stage.unlearned(method, seed).model, forget, retain)
-            write_text(given.json, json.dumps(gather(stage, given), indent=1) + "\n", private=False)
+            write_text(given.json, json.dumps(gather(stage)) + "\n", private=False)
 
 
 if __name__ == "__main__":
