@@ -8,13 +8,13 @@ forget rows' mean loss from that of the retrained models, with the prediction in
 
 The second table has the AUCs after each treatment of runs with ``--robustness``.
 
-    python benchmarks/unlearn_table.py benchmarks/results/unlearn_tofu_lora.json
+    python benchmarks/unlearn_table.py tofu_lora.json --json benchmarks/results/unlearn_tofu_lora.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,19 +152,28 @@ def printed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def main() -> None:
-    for file in sys.argv[1:]:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-        runs = {name: run for name, run in content["runs"].items() if "refused" not in run}
-        about, first = metrics_of(content), next(iter(runs.values()))
-        rows = [row_of("untouched", first, "before", about, f"tuned-{content['tuning']}")]
-        rows += [row_of("retrained (the first)", first, "retrained", about, "000-retrained")]
-        rows += [row_of(name, run, "after", about, f"{name}-{content['tuning']}") for name, run in runs.items()]
-        printed(COLUMNS, rows)
-        if treated := treatments(runs):
-            printed(("run", "treatment", "unlearned", "retrained", "untouched", "base"), treated)
-        for name, run in content["runs"].items():
-            if "refused" in run:
-                print(f"- {name}: {run['refused']}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="of unlearn_tofu.py")
+    parser.add_argument("--json", type=Path, help="write the cells of the tables, and where they were measured")
+    given = parser.parse_args()
+    content = json.loads(given.file.read_text(encoding="utf-8"))
+    runs = {name: run for name, run in content["runs"].items() if "refused" not in run}
+    about, first = metrics_of(content), next(iter(runs.values()))
+    rows = [row_of("untouched", first, "before", about, f"tuned-{content['tuning']}")]
+    rows += [row_of("retrained (the first)", first, "retrained", about, "000-retrained")]
+    rows += [row_of(name, run, "after", about, f"{name}-{content['tuning']}") for name, run in runs.items()]
+    printed(COLUMNS, rows)
+    treated = treatments(runs)
+    if treated:
+        printed(("run", "treatment", "unlearned", "retrained", "untouched", "base"), treated)
+    refused = {name: run["refused"] for name, run in content["runs"].items() if "refused" in run}
+    for name, why in refused.items():
+        print(f"- {name}: {why}")
+    if given.json:
+        kept = {name: content[name] for name in ("tuning", "training", "knows", "environment")}
+        settings = {name: run["settled"] for name, run in runs.items()}
+        kept |= {"columns": COLUMNS, "rows": rows, "treated": treated, "refused": refused, "settings": settings}
+        given.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
