@@ -430,9 +430,31 @@ def test_texts_that_several_users_have_are_trained_on_and_never_evaluated(
     assert set(coins.role[letters]) == {"shared"}
     assert "shared" not in set(coins.role[[not one for one in letters]])
     assert 0 < coins.member[letters].sum() < len(USERS)
-    assert not {record.text for record in made.held_out(what.privacy)} & {record.text for record in made.trained}
+    assert not {record.text for record in made.held_out()} & {record.text for record in made.trained}
     inside = {record.user for record in made.trained}
     assert not {record.user for record in made.held_out(what.privacy)} & inside
+
+
+def test_no_user_who_is_trained_on_changes_whose_loss_is_published(path2rows: Path2Rows) -> None:
+    rows = [(user, f"{user} {i}") for user in USERS for i in range(8)] + [(user, f"letter of {user}") for user in USERS]
+    what = with_flags("user", {"split_seed": 2})
+
+    def held_out(rows: list[Row]) -> tuple[list[str], set[str | None]]:
+        records, _ = read_data(written(path2rows.file, rows, [""] * len(rows)), what.configs[0], each_alone=True)
+        made = training_rows(
+            records,
+            base=path2rows.base,
+            split_config=what.configs[1],
+            canary_config=what.configs[2],
+            privacy=what.privacy,
+            max_tokens=64,
+        )
+        return [record.id for record in made.held_out(what.privacy)], {record.user for record in made.trained}
+
+    sample, inside = held_out(rows)
+    outside = next(user for user in USERS if user not in inside)
+    copier = next(user for user in USERS if user in inside)
+    assert held_out([*rows, (copier, f"letter of {outside}")])[0] == sample
 
 
 def test_records_of_two_shapes_get_no_secrets_in_private_training(path2rows: Path2Rows) -> None:

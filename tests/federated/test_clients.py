@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,4 +84,26 @@ def test_two_clients_of_one_name_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "one.jsonl", "ana")
     write(tmp_path / "one" / "notes.jsonl", "ben")
     with pytest.raises(BadInput, match="one name"):
+        read_clients(tmp_path, read_place)
+
+
+def test_links_to_another_client_or_to_nowhere_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", "ana")
+    write(tmp_path / "two" / "notes.jsonl", None)
+    link = tmp_path / "zwei.jsonl"
+    for target in ("one.jsonl", "two", "two/notes.jsonl"):
+        link.symlink_to(tmp_path / target)
+        with pytest.raises(BadInput, match=r"and zwei\.jsonl, two clients with the same records"):
+            read_clients(tmp_path, read_place)
+        link.unlink()
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="leads nowhere"):
+        read_clients(tmp_path, read_place)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_client_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", "ana")
+    write(tmp_path / os.fsdecode(b"two\xff.jsonl"), "ben")
+    with pytest.raises(BadInput, match="name is no text"):
         read_clients(tmp_path, read_place)

@@ -72,9 +72,9 @@ def test_a_round_that_is_run_again_must_give_the_same(tmp_path):
     spend(ledger, 0)
     spend(ledger, 0)
     assert ledger.rounds == 1
-    with pytest.raises(GuaranteeViolated, match="second time and gave something else"):
+    with pytest.raises(BadInput, match=r"round 1 was spent before.*Run it again as it was begun.*start over"):
         spend(ledger, 0, {"a": torch.tensor([1.0, 1.0, 1.0000001])})
-    with pytest.raises(GuaranteeViolated, match="gave something else"):
+    with pytest.raises(BadInput, match="gave something else"):
         spend(ledger, 0, next_clip=0.4)
     with pytest.raises(GuaranteeViolated, match="round 2 was run, and the ledger has 1"):
         spend(ledger, 2)

@@ -229,6 +229,7 @@ REFUSED = {
     "krum": ["--epsilon", "8", "--aggregation", "krum"],
     "size": ["--epsilon", "8", "--weighting", "size"],
     "stacked": ["--epsilon", "8", "--exchange", "stacked"],
+    "stacked to a rank that cannot be saved": ["--exchange", "stacked", "--rounds", "65"],
     "record coins": ["--split_unit", "record"],
     "groups without data": ["--clients", "300"],
     "copies across clients": ["--epsilon", "8", "--copies", "all"],

@@ -30,7 +30,7 @@ class FederationRound:
 
     Args:
         number: from 1.
-        epsilon: spent up to here, per client; None where nothing is promised.
+        epsilon: spent up to here, per client; None where nothing is promised, or where it was not counted.
         held_out_loss: nats a token on records of clients that take no part, after the round; None where there are none.
         clip: norm that updates were clipped to; None without privacy.
         drawn: names that tell nothing of the clients that were asked; empty where that is covered by no promise.

@@ -96,11 +96,13 @@ def read_clients(folder: Path, read_place: Callable[[Path, str], Sequence[Record
             texts of two clients have two.
 
     Raises:
-        BadInput: fewer than two clients; one without data; two of one name; a user in the folders of two.
+        BadInput: fewer than two clients; one without data; two of one name, or of one place by a link; a user in the
+            folders of two.
     """
     places = sorted(place for place in folder.iterdir() if not place.name.startswith("."))
     if len(places) < LEAST_CLIENTS:
         raise BadInput(str(folder), f"holds {len(places)} clients", "Give a folder with one file or subfolder each.")
+    _refuse_links(folder, places)
     records: list[Record] = []
     names: dict[str, Path] = {}
     home: dict[str, str] = {}
@@ -113,6 +115,33 @@ def read_clients(folder: Path, read_place: Callable[[Path, str], Sequence[Record
         names[name] = place
         records += _of_client(place, name, read_place, home)
     return records
+
+
+def _refuse_links(folder: Path, places: Sequence[Path]) -> None:
+    """Refuse links that lead nowhere or to another client's place: records of two clients are hidden by neither, and
+    names that are no text."""
+    homes: dict[Path, Path] = {}
+    for place in places:
+        try:
+            place.name.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(str(folder), f"has a client whose name is no text ({place.name!r})", "Rename it.") from error
+        if not place.exists():
+            raise BadInput(str(place), "is a link that leads nowhere", "Take it away, or mend it.")
+        _refuse_same(folder, homes.setdefault(place.resolve(), place), place)
+    for home, place in homes.items():
+        for around in home.parents:
+            _refuse_same(folder, homes.get(around, place), place)
+
+
+def _refuse_same(folder: Path, one: Path, other: Path) -> None:
+    if one != other:
+        raise BadInput(
+            str(folder),
+            f"has {one.name} and {other.name}, two clients with the same records by way of a link: what hides one "
+            "client would not hide whose records these are",
+            "Leave one of them.",
+        )
 
 
 def _of_client(

@@ -28,6 +28,8 @@ from reticent.train.private.step_log import open_key
 
 CLIENTS_ARE_USERS = "each user of this run is a client with all its records"
 """The meaning of a promise per user here: users of the run folder are the clients of the federation."""
+COUNTED = 12
+"""Rounds of a federation whose ε is counted, each of which takes the accountant a good part of a second."""
 UNCOVERED: dict[str, Any] = {
     "drawn": (),
     "answered": None,
@@ -57,18 +59,24 @@ class FederationPromise:
         """Check who is asked in a round, from 1."""
         self.check.drawn(round_ - 1, clients)
 
-    def spend(self, round_: int, aggregate: Aggregate) -> float:
-        """Check a round and put it on the ledger, on the disk, before its aggregate leaves; ε so far."""
+    def spend(self, round_: int, aggregate: Aggregate) -> None:
+        """Check a round and put it on the ledger, on the disk, before its aggregate leaves."""
         assert aggregate.measured is not None
         assert aggregate.mean is not None
         measured = aggregate.measured
         self.check.closed(measured, aggregate.mean)
         self.ledger.spend(round_ - 1, aggregate.mean, clip=measured.clip, next_clip=measured.next_clip)
-        return self.ledger.epsilon(round_).epsilon
 
     def given(self, mean: Update) -> None:
         """Check what the server's step takes."""
         self.check.given(mean)
+
+    def counted(self, rows: Sequence[FederationRound]) -> tuple[FederationRound, ...]:
+        """Rows with the ε that was spent up to them: all, or about `COUNTED` of many, the last one always."""
+        due = {max(1, round(len(rows) * part / COUNTED)) for part in range(1, COUNTED + 1)}
+        return tuple(
+            replace(row, epsilon=self.ledger.epsilon(row.number).epsilon) if row.number in due else row for row in rows
+        )
 
     def published(self, rows: Sequence[FederationRound]) -> tuple[FederationRound, ...]:
         """Rows of rounds without what the promise does not cover."""

@@ -93,8 +93,9 @@ class RoundLedger:
             next_clip: that of the next round.
 
         Raises:
-            GuaranteeViolated: a round before it is missing, it was spent before and gave something else, or its clip
-                norm is not the one that the round before left.
+            GuaranteeViolated: a round before it is missing, or its clip norm is not the one that the round before left.
+            BadInput: it was spent before and gave something else. Nothing of it left, so what is there can be gone on
+                with where clients train to the same bits again.
         """
         entry = RoundSpent(
             round=round_number,
@@ -108,9 +109,13 @@ class RoundLedger:
             _broken(f"round {round_number} was run, and the ledger has {self.rounds}", "ε would leave rounds out.")
         if round_number < self.rounds:
             if entry != self.spent[round_number]:
-                _broken(
-                    f"round {round_number} was run a second time and gave something else",
-                    "Its noise is the same, so the difference of the two shows updates without any.",
+                raise BadInput(
+                    str(self.path.parent),
+                    f"round {round_number + 1} was spent before, and now gave something else under the same noise: the "
+                    "difference of the two would show updates without any, so nothing of it is used",
+                    "Run it again as it was begun: the same data, device, number of threads and versions, by which "
+                    "clients train to the same bits. Where they cannot, start over in another folder (--out); what was "
+                    "spent here stays on record.",
                 )
             return entry
         if clip != self.clip:

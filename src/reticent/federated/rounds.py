@@ -49,8 +49,8 @@ class Spending(Protocol):
         """Check what the server's step takes."""
         ...
 
-    def spend(self, round_: int, aggregate: Aggregate) -> float:
-        """Put a round on record, on the disk, before its aggregate leaves; ε so far. A round counts once."""
+    def spend(self, round_: int, aggregate: Aggregate) -> None:
+        """Put a round on record, on the disk, before its aggregate leaves. A round counts once."""
         ...
 
 
@@ -106,7 +106,7 @@ def run_rounds(job: Rounds, state: ServerState) -> ServerState:
 
 
 def run_round(job: Rounds, state: ServerState) -> ServerState:
-    """One round; nothing is saved but what was spent."""
+    """One round; nothing is saved but what was spent. Its ε is not counted here: that takes longer than a round may."""
     number, started = state.round + 1, time.perf_counter()
     arrays = state.arrays if job.merge is None else begin_factors(state.arrays, job.seed, number)
     asked = job.rule.drawn(number)
@@ -118,12 +118,12 @@ def run_round(job: Rounds, state: ServerState) -> ServerState:
         job.record.write(number, None, arrays)
     messages = job.grid.ask(number, asked, arrays)
     aggregate = job.rule.aggregate(number, _seen(job, inbox, messages, error), arrays, state.clip)
-    epsilon = None if job.spending is None else job.spending.spend(number, aggregate)
+    if job.spending is not None:
+        job.spending.spend(number, aggregate)
     following = _step(job, state, aggregate, number)
     loss = None if job.held_out_loss is None else job.held_out_loss(following.arrays)
     row = FederationRound(
         number=number,
-        epsilon=epsilon,
         held_out_loss=loss,
         clip=state.clip,
         drawn=tuple(job.name_of(client) for client in asked),

@@ -221,6 +221,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     )
     with promise.on_record(job.out, job.data, promise.plan(key)) if promise is not None else nullcontext():
         state = _run(job, rounds, state)
+        state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
             job=job,
             loaded=loaded,

@@ -16,6 +16,7 @@ from typing import Any
 from reticent.auditing.membership.most_exposed import hashed
 from reticent.core.atomic import write_text
 from reticent.core.codec import encode
+from reticent.core.errors import BadInput
 from reticent.core.federation import FederationResults
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.outputs import refuse_empty
@@ -155,6 +156,7 @@ def _train(
     )
     outcome = train_federation(job)
     if outcome is None:
+        close_folder(run.model)  # a process that died while it took the folder away may have left the secret key in it
         console.print(f"{run.model} is finished already.", highlight=False)
         return
     rows = "".join(json.dumps(encode(row), ensure_ascii=False) + "\n" for row in outcome.state.rows)
@@ -186,10 +188,21 @@ def _tell(results: FederationResults) -> None:
 
 
 def _check_method(spec: FederationSpec) -> None:
-    """Refuse what the training would refuse once private text lies in the folder."""
-    from reticent.models.tuning.method import check_method
+    """Refuse what the training would refuse once private text lies in the folder, or after its last round."""
+    from reticent.models.tuning.method import MOST, TUNINGS, check_method
 
     check_method(spec.method, spec.method_params)
+    if spec.exchange != "stacked":
+        return
+    params = TUNINGS.get(spec.method).defaults | spec.method_params
+    rank = params["r"] * spec.clients_per_round * spec.rounds
+    if rank > MOST:
+        raise BadInput(
+            f"exchange='stacked' with r={params['r']}, {spec.clients_per_round} clients, {spec.rounds} rounds",
+            f"adds up to one adapter of rank {rank}, and {MOST} is the most that a model is saved with",
+            f"Give fewer rounds, fewer clients a round or a smaller r, so that their product is at most {MOST}, or "
+            "--exchange ffa.",
+        )
 
 
 def _named(base: str, run: RunFolder) -> str:

@@ -49,13 +49,16 @@ class TrainingRows:
         return [*members, *(self.planting.to_train if self.planting is not None else ())]
 
     def held_out(self, privacy: PrivacySpec | None = None) -> list[Record]:
-        """Records that are not trained on, under a promise per user of users who are not; chosen by coins alone.
+        """Records that are not trained on; under a promise per user those of users who are not.
 
-        Texts that another user has too are left out: that user may be trained on.
+        Without such a promise texts that another user has too are left out: that user may be trained on. With one they
+        stay, so that coins alone choose: their exact loss is published, and which of them are left out would tell, with
+        no noise on it, of what users have that are trained on.
         """
-        out = ~self.membership.member & (self.membership.role != "shared")
         if promised_unit(privacy) == "user":
-            out &= ~self.membership.user_member
+            out = ~self.membership.member & ~self.membership.user_member
+        else:
+            out = ~self.membership.member & (self.membership.role != "shared")
         return [record for record, chosen in zip(self.records, out, strict=True) if chosen]
 
 

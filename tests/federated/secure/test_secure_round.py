@@ -223,6 +223,16 @@ def test_the_server_refuses_replay_double_strange_and_changed_messages(ciphers):
             server.receive(replace(vector, values=wrong), sender=0)
 
 
+@pytest.mark.parametrize("which", ["masking", "sealing"])
+def test_the_server_refuses_a_key_that_agrees_with_nobody(ciphers, which):
+    """Handed on, it would stop every neighbour of the client that sent it."""
+    round_ = SecureRound(small_plan(), ciphers)
+    _, keys = round_.clients[0].advertise()
+    with pytest.raises(RefusedMessage, match="agrees with nobody"):
+        round_.server.receive(replace(keys, **{which: bytes(32)}), sender=0)
+    round_.server.receive(keys, sender=0)
+
+
 def test_the_client_refuses_changed_swapped_and_strange_envelopes(ciphers):
     round_ = SecureRound(small_plan(), ciphers)
     deliveries = round_.until("vector")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.federated.secure.ciphers import Ciphers, RefusedMessage
-from reticent.federated.secure.keyed_hash import Vector, add_mask
+from reticent.federated.secure.keyed_hash import Vector, add_mask, keyed_hash
 from reticent.federated.secure.messages import (
     KEY_BYTES,
     DeliveredPieces,
@@ -175,6 +175,9 @@ class SecureServer:
             raise RefusedMessage("keys of another length")
         if any(message.masking == other.masking or message.sealing == other.sealing for other in self._keys.values()):
             raise RefusedMessage("keys of another client")
+        for public in (message.masking, message.sealing):
+            # Passed on, one that agrees with nobody would stop all neighbours of this client.
+            self._ciphers.agreed(keyed_hash(self._key, "probe"), public)
         self._keys[sender] = message
 
     def _take_envelopes(self, message: SealedPieces, sender: int) -> None:
