@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from reticent.core.errors import BadInput
 from reticent.federated import private_round, round_ledger
 from reticent.federated.adaptive_clip import AdaptiveClip
 from reticent.federated.client_mechanism import ClientMechanism
@@ -345,17 +346,6 @@ def a_round_that_is_left_out_of_the_ledger(patch):
     return Forgetful
 
 
-@fault(LEDGER)
-def a_second_run_of_a_round_with_other_updates(patch):
-    class Again(MadeUpFederation):
-        def spend(self, number, closed):
-            super().spend(number, closed)
-            other = {name: array + 1e-3 for name, array in closed.mean.items()}
-            self.ledger.spend(number, other, clip=self.clip, next_clip=closed.next_clip)
-
-    return Again
-
-
 @fault("the ledger matches the rounds")
 def a_ledger_with_more_noise_than_there_was(patch):
     spent = round_ledger.RoundSpent
@@ -394,6 +384,17 @@ def test_a_planted_fault_is_caught_and_the_promise_named(tmp_path, monkeypatch, 
     kind = plant(monkeypatch) or MadeUpFederation
     with pytest.raises(GuaranteeViolated, match=promise):
         run(tmp_path, plan, kind=kind)
+
+
+def test_a_second_run_of_a_round_with_other_updates_is_refused(tmp_path):
+    class Again(MadeUpFederation):
+        def spend(self, number, closed):
+            super().spend(number, closed)
+            other = {name: array + 1e-3 for name, array in closed.mean.items()}
+            self.ledger.spend(number, other, clip=self.clip, next_clip=closed.next_clip)
+
+    with pytest.raises(BadInput, match="was spent before"):
+        run(tmp_path, kind=Again)
 
 
 def test_the_faults_are_as_many_as_were_planned():

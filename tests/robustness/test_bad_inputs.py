@@ -102,6 +102,7 @@ POSITIONAL = {
     **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
     "compare": ["data.jsonl"],
     "diff": ["run", "run"],
+    "federate": ["data.jsonl"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
     "prepare": ["data.jsonl"],

@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.stats.proportions import share
-from reticent.stats.roc import placements
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +28,8 @@ def token_auc(scores: Floats, present: Collection[int]) -> float:
         >>> token_auc(np.array([0.9, 0.1, 0.8, 0.8]), {0, 2})
         0.875
     """
+    from reticent.stats.roc import placements  # here: a list of attacks does without scipy
+
     inside = _inside(scores, present)
     return float(placements(scores[inside], scores[~inside]).member.mean())
 
@@ -70,6 +70,8 @@ def exact_sentences(guessed: Collection[tuple[int, ...]], texts: Sequence[tuple[
 
 def over_updates(values: Sequence[float]) -> Estimate:
     """Mean over updates, with an interval for values from 0 to 1 of independent updates."""
+    from reticent.stats.proportions import share  # here: a list of attacks does without scipy
+
     return share(np.asarray(values, dtype=np.float64))
 
 

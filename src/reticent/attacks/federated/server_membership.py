@@ -18,8 +18,6 @@ import numpy.typing as npt
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.stats.clustered import auc_clustered
-from reticent.stats.roc import auc
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,6 +113,9 @@ def auc_by_round(
     Raises:
         BadInput: lengths that differ, or a side without texts.
     """
+    from reticent.stats.clustered import auc_clustered  # here: a list of attacks does without scipy
+    from reticent.stats.roc import auc
+
     validate.same_length(scores=scores.T, member=member)
     if owner is None:
         return tuple(auc(row[member], row[~member]) for row in scores)

@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.core.finding import Estimate
-from reticent.stats.proportions import share
 
 
 class SourceAccuracy(NamedTuple):
@@ -74,6 +72,10 @@ def source_accuracy(
         >>> shown.right.value, shown.chance, round(shown.p_value, 3)
         (0.75, 0.25, 0.051)
     """
+    from scipy.stats import binomtest  # here: a list of attacks does without scipy
+
+    from reticent.stats.proportions import share
+
     validate.same_length(guess=guess, source=source)
     validate.in_range(1, np.inf, clients=clients)
     hits = guess == source
