@@ -34,12 +34,14 @@ def write_federation_page(path: str | Path, results: FederationResults) -> None:
 
 def render_federation(results: FederationResults) -> str:
     """The whole page. Equal results give equal bytes."""
+    norms = ["median_norm", "largest_norm", "clip"]
+    told = len({row.clip for row in results.rounds}) > 1 or any(row.median_norm is not None for row in results.rounds)
     plots = {
         "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round"),
         "Held-out loss by round": by_round("loss", results.rounds, ["held_out_loss"], title="Held-out loss by round"),
-        "Norms of updates by round": by_round(
-            "norms", results.rounds, ["median_norm", "largest_norm", "clip"], title="Norms of updates by round"
-        ),
+        "Norms of updates by round": by_round("norms", results.rounds, norms, title="Norms of updates by round")
+        if told
+        else None,
     }
     content: dict[str, Any] = {
         "results": results,
@@ -60,7 +62,7 @@ def render_federation(results: FederationResults) -> str:
         *([("checks", "Self-check")] if results.checks else []),
         ("provenance", "Provenance"),
     ]
-    return filled(_templates(), "federation.html", content)
+    return filled(_templates(), "federation.html", content, more="comparison.css")
 
 
 @cache
@@ -71,7 +73,7 @@ def _templates() -> Environment:
 
 
 def rounds_table(results: FederationResults) -> Table:
-    """A row for each round."""
+    """A row for each round, without columns that no round says anything of."""
     columns = (
         Column(name="round", label="Round"),
         Column(name="epsilon", label="ε", kind="number", about="spent up to here, per client"),
@@ -93,7 +95,13 @@ def rounds_table(results: FederationResults) -> Table:
         )
         for row in results.rounds
     ]
-    return Table(name="federation-rounds", title="Rounds", columns=columns, rows=tuple(rows))
+    told = [place for place, cells in enumerate(zip(*rows, strict=True)) if any(cell is not None for cell in cells)]
+    return Table(
+        name="federation-rounds",
+        title="Rounds",
+        columns=tuple(columns[place] for place in told),
+        rows=tuple(tuple(row[place] for place in told) for row in rows),
+    )
 
 
 def dropped_table(results: FederationResults) -> Table:
