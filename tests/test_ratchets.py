@@ -18,7 +18,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 80
 """Lines. The house rule for functions is 80; two workflows are above it."""
 LONGER = {
     "tests/report/sample.py": 576,
-    "tests/robustness/test_bad_inputs.py": 672,
+    "tests/robustness/test_bad_inputs.py": 670,
     "tests/train/test_selective.py": 525,
 }
 """Files above the limit, and what they may have: tables of cases, and one sample."""

@@ -100,15 +100,12 @@ def check(
 
 POSITIONAL = {
     **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
-    "compare": ["data.jsonl"],
+    **{verb: ["data.jsonl"] for verb in ("compare", "federate", "prepare", "tune")},
     "diff": ["run", "run"],
-    "federate": ["data.jsonl"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
-    "prepare": ["data.jsonl"],
     "redteam": ["trigger", "data.jsonl"],
     "scan": ["no-model"],
-    "tune": ["data.jsonl"],
 }
 VERBS = sorted(set(_verbs()) - {"demo", "env", "attacks"})
 WORDS = {int: ("x", "1.5", "1e3x"), float: ("x", "1,5"), bool: ("=maybe",), dict: ("{a", "7", "x")}
