@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -21,7 +22,7 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
-from reticent.federated import private_round
+from reticent.federated import private_round, train_federation
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid, Message
@@ -144,6 +145,15 @@ def test_the_promise_lies_with_the_model_and_the_page_tells_no_more(private: Run
     assert results.sentences[0].startswith("With only")
 
 
+def test_curves_are_lines_and_no_column_is_empty(plain: RunFolder, private: RunFolder) -> None:
+    for run in (plain, private):
+        page = render_federation(read_federation(run.federation))
+        assert "curve" in page.split("</style>")[1]
+        assert ".curve { fill: none" in page
+    assert ">Drawn<" in render_federation(read_federation(plain.federation))
+    assert ">Drawn<" not in render_federation(read_federation(private.federation))
+
+
 def test_the_ledger_of_trainings_counts_a_private_federation(private: RunFolder) -> None:
     (training,) = trainings_in([private.root])
     assert training.is_counted
@@ -185,6 +195,25 @@ def test_a_killed_federation_without_a_promise_gives_the_uninterrupted_weights(
         federate_through(MAILS, base=base, out=out, recipe=recipe, wrap=Dying)
     again = weights(federate(MAILS, base=base, out=out, recipe=recipe))
     assert all(torch.equal(array, again[name]) for name, array in weights(plain).items())
+
+
+def test_no_text_of_a_client_decides_how_others_are_computed(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds of attention round in other ways: which is taken goes by settings alone."""
+    taken = []
+
+    def settle(loaded: Any, *sizes: int) -> None:
+        taken.append(sizes)
+        raise InterruptedError
+
+    monkeypatch.setattr(train_federation, "settle_attention", settle)
+    longer = [replace(record, text=record.text * 5) if place == 0 else record for place, record in enumerate(MAILS)]
+    for number, mails in enumerate((MAILS, longer)):
+        with pytest.raises(InterruptedError):
+            federate(mails, base=base, out=tmp_path / str(number), recipe=PRIVATE)
+    assert taken[0] == taken[1]
+    assert taken[0] == (SPEC.local_batch_size, SPEC.max_tokens)
 
 
 def test_stacked_factors_make_one_adapter_of_all_ranks(base: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.privacy.spec import SMALLEST_DELTA
+from reticent.privacy.spec import refuse_both, refuse_delta
 
 POISSON, SHUFFLED = "poisson", "shuffled"
 SAMPLING = (POISSON, SHUFFLED)
@@ -66,22 +66,12 @@ class ClientPrivacy:
                 "must be above 0 and below 1, or the clip norm never comes to rest",
                 "Give 0.5.",
             )
-        if self.delta is not None and not SMALLEST_DELTA <= self.delta < 1:
-            raise BadInput(
-                f"delta={self.delta!r}",
-                f"must be at least {SMALLEST_DELTA} (below, accounting is rounding) and below 1",
-                "Leave it out: it is then chosen from the number of clients.",
-            )
+        refuse_delta(self.delta, of="clients")
         self._check_together()
 
     def _check_together(self) -> None:
         """Refuse settings that contradict each other or would be passed over in silence."""
-        if self.epsilon is not None and self.noise_multiplier is not None:
-            raise BadInput(
-                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}",
-                "each follows from the other",
-                "Give one of them.",
-            )
+        refuse_both(self.epsilon, self.noise_multiplier)
         changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         if changed and not self.is_private:
             raise BadInput(

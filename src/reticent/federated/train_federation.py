@@ -180,8 +180,9 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     loaded = load_start(job.base, task.config.device, goes_on=False)
     material, sample = read_texts(task, loaded)
     corpus = material.corpus
-    longest = max(len(text) for text in corpus.encoded)
-    settle_attention(loaded, spec.local_batch_size, longest)
+    # By the limit, not by the longest text: kinds of attention round in other ways, and one client's text would decide
+    # what the updates of all others are to the last bit.
+    settle_attention(loaded, spec.local_batch_size, spec.max_tokens)
     bfloat16 = spec.dtype == "bfloat16" or (spec.dtype == "auto" and has_bfloat16(loaded.device))
     pad = loaded.tokenizer.pad_token_id or 0
     loss = partial(held_out_loss, rows=sample.encoded, size=_EVALUATED, pad=pad, bfloat16=bfloat16)

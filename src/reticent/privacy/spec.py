@@ -91,22 +91,12 @@ class PrivacySpec:
             validate.positive(noise_multiplier=self.noise_multiplier)
         if self.detector_recall is not None:
             validate.in_range(0, 1, detector_recall=self.detector_recall)
-        if self.delta is not None and not SMALLEST_DELTA <= self.delta < 1:
-            raise BadInput(
-                f"delta={self.delta!r}",
-                f"must be at least {SMALLEST_DELTA} (below, accounting is rounding) and below 1",
-                "Leave it out: it is then chosen from the number of units.",
-            )
+        refuse_delta(self.delta, of="units")
         self._check_together()
 
     def _check_together(self) -> None:
         """Refuse settings that contradict each other or would be passed over in silence."""
-        if self.epsilon is not None and self.noise_multiplier is not None:
-            raise BadInput(
-                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}",
-                "each follows from the other",
-                "Give one of them.",
-            )
+        refuse_both(self.epsilon, self.noise_multiplier)
         changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         if changed and not self.is_private:
             raise BadInput(
@@ -143,3 +133,31 @@ class PrivacySpec:
     def is_private(self) -> bool:
         """True if anything is promised at all."""
         return self.epsilon is not None or self.noise_multiplier is not None
+
+
+def refuse_delta(delta: float | None, *, of: str) -> None:
+    """Refuse a δ that nothing can be accounted for at; ``of`` names what it is chosen from where it is left out.
+
+    Raises:
+        BadInput: it is out of range.
+    """
+    if delta is not None and not SMALLEST_DELTA <= delta < 1:
+        raise BadInput(
+            f"delta={delta!r}",
+            f"must be at least {SMALLEST_DELTA} (below, accounting is rounding) and below 1",
+            f"Leave it out: it is then chosen from the number of {of}.",
+        )
+
+
+def refuse_both(epsilon: float | None, noise_multiplier: float | None) -> None:
+    """Refuse a promise that is given twice.
+
+    Raises:
+        BadInput: both are given.
+    """
+    if epsilon is not None and noise_multiplier is not None:
+        raise BadInput(
+            f"epsilon={epsilon!r} and noise_multiplier={noise_multiplier!r}",
+            "each follows from the other",
+            "Give one of them.",
+        )

@@ -5,19 +5,16 @@ No private text is in it, and under a promise nothing that the promise does not 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from reticent.core.atomic import write_text
-from reticent.core.codec import decode, encode
-from reticent.core.errors import BadInput
+from reticent.core.codec import encode
 from reticent.core.federation import FederationResults
 from reticent.core.outputs import marked, refuse_foreign
-from reticent.report.json_file import dumped, read_json
+from reticent.report.json_file import dumped
+from reticent.report.result_file import read_result, shipped_schema
 
 FORMAT = "reticent.federation"
 FEDERATION_VERSION = 1
@@ -29,10 +26,7 @@ AGAIN = "Run the federation again."
 @cache
 def federation_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``federation.json``, as shipped with the package."""
-    content: dict[str, Any] = json.loads(
-        files("reticent.report").joinpath("federation.schema.json").read_text(encoding="utf-8")
-    )
-    return content
+    return shipped_schema("federation")
 
 
 def write_federation(path: str | Path, results: FederationResults) -> None:
@@ -53,16 +47,4 @@ def read_federation(path: str | Path) -> FederationResults:
     Raises:
         BadInput: the file is missing, broken, another tool's, or of another version.
     """
-    content = read_json(Path(path), AGAIN)
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-        raise BadInput(str(path), "is no federation that reticent wrote", AGAIN)
-    version = content.get("schema_version")
-    if version != FEDERATION_VERSION:
-        newer = isinstance(version, int) and version > FEDERATION_VERSION
-        why = f"is of version {version!r}, this reticent reads {FEDERATION_VERSION}"
-        raise BadInput(str(path), why, "Install a newer reticent." if newer else AGAIN)
-    try:
-        fields = {key: value for key, value in content.items() if key not in ("format", "schema_version")}
-        return decode(FederationResults, fields)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadInput(str(path), f"is broken ({error})", AGAIN) from error
+    return read_result(path, FederationResults, format_name=FORMAT, version=FEDERATION_VERSION, again=AGAIN)

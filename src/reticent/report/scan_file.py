@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from reticent.core.atomic import write_text
-from reticent.core.codec import decode, encode
-from reticent.core.errors import BadInput
+from reticent.core.codec import encode
 from reticent.core.outputs import marked, refuse_foreign
 from reticent.core.scan_results import ScanResults
-from reticent.report.json_file import dumped, read_json
+from reticent.report.json_file import dumped
+from reticent.report.result_file import read_result, shipped_schema
 
 FORMAT = "reticent.scan"
 SCAN_VERSION = 1
@@ -27,10 +24,7 @@ AGAIN = "Run the scan again."
 @cache
 def scan_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``scan.json``, as shipped with the package."""
-    content: dict[str, Any] = json.loads(
-        files("reticent.report").joinpath("scan.schema.json").read_text(encoding="utf-8")
-    )
-    return content
+    return shipped_schema("scan")
 
 
 def write_scan(path: str | Path, results: ScanResults) -> None:
@@ -50,16 +44,4 @@ def read_scan(path: str | Path) -> ScanResults:
     Raises:
         BadInput: the file is missing, broken, another tool's, or of another version.
     """
-    content = read_json(Path(path), AGAIN)
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-        raise BadInput(str(path), "is no scan that reticent wrote", AGAIN)
-    version = content.get("schema_version")
-    if version != SCAN_VERSION:
-        newer = isinstance(version, int) and version > SCAN_VERSION
-        why = f"is of version {version!r}, this reticent reads {SCAN_VERSION}"
-        raise BadInput(str(path), why, "Install a newer reticent." if newer else AGAIN)
-    try:
-        fields = {key: value for key, value in content.items() if key not in ("format", "schema_version")}
-        return decode(ScanResults, fields)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadInput(str(path), f"is broken ({error})", AGAIN) from error
+    return read_result(path, ScanResults, format_name=FORMAT, version=SCAN_VERSION, again=AGAIN)

@@ -8,37 +8,32 @@ An estimate is an object with the fields of `Estimate`; an end of an interval wi
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from reticent.core.atomic import write_text
-from reticent.core.codec import decode, encode
-from reticent.core.errors import BadInput
+from reticent.core.codec import encode
 from reticent.core.unlearning import Certificate, UnlearningResults
-from reticent.report.json_file import dumped, read_json
+from reticent.report.json_file import dumped
+from reticent.report.result_file import read_result, shipped_schema
 
 FORMAT, CERTIFICATE_FORMAT = "reticent.unlearning", "reticent.certificate"
 UNLEARNING_VERSION = 1
 """``schema_version`` of both files. Increment when a field is added, removed or changes its meaning."""
 AGAIN = "Run the verification again."
 
-T = TypeVar("T", UnlearningResults, Certificate)
-
 
 @cache
 def unlearning_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``unlearning.json``, as shipped with the package."""
-    return _shipped("unlearning.schema.json")
+    return shipped_schema("unlearning")
 
 
 @cache
 def certificate_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of ``certificate.json``, as shipped with the package."""
-    return _shipped("certificate.schema.json")
+    return shipped_schema("certificate")
 
 
 def write_unlearning(path: str | Path, results: UnlearningResults) -> str:
@@ -62,22 +57,17 @@ def read_unlearning(path: str | Path) -> UnlearningResults:
     Raises:
         BadInput: the file is missing, broken, another tool's, or of another version.
     """
-    return _read(path, UnlearningResults, FORMAT)
+    return read_result(path, UnlearningResults, format_name=FORMAT, version=UNLEARNING_VERSION, again=AGAIN)
 
 
 def read_certificate(path: str | Path) -> Certificate:
     """Read what `write_certificate` wrote; errors as in `read_unlearning`."""
-    return _read(path, Certificate, CERTIFICATE_FORMAT)
+    return read_result(path, Certificate, format_name=CERTIFICATE_FORMAT, version=UNLEARNING_VERSION, again=AGAIN)
 
 
 def unlearning_digest(results: UnlearningResults) -> str:
     """SHA-256 (hex) of the file that `write_unlearning` makes of ``results``."""
     return _sha256(_text(results, FORMAT))
-
-
-def _shipped(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(files("reticent.report").joinpath(name).read_text(encoding="utf-8"))
-    return content
 
 
 def _write(path: str | Path, value: UnlearningResults | Certificate, kind: str, *, private: bool) -> str:
@@ -92,22 +82,3 @@ def _text(value: UnlearningResults | Certificate, kind: str) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()
-
-
-def _read(path: str | Path, kind: type[T], name: str) -> T:
-    content = read_json(Path(path), AGAIN)
-    if not isinstance(content, Mapping) or content.get("format") != name:
-        raise BadInput(str(path), f"is no {name.rpartition('.')[2]} that reticent wrote", AGAIN)
-    version = content.get("schema_version")
-    if version != UNLEARNING_VERSION:
-        newer = isinstance(version, int) and version > UNLEARNING_VERSION
-        raise BadInput(
-            str(path),
-            f"is of version {version!r}, this reticent reads {UNLEARNING_VERSION}",
-            "Install a newer reticent." if newer else AGAIN,
-        )
-    try:
-        fields = {key: value for key, value in content.items() if key not in ("format", "schema_version")}
-        return decode(kind, fields)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadInput(str(path), f"is broken ({error})", AGAIN) from error
