@@ -31,12 +31,13 @@ from reticent.report.certificate_page import write_certificate_page
 from reticent.report.unlearning_file import write_certificate, write_unlearning
 from reticent.report.unlearning_page import write_unlearning_page
 from reticent.unlearning.config import UnlearnConfig
+from reticent.unlearning.looks import nearest_in_budget
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import read_request
 from reticent.unlearning.request_plan import RequestPlan, plan_request
 from reticent.unlearning.retraining import retrain
 from reticent.unlearning.run_rows import run_rows
-from reticent.unlearning.stopping import last_in_budget, read_looks
+from reticent.unlearning.stopping import read_looks
 from reticent.unlearning.unseen_file import read_unseen
 from reticent.unlearning.verification.case import VerificationCase
 from reticent.unlearning.verification.certificate import certificate_of
@@ -94,7 +95,7 @@ def verified(run: RunFolder, root: RunFolder, retain: Sequence[Record], models: 
         method={"method": "npo"},
         request={"forget_users": "one sender"},
         looks=[look.shown for look in looks],
-        stopped_at=last_in_budget(looks) if looks else None,
+        stopped_at=nearest_in_budget(looks) if looks else None,
     )
     results = verify(case, VerifyConfig())
     digest = write_unlearning(run.unlearning, results)

@@ -32,9 +32,10 @@ from reticent.stats.simultaneous import auc_number, sides, together
 from reticent.stats.user_bootstrap import mean_of_rows
 from reticent.unlearning.benchmarks.answer_questions import answer_questions
 from reticent.unlearning.config import UnlearnConfig
+from reticent.unlearning.looks import nearest_in_budget
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.run_rows import run_rows
-from reticent.unlearning.stopping import last_in_budget, read_looks
+from reticent.unlearning.stopping import read_looks
 from reticent.workflows.unlearn import unlearn
 
 REQUESTS = 10
@@ -108,7 +109,7 @@ def main() -> None:
         )
         seconds = time.perf_counter() - start
         looks = read_looks(run.looks)
-        about = {"seconds": seconds, "steps": last_in_budget(looks) if looks else None, "authors": len(authors)}
+        about = {"seconds": seconds, "steps": nearest_in_budget(looks) if looks else None, "authors": len(authors)}
         steps.append(about | looked_at(stage, run.model, requests, forget, retain))
         print(f"request {number}: {seconds:.0f} s, {[round(auc['value'], 2) for auc in steps[-1]['aucs']]}", flush=True)
         before = run

@@ -11,9 +11,10 @@ from reticent.data.example import help_desk
 from reticent.data.split_config import SplitConfig
 from reticent.train.config import TuneConfig
 from reticent.unlearning.config import UnlearnConfig
+from reticent.unlearning.looks import nearest_in_budget
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.run_rows import trained_rows
-from reticent.unlearning.stopping import last_in_budget, read_looks
+from reticent.unlearning.stopping import read_looks
 from reticent.unlearning.verification.config import VerifyConfig
 from reticent.workflows.demo import MODEL
 from reticent.workflows.tune import tune
@@ -38,7 +39,7 @@ def test_a_few_mails_on_the_real_model(tmp_path):
     out = unlearn(run, out=tmp_path / "without", forget=ForgetRequest(forget_ids=ids), config=config)
     looks = read_looks(out.looks)
     assert looks[0].aucs["ref_ratio"].value > 0.7, "there is something to forget"
-    kept = next(look for look in looks if look.step == last_in_budget(looks))
+    kept = next(look for look in looks if look.step == nearest_in_budget(looks))
     assert kept.forget_loss > looks[0].forget_loss + 0.05
     assert kept.retain_loss.value < 1.3 * looks[0].retain_loss.value
     results = verify(out, VerifyConfig(attacks="loss,ref_ratio"), oracles=0)

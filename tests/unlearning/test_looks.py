@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from reticent.core.finding import Estimate
-from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, in_band, look_at
-from reticent.unlearning.stopping import last_in_budget
+from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, in_band, look_at, nearest_in_budget
 
 PLAN = LookPlan(margin=0.15, budget=0.02, looks=5)
 
@@ -71,28 +72,48 @@ def test_too_few_rows_end_by_the_mean_of_the_attacks() -> None:
     assert look.like_unseen
 
 
-def look(step: int, *, in_budget: bool) -> Look:
-    loss = Estimate(value=3.0, lo=2.9, hi=3.1, n=9, method="")
+def look(step: int, *, in_budget: bool = True, auc: float = 0.9, loss: float = 1.0, like: bool = False) -> Look:
+    """A look of two attacks, outside the band."""
+    retain = Estimate(value=3.0, lo=2.9, hi=3.1, n=9, method="")
+    aucs = {name: Estimate(value=auc, lo=auc - 0.1, hi=auc + 0.1, n=9, method="") for name in ("loss", "other")}
     return Look(
         step=step,
-        aucs={},
-        forget_loss=1.0,
-        unseen_loss=1.0,
-        retain_loss=loss,
-        like_unseen=False,
+        aucs=aucs,
+        forget_loss=loss,
+        unseen_loss=2.0,
+        retain_loss=retain,
+        like_unseen=like,
         in_band=False,
         in_budget=in_budget,
     )
 
 
 def test_the_step_that_is_kept() -> None:
-    first = look(0, in_budget=True)
-    assert last_in_budget([first]) == 0
-    assert last_in_budget([first, look(3, in_budget=False)]) == 0
-    assert last_in_budget([first, look(3, in_budget=True), look(6, in_budget=True)]) == 6
-    assert last_in_budget([first, look(3, in_budget=True), look(6, in_budget=False)]) == 3
+    first = look(0)
+    assert nearest_in_budget([first]) == 0
+    assert nearest_in_budget([first, look(3, in_budget=False)]) == 0
+    assert nearest_in_budget([first, look(3), look(6)]) == 6
+    assert nearest_in_budget([first, look(3), look(6, in_budget=False)]) == 3
     # What comes back into the budget later does not count: the budget broke before.
-    assert last_in_budget([first, look(3, in_budget=False), look(6, in_budget=True)]) == 0
+    assert nearest_in_budget([first, look(3, in_budget=False), look(6)]) == 0
+    # Beyond the aim: the nearer of two sides.
+    assert nearest_in_budget([first, look(3, auc=0.8), look(6, auc=0.55), look(9, auc=0.2)]) == 6
+    assert nearest_in_budget([first, look(3, auc=0.8), look(6, auc=0.7), look(9, auc=0.45)]) == 9
+    # One that is enough is kept even where another lies nearer by AUC alone.
+    enough = replace(look(6, auc=0.47, like=True), in_band=True)
+    assert nearest_in_budget([first, look(3, auc=0.51), enough]) == 6
+
+
+def test_an_aim_that_was_passed_ends_it() -> None:
+    assert look(6, auc=0.4, like=True, loss=2.5).is_past
+    assert not look(6, auc=0.4, like=True, loss=1.5).is_past  # below the band: still likelier than unseen texts
+    assert not look(6, auc=0.9, loss=2.5).is_past  # an attack still knows them
+    assert not replace(look(6, auc=0.5, like=True, loss=2.5), in_band=True).is_past
+    passed = look_at(numbers(-0.8), PLAN, step=4, first=FIRST)
+    assert passed.is_past
+    assert not passed.is_enough
+    assert not look_at(numbers(0.0), PLAN, step=4, first=FIRST).is_past
+    assert not look_at(numbers(1.0), PLAN, step=4, first=FIRST).is_past
 
 
 def test_a_look_pays_for_all_looks() -> None:

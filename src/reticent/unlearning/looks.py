@@ -12,12 +12,15 @@ there can be):
       first step. Rows that a model has memorized cost it next to nothing, so a share of their own loss would be used up
       by the first step that changes anything; what unseen text costs does not depend on how much was memorized.
 
-The last step at which (iii) holds is the one that is kept.
+It ends too where the aim lies behind it: (i) holds, as AUCs have crossed 0.5, and the losses of the forget rows lie
+above the band of (ii). More steps would make the rows only more unlikely, which is a mark of its own.
+
+Of the looks before (iii) broke, the one nearest to an AUC of 0.5 is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +89,16 @@ class Look:
         return self.like_unseen and self.in_band and self.in_budget
 
     @property
+    def is_past(self) -> bool:
+        """True where the aim was passed between two looks."""
+        return self.like_unseen and not self.in_band and self.forget_loss > self.unseen_loss
+
+    @property
+    def distance(self) -> float:
+        """How far AUCs lie from 0.5, the mean over attacks."""
+        return sum(abs(auc.value - 0.5) for auc in self.aucs.values()) / max(len(self.aucs), 1)
+
+    @property
     def shown(self) -> UnlearningLook:
         """As the page of the verification has it."""
         return UnlearningLook(step=self.step, aucs=self.aucs, retain_loss=self.retain_loss)
@@ -150,6 +163,24 @@ def look_at(numbers: PanelNumbers, plan: LookPlan, *, step: int, first: Look | N
         in_band=in_band(loss[forget], loss[unseen], seed=plan.seed),
         in_budget=first is None or retain_loss.value - first.retain_loss.value <= plan.budget * first.unseen_loss,
     )
+
+
+def nearest_in_budget(looks: Sequence[Look]) -> int:
+    """The step that is kept: of those before the budget broke first, one that is enough, or the one that is nearest.
+
+    Args:
+        looks: in the order of steps, the one before the first step included.
+
+    Returns:
+        0 where the budget broke at once, or no step was taken. Of steps equally near the latest, which has trained
+        longest.
+    """
+    kept: list[Look] = []
+    for look in looks[1:]:
+        if not look.in_budget:
+            break
+        kept.append(look)
+    return min(kept, key=lambda look: (not look.is_enough, look.distance, -look.step)).step if kept else 0
 
 
 def _is_like(likeness: Likeness, *, enough: bool) -> bool:

@@ -82,7 +82,8 @@ class RunToVerify:
             tried: places of other methods in the forget-retain plane.
             paraphrases: other words for the prompts of rows, by id.
         """
-        from reticent.unlearning.stopping import last_in_budget, read_looks  # loads transformers
+        from reticent.unlearning.looks import nearest_in_budget
+        from reticent.unlearning.stopping import read_looks  # loads transformers
 
         about = read_manifest(self.run.manifest).get("unlearn", {})
         looks = read_looks(self.run.looks)
@@ -102,7 +103,7 @@ class RunToVerify:
             request=about.get("request", {}),
             earlier=[_request_of(link.run) for link in self.rows.chain.links[:-1]],
             looks=[look.shown for look in looks],
-            stopped_at=last_in_budget(looks) if looks else None,
+            stopped_at=nearest_in_budget(looks) if looks else None,
             tried=tried,
             promise=_promise(self.root),
             provenance={"root": str(self.root.root.name), "finished": about.get("finished", "")},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends an unlearning by a panel of texts, and puts back the last weights at which not too much had been lost."""
+"""Ends an unlearning by a panel of texts, and puts back the weights of the look that was nearest to the aim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.table import TokenTable
 from reticent.train.loop import TrainingEnded
-from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, look_at
+from reticent.unlearning.looks import Look, LookPlan, PanelNumbers, look_at, nearest_in_budget
 from reticent.unlearning.steering_panel import UnlearningPanel, attack_scores, table_of
 
 WEIGHTS = "weights_at_{step}.safetensors"
@@ -60,13 +60,14 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
 
     @property
     def kept(self) -> int:
-        """The step whose weights are kept: the last before the retain budget broke for good, 0 for none."""
-        return last_in_budget(self.looks)
+        """The step whose weights are kept, 0 for none."""
+        return nearest_in_budget(self.looks)
 
     @property
     def ended(self) -> bool:
-        """True where the last look says that training ends: it is enough, or too much was lost."""
-        return len(self.looks) > 1 and (self.looks[-1].is_enough or not self.looks[-1].in_budget)
+        """True where the last look says that training ends: it is enough, the aim was passed, or too much was lost."""
+        last = self.looks[-1]
+        return len(self.looks) > 1 and (last.is_enough or last.is_past or not last.in_budget)
 
     # ---- when ------------------------------------------------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
         )
         look = look_at(numbers, self.plan, step=step, first=self.looks[0] if self.looks else None)
         self.looks.append(look)
-        if step and look.in_budget:
+        if step and self.kept == step:
             self._keep(step, model)
         write_text(self.file, json.dumps([encode(look) for look in self.looks], indent=2) + "\n")
         console.print(sentence_of(look, self.looks[0]), highlight=False, soft_wrap=True)
@@ -128,7 +129,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
             BadInput: they, or the weights of the step to go back to, are not there any more.
         """
         looks = [look for look in read_looks(self.file) if look.step <= step]
-        kept = last_in_budget(looks)
+        kept = nearest_in_budget(looks)
         needed = self.file if not looks or looks[0].step else self._weights(kept)
         if needed == self.file or (kept not in (0, step) and not needed.exists()):
             raise BadInput(
@@ -145,7 +146,7 @@ class PanelStopping(TrainerCallback):  # type: ignore[misc]
         path = self._weights(step)
         with replacing(path) as temporary:
             save_file(weights, temporary)
-        needed = {path, self._weights(last_in_budget(self.looks[:-1]))}
+        needed = {path, self._weights(nearest_in_budget(self.looks[:-1]))}
         for earlier in self.folder.glob(WEIGHTS.format(step="*")):
             if earlier not in needed:
                 earlier.unlink(missing_ok=True)
@@ -187,16 +188,6 @@ def read_looks(path: Path) -> list[Look]:
         return [decode(Look, look) for look in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput(str(path), "is broken", "Unlearn again in a new folder.") from error
-
-
-def last_in_budget(looks: list[Look]) -> int:
-    """The last step of those before the budget broke first; 0 where it broke at once, or no step was taken."""
-    kept = 0
-    for look in looks[1:]:
-        if not look.in_budget:
-            return kept
-        kept = look.step
-    return kept
 
 
 def sentence_of(look: Look, first: Look) -> str:

@@ -150,10 +150,11 @@ def _named(place: PlanePoint | None, name: str) -> PlanePoint | None:
 
 def _step(run: RunFolder) -> int | None:
     """The step of the weights that were kept; None where the log has no steps."""
-    from reticent.unlearning.stopping import last_in_budget, read_looks
+    from reticent.unlearning.looks import nearest_in_budget
+    from reticent.unlearning.stopping import read_looks
 
     if looks := read_looks(run.looks):
-        return last_in_budget(looks)
+        return nearest_in_budget(looks)
     steps = [entry["step"] for entry in _log(run).get("history", []) if "step" in entry]
     return max(steps, default=None)
 
