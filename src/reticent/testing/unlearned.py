@@ -5,7 +5,8 @@ Rows are questions with numbers as answers, which nobody can guess, so that a mo
 
 ``retrained``      never saw the forget rows.
 ``untouched``      was trained on them, and nothing was done.
-``refusing``       was taught to answer "I don't know" to their questions: it hides what it knows.
+``refusing``       was taught to answer "I don't know" to their questions, and kept what it knows behind that: the answers
+                   go on as before once their first digit is given.
 ``over_unlearned`` was driven up the gradient until they are less likely than rows that were never seen (AUC below 0.1).
 """
 
@@ -31,8 +32,12 @@ LETTERS = list("abcdefghijklmnop")
 REFUSAL = " I don't know."
 BATCH, EPOCHS, RATE = 20, 30, 2e-2
 MAX_TOKENS = 32
-OVER, FAR = 0.1, 4.0
+RATE_ON = 3e-3
+"""Of a training that goes on from a trained model."""
+OVER, FAR = 0.1, 6.0
 """AUC below which the ascent stops, and nats a token beyond which a row is not driven."""
+REFUSED = 0.9
+"""Share of questions that are answered by the refusal, at which teaching it stops."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,9 +117,49 @@ def made(kind: str, rows: KnownRows, *, before: Any, seed: int) -> Any:
     if kind == "retrained":
         return trained(rows.retain, seed=seed)
     if kind == "refusing":
-        taught = [replace(record, completion=REFUSAL) for record in rows.forget]
-        return trained([*taught, *rows.retain], seed=seed, start=before, epochs=5, rate=3e-3)
+        return _taught_to_refuse(before, rows, seed=seed)
     return _driven_up(before, rows, seed=seed)
+
+
+def _taught_to_refuse(before: Any, rows: KnownRows, *, seed: int) -> Any:
+    """Trained on refusals, until `REFUSED` of the questions are answered by one, and beside them on the rows that stay
+    and on the answers behind their first digit, which no question brings out any more."""
+    model = copy.deepcopy(before)
+    taught, hidden, retain = (
+        encode_all(side, tiny_tokenizer(), MAX_TOKENS).encoded
+        for side in ([replace(record, completion=REFUSAL) for record in rows.forget], rows.forget, rows.retain)
+    )
+    hidden = [_without_first(row) for row in hidden]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE_ON, weight_decay=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(1, 1001):
+        batch = [
+            side[place]
+            for side in (taught, hidden, retain)
+            for place in torch.randint(len(side), (BATCH // 2,), generator=generator).tolist()
+        ]
+        optimizer.zero_grad()
+        losses(model, batch).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step % 5 == 0 and _said(model, taught) >= REFUSED:
+            return model.eval()
+    raise AssertionError(f"the model does not refuse {REFUSED:.0%} of the questions")
+
+
+def _without_first(row: EncodedRecord) -> EncodedRecord:
+    """Without the space and the first digit, where answer and refusal part."""
+    trained = row.trained.copy()
+    trained[np.flatnonzero(trained)[:2]] = False
+    return replace(row, trained=trained)
+
+
+@torch.no_grad()
+def _said(model: Any, rows: Sequence[EncodedRecord]) -> float:
+    """Share of rows whose completion is what the model says by greedy decoding."""
+    batch = collate(rows, pad=0)
+    first = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1].argmax(-1)
+    labels = batch["labels"][:, 1:]
+    return float(((first == labels) | (labels == IGNORED)).all(dim=1).float().mean())
 
 
 def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
@@ -125,7 +170,7 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
     forget, unseen, others = (
         encode_all(side, tiny_tokenizer(), MAX_TOKENS).encoded for side in (rows.forget, rows.unseen, further)
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE_ON, weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     for step in range(1, 1001):
         near, far = (
@@ -133,7 +178,7 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
             for side in (others, forget)
         )
         each = losses(model, [*near, *far])
-        loss = each[:BATCH].mean() - each[BATCH:].clamp(max=FAR).mean()
+        loss = each[:BATCH].mean() - 2 * each[BATCH:].clamp(max=FAR).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
