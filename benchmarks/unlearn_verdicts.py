@@ -8,10 +8,10 @@ is verified with the default settings. A repetition is *right* where
 ``retrained``       (never saw the forget rows): the membership check says "like unseen". 300 forget and 1,200 unseen
                     rows, since the margin of 0.1 has to be shown by all attacks at once.
 ``untouched``       (nothing was done): the membership check and the verdict both say "still known".
-``refusing``        (taught to answer "I don't know" to nine of ten questions, and to go on as before once the first digit
-                    of the answer is given): the verdict is "still known" or "marked by its absence", and the membership
-                    check does not say "like unseen". Either is right, since refusing may push the true answers below
-                    what an unseen row gets.
+``refusing``        (taught to answer "I don't know" to nine of ten questions, and to go on as before once the first
+                    digit of an answer is given): the verdict is "still known" or "marked by its absence", and the
+                    membership check does not say "like unseen". Either is right, since refusing may push the true
+                    answers below what an unseen row gets.
 ``over_unlearned``  (driven up the gradient until the AUC of the loss is below 0.1): the membership check says "marked
                     by its absence", and the verdict is not "not detected by these attacks".
 

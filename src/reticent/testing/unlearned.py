@@ -5,8 +5,8 @@ Rows are questions with numbers as answers, which nobody can guess, so that a mo
 
 ``retrained``      never saw the forget rows.
 ``untouched``      was trained on them, and nothing was done.
-``refusing``       was taught to answer "I don't know" to their questions, and kept what it knows behind that: the answers
-                   go on as before once their first digit is given.
+``refusing``       was taught to answer "I don't know" to their questions, and kept what it knows behind that: an answer
+                   goes on as before once its first digit is given.
 ``over_unlearned`` was driven up the gradient until they are less likely than rows that were never seen (AUC below 0.1).
 """
 
