@@ -25,11 +25,12 @@ Floats = npt.NDArray[np.float64]
 
 ATTACKS_LOOKED_AT = ("loss", "ref_ratio", "min_k_plus", "ez_mia")
 """Membership attacks that all have to fail before unlearning ends, on both sides."""
-RETAIN = 64
-"""Texts to be kept in a panel; each more costs a pass in every look."""
-FEWEST, TIMES = 64, 4
-"""Unseen texts in a panel: at most so many times the texts to be forgotten, but at least so many. Beyond that they add
-little to what an AUC can show."""
+TIMES = 4
+"""Unseen texts in a panel, and those to be kept: so many times the texts to be forgotten, within the limits below. Each
+costs a pass in every look, and beyond that they add little to what an AUC can show."""
+FEWEST_UNSEEN = 32
+FEWEST_RETAIN, MOST_RETAIN = 24, 64
+"""The same texts are held against themselves, before and after, so that few show a rise of their loss."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,8 +62,10 @@ def make_panel(
     max_tokens: int | None,
 ) -> UnlearningPanel:
     """A panel of all texts to be forgotten, and of some of the others by hash."""
-    others = _some(unseen, max(FEWEST, TIMES * len(forget)))
-    sides = (("forget", forget), ("unseen", others), ("retain", _some(retain, RETAIN)))
+    times = TIMES * len(forget)
+    others = _some(unseen, max(FEWEST_UNSEEN, times))
+    kept = _some(retain, min(max(FEWEST_RETAIN, times), MOST_RETAIN))
+    sides = (("forget", forget), ("unseen", others), ("retain", kept))
     texts = [
         (name, record.user, encode(record, tokenizer, max_tokens=max_tokens))
         for name, records in sides
