@@ -28,6 +28,9 @@ def clean_artefacts(folder: Path) -> Mapping[str, Path]:
     makers: dict[str, Maker] = {}
     for add in (_torch, _pickle, _numpy, _trainer, _safetensors, _gguf, _tokenizers, _models):
         makers |= add()
+    from reticent.testing.clean_folders import more_clean
+
+    makers |= more_clean()
     made = {}
     for name, make in makers.items():
         place = folder / name.replace("/", "-").replace(" ", "_")

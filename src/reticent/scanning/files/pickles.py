@@ -143,7 +143,8 @@ def _look_into(view: memoryview, where: str, budget: _Budget, depth: int, *, mus
         yield ScanEvidence(score=1.0, where=where, note=f"archives in archives, {depth} deep", remedy=UNPACK)
     elif kind in _OPENED:
         yield from _OPENED[kind](view, where, budget, depth)
-        yield from _with_nested(unmarked(view, where), where, budget, depth)  # a name in a tar may be a pickle too
+        if kind != kinds.ZIP:  # "P" asks a loader for a thing by a line of text, and none of them goes on from there
+            yield from _with_nested(unmarked(view, where), where, budget, depth)  # a name in a tar may be a pickle too
     elif kind == kinds.PICKLE:
         yield from _with_nested(read_stream(view, where), where, budget, depth)
     elif faint := kinds.faint_kind(kinds.head_of_view(view)):
