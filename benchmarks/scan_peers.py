@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other scanners of model files on the folders of ``scan.py``, called as commands of an environment of their own.
+"""Other scanners of model files on the folders of ``scan.py``, in an environment of their own.
 
 Not a benchmark by itself: ``scan.py --peers ENVIRONMENT/bin`` calls them; without the flag they are "not installed".
 
@@ -13,6 +13,7 @@ Not a benchmark by itself: ``scan.py --peers ENVIRONMENT/bin`` calls them; witho
                        choose what is looked at and how: 0 passed, 1 refused
 =====================  ====================================================================================
 
+Each is called by the entry of its command with the command's arguments, all folders in one process of that environment.
 What is only warned of ("suspicious", skipped) ends with 0 and counts as passed; the words beside it are kept.
 """
 
@@ -33,31 +34,45 @@ NOT_INSTALLED = "not installed"
 PASSED, REFUSED, ERROR, NO_FILE = "passed", "refused", "error", "no file"
 PICKLE_ENDINGS = (".bin", ".pkl", ".pickle", ".pt", ".pth")
 """Endings that fickling's own mode for hubs takes for pickles."""
-SECONDS = 300
+SECONDS = 1800
 _HUB = """
-import contextlib, io, json, pathlib, sys, types
-hub = types.ModuleType("huggingface_hub")
+import pathlib, types
 class HfApi:
     def __init__(self, **_): pass
-    def repo_info(self, **_):
-        files = [types.SimpleNamespace(rfilename=p.relative_to(folder).as_posix())
-                 for p in sorted(folder.rglob("*")) if p.is_file()]
-        return types.SimpleNamespace(siblings=files)
-hub.HfApi, hub.hf_hub_download = HfApi, lambda filename, **_: str(folder / filename)
-sys.modules["huggingface_hub"] = hub
-from fickling.cli import main
-rows = []
-for folder in map(pathlib.Path, json.load(sys.stdin)):
-    words = io.StringIO()
-    with contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
-        try:
-            code = main(["fickling", "--huggingface", "local/folder", "--json-output", "/dev/null"])
-        except Exception as error:
-            code = 99
-            print(repr(error), file=words)
-    rows.append([code, words.getvalue()])
-print(json.dumps(rows))
+    def repo_info(self, repo_id, **_):
+        folder = pathlib.Path(repo_id)
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        return types.SimpleNamespace(siblings=[types.SimpleNamespace(rfilename=name) for name in names])
+def hf_hub_download(repo_id, filename, **_):
+    return str(pathlib.Path(repo_id) / filename)
 """
+"""A stand-in for the library of the hub: a name of a model is a folder here."""
+_DRIVER = """
+import importlib, json, os, sys, tempfile
+module, place = sys.argv[1:]
+calls, rows = json.load(sys.stdin), []
+main = importlib.import_module(module).main
+for call in calls:
+    with tempfile.TemporaryFile("w+b") as words:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(words.fileno(), 1), os.dup2(words.fileno(), 2)
+        sys.argv = call
+        try:
+            code = main()
+        except SystemExit as end:
+            code = end.code
+        except BaseException as error:
+            code = 99
+            print(repr(error))
+        sys.stdout.flush(), sys.stderr.flush()
+        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
+        os.close(kept[0]), os.close(kept[1])
+        words.seek(0)
+        rows.append([code or 0, words.read().decode("utf-8", "replace")])
+with open(place, "w") as file:
+    json.dump(rows, file)
+"""
+"""The program's own entry with each of many lists of arguments, in one process: some take half a minute to start."""
 
 
 Look = Callable[[Path, Sequence[Path]], list[tuple[int, str]]]
@@ -82,28 +97,26 @@ class Peer:
     called: str
 
 
-def _of_folder(*command: str) -> Look:
-    return lambda place, folders: [_run([str(place / command[0]), *command[1:], str(folder)]) for folder in folders]
+def _of_folder(module: str, *command: str) -> Look:
+    return lambda place, folders: _calls(place, module, [[*command, str(folder)] for folder in folders])
 
 
 def _of_files(place: Path, folders: Sequence[Path]) -> list[tuple[int, str]]:
     """fickling on each file that it takes for a pickle by its ending; -1 where there is none."""
-    command = [str(place / "fickling"), "--check-safety", "--json-output", "/dev/null"]
-    rows = []
-    for folder in folders:
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix in PICKLE_ENDINGS and path.is_file()]
-        found = [_run([*command, str(path)]) for path in files]
-        rows.append(max(found, default=(-1, ""), key=lambda row: (row[0] == 1, row[0])))
-    return rows
+    files = [
+        [path for path in sorted(folder.rglob("*")) if path.suffix in PICKLE_ENDINGS and path.is_file()]
+        for folder in folders
+    ]
+    command = ["fickling", "--check-safety", "--json-output", os.devnull]
+    said = iter(_calls(place, "fickling.cli", [[*command, str(path)] for of in files for path in of]))
+    found = [[next(said) for _ in of] for of in files]
+    return [max(of, default=(-1, ""), key=lambda row: (row[0] == 1, row[0])) for of in found]
 
 
 def _of_hub(place: Path, folders: Sequence[Path]) -> list[tuple[int, str]]:
-    """One process for all folders, as it imports torch each time."""
-    given = json.dumps([str(folder) for folder in folders])
-    code, words = _run([str(place / "python"), "-c", _HUB], given)
-    if code:
-        return [(ERROR_CODE, words)] * len(folders)
-    return [(ERROR_CODE if "are required for" in said else code, said) for code, said in json.loads(words)]
+    command = ["fickling", "--json-output", os.devnull, "--huggingface"]
+    rows = _calls(place, "fickling.cli", [[*command, str(folder)] for folder in folders])
+    return [(ERROR_CODE if "are required for" in words else code, words) for code, words in rows]
 
 
 ERROR_CODE = 99
@@ -112,21 +125,21 @@ PEERS: Mapping[str, Peer] = {
     "picklescan": Peer(
         package="picklescan",
         program="picklescan",
-        look=_of_folder("picklescan", "-p"),
+        look=_of_folder("picklescan.cli", "picklescan", "-p"),
         words={0: PASSED, 1: REFUSED},
         called="picklescan -p FOLDER",
     ),
     "picklescan_strict": Peer(
         package="picklescan",
         program="picklescan",
-        look=_of_folder("picklescan", "--strict", "-p"),
+        look=_of_folder("picklescan.cli", "picklescan", "--strict", "-p"),
         words={0: PASSED, 1: REFUSED},
         called="picklescan --strict -p FOLDER",
     ),
     "modelscan": Peer(
         package="modelscan",
         program="modelscan",
-        look=_of_folder("modelscan", "-p"),
+        look=_of_folder("modelscan.cli", "modelscan", "-p"),
         words={0: PASSED, 1: REFUSED, 3: NO_FILE},
         called="modelscan -p FOLDER",
     ),
@@ -142,7 +155,7 @@ PEERS: Mapping[str, Peer] = {
         program="fickling",
         look=_of_hub,
         words=_FICKLING,
-        called="fickling --huggingface, in one process, with a stand-in for the hub that hands out a folder's files",
+        called="fickling --huggingface FOLDER, with a stand-in for the hub that hands out the folder's files",
     ),
 }
 
@@ -195,20 +208,19 @@ def warned(words: str) -> bool:
 
 def version_of(place: Path, package: str) -> str:
     program = f"from importlib.metadata import version; print(version({package!r}))"
-    return _run([str(place / "python"), "-c", program])[1].strip()
+    done = subprocess.run([str(place / "python"), "-c", program], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
-def _run(command: list[str], given: str = "") -> tuple[int, str]:
-    """Exit code and words; nothing of the user's settings or of a hub is read."""
+def _calls(place: Path, module: str, calls: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """Exit code and words of each call; nothing of the user's settings or of a hub is read."""
     with tempfile.TemporaryDirectory() as home:
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-        try:
-            done = subprocess.run(
-                command, input=given, capture_output=True, text=True, cwd=home, env=env, timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return ERROR_CODE, f"more than {SECONDS} seconds"
-    return done.returncode, done.stdout + (done.stderr if done.returncode or not given else "")
+        (Path(home) / "huggingface_hub.py").write_text(_HUB, encoding="utf-8")
+        env = {"PATH": os.environ.get("PATH", ""), "HOME": home, "PYTHONWARNINGS": "ignore", "PYTHONPATH": home}
+        rows = Path(home) / "rows.json"
+        command = [str(place / "python"), "-c", _DRIVER, module, str(rows)]
+        subprocess.run(command, input=json.dumps(calls), text=True, cwd=home, env=env, check=True, timeout=SECONDS)
+        return [(code, words) for code, words in json.loads(rows.read_text(encoding="utf-8"))]
 
 
 def as_table(rows: Mapping[str, Any], ours: Mapping[str, str]) -> str:
