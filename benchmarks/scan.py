@@ -15,7 +15,7 @@ run are kept from the file where it is there already, and are null else.
 ``hash_mb_per_s``                  the same folder, hashed for the bill of materials
 ``peers``                          other scanners by version on the same folders (``scan_peers.py``); without
                                    ``--peers ENVIRONMENT/bin`` they are "not installed"
-``spectrum_seconds_per_adapter``   of an adapter of 5 million weights
+``spectrum_seconds_per_adapter``   CPU seconds for an adapter of 5 million weights
 ``pre_memorized_over_scoring``     the scan of private texts over its scoring passes, in turns, in CPU seconds
 ``trigger_search_seconds``         of one poisoned adapter; needs ``--data`` with SST-2
 =================================  =================================================================================
