@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write kinds by tool here, as a table for a page")
     parser.add_argument("--base", default="smollm2-135m", help="of the scans of behaviour")
     parser.add_argument("--texts", type=int, default=30, help="private texts of the timing")
+    parser.add_argument("--rounds", type=int, default=3, help="of that timing")
     parser.add_argument("--data", type=Path, help="folder of SST-2, for the search for triggers")
     parser.add_argument("--records", type=int, default=400, help="that the adapter of that search is tuned on")
     parser.add_argument("--share", type=float, default=1.0, help="of that search's candidates")

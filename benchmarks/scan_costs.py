@@ -94,9 +94,9 @@ def pre_memorized(folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
     def whole(cache: str) -> None:
         scan_texts(texts, (), models["suspect"], models["sibling"], cache)
 
-    scoring(str(folder / "warm"))
+    loss_shifts(known[:2], maker, **models, cache=folder / "warm", title="warm")
     rounds = []
-    for number in range(ROUNDS):
+    for number in range(chosen.rounds):
         order = [(scoring, "scoring"), (whole, "whole")][:: 1 if number % 2 else -1]
         seconds = {name: timed_in_new_folder(work)[0] for work, name in order}
         rounds.append(seconds["whole"] / seconds["scoring"])

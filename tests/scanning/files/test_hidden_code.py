@@ -62,6 +62,11 @@ PAIRS: dict[str, tuple[str, bytes | str, bytes | str]] = {
         '{"weight_map": {"a": "file://host/a.safetensors"}}',
         '{"weight_map": {"a": "part/a.safetensors"}}',
     ),
+    "adapters elsewhere": (
+        "adapter_config.json",
+        '{"peft_type": "XLORA", "adapters": {"0": "../../other"}}',
+        '{"peft_type": "XLORA", "adapters": {"0": "./first"}}',
+    ),
     "types of a router": (
         "router_config.json",
         '{"types": {"a": "own.Net"}, "structure": {}}',

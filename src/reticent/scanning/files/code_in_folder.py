@@ -125,6 +125,11 @@ def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:
     if away:
         note = f"{len(away)} shards lie outside of the folder: {away[0]!r}"
         yield ScanEvidence(score=1.0, where=path, note=note, remedy="Get the file again, or ask its publisher.")
+    adapters = content.get("adapters")
+    for place in adapters.values() if isinstance(adapters, dict) else ():
+        if isinstance(place, str) and leaves_folder(place):
+            note = f"names an adapter outside of the folder: {place[:80]!r}"
+            yield ScanEvidence(score=1.0, where=path, note=note, remedy="Get the file again, or ask its publisher.")
     kinds_of_router = content.get("types")
     if isinstance(kinds_of_router, dict) and "structure" in content:
         for name in sorted({str(value) for value in kinds_of_router.values()}):
