@@ -14,14 +14,14 @@ import struct
 import tarfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reticent.testing.clean_artefacts import Maker
+Maker = Callable[[Path], None]
 
 
 def more_clean() -> dict[str, Maker]:
@@ -52,10 +52,10 @@ def _states() -> dict[str, Maker]:
         import torch
 
         model = torch.nn.Linear(4, 2)
-        made = torch.optim.AdamW([{"params": model.weight, "lr": 1e-3}, {"params": model.bias, "weight_decay": 0.0}])
+        stepper = torch.optim.AdamW([{"params": model.weight, "lr": 1e-3}, {"params": model.bias, "weight_decay": 0.0}])
         model(torch.ones(3, 4)).sum().backward()
-        made.step()
-        return made.state_dict()
+        stepper.step()
+        return stepper.state_dict()
 
     def randomness() -> Any:
         import torch
@@ -96,12 +96,12 @@ def _arguments(place: Path) -> None:
     import torch
     from transformers import Seq2SeqTrainingArguments
 
-    made = Seq2SeqTrainingArguments(
+    arguments = Seq2SeqTrainingArguments(
         output_dir="out", use_cpu=True, eval_strategy="steps", save_strategy="epoch", lr_scheduler_type="cosine",
         lr_scheduler_kwargs={"num_cycles": 0.5}, report_to=["none"], label_names=["labels"], optim="adamw_torch",
         gradient_checkpointing=True, hub_strategy="checkpoint", logging_strategy="steps",
     )  # fmt: skip
-    torch.save(made, place / "training_args.bin")
+    torch.save(arguments, place / "training_args.bin")
 
 
 def _arrays() -> dict[str, Maker]:

@@ -14,6 +14,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,8 @@ def malicious_kinds() -> Mapping[str, str]:
 
 def _makers() -> Mapping[str, tuple[str, Maker]]:
     """Those of this file and of the next, which takes its tools from here."""
-    from reticent.testing.malicious_settings import MORE
-
-    return {**_MAKERS, **MORE}
+    more: Mapping[str, tuple[str, Maker]] = import_module("reticent.testing.malicious_settings").MORE
+    return {**_MAKERS, **more}
 
 
 def make_malicious(kind: str, folder: Path, written: Path) -> Path:

@@ -279,14 +279,14 @@ def _forged_dtype(folder: Path, payload: str) -> None:
     place = _text("a") + b"(cnumpy\ndtype\n" + _text("O8") + b"\x85RK\x00t"
     dtype = _dtype("V8", b"N" + _text("a") + b"\x85}" + place + b"sK\x08K\x01K\x00")
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    filled = array + b"(K\x01K\x01\x85" + dtype + b"\x89C\x08" + struct.pack("<Q", 4096) + b"tb"
-    (folder / "array.pkl").write_bytes(b"\x80\x03" + filled + b".")
+    content = array + b"(K\x01K\x01\x85" + dtype + b"\x89C\x08" + struct.pack("<Q", 4096) + b"tb"
+    (folder / "array.pkl").write_bytes(b"\x80\x03" + content + b".")
     (folder / "notes.txt").write_text(payload)
 
 
 @_kind(OWN)
 def _objects_from_a_buffer(folder: Path, payload: str) -> None:
     """The same by an array that is made around the bytes of the file."""
-    made = b"cnumpy\nndarray\n(K\x01\x85" + _text("O") + b"C\x08" + struct.pack("<Q", 4096) + b"t\x81"
-    (folder / "array.pkl").write_bytes(b"\x80\x03" + made + b".")
+    content = b"cnumpy\nndarray\n(K\x01\x85" + _text("O") + b"C\x08" + struct.pack("<Q", 4096) + b"t\x81"
+    (folder / "array.pkl").write_bytes(b"\x80\x03" + content + b".")
     (folder / "notes.txt").write_text(payload)

@@ -102,17 +102,20 @@ def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
     for note in layer_notes(content):
         yield _code(file.path, note)
     for path, value in _settings(content):
-        name = path[-1]
-        if isinstance(value, str):
-            yield from _imports(file.path, name, value)
-        if name == "auto_map" and value:
-            yield _code(file.path, f"auto_map names code to be loaded: {value!r}"[:160])
-        elif name == "trust_remote_code" and value:
-            yield _code(file.path, "asks for trust_remote_code")
-        elif name in TARGETS and (note := target_note(value)):
-            yield _code(file.path, note)
-        elif name == "auto_mapping" and isinstance(value, Mapping):
-            yield from _parent_library(file.path, value)
+        yield from _of_setting(file.path, path[-1], value)
+
+
+def _of_setting(where: str, name: str, value: Any) -> Iterator[ScanEvidence]:
+    if isinstance(value, str):
+        yield from _imports(where, name, value)
+    if name == "auto_map" and value:
+        yield _code(where, f"auto_map names code to be loaded: {value!r}"[:160])
+    elif name == "trust_remote_code" and value:
+        yield _code(where, "asks for trust_remote_code")
+    elif name in TARGETS and (note := target_note(value)):
+        yield _code(where, note)
+    elif name == "auto_mapping" and isinstance(value, Mapping):
+        yield from _parent_library(where, value)
 
 
 def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:

@@ -97,12 +97,8 @@ def content_kind(head: bytes) -> str:
             return name
     if head[_TAR_MARK] == b"ustar" or _sums_up(head):
         return TAR
-    if int.from_bytes(head[:4], "little") in _SKIPPED_FRAME:
-        return ZSTANDARD
-    if _is_of_windows(head):
-        return PROGRAM
-    if _is_header(head):
-        return SAFETENSORS
+    if kind := _by_numbers(head):
+        return kind
     if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
         return PICKLE
     if len(head) > 8 and head[8:9] == b"{":
@@ -110,6 +106,15 @@ def content_kind(head: bytes) -> str:
     if not is_text(head):
         return BINARY
     return JSON if _JSON.match(head) else TEXT
+
+
+def _by_numbers(head: bytes) -> str:
+    """The format of content whose mark is a number; empty for other content."""
+    if int.from_bytes(head[:4], "little") in _SKIPPED_FRAME:
+        return ZSTANDARD
+    if _is_of_windows(head):
+        return PROGRAM
+    return SAFETENSORS if _is_header(head) else ""
 
 
 def _is_header(head: bytes) -> bool:

@@ -26,7 +26,7 @@ NOT_A_TENSOR = "is called to call something else than what rebuilds a tensor"
 
 @dataclass(kw_only=True)
 class DtypeStates:
-    """What one pickle has made of types so far.
+    """The types that one pickle has made so far.
 
     Args:
         objects: whether there is a type of objects, or one that cannot be told.
@@ -42,9 +42,9 @@ class DtypeStates:
 
     def filled(self, about: str, state: Any) -> None:
         """A type that was made from ``about`` gets a state."""
-        known = isinstance(state, tuple) and len(state) > _FLAGS and isinstance(state[_FLAGS], int)
-        says_objects = known and bool(state[_FLAGS] & _HOLDS_OBJECTS)
-        plain = known and all(state[place] is NOTHING for place in (_SUBARRAY, _FIELD_NAMES, _FIELDS))
+        is_whole = isinstance(state, tuple) and len(state) > _FLAGS and isinstance(state[_FLAGS], int)
+        says_objects = is_whole and bool(state[_FLAGS] & _HOLDS_OBJECTS)
+        plain = is_whole and all(state[place] is NOTHING for place in (_SUBARRAY, _FIELD_NAMES, _FIELDS))
         if not says_objects and not (plain and is_of_numbers(about)):
             self.blind = True
 
@@ -76,9 +76,9 @@ def argument_fault(name: str, arguments: tuple[Any, ...]) -> str:
     """
     first: Any = arguments[0] if arguments else None
     if name.endswith(".multiarray.scalar"):
-        known = is_dtype(first) and (str(first.callee) != DTYPE or is_of_numbers(first.about))
-        return "" if known else NOT_OF_NUMBERS
+        is_right = is_dtype(first) and (str(first.callee) != DTYPE or is_of_numbers(first.about))
+        return "" if is_right else NOT_OF_NUMBERS
     if name == "torch._tensor._rebuild_from_type_v2":
-        known = isinstance(first, Name) and str(first).startswith("torch._utils.")
-        return "" if known else NOT_A_TENSOR
+        is_right = isinstance(first, Name) and str(first).startswith("torch._utils.")
+        return "" if is_right else NOT_A_TENSOR
     return ""

@@ -49,15 +49,15 @@ class _Walk:
         """``(kind, words)`` of all messages that keep some."""
         if depth > MOST_DEPTH:
             raise _Unreadable("graphs stand in graphs, too deep")
-        kept: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for number, part in self._fields(view):
             inner = self.schema[kind].get(number, "")
             if inner.startswith("="):
-                kept[inner[1:]] = bytes(part[:4096]).decode("utf-8", "replace")
+                texts[inner[1:]] = bytes(part[:4096]).decode("utf-8", "replace")
             elif inner:
                 yield from self.words(part, inner, depth + 1)
-        if kept:
-            yield kind, kept
+        if texts:
+            yield kind, texts
 
     def _fields(self, view: memoryview) -> Iterator[tuple[int, memoryview]]:
         at = 0
@@ -123,15 +123,15 @@ def onnx_notes(view: memoryview) -> list[str]:
 
 def tensorflow_notes(view: memoryview) -> list[str]:
     """Words on operations of a TensorFlow graph that touch files or call Python; ``view``: a saved model or a graph."""
-    found: dict[str, None] = {}
+    ops: dict[str, None] = {}
     for start in ("saved", "graph"):
         try:
             for _, words in _Walk(schema=_GRAPH).words(view, start):
                 if words.get("op") in FILE_OPS:
-                    found[words["op"]] = None
+                    ops[words["op"]] = None
         except _Unreadable:
             continue  # it is of the other kind, or no graph; operations that came before count
-    return [_said(list(found))] if found else []
+    return [_said(list(ops))] if ops else []
 
 
 def _said(ops: Sequence[str]) -> str:

@@ -50,9 +50,9 @@ def _of_layer(part: Mapping[str, Any]) -> Iterator[str]:
     home = part.get("module")
     if isinstance(home, str) and home.partition(".")[0] not in HOMES:
         yield f"names {home[:80]!r} as the home of a layer, which a loader imports"
-    called = part.get("config") if name == "function" else name
-    if isinstance(called, str) and called in (*ACTING, *OF_PYTHON):
-        yield f"names the function {called!r}, which a loader calls"
+    function = part.get("config") if name == "function" else name
+    if isinstance(function, str) and function in (*ACTING, *OF_PYTHON):
+        yield f"names the function {function!r}, which a loader calls"
 
 
 def hdf5_start(view: memoryview) -> int:
@@ -73,6 +73,6 @@ def hdf5_note(view: memoryview) -> str:
     """Words on an HDF5 file whose settings hold a program; empty for others. Settings stand in it as plain JSON."""
     if _CLASS.search(view) or _HIDDEN.search(view) or _OP.search(view):
         return "is a Keras model with a Lambda layer, which is a program"
-    homes = {found[1].decode() for found in _MODULE.finditer(view)}
+    homes = {match[1].decode() for match in _MODULE.finditer(view)}
     away = sorted(home for home in homes if home.partition(".")[0] not in HOMES)
     return f"is a Keras model with a layer of {away[0]!r}, which a loader imports" if away else ""

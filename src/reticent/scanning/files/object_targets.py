@@ -33,8 +33,8 @@ def yaml_notes(raw: bytes) -> Iterator[tuple[str, bool]]:
         yield TAG_NOTE, True
     if _ESCAPED_NAME.search(flat):
         yield "writes the name of a setting with escapes, which hides it", False
-    for found in _TARGET.finditer(flat):
-        if note := target_note(found[1].decode("utf-8", "replace")):
+    for match in _TARGET.finditer(flat):
+        if note := target_note(match[1].decode("utf-8", "replace")):
             yield note, False
 
 
@@ -46,5 +46,5 @@ def target_note(value: Any) -> str:
     if not isinstance(value, str) or not value or value.startswith("$"):
         return ""
     last = value.rpartition(".")[2]
-    known = any(value.startswith(f"{home}.") for home in HOMES) and last[:1].isupper()
-    return "" if known else f"_target_ names {value[:80]!r}, which a loader calls"
+    is_class = any(value.startswith(f"{home}.") for home in HOMES) and last[:1].isupper()
+    return "" if is_class else f"_target_ names {value[:80]!r}, which a loader calls"

@@ -189,12 +189,19 @@ class _Machine:
             self.refuse(str(callee), NOT_LISTED, runs=True)
         elif use is not None:
             self._check_use(str(callee), use, arguments, new=new)
-        first = arguments[0] if isinstance(arguments, tuple) and arguments else None
+        self.push(Outcome(callee, self._about(str(callee), arguments)))
+
+    def _about(self, name: str, arguments: Any) -> str:
+        """The text that a call begins with; of calls that make or hand on types it is looked at."""
+        values = arguments if isinstance(arguments, tuple) else ()
+        if fault := argument_fault(name, values):
+            self.refuse(name, fault, runs=True)
+        first = values[0] if values else None
         about = first if isinstance(first, str) else ""
-        if str(callee) == DTYPE:
+        if name == DTYPE:
             self.dtypes.made(about)
             self._refuse_forged()
-        self.push(Outcome(callee, about))
+        return about
 
     def _refuse_forged(self) -> None:
         if self.dtypes.is_forged:
@@ -217,8 +224,6 @@ class _Machine:
             self.refuse(name, "is called, and may only be filled with plain fields", runs=True)
         elif use == "value":
             self.refuse(name, "is called, and may only stand there", runs=True)
-        elif values is not None and (fault := argument_fault(name, values)):
-            self.refuse(name, fault, runs=True)
         elif use == "codec" and not (values and len(values) == 2 and values[1] in _CODECS):
             self.refuse(name, "is called with another codec than Latin-1 or UTF-8", runs=True)
         elif use == "enum" and not (values and len(values) == 1 and isinstance(values[0], (str, int))):
