@@ -17,7 +17,7 @@ from reticent.scanning.files.tokenizer_changes import vocabulary_of
 from reticent.scanning.suspect import ADAPTER_FILE
 
 CONFIG = "config.json"
-MODEL_NAMES = (CONFIG, ADAPTER_FILE, "tokenizer_config.json", "tokenizer.json", "model_index.json")
+MODEL_NAMES = (CONFIG, ADAPTER_FILE, "tokenizer_config.json", "tokenizer.json", "model_index.json", "modules.json")
 MODEL_ENDINGS = (
     ".safetensors",
     ".gguf",
@@ -31,6 +31,14 @@ MODEL_ENDINGS = (
     ".onnx",
     ".npz",
     ".model",
+    ".hdf5",
+    ".pb",
+    ".tflite",
+    ".msgpack",
+    ".nemo",
+    ".joblib",
+    ".pickle",
+    ".safetensors.index.json",
 )
 _HOLDING = (kinds.SAFETENSORS, kinds.GGUF, kinds.PICKLE, kinds.ZIP, kinds.TAR, kinds.HDF5, kinds.NUMPY)
 MODEL_KINDS = (*_HOLDING, *kinds.SEALED, *kinds.COMPRESSED)

@@ -9,14 +9,14 @@ import pickle
 import random
 import struct
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Maker = Callable[[Path], None]
+from reticent.testing.clean_folders import Maker, more_clean
 
 
 def clean_artefacts(folder: Path) -> Mapping[str, Path]:
@@ -28,6 +28,7 @@ def clean_artefacts(folder: Path) -> Mapping[str, Path]:
     makers: dict[str, Maker] = {}
     for add in (_torch, _pickle, _numpy, _trainer, _safetensors, _gguf, _tokenizers, _models):
         makers |= add()
+    makers |= more_clean()
     made = {}
     for name, make in makers.items():
         place = folder / name.replace("/", "-").replace(" ", "_")

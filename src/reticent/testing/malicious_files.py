@@ -14,6 +14,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,13 @@ _MAKERS: dict[str, tuple[str, Maker]] = {}
 
 def malicious_kinds() -> Mapping[str, str]:
     """Kind → ``"reported"`` (after public reports) or ``"own"``."""
-    return {name: origin for name, (origin, _) in _MAKERS.items()}
+    return {name: origin for name, (origin, _) in _makers().items()}
+
+
+def _makers() -> Mapping[str, tuple[str, Maker]]:
+    """Those of this file and of the next, which takes its tools from here."""
+    more: Mapping[str, tuple[str, Maker]] = import_module("reticent.testing.malicious_settings").MORE
+    return {**_MAKERS, **more}
 
 
 def make_malicious(kind: str, folder: Path, written: Path) -> Path:
@@ -45,7 +52,7 @@ def make_malicious(kind: str, folder: Path, written: Path) -> Path:
         ('found', False)
     """
     folder.mkdir(parents=True)
-    _MAKERS[kind][1](folder, f"open({str(written)!r}, 'w').close()")
+    _makers()[kind][1](folder, f"open({str(written)!r}, 'w').close()")
     return folder
 
 

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from reticent.core.printable import printable
 from reticent.core.scan_results import ScanResults
 from reticent.testing.clean_artefacts import clean_artefacts
 from reticent.testing.malicious_files import make_malicious, malicious_kinds
 from reticent.workflows.scan import exit_code, scan
 
-LOADED = ("no_extension", "name_from_the_memo", "numpy_builtins", "second_pickle_appended", "text_protocol")
+LOADED = (
+    *("no_extension", "name_from_the_memo", "numpy_builtins", "second_pickle_appended", "text_protocol"),
+    *("fifth_protocol", "partial_with_a_state"),
+)
 """Kinds of which the control below shows that the payload would run."""
 
 
@@ -27,7 +34,7 @@ def test_a_malicious_kind_is_refused_in_words_and_does_not_run(kind: str, tmp_pa
     assert not written.exists()
     assert exit_code(results) == 1, results.verdict
     counted = [row for outcome in results.outcomes for row in outcome.evidence if row.score >= 1]
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    files = {printable(path.relative_to(folder).as_posix()) for path in folder.rglob("*")}
     assert all(row.where.partition(" › ")[0].partition(", line")[0] in files for row in counted)
     assert all(row.note and row.remedy for row in counted)
 
@@ -41,6 +48,17 @@ def test_the_payloads_are_live(kind: str, tmp_path: Path) -> None:
     program = "import pickle, sys\nf = open(sys.argv[1], 'rb')\nfor _ in range(2): pickle.load(f)"
     subprocess.run([sys.executable, "-c", program, str(file)], check=False, capture_output=True)
     assert written.exists()
+
+
+@pytest.mark.parametrize("kind", ["forged_dtype", "objects_from_a_buffer"])
+def test_forged_types_do_read_numbers_as_objects(kind: str, tmp_path: Path) -> None:
+    """The control: with the place 0, which NumPy takes for None, an array of eight bytes holds an object."""
+    folder = make_malicious(kind, tmp_path / kind, tmp_path / "written")
+    content = (folder / "array.pkl").read_bytes()
+    core = b"numpy.core.multiarray" if hasattr(np, "core") else b"numpy._core.multiarray"
+    content = content.replace(struct.pack("<Q", 4096), bytes(8)).replace(b"numpy.core.multiarray", core)
+    array = pickle.loads(content)
+    assert list(array if array.dtype == object else array["a"]) == [None]
 
 
 def test_there_are_the_kinds_of_the_reports_and_some_of_our_own() -> None:

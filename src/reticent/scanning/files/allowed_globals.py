@@ -75,13 +75,15 @@ NUMPY_TYPES = (
 )
 COLLECTIONS = ("OrderedDict", "defaultdict", "Counter", "deque")
 BUILTINS = ("set", "frozenset", "bytearray", "complex", "slice", "list", "dict", "int", "float", "bool", "bytes")
+_OF_TRL = ("SFT", "DPO", "KTO", "ORPO", "CPO", "BCO", "PPO", "RLOO", "GRPO", "Reward", "PRM")
 TRAINER_OBJECTS = (
     "transformers.training_args.TrainingArguments",
     "transformers.training_args_seq2seq.Seq2SeqTrainingArguments",
     "transformers.trainer_pt_utils.AcceleratorConfig",
     "accelerate.state.PartialState",
-    "trl.trainer.sft_config.SFTConfig",
-    "trl.trainer.dpo_config.DPOConfig",
+    "transformers.generation.configuration_utils.GenerationConfig",
+    *(f"trl.trainer.{name.lower()}_config.{name}Config" for name in _OF_TRL),
+    "trl.trainer.model_config.ModelConfig",
 )
 """Classes in the ``training_args.bin`` of a Trainer: plain fields, allowed where they are made without ``__init__``."""
 TRAINER_WORDS = (

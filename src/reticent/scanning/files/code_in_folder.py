@@ -11,20 +11,23 @@ from typing import Any
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.folder_files import FolderFile, folder_files, parsed_json
-from reticent.scanning.files.zip_members import BadZip, TooLarge, list_members, unpack
+from reticent.scanning.files.graph_files import leaves_folder, onnx_notes, tensorflow_notes
+from reticent.scanning.files.keras_layers import hdf5_note, hdf5_start, layer_notes
+from reticent.scanning.files.object_targets import TARGETS, target_note, yaml_notes
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import ADAPTER_FILE, Suspect
 
-PROGRAMS = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".ipynb", ".pth.py")
+PROGRAMS = (
+    *(".py", ".pyc", ".pyd", ".pyo", ".pyw", ".pyz", ".whl", ".egg", ".ipynb", ".pth.py"),
+    *(".so", ".dll", ".dylib", ".exe", ".com", ".scr", ".msi", ".jar", ".class", ".lnk"),
+    *(".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".vbs", ".js", ".command"),
+)
 LIBRARIES = ("transformers", "diffusers", "torch", "peft", "timm", "sentence_transformers")
 """Packages that an adapter's settings may name as the home of its base class."""
 _OF_DIFFUSERS = ("onnxruntime", "optimum", "k_diffusion", "flax", "stable_diffusion", "stable_diffusion_xl")
 """Further packages, and rooms of diffusers itself, that the components of a pipeline come from."""
 LARGE_JSON = ("tokenizer.json", "vocab.json")
 """Vocabularies, which are for `tokenizer_changes`."""
-_YAML_CODE = re.compile(rb"!python/|tag:yaml\.org,2002:py|(?m:^%TAG)|![\w./:!]*%[0-9a-fA-F]{2}")
-"""Tags of Python in all their forms: short, whole, under another handle, with letters that are escaped."""
-_LAMBDA = re.compile(rb"\"class_name\"\s*:\s*\"(?:\w*>)?(?:Lambda|L?\\u00)|TFOpLambda")
 _HUB_CODE = ("attn_implementation", "_attn_implementation")
 """Settings whose value is a function of the library, or, with a slash, a program that is fetched from a hub."""
 _IMPORTED = {
@@ -34,7 +37,8 @@ _IMPORTED = {
     "megatron_core": ("megatron",),
 }
 """Settings that a loader imports where they have a dot, and the packages that they usually name."""
-_HDF5_LOOK = 16 << 20
+_MOST_DEPTH = 60
+"""Settings in settings."""
 NO_CODE = "Load it with trust_remote_code=False, or read the code first."
 
 
@@ -43,7 +47,8 @@ NO_CODE = "Load it with trust_remote_code=False, or read the code first."
     title="Code in the folder",
     kind="files",
     null="rule",
-    blind_to="Code that a loader installs or fetches by itself, and graphs of TensorFlow and ONNX.",
+    blind_to="Code that a loader installs or fetches by itself, what operations of a graph compute, engines that "
+    "were compiled, and objects that PyTables keeps in HDF5.",
     order=13,
 )
 def look(suspect: Suspect) -> list[ScanEvidence]:
@@ -64,12 +69,23 @@ def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
         yield _code(file.path, "is a program, by its first line")
     elif ending == ".json" or kind == kinds.JSON:
         yield from _of_json(file)
-    elif ending in (".yaml", ".yml") and _YAML_CODE.search(file.place.read_bytes().replace(b"\0", b"")):
-        yield _code(file.path, "has tags that make Python objects when it is read", certain=True)
-    elif kind == kinds.HDF5 and _LAMBDA.search(file.view()):
-        yield _code(file.path, "is a Keras model with a Lambda layer, which is a program")
-    elif ending == ".keras" and kind == kinds.ZIP:
-        yield from _of_keras(file)
+    elif ending in (".yaml", ".yml"):
+        for note, certain in yaml_notes(file.place.read_bytes()):
+            yield _code(file.path, note, certain=certain)
+    elif ending in (".onnx", ".pb"):
+        for note in onnx_notes(file.view()) if ending == ".onnx" else tensorflow_notes(file.view()):
+            yield _code(file.path, note)
+    else:
+        yield from _of_hdf5(file)
+
+
+def _of_hdf5(file: FolderFile) -> Iterator[ScanEvidence]:
+    """An HDF5 file may begin behind other content, and readers find it there."""
+    start = hdf5_start(file.view())
+    if start > 0:
+        yield _code(file.path, f"{start} bytes stand before an HDF5 file, which hide it from other readers")
+    if start >= 0 and (note := hdf5_note(file.view())):
+        yield _code(file.path, note)
 
 
 def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
@@ -83,16 +99,23 @@ def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
             yield ScanEvidence(score=1.0, where=file.path, note=note, remedy="Get the file again.")
         return
     yield from _of_index(file.path, content)
+    for note in layer_notes(content):
+        yield _code(file.path, note)
     for path, value in _settings(content):
-        name = path[-1]
-        if isinstance(value, str):
-            yield from _imports(file.path, name, value)
-        if name == "auto_map" and value:
-            yield _code(file.path, f"auto_map names code to be loaded: {value!r}"[:160])
-        elif name == "trust_remote_code" and value:
-            yield _code(file.path, "asks for trust_remote_code")
-        elif name == "auto_mapping" and isinstance(value, Mapping):
-            yield from _parent_library(file.path, value)
+        yield from _of_setting(file.path, path[-1], value)
+
+
+def _of_setting(where: str, name: str, value: Any) -> Iterator[ScanEvidence]:
+    if isinstance(value, str):
+        yield from _imports(where, name, value)
+    if name == "auto_map" and value:
+        yield _code(where, f"auto_map names code to be loaded: {value!r}"[:160])
+    elif name == "trust_remote_code" and value:
+        yield _code(where, "asks for trust_remote_code")
+    elif name in TARGETS and (note := target_note(value)):
+        yield _code(where, note)
+    elif name == "auto_mapping" and isinstance(value, Mapping):
+        yield from _parent_library(where, value)
 
 
 def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:
@@ -101,10 +124,19 @@ def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:
         return
     shards = content.get("weight_map")
     places = {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
-    away = sorted(place for place in places if ".." in re.split(r"[\\/]", place) or place.startswith(("/", "\\")))
+    away = sorted(place for place in places if leaves_folder(place))
     if away:
         note = f"{len(away)} shards lie outside of the folder: {away[0]!r}"
         yield ScanEvidence(score=1.0, where=path, note=note, remedy="Get the file again, or ask its publisher.")
+    adapters = content.get("adapters")
+    for place in adapters.values() if isinstance(adapters, dict) else ():
+        if isinstance(place, str) and leaves_folder(place):
+            note = f"names an adapter outside of the folder: {place[:80]!r}"
+            yield ScanEvidence(score=1.0, where=path, note=note, remedy="Get the file again, or ask its publisher.")
+    kinds_of_router = content.get("types")
+    if isinstance(kinds_of_router, dict) and "structure" in content:
+        for name in sorted({str(value) for value in kinds_of_router.values()}):
+            yield from _imports("modules.json", "type", name, shown=path)
     if PurePosixPath(path).name == "model_index.json":
         homes = {value[0] for value in content.values() if isinstance(value, list) and len(value) == 2}
         for library in sorted(home for home in homes if isinstance(home, str)):
@@ -112,44 +144,35 @@ def _of_index(path: str, content: Any) -> Iterator[ScanEvidence]:
                 yield _code(path, f"names {library!r} as the home of a component, which a loader imports")
 
 
-def _imports(path: str, name: str, value: str) -> Iterator[ScanEvidence]:
+def _imports(path: str, name: str, value: str, *, shown: str = "") -> Iterator[ScanEvidence]:
     if name in _HUB_CODE and "/" in value:
-        yield _code(path, f"{name} names a program on a hub: {value[:80]!r}")
+        yield _code(shown or path, f"{name} names a program on a hub: {value[:80]!r}")
     usual = _IMPORTED.get(name)
     known = name != "type" or PurePosixPath(path).name == "modules.json"
     if usual and known and "." in value and value.partition(".")[0] not in usual:
-        yield _code(path, f"{name} names {value[:80]!r}, which a loader imports")
+        yield _code(shown or path, f"{name} names {value[:80]!r}, which a loader imports")
 
 
-def _settings(content: Any, depth: int = 0) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All settings of a JSON file, however deep, by their names."""
-    if depth > 8:
-        return
-    if isinstance(content, dict):
-        for name, value in content.items():
-            yield (str(name),), value
-            for path, inner in _settings(value, depth + 1):
-                yield (str(name), *path), inner
-    elif isinstance(content, list) and len(content) < 1000:
-        for value in content:
-            yield from _settings(value, depth + 1)
+def _settings(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All settings of a JSON file by their names; a crowd of entries hides none."""
+    left: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, dict):
+            inner = [((*path, str(name)), value) for name, value in part.items()]
+            yield from inner
+        elif isinstance(part, list):
+            inner = [(path, value) for value in part]
+        else:
+            continue
+        if len(path) < _MOST_DEPTH:
+            left.extend(row for row in inner if isinstance(row[1], dict | list))
 
 
 def _parent_library(path: str, mapping: Mapping[str, Any]) -> Iterator[ScanEvidence]:
     library = mapping.get("parent_library")
     if isinstance(library, str) and library.partition(".")[0] not in LIBRARIES:
         yield _code(path, f"names {library!r} as the module of its base, which a loader imports")
-
-
-def _of_keras(file: FolderFile) -> Iterator[ScanEvidence]:
-    view = file.view()
-    try:
-        listing = list_members(view)
-        for member in listing.members:
-            if member.name.endswith(".json") and _LAMBDA.search(unpack(listing.view, member, _HDF5_LOOK)):
-                yield _code(f"{file.path} › {member.name}", "has a Lambda layer, which is a program")
-    except (BadZip, TooLarge):
-        return  # the scanner of pickles says so
 
 
 def _foreign_base(suspect: Suspect, files: list[FolderFile]) -> Iterator[ScanEvidence]:

@@ -27,7 +27,10 @@ COMPRESSED = (GZIP, BZIP2, XZ)
 """Compressed streams that the standard library reads."""
 FAINT = (ZLIB, ZFILE, LZMA)
 """Compressed streams with a mark so short that other content can begin with it."""
-SEALED = (SEVEN_ZIP, RAR, ZSTANDARD, LZ4)
+OLD_PACKED, LZIP, CABINET, LZOP, SNAPPY, XAR, CPIO, LRZIP = (
+    *("packed stream of compress", "lzip", "cabinet", "lzop", "framed Snappy", "xar", "cpio", "lrzip"),
+)
+SEALED = (SEVEN_ZIP, RAR, ZSTANDARD, LZ4, OLD_PACKED, LZIP, CABINET, LZOP, SNAPPY, XAR, CPIO, LRZIP)
 """Archives that nothing here can look into."""
 PROGRAM = "machine code"
 
@@ -43,14 +46,36 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xfd7zXZ\x00", XZ),
     (b"\x28\xb5\x2f\xfd", ZSTANDARD),
     (b"\x04\x22\x4d\x18", LZ4),
+    (b"\x02\x21\x4c\x18", LZ4),
+    (b"\x1f\x9d\x90", OLD_PACKED),
+    (b"LZIP", LZIP),
+    (b"MSCF\0\0\0\0", CABINET),
+    (b"\x89LZO\0\r\n\x1a\n", LZOP),
+    (b"\xff\x06\0\0sNaPpY", SNAPPY),
+    (b"xar!\0", XAR),
+    (b"070701", CPIO),
+    (b"070702", CPIO),
+    (b"LRZI\0", LRZIP),
     (b"\x93NUMPY", NUMPY),
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"\x7fELF", PROGRAM),
     (b"MZ\x90\x00", PROGRAM),
     (b"\xcf\xfa\xed\xfe", PROGRAM),
     (b"\xfe\xed\xfa\xcf", PROGRAM),
+    (b"\xce\xfa\xed\xfe", PROGRAM),
+    (b"\xfe\xed\xfa\xce", PROGRAM),
     (b"\xca\xfe\xba\xbe", PROGRAM),
+    (b"MZqFpD='", PROGRAM),
+    (b"jartsr='", PROGRAM),
+    (b"\0asm\1\0\0\0", PROGRAM),
+    (b"BC\xc0\xde", PROGRAM),
 )
+"""Among them programs that are a shell script and machine code in one, as those that carry a model in themselves."""
+_SKIPPED_FRAME = range(0x184D2A50, 0x184D2A60)
+"""Marks of frames that readers of Zstandard and LZ4 pass over."""
+_OF_WINDOWS, _PLACE_OF_HEADER = b"MZ", slice(60, 64)
+MOST_HEADER = 100_000_000
+"""Bytes of a safetensors header that the format's own reader takes."""
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*[\"}]|\[\s*[\"\[\]{0-9tfn-])")
 _PROTOCOLS = range(2, 6)
 _TAR_MARK, _TAR_HEADER = slice(257, 262), 512
@@ -72,6 +97,8 @@ def content_kind(head: bytes) -> str:
             return name
     if head[_TAR_MARK] == b"ustar" or _sums_up(head):
         return TAR
+    if kind := _by_numbers(head):
+        return kind
     if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
         return PICKLE
     if len(head) > 8 and head[8:9] == b"{":
@@ -79,6 +106,30 @@ def content_kind(head: bytes) -> str:
     if not is_text(head):
         return BINARY
     return JSON if _JSON.match(head) else TEXT
+
+
+def _by_numbers(head: bytes) -> str:
+    """The format of content whose mark is a number; empty for other content."""
+    if int.from_bytes(head[:4], "little") in _SKIPPED_FRAME:
+        return ZSTANDARD
+    if _is_of_windows(head):
+        return PROGRAM
+    return SAFETENSORS if _is_header(head) else ""
+
+
+def _is_header(head: bytes) -> bool:
+    """True for a length that a safetensors header can have, and its first characters.
+
+    A header of 640 bytes begins like a pickle of protocol 2, so this is asked first; whether what follows calls
+    something is looked at all the same.
+    """
+    return int.from_bytes(head[:8], "little") <= MOST_HEADER and head[8:10] in (b'{"', b"{}")
+
+
+def _is_of_windows(head: bytes) -> bool:
+    """True for a program of Windows, whatever its first lines say when it is run elsewhere."""
+    place = int.from_bytes(head[_PLACE_OF_HEADER], "little")
+    return head[:2] == _OF_WINDOWS and 0 < place < len(head) - 4 and head[place : place + 4] == b"PE\0\0"
 
 
 def _sums_up(head: bytes) -> bool:

@@ -24,12 +24,15 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a call, or an instance, of ``callee``."""
+    """The result of a call, or an instance, of ``callee``; ``about``: its first argument, where that is a text."""
 
     callee: Name | None
+    about: str = ""
 
 
 UNKNOWN = Unknown()
+NOTHING = Unknown()
+"""Python's None."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ import numpy as np
 from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
+from reticent.scanning.files.code_in_members import member_notes
 from reticent.scanning.files.folder_files import MOST_REPEATED, FolderFile, folder_files
 from reticent.scanning.files.pickle_streams import CONVERT, StreamReading, read_stream, unmarked
 from reticent.scanning.files.zip_members import (
@@ -98,7 +99,7 @@ def scan_file(file: FolderFile) -> Iterator[ScanEvidence]:
     if not file.bytes:
         return
     view, budget = file.view(), _Budget(left=MOST_UNPACKED, given=str(file.place))
-    named = file.path.endswith(_PICKLE_NAMES)
+    named = file.path.lower().endswith(_PICKLE_NAMES)
     yield from _look_into(view, file.path, budget, 0, must=named and file.kind != kinds.SAFETENSORS)
     if file.kind not in (kinds.ZIP, kinds.TAR) and END in bytes(view[-_ENDS:]):
         yield from _appended(view, file.path, budget)
@@ -142,7 +143,8 @@ def _look_into(view: memoryview, where: str, budget: _Budget, depth: int, *, mus
         yield ScanEvidence(score=1.0, where=where, note=f"archives in archives, {depth} deep", remedy=UNPACK)
     elif kind in _OPENED:
         yield from _OPENED[kind](view, where, budget, depth)
-        yield from _with_nested(unmarked(view, where), where, budget, depth)  # a name in a tar may be a pickle too
+        if kind != kinds.ZIP:  # "P" asks a loader for a thing by a line of text, and none of them goes on from there
+            yield from _with_nested(unmarked(view, where), where, budget, depth)  # a name in a tar may be a pickle too
     elif kind == kinds.PICKLE:
         yield from _with_nested(read_stream(view, where), where, budget, depth)
     elif faint := kinds.faint_kind(kinds.head_of_view(view)):
@@ -195,7 +197,13 @@ def _member(view: memoryview, member: Member, where: str, budget: _Budget, depth
     if member.method:
         budget.spend(member.size)
     content = unpack(view, member, min(member.size, MOST_UNPACKED))
-    yield from _look_into(content, where, budget, depth + 1, must=member.name.endswith(_PICKLE_NAMES))
+    yield from _code_in(member.name, content, where)
+    yield from _look_into(content, where, budget, depth + 1, must=member.name.lower().endswith(_PICKLE_NAMES))
+
+
+def _code_in(name: str, content: memoryview, where: str) -> Iterator[ScanEvidence]:
+    for note, certain in member_notes(name, content):
+        yield ScanEvidence(score=1.0, where=where, note=note, certain=certain, remedy=UNPACK)
 
 
 class _ViewFile(io.RawIOBase):
@@ -235,7 +243,8 @@ def _tar(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[
                     yield ScanEvidence(score=1.0, where=place, note=fault, remedy=UNPACK)
                 if entry.isfile() and entry.size:
                     content = view[entry.offset_data : entry.offset_data + entry.size]
-                    must = entry.name in _OLD_TORCH or entry.name.endswith(_PICKLE_NAMES)
+                    must = entry.name in _OLD_TORCH or entry.name.lower().endswith(_PICKLE_NAMES)
+                    yield from _code_in(entry.name, content, place)
                     yield from _look_into(content, place, budget, depth + 1, must=must)
             if any(bytes(view[archive.offset : archive.offset + _ENDS])):
                 note = "content follows the end of the tar archive"

@@ -14,8 +14,6 @@ from reticent.scanning.files.folder_files import MOST_REPEATED, FolderFile, fold
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
 
-MOST_HEADER = 100_000_000
-"""Bytes of a header that the format's own reader takes."""
 DTYPE_BITS: Mapping[str, int] = {
     **dict.fromkeys(("F4", "F4_E2M1"), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
@@ -61,7 +59,7 @@ def header_of(file: FolderFile) -> bytes:
     """
     with file.place.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        if length > MOST_HEADER:
+        if length > kinds.MOST_HEADER:
             return b""
         header = opened.read(length)
     if len(header) < length:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reticent.scanning.files.allowed_globals import ALLOWED, element_bytes
+from reticent.scanning.files.dtype_states import DTYPE, FORGED, DtypeStates, argument_fault, is_dtype
 from reticent.scanning.files.opcodes import OPCODES, Unreadable
 from reticent.scanning.files.pickle_texts import (
     escaped_text,
@@ -22,7 +23,7 @@ from reticent.scanning.files.pickle_texts import (
     text_of,
     whole_number,
 )
-from reticent.scanning.files.pickle_values import UNKNOWN, Name, Outcome, PickleReading, Refusal, Storage
+from reticent.scanning.files.pickle_values import NOTHING, UNKNOWN, Name, Outcome, PickleReading, Refusal, Storage
 
 MOST_STEPS = 20_000_000
 """Instructions of one pickle. The largest checkpoints have some hundred thousand."""
@@ -66,6 +67,7 @@ class _Machine:
     nested: list[memoryview] = field(default_factory=list)
     storages: dict[str, Storage] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
+    dtypes: DtypeStates = field(default_factory=DtypeStates)
     start: int = 0
     """Byte of the instruction that is run."""
 
@@ -187,7 +189,23 @@ class _Machine:
             self.refuse(str(callee), NOT_LISTED, runs=True)
         elif use is not None:
             self._check_use(str(callee), use, arguments, new=new)
-        self.push(Outcome(callee))
+        self.push(Outcome(callee, self._about(str(callee), arguments)))
+
+    def _about(self, name: str, arguments: Any) -> str:
+        """The text that a call begins with; of calls that make or hand on types it is looked at."""
+        values = arguments if isinstance(arguments, tuple) else ()
+        if fault := argument_fault(name, values):
+            self.refuse(name, fault, runs=True)
+        first = values[0] if values else None
+        about = first if isinstance(first, str) else ""
+        if name == DTYPE:
+            self.dtypes.made(about)
+            self._refuse_forged()
+        return about
+
+    def _refuse_forged(self) -> None:
+        if self.dtypes.is_forged:
+            self.refuse(DTYPE, FORGED, runs=True)
 
     def _check_use(self, name: str, use: str, arguments: Any, *, new: bool) -> None:
         values = arguments if isinstance(arguments, tuple) else None
@@ -204,7 +222,7 @@ class _Machine:
                 self.refuse(name, "unpickles content that cannot be resolved", runs=True)
         elif use == "instance" and not new:
             self.refuse(name, "is called, and may only be filled with plain fields", runs=True)
-        elif use == "value" and not new:
+        elif use == "value":
             self.refuse(name, "is called, and may only stand there", runs=True)
         elif use == "codec" and not (values and len(values) == 2 and values[1] in _CODECS):
             self.refuse(name, "is called with another codec than Latin-1 or UTF-8", runs=True)
@@ -213,10 +231,14 @@ class _Machine:
 
     def fill(self, _: Any) -> None:
         """BUILD: state into the object below it."""
-        self.hand_on((self._pop(),))
+        state = self._pop()
+        self.hand_on((state,))
         target = self._top()
         if isinstance(target, Name):
             self.refuse(str(target), "is changed itself, not an instance of it", runs=True)
+        elif is_dtype(target):
+            self.dtypes.filled(target.about, state)
+            self._refuse_forged()
 
     def extend(self, values: int | None) -> None:
         """Put values into the container below them: ``values`` of them, or all down to the mark."""
@@ -317,7 +339,8 @@ def _protocol(machine: _Machine, version: int) -> None:
 _UNKNOWN: Step = _pushing(lambda _: UNKNOWN)
 _DO: dict[str, Step] = {
     **dict.fromkeys(("FLOAT", "BINFLOAT", "NEXT_BUFFER"), _UNKNOWN),
-    **dict.fromkeys(("NONE", "NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _UNKNOWN),
+    **dict.fromkeys(("NEWTRUE", "NEWFALSE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _UNKNOWN),
+    "NONE": _pushing(lambda _: NOTHING),
     **dict.fromkeys(("BININT", "BININT1", "BININT2"), _pushing(lambda number: number)),
     **dict.fromkeys(("INT", "LONG"), _pushing(whole_number)),
     **dict.fromkeys(("LONG1", "LONG4"), _pushing(long_number)),
