@@ -81,8 +81,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     synthesis = schema_of(
         SynthesisResults,
         title=f"reticent synthesis, version {synthesis_file.SYNTHESIS_VERSION}",
-        about="How synthetic texts were made out of private ones, and what is promised. No text is in here, and under a "
-        "promise nothing that the promise does not cover.",
+        about="How synthetic texts were made out of private ones, and what is promised. No text is in here, and under "
+        "a promise nothing that the promise does not cover.",
         constants={
             "format": (synthesis_file.FORMAT, FORMAT),
             "schema_version": (synthesis_file.SYNTHESIS_VERSION, VERSION),

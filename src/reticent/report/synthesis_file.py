@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``synthesis.json``: how synthetic texts were made and what is promised, as a versioned JSON file with a shipped schema.
+"""``synthesis.json``: how synthetic texts were made and what is promised, as versioned JSON with a shipped schema.
 
 No text is in it, and under a promise nothing that the promise does not cover."""
 

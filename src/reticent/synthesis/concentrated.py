@@ -7,10 +7,10 @@ the log-ratio of its chance between neighbours is (u - u')/τ less the log-ratio
 tokens: it ranges over at most η = 2·C/(B·τ) (twice that for who is replaced). A mechanism of bounded range η is
 η²/8-zCDP (Cesar and Rogers 2021, arXiv:2004.07223), here C²/(2·B²·τ²), as in InvisibleInk (arXiv:2507.02974).
 
-**All tokens of a text** add up, whatever is chosen in view of the earlier ones (Bun and Steinke 2016, arXiv:1605.02635).
+**All tokens of a text** add up, whatever is chosen in view of earlier ones (Bun and Steinke 2016, arXiv:1605.02635).
 **Texts** of disjoint batches share no unit, so one unit pays for one text.
 
-**As (ε, δ):** ρ-zCDP bounds the Rényi divergence of order α by ρ·α; any order gives a valid ε, and the best one is taken
+**As (ε, δ):** ρ-zCDP bounds the Rényi divergence of order α by ρ·α; any order gives a valid ε, and the best is taken
 (Canonne, Kamath and Steinke 2020, arXiv:2004.00010).
 """
 

@@ -100,7 +100,10 @@ def write_texts(
         _look(decoder, texts, logits, settings, watch)
         alive = list(texts)
         while alive:
-            going, rows, drawn, start = [], [], [], 0
+            going: list[PendingText] = []
+            rows: list[int] = []
+            drawn: list[int] = []
+            start = 0
             for text in alive:
                 token = _next(text, logits[start : start + text.rows], settings, watch)
                 if token not in settings.ends:

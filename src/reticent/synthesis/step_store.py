@@ -3,8 +3,8 @@
 
 A step gives texts: a few of those that are asked for, or what is left after a vote. Its line goes into ``spent.jsonl``
 and is flushed to the disk, and only then are its texts written beside it. A crash in between leaves a step that was
-spent and whose texts are made again, with the same secret coins and noise, to the same bytes: that is the same step, and
-costs nothing more. Should they come out otherwise (another device or version), the two outcomes together would tell
+spent and whose texts are made again, with the same secret coins and noise, to the same bytes: that is the same step,
+and costs nothing more. Should they come out otherwise (another device or version), the two outcomes together would tell
 more than one, so the step is refused and nothing of it used.
 """
 
@@ -97,10 +97,10 @@ class StepStore:
         if before is not None and before != entry:
             raise BadInput(
                 str(self.folder),
-                f"step {number + 1} was spent before, and now gave other texts by the same coins: the two together would "
-                "tell more than is promised, so nothing of it is used",
-                "Run it again as it was begun: the same data, model, device, number of threads and versions. Where that "
-                "is not possible, start over in another folder (--out); what was spent here stays on record.",
+                f"step {number + 1} was spent before, and now gave other texts by the same coins: the two together "
+                "would tell more than is promised, so nothing of it is used",
+                "Run it again as it was begun: the same data, model, device, number of threads and versions. Where "
+                "that is not possible, start over in another folder (--out); what was spent here stays on record.",
             )
         if before is None:
             self._append(asdict(entry))

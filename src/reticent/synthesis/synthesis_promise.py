@@ -35,10 +35,8 @@ class SynthesisPromise:
         BadInput: numbers that promise nothing.
 
     Examples:
-        >>> promise = SynthesisPromise(
-        ...     epsilon=1.0, delta=1e-5, unit="user", relation="add_or_remove", units=2000, mechanism="…", accountant="…"
-        ... )
-        >>> promise.sentence()  # doctest: +ELLIPSIS
+        >>> about = {"unit": "user", "relation": "add_or_remove", "units": 2000, "mechanism": "…", "accountant": "…"}
+        >>> SynthesisPromise(epsilon=1.0, delta=1e-5, **about).sentence()  # doctest: +ELLIPSIS
         'ε = 1 per user at δ = 1e-05 (add or remove one of N = 2000 users; …; …). So no attack on one user ...
     """
 
@@ -70,8 +68,8 @@ class SynthesisPromise:
     def _weak(self) -> str:
         share = rounded_up(100 * self.delta * self.units, 1)
         return (
-            f"With only {self.units} {self.unit}s δ is weak: even a mechanism that publishes a {self.unit}'s texts whole "
-            f"in {share} % of all runs would keep this promise."
+            f"With only {self.units} {self.unit}s δ is weak: even a mechanism that publishes a {self.unit}'s texts "
+            f"whole in {share} % of all runs would keep this promise."
         )
 
 

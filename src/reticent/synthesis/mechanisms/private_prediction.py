@@ -6,7 +6,7 @@ Paper: InvisibleInk, NeurIPS 2025, arXiv:2507.02974. See `clipped_prediction` fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
 
 if TYPE_CHECKING:
     from reticent.models.load import LoadedModel
-    from reticent.synthesis.predicted_text import PendingText, PredictionSettings
+    from reticent.synthesis.predicted_text import PendingText
     from reticent.synthesis.reference_prompts import ReferencePrompts
 
 ROWS = 64
@@ -96,8 +96,8 @@ class PredictionPlan:
             units=self.units,
             rho=self.rho,
             mechanism=f"exponential mechanism on clipped differences of logits: C = {self.clip:.3g} nats, "
-            f"B = {spec.references}, temperature {spec.temperature:g}, at most {spec.max_new_tokens} tokens a text; each "
-            f"{spec.unit} is behind one text at most",
+            f"B = {spec.references}, temperature {spec.temperature:g}, at most {spec.max_new_tokens} tokens a text; "
+            f"each {spec.unit} is behind one text at most",
             accountant=f"ρ = {self.rho:.3g}, counted by zero-concentrated differential privacy",
         )
 

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Private evolution: a public model writes, private texts vote for what is nearest to them, the winners are varied.
+
+Paper: Aug-PE, ICML 2024, arXiv:2403.01749. See `nearest_votes` for a vote and what one unit can move in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reticent.core.errors import BadInput
+from reticent.core.synthesis import SynthesisRelease
+from reticent.privacy import accounting
+from reticent.privacy.mechanism import Mechanism
+from reticent.privacy.plan import default_delta
+from reticent.synthesis.public_releases import public_releases
+from reticent.synthesis.reference_units import ReferenceUnits, units_of
+from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, SynthesisOutcome, SynthesisTools, mechanism
+from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
+from reticent.synthesis.synthesis_spec import SynthesisSpec
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvolutionPlan:
+    """Private evolution, settled.
+
+    Args:
+        material: records, settings, key.
+        members: the units that are protected.
+        delta: chance that the promise may fail.
+        noise: standard deviation of the noise on each vote count.
+    """
+
+    material: SynthesisMaterial
+    members: ReferenceUnits
+    delta: float
+    noise: float
+
+    @property
+    def units(self) -> int:
+        return len(self.members)
+
+    @property
+    def steps(self) -> int:
+        return self.material.spec.rounds
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        spec = self.material.spec
+        return {
+            "mechanism": "private_evolution",
+            "unit": spec.unit,
+            "relation": spec.relation,
+            "units": self.units,
+            "noise": self.noise,
+            "rounds": spec.rounds,
+            "texts": spec.count,
+            "delta": self.delta,
+        }
+
+    @cached_property
+    def promise(self) -> SynthesisPromise:
+        """What holds of all rounds together."""
+        spec = self.material.spec
+        vote = _vote(spec, self.noise)
+        return SynthesisPromise(
+            epsilon=accounting.spent(vote, steps=spec.rounds, delta=self.delta).epsilon,
+            delta=self.delta,
+            unit=spec.unit,
+            relation=spec.relation,
+            units=self.units,
+            rho=spec.rounds * (vote.shift / self.noise) ** 2 / 2,
+            mechanism=f"Gaussian mechanism on a histogram of nearest neighbours, noise {self.noise:.3g} on each count, "
+            f"to which a {spec.unit} adds at most 1 (L2) in all; {spec.rounds} rounds",
+            accountant="counted by privacy loss distributions",
+        )
+
+    def write(self, tools: SynthesisTools) -> SynthesisOutcome:
+        from reticent.synthesis.nearest_votes import VoteWatch
+        from reticent.synthesis.public_writing import PublicWriter
+        from reticent.synthesis.text_embedding import embedded
+
+        spec, loaded, key = self.material.spec, tools.load(), self.material.key
+        writer = PublicWriter(loaded=loaded, spec=spec, key=key)
+        watch = VoteWatch(std=self.noise, rounds=spec.rounds, key=key)
+        private: list[Floats] = []
+
+        def votes(number: int, candidates: Sequence[str]) -> list[str]:
+            if not private:  # read once, and not at all where every round is on record
+                private.append(embedded(loaded.model, self._texts(writer), blank=writer.blank))
+            theirs = embedded(loaded.model, [writer.tokens(text) for text in candidates], blank=writer.blank)
+            return self._winners(number, private[0], theirs, candidates, watch)
+
+        texts: list[str] = []
+        for number in range(spec.rounds):
+
+            def step(number: int = number, texts: Sequence[str] = tuple(texts)) -> list[str]:
+                return votes(number, _candidates(writer, number, texts))
+
+            texts = tools.store.step(number, step)
+        texts = _different(writer, texts)
+        tools.advance(len(texts))
+        return SynthesisOutcome(
+            texts=tuple(texts), promise=self.promise, releases=self._releases(), checks=watch.items()
+        )
+
+    def _texts(self, writer: Any) -> list[list[int]]:
+        """Token ids of the private texts."""
+        spec, records = self.material.spec, self.material.records
+        encoded = [writer.tokens(record.plain) for record in records]
+        long = [len(tokens) for tokens in encoded if len(tokens) > spec.reference_tokens]
+        if long and spec.long_texts == "refuse":
+            raise BadInput(
+                f"{len(long)} of {len(records)} private texts",
+                f"are longer than the {spec.reference_tokens} tokens that are read, the longest of {max(long)}",
+                "Raise --reference_tokens as far as the model's context allows, or give --long_texts cut.",
+            )
+        return [tokens[: spec.reference_tokens] for tokens in encoded]
+
+    def _winners(
+        self, number: int, private: Floats, theirs: Floats, candidates: Sequence[str], watch: Any
+    ) -> list[str]:
+        from reticent.synthesis.nearest_votes import histogram, kept, nearest, noised
+
+        spec, key = self.material.spec, self.material.key
+        votes = nearest(private, theirs)
+
+        def count(units: Sequence[Sequence[int]]) -> Floats:
+            return histogram(votes, units, candidates=len(candidates))
+
+        watch.sensitivity(count, self.members.records)
+        before = count(self.members.records)
+        after = noised(before, std=self.noise, key=key, round_number=number)
+        watch.noise(number, before, after)
+        least = spec.vote_threshold * self.noise
+        chosen = kept(after, count=spec.count, least=least, key=key, round_number=number)
+        return [candidates[place] for place in chosen.tolist()]
+
+    def _releases(self) -> tuple[SynthesisRelease, ...]:
+        unit = self.material.spec.unit
+        return (
+            SynthesisRelease(
+                what="which texts are kept in each round",
+                covered="by the promise: it follows from the noisy votes alone, and all rounds are counted",
+            ),
+            SynthesisRelease(
+                what="all texts and their variations",
+                covered="the public model wrote them after public words and texts that were kept; it read no private "
+                "text while it wrote",
+            ),
+            *public_releases(unit, topics=bool(self.material.spec.topics)),
+        )
+
+
+def _vote(spec: SynthesisSpec, noise: float) -> Mechanism:
+    """One round: a unit adds a vector of length 1 at most. To replace it is counted as 2, and is √2 at most."""
+    return Mechanism(noise_multiplier=noise, rate=1.0, relation=spec.relation)
+
+
+def _candidates(writer: Any, number: int, kept: Sequence[str]) -> list[str]:
+    """The texts to vote on: fresh ones in the first round, then those that were kept and variations of them."""
+    spec = writer.spec
+    if number == 0:
+        prompts = [f"{spec.prompt(text)}\n" for text in range(spec.count * spec.variants)]
+        return list(writer.fresh(prompts, purpose="round 0"))
+    parents = [text for text in kept for _ in range(spec.variants)]
+    prompts = [f"{spec.prompt(place // spec.variants)}\n" for place in range(len(parents))]
+    varied = writer.variations(parents, prompts, purpose=f"round {number}")
+    seen: set[str] = set()
+    candidates = []
+    for place, parent in enumerate(parents):
+        candidates.append(varied[place] if parent in seen else parent)
+        seen.add(parent)
+    return candidates
+
+
+def _different(writer: Any, texts: Sequence[str]) -> list[str]:
+    """The texts of the last round; of those that were kept several times, variations from the second on."""
+    prompts = [f"{writer.spec.prompt(place)}\n" for place in range(len(texts))]
+    varied = writer.variations(texts, prompts, purpose="the end")
+    seen: set[str] = set()
+    different = []
+    for text, other in zip(texts, varied, strict=True):
+        different.append(other if text in seen else text)
+        seen.add(text)
+    return different
+
+
+def _noise(spec: SynthesisSpec, delta: float) -> float:
+    assert spec.epsilon is not None, "a mechanism with a promise is checked before"
+    return accounting.calibrate(_vote(spec, 1.0), steps=spec.rounds, epsilon=spec.epsilon, delta=delta)
+
+
+@mechanism(
+    "private_evolution",
+    private="a histogram of which public texts private ones are nearest to, in each round",
+    paper="arXiv:2403.01749",
+    units=("record", "user"),
+)
+def private_evolution(material: SynthesisMaterial) -> EvolutionPlan:
+    """A public model writes and varies texts; private texts vote, under noise, for those that are nearest to them.
+
+    Raises:
+        BadInput: so few units that noise is larger than all votes together, with the number that would do; a δ that is
+            too large.
+    """
+    spec = material.spec
+    members = units_of(material.records, unit=spec.unit, most=spec.records_per_user, key=material.key)
+    delta = settled_delta(spec.delta, len(members))
+    noise = _noise(spec, delta)
+    if noise >= len(members):
+        enough = len(members)
+        while (needed := _noise(spec, spec.delta or default_delta(enough))) >= enough:
+            enough = max(enough + 1, math.ceil(needed))
+        raise BadInput(
+            f"epsilon={spec.epsilon:g} for {len(members)} {spec.unit}s and {spec.rounds} rounds",
+            f"needs noise of {noise:.3g} on each count, more than all votes together",
+            f"Give {enough} {spec.unit}s or more, fewer --rounds or a larger --epsilon.",
+        )
+    return EvolutionPlan(material=material, members=members, delta=delta, noise=noise)
