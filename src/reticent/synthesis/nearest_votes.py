@@ -3,8 +3,8 @@
 
 Each record of a unit that counts votes for one text, with a weight of 1 / (records of the unit that count). So the
 votes of a unit add up to 1, none is below 0, and their length (L2) is at most 1, however many records there are: one
-unit that comes or goes moves the histogram by at most 1, one that is replaced by at most √2. Who is kept follows from the
-noisy votes alone, so it costs nothing (Private Evolution, arXiv:2403.01749).
+unit that comes or goes moves the histogram by at most 1, one that is replaced by at most √2. Who is kept follows from
+the noisy votes alone, so it costs nothing (Private Evolution, arXiv:2403.01749).
 """
 
 from __future__ import annotations

@@ -75,12 +75,14 @@ class SynthesisOutcome:
         promise: None where nothing is promised.
         releases: what left the private data, and how it is covered.
         checks: of the self-check.
+        topics: that the texts are about, one for each; none where none were given.
     """
 
     texts: tuple[str, ...]
     promise: SynthesisPromise | None
     releases: tuple[SynthesisRelease, ...]
     checks: tuple[SynthesisCheck, ...] = ()
+    topics: tuple[str, ...] = ()
 
 
 class SynthesisPlan(Protocol):

@@ -50,9 +50,9 @@ class SynthesisSpec:
         BadInput: out of range, an empty topic, no promise asked for or one that the mechanism cannot make.
 
     Examples:
-        >>> spec = SynthesisSpec(epsilon=8.0, unit="user", topics="parcels, refunds")
+        >>> spec = SynthesisSpec(epsilon=8.0, topics="parcels, refunds", instruction="A mail about {topic}:")
         >>> spec.topic_list, spec.prompt(1)
-        (('parcels', 'refunds'), 'A text that a person wrote:')
+        (('parcels', 'refunds'), 'A mail about refunds:')
     """
 
     mechanism: str = "private_prediction"
@@ -116,6 +116,12 @@ class SynthesisSpec:
             raise BadInput(f"topics={self.topics!r}", "names an empty topic", "Separate topics by single commas.")
         if TOPIC in self.instruction and not self.topics:
             raise BadInput("instruction", f"has {TOPIC} in it, and no topics are given", "Give --topics.")
+        if self.topics and TOPIC not in self.instruction and self.condition == "none":
+            raise BadInput(
+                f"topics={self.topics!r}",
+                f"would be read by nobody: the instruction has no {TOPIC} in it",
+                f"Give --instruction 'A text about {TOPIC}:'.",
+            )
 
     @property
     def topic_list(self) -> tuple[str, ...]:
@@ -124,8 +130,17 @@ class SynthesisSpec:
 
     def prompt(self, text: int) -> str:
         """The public words before the text of that number."""
+        return self.instruction.replace(TOPIC, self.topic(text)) if self.topics else self.instruction
+
+    def topic(self, text: int) -> str:
+        """The topic of the text of that number; empty where none were given."""
         topics = self.topic_list
-        return self.instruction.replace(TOPIC, topics[text % len(topics)]) if topics else self.instruction
+        return topics[text % len(topics)] if topics else ""
+
+    @property
+    def all_topics(self) -> tuple[str, ...]:
+        """One for each text, in turn; none where none were given."""
+        return tuple(map(self.topic, range(self.count))) if self.topics else ()
 
     @property
     def on_record(self) -> dict[str, Any]:

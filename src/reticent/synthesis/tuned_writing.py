@@ -100,7 +100,11 @@ class TunedPlan:
             tools.advance(len(texts))
         promise = None if guarantee is None else self.promise(guarantee)
         return SynthesisOutcome(
-            texts=tuple(texts), promise=promise, releases=self._releases(), checks=self._checks(guarantee)
+            texts=tuple(texts),
+            promise=promise,
+            releases=self._releases(),
+            checks=self._checks(guarantee),
+            topics=tuple(prompts) if self.conditioned else (),
         )
 
     def promise(self, guarantee: PrivacyGuarantee) -> SynthesisPromise:
@@ -229,7 +233,7 @@ def settled_tuning(material: SynthesisMaterial, *, private: bool) -> TunedPlan:
         delta=of_training,
         unit=spec.unit,
         relation=spec.relation,
-        **({"records_per_user": spec.records_per_user} if spec.unit == "user" else {}),
+        records_per_user=spec.records_per_user if spec.unit == "user" else PrivacySpec().records_per_user,
     )
     return TunedPlan(material=material, members=members, privacy=privacy, delta=delta, noise=noise)
 

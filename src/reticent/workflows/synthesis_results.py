@@ -55,10 +55,10 @@ def results_of(
 
 
 def _headline(mechanism: SynthesisMechanism, outcome: SynthesisOutcome) -> str:
-    made = f"{len(outcome.texts)} synthetic texts by {mechanism.name}"
+    made = f"{len(outcome.texts)} synthetic texts"
     if outcome.promise is None:
-        return f"{made}, which promises nothing to anybody"
-    return f"{made}, under a promise to each {outcome.promise.unit}"
+        return f"{made} of a model that learned the private ones, with no promise to anybody"
+    return f"{made} by {mechanism.name}, under a promise to each {outcome.promise.unit}"
 
 
 def _sentences(outcome: SynthesisOutcome, unit: str) -> tuple[str, ...]:

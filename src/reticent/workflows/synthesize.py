@@ -145,6 +145,7 @@ def _finish(
     from reticent.workflows.synthesis_results import results_of
 
     rows = [{"id": f"s{number:06d}", "text": text} for number, text in enumerate(outcome.texts)]
+    rows = [row | {"topic": topic} for row, topic in zip(rows, outcome.topics, strict=True)] if outcome.topics else rows
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
     write_synthesis_page(run.synthesis_page, results)

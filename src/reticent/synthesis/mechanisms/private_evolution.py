@@ -6,11 +6,12 @@ Paper: Aug-PE, ICML 2024, arXiv:2403.01749. See `nearest_votes` for a vote and w
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,18 @@ from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, SynthesisO
 from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 
+if TYPE_CHECKING:
+    from reticent.synthesis.nearest_votes import VoteWatch
+    from reticent.synthesis.public_writing import PublicWriter
+
 Floats = npt.NDArray[np.float64]
+
+
+class Draft(NamedTuple):
+    """A public text, and the number by which its topic is found."""
+
+    turn: int
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,26 +106,30 @@ class EvolutionPlan:
         watch = VoteWatch(std=self.noise, rounds=spec.rounds, key=key)
         private: list[Floats] = []
 
-        def votes(number: int, candidates: Sequence[str]) -> list[str]:
+        def votes(number: int, candidates: Sequence[Draft]) -> list[Draft]:
             if not private:  # read once, and not at all where every round is on record
                 private.append(embedded(loaded.model, self._texts(writer), blank=writer.blank))
-            theirs = embedded(loaded.model, [writer.tokens(text) for text in candidates], blank=writer.blank)
+            theirs = embedded(loaded.model, [writer.tokens(draft.text) for draft in candidates], blank=writer.blank)
             return self._winners(number, private[0], theirs, candidates, watch)
 
-        texts: list[str] = []
+        drafts: list[Draft] = []
         for number in range(spec.rounds):
 
-            def step(number: int = number, texts: Sequence[str] = tuple(texts)) -> list[str]:
-                return votes(number, _candidates(writer, number, texts))
+            def step(number: int = number, before: Sequence[Draft] = tuple(drafts)) -> list[str]:
+                return [json.dumps(draft) for draft in votes(number, candidates_of(writer, number, before))]
 
-            texts = tools.store.step(number, step)
-        texts = _different(writer, texts)
-        tools.advance(len(texts))
+            drafts = [Draft(*json.loads(line)) for line in tools.store.step(number, step)]
+        drafts = without_repeats(writer, drafts, purpose="the end")
+        tools.advance(len(drafts))
         return SynthesisOutcome(
-            texts=tuple(texts), promise=self.promise, releases=self._releases(), checks=watch.items()
+            texts=tuple(draft.text for draft in drafts),
+            promise=self.promise,
+            releases=self._releases(),
+            checks=watch.items(),
+            topics=tuple(spec.topic(draft.turn) for draft in drafts) if spec.topics else (),
         )
 
-    def _texts(self, writer: Any) -> list[list[int]]:
+    def _texts(self, writer: PublicWriter) -> list[list[int]]:
         """Token ids of the private texts."""
         spec, records = self.material.spec, self.material.records
         encoded = [writer.tokens(record.plain) for record in records]
@@ -127,8 +143,8 @@ class EvolutionPlan:
         return [tokens[: spec.reference_tokens] for tokens in encoded]
 
     def _winners(
-        self, number: int, private: Floats, theirs: Floats, candidates: Sequence[str], watch: Any
-    ) -> list[str]:
+        self, number: int, private: Floats, theirs: Floats, candidates: Sequence[Draft], watch: VoteWatch
+    ) -> list[Draft]:
         from reticent.synthesis.nearest_votes import histogram, kept, nearest, noised
 
         spec, key = self.material.spec, self.material.key
@@ -166,32 +182,26 @@ def _vote(spec: SynthesisSpec, noise: float) -> Mechanism:
     return Mechanism(noise_multiplier=noise, rate=1.0, relation=spec.relation)
 
 
-def _candidates(writer: Any, number: int, kept: Sequence[str]) -> list[str]:
+def candidates_of(writer: PublicWriter, number: int, before: Sequence[Draft]) -> list[Draft]:
     """The texts to vote on: fresh ones in the first round, then those that were kept and variations of them."""
     spec = writer.spec
     if number == 0:
-        prompts = [f"{spec.prompt(text)}\n" for text in range(spec.count * spec.variants)]
-        return list(writer.fresh(prompts, purpose="round 0"))
-    parents = [text for text in kept for _ in range(spec.variants)]
-    prompts = [f"{spec.prompt(place // spec.variants)}\n" for place in range(len(parents))]
-    varied = writer.variations(parents, prompts, purpose=f"round {number}")
-    seen: set[str] = set()
-    candidates = []
-    for place, parent in enumerate(parents):
-        candidates.append(varied[place] if parent in seen else parent)
-        seen.add(parent)
-    return candidates
+        turns = range(spec.count * spec.variants)
+        fresh = writer.fresh([f"{spec.prompt(turn)}\n" for turn in turns], purpose="round 0")
+        return [Draft(turn, text) for turn, text in zip(turns, fresh, strict=True)]
+    parents = [draft for draft in before for _ in range(spec.variants)]
+    return without_repeats(writer, parents, purpose=f"round {number}")
 
 
-def _different(writer: Any, texts: Sequence[str]) -> list[str]:
-    """The texts of the last round; of those that were kept several times, variations from the second on."""
-    prompts = [f"{writer.spec.prompt(place)}\n" for place in range(len(texts))]
-    varied = writer.variations(texts, prompts, purpose="the end")
+def without_repeats(writer: PublicWriter, drafts: Sequence[Draft], *, purpose: str) -> list[Draft]:
+    """``drafts``; in place of those whose text came before, variations of it."""
+    prompts = [f"{writer.spec.prompt(draft.turn)}\n" for draft in drafts]
+    varied = writer.variations([draft.text for draft in drafts], prompts, purpose=purpose)
     seen: set[str] = set()
     different = []
-    for text, other in zip(texts, varied, strict=True):
-        different.append(other if text in seen else text)
-        seen.add(text)
+    for draft, other in zip(drafts, varied, strict=True):
+        different.append(draft._replace(text=other) if draft.text in seen else draft)
+        seen.add(draft.text)
     return different
 
 

@@ -141,7 +141,11 @@ class PredictionPlan:
             texts += tools.store.step(number, lambda number=number: step(number))  # type: ignore[misc]
             tools.advance(len(texts))
         return SynthesisOutcome(
-            texts=tuple(texts), promise=self.promise, releases=self._releases(), checks=watch.items()
+            texts=tuple(texts),
+            promise=self.promise,
+            releases=self._releases(),
+            checks=watch.items(),
+            topics=spec.all_topics,
         )
 
     def _pending(self, step: int, prompts: ReferencePrompts, watch: Any) -> list[PendingText]:
