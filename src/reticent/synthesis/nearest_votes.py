@@ -59,7 +59,7 @@ def histogram_naively(votes: Sequence[int], units: Sequence[Sequence[int]], *, c
     """The slow, obvious way: for each candidate, over all units, the share of their records that vote for it.
 
     >>> histogram_naively([0, 0, 1], [(0, 2), (1,)], candidates=3)
-    [1.5, 0.5, 0]
+    [1.5, 0.5, 0.0]
     """
     return [
         sum(sum(votes[record] == candidate for record in records) / len(records) for records in units)

@@ -61,6 +61,7 @@ class PendingText:
 
     Args:
         number: of the text, from 0.
+        words: public, before it.
         public: token ids of the prompt without a private text.
         private: token ids of the prompt with each private record.
         owner: for each of these the number of its unit among those behind this text.
@@ -68,6 +69,7 @@ class PendingText:
     """
 
     number: int
+    words: str
     public: Tokens
     private: tuple[Tokens, ...] = field(repr=False)
     owner: tuple[int, ...]
@@ -96,8 +98,9 @@ def write_texts(
         BadInput: logits that are not numbers.
     """
     with torch.inference_mode():
+        watch.probe(settings.score)
         logits = decoder.read([prompt for text in texts for prompt in (text.public, *text.private)])
-        _look(decoder, texts, logits, settings, watch)
+        _look(texts, logits, settings, watch)
         alive = list(texts)
         while alive:
             going: list[PendingText] = []
@@ -134,27 +137,19 @@ def _next(text: PendingText, logits: torch.Tensor, settings: PredictionSettings,
 
 
 def _look(
-    decoder: Decoder,
-    texts: Sequence[PendingText],
-    logits: torch.Tensor,
-    settings: PredictionSettings,
-    watch: PredictionWatch,
+    texts: Sequence[PendingText], logits: torch.Tensor, settings: PredictionSettings, watch: PredictionWatch
 ) -> None:
     """Check the first token of each text."""
     start = 0
-    alone: dict[bytes, torch.Tensor] = {}
     for text in texts:
         rows = logits[start : start + text.rows]
         owner = torch.tensor(text.owner, dtype=torch.long, device=logits.device)
         watch.sensitivity(settings.score, rows[0], rows[1:], owner)
-        words_read = text.public.tobytes()
-        if words_read not in alone:
-            alone[words_read] = _after(decoder.model, text.public)
-        watch.public(rows[0], alone[words_read])
+        watch.public(text.words, rows[0])
         start += text.rows
 
 
-def _after(model: Any, prompt: Sequence[int] | Tokens) -> torch.Tensor:
+def logits_after(model: Any, prompt: Sequence[int] | Tokens) -> torch.Tensor:
     """``[V]`` logits after one prompt, by the model itself."""
     token_id = torch.as_tensor(np.asarray(prompt, dtype=np.int64)[None], device=device_of(model))
     logits: torch.Tensor = model(input_ids=token_id, use_cache=False).logits[0, -1]
@@ -176,10 +171,10 @@ def write_naively(
     written: list[int] = []
     with torch.inference_mode():
         while len(written) < settings.tokens:
-            public = _after(model, [*text.public, *written]).tolist()
+            public = logits_after(model, [*text.public, *written]).tolist()
             private: list[list[list[float]]] = [[] for _ in range(text.units)]
             for prompt, unit in zip(text.private, text.owner, strict=True):
-                private[unit].append(_after(model, [*prompt, *written]).tolist())
+                private[unit].append(logits_after(model, [*prompt, *written]).tolist())
             token = choose_naively(
                 public,
                 private,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PredictionWatch: what private prediction does, measured a second time while it runs.
 
-Before the first token of each text every unit behind it is left out once, and no score may move by more than C/B: this
-sees a mean that is clipped in place of its parts, a divisor that follows the data, and a user who counts once a record.
-The public logits are made again from the public words alone. A check that fails stops the run before its texts are
-spent or written.
+Every unit is left out once, and no score may move by more than C/B: of made-up logits that differ far beyond C, before
+anything is written, and of the true ones before the first token of each text. This sees a mean that is clipped in place
+of its parts, a divisor that follows the data, and a user who counts once a record. The public logits are made again
+from the public words alone. A check that fails stops the run before its texts are spent or written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from reticent.core.synthesis import SynthesisCheck
@@ -22,6 +23,8 @@ Score = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 """(public logits, private logits, owners, units) → scores."""
 ROUNDING = 1e-6
 """Nats by which scores may differ for rounding."""
+PROBE = 64
+"""Tokens of made-up logits."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,12 +36,14 @@ class PredictionWatch:
         references: B.
         tokens: the most of one text.
         top_k: before it is extended.
+        alone: gives the model's ``[V]`` logits after public words and nothing else.
     """
 
     clip: float
     references: int
     tokens: int
     top_k: int
+    alone: Callable[[str], torch.Tensor]
     moved: int = 0
     publics: int = 0
     chosen: int = 0
@@ -53,6 +58,20 @@ class PredictionWatch:
         for unit in units:
             if self.behind.setdefault(unit, text) != text:
                 _broken("each unit stands behind one text", f"one is behind texts {self.behind[unit]} and {text}")
+
+    def probe(self, score: Score) -> None:
+        """Leave units out of made-up logits: three units, of which one has two records and one has four.
+
+        Raises:
+            GuaranteeViolated: a score moves by more than C/B.
+        """
+        owner = torch.tensor([0, 1, 1, 2, 2, 2, 2])
+        generator = np.random.default_rng(PROBE)
+        apart = torch.as_tensor(10 * self.clip * generator.choice([-1.0, 0.02, 1.0], (len(owner), PROBE)))
+        public = torch.as_tensor(generator.normal(0, 3, PROBE))
+        for sign in (1.0, apart.sign()):
+            self.sensitivity(score, public, public + apart * sign, owner)
+            self.sensitivity(score, public, public + (apart * sign)[:1], owner[:1])
 
     def sensitivity(self, score: Score, public: torch.Tensor, private: torch.Tensor, owner: torch.Tensor) -> None:
         """Leave each unit out once.
@@ -79,13 +98,14 @@ class PredictionWatch:
                     f"one moves it by {moves:.4g}, and C/B is {self.clip / self.references:.4g}",
                 )
 
-    def public(self, measured: torch.Tensor, alone: torch.Tensor) -> None:
-        """Compare public logits ``[V]`` with those that the model gives after the public words alone.
+    def public(self, words: str, measured: torch.Tensor) -> None:
+        """Compare public logits ``[V]`` with those that the model gives after the public ``words`` alone.
 
         Raises:
             GuaranteeViolated: they differ by more than rounding.
         """
         self.publics += 1
+        alone = self.alone(words).to(measured.device)
         apart = float((measured.float() - alone.float()).norm() / alone.float().norm().clamp(min=1e-6))
         if not apart <= near(alone.dtype):
             _broken("public logits come of public words alone", f"they are {apart:.3g} off, relatively")

@@ -37,7 +37,7 @@ class SynthesisPromise:
     Examples:
         >>> about = {"unit": "user", "relation": "add_or_remove", "units": 2000, "mechanism": "…", "accountant": "…"}
         >>> SynthesisPromise(epsilon=1.0, delta=1e-5, **about).sentence()  # doctest: +ELLIPSIS
-        'ε = 1 per user at δ = 1e-05 (add or remove one of N = 2000 users; …; …). So no attack on one user ...
+        'ε = 1.00 per user at δ = 1e-05 (add or remove one of N = 2000 users; …; …). So no attack on one user ...'
     """
 
     epsilon: float

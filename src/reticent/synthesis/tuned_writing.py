@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.core.synthesis import SynthesisCheck, SynthesisRelease
-from reticent.privacy import accounting, composition
+from reticent.privacy import composition
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.spec import ADD_OR_REMOVE, PrivacySpec
@@ -26,6 +26,7 @@ from reticent.synthesis.reference_units import ReferenceUnits, units_of
 from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, SynthesisOutcome, SynthesisTools
 from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
 from reticent.synthesis.synthesis_spec import SynthesisSpec
+from reticent.synthesis.vote_cost import vote_noise
 
 AT_ONCE = 64
 """Texts of one step."""
@@ -225,8 +226,8 @@ def settled_tuning(material: SynthesisMaterial, *, private: bool) -> TunedPlan:
     if counted:
         # Each at half of δ, so that both together keep the promise; added up closer in the end.
         of_training = delta / 2
-        vote = Mechanism(noise_multiplier=1.0, rate=1.0)
-        noise = accounting.calibrate(vote, steps=1, epsilon=spec.epsilon * spec.count_share, delta=of_training)
+        share = spec.epsilon * spec.count_share
+        noise = vote_noise(share, rounds=1, relation=spec.relation, delta=of_training)
         epsilon = spec.epsilon * (1 - spec.count_share)
     privacy = PrivacySpec(
         epsilon=epsilon,

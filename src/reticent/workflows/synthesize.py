@@ -71,7 +71,7 @@ def synthesize(
     config = {"base": _named(base, run), "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
-        if run.synthesis.exists():
+        if run.synthesis_page.exists():  # the last thing that is written
             console.print(f"{run.synthetic} is finished already.", highlight=False, soft_wrap=True)
             return run
         with run.kept_if(lambda: _begun(run)):
@@ -148,9 +148,8 @@ def _finish(
     rows = [row | {"topic": topic} for row, topic in zip(rows, outcome.topics, strict=True)] if outcome.topics else rows
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
-    write_synthesis_page(run.synthesis_page, results)
     write_synthesis(run.synthesis, results)
-    read_synthesis(run.synthesis)  # as whoever has the file would
+    write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     forget_texts(run.synthesis_state)
     forget_key(run.synthesis_state)
     console.print(results.headline, highlight=False, soft_wrap=True)
@@ -170,7 +169,7 @@ def _begun(run: RunFolder) -> bool:
 
     training = RunFolder(root=run.synthesis_training)
     return (
-        run.synthesis.exists()
+        run.synthesis_page.exists()
         or has_spent(run.synthesis_state)
         or training.model.exists()
         or training.checkpoints.exists()

@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from reticent.core.errors import BadInput
 from reticent.core.synthesis import SynthesisRelease
-from reticent.privacy import accounting
-from reticent.privacy.mechanism import Mechanism
 from reticent.privacy.plan import default_delta
 from reticent.synthesis.public_releases import public_releases
 from reticent.synthesis.reference_units import ReferenceUnits, units_of
 from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, SynthesisOutcome, SynthesisTools, mechanism
 from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
 from reticent.synthesis.synthesis_spec import SynthesisSpec
+from reticent.synthesis.vote_cost import vote_epsilon, vote_noise, vote_rho
 
 if TYPE_CHECKING:
     from reticent.synthesis.nearest_votes import VoteWatch
@@ -83,17 +82,16 @@ class EvolutionPlan:
     def promise(self) -> SynthesisPromise:
         """What holds of all rounds together."""
         spec = self.material.spec
-        vote = _vote(spec, self.noise)
         return SynthesisPromise(
-            epsilon=accounting.spent(vote, steps=spec.rounds, delta=self.delta).epsilon,
+            epsilon=vote_epsilon(self.noise, rounds=spec.rounds, relation=spec.relation, delta=self.delta),
             delta=self.delta,
             unit=spec.unit,
             relation=spec.relation,
             units=self.units,
-            rho=spec.rounds * (vote.shift / self.noise) ** 2 / 2,
+            rho=vote_rho(self.noise, rounds=spec.rounds, relation=spec.relation),
             mechanism=f"Gaussian mechanism on a histogram of nearest neighbours, noise {self.noise:.3g} on each count, "
             f"to which a {spec.unit} adds at most 1 (L2) in all; {spec.rounds} rounds",
-            accountant="counted by privacy loss distributions",
+            accountant="counted by Gaussian differential privacy",
         )
 
     def write(self, tools: SynthesisTools) -> SynthesisOutcome:
@@ -177,11 +175,6 @@ class EvolutionPlan:
         )
 
 
-def _vote(spec: SynthesisSpec, noise: float) -> Mechanism:
-    """One round: a unit adds a vector of length 1 at most. To replace it is counted as 2, and is √2 at most."""
-    return Mechanism(noise_multiplier=noise, rate=1.0, relation=spec.relation)
-
-
 def candidates_of(writer: PublicWriter, number: int, before: Sequence[Draft]) -> list[Draft]:
     """The texts to vote on: fresh ones in the first round, then those that were kept and variations of them."""
     spec = writer.spec
@@ -207,7 +200,7 @@ def without_repeats(writer: PublicWriter, drafts: Sequence[Draft], *, purpose: s
 
 def _noise(spec: SynthesisSpec, delta: float) -> float:
     assert spec.epsilon is not None, "a mechanism with a promise is checked before"
-    return accounting.calibrate(_vote(spec, 1.0), steps=spec.rounds, epsilon=spec.epsilon, delta=delta)
+    return vote_noise(spec.epsilon, rounds=spec.rounds, relation=spec.relation, delta=delta)
 
 
 @mechanism(

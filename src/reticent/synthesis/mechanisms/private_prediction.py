@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from reticent.core.synthesis import SynthesisRelease
@@ -102,9 +102,10 @@ class PredictionPlan:
         )
 
     def write(self, tools: SynthesisTools) -> SynthesisOutcome:
+        from reticent.models.encode import opening_tokens
         from reticent.score.forward import most_read
         from reticent.score.generation.generate import stop_tokens
-        from reticent.synthesis.predicted_text import PredictionSettings, write_texts
+        from reticent.synthesis.predicted_text import PredictionSettings, logits_after, write_texts
         from reticent.synthesis.prediction_check import PredictionWatch
         from reticent.synthesis.prefix_decoder import open_prompts
         from reticent.synthesis.reference_prompts import prompts_of
@@ -121,7 +122,11 @@ class PredictionPlan:
             key=self.material.key,
         )
         watch = PredictionWatch(
-            clip=self.clip, references=spec.references, tokens=spec.max_new_tokens, top_k=spec.top_k
+            clip=self.clip,
+            references=spec.references,
+            tokens=spec.max_new_tokens,
+            top_k=spec.top_k,
+            alone=cache(lambda words: logits_after(loaded.model, opening_tokens(f"{words}\n", loaded.tokenizer))),
         )
         refuse_reuse(self.batches)
         decoder = open_prompts(
@@ -159,6 +164,7 @@ class PredictionPlan:
             pending.append(
                 PendingText(
                     number=text,
+                    words=said,
                     public=prompts.without(said),
                     private=tuple(prompts.holding(said, record) for _, record in behind),
                     owner=tuple(place for place, _ in behind),
