@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import stat
@@ -63,7 +64,7 @@ def test_the_folder_holds_texts_and_says_what_is_promised(predicted: RunFolder) 
     assert all(check.passed for check in results.checks)
     page = predicted.synthesis_page.read_text(encoding="utf-8")
     assert page == render_synthesis(results)
-    assert results.promise in page
+    assert results.promise in html.unescape(page)
 
 
 def test_what_leaves_tells_nothing_that_is_not_covered(predicted: RunFolder) -> None:

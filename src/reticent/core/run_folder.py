@@ -261,7 +261,7 @@ class RunFolder:
 
     @property
     def synthesis(self) -> Path:
-        """What is promised of them, and how they were made; no text."""
+        """The promise of these texts, and how they were made; no text."""
         return self.root / "synthesis.json"
 
     @property

@@ -70,9 +70,9 @@ def checks_table(results: SynthesisResults) -> Table:
         Column(name="bound", label="Has to be"),
         Column(name="passed", label="Outcome", kind="mark"),
     )
-    said = {True: "held", False: "broken", None: "not looked at in this call"}
+    outcomes = {True: "held", False: "broken", None: "not looked at in this call"}
     rows = tuple(
-        (check.name, check.bound, Mark(text=said[check.passed], raised=check.passed is False))
+        (check.name, check.bound, Mark(text=outcomes[check.passed], raised=check.passed is False))
         for check in results.checks
     )
     return Table(name="synthesis-checks", title="Self-check", columns=columns, rows=rows)

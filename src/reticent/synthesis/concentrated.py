@@ -75,8 +75,8 @@ def epsilon_of_rho(rho: float, delta: float) -> float:
     grid = np.linspace(LOWEST, HIGHEST, 145)
     best = int(np.argmin([bound(point) for point in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(bound, bounds=(float(low), float(high)), method="bounded", options={"xatol": 1e-10})
-    return max(0.0, float(min(found.fun, bound(float(grid[best])))))
+    lowest = minimize_scalar(bound, bounds=(float(low), float(high)), method="bounded", options={"xatol": 1e-10})
+    return max(0.0, float(min(lowest.fun, bound(float(grid[best])))))
 
 
 def rho_for(epsilon: float, delta: float) -> float:

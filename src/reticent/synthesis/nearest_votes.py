@@ -92,7 +92,7 @@ def kept(noisy: Floats, *, count: int, least: float, key: bytes, round_number: i
 
 
 class VoteWatch:
-    """What each vote does, measured a second time; raises where a promise is broken.
+    """Measures each vote a second time, and raises where a promise is broken.
 
     Args:
         std: of the noise that is accounted for.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every mechanism of synthetic text takes as known to all, so that the statement can say it."""
+"""All that every mechanism of synthetic text takes as known to everybody, so that the statement can say it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from reticent.core.synthesis import SynthesisRelease
 
 
 def public_releases(unit: str, *, topics: bool) -> tuple[SynthesisRelease, ...]:
-    """What every mechanism takes as known to all."""
+    """All that every mechanism takes as known to everybody."""
     return (
         SynthesisRelease(
             what="the words before each text" + (", and the topics" if topics else ""),

@@ -45,7 +45,7 @@ class ReferencePrompts:
 
     @property
     def shared(self) -> Tokens:
-        """What all prompts begin with, of all texts; leaves at least one token of each public prompt."""
+        """The tokens that all prompts of all texts begin with; leaves at least one token of each public prompt."""
         prompts = list(self.public.values())
         length = min(map(len, prompts)) - 1
         while length and any(not np.array_equal(prompt[:length], prompts[0][:length]) for prompt in prompts):
@@ -86,8 +86,8 @@ def prompts_of(
         BadInput: private texts that are longer than is to be read, or prompts that leave no room for a text.
     """
     words = list(dict.fromkeys(spec.prompt(text) for text in range(min(spec.count, max(len(spec.topic_list), 1)))))
-    public = {each: np.asarray(opening_tokens(f"{each}\n", tokenizer), dtype=np.int64) for each in words}
-    again = {each: _inner(f"\n\n{each}\n", tokenizer) for each in words}
+    public = {prompt: np.asarray(opening_tokens(f"{prompt}\n", tokenizer), dtype=np.int64) for prompt in words}
+    again = {prompt: _inner(f"\n\n{prompt}\n", tokenizer) for prompt in words}
     encoded = [_inner(record.plain, tokenizer) for record in records]
     long = [len(tokens) for tokens in encoded if len(tokens) > spec.reference_tokens]
     if long and spec.long_texts == "refuse":

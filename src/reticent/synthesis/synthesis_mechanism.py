@@ -48,7 +48,7 @@ class SynthesisMaterial:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SynthesisTools:
-    """What a plan is carried out with.
+    """The means by which a plan is carried out.
 
     Args:
         load: the public model.

@@ -109,7 +109,7 @@ class TunedPlan:
         )
 
     def promise(self, guarantee: PrivacyGuarantee) -> SynthesisPromise:
-        """What holds of all texts together, by the promise of the training and of the counts."""
+        """The promise of all texts together, by the promise of the training and of the counts."""
         training = Mechanism(
             noise_multiplier=guarantee.noise_multiplier,
             rate=guarantee.rate,
@@ -142,8 +142,10 @@ class TunedPlan:
         from reticent.synthesis.nearest_votes import VoteWatch, histogram, noised
 
         prompts = self.material.spec.topic_list
-        known = {prompt: place for place, prompt in enumerate(prompts)}
-        votes = np.array([known.get((record.prompt or "").strip(), len(prompts)) for record in self.material.records])
+        place_of = {prompt: place for place, prompt in enumerate(prompts)}
+        votes = np.array(
+            [place_of.get((record.prompt or "").strip(), len(prompts)) for record in self.material.records]
+        )
 
         def count(units: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
             return histogram(votes, units, candidates=len(prompts) + 1)[:-1]

@@ -55,10 +55,10 @@ def results_of(
 
 
 def _headline(mechanism: SynthesisMechanism, outcome: SynthesisOutcome) -> str:
-    made = f"{len(outcome.texts)} synthetic texts"
+    texts = f"{len(outcome.texts)} synthetic texts"
     if outcome.promise is None:
-        return f"{made} of a model that learned the private ones, with no promise to anybody"
-    return f"{made} by {mechanism.name}, under a promise to each {outcome.promise.unit}"
+        return f"{texts} of a model that learned the private ones, with no promise to anybody"
+    return f"{texts} by {mechanism.name}, under a promise to each {outcome.promise.unit}"
 
 
 def _sentences(outcome: SynthesisOutcome, unit: str) -> tuple[str, ...]:

@@ -120,15 +120,15 @@ def _tuned(
     from reticent.workflows.recipe import TuneRecipe
     from reticent.workflows.tune import tune
 
-    made = tune(
+    trained = tune(
         records,
         base=base,
         out=run.synthesis_training,
         recipe=TuneRecipe(training=recipe.training, privacy=privacy),
     )
-    if not made.promise.exists():
-        return made.model, None
-    return made.model, PrivacyGuarantee.from_json(made.promise.read_text(encoding="utf-8"))
+    if not trained.promise.exists():
+        return trained.model, None
+    return trained.model, PrivacyGuarantee.from_json(trained.promise.read_text(encoding="utf-8"))
 
 
 def _finish(

@@ -80,7 +80,7 @@ class EvolutionPlan:
 
     @cached_property
     def promise(self) -> SynthesisPromise:
-        """What holds of all rounds together."""
+        """The promise of all rounds together."""
         spec = self.material.spec
         return SynthesisPromise(
             epsilon=vote_epsilon(self.noise, rounds=spec.rounds, relation=spec.relation, delta=self.delta),

@@ -86,7 +86,7 @@ class PredictionPlan:
 
     @cached_property
     def promise(self) -> SynthesisPromise:
-        """What holds of all texts together."""
+        """The promise of all texts together."""
         spec = self.material.spec
         return SynthesisPromise(
             epsilon=concentrated.epsilon_of_rho(self.rho, self.delta),
@@ -158,15 +158,15 @@ class PredictionPlan:
 
         spec, pending = self.material.spec, []
         for text in range(step * self.at_once, min((step + 1) * self.at_once, spec.count)):
-            batch, said = self.batches[text], spec.prompt(text)
+            batch, prompt = self.batches[text], spec.prompt(text)
             watch.batch(text, batch)
             behind = [(place, record) for place, unit in enumerate(batch) for record in self.members.records[unit]]
             pending.append(
                 PendingText(
                     number=text,
-                    words=said,
-                    public=prompts.without(said),
-                    private=tuple(prompts.holding(said, record) for _, record in behind),
+                    words=prompt,
+                    public=prompts.without(prompt),
+                    private=tuple(prompts.holding(prompt, record) for _, record in behind),
                     owner=tuple(place for place, _ in behind),
                     units=len(batch),
                 )
