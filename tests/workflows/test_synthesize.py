@@ -22,6 +22,7 @@ from reticent.data.example import help_desk
 from reticent.report.make_schemas import schemas
 from reticent.report.synthesis_file import read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
+from reticent.spending.recorded_training import trainings_in
 from reticent.synthesis.step_store import SPENT, StepStore
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.testing.tiny import save_tiny
@@ -236,6 +237,22 @@ def test_impossible_asks_are_refused_and_leave_nothing(
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(BadInput, match=complaint):
         SynthesisSpec(**settings)  # type: ignore[arg-type]
+
+
+def test_a_model_that_learned_the_texts_is_refused(tuned: RunFolder, tmp_path: Path) -> None:
+    learned = str(RunFolder(root=tuned.synthesis_training).model)
+    with pytest.raises(BadInput, match="tuned on these very texts"):
+        made(learned, tmp_path / "run")
+
+
+def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:
+    (texts,) = trainings_in([predicted.root])
+    assert not texts.is_counted
+    assert "ε = 6.0 per user" in texts.why_not
+    (training,) = trainings_in([tuned.root])
+    assert training.is_counted
+    assert training.promise is not None
+    assert training.promise.epsilon == read_synthesis(tuned.synthesis).epsilon
 
 
 def test_users_are_needed_to_hide_users(base: str, tmp_path: Path) -> None:

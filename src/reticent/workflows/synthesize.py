@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reticent.core.atomic import write_text
+from reticent.core.errors import BadInput
 from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
@@ -68,7 +69,10 @@ def synthesize(
     mechanism.check(spec)
     run = RunFolder(root=Path(out))
     run.refuse_foreign("synthesize", {"the model": base, **(inputs or {})})
-    config = {"base": _named(base, run), "data": fingerprint(records), "title": title, **recipe.on_record}
+    data = fingerprint(records)
+    if mechanism.promises:
+        _refuse_learned(base, data)
+    config = {"base": _named(base, run), "data": data, "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
         if run.synthesis_page.exists():  # the last thing that is written
@@ -155,6 +159,24 @@ def _finish(
     console.print(results.headline, highlight=False, soft_wrap=True)
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _refuse_learned(base: str, data: str) -> None:
+    """Refuse a model that was tuned on these very texts, where its run folder says so.
+
+    Raises:
+        BadInput: it does.
+    """
+    place = Path(base).expanduser()
+    if not place.is_dir():
+        return
+    run = RunFolder(root=place.resolve().parent)
+    if any((run.settings(step) or {}).get("data") == data for step in ("tune", "federate", "unlearn")):
+        raise BadInput(
+            base,
+            "was tuned on these very texts, so what it writes tells of them whatever is promised",
+            "Give a model that has seen none of them (--model), such as its base.",
+        )
 
 
 def _named(base: str, run: RunFolder) -> str:
