@@ -8,11 +8,14 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.encode import opening_tokens
 from reticent.score.generation.generate import CachedDecoder, RecomputingDecoder
+from reticent.synthesis.clipped_prediction import candidates
+from reticent.synthesis.concentrated import rho_of_token
 from reticent.synthesis.predicted_text import PendingText, PredictionSettings, logits_after, write_naively, write_texts
 from reticent.synthesis.prediction_check import PredictionWatch
 from reticent.synthesis.prefix_decoder import PrefixDecoder, open_prompts
@@ -62,6 +65,34 @@ def test_texts_are_those_of_the_naive_twin(family: str) -> None:
     for text, fresh in zip(texts, begun(prompts), strict=True):
         assert text.token_id == write_naively(model, fresh, SETTINGS)
         assert text.token_id
+
+
+def test_the_choice_of_a_model_itself_keeps_to_the_bound() -> None:
+    """The divergence of the first token's chances with a unit and without, by its definition."""
+    model = tiny_of_family("llama")
+    prompts = prompts_of(RECORDS, SPEC, tiny_tokenizer(), context=512)
+    text = begun(prompts)[1]
+    with torch.inference_mode():
+        public = 8 * logits_after(model, text.public)
+        private = 8 * torch.stack([logits_after(model, prompt) for prompt in text.private])
+    owner = torch.tensor(text.owner)
+    allowed = candidates(public, top_k=SETTINGS.top_k, clip=SETTINGS.clip)
+    rho = rho_of_token(clip=1.5, references=2, temperature=0.9, relation="add_or_remove")
+
+    def chances(units: list[int]) -> np.ndarray:
+        rows = torch.tensor([unit in units for unit in text.owner])
+        left = torch.tensor([units.index(unit) for unit in owner[rows].tolist()], dtype=torch.long)
+        scores = SETTINGS.score(public, private[rows], left, len(units))
+        return (scores / SETTINGS.temperature)[allowed].log_softmax(dim=0).numpy()
+
+    whole = chances([0, 1, 2])
+    for gone in range(3):
+        without = chances([unit for unit in range(3) if unit != gone])
+        assert np.abs(whole - without).max() > 0.1
+        for order in (1.5, 4.0, 32.0):
+            for first, second in ((whole, without), (without, whole)):
+                divergence = logsumexp(order * first + (1 - order) * second) / (order - 1)
+                assert divergence <= order * rho + 1e-9
 
 
 def test_the_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

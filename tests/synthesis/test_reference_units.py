@@ -11,7 +11,10 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import ADD_OR_REMOVE, REPLACE_ONE, ZERO_OUT
+from reticent.synthesis.mechanisms.private_prediction import PredictionPlan, private_prediction
 from reticent.synthesis.reference_units import ReferenceUnits, batches_of, refuse_reuse, units_of
+from reticent.synthesis.synthesis_mechanism import SynthesisMaterial
+from reticent.synthesis.synthesis_spec import SynthesisSpec
 
 KEY = hashlib.sha256(b"references").digest()
 RECORDS = [Record(id=f"r{n}", text=f"text {n}", user=f"u{n % 10}") for n in range(40)]
@@ -60,6 +63,18 @@ def test_no_unit_is_behind_two_texts_and_another_key_gives_other_batches(relatio
     batches = batches_of(units(100), texts=20, references=5, relation=relation, key=KEY)
     refuse_reuse(batches)
     assert batches != batches_of(units(100), texts=20, references=5, relation=relation, key=bytes(range(32)))
+
+
+@pytest.mark.parametrize(("relation", "words"), [(ZERO_OUT, "zero out one of"), (REPLACE_ONE, "replace one of")])
+def test_a_promise_names_its_relation_and_who_is_replaced_gets_half_the_clip(relation: str, words: str) -> None:
+    def plan(name: str) -> PredictionPlan:
+        spec = SynthesisSpec(epsilon=2.0, count=4, references=5, relation=name)
+        return private_prediction(SynthesisMaterial(records=RECORDS, spec=spec, key=KEY))
+
+    usual, other = plan(ADD_OR_REMOVE), plan(relation)
+    assert words in other.promise.sentence()
+    assert other.promise.epsilon == pytest.approx(usual.promise.epsilon, rel=1e-9)
+    assert other.clip == pytest.approx(usual.clip / (2 if relation == REPLACE_ONE else 1))
 
 
 def test_dice_fill_batches_evenly() -> None:

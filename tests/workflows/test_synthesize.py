@@ -24,6 +24,7 @@ from reticent.report.synthesis_file import read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
 from reticent.spending.recorded_training import trainings_in
 from reticent.synthesis.step_store import SPENT, StepStore
+from reticent.synthesis.synthesis_mechanism import MECHANISMS
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.testing.tiny import save_tiny
 from reticent.train.config import TuneConfig
@@ -253,6 +254,12 @@ def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, 
     assert training.is_counted
     assert training.promise is not None
     assert training.promise.epsilon == read_synthesis(tuned.synthesis).epsilon
+
+
+def test_the_page_of_the_docs_names_every_mechanism() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "synthetic.md").read_text(encoding="utf-8")
+    for name in MECHANISMS.names():
+        assert f"| `{name}` |" in page
 
 
 def test_users_are_needed_to_hide_users(base: str, tmp_path: Path) -> None:
