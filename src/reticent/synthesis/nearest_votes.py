@@ -10,6 +10,7 @@ the noisy votes alone, so it costs nothing (Private Evolution, arXiv:2403.01749)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +50,11 @@ def histogram(votes: Votes, units: Sequence[Sequence[int]], *, candidates: int) 
     >>> histogram(np.array([0, 0, 1]), [(0, 2), (1,)], candidates=3)
     array([1.5, 0.5, 0. ])
     """
-    total = np.zeros(candidates)
-    for records in units:
-        np.add.at(total, votes[list(records)], 1 / len(records))
-    return total
+    if not units:
+        return np.zeros(candidates)
+    sizes = np.array([len(records) for records in units])
+    numbers = np.fromiter(chain.from_iterable(units), dtype=np.int64, count=int(sizes.sum()))
+    return np.bincount(votes[numbers], weights=np.repeat(1 / sizes, sizes), minlength=candidates)
 
 
 def histogram_naively(votes: Sequence[int], units: Sequence[Sequence[int]], *, candidates: int) -> list[float]:

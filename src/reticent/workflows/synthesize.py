@@ -76,6 +76,7 @@ def synthesize(
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
         if run.synthesis_page.exists():  # the last thing that is written
+            _close(run)
             console.print(f"{run.synthetic} is finished already.", highlight=False, soft_wrap=True)
             return run
         with run.kept_if(lambda: _begun(run)):
@@ -144,8 +145,6 @@ def _finish(
 ) -> None:
     from reticent.report.synthesis_file import read_synthesis, write_synthesis
     from reticent.report.synthesis_page import write_synthesis_page
-    from reticent.synthesis.step_store import forget_texts
-    from reticent.train.private.step_log import forget_key
     from reticent.workflows.synthesis_results import results_of
 
     rows = [{"id": f"s{number:06d}", "text": text} for number, text in enumerate(outcome.texts)]
@@ -154,11 +153,19 @@ def _finish(
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
-    forget_texts(run.synthesis_state)
-    forget_key(run.synthesis_state)
+    _close(run)
     console.print(results.headline, highlight=False, soft_wrap=True)
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _close(run: RunFolder) -> None:
+    """Take away the secret key, and texts that lie elsewhere now; the ledger stays."""
+    from reticent.synthesis.step_store import forget_texts
+    from reticent.train.private.step_log import forget_key
+
+    forget_texts(run.synthesis_state)
+    forget_key(run.synthesis_state)
 
 
 def _refuse_learned(base: str, data: str) -> None:
