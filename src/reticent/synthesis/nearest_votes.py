@@ -54,7 +54,8 @@ def histogram(votes: Votes, units: Sequence[Sequence[int]], *, candidates: int) 
         return np.zeros(candidates)
     sizes = np.array([len(records) for records in units])
     numbers = np.fromiter(chain.from_iterable(units), dtype=np.int64, count=int(sizes.sum()))
-    return np.bincount(votes[numbers], weights=np.repeat(1 / sizes, sizes), minlength=candidates)
+    counts = np.bincount(votes[numbers], weights=np.repeat(1 / sizes, sizes), minlength=candidates)
+    return counts.astype(np.float64)
 
 
 def histogram_naively(votes: Sequence[int], units: Sequence[Sequence[int]], *, candidates: int) -> list[float]:

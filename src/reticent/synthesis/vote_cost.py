@@ -35,8 +35,9 @@ def vote_epsilon(noise: float, *, rounds: int, relation: str, delta: float) -> f
 def vote_noise(epsilon: float, *, rounds: int, relation: str, delta: float) -> float:
     """The least noise, to ten digits and not below, with which all rounds cost at most ``epsilon``.
 
-    >>> round(vote_noise(0.73, rounds=4, relation="add_or_remove", delta=1e-5), 1)
-    10.0
+    >>> noise = vote_noise(1.0, rounds=4, relation="add_or_remove", delta=1e-5)
+    >>> round(vote_epsilon(noise, rounds=4, relation="add_or_remove", delta=1e-5), 6)
+    1.0
     """
     validate.positive(epsilon=epsilon)
 
