@@ -69,6 +69,16 @@ Examples:
     >>> run.federation.exists(), run.promise.exists()
     (True, True)
 
+    Texts to tune on in place of the private ones, with a promise to each of those who wrote them:
+
+    >>> spec = reticent.SynthesisSpec(
+    ...     epsilon=8.0, unit="user", count=2, max_new_tokens=4, references=4, reference_tokens=16, long_texts="cut"
+    ... )
+    >>> recipe = reticent.SynthesisRecipe(synthesis=spec)
+    >>> run = reticent.synthesize(mails, base=base, out="runs/synthetic", recipe=recipe)
+    >>> len(reticent.read(str(run.synthetic)).records)
+    2
+
     A recipe of a training, with an objective besides the likelihood of the texts:
 
     >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
@@ -155,6 +165,7 @@ if TYPE_CHECKING:
     from reticent.report.results_file import read_results as read_results
     from reticent.report.results_file import write_results as write_results
     from reticent.score.requests import Variant as Variant
+    from reticent.synthesis.synthesis_spec import SynthesisSpec as SynthesisSpec
     from reticent.train.config import TuneConfig as TuneConfig
     from reticent.train.contextual import ContextualConfig as ContextualConfig
     from reticent.train.hardening import HardenConfig as HardenConfig
@@ -174,6 +185,8 @@ if TYPE_CHECKING:
     from reticent.workflows.prepare import prepare as prepare
     from reticent.workflows.recipe import TuneRecipe as TuneRecipe
     from reticent.workflows.scan import scan as scan
+    from reticent.workflows.synthesis_recipe import SynthesisRecipe as SynthesisRecipe
+    from reticent.workflows.synthesize import synthesize as synthesize
     from reticent.workflows.tune import tune as tune
     from reticent.workflows.unlearn import unlearn as unlearn
     from reticent.workflows.unlearn_methods import unlearn_by_each as unlearn_by_each

@@ -12,16 +12,21 @@ import pytest
 from torch import nn
 
 import reticent
+from reticent.core.errors import BadInput
 from reticent.core.record import Span
 from reticent.data.pii.detector import DETECTORS
 from reticent.data.readers.reader import READERS, BadRow, InputRow
 from reticent.federated.aggregate.aggregator import AGGREGATORS
 from reticent.privacy.clip.rule import LAYER_RULES
+from reticent.synthesis.mechanisms.private_prediction import private_prediction
+from reticent.synthesis.synthesis_mechanism import MECHANISMS
+from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.testing.aggregation_rules import check_aggregation_rule
 from reticent.testing.check_all import CHECKS, check_all, missing, registered
 from reticent.testing.detectors import check_detector
 from reticent.testing.layer_rules import check_layer_rule
 from reticent.testing.readers import check_reader
+from reticent.testing.synthesis_mechanisms import KEY, check_synthesis_mechanism
 
 KINDS = [kind for kind in CHECKS if kind != "attack"]
 """Attacks are checked one by one in tests/attacks/test_conformance.py."""
@@ -163,6 +168,33 @@ def test_bad_aggregation_rules_are_caught(name: str, change: dict[str, Any], com
     rule = replace(AGGREGATORS.get(name), **change)
     with pytest.raises(AssertionError, match=complaint):
         check_aggregation_rule(rule)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"summary": "no sentence"}, "whole sentence"),
+        ({"private": ""}, "where chance or noise protects"),
+        ({"units": ()}, "is checked before"),
+        (
+            {"settle": lambda material: private_prediction(replace(material, spec=fewer(material.spec)))},
+            "gives 4 texts",
+        ),
+        ({"settle": lambda material: private_prediction(replace(material, key=KEY))}, "do not follow from the key"),
+        ({"settle": lambda material: private_prediction(replace(material, spec=dearer(material.spec)))}, "for 6.0"),
+    ],
+)
+def test_bad_synthesis_mechanisms_are_caught(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises((AssertionError, BadInput), match=complaint):
+        check_synthesis_mechanism(replace(MECHANISMS.get("private_prediction"), **change))
+
+
+def fewer(spec: SynthesisSpec) -> SynthesisSpec:
+    return replace(spec, count=4)
+
+
+def dearer(spec: SynthesisSpec) -> SynthesisSpec:
+    return replace(spec, epsilon=7.0)
 
 
 def test_bad_layer_rules_are_caught() -> None:

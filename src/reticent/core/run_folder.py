@@ -30,6 +30,7 @@ WRITTEN = {
     "compare": {"base", "data", "split", "canaries", "training", "monitor"},
     "unlearn": {"parent", "data", "request", "unlearning"},
     "federate": {"base", "data", "title", "federation", "clients", "split", "canaries"},
+    "synthesize": {"base", "data", "title", "synthesis"},
 }
 """Steps that work in a run folder, and what the settings that each leaves there always hold: they mark the folder."""
 
@@ -69,6 +70,11 @@ MADE = {
     "federation.html",
     "rounds.jsonl",
     "updates",
+    "synthetic.jsonl",
+    "synthesis.json",
+    "synthesis.html",
+    ".synthesis",
+    "training",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""
@@ -88,6 +94,7 @@ FIRST = {
         *("federate.yaml", "records.parquet", "membership.parquet", "rejects.jsonl", "canaries.parquet", "hash.key"),
         *(".model.training", ".model.lock", "updates"),
     },
+    "synthesize": {"synthesize.yaml", "rejects.jsonl", ".synthesis", "training"},
 }
 """Files that each step writes before it has a result."""
 
@@ -246,6 +253,30 @@ class RunFolder:
     def updates(self) -> Path:
         """Updates of clients, where they were recorded; as private as the texts."""
         return self.root / "updates"
+
+    @property
+    def synthetic(self) -> Path:
+        """Synthetic texts."""
+        return self.root / "synthetic.jsonl"
+
+    @property
+    def synthesis(self) -> Path:
+        """The promise of these texts, and how they were made; no text."""
+        return self.root / "synthesis.json"
+
+    @property
+    def synthesis_page(self) -> Path:
+        return self.root / "synthesis.html"
+
+    @property
+    def synthesis_state(self) -> Path:
+        """Steps that were spent, their texts and their secret key while they are made."""
+        return self.root / ".synthesis"
+
+    @property
+    def synthesis_training(self) -> Path:
+        """A run folder of its own, where synthetic text comes from a tuned model."""
+        return self.root / "training"
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -13,8 +13,9 @@ from reticent.core.federation import FederationResults
 from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
 from reticent.core.scan_results import ScanResults
+from reticent.core.synthesis import SynthesisResults
 from reticent.core.unlearning import Certificate, UnlearningResults
-from reticent.report import comparison_file, federation_file, results_file, scan_file, unlearning_file
+from reticent.report import comparison_file, federation_file, results_file, scan_file, synthesis_file, unlearning_file
 from reticent.report.json_file import dumped
 
 VERSION = "Raised whenever a field is added, removed or changes its meaning."
@@ -77,6 +78,16 @@ def schemas() -> dict[str, dict[str, Any]]:
             "schema_version": (federation_file.FEDERATION_VERSION, VERSION),
         },
     )
+    synthesis = schema_of(
+        SynthesisResults,
+        title=f"reticent synthesis, version {synthesis_file.SYNTHESIS_VERSION}",
+        about="How synthetic texts were made out of private ones, and what is promised. No text is in here, and under "
+        "a promise nothing that the promise does not cover.",
+        constants={
+            "format": (synthesis_file.FORMAT, FORMAT),
+            "schema_version": (synthesis_file.SYNTHESIS_VERSION, VERSION),
+        },
+    )
     return {
         "results.schema.json": results,
         "comparison.schema.json": comparison,
@@ -84,6 +95,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "certificate.schema.json": certificate,
         "scan.schema.json": scan,
         "federation.schema.json": federation,
+        "synthesis.schema.json": synthesis,
     }
 
 

@@ -26,8 +26,8 @@ from reticent.train.private.step_log import StepLog as Checkpoint
 if TYPE_CHECKING:
     from reticent.privacy.accounting import EpsilonSpent
 
-TUNE, COMPARE, FEDERATE = "tune.yaml", "compare.yaml", "federate.yaml"
-RUNS = (TUNE, COMPARE, FEDERATE, "manifest.json", ".model.begun.jsonl")
+TUNE, COMPARE, FEDERATE, SYNTHESIZE = "tune.yaml", "compare.yaml", "federate.yaml", "synthesize.yaml"
+RUNS = (TUNE, COMPARE, FEDERATE, SYNTHESIZE, "manifest.json", ".model.begun.jsonl")
 """A folder that holds one of these may hold a training."""
 
 MOST_STEPS = 10_000_000
@@ -107,10 +107,34 @@ def _of_place(place: Path) -> Iterator[RecordedTraining]:
             data = str(_settings(place / COMPARE).get("data", ""))
             for cell in sorted(cell for cell in (place / "cells").glob("*") if cell.is_dir()):
                 yield from _of_run(cell, f"{place.name}/{cell.name}", (cell, place), data)
+        elif SYNTHESIZE in names:
+            yield from _of_texts(place)
         elif not names.isdisjoint(RUNS):
             yield from _of_run(place, place.name, (place,), "")
     except (BadInput, OSError) as error:
         yield RecordedTraining(name=place.name, status="unreadable", why_not=_why(error))
+
+
+def _of_texts(place: Path) -> Iterator[RecordedTraining]:
+    """Synthetic texts, whose cost is that of no training and cannot be added, and the training that made them."""
+    settings = _settings(place / SYNTHESIZE)
+    given = settings.get("synthesis")
+    spec: dict[str, Any] = given if isinstance(given, dict) else {}
+    training = place / "training"
+    if training.is_dir():
+        yield from _of_run(training, f"{place.name}/training", (training,), str(settings.get("data", "")))
+    of_training_alone = spec.get("mechanism") == "none" or (
+        spec.get("mechanism") == "dp_tune" and spec.get("condition") == "none"
+    )
+    if not of_training_alone:
+        promised = f"ε = {spec.get('epsilon')} per {spec.get('unit')} for all texts together"
+        yield RecordedTraining(
+            name=place.name,
+            status="finished",
+            data=str(settings.get("data", "")),
+            records=(training,) if training.is_dir() else (),
+            why_not=f"it made synthetic text, which promises {promised}, and no training is like it: add that",
+        )
 
 
 def _of_run(root: Path, name: str, records: tuple[Path, ...], data: str) -> Iterator[RecordedTraining]:

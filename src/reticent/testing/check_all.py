@@ -19,6 +19,10 @@ CHECKS: Mapping[str, tuple[str, str]] = {
         "reticent.federated.aggregate.aggregator:AGGREGATORS",
         "reticent.testing.aggregation_rules:check_aggregation_rule",
     ),
+    "synthesis mechanism": (
+        "reticent.synthesis.synthesis_mechanism:MECHANISMS",
+        "reticent.testing.synthesis_mechanisms:check_synthesis_mechanism",
+    ),
     "detector": ("reticent.data.pii.detector:DETECTORS", "reticent.testing.detectors:check_detector"),
 }
 """Kind of thing → its registry, and the check of one of it, each as ``module:name``."""
@@ -28,7 +32,7 @@ def check_all(kinds: Collection[str] = tuple(CHECKS)) -> dict[str, str]:
     """Check every registered thing, those of plug-ins too.
 
     Use it in the test suite of a package that registers attacks, layer rules, readers, unlearning methods,
-    scanners, detectors or aggregation rules:
+    scanners, detectors, aggregation rules or mechanisms of synthetic text:
     importing the modules that register them, or naming them as entry points, is all it needs.
 
     Args:
