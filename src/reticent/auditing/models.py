@@ -43,7 +43,7 @@ class Models:
     @property
     def about(self) -> dict[str, Any]:
         """The entries of the manifest about the models."""
-        entries = {
+        entries: dict[str, Any] = {
             "target": _name(self.target.source),
             "target_fingerprint": self.target.fingerprint,
             "reference": None if self.compared_with is None else _name(self.compared_with),

@@ -110,6 +110,7 @@ class EmulatedModel(nn.Module):
     """
 
     is_ensemble = True
+    small_id: torch.Tensor | None
 
     def __init__(
         self,
@@ -170,8 +171,8 @@ class EmulatedModel(nn.Module):
     ) -> CausalLMOutputWithPast:
         """As any causal language model: ``input_ids`` ``[B, T]`` give logits ``[B, T, V]``, or those of the last
         ``logits_to_keep`` places."""
-        given = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": use_cache}
-        more = {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": use_cache}
+        more: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if (alone := self.alone) is not None:
             more |= {"past_key_values": past_key_values} if past_key_values is not None else {}
             more |= {"logits_to_keep": logits_to_keep} if logits_to_keep else {}
@@ -270,12 +271,13 @@ class _BlendedHead(nn.Module):
 
     def __init__(self, ensemble: EmulatedModel) -> None:
         super().__init__()
-        object.__setattr__(self, "ensemble", ensemble)  # not as a part: it holds this one
+        self.of = (ensemble,)  # in a tuple, as no part: it holds this one
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        readings = self.ensemble.readings
-        states = hidden.split([reading.width for reading in readings], dim=-1)
-        return self.ensemble.blended([reading.logits(state) for reading, state in zip(readings, states, strict=True)])
+        (ensemble,) = self.of
+        readings = ensemble.readings
+        states = torch.split(hidden, [reading.width for reading in readings], dim=-1)
+        return ensemble.blended([reading.logits(state) for reading, state in zip(readings, states, strict=True)])
 
 
 def _taken(reading: Reading, given: dict[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,9 @@ def read_emulation(folder: str | Path) -> EmulationInfo | None:
         raise BadInput(
             str(path), f"is broken ({type(error).__name__})", "Copy the folder again, or run `reticent emulate` again."
         ) from error
-    opened = {role: replace(part, source=found(part.source, path.parent)) for role, part in parts.items()}
+    opened: dict[str, Any] = {
+        role: replace(part, source=found(part.source, path.parent, part.fingerprint)) for role, part in parts.items()
+    }
     return replace(info, **opened, run=found(info.run, path.parent) if info.run else "")
 
 

@@ -21,13 +21,26 @@ from reticent.models.weights import fingerprint_weights
 class Part(Protocol):
     """A loaded model, as `models.load.LoadedModel` is."""
 
-    model: Any
-    tokenizer: Any
-    source: str
-    fingerprint: str
-    base_source: str | None
-    base_fingerprint: str | None
-    unknown: frozenset[int]
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def base_source(self) -> str | None: ...
+
+    @property
+    def base_fingerprint(self) -> str | None: ...
+
+    @property
+    def unknown(self) -> frozenset[int]: ...
 
     @property
     def is_adapter(self) -> bool: ...
