@@ -80,8 +80,8 @@ Examples:
 
     >>> large = str(reticent.testing.save_tiny("large", seed=7))
     >>> info = reticent.emulate(large, "runs/first", out="emulated", config=reticent.EmulationConfig(beta=0.3))
-    >>> isinstance(info, reticent.EmulationInfo)
-    True
+    >>> isinstance(info, reticent.EmulationInfo), isinstance(info.large, reticent.EmulationPart)
+    (True, True)
     >>> audited = reticent.audit("emulated", reticent.AuditConfig(attacks="loss"), out="runs/audited")
     >>> audited.provenance["models"]["emulation"]["beta"]
     0.3
@@ -156,6 +156,7 @@ if TYPE_CHECKING:
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
     from reticent.models.emulation import EmulationConfig as EmulationConfig
     from reticent.models.emulation import EmulationInfo as EmulationInfo
+    from reticent.models.emulation import EmulationPart as EmulationPart
     from reticent.models.load import LoadedModel as LoadedModel
     from reticent.models.tuned import TuningInfo as TuningInfo
     from reticent.monitor.config import MonitorConfig as MonitorConfig

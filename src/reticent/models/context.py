@@ -98,7 +98,7 @@ def positions_of(model: Any) -> Positions:
     have no border.
     """
     if (readings := _readings(model)) is not None:
-        return _jointly([positions_of(one) for one in readings])
+        return _jointly(list(map(positions_of, readings)))
     config = text_config(_core(model))
     before = virtual_tokens(model)
     borders = {border - before for border in _borders(config) if border > before}
@@ -155,8 +155,8 @@ def _readings(model: Any) -> list[Any] | None:
 
 def _jointly(positions: Sequence[Positions]) -> Positions:
     """Of models that read every text together: wherever one of them changes its way."""
-    beyond = [one.each_beyond for one in positions if one.each_beyond is not None]
-    borders = {border for one in positions for border in one.borders}
+    beyond = [part.each_beyond for part in positions if part.each_beyond is not None]
+    borders = {border for part in positions for border in part.borders}
     return Positions(borders=tuple(sorted(borders)), each_beyond=min(beyond, default=None))
 
 

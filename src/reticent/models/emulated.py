@@ -182,8 +182,8 @@ class EmulatedModel(nn.Module):
         if use_cache and any(virtual_tokens(reading.model) for reading in self.readings):
             raise NotImplementedError("virtual tokens before a text that is gone on with")
         states, caches = self._read(input_ids, past_key_values, more)
-        kept = [state[:, -logits_to_keep:] if logits_to_keep else state for state in states]
-        logits = self.head(torch.cat(kept, dim=-1)) if self.has_head else self.blended(kept)
+        states = [state[:, -logits_to_keep:] if logits_to_keep else state for state in states]
+        logits = self.head(torch.cat(states, dim=-1)) if self.has_head else self.blended(states)
         return CausalLMOutputWithPast(logits=logits, past_key_values=EmulatedCache(caches) if use_cache else None)
 
     def _read(
@@ -285,16 +285,16 @@ def _taken(reading: Reading, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joint_config(cores: Sequence[Any]) -> PretrainedConfig:
-    """What holds for all models: the narrowest window of attention, and the way of attention where it is one."""
+    """A configuration of all models together: the narrowest window, and the way of attention where it is the same."""
     config = PretrainedConfig()
     configs = [text_config(core) for core in cores]
-    ways = {getattr(one, "_attn_implementation", "") for one in configs}
+    ways = {getattr(text, "_attn_implementation", "") for text in configs}
     config._attn_implementation = ways.pop() if len(ways) == 1 and ways <= set(_MASKED) else "emulated"
     narrow = [
         size
-        for one in configs
-        if getattr(one, "use_sliding_window", True) is not False
-        for size in (getattr(one, name, None) for name in ("sliding_window", "attention_chunk_size"))
+        for text in configs
+        if getattr(text, "use_sliding_window", True) is not False
+        for size in (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
         if isinstance(size, int) and size > 0
     ]
     config.sliding_window = min(narrow, default=None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an ensemble has read: one cache of keys and values for each reading, of its own model's kind, kept in step."""
+"""The memory of an ensemble: a cache of keys and values for each of its models, of that model's kind, kept in step."""
 
 from __future__ import annotations
 

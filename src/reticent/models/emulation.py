@@ -74,6 +74,10 @@ class EmulationPart:
     Args:
         source: a hub id, a catalogue name, or a folder; in the file a relative path, see `core.portable`.
         fingerprint: SHA-256 (hex) of the weights that answer.
+
+    Examples:
+        >>> EmulationPart(source="smollm2-135m", fingerprint="9f2c").source
+        'smollm2-135m'
     """
 
     source: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two models read texts in the same tokens, and by which number each knows a token."""
+"""Compares the tokens of two models: the rules by which they cut texts, and the number of each token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXTS = (
     "Dear Ann,\n\tthe order of 12 May (no. 4711-B) has NOT come yet:  could you call +1 555 0100 before Friday?",
     "Grüße, naïve café; 北京の天気は? Привет 👋  \r\n\n  def f(x):\n    return x**2  # 3.14e-10",
 )
-"""What both tokenizers are tried with, besides their own rules."""
+"""Texts that both tokenizers are tried with, besides a look at their rules."""
 _RULES = ("normalizer", "pre_tokenizer", "decoder")
 
 
@@ -49,8 +49,8 @@ def small_ids(large: Any, small: Any, *, rows: tuple[int, int]) -> torch.Tensor 
     """
     numbers, of_small = large.get_vocab(), small.get_vocab()
     if numbers == of_small:
-        same = torch.arange(rows[0])
-        return None if rows[0] <= rows[1] else torch.where(same < rows[1], same, ABSENT)
+        numbered = torch.arange(rows[0])
+        return None if rows[0] <= rows[1] else torch.where(numbered < rows[1], numbered, ABSENT)
     ids = torch.full((rows[0],), ABSENT, dtype=torch.long)
     for token, number in numbers.items():
         counterpart = of_small.get(token, ABSENT)

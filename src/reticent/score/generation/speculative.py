@@ -77,9 +77,9 @@ def write_drafted(model: EmulatedModel, line: Line, scheme: Scheme, ends: frozen
         same = next((i for i, token in enumerate(proposals) if tokens[i] != token), len(proposals))
         going = _take(line, tokens[: same + 1], logits, ends)
         count, ahead = count.plus(len(proposals), same), min(MOST_AHEAD, same + 1)
-        kept = len(line.prefix) + len(line.token_id) - 1
-        ensemble.forget(kept)
-        drafter.forget(kept)
+        read = len(line.prefix) + len(line.token_id) - 1
+        ensemble.forget(read)
+        drafter.forget(read)
     return count
 
 
