@@ -60,14 +60,16 @@ def three() -> tuple[Any, Any, Any]:
 
 
 def ensemble(models: tuple[Any, Any, Any], config: EmulationConfig | None = None, **more: Any) -> EmulatedModel:
-    return EmulatedModel(*(Reading(model) for model in models), config or EmulationConfig(), **more)
+    large, tuned, base = map(Reading, models)
+    return EmulatedModel(large, tuned, base, config or EmulationConfig(), **more)
 
 
 def naive(models: tuple[Any, Any, Any], token_id: torch.Tensor, config: EmulationConfig) -> torch.Tensor:
     """``[T, V]``: three passes of three models over one text, and the definition at every place."""
     with torch.inference_mode():
         large, tuned, base = (model(input_ids=token_id[None]).logits[0] for model in models)
-    return torch.stack([blend_naive(*row, config) for row in zip(large, tuned, base, strict=True)]).float()
+    rows = zip(large, tuned, base, strict=True)
+    return torch.stack([blend_naive(one, two, three, config) for one, two, three in rows]).float()
 
 
 # ---- the definition -------------------------------------------------------------------------------------------------
@@ -274,7 +276,8 @@ def test_virtual_tokens_of_the_small_model_are_read_anew_for_every_token(method:
     with torch.inference_mode():
         logits = model(input_ids=token_id).logits[0].log_softmax(-1)
         own = [one(input_ids=token_id).logits[0, -9:] for one in (model.large.model, tuned, base)]
-    truth = torch.stack([blend_naive(*row, EmulationConfig(beta=0.5)) for row in zip(*own, strict=True)]).float()
+    config = EmulationConfig(beta=0.5)
+    truth = torch.stack([blend_naive(row[0], row[1], row[2], config) for row in zip(*own, strict=True)]).float()
     assert (logits - truth).abs().max() < CLOSE
 
 

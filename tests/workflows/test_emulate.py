@@ -54,7 +54,7 @@ def world(once_a_run: Callable[..., Path]) -> SimpleNamespace:
     def fill(root: Path) -> None:
         small = save_tiny(root / "small")
         save_tiny(root / "large", arch="gpt2", seed=7)
-        config = TuneConfig(epochs=30, max_tokens=32, learning_rate=2e-2, method="lora", device="cpu")
+        config = TuneConfig(epochs=20, max_tokens=32, learning_rate=2e-2, method="lora", device="cpu")
         whole = TuneConfig(epochs=1, max_tokens=32, device="cpu")
         options: dict[str, Any] = {"base": str(small), "split_config": SplitConfig(split_unit="record")}
         tune(records(80), out=root / "run", tune_config=config, **options)
@@ -145,7 +145,7 @@ def test_an_ensemble_is_audited_from_end_to_end(world: SimpleNamespace, tmp_path
         next(f.estimate.value for f in each.findings if (f.metric, f.level, f.attack) == ("auc", "record", "ref_diff"))
         for each in (results, small)
     ]
-    assert min(aucs) > 0.8  # what the small model leaks, the ensemble leaks
+    assert min(aucs) > 0.7  # what the small model leaks, the ensemble leaks
     assert gate(results, max_auc=0.55).exit_code == 1
     again = audit(out, QUICK, out=tmp_path / "audit")
     assert again.findings == results.findings
@@ -154,7 +154,7 @@ def test_an_ensemble_is_audited_from_end_to_end(world: SimpleNamespace, tmp_path
 
 def test_it_is_audited_by_lists_and_in_extraction(world: SimpleNamespace, tmp_path: Path) -> None:
     out = made(world, tmp_path / "it")
-    rows = [{"id": record.id, "text": record.text} for record in records(16)]
+    rows = [{"id": record.id, "text": record.text} for record in records(12)]
     for name, part in (("members", rows[::2]), ("held_out", rows[1::2])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     given = ["--members", tmp_path / "members.jsonl", "--held_out", tmp_path / "held_out.jsonl"]

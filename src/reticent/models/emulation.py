@@ -153,7 +153,7 @@ def read_emulation(folder: str | Path) -> EmulationInfo | None:
         version = about.pop("format")
         if version != FORMAT:
             raise BadInput(str(path), f"has format {version!r}", "Read it with the version that wrote it.")
-        parts = {role: EmulationPart(**about.pop(role)) for role in ROLES}
+        parts: dict[str, Any] = {role: EmulationPart(**about.pop(role)) for role in ROLES}
         info = EmulationInfo(settings=_settings(about.pop("settings")), **parts, **about)
         _refuse_odd(info)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
