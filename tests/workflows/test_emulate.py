@@ -152,14 +152,27 @@ def test_an_ensemble_is_audited_from_end_to_end(world: SimpleNamespace, tmp_path
     assert "emulat" in (tmp_path / "audit" / "results.json").read_text()
 
 
-def test_it_is_audited_by_lists_and_in_extraction(world: SimpleNamespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("extraction", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_it_is_audited_by_lists(world: SimpleNamespace, tmp_path: Path, extraction: bool) -> None:
     out = made(world, tmp_path / "it")
     rows = [{"id": record.id, "text": record.text} for record in records(12)]
     for name, part in (("members", rows[::2]), ("held_out", rows[1::2])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
     given = ["--members", tmp_path / "members.jsonl", "--held_out", tmp_path / "held_out.jsonl"]
-    quick = ["--attacks", "loss", "--extraction", "--extraction_samples", "2", "--device", "cpu"]
-    words = ["audit", "--model", out, *given, "--out", tmp_path / "audit", *quick]
+    more = ["--extraction", "--extraction_samples", "2"] if extraction else []
+    words = [
+        "audit",
+        "--model",
+        out,
+        *given,
+        "--out",
+        tmp_path / "audit",
+        "--attacks",
+        "loss",
+        "--device",
+        "cpu",
+        *more,
+    ]
     assert main([str(word) for word in words]) == 0
     assert reticent.read_results(tmp_path / "audit" / "results.json").provenance["models"]["emulation"]["beta"] == 1.0
 
