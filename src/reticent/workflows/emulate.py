@@ -13,7 +13,7 @@ from reticent.core.portable import remember
 from reticent.core.redteam_marker import marker_of, write_marker
 from reticent.core.run_folder import PROMISE_FILE, RunFolder
 from reticent.models import adapters
-from reticent.models.emulation import NO_PROMISE, ROLES, EmulationConfig, EmulationInfo
+from reticent.models.emulation import NO_PROMISE, ROLES, EmulationConfig, EmulationInfo, read_emulation
 from reticent.models.load import load, pick_device, pick_dtype
 from reticent.models.load_emulated import open_parts
 from reticent.models.locate import locate
@@ -54,7 +54,7 @@ def emulate(
         device: to try the models on.
 
     Returns:
-        The contents of the folder's file, with the statement on privacy.
+        The contents of the folder's file, with paths as they can be opened and the statement on privacy.
 
     Raises:
         BadInput: a model cannot be loaded, the base is not that of the tuned model, the tokenizers differ, or ``out``
@@ -95,7 +95,9 @@ def emulate(
         if promise is not None:
             write_text(folder / PROMISE_FILE, promise.to_json() + "\n", private=False)
         _carry_mark(folder, info)
-    return info
+    written = read_emulation(out)
+    assert written is not None
+    return written
 
 
 def run_of(small_tuned: str | Path) -> RunFolder | None:
