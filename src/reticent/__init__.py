@@ -86,6 +86,16 @@ Examples:
     >>> isinstance(recipe.objectives[0], reticent.objectives.Objective)
     True
 
+    Steer a large model by what a small one learned, without showing it the texts:
+
+    >>> large = str(reticent.testing.save_tiny("large", seed=7))
+    >>> info = reticent.emulate(large, "runs/first", out="emulated", config=reticent.EmulationConfig(beta=0.3))
+    >>> isinstance(info, reticent.EmulationInfo), isinstance(info.large, reticent.EmulationPart)
+    (True, True)
+    >>> audited = reticent.audit("emulated", reticent.AuditConfig(attacks="loss"), out="runs/audited")
+    >>> audited.provenance["models"]["emulation"]["beta"]
+    0.3
+
     Prepare data, watch a training of your own, promise differential privacy:
 
     >>> prepared = reticent.prepare(mails, out="mails.parquet", scrub="surrogate", detectors="email,phone")
@@ -154,6 +164,9 @@ if TYPE_CHECKING:
     from reticent.data.split_config import SplitConfig as SplitConfig
     from reticent.federated.client_privacy import ClientPrivacy as ClientPrivacy
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
+    from reticent.models.emulation import EmulationConfig as EmulationConfig
+    from reticent.models.emulation import EmulationInfo as EmulationInfo
+    from reticent.models.emulation import EmulationPart as EmulationPart
     from reticent.models.load import LoadedModel as LoadedModel
     from reticent.models.tuned import TuningInfo as TuningInfo
     from reticent.monitor.config import MonitorConfig as MonitorConfig
@@ -177,6 +190,7 @@ if TYPE_CHECKING:
     from reticent.unlearning.verification.config import VerifyConfig as VerifyConfig
     from reticent.workflows.audit import audit as audit
     from reticent.workflows.diff import diff as diff
+    from reticent.workflows.emulate import emulate as emulate
     from reticent.workflows.federate import federate as federate
     from reticent.workflows.federation_recipe import FederationRecipe as FederationRecipe
     from reticent.workflows.gate import GateOutcome as GateOutcome

@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from reticent.core.errors import BadInput
-from reticent.score.forward import chunk_rows, hidden_states, most_read, open_forward
+from reticent.models.output_layer import hidden_states
+from reticent.score.forward import chunk_rows, most_read, open_forward
 from reticent.testing.tiny import tiny_model
 
 VOCABULARY = 120

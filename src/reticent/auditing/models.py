@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.redteam_marker import marker_of
-from reticent.models import adapters
+from reticent.models.emulation import ROLES, EmulationInfo
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import ScoredModel
+
+_SWITCHED_OFF = "the target with its adapter switched off"
+_LARGE_ALONE = "the large model, which is the target at beta 0"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +43,7 @@ class Models:
     @property
     def about(self) -> dict[str, Any]:
         """The entries of the manifest about the models."""
-        entries = {
+        entries: dict[str, Any] = {
             "target": _name(self.target.source),
             "target_fingerprint": self.target.fingerprint,
             "reference": None if self.compared_with is None else _name(self.compared_with),
@@ -52,8 +55,17 @@ class Models:
         if self.reference is not None:
             entries["reference_fingerprint"] = self.reference.fingerprint
         sources = {"the target": self.target.source, "the target's base": self.target.base_source}
+        if self.target.emulation is not None:
+            entries["emulation"] = _parts(self.target.emulation)
         markers = {name: marker for name, source in sources.items() if (marker := marker_of(source))}
         return entries | ({"redteam": {name: marker["kind"] for name, marker in markers.items()}} if markers else {})
+
+
+def _parts(info: EmulationInfo) -> dict[str, Any]:
+    """The three models of an emulated fine-tune, and how they are put together."""
+    parts = {role: getattr(info, role) for role in ROLES}
+    named = {role: {"source": _name(part.source), "fingerprint": part.fingerprint} for role, part in parts.items()}
+    return {**named, **asdict(info.settings), "statement": info.statement}
 
 
 def scored_models(models: Models) -> tuple[ScoredModel, ScoredModel | None]:
@@ -87,14 +99,14 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
     """
     target = load(case.target, dtype=dtype, device=device) if isinstance(case.target, str) else case.target
     reference_name = case.reference_name or target.base_source
-    is_own_reference = adapters.can_switch_off(target.model) and reference_name in (None, target.base_source)
+    is_own_reference = target.can_switch_off and reference_name in (None, target.base_source)
     if is_own_reference and target.is_adapter:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(
             target=target,
             reference=None,
             compared_with=target.base_source or "the adapter's base",
-            reference_is="the target with its adapter switched off",
+            reference_is=_SWITCHED_OFF if target.emulation is None else _LARGE_ALONE,
         )
     reference = None if reference_name is None else _reference(case, reference_name, dtype=dtype, device=device)
     if reference is None:

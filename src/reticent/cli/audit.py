@@ -46,7 +46,7 @@ def command(
     held-out must come from one pool; the report says so when they do not. Audit your own models only.
 
     Args:
-        run: a run folder of `reticent tune`.
+        run: a run folder of `reticent tune`, or what `reticent emulate` made of one (with --out).
         model: the fine-tuned model: a folder (also a PEFT adapter), a hub id or a catalogue name.
         reference: the model it is compared with; by default the base that the model names.
         members: records that were trained on.

@@ -17,6 +17,7 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
     Raises:
         BadInput: there is none, or more than one list could be it.
     """
+    refuse_ensemble(model, "transformer blocks")
     config: Any = getattr(model, "config", None)
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     wanted = getattr(text, "num_hidden_layers", None)
@@ -25,6 +26,20 @@ def transformer_blocks(model: nn.Module) -> nn.ModuleList:
     if len(outer) != 1:
         raise BadInput(type(model).__name__, "has no single list of transformer blocks", "Use full, head or lora.")
     return outer[0]
+
+
+def refuse_ensemble(model: Any, parts: str) -> None:
+    """Refuse an emulated fine-tune (`models.emulated`) where one model's ``parts`` are wanted.
+
+    Raises:
+        BadInput: the model is an ensemble.
+    """
+    if getattr(model, "is_ensemble", False):
+        raise BadInput(
+            "an emulated fine-tune",
+            f"answers with three models, so it has no {parts} of its own",
+            "Give its small tuned model, the only one that saw the private text.",
+        )
 
 
 def text_part(model: Any) -> nn.Module:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -77,6 +77,9 @@ def context_length(model: Any) -> int | None:
     The configuration says it, under one of several names. Tokens that a prompt or prefix adapter puts before every
     text are taken off, and places that RoBERTa's kind of table keeps for padding.
     """
+    if (readings := _readings(model)) is not None:
+        limits_of = [limit for limit in map(context_length, readings) if limit is not None]
+        return min(limits_of, default=None)
     core = _core(model)
     config = text_config(core)
     limits = (getattr(config, name, None) for name in _NAMES)
@@ -94,6 +97,8 @@ def positions_of(model: Any) -> Positions:
     Rotary positions of kind ``dynamic`` change beyond the limit of the configuration, so within `context_length` they
     have no border.
     """
+    if (readings := _readings(model)) is not None:
+        return _jointly(list(map(positions_of, readings)))
     config = text_config(_core(model))
     before = virtual_tokens(model)
     borders = {border - before for border in _borders(config) if border > before}
@@ -141,6 +146,18 @@ def _kept_for_padding(core: Any, limit: int) -> int:
         if is_table and module.num_embeddings == limit and module.padding_idx is not None:
             return int(module.padding_idx) + 1
     return 0
+
+
+def _readings(model: Any) -> list[Any] | None:
+    """The models of an ensemble that are read for its answers (`models.emulated`); None of any other model."""
+    return [reading.model for reading in model.readings] if getattr(model, "is_ensemble", False) else None
+
+
+def _jointly(positions: Sequence[Positions]) -> Positions:
+    """Of models that read every text together: wherever one of them changes its way."""
+    beyond = [part.each_beyond for part in positions if part.each_beyond is not None]
+    borders = {border for part in positions for border in part.borders}
+    return Positions(borders=tuple(sorted(borders)), each_beyond=min(beyond, default=None))
 
 
 def _core(model: Any) -> Any:

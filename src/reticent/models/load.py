@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from reticent.core.errors import BadInput
 from reticent.core.redteam_marker import tell_marker
 from reticent.models import adapters
 from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
+from reticent.models.emulated import EmulatedModel
+from reticent.models.emulation import EmulationInfo, read_emulation
 from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
+from reticent.models.load_emulated import open_emulation
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.weights import fingerprint_weights
@@ -49,6 +53,7 @@ class LoadedModel:
         tuned: which method made it, where ``reticent tune`` did.
         apart: why an adapter that is switched off is not its base; ``""`` where it is.
         unknown: tokens of the tokenizer that no file holds the weights of; a text with one of them cannot be read.
+        emulation: the models and settings of an emulated fine-tune; its base is the large model.
 
     Examples:
         >>> from reticent.testing.tiny import save_tiny
@@ -68,19 +73,27 @@ class LoadedModel:
     tuned: TuningInfo | None = None
     apart: str = ""
     unknown: frozenset[int] = frozenset()
+    emulation: EmulationInfo | None = None
+
+    @property
+    def can_switch_off(self) -> bool:
+        """True if something lies on a base: an adapter, or the small models of an emulated fine-tune."""
+        return self.emulation is not None or adapters.can_switch_off(self.model)
 
     @property
     def is_adapter(self) -> bool:
-        """True if the base can be had from the same memory by switching an adapter off."""
-        return adapters.can_switch_off(self.model) and not self.apart
+        """True if the base can be had from the same memory by switching an adapter, or small models, off."""
+        return self.can_switch_off and not self.apart
 
     def adapter_off(self) -> AbstractContextManager[None]:
         """Within this context the model answers as its base. Where the adapter changed the vocabulary, as the base with
-        as many rows as the adapter has.
+        as many rows as the adapter has; an emulated fine-tune as its large model.
 
         Raises:
             BadInput: the model is no adapter on a base, or one that changed the base itself.
         """
+        if isinstance(self.model, EmulatedModel):
+            return self.model.large_alone()
         if not adapters.can_switch_off(self.model):
             raise BadInput(self.source, "is no adapter, so no base lies beneath it", "Name the base (--reference).")
         if self.apart and self.apart != GROWN:
@@ -94,6 +107,8 @@ class LoadedModel:
 
 def load(source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto") -> LoadedModel:
     """Load a model in evaluation mode; safetensors only, no code from the folder is run.
+
+    The folder of an emulated fine-tune (`reticent emulate`) gives three models that answer as one.
 
     Args:
         source: a local folder, a hub id, or a catalogue name; a whole model or an adapter (PEFT's, or this package's).
@@ -109,6 +124,9 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
     tell_marker(folder)
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
+    emulation = read_emulation(folder)
+    if emulation is not None:
+        return _load_emulated(source, emulation, base, kind, place)
     tuned = read_tuned(folder)
     if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
         return _load_adapter(source, folder, tuned, base, kind, place)
@@ -129,12 +147,20 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a whole model, without the model.
+    """The tokenizer of a whole model, without the model. Of an emulated fine-tune: its large model's, with the chat
+    template of its small one.
 
     Raises:
         BadInput: there is no such model, or it has no usable tokenizer.
     """
-    return _tokenizer(source, locate(source))
+    emulation = read_emulation(locate(source))
+    if emulation is None:
+        return _tokenizer(source, locate(source))
+    tokenizer = load_tokenizer(emulation.large.source)
+    small = locate(emulation.small_tuned.source)
+    if (small / "tokenizer_config.json").exists():
+        tokenizer.chat_template = _tokenizer(source, small).chat_template or tokenizer.chat_template
+    return tokenizer
 
 
 def pick_dtype(dtype: str, device: str) -> str:
@@ -166,6 +192,22 @@ def pick_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise BadInput(f"device={device!r}", "is not usable here", "Use --device cpu, or auto.") from error
     return device
+
+
+def _load_emulated(source: str, info: EmulationInfo, base: str | None, dtype: str, device: str) -> LoadedModel:
+    opened = open_emulation(source, info, load=partial(load, dtype=dtype, device=device))
+    return LoadedModel(
+        model=opened.model,
+        tokenizer=opened.tokenizer,
+        source=source,
+        fingerprint=info.fingerprint,
+        base_source=base or info.large.source,
+        base_fingerprint=info.large.fingerprint,
+        dtype=dtype,
+        device=device,
+        unknown=opened.unknown,
+        emulation=info,
+    )
 
 
 def _load_adapter(

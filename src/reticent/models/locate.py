@@ -11,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from reticent.core.errors import BadInput
 from reticent.models import catalog
+from reticent.models.emulation import is_emulation
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -65,7 +66,7 @@ def _download(source: str, hub_id: str) -> Path:
 
 
 def _refuse_pickles(source: str, folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    if any(folder.glob("*.safetensors")) or is_emulation(folder):
         return
     pickled = sorted(
         path.name for pattern in PICKLES for path in folder.glob(pattern) if path.name != "training_args.bin"

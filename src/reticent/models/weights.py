@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from reticent.core.errors import BadInput
+from reticent.models.emulation import is_emulation
 
 WEIGHT_FILES = "*.safetensors"
 
@@ -30,6 +31,12 @@ def fingerprint_weights(folder: str | Path) -> str:
         BadInput: a file is broken, or there is none.
     """
     files = sorted(Path(folder).glob(WEIGHT_FILES))
+    if not files and is_emulation(folder):
+        raise BadInput(
+            str(folder),
+            "is an emulated fine-tune, which names three models and holds no weights of its own",
+            "Give one of its models, such as the small one, which alone was tuned.",
+        )
     if not files:
         raise BadInput(str(folder), "holds no safetensors file", "Save the weights with save_pretrained().")
     stats = [(file, file.stat()) for file in files]

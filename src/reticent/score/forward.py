@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from reticent.core.errors import BadInput
-from reticent.models.context import Positions, context_length, positions_of, text_config
+from reticent.models.context import Positions, context_length, positions_of
+from reticent.models.output_layer import Head, agrees, find_head, hidden_states
 from reticent.score.attention import LONGEST, gains_from_plain, plain_attention
 
 _CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
@@ -29,39 +29,6 @@ _COMPANY = 160
 _SAME = {torch.float32: 1e-3, torch.float64: 1e-3}
 _SAME_HALF = 0.1
 """How far apart logits may be for rounding, relatively, in the middle of a text's tokens; the second in 16 bits."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Head:
-    """From hidden states to logits, as the model does it.
-
-    Args:
-        module: the output layer.
-        scale: what its output is multiplied by (Granite, Cohere, Falcon-H1).
-        softcap: ``c`` of ``c·tanh(logits/c)`` (Gemma); None for none.
-    """
-
-    module: nn.Module
-    scale: float = 1.0
-    softcap: float | None = None
-
-    def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """``[M, V]`` for ``[M, D]``; written into ``out`` where the layer allows it."""
-        weight = getattr(self.module, "weight", None)
-        if type(self.module) is nn.Linear and out is not None and out.dtype == hidden.dtype == self.module.weight.dtype:
-            assert weight is not None
-            if self.module.bias is None:
-                torch.mm(hidden, weight.T, out=out)
-            else:
-                torch.addmm(self.module.bias, hidden, weight.T, out=out)
-            result = out
-        else:
-            result = self.module(hidden)
-        if self.scale != 1.0:
-            result = result * self.scale
-        if self.softcap is not None:
-            result = torch.tanh(result / self.softcap) * self.softcap
-        return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,8 +105,8 @@ def open_forward(model: Any, name: str) -> Forward:
     texts = [_probe_text(vocabulary, length) for length in _probe_lengths(positions, context_length(model))]
     with torch.inference_mode():
         truth = [_own_logits(model, text) for text in _on(model, texts)]
-        head = _find_head(model)
-        if head is not None and not _agrees(model, head, texts[0], truth[0]):
+        head = find_head(model)
+        if head is not None and not agrees(model, head, _on(model, texts)[0], truth[0]):
             head = None
         plain = gains_from_plain(model) and _same_by_plain(model, texts[0], truth[0])
         forward = Forward(model=model, head=head, vocabulary=int(truth[0].shape[-1]), plain=plain, positions=positions)
@@ -160,26 +127,6 @@ def most_read(model: Any) -> int | None:
     return context_length(model)
 
 
-def hidden_states(model: Any, module: nn.Module, token_id: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """``[B, T, D]``: what the output layer ``module`` is given, for the ``T`` tokens. ``inputs`` go to the model too.
-
-    The layer is fed none of it, so it costs nothing. Going through the whole model, and not its decoder alone, keeps
-    whatever lies around it: prompts and prefixes of PEFT, scaling before the output layer.
-    """
-    caught: list[torch.Tensor] = []
-
-    def catch(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        caught.append(args[0])
-        return (args[0][:, :0], *args[1:])
-
-    handle = module.register_forward_pre_hook(catch)
-    try:
-        model(input_ids=token_id, **{"use_cache": False, **inputs})
-    finally:
-        handle.remove()
-    return caught[0][:, -token_id.shape[1] :]
-
-
 def chunk_rows(vocabulary: int, element_size: int, device: str) -> int:
     """How many positions have their logits computed at a time."""
     budget = _CHUNK_BYTES.get(device, _CHUNK_BYTES["cuda"])
@@ -191,33 +138,6 @@ def _own_logits(model: Any, text: torch.Tensor) -> torch.Tensor:
     ids = text[None]
     logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return logits[0, -len(text) :]
-
-
-def _find_head(model: Any) -> Head | None:
-    module = model.get_output_embeddings()
-    if not isinstance(module, nn.Module):
-        return None
-    config = text_config(model)
-    scale = 1.0
-    if divisor := getattr(config, "logits_scaling", None):
-        scale /= float(divisor)
-    for factor in ("logit_scale", "lm_head_multiplier"):
-        scale *= float(getattr(config, factor, None) or 1.0)
-    softcap = getattr(config, "final_logit_softcapping", None)
-    return Head(module=module, scale=scale, softcap=float(softcap) if softcap else None)
-
-
-def _agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> bool:
-    """True if body and head give the model's logits, up to the rounding of its type."""
-    try:
-        hidden = hidden_states(model, head.module, _on(model, [text])[0][None])[0]
-        mine = head.logits(hidden, out=truth.new_empty(truth.shape, dtype=hidden.dtype))
-    except (IndexError, RuntimeError, TypeError, ValueError):
-        return False
-    if mine.shape != truth.shape:
-        return False
-    worst = (mine.float() - truth.float()).abs().max()
-    return bool(worst <= 2 * torch.finfo(hidden.dtype).eps * (1 + truth.float().abs().max()))
 
 
 def _same_by_plain(model: Any, text: torch.Tensor, truth: torch.Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.models import adapters, catalog
+from reticent.models.emulation import is_emulation
 from reticent.models.load import LoadedModel, load
 from reticent.models.locate import is_hub_id
 from reticent.models.tuned import TuningInfo
@@ -28,6 +29,12 @@ def load_start(source: str, device: str, *, goes_on: bool) -> LoadedModel:
         BadInput: it cannot be loaded; it is an adapter and a base is wanted; it goes on, and nothing says how it was
             made.
     """
+    if is_emulation(source):
+        raise BadInput(
+            source,
+            "is an emulated fine-tune of three models, and only single models are tuned",
+            "Tune its small model, and emulate again.",
+        )
     loaded = load(source, dtype="float32", device=device)
     if goes_on and loaded.tuned is None:
         raise BadInput(

@@ -23,12 +23,14 @@ from reticent.core.processes import refuse_several
 from reticent.core.results import Results
 from reticent.core.run_folder import FIRST, MAKES_A_MODEL, RunFolder
 from reticent.core.user_cache import user_cache
+from reticent.models.emulation import is_emulation
 from reticent.models.in_memory import evaluating
 from reticent.report.audit_page import write_report
 from reticent.report.results_file import read_results, write_results
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import describe
 from reticent.unlearning.case_of_unlearned import case_of_unlearned
+from reticent.workflows.case_of_emulated import case_of_emulated
 from reticent.workflows.case_of_objects import case_of_objects
 
 
@@ -45,7 +47,8 @@ def audit(
     The same call again reuses the tables that were made, also after a kill. A model in memory is left as it was.
 
     Args:
-        what: a run folder of `reticent.tune`, or a case made of any model and data; None where objects are given.
+        what: a run folder of `reticent.tune`, the folder of an emulated fine-tune of such a run, or a case made of any
+            model and data; None where objects are given.
         config: settings of the audit; None for the defaults.
         out: the folder to write to; needed for a case or objects, by default the run folder itself otherwise. It may
             hold an earlier audit of the same model and data, and nothing else.
@@ -97,6 +100,14 @@ def _case_and_folders(
             raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
         return what, _results_folder(out), None
     tuned = what if isinstance(what, RunFolder) else RunFolder(root=Path(what))
+    if is_emulation(tuned.root):
+        if out is None:
+            raise BadInput(
+                str(tuned.root),
+                "is a model's folder, and no run",
+                f"Say where the audit goes: --out {tuned.root}-audit.",
+            )
+        return case_of_emulated(tuned.root, reference=reference), _results_folder(out), None
     unlearned = tuned.settings("unlearn") is not None
     if unlearned and out is None:
         raise BadInput(

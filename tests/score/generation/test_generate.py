@@ -14,7 +14,8 @@ from reticent.core.errors import BadInput
 from reticent.models.load import load
 from reticent.score.engine import ScoreOptions
 from reticent.score.generation import generate as module
-from reticent.score.generation.generate import GREEDY, Scheme, continue_one, generate, make_generations, uniforms
+from reticent.score.generation.drawing import uniforms
+from reticent.score.generation.generate import GREEDY, Scheme, continue_one, generate, make_generations
 from reticent.score.generation.generations import read_generations
 from reticent.score.make_tables import ScoredModel
 from reticent.testing.tiny import ZOO, save_tiny, tiny_of_family, tiny_tokenizer, tiny_tuned

@@ -16,6 +16,7 @@ from reticent.core.finding import Finding, Severity
 from reticent.core.membership import Membership
 from reticent.core.results import GuaranteeAudit, GuaranteeBound, GuaranteeCheck, GuaranteeRate
 from reticent.core.run_folder import PROMISE_FILE
+from reticent.models.emulation import is_emulation
 from reticent.privacy.guarantee import EVERYTHING, PrivacyGuarantee
 from reticent.privacy.spec import REPLACE_ONE
 from reticent.stats.epsilon import gdp_epsilon
@@ -33,6 +34,8 @@ NOT_COVERED = (
     "training.",
 )
 
+OF_ENSEMBLES = ("What the large model of this ensemble had learned: it answers too, and no promise is about it.",)
+
 
 class RecordedGuarantee(NamedTuple):
     """The guarantee on record in the folder of a privately trained model."""
@@ -40,6 +43,8 @@ class RecordedGuarantee(NamedTuple):
     promise: PrivacyGuarantee
     checks: tuple[GuaranteeCheck, ...]
     """Of the engine's self-check."""
+    not_covered: tuple[str, ...] = ()
+    """Sentences of this model's own on what nothing is promised about."""
 
 
 def read_guarantee(model: str | Path) -> RecordedGuarantee | None:
@@ -57,6 +62,7 @@ def read_guarantee(model: str | Path) -> RecordedGuarantee | None:
         return RecordedGuarantee(
             PrivacyGuarantee.from_json(path.read_text(encoding="utf-8")),
             tuple(GuaranteeCheck(**{"measured": ""} | row) for row in checks),
+            OF_ENSEMBLES if is_emulation(model) else (),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(str(path), f"is broken ({error})", "Train again, or give the folder as it was.") from error
@@ -127,7 +133,7 @@ def evaluate(
         roc=most.roc,
         relation=promise.relation,
         checks=recorded.checks,
-        not_covered=_not_covered(promise),
+        not_covered=(*recorded.not_covered, *_not_covered(promise)),
         not_compared=_not_compared(rows, promise, membership, has_auc=best is not None),
     )
 

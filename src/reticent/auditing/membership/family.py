@@ -24,8 +24,10 @@ from reticent.auditing.membership.shadow_scores import Shadows
 from reticent.auditing.membership.shadow_training import refuse_shadows, shadow_models
 from reticent.auditing.membership.significance import LevelTests, by_statistic, described, significance
 from reticent.auditing.membership.users import user_evidence
+from reticent.core.errors import BadInput
 from reticent.core.results import ExposedUnit, Results
 from reticent.core.run_folder import RunFolder
+from reticent.models.emulation import is_emulation
 
 NAME = "membership"
 OWN, LEVEL = 4.0, 1.0
@@ -48,9 +50,16 @@ class TestedLevels:
 
 
 def refuse(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> None:
-    """Refuse a primary attack that there is not, and shadow models that cannot be made."""
+    """Refuse a primary attack that there is not, shadow models that cannot be made, and a look inside an ensemble."""
     refuse_unknown(config.primary)
     refuse_shadows(config, case, tuned)
+    if config.whitebox and is_emulation(case.target_name):
+        raise BadInput(
+            "--whitebox",
+            f"{case.target_name} is an emulated fine-tune of three models, which has no hidden states and gradients of "
+            "its own",
+            "Leave it out, or audit the small tuned model so, the only one that saw the private text.",
+        )
 
 
 def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> Shadows | None:

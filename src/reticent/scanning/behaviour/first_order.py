@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
+from reticent.models.output_layer import hidden_states
 from reticent.scanning.behaviour.label_task import Side, Slot, Tokens
-from reticent.score.forward import Forward, device_of, hidden_states
+from reticent.score.forward import Forward, device_of
 
 _WORD_STARTS = ("Ġ", "▁", " ")
 

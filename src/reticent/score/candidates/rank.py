@@ -26,16 +26,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import DynamicCache
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.context import text_config
+from reticent.models.emulated_cache import empty_cache
 from reticent.models.encode import EncodedRecord
+from reticent.models.output_layer import hidden_states
 from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
 from reticent.score.candidates.token_tree import ROOT, TokenTree, trees
 from reticent.score.engine import Engine, score
-from reticent.score.forward import Forward, chunk_rows, device_of, hidden_states
+from reticent.score.forward import Forward, chunk_rows, device_of
 
 Array = npt.NDArray[Any]
 
@@ -217,7 +218,7 @@ def _groups(jobs: Sequence[_Job], tokens: int) -> Iterator[list[_Job]]:
 
 def _read(forward: Forward, group: Sequence[_Job], before: bool) -> dict[int, CandidateScores]:
     """One pass over the prefixes, and one over each round of trees."""
-    cache = DynamicCache()
+    cache = empty_cache(forward.model)
     asked = [_of_prefix(job, before) for job in group]
     logp = _predict(forward, [job.prefix for job in group], asked, use_cache=True, past_key_values=cache)
     inner = [len(job.prefix) - (1 if before else job.text.start) for job in group]
@@ -245,7 +246,7 @@ def _of_prefix(job: _Job, before: bool) -> _TokenPredictions:
     return _TokenPredictions(place, np.concatenate([job.prefix[inside], roots]))
 
 
-def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], cache: DynamicCache) -> list[Array]:
+def _below(forward: Forward, group: Sequence[_Job], grown: Sequence[TokenTree], cache: Any) -> list[Array]:
     """For each line of the batch, log p of the edges that do not come from the root. Leaves the cache as it was."""
     width = max(map(len, grown))
     if not width:

@@ -10,7 +10,6 @@ border between two tokens may fall on the other side.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,16 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reticent.core import validate
-from reticent.core.errors import BadInput
 from reticent.core.progress import progress
-from reticent.models.context import Positions, positions_of
+from reticent.models.context import positions_of
 from reticent.score.cache import intact, key_of, open_cache, seal, taking_turns
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.forward import device_of, most_read
+from reticent.score.generation.drawing import Line, Prefixes, draw, make_lines
 from reticent.score.generation.generations import Generations, join_generations, read_generations
-from reticent.score.generation.sampled_logp import first_best, scheme_logp
 from reticent.score.generation.scheme import GREEDY, Scheme
+from reticent.score.generation.speculative import can_draft, write_drafted
 from reticent.score.make_tables import ScoredModel
 
 __all__ = ["GREEDY", "Generations", "Scheme", "continue_one", "generate", "make_generations", "stop_tokens"]
@@ -45,7 +43,6 @@ _SHARD_TOKENS = 16_384
 _PROBE = (9, 5)
 
 Array = npt.NDArray[Any]
-Prefixes = Sequence[Sequence[int] | npt.NDArray[np.int32]]
 
 
 def generate(
@@ -85,7 +82,7 @@ def generate(
         BadInput: a prefix is empty or leaves no room for new tokens; the logits are not numbers.
     """
     ends = stop_tokens(model, tokenizer) if stop is None else frozenset(stop)
-    lines = _lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
+    lines = make_lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
     if not title:
         return _generate(open_decoder(model), lines, scheme, ends, tokens_per_batch, lambda n: None)
     with progress(title, len(lines), unit="texts") as advance:
@@ -115,7 +112,7 @@ def make_generations(
     """
     model, tokenizer = side.loaded.model, side.loaded.tokenizer
     ends = stop_tokens(model, tokenizer) if stop is None else frozenset(stop)
-    lines = _lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
+    lines = make_lines(model, prefixes, max_new_tokens, samples, scheme, seed, keys)
     folder = open_cache(Path(cache)) / "generations"
     shards = _shards(lines, samples)
     decoder: Decoder | None = None
@@ -150,7 +147,7 @@ def continue_one(
         for step in range(max_new_tokens):
             logits = model(input_ids=text, use_cache=False).logits[:, -1]
             chance = np.zeros(1) if uniforms is None else uniforms[step : step + 1]
-            text = torch.cat([text, _draw(logits, scheme, chance)[:, None]], dim=1)
+            text = torch.cat([text, draw(logits, scheme, chance)[:, None]], dim=1)
     return [int(token) for token in text[0, len(prefix) :]]
 
 
@@ -161,80 +158,12 @@ def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(int(token) for token in tokens if token is not None)
 
 
-def uniforms(seed: int, name: str, sample: int, count: int) -> npt.NDArray[np.float64]:
-    """``[count]`` in [0, 1): what the tokens of one sample are drawn by; the same on every machine."""
-    digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode("utf-8", "surrogatepass")).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(count)
-
-
 # ---- one text among others --------------------------------------------------------------------------------------
 
 
-@dataclass(kw_only=True, eq=False)
-class _Line:
-    """One text that is being written."""
-
-    row: int
-    sample: int
-    name: str
-    prefix: npt.NDArray[np.int64]
-    limit: int
-    chance: npt.NDArray[np.float64]
-    token_id: list[int] = field(default_factory=list)
-    logp: list[float] = field(default_factory=list)
-    stopped: bool = False
-
-    @property
-    def length(self) -> int:
-        """Tokens when it is as long as it may get."""
-        return len(self.prefix) + self.limit
-
-    def regime(self, positions: Positions) -> int | None:
-        """In which way the model reads it from its first to its last token; None if that changes on the way."""
-        first, last = positions.regime(len(self.prefix)), positions.regime(self.length - 1)
-        return first if first == last else None
-
-
-def _lines(
-    model: Any,
-    prefixes: Prefixes,
-    max_new_tokens: int | Sequence[int],
-    samples: int,
-    scheme: Scheme,
-    seed: int,
-    keys: Sequence[str] | None,
-) -> list[_Line]:
-    validate.positive(samples=samples)
-    if scheme.greedy and samples > 1:
-        raise BadInput(f"samples={samples}", "are all the same with the greedy scheme", "Give a temperature.")
-    limits = [max_new_tokens] * len(prefixes) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    names = [str(i) for i in range(len(prefixes))] if keys is None else list(keys)
-    if not len(limits) == len(names) == len(prefixes):
-        raise ValueError("max_new_tokens and keys need one entry for each prefix")
-    most = most_read(model)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    lines = []
-    for row, (prefix, limit, name) in enumerate(zip(prefixes, limits, names, strict=True)):
-        validate.positive(max_new_tokens=limit)
-        ids = np.asarray(prefix, dtype=np.int64)
-        if not ids.size or (most is not None and ids.size + limit > most):
-            too_long = (
-                f"and {limit} new tokens are more than the {most} tokens that the model reads" if ids.size else ""
-            )
-            raise BadInput(
-                f"prefix {row} of {ids.size} tokens", too_long or "is empty", "Cut it, or begin with a start token."
-            )
-        if ids.min() < 0 or ids.max() >= vocabulary:
-            raise BadInput(f"prefix {row}", f"has a token beyond the {vocabulary:,} of the model", "Use its tokenizer.")
-        for sample in range(samples):
-            chance = np.zeros(limit) if scheme.greedy else uniforms(seed, name, sample, limit)
-            lines.append(_Line(row=row, sample=sample, name=name, prefix=ids, limit=limit, chance=chance))
-    return lines
-
-
-def _shards(lines: Sequence[_Line], samples: int) -> list[list[_Line]]:
+def _shards(lines: Sequence[Line], samples: int) -> list[list[Line]]:
     """Lines that are written to one file, all samples of a prefix together; at least one shard."""
-    shards: list[list[_Line]] = [[]]
+    shards: list[list[Line]] = [[]]
     tokens = 0
     for start in range(0, len(lines), samples):
         if tokens >= _SHARD_TOKENS:
@@ -247,7 +176,7 @@ def _shards(lines: Sequence[_Line], samples: int) -> list[list[_Line]]:
 
 def _generate(
     decoder: Decoder,
-    lines: Sequence[_Line],
+    lines: Sequence[Line],
     scheme: Scheme,
     ends: frozenset[int],
     tokens_per_batch: int | None,
@@ -255,7 +184,7 @@ def _generate(
 ) -> Generations:
     device = device_of(decoder.model).type
     budget = tokens_per_batch or _TOKENS_PER_BATCH.get(device, _TOKENS_PER_BATCH["cuda"])
-    groups: dict[int | None, list[_Line]] = {}
+    groups: dict[int | None, list[Line]] = {}
     for line in lines:
         groups.setdefault(line.regime(positions_of(decoder.model)), []).append(line)
     with torch.inference_mode():
@@ -264,7 +193,8 @@ def _generate(
             # texts of one length reach it together.
             of_regime = RecomputingDecoder(model=decoder.model, pads=False) if regime is None else decoder
             for batch in _batches(group, budget, equal=not of_regime.pads):
-                _write(of_regime, batch, scheme, ends)
+                if not _drafted(of_regime, batch, scheme, ends):
+                    _write(of_regime, batch, scheme, ends)
                 advance(len(batch))
     first = lines[0].row if lines else 0
     return Generations(
@@ -277,9 +207,9 @@ def _generate(
     )
 
 
-def _batches(lines: Sequence[_Line], budget: int, *, equal: bool) -> Iterator[list[_Line]]:
+def _batches(lines: Sequence[Line], budget: int, *, equal: bool) -> Iterator[list[Line]]:
     """Lines of like prefix lengths, longest first, at most ``budget`` padded tokens at the end (or one line)."""
-    batch: list[_Line] = []
+    batch: list[Line] = []
     for line in sorted(lines, key=lambda line: (-len(line.prefix), -line.limit, line.row, line.sample)):
         if batch:
             width = len(batch[0].prefix) + max(line.limit, *(member.limit for member in batch))
@@ -292,7 +222,14 @@ def _batches(lines: Sequence[_Line], budget: int, *, equal: bool) -> Iterator[li
         yield batch
 
 
-def _write(decoder: Decoder, batch: Sequence[_Line], scheme: Scheme, ends: frozenset[int]) -> None:
+def _drafted(decoder: Decoder, batch: Sequence[Line], scheme: Scheme, ends: frozenset[int]) -> bool:
+    """True if one text alone was written to its end with a small model that went ahead (`speculative`)."""
+    if len(batch) > 1 or not isinstance(decoder, CachedDecoder) or not can_draft(decoder.model):
+        return False
+    return write_drafted(decoder.model, batch[0], scheme, ends) is not None
+
+
+def _write(decoder: Decoder, batch: Sequence[Line], scheme: Scheme, ends: frozenset[int]) -> None:
     """Write all lines of a batch to their ends; those that end are taken out of it."""
     rows = list(dict.fromkeys(line.row for line in batch))
     once = {line.row: line.prefix for line in batch}
@@ -304,7 +241,7 @@ def _write(decoder: Decoder, batch: Sequence[_Line], scheme: Scheme, ends: froze
     alive = list(batch)
     while alive:
         step = len(alive[0].token_id)
-        token = _draw(logits, scheme, np.array([line.chance[step] for line in alive]))
+        token = draw(logits, scheme, np.array([line.chance[step] for line in alive]))
         logp = logits.float().log_softmax(dim=1).gather(1, token[:, None])[:, 0]
         going = []
         for place, (line, new, value) in enumerate(zip(alive, token.tolist(), logp.tolist(), strict=True)):
@@ -321,20 +258,6 @@ def _write(decoder: Decoder, batch: Sequence[_Line], scheme: Scheme, ends: froze
             alive = [alive[place] for place in going]
         if alive:
             logits = decoder.add(token)
-
-
-def _draw(logits: torch.Tensor, scheme: Scheme, chance: Array) -> torch.Tensor:
-    """``[B]``: the token at which the cumulative probability exceeds ``chance`` ``[B]``."""
-    if not bool(torch.isfinite(logits.float().amax(dim=1)).all()) or bool(torch.isnan(logits).any()):
-        raise BadInput("the model", "gives logits that are not numbers", "Load it in float32 (--dtype float32).")
-    if scheme.greedy:
-        return first_best(logits)
-    rising = scheme_logp(logits, scheme).double().exp().cumsum(dim=1)
-    total = rising[:, -1:]
-    wanted = torch.as_tensor(chance, dtype=torch.float64, device=logits.device)[:, None] * total
-    drawn = torch.searchsorted(rising, wanted, right=True)
-    last = torch.searchsorted(rising, total.contiguous(), right=False)  # the last token that can be drawn at all
-    return torch.minimum(drawn, last)[:, 0]
 
 
 # ---- the model, one step at a time ------------------------------------------------------------------------------

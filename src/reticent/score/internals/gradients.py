@@ -29,7 +29,7 @@ from transformers.pytorch_utils import Conv1D
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
-from reticent.models.anatomy import transformer_blocks
+from reticent.models.anatomy import refuse_ensemble, transformer_blocks
 from reticent.models.context import positions_of
 from reticent.models.encode import IGNORED, EncodedRecord
 from reticent.models.tuning import adapter as bottleneck
@@ -179,6 +179,7 @@ def trained_parameters(model: Any, base: Any | None = None) -> tuple[str, ...]:
     ``base``; where none of these was trained, whatever else differs: biases, the output matrix. Without a base, or
     where nothing differs, all weights of linear layers in blocks.
     """
+    refuse_ensemble(model, "gradients")
     names = [name for name, _ in model.named_parameters()]
     of_adapter = [name for name in names if _is_adapter(model, name)]
     if of_adapter:

@@ -23,8 +23,9 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.encode import EncodedRecord
+from reticent.models.output_layer import hidden_states
 from reticent.score.engine import Chunk, Engine, ScoreOptions, batches, open_engine, padded, plan_pieces
-from reticent.score.forward import device_of, hidden_states
+from reticent.score.forward import device_of
 from reticent.score.token_stats import token_stats
 
 Floats = npt.NDArray[np.float64]

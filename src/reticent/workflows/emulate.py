@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steer a large model by what a small one learned: write the folder that names the three models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from reticent.core.atomic import replacing_folder, write_text
+from reticent.core.outputs import refuse_empty, refuse_input
+from reticent.core.portable import remember
+from reticent.core.redteam_marker import marker_of, write_marker
+from reticent.core.run_folder import PROMISE_FILE, RunFolder
+from reticent.models import adapters
+from reticent.models.emulation import NO_PROMISE, ROLES, EmulationConfig, EmulationInfo, read_emulation
+from reticent.models.load import load, pick_device, pick_dtype
+from reticent.models.load_emulated import open_parts
+from reticent.models.locate import locate
+from reticent.models.tuned import read_tuned
+from reticent.privacy.guarantee import PrivacyGuarantee
+
+KIND = "emulated fine-tune"
+_AFTER = ", and post-processing of the small model's predictions"
+_NOT_CARRIED = (
+    "The small model's promise is not carried over: the large model was itself tuned, on data that no promise here "
+    "is about."
+)
+
+
+def emulate(
+    large: str | Path,
+    small_tuned: str | Path,
+    *,
+    out: str | Path,
+    small_base: str | Path | None = None,
+    config: EmulationConfig | None = None,
+    device: str = "auto",
+) -> EmulationInfo:
+    """Write a folder that every verb takes as a model: a large model that never saw the private text, steered by the
+    difference between a small model that was tuned on it and that one's base (arXiv:2310.12962).
+
+    log π = log π_large + beta · (log π_tuned − log π_base), by token. No weights are copied: the folder names the three
+    models by relative path and fingerprint, and they must stay where they are to each other. All three are opened once,
+    to see that they go together. Where the small model was tuned under differential privacy, the ensemble keeps that
+    promise (post-processing), and the folder says it; the large model's own training is not covered.
+
+    Args:
+        large: the model to steer: a folder, a hub id, or a catalogue name.
+        small_tuned: a run folder of `reticent tune`, or a tuned model's folder.
+        out: the folder to make.
+        small_base: what the small model was tuned from; None for the base that it names.
+        config: β, cap and filter; None for the defaults.
+        device: to try the models on.
+
+    Returns:
+        The contents of the folder's file, with paths as they can be opened and the statement on privacy.
+
+    Raises:
+        BadInput: a model cannot be loaded, the base is not that of the tuned model, the tokenizers differ, or ``out``
+            holds something else.
+
+    Examples:
+        >>> from reticent.core.record import Record
+        >>> from reticent.testing.tiny import save_tiny
+        >>> from reticent.train.config import TuneConfig
+        >>> from reticent.workflows.tune import tune
+        >>> notes = [Record(id=f"n{number}", text=f"note {number} to ann") for number in range(16)]
+        >>> small = str(save_tiny("small"))
+        >>> run = tune(notes, base=small, out="runs/small", tune_config=TuneConfig(epochs=1, max_tokens=16))
+        >>> info = emulate(save_tiny("large", seed=7), run.root, out="emulated", config=EmulationConfig(beta=0.5))
+        >>> info.settings.beta, load("emulated").emulation == info
+        (0.5, True)
+    """
+    refuse_empty("out", out)
+    run = run_of(small_tuned)
+    tuned = run.model if run is not None else Path(small_tuned)
+    inputs = {"the large model": large, "the small tuned model": small_tuned, "the small base": small_base}
+    refuse_input(out, inputs)
+    place = pick_device(device)
+    opened = open_parts(
+        str(large),
+        str(tuned),
+        None if small_base is None else str(small_base),
+        config or EmulationConfig(),
+        load=partial(load, dtype=pick_dtype("auto", place), device=place),
+    )
+    promise, statement = _promise(locate(str(tuned)), str(large), opened.info)
+    info = replace(opened.info, run="" if run is None else str(run.root.resolve()), statement=statement)
+    for role in ROLES:
+        remember(getattr(info, role).source, getattr(info, role).fingerprint)
+    with replacing_folder(out, kind=KIND, private=False) as folder:
+        folder.mkdir()
+        info.write(folder, place=Path(out))
+        if promise is not None:
+            write_text(folder / PROMISE_FILE, promise.to_json() + "\n", private=False)
+        _carry_mark(folder, info)
+    written = read_emulation(out)
+    assert written is not None
+    return written
+
+
+def run_of(small_tuned: str | Path) -> RunFolder | None:
+    """The run folder that was named, or that the named model's folder lies in; None where there is none."""
+    named = Path(small_tuned).expanduser()
+    for root in (named, named.resolve().parent):
+        run = RunFolder(root=root)
+        if run.model.is_dir() and any(run.settings(step) is not None for step in ("tune", "federate")):
+            return run if root == named or named.name == run.model.name else None
+    return None
+
+
+def _promise(tuned: Path, large: str, info: EmulationInfo) -> tuple[PrivacyGuarantee | None, str]:
+    """The promise that the ensemble keeps, and the sentences on it."""
+    path = tuned / PROMISE_FILE
+    if not path.is_file():
+        return None, NO_PROMISE
+    folder = locate(large)
+    was_tuned = read_tuned(folder) is not None or adapters.is_peft(folder)
+    if was_tuned and info.large.fingerprint != info.small_base.fingerprint:
+        return None, _NOT_CARRIED
+    promise = PrivacyGuarantee.from_json(path.read_text(encoding="utf-8"))
+    promise = replace(promise, mechanism=promise.mechanism + _AFTER)
+    return promise, (
+        f"{promise.sentence()}. The ensemble reads nothing of the private text but the small model's predictions, so "
+        "the promise of that training is its own, with any beta, cap or top_p that was not chosen by looking at the "
+        "private text. What the large model and the small base learned in their own training is not covered."
+    )
+
+
+def _carry_mark(folder: Path, info: EmulationInfo) -> None:
+    """Put the red team's mark on an ensemble that holds a model with the mark."""
+    for role in ROLES:
+        marker = marker_of(getattr(info, role).source)
+        if marker is not None:
+            write_marker(folder, kind=str(marker.get("kind", "unknown")), about={"emulate": role})
+            return
