@@ -67,7 +67,7 @@ class FederationJob:
         spec: how.
         privacy: what each client is promised.
         name_of: a name for a client that tells nothing of it.
-        updates: where each client's updates are kept; None: nowhere.
+        updates: the files that each client's updates are kept in; None: nowhere.
         data: fingerprint of the data set, for the record of what is spent.
         wrap: puts something between server and clients, such as faults of a test.
     """
@@ -79,7 +79,7 @@ class FederationJob:
     spec: FederationSpec
     privacy: ClientPrivacy
     name_of: Callable[[str], str]
-    updates: Path | None = None
+    updates: UpdateFiles | None = None
     data: str = ""
     wrap: Callable[[Grid], Grid] = lambda grid: grid
 
@@ -282,11 +282,9 @@ def _held_out(model: Any, loss: Callable[[Any], float]) -> Callable[[Update], fl
 
 
 def _recorder(job: FederationJob, clients: Sequence[Client]) -> UpdateFiles | None:
-    if job.updates is None:
-        return None
-    files = UpdateFiles(job.updates)
-    files.begin(clients)
-    return files
+    if job.updates is not None:
+        job.updates.begin([client.name for client in clients])
+    return job.updates
 
 
 def _run(job: FederationJob, rounds: Rounds, state: ServerState) -> ServerState:

@@ -137,6 +137,7 @@ def _train(
     wrap: Callable[[Grid], Grid],
 ) -> None:
     from reticent.federated.train_federation import FederationJob, train_federation
+    from reticent.federated.update_files import UpdateFiles
     from reticent.report.federation_file import read_federation, write_federation
     from reticent.report.federation_page import write_federation_page
     from reticent.train.checkpoints import close_folder
@@ -150,7 +151,7 @@ def _train(
         spec=recipe.federation,
         privacy=recipe.privacy,
         name_of=lambda client: hashed(client, key),
-        updates=run.updates if recipe.federation.record_updates else None,
+        updates=UpdateFiles(run.updates, key) if recipe.federation.record_updates else None,
         data=str(config["data"]),
         wrap=wrap,
     )
