@@ -4,9 +4,9 @@
     updates/round-0003/global.safetensors              the trained arrays with which round 3 began
     updates/round-0003/client-0123456789abcdef.safetensors   what local training added to them
 
-Arrays are float32, under the same names in both. The client is named by 16 hexadecimal digits of a hash (`client_hash`), so that
-the folder names nobody. Metadata of each file: ``format`` is `FORMAT`, ``round`` the number, ``client`` the hash. The
-update is as it arrived, before the server clips it.
+Arrays are float32, under the same names in both. The client is named by 16 hexadecimal digits of a hash
+(`client_hash`), so that the folder names nobody. Metadata of each file: ``format`` is `FORMAT`, ``round`` the number,
+``client`` the hash. The update is as it arrived, before the server clips it.
 """
 
 from __future__ import annotations
