@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reticent.core.progress import console
@@ -12,6 +12,7 @@ from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
+from reticent.federated.record_privacy import RecordPrivacy
 from reticent.workflows.inputs import DataConfig
 
 USUAL = (
@@ -53,11 +54,13 @@ def command(
     canary_config: CanaryConfig,
     federation: FederationSpec,
     privacy: ClientPrivacy,
+    record_privacy: RecordPrivacy,
 ) -> int:
     """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
 
     With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
-    is clipped on arrival, and noise goes on the sum. The same command again goes on at the round where it was.
+    is clipped on arrival, and noise goes on the sum. With --record_epsilon each record is promised it against whoever
+    sees its client's updates, by noise inside the client. The same command again goes on at the round where it was.
 
     Args:
         data: as for reticent tune; a folder with one client a file or subfolder where --clients names it.
@@ -68,14 +71,15 @@ def command(
     clients, model, out = place.clients, place.model, place.out
     inputs = {"the data": data, "the clients": clients if Path(clients).is_dir() else None}
     RunFolder(root=Path(out)).refuse_foreign("federate", inputs | {"the base model": model})
-    source = read_clients_of(data, clients, data_config, private=privacy.is_private, model=model)
     recipe = FederationRecipe(
         federation=federation,
         privacy=privacy,
-        clients=source.clients,
+        record_privacy=record_privacy,
         split=split_config,
         canaries=canary_config,
     )
+    source = read_clients_of(data, clients, data_config, unit=recipe.unit, model=model)
+    recipe = replace(recipe, clients=source.clients)
     run = federate(
         source.records,
         base=model,

@@ -69,6 +69,7 @@ MADE = {
     "federation.html",
     "rounds.jsonl",
     "updates",
+    "record_ledger.jsonl",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""

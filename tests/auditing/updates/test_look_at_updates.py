@@ -88,8 +88,8 @@ def found(results: Results) -> dict[str, Any]:
 
 def test_a_server_tells_texts_clients_and_sources_from_single_updates(audited: Results) -> None:
     findings = found(audited)
-    assert findings["update_loss_drop"].estimate.lo > 0.6
-    assert findings["update_cosine"].estimate.lo > 0.55
+    assert findings["update_loss_drop"].estimate.value > 0.7
+    assert findings["update_cosine"].estimate.value > 0.6
     assert findings["update_user_inference"].estimate.value > 0.7
     source = findings["source_inference"]
     assert source.estimate.lo > 1 / 6
@@ -184,9 +184,10 @@ def test_losses_are_those_of_a_naive_loop_on_the_clients_model(plain: RunFolder,
 def test_full_tuning_gives_tokens_back_by_embedding_rows(base: str, tmp_path: Path) -> None:
     spec = replace(SPEC, rounds=1, local_steps=1, method="full", local_optimizer="sgd", local_learning_rate=0.5)
     run = made(base, tmp_path, FederationRecipe(federation=spec))
-    findings = found(audit(run, CONFIG))
-    assert findings["update_inversion"].estimate.lo > 0.05
-    assert findings["update_inversion"].severity != "none"
+    results = audit(run, CONFIG)
+    assert found(results)["update_inversion"].estimate.value > 0.2
+    ((*_, token_auc, of_others, _, _, _, _, _, _),) = section(results, "updates-inversion").tables[0].rows
+    assert token_auc > 0.95 > of_others
 
 
 def test_one_sgd_step_tells_the_tokens_by_the_span(plain: RunFolder, base: str) -> None:
@@ -215,9 +216,16 @@ def test_one_sgd_step_tells_the_tokens_by_the_span(plain: RunFolder, base: str) 
 # ---- what cannot be looked at ---------------------------------------------------------------------------------------
 
 
-def test_a_run_without_recorded_updates_could_not_be_looked_at(base: str, tmp_path: Path) -> None:
-    recipe = FederationRecipe(federation=replace(SPEC, rounds=1, record_updates=False))
-    results = audit(made(base, tmp_path, recipe), CONFIG)
+def copied(run: RunFolder, place: Path) -> RunFolder:
+    shutil.copytree(run.root, place)
+    return RunFolder(root=place)
+
+
+def test_a_run_without_recorded_updates_could_not_be_looked_at(plain: RunFolder, tmp_path: Path) -> None:
+    run = copied(plain, tmp_path / "run")
+    settings = run.root / "federate.yaml"
+    settings.write_text(settings.read_text().replace("record_updates: true", "record_updates: false"))
+    results = audit(run, CONFIG)
     assert not found(results)
     (line,) = [line for line in results.not_tested if line.startswith("Single updates")]
     assert "could not look" in line
@@ -226,8 +234,7 @@ def test_a_run_without_recorded_updates_could_not_be_looked_at(base: str, tmp_pa
 
 @pytest.mark.parametrize("fault", ["gone", "another key"])
 def test_updates_that_are_gone_or_name_nobody_are_no_clean_bill(plain: RunFolder, tmp_path: Path, fault: str) -> None:
-    run = RunFolder(root=tmp_path / "run")
-    shutil.copytree(plain.root, run.root)
+    run = copied(plain, tmp_path / "run")
     if fault == "gone":
         shutil.rmtree(run.updates)
     else:
@@ -239,8 +246,7 @@ def test_updates_that_are_gone_or_name_nobody_are_no_clean_bill(plain: RunFolder
 
 @pytest.mark.parametrize("fault", ["cut", "other arrays"])
 def test_a_broken_update_is_refused_by_name(plain: RunFolder, tmp_path: Path, fault: str) -> None:
-    run = RunFolder(root=tmp_path / "run")
-    shutil.copytree(plain.root, run.root)
+    run = copied(plain, tmp_path / "run")
     recorded = RecordedUpdates(run.updates)
     if fault == "cut":
         for client in recorded.clients(1):

@@ -113,6 +113,7 @@ class UpdateEvidence:
         recorded_rounds, recorded_updates: how many there are.
         spec: of the federation.
         promised: whether clients were promised privacy of what leaves the server.
+        inside: whether records were promised privacy of what leaves their client.
         could_not: why something could not be looked at, one line each.
     """
 
@@ -121,6 +122,7 @@ class UpdateEvidence:
     recorded_updates: int
     spec: FederationSpec
     promised: bool = False
+    inside: bool = False
     could_not: tuple[str, ...] = ()
 
 
@@ -133,7 +135,8 @@ def collect(audit: Collection) -> UpdateEvidence | None:
     recorded = RecordedUpdates(run.updates)
     looked = look_at(audit.case, recorded, audit.models.target.tokenizer, key=run.hash_key(), seed=audit.config.seed)
     about: dict[str, Any] = {"recorded_rounds": looked.recorded_rounds, "recorded_updates": looked.recorded_updates}
-    about |= {"spec": spec, "promised": run.promise.exists()}
+    settings = run.settings("federate") or {}
+    about |= {"spec": spec, "promised": "privacy" in settings, "inside": "record_privacy" in settings}
     rounds = [number for number, clients in sorted(looked.clients.items()) if clients]
     if not rounds:
         why = "single updates: could not look, since "

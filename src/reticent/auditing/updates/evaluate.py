@@ -83,6 +83,8 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
         evidence: of the rounds that were looked at.
         confidence: that all findings hold together.
     """
+    if not evidence.rounds:
+        return [], list(evidence.could_not)
     asked = [_server(evidence.rounds), _source(evidence.rounds), _inversion(evidence.rounds)]
     each = family_confidence(confidence, sum(len(questions) for questions in asked))
     not_tested = list(evidence.could_not)
@@ -95,8 +97,6 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
             except BadInput as error:
                 not_tested.append(f"{question.attack}: {error.given}: {error.why}")
         found.append(tuple(findings))
-    if not evidence.rounds:
-        return [], not_tested
     notes = (*_looked(evidence), *_promises(evidence))
     return [
         Section(
@@ -347,4 +347,4 @@ def _looked(evidence: UpdateEvidence) -> tuple[str, ...]:
 
 
 def _promises(evidence: UpdateEvidence) -> tuple[str, ...]:
-    return (BESIDE_THE_PROMISE,) if evidence.promised else ()
+    return (*((BESIDE_THE_PROMISE,) if evidence.promised else ()), *((INSIDE,) if evidence.inside else ()))
