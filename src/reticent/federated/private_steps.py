@@ -97,6 +97,7 @@ class PrivateSteps:
             client.check.given(public=self.how.proximal > 0)
             optimizer.step()
             client.check.step_done(step)
+        optimizer.zero_grad(set_to_none=True)  # left there, gradients of one client would be found by the next
         return {name: (parameter.detach() - start[name]).float().cpu() for name, parameter in parameters.items()}
 
     def _step(self, client: PrivateClient, step: int) -> None:
