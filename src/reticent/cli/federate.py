@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import inspect
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from reticent.core.progress import console
@@ -45,6 +46,38 @@ class FederationPlace:
     out: str = "runs/federation"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FederationPromises(RecordPrivacy, ClientPrivacy):
+    """All flags of promises; each of the two looks at its own."""
+
+    def __post_init__(self) -> None:
+        _ = self.to_clients, self.to_records  # each refuses what contradicts itself
+
+    @property
+    def to_clients(self) -> ClientPrivacy:
+        """The promise to each client."""
+        return ClientPrivacy(**{field.name: getattr(self, field.name) for field in fields(ClientPrivacy)})
+
+    @property
+    def to_records(self) -> RecordPrivacy:
+        """The promise to each record."""
+        return RecordPrivacy(**{field.name: getattr(self, field.name) for field in fields(RecordPrivacy)})
+
+
+def _arguments(kind: type) -> str:
+    """The part of a class's docstring about its fields."""
+    return (inspect.getdoc(kind) or "").split("Args:\n")[1].split("\n\n")[0]
+
+
+# Flags read their help off the docstring of their dataclass, and of no class that it derives from.
+FederationPromises.__doc__ = f"""All flags of promises; each of the two looks at its own.
+
+Args:
+{_arguments(ClientPrivacy)}
+{_arguments(RecordPrivacy)}
+"""
+
+
 def command(
     data: str,
     *,
@@ -53,8 +86,7 @@ def command(
     split_config: SplitConfig,
     canary_config: CanaryConfig,
     federation: FederationSpec,
-    privacy: ClientPrivacy,
-    record_privacy: RecordPrivacy,
+    privacy: FederationPromises,
 ) -> int:
     """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
 
@@ -73,8 +105,8 @@ def command(
     RunFolder(root=Path(out)).refuse_foreign("federate", inputs | {"the base model": model})
     recipe = FederationRecipe(
         federation=federation,
-        privacy=privacy,
-        record_privacy=record_privacy,
+        privacy=privacy.to_clients,
+        record_privacy=privacy.to_records,
         split=split_config,
         canaries=canary_config,
     )

@@ -174,6 +174,6 @@ def refuse_model(model: Any) -> None:
     Raises:
         BadInput: what stands against it.
     """
-    broken = [found for rule in MODEL_RULES for found in rule(TrainingSetup(args=None, model=model))]
+    broken = [violation for rule in MODEL_RULES for violation in rule(TrainingSetup(args=None, model=model))]
     if broken:
         raise BadInput(*broken[0])

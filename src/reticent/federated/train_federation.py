@@ -73,7 +73,7 @@ class FederationJob:
         spec: how.
         privacy: what each client is promised.
         name_of: a name for a client that tells nothing of it.
-        updates: the files that each client's updates are kept in; None: nowhere.
+        updates: the files that each client's updates are recorded in; None: nowhere.
         data: fingerprint of the data set, for the record of what is spent.
         records_privacy: what each record is promised, against whoever sees its client's updates.
         wrap: puts something between server and clients, such as faults of a test.
@@ -233,8 +233,8 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         spending=promise,
         record=_recorder(job, clients),
     )
-    kept = promise if promise is not None else inside
-    with nullcontext() if kept is None else kept.on_record(job.out, job.data, kept.plan(key)):
+    recorded = promise if promise is not None else inside
+    with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
         state = _run(job, rounds, state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
@@ -271,11 +271,15 @@ def _private_grid(
     folder: Path,
 ) -> PrivateGrid:
     """Clients under a promise to their records; a record that a client has twice is trained on once."""
-    once = [
-        [own[place] for place in sorted(set(range(len(own))) - set(copies(r.token_id for r in own)))] for own in rows
-    ]
-    mechanism = settled_records(job.records_privacy, job.spec, [len(own) for own in once], open_key(folder))
+    once = [_each_once(of_client) for of_client in rows]
+    mechanism = settled_records(job.records_privacy, job.spec, [len(of_client) for of_client in once], open_key(folder))
     return PrivateGrid(model, names, once, how, mechanism=mechanism, folder=folder, name_of=job.name_of)
+
+
+def _each_once(rows: Sequence[EncodedRecord]) -> list[EncodedRecord]:
+    """Without those that repeat an earlier one token for token: twice in, a record would be protected at twice ε."""
+    again = set(copies(row.token_id for row in rows))
+    return [row for place, row in enumerate(rows) if place not in again]
 
 
 def local_training(spec: FederationSpec, config: TuneConfig, *, pad: int, bfloat16: bool) -> LocalTraining:
@@ -364,9 +368,9 @@ def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> 
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise disk_error(job.out, error) from error
-    kept = promise if promise is not None else finished.inside
-    if kept is not None:
-        begun.finished(job.out, plan=kept.plan(finished.key))
+    recorded = promise if promise is not None else finished.inside
+    if recorded is not None:
+        begun.finished(job.out, plan=recorded.plan(finished.key))
     return (*checks, *inside)
 
 

@@ -97,7 +97,6 @@ def test_a_server_tells_texts_clients_and_sources_from_single_updates(audited: R
     assert findings["update_inversion"].metric == "advantage"
     levels = {finding.level for finding in findings.values()}
     assert levels == {"update", "update_client", "update_source", "update_tokens"}
-    assert audited.verdict.status == "leaks"
     assert "Single updates" in {kind.name for kind in audited.kinds if kind.tried}
     assert not {kind.name for kind in audited.kinds if kind.tried} & {"Poisoning and backdoors"}
 

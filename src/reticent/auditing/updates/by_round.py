@@ -55,14 +55,14 @@ def cosine_of(reading: TextReading) -> float | None:
 
 def scored(rounds: Iterable[RoundReadings], score: Callable[[TextReading], float | None]) -> ScoredTexts:
     """Each text once, with the mean of its scores over the rounds that its suspected client was in."""
-    found: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+    by_text: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
     for reading in (text for readings in rounds for text in readings.texts):
         value = score(reading)
         if value is not None:
-            found[(reading.client, reading.owner, reading.kind, reading.text)].append(value)
-    names = list(found)
+            by_text[(reading.client, reading.owner, reading.kind, reading.text)].append(value)
+    names = list(by_text)
     column = [np.array([name[place] for name in names], dtype=np.str_) for place in range(3)]
-    means = np.array([np.mean(found[name]) for name in names], dtype=np.float64)
+    means = np.array([np.mean(by_text[name]) for name in names], dtype=np.float64)
     return ScoredTexts(score=means, kind=column[2], owner=column[1], client=column[0])
 
 

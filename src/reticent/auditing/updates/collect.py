@@ -73,7 +73,7 @@ class TextReading:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenReading:
-    """What inversion gave of one update, beside the same measures for the texts of the held-out client.
+    """The yield of inversion of one update, beside the same measures for the texts of the held-out client.
 
     Args:
         client: hash.
@@ -139,13 +139,13 @@ def collect(audit: Collection) -> UpdateEvidence | None:
     about |= {"spec": spec, "promised": "privacy" in settings, "inside": "record_privacy" in settings}
     rounds = [number for number, clients in sorted(looked.clients.items()) if clients]
     if not rounds:
-        why = "single updates: could not look, since "
-        why += (
+        reason = "single updates: could not look, since "
+        reason += (
             "no file of them is in the run folder"
             if not looked.recorded_updates
             else ("none is of a client whose texts are in it (they are named by hash.key)")
         )
-        return UpdateEvidence(rounds=(), could_not=(why,), **about)
+        return UpdateEvidence(rounds=(), could_not=(reason,), **about)
     replayed = open_replay(
         recorded, spec, target=audit.case.target_name, base=audit.models.compared_with, device=audit.config.device
     )
@@ -210,7 +210,7 @@ class _RoundReader:
         start = self.replayed.begin(number)
         names = self.looked.clients[number]
         updates = {name: self.replayed.recorded.update(number, name) for name in names}
-        texts = [_Held(name, self.looked.texts[name]) for name in names]
+        texts = [_SuspectTexts(name, self.looked.texts[name]) for name in names]
         begun = [read_texts_of(self.replayed.model, held.rows, pad=self.pad) for held in texts]
         cosines = [self._cosines(start, updates[held.client], held.rows) for held in texts]
         tokens = [
@@ -250,8 +250,8 @@ class _RoundReader:
         product = -inner.inner.sum(axis=1)
         return [float(p / n) if n > 0 else 0.0 for p, n in zip(product, lengths, strict=True)]
 
-    def _tokens(self, start: Arrays, update: Arrays, held: _Held, *, ordered: bool) -> list[TokenReading]:
-        """What inversion gives of one update; nothing where there is no other client's text to hold it against."""
+    def _tokens(self, start: Arrays, update: Arrays, held: _SuspectTexts, *, ordered: bool) -> list[TokenReading]:
+        """The yield of inversion of one update; nothing where there is no other client's text to hold it against."""
         spec = self.replayed.spec
         if self.attack is None:
             exact = spec.local_optimizer == "sgd" and spec.local_steps == 1
@@ -280,7 +280,7 @@ class _RoundReader:
             )
         ]
 
-    def _openings(self, scores: Any, update: Arrays, held: _Held) -> dict[str, float | None]:
+    def _openings(self, scores: Any, update: Arrays, held: _SuspectTexts) -> dict[str, float | None]:
         assert self.attack is not None
         sides = [_openings(held.texts.trained), _openings(held.texts.outside)]
         if not sides[0] or not sides[1]:
@@ -292,7 +292,7 @@ class _RoundReader:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _SuspectTexts:
     """The texts that are held against one client, one kind behind the other."""
 
     client: str

@@ -86,17 +86,17 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
     if not evidence.rounds:
         return [], list(evidence.could_not)
     asked = [_server(evidence.rounds), _source(evidence.rounds), _inversion(evidence.rounds)]
-    each = family_confidence(confidence, sum(len(questions) for questions in asked))
+    level = family_confidence(confidence, sum(len(questions) for questions in asked))
     not_tested = list(evidence.could_not)
-    found: list[tuple[Finding, ...]] = []
+    of_sections: list[tuple[Finding, ...]] = []
     for questions in asked:
         findings = []
         for question in questions:
             try:
-                findings.append(_finding(question, question.measure(confidence=each)))
+                findings.append(_finding(question, question.measure(confidence=level)))
             except BadInput as error:
                 not_tested.append(f"{question.attack}: {error.given}: {error.why}")
-        found.append(tuple(findings))
+        of_sections.append(tuple(findings))
     notes = (*_looked(evidence), *_promises(evidence))
     return [
         Section(
@@ -104,7 +104,7 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
             title="Single updates: what a server sees",
             lede="Whoever sees the update of a client, and the weights that it began with, asks of a text: did this "
             "client train on it? Each client is held against a held-out one, dealt to it by coin.",
-            findings=found[0],
+            findings=of_sections[0],
             tables=(_server_table(evidence.rounds),),
             notes=notes,
         ),
@@ -113,7 +113,7 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
             title="Single updates: which client holds a text",
             lede="Of a text that is known to have been trained on, the client is guessed whose model of the round "
             "finds it likeliest.",
-            findings=found[1],
+            findings=of_sections[1],
             tables=(_source_table(evidence.rounds),),
             needs_membership=False,
         ),
@@ -122,7 +122,7 @@ def evaluate(evidence: UpdateEvidence, *, confidence: float) -> tuple[list[Secti
             title="Single updates: texts out of updates",
             lede="From an update alone to the tokens of the client's texts, and to how these begin; beside it what the "
             "client's model writes that the round's global one does not. Texts of held-out clients are the control.",
-            findings=found[2],
+            findings=of_sections[2],
             tables=(_inversion_table(evidence.rounds),),
             notes=(
                 f"Openings are of {OPENING} tokens. How many different tokens the texts have is taken to be known. "

@@ -48,7 +48,7 @@ class ClientTexts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookedAt:
-    """What is looked at of a recorded federation.
+    """Rounds, clients and texts of a recorded federation that are looked at.
 
     Args:
         clients: by number of the round, the hashes of its clients.
@@ -76,7 +76,7 @@ def look_at(case: AuditCase, recorded: RecordedUpdates, tokenizer: Any, *, key: 
     Returns:
         With no clients where no update is of a client whose texts are known, as with another folder's key.
     """
-    trained, own, outside = _by_client(case, key)
+    trained, held_out, outside = _by_client(case, key)
     there = {number: recorded.clients(number) for number in recorded.rounds()}
     rounds = sorted(_some(there, ROUNDS, seed, "round"))
     chosen = {
@@ -88,18 +88,18 @@ def look_at(case: AuditCase, recorded: RecordedUpdates, tokenizer: Any, *, key: 
 
     def rows(records: Sequence[Record], most: int | None = TEXTS) -> Rows:
         ids = [record.id for record in records]
-        kept = set(ids if most is None else _some(ids, most, seed, "text"))
-        encoded = (encode(r, tokenizer, max_tokens=case.max_tokens) for r in records if r.id in kept)
+        picked = set(ids if most is None else _some(ids, most, seed, "text"))
+        encoded = (encode(r, tokenizer, max_tokens=case.max_tokens) for r in records if r.id in picked)
         return tuple(row for row in encoded if row.predicted)
 
     def tokens(records: Sequence[Record]) -> frozenset[int]:
-        found = {int(token) for row in rows(records, None) for token in np.unique(row.token_id)}
-        return frozenset(found - set(tokenizer.all_special_ids))
+        unique = {int(token) for row in rows(records, None) for token in np.unique(row.token_id)}
+        return frozenset(unique - set(tokenizer.all_special_ids))
 
     texts = {
         name: ClientTexts(
             trained=rows(trained[name]),
-            own=rows(own.get(name, ())),
+            own=rows(held_out.get(name, ())),
             outside=rows(outside.get(dealt.get(name, ""), ())),
             outsider=dealt.get(name, ""),
             tokens=tokens(trained[name]),
@@ -120,7 +120,7 @@ def _by_client(case: AuditCase, key: str) -> tuple[Mapping[str, list[Record]], .
 
     Left out are planted secrets, which are nobody's text, and texts that another client has too.
     """
-    trained, own, outside = (defaultdict[str, list[Record]](list) for _ in range(3))
+    trained, held_out, outside = (defaultdict[str, list[Record]](list) for _ in range(3))
     membership = case.membership
     names: dict[str, str] = {}
     for place, record in enumerate(case.records):
@@ -132,10 +132,10 @@ def _by_client(case: AuditCase, key: str) -> tuple[Mapping[str, list[Record]], .
         if membership.member[place]:
             trained[hashed].append(record)
         elif membership.user_member[place]:
-            own[hashed].append(record)
+            held_out[hashed].append(record)
         else:
             outside[hashed].append(record)
-    return trained, own, outside
+    return trained, held_out, outside
 
 
 def _some(names: Collection[Any], most: int, seed: int, purpose: str) -> list[Any]:

@@ -63,7 +63,7 @@ class TokenAttack:
 
     @property
     def can(self) -> bool:
-        """Whether the update of anything tells tokens."""
+        """True where the update of something that is trained tells tokens."""
         return self.table is not None or bool(self.first)
 
     def scores(self, start: Arrays, update: Arrays) -> Floats | None:
@@ -101,21 +101,21 @@ class TokenAttack:
         seconds = [matrix for matrix in self.first if matrix.b in update and update[matrix.b].any()]
         if not seconds:
             return None
-        kept = dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters())
         through = [
-            (start[matrix.a] if matrix.a in start else kept[matrix.a].detach().cpu().numpy(), update[matrix.b])
+            (start[matrix.a] if matrix.a in start else parameters[matrix.a].detach().cpu().numpy(), update[matrix.b])
             for matrix in seconds
         ]
         spans = [(a, row_span([change])) for a, change in through]
         parts = []
         for vectors in self._read_alone():
-            each = [
+            by_matrix = [
                 -span_distances(seen_through(vectors, a), span)
                 if self.exact and len(span.directions) < len(a)
                 else span_energy(seen_through(vectors, a), span)
                 for a, span in spans
             ]
-            parts.append(np.mean(each, axis=0))
+            parts.append(np.mean(by_matrix, axis=0))
         return np.concatenate(parts)
 
     def _read_alone(self) -> Iterator[Floats]:
@@ -145,13 +145,13 @@ class TokenAttack:
 
 def _adapted(trained: Sequence[str]) -> list[AdaptedMatrix]:
     """All matrices with a factor among the trained arrays."""
-    found = {}
+    matrices: dict[str, AdaptedMatrix] = {}
     for name in trained:
         for mark in (_A, _B):
             if mark in name:
                 matrix, rest = name.split(mark)
-                found[matrix] = AdaptedMatrix(name=matrix, a=f"{matrix}{_A}{rest}", b=f"{matrix}{_B}{rest}")
-    return list(found.values())
+                matrices[matrix] = AdaptedMatrix(name=matrix, a=f"{matrix}{_A}{rest}", b=f"{matrix}{_B}{rest}")
+    return list(matrices.values())
 
 
 def _first_layer(model: Any, matrices: Sequence[AdaptedMatrix]) -> list[AdaptedMatrix]:
@@ -181,7 +181,7 @@ def _next_layer(matrices: Sequence[AdaptedMatrix]) -> list[AdaptedMatrix]:
 
 
 class _Enough(Exception):
-    """What was wanted was read."""
+    """The model need not be run any further."""
 
 
 Caught = list[tuple[str, Floats]]
