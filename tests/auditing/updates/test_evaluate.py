@@ -81,7 +81,7 @@ def findings(evidence: UpdateEvidence, confidence: float = 0.95):
 
 def test_what_is_planted_is_found_by_every_attack() -> None:
     found = findings(made_up(0.9))
-    assert len(found) == 7
+    assert len(found) == 8
     assert all(finding.severity is not Severity.NONE for finding in found.values()), found
     assert found["source_inference"].estimate.lo > 0.5
     assert "by chance it would be 12.5%" in found["source_inference"].statement

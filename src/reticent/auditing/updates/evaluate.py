@@ -22,7 +22,7 @@ from reticent.auditing.updates.by_round import (
     text_auc,
     written,
 )
-from reticent.auditing.updates.collect import OUTSIDE, RoundReadings, UpdateEvidence
+from reticent.auditing.updates.collect import OUTSIDE, OWN, RoundReadings, UpdateEvidence
 from reticent.auditing.updates.looked_at import CLIENTS, ROUNDS, TEXTS
 from reticent.auditing.updates.text_readings import TRIES
 from reticent.auditing.updates.token_attack import OPENING
@@ -173,6 +173,19 @@ def _server(rounds: Sequence[RoundReadings]) -> list[Question]:
             ),
         ),
     ]
+    if (drop.kind == OWN).any():
+        questions.append(
+            Question(
+                attack="update_own_texts",
+                level=UPDATE,
+                metric="auc",
+                measure=partial(own_auc, drop),
+                says=lambda n: (
+                    "Of one and the same client, texts that it trained on are told from its held-out ones with AUC "
+                    f"{n} (0.5 is chance): that is memory, and not how the client writes."
+                ),
+            )
+        )
     if len(cosine.score):
         gradient = Question(
             attack="update_cosine",
