@@ -96,7 +96,8 @@ def test_the_promise_is_per_record_and_holds_for_model_and_updates(inside: RunFo
     assert not list(inside.root.rglob("_noise.key"))
 
 
-def test_updates_differ_from_those_without_noise_and_an_audit_says_what_holds(inside: RunFolder) -> None:
+@pytest.mark.slow
+def test_an_audit_says_that_the_promise_holds_for_updates_too(inside: RunFolder) -> None:
     results = audit(inside, AuditConfig(attacks="loss", dtype="float32", device="cpu"))
     assert results.promise is not None
     assert results.promise.unit == "record"
@@ -121,6 +122,7 @@ def test_a_killed_federation_goes_on_to_the_same_weights(base: str, tmp_path: Pa
     assert not read_begun(one.model)
 
 
+@pytest.mark.slow
 def test_two_promises_are_two_lines_and_never_one_number(base: str, tmp_path: Path) -> None:
     recipe = replace(RECIPE, privacy=ClientPrivacy(noise_multiplier=1.0), federation=replace(SPEC, exchange="ffa"))
     run = federate(MAILS, base=base, out=tmp_path / "run", recipe=recipe)

@@ -151,6 +151,7 @@ def last_model(run: RunFolder, base: str) -> tuple[Any, Any]:
     return replayed.model, load(str(run.model), base=base, dtype="float32", device="cpu").model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"exchange": "ffa"}, {"exchange": "stacked", "method_params": {"r": 2}}])
 def test_frozen_and_stacked_factors_are_replayed_to_the_model_that_was_saved(
     base: str, tmp_path: Path, change: dict[str, Any]
@@ -276,6 +277,7 @@ def test_suspects_are_held_against_held_out_clients_and_nobody_twice(plain: RunF
 # ---- beside a promise -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_single_updates_do_not_break_a_promise_to_clients_and_canary_clients_stand_beside_it(
     base: str, tmp_path: Path
 ) -> None:
