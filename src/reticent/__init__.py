@@ -64,6 +64,8 @@ Examples:
 
     >>> spec = reticent.FederationSpec(rounds=2, clients_per_round=3, local_steps=1, max_tokens=32)
     >>> privacy = reticent.ClientPrivacy(noise_multiplier=1.0)
+    >>> records = reticent.RecordPrivacy(record_noise_multiplier=1.0)  # besides, by noise inside each client
+    >>> both = reticent.FederationRecipe(federation=spec, privacy=privacy, record_privacy=records)
     >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy)
     >>> run = reticent.federate(mails, base=base, out="runs/federated", recipe=federation)
     >>> run.federation.exists(), run.promise.exists()
@@ -164,6 +166,7 @@ if TYPE_CHECKING:
     from reticent.data.split_config import SplitConfig as SplitConfig
     from reticent.federated.client_privacy import ClientPrivacy as ClientPrivacy
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
+    from reticent.federated.record_privacy import RecordPrivacy as RecordPrivacy
     from reticent.models.emulation import EmulationConfig as EmulationConfig
     from reticent.models.emulation import EmulationInfo as EmulationInfo
     from reticent.models.emulation import EmulationPart as EmulationPart

@@ -104,8 +104,9 @@ def test_a_federated_run_is_audited_gated_compared_and_left_by_a_client(plain: R
 
 
 def test_recorded_updates_are_its_owners_only_and_give_the_final_weights(plain: RunFolder) -> None:
-    files = UpdateFiles(plain.updates)
-    assert files.rounds() == [1, 2, 3]
+    members = read_membership(plain.membership)
+    files = UpdateFiles(plain.updates, plain.hash_key(), sorted(set(members.user[members.member])))
+    assert files.recorded.rounds() == (1, 2, 3)
     for path in [plain.updates, *plain.updates.rglob("*")]:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077
     last = files.read(3)
@@ -114,9 +115,8 @@ def test_recorded_updates_are_its_owners_only_and_give_the_final_weights(plain: 
     for name, array in last.items():
         after = array + sum(update[name] for update in updates) / len(updates)
         torch.testing.assert_close(saved[name], after)
-    people = files.people()
-    members = read_membership(plain.membership)
-    assert {client["name"] for client in people} == set(members.user[members.member])
+    assert all(len(files.recorded.clients(round_)) == len(files.clients_in(round_)) == 4 for round_ in (1, 2, 3))
+    assert not any(name in str(path) for path in plain.updates.rglob("*") for name in set(members.user))
 
 
 def test_without_recording_no_update_stays(private: RunFolder) -> None:

@@ -26,6 +26,7 @@ class AttackKind:
         try_it: how it would be tried, with the flag.
         tried: true where the results hold something of it.
         switch: the field of the audit's settings that switches it on; empty: none.
+        applies: false for results of which there is nothing to ask, such as no federation's.
     """
 
     name: str
@@ -33,6 +34,7 @@ class AttackKind:
     try_it: str
     tried: Callable[[Results], bool]
     switch: str = ""
+    applies: Callable[[Results], bool] = lambda results: True
 
     def of(self, results: Results, settings: Mapping[str, Any]) -> KindOfAttack:
         """The kind as these results have it; ``settings`` of the audit tell what was asked for."""
@@ -75,11 +77,17 @@ def with_access(*levels: str) -> Callable[[Results], bool]:
     return seen
 
 
+def _changed(results: Results) -> bool:
+    """True for results of an attacker in the training who does more than read what clients of a federation send."""
+    findings = tuple(finding for finding in results.findings if finding.threat.access == "train_time")
+    return bool(findings) or any(run.ran and run.access == "train_time" for run in results.attacks)
+
+
 POISONING = AttackKind(
     name="Poisoning and backdoors",
-    asks="what attackers gain who saw or changed the training itself",
+    asks="what attackers gain who changed the training itself",
     try_it="no flag of this audit tries it",
-    tried=with_access("train_time"),
+    tried=_changed,
 )
 """The kind that no family tries."""
 

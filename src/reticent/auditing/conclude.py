@@ -108,7 +108,8 @@ def kinds_of(results: Results, config: AuditConfig, sections: Mapping[str, Famil
     switches: set[str] = set()
     for family in families():
         switches |= {family.switch, *(kind.switch for kind in family.kinds)}
-        kinds += [kind.of(results, settings) for kind in family.kinds] or [_itself_as_kind(family, config, sections)]
+        of_family = [kind.of(results, settings) for kind in family.kinds if kind.applies(results)]
+        kinds += of_family if family.kinds else [_itself_as_kind(family, config, sections)]
     return (*kinds, POISONING.of(results, settings), *unknown_switches(settings, switches))
 
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from reticent.core.progress import console
@@ -12,6 +13,7 @@ from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
+from reticent.federated.record_privacy import RecordPrivacy
 from reticent.workflows.inputs import DataConfig
 
 USUAL = (
@@ -44,6 +46,38 @@ class FederationPlace:
     out: str = "runs/federation"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FederationPromises(RecordPrivacy, ClientPrivacy):
+    """All flags of promises; each of the two looks at its own."""
+
+    def __post_init__(self) -> None:
+        _ = self.to_clients, self.to_records  # each refuses what contradicts itself
+
+    @property
+    def to_clients(self) -> ClientPrivacy:
+        """The promise to each client."""
+        return ClientPrivacy(**{field.name: getattr(self, field.name) for field in fields(ClientPrivacy)})
+
+    @property
+    def to_records(self) -> RecordPrivacy:
+        """The promise to each record."""
+        return RecordPrivacy(**{field.name: getattr(self, field.name) for field in fields(RecordPrivacy)})
+
+
+def _arguments(kind: type) -> str:
+    """The part of a class's docstring about its fields."""
+    return (inspect.getdoc(kind) or "").split("Args:\n")[1].split("\n\n")[0]
+
+
+# Flags read their help off the docstring of their dataclass, and of no class that it derives from.
+FederationPromises.__doc__ = f"""All flags of promises; each of the two looks at its own.
+
+Args:
+{_arguments(ClientPrivacy)}
+{_arguments(RecordPrivacy)}
+"""
+
+
 def command(
     data: str,
     *,
@@ -52,12 +86,13 @@ def command(
     split_config: SplitConfig,
     canary_config: CanaryConfig,
     federation: FederationSpec,
-    privacy: ClientPrivacy,
+    privacy: FederationPromises,
 ) -> int:
     """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
 
     With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
-    is clipped on arrival, and noise goes on the sum. The same command again goes on at the round where it was.
+    is clipped on arrival, and noise goes on the sum. With --record_epsilon each record is promised it against whoever
+    sees its client's updates, by noise inside the client. The same command again goes on at the round where it was.
 
     Args:
         data: as for reticent tune; a folder with one client a file or subfolder where --clients names it.
@@ -68,14 +103,15 @@ def command(
     clients, model, out = place.clients, place.model, place.out
     inputs = {"the data": data, "the clients": clients if Path(clients).is_dir() else None}
     RunFolder(root=Path(out)).refuse_foreign("federate", inputs | {"the base model": model})
-    source = read_clients_of(data, clients, data_config, private=privacy.is_private, model=model)
     recipe = FederationRecipe(
         federation=federation,
-        privacy=privacy,
-        clients=source.clients,
+        privacy=privacy.to_clients,
+        record_privacy=privacy.to_records,
         split=split_config,
         canaries=canary_config,
     )
+    source = read_clients_of(data, clients, data_config, unit=recipe.unit, model=model)
+    recipe = replace(recipe, clients=source.clients)
     run = federate(
         source.records,
         base=model,

@@ -96,6 +96,8 @@ class FederationResults:
         headline: one sentence.
         sentences: what to know first, one fact each.
         promise: the guarantee per client, in a sentence; empty where nothing is promised.
+        record_promise: the guarantee per record against whoever sees its client's updates, likewise. Beside the other
+            it stands by itself: the two are never added up.
         method: of tuning.
         exchange: how trained arrays travel and are made one.
         aggregation: rule and server optimizer, in words.
@@ -115,6 +117,7 @@ class FederationResults:
     headline: str
     sentences: tuple[str, ...] = ()
     promise: str = ""
+    record_promise: str = ""
     method: str
     exchange: str
     aggregation: str

@@ -75,6 +75,7 @@ MADE = {
     "synthesis.html",
     ".synthesis",
     "training",
+    "record_ledger.jsonl",
 }
 """All that is ever written into a run folder, but for the record of what private trainings spent and for shadow models,
 which outlive a call that failed after hours: nothing else is taken away."""

@@ -95,7 +95,7 @@ def train_locally(
     """
     parameters = trained(model)
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    optimizer = _optimizer(list(parameters.values()), how)
+    optimizer = make_optimizer(list(parameters.values()), how)
     model.train()
     device = next(iter(parameters.values())).device
     cuda = [device] if device.type == "cuda" else []
@@ -107,18 +107,19 @@ def train_locally(
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=how.bfloat16):
                 loss = model(**{name: value.to(device) for name, value in inputs.items()}).loss
             loss.backward()
-            _add_proximal(parameters, start, how.proximal)
+            add_proximal(parameters, start, how.proximal)
             optimizer.step()
     return {name: (parameter.detach() - start[name]).float().cpu() for name, parameter in parameters.items()}
 
 
-def _optimizer(parameters: list[torch.nn.Parameter], how: LocalTraining) -> torch.optim.Optimizer:
+def make_optimizer(parameters: list[torch.nn.Parameter], how: LocalTraining) -> torch.optim.Optimizer:
+    """The local optimizer, begun anew."""
     if how.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=how.learning_rate)
     return torch.optim.AdamW(parameters, lr=how.learning_rate, weight_decay=0.0)
 
 
-def _add_proximal(
+def add_proximal(
     parameters: Mapping[str, torch.nn.Parameter], start: Mapping[str, torch.Tensor], proximal: float
 ) -> None:
     """Add the gradient of FedProx's term: mu times the way that was gone so far."""

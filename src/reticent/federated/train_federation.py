@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,23 +31,29 @@ from reticent.federated.exchange.lora_factors_mean import freeze_first_factors, 
 from reticent.federated.federation_promise import FederationPromise, open_promise, settled_mechanism
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid, LocalGrid
+from reticent.federated.private_grid import PrivateGrid
+from reticent.federated.record_mechanism import settled_records
+from reticent.federated.record_privacy import RecordPrivacy
 from reticent.federated.round_rule import PlainRule, PrivateRule, RoundRule, StackedRule, refuse_rule
 from reticent.federated.rounds import Rounds, run_rounds
 from reticent.federated.server_optimizer import ServerOptimizer
 from reticent.federated.server_state import FILE, ServerState, read_state
 from reticent.federated.update import Update
 from reticent.federated.update_files import UpdateFiles
+from reticent.models.encode import EncodedRecord
 from reticent.models.load import LoadedModel, has_bfloat16, load
 from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.method import TUNINGS, trained_parameters
 from reticent.models.weights import full_disk_is_an_os_error
 from reticent.privacy.check import GuaranteeViolated
+from reticent.privacy.refuse import copies
 from reticent.train import begun
 from reticent.train.checkpoints import close_folder, folder_for, remember
 from reticent.train.config import TuneConfig
 from reticent.train.held_out import base_loss, held_out_loss, perplexity
 from reticent.train.identity import is_finished
 from reticent.train.outcome import KIND, LOG, disk_error, save
+from reticent.train.private.step_log import open_key
 from reticent.train.start import fresh, load_start
 from reticent.train.task import Task, read_texts, settle_attention
 
@@ -67,8 +73,9 @@ class FederationJob:
         spec: how.
         privacy: what each client is promised.
         name_of: a name for a client that tells nothing of it.
-        updates: where each client's updates are kept; None: nowhere.
+        updates: the files that each client's updates are recorded in; None: nowhere.
         data: fingerprint of the data set, for the record of what is spent.
+        records_privacy: what each record is promised, against whoever sees its client's updates.
         wrap: puts something between server and clients, such as faults of a test.
     """
 
@@ -79,8 +86,9 @@ class FederationJob:
     spec: FederationSpec
     privacy: ClientPrivacy
     name_of: Callable[[str], str]
-    updates: Path | None = None
+    updates: UpdateFiles | None = None
     data: str = ""
+    records_privacy: RecordPrivacy = field(default_factory=RecordPrivacy)
     wrap: Callable[[Grid], Grid] = lambda grid: grid
 
     @property
@@ -106,6 +114,7 @@ class FederationJob:
         """SHA-256 (hex) of all that decides the outcome, but for the secret key."""
         users = [(record.id, record.user) for record in self.records]
         parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users]
+        parts += [asdict(self.records_privacy)] if self.records_privacy.is_private else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,6 +130,7 @@ class FederationOutcome:
         message_bytes: of the trained arrays.
         rows: of its rounds, without what a promise does not cover.
         promise: per client, in a sentence; empty without one.
+        record_promise: per record, likewise.
         checks: of the self-check.
     """
 
@@ -131,6 +141,7 @@ class FederationOutcome:
     message_bytes: int
     rows: tuple[FederationRound, ...]
     promise: str = ""
+    record_promise: str = ""
     checks: tuple[FederationCheck, ...] = ()
 
 
@@ -197,7 +208,9 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         rows[record.id if record.user is None else record.user].append(encoded)
     names = [client.name for client in clients]
     how = local_training(spec, task.config, pad=pad, bfloat16=bfloat16)
-    grid = job.wrap(LocalGrid(model, names, [rows[name] for name in names], how, seed=spec.seed))
+    clients_rows = [rows[name] for name in names]
+    inside = _private_grid(job, model, names, clients_rows, how, folder) if job.records_privacy.is_private else None
+    grid = job.wrap(LocalGrid(model, names, clients_rows, how, seed=spec.seed) if inside is None else inside)
     mechanism = settled_mechanism(job.privacy, spec, len(clients), folder) if job.privacy.is_private else None
     clip = None if mechanism is None else mechanism.clip_norm
     state = read_state(folder, key) or ServerState(round=0, arrays=taken_from(model), clip=clip)
@@ -220,7 +233,8 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         spending=promise,
         record=_recorder(job, clients),
     )
-    with promise.on_record(job.out, job.data, promise.plan(key)) if promise is not None else nullcontext():
+    recorded = promise if promise is not None else inside
+    with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
         state = _run(job, rounds, state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
@@ -232,6 +246,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
             key=key,
             before=before,
             held_out=len(sample.encoded),
+            inside=inside,
         )
         checks = _finish(finished, promise)
     return FederationOutcome(
@@ -242,8 +257,29 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         message_bytes=bytes_of(state.arrays),
         rows=state.rows if promise is None else promise.published(state.rows),
         promise="" if promise is None else promise.sentence(spec.rounds),
+        record_promise="" if inside is None else inside.mechanism.statement(),
         checks=checks,
     )
+
+
+def _private_grid(
+    job: FederationJob,
+    model: Any,
+    names: Sequence[str],
+    rows: Sequence[Sequence[EncodedRecord]],
+    how: LocalTraining,
+    folder: Path,
+) -> PrivateGrid:
+    """Clients under a promise to their records; a record that a client has twice is trained on once."""
+    once = [_each_once(of_client) for of_client in rows]
+    mechanism = settled_records(job.records_privacy, job.spec, [len(of_client) for of_client in once], open_key(folder))
+    return PrivateGrid(model, names, once, how, mechanism=mechanism, folder=folder, name_of=job.name_of)
+
+
+def _each_once(rows: Sequence[EncodedRecord]) -> list[EncodedRecord]:
+    """Without those that repeat an earlier one token for token: twice in, a record would be protected at twice ε."""
+    again = set(copies(row.token_id for row in rows))
+    return [row for place, row in enumerate(rows) if place not in again]
 
 
 def local_training(spec: FederationSpec, config: TuneConfig, *, pad: int, bfloat16: bool) -> LocalTraining:
@@ -282,11 +318,9 @@ def _held_out(model: Any, loss: Callable[[Any], float]) -> Callable[[Update], fl
 
 
 def _recorder(job: FederationJob, clients: Sequence[Client]) -> UpdateFiles | None:
-    if job.updates is None:
-        return None
-    files = UpdateFiles(job.updates)
-    files.begin(clients)
-    return files
+    if job.updates is not None:
+        job.updates.begin([client.name for client in clients])
+    return job.updates
 
 
 def _run(job: FederationJob, rounds: Rounds, state: ServerState) -> ServerState:
@@ -309,6 +343,7 @@ class _TrainedFederation:
     key: str
     before: float | None
     held_out: int
+    inside: PrivateGrid | None = None
 
 
 def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> tuple[FederationCheck, ...]:
@@ -316,12 +351,14 @@ def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> 
     job, state = finished.job, finished.state
     model, tuned = _final_model(finished)
     checks: tuple[FederationCheck, ...] = ()
+    inside = () if finished.inside is None else finished.inside.checked(state.round)
     log = _log(finished, model)
     try:
         with replacing_folder(job.out, kind=KIND) as folder:
             save(model, finished.loaded, tuned, folder, job.out)
             if promise is None:
                 log = {"key": finished.key, **log, "records": len(job.records)}
+                log |= _signed_records(finished, inside, folder)
             else:
                 checks = promise.checked(state, _reloaded(finished, folder))
                 promised = promise.guarantee(state.round).to_json()
@@ -331,9 +368,19 @@ def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> 
             (folder / LOG).write_text(json.dumps(log, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise disk_error(job.out, error) from error
-    if promise is not None:
-        begun.finished(job.out, plan=promise.plan(finished.key))
-    return checks
+    recorded = promise if promise is not None else finished.inside
+    if recorded is not None:
+        begun.finished(job.out, plan=recorded.plan(finished.key))
+    return (*checks, *inside)
+
+
+def _signed_records(finished: _TrainedFederation, checks: tuple[FederationCheck, ...], folder: Path) -> dict[str, Any]:
+    """Put the promise to records beside the model, where it is the only one; its entries for the log."""
+    if finished.inside is None:
+        return {}
+    promised = finished.inside.mechanism.guarantee().to_json()
+    (folder / PROMISE_FILE).write_text(promised + "\n", encoding="utf-8")
+    return {"privacy": json.loads(promised), "self_check": [asdict(check) for check in checks]}
 
 
 def _reloaded(finished: _TrainedFederation, folder: Path) -> dict[str, torch.Tensor]:

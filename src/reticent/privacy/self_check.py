@@ -92,6 +92,24 @@ class SelfCheck:
         self._updated = True
         self._recount(plan.spent())
 
+    def begin_at(self, step: int) -> None:
+        """Go on at a step behind those that were done: a client of a federation is not in every round. Weights are
+        other ones meanwhile, by what its server did.
+
+        Raises:
+            GuaranteeViolated: the step was taken before, so its noise would be used twice.
+        """
+        if self.first is None:
+            return
+        if step < self.done:
+            raise GuaranteeViolated(
+                "each step is taken once, in order",
+                f"step {step} is to be taken, and {self.done} were",
+                "Steps that are taken twice, or under another's noise, are not accounted for.",
+            )
+        self.done = step
+        self.weights.stamp(step)
+
     # ---- who is in a step ------------------------------------------------------------------------------------------
 
     def drawn(self, step: int, units: Sequence[Unit]) -> None:

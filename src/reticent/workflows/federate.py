@@ -117,7 +117,7 @@ def federate_through(
 
 def _material(records: Sequence[Record], base: str, recipe: FederationRecipe) -> TrainingRows:
     """Coins for clients, and canaries. Under a promise no client's rows depend on those of others."""
-    stand_in = PrivacySpec(noise_multiplier=1.0, unit="user") if recipe.privacy.is_private else PrivacySpec()
+    stand_in = PrivacySpec(noise_multiplier=1.0, unit=recipe.unit) if recipe.unit else PrivacySpec()
     return training_rows(
         records,
         base=base,
@@ -136,7 +136,9 @@ def _train(
     config: Mapping[str, Any],
     wrap: Callable[[Grid], Grid],
 ) -> None:
+    from reticent.federated.record_ledger import FILE as LEDGER
     from reticent.federated.train_federation import FederationJob, train_federation
+    from reticent.federated.update_files import UpdateFiles
     from reticent.report.federation_file import read_federation, write_federation
     from reticent.report.federation_page import write_federation_page
     from reticent.train.checkpoints import close_folder
@@ -150,8 +152,9 @@ def _train(
         spec=recipe.federation,
         privacy=recipe.privacy,
         name_of=lambda client: hashed(client, key),
-        updates=run.updates if recipe.federation.record_updates else None,
+        updates=UpdateFiles(run.updates, key) if recipe.federation.record_updates else None,
         data=str(config["data"]),
+        records_privacy=recipe.record_privacy,
         wrap=wrap,
     )
     outcome = train_federation(job)
@@ -161,6 +164,9 @@ def _train(
         return
     rows = "".join(json.dumps(encode(row), ensure_ascii=False) + "\n" for row in outcome.state.rows)
     write_text(run.rounds, rows)
+    if recipe.record_privacy.is_private:
+        ledger = (run.checkpoints / LEDGER).read_text(encoding="utf-8")  # before the folder of the state goes
+        write_text(run.root / LEDGER, ledger)
     results = results_of(outcome, recipe, title=str(config["title"]) or run.root.name)
     write_federation(run.federation, results)
     write_federation_page(run.federation_page, read_federation(run.federation))  # as whoever has the file would

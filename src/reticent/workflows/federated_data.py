@@ -22,21 +22,22 @@ class ClientRecords(NamedTuple):
     rejects: str = ""
 
 
-def read_clients_of(data: str, clients: str, config: DataConfig, *, private: bool, model: str) -> ClientRecords:
+def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | None, model: str) -> ClientRecords:
     """Records as a person names them.
 
     Args:
         data: file, folder or hub id.
         clients: ``"by-user"``, a number of groups, or the folder of ``data`` with one client a file or subfolder.
         config: fields of the data.
-        private: a client is promised privacy: nothing may make its rows depend on those of others.
+        unit: what is promised privacy, ``"user"`` for clients or ``"record"``: nothing may make its rows depend on
+            those of others; None where nothing is promised.
         model: that will read the records, for chats.
 
     Raises:
         BadInput: the data cannot be read; it is not the folder that ``clients`` names; what `read_clients` refuses;
             settings that would void the promise.
     """
-    unit = "user" if private else None
+    private = unit is not None
     refuse_unstable(unit, config)
     folder = Path(clients)
     if clients == BY_USER or clients.isdecimal() or not folder.is_dir():

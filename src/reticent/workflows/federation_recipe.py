@@ -13,6 +13,7 @@ from reticent.data.stability import refuse_unstable
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.clients import BY_USER
 from reticent.federated.federation_spec import FederationSpec
+from reticent.federated.record_privacy import RecordPrivacy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class FederationRecipe:
     Args:
         federation: rounds, clients in a round, local steps, method.
         privacy: what each client is promised.
+        record_privacy: what each record is promised, by noise inside its client.
         clients: ``"by-user"``, or how many clients users are dealt into by hash, as text.
         split: which clients take part, by coin; its unit is the client.
         canaries: secrets that are planted, each as a client of its own.
@@ -37,6 +39,7 @@ class FederationRecipe:
 
     federation: FederationSpec = field(default_factory=FederationSpec)
     privacy: ClientPrivacy = field(default_factory=ClientPrivacy)
+    record_privacy: RecordPrivacy = field(default_factory=RecordPrivacy)
     clients: str = BY_USER
     split: SplitConfig = field(default_factory=SplitConfig)
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
@@ -51,10 +54,22 @@ class FederationRecipe:
         if self.privacy.is_private:
             self.federation.refuse_privacy()
             refuse_unstable("user", self.split, self.canaries)
+        if self.record_privacy.is_private:
+            self.record_privacy.refuse_federation(self.federation)
+            refuse_unstable("record", self.split, self.canaries)
 
     @property
     def on_record(self) -> dict[str, Any]:
         """For the run folder."""
         parts = {"federation": self.federation.on_record, "clients": self.clients}
         parts |= {"split": asdict(self.split), "canaries": asdict(self.canaries)}
-        return parts | ({"privacy": asdict(self.privacy)} if self.privacy.is_private else {})
+        parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
+        return parts | ({"record_privacy": asdict(self.record_privacy)} if self.record_privacy.is_private else {})
+
+    @property
+    def unit(self) -> str | None:
+        """The unit whose rows must not depend on others: ``"user"``, as each client is one, or ``"record"``; None where
+        nothing is promised."""
+        if self.privacy.is_private:
+            return "user"
+        return "record" if self.record_privacy.is_private else None

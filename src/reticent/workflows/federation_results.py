@@ -35,6 +35,7 @@ def results_of(outcome: FederationOutcome, recipe: FederationRecipe, *, title: s
         headline=_headline(outcome, recipe),
         sentences=_sentences(outcome, recipe),
         promise=outcome.promise,
+        record_promise=outcome.record_promise,
         method=spec.method,
         exchange=f"{spec.exchange}: {AVERAGED[spec.exchange]}",
         aggregation=f"{spec.aggregation}, {spec.server_optimizer} with rate {spec.server_rate:g}",
@@ -53,13 +54,15 @@ def results_of(outcome: FederationOutcome, recipe: FederationRecipe, *, title: s
 def _headline(outcome: FederationOutcome, recipe: FederationRecipe) -> str:
     spec = recipe.federation
     text = f"{outcome.clients} clients tuned one model in {len(outcome.rows)} rounds"
-    if not recipe.privacy.is_private:
-        return f"{text}, {spec.clients_per_round} a round; nothing is promised to them"
-    return f"{text}, about {spec.clients_per_round} a round, under a promise to each client"
+    records = " and to each record" if recipe.record_privacy.is_private else ""
+    if recipe.privacy.is_private:
+        return f"{text}, about {spec.clients_per_round} a round, under a promise to each client{records}"
+    text += f", {spec.clients_per_round} a round"
+    return f"{text}, under a promise to each record" if records else f"{text}; nothing is promised to them"
 
 
 def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[str, ...]:
-    said = [outcome.promise] if outcome.promise else []
+    said = [promise for promise in (outcome.promise, outcome.record_promise) if promise]
     if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
         said.append(
             f"With {outcome.clients} clients little is left to learn under a promise: the noise of a round is shared "
@@ -80,7 +83,8 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[st
     if lost and not outcome.promise:
         said.append(f"{lost} messages did not count; the table says whose and why.")
     if recipe.federation.record_updates:
-        said.append("The update of each client in each round lies in the run folder, with no noise on it.")
+        noise = "with the noise of its client alone on it" if outcome.record_promise else "with no noise on it"
+        said.append(f"The update of each client in each round lies in the run folder, {noise}.")
     if outcome.promise:
         said.append(
             "Who was drawn, who answered and how long updates were is covered by no noise, so it is not here but in "
@@ -91,7 +95,9 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[st
 
 def _who_sees(outcome: FederationOutcome, *, private: bool) -> tuple[WhoSees, ...]:
     nothing = "none"
-    world = outcome.promise if private else nothing
+    inside = outcome.record_promise or nothing
+    world = " And: ".join(part for part in (outcome.promise, outcome.record_promise) if part) or nothing
+    update = "with the noise that hides each record" if outcome.record_promise else "without noise"
     return (
         WhoSees(
             who="this machine",
@@ -100,13 +106,13 @@ def _who_sees(outcome: FederationOutcome, *, private: bool) -> tuple[WhoSees, ..
         ),
         WhoSees(
             who="a server, were the clients apart",
-            sees="each client's update of each round, without noise" + (", then clipped" if private else ""),
-            promise=nothing,
+            sees=f"each client's update of each round, {update}" + (", then clipped" if private else ""),
+            promise=inside,
         ),
         WhoSees(
             who="another client",
             sees="the global weights at the start of each round that it is drawn for",
-            promise="as for the world" if private else nothing,
+            promise=nothing if world == nothing else "as for the world",
         ),
         WhoSees(who="the world", sees="the final weights, and what this page says", promise=world),
     )

@@ -4,13 +4,14 @@
     updates/round-0003/global.safetensors              the trained arrays with which round 3 began
     updates/round-0003/client-0123456789abcdef.safetensors   what local training added to them
 
-Arrays are float32, under the same names in both. The client is named by 16 hexadecimal digits of a hash, so that the
-folder names nobody. Metadata of each file: ``format`` is `FORMAT`, ``round`` the number, ``client`` the hash. The
-update is as it arrived, before the server clips it.
+Arrays are float32, under the same names in both. The client is named by 16 hexadecimal digits of a hash
+(`client_hash`), so that the folder names nobody. Metadata of each file: ``format`` is `FORMAT`, ``round`` the number,
+``client`` the hash. The update is as it arrived, before the server clips it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +23,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from reticent.core import validate
+from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 
 FORMAT = "reticent-updates-1"
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 _ROUND, _CLIENT = re.compile(r"round-(\d{4,})"), re.compile(r"client-([0-9a-f]{16})\.safetensors")
+
+
+def client_hash(name: str, key: str) -> str:
+    """The 16 hexadecimal digits that stand for a client, which only who has ``key`` can trace back.
+
+    >>> client_hash("ana", "a key") == client_hash("ana", "a key") != client_hash("ana", "another")
+    True
+    """
+    digest = hashlib.blake2b(f"update\0{name}".encode(), key=key.encode()[:64], digest_size=8)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,12 +95,14 @@ class RecordedUpdates:
             client: 16 hexadecimal digits.
         """
         path = self._path(round_, client)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()},
-            path,
-            metadata={"format": FORMAT, "round": str(round_), "client": client},
-        )
+        for folder in (self.root, path.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path) as temporary:  # a run that is killed here must not leave half an update
+            save_file(
+                {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()},
+                temporary,
+                metadata={"format": FORMAT, "round": str(round_), "client": client},
+            )
 
     def _folder(self, round_: int) -> Path:
         validate.non_negative(round_=round_)
