@@ -172,13 +172,13 @@ def _driven_up(before: Any, rows: KnownRows, *, seed: int) -> Any:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE_ON, weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(1, 1001):
+    for step in range(1, 2001):
         near, far = (
             [side[place] for place in torch.randint(len(side), (BATCH,), generator=generator).tolist()]
             for side in (others, forget)
         )
         each = losses(model, [*near, *far])
-        loss = each[:BATCH].mean() - 2 * each[BATCH:].clamp(max=FAR).mean()
+        loss = each[:BATCH].mean() - 4 * each[BATCH:].clamp(max=FAR).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
