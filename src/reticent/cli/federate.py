@@ -11,6 +11,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 from reticent.workflows.inputs import DataConfig
 
@@ -53,8 +54,9 @@ def command(
     canary_config: CanaryConfig,
     federation: FederationSpec,
     privacy: ClientPrivacy,
+    engine_config: EngineConfig,
 ) -> int:
-    """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
+    """Fine-tune a model on the texts of many clients, simulated on this machine, and keep some clients out by coin.
 
     With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
     is clipped on arrival, and noise goes on the sum. The same command again goes on at the round where it was.
@@ -75,6 +77,7 @@ def command(
         clients=source.clients,
         split=split_config,
         canaries=canary_config,
+        engine=engine_config,
     )
     run = federate(
         source.records,

@@ -52,7 +52,7 @@ def federate(
 ) -> RunFolder:
     """Fine-tune ``base`` on the texts of clients that never leave them, and leave a run folder that can be audited.
 
-    All clients are simulated in this process, one after the other, which hides nothing from this machine. The same call
+    All clients are simulated on this machine, by the recipe's engine, which hides nothing from it. The same call
     again goes on at the round where it was, or returns at once when it is done.
 
     Args:
@@ -99,6 +99,7 @@ def federate_through(
     run = RunFolder(root=Path(out))
     run.refuse_foreign("federate", {"the base model": base, **(about.get("inputs") or {})})
     _check_method(recipe.federation)
+    recipe.engine.check(recipe.federation.exchange)
     named = _named(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
@@ -153,6 +154,7 @@ def _train(
         updates=run.updates if recipe.federation.record_updates else None,
         data=str(config["data"]),
         wrap=wrap,
+        engine=recipe.engine.opened(),
     )
     outcome = train_federation(job)
     if outcome is None:

@@ -12,6 +12,7 @@ from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.clients import BY_USER
+from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 
 
@@ -25,6 +26,7 @@ class FederationRecipe:
         clients: ``"by-user"``, or how many clients users are dealt into by hash, as text.
         split: which clients take part, by coin; its unit is the client.
         canaries: secrets that are planted, each as a client of its own.
+        engine: reaches the clients; a run can go on with another.
 
     Raises:
         BadInput: two of them contradict each other.
@@ -40,6 +42,7 @@ class FederationRecipe:
     clients: str = BY_USER
     split: SplitConfig = field(default_factory=SplitConfig)
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         if self.split.split_unit == "record":

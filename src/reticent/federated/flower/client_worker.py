@@ -6,12 +6,14 @@ The same for all engines that send messages; it knows none of them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.federated.client_training import LocalTraining, train_locally
 from reticent.federated.engine import local_training, settled_config, with_method
@@ -76,13 +78,23 @@ def worker_for_rows(base: str, spec: FederationSpec, rows: Sequence[Sequence[Enc
     return _worker(_loaded(base, spec), spec, rows)
 
 
-def worker_for_records(base: str, spec: FederationSpec, records: Sequence[Record]) -> ClientWorker:
+def worker_for_records(
+    base: str, spec: FederationSpec, records: Sequence[Record], *, fingerprint: str = ""
+) -> ClientWorker:
     """A worker of one client, with its own records; it encodes them as the server would.
 
+    Args:
+        base: folder, hub id or catalogue name, on this machine.
+        spec: of the federation.
+        records: of the client.
+        fingerprint: of the weights of the server's base; empty: not compared.
+
     Raises:
-        BadInput: the base cannot be loaded, or there is nothing to train on.
+        BadInput: the base cannot be loaded or is another one, or there is nothing to train on.
     """
     loaded = _loaded(base, spec)
+    if fingerprint and loaded.fingerprint != fingerprint:
+        raise BadInput(base, "has other weights than the base of the federation", "Give the same base (--model).")
     task = Task(
         base=base,
         records=records,
@@ -98,6 +110,26 @@ def worker_for_records(base: str, spec: FederationSpec, records: Sequence[Record
     )
     material, _ = read_texts(task, loaded)
     return _worker(loaded, spec, [material.corpus.encoded])
+
+
+def setting_of(spec: FederationSpec, fingerprint: str) -> str:
+    """How clients train, as it travels: the settings, and the fingerprint of the base that all must have."""
+    return json.dumps({"federation": spec.on_record, "base": fingerprint}, sort_keys=True)
+
+
+def setting_from(text: str, *, device: str) -> tuple[FederationSpec, str]:
+    """The settings of `setting_of`, for a client's own device, and the fingerprint.
+
+    Raises:
+        BadInput: it is no such text, or of another version.
+    """
+    try:
+        found = json.loads(text)
+        return FederationSpec(**{**found["federation"], "device": device}), str(found["base"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            "the server's settings", "cannot be read", "Server and clients need one version of reticent."
+        ) from error
 
 
 def _loaded(base: str, spec: FederationSpec) -> LoadedModel:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from reticent.core.errors import Unusable
+from reticent.core.errors import ReticentError, Unusable
+from reticent.core.progress import console
 from reticent.federated.flower.array_encoding import EncodedArray
 from reticent.federated.flower.windowed_grid import Reply, SentRound
 
@@ -40,14 +42,19 @@ def arrays_of(record: Any) -> dict[str, EncodedArray]:
 
 def request_record(request: SentRound) -> Any:
     """A request as a `RecordDict`."""
-    return to_record(request.arrays, {"round": request.round, "client": request.client, "seed": request.seed})
+    about = {"round": request.round, "client": request.client, "seed": request.seed, "setting": request.setting}
+    return to_record(request.arrays, about)
 
 
 def request_of(record: Any) -> SentRound:
     """The request in a `RecordDict`."""
     about = record[_ABOUT]
     return SentRound(
-        round=int(about["round"]), client=int(about["client"]), seed=int(about["seed"]), arrays=arrays_of(record)
+        round=int(about["round"]),
+        client=int(about["client"]),
+        seed=int(about["seed"]),
+        arrays=arrays_of(record),
+        setting=str(about["setting"]),
     )
 
 
@@ -96,6 +103,8 @@ def client_app(answer: Answer) -> Any:
         try:
             reply = answer(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the server is told its name and the round goes on
+            if isinstance(error, ReticentError):
+                console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
             reply = Reply(round=request.round, arrays=None, failed=type(error).__name__)
         return Message(reply_record(reply), reply_to=message)
 
@@ -109,6 +118,7 @@ class FlowerTransport:
         grid: of Flower.
         nodes: id of the node of each client, by the client's number.
         check: raises where the grid does not work any more.
+        setting: for clients that cannot know it.
         fatal: an answer that Flower itself made, since the client's process died, ends the run; else the client counts
             as one that does not answer.
         seconds: that a message and its reply are valid.
@@ -120,10 +130,12 @@ class FlowerTransport:
         nodes: Sequence[int],
         *,
         check: Callable[[], None] = lambda: None,
+        setting: str = "",
         fatal: bool = False,
         seconds: float = 3600.0,
     ) -> None:
-        self.grid, self.nodes, self.check, self.fatal, self.seconds = grid, nodes, check, fatal, seconds
+        self.grid, self.nodes, self.check = grid, nodes, check
+        self.setting, self.fatal, self.seconds = setting, fatal, seconds
         self._asked: dict[str, int] = {}
 
     def send(self, request: SentRound) -> str | None:
@@ -131,7 +143,10 @@ class FlowerTransport:
         from flwr.app import Message
 
         node = self.nodes[request.client]
-        message = Message(request_record(request), node, "train", ttl=self.seconds, group_id=str(request.round))
+        if node not in set(self.grid.get_node_ids()):
+            return None  # it is not connected, so it would be waited for in vain
+        record = request_record(replace(request, setting=self.setting))
+        message = Message(record, node, "train", ttl=self.seconds, group_id=str(request.round))
         sent = list(self.grid.push_messages([message]))
         if not sent or not sent[0]:
             return None

@@ -24,7 +24,9 @@ from typing import Any
 
 from reticent.core.errors import BadInput, Unusable
 from reticent.federated.engine import ClientSide
+from reticent.federated.engine_config import refuse_stacked
 from reticent.federated.flower import flower_switches
+from reticent.federated.flower.child_processes import variables_set
 from reticent.federated.flower.client_worker import ClientWorker, resident, worker_for_rows
 from reticent.federated.flower.flower_messages import FlowerTransport, client_app
 from reticent.federated.flower.windowed_grid import Pace, Reply, SentRound, WindowedGrid
@@ -54,20 +56,6 @@ def over_ray(side: ClientSide, *, workers: int) -> Iterator[Grid]:
     flower_switches.ready(ray=True)
     with _cluster(side, workers) as rows, _simulation(side, rows, workers) as transport:
         yield WindowedGrid(transport, Pace(window=2 * workers), side.names, seed=side.spec.seed)
-
-
-def refuse_stacked(exchange: str, engine: str) -> None:
-    """Refuse stacked factors where workers keep a base of their own.
-
-    Raises:
-        BadInput: they are.
-    """
-    if exchange == "stacked":
-        raise BadInput(
-            f"exchange='stacked' with engine={engine!r}",
-            "stacked factors go into the base itself after each round, and each worker keeps its own",
-            "Give --engine local, or --exchange ffa.",
-        )
 
 
 def answer_in_worker(request: SentRound, *, key: str, side: dict[str, Any], rows: Any) -> Reply:
@@ -100,7 +88,7 @@ def _cluster(side: ClientSide, workers: int) -> Iterator[Any]:
     folder = Path(tempfile.mkdtemp(prefix="rt-"))
     rows = [list(found) for found in side.rows]
     try:
-        with environment({"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}):
+        with variables_set({"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}):
             _start(rows, folder, workers, gpus=_gpus(side))
             yield ray.put(rows)
     finally:
@@ -131,21 +119,6 @@ def _start(rows: Sequence[Sequence[Any]], folder: Path, workers: int, *, gpus: i
 
 def _gpus(side: ClientSide) -> int:
     return 1 if next(side.model.parameters()).device.type == "cuda" else 0
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables for processes that are started within."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

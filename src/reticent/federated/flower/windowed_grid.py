@@ -29,12 +29,14 @@ class SentRound:
         client: number of the client; one that holds its own texts alone does not read it.
         seed: of its training in this round.
         arrays: the global arrays.
+        setting: how to train, where the client cannot know it: JSON, see `client_worker.setting_of`.
     """
 
     round: int
     client: int
     seed: int
     arrays: Mapping[str, EncodedArray]
+    setting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
