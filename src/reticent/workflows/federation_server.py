@@ -7,11 +7,9 @@ It has a process of its own, so what it has to say in the end goes through a fil
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,6 @@ from reticent.core.record import read_records
 from reticent.core.run_folder import RunFolder
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.federation_spec import FederationSpec
-from reticent.federated.flower import flower_switches
-from reticent.federated.flower.flower_programs import SERVER_PLAN
 from reticent.federated.flower.node_engine import NodeClocks, over_nodes
 from reticent.workflows.federation_recipe import FederationRecipe
 from reticent.workflows.federation_results import EngineReport, results_of
@@ -141,25 +137,18 @@ def _as_failure(error: ReticentError) -> Mapping[str, str]:
     return {"kind": type(error).__name__, "text": str(error)}
 
 
-def main() -> None:
-    """Flower's ``flwr-serverapp`` with our loop in place of the app that it was given."""
-    flower_switches.ready()
-    from flwr.superlink.cli.flwr_serverapp import flwr_serverapp
+def serve_plan(place: Path, grid: Any) -> None:
+    """Run the plan in a file, and leave beside it why it failed, where it did.
 
-    runtime = import_module("flwr.superlink.runtime.run_serverapp")  # a function of its package has its name
-    place = Path(os.environ[SERVER_PLAN])
-    plan = ServerPlan(**json.loads(place.read_text(encoding="utf-8")))
-
-    def run(*, grid: Any, context: Any, **_sent: Any) -> Any:
-        try:
-            run_plan(plan, grid)
-        except ReticentError as error:
-            failure_file(place).write_text(json.dumps(_as_failure(error)), encoding="utf-8")
-            raise
-        return context
-
-    runtime.run_ = run  # type: ignore[attr-defined]
-    flwr_serverapp()
+    Args:
+        place: of the plan.
+        grid: of Flower's server.
+    """
+    try:
+        run_plan(ServerPlan(**json.loads(place.read_text(encoding="utf-8"))), grid)
+    except ReticentError as error:
+        failure_file(place).write_text(json.dumps(_as_failure(error)), encoding="utf-8")
+        raise
 
 
 def written(plan: ServerPlan, path: Path) -> None:

@@ -18,7 +18,10 @@ from reticent.federated.clients import LEAST_CLIENTS
 from reticent.federated.engine_config import refuse_stacked
 from reticent.workflows.federation_recipe import FederationRecipe
 
-_PROGRAM = "from reticent.workflows.federation_server import main; main()"
+_PROGRAM = (
+    "from reticent.federated.flower.launched_programs import server_program; "
+    "server_program('reticent.workflows.federation_server', 'serve_plan')"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

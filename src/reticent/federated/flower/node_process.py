@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that Flower's launcher starts on a client's machine for each message: it trains on this client's records.
-
-It runs what is installed here, and nothing of the app that the server sent along.
-"""
+"""What a client's machine does for each message of a deployment: it trains on this client's records."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from reticent.core.record import read_records
-from reticent.federated.flower import flower_switches
 from reticent.federated.flower.client_worker import ClientWorker, resident, setting_from, worker_for_records
 from reticent.federated.flower.flower_messages import client_app
-from reticent.federated.flower.flower_programs import NODE_PLAN
 from reticent.federated.flower.windowed_grid import Reply, SentRound
 
 
@@ -52,13 +46,10 @@ class NodePlan:
         return worker.answer(request, client=0, loading=loading)
 
 
-def main() -> None:
-    """Flower's ``flwr-clientapp`` with our app in place of the one that was sent."""
-    flower_switches.ready()
-    from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
+def app_of(plan: Path) -> Any:
+    """The app of this client.
 
-    runtime = import_module("flwr.supernode.runtime.run_clientapp")  # a function of its package has its name
-    plan = NodePlan(**json.loads(Path(os.environ[NODE_PLAN]).read_text(encoding="utf-8")))
-    app = client_app(plan.answer)
-    runtime.get_load_client_app_fn = lambda **_: lambda *_sent: app  # type: ignore[attr-defined]
-    flwr_clientapp()
+    Args:
+        plan: file with a `NodePlan`.
+    """
+    return client_app(NodePlan(**json.loads(plan.read_text(encoding="utf-8"))).answer)

@@ -31,7 +31,7 @@ name = "reticent-federation"
 version = "1.0.0"
 description = "Nothing of it is run: servers and clients run the reticent that they have installed."
 license = { file = "LICENSE" }
-dependencies = []
+dependencies = ["flwr>=1.42.0,<1.43.0"]
 
 [tool.flwr.app]
 publisher = "reticent"

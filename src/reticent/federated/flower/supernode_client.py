@@ -21,7 +21,7 @@ from reticent.federated.flower.certificates import check_server, write_secret
 from reticent.federated.flower.child_processes import ChildProcesses
 from reticent.federated.flower.node_process import NodePlan
 
-_PROGRAM = "from reticent.federated.flower.node_process import main; main()"
+_PROGRAM = "from reticent.federated.flower.launched_programs import client_program; client_program()"
 
 
 @dataclass(frozen=True, kw_only=True)
