@@ -64,7 +64,8 @@ Examples:
 
     >>> spec = reticent.FederationSpec(rounds=2, clients_per_round=3, local_steps=1, max_tokens=32)
     >>> privacy = reticent.ClientPrivacy(noise_multiplier=1.0)
-    >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy)
+    >>> engine = reticent.EngineConfig(engine="local")  # "ray" runs Flower's simulation, where that is installed
+    >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy, engine=engine)
     >>> run = reticent.federate(mails, base=base, out="runs/federated", recipe=federation)
     >>> run.federation.exists(), run.promise.exists()
     (True, True)
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
     from reticent.data.split import split as split
     from reticent.data.split_config import SplitConfig as SplitConfig
     from reticent.federated.client_privacy import ClientPrivacy as ClientPrivacy
+    from reticent.federated.engine_config import EngineConfig as EngineConfig
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
     from reticent.models.load import LoadedModel as LoadedModel
     from reticent.models.tuned import TuningInfo as TuningInfo

@@ -100,7 +100,7 @@ def check(
 
 POSITIONAL = {
     **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
-    **{verb: ["data.jsonl"] for verb in ("compare", "federate", "prepare", "tune")},
+    **dict.fromkeys(("compare", "federate", "join-federation", "prepare", "serve-federation", "tune"), ["data.jsonl"]),
     "diff": ["run", "run"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
