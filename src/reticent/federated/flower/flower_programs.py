@@ -24,8 +24,8 @@ _REFUSES = "import sys; sys.exit('only its own federation is run here')"
 
 def module(name: str, function: str) -> list[str]:
     """Words that run a program of Flower by this Python; it ends when this process is gone, however that ended."""
-    watch = "from flwr.supercore.app_utils import start_parent_process_monitor as watch"
-    return [sys.executable, "-c", f"{watch}; watch({os.getpid()}); from {name} import {function}; {function}()"]
+    ours = "from reticent.federated.flower.launched_programs import flower_program"
+    return [sys.executable, "-c", f"{ours}; flower_program({name!r}, {function!r}, {os.getpid()})"]
 
 
 def superlink(host: str, port: int, files: Mapping[str, Path], secret: Path) -> list[str]:

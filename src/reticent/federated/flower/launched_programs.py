@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two programs that Flower's launcher starts in place of its own, which would load an app that was sent.
+"""Flower's programs as this package starts them, and the two that replace those which would load an app that was sent.
 
-Flower waits half a minute for the first sign of life of a program. So whatever takes long to import, as torch does, is
-imported after Flower's own part has begun to send them.
+Flower waits half a minute for the first sign of life of a program, and then starts it again beside the first. A machine
+with other work is slower than that, and ever slower with each: so it waits for longer here, and whatever takes long to
+import, as torch does, is imported after Flower's own part has begun to send signs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,27 @@ from typing import Any
 
 from reticent.federated.flower import flower_switches
 from reticent.federated.flower.flower_programs import NODE_PLAN, SERVER_PLAN
+
+
+_SIGN = 240
+"""Seconds in which a program has to give a sign of life."""
+_WAITING = ("flwr.supercore.corestate.in_memory_corestate", "flwr.supercore.corestate.sql_corestate")
+
+
+def flower_program(module: str, function: str, parent: int) -> None:
+    """A program of Flower's own, which ends when the process that it was started for is gone.
+
+    Args:
+        module, function: of the program.
+        parent: id of that process.
+    """
+    flower_switches.ready()
+    from flwr.supercore.app_utils import start_parent_process_monitor
+
+    start_parent_process_monitor(parent)
+    for name in _WAITING:
+        vars(import_module(name)).update(HEARTBEAT_DEFAULT_INTERVAL=_SIGN, HEARTBEAT_PATIENCE=1)
+    getattr(import_module(module), function)()
 
 
 def server_program(module: str, function: str) -> None:
