@@ -11,6 +11,7 @@ from reticent.core.errors import BadInput
 
 if TYPE_CHECKING:
     from reticent.federated.engine import Engine
+    from reticent.federated.federation_spec import FederationSpec
 
 ENGINES = ("local", "ray")
 LOCAL = "local: one process, the base loaded once"
@@ -50,11 +51,11 @@ class EngineConfig:
             return LOCAL
         return f"ray: Flower's simulation, {self.workers} worker processes with a base each"
 
-    def check(self, exchange: str) -> None:
+    def check(self, spec: FederationSpec) -> None:
         """Refuse an engine that cannot be used, before anything is written.
 
         Args:
-            exchange: of the federation.
+            spec: of the federation.
 
         Raises:
             BadInput: Flower or Ray is not installed or of another version, or factors are stacked.
@@ -62,7 +63,7 @@ class EngineConfig:
         if self.engine == "ray":
             from reticent.federated.flower import flower_switches
 
-            refuse_stacked(exchange, self.engine)
+            spec.refuse_bases_apart(self.engine)
             flower_switches.ready(ray=True)
 
     def opened(self) -> Engine:
@@ -76,17 +77,3 @@ class EngineConfig:
         from reticent.federated.flower.ray_engine import over_ray
 
         return partial(over_ray, workers=self.workers)
-
-
-def refuse_stacked(exchange: str, engine: str) -> None:
-    """Refuse stacked factors where workers keep a base of their own.
-
-    Raises:
-        BadInput: they are.
-    """
-    if exchange == "stacked":
-        raise BadInput(
-            f"exchange='stacked' with engine={engine!r}",
-            "stacked factors go into the base itself after each round, and each worker keeps its own",
-            "Give --engine local, or --exchange ffa.",
-        )

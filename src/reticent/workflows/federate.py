@@ -99,7 +99,7 @@ def federate_through(
     run = RunFolder(root=Path(out))
     run.refuse_foreign("federate", {"the base model": base, **(about.get("inputs") or {})})
     _check_method(recipe.federation)
-    recipe.engine.check(recipe.federation.exchange)
+    recipe.engine.check(recipe.federation)
     named = _named(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():

@@ -15,7 +15,6 @@ from reticent.core.progress import console
 from reticent.core.record import Record, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.federated.clients import LEAST_CLIENTS
-from reticent.federated.engine_config import refuse_stacked
 from reticent.workflows.federation_recipe import FederationRecipe
 
 _PROGRAM = (
@@ -158,7 +157,7 @@ def _check(recipe: FederationRecipe) -> None:
 
     spec = recipe.federation
     check_method(spec.method, spec.method_params)
-    refuse_stacked(spec.exchange, "deployment")
+    spec.refuse_bases_apart("deployment")
     if spec.weighting != "uniform":
         raise BadInput(
             f"weighting={spec.weighting!r} in a deployment",

@@ -173,7 +173,7 @@ def started(commands: Sequence[Sequence[str]], log: Path) -> Iterator[list[subpr
     try:
         for command in commands:
             with log.open("ab") as out:
-                processes.append(subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent))
+                processes.append(subprocess.Popen(command, stdout=out, stderr=out))
         yield processes
     finally:
         for process in processes:
@@ -241,9 +241,7 @@ def test_a_deployment_gives_the_weights_of_one_process_and_leaves_nothing(
     local = federated(deployment.base, tmp_path / "local", deployment.records)
     begun = time.monotonic()
     with started([deployment.client(name) for name in deployment.names], log):
-        served = subprocess.run(
-            deployment.server(tmp_path / "out"), capture_output=True, text=True, check=False, cwd=tmp_path
-        )
+        served = subprocess.run(deployment.server(tmp_path / "out"), capture_output=True, text=True, check=False)
     assert served.returncode == 0, served.stderr + log.read_text()
     alone, apart = saved(tmp_path / "local"), saved(tmp_path / "out" / "model")
     assert alone.keys() == apart.keys()
@@ -293,7 +291,7 @@ def test_an_expired_certificate_or_one_for_another_host_is_refused_at_once(
     out = tmp_path / "out"
     more = ["--certificate", str(other.certificate), "--certificate_key", str(other.key)]
     more += ["--authority", str(other.authority)]
-    refused = subprocess.run(deployment.server(out, *more), capture_output=True, text=True, check=False, cwd=tmp_path)
+    refused = subprocess.run(deployment.server(out, *more), capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "another host" in " ".join(refused.stderr.split())
     assert not out.exists()

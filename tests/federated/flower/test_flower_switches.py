@@ -96,7 +96,7 @@ def test_another_flower_is_refused_with_the_command_that_helps(
 ) -> None:
     monkeypatch.setattr(flower_switches, "flower_version", lambda: installed)
     with pytest.raises(BadInput, match=r"1\.42|reticent\[federated\]"):
-        EngineConfig(engine="ray").check("average")
+        EngineConfig(engine="ray").check(FederationSpec())
     mails = tmp_path / "mails.jsonl"
     mails.write_text("".join(f'{{"id": "{k}", "user": "u{k % 8}", "text": "mail {k} of many"}}\n' for k in range(32)))
     out = tmp_path / "run"
@@ -113,7 +113,7 @@ def test_engines_that_cannot_be_are_refused() -> None:
     with pytest.raises(BadInput, match="one process"):
         EngineConfig(workers=3)
     with pytest.raises(BadInput, match="keeps its own"):
-        EngineConfig(engine="ray").check("stacked")
+        EngineConfig(engine="ray").check(FederationSpec(exchange="stacked"))
 
 
 def test_an_engine_is_no_part_of_the_settings_of_a_run() -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from reticent.federated.flower import flower_switches
 from reticent.federated.flower.flower_programs import NODE_PLAN, SERVER_PLAN
 
-
 _SIGN = 240
 """Seconds in which a program has to give a sign of life."""
 _WAITING = ("flwr.supercore.corestate.in_memory_corestate", "flwr.supercore.corestate.sql_corestate")

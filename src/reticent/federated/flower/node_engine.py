@@ -12,7 +12,6 @@ from typing import Any
 from reticent.core.errors import Unusable
 from reticent.core.progress import console
 from reticent.federated.engine import ClientSide
-from reticent.federated.engine_config import refuse_stacked
 from reticent.federated.flower.client_worker import setting_of
 from reticent.federated.flower.flower_messages import FlowerTransport
 from reticent.federated.flower.windowed_grid import Pace, WindowedGrid
@@ -71,7 +70,7 @@ def over_nodes(
         BadInput: factors are stacked.
         Unusable: not all joined in time; the same call waits again.
     """
-    refuse_stacked(side.spec.exchange, "deployment")
+    side.spec.refuse_bases_apart("deployment")
     _wait_for(lambda: set(grid.get_node_ids()), nodes, patience)
     setting = setting_of(side.spec, fingerprint_weights(locate(side.base)))
     numbers = [nodes[name] for name in side.names]

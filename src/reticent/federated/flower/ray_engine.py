@@ -24,7 +24,6 @@ from typing import Any
 
 from reticent.core.errors import BadInput, Unusable
 from reticent.federated.engine import ClientSide
-from reticent.federated.engine_config import refuse_stacked
 from reticent.federated.flower import flower_switches
 from reticent.federated.flower.child_processes import variables_set
 from reticent.federated.flower.client_worker import ClientWorker, resident, worker_for_rows
@@ -52,7 +51,7 @@ def over_ray(side: ClientSide, *, workers: int) -> Iterator[Grid]:
         BadInput: Flower or Ray cannot be used; factors are stacked, which changes the base itself in each round.
         Unusable: the simulation does not start, or a worker died; the same call goes on.
     """
-    refuse_stacked(side.spec.exchange, "ray")
+    side.spec.refuse_bases_apart("ray")
     flower_switches.ready(ray=True)
     with _cluster(side, workers) as rows, _simulation(side, rows, workers) as transport:
         yield WindowedGrid(transport, Pace(window=2 * workers), side.names, seed=side.spec.seed)
