@@ -38,11 +38,16 @@ class FederationPlace:
             subfolder.
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
+        engine: local runs all clients in this process, one after the other; ray runs Flower's simulation, with some
+            worker processes that keep a base each (pip install "reticent[federated]").
+        workers: of ray. Each holds a base in memory.
     """
 
     clients: str = "by-user"
     model: str = "smollm2-135m"
     out: str = "runs/federation"
+    engine: str = "local"
+    workers: int = 2
 
 
 def command(
@@ -54,7 +59,6 @@ def command(
     canary_config: CanaryConfig,
     federation: FederationSpec,
     privacy: ClientPrivacy,
-    engine_config: EngineConfig,
 ) -> int:
     """Fine-tune a model on the texts of many clients, simulated on this machine, and keep some clients out by coin.
 
@@ -77,7 +81,7 @@ def command(
         clients=source.clients,
         split=split_config,
         canaries=canary_config,
-        engine=engine_config,
+        engine=EngineConfig(engine=place.engine, workers=place.workers),
     )
     run = federate(
         source.records,

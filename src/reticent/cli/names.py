@@ -26,7 +26,6 @@ GROUPS: Mapping[str, str] = {
     "unlearn_config": "unlearning",
     "verify_config": "verification",
     "redteam_config": "redteam",
-    "engine_config": "engine",
 }
 """Parameters of verbs that are dataclasses, with the name of their group; others are called as they are."""
 

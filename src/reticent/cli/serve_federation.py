@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from reticent.core.progress import console
@@ -14,12 +15,25 @@ from reticent.workflows.serve_federation import ServerPlace
 USUAL = ("model", "out", "address", "certificate", "certificate_key", "authority", "rounds", "clients_per_round")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServedRun:
+    """Base model and run folder.
+
+    Args:
+        model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
+        out: the run folder.
+        held_out: data of nobody who takes part, on which the loss is measured after each round.
+    """
+
+    model: str = "smollm2-135m"
+    out: str = "runs/federation"
+    held_out: str | None = None
+
+
 def command(
     clients: str,
     *,
-    model: str = "smollm2-135m",
-    out: str = "runs/federation",
-    held_out: str | None = None,
+    place: ServedRun,
     server: ServerPlace,
     data_config: DataConfig,
     federation: FederationSpec,
@@ -31,15 +45,13 @@ def command(
 
     Args:
         clients: folder with the public key of each client, NAME.pub (ssh-keygen -t ecdsa -b 384 -f NAME).
-        model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
-        out: the run folder.
-        held_out: data of nobody who takes part, on which the loss is measured after each round.
     """
     from reticent.workflows.federate import HELD_OUT
     from reticent.workflows.federation_recipe import FederationRecipe
     from reticent.workflows.inputs import read_data
     from reticent.workflows.serve_federation import serve_federation
 
+    model, out, held_out = place.model, place.out, place.held_out
     recipe = FederationRecipe(federation=federation, privacy=privacy)
     records = read_data(held_out, data_config, model=model).records[:HELD_OUT] if held_out else ()
     run = serve_federation(Path(clients), base=model, out=out, recipe=recipe, place=server, held_out=records)

@@ -97,7 +97,6 @@ def client_app(answer: Answer) -> Any:
 
     app = ClientApp()
 
-    @app.train()
     def train(message: Message, context: Any) -> Message:
         request = request_of(message.content)
         try:
@@ -108,6 +107,7 @@ def client_app(answer: Answer) -> Any:
             reply = Reply(round=request.round, arrays=None, failed=type(error).__name__)
         return Message(reply_record(reply), reply_to=message)
 
+    app.train()(train)
     return app
 
 

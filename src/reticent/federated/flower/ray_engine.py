@@ -130,10 +130,11 @@ def _simulation(side: ClientSide, rows: Any, workers: int) -> Iterator[FlowerTra
     closing, failed = threading.Event(), list[BaseException]()
     server = ServerApp()
 
-    @server.main()
     def main(grid: Any, context: Any) -> None:
         opened.put(grid)
         closing.wait()
+
+    server.main()(main)
 
     about = {"base": side.base, "spec": side.spec}
     app = client_app(partial(answer_in_worker, key=uuid.uuid4().hex, side=about, rows=rows))
