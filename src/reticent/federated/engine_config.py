@@ -10,7 +10,7 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from reticent.federated.engine import Engine
+    from reticent.federated.client_engine import Engine
     from reticent.federated.federation_spec import FederationSpec
 
 ENGINES = ("local", "ray")
@@ -70,7 +70,7 @@ class EngineConfig:
         """The engine itself."""
         from functools import partial
 
-        from reticent.federated.engine import in_one_process
+        from reticent.federated.client_engine import in_one_process
 
         if self.engine == "local":
             return in_one_process

@@ -21,9 +21,16 @@ from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
+from reticent.federated.client_engine import (
+    ClientSide,
+    Engine,
+    in_one_process,
+    local_training,
+    settled_config,
+    with_method,
+)
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.clients import LEAST_CLIENTS, Client, clients_of
-from reticent.federated.engine import ClientSide, Engine, in_one_process, local_training, settled_config, with_method
 from reticent.federated.exchange import stacked
 from reticent.federated.exchange.arrays import bytes_of, put_into, taken_from
 from reticent.federated.exchange.lora_factors_mean import pairs_of

@@ -15,8 +15,8 @@ from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
+from reticent.federated.client_engine import local_training, settled_config, with_method
 from reticent.federated.client_training import LocalTraining, train_locally
-from reticent.federated.engine import local_training, settled_config, with_method
 from reticent.federated.exchange.arrays import put_into, taken_from
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.flower.array_encoding import decode_arrays, encode_arrays

@@ -11,7 +11,7 @@ from typing import Any
 
 from reticent.core.errors import Unusable
 from reticent.core.progress import console
-from reticent.federated.engine import ClientSide
+from reticent.federated.client_engine import ClientSide
 from reticent.federated.flower.client_worker import setting_of
 from reticent.federated.flower.flower_messages import FlowerTransport
 from reticent.federated.flower.windowed_grid import Pace, WindowedGrid
@@ -56,7 +56,7 @@ def over_nodes(
     timeout: float,
     clocks: NodeClocks,
 ) -> Iterator[Grid]:
-    """The clients of a deployment; a `reticent.federated.engine.Engine` with the rest given.
+    """The clients of a deployment; a `reticent.federated.client_engine.Engine` with the rest given.
 
     Args:
         side: of the clients; no rows.

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput, Unusable
-from reticent.federated.engine import ClientSide
+from reticent.federated.client_engine import ClientSide
 from reticent.federated.flower import flower_switches
 from reticent.federated.flower.child_processes import variables_set
 from reticent.federated.flower.client_worker import ClientWorker, resident, worker_for_rows
@@ -41,7 +41,7 @@ _OBJECTS = 256 * 2**20
 
 @contextmanager
 def over_ray(side: ClientSide, *, workers: int) -> Iterator[Grid]:
-    """The clients, reached through Flower's simulation; a `reticent.federated.engine.Engine` with ``workers`` given.
+    """The clients, reached through Flower's simulation; a `reticent.federated.client_engine.Engine` with ``workers`` given.
 
     Args:
         side: of the clients.
