@@ -41,7 +41,7 @@ _OBJECTS = 256 * 2**20
 
 @contextmanager
 def over_ray(side: ClientSide, *, workers: int) -> Iterator[Grid]:
-    """The clients, reached through Flower's simulation; a `reticent.federated.client_engine.Engine` with ``workers`` given.
+    """The clients, reached through Flower's simulation; with ``workers`` given an `Engine`, see `client_engine`.
 
     Args:
         side: of the clients.
