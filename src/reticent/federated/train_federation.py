@@ -249,7 +249,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
 
 
 def _texts(job: FederationJob, loaded: LoadedModel) -> tuple[Corpus, Corpus]:
-    """What is trained on here, and the held-out sample."""
+    """The texts that lie here and are trained on, and the held-out sample."""
     if not job.elsewhere:
         material, sample = read_texts(job.task, loaded)
         return material.corpus, sample

@@ -133,14 +133,16 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: Eng
 def _who_sees(outcome: FederationOutcome, *, private: bool, apart: bool) -> tuple[WhoSees, ...]:
     nothing = "none"
     world = outcome.promise if private else nothing
-    alone = WhoSees(
+    simulated_view = WhoSees(
         who="this machine",
         sees="all texts and updates, since it simulates all clients and the server",
         promise=nothing,
     )
-    own = WhoSees(who="a client's machine", sees="its own texts, and no text or update of another", promise=nothing)
+    apart_view = WhoSees(
+        who="a client's machine", sees="its own texts, and no text or update of another", promise=nothing
+    )
     return (
-        own if apart else alone,
+        apart_view if apart else simulated_view,
         WhoSees(
             who="the server" if apart else "a server, were the clients apart",
             sees="each client's update of each round, without noise" + (", then clipped" if private else ""),

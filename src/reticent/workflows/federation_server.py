@@ -119,15 +119,15 @@ def failure_file(plan: Path) -> Path:
 
 
 def failure_of(plan: Path) -> ReticentError | None:
-    """What the program of ``plan`` said of its failure; None where it did not fail."""
+    """The failure that the program of ``plan`` left word of; None where it did not fail."""
     try:
-        found = json.loads(failure_file(plan).read_text(encoding="utf-8"))
+        failure = json.loads(failure_file(plan).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    kind = {"BadInput": BadInput, "Unusable": Unusable}.get(found["kind"])
+    kind = {"BadInput": BadInput, "Unusable": Unusable}.get(failure["kind"])
     if kind is not None:
-        return kind(found["given"], found["why"], found["fix"])
-    return ReticentError(found["text"])
+        return kind(failure["given"], failure["why"], failure["fix"])
+    return ReticentError(failure["text"])
 
 
 def _as_failure(error: ReticentError) -> Mapping[str, str]:

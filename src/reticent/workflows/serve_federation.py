@@ -131,9 +131,9 @@ def serve_federation(
             run.claim("federate", config)
             address = ServerAddress(host=host, port=port, bind=place.bind or host, files=files)
             with flower_server(address, code=_PROGRAM) as server:
-                kept = server.plan.with_name("held_out.parquet")
+                held_out_file = server.plan.with_name("held_out.parquet")
                 if held_out:
-                    write_records(kept, held_out)
+                    write_records(held_out_file, held_out)
                 plan = ServerPlan(
                     base=base,
                     out=str(run.root.resolve()),
@@ -141,7 +141,7 @@ def serve_federation(
                     federation=asdict(recipe.federation),
                     privacy=asdict(recipe.privacy),
                     nodes=server.register(keys),
-                    held_out=str(kept) if held_out else "",
+                    held_out=str(held_out_file) if held_out else "",
                     patience=place.patience,
                     timeout=place.timeout,
                 )

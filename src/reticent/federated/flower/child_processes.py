@@ -22,22 +22,22 @@ def running() -> dict[int, tuple[int, str]]:
         text=True,
         check=True,
     )
-    found = {}
+    listed_processes = {}
     for line in listed.stdout.splitlines():
         number, parent, state, started = line.split(None, 3)
         if not state.startswith("Z"):
-            found[int(number)] = (int(parent), started)
-    return found
+            listed_processes[int(number)] = (int(parent), started)
+    return listed_processes
 
 
 def below(pid: int, processes: Mapping[int, tuple[int, str]]) -> dict[int, str]:
     """A process and all that it started, directly or not: id → when it was started."""
-    found = {pid: processes[pid][1]} if pid in processes else {}
+    family = {pid: processes[pid][1]} if pid in processes else {}
     wanted = {pid}
     while wanted:
-        wanted = {number for number, (parent, _) in processes.items() if parent in wanted} - found.keys()
-        found |= {number: processes[number][1] for number in wanted}
-    return found
+        wanted = {number for number, (parent, _) in processes.items() if parent in wanted} - family.keys()
+        family |= {number: processes[number][1] for number in wanted}
+    return family
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class ChildProcesses:
         return process
 
     def look(self) -> None:
-        """Remember what they have started so far: a child whose parent died is found no more by its parent."""
+        """Remember what they have started so far: a child whose parent died is not listed below it."""
         processes = running()
         for process in self.started:
             self.seen |= below(process.pid, processes)

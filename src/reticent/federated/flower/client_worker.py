@@ -124,8 +124,8 @@ def setting_from(text: str, *, device: str) -> tuple[FederationSpec, str]:
         BadInput: it is no such text, or of another version.
     """
     try:
-        found = json.loads(text)
-        return FederationSpec(**{**found["federation"], "device": device}), str(found["base"])
+        setting = json.loads(text)
+        return FederationSpec(**{**setting["federation"], "device": device}), str(setting["base"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             "the server's settings", "cannot be read", "Server and clients need one version of reticent."

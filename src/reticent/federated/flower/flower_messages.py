@@ -156,14 +156,14 @@ class FlowerTransport:
     def replies(self, sent: Sequence[str]) -> Mapping[str, Reply]:
         """See `Transport.replies`."""
         self.check()
-        found = {}
+        answers = {}
         for message in self.grid.pull_messages(list(sent)):
             number = str(message.metadata.reply_to_message_id)
             if number not in self._asked:
                 continue
             node = self._asked.pop(number)
-            found[number] = self._reply(message, node)
-        return found
+            answers[number] = self._reply(message, node)
+        return answers
 
     def _reply(self, message: Any, node: int) -> Reply:
         if message.has_error():

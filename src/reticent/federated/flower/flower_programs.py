@@ -104,10 +104,10 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
         home: what Flower keeps of itself.
         programs: see `write_programs`.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLWR_", "RAY_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLWR_", "RAY_"))}
     paths = os.pathsep.join(path for path in sys.path if path)
     return (
-        kept
+        inherited
         | SWITCHES
         | {"FLWR_LOG_LEVEL": "WARNING", "FLWR_HOME": str(home), "PYTHONPATH": paths}
         | {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client's machine does for each message of a deployment: it trains on this client's records."""
+"""A client's machine in a deployment: for each message it trains on this client's records."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _cluster(side: ClientSide, workers: int) -> Iterator[Any]:
         raise BadInput("engine='ray'", "this process uses Ray already", "Call ray.shutdown() before.")
     # Short, as Ray's sockets lie in it and their paths may have some hundred letters.
     folder = Path(tempfile.mkdtemp(prefix="rt-"))
-    rows = [list(found) for found in side.rows]
+    rows = [list(texts) for texts in side.rows]
     try:
         with variables_set({"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}):
             _start(rows, folder, workers, gpus=_gpus(side))
@@ -107,7 +107,7 @@ def _start(rows: Sequence[Sequence[Any]], folder: Path, workers: int, *, gpus: i
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
-                object_store_memory=_OBJECTS + 16 * sum(len(row) for found in rows for row in found),
+                object_store_memory=_OBJECTS + 16 * sum(len(row) for texts in rows for row in texts),
                 _temp_dir=str(folder),
                 _node_ip_address=_LOOPBACK,
             )

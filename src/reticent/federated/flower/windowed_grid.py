@@ -41,7 +41,7 @@ class SentRound:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reply:
-    """What came back for a request.
+    """The answer to a request.
 
     Args:
         round: that it says it is for.
@@ -124,7 +124,7 @@ class WindowedGrid:
         if number is None:
             return None
         while number not in early:
-            early.update(self.transport.replies([one for one in sent if one not in early]))
+            early.update(self.transport.replies([number_ for number_ in sent if number_ not in early]))
             if number not in early:
                 if time.monotonic() - asked_at > self.pace.timeout:
                     return None
