@@ -66,7 +66,8 @@ Examples:
     >>> privacy = reticent.ClientPrivacy(noise_multiplier=1.0)
     >>> records = reticent.RecordPrivacy(record_noise_multiplier=1.0)  # besides, by noise inside each client
     >>> both = reticent.FederationRecipe(federation=spec, privacy=privacy, record_privacy=records)
-    >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy)
+    >>> engine = reticent.EngineConfig(engine="local")  # "ray" runs Flower's simulation, where that is installed
+    >>> federation = reticent.FederationRecipe(federation=spec, privacy=privacy, engine=engine)
     >>> run = reticent.federate(mails, base=base, out="runs/federated", recipe=federation)
     >>> run.federation.exists(), run.promise.exists()
     (True, True)
@@ -165,6 +166,7 @@ if TYPE_CHECKING:
     from reticent.data.split import split as split
     from reticent.data.split_config import SplitConfig as SplitConfig
     from reticent.federated.client_privacy import ClientPrivacy as ClientPrivacy
+    from reticent.federated.engine_config import EngineConfig as EngineConfig
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
     from reticent.federated.record_privacy import RecordPrivacy as RecordPrivacy
     from reticent.models.emulation import EmulationConfig as EmulationConfig

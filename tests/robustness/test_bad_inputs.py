@@ -100,12 +100,12 @@ def check(
 
 POSITIONAL = {
     **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
-    **{verb: ["data.jsonl"] for verb in ("compare", "federate", "prepare", "synthesize", "tune")},
+    **{verb: ["data.jsonl"] for verb in ("compare", "federate", "join-federation", "prepare", "synthesize", "tune")},
     "diff": ["run", "run"],
     "fetch-model": ["no-model"],
     "gate": ["results.json"],
     "redteam": ["trigger", "data.jsonl"],
-    "scan": ["no-model"],
+    **{verb: ["no-model"] for verb in ("scan", "serve-federation")},
 }
 VERBS = sorted(set(_verbs()) - {"demo", "env", "attacks"})
 WORDS = {int: ("x", "1.5", "1e3x"), float: ("x", "1,5"), bool: ("=maybe",), dict: ("{a", "7", "x")}

@@ -152,6 +152,7 @@ def test_noise_that_is_missing_inside_a_client_stops_the_run(
         (["--record_epsilon", "8", "--exchange", "stacked"], "base changes from round to round"),
         (["--record_epsilon", "8", "--record_delta", "0.5"], "publishing one of them whole"),
         (["--record_clip_norm", "2"], "no record would be protected"),
+        (["--record_epsilon", "8", "--engine", "ray"], "would have none"),
         (["--record_epsilon", "8", "--record_noise_multiplier", "1"], "each follows from the other"),
     ],
 )

@@ -12,6 +12,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.record_privacy import RecordPrivacy
 from reticent.workflows.inputs import DataConfig
@@ -39,11 +40,16 @@ class FederationPlace:
             subfolder.
         model: the pre-trained model: a folder, a hub id, or a catalogue name (reticent fetch-model).
         out: the run folder.
+        engine: local runs all clients in this process, one after the other; ray runs Flower's simulation, with some
+            worker processes that keep a base each (pip install "reticent[federated]").
+        workers: of ray. Each holds a base in memory.
     """
 
     clients: str = "by-user"
     model: str = "smollm2-135m"
     out: str = "runs/federation"
+    engine: str = "local"
+    workers: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,7 @@ def command(
     federation: FederationSpec,
     privacy: FederationPromises,
 ) -> int:
-    """Fine-tune a model on the texts of many clients, simulated in one process, and keep some clients out by coin.
+    """Fine-tune a model on the texts of many clients, simulated on this machine, and keep some clients out by coin.
 
     With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
     is clipped on arrival, and noise goes on the sum. With --record_epsilon each record is promised it against whoever
@@ -109,6 +115,7 @@ def command(
         record_privacy=privacy.to_records,
         split=split_config,
         canaries=canary_config,
+        engine=EngineConfig(engine=place.engine, workers=place.workers),
     )
     source = read_clients_of(data, clients, data_config, unit=recipe.unit, model=model)
     recipe = replace(recipe, clients=source.clients)

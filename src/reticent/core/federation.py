@@ -109,6 +109,9 @@ class FederationResults:
         rounds: one row each.
         who_sees: what those who take part see, and which promise holds against them.
         checks: of the self-check; none where nothing is promised.
+        engine: what reached the clients, in words.
+        loading_share: of what clients did for a message, the share that loading the base took, by their own clocks;
+            None where it was resident, or where that is covered by no promise.
         provenance: settings, versions, hardware.
     """
 
@@ -129,4 +132,6 @@ class FederationResults:
     rounds: tuple[FederationRound, ...] = ()
     who_sees: tuple[WhoSees, ...] = ()
     checks: tuple[FederationCheck, ...] = ()
+    engine: str = ""
+    loading_share: Annotated[float, InRange(least=0, most=1)] | None = None
     provenance: FreeForm = field(default_factory=dict)

@@ -169,6 +169,22 @@ class FederationSpec:
         """For the run folder."""
         return asdict(self)
 
+    def refuse_bases_apart(self, engine: str) -> None:
+        """Refuse settings under which the base itself changes, where each worker keeps its own.
+
+        Args:
+            engine: for the message.
+
+        Raises:
+            BadInput: there are such.
+        """
+        if self.exchange == "stacked":
+            raise BadInput(
+                f"exchange='stacked' with engine={engine!r}",
+                "stacked factors go into the base itself after each round, and each worker keeps its own",
+                "Give --engine local, or --exchange ffa.",
+            )
+
     def refuse_privacy(self) -> None:
         """Refuse settings under which one client could move a round by more than C / (q N), or whose outcome is told
         without noise.

@@ -59,6 +59,8 @@ class Inbox:
         if message.client in self._heard:
             return SECOND_ANSWER
         self._heard.add(message.client)
+        if message.refused:
+            return message.refused
         try:
             check_update(message.update, self.like)
         except RefusedUpdate as error:

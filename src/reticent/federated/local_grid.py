@@ -24,11 +24,13 @@ class Message:
         client: number of the client that it says it is from.
         round: that it says it is for, from 1.
         update: as it was sent; nothing of it was checked.
+        refused: why it could not be read, where it came as bytes that hold no such arrays.
     """
 
     client: int
     round: int
     update: Update
+    refused: str = ""
 
 
 class Grid(Protocol):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
@@ -22,15 +21,22 @@ from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
+from reticent.federated.client_engine import (
+    ClientSide,
+    Engine,
+    in_one_process,
+    local_training,
+    settled_config,
+    with_method,
+)
 from reticent.federated.client_privacy import ClientPrivacy
-from reticent.federated.client_training import LocalTraining
 from reticent.federated.clients import LEAST_CLIENTS, Client, clients_of
 from reticent.federated.exchange import stacked
 from reticent.federated.exchange.arrays import bytes_of, put_into, taken_from
-from reticent.federated.exchange.lora_factors_mean import freeze_first_factors, pairs_of
+from reticent.federated.exchange.lora_factors_mean import pairs_of
 from reticent.federated.federation_promise import FederationPromise, open_promise, settled_mechanism
 from reticent.federated.federation_spec import FederationSpec
-from reticent.federated.local_grid import Grid, LocalGrid
+from reticent.federated.local_grid import Grid
 from reticent.federated.private_grid import PrivateGrid
 from reticent.federated.record_mechanism import settled_records
 from reticent.federated.record_privacy import RecordPrivacy
@@ -41,15 +47,15 @@ from reticent.federated.server_state import FILE, ServerState, read_state
 from reticent.federated.update import Update
 from reticent.federated.update_files import UpdateFiles
 from reticent.models.encode import EncodedRecord
-from reticent.models.load import LoadedModel, has_bfloat16, load
+from reticent.models.load import LoadedModel, load
 from reticent.models.tuned import TuningInfo
 from reticent.models.tuning.method import TUNINGS, trained_parameters
 from reticent.models.weights import full_disk_is_an_os_error
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.refuse import copies
 from reticent.train import begun
+from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import close_folder, folder_for, remember
-from reticent.train.config import TuneConfig
 from reticent.train.held_out import base_loss, held_out_loss, perplexity
 from reticent.train.identity import is_finished
 from reticent.train.outcome import KIND, LOG, disk_error, save
@@ -77,6 +83,8 @@ class FederationJob:
         data: fingerprint of the data set, for the record of what is spent.
         records_privacy: what each record is promised, against whoever sees its client's updates.
         wrap: puts something between server and clients, such as faults of a test.
+        engine: reaches the clients.
+        elsewhere: names of clients whose texts do not lie here; ``records`` is empty then.
     """
 
     base: str
@@ -90,16 +98,18 @@ class FederationJob:
     data: str = ""
     records_privacy: RecordPrivacy = field(default_factory=RecordPrivacy)
     wrap: Callable[[Grid], Grid] = lambda grid: grid
+    engine: Engine = in_one_process
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
         """It as a training of its texts."""
-        training, method = self.spec.training, TUNINGS.get(self.spec.method)
+        method = TUNINGS.get(self.spec.method)
         return Task(
             base=self.base,
             records=self.records,
             out=self.out,
-            config=training.settled(method.learning_rate),
+            config=settled_config(self.spec),
             method=method,
             held_out=self.held_out,
             callbacks=(),
@@ -113,7 +123,7 @@ class FederationJob:
     def key(self) -> str:
         """SHA-256 (hex) of all that decides the outcome, but for the secret key."""
         users = [(record.id, record.user) for record in self.records]
-        parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users]
+        parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users, *sorted(self.elsewhere)]
         parts += [asdict(self.records_privacy)] if self.records_privacy.is_private else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -157,7 +167,7 @@ def train_federation(job: FederationJob) -> FederationOutcome | None:
         GuaranteeViolated: the self-check failed; nothing is saved.
     """
     with locked(job.out):
-        clients = clients_of(job.records)
+        clients = [Client(name=name, records=()) for name in sorted(job.elsewhere)] or clients_of(job.records)
         refuse_few(clients, job.spec, job.privacy)
         key = job.key
         if is_finished(job.out, key, resume=True) and not (folder_for(job.out) / FILE).exists():
@@ -189,28 +199,17 @@ def refuse_few(clients: Sequence[Client], spec: FederationSpec, privacy: ClientP
 def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> FederationOutcome:
     spec, folder, task = job.spec, folder_for(job.out), job.task
     loaded = load_start(job.base, task.config.device, goes_on=False)
-    material, sample = read_texts(task, loaded)
-    corpus = material.corpus
+    corpus, sample = _texts(job, loaded)
     # By the limit, not by the longest text: kinds of attention round in other ways, and one client's text would decide
     # what the updates of all others are to the last bit.
     settle_attention(loaded, spec.local_batch_size, spec.max_tokens)
-    bfloat16 = spec.dtype == "bfloat16" or (spec.dtype == "auto" and has_bfloat16(loaded.device))
-    pad = loaded.tokenizer.pad_token_id or 0
-    loss = partial(held_out_loss, rows=sample.encoded, size=_EVALUATED, pad=pad, bfloat16=bfloat16)
+    how = local_training(loaded, spec)
+    loss = partial(held_out_loss, rows=sample.encoded, size=_EVALUATED, pad=how.pad, bfloat16=how.bfloat16)
     before = base_loss(folder, lambda: loss(loaded.model)) if sample.encoded else None
-    set_seed(spec.seed)
-    model, tuned = fresh(loaded, task.config)
-    if spec.exchange == "ffa":
-        freeze_first_factors(model)
-    rows: dict[str, list[Any]] = {client.name: [] for client in clients}
-    for encoded, place in zip(corpus.encoded, corpus.records, strict=True):
-        record = job.records[place]
-        rows[record.id if record.user is None else record.user].append(encoded)
+    model, tuned = with_method(loaded, spec)
     names = [client.name for client in clients]
-    how = local_training(spec, task.config, pad=pad, bfloat16=bfloat16)
-    clients_rows = [rows[name] for name in names]
-    inside = _private_grid(job, model, names, clients_rows, how, folder) if job.records_privacy.is_private else None
-    grid = job.wrap(LocalGrid(model, names, clients_rows, how, seed=spec.seed) if inside is None else inside)
+    side = ClientSide(base=job.base, spec=spec, model=model, names=names, rows=_rows_of(job, names, corpus), how=how)
+    inside = _private_grid(job, side, folder) if job.records_privacy.is_private else None
     mechanism = settled_mechanism(job.privacy, spec, len(clients), folder) if job.privacy.is_private else None
     clip = None if mechanism is None else mechanism.clip_norm
     state = read_state(folder, key) or ServerState(round=0, arrays=taken_from(model), clip=clip)
@@ -218,8 +217,8 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     if spec.exchange == "stacked":
         for factors in stacked.by_round(state.stacks):
             stacked.merge(model, factors)
-    rounds = Rounds(
-        grid=grid,
+    rounds = partial(
+        Rounds,
         rule=_rule(spec, names, [len(client.records) for client in clients], promise),
         server=ServerOptimizer.of(spec),
         rounds=spec.rounds,
@@ -235,7 +234,8 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     )
     recorded = promise if promise is not None else inside
     with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
-        state = _run(job, rounds, state)
+        with job.engine(side) if inside is None else nullcontext(inside) as grid:
+            state = _run(job, rounds(grid=job.wrap(grid)), state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
             job=job,
@@ -262,18 +262,11 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     )
 
 
-def _private_grid(
-    job: FederationJob,
-    model: Any,
-    names: Sequence[str],
-    rows: Sequence[Sequence[EncodedRecord]],
-    how: LocalTraining,
-    folder: Path,
-) -> PrivateGrid:
+def _private_grid(job: FederationJob, side: ClientSide, folder: Path) -> PrivateGrid:
     """Clients under a promise to their records; a record that a client has twice is trained on once."""
-    once = [_each_once(of_client) for of_client in rows]
+    once = [_each_once(of_client) for of_client in side.rows]
     mechanism = settled_records(job.records_privacy, job.spec, [len(of_client) for of_client in once], open_key(folder))
-    return PrivateGrid(model, names, once, how, mechanism=mechanism, folder=folder, name_of=job.name_of)
+    return PrivateGrid(side.model, side.names, once, side.how, mechanism=mechanism, folder=folder, name_of=job.name_of)
 
 
 def _each_once(rows: Sequence[EncodedRecord]) -> list[EncodedRecord]:
@@ -282,22 +275,22 @@ def _each_once(rows: Sequence[EncodedRecord]) -> list[EncodedRecord]:
     return [row for place, row in enumerate(rows) if place not in again]
 
 
-def local_training(spec: FederationSpec, config: TuneConfig, *, pad: int, bfloat16: bool) -> LocalTraining:
-    """How each client trains.
+def _texts(job: FederationJob, loaded: LoadedModel) -> tuple[Corpus, Corpus]:
+    """The texts that lie here and are trained on, and the held-out sample."""
+    if not job.elsewhere:
+        material, sample = read_texts(job.task, loaded)
+        return material.corpus, sample
+    held_out, most = job.held_out, job.spec.max_tokens
+    return NOTHING, encode_all(held_out, loaded.tokenizer, most) if held_out else NOTHING
 
-    Args:
-        config: settled, for the learning rate.
-    """
-    assert config.learning_rate is not None
-    return LocalTraining(
-        steps=spec.local_steps,
-        batch_size=spec.local_batch_size,
-        learning_rate=config.learning_rate,
-        optimizer=spec.local_optimizer,
-        proximal=spec.proximal,
-        pad=pad,
-        bfloat16=bfloat16,
-    )
+
+def _rows_of(job: FederationJob, names: Sequence[str], corpus: Corpus) -> list[list[EncodedRecord]]:
+    """Encoded records of each client; none where they lie elsewhere."""
+    rows: dict[str, list[EncodedRecord]] = {name: [] for name in names}
+    for encoded, place in zip(corpus.encoded, corpus.records, strict=True):
+        record = job.records[place]
+        rows[record.id if record.user is None else record.user].append(encoded)
+    return [rows[name] for name in names]
 
 
 def _rule(

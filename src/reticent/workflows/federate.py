@@ -52,7 +52,7 @@ def federate(
 ) -> RunFolder:
     """Fine-tune ``base`` on the texts of clients that never leave them, and leave a run folder that can be audited.
 
-    All clients are simulated in this process, one after the other, which hides nothing from this machine. The same call
+    All clients are simulated on this machine, by the recipe's engine, which hides nothing from it. The same call
     again goes on at the round where it was, or returns at once when it is done.
 
     Args:
@@ -99,6 +99,7 @@ def federate_through(
     run = RunFolder(root=Path(out))
     run.refuse_foreign("federate", {"the base model": base, **(about.get("inputs") or {})})
     _check_method(recipe.federation)
+    recipe.engine.check(recipe.federation)
     named = _named(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
@@ -136,6 +137,7 @@ def _train(
     config: Mapping[str, Any],
     wrap: Callable[[Grid], Grid],
 ) -> None:
+    from reticent.federated.engine_config import engine_of
     from reticent.federated.record_ledger import FILE as LEDGER
     from reticent.federated.train_federation import FederationJob, train_federation
     from reticent.federated.update_files import UpdateFiles
@@ -156,6 +158,7 @@ def _train(
         data=str(config["data"]),
         records_privacy=recipe.record_privacy,
         wrap=wrap,
+        engine=engine_of(recipe.engine),
     )
     outcome = train_federation(job)
     if outcome is None:

@@ -12,6 +12,7 @@ from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
 from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.clients import BY_USER
+from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.record_privacy import RecordPrivacy
 
@@ -27,6 +28,7 @@ class FederationRecipe:
         clients: ``"by-user"``, or how many clients users are dealt into by hash, as text.
         split: which clients take part, by coin; its unit is the client.
         canaries: secrets that are planted, each as a client of its own.
+        engine: reaches the clients; a run can go on with another.
 
     Raises:
         BadInput: two of them contradict each other.
@@ -43,6 +45,7 @@ class FederationRecipe:
     clients: str = BY_USER
     split: SplitConfig = field(default_factory=SplitConfig)
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         if self.split.split_unit == "record":
@@ -57,6 +60,13 @@ class FederationRecipe:
         if self.record_privacy.is_private:
             self.record_privacy.refuse_federation(self.federation)
             refuse_unstable("record", self.split, self.canaries)
+            if self.engine.engine != "local":
+                raise BadInput(
+                    f"engine={self.engine.engine!r} with a promise to each record",
+                    "the ledger of each client's steps is kept by the process that trains them all, and workers apart "
+                    "would have none",
+                    "Give --engine local, or leave --record_epsilon and --record_noise_multiplier out.",
+                )
 
     @property
     def on_record(self) -> dict[str, Any]:

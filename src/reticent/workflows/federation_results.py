@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reticent.core.federation import FederationResults, WhoSees
 from reticent.core.manifest import environment, now
+from reticent.federated.engine_config import LOCAL
 from reticent.train.held_out import perplexity, sentence
 
 if TYPE_CHECKING:
@@ -15,9 +17,31 @@ if TYPE_CHECKING:
 
 FEW_CLIENTS = 200
 SIMULATED = (
-    "All clients were simulated in one process on one machine, which saw all texts and all updates: nothing is hidden "
-    "from that machine."
+    "All clients were simulated on one machine, which saw all texts and all updates: nothing is hidden from that "
+    "machine."
 )
+DEPLOYED = (
+    "Each client's texts stayed on its own machine. The server saw each client's update of each round: the promise to "
+    "a client, if any, holds against those who see the weights that leave the server, and not against the server."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineReport:
+    """Words on what reached the clients.
+
+    Args:
+        name: the engine, in words.
+        apart: clients were on machines of their own.
+        loading_share: of what clients did for a message, the share that loading the base took; None where that is not
+            known, or covered by no promise.
+    """
+
+    name: str = LOCAL
+    apart: bool = False
+    loading_share: float | None = None
+
+
 AVERAGED = {
     "average": "trained arrays are averaged, each by itself",
     "ffa": "LoRA with A frozen: the average of B is the average of the products, exactly",
@@ -25,15 +49,25 @@ AVERAGED = {
 }
 
 
-def results_of(outcome: FederationOutcome, recipe: FederationRecipe, *, title: str) -> FederationResults:
-    """The results for the file and the page; under a promise without what it does not cover."""
+def results_of(
+    outcome: FederationOutcome, recipe: FederationRecipe, *, title: str, engine: EngineReport | None = None
+) -> FederationResults:
+    """The results for the file and the page; under a promise without what it does not cover.
+
+    Args:
+        outcome: of the federation.
+        recipe: its settings.
+        title: of the page.
+        engine: that was used; None for the recipe's.
+    """
+    engine = engine or EngineReport(name=recipe.engine.in_words)
     spec = recipe.federation
     private = recipe.privacy.is_private
     return FederationResults(
         title=title,
         created=now(),
         headline=_headline(outcome, recipe),
-        sentences=_sentences(outcome, recipe),
+        sentences=_sentences(outcome, recipe, engine),
         promise=outcome.promise,
         record_promise=outcome.record_promise,
         method=spec.method,
@@ -45,9 +79,11 @@ def results_of(outcome: FederationOutcome, recipe: FederationRecipe, *, title: s
         base_loss=outcome.base_loss,
         held_out=outcome.held_out,
         rounds=outcome.rows,
-        who_sees=_who_sees(outcome, private=private),
+        who_sees=_who_sees(outcome, private=private, apart=engine.apart),
         checks=outcome.checks,
-        provenance=_provenance(recipe),
+        engine=engine.name,
+        loading_share=None if outcome.promise else engine.loading_share,
+        provenance=_provenance(recipe, engine),
     )
 
 
@@ -61,7 +97,7 @@ def _headline(outcome: FederationOutcome, recipe: FederationRecipe) -> str:
     return f"{text}, under a promise to each record" if records else f"{text}; nothing is promised to them"
 
 
-def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[str, ...]:
+def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: EngineReport) -> tuple[str, ...]:
     said = [promise for promise in (outcome.promise, outcome.record_promise) if promise]
     if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
         said.append(
@@ -90,22 +126,31 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe) -> tuple[st
             "Who was drawn, who answered and how long updates were is covered by no noise, so it is not here but in "
             "rounds.jsonl in the run folder, for its owner."
         )
-    return (*said, SIMULATED)
+    if engine.loading_share is not None and not outcome.promise:
+        said.append(
+            f"{100 * engine.loading_share:.0f} % of what clients did for a message was loading the base, by their own "
+            "clocks; more local steps in a round make that less."
+        )
+    return (*said, DEPLOYED if engine.apart else SIMULATED)
 
 
-def _who_sees(outcome: FederationOutcome, *, private: bool) -> tuple[WhoSees, ...]:
+def _who_sees(outcome: FederationOutcome, *, private: bool, apart: bool) -> tuple[WhoSees, ...]:
     nothing = "none"
     inside = outcome.record_promise or nothing
     world = " And: ".join(part for part in (outcome.promise, outcome.record_promise) if part) or nothing
     update = "with the noise that hides each record" if outcome.record_promise else "without noise"
+    simulated_view = WhoSees(
+        who="this machine",
+        sees="all texts and updates, since it simulates all clients and the server",
+        promise=nothing,
+    )
+    apart_view = WhoSees(
+        who="a client's machine", sees="its own texts, and no text or update of another", promise=nothing
+    )
     return (
+        apart_view if apart else simulated_view,
         WhoSees(
-            who="this machine",
-            sees="all texts and updates, since it simulates all clients and the server",
-            promise=nothing,
-        ),
-        WhoSees(
-            who="a server, were the clients apart",
+            who="the server" if apart else "a server, were the clients apart",
             sees=f"each client's update of each round, {update}" + (", then clipped" if private else ""),
             promise=inside,
         ),
@@ -118,5 +163,5 @@ def _who_sees(outcome: FederationOutcome, *, private: bool) -> tuple[WhoSees, ..
     )
 
 
-def _provenance(recipe: FederationRecipe) -> dict[str, Any]:
-    return {**recipe.on_record, "engine": "local: one process, the base loaded once", **environment()}
+def _provenance(recipe: FederationRecipe, engine: EngineReport) -> dict[str, Any]:
+    return {**recipe.on_record, "engine": engine.name, **environment()}
