@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.score.forward import device_of, hidden_states
+from reticent.models.output_layer import hidden_states
+from reticent.score.forward import device_of
 
 
 def embedded(model: Any, texts: Sequence[Sequence[int]], *, blank: int) -> npt.NDArray[np.float64]:
