@@ -158,7 +158,7 @@ class RecordedData(NamedTuple):
 
 
 def read_recorded(run: RunFolder) -> RecordedData:
-    """What a run folder has on record of its data, and of how its model was made, where there is one.
+    """Records, coins and secrets that a run folder has, and how its model was made, where there is one.
 
     Raises:
         BadInput: a file is no longer what was written.
