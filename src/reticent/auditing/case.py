@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from reticent.data.canaries import Canary, read_canaries
 from reticent.data.coin import uniform
 from reticent.data.secrets_file import read_secrets
 from reticent.models.locate import first_line
-from reticent.models.tuned import read_tuned
+from reticent.models.tuned import TuningInfo, read_tuned
 
 if TYPE_CHECKING:
     from reticent.models.load import LoadedModel
@@ -129,6 +129,40 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
             raise BadInput(
                 str(run.root), f"has no {path.name}, so its fine-tune did not end", "Run `reticent tune` again."
             )
+    recorded = read_recorded(run)
+    about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
+    if not isinstance(about, dict):
+        raise BadInput(str(run.manifest), "is broken", "Copy the folder again, or run `reticent tune` again.")
+    named = found(str(about["base"]), run.root) if about.get("base") else None
+    return AuditCase(
+        title=about.get("title", run.root.name),
+        target=str(run.model),
+        reference=reference or (recorded.tuned.base if recorded.tuned is not None else named),
+        records=recorded.records,
+        membership=recorded.membership,
+        canaries=recorded.canaries,
+        secrets=recorded.secrets,
+        max_tokens=about.get("max_tokens"),
+        about=about,
+    )
+
+
+class RecordedData(NamedTuple):
+    """Records and coins of a run folder."""
+
+    records: Sequence[Record]
+    membership: Membership
+    canaries: Sequence[Canary]
+    secrets: Sequence[Secret]
+    tuned: TuningInfo | None
+
+
+def read_recorded(run: RunFolder) -> RecordedData:
+    """Records, coins and secrets that a run folder has, and how its model was made, where there is one.
+
+    Raises:
+        BadInput: a file is no longer what was written.
+    """
     try:
         records, membership = read_records(run.records), read_membership(run.membership)
         canaries = read_canaries(run.canaries) if run.canaries.exists() else ()
@@ -141,21 +175,7 @@ def from_run(run: RunFolder, *, reference: str | None = None) -> AuditCase:
         raise BadInput(
             str(run.root), reason, "Copy the folder again, or delete it and run `reticent tune` again."
         ) from error
-    about = manifest.get("tune", {}) if isinstance(manifest, dict) else None
-    if not isinstance(about, dict):
-        raise BadInput(str(run.manifest), "is broken", "Copy the folder again, or run `reticent tune` again.")
-    named = found(str(about["base"]), run.root) if about.get("base") else None
-    return AuditCase(
-        title=about.get("title", run.root.name),
-        target=str(run.model),
-        reference=reference or (tuned.base if tuned is not None else named),
-        records=records,
-        membership=membership,
-        canaries=canaries,
-        secrets=secrets,
-        max_tokens=about.get("max_tokens"),
-        about=about,
-    )
+    return RecordedData(records, membership, canaries, secrets, tuned)
 
 
 def counts(case: AuditCase) -> dict[str, int]:

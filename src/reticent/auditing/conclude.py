@@ -78,7 +78,12 @@ def _results(judgement: Judgement, models: Mapping[str, Any]) -> Results:
         title=case.title,
         created=now(),
         verdict=verdict(
-            (*findings, *_of_sections(shown, confound)), confound, power, levels=leak_levels(), itself=_itself(models)
+            (*findings, *_of_sections(shown, confound)),
+            confound,
+            power,
+            levels=leak_levels(),
+            itself=_itself(models),
+            of_text=bool(config.synthetic),
         ),
         findings=findings,
         confound=confound,

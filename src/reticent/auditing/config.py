@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reticent.core import validate
@@ -48,6 +49,11 @@ class AuditConfig:
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
         device: "auto" takes the GPU where there is one.
         seed: of the bootstrap and of cross-fitting.
+        synthetic: a file of synthetic text that was made from the records: what it gives away by itself is audited, and
+            no model is loaded. With the run folder of `reticent synthesize` beside it, records, coins and promise are
+            found there.
+        auxiliary: also tune this public model on the synthetic text, and audit what comes of it for the records that
+            the text was made from, by all that the other flags ask for. Costs a training, which goes on where it was.
         more_families: further audit families, by names separated by commas: those that have no switch here.
 
     Examples:
@@ -74,6 +80,8 @@ class AuditConfig:
     dtype: str = "auto"
     device: str = "auto"
     seed: int = 0
+    synthetic: str = ""
+    auxiliary: str = ""
     more_families: str = ""
 
     def __post_init__(self) -> None:
@@ -91,6 +99,12 @@ class AuditConfig:
             )
         if self.keep_shadows and not self.shadow:
             raise BadInput("keep_shadows", "there are no shadow models to keep", "Give --shadow 8, or leave it out.")
+        if self.auxiliary and not self.synthetic:
+            raise BadInput(
+                f"--auxiliary {self.auxiliary}",
+                "there is no synthetic text that it could be tuned on",
+                "Give the text (--synthetic FILE), or leave it out.",
+            )
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
         if self.attacks not in ("standard", "all"):  # these need no look at the registry, and most settings are these
@@ -112,6 +126,16 @@ class AuditConfig:
     def family_names(self) -> tuple[str, ...]:
         """The names in ``more_families``."""
         return tuple(name.strip() for name in self.more_families.split(",") if name.strip())
+
+    @property
+    def of_text_alone(self) -> bool:
+        """True where synthetic text is audited and no model is asked."""
+        return bool(self.synthetic) and not self.auxiliary
+
+    @property
+    def without_places(self) -> AuditConfig:
+        """The same for files that travel: of the synthetic text and the model to tune only the names."""
+        return replace(self, synthetic=Path(self.synthetic).name, auxiliary=Path(self.auxiliary).name)
 
     @property
     def scoring_dtype(self) -> str:

@@ -151,6 +151,7 @@ class Family:
             is a kind itself, by its name.
         switch: a field of `AuditConfig` that asks for it, or its own name, which ``AuditConfig.more_families`` then
             holds; empty: it always runs.
+        needs_model: whether it asks a model; such families rest where a text alone is audited.
     """
 
     name: str
@@ -163,9 +164,12 @@ class Family:
     levels: tuple[LeakLevel, ...] = ()
     kinds: tuple[AttackKind, ...] = ()
     switch: str = ""
+    needs_model: bool = True
 
     def is_asked_for(self, config: AuditConfig) -> bool:
         """True where the audit's settings ask for it."""
+        if self.needs_model and config.of_text_alone:
+            return False
         if not self.switch:
             return True
         return bool(getattr(config, self.switch, False)) or self.switch in config.family_names

@@ -22,6 +22,8 @@ ITSELF = (
     "could not have seen anything. Give the model that it was tuned from (--reference)."
 )
 
+MODEL, TEXT = "model gives away what it was trained on", "synthetic text gives away what it was made from"
+
 ORDER = [Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.NONE]
 
 
@@ -52,6 +54,7 @@ def verdict(
     *,
     levels: Sequence[LeakLevel],
     itself: bool = False,
+    of_text: bool = False,
 ) -> Verdict:
     """The verdict of an audit: status, headline and sentences. Confounded data make no
     membership claim; too few units make none either.
@@ -62,20 +65,22 @@ def verdict(
         power: the smallest effects that the audit would have detected.
         levels: meanings of the levels of findings, in the order of the headline.
         itself: the model was compared with itself, so attacks that compare two models cannot detect anything.
+        of_text: synthetic text was audited, or a model that was tuned on it.
     """
     if confound.separable or confound.unchecked:
         return _without_membership(findings, confound, levels)
     sure = [finding for finding in findings if finding.severity is not Severity.NONE]
     broken = [finding for finding in sure if finding.metric == BROKEN]
     if broken:
-        leaks = _leaks([finding for finding in sure if finding.metric != BROKEN], levels)
+        what = "text" if of_text else "model"
+        leaks = _leaks([finding for finding in sure if finding.metric != BROKEN], levels, of_text)
         return Verdict(
             status="leaks",
-            headline="The privacy promise is broken: this model gives away more than it allows.",
+            headline=f"The privacy promise is broken: this {what} gives away more than it allows.",
             sentences=(broken[0].statement, *leaks.sentences),
         )
     if sure:
-        return _leaks(sure, levels)
+        return _leaks(sure, levels, of_text)
     seen = [row for row in power if row.smallest < float("inf")]
     if not seen:
         return Verdict(
@@ -131,7 +136,7 @@ def _beforehand(findings: Sequence[Finding], levels: Sequence[LeakLevel]) -> str
     return " ".join([*sentences, "Of membership nothing can be said. "]) if sentences else ""
 
 
-def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel]) -> Verdict:
+def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel], of_text: bool) -> Verdict:
     words = {level.name: level.words for level in levels}
     words |= {finding.level: f"{finding.level}s" for finding in sure if finding.level not in words}
     worst = [
@@ -143,7 +148,7 @@ def _leaks(sure: Sequence[Finding], levels: Sequence[LeakLevel]) -> Verdict:
     kinds = f"{', '.join(others)} and {last}" if others else last
     return Verdict(
         status="leaks",
-        headline=f"This model gives away what it was trained on: {kinds}.",
+        headline=f"This {TEXT if of_text else MODEL}: {kinds}.",
         sentences=tuple(finding.statement for first in worst for finding in (first, *_beside(first, sure))),
     )
 

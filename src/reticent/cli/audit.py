@@ -42,7 +42,8 @@ def command(
     """Audit a fine-tuned model and write results.json and report.html.
 
     Either give the run folder of `reticent tune`, or any model with --model and the records that it was and was not
-    trained on: --members FILE --held_out FILE, or --data FILE --membership FILE (columns id and member). Members and
+    trained on: --members FILE --held_out FILE, or --data FILE --membership FILE (columns id and member). With
+    --synthetic FILE the text is audited in place of a model, for the records that it was made from. Members and
     held-out must come from one pool; the report says so when they do not. Audit your own models only.
 
     Args:
@@ -62,6 +63,15 @@ def command(
     from reticent.workflows.audit import audit as run_audit
     from reticent.workflows.inputs import given_data, write_rejects
 
+    lists = {"members": members, "held_out": held_out, "data": data, "membership": membership}
+    if audit_config.synthetic:
+        if model is not None or reference is not None:
+            raise BadInput(
+                f"--model {model or reference} with --synthetic",
+                "of synthetic text no model is asked",
+                "Leave one out.",
+            )
+        return _of_text(run, lists, out, data_config, audit_config, max_tokens)
     if run is not None:
         if any((model, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
             raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --model and files.")
@@ -70,7 +80,6 @@ def command(
     else:
         if model is None:
             raise BadInput("no run folder and no --model", "there is nothing to audit", "See reticent audit --help.")
-        lists = {"members": members, "held_out": held_out, "data": data, "membership": membership}
         title = Path(model).expanduser().resolve().name
         what = "\0".join(map(str, (model, reference, *lists.values())))
         digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:6]
@@ -83,6 +92,49 @@ def command(
             title=title,
             target=model,
             reference=reference,
+            records=given.records,
+            membership=given.membership,
+            max_tokens=max_tokens,
+        )
+        results = run_audit(case, audit_config, out=folder.root)
+        write_rejects(folder, given.rejects)
+    print_summary(results)
+    console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _of_text(
+    run: str | None,
+    lists: dict[str, str | None],
+    out: str | None,
+    data_config: DataConfig,
+    audit_config: AuditConfig,
+    max_tokens: int | None,
+) -> int:
+    """``command`` for synthetic text."""
+    from reticent.auditing.case import AuditCase
+    from reticent.core.run_folder import RunFolder
+    from reticent.report.console import print_summary
+    from reticent.workflows.audit import audit as run_audit
+    from reticent.workflows.inputs import given_data, write_rejects
+    from reticent.workflows.synthetic_case import check_text, folder_for
+
+    check_text(audit_config)
+    of_lists = any(lists.values())
+    if run is not None and of_lists:
+        raise BadInput(run, "a run folder says whose records they are", "Give either a run folder or files.")
+    what = "\0".join(map(str, (run, *lists.values()))) if of_lists or run else None
+    folder = RunFolder(root=folder_for(what, audit_config) if out is None else Path(out))
+    inputs = {f"--{name}": place for name, place in lists.items()}
+    folder.refuse_foreign("audit", inputs | {"the synthetic text": audit_config.synthetic, "the run folder": run})
+    if not of_lists:
+        results = run_audit(None if run is None else RunFolder(root=Path(run)), audit_config, out=folder.root)
+    else:
+        given = given_data(data_config, **lists)
+        case = AuditCase(
+            title=Path(audit_config.synthetic).name,
+            target=audit_config.synthetic,
+            reference=None,
             records=given.records,
             membership=given.membership,
             max_tokens=max_tokens,

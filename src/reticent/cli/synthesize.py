@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.stability import refuse_prepared, refuse_unstable
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.train.config import TuneConfig
@@ -33,6 +34,7 @@ def command(
     out: str = "runs/synthetic",
     data_config: DataConfig,
     synthesis: SynthesisSpec,
+    canary_config: CanaryConfig,
     tune_config: TuneConfig,
 ) -> int:
     """Make synthetic text out of private text, so that the model that ships need not have seen the text at all.
@@ -52,14 +54,14 @@ def command(
     mechanism = MECHANISMS.get(synthesis.mechanism)
     mechanism.check(synthesis)
     unit = synthesis.unit if mechanism.promises else None
-    refuse_unstable(unit, data_config)
+    refuse_unstable(unit, data_config, canary_config)
     refuse_prepared(unit, data)
     read = read_data(data, data_config, each_alone=mechanism.promises, model=model)
     run = synthesize(
         read.records,
         base=model,
         out=out,
-        recipe=SynthesisRecipe(synthesis=synthesis, training=tune_config),
+        recipe=SynthesisRecipe(synthesis=synthesis, canaries=canary_config, training=tune_config),
         title=Path(data).name,
         rejects=read.rejects,
         inputs={"the data": data},

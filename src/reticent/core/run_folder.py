@@ -95,16 +95,22 @@ FIRST = {
         *("federate.yaml", "records.parquet", "membership.parquet", "rejects.jsonl", "canaries.parquet", "hash.key"),
         *(".model.training", ".model.lock", "updates"),
     },
-    "synthesize": {"synthesize.yaml", "rejects.jsonl", ".synthesis", "training"},
+    "synthesize": {
+        *("synthesize.yaml", "rejects.jsonl", ".synthesis", "training"),
+        *("records.parquet", "membership.parquet", "canaries.parquet"),
+    },
 }
 """Files that each step writes before it has a result."""
 
 MAKES_A_MODEL = {"tune", "unlearn", "federate"}
 """Steps whose model an audit may be made beside."""
 
-LEFT = {".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"}
-"""Files that may lie in a run folder without settings: what private trainings spent, and what `compare` keeps of
-a training."""
+LEFT = {
+    *(".model.begun.jsonl", ".model.training", ".model.lock", LOCK, "job.json", "output.txt", "cell.json", "cell.log"),
+    "auxiliary",
+}
+"""Files that may lie in a run folder without settings: what private trainings spent, what `compare` keeps of
+a training, and the model that an audit tuned on synthetic text, which outlives a call that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +191,11 @@ class RunFolder:
     def shadows(self) -> Path:
         """Shadow models of the audits of this run; they never leave it."""
         return self.root / "shadows"
+
+    @property
+    def auxiliary(self) -> Path:
+        """The model that an audit tuned on synthetic text."""
+        return self.root / "auxiliary"
 
     @property
     def scores(self) -> Path:

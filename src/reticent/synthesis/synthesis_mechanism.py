@@ -119,6 +119,7 @@ class SynthesisMechanism:
         paper: where it was published.
         units: whose traces it can hide; none where it promises nothing.
         settle: ``(material) -> plan``; refuses what it cannot keep.
+        tunes: whether its texts come from a model that is tuned, in a run folder with coins of its own.
     """
 
     name: str
@@ -127,6 +128,7 @@ class SynthesisMechanism:
     paper: str
     units: tuple[str, ...]
     settle: Callable[[SynthesisMaterial], SynthesisPlan]
+    tunes: bool = False
 
     def __post_init__(self) -> None:
         Paper(self.paper)
@@ -168,19 +170,21 @@ MECHANISMS: Registry[SynthesisMechanism] = Registry("synthesis mechanism", "reti
 
 
 def mechanism(
-    name: str, *, private: str, paper: str, units: tuple[str, ...]
+    name: str, *, private: str, paper: str, units: tuple[str, ...], tunes: bool = False
 ) -> Callable[[Callable[[SynthesisMaterial], SynthesisPlan]], Callable[[SynthesisMaterial], SynthesisPlan]]:
     """Register a mechanism; the first sentence of its docstring is its summary.
 
     Args:
-        name, private, paper, units: as in `SynthesisMechanism`.
+        name, private, paper, units, tunes: as in `SynthesisMechanism`.
     """
 
     def register(settle: Callable[[SynthesisMaterial], SynthesisPlan]) -> Callable[[SynthesisMaterial], SynthesisPlan]:
         summary = (inspect.getdoc(settle) or "").split("\n\n")[0].replace("\n", " ")
         MECHANISMS.add(
             name,
-            SynthesisMechanism(name=name, summary=summary, private=private, paper=paper, units=units, settle=settle),
+            SynthesisMechanism(
+                name=name, summary=summary, private=private, paper=paper, units=units, settle=settle, tunes=tunes
+            ),
         )
         return settle
 

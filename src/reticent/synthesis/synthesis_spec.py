@@ -42,6 +42,8 @@ class SynthesisSpec:
         rounds: private_evolution: how often the private texts vote.
         variants: private_evolution: texts to vote on, for each that is kept.
         vote_threshold: private_evolution: noisy votes below it, in standard deviations of the noise, count as none.
+        hold_out: throw coins as reticent tune does, and read only who came up, so that the texts can be audited; about
+            half of the units are left. dp_tune and none always do.
         condition: dp_tune: "prompt" makes texts after each of the topics, as often as records have that prompt, counted
             under the promise.
         count_share: dp_tune: share of epsilon that goes to these counts.
@@ -73,6 +75,7 @@ class SynthesisSpec:
     rounds: int = 5
     variants: int = 3
     vote_threshold: float = 2.0
+    hold_out: bool = False
     condition: str = "none"
     count_share: float = 0.1
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reticent.auditing.case import AuditCase, from_run
 from reticent.auditing.conclude import conclude
@@ -32,6 +32,7 @@ from reticent.score.make_tables import describe
 from reticent.unlearning.case_of_unlearned import case_of_unlearned
 from reticent.workflows.case_of_emulated import case_of_emulated
 from reticent.workflows.case_of_objects import case_of_objects
+from reticent.workflows.synthetic_case import folder_for, synthetic_case, with_auxiliary
 
 
 def audit(
@@ -62,20 +63,23 @@ def audit(
     """
     refuse_several("reticent.audit")
     config = config or AuditConfig()
-    if what is None:
+    if what is None and not (config.synthetic and not objects):
         what, reference = _case_of(objects | {"reference": reference}), None
     elif objects:
         raise BadInput(
             f"a case and {', '.join(sorted(objects))}", "the case names all of it", "Give either of the two."
         )
-    case, run, tuned = _case_and_folders(what, out, reference)
+    case, run, tuned = _case_and_folders(what, config, out, reference)
     refuse_more_families(config)
     for family in families(config):
         family.refuse(config, case, tuned)
     models = {"the audited model": case.target, "the reference": case.reference} if tuned is None else {}
+    models |= {"the model to tune": config.auxiliary or None}
     others = {what: model for what, model in models.items() if isinstance(model, str)}
     run.refuse_foreign("audit", others)
     with run.alone():
+        if config.auxiliary:
+            case = with_auxiliary(case, config, run)
         _refuse_mixture(run, case, tuned)
         return _audit(case, run, tuned, config)
 
@@ -92,9 +96,12 @@ def _case_of(objects: dict[str, Any]) -> AuditCase:
 
 
 def _case_and_folders(
-    what: AuditCase | RunFolder | str | Path, out: str | Path | None, reference: Any
+    what: AuditCase | RunFolder | str | Path | None, config: AuditConfig, out: str | Path | None, reference: Any
 ) -> tuple[AuditCase, RunFolder, RunFolder | None]:
     """The case, the folder that results go to, and the run folder of `reticent tune`; None where there is none."""
+    if config.synthetic:
+        return synthetic_case(what, config), _results_folder(out or folder_for(what, config)), None
+    assert what is not None
     if isinstance(what, AuditCase):
         if out is None:
             raise BadInput("out=None", "a case has no folder of its own", "Say where results go (out=...).")
@@ -156,6 +163,8 @@ def _refuse_mixture(run: RunFolder, case: AuditCase, tuned: RunFolder | None) ->
 def _audit(case: AuditCase, run: RunFolder, tuned: RunFolder | None, config: AuditConfig) -> Results:
     """``audit``, while no other process works in the folder."""
     before = {family.name: family.before(config, case, tuned) for family in families(config)}
+    if config.of_text_alone:
+        return _judged(case, run, tuned, config, None, before)
     models = open_models(case, dtype=config.scoring_dtype, device=config.device)
     with ExitStack() as stack:
         for loaded in (models.target, models.reference):
@@ -169,18 +178,23 @@ def _judged(
     run: RunFolder,
     tuned: RunFolder | None,
     config: AuditConfig,
-    models: Models,
+    models: Models | None,
     before: Mapping[str, Any],
 ) -> Results:
-    """Collect evidence from opened models, judge it, and write results and report to the run folder."""
+    """Collect evidence from opened models, judge it, and write results and report to the run folder.
+
+    Args:
+        models: None where a text alone is audited.
+    """
     options = ScoreOptions(max_tokens=case.max_tokens)
-    about_models = models.about | {"scoring": describe(models.target, options)}
+    about_models = {} if models is None else models.about | {"scoring": describe(models.target, options)}
+    shown = config.without_places
     with run.kept_if(run.results.exists, step="audit"):
-        run.record("audit", _settings(case, models, run, config))
+        run.record("audit", _settings(case, models, run, shown))
         audited = Collection(
             case=case,
             config=config,
-            models=models,
+            models=cast(Models, models),  # families that run without any ask none
             options=options,
             cache=user_cache() / "tables",
             run=run,
@@ -191,19 +205,20 @@ def _judged(
         for family in families(config):
             audited = replace(audited, evidence={**audited.evidence, family.name: family.collect(audited)})
         confound = check(case.records, case.membership)
-        results = conclude(case, audited.evidence, confound, config, models=about_models, key=run.hash_key())
+        results = conclude(case, audited.evidence, confound, shown, models=about_models, key=run.hash_key())
         write_results(run.results, results)
         write_report(run.report, read_results(run.results))  # as `reticent report` makes it
-    about = asdict(config) | about_models | {"finished": now()}
+    about = asdict(shown) | about_models | {"finished": now()}
     write_manifest(run.manifest, audit=about, environment=environment())
     return results
 
 
-def _settings(case: AuditCase, models: Models, run: RunFolder, config: AuditConfig) -> dict[str, Any]:
+def _settings(case: AuditCase, models: Models | None, run: RunFolder, config: AuditConfig) -> dict[str, Any]:
     """Settings of an audit for the run folder."""
+    compared_with = None if models is None else models.compared_with
     return {
         "target": portable(case.target_name, run.root),
-        "reference": None if models.compared_with is None else portable(models.compared_with, run.root),
+        "reference": None if compared_with is None else portable(compared_with, run.root),
         "data": case.data_fingerprint,
         "max_tokens": case.max_tokens,
         "audit": asdict(config),

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.train.config import TuneConfig
 
@@ -16,6 +17,7 @@ class SynthesisRecipe:
 
     Args:
         synthesis: the mechanism, the promise, how many texts.
+        canaries: secrets that are planted by coin, for the audit; then coins are thrown for the records too.
         training: how a model is tuned, where the mechanism tunes one; device and dtype for all.
 
     Examples:
@@ -24,9 +26,16 @@ class SynthesisRecipe:
     """
 
     synthesis: SynthesisSpec = field(default_factory=SynthesisSpec)
+    canaries: CanaryConfig = field(default_factory=CanaryConfig)
     training: TuneConfig = field(default_factory=TuneConfig)
 
     @property
+    def plants(self) -> bool:
+        """True if anything is planted."""
+        return bool(self.canaries.canaries or self.canaries.canary_users)
+
+    @property
     def on_record(self) -> dict[str, Any]:
-        """For the run folder."""
-        return {"synthesis": self.synthesis.on_record, "training": self.training.on_record}
+        """For the run folder; what is off is left out."""
+        parts = {"synthesis": self.synthesis.on_record, "training": self.training.on_record}
+        return parts | ({"canaries": asdict(self.canaries)} if self.plants else {})

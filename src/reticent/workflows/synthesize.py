@@ -14,8 +14,11 @@ from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console, progress
-from reticent.core.record import Record, fingerprint
+from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
+from reticent.data.canaries import write_canaries
+from reticent.data.split_config import SplitConfig
+from reticent.data.stability import refuse_unstable
 from reticent.privacy.spec import PrivacySpec
 from reticent.synthesis.synthesis_mechanism import (
     MECHANISMS,
@@ -67,6 +70,7 @@ def synthesize(
     spec = recipe.synthesis
     mechanism = MECHANISMS.get(spec.mechanism)
     mechanism.check(spec)
+    refuse_unstable(spec.unit if mechanism.promises else None, recipe.canaries)
     run = RunFolder(root=Path(out))
     run.refuse_foreign("synthesize", {"the model": base, **(inputs or {})})
     data = fingerprint(records)
@@ -82,9 +86,35 @@ def synthesize(
         with run.kept_if(lambda: _begun(run)):
             run.claim("synthesize", config)
             write_rejects(run, rejects)
-            outcome, plan = _made(mechanism, records, base, run, recipe)
+            read = records if mechanism.tunes else _read(records, base, run, recipe)
+            outcome, plan = _made(mechanism, read, base, run, recipe)
         _finish(mechanism, outcome, plan, run, config)
     return run
+
+
+def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe) -> Sequence[Record]:
+    """The records that are read: all, or those whose coins came up, and planted secrets; the coins stay in the folder.
+
+    As with a private training, one unit more or less changes the rows of no other (`training_rows`).
+    """
+    spec = recipe.synthesis
+    if not (spec.hold_out or recipe.plants):
+        return records
+    from reticent.workflows.training_rows import training_rows
+
+    rows = training_rows(
+        records,
+        base=base,
+        split_config=SplitConfig(),
+        canary_config=recipe.canaries,
+        privacy=PrivacySpec(noise_multiplier=1.0, unit=spec.unit),  # stands in: who is promised, not what
+        max_tokens=spec.reference_tokens,
+    )
+    write_records(run.records, rows.records)
+    rows.membership.write(run.membership)
+    if rows.planting is not None:
+        write_canaries(run.canaries, rows.planting.canaries)
+    return rows.trained
 
 
 def _made(
@@ -129,7 +159,7 @@ def _tuned(
         records,
         base=base,
         out=run.synthesis_training,
-        recipe=TuneRecipe(training=recipe.training, privacy=privacy),
+        recipe=TuneRecipe(training=recipe.training, privacy=privacy, canaries=recipe.canaries),
     )
     if not trained.promise.exists():
         return trained.model, None

@@ -13,6 +13,7 @@ from reticent.synthesis.tuned_writing import TunedPlan, settled_tuning
     private="the gradients of a training, and the counts of prompts where there are any",
     paper="arXiv:2309.15696",
     units=("record", "user"),
+    tunes=True,
 )
 def dp_tune(material: SynthesisMaterial) -> TunedPlan:
     """A model is tuned on the private texts with differential privacy, and writes texts like them.

@@ -7,7 +7,7 @@ from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, mechanism
 from reticent.synthesis.tuned_writing import TunedPlan, settled_tuning
 
 
-@mechanism("none", private="nowhere", paper="arXiv:2502.14921", units=())
+@mechanism("none", private="nowhere", paper="arXiv:2502.14921", units=(), tunes=True)
 def none(material: SynthesisMaterial) -> TunedPlan:
     """A model is tuned on the private texts as usual and writes texts like them, which promises nothing to anybody.
 
