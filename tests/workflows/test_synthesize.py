@@ -19,6 +19,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
+from reticent.models.emulation import EmulationConfig, EmulationInfo, EmulationPart
 from reticent.report.make_schemas import schemas
 from reticent.report.synthesis_file import read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
@@ -228,6 +229,8 @@ def test_impossible_asks_are_refused_and_leave_nothing(
         ({"epsilon": 0.0}, "greater than 0"),
         ({"epsilon": float("nan")}, "greater than 0"),
         ({"temperature": 0.0}, "greater than 0"),
+        ({"temperature": 1e-300}, "temperature=1e-300: must be in"),
+        ({"epsilon": 1e308}, "epsilon=1e.308: must be in"),
         ({"count": 0}, "greater than 0"),
         ({"count": 10**9}, "at most"),
         ({"count_share": 1.0}, "leaves nothing to train with"),
@@ -244,6 +247,29 @@ def test_a_model_that_learned_the_texts_is_refused(tuned: RunFolder, tmp_path: P
     learned = str(RunFolder(root=tuned.synthesis_training).model)
     with pytest.raises(BadInput, match="tuned on these very texts"):
         made(learned, tmp_path / "run")
+
+
+def test_a_model_that_is_made_of_one_that_learned_the_texts_is_refused(
+    tuned: RunFolder, base: str, tmp_path: Path
+) -> None:
+    """An ensemble whose small model learned them, and a model that was tuned further on other texts."""
+    learned = str(RunFolder(root=tuned.synthesis_training).model)
+    public = EmulationPart(source=base, fingerprint="0")
+    ensemble, further = tmp_path / "ensemble", tmp_path / "further"
+    for folder in (ensemble, further):
+        folder.mkdir()
+    EmulationInfo(
+        large=public,
+        small_tuned=EmulationPart(source=learned, fingerprint="1"),
+        small_base=public,
+        settings=EmulationConfig(),
+    ).write(ensemble, place=ensemble)
+    about = {"base": learned, "base_fingerprint": "1", "method": "full", "params": {}, "storage": "weights"}
+    (further / "reticent_tuning.json").write_text(json.dumps(about))
+    for model in (ensemble, further):
+        with pytest.raises(BadInput, match="tuned on these very texts"):
+            made(str(model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:
