@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -149,6 +150,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
         assert steps() == 3
         ledgers = [(place.synthesis_state / SPENT).read_bytes() for place in (run, whole)]
         assert ledgers[0] == ledgers[1]
+
+
+def test_a_run_whose_key_is_gone_is_refused_and_gets_no_other(base: str, tmp_path: Path, predicted: RunFolder) -> None:
+    run = RunFolder(root=Path(shutil.copytree(predicted.root, tmp_path / "run")))
+    run.synthesis_page.unlink()  # as if somebody cleaned up, so that the run looks unfinished
+    before = sorted(run.root.rglob("*"))
+    with pytest.raises(BadInput, match="a secret key that is gone"):
+        made(base, run.root)
+    assert sorted(run.root.rglob("*")) == before
 
 
 def test_two_runs_have_two_keys(base: str, tmp_path: Path, predicted: RunFolder) -> None:

@@ -91,9 +91,15 @@ def _made(
     mechanism: SynthesisMechanism, records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe
 ) -> tuple[SynthesisOutcome, SynthesisPlan]:
     from reticent.models.load import load
-    from reticent.synthesis.step_store import StepStore
-    from reticent.train.private.step_log import open_key
+    from reticent.synthesis.step_store import StepStore, has_spent
+    from reticent.train.private.step_log import KEY, open_key
 
+    if has_spent(run.synthesis_state) and not (run.synthesis_state / KEY).exists():
+        raise BadInput(
+            str(run.root),
+            "holds steps that were spent under a secret key that is gone, so nothing can be gone on with",
+            "Start over in another folder (--out); what was spent here stays on record.",
+        )
     run.synthesis_state.mkdir(mode=0o700, exist_ok=True)
     spec, training = recipe.synthesis, recipe.training
     material = SynthesisMaterial(records=records, spec=spec, key=open_key(run.synthesis_state))
