@@ -17,6 +17,7 @@ import pytest
 
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
@@ -118,15 +119,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
         whole_key = bytes(range(100, 132))
         patch.setattr("secrets.token_bytes", lambda count: whole_key[:count])
         whole = made(base, tmp_path / "whole")
-        step, append = StepStore.step, StepStore._append
+        step = StepStore.step
 
-        def killed_before(self: StepStore, line: dict[str, object]) -> None:
+        def killed_before(path: Path, line: dict[str, object]) -> None:
             if line.get("step") == 1:
                 raise Killed
-            append(self, line)
+            append_line(path, line)
 
-        def killed_after(self: StepStore, line: dict[str, object]) -> None:
-            append(self, line)
+        def killed_after(path: Path, line: dict[str, object]) -> None:
+            append_line(path, line)
             if line.get("step") == 1:
                 raise Killed
 
@@ -140,7 +141,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
             if moment == "before the end":
                 kill.setattr(StepStore, "step", killed_at_the_end)
             else:
-                kill.setattr(StepStore, "_append", killed_before if moment == "before the line" else killed_after)
+                killed = killed_before if moment == "before the line" else killed_after
+                kill.setattr("reticent.synthesis.step_store.append_line", killed)
             with pytest.raises(Killed):
                 made(base, tmp_path / "run")
         assert steps() == {"before the line": 1, "after the line": 2, "before the end": 3}[moment]
