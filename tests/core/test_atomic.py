@@ -64,6 +64,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
         folder.mkdir()
         (folder / "weights").write_text("ours")
     refused("did not make as a corpus", kind="corpus")
+    refused("did not make as an ensemble", kind="ensemble")
     (place / "notes.md").write_text("mine")
     refused("'notes.md', which reticent did not write")
 

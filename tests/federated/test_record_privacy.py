@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,20 @@ def test_ledgers_of_others_and_broken_ones_are_refused_and_a_cut_line_is_not(tmp
     path.write_text("\n".join([*lines, json.dumps(twice)]) + "\n")
     with pytest.raises(GuaranteeViolated, match="each step of a client is taken once"):
         RecordLedger(path, plans).check(2)
+    path.write_text("\n".join([*lines, lines[1].replace(json.loads(lines[1])["digest"], "other")]) + "\n")
+    with pytest.raises(BadInput, match="a client's round twice"):
+        RecordLedger(path, plans)
     path.write_text("[1\n")
     with pytest.raises(BadInput, match="no ledger"):
         RecordLedger(path, plans)
+
+
+def test_a_ledger_of_many_clients_is_checked_in_one_pass(tmp_path: Path) -> None:
+    plans = mechanism()
+    ledger = RecordLedger(tmp_path / "ledger.jsonl", plans)
+    ledger.spend(0, "h0", 1, {"a": torch.zeros(2)})
+    (entry,) = ledger.spent.values()
+    ledger.spent = {(f"h{n}", 1): replace(entry, client=f"h{n}") for n in range(20_000)}
+    before = time.process_time()
+    ledger.check(2)
+    assert time.process_time() - before < 5  # a look at all entries for each of them takes minutes

@@ -360,7 +360,15 @@ def test_an_ensemble_is_refused_by_name_where_one_model_is_looked_into(three: tu
 
 @pytest.mark.parametrize(
     "settings",
-    [{"beta": -0.1}, {"beta": float("nan")}, {"cap": 0.0}, {"top_p": 1.5}, {"top_p": 0.0}, {"beta": 0.0, "top_p": 0.5}],
+    [
+        {"beta": -0.1},
+        {"beta": 1e300},
+        {"beta": float("nan")},
+        {"cap": 0.0},
+        {"top_p": 1.5},
+        {"top_p": 0.0},
+        {"beta": 0.0, "top_p": 0.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(BadInput):

@@ -206,6 +206,17 @@ def test_a_large_model_that_was_tuned_itself_breaks_the_promise(world: SimpleNam
     assert "not carried over" in info.statement
 
 
+def test_a_small_base_that_was_tuned_itself_breaks_the_promise(world: SimpleNamespace, tmp_path: Path) -> None:
+    """The planted fault: the small base, which is read for each token, learned something without noise."""
+    base = shutil.copytree(world.small, tmp_path / "base")
+    shutil.copy(world.private / "model" / "reticent_tuning.json", base)
+    out = made(world, tmp_path / "it", small_tuned=world.private / "model", small_base=base)
+    assert not (out / "privacy.json").exists()
+    info = read_emulation(out)
+    assert info is not None
+    assert "the small base was itself tuned" in info.statement
+
+
 # ---- what does not belong together ----------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +17,11 @@ import pytest
 
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
+from reticent.models.emulation import EmulationConfig, EmulationInfo, EmulationPart
 from reticent.report.make_schemas import schemas
 from reticent.report.synthesis_file import read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
@@ -116,15 +119,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
         whole_key = bytes(range(100, 132))
         patch.setattr("secrets.token_bytes", lambda count: whole_key[:count])
         whole = made(base, tmp_path / "whole")
-        step, append = StepStore.step, StepStore._append
+        step = StepStore.step
 
-        def killed_before(self: StepStore, line: dict[str, object]) -> None:
+        def killed_before(path: Path, line: dict[str, object]) -> None:
             if line.get("step") == 1:
                 raise Killed
-            append(self, line)
+            append_line(path, line)
 
-        def killed_after(self: StepStore, line: dict[str, object]) -> None:
-            append(self, line)
+        def killed_after(path: Path, line: dict[str, object]) -> None:
+            append_line(path, line)
             if line.get("step") == 1:
                 raise Killed
 
@@ -138,7 +141,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
             if moment == "before the end":
                 kill.setattr(StepStore, "step", killed_at_the_end)
             else:
-                kill.setattr(StepStore, "_append", killed_before if moment == "before the line" else killed_after)
+                killed = killed_before if moment == "before the line" else killed_after
+                kill.setattr("reticent.synthesis.step_store.append_line", killed)
             with pytest.raises(Killed):
                 made(base, tmp_path / "run")
         assert steps() == {"before the line": 1, "after the line": 2, "before the end": 3}[moment]
@@ -148,6 +152,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
         assert steps() == 3
         ledgers = [(place.synthesis_state / SPENT).read_bytes() for place in (run, whole)]
         assert ledgers[0] == ledgers[1]
+
+
+def test_a_run_whose_key_is_gone_is_refused_and_gets_no_other(base: str, tmp_path: Path, predicted: RunFolder) -> None:
+    run = RunFolder(root=Path(shutil.copytree(predicted.root, tmp_path / "run")))
+    run.synthesis_page.unlink()  # as if somebody cleaned up, so that the run looks unfinished
+    before = sorted(run.root.rglob("*"))
+    with pytest.raises(BadInput, match="a secret key that is gone"):
+        made(base, run.root)
+    assert sorted(run.root.rglob("*")) == before
 
 
 def test_two_runs_have_two_keys(base: str, tmp_path: Path, predicted: RunFolder) -> None:
@@ -228,6 +241,8 @@ def test_impossible_asks_are_refused_and_leave_nothing(
         ({"epsilon": 0.0}, "greater than 0"),
         ({"epsilon": float("nan")}, "greater than 0"),
         ({"temperature": 0.0}, "greater than 0"),
+        ({"temperature": 1e-300}, "temperature=1e-300: must be in"),
+        ({"epsilon": 1e308}, "epsilon=1e.308: must be in"),
         ({"count": 0}, "greater than 0"),
         ({"count": 10**9}, "at most"),
         ({"count_share": 1.0}, "leaves nothing to train with"),
@@ -244,6 +259,29 @@ def test_a_model_that_learned_the_texts_is_refused(tuned: RunFolder, tmp_path: P
     learned = str(RunFolder(root=tuned.synthesis_training).model)
     with pytest.raises(BadInput, match="tuned on these very texts"):
         made(learned, tmp_path / "run")
+
+
+def test_a_model_that_is_made_of_one_that_learned_the_texts_is_refused(
+    tuned: RunFolder, base: str, tmp_path: Path
+) -> None:
+    """An ensemble whose small model learned them, and a model that was tuned further on other texts."""
+    learned = str(RunFolder(root=tuned.synthesis_training).model)
+    public = EmulationPart(source=base, fingerprint="0")
+    ensemble, further = tmp_path / "ensemble", tmp_path / "further"
+    for folder in (ensemble, further):
+        folder.mkdir()
+    EmulationInfo(
+        large=public,
+        small_tuned=EmulationPart(source=learned, fingerprint="1"),
+        small_base=public,
+        settings=EmulationConfig(),
+    ).write(ensemble, place=ensemble)
+    about = {"base": learned, "base_fingerprint": "1", "method": "full", "params": {}, "storage": "weights"}
+    (further / "reticent_tuning.json").write_text(json.dumps(about))
+    for model in (ensemble, further):
+        with pytest.raises(BadInput, match="tuned on these very texts"):
+            made(str(model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:

@@ -176,8 +176,9 @@ def refuse_foreign_folder(path: Path, kind: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         made_by, listed = None, set()
     if made_by != kind:
+        article = "an" if kind[0] in "aeiou" else "a"
         raise BadInput(
-            str(path), f"is a folder that reticent did not make as a {kind}", "Choose another place (--out)."
+            str(path), f"is a folder that reticent did not make as {article} {kind}", "Choose another place (--out)."
         )
     others = sorted(present - listed)
     if others:

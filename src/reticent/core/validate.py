@@ -38,7 +38,7 @@ def in_range(low: float, high: float, /, **values: float) -> None:
             raise BadInput(f"{name}={value!r}", f"must be in ({low}, {high}]", "Give a number in that range.")
 
 
-def at_most(limit: int, /, **values: int) -> None:
+def at_most(limit: int, /, **values: float) -> None:
     """Refuse numbers above a limit that no use comes near: they are slips of the finger, and would fill the memory."""
     for name, value in values.items():
         if value > limit:

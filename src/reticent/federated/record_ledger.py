@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line, whole_lines
 from reticent.federated.record_mechanism import RecordMechanism
 from reticent.federated.round_ledger import digest
 from reticent.federated.update import Update
@@ -65,7 +65,7 @@ class RecordLedger:
             self._read()
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._append(self._about())
+            append_line(path, self._about())
 
     def spend(self, client: int, name: str, round_: int, update: Update) -> None:
         """Put a client's round on record, on the disk, before its update leaves. A round counts once.
@@ -98,7 +98,7 @@ class RecordLedger:
                 "cannot be, start over in another folder (--out); what was spent here stays on record.",
             )
         if before is None:
-            self._append(asdict(entry))
+            append_line(self.path, asdict(entry))
             self.spent[(name, round_)] = entry
 
     def epsilon(self, name: str) -> float:
@@ -115,12 +115,15 @@ class RecordLedger:
         Raises:
             GuaranteeViolated: one was.
         """
+        first_steps: dict[str, list[int]] = {}
         for (name, _), entry in self.spent.items():
-            others = [e.first_step for (client, _), e in self.spent.items() if client == name]
-            if len(set(others)) < len(others) or not 1 <= entry.round <= rounds <= self.mechanism.rounds:
+            first_steps.setdefault(name, []).append(entry.first_step)
+        for (name, _), entry in self.spent.items():
+            firsts = first_steps[name]
+            if firsts.count(entry.first_step) > 1 or not 1 <= entry.round <= rounds <= self.mechanism.rounds:
                 raise GuaranteeViolated(
                     "each step of a client is taken once",
-                    f"the ledger has {len(others)} rounds of a client, and {rounds} rounds were run",
+                    f"the ledger has {len(firsts)} rounds of a client, and {rounds} rounds were run",
                     "Noise that is used twice hides nothing.",
                 )
 
@@ -131,18 +134,12 @@ class RecordLedger:
 
     def _read(self) -> None:
         """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole:
-            self.path.unlink()
-            return
-        if len(whole) < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-                os.fsync(file.fileno())
         try:
-            header, *lines = [json.loads(line) for line in whole.splitlines()]
-            entries = [RecordsSpent(**line) for line in lines]
+            lines = whole_lines(self.path)
+            if not lines:
+                return
+            header, *rows = lines
+            entries = [RecordsSpent(**row) for row in rows]
         except (ValueError, TypeError) as error:
             raise BadInput(str(self.path), "is no ledger of records", "Start over in another folder.") from error
         if header != self._about():
@@ -152,9 +149,5 @@ class RecordLedger:
                 "Give the settings that it was begun with, or start over in another folder.",
             )
         self.spent = {(entry.client, entry.round): entry for entry in entries}
-
-    def _append(self, line: dict[str, Any]) -> None:
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if len(self.spent) < len(entries):
+            raise BadInput(str(self.path), "has a client's round twice", "Start over in another folder.")

@@ -13,14 +13,12 @@ outcome of a round that is already there is refused.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line, whole_lines
 from reticent.federated.client_mechanism import ClientMechanism
 from reticent.federated.update import Update
 from reticent.privacy import accounting, composition
@@ -71,7 +69,7 @@ class RoundLedger:
         if self.path.exists():
             self._read()
         if not self.path.exists():
-            self._append(about(mechanism))
+            append_line(self.path, about(mechanism))
 
     @property
     def rounds(self) -> int:
@@ -123,7 +121,7 @@ class RoundLedger:
                 f"round {round_number} clipped to {clip:g}, and the round before it left {self.clip:g}",
                 "A norm that follows from anything else than noised counts may tell of updates.",
             )
-        self._append(asdict(entry))
+        append_line(self.path, asdict(entry))
         self.spent.append(entry)
         return entry
 
@@ -145,17 +143,11 @@ class RoundLedger:
 
     def _read(self) -> None:
         """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole:
-            self.path.unlink()
-            return
-        if len(whole) < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-                os.fsync(file.fileno())
         try:
-            header, *rounds = [json.loads(line) for line in whole.splitlines()]
+            lines = whole_lines(self.path)
+            if not lines:
+                return
+            header, *rounds = lines
             spent = [RoundSpent(**line) for line in rounds]
         except (ValueError, TypeError) as error:
             raise BadInput(str(self.path), "is no ledger of rounds", "Start over in another folder.") from error
@@ -168,15 +160,6 @@ class RoundLedger:
         if [entry.round for entry in spent] != list(range(len(spent))):
             raise BadInput(str(self.path), "has rounds twice or not at all", "Start over in another folder.")
         self.spent = spent
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        new = not self.path.exists()
-        with self.path.open("ab") as file:
-            file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            _flush_folder(self.path.parent)
 
 
 def about(mechanism: ClientMechanism) -> dict[str, Any]:
@@ -198,17 +181,6 @@ def digest(mean: Update, next_clip: float) -> str:
         hashed.update(f"\n{name} {tuple(mean[name].shape)}\n".encode())
         hashed.update(mean[name].contiguous().numpy().tobytes())
     return hashed.hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    """Put the name of a new file on the disk, too; elsewhere than on POSIX there is no such call."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _broken(measured: str, meaning: str) -> None:

@@ -21,6 +21,8 @@ from reticent.core.portable import found, portable
 FILE = "reticent_emulation.json"
 FORMAT = 1
 NO_PROMISE = "The small model was not tuned under differential privacy, so nothing is promised."
+MOST_BETA = 1000
+"""Far beyond any use; much larger numbers leave what 32 bits can hold."""
 ROLES = ("large", "small_tuned", "small_base")
 
 
@@ -50,6 +52,7 @@ class EmulationConfig:
 
     def __post_init__(self) -> None:
         validate.non_negative(beta=self.beta)
+        validate.at_most(MOST_BETA, beta=self.beta)
         if self.cap is not None:
             validate.positive(cap=self.cap)
         if self.top_p is not None:

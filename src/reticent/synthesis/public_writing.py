@@ -69,7 +69,7 @@ class PublicWriter:
         """
         tokenizer, rows, limits, begun = self.loaded.tokenizer, [], [], []
         for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
-            tokens = [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+            tokens = [int(token) for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
             chance = (int(words(self.key, "variation", purpose, number, count=1)[0]) >> 11) * 2.0**-53
             share = LEAST_KEPT + (MOST_KEPT - LEAST_KEPT) * chance
             beginning = tokens[: min(int(share * len(tokens)), self.spec.max_new_tokens - 1)]
@@ -81,7 +81,8 @@ class PublicWriter:
 
     def tokens(self, text: str) -> list[int]:
         """Token ids of a text by itself."""
-        return [int(token) for token in self.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        encoded = self.loaded.tokenizer(text, add_special_tokens=False, verbose=False)
+        return [int(token) for token in encoded["input_ids"]]
 
     def _written(self, rows: Sequence[Sequence[int]], limits: Sequence[int], purpose: str) -> list[str]:
         if not rows:

@@ -114,4 +114,4 @@ def prompts_of(
 
 def _inner(text: str, tokenizer: Any) -> Tokens:
     """Token ids of a text that stands within another: nothing is put around it."""
-    return np.asarray(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
+    return np.asarray(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line, whole_lines
 from reticent.privacy.check import GuaranteeViolated
 
 FORMAT = 1
@@ -65,7 +65,7 @@ class StepStore:
         if self.path.exists():
             self._read()
         if not self.path.exists():
-            self._append(self.header)
+            append_line(self.path, self.header)
 
     @property
     def path(self) -> Path:
@@ -103,7 +103,7 @@ class StepStore:
                 "that is not possible, start over in another folder (--out); what was spent here stays on record.",
             )
         if before is None:
-            self._append(asdict(entry))
+            append_line(self.path, asdict(entry))
             self.spent.append(entry)
         write_text(self._file(number), "".join(json.dumps(text) + "\n" for text in texts))
         return texts
@@ -120,17 +120,11 @@ class StepStore:
 
     def _read(self) -> None:
         """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if not whole:
-            self.path.unlink()
-            return
-        if len(whole) < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
-                os.fsync(file.fileno())
         try:
-            header, *rows = [json.loads(line) for line in whole.splitlines()]
+            lines = whole_lines(self.path)
+            if not lines:
+                return
+            header, *rows = lines
             spent = [StepSpent(**row) for row in rows]
         except (ValueError, TypeError) as error:
             raise BadInput(str(self.path), "is no ledger of steps", "Start over in another folder (--out).") from error
@@ -143,19 +137,6 @@ class StepStore:
         if [entry.step for entry in spent] != list(range(len(spent))) or len(spent) > self.steps:
             raise BadInput(str(self.path), "has steps twice or not at all", "Start over in another folder (--out).")
         self.spent = spent
-
-    def _append(self, line: Mapping[str, Any]) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if os.name == "posix":
-            folder = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
 
 def digest(texts: Sequence[str]) -> str:

@@ -12,6 +12,10 @@ from reticent.privacy.spec import ADD_OR_REMOVE, CLIENT, RELATIONS, UNITS
 
 INSTRUCTION = "A text that a person wrote:"
 MOST_TEXTS = 1_000_000
+MOST_EPSILON = 1e6
+"""Beyond it nothing is promised, and its accounting leaves what numbers can hold."""
+COLDEST, HOTTEST = 1e-3, 1e3
+"""Temperatures between which tokens are drawn: all but surely the first, or all but alike."""
 TOPIC = "{topic}"
 CONDITIONS = ("none", "prompt")
 LONG = ("refuse", "cut")
@@ -92,6 +96,7 @@ class SynthesisSpec:
             rounds=self.rounds,
             variants=self.variants,
         )
+        validate.in_range(COLDEST, HOTTEST, temperature=self.temperature)
         validate.at_most(MOST_TEXTS, count=self.count, references=self.references)
         validate.non_negative(vote_threshold=self.vote_threshold)
         validate.one_of(LONG, long_texts=self.long_texts)
@@ -108,6 +113,7 @@ class SynthesisSpec:
         validate.one_of(RELATIONS, relation=self.relation)
         if self.epsilon is not None:
             validate.positive(epsilon=self.epsilon)
+            validate.in_range(0, MOST_EPSILON, epsilon=self.epsilon)
         if self.delta is not None:
             validate.positive(delta=self.delta)
             validate.in_range(0, 1, delta=self.delta)

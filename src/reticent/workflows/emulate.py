@@ -23,8 +23,7 @@ from reticent.privacy.guarantee import PrivacyGuarantee
 KIND = "emulated fine-tune"
 _AFTER = ", and post-processing of the small model's predictions"
 _NOT_CARRIED = (
-    "The small model's promise is not carried over: the large model was itself tuned, on data that no promise here "
-    "is about."
+    "The small model's promise is not carried over: the {} was itself tuned, on data that no promise here is about."
 )
 
 
@@ -115,10 +114,10 @@ def _promise(tuned: Path, large: str, info: EmulationInfo) -> tuple[PrivacyGuara
     path = tuned / PROMISE_FILE
     if not path.is_file():
         return None, NO_PROMISE
-    folder = locate(large)
-    was_tuned = read_tuned(folder) is not None or adapters.is_peft(folder)
-    if was_tuned and info.large.fingerprint != info.small_base.fingerprint:
-        return None, _NOT_CARRIED
+    for role, source in (("large model", large), ("small base", info.small_base.source)):
+        folder = locate(source)
+        if read_tuned(folder) is not None or adapters.is_peft(folder):
+            return None, _NOT_CARRIED.format(role)
     promise = PrivacyGuarantee.from_json(path.read_text(encoding="utf-8"))
     promise = replace(promise, mechanism=promise.mechanism + _AFTER)
     return promise, (

@@ -121,9 +121,15 @@ def _made(
     mechanism: SynthesisMechanism, records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe
 ) -> tuple[SynthesisOutcome, SynthesisPlan]:
     from reticent.models.load import load
-    from reticent.synthesis.step_store import StepStore
-    from reticent.train.private.step_log import open_key
+    from reticent.synthesis.step_store import StepStore, has_spent
+    from reticent.train.private.step_log import KEY, open_key
 
+    if has_spent(run.synthesis_state) and not (run.synthesis_state / KEY).exists():
+        raise BadInput(
+            str(run.root),
+            "holds steps that were spent under a secret key that is gone, so nothing can be gone on with",
+            "Start over in another folder (--out); what was spent here stays on record.",
+        )
     run.synthesis_state.mkdir(mode=0o700, exist_ok=True)
     spec, training = recipe.synthesis, recipe.training
     material = SynthesisMaterial(records=records, spec=spec, key=open_key(run.synthesis_state))
@@ -199,21 +205,38 @@ def _close(run: RunFolder) -> None:
 
 
 def _refuse_learned(base: str, data: str) -> None:
-    """Refuse a model that was tuned on these very texts, where its run folder says so.
+    """Refuse a model that was tuned on these very texts, or is made of one that was, where a run folder says so.
 
     Raises:
         BadInput: it does.
     """
-    place = Path(base).expanduser()
-    if not place.is_dir():
-        return
-    run = RunFolder(root=place.resolve().parent)
-    if any((run.settings(step) or {}).get("data") == data for step in ("tune", "federate", "unlearn")):
-        raise BadInput(
-            base,
-            "was tuned on these very texts, so what it writes tells of them whatever is promised",
-            "Give a model that has seen none of them (--model), such as its base.",
-        )
+    for place in _made_of(base):
+        run = RunFolder(root=place.parent)
+        if any((run.settings(step) or {}).get("data") == data for step in ("tune", "federate", "unlearn")):
+            raise BadInput(
+                base,
+                "was tuned on these very texts, so what it writes tells of them whatever is promised",
+                "Give a model that has seen none of them (--model), such as its base.",
+            )
+
+
+def _made_of(base: str) -> set[Path]:
+    """The folder of a model, and those of all models that it was made of, as far as they lie here."""
+    from reticent.models.emulation import ROLES, read_emulation
+    from reticent.models.tuned import read_tuned
+
+    places: set[Path] = set()
+    left = [base]
+    while left:
+        place = Path(left.pop()).expanduser().resolve()
+        if place in places or not place.is_dir():
+            continue
+        places.add(place)
+        if (ensemble := read_emulation(place)) is not None:
+            left += [getattr(ensemble, role).source for role in ROLES]
+        if (tuned := read_tuned(place)) is not None:
+            left.append(tuned.base)
+    return places
 
 
 def _named(base: str, run: RunFolder) -> str:

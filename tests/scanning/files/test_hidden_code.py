@@ -6,15 +6,18 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reticent.scanning.files import code_in_members
 from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.code_in_folder import look as look_for_code
 from reticent.scanning.files.content_kind import content_kind
 from reticent.scanning.files.graph_files import MOST_DEPTH, onnx_notes, tensorflow_notes
+from reticent.scanning.files.object_targets import yaml_notes
 from reticent.scanning.files.pickles import look as look_for_pickles
 from reticent.scanning.files.symbolic_machine import read_pickle
 from reticent.scanning.suspect import Suspect
@@ -189,6 +192,28 @@ def _long(number: int, content: bytes) -> bytes:
         rest += bytes([size & 127 | 128])
         size >>= 7
     return bytes([number << 3 | 2]) + rest + bytes([size]) + content
+
+
+# ---- settings that are made to keep a scan busy, or to end it early ----------------------------------------------
+
+
+@pytest.mark.parametrize("raw", [b"!" * 60_000, b'"' + b"\\x5f" * 15_000, b'"\\x5f' * 9_000 + b" " * 9_000])
+def test_no_settings_are_looked_at_time_and_again(raw: bytes) -> None:
+    before = time.process_time()
+    assert not list(yaml_notes(raw))
+    assert time.process_time() - before < 2  # a pattern that begins anew at each byte takes ten times as long
+
+
+@pytest.mark.parametrize("raw", [b"a: !!pyth%6Fn/name:x", b"{a:!x!%70ython/y}", b"a!b%41", b'"":"a\\x5F" : 1'])
+def test_what_hides_is_seen_wherever_it_begins(raw: bytes) -> None:
+    assert list(yaml_notes(raw))
+
+
+def test_settings_that_are_not_read_to_their_end_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_in_members, "MOST_SETTINGS", 8)
+    for name in ("c.yaml", "c.json"):
+        ((note, _),) = code_in_members.member_notes(name, memoryview(b'{"a": 1, "b": 2}'))
+        assert "16 bytes of settings, which are not read" in note
 
 
 # ---- arguments of a Trainer -----------------------------------------------------------------------------------------

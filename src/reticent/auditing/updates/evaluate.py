@@ -46,8 +46,9 @@ BESIDE_THE_PROMISE = (
     "single updates, and these numbers do not break it."
 )
 INSIDE = (
-    "Each client's steps carry a promise per record, which holds against whoever sees its updates: an AUC by text "
-    "cannot be far above what it allows."
+    "Each client's steps carry a promise per record, which holds against whoever sees its updates: an AUC against a "
+    "client's own held-out texts cannot be far above what it allows. Texts of other clients also differ by how their "
+    "clients write, which many records show together and this promise does not hide."
 )
 
 

@@ -30,6 +30,8 @@ def member_notes(name: str, view: memoryview) -> Iterator[tuple[str, bool]]:
     elif kind == kinds.PROGRAM:
         yield "is machine code within an archive", False
     elif ending in (".yaml", ".yml"):
+        if len(view) > MOST_SETTINGS:
+            yield f"has {len(view):,} bytes of settings, which are not read to the end", False
         yield from yaml_notes(bytes(view[:MOST_SETTINGS]))
     elif ending == ".json" or kind == kinds.JSON:
         yield from ((note, False) for note in _of_json(view))
