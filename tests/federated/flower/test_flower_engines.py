@@ -116,10 +116,12 @@ def _is_below(number: int) -> bool:
     return False
 
 
-ALONE = """
-import socket, struct, fcntl, sys
-with socket.socket() as probe:  # loopback is down in a new network
+LOOPBACK = """
+import os, socket, struct, fcntl, sys
+with socket.socket() as probe:  # it is down in a new network
     fcntl.ioctl(probe, 0x8914, struct.pack("16sh", b"lo", 0x49))
+"""
+SIMULATED = """
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, {tests!r})
@@ -133,7 +135,7 @@ print("rounds", len(outcome.rows))
 def test_the_simulation_runs_in_a_network_without_a_way_out(base: Path, tmp_path: Path) -> None:
     if subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to make a network of its own (unshare -rn)")
-    code = ALONE.format(tests=str(Path(__file__).parent), base=str(base), out=str(tmp_path / "out"))
+    code = LOOPBACK + SIMULATED.format(tests=str(Path(__file__).parent), base=str(base), out=str(tmp_path / "out"))
     ran = subprocess.run(["unshare", "-rn", sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "rounds 2" in ran.stdout, ran.stderr[-2000:]
 
@@ -288,6 +290,19 @@ def test_a_deployment_gives_the_weights_of_one_process_and_leaves_nothing(
     print(f"loading {results.loading_share:.2f}, rounds {[row.seconds for row in results.rounds]}")
     print(f"local {[row.seconds for row in local.rows]}")
     assert not deployment.left()
+
+
+def test_a_deployment_runs_in_a_network_without_a_way_out() -> None:
+    """The test above, where there is nothing but loopback."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a network of its own and to give files to others (root)")
+    test = f"{__file__}::{test_a_deployment_gives_the_weights_of_one_process_and_leaves_nothing.__name__}"
+    within = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--slow", "-s", test]
+    code = f"{LOOPBACK}\nos.execv(sys.executable, {within!r})"
+    ran = subprocess.run(["unshare", "-n", sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "equal to the last bit" in ran.stdout  # it was not skipped
 
 
 def test_a_client_whose_process_dies_is_dropped_and_the_round_goes_on(deployment: Deployment, tmp_path: Path) -> None:
