@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -124,7 +126,8 @@ def serve_federation(
     check_certificate(files, host)
     keys = public_keys(clients)
     _refuse_few(keys, recipe)
-    config = {"base": base, "clients": sorted(keys), **recipe.on_record}
+    about = {"base": base, "data": _fingerprint(keys), "title": "", "clients": sorted(keys)}
+    config = {**recipe.on_record, **about}
     with run.alone(), ends_in_order():
         run.refuse_other("federate", config, begun=lambda: _begun(run))
         with run.kept_if(lambda: _begun(run)):
@@ -170,6 +173,13 @@ def _check(recipe: FederationRecipe) -> None:
             "the server does not know how much data a client has, and what a client says of it is not believed",
             "Leave --weighting out.",
         )
+
+
+def _fingerprint(keys: Mapping[str, bytes]) -> str:
+    """Digest of who takes part; it is to a deployment what that of the records is to other runs."""
+    return hashlib.sha256(
+        json.dumps({name: key.hex() for name, key in keys.items()}, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _refuse_few(keys: dict[str, bytes], recipe: FederationRecipe) -> None:

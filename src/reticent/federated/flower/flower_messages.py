@@ -92,23 +92,29 @@ def client_app(answer: Answer) -> Any:
     Args:
         answer: trains. What it raises is sent as the name of its kind alone: its words may quote private text.
     """
-    from flwr.app import Message
     from flwr.clientapp import ClientApp
 
     app = ClientApp()
 
-    def train(message: Message, context: Any) -> Message:
-        request = request_of(message.content)
-        try:
-            reply = answer(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server is told its name and the round goes on
-            if isinstance(error, ReticentError):
-                console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
-            reply = Reply(round=request.round, arrays=None, failed=type(error).__name__)
-        return Message(reply_record(reply), reply_to=message)
+    def train(message: Any, context: Any) -> Any:
+        # All else is done by a function of the module: Ray copies this one with whatever it names.
+        return _answered(answer, message)
 
     app.train()(train)
     return app
+
+
+def _answered(answer: Answer, message: Any) -> Any:
+    from flwr.app import Message
+
+    request = request_of(message.content)
+    try:
+        reply = answer(request)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the server is told its name and the round goes on
+        if isinstance(error, ReticentError):
+            console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        reply = Reply(round=request.round, arrays=None, failed=type(error).__name__)
+    return Message(reply_record(reply), reply_to=message)
 
 
 class FlowerTransport:

@@ -9,6 +9,8 @@ import, as torch does, is imported after Flower's own part has begun to send sig
 from __future__ import annotations
 
 import os
+import threading
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from reticent.federated.flower.flower_programs import NODE_PLAN, SERVER_PLAN
 
 _SIGN = 240
 """Seconds in which a program has to give a sign of life."""
+_LOOK = 0.5
+"""Seconds between two looks at who started this process."""
 _WAITING = ("flwr.supercore.corestate.in_memory_corestate", "flwr.supercore.corestate.sql_corestate")
 
 
@@ -37,12 +41,28 @@ def flower_program(module: str, function: str, parent: int) -> None:
     getattr(import_module(module), function)()
 
 
+def _end_with_the_launcher() -> None:
+    """End when the process that started this one is gone: it would wait for a server that is gone for ever.
+
+    Not by Flower's own monitor, which asks this process to end, as its waiting for a server does not.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(_LOOK)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def server_program(module: str, function: str) -> None:
     """Flower's ``flwr-serverapp``, with a function of ours in place of the app that it was given.
 
     Args:
         module, function: it takes the path of the plan and Flower's grid.
     """
+    _end_with_the_launcher()
     flower_switches.ready()
     from flwr.superlink.cli.flwr_serverapp import flwr_serverapp
 
@@ -59,6 +79,7 @@ def server_program(module: str, function: str) -> None:
 
 def client_program() -> None:
     """Flower's ``flwr-clientapp``, with our app in place of the one that was sent."""
+    _end_with_the_launcher()
     flower_switches.ready()
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from reticent.federated.flower.child_processes import ChildProcesses, variables_
 
 _START = 120.0
 """Seconds in which Flower's server has to answer."""
+_RELEASE = 20.0
+"""Seconds in which the port has to be free."""
 _PLAN = "plan.json"
 _APP = """[build-system]
 requires = ["hatchling"]
@@ -149,6 +152,7 @@ def flower_server(address: ServerAddress, *, code: str) -> Iterator[FlowerServer
         Unusable: it does not start.
     """
     flower_switches.ready()
+    _wait_for_a_free_port(address)
     folder = Path(tempfile.mkdtemp(prefix="reticent-serve-"))
     children: ChildProcesses | None = None
     try:
@@ -176,6 +180,24 @@ def _own_home(folder: Path) -> Iterator[None]:
     """Flower's own notes of this process go to a folder that does not stay."""
     with variables_set({"FLWR_HOME": str(folder / "flower-client")}):
         yield
+
+
+def _wait_for_a_free_port(address: ServerAddress) -> None:
+    """Wait a little: the server of a command that was ended by force takes a few seconds to follow it."""
+    end = time.monotonic() + _RELEASE
+    while True:
+        try:
+            family, *_, name = socket.getaddrinfo(address.bind, address.port, type=socket.SOCK_STREAM)[0]
+            with socket.create_server(name[:2], family=family):
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise Unusable(
+                    f"{address.bind}:{address.port}",
+                    f"cannot be listened on ({error.strerror})",
+                    "Another program may have the port, or it is no address of this machine: give another --address.",
+                ) from error
+        time.sleep(0.5)
 
 
 def _wait_until_it_answers(address: ServerAddress, children: ChildProcesses) -> None:
