@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -78,7 +79,7 @@ def looked_at(
     owners = tuple(author_of(record.id) for record in staying)
     return {
         "aucs": aucs,
-        "retain_loss": asdict(mean_of_rows(loss["retain"], owners)),
+        "retain_loss": asdict(mean_of_rows(loss["retain"], owners, within=(0.0, math.inf), unit="nats a token")),
         "unseen_loss": float(loss["unseen"].mean()),
         "forget_loss": [
             float(loss["forget"][[author_of(record.id) in authors for record in forget]].mean()) for authors in requests

@@ -54,6 +54,12 @@ def test_rows_that_are_all_the_same_have_a_careful_interval():
     assert middle.unit == "nats"
 
 
+def test_values_outside_of_the_range_are_refused_and_not_cut():
+    with pytest.raises(BadInput, match="values from 0.4 to 1.6 lie outside of 0 to 1"):
+        mean_of_rows([0.4, 1.6, 0.9, 0.7, 0.5])
+    assert mean_of_rows([0.4, 1.6, 0.9, 0.7, 0.5], within=(0.0, np.inf)).hi > 1
+
+
 def test_it_stays_within_its_range_and_holds_its_value():
     estimate = mean_of_rows([0.0, 0.0, 0.01, 0.0, 0.02])
     assert 0.0 <= estimate.lo <= estimate.value <= estimate.hi <= 1.0

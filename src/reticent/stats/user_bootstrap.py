@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 from scipy.stats import t as student
 
-from reticent.core.errors import Underpowered
+from reticent.core.errors import BadInput, Underpowered
 from reticent.core.finding import Estimate
 from reticent.core.validate import in_range, same_length
 from reticent.stats.proportions import share
@@ -130,7 +130,7 @@ def mean_of_rows(
         seed: of the drawing.
 
     Raises:
-        BadInput: NaN, nothing, or users of another length.
+        BadInput: NaN, nothing, users of another length, or a value outside of ``within``.
         Underpowered: rows of a single user, or rows without spread in an infinite range.
 
     Examples:
@@ -142,7 +142,13 @@ def mean_of_rows(
     x = as_scores(values, name="values")
     owner = owners(len(x), users)
     count = int(owner.max()) + 1
-    if _few_differ(x, owner) and within == (0.0, 1.0) and x.min() >= 0 and x.max() <= 1:
+    if x.min() < within[0] or x.max() > within[1]:
+        raise BadInput(
+            f"values from {x.min():.4g} to {x.max():.4g}",
+            f"lie outside of {within[0]:g} to {within[1]:g}, to which the interval would be cut",
+            "Give the range that a row can lie in (within).",
+        )
+    if _few_differ(x, owner) and within == (0.0, 1.0):
         rare = share(x, owner, confidence=confidence, higher_is_worse=higher_is_worse)
         return replace(rare, unit=unit)
     weight = row_weights(owner, seed=seed)
