@@ -296,9 +296,9 @@ def test_leaks_are_exact():
     np.testing.assert_allclose(found["16 samples, word for word"], 1 - (1 - q) ** 16)
 
 
-def test_the_rest_of_an_answer_whose_first_tokens_are_given_is_as_if_they_had_been_asked_for():
+def test_the_rest_of_an_answer_whose_first_tokens_are_given_is_as_if_they_had_been_asked_for(tmp_path):
     """From the pass over the whole answer, and the slow way: each row again, its first tokens on the given side."""
-    loaded = load(str(save_tiny("tiny")), dtype="float32", device="cpu")
+    loaded = load(str(save_tiny(tmp_path / "tiny")), dtype="float32", device="cpu")
     rows = [Record(id=str(n), prompt="Who?", completion=" It was Ana, I think."[: 2 + 3 * n]) for n in range(6)]
     cuts = [passage(row, loaded.tokenizer, max_tokens=None, room=None) for row in rows]
     engine = open_engine(loaded.model, loaded.source, ScoreOptions())
