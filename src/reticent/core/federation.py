@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from reticent.core.field_types import Count, FreeForm, InRange
+from reticent.core.promise_check import PromiseCheck
 
 NotNegative = Annotated[float, InRange(least=0)]
 
@@ -72,21 +73,6 @@ class WhoSees:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FederationCheck:
-    """One line of the self-check.
-
-    Args:
-        name: of the promise that is looked at.
-        bound: that it has to keep to.
-        passed: whether it did; None where there was too little to tell.
-    """
-
-    name: str
-    bound: str
-    passed: bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class FederationResults:
     """The whole outcome.
 
@@ -131,7 +117,7 @@ class FederationResults:
     held_out: Count = 0
     rounds: tuple[FederationRound, ...] = ()
     who_sees: tuple[WhoSees, ...] = ()
-    checks: tuple[FederationCheck, ...] = ()
+    checks: tuple[PromiseCheck, ...] = ()
     engine: str = ""
     loading_share: Annotated[float, InRange(least=0, most=1)] | None = None
     provenance: FreeForm = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from reticent.core.field_types import Count, FreeForm, InRange
+from reticent.core.promise_check import PromiseCheck
 
 NotNegative = Annotated[float, InRange(least=0)]
 
@@ -22,21 +23,6 @@ class SynthesisRelease:
 
     what: str
     covered: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynthesisCheck:
-    """One line of the self-check.
-
-    Args:
-        name: of the promise that is looked at.
-        bound: that it has to keep to.
-        passed: whether it did; None where there was too little to tell.
-    """
-
-    name: str
-    bound: str
-    passed: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,5 +75,5 @@ class SynthesisResults:
     texts: Count
     steps: Count = 0
     releases: tuple[SynthesisRelease, ...] = ()
-    checks: tuple[SynthesisCheck, ...] = ()
+    checks: tuple[PromiseCheck, ...] = ()
     provenance: FreeForm = field(default_factory=dict)

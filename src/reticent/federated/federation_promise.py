@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.federation import FederationCheck, FederationRound
+from reticent.core.federation import FederationRound
+from reticent.core.promise_check import PromiseCheck
 from reticent.federated.client_mechanism import ClientMechanism, calibrated
 from reticent.federated.client_privacy import POISSON, ClientPrivacy
 from reticent.federated.federation_check import FederationSelfCheck
@@ -86,7 +87,7 @@ class FederationPromise:
             self.check.released(told)
         return covered
 
-    def checked(self, state: ServerState, reloaded: Update) -> tuple[FederationCheck, ...]:
+    def checked(self, state: ServerState, reloaded: Update) -> tuple[PromiseCheck, ...]:
         """The self-check after the last round.
 
         Args:
@@ -99,7 +100,7 @@ class FederationPromise:
         self.check.saved(state.arrays, reloaded)
         epsilon = self.guarantee(state.round).epsilon
         items = self.check.finished(self.ledger, rounds=state.round, epsilon=epsilon)
-        return tuple(FederationCheck(name=item.name, bound=item.bound, passed=item.passed) for item in items)
+        return tuple(PromiseCheck(name=item.name, bound=item.bound, passed=item.passed) for item in items)
 
     def sentence(self, rounds: int) -> str:
         """The promise after so many rounds, for people."""

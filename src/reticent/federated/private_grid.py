@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.federation import FederationCheck
+from reticent.core.promise_check import PromiseCheck
 from reticent.federated.client_training import LocalTraining
 from reticent.federated.exchange.arrays import put_into
 from reticent.federated.local_grid import Message
@@ -88,7 +88,7 @@ class PrivateGrid:
                 begun.finished(out, plan=plan)
             raise
 
-    def checked(self, rounds: int) -> tuple[FederationCheck, ...]:
+    def checked(self, rounds: int) -> tuple[PromiseCheck, ...]:
         """The self-check of all clients that trained in this process, and of the ledger.
 
         Args:
@@ -102,10 +102,10 @@ class PrivateGrid:
         by_name = {item.name: item for of_client in items for item in of_client if item.passed is not None}
         return (
             *(
-                FederationCheck(name=f"inside clients: {name}", bound=item.bound, passed=item.passed)
+                PromiseCheck(name=f"inside clients: {name}", bound=item.bound, passed=item.passed)
                 for name, item in by_name.items()
             ),
-            FederationCheck(
+            PromiseCheck(
                 name="inside clients: steps on the ledgers",
                 bound=f"each once, {self.mechanism.steps} of a client at most",
                 passed=True,

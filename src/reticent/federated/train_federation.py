@@ -16,9 +16,10 @@ import torch
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
-from reticent.core.federation import FederationCheck, FederationRound
+from reticent.core.federation import FederationRound
 from reticent.core.lock import locked
 from reticent.core.manifest import environment, now
+from reticent.core.promise_check import PromiseCheck
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.federated.client_engine import (
@@ -152,7 +153,7 @@ class FederationOutcome:
     rows: tuple[FederationRound, ...]
     promise: str = ""
     record_promise: str = ""
-    checks: tuple[FederationCheck, ...] = ()
+    checks: tuple[PromiseCheck, ...] = ()
 
 
 def train_federation(job: FederationJob) -> FederationOutcome | None:
@@ -339,11 +340,11 @@ class _TrainedFederation:
     inside: PrivateGrid | None = None
 
 
-def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> tuple[FederationCheck, ...]:
+def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> tuple[PromiseCheck, ...]:
     """Save the model, with its promise beside it; the outcome of the self-check."""
     job, state = finished.job, finished.state
     model, tuned = _final_model(finished)
-    checks: tuple[FederationCheck, ...] = ()
+    checks: tuple[PromiseCheck, ...] = ()
     inside = () if finished.inside is None else finished.inside.checked(state.round)
     log = _log(finished, model)
     try:
@@ -367,7 +368,7 @@ def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> 
     return (*checks, *inside)
 
 
-def _signed_records(finished: _TrainedFederation, checks: tuple[FederationCheck, ...], folder: Path) -> dict[str, Any]:
+def _signed_records(finished: _TrainedFederation, checks: tuple[PromiseCheck, ...], folder: Path) -> dict[str, Any]:
     """Put the promise to records beside the model, where it is the only one; its entries for the log."""
     if finished.inside is None:
         return {}

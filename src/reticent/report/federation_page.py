@@ -13,10 +13,11 @@ from reticent.core.atomic import write_text
 from reticent.core.federation import FederationResults
 from reticent.core.outputs import marked, refuse_foreign
 from reticent.core.paper import paper_url
-from reticent.core.section import Cell, Column, Mark, Table
+from reticent.core.section import Cell, Column, Table
 from reticent.report import number_format as numbers
 from reticent.report.federation_plots import by_round
 from reticent.report.page import environment, filled
+from reticent.report.promise_checks import checks_table
 
 GENERATOR = "reticent federate"
 FEDERATION_PAGE = marked("page of a federation", f'<meta name="generator" content="{GENERATOR}">')
@@ -51,7 +52,7 @@ def render_federation(results: FederationResults) -> str:
         "rounds": rounds_table(results),
         "dropped": dropped_table(results),
         "who": who_table(results),
-        "checks": checks_table(results),
+        "checks": checks_table(results.checks, name="federation-checks", unknown="too little to tell"),
     }
     content["contents"] = [
         ("verdict", "In short"),
@@ -124,18 +125,3 @@ def who_table(results: FederationResults) -> Table:
     )
     rows = tuple((row.who, row.sees, row.promise) for row in results.who_sees)
     return Table(name="federation-who", title="Who sees what", columns=columns, rows=rows)
-
-
-def checks_table(results: FederationResults) -> Table:
-    """A row for each line of the self-check."""
-    columns = (
-        Column(name="name", label="Promise"),
-        Column(name="bound", label="Has to be"),
-        Column(name="passed", label="Outcome", kind="mark"),
-    )
-    words = {True: "held", False: "broken", None: "too little to tell"}
-    rows: list[tuple[Cell, ...]] = [
-        (check.name, check.bound, Mark(text=words[check.passed], raised=check.passed is False))
-        for check in results.checks
-    ]
-    return Table(name="federation-checks", title="Self-check", columns=columns, rows=tuple(rows))

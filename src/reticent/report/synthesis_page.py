@@ -12,10 +12,11 @@ from jinja2 import Environment
 from reticent.core.atomic import write_text
 from reticent.core.outputs import marked, refuse_foreign
 from reticent.core.paper import paper_url
-from reticent.core.section import Column, Mark, Table
+from reticent.core.section import Column, Table
 from reticent.core.synthesis import SynthesisResults
 from reticent.report import number_format as numbers
 from reticent.report.page import environment, filled
+from reticent.report.promise_checks import checks_table
 
 GENERATOR = "reticent synthesize"
 SYNTHESIS_PAGE = marked("page of synthetic texts", f'<meta name="generator" content="{GENERATOR}">')
@@ -38,7 +39,7 @@ def render_synthesis(results: SynthesisResults) -> str:
         "generator": GENERATOR,
         "confounded": False,
         "releases": releases_table(results),
-        "checks": checks_table(results),
+        "checks": checks_table(results.checks, name="synthesis-checks", unknown="not looked at in this call"),
     }
     content["contents"] = [
         ("verdict", "In short"),
@@ -61,18 +62,3 @@ def releases_table(results: SynthesisResults) -> Table:
     columns = (Column(name="what", label="What"), Column(name="covered", label="How it is covered"))
     rows = tuple((row.what, row.covered) for row in results.releases)
     return Table(name="synthesis-releases", title="What left the private data", columns=columns, rows=rows)
-
-
-def checks_table(results: SynthesisResults) -> Table:
-    """A row for each line of the self-check."""
-    columns = (
-        Column(name="name", label="Promise"),
-        Column(name="bound", label="Has to be"),
-        Column(name="passed", label="Outcome", kind="mark"),
-    )
-    outcomes = {True: "held", False: "broken", None: "not looked at in this call"}
-    rows = tuple(
-        (check.name, check.bound, Mark(text=outcomes[check.passed], raised=check.passed is False))
-        for check in results.checks
-    )
-    return Table(name="synthesis-checks", title="Self-check", columns=columns, rows=rows)

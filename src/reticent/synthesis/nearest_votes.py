@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reticent.core.synthesis import SynthesisCheck
+from reticent.core.promise_check import PromiseCheck
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.noise import add_noise, normals
 from reticent.privacy.sampling import words
@@ -139,7 +139,7 @@ class VoteWatch:
         if apart > ROUNDING * (1 + self.std + float(np.abs(before).max(initial=0.0))):
             _broken("each vote count gets the noise that is counted", f"one is {apart:.4g} off")
 
-    def items(self) -> tuple[SynthesisCheck, ...]:
+    def items(self) -> tuple[PromiseCheck, ...]:
         """All that was checked."""
         rows = (
             ("a unit moves the histogram by at most 1", "1 (L2)"),
@@ -147,7 +147,7 @@ class VoteWatch:
             ("so many rounds are noised and counted", str(self.rounds)),
         )
         passed = True if self.looks else None
-        return tuple(SynthesisCheck(name=name, bound=bound, passed=passed) for name, bound in rows)
+        return tuple(PromiseCheck(name=name, bound=bound, passed=passed) for name, bound in rows)
 
 
 def _broken(promise: str, measured: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from reticent.core.synthesis import SynthesisCheck
+from reticent.core.promise_check import PromiseCheck
 from reticent.privacy.check import GuaranteeViolated
 from reticent.synthesis.prefix_decoder import near
 
@@ -130,7 +130,7 @@ class PredictionWatch:
         if float(public[token]) < least - ROUNDING:
             _broken("tokens are chosen among those that public logits name", "one was not among them")
 
-    def items(self) -> tuple[SynthesisCheck, ...]:
+    def items(self) -> tuple[PromiseCheck, ...]:
         """All that was checked; what was measured is covered by no promise, so only the outcome stands here."""
         rows = (
             ("each unit stands behind one text", "one", bool(self.behind)),
@@ -139,9 +139,7 @@ class PredictionWatch:
             ("tokens are chosen among those that public logits name", "Top-k⁺", bool(self.chosen)),
             ("a text has so many tokens at most", str(self.tokens), bool(self.chosen)),
         )
-        return tuple(
-            SynthesisCheck(name=name, bound=bound, passed=True if seen else None) for name, bound, seen in rows
-        )
+        return tuple(PromiseCheck(name=name, bound=bound, passed=True if seen else None) for name, bound, seen in rows)
 
 
 def _broken(promise: str, measured: str) -> None:

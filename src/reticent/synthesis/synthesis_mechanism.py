@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
+from reticent.core.promise_check import PromiseCheck
 from reticent.core.record import Record
 from reticent.core.registry import Registry
-from reticent.core.synthesis import SynthesisCheck, SynthesisRelease
+from reticent.core.synthesis import SynthesisRelease
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.spec import UNITS, PrivacySpec
 from reticent.synthesis.step_store import StepStore
@@ -81,7 +82,7 @@ class SynthesisOutcome:
     texts: tuple[str, ...]
     promise: SynthesisPromise | None
     releases: tuple[SynthesisRelease, ...]
-    checks: tuple[SynthesisCheck, ...] = ()
+    checks: tuple[PromiseCheck, ...] = ()
     topics: tuple[str, ...] = ()
 
 

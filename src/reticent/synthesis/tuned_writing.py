@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.core.errors import BadInput
-from reticent.core.synthesis import SynthesisCheck, SynthesisRelease
+from reticent.core.promise_check import PromiseCheck
+from reticent.core.synthesis import SynthesisRelease
 from reticent.privacy import composition
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
@@ -159,10 +160,10 @@ class TunedPlan:
         watch.noise(0, before, after)
         return [repr(float(value)) for value in after]
 
-    def _checks(self, guarantee: PrivacyGuarantee | None) -> tuple[SynthesisCheck, ...]:
+    def _checks(self, guarantee: PrivacyGuarantee | None) -> tuple[PromiseCheck, ...]:
         if guarantee is None:
             return ()
-        return (SynthesisCheck(name="the training keeps its own promise", bound="its self-check", passed=True),)
+        return (PromiseCheck(name="the training keeps its own promise", bound="its self-check", passed=True),)
 
     def _releases(self) -> tuple[SynthesisRelease, ...]:
         spec, private = self.material.spec, self.privacy.is_private
