@@ -155,6 +155,7 @@ from reticent.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from reticent.core.comparison import Association as Association
+    from reticent.core.comparison import AuditedSetting as AuditedSetting
     from reticent.core.comparison import Fairness as Fairness
     from reticent.core.comparison import MatchedUtility as MatchedUtility
     from reticent.core.comparison import Point as Point

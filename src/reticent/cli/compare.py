@@ -42,7 +42,7 @@ def command(
     Every training looks at the same panel of members and held-out records while it runs. Methods are compared at their
     best held-out loss and at one that all reach, with intervals over records and seeds, and ranked only where those
     allow it. The same command again goes on with the trainings that are missing. Writes comparison.json and
-    report.html. A whole study by name: --preset memorization-study, user-inference or privacy-utility.
+    report.html. A whole study by name: --preset memorization-study, user-inference, privacy-utility or stand-ins.
 
     Args:
         data: text (with --block_words), JSONL, CSV, Parquet, mbox or Maildir, a folder or hub id of Hugging Face

@@ -15,7 +15,7 @@ class CompareConfig:
     """Methods, defences, scale and pace of a comparison.
 
     Args:
-        preset: a whole study (memorization-study, user-inference, privacy-utility); flags given beside it win.
+        preset: a whole study (memorization-study, user-inference, privacy-utility, stand-ins); flags beside it win.
         methods: tuning methods, with hyper-parameters behind colons: full,head,adapter:reduction_factor=2,lora:r=8.
         learning_rates: for all methods, 1e-4,3e-4; left out, a third of each method's own, its own, and three times it.
         lr_scheduler_types: how the learning rate goes on from its peak, for all methods, linear,constant; names as in
@@ -23,7 +23,9 @@ class CompareConfig:
         seeds: of the trainings; two at least, or no ranking is made.
         defences: none, goldfish, label_smoothing, loss_floor, margin, dropout, dedup_users, clip_examples, clip_batch,
             no_clip_batch, stop_early, stop_at_ngrams, cap1, cap2, cap5, cap10, epsilon1, epsilon3, epsilon8 (and
-            user_epsilon8 …), canary_words5, canary_words10; or a training objective with its settings, goldfish(k=3).
+            user_epsilon8 …), canary_words5, canary_words10, scrub, synthetic_none, synthetic_dp_tune8,
+            synthetic_evolution8, synthetic_prediction8 (and user_synthetic_dp_tune1 …), emulate0.3, emulate1, emulate2;
+            or a training objective with its settings, goldfish(k=3).
         epochs: how often each record is seen.
         max_tokens: records are cut off behind this many tokens.
         batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.
@@ -31,6 +33,8 @@ class CompareConfig:
         panel: records a side that are looked at, the same for all trainings.
         jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores.
         keep_models: keep each training's weights instead of deleting them when it is done.
+        small_base: for emulate1 and its like: a smaller model of the same tokenizer, which is tuned in place of the
+            model and steers it.
         dtype: what is computed in, as in reticent tune.
         device: as in reticent tune.
     """
@@ -48,6 +52,7 @@ class CompareConfig:
     panel: int = 256
     jobs: int | None = None
     keep_models: bool = False
+    small_base: str = ""
     dtype: str = "auto"
     device: str = "auto"
 

@@ -9,9 +9,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.privacy.spec import PrivacySpec
 from reticent.train.hardening import HardenConfig
 from reticent.train.objectives.as_text import parse_objectives
 from reticent.train.objectives.objective import Objective, make_objective
+
+SCRUBBED, SYNTHETIC, EMULATED = "scrubbed", "synthetic", "emulated"
+"""Kinds of stand-ins: records without personal data, synthetic texts, a base that a small tuned model steers."""
+MECHANISMS = {"dp_tune": "dp_tune", "evolution": "private_evolution", "prediction": "private_prediction"}
+"""Short names of mechanisms of synthetic text that promise something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,7 @@ class Defence:
         split, monitor, harden, privacy, canaries: fields of `SplitConfig`, `MonitorConfig`, `HardenConfig`,
             `PrivacySpec` and `CanaryConfig` that it sets.
         objectives: further training objectives by name, with their settings.
+        stand_in: what is tuned on in place of the records, or what answers in place of the tuned model (`stand_ins`).
 
     Examples:
         >>> DEFENCES["goldfish"].harden, DEFENCES["user_epsilon8"].is_private
@@ -38,12 +45,13 @@ class Defence:
     privacy: Mapping[str, Any] = field(default_factory=dict)
     canaries: Mapping[str, Any] = field(default_factory=dict)
     objectives: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stand_in: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def on_record(self) -> dict[str, Any]:
         """All fields, but for those that folders of earlier versions have not where they are at their defaults."""
         given = asdict(self)
-        return given if self.objectives else {name: given[name] for name in given if name != "objectives"}
+        return {name: given[name] for name in given if name not in ("objectives", "stand_in") or given[name]}
 
     @property
     def training_objectives(self) -> tuple[Objective, ...]:
@@ -54,7 +62,19 @@ class Defence:
     @property
     def is_private(self) -> bool:
         """True where the training keeps a promise of differential privacy, so that nothing may be looked at before."""
-        return bool(self.privacy)
+        return bool(self.privacy) or self.stand_in.get("epsilon") is not None
+
+    @property
+    def promise(self) -> PrivacySpec:
+        """The promise that is asked for, by the training or by what is tuned on; an empty one where there is none."""
+        if self.stand_in.get("epsilon") is not None:
+            return PrivacySpec(epsilon=self.stand_in["epsilon"], unit=self.stand_in["unit"])
+        return PrivacySpec(**self.privacy)
+
+    @property
+    def emulates(self) -> bool:
+        """True where a small model is tuned, and steers the base."""
+        return self.stand_in.get("kind") == EMULATED
 
 
 _ALL = (
@@ -101,6 +121,30 @@ _ALL = (
             canaries={"canary_users": 28, "canary_words": n},
         )
         for n in (5, 10)
+    ),
+    Defence(
+        name="scrub", about="personal data that detectors find is replaced by its kind", stand_in={"kind": SCRUBBED}
+    ),
+    Defence(
+        name="synthetic_none",
+        about="tuned on texts of a model that was tuned on the records; no promise",
+        stand_in={"kind": SYNTHETIC, "mechanism": "none", "epsilon": None, "unit": "record"},
+    ),
+    *(
+        Defence(
+            name=f"{'user_' if unit == 'user' else ''}synthetic_{short}{n}",
+            about=f"tuned on synthetic texts by {name}, ε = {n} per {unit}",
+            stand_in={"kind": SYNTHETIC, "mechanism": name, "epsilon": float(n), "unit": unit},
+        )
+        for unit in ("record", "user") for short, name in MECHANISMS.items() for n in (1, 8)
+    ),
+    *(
+        Defence(
+            name=f"emulate{beta:g}",
+            about=f"the base, steered by {beta:g} times what a small tuned model learned",
+            stand_in={"kind": EMULATED, "beta": beta},
+        )
+        for beta in (0.3, 1.0, 2.0)
     ),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from reticent.comparison.narrative import headline, notes_of
 from reticent.comparison.overfitting import associations
 from reticent.comparison.ranking import TOO_LATE, pairs_of
 from reticent.comparison.snapshots import Snapshots, read_snapshots
+from reticent.comparison.stand_in_audit import audited_settings
 from reticent.comparison.trajectories import NATS, CheckpointStats, as_point, sample_sizes, trajectory
 from reticent.comparison.trial import TrialOutcome
 from reticent.core.comparison import Comparison, Point, Setting, TrialRow
@@ -113,6 +114,7 @@ def evaluate(
         cells=tuple(map(_row, trained)),
         associations=tuple(associations([measure(trial.looks, len(trial.looks.step) - 1, resamples)
                                          for trial in done if trial.looks is not None])),
+        audited=audited_settings(settings, points, done),
         refused=tuple(_refused(curves, resamples, points)),
         counts=_counts(trained, resamples),
         provenance=provenance | {"environment": environment()},

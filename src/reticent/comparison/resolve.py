@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
+from reticent.auditing.config import AuditConfig
 from reticent.comparison.config import CompareConfig, numbers
 from reticent.comparison.defences import DEFENCES, parse_defences
 from reticent.comparison.grid import Grid, Method, parse_methods
@@ -20,6 +22,7 @@ from reticent.train.config import TuneConfig
 
 T = TypeVar("T", SplitConfig, CanaryConfig)
 EPOCHS = 3
+NO_SMALL = "Emulation was left out: only a smaller model of the same tokenizer can steer {model} (--small_base)."
 LARGEST_SEED = 2**32 - 1
 
 
@@ -32,8 +35,12 @@ def resolve(
         BadInput: an unknown preset, defence or a broken list.
     """
     study = PRESETS.get(config.preset).study if config.preset else _plain()
+    grid, left_out = _with_small(_grid(config, study), config, model)
     shared = TrialSettings(
         base=model,
+        audit=None if study.audit is None else AuditConfig(**study.audit, device=config.device),
+        small_base=config.small_base if any(defence.emulates for defence in grid.defences) else "",
+        left_out=left_out,
         split=_with(split, study.split),
         canaries=_with(canaries, study.canaries),
         training=TuneConfig(
@@ -46,7 +53,33 @@ def resolve(
         monitor=MonitorConfig(monitor=True, monitor_panel=config.panel, monitor_every=config.every),
         keep_models=config.keep_models,
     )
-    return _grid(config, study), shared
+    return grid, shared
+
+
+def _with_small(grid: Grid, config: CompareConfig, model: str) -> tuple[Grid, tuple[str, ...]]:
+    """The grid, without the emulation that a preset asks for where there is no small model; and what was left out."""
+    emulated = [defence for defence in grid.defences if defence.emulates]
+    if config.small_base and not emulated:
+        raise BadInput(
+            f"small_base={config.small_base}",
+            "is tuned by no defence of this grid",
+            "Add --defences none,emulate1, or leave it out.",
+        )
+    if not emulated or config.small_base:
+        return grid, ()
+    if config.defences:
+        raise BadInput(
+            f"defences={config.defences}",
+            f"{model} is steered by a small model, and none is given",
+            "Give a smaller model of the same tokenizer (--small_base).",
+        )
+    left = tuple(defence for defence in grid.defences if not defence.emulates)
+    return replace(grid, defences=left), (NO_SMALL.format(model=Path(model).name),)
+
+
+NO_SMALL = (
+    "Emulation was left out: {model} can only be steered by a smaller model of the same tokenizer (--small_base)."
+)
 
 
 def _grid(config: CompareConfig, study: Study) -> Grid:

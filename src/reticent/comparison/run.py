@@ -16,6 +16,7 @@ from typing import Any
 
 from reticent.comparison.evaluate import collect, evaluate
 from reticent.comparison.grid import Grid, Trial, with_rates
+from reticent.comparison.stand_ins import drop_stand_ins
 from reticent.comparison.trial import LOG as CELL_LOG
 from reticent.comparison.trial import (
     OUTCOME,
@@ -37,7 +38,6 @@ from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.data.stability import refuse_unstable
 from reticent.models.tuning.method import TUNINGS, check_method
-from reticent.privacy.spec import PrivacySpec
 from reticent.report.comparison_file import write_comparison
 from reticent.report.comparison_page import write_comparison_page
 from reticent.spending.ledger import ledger
@@ -97,7 +97,7 @@ def compare(
     named = base if base is not None and stands_for(base, shared.base, root) else portable(shared.base, root)
     about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries")}
-    about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)}
+    about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)} | shared.further
     with folder.alone():
         folder.refuse_other(CONFIG, about, begun=lambda: _begun(folder))
         with folder.kept_if(lambda: _begun(folder)):
@@ -105,11 +105,13 @@ def compare(
             write_records(folder.records, records)
             key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
             outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
+            drop_stand_ins(root, keep=shared.keep_models)
             trained = collect(root, grid, outcomes)
             comparison = evaluate(
                 grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
             )
         groups = ledger([root]).groups
+        comparison = replace(comparison, refused=(*comparison.refused, *shared.left_out))
         comparison = replace(comparison, together=tuple(cost for group in groups for cost in group.totals))
         write_comparison(root / "comparison.json", comparison)
         write_comparison_page(folder.report, comparison)
@@ -154,13 +156,13 @@ def refuse_unstable_cells(grid: Grid, shared: TrialSettings, *more: Any) -> None
     for defence in grid.defences:
         if defence.is_private:
             split, canaries = replace(shared.split, **defence.split), replace(shared.canaries, **defence.canaries)
-            unit = PrivacySpec(**defence.privacy).unit
+            unit = defence.promise.unit
             refuse_unstable(unit, *more, split, canaries, HardenConfig(**defence.harden))
 
 
 def units_of(grid: Grid) -> set[str]:
     """The units that the private trainings of the grid protect."""
-    return {PrivacySpec(**defence.privacy).unit for defence in grid.defences if defence.is_private}
+    return {defence.promise.unit for defence in grid.defences if defence.is_private}
 
 
 def _copies(shared: TrialSettings, grid: Grid) -> str:

@@ -21,8 +21,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reticent.auditing.config import AuditConfig
 from reticent.comparison.defences import Defence
 from reticent.comparison.grid import Method, Trial
+from reticent.comparison.stand_in_audit import audit_trial
+from reticent.comparison.stand_ins import StandInOrder, train_stand_in, trained_in
 from reticent.core.atomic import replacing, write_text
 from reticent.core.errors import BadInput, ReticentError, Unusable
 from reticent.core.lock import locked
@@ -55,6 +58,9 @@ class TrialSettings:
         base: the model before training.
         split, canaries, training, monitor: before the cell's method, learning rate, seed and defence are put in.
         keep_models: keep the weights.
+        audit: how each finished model is audited; None for not at all.
+        small_base: the small model that is tuned where `base` is steered; empty where none is.
+        left_out: what was asked for and is not compared, a sentence each.
 
     Examples:
         >>> shared = TrialSettings(
@@ -71,6 +77,15 @@ class TrialSettings:
     training: TuneConfig
     monitor: MonitorConfig
     keep_models: bool = False
+    audit: AuditConfig | None = None
+    small_base: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> dict[str, Any]:
+        """Settings that folders of earlier versions have not, where they are not at their defaults."""
+        audit = {"audit": asdict(self.audit)} if self.audit is not None else {}
+        return audit | ({"small_base": Path(self.small_base).name} if self.small_base else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +127,10 @@ def _run_cell(folder: Path, cell: Trial, shared: TrialSettings, records: Sequenc
     (folder / LOG).unlink(missing_ok=True)
     try:
         run = _train(folder, cell, shared, records)
-        parameters = int(_log(run).get("trained_parameters", 0))
+        parameters = int(_log(trained_in(run)).get("trained_parameters", 0))
         _measure_kl(run, shared)
+        if shared.audit is not None:
+            audit_trial(run, base=shared.base, config=shared.audit, max_tokens=shared.training.max_tokens)
         status, reason = "done", ""
     except Unusable as error:  # of this machine, at this time: the next call tries again
         status, reason = "failed", str(error)
@@ -174,15 +191,10 @@ def read_outcome(folder: Path, key: str) -> TrialOutcome | None:
 
 def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[Record]) -> RunFolder:
     defence = cell.defence
+    if defence.stand_in:
+        return train_stand_in(folder, _order(cell, shared), records)
     private = defence.is_private
-    training = replace(
-        shared.training,
-        method=cell.method.method,
-        method_params=dict(cell.method.params),
-        learning_rate=cell.learning_rate,
-        lr_scheduler_type=cell.schedule,
-        seed=cell.seed,
-    )
+    training = _training(cell, shared)
     run = tune(
         records,
         base=shared.base,
@@ -212,6 +224,30 @@ def _train(folder: Path, cell: Trial, shared: TrialSettings, records: Sequence[R
             seconds=float(recall_exact(run.model)["seconds_since_start_or_resume"]),
         )
     return run
+
+
+def _training(cell: Trial, shared: TrialSettings) -> TuneConfig:
+    return replace(
+        shared.training,
+        method=cell.method.method,
+        method_params=dict(cell.method.params),
+        learning_rate=cell.learning_rate,
+        lr_scheduler_type=cell.schedule,
+        seed=cell.seed,
+    )
+
+
+def _order(cell: Trial, shared: TrialSettings) -> StandInOrder:
+    return StandInOrder(
+        name=cell.name,
+        defence=cell.defence,
+        base=shared.base,
+        small_base=shared.small_base,
+        split=replace(shared.split, **cell.defence.split),
+        canaries=replace(shared.canaries, **cell.defence.canaries),
+        training=_training(cell, shared),
+        monitor=shared.monitor,
+    )
 
 
 def _log(run: RunFolder) -> dict[str, Any]:
@@ -252,6 +288,7 @@ def _measure_kl(run: RunFolder, shared: TrialSettings) -> None:
 def write_job(folder: Path, cell: Trial, shared: TrialSettings, key: str) -> None:
     """``job.json``: all that a process of its own needs to know besides the records."""
     settings = asdict(shared) | {"base": portable(shared.base, folder)}
+    settings["small_base"] = portable(shared.small_base, folder)
     job = {"cell": asdict(cell), "shared": settings, "key": key}
     write_text(folder / JOB, json.dumps(job, indent=2) + "\n")
 
@@ -270,6 +307,8 @@ def read_job(folder: Path) -> tuple[Trial, TrialSettings, str]:
             training=TuneConfig(**shared["training"]),
             monitor=MonitorConfig(**shared["monitor"]),
             keep_models=shared["keep_models"],
+            audit=None if shared["audit"] is None else AuditConfig(**shared["audit"]),
+            small_base=found_at(shared["small_base"], folder),
         ),
         job["key"],
     )

@@ -209,6 +209,41 @@ class Association:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditedSetting:
+    """A setting with what an audit of one of its models found: the one whose loss is nearest to that of the others.
+
+    Args:
+        setting: index into ``Comparison.settings``.
+        learning_rate, seed: of the model that was audited.
+        loss: held-out, nats a token, of models trained so; the mean over seeds at the end of the training.
+        record_auc, user_auc: of the attack that tells most; None where none was run or could be.
+        extracted: largest share of trained secrets or records that came out, less what comes out of a control or of the
+            base; None where nobody tried.
+        extracted_of: what of, and by which attack.
+        epsilon: the largest lower bound on ε; None where none was made.
+        promised: upper bound; None where nothing is promised.
+        unit: to whom; empty where nothing is promised.
+
+    Examples:
+        >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=90, method="over seeds")
+        >>> AuditedSetting(setting=0, learning_rate=1e-4, seed=0, loss=loss).promised is None
+        True
+    """
+
+    setting: Count
+    learning_rate: float
+    seed: int
+    loss: Estimate
+    record_auc: Estimate | None = None
+    user_auc: Estimate | None = None
+    extracted: Estimate | None = None
+    extracted_of: str = ""
+    epsilon: float | None = None
+    promised: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The whole outcome.
 
@@ -228,6 +263,7 @@ class Comparison:
         provenance: model, data, grid, versions, hardware.
         together: what all its private trainings cost together, one for each kind of unit that can be spoken of; empty
             where none was private. Trainings in its folder that are no longer in the grid count too.
+        audited: one model of each setting with what an audit of it found; empty where none was audited.
     """
 
     title: str
@@ -244,3 +280,4 @@ class Comparison:
     counts: dict[str, int]
     provenance: dict[str, Any]
     together: tuple[ComposedEpsilon, ...] = ()
+    audited: tuple[AuditedSetting, ...] = ()

@@ -34,6 +34,8 @@ def print_comparison(comparison: Comparison, *, console: Console = person) -> No
     for setting in comparison.settings:
         table.add_row(*map(Text, _row(comparison, setting)))
     console.print(table)
+    if comparison.audited:
+        console.print(_audits(comparison))
     lost = [cell for cell in comparison.cells if cell.status != "done"]
     for cell in lost:
         console.print(Text(f"{cell.name} {cell.status}: {cell.why}", style="yellow"))
@@ -51,6 +53,26 @@ def _row(comparison: Comparison, setting: Setting) -> list[str]:
         _shown(best.tpr_at_10pct_fpr),
         _shown(setting.matched.auc if setting.matched else None),
     ]
+
+
+def _audits(comparison: Comparison) -> Table:
+    """One audited model of each setting."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="One audited model of each setting", title_justify="left")
+    table.add_column("setting")
+    for name in ("perplexity", "AUC, records", "AUC, users", "extracted", "ε at least", "ε promised"):
+        table.add_column(name, justify="right")
+    for row in comparison.audited:
+        cells = [
+            comparison.settings[row.setting].name,
+            f"{math.exp(row.loss.value):.2f}",
+            _shown(row.record_auc),
+            _shown(row.user_auc),
+            _shown(row.extracted),
+            "–" if row.epsilon is None else f"{row.epsilon:.2f}",
+            "none" if row.promised is None else f"{row.promised:g} per {row.unit}",
+        ]
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def _shown(estimate: Estimate | None) -> str:

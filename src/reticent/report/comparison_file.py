@@ -18,12 +18,12 @@ from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
 
 FORMAT = "reticent.comparison"
-COMPARISON_VERSION = 4
+COMPARISON_VERSION = 5
 """``schema_version`` of the file. Raise whenever a field is added, removed or changes its meaning."""
 
-READABLE = (2, 3, COMPARISON_VERSION)
+READABLE = (2, 3, 4, COMPARISON_VERSION)
 """A setting of version 2 has no ``schedule``: it is linear, which is the default. Up to version 3 the TPR at FPR 0.1
-has the names of `OLDER_NAMES`."""
+has the names of `OLDER_NAMES`. Up to version 4 no model was audited."""
 
 OLDER_NAMES = {"recall": "tpr_at_10pct_fpr", "each_recall": "each_tpr_at_10pct_fpr"}
 """Today's name of a field, by that of older versions."""

@@ -74,7 +74,7 @@ def trade_off(
         chance: its value for a model that learned nothing.
     """
     seen = [dot.perplexity for cloud in clouds for dot in cloud.dots]
-    low, high = min(seen), min(max(seen), base)
+    low, high = min(seen), min(max(seen), max(base, min(seen)))
     room = max(high - low, 0.02 * high) * 0.06
     x = Scale(low=low - room, high=high + room, start=52, end=428, most=5)
     leaks = [dot.leak for cloud in clouds for dot in cloud.dots]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reticent.data.canaries.canary_config import CanaryConfig
+from reticent.data.split_config import SplitConfig
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.train.config import TuneConfig
 
@@ -18,6 +19,7 @@ class SynthesisRecipe:
     Args:
         synthesis: the mechanism, the promise, how many texts.
         canaries: secrets that are planted by coin, for the audit; then coins are thrown for the records too.
+        split: how coins are thrown, where records are held out.
         training: how a model is tuned, where the mechanism tunes one; device and dtype for all.
 
     Examples:
@@ -27,6 +29,7 @@ class SynthesisRecipe:
 
     synthesis: SynthesisSpec = field(default_factory=SynthesisSpec)
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
     training: TuneConfig = field(default_factory=TuneConfig)
 
     @property
@@ -38,4 +41,5 @@ class SynthesisRecipe:
     def on_record(self) -> dict[str, Any]:
         """For the run folder; what is off is left out."""
         parts = {"synthesis": self.synthesis.on_record, "training": self.training.on_record}
+        parts |= {"split": asdict(self.split)} if self.split != SplitConfig() else {}
         return parts | ({"canaries": asdict(self.canaries)} if self.plants else {})

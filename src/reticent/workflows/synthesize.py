@@ -17,7 +17,6 @@ from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries import write_canaries
-from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
 from reticent.privacy.spec import PrivacySpec
 from reticent.synthesis.synthesis_mechanism import (
@@ -70,7 +69,7 @@ def synthesize(
     spec = recipe.synthesis
     mechanism = MECHANISMS.get(spec.mechanism)
     mechanism.check(spec)
-    refuse_unstable(spec.unit if mechanism.promises else None, recipe.canaries)
+    refuse_unstable(spec.unit if mechanism.promises else None, recipe.split, recipe.canaries)
     run = RunFolder(root=Path(out))
     run.refuse_foreign("synthesize", {"the model": base, **(inputs or {})})
     data = fingerprint(records)
@@ -105,7 +104,7 @@ def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: Synthesi
     rows = training_rows(
         records,
         base=base,
-        split_config=SplitConfig(),
+        split_config=recipe.split,
         canary_config=recipe.canaries,
         privacy=PrivacySpec(noise_multiplier=1.0, unit=spec.unit),  # stands in: who is promised, not what
         max_tokens=spec.reference_tokens,
@@ -165,7 +164,7 @@ def _tuned(
         records,
         base=base,
         out=run.synthesis_training,
-        recipe=TuneRecipe(training=recipe.training, privacy=privacy, canaries=recipe.canaries),
+        recipe=TuneRecipe(split=recipe.split, training=recipe.training, privacy=privacy, canaries=recipe.canaries),
     )
     if not trained.promise.exists():
         return trained.model, None

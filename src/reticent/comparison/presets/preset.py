@@ -19,12 +19,14 @@ class Study:
         grid: methods may leave their learning rates to the defaults.
         epochs: of each training.
         split, canaries: fields of `SplitConfig` and `CanaryConfig`, used where the person left theirs at the defaults.
+        audit: fields of `AuditConfig` by which each finished model is audited; None for not at all.
     """
 
     grid: Grid
     epochs: int = 3
     split: dict[str, Any] = field(default_factory=dict)
     canaries: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
