@@ -40,7 +40,7 @@ def spent(links: Sequence[UnlearnedRun]) -> float:
 
 
 def budget_left(budget: float, links: Sequence[UnlearnedRun]) -> float:
-    """What a request may still cost.
+    """The budget that is left to a request.
 
     Args:
         budget: of all requests together, since the model was trained.
