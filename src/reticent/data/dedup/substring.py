@@ -236,7 +236,8 @@ def _sliding(combine: np.ufunc, values: Hashes, width: int) -> Hashes:
 def _twice(hashes: Hashes) -> Hashes:
     """Those that are there twice or more, rising."""
     hashes = np.sort(hashes)
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    return again[_changes(again)]
 
 
 def _among(hashes: Hashes, rising: Hashes) -> npt.NDArray[np.bool_]:
@@ -265,7 +266,7 @@ def _tell_apart(texts: Sequence[str], ends: Indices, place: Indices, name: Indic
                 name[row] = other.setdefault(window, len(first) + len(other))
 
 
-def _changes(values: Hashes) -> npt.NDArray[np.bool_]:
+def _changes(values: Hashes | Indices) -> npt.NDArray[np.bool_]:
     """Where another value begins."""
     new = np.ones(len(values), dtype=bool)
     new[1:] = values[1:] != values[:-1]
@@ -275,8 +276,8 @@ def _changes(values: Hashes) -> npt.NDArray[np.bool_]:
 def _holders(windows: Windows) -> Indices:
     """``[names]``: how many texts have the window."""
     texts = int(windows.text.max(initial=0)) + 1
-    pairs = np.unique(windows.name * texts + windows.text)
-    return np.bincount(pairs // texts, minlength=int(windows.name.max(initial=-1)) + 1)
+    pairs = np.sort(windows.name * texts + windows.text)
+    return np.bincount(pairs[_changes(pairs)] // texts, minlength=int(windows.name.max(initial=-1)) + 1)
 
 
 def _by_text(text: Indices, values: Indices) -> list[tuple[int, Indices]]:
