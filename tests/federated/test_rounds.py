@@ -16,7 +16,8 @@ from reticent.core.errors import BadInput
 from reticent.federated import inbox, rounds
 from reticent.federated.adaptive_clip import AdaptiveClip
 from reticent.federated.client_mechanism import ClientMechanism
-from reticent.federated.federation_promise import COUNTED, FederationPromise, open_promise
+from reticent.federated.client_promise import COUNTED
+from reticent.federated.federation_promise import FederationPromise, open_promise
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.round_ledger import RoundLedger

@@ -118,10 +118,18 @@ def dropped_table(results: FederationResults) -> Table:
 
 def who_table(results: FederationResults) -> Table:
     """A row for each of those who take part."""
+    rested = any(row.rests_on for row in results.who_sees)
     columns = (
         Column(name="who", label="Who"),
         Column(name="sees", label="Sees"),
         Column(name="promise", label="Promise that holds against them"),
+        Column(name="rests_on", label="Rests on"),
     )
-    rows = tuple((row.who, row.sees, row.promise) for row in results.who_sees)
-    return Table(name="federation-who", title="Who sees what", columns=columns, rows=rows)
+    rows = tuple((row.who, row.sees, row.promise, row.rests_on) for row in results.who_sees)
+    shown = len(columns) if rested else len(columns) - 1
+    return Table(
+        name="federation-who",
+        title="Who sees what",
+        columns=columns[:shown],
+        rows=tuple(row[:shown] for row in rows),
+    )
