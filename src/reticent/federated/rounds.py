@@ -161,7 +161,7 @@ def _heard(job: Rounds, number: int, asked: Sequence[int], arrays: Update, state
     inbox = Inbox(number, asked, arrays, job.name_of)
     error = ProductError(arrays) if job.measure_products else None
     if job.record is not None:
-        job.record.write(number, None, arrays)
+        job.record.begin_round(number, arrays)
     messages = job.grid.ask(number, asked, arrays)
     aggregate = job.rule.aggregate(number, _seen(job, inbox, messages, error), arrays, state.clip)
     return _Heard(
