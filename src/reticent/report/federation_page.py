@@ -38,8 +38,10 @@ def render_federation(results: FederationResults) -> str:
     norms = ["median_norm", "largest_norm", "clip"]
     told = len({row.clip for row in results.rounds}) > 1 or any(row.median_norm is not None for row in results.rounds)
     plots = {
-        "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round"),
-        "Held-out loss by round": by_round("loss", results.rounds, ["held_out_loss"], title="Held-out loss by round"),
+        "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round", before=0.0),
+        "Held-out loss by round": by_round(
+            "loss", results.rounds, ["held_out_loss"], title="Held-out loss by round", before=results.base_loss
+        ),
         "Norms of updates by round": by_round("norms", results.rounds, norms, title="Norms of updates by round")
         if told
         else None,

@@ -110,7 +110,7 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: Eng
     if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
         said.append(
             f"With {outcome.clients} clients little is left to learn under a promise: the noise of a round is shared "
-            f"by {recipe.federation.clients_per_round} clients only."
+            f"by {_clients(recipe.federation.clients_per_round)} only."
         )
     last = outcome.rows[-1].held_out_loss if outcome.rows else None
     if outcome.base_loss is not None and last is not None:
@@ -132,6 +132,10 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: Eng
             "clocks; more local steps in a round make that less."
         )
     return (*said, DEPLOYED if engine.apart else SIMULATED)
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
 
 
 def _of_messages(outcome: FederationOutcome, recipe: FederationRecipe) -> list[str]:
