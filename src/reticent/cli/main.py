@@ -29,17 +29,13 @@ import reticent
 from reticent.cli import flags, names
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.printable import printable
-from reticent.core.processes import refuse_several
+from reticent.core.processes import HARMLESS, refuse_several
 from reticent.core.progress import console
 
 Verb = Callable[..., int]
 
 FRAME = {"main", "flags", "names"}
 """Modules of this folder that are no verbs."""
-
-HARMLESS = {"env"}
-"""Verbs that may run in any number of processes at once: they neither train nor write."""
-
 
 TRACEBACK = "RETICENT_TRACEBACK"
 """An environment variable: set, faults of this package are shown whole. They may quote private text."""
