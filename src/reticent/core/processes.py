@@ -36,7 +36,7 @@ COUNTS = tuple(launcher.size for launcher in LAUNCHERS)
 HARMLESS = frozenset({"env"})
 """Verbs that may run in any number of processes at once: they neither train nor write."""
 
-SHARED: frozenset[str] = frozenset()
+SHARED = frozenset({"tune"})
 """Verbs whose work several processes can share."""
 
 ALONE: Mapping[str, str] = {
@@ -118,6 +118,41 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     return Place()
 
 
+def meeting_point(at: Place, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables by which the processes find each other, by the names that torch and accelerate read.
+
+    torchrun, accelerate and mpirun are asked for MASTER_ADDR and MASTER_PORT; under srun they follow from the step.
+
+    Args:
+        at: this process.
+        environment: variables; None for those of this process.
+
+    Raises:
+        BadInput: nothing says where the first process listens.
+
+    >>> step = {"SLURM_STEP_NODELIST": "gpu[003-006,9],login", "SLURM_JOB_ID": "41", "SLURM_STEP_ID": "2"}
+    >>> meeting_point(Place(rank=3, local=1, size=4, told="SLURM_STEP_NUM_TASKS=4"), step)["MASTER_ADDR"]
+    'gpu003'
+    """
+    environment = os.environ if environment is None else environment
+    found = {"RANK": str(at.rank), "LOCAL_RANK": str(at.local), "WORLD_SIZE": str(at.size)}
+    nodes = environment.get("SLURM_STEP_NODELIST", "").strip()
+    by_slurm = at.told.startswith("SLURM_") and nodes
+    if not environment.get("MASTER_ADDR") and by_slurm:
+        found["MASTER_ADDR"] = _first_host(nodes)
+    if not environment.get("MASTER_PORT") and by_slurm:
+        job, step = _number(environment.get("SLURM_JOB_ID")) or 0, _number(environment.get("SLURM_STEP_ID")) or 0
+        found["MASTER_PORT"] = str(20_000 + (31 * job + step) % 20_000)
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not (environment.get(name) or found.get(name))]
+    if missing:
+        raise BadInput(
+            at.told,
+            f"nothing says where the first of {at.size} processes listens ({' and '.join(missing)} not set)",
+            "Start them with torchrun, or set both to an address and a free port of the first machine.",
+        )
+    return found
+
+
 def several(environment: Mapping[str, str] | None = None) -> str:
     """The variable that says that there are several processes, with its value; empty where there is one.
 
@@ -164,6 +199,19 @@ def refuse_several(what: str, environment: Mapping[str, str] | None = None) -> N
 def _who_can() -> str:
     verbs = " and ".join(f"reticent {verb}" for verb in sorted(SHARED))
     return f" Several processes can share: {verbs}." if verbs else ""
+
+
+def _first_host(nodes: str) -> str:
+    """The first of a list of hosts as Slurm writes it.
+
+    >>> _first_host("a1,a2"), _first_host("n[07-09]"), _first_host("n[3,5]-ib")
+    ('a1', 'n07', 'n3-ib')
+    """
+    head, bracket, rest = nodes.partition("[")
+    if not bracket or "," in head:
+        return nodes.split(",")[0]
+    inner, _, tail = rest.partition("]")
+    return head + inner.split(",")[0].split("-")[0] + tail.split(",")[0]
 
 
 def _number(value: str | None) -> int | None:
