@@ -21,6 +21,7 @@ from reticent.core.record import Record
 from reticent.testing.tiny import save_tiny
 from reticent.train import leading
 from reticent.train.leading import led, refuse_unled
+from reticent.train.loop import TuneTrainer
 from reticent.train.ranks import Ranks, _buckets, ranks
 from reticent.train.trainer import LOG, TuneConfig, tune
 
@@ -36,9 +37,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leading, "FAREWELL", 1.0)
-    monkeypatch.setattr(leading, "LINGER", 3.0)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leading, "FAREWELL", 30.0)  # however slow this machine is just now
 
 
 def config(**changes: Any) -> TuneConfig:
@@ -150,6 +150,9 @@ def test_one_that_fails_ends_the_other_with_its_message(
         folder = tmp_path / f"{where}-{how.__name__}"
         folder.mkdir()
         monkeypatch.chdir(folder)
+        if how is die:  # nobody answers, so all of it is waited for
+            monkeypatch.setattr(leading, "FAREWELL", 0.5)
+            monkeypatch.setattr(leading, "LINGER", 0.5)
         return in_ranks(failing(where, how)), {path.name: path.read_text() for path in folder.iterdir()}
 
     too_large = "the model: is too large for this machine. Take another"
@@ -158,14 +161,14 @@ def test_one_that_fails_ends_the_other_with_its_message(
     assert codes == [2, 2]
     assert said["said0"] == f"process 1 of 2: {too_large}. All processes were ended."
     assert "silent1" in said
+    codes, said = outcome("follower", fault)
+    assert (codes, "private" in said["said0"], "ValueError" in said["said0"]) == ([2, 2], False, True)
     codes, said = outcome("follower", die)
     assert codes == [2, -9]
     assert said["said0"].startswith("one of 2 processes: ended without a word")
     codes, said = outcome("leader", die)
     assert codes == [-9, 2]
     assert said["said1"].startswith("process 0 of 2: ended without a word")
-    codes, said = outcome("follower", fault)
-    assert (codes, "private" in said["said0"], "ValueError" in said["said0"]) == ([2, 2], False, True)
 
 
 def test_several_processes_that_nobody_leads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,21 +199,30 @@ def test_the_leader_ends_the_training_of_all(base: str, tmp_path: Path, in_ranks
     same_weights(one, tmp_path / "two")
 
 
-class Dies(TrainerCallback):  # type: ignore[misc]
-    """Kills its process at a step."""
+def killed_at(step: int, which: int, work: Callable[[int], int]) -> Callable[[int], int]:
+    """``work``, of which process ``which`` is killed in a step."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def dying(rank: int) -> int:
+        leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
+        whole = TuneTrainer.training_step
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.step:
-            die()
+        def training_step(self: Any, *args: Any) -> Any:
+            if self.state.global_step == step and rank == which:
+                die()
+            return whole(self, *args)
+
+        TuneTrainer.training_step = training_step  # type: ignore[method-assign]
+        return work(rank)
+
+    return dying
 
 
 def test_a_killed_training_goes_on_with_any_number_of_processes(base: str, tmp_path: Path, in_ranks: Start) -> None:
     one = tune(base, RECORDS, tmp_path / "one", config(), held_out=HELD_OUT)
-    for name in ("two", "three"):
-        assert in_ranks(trained(base, tmp_path / name, config(), callbacks=[Dies(5)]))[0] == -9
+    for name, which in (("two", 0), ("three", 1)):
+        codes = in_ranks(killed_at(4, which, trained(base, tmp_path / name, config())))
+        assert codes[which] == -9
+        assert codes[1 - which] not in (0, -9)
         assert (tmp_path / f".{name}.training" / "checkpoint-3").is_dir()
     assert in_ranks(trained(base, tmp_path / "two", config())) == [0, 0]
     tune(base, RECORDS, tmp_path / "three", config(), held_out=HELD_OUT)
@@ -221,3 +233,54 @@ def test_a_killed_training_goes_on_with_any_number_of_processes(base: str, tmp_p
     rows = json.loads((one / LOG).read_text())["processes"]["rows"]
     assert logs[0] == {"world_size": 2, "strategy": "ddp", "rows": rows}
     assert logs[1] == {"world_size": 1, "strategy": "none", "processes": [[0, 2], [3, 1]], "rows": rows}
+
+
+def test_with_dropout_it_goes_on_with_as_many_alone(tmp_path: Path, in_ranks: Start) -> None:
+    base = str(save_tiny(tmp_path / "base", arch="gpt2"))
+    assert in_ranks(trained(base, tmp_path / "whole", config())) == [0, 0]
+    assert in_ranks(killed_at(4, 1, trained(base, tmp_path / "two", config())))[1] == -9
+    with pytest.raises(BadInput, match=r"1 process: the training was begun by 2, and its dropout.*Start 2"):
+        tune(base, RECORDS, tmp_path / "two", config(), held_out=HELD_OUT)
+    assert in_ranks(trained(base, tmp_path / "two", config())) == [0, 0]
+    assert (tmp_path / "two/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_a_loss_that_is_not_finite_in_one_process_ends_all(
+    base: str, tmp_path: Path, in_ranks: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def work(rank: int) -> int:
+        whole = TuneTrainer.batch_loss
+        if rank == 1:
+            TuneTrainer.batch_loss = lambda self, model, inputs: (  # type: ignore[method-assign, assignment]
+                model(**inputs).loss * float("nan") if self.state.global_step == 1 else whole(self, model, inputs)
+            )
+        try:
+            return trained(base, tmp_path / "two", config())(rank)
+        except (BadInput, EndedElsewhere) as error:
+            print(f"{type(error).__name__}: {error}")
+            return 3
+
+    assert in_ranks(work) == [3, 3]
+    said = sorted(capfd.readouterr().out.splitlines())
+    assert said[0].startswith("Diverged: learning_rate=0.001: the training diverged: the loss is nan at step 2")
+    assert said[1].startswith("EndedElsewhere: process 0 of 2: learning_rate=0.001: the training diverged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_came_apart_are_seen(
+    base: str, tmp_path: Path, in_ranks: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A planted fault: one process takes other steps than the other."""
+
+    def work(rank: int) -> int:
+        whole = Ranks.sum
+        if rank == 1:
+            Ranks.sum = lambda self, tensors: (whole(self, tensors), [t.mul_(2) for t in tensors])[0]  # type: ignore[assignment, method-assign, misc]
+        try:
+            return trained(base, tmp_path / "two", config())(rank)
+        except (BadInput, EndedElsewhere) as error:
+            print(error)
+            return 3
+
+    assert in_ranks(work) == [3, 3]
+    assert "the weights after step 3: in process 1 of 2 are others than in process 0" in capfd.readouterr().out

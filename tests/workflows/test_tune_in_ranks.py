@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from reticent.cli.main import main
 from reticent.core.progress import console
 from reticent.testing.tiny import save_tiny
 from reticent.train import leading
+from reticent.train.private.train import PrivateTuneTrainer
 
 SECRET = hashlib.sha256(b"a key for tests").digest()
 Start = Callable[..., list[int]]
@@ -36,8 +38,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(leading, "FAREWELL", 1.0)
-    monkeypatch.setattr(leading, "LINGER", 3.0)
+    monkeypatch.setattr(leading, "FAREWELL", 30.0)  # however slow this machine is just now
     return path
 
 
@@ -99,6 +100,36 @@ def test_a_private_run(base: str, data: Path, in_ranks: Start, monkeypatch: pyte
     assert "rows" not in json.loads(Path("two/manifest.json").read_text())["tune"]["processes"]
     promise = json.loads(Path("two/model/privacy.json").read_text())
     assert promise == json.loads(Path("one/model/privacy.json").read_text())
+
+
+def test_looking_leaves_every_bit_of_the_weights(base: str, data: Path, in_ranks: Start) -> None:
+    for out, more in (("looked", WATCHED), ("blind", WATCHED[4:])):
+        assert in_ranks(lambda rank, out=out, more=more: main(command(base, out, *more))) == [0, 0]
+    assert Path("looked/model/model.safetensors").read_bytes() == Path("blind/model/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_private_run_that_is_killed(
+    base: str, data: Path, in_ranks: Start, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    monkeypatch.setattr("reticent.train.private.step_log.secrets.token_bytes", lambda count: SECRET)
+    whole = PrivateTuneTrainer.training_step
+
+    def killed(rank: int) -> int:
+        leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
+
+        def training_step(self: Any, *args: Any) -> Any:
+            if self.state.global_step == 5 and rank == which:
+                os.kill(os.getpid(), 9)
+            return whole(self, *args)
+
+        PrivateTuneTrainer.training_step = training_step  # type: ignore[method-assign]
+        return main(command(base, "two", *PRIVATE))
+
+    assert main(command(base, "one", *PRIVATE)) == 0
+    assert in_ranks(killed)[which] == -9
+    assert in_ranks(lambda rank: main(command(base, "two", *PRIVATE))) == [0, 0]
+    same_runs(Path("one"), Path("two"))
 
 
 @pytest.mark.parametrize(
