@@ -22,6 +22,7 @@ from reticent.testing.tiny import save_tiny
 from reticent.train import leading
 from reticent.train.leading import led, refuse_unled
 from reticent.train.loop import TuneTrainer
+from reticent.train.objectives.objective import Objective, make_objective
 from reticent.train.ranks import Ranks, _buckets, ranks
 from reticent.train.trainer import LOG, TuneConfig, tune
 
@@ -80,6 +81,23 @@ def test_two_processes_do_what_one_does(base: str, tmp_path: Path, in_ranks: Sta
         assert {k: v for k, v in row.items() if k not in timed} == pytest.approx(
             {k: v for k, v in other.items() if k not in timed}, rel=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("settings", "objectives"),
+    [
+        (config(batch_size=6, method="prompt"), ()),
+        (config(batch_size=6), (make_objective("loss_floor", {"floor": 5.0}),)),
+        (config(batch_size=6, method="ia3"), (make_objective("label_smoothing"),)),
+    ],
+    ids=["prompt", "loss of a record", "loss of a token"],
+)
+def test_three_processes_weigh_losses_as_one_does(
+    base: str, tmp_path: Path, in_ranks: Start, settings: TuneConfig, objectives: tuple[Objective, ...]
+) -> None:
+    one = tune(base, RECORDS, tmp_path / "one", settings, objectives=objectives)
+    assert in_ranks(trained(base, tmp_path / "two", settings, objectives=objectives), size=3) == [0, 0, 0]
+    same_weights(one, tmp_path / "two")
 
 
 def test_nothing_is_done_where_processes_were_asked_for_different_things(

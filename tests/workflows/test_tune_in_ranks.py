@@ -16,9 +16,14 @@ from safetensors.torch import load_file
 
 from reticent.cli.main import main
 from reticent.core.progress import console
+from reticent.core.record import Record, Span
+from reticent.data.read import read
+from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
 from reticent.train import leading
+from reticent.train.config import TuneConfig
 from reticent.train.private.train import PrivateTuneTrainer
+from reticent.workflows.tune import tune
 
 SECRET = hashlib.sha256(b"a key for tests").digest()
 Start = Callable[..., list[int]]
@@ -102,12 +107,51 @@ def test_a_private_run(base: str, data: Path, in_ranks: Start, monkeypatch: pyte
     assert promise == json.loads(Path("one/model/privacy.json").read_text())
 
 
+@pytest.mark.slow
+def test_a_run_in_shards_from_python(base: str, data: Path, in_ranks: Start) -> None:
+    records = read(data, text_field="text", user_field="user").records
+    settings = TuneConfig(method="lora", shards=2, epochs=1, batch_size=4, dtype="float32")
+
+    def work(rank: int) -> int:
+        run = tune(records, base=base, out="two", tune_config=settings)
+        (Path(f"rank{rank}")).write_text(str(run.root))
+        return 0
+
+    tune(records, base=base, out="one", tune_config=settings)
+    assert in_ranks(work) == [0, 0]
+    assert [Path(f"rank{rank}").read_text() for rank in range(2)] == ["two", "two"]
+    for name in ("model", "shards/000", "shards/001"):
+        mine, theirs = (load_file(Path(run, name, "adapter_model.safetensors")) for run in ("one", "two"))
+        assert max(float((mine[key] - theirs[key]).abs().max()) for key in mine) <= 1e-6
+
+
+@pytest.mark.slow
+def test_a_promise_on_spans(base: str, data: Path, in_ranks: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Public text is shared out too, and its gradient added once."""
+    monkeypatch.setattr("reticent.train.private.step_log.secrets.token_bytes", lambda count: SECRET)
+    texts = [f"order {i * 7919 % 997} of customer {i}" for i in range(60)]
+    spans = [Span(start=6, end=text.index(" of"), kind="ID") for text in texts]
+    records = [Record(id=f"r{i}", text=texts[i], spans=(spans[i],)) for i in range(60)]
+    settings = TuneConfig(epochs=1, batch_size=4, dtype="float32")
+    privacy = PrivacySpec(epsilon=8, protect="spans", detector_recall=1.0)
+
+    def train(out: str) -> int:
+        tune(records, base=base, out=out, tune_config=settings, privacy=privacy)
+        return 0
+
+    train("one")
+    assert in_ranks(lambda rank: train("two")) == [0, 0]
+    mine, theirs = (load_file(Path(run, "model/model.safetensors")) for run in ("one", "two"))
+    assert max(float((mine[key] - theirs[key]).abs().max()) for key in mine) <= 1e-6
+
+
 def test_looking_leaves_every_bit_of_the_weights(base: str, data: Path, in_ranks: Start) -> None:
     for out, more in (("looked", WATCHED), ("blind", WATCHED[4:])):
         assert in_ranks(lambda rank, out=out, more=more: main(command(base, out, *more))) == [0, 0]
     assert Path("looked/model/model.safetensors").read_bytes() == Path("blind/model/model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_private_run_that_is_killed(
     base: str, data: Path, in_ranks: Start, monkeypatch: pytest.MonkeyPatch, which: int
