@@ -104,8 +104,10 @@ def test_kills_at_random_moments_change_nothing() -> None:
         time.sleep(moment)
         if number % 2:
             os.killpg(process.pid, signal.SIGKILL)
-        for child in children(process.pid)[:1] if process.poll() is None else []:
-            os.kill(child, signal.SIGKILL)
+        else:
+            ranks = children(process.pid) if process.poll() is None else []
+            for child in rng.sample(ranks, k=min(len(ranks), 1)):
+                os.kill(child, signal.SIGKILL)
         process.communicate(timeout=60)
         done([*LAUNCH, *TUNE, "--out", out])
         same_outcome(Path("one"), Path(out))
