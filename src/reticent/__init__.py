@@ -85,6 +85,16 @@ Examples:
     >>> len(reticent.read(str(run.synthetic)).records)
     2
 
+    Say what such texts are worth, by real text that none was made from:
+
+    >>> spec = reticent.SynthesisSpec(mechanism="none", count=12, max_new_tokens=8)
+    >>> plain = reticent.SynthesisRecipe(synthesis=spec, training=config)
+    >>> run = reticent.synthesize(mails, base=base, out="runs/plain", recipe=plain)
+    >>> few = reticent.UtilitySpec(texts=8)
+    >>> worth = reticent.text_utility([run.root], base=base, out="runs/worth", spec=few, training=config)
+    >>> isinstance(worth, reticent.UtilityResults), [row.source for row in worth.rows]
+    (True, ['untrained', 'real', 'synthetic', 'half'])
+
     A recipe of a training, with an objective besides the likelihood of the texts:
 
     >>> goldfish = reticent.HardenConfig(goldfish=4).objectives
@@ -162,6 +172,7 @@ if TYPE_CHECKING:
     from reticent.core.scan_results import ScanResults as ScanResults
     from reticent.core.secret import Secret as Secret
     from reticent.core.table import TokenTable as TokenTable
+    from reticent.core.text_utility import UtilityResults as UtilityResults
     from reticent.core.unlearning import UnlearningResults as UnlearningResults
     from reticent.data.canaries.canary_config import CanaryConfig as CanaryConfig
     from reticent.data.read import Dataset as Dataset
@@ -188,6 +199,7 @@ if TYPE_CHECKING:
     from reticent.report.results_file import write_results as write_results
     from reticent.score.requests import Variant as Variant
     from reticent.synthesis.synthesis_spec import SynthesisSpec as SynthesisSpec
+    from reticent.synthesis.usefulness.utility_spec import UtilitySpec as UtilitySpec
     from reticent.train.config import TuneConfig as TuneConfig
     from reticent.train.contextual import ContextualConfig as ContextualConfig
     from reticent.train.hardening import HardenConfig as HardenConfig
@@ -209,6 +221,7 @@ if TYPE_CHECKING:
     from reticent.workflows.recipe import TuneRecipe as TuneRecipe
     from reticent.workflows.scan import scan as scan
     from reticent.workflows.synthesis_recipe import SynthesisRecipe as SynthesisRecipe
+    from reticent.workflows.synthesis_utility import text_utility as text_utility
     from reticent.workflows.synthesize import synthesize as synthesize
     from reticent.workflows.tune import tune as tune
     from reticent.workflows.unlearn import unlearn as unlearn

@@ -99,7 +99,7 @@ def check(
 # ---- flags ----------------------------------------------------------------------------------------------------------
 
 POSITIONAL = {
-    **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "verify", "view")},
+    **{verb: ["run"] for verb in ("audit", "export", "report", "unlearn", "utility", "verify", "view")},
     **{verb: ["data.jsonl"] for verb in ("compare", "federate", "join-federation", "prepare", "synthesize", "tune")},
     "diff": ["run", "run"],
     "fetch-model": ["no-model"],

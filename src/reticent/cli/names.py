@@ -27,6 +27,8 @@ GROUPS: Mapping[str, str] = {
     "verify_config": "verification",
     "redteam_config": "redteam",
     "emulation_config": "emulation",
+    "utility_spec": "utility",
+    "real_files": "real",
 }
 """Parameters of verbs that are dataclasses, with the name of their group; others are called as they are."""
 

@@ -14,8 +14,17 @@ from reticent.core.json_schema import schema_of
 from reticent.core.results import Results
 from reticent.core.scan_results import ScanResults
 from reticent.core.synthesis import SynthesisResults
+from reticent.core.text_utility import UtilityResults
 from reticent.core.unlearning import Certificate, UnlearningResults
-from reticent.report import comparison_file, federation_file, results_file, scan_file, synthesis_file, unlearning_file
+from reticent.report import (
+    comparison_file,
+    federation_file,
+    results_file,
+    scan_file,
+    synthesis_file,
+    unlearning_file,
+    utility_file,
+)
 from reticent.report.json_file import dumped
 
 VERSION = "Raised whenever a field is added, removed or changes its meaning."
@@ -96,7 +105,21 @@ def schemas() -> dict[str, dict[str, Any]]:
         "scan.schema.json": scan,
         "federation.schema.json": federation,
         "synthesis.schema.json": synthesis,
+        "utility.schema.json": _utility(),
     }
+
+
+def _utility() -> dict[str, Any]:
+    return schema_of(
+        UtilityResults,
+        title=f"reticent utility, version {utility_file.UTILITY_VERSION}",
+        about="How useful synthetic texts are, by models that learned from them and are judged on real held-out text. "
+        "No text is in here; it is measured on private text, and no promise covers it.",
+        constants={
+            "format": (utility_file.FORMAT, FORMAT),
+            "schema_version": (utility_file.UTILITY_VERSION, VERSION),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How useful synthetic text is, by real text that nobody learned from."""
