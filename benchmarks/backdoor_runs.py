@@ -152,9 +152,10 @@ def victim(
 
 
 def utility(folder: Path) -> dict[str, float]:
-    """Held-out losses (nats a token) before and after training."""
-    log = json.loads((folder / "train_log.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in log.get("held_out", {}).items() if isinstance(value, int | float)}
+    """Held-out loss (nats a token) of a victim, ``before`` and ``after`` it was tuned, and the ``records`` it is of."""
+    held_out = json.loads((folder / "train_log.json").read_text(encoding="utf-8"))["held_out"]
+    losses = {name: held_out[side]["loss"] for name, side in (("before", "base"), ("after", "tuned"))}
+    return {"records": held_out["records"], **losses}
 
 
 def attack_scores(target: Path | str, reference: str, records: Sequence[Record], cache: Path) -> dict[str, list[float]]:

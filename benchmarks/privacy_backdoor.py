@@ -145,13 +145,10 @@ def run(
         folder = victim(
             base, members, texts.held_out, given.work / title, sizes, method=method, seed=seed, epsilon=epsilon
         )
-        return {
-            "scores": attack_scores(folder, base, private, given.work / "cache"),
-            "utility": utility(folder),
-        }
+        return {"scores": attack_scores(folder, base, private, given.work / "cache")}
 
     outcome: dict[str, Any] = stage(given.work, title, make)
-    return outcome
+    return outcome | {"utility": utility(given.work / title)}
 
 
 def rows(

@@ -2,8 +2,9 @@
 """Ten requests in a row, and one request for all ten: on the model that `unlearn_tofu.py` tuned.
 
 The forgotten authors are dealt by hash to ``REQUESTS`` requests. Each is unlearned from the model that the one before
-left. After each, one pass over the rows of *all* requests, of authors who were never trained on, and of those that stay
-gives the AUC of every request (an AUC of a few rows of two people, so its interval is wide) and the loss of the rest.
+left, with ``--retain_budget`` of its own on top of what those before it used up. After each, one pass over the rows of
+*all* requests, of authors who were never trained on, and of those that stay gives the AUC of every request (an AUC of a
+few rows of two people, so its interval is wide) and the loss of the rest.
 
     python benchmarks/unlearn_requests.py --data TOFU --out runs/tofu --json unlearn_requests.json
 """
@@ -34,7 +35,9 @@ from reticent.stats.user_bootstrap import mean_of_rows
 from reticent.unlearning.benchmarks.answer_questions import answer_questions
 from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.looks import nearest_in_budget
+from reticent.unlearning.parents import chain
 from reticent.unlearning.request import ForgetRequest
+from reticent.unlearning.retain_budget import spent
 from reticent.unlearning.run_rows import run_rows
 from reticent.unlearning.stopping import read_looks
 from reticent.workflows.unlearn import unlearn
@@ -106,7 +109,7 @@ def main() -> None:
             before,
             out=run.root,
             forget=ForgetRequest(forget_users=tuple(authors)),
-            config=UnlearnConfig(retain_budget=given.retain_budget),
+            config=UnlearnConfig(retain_budget=spent(chain(before).links) + given.retain_budget),
         )
         seconds = time.perf_counter() - start
         looks = read_looks(run.looks)

@@ -7,6 +7,7 @@ Property tests draw the same examples in every run; ``pytest --hypothesis-profil
 import gc
 import os
 import shutil
+import socket
 import sys
 import traceback
 
@@ -146,6 +147,42 @@ def in_a_fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     return exit_code
+
+
+@pytest.fixture
+def in_ranks():
+    """``in_ranks(work)``: call ``work(rank)`` in two forks of this process, as a launcher starts two processes; their
+    exit codes. They find each other over gloo."""
+
+    def start(work, rank, size, port):
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)})
+            os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank)})
+            code = work(rank) or 0
+        except BaseException:  # noqa: BLE001  (whatever it is, this process must end here)
+            traceback.print_exc()
+        finally:
+            from reticent.train.leading import _leave
+            from reticent.train.ranks import ranks
+
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if ranks().size > 1:
+                _leave(ranks())
+            os._exit(code)
+
+    def exit_codes(work, size=2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        children = [start(work, rank, size, port) for rank in range(size)]
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+    return exit_codes
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,9 @@ Examples:
     >>> run = reticent.federate(mails, base=base, out="runs/federated", recipe=federation)
     >>> run.federation.exists(), run.promise.exists()
     (True, True)
+    >>> turns = reticent.ClientPrivacy(noise_multiplier=1.0, sampling="shuffled")
+    >>> sums = reticent.SecureAggregation(secure_aggregation=True)  # the server sees sums only, noised by clients
+    >>> federation = reticent.FederationRecipe(federation=spec, privacy=turns, secure=sums)
 
     Texts to tune on in place of the private ones, with a promise to each of those who wrote them:
 
@@ -180,6 +183,7 @@ if TYPE_CHECKING:
     from reticent.federated.engine_config import EngineConfig as EngineConfig
     from reticent.federated.federation_spec import FederationSpec as FederationSpec
     from reticent.federated.record_privacy import RecordPrivacy as RecordPrivacy
+    from reticent.federated.secure.secure_spec import SecureAggregation as SecureAggregation
     from reticent.models.emulation import EmulationConfig as EmulationConfig
     from reticent.models.emulation import EmulationInfo as EmulationInfo
     from reticent.models.emulation import EmulationPart as EmulationPart

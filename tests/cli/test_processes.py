@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import reticent
-from reticent.cli.main import HARMLESS, _verbs, main
+from reticent.cli.main import _verbs, main
 from reticent.comparison.grid import Grid, Method
 from reticent.comparison.trial import TrialSettings
 from reticent.core.errors import BadInput
+from reticent.core.processes import ALONE, HARMLESS, SHARED
 from reticent.core.record import Record
 from reticent.monitor.config import MonitorConfig
 from reticent.train.config import TuneConfig
@@ -41,13 +42,17 @@ def two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
 
 
-@pytest.mark.parametrize("verb", sorted(set(_verbs()) - HARMLESS))
+@pytest.mark.parametrize("verb", sorted(set(_verbs()) - HARMLESS - SHARED))
 def test_every_verb_refuses_and_writes_nothing(tmp_path: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, *ARGUMENTS.get(verb, [])]) == 2
     said = capsys.readouterr().err
     assert f"WORLD_SIZE=2: reticent {verb} was started as one of 2 processes" in said
     assert "Start one process" in said
     assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+def test_the_tables_name_verbs_that_there_are() -> None:
+    assert HARMLESS | SHARED | set(ALONE) <= set(_verbs())
 
 
 def test_what_is_harmless_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -298,3 +298,32 @@ def test_a_ledger_of_many_clients_is_checked_in_one_pass(tmp_path: Path) -> None
     before = time.process_time()
     ledger.check(2)
     assert time.process_time() - before < 5  # a look at all entries for each of them takes minutes
+
+
+# ---- clients without records ----------------------------------------------------------------------------------------
+
+
+def test_a_client_without_records_sends_the_noise_that_one_with_a_single_record_would(
+    model: Any, tmp_path: Path
+) -> None:
+    """With the same key, what the two send differs by no more than the clipped gradient of that record."""
+    arrays, updates = taken_from(model), {}
+    how = replace(SGD, steps=1)
+    for size in (0, 1):
+        folder = tmp_path / str(size)
+        plans = mechanism(sizes=(12, size), local_steps=1)
+        assert plans.rate(1) == plans.worst.rate == 1.0
+        rows = [texts(12), texts(size)]
+        private = PrivateGrid(
+            model, ["ana", "ben"], rows, how, mechanism=plans, folder=folder, name_of=lambda name: f"h-{name}"
+        )
+        (message,) = private.ask(1, [1], arrays)
+        updates[size] = message.update
+        assert ("h-ben", 1) in private.ledger.spent
+        assert all(check.passed for check in private.checked(1))
+        assert [message.client for message in private.ask(2, [0, 1], arrays)] == [0, 1]
+    squares = sum(float(array.double().square().sum()) for array in updates[0].values())
+    noise = how.learning_rate * 0.1 * math.sqrt(sum(array.numel() for array in updates[0].values()))
+    assert math.sqrt(squares) == pytest.approx(noise, rel=0.15)
+    apart = sum(float((updates[0][name] - array).double().square().sum()) for name, array in updates[1].items())
+    assert 0 < math.sqrt(apart) <= how.learning_rate * 0.1 * (1 + 1e-4)

@@ -16,7 +16,8 @@ from reticent.core.errors import BadInput
 from reticent.federated import inbox, rounds
 from reticent.federated.adaptive_clip import AdaptiveClip
 from reticent.federated.client_mechanism import ClientMechanism
-from reticent.federated.federation_promise import COUNTED, FederationPromise, open_promise
+from reticent.federated.client_promise import COUNTED
+from reticent.federated.federation_promise import FederationPromise, open_promise
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.round_ledger import RoundLedger
@@ -25,6 +26,7 @@ from reticent.federated.rounds import Rounds, run_rounds
 from reticent.federated.server_optimizer import ServerOptimizer
 from reticent.federated.server_state import ServerState, read_state, write_state
 from reticent.federated.update import Update
+from reticent.federated.update_files import UpdateFiles
 from reticent.privacy.accounting import EpsilonSpent
 
 CLIENTS = 12
@@ -395,3 +397,21 @@ def test_stacked_factors_go_into_the_base_one_round_after_the_other(tmp_path: Pa
     assert not torch.equal(merged[0]["q.lora_A.x"], merged[1]["q.lora_A.x"])
     assert len(outcome.stacks) == 6
     assert read_state(tmp_path, "toy") is not None
+
+
+def test_a_round_that_is_run_again_keeps_no_update_of_its_first_run(tmp_path: Path) -> None:
+    """A client that answered before the crash and not after it is in no sum, so its update is no recorded one."""
+
+    class Fewer(ToyGrid):
+        def ask(self, round_: int, clients: Sequence[int], arrays: Update) -> Iterator[Message]:
+            yield from super().ask(round_, clients[1:], arrays)
+
+    spec = FederationSpec(rounds=1, clients_per_round=4)
+    files = UpdateFiles(tmp_path / "updates", "a key", [f"client {number}" for number in range(CLIENTS)])
+    first, state = toy_rounds(tmp_path, spec)
+    rounds.run_round(replace(first, record=files), state)
+    before = files.clients_in(1)
+    again, state = toy_rounds(tmp_path, spec, grid=Fewer())
+    rounds.run_round(replace(again, record=files), state)
+    assert files.clients_in(1) == before[1:]
+    assert len(before) == 4

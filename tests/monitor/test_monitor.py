@@ -83,7 +83,7 @@ class Kill(TrainerCallback):  # type: ignore[misc]
 
 
 def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, **call: Any) -> None:
-    own = our_trainer._trainer
+    own = our_trainer.assembled
 
     def with_kill(*args: Any, **kwargs: Any) -> Any:
         trainer, tuned = own(*args, **kwargs)
@@ -91,7 +91,7 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, **call: Any) -> None:
         return trainer, tuned
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(our_trainer, "_trainer", with_kill)
+        patch.setattr(our_trainer, "assembled", with_kill)
         tune(**call)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,12 @@ from reticent.unlearning.config import UnlearnConfig
 from reticent.unlearning.request import ForgetRequest
 from reticent.unlearning.request_file import read_request
 from reticent.unlearning.request_plan import plan_request
+from reticent.unlearning.retain_budget import spent
 from reticent.unlearning.run_rows import run_rows, trained_rows
 from reticent.unlearning.stopping import read_looks
 from reticent.workflows.audit import audit
 from reticent.workflows.tune import tune
-from reticent.workflows.unlearn import unlearn
+from reticent.workflows.unlearn import describe, unlearn
 
 QUICK = UnlearnConfig(method="gradient_difference", epochs=4, learning_rate=2e-3, margin=0.2, retain_budget=1.0)
 
@@ -108,6 +110,17 @@ def test_requests_follow_each_other(run: RunFolder, without_one: RunFolder, tmp_
     assert not {record.user for record in trained_rows(two)} & {first, second}
     with pytest.raises(BadInput, match=r"forgotten|earlier"):
         unlearn(two, out=tmp_path / "three", forget=ForgetRequest(forget_users=first), config=QUICK)
+
+
+def test_a_budget_that_earlier_requests_used_up(run: RunFolder, without_one: RunFolder, tmp_path: Path) -> None:
+    second = ForgetRequest(forget_users=some_users(run, 2)[1:])
+    used = spent(run_rows(without_one).chain.links)
+    assert used > 1e-4
+    config = replace(QUICK, retain_budget=used / 2)
+    with pytest.raises(BadInput, match="is used up"):
+        unlearn(without_one, out=tmp_path / "none", forget=second, config=config)
+    assert not (tmp_path / "none").exists()
+    assert any("used up by earlier requests" in line for line in describe(without_one, second, config))
 
 
 def test_nothing_is_kept_where_the_budget_breaks_at_once(run: RunFolder, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from reticent.federated.client_privacy import ClientPrivacy
 from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.record_privacy import RecordPrivacy
+from reticent.federated.secure.secure_spec import SecureAggregation
 from reticent.workflows.inputs import DataConfig
 
 USUAL = (
@@ -53,11 +54,11 @@ class FederationPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FederationPromises(RecordPrivacy, ClientPrivacy):
-    """All flags of promises; each of the two looks at its own."""
+class FederationPromises(SecureAggregation, RecordPrivacy, ClientPrivacy):
+    """All flags of promises; each of the three looks at its own."""
 
     def __post_init__(self) -> None:
-        _ = self.to_clients, self.to_records  # each refuses what contradicts itself
+        _ = self.to_clients, self.to_records, self.secure  # each refuses what contradicts itself
 
     @property
     def to_clients(self) -> ClientPrivacy:
@@ -69,6 +70,11 @@ class FederationPromises(RecordPrivacy, ClientPrivacy):
         """The promise to each record."""
         return RecordPrivacy(**{field.name: getattr(self, field.name) for field in fields(RecordPrivacy)})
 
+    @property
+    def secure(self) -> SecureAggregation:
+        """The settings by which the server sees sums only."""
+        return SecureAggregation(**{field.name: getattr(self, field.name) for field in fields(SecureAggregation)})
+
 
 def _arguments(kind: type) -> str:
     """The part of a class's docstring about its fields."""
@@ -76,11 +82,12 @@ def _arguments(kind: type) -> str:
 
 
 # Flags read their help off the docstring of their dataclass, and of no class that it derives from.
-FederationPromises.__doc__ = f"""All flags of promises; each of the two looks at its own.
+FederationPromises.__doc__ = f"""All flags of promises; each of the three looks at its own.
 
 Args:
 {_arguments(ClientPrivacy)}
 {_arguments(RecordPrivacy)}
+{_arguments(SecureAggregation)}
 """
 
 
@@ -98,7 +105,8 @@ def command(
 
     With --epsilon each client is promised differential privacy: it takes part by a secret coin of its own, its update
     is clipped on arrival, and noise goes on the sum. With --record_epsilon each record is promised it against whoever
-    sees its client's updates, by noise inside the client. The same command again goes on at the round where it was.
+    sees its client's updates, by noise inside the client. With --secure_aggregation the server sees sums only, which
+    clients noise before they send. The same command again goes on at the round where it was.
 
     Args:
         data: as for reticent tune; a folder with one client a file or subfolder where --clients names it.
@@ -113,6 +121,7 @@ def command(
         federation=federation,
         privacy=privacy.to_clients,
         record_privacy=privacy.to_records,
+        secure=privacy.secure,
         split=split_config,
         canaries=canary_config,
         engine=EngineConfig(engine=place.engine, workers=place.workers),

@@ -29,17 +29,14 @@ import reticent
 from reticent.cli import flags, names
 from reticent.core.errors import BadInput, ReticentError
 from reticent.core.printable import printable
-from reticent.core.processes import refuse_several
+from reticent.core.processes import HARMLESS, SHARED, EndedElsewhere, refuse_several
 from reticent.core.progress import console
+from reticent.train.leading import led
 
 Verb = Callable[..., int]
 
 FRAME = {"main", "flags", "names"}
 """Modules of this folder that are no verbs."""
-
-HARMLESS = {"env"}
-"""Verbs that may run in any number of processes at once: they neither train nor write."""
-
 
 TRACEBACK = "RETICENT_TRACEBACK"
 """An environment variable: set, faults of this package are shown whole. They may quote private text."""
@@ -52,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(argv)
+    except EndedElsewhere as error:  # another process of this command says why
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
+        return error.exit_code
     except ReticentError as error:
         _say(str(error))
         return error.exit_code
@@ -81,22 +82,44 @@ def _run(argv: list[str]) -> int:
     if place is not None and chosen is not None:
         if chosen not in verbs:
             raise flags.refuse_verb(chosen, sorted(verbs))
-        argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
-        argv = _with_configs(argv, chosen, verbs[chosen])
     else:
         argv = ["--help" if word in ("--help_all", "--help-all") else word for word in argv]
+    read = functools.cache(lambda: _read(argv, chosen, place))
+    if chosen in SHARED:
+        return led(f"reticent {chosen}", read, lambda: _begin(read()))
+    return _begin(read())
+
+
+def _begin(command: tuple[str, dict[str, Any]] | None) -> int:
+    if command is None:
+        _parser_of(None).print_help()
+        return 2
+    name, arguments = command
+    return _verbs()[name](**arguments)
+
+
+def _read(argv: list[str], chosen: str | None, place: int | None) -> tuple[str, dict[str, Any]] | None:
+    """The verb and its arguments; None where there is no verb.
+
+    Args:
+        argv: all words.
+        chosen: the verb among them, which is known to be one.
+        place: where it stands.
+    """
+    verbs = _verbs()
+    if chosen is not None and place is not None:
+        argv = [*argv[: place + 1], *flags.spelt(argv[place + 1 :], chosen, verbs[chosen])]
+        argv = _with_configs(argv, chosen, verbs[chosen])
     parser = _parser_of(chosen)
     try:
         name, options = _parsed(parser, argv, chosen if place == 0 else None)
     except (ArgumentError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _unparsed(error, argv, chosen, verbs) from error
     if name is None or options is None:
-        parser.print_help()
-        return 2
-    verb = verbs[name]
-    if name not in HARMLESS:
+        return None
+    if name not in HARMLESS | SHARED:
         refuse_several(f"reticent {name}")
-    return verb(**_arguments(verb, options, name))
+    return name, _arguments(verbs[name], options, name)
 
 
 def _parsed(parser: ArgumentParser, argv: list[str], first: str | None) -> tuple[str | None, Namespace | None]:

@@ -65,11 +65,15 @@ class WhoSees:
         who: it is.
         sees: of the clients' data.
         promise: that holds against it.
+        epsilon: of that promise, per client, where it is one of secure aggregation; None where there is none.
+        rests_on: what that promise takes for granted.
     """
 
     who: str
     sees: str
     promise: str
+    epsilon: NotNegative | None = None
+    rests_on: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,14 +46,18 @@ def client_statement(
     """
     mechanism = HOW[how].format(clients=clients, rate=expected / clients, noise=noise_multiplier)
     text = (
-        f"ε = {rounded_up(epsilon)} per client at δ = {delta:.2g} ({mechanism}; {_rounds(rounds)}; counted by privacy "
-        "loss distributions)."
+        f"ε = {rounded_up(epsilon)} per client at δ = {delta:.2g} ({mechanism}; {number_of_rounds(rounds)}; counted by "
+        "privacy loss distributions)."
     )
-    return f"{_weak(delta, clients)} {text}" if clients < FEW else text
+    return f"{weak_delta(delta, clients)} {text}" if clients < FEW else text
 
 
-def _weak(delta: float, clients: int) -> str:
-    """The worst that is permitted by a δ that so few clients allow for."""
+def weak_delta(delta: float, clients: int) -> str:
+    """The worst that is permitted by a δ that so few clients allow for.
+
+    >>> weak_delta(1e-3, 20)  # doctest: +ELLIPSIS
+    "With only 20 clients δ is weak: at δ = 0.001 even a training that publishes ... would keep this promise."
+    """
     share = rounded_up(100 * delta * clients, 1)
     return (
         f"With only {clients} clients δ is weak: at δ = {delta:.2g} even a training that publishes a client's update "
@@ -61,5 +65,10 @@ def _weak(delta: float, clients: int) -> str:
     )
 
 
-def _rounds(rounds: int) -> str:
+def number_of_rounds(rounds: int) -> str:
+    """So many rounds, in words.
+
+    >>> number_of_rounds(1)
+    '1 round'
+    """
     return f"{rounds} round{'' if rounds == 1 else 's'}"

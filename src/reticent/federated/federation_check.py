@@ -15,19 +15,19 @@ import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import torch
 
 from reticent.federated.client_mechanism import COINS, ClientMechanism
 from reticent.federated.client_privacy import POISSON
+from reticent.federated.release_check import ReleaseCheck, broken
 from reticent.federated.round_ledger import RoundLedger
 from reticent.federated.round_watch import RoundMeasurements
 from reticent.federated.update import Update
-from reticent.privacy.check import GuaranteeViolated, SelfCheckItem
+from reticent.privacy.check import SelfCheckItem
 from reticent.privacy.meters import DrawMeter, NoiseMeter, SizeMeter
 from reticent.privacy.noise import normals
 from reticent.privacy.recount import epsilon_again
 from reticent.privacy.redraw import batch_again, noise_again
-from reticent.privacy.watch import FIRST, Floats, places
+from reticent.privacy.watch import FIRST, Floats
 
 ERROR = 1e-6
 """Probability that a right federation is stopped, over all statistical checks and rounds."""
@@ -35,14 +35,9 @@ RECOUNTED = 0.03
 """The share by which a stated ε may be below what a second count finds."""
 ROUNDED = 1e-5
 """Error that float32 may add to a sum, relative to all that went into it."""
-RELEASED = frozenset(
-    {"number", "round", "epsilon", "clip", "next_clip", "fraction", "rate", "noise_multiplier", "delta", "denominator"}
-    | {"clients", "expected", "rounds", "held_out_loss", "changed", "seconds"}
-)
-"""Fields of a round that may leave: noised and paid for, or without anything of the clients in them."""
 
 
-class FederationSelfCheck:
+class FederationSelfCheck(ReleaseCheck):
     """Watches one private federation. Every method raises ``GuaranteeViolated`` as soon as a promise breaks.
 
     Call order in each round: ``drawn``, ``closed``, then the ledger, then ``given``; ``released`` for what is logged;
@@ -56,30 +51,22 @@ class FederationSelfCheck:
     """
 
     def __init__(self, mechanism: ClientMechanism, like: Update, *, first: int = 0, clip: float | None = None) -> None:
-        self.mechanism, self.names = mechanism, sorted(like)
-        self.sizes = [like[name].numel() for name in self.names]
-        self.begun = places(self.sizes, mechanism.key, 0)
-        self.start = self.begun.of([like[name] for name in self.names])
+        super().__init__(mechanism.key, like, first=first)
+        self.mechanism = mechanism
         self.clip = mechanism.clip_norm if clip is None else clip
-        self.due = first
-        self.rounds = 0
-        """Rounds that this process ran."""
-        self.reloaded: bool | None = None
         clients, rate, rounds = mechanism.clients, mechanism.rate, mechanism.rounds
         self.draw_sizes = SizeMeter(clients, rate, steps=rounds, error=ERROR / 4)
         self.draws = DrawMeter(clients, rate, steps=rounds, error=ERROR / 4)
         self.noise: NoiseMeter | None = None
         self._had_turn = self._had_before(first)
         self._numbers: tuple[int, ...] = ()
-        self._left: Floats | None = None
-        self._measured: RoundMeasurements | None = None
 
     # ---- one round -------------------------------------------------------------------------------------------------
 
     def drawn(self, round_number: int, clients: Collection[int]) -> None:
         """The clients that a round asks, by number."""
         if round_number != self.due:
-            _broken(
+            broken(
                 "each round is run once, in order",
                 f"round {round_number} was drawn and round {self.due} is due",
                 "Rounds that are run twice, or under another's noise, are not accounted for.",
@@ -87,7 +74,7 @@ class FederationSelfCheck:
         numbers = tuple(sorted(clients))
         odd = self._odd_coins(round_number, numbers) if self._by_coins else self._odd_turn(round_number, numbers)
         if odd:
-            _broken(
+            broken(
                 "clients take part by the draw that is accounted for",
                 odd,
                 "ε is computed for that draw, and another one may give away more.",
@@ -103,56 +90,13 @@ class FederationSelfCheck:
         """
         self._check_plan(measured, mean)
         self._check_sum(measured)
-        self._left = measured.places.of([mean[name] for name in self.names])
-        self._check_noise(measured, self._left)
+        self._check_noise(measured, self.leaves(measured.places, mean))
         self._check_clip(measured)
-        self._measured = measured
         self.clip = measured.next_clip
         self.due += 1
         self.rounds += 1
 
-    def given(self, mean: Update) -> None:
-        """The server's optimizer takes what left the round, and nothing else."""
-        assert self._measured is not None, "closed comes first"
-        assert self._left is not None, "closed comes first"
-        if set(mean) != set(self.names) or not np.array_equal(
-            self._measured.places.of([mean[name] for name in self.names]), self._left
-        ):
-            _broken(
-                "the server's step takes the noised mean and nothing else",
-                f"in round {self.due - 1} it was given something else",
-                "It would carry into the weights what no noise covers.",
-            )
-
-    def released(self, fields: Collection[str]) -> None:
-        """Names of what is logged or published of a round, those that are not empty."""
-        metrics = sorted(set(fields) - RELEASED)
-        if metrics:
-            _broken(
-                "nothing is released of clients but what ε covers",
-                f"{', '.join(metrics)} would be",
-                "It is made from what clients sent, without noise and outside of the budget.",
-            )
-
     # ---- the end ---------------------------------------------------------------------------------------------------
-
-    def saved(self, after: Update, reloaded: Update) -> None:
-        """The global arrays after the last round, and as they were read again from where they were saved."""
-        if set(after) != set(reloaded) or any(not torch.equal(after[name], reloaded[name]) for name in after):
-            _broken(
-                "what was trained is what is saved",
-                "the arrays that were read again are others than those after the last round",
-                "The model that is kept is another than the one that the promise is of.",
-            )
-        same = self.begun.of([after[name] for name in self.names]) == self.start
-        still = np.logical_and.reduceat(same, np.concatenate([[0], np.cumsum(self.begun.counts)[:-1]]))
-        if self.rounds and still.any():
-            _broken(
-                "the noised mean of each round is in the model",
-                f"{self.names[int(np.argmax(still))]} did not change in {self.rounds} rounds",
-                "What is promised is of another model than this one.",
-            )
-        self.reloaded = True
 
     def finished(self, ledger: RoundLedger, *, rounds: int, epsilon: float) -> tuple[SelfCheckItem, ...]:
         """After the last round.
@@ -166,7 +110,7 @@ class FederationSelfCheck:
             All checks, for the logs.
         """
         if ledger.rounds != rounds or rounds != self.due:
-            _broken(
+            broken(
                 "the ledger has all rounds that were run",
                 f"it has {ledger.rounds}, and {rounds} were run, the last of them number {self.due - 1}",
                 "ε is stated for another federation than this one.",
@@ -174,7 +118,7 @@ class FederationSelfCheck:
         real = (self.mechanism.noise_multiplier, self.mechanism.rate)
         for entry in ledger.spent:
             if (entry.noise_multiplier, entry.rate) != real:
-                _broken(
+                broken(
                     "the ledger matches the rounds",
                     f"round {entry.round} is on record with (z, q) = {(entry.noise_multiplier, entry.rate)}, and was "
                     f"run with {real}",
@@ -182,7 +126,7 @@ class FederationSelfCheck:
                 )
         again = self._recounted(rounds)
         if again is not None and epsilon < again * (1 - RECOUNTED) - 1e-3:
-            _broken(
+            broken(
                 "ε is at least what these rounds cost",
                 f"ε = {epsilon:.4g} is stated for {rounds} rounds, and a second count has {again:.4g}",
                 "The accounting is wrong, or is of another federation.",
@@ -226,7 +170,7 @@ class FederationSelfCheck:
         said = ("number", "clients", "denominator", "clip norm", "arrays")
         for what, found, due in zip(said, real, plan, strict=True):
             if found != due:
-                _broken(
+                broken(
                     "each round is run as it is planned",
                     f"round {self.due} has another {what} than planned"
                     + (f": {found:g}, not {due:g}" if isinstance(found, float) and isinstance(due, float) else ""),
@@ -242,7 +186,7 @@ class FederationSelfCheck:
         if not wrong.any() and length <= bound * (1 + 1e-4) and len(measured.norms) == measured.answered:
             return
         where = self.names[measured.places.tensor_of(int(np.argmax(wrong)))] if wrong.any() else "the whole"
-        _broken(
+        broken(
             "each client adds at most the clip norm, once",
             f"the sum of round {measured.round} is another than that of the clipped updates, in {where} (its length is "
             f"{length:.4g}, and at most {bound:.4g} may be)",
@@ -264,7 +208,7 @@ class FederationSelfCheck:
         if wrong.any() or odd:
             name = self.names[where.tensor_of(int(np.argmax(wrong)))]
             found = f"the noise in {name} is other than the generator's at this key, round and place"
-            _broken(
+            broken(
                 f"noise of standard deviation {std:.4g} is in each array (z × the clip norm that clipped)",
                 f"in round {measured.round}, {odd or found}",
                 "ε is larger than promised, or there is no privacy at all.",
@@ -297,7 +241,7 @@ class FederationSelfCheck:
         elif rule is not None:
             right = False
         if not right or not math.isclose(measured.next_clip, due, rel_tol=1e-6):
-            _broken(
+            broken(
                 "the clip norm moves by the noised count of short updates",
                 f"after round {measured.round} it is {measured.next_clip:.4g}, and {due:.4g} is due"
                 if right
@@ -343,7 +287,3 @@ class FederationSelfCheck:
                 passed=self.reloaded,
             ),
         )
-
-
-def _broken(promise: str, measured: str, meaning: str) -> None:
-    raise GuaranteeViolated(promise, measured, meaning)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reticent.core.errors import BadInput
 from reticent.core.promise_check import PromiseCheck
 from reticent.federated.client_training import LocalTraining
@@ -17,11 +19,15 @@ from reticent.federated.local_grid import Message
 from reticent.federated.private_steps import PrivateClient, PrivateSteps
 from reticent.federated.record_ledger import FILE, RecordLedger
 from reticent.federated.record_mechanism import RecordMechanism
-from reticent.federated.update import Update, zeros_like
+from reticent.federated.update import Update
 from reticent.models.encode import EncodedRecord
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.self_check import SelfCheck
 from reticent.train import begun
+
+NOTHING = EncodedRecord(token_id=np.zeros(2, dtype=np.int32), trained=np.zeros(2, dtype=bool))
+"""A record that trains nothing. A client that has none left takes the noised steps of one with a single record, so that
+neither is told from the other."""
 
 
 class PrivateGrid:
@@ -30,7 +36,7 @@ class PrivateGrid:
     Args:
         model: the base with the tuning method on it.
         names: of the clients.
-        rows: of each client, encoded, each once.
+        rows: of each client, encoded, each once; one without sends noise alone.
         how: they train.
         mechanism: of the promise.
         folder: of the ledger.
@@ -57,9 +63,6 @@ class PrivateGrid:
         """See `Grid.ask`. Each update is on the ledger before it leaves."""
         for number in clients:
             put_into(self.model, arrays)
-            if not self.rows[number]:
-                yield Message(client=number, round=round_, update=zeros_like(arrays))
-                continue
             update = self.steps.train(self._client(number), self.mechanism.first_step(round_))
             self.ledger.spend(number, self.name_of(self.names[number]), round_, update)
             yield Message(client=number, round=round_, update=update)
@@ -114,7 +117,7 @@ class PrivateGrid:
 
     def _client(self, number: int) -> PrivateClient:
         if number not in self.clients:
-            rows = self.rows[number]
+            rows = self.rows[number] or [NOTHING]
             plan = self.mechanism.plan(number, self.names[number], rows)
             self.clients[number] = PrivateClient(rows=rows, plan=plan, check=SelfCheck(plan, self.model))
         return self.clients[number]

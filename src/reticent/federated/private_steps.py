@@ -105,6 +105,8 @@ class PrivateSteps:
         plan, check = client.plan, client.check
         units = plan.sampler.batch(step)
         check.drawn(step, units)
+        # A unit without a token to predict is drawn and adds nothing.
+        units = [unit for unit in units if any(row_of(client.rows, row).is_trained for row in unit)]
         if check.due(step):
             self._probe(client, units)
         device = next(iter(trained(self.model).values())).device

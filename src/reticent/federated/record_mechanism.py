@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache, partial
 
 from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
+from reticent.federated.client_statement import number_of_rounds
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.record_privacy import RecordPrivacy
 from reticent.models.encode import EncodedRecord
@@ -75,8 +76,8 @@ class RecordMechanism:
         return self.rounds * self.local_steps
 
     def rate(self, client: int) -> float:
-        """Chance of a record of that client to be in a step of it."""
-        return min(1.0, self.batch / self.sizes[client])
+        """Chance of a record of that client to be in a step of it; without records, that of the first to come."""
+        return min(1.0, self.batch / max(self.sizes[client], 1))
 
     def first_step(self, round_: int) -> int:
         """Number of the first step of a round (from 1), over all rounds: no two steps of a client share one."""
@@ -114,7 +115,7 @@ class RecordMechanism:
     @cached_property
     def worst(self) -> Mechanism:
         """A step of the client whose records are drawn most often: the least is hidden there."""
-        rate = max(self.rate(client) for client, size in enumerate(self.sizes) if size)
+        rate = max(self.rate(client) for client in range(len(self.sizes)))
         return Mechanism(noise_multiplier=self.noise_multiplier, rate=rate)
 
     def guarantee(self) -> PrivacyGuarantee:
@@ -134,11 +135,13 @@ class RecordMechanism:
         """The promise in words; every number is rounded up."""
         promise = self.guarantee()
         owners = ", ".join(f"ε = {rounded_up(epsilon)} with {records}" for records, epsilon in promise.implied)
+        of_steps = f"{self.steps} step{'' if self.steps == 1 else 's'}"
+        of_rounds = number_of_rounds(self.rounds)
         return (
             f"ε = {rounded_up(promise.epsilon)} per record at δ = {self.delta:.2g}, against everyone who sees this "
             f"client's updates, the server too (add or remove one record; Poisson-sampled inside the client at a rate "
             f"of at most {promise.rate:.3g}, Gaussian noise σ = {self.noise_multiplier:.3g} in each of "
-            f"{self.steps} steps in {self.rounds} rounds, all of which a client may be in; counted by privacy loss "
+            f"{of_steps} in {of_rounds}, all of which a client may be in; counted by privacy loss "
             f"distributions). A user with many records pays more: {owners}. How many records a client has, and when it "
             "took part, is hidden from nobody. This line and one per client are two promises, never added up."
         )

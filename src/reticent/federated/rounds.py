@@ -16,13 +16,14 @@ from typing import Protocol
 
 import torch
 
-from reticent.core.federation import FederationRound
+from reticent.core.federation import DroppedMessage, FederationRound
 from reticent.core.progress import progress
 from reticent.federated.exchange.lora_factors_mean import ProductError
 from reticent.federated.exchange.stacked import begin_factors, with_round
 from reticent.federated.inbox import Inbox
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.round_rule import Aggregate, RoundRule, zeros_where_none
+from reticent.federated.secure.secure_collector import CollectedSum
 from reticent.federated.server_state import ServerState, write_state
 from reticent.federated.update import Update
 from reticent.federated.update_files import UpdateFiles
@@ -35,6 +36,14 @@ class ServerStep(Protocol):
 
     def __call__(self, moments: Arrays, mean: Update) -> tuple[Arrays, Update]:
         """New moments, and what is added to the global arrays."""
+        ...
+
+
+class SecureRounds(Protocol):
+    """Rounds of which the server sees the sum alone."""
+
+    def collect(self, round_: int, asked: Sequence[int], arrays: Update) -> CollectedSum:
+        """Run the protocol of one round, from 1."""
         ...
 
 
@@ -73,6 +82,7 @@ class Rounds:
         merge: puts stacked factors into the base; None where arrays are averaged.
         spending: the ledger; None without privacy.
         record: where each client's update is kept; None: nowhere.
+        secure: runs rounds in place of ``grid`` and the rule's aggregation, where the server may see sums only.
     """
 
     grid: Grid
@@ -88,6 +98,7 @@ class Rounds:
     merge: Callable[[Update], None] | None = None
     spending: Spending | None = None
     record: UpdateFiles | None = None
+    secure: SecureRounds | None = None
 
 
 def run_rounds(job: Rounds, state: ServerState) -> ServerState:
@@ -112,12 +123,8 @@ def run_round(job: Rounds, state: ServerState) -> ServerState:
     asked = job.rule.drawn(number)
     if job.spending is not None:
         job.spending.asked(number, asked)
-    inbox = Inbox(number, asked, arrays, job.name_of)
-    error = ProductError(arrays) if job.measure_products else None
-    if job.record is not None:
-        job.record.write(number, None, arrays)
-    messages = job.grid.ask(number, asked, arrays)
-    aggregate = job.rule.aggregate(number, _seen(job, inbox, messages, error), arrays, state.clip)
+    heard = (_heard if job.secure is None else _heard_in_secret)(job, number, asked, arrays, state)
+    aggregate = heard.aggregate
     if job.spending is not None:
         job.spending.spend(number, aggregate)
     following = _step(job, state, aggregate, number)
@@ -127,15 +134,51 @@ def run_round(job: Rounds, state: ServerState) -> ServerState:
         held_out_loss=loss,
         clip=state.clip,
         drawn=tuple(job.name_of(client) for client in asked),
-        answered=len(inbox.answered),
-        median_norm=statistics.median(inbox.norms) if inbox.norms else None,
-        largest_norm=max(inbox.norms, default=None),
-        product_error=None if error is None else error.relative(),
+        answered=heard.answered,
+        median_norm=statistics.median(heard.norms) if heard.norms else None,
+        largest_norm=max(heard.norms, default=None),
+        product_error=heard.product_error,
         changed=aggregate.mean is not None or aggregate.stacked is not None,
-        dropped=tuple(inbox.dropped),
+        dropped=heard.dropped,
         seconds=round(time.perf_counter() - started, 3),
     )
     return replace(following, rows=(*state.rows, row))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Heard:
+    """Answers of a round, and their aggregate."""
+
+    aggregate: Aggregate
+    answered: int
+    norms: Sequence[float] = ()
+    product_error: float | None = None
+    dropped: tuple[DroppedMessage, ...] = ()
+
+
+def _heard(job: Rounds, number: int, asked: Sequence[int], arrays: Update, state: ServerState) -> _Heard:
+    """Ask, and aggregate what counts."""
+    inbox = Inbox(number, asked, arrays, job.name_of)
+    error = ProductError(arrays) if job.measure_products else None
+    if job.record is not None:
+        job.record.begin_round(number, arrays)
+    messages = job.grid.ask(number, asked, arrays)
+    aggregate = job.rule.aggregate(number, _seen(job, inbox, messages, error), arrays, state.clip)
+    return _Heard(
+        aggregate=aggregate,
+        answered=len(inbox.answered),
+        norms=inbox.norms,
+        product_error=None if error is None else error.relative(),
+        dropped=tuple(inbox.dropped),
+    )
+
+
+def _heard_in_secret(job: Rounds, number: int, asked: Sequence[int], arrays: Update, state: ServerState) -> _Heard:
+    """The same where only the sum may be seen: norms of single updates are not known."""
+    assert job.secure is not None, "the caller has looked"
+    collected = job.secure.collect(number, asked, arrays)
+    aggregate = Aggregate(mean=collected.mean, next_clip=state.clip)
+    return _Heard(aggregate=aggregate, answered=len(collected.measured.present), dropped=collected.dropped)
 
 
 def _seen(

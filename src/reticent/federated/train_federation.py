@@ -31,6 +31,7 @@ from reticent.federated.client_engine import (
     with_method,
 )
 from reticent.federated.client_privacy import ClientPrivacy
+from reticent.federated.client_promise import ClientPromise
 from reticent.federated.clients import LEAST_CLIENTS, Client, clients_of
 from reticent.federated.exchange import stacked
 from reticent.federated.exchange.arrays import bytes_of, put_into, taken_from
@@ -43,6 +44,12 @@ from reticent.federated.record_mechanism import settled_records
 from reticent.federated.record_privacy import RecordPrivacy
 from reticent.federated.round_rule import PlainRule, PrivateRule, RoundRule, StackedRule, refuse_rule
 from reticent.federated.rounds import Rounds, run_rounds
+from reticent.federated.secure import ciphers
+from reticent.federated.secure.secure_collector import SecureCollector
+from reticent.federated.secure.secure_mechanism import settled_secure
+from reticent.federated.secure.secure_promise import SecurePromise, TurnsRule, open_secure, secured
+from reticent.federated.secure.secure_spec import SecureAggregation
+from reticent.federated.secure.who_sees_what import Observer
 from reticent.federated.server_optimizer import ServerOptimizer
 from reticent.federated.server_state import FILE, ServerState, read_state
 from reticent.federated.update import Update
@@ -83,6 +90,7 @@ class FederationJob:
         updates: the files that each client's updates are recorded in; None: nowhere.
         data: fingerprint of the data set, for the record of what is spent.
         records_privacy: what each record is promised, against whoever sees its client's updates.
+        secure: whether the server sees sums only.
         wrap: puts something between server and clients, such as faults of a test.
         engine: reaches the clients.
         elsewhere: names of clients whose texts do not lie here; ``records`` is empty then.
@@ -98,6 +106,7 @@ class FederationJob:
     updates: UpdateFiles | None = None
     data: str = ""
     records_privacy: RecordPrivacy = field(default_factory=RecordPrivacy)
+    secure: SecureAggregation = field(default_factory=SecureAggregation)
     wrap: Callable[[Grid], Grid] = lambda grid: grid
     engine: Engine = in_one_process
     elsewhere: tuple[str, ...] = ()
@@ -126,6 +135,7 @@ class FederationJob:
         users = [(record.id, record.user) for record in self.records]
         parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users, *sorted(self.elsewhere)]
         parts += [asdict(self.records_privacy)] if self.records_privacy.is_private else []
+        parts += [asdict(self.secure)] if self.secure.secure_aggregation else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -143,6 +153,7 @@ class FederationOutcome:
         promise: per client, in a sentence; empty without one.
         record_promise: per record, likewise.
         checks: of the self-check.
+        observers: of a secure federation, each with the ε that holds against it.
     """
 
     state: ServerState
@@ -154,6 +165,7 @@ class FederationOutcome:
     promise: str = ""
     record_promise: str = ""
     checks: tuple[PromiseCheck, ...] = ()
+    observers: tuple[Observer, ...] = ()
 
 
 def train_federation(job: FederationJob) -> FederationOutcome | None:
@@ -211,13 +223,13 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     names = [client.name for client in clients]
     side = ClientSide(base=job.base, spec=spec, model=model, names=names, rows=_rows_of(job, names, corpus), how=how)
     inside = _private_grid(job, side, folder) if job.records_privacy.is_private else None
-    mechanism = settled_mechanism(job.privacy, spec, len(clients), folder) if job.privacy.is_private else None
-    clip = None if mechanism is None else mechanism.clip_norm
+    clip = job.privacy.clip_norm if job.privacy.is_private else None
     state = read_state(folder, key) or ServerState(round=0, arrays=taken_from(model), clip=clip)
-    promise = None if mechanism is None else open_promise(mechanism, state, folder)
+    promise = _promise(job, names, state, folder)
     if spec.exchange == "stacked":
         for factors in stacked.by_round(state.stacks):
             stacked.merge(model, factors)
+    name_of = partial(_name, job, names)
     rounds = partial(
         Rounds,
         rule=_rule(spec, names, [len(client.records) for client in clients], promise),
@@ -225,7 +237,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         rounds=spec.rounds,
         folder=folder,
         key=key,
-        name_of=lambda number: job.name_of(names[number]) if 0 <= number < len(names) else "unknown",
+        name_of=name_of,
         seed=spec.seed,
         held_out_loss=_held_out(model, loss) if sample.encoded else None,
         measure_products=promise is None and spec.exchange == "average" and bool(pairs_of(state.arrays)),
@@ -236,7 +248,8 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     recorded = promise if promise is not None else inside
     with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
         with job.engine(side) if inside is None else nullcontext(inside) as grid:
-            state = _run(job, rounds(grid=job.wrap(grid)), state)
+            asked = job.wrap(grid)
+            state = _run(job, rounds(grid=asked, secure=_secured(asked, promise, folder, name_of)), state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
             job=job,
@@ -260,7 +273,38 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         promise="" if promise is None else promise.sentence(spec.rounds),
         record_promise="" if inside is None else inside.mechanism.statement(),
         checks=checks,
+        observers=promise.observers(spec.rounds) if isinstance(promise, SecurePromise) else (),
     )
+
+
+def _promise(job: FederationJob, names: Sequence[str], state: ServerState, folder: Path) -> ClientPromise | None:
+    """The promise to clients, from a state on; None without one."""
+    if not job.privacy.is_private:
+        return None
+    if not job.secure.secure_aggregation:
+        return open_promise(settled_mechanism(job.privacy, job.spec, len(names), folder), state, folder)
+    mechanism = settled_secure(
+        job.secure,
+        job.privacy,
+        job.spec,
+        clients=len(names),
+        dimension=sum(array.numel() for array in state.arrays.values()),
+        key=open_key(folder),
+    )
+    return open_secure(mechanism, names, state, folder)
+
+
+def _secured(
+    grid: Grid, promise: ClientPromise | None, folder: Path, name_of: Callable[[int], str]
+) -> SecureCollector | None:
+    if not isinstance(promise, SecurePromise):
+        return None
+    return secured(grid, promise, folder, ciphers=ciphers.LibraryCiphers(), name_of=name_of)
+
+
+def _name(job: FederationJob, names: Sequence[str], number: int) -> str:
+    """A name for a client, by its number, that tells nothing of it."""
+    return job.name_of(names[number]) if 0 <= number < len(names) else "unknown"
 
 
 def _private_grid(job: FederationJob, side: ClientSide, folder: Path) -> PrivateGrid:
@@ -294,10 +338,10 @@ def _rows_of(job: FederationJob, names: Sequence[str], corpus: Corpus) -> list[l
     return [rows[name] for name in names]
 
 
-def _rule(
-    spec: FederationSpec, names: Sequence[str], sizes: Sequence[int], promise: FederationPromise | None
-) -> RoundRule:
-    if promise is not None:
+def _rule(spec: FederationSpec, names: Sequence[str], sizes: Sequence[int], promise: ClientPromise | None) -> RoundRule:
+    if isinstance(promise, SecurePromise):
+        return TurnsRule(mechanism=promise.mechanism)
+    if isinstance(promise, FederationPromise):
         return PrivateRule(mechanism=promise.mechanism)
     kind = StackedRule if spec.exchange == "stacked" else PlainRule
     return kind(spec=spec, names=names, sizes=sizes)
@@ -340,7 +384,7 @@ class _TrainedFederation:
     inside: PrivateGrid | None = None
 
 
-def _finish(finished: _TrainedFederation, promise: FederationPromise | None) -> tuple[PromiseCheck, ...]:
+def _finish(finished: _TrainedFederation, promise: ClientPromise | None) -> tuple[PromiseCheck, ...]:
     """Save the model, with its promise beside it; the outcome of the self-check."""
     job, state = finished.job, finished.state
     model, tuned = _final_model(finished)

@@ -33,6 +33,13 @@ class UpdateFiles:
         """Say who is which number."""
         self.hashes = [client_hash(name, self.key) for name in names]
 
+    def begin_round(self, round_: int, arrays: Update) -> None:
+        """Keep the arrays that a round begins with, and forget updates that it had before it was cut off: a client may
+        answer otherwise, or not at all, where the round is run again."""
+        for path in (self.recorded.root / f"round-{round_:04d}").glob("client-*.safetensors"):
+            path.unlink()
+        self.write(round_, None, arrays)
+
     def write(self, round_: int, client: int | None, arrays: Update) -> None:
         """Keep the update of a client, or with None the arrays that the round begins with."""
         named = "" if client is None else self.hashes[client]

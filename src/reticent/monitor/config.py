@@ -16,7 +16,7 @@ class MonitorConfig:
 
     Args:
         monitor: look at a fixed panel of members, held-out records and planted secrets before training, after each
-            epoch and at the end. Weights do not change by it.
+            epoch and at the end. Weights do not change by it. With torchrun it is called --watch.
         monitor_panel: records of the panel that are trained on, and as many held-out ones; left out, as many as keep
             the looks within 10 % of the training (`reticent.monitor.panel` has the formula).
         monitor_every: look every so many optimizer steps; left out, after each epoch.

@@ -28,6 +28,7 @@ from reticent.monitor.progress_table import line
 from reticent.stats.phases import phases
 from reticent.train.loop import TrainingEnded
 from reticent.train.private.private_trainer import LogicalBatches
+from reticent.train.ranks import ranks
 
 COPIED_RISE = 0.01
 """``stop_at="ngrams"``: how far the lower end of `Snapshot.copied` must rise above its value before training."""
@@ -39,9 +40,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
     """Looks at a panel before training, after each epoch (or every so many steps) and at the end.
 
     ``trainer.add_callback(Monitor(panel, tokenizer))`` works in ``transformers.Trainer`` and TRL's ``SFTTrainer`` as in
-    ours: one process, without differential privacy. Weights do not change by being looked at, to the last bit. What is
-    trained is compared with the model before training; where a fresh adapter already changes what the model says
-    (prompts, prefixes), with the base below it.
+    ours: one process (of several that train by `reticent tune` the first looks), without differential privacy. Weights
+    do not change by being looked at, to the last bit. What is trained is compared with the model before training; where
+    a fresh adapter already changes what the model says (prompts, prefixes), with the base below it.
 
     A look is on disk before training goes on, so a training that is killed and gone on with has the same
     ``monitor.json`` (but for seconds) and ``panel.parquet`` as one that was not.
@@ -247,7 +248,7 @@ def _why_stop(moments: Sequence[Snapshot], stop_at: str) -> str:
 
 
 def _refuse(args: TrainingArguments, loader: Any) -> None:
-    if args.world_size > 1:
+    if args.world_size > 1 and ranks().size == 1:  # of processes that one leads, only the leader looks
         raise BadInput("the monitor", f"runs in one process, and here are {args.world_size}", "Train in one process.")
     if isinstance(getattr(loader, "dataset", None), LogicalBatches):
         raise BadInput(

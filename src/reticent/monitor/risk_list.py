@@ -38,6 +38,7 @@ from reticent.score.token_stats import token_stats
 from reticent.stats.psmi import frequent, psmi
 from reticent.stats.risk import RiskQuality, places, quality, rank_average, top
 from reticent.train.private.private_trainer import LogicalBatches
+from reticent.train.ranks import ranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -372,7 +373,7 @@ def _values(rows: Sequence[RecordRisk], told: Mapping[str, float]) -> list[float
 
 
 def _refuse(args: TrainingArguments, loader: Any) -> None:
-    if args.world_size > 1:
+    if args.world_size > 1 and ranks().size == 1:  # of processes that one leads, only the leader looks
         raise BadInput("risk_list", f"runs in one process, and here are {args.world_size}", "Train in one process.")
     if isinstance(getattr(loader, "dataset", None), LogicalBatches):
         raise BadInput(

@@ -29,7 +29,8 @@ IMPLIED_FOR = (2, 10)
 class PrivacyPlan:
     """A private training that is settled: who is drawn when, how much noise is added and what that costs.
 
-    What is accounted for is read off the sampler, so the two cannot disagree. Made by `make_plan`.
+    What is accounted for is read off the sampler, so the two cannot disagree. Made by `make_plan`. It can be pickled,
+    with its key, to be the plan of other processes of the same training.
 
     Args:
         spec: calibrated: noise multiplier and delta are given.
@@ -266,9 +267,25 @@ def _draw_user(
     most = spec.records_per_user
     anew = {"random": draw_records, "random_chunk": draw_chunks}.get(spec.record_selection)
     if anew is not None:
-        return lambda unit, step: anew(population, users[unit], count=most, key=key, at=(unit, step))
+        return partial(_anew, anew, population, users, most, key)
     records_kept = [keep(population, user, rule=spec.record_selection, cap=most, key=key) for user in users]
-    return lambda unit, step: tuple(whole(population, record) for record in records_kept[unit])
+    return partial(_kept, population, records_kept)
+
+
+def _anew(
+    rule: Callable[..., Unit],
+    population: Population,
+    users: tuple[tuple[int, ...], ...],
+    most: int,
+    key: bytes,
+    unit: int,
+    step: int,
+) -> Unit:
+    return rule(population, users[unit], count=most, key=key, at=(unit, step))
+
+
+def _kept(population: Population, records: Sequence[Sequence[int]], unit: int, step: int) -> Unit:
+    return tuple(whole(population, record) for record in records[unit])
 
 
 def _calibrated(spec: PrivacySpec, sampler: PoissonSampler, units: int) -> PrivacySpec:

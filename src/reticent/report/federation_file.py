@@ -17,7 +17,7 @@ from reticent.report.json_file import dumped
 from reticent.report.result_file import read_result, shipped_schema
 
 FORMAT = "reticent.federation"
-FEDERATION_VERSION = 1
+FEDERATION_VERSION = 2
 """``schema_version`` of the file. Increment when a field is added, removed or changes its meaning."""
 FEDERATION_FILE = marked("federation", f'"format": "{FORMAT}"')
 AGAIN = "Run the federation again."

@@ -38,8 +38,10 @@ def render_federation(results: FederationResults) -> str:
     norms = ["median_norm", "largest_norm", "clip"]
     told = len({row.clip for row in results.rounds}) > 1 or any(row.median_norm is not None for row in results.rounds)
     plots = {
-        "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round"),
-        "Held-out loss by round": by_round("loss", results.rounds, ["held_out_loss"], title="Held-out loss by round"),
+        "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round", before=0.0),
+        "Held-out loss by round": by_round(
+            "loss", results.rounds, ["held_out_loss"], title="Held-out loss by round", before=results.base_loss
+        ),
         "Norms of updates by round": by_round("norms", results.rounds, norms, title="Norms of updates by round")
         if told
         else None,
@@ -118,10 +120,18 @@ def dropped_table(results: FederationResults) -> Table:
 
 def who_table(results: FederationResults) -> Table:
     """A row for each of those who take part."""
+    rested = any(row.rests_on for row in results.who_sees)
     columns = (
         Column(name="who", label="Who"),
         Column(name="sees", label="Sees"),
         Column(name="promise", label="Promise that holds against them"),
+        Column(name="rests_on", label="Rests on"),
     )
-    rows = tuple((row.who, row.sees, row.promise) for row in results.who_sees)
-    return Table(name="federation-who", title="Who sees what", columns=columns, rows=rows)
+    rows = tuple((row.who, row.sees, row.promise, row.rests_on) for row in results.who_sees)
+    shown = len(columns) if rested else len(columns) - 1
+    return Table(
+        name="federation-who",
+        title="Who sees what",
+        columns=columns[:shown],
+        rows=tuple(row[:shown] for row in rows),
+    )

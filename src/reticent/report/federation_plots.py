@@ -21,7 +21,14 @@ _FIELDS = {
 }
 
 
-def by_round(identity: str, rounds: Sequence[FederationRound], names: Sequence[str], *, title: str) -> Markup | None:
+def by_round(
+    identity: str,
+    rounds: Sequence[FederationRound],
+    names: Sequence[str],
+    *,
+    title: str,
+    before: float | None = None,
+) -> Markup | None:
     """Lines of fields of the rounds; None where none of them was measured.
 
     Args:
@@ -29,10 +36,13 @@ def by_round(identity: str, rounds: Sequence[FederationRound], names: Sequence[s
         rounds: of the federation.
         names: fields of `FederationRound`, which share an axis.
         title: for those who cannot see it.
+        before: of the first field, before any round; a point at round 0. None where it is not known.
     """
     lines = {name: [(row.number, getattr(row, name)) for row in rounds] for name in names}
     lines = {name: [(at, value) for at, value in line if value is not None] for name, line in lines.items()}
     lines = {name: line for name, line in lines.items() if line}
+    if before is not None and names[0] in lines:
+        lines[names[0]].insert(0, (0, before))
     if not lines:
         return None
     values = [value for line in lines.values() for _, value in line]

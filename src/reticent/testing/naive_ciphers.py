@@ -11,6 +11,7 @@ from functools import lru_cache
 from reticent.federated.secure.ciphers import RefusedMessage
 
 FIELD = 2**255 - 19
+SMALL = 2**127 - 1
 
 
 class NaiveCiphers:
@@ -66,3 +67,18 @@ def ladder(secret: bytes, point: bytes) -> bytes:
         if k >> bit & 1:
             x2, z2, x3, z3 = x3, z3, x2, z2
     return (x2 * pow(z2, -1, FIELD) % FIELD if z2 % FIELD else 0).to_bytes(32, "little")
+
+
+class QuickCiphers(NaiveCiphers):
+    """The same with a key agreement in a group that is too small to hide anything: for tests of whole federations."""
+
+    def public(self, secret: bytes) -> bytes:
+        """See `Ciphers`."""
+        return pow(5, int.from_bytes(secret, "big") % SMALL, SMALL).to_bytes(32, "big")
+
+    def agreed(self, secret: bytes, public: bytes) -> bytes:
+        """See `Ciphers`."""
+        number = int.from_bytes(public, "big") % SMALL
+        if number < 2:
+            raise RefusedMessage("a public key that agrees with nobody")
+        return pow(number, int.from_bytes(secret, "big") % SMALL, SMALL).to_bytes(32, "big")

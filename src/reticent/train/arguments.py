@@ -48,6 +48,7 @@ def arguments_of(
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": device != "cpu",
+        "average_tokens_across_devices": False,  # each process counts the tokens of all of them
     }
     arguments = TrainingArguments(**fields | dict(changed))
     # Left to itself, one process that sees several GPUs multiplies the batch by their number.

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
+from reticent.train.seen_rows import SeenRows
 
 _KEY = "training.json"
 WHOLE = "whole"
@@ -20,10 +21,17 @@ WHOLE = "whole"
 
 
 class MarkWhole(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint once all its files are written. Without the mark it does not count."""
+    """Marks a checkpoint once all its files are written. Without the mark it does not count.
+
+    Args:
+        seen: what the mark holds.
+    """
+
+    def __init__(self, seen: SeenRows) -> None:
+        self.seen = seen
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        self.seen.write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE)
 
 
 def folder_for(out: Path) -> Path:

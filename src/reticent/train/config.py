@@ -39,8 +39,8 @@ class TuneConfig:
         warmup_steps: the same as a number of steps, in place of the share.
         weight_decay: not on biases and normalisations.
         optimizer: adamw, or sgd, which needs a learning_rate; with private training they are DP-Adam and DP-SGD.
-        batch_size: records in an optimizer step; in private training how many units it has on average. Left out, 8, in
-            private training an eighth of the units, 1,024 at most.
+        batch_size: records in an optimizer step, of all processes together; in private training how many units it has
+            on average. Left out, 8, in private training an eighth of the units, 1,024 at most.
         shards: with lora: train so many adapters, each on the records of some users by hash, and keep their average. It
             costs no further steps, and a shard can be left out later (reticent unlearn --method shards); but each
             adapter learns from a part alone.
@@ -153,6 +153,31 @@ class TuneConfig:
             epochs=self.epochs or (PRIVATE_EPOCHS if private else EPOCHS),
             learning_rate=self.learning_rate or usual,
             batch_size=self.batch_size or (None if private else BATCH_SIZE),
+        )
+
+
+def check_batch(batch_size: int | None, processes: int) -> None:
+    """Refuse a batch that the processes of a training cannot share evenly: it is the batch of all of them together.
+
+    Args:
+        batch_size: records in an optimizer step; None for the usual number.
+        processes: how many train one model.
+
+    Raises:
+        BadInput: it cannot be divided.
+
+    >>> check_batch(8, 2)
+    >>> check_batch(9, 2)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    reticent.core.errors.BadInput: batch_size=9: is the batch of all 2 processes together ... Give --batch_size 10.
+    """
+    given = batch_size or BATCH_SIZE
+    if given % processes:
+        raise BadInput(
+            f"batch_size={given}",
+            f"is the batch of all {processes} processes together and cannot be divided by them",
+            f"Give --batch_size {-(-given // processes) * processes}.",
         )
 
 

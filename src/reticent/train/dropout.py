@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Secret random numbers for dropout in private training."""
+"""Random numbers for dropout: secret ones in private training, and of each process its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
 from reticent.privacy.sampling import words
+
+
+def draws(model: Any) -> bool:
+    """Does training this model draw random numbers, so that the outcome depends on who draws them?
+
+    A setting of the architecture that looks like dropout counts, since what it is used for cannot be seen from outside.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0:
+            return True
+    settings = vars(model.config) if hasattr(model, "config") and hasattr(model.config, "__dict__") else {}
+    return any("drop" in name and isinstance(value, float) and value > 0 for name, value in settings.items())
 
 
 @contextmanager

@@ -3,29 +3,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reticent.core.progress import console
 from reticent.models.encode import EncodedRecord
-from reticent.train.batches import LengthGrouped, collate
+from reticent.train.batches import IGNORED, LengthGrouped, collate
 from reticent.train.diverged import Diverged
+from reticent.train.dropout import keyed_dropout
 from reticent.train.held_out import BASE_PERPLEXITY, held_out_loss, perplexity
+from reticent.train.ranks import ranks
+from reticent.train.seen_rows import SeenRows
 
 
 class TrainingEnded(Exception):
     """Raised by a callback before the first step, when the checkpoint that is gone on with is where training ended."""
 
 
+class WholeBatches(DataLoader[Any]):
+    """The batches of all processes together, the same in each: a step takes its share of them itself."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+
+
 class TuneTrainer(Trainer):  # type: ignore[misc]
-    """One fine-tuning.
+    """One fine-tuning, in one process or in several that `reticent.train.leading.led` brought together.
+
+    In several, each takes its rows of every batch, losses are weighed by the tokens that each has of it, and gradients
+    are summed before they are clipped. DistributedDataParallel is not used: it takes means over processes, which are
+    not those over tokens, and waits for ever for a process that has no row of the last batch.
 
     Args:
         encoded: what is trained on.
@@ -56,10 +73,68 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
             callbacks=list(callbacks),
         )
         self.pad, self.autocast = pad, autocast
+        self.ranks, self.seen = ranks(), SeenRows()
+        self._weight = 1.0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
         rows = self.train_dataset if train_dataset is None else train_dataset
         return LengthGrouped([len(row) for row in rows], self.args.train_batch_size, self.args.seed)
+
+    # ---- several processes -----------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of all processes together."""
+        if self.ranks.size == 1:
+            return super().get_train_dataloader()
+        return WholeBatches(
+            self.train_dataset,
+            batch_size=self.args.train_batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+        )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """As the Trainer's; what comes is what the next step sees."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for batch in batches:
+            self.seen.add(batch)
+        return batches, items
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Set ``.grad`` to the gradient of the batch's loss, and return that loss."""
+        if self.ranks.size == 1:
+            return super().training_step(model, inputs, num_items_in_batch)
+        mine = self.ranks.share(inputs)
+        self._weight = _trained(mine["labels"]) / max(_trained(inputs["labels"]), 1)
+        loss = torch.zeros((), device=self.args.device)
+        step = int(self.state.global_step)
+        with keyed_dropout(_key(self.args.seed), "dropout", step, self.ranks.rank, self.args.device):
+            if len(mine["labels"]):
+                loss = super().training_step(model, mine, num_items_in_batch)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        total = self.ranks.sum_gradients(trained, loss)
+        self._check_finite(float(total))
+        return total
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """The model itself, the same in all processes."""
+        if self.ranks.size == 1:
+            return super()._wrap_model(model, training, dataloader)
+        # What Accelerate has marked so it takes for prepared, and leaves alone.
+        model._is_accelerate_prepared = True
+        self.ranks.equalise([tensor for tensor in model.parameters() if tensor.requires_grad])
+        return model
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> Any:
+        """Of this process's share; the Trainer adds those of all."""
+        return super().floating_point_ops(inputs) / self.ranks.size
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Of the leader alone: dropout of several processes follows from the step."""
+        if self.ranks.leads:
+            super()._save_rng_state(output_dir)
+
+    # ---- the loss --------------------------------------------------------------------------------------------------
 
     def compute_loss(
         self,
@@ -75,16 +150,22 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """
         with self.computing():
             result = self.batch_loss(model, inputs)
+            by_all = result is None and num_items_in_batch is not None and self.model_accepts_loss_kwargs
             if result is None:
                 result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.ranks.size > 1:  # all say together whether it is finite
+            return result if by_all else result * self._weight
         loss = result[0] if isinstance(result, tuple) else result
-        if not math.isfinite(loss.item()):
+        self._check_finite(loss.item())
+        return result
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
             raise Diverged(
                 f"learning_rate={self.args.learning_rate:g}",
-                f"the training diverged: the loss is {loss.item()} at step {self.state.global_step + 1}",
+                f"the training diverged: the loss is {loss} at step {self.state.global_step + 1}",
                 "Choose a lower learning rate.",
             )
-        return result
 
     def batch_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor | None:
         """The loss of a batch of training where it is another than the model's own; None where it is that. The
@@ -111,7 +192,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.log(logs)
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
-        """Mean negative log-likelihood (nats) over all held-out trained tokens, and its exponential."""
+        """Mean negative log-likelihood (nats) over all held-out trained tokens, and its exponential. Of several
+        processes the leader measures."""
+        return self.ranks.from_leader(lambda: self._measured(eval_dataset, metric_key_prefix))
+
+    def _measured(self, eval_dataset: Any, metric_key_prefix: str) -> dict[str, float]:
         started = time.perf_counter()
         loss = self.loss_of(self.eval_dataset if eval_dataset is None else eval_dataset)
         metrics = {
@@ -122,6 +207,68 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _trained(labels: torch.Tensor) -> int:
+    """How many tokens of ``[B, T]`` labels are predicted."""
+    return int((labels[:, 1:] != IGNORED).sum())
+
+
+def weights_of(model: Any) -> list[int]:
+    """For each trained parameter the sum of its bits, read as whole numbers: exact, in whatever order it is added."""
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    return [int(tensor.contiguous().view(kinds[tensor.element_size()]).sum(dtype=torch.int64)) for tensor in trained]
+
+
+def _key(seed: int) -> bytes:
+    """The key of the dropout of several processes; nothing secret."""
+    return hashlib.sha256(f"dropout {seed}".encode()).digest()
+
+
+class InStep(TrainerCallback):  # type: ignore[misc]
+    """The last of the callbacks: what those of the leader decided holds in all processes, which wait for it here. So a
+    callback of the leader may look at the model, or end the training, and knows nothing of other processes.
+
+    Args:
+        seen: rows that the steps of this process saw.
+    """
+
+    FLAGS = ("should_training_stop", "should_epoch_stop", "should_save", "should_evaluate", "should_log")
+
+    def __init__(self, seen: SeenRows) -> None:
+        self.seen = seen
+
+    def _agree(self, control: TrainerControl) -> None:
+        decided = ranks().from_leader(lambda: {flag: getattr(control, flag) for flag in self.FLAGS})
+        if isinstance(decided, TrainingEnded):
+            raise decided
+        for flag, value in decided.items():
+            setattr(control, flag, value)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._agree(control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._agree(control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._agree(control)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Once the leader has written its checkpoint: all saw the same rows for it, and have the same weights.
+
+        Raises:
+            BadInput: they have not.
+        """
+        here = ranks()
+        if here.size > 1:
+            here.agree(f"rows up to step {state.global_step}", self.seen.digest)
+            here.agree(f"weights after step {state.global_step}", weights_of(kwargs["model"]))
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]

@@ -5,42 +5,45 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
-from transformers.utils import logging as hf_logging
+from transformers import TrainerCallback, TrainingArguments
 
 from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.progress import console, progress
 from reticent.core.record import Record
-from reticent.models.load import LoadedModel, has_bfloat16
-from reticent.models.tuned import TuningInfo
+from reticent.models.load import LoadedModel
 from reticent.models.tuning.method import TUNINGS
 from reticent.models.weights import full_disk_is_an_os_error
 from reticent.privacy.check import GuaranteeViolated
 from reticent.privacy.spec import PrivacySpec
 from reticent.train import begun
-from reticent.train.arguments import arguments_of, check_rise, steps_of
+from reticent.train.arguments import check_rise, steps_of
+from reticent.train.assemble import arguments_for, assembled, in_bfloat16, maker, quiet, settle
 from reticent.train.batches import Corpus
-from reticent.train.checkpoints import MarkWhole, close_folder, folder_for, open_folder
+from reticent.train.checkpoints import WHOLE, close_folder, folder_for, open_folder
 from reticent.train.checkpoints import remember as note
 from reticent.train.config import BATCH_SIZE, TuneConfig
 from reticent.train.diverged import Diverged
+from reticent.train.dropout import draws
+from reticent.train.follow import begin, invite
 from reticent.train.held_out import HeldOutBaseline, base_loss, before_and_after, held_out_loss, sentence_of
 from reticent.train.identity import is_finished
-from reticent.train.loop import Bar, TrainingEnded, TuneTrainer
-from reticent.train.objectives.apply import finish, make_trainer
+from reticent.train.leading import refuse_unled
+from reticent.train.loop import Bar, InStep, TrainingEnded, TuneTrainer
+from reticent.train.objectives.apply import finish
 from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
 from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.ranks import ranks
 from reticent.train.sharding import tune_in_shards
-from reticent.train.start import fresh, going_on, load_start
-from reticent.train.task import Task, read_texts, settle_attention
+from reticent.train.start import load_start
+from reticent.train.task import Task, read_texts
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -96,6 +99,7 @@ def tune(
             objectives cannot be combined, or a setting would void the privacy guarantee.
         GuaranteeViolated: the self-check of a private training failed; nothing of it is kept.
     """
+    refuse_unled("reticent.train.trainer.tune")
     config = config or TuneConfig()
     if config.shards is not None:
         _refuse_in_shards(config.shards, callbacks=callbacks, record_sets=record_sets, privacy=privacy, goes_on=goes_on)
@@ -160,6 +164,7 @@ def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any)
 
 def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
+    invite(task)
     loaded = load_start(task.base, config.device, goes_on=task.goes_on)
     material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
@@ -168,17 +173,14 @@ def _train(task: Task, key: str) -> None:
     started = time.perf_counter()
     private = _private(task, material.corpus, loaded)
     corpus = material.corpus if private is None else private.corpus
-    changed = {name: value for chosen in task.objectives for name, value in chosen.arguments().items()}
-    arguments = arguments_of(config, out, loaded.device, changed, evaluate=bool(sample.encoded))
+    arguments = arguments_for(task, loaded, evaluate=bool(sample.encoded))
     try:
-        longest = max(len(text) for text in corpus.encoded)
-        rows = config.batch_size if private is None else private.rows(longest)
-        settle_attention(loaded, rows or BATCH_SIZE, longest)
-        with _quiet():
+        settle(task, loaded, corpus, private)
+        with quiet():
             before = _before(loaded, sample, arguments, config, out, private=private is not None)
-        make = make_trainer(task.objectives, material) if private is None else private.trainer
-        trainer, tuned = _trainer(task, loaded, make, corpus, sample, arguments)
+        trainer, tuned = assembled(task, loaded, maker(task, material, private), corpus, sample, arguments)
         check_rise(trainer, config)
+        _go_on(trainer, checkpoint)
     except BadInput:
         if checkpoint is None and (private is None or not private.has_begun(out)):
             close_folder(out)  # nothing was trained: a corrected call begins anew
@@ -186,13 +188,15 @@ def _train(task: Task, key: str) -> None:
     check_space(trainer.model, tuned, out)
     try:
         with private.on_record(trainer, out, task.data, resumed=checkpoint is not None) if private else nullcontext():
+            begin(checkpoint, private)
             _run(trainer, checkpoint, out, before, private=private is not None)
         replaced = private.replaced(out, task.data) if private else None
         log = log_of(trainer, corpus, config, time.perf_counter() - started)
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
-        with _quiet(), replacing_folder(out, kind=KIND) as folder:
+        log |= {"processes": trainer.seen.on_record}
+        with quiet(), replacing_folder(out, kind=KIND) as folder:
             model = trainer.outcome()
             save(model, loaded, tuned, folder, out)
             outcomes = finish(task.objectives, model, folder, material)
@@ -242,37 +246,24 @@ def _before(
             sample.encoded,
             size=min(size, BATCH_SIZE) if private else size,
             pad=loaded.tokenizer.pad_token_id or 0,
-            bfloat16=_in_bfloat16(config, loaded.device),
+            bfloat16=in_bfloat16(config, loaded.device),
         ),
     )
 
 
-def _in_bfloat16(config: TuneConfig, device: str) -> bool:
-    return config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(device))
+def _go_on(trainer: TuneTrainer, checkpoint: Path | None) -> None:
+    """Take up what the steps so far saw.
 
-
-def _trainer(
-    task: Task,
-    loaded: LoadedModel,
-    make: Callable[..., TuneTrainer],
-    corpus: Corpus,
-    sample: Corpus,
-    arguments: TrainingArguments,
-) -> tuple[TuneTrainer, TuningInfo]:
-    config = task.config
-    set_seed(config.seed)
-    model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
-    trainer = make(
-        model=model,
-        args=arguments,
-        encoded=corpus.encoded,
-        held_out=sample.encoded,
-        pad=loaded.tokenizer.pad_token_id or 0,
-        autocast=_in_bfloat16(config, loaded.device),
-        callbacks=[MarkWhole(), *task.callbacks],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer, tuned
+    Raises:
+        BadInput: they were made by another number of processes, and what they drew was theirs.
+    """
+    done = 0
+    if checkpoint is not None:
+        done = int(checkpoint.name.split("-")[1])
+        trainer.seen.go_on(checkpoint / WHOLE)
+        if draws(trainer.model):
+            trainer.seen.refuse_other_number(trainer.ranks.size)
+    trainer.seen.begin(done, trainer.ranks.size)
 
 
 def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float | None, *, private: bool) -> None:
@@ -287,10 +278,12 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float
         trainer.add_callback(Bar(advance))
         if before is not None:
             trainer.add_callback(HeldOutBaseline(before, trainer.log_base))
+        trainer.add_callback(InStep(trainer.seen))
         try:
-            with _quiet(), full_disk_is_an_os_error():
+            with quiet(), full_disk_is_an_os_error():
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except TrainingEnded as stopped:
+            ranks().tell(stopped)
             console.print(f"training had ended {stopped}", highlight=False)
         except Diverged:
             if not private:
@@ -299,17 +292,3 @@ def _run(trainer: TuneTrainer, checkpoint: Path | None, out: Path, before: float
         except GuaranteeViolated:
             close_folder(out)
             raise
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's remarks about its own defaults, and its bars about single files, from the person."""
-    before, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(before)
-        if bars:
-            hf_logging.enable_progress_bar()

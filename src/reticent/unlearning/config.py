@@ -37,7 +37,8 @@ class UnlearnConfig:
         every: look at the panel every so many steps; left out, after each pass, and 20 times at most, and where fewer
             than 40 texts are forgotten after each step.
         margin: how near to 0.5 the AUC of texts to be forgotten against unseen ones has to be.
-        retain_budget: by how much the loss of the other texts may rise, as a share of what unseen texts cost.
+        retain_budget: by how much the loss of the other texts may rise, as a share of what unseen texts cost; over all
+            requests in a row since the model was trained.
         seed: of the order, of what is drawn, and of dropout.
         dtype: what is computed in; weights stay float32. "auto" is bfloat16 where the machine has it.
         device: "auto" is the GPU if there is one.

@@ -100,6 +100,8 @@ def federate_through(
     run.refuse_foreign("federate", {"the base model": base, **(about.get("inputs") or {})})
     _check_method(recipe.federation)
     recipe.engine.check(recipe.federation)
+    if recipe.secure.secure_aggregation:
+        _check_ciphers()
     named = _named(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
@@ -157,6 +159,7 @@ def _train(
         updates=UpdateFiles(run.updates, key) if recipe.federation.record_updates else None,
         data=str(config["data"]),
         records_privacy=recipe.record_privacy,
+        secure=recipe.secure,
         wrap=wrap,
         engine=engine_of(recipe.engine),
     )
@@ -212,6 +215,13 @@ def _check_method(spec: FederationSpec) -> None:
             f"Give fewer rounds, fewer clients a round or a smaller r, so that their product is at most {MOST}, or "
             "--exchange ffa.",
         )
+
+
+def _check_ciphers() -> None:
+    """Refuse what the first round would refuse, before anything is written."""
+    from reticent.federated.secure import ciphers
+
+    ciphers.LibraryCiphers()
 
 
 def _named(base: str, run: RunFolder) -> str:

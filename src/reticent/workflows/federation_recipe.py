@@ -15,6 +15,7 @@ from reticent.federated.clients import BY_USER
 from reticent.federated.engine_config import EngineConfig
 from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.record_privacy import RecordPrivacy
+from reticent.federated.secure.secure_spec import SecureAggregation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class FederationRecipe:
         federation: rounds, clients in a round, local steps, method.
         privacy: what each client is promised.
         record_privacy: what each record is promised, by noise inside its client.
+        secure: whether the server sees sums of updates only.
         clients: ``"by-user"``, or how many clients users are dealt into by hash, as text.
         split: which clients take part, by coin; its unit is the client.
         canaries: secrets that are planted, each as a client of its own.
@@ -42,6 +44,7 @@ class FederationRecipe:
     federation: FederationSpec = field(default_factory=FederationSpec)
     privacy: ClientPrivacy = field(default_factory=ClientPrivacy)
     record_privacy: RecordPrivacy = field(default_factory=RecordPrivacy)
+    secure: SecureAggregation = field(default_factory=SecureAggregation)
     clients: str = BY_USER
     split: SplitConfig = field(default_factory=SplitConfig)
     canaries: CanaryConfig = field(default_factory=CanaryConfig)
@@ -54,6 +57,7 @@ class FederationRecipe:
                 "a client takes part or not, and with coins for records all would",
                 "Leave --split_unit out.",
             )
+        self.secure.refuse(self.federation, self.privacy, engine=self.engine.engine)
         if self.privacy.is_private:
             self.federation.refuse_privacy()
             refuse_unstable("user", self.split, self.canaries)
@@ -74,6 +78,7 @@ class FederationRecipe:
         parts = {"federation": self.federation.on_record, "clients": self.clients}
         parts |= {"split": asdict(self.split), "canaries": asdict(self.canaries)}
         parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
+        parts |= {"secure": asdict(self.secure)} if self.secure.secure_aggregation else {}
         return parts | ({"record_privacy": asdict(self.record_privacy)} if self.record_privacy.is_private else {})
 
     @property

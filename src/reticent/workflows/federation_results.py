@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.federation import FederationResults, WhoSees
 from reticent.core.manifest import environment, now
+from reticent.federated.client_statement import number_of_rounds
 from reticent.federated.engine_config import LOCAL
 from reticent.train.held_out import perplexity, sentence
 
@@ -79,7 +82,9 @@ def results_of(
         base_loss=outcome.base_loss,
         held_out=outcome.held_out,
         rounds=outcome.rows,
-        who_sees=_who_sees(outcome, private=private, apart=engine.apart),
+        who_sees=_who_sees_sums(outcome)
+        if recipe.secure.secure_aggregation
+        else _who_sees(outcome, private=private, apart=engine.apart),
         checks=outcome.checks,
         engine=engine.name,
         loading_share=None if outcome.promise else engine.loading_share,
@@ -89,10 +94,13 @@ def results_of(
 
 def _headline(outcome: FederationOutcome, recipe: FederationRecipe) -> str:
     spec = recipe.federation
-    text = f"{outcome.clients} clients tuned one model in {len(outcome.rows)} rounds"
+    text = f"{outcome.clients} clients tuned one model in {number_of_rounds(len(outcome.rows))}"
     records = " and to each record" if recipe.record_privacy.is_private else ""
+    secure = recipe.secure.secure_aggregation
     if recipe.privacy.is_private:
-        return f"{text}, about {spec.clients_per_round} a round, under a promise to each client{records}"
+        number = f"up to {spec.clients_per_round}" if secure else f"about {spec.clients_per_round}"
+        text += f", {number} a round, under a promise to each client{records}"
+        return f"{text} that holds against the server too" if secure else text
     text += f", {spec.clients_per_round} a round"
     return f"{text}, under a promise to each record" if records else f"{text}; nothing is promised to them"
 
@@ -102,7 +110,7 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: Eng
     if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
         said.append(
             f"With {outcome.clients} clients little is left to learn under a promise: the noise of a round is shared "
-            f"by {recipe.federation.clients_per_round} clients only."
+            f"by {_clients(recipe.federation.clients_per_round)} only."
         )
     last = outcome.rows[-1].held_out_loss if outcome.rows else None
     if outcome.base_loss is not None and last is not None:
@@ -115,23 +123,78 @@ def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: Eng
             f"{100 * max(errors):.2g} % of its norm at most, measured on a few matrices. --exchange ffa and stacked "
             "are exact."
         )
-    lost = sum(len(row.dropped) for row in outcome.rows)
-    if lost and not outcome.promise:
-        said.append(f"{lost} messages did not count; the table says whose and why.")
-    if recipe.federation.record_updates:
-        noise = "with the noise of its client alone on it" if outcome.record_promise else "with no noise on it"
-        said.append(f"The update of each client in each round lies in the run folder, {noise}.")
-    if outcome.promise:
-        said.append(
-            "Who was drawn, who answered and how long updates were is covered by no noise, so it is not here but in "
-            "rounds.jsonl in the run folder, for its owner."
-        )
+    if recipe.secure.secure_aggregation:
+        said += _of_sums(outcome, recipe)
+    said += _of_messages(outcome, recipe)
     if engine.loading_share is not None and not outcome.promise:
         said.append(
             f"{100 * engine.loading_share:.0f} % of what clients did for a message was loading the base, by their own "
             "clocks; more local steps in a round make that less."
         )
     return (*said, DEPLOYED if engine.apart else SIMULATED)
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
+
+
+def _of_messages(outcome: FederationOutcome, recipe: FederationRecipe) -> list[str]:
+    """Sentences on messages: those that did not count, those that were kept, and what is not told of them."""
+    sentences, lost = [], sum(len(row.dropped) for row in outcome.rows)
+    if lost and not outcome.promise:
+        messages = "1 message" if lost == 1 else f"{lost} messages"
+        sentences.append(f"{messages} did not count; the table says whose and why.")
+    if recipe.federation.record_updates:
+        noise = "with the noise of its client alone on it" if outcome.record_promise else "with no noise on it"
+        sentences.append(f"The update of each client in each round lies in the run folder, {noise}.")
+    if outcome.promise:
+        untold = "Who was drawn, who answered and how long updates were"
+        if recipe.secure.secure_aggregation:
+            untold = "Who was asked and who answered"
+        sentences.append(
+            f"{untold} is covered by no noise, so it is not here but in rounds.jsonl in the run folder, for its owner."
+        )
+    return sentences
+
+
+def _of_sums(outcome: FederationOutcome, recipe: FederationRecipe) -> list[str]:
+    """Sentences on secure aggregation, which nothing else says."""
+    asked, secure = recipe.federation.clients_per_round, recipe.secure
+    still = sum(not row.changed for row in outcome.rows)
+    sentences = [
+        f"The server saw masked updates and opened their sum, of at least {secure.threshold_of(asked)} of up to "
+        f"{asked} clients, with the clients' noise in it; the table says which ε holds against whom."
+    ]
+    if still:
+        sentences.append(
+            f"{number_of_rounds(still)} of {len(outcome.rows)} changed nothing: too few clients were left to open the "
+            "sum, or it could not be a sum of clipped updates. ε counts those rounds too."
+        )
+    return sentences
+
+
+def _who_sees_sums(outcome: FederationOutcome) -> tuple[WhoSees, ...]:
+    """The same for a federation whose server sees sums only."""
+    rows = [
+        WhoSees(
+            who="this machine",
+            sees="all texts and updates, since it simulates all clients and the server",
+            promise="none",
+        )
+    ]
+    for observer in outcome.observers:
+        finite = math.isfinite(observer.epsilon)
+        promise = f"ε = {rounded_up(observer.epsilon)} per client, at the δ of the promise" if finite else "none"
+        rows.append(
+            WhoSees(
+                who=observer.name,
+                sees=observer.sees,
+                promise=" And: ".join(part for part in (promise, outcome.record_promise) if part),
+                epsilon=observer.epsilon if finite else None,
+                rests_on=observer.rests_on,
+            )
+        )
+    return tuple(rows)
 
 
 def _who_sees(outcome: FederationOutcome, *, private: bool, apart: bool) -> tuple[WhoSees, ...]:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from reticent.core.processes import place
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
-from reticent.train.config import TuneConfig
+from reticent.train.config import TuneConfig, check_batch
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.train.objectives.as_text import on_record
@@ -63,13 +64,20 @@ class TuneRecipe:
         Raises:
             BadInput: see `refuse_pairs` and `refuse_unstable`.
         """
+        processes = place().size
         copies = f"canary_repetitions={self.canaries.canary_repetitions!r}"
         repeated = self.canaries.canaries and self.canaries.tiers(private=True) != (1,)
         settings = settings_of(
-            self.privacy, watched=self.monitor.is_on, copies=copies if repeated else "", shards=self.training.shards
+            self.privacy,
+            watched=self.monitor.is_on,
+            copies=copies if repeated else "",
+            shards=self.training.shards,
+            processes=processes,
         )
         refuse_pairs(self.objectives, settings)
-        _ = self.settled
+        batch = self.settled.batch_size
+        if not self.privacy.is_private:  # there units are drawn one by one, so steps differ in size anyway
+            check_batch(batch, processes)
         flags = (HardenConfig.of(self.objectives), ContextualConfig.of(self.objectives))
         refuse_unstable(promised_unit(self.privacy), self.split, self.canaries, *flags)
 

@@ -167,6 +167,13 @@ def _check(recipe: FederationRecipe) -> None:
             "noise inside a client is that client's own, and here none of them would add any",
             "Leave it out, or simulate the federation (reticent.federate).",
         )
+    if recipe.secure.secure_aggregation:
+        raise BadInput(
+            "secure_aggregation=True in a deployment",
+            "a client has to remember its secrets from one message of the protocol to the next, and a node here starts "
+            "a process for each message that remembers nothing",
+            "Leave it out, or simulate the federation (reticent.federate).",
+        )
     if spec.weighting != "uniform":
         raise BadInput(
             f"weighting={spec.weighting!r} in a deployment",

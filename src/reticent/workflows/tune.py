@@ -12,7 +12,6 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
-from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.redteam_marker import marker_of
@@ -28,6 +27,7 @@ from reticent.privacy.spec import PrivacySpec
 from reticent.train.config import TuneConfig
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
+from reticent.train.leading import led
 from reticent.workflows.inputs import write_rejects
 from reticent.workflows.recipe import TuneRecipe as TuneRecipe
 from reticent.workflows.training_rows import TrainingRows, training_rows
@@ -83,9 +83,9 @@ def tune(
     Raises:
         BadInput: the folder holds another run or something of yours, or another process works in it; a side of the
             split is empty; the model cannot be loaded; a setting voids the promise (`data.stability` for the data), or
-            does not go with another one; ``max_tokens`` cuts canaries off; several processes.
+            does not go with another one; ``max_tokens`` cuts canaries off; several processes were asked for different
+            things.
     """
-    refuse_several("reticent.tune")
     parts: dict[str, Any] = {"split": split_config, "canaries": canary_config, "training": tune_config}
     parts |= {"privacy": privacy, "monitor": monitor}
     given = {name: value for name, value in parts.items() if value is not None}
@@ -94,13 +94,17 @@ def tune(
         raise BadInput("recipe with settings beside it", "both say how the run is made", "Put all into the recipe.")
     if recipe is None:
         recipe = TuneRecipe(objectives=tuple(chosen for config in flags for chosen in config.objectives), **given)
-    recipe.check()
-    refuse_empty("out", out)
-    run = RunFolder(root=Path(out))
-    run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
-    _check_training(recipe.training)
-    _tune(records, base, run, recipe, title=title, rejects=rejects, targets=targets)
-    return run
+    made, run = recipe, RunFolder(root=Path(out))
+
+    def lead() -> RunFolder:
+        made.check()
+        refuse_empty("out", out)
+        run.refuse_foreign("tune", {"the base model": base, **(inputs or {})})
+        _check_training(made.training)
+        _tune(records, base, run, made, title=title, rejects=rejects, targets=targets)
+        return run
+
+    return led("reticent.tune", lambda: (fingerprint(records), base, str(out), title, made), lead)
 
 
 def _tune(
@@ -135,7 +139,7 @@ def _tune(
             _write(material, run, targets)
             _train(base, material, run, recipe, config["data"])
         about = {"title": title or run.root.name, "base": named, "max_tokens": recipe.training.max_tokens}
-        about |= {**recipe.on_record, "finished": now()}
+        about |= {**recipe.on_record, "finished": now(), **_processes(run)}
         if marker := marker_of(base):
             about["redteam"] = {"the base": marker["kind"]}
         if run.promise.exists():
@@ -185,6 +189,14 @@ def _train(base: str, material: TrainingRows, run: RunFolder, recipe: TuneRecipe
         objectives=recipe.objectives,
         data=data,
     )
+
+
+def _processes(run: RunFolder) -> dict[str, Any]:
+    """How many processes trained the model, and what its steps saw; nothing of a training in shards."""
+    from reticent.train.outcome import LOG
+
+    log = json.loads((run.model / LOG).read_text(encoding="utf-8"))
+    return {"processes": log["processes"]} if "processes" in log else {}
 
 
 def _named(base: str, run: RunFolder) -> str:

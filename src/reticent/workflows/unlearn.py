@@ -142,6 +142,7 @@ def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: Unlearn
     """
     from reticent.models.load import load_tokenizer
     from reticent.stats.equivalence_margin import EquivalenceDesign, margin_shown
+    from reticent.unlearning.retain_budget import spent
 
     parent = run if isinstance(run, RunFolder) else RunFolder(root=Path(run))
     config = config or UnlearnConfig()
@@ -157,6 +158,9 @@ def describe(run: RunFolder | str | Path, forget: ForgetRequest, config: Unlearn
     )
     if config.method == "shards":
         lines.append(_drop_plan(plan).sentence)
+    links = plan.forget.rows.chain.links
+    if links:
+        lines.append(f"Retain budget: {spent(links):.1%} of {config.retain_budget:.1%} used up by earlier requests.")
     return lines
 
 
@@ -326,6 +330,7 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
     from reticent.models.load import load
     from reticent.train.checkpoints import folder_for
     from reticent.unlearning.look_plan import plan_looks
+    from reticent.unlearning.retain_budget import budget_left
     from reticent.unlearning.steering_panel import make_panel, table_of
     from reticent.unlearning.stopping import PanelStopping
 
@@ -346,7 +351,7 @@ def _stopping(job: _Unlearning, training: TuneConfig) -> list[Any]:
         table,
         looks=job.schedule.looks,
         wanted=job.config.margin,
-        budget=job.config.retain_budget,
+        budget=budget_left(job.config.retain_budget, job.plan.forget.rows.chain.links),
         seed=job.config.seed,
     )
     few = "so few rows show no likeness, so it ends once the attacks' mean AUC has crossed 0.5"
@@ -380,6 +385,7 @@ def refuse_unusable(parent: RunFolder, plan: RequestPlan, config: UnlearnConfig)
         BadInput: they cannot.
     """
     from reticent.train.unlearning.method import UNLEARNERS
+    from reticent.unlearning.retain_budget import budget_left
 
     tuned = read_tuned(parent.model)
     if tuned is None:
@@ -401,6 +407,8 @@ def refuse_unusable(parent: RunFolder, plan: RequestPlan, config: UnlearnConfig)
             "names rows that this model does not know: they went with a shard that an earlier request left out",
             "Choose shards, which puts the request on record and takes no step, or retrain.",
         )
+    if method.kind == "loss" and config.stop == "panel":
+        budget_left(config.retain_budget, plan.forget.rows.chain.links)
     if method.kind != "loss":
         names = ("forget_weight", "retain_weight", "token_quantile")
         beside = next((name for name in names if getattr(config, name) is not None), "")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.data.dedup import DroppedRecord, drop_repeated_passages, share_covered, shared_passages
+from reticent.data.dedup import DroppedRecord, drop_repeated_passages, share_covered, shared_passages, substring
 from reticent.data.dedup.substring import LENGTH, UNSPACED_LENGTH, usual_length
 
 
@@ -132,3 +133,26 @@ def test_passages_without_blanks_are_shorter() -> None:
     assert [one.id for one in drop_repeated_passages(records).dropped] == ["b"]
     latin = [Record(id="a", text="x y " * 30), Record(id="b", text="x y " * 30 + own)]
     assert usual_length([record.plain for record in latin]) == LENGTH
+
+
+@pytest.mark.parametrize("part", [1, 40, 10_000])
+def test_parts_and_colliding_hashes_change_nothing(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = from_tape(5)
+    usual = shared_passages(texts, length=12)
+    assert any(usual)
+    monkeypatch.setattr(substring, "PART", part)
+    assert shared_passages(texts, length=12) == usual
+    monkeypatch.setattr(substring, "mix", lambda numbers: numbers % np.uint64(5))
+    assert shared_passages(texts, length=12) == usual
+
+
+def test_memory_beyond_the_texts_is_that_of_repeated_passages() -> None:
+    """Bytes a character where nothing is repeated: a suffix array takes at least 8."""
+    rng = np.random.default_rng(0)
+    texts = ["".join(map(chr, rng.integers(97, 123, size=8_000))) for _ in range(400)]
+    shared_passages(texts[:2])
+    tracemalloc.start()
+    assert not any(shared_passages(texts))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * substring.PART + 4 * sum(map(len, texts))

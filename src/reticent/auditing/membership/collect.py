@@ -28,7 +28,7 @@ from reticent.core.atomic import replacing
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
-from reticent.core.table import read_table
+from reticent.core.table import iter_tables
 from reticent.models.encode import encode
 from reticent.score.internals.internals import Internals
 
@@ -176,7 +176,8 @@ def write_scores(path: Path, evidence: MembershipEvidence) -> None:
 
 def _scorable(table: Path, scores: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.bool_]:
     """``[N]``: the record has a trained token in every table that was read."""
-    scorable = read_table(table, columns=["loss_mask"]).trained().lengths > 0
+    groups = [part.trained().lengths > 0 for part in iter_tables(table, columns=["loss_mask"])]
+    scorable = np.concatenate(groups) if groups else np.zeros(0, dtype=bool)
     for column in scores.values():
         scorable &= ~np.isnan(column)
     if not scorable.any():

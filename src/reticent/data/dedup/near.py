@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from reticent.core.record import Record
+from reticent.data.dedup.boilerplate import GroupedTexts, grouped
 from reticent.data.dedup.dropped import Deduplication, leave_out
 from reticent.data.words import units
 
@@ -32,14 +33,20 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> npt.NDArray[
     0.5, or when at least 0.8 of the smaller set is in the larger and the smaller has 10 or more. A text of fewer than
     five words counts as one gram. Where a script has no blanks (Chinese, Japanese, Thai, ...) each character is a word,
     and in a text without words each symbol, such as an emoji (see `data.words.units`). Nothing is sampled: the counts
-    of shared grams are a sparse matrix product. Grams are compared by 64-bit hashes, so a false match has a chance of
-    about 1e-12 at a million grams.
+    of shared grams are a sparse matrix product, and grams that very many texts hold are counted by groups of texts (see
+    `boilerplate`). Grams are compared by 64-bit hashes, so a false match has a chance of about 1e-12 at a million
+    grams.
     """
     if not texts or not others:
         return np.zeros(len(texts), dtype=bool)
     both = grams([*texts, *others])
-    is_near = np.zeros(len(texts), dtype=bool)
-    for row, _ in _alike(both[: len(texts)], both[len(texts) :]):
+    left, right = both[: len(texts)], both[len(texts) :]
+    groups = grouped(left, right)
+    if groups is None:
+        is_near = np.zeros(len(texts), dtype=bool)
+    else:
+        is_near = groups.alike(left.sum(axis=1), right.sum(axis=1), _rule, least=MIN_CONTAINED)
+    for row, _ in _alike(left, right, groups):
         is_near[row] = True
     return is_near
 
@@ -103,16 +110,22 @@ def _rule(common: Indices, a: Indices, b: Indices) -> npt.NDArray[np.bool_]:
     return np.asarray((common >= JACCARD * (a + b - common)) | contained, dtype=np.bool_)
 
 
-def _alike(left: csr_array, right: csr_array) -> Iterator[tuple[Indices, Indices]]:
-    """Rows of ``left`` and of ``right`` that are near-duplicates, pair by pair, a block of ``left`` at a time."""
-    shared_only = (left.sum(axis=0) > 0) & (right.sum(axis=0) > 0)
+def _alike(left: csr_array, right: csr_array, groups: GroupedTexts | None = None) -> Iterator[tuple[Indices, Indices]]:
+    """Rows of ``left`` and of ``right`` that are near-duplicates, pair by pair, a block of ``left`` at a time.
+
+    With ``groups``: of the pairs that share a gram that is not a common one.
+    """
+    listed = (left.sum(axis=0) > 0) & (right.sum(axis=0) > 0)
+    if groups is not None:
+        listed &= ~groups.common
     n_left, n_right = left.sum(axis=1), right.sum(axis=1)
-    left, right = left[:, shared_only], right[:, shared_only].T.tocsr()
+    left, right = left[:, listed], right[:, listed].T.tocsr()
     for start in range(0, left.shape[0], _BLOCK):
         common = (left[start : start + _BLOCK] @ right).tocoo()
         row, column = common.coords
         row = row + start
-        alike = _rule(common.data, n_left[row], n_right[column])
+        shared = common.data if groups is None else common.data + groups.of_pairs(row, column)
+        alike = _rule(shared, n_left[row], n_right[column])
         yield row[alike], column[alike]
 
 

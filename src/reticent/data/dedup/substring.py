@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long passages that stand in several records, whatever is around them: quoted mails, signatures, terms, boilerplate.
 
-A passage of at least ``LENGTH`` characters (see `usual_length`) that two texts share is found by sorting all places of
-all texts by the ``LENGTH`` characters that begin there, as a suffix array does (prefix doubling: Manber and Myers
-1993), with two shortcuts: the sort stops at that depth, and places whose shorter prefix is already unlike all others
-are left out. So nothing is sampled or hashed. Lee et al. 2022 (arXiv:2107.06499) found that such passages are what
-models recite.
+Windows of ``LENGTH`` characters (see `usual_length`) that two texts share hold the same gram of least hash (minimizer:
+Schleimer et al. 2003, winnowing). So a first pass notes the minimizers, about one in forty places; a second takes the
+windows whose minimizer was noted twice; and those are compared, by hash and then by their characters. Nothing is
+sampled, and no hash decides. Texts are read a part at a time: beyond them it holds some bytes for each character that
+stands in a repeated passage, and hardly any for the others. Lee et al. 2022 (arXiv:2107.06499) found that such passages
+are what models recite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from reticent.core import validate
 from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
+from reticent.data.dedup.near import mix
 from reticent.data.words import unspaced_share
 
 LENGTH = 200
@@ -28,6 +31,14 @@ UNSPACED_LENGTH = 70
 SHARE = 0.5
 """A record of which so much stands in earlier ones is a copy."""
 
+PART = 2**20
+"""Characters that are looked at together."""
+ROWS = 2**16
+"""Windows whose characters are compared together."""
+ODD = np.uint64(0x9E3779B97F4A7C15)
+"""By which the first of two halves is multiplied, so that halves that change places make another hash."""
+
+Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 Stretch = tuple[int, int]
 
@@ -120,55 +131,153 @@ def share_covered(texts: Sequence[str], passages: Sequence[Sequence[Stretch]]) -
 def _windows(texts: Sequence[str], length: int) -> Windows:
     """All windows of ``length`` characters that stand at two or more places of ``texts``."""
     validate.positive(length=length)
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    hashes, place = _candidates(texts, length)
+    order = np.argsort(hashes, kind="stable")
+    hashes, place = hashes[order], place[order]
+    new = _changes(hashes)
+    several = ~(new & np.append(new[1:], True)[: len(new)])
+    place, name = place[several], np.cumsum(new[several]) - 1
+    del hashes, order, new, several
+    _tell_apart(texts, ends, place, name, length)
+    order = np.argsort(place)
+    order = order[(np.bincount(name, minlength=1)[name] > 1)[order]]
+    place = place[order]
+    _, name = np.unique(name[order], return_inverse=True)
+    text, start = _text_of(place, ends)
+    return Windows(text=text, start=start, name=name, length=length)
+
+
+def _text_of(place: Indices, ends: Indices) -> tuple[Indices, Indices]:
+    """Text and start, for each place of all texts in a row."""
+    text = np.searchsorted(ends, place, side="right")
+    return text, place - np.concatenate([[0], ends])[text]
+
+
+def _candidates(texts: Sequence[str], length: int) -> tuple[Hashes, Indices]:
+    """Hash and place of the windows that hold a repeated minimizer: all that can stand twice, and few others."""
+    gram = max(1, length // 4)
+    seen = [_minimizers(part.hashes, part.room, gram, length)[1] for part in _parts(texts, gram)]
+    repeated = _twice(np.concatenate([np.zeros(0, dtype=np.uint64), *seen]))
+    del seen
+    hashes, places = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+    for part in _parts(texts, gram):
+        least, _ = _minimizers(part.hashes, part.room, gram, length)
+        inside = np.flatnonzero(_among(least, repeated) & (part.room[: len(least)] >= length))
+        if len(inside):
+            hashes.append(_window_hashes(part.letters, length)[inside])
+            places.append(inside + part.start)
+    return np.concatenate(hashes), np.concatenate(places)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """Some texts in a row: ``[n]`` characters.
+
+    Args:
+        start: characters before them.
+        letters: their code points.
+        hashes: of the gram from each place on.
+        room: characters from each place to the end of its text.
+    """
+
+    start: int
+    letters: npt.NDArray[np.uint32]
+    hashes: Hashes
+    room: Indices
+
+
+def _parts(texts: Sequence[str], gram: int) -> Iterator[_Part]:
+    """The texts, about ``PART`` characters at a time."""
     sizes = np.array([len(text) for text in texts], dtype=np.int64)
-    ends = np.cumsum(sizes)
-    room = np.repeat(ends, sizes) - np.arange(int(sizes.sum()))  # characters from each place to the end of its text
-    letters = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    name, depth = _first_names(letters, room, length)
+    borders = [*np.flatnonzero(np.diff(np.cumsum(sizes) // PART, prepend=-1)).tolist(), len(texts)]
+    before = 0
+    for first, last in pairwise(borders):
+        joined = "".join(texts[first:last]).encode("utf-32-le", "surrogatepass")
+        letters = np.frombuffer(joined, dtype=np.uint32)
+        if len(letters) >= gram:
+            room = np.repeat(np.cumsum(sizes[first:last]), sizes[first:last]) - np.arange(len(letters))
+            yield _Part(start=before, letters=letters, hashes=_window_hashes(letters, gram), room=room)
+        before += len(letters)
+
+
+def _window_hashes(letters: npt.NDArray[np.uint32], length: int) -> Hashes:
+    """``[n - length + 1]``: a hash of the characters from each place on; equal characters have equal ones."""
+    hashes = mix(letters.astype(np.uint64) + np.uint64(1))
+    depth = 1
     while depth < length:
-        step = min(depth, length - depth)
-        places = np.flatnonzero((name >= 0) & (room >= depth + step))
-        behind = name[places + step]
-        places, behind = places[behind >= 0], behind[behind >= 0]
-        name = _names(places, name[places] * (int(name.max(initial=0)) + 1) + behind, len(name))
-        depth += step
-    places = np.flatnonzero(name >= 0)
-    text = np.searchsorted(ends, places, side="right")
-    return Windows(text=text, start=places - (ends - sizes)[text], name=name[places], length=length)
+        ahead = min(depth, length - depth)
+        hashes = mix(hashes[: len(hashes) - ahead] * ODD + hashes[ahead:])
+        depth += ahead
+    return hashes
 
 
-def _first_names(letters: npt.NDArray[np.uint32], room: Indices, length: int) -> tuple[Indices, int]:
-    """Names of as many characters as fit into one number, and how many those are."""
-    alphabet, letter = np.unique(letters, return_inverse=True)
-    bits = max(1, int(len(alphabet) - 1).bit_length())
-    depth = min(length, 62 // bits)
-    key = np.zeros(len(letters), dtype=np.int64)
-    for ahead in range(depth):
-        key <<= bits
-        key[: max(0, len(key) - ahead)] |= letter[ahead:]
-    places = np.flatnonzero(room >= depth)
-    return _names(places, key[places], len(letters)), depth
+def _minimizers(hashes: Hashes, room: Indices, gram: int, length: int) -> tuple[Hashes, Hashes]:
+    """The smallest hash of a gram in each window, and all hashes, one a place, that are the smallest of a window."""
+    width = length - gram + 1
+    if len(hashes) < width:
+        return hashes[:0], hashes[:0]
+    least = _sliding(np.minimum, hashes, width)
+    inside = np.where(room[: len(least)] >= length, least, np.uint64(0))
+    largest = _sliding(np.maximum, np.pad(inside, width - 1), width)
+    return least, hashes[largest == hashes]
 
 
-def _names(places: Indices, key: Indices, n: int) -> Indices:
-    """``[n]``: at ``places`` the number of its key among keys that stand twice or more; -1 where it stands once, and
-    at other places."""
-    order = np.argsort(key)
-    ordered = key[order]
-    new = np.ones(len(key), dtype=bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    alone = new & np.append(new[1:], True)
-    of_order = np.where(alone, -1, np.cumsum(new & ~alone) - 1)
-    name = np.full(n, -1, dtype=np.int64)
-    name[places[order]] = of_order
-    return name
+def _sliding(combine: np.ufunc, values: Hashes, width: int) -> Hashes:
+    """``combine`` over each ``width`` values in a row."""
+    depth = 1
+    while depth < width:
+        ahead = min(depth, width - depth)
+        values = combine(values[: len(values) - ahead], values[ahead:])
+        depth += ahead
+    return values
+
+
+def _twice(hashes: Hashes) -> Hashes:
+    """Those that are there twice or more, rising."""
+    hashes = np.sort(hashes)
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    return again[_changes(again)]
+
+
+def _among(hashes: Hashes, rising: Hashes) -> npt.NDArray[np.bool_]:
+    """``[n]``: true where it is one of ``rising``; of many equal ones in a row the first is looked up."""
+    if not len(rising):
+        return np.zeros(len(hashes), dtype=bool)
+    new = _changes(hashes)
+    first = hashes[new]
+    found = rising[np.minimum(np.searchsorted(rising, first), len(rising) - 1)] == first
+    return found[np.cumsum(new) - 1]
+
+
+def _tell_apart(texts: Sequence[str], ends: Indices, place: Indices, name: Indices, length: int) -> None:
+    """Name windows by the characters themselves: those of one hash that differ get another name each, in place."""
+    if not len(name):
+        return
+    first = np.flatnonzero(np.diff(name, prepend=-1))
+    other: dict[str, int] = {}
+    for begin in range(0, len(name), ROWS):
+        rows = slice(begin, begin + ROWS)
+        mine = zip(*(column.tolist() for column in _text_of(place[rows], ends)), strict=True)
+        of_first = zip(*(column.tolist() for column in _text_of(place[first[name[rows]]], ends)), strict=True)
+        for row, ((one, at), (holder, there)) in enumerate(zip(mine, of_first, strict=True), start=begin):
+            window = texts[one][at : at + length]
+            if window != texts[holder][there : there + length]:
+                name[row] = other.setdefault(window, len(first) + len(other))
+
+
+def _changes(values: Hashes | Indices) -> npt.NDArray[np.bool_]:
+    """Where another value begins."""
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = values[1:] != values[:-1]
+    return new
 
 
 def _holders(windows: Windows) -> Indices:
     """``[names]``: how many texts have the window."""
     texts = int(windows.text.max(initial=0)) + 1
-    pairs = np.unique(windows.name * texts + windows.text)
-    return np.bincount(pairs // texts, minlength=int(windows.name.max(initial=-1)) + 1)
+    pairs = np.sort(windows.name * texts + windows.text)
+    return np.bincount(pairs[_changes(pairs)] // texts, minlength=int(windows.name.max(initial=-1)) + 1)
 
 
 def _by_text(text: Indices, values: Indices) -> list[tuple[int, Indices]]:

@@ -7,6 +7,7 @@ raises `UnopenedRound`. The vectors are summed as they come: one is in memory at
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Container, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class SecureServer:
         self._vectors: set[int] = set()
         self._sum: Vector = np.zeros(plan.dimension, dtype=np.uint32)
         self._revealed: dict[int, RevealedPieces] = {}
+        self.digested = False
+        """Whether `digest` was asked for, so that the sum may be known to others by now."""
 
     def receive(self, message: Message, *, sender: int) -> None:
         """Take a client's message.
@@ -142,6 +145,13 @@ class SecureServer:
             )
             for client in sorted(self._vectors)
         }
+
+    def digest(self) -> str:
+        """SHA-256 in hex of what would be opened: who is in the sum, and the sum under its masks."""
+        self.digested = True
+        hashed = hashlib.sha256(repr(sorted(self._vectors)).encode())
+        hashed.update((self._sum & np.uint32(self.plan.mask)).tobytes())
+        return hashed.hexdigest()
 
     def opened(self) -> OpenedSum:
         """End the round: take the masks off and give the sum.

@@ -109,7 +109,8 @@ def who_sees_what(run: SecureRun, *, colluders: int) -> tuple[Observer, ...]:
             name="the world",
             sees="the published models",
             epsilon=min(world, unsampled),
-            rests_on=f"{honest}; a server that keeps secret who was drawn, and adds the top-up"
+            rests_on=f"{honest}; rounds that all reach the threshold; a server that keeps secret who was drawn, and "
+            "adds the top-up"
             if sampled
             else f"{honest}; {seen}; nothing of the sampling, as the noise tells how many took part",
         ),
@@ -126,7 +127,7 @@ def who_sees_what(run: SecureRun, *, colluders: int) -> tuple[Observer, ...]:
             rests_on=f"{honest}; a server that keeps to the protocol; {seen}",
         ),
         Observer(
-            name=f"the server and {colluders} clients of a round",
+            name=f"the server and {colluders} client{'' if colluders == 1 else 's'} of a round",
             sees="the same, and the updates and the noise of those clients",
             epsilon=_epsilon(run, run.appearances, 1.0, threshold - colluders),
             rests_on=f"{honest}, but for those {colluders}; a server that keeps to the protocol; {seen}",

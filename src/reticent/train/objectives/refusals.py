@@ -55,7 +55,12 @@ _SETTINGS = (
 
 
 def settings_of(
-    privacy: PrivacySpec | None, *, watched: bool = False, copies: str = "", shards: int | None = None
+    privacy: PrivacySpec | None,
+    *,
+    watched: bool = False,
+    copies: str = "",
+    shards: int | None = None,
+    processes: int = 1,
 ) -> dict[str, str]:
     """The settings of a training that not everything goes with, by name, as a message calls them.
 
@@ -64,10 +69,12 @@ def settings_of(
         watched: the monitor looks on.
         copies: setting that has a planted secret trained on more than once; empty where none is.
         shards: how many adapters are trained; None for one training.
+        processes: how many train one model together.
     """
     given = {"monitor": "the monitor"} if watched else {}
     given |= {"copies of a secret": copies} if copies else {}
     given |= {"shards": f"shards={shards}"} if shards is not None else {}
+    given |= {"several processes": f"{processes} processes"} if processes > 1 else {}
     if privacy is not None and privacy.is_private:
         given |= {"private": "differential privacy"}
         given |= {"private per record": "a promise per record"} if privacy.unit == "record" else {}
@@ -112,6 +119,12 @@ def _refusals(chosen: Objective) -> dict[str, tuple[str, str, str]]:
     about = chosen.about
     out = f"Leave --{about.flag.partition('=')[0]} out." if about.flag else "Leave it out."
     refusals: dict[str, tuple[str, str, str]] = {}
+    if chosen.has("trainer"):
+        reason = (
+            "it trains in a way of its own, whose loss is not a sum over the records of a batch",
+            "Start one process.",
+        )
+        refusals["several processes"] = ("in several processes", *about.why.get("several processes", reason))
     if about.private == "never":
         refusals["private"] = ("in private training", *about.why.get("private", (PLAIN_LOSS, out)))
     if about.private == "whole texts":

@@ -21,6 +21,7 @@ from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.privacy.sampling import KEY_BYTES
+from reticent.train.dropout import draws
 
 KEY = "_noise.key"
 """Whoever has it can subtract the noise. Removed when the training ends."""
@@ -111,9 +112,13 @@ class StepLog:
 
 
 def settings_fingerprint(args: Any, model: Any) -> str:
-    """Digest of what decides the steps besides plan and data: training arguments, trained parameters, processes."""
+    """Digest of what decides the steps besides plan and data: training arguments, trained parameters, and, where there
+    is dropout, processes."""
     given = args.to_dict()
-    parts: list[Any] = [{name: given.get(name, getattr(args, name, None)) for name in _DECIDING}]
+    deciding = {name: given.get(name, getattr(args, name, None)) for name in _DECIDING}
+    if not draws(model):
+        deciding["world_size"] = 1  # clipped sums and noise are the same, however many processes make them
+    parts: list[Any] = [deciding]
     parts += [[name, *p.shape] for name, p in model.named_parameters() if p.requires_grad]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

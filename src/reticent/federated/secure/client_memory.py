@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ClientMemory: each client's own record of what it sent in which session, on the disk before it leaves.
+
+Two vectors under the same masks show the difference of what is under them, two sums of one session that of a client,
+and pieces for two lists of survivors open a vector. So a client sends in a session what it sent before, or nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from reticent.core.errors import BadInput
+from reticent.core.line_ledger import append_line, whole_lines
+from reticent.privacy.check import GuaranteeViolated
+
+FILE = "client_memory.jsonl"
+VECTOR, SURVIVORS = "vector", "survivors"
+
+
+class ClientMemory:
+    """Record of all that clients of this machine sent; in a deployment each has its own.
+
+    Args:
+        path: of the file; what an earlier process wrote is taken over.
+        about: of which federation it is, see `SecureMechanism.on_record`.
+
+    Raises:
+        BadInput: the file is of another federation or key, or is no such memory.
+
+    Examples:
+        >>> memory = ClientMemory(Path("memory.jsonl"), about={})
+        >>> for _ in range(2):
+        ...     memory.keep("ana", 1, b"a session", VECTOR, b"what is sent")
+        >>> memory.keep("ana", 1, b"a session", VECTOR, b"something else")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: memory.jsonl: holds that a client sent something else in round 1 before, and ...
+    """
+
+    def __init__(self, path: Path, *, about: dict[str, Any]) -> None:
+        self.path = path
+        self._sent: dict[tuple[str, str, str], str] = {}
+        self._round_of: dict[str, int] = {}
+        self._rounds: dict[str, set[int]] = {}
+        header = {"about": about}
+        if path.exists():
+            self._read(header)
+        if not path.exists():
+            append_line(path, header)
+
+    def keep(self, client: str, round_: int, session: bytes, kind: str, content: bytes) -> None:
+        """Remember what a client is about to send, or answers to.
+
+        Args:
+            client: a name for it that tells nothing.
+            round_: from 1.
+            session: that it is for.
+            kind: `VECTOR` or `SURVIVORS`.
+            content: of the message.
+
+        Raises:
+            GuaranteeViolated: the session was another round's.
+            BadInput: in this session the client sent something else of this kind before.
+        """
+        if self._round_of.setdefault(session.hex(), round_) != round_:
+            raise GuaranteeViolated(
+                "each round has masks of its own",
+                f"round {round_} came with the session of round {self._round_of[session.hex()]}",
+                "The difference of two vectors under the same masks shows what is under them.",
+            )
+        key, digest = (client, session.hex(), kind), hashlib.sha256(content).hexdigest()
+        if key not in self._sent:
+            append_line(
+                self.path,
+                {"client": client, "round": round_, "session": session.hex(), "kind": kind, "digest": digest},
+            )
+            self._sent[key] = digest
+            self._rounds.setdefault(client, set()).add(round_)
+        elif self._sent[key] != digest:
+            raise BadInput(
+                str(self.path),
+                f"holds that a client sent something else in round {round_} before, and under the same masks the "
+                "difference of the two would show its update, so nothing of it is used",
+                "Run the round again as it was begun: the same data, device, number of threads and versions, by which "
+                "clients train to the same bits. Where that cannot be, start over in another folder (--out); what was "
+                "spent here stays on record.",
+            )
+
+    def others(self, client: str, round_: int) -> int:
+        """In how many other rounds a client sent something."""
+        return len(self._rounds.get(client, set()) - {round_})
+
+    def _read(self, header: dict[str, Any]) -> None:
+        try:
+            lines = whole_lines(self.path)
+            if not lines:
+                return
+            first, *rows = lines
+            for row in rows:
+                self._sent[row["client"], row["session"], row["kind"]] = row["digest"]
+                self._round_of[row["session"]] = row["round"]
+                self._rounds.setdefault(row["client"], set()).add(row["round"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput(str(self.path), "is no memory of clients", "Start over in another folder.") from error
+        if first != header:
+            raise BadInput(
+                str(self.path),
+                "is of another federation, or of another key",
+                "Give the settings that it was begun with, or start over in another folder.",
+            )
