@@ -81,7 +81,9 @@ def test_cells_of_earlier_versions_are_the_linear_ones() -> None:
         "shared": "a",
         "rate": 1e-4,
         "seed": 0,
-        "defence": {name: value for name, value in asdict(DEFENCES["none"]).items() if name != "objectives"},
+        "defence": {
+            name: value for name, value in asdict(DEFENCES["none"]).items() if name not in ("objectives", "stand_in")
+        },
         "method": "full",
         "params": {},
     }
@@ -131,7 +133,7 @@ def test_page_console_and_file_show_schedules_where_there_are_several(found: Com
     assert "full, constant" in console.export_text()
     write_comparison(tmp_path / "comparison.json", found)
     content = json.loads((tmp_path / "comparison.json").read_text())
-    assert content["schema_version"] == 4
+    assert content["schema_version"] == 5
     assert [setting["schedule"] for setting in content["settings"]] == list(BOTH)
     assert read_comparison(tmp_path / "comparison.json").settings == found.settings
 
@@ -146,7 +148,7 @@ def test_a_file_of_the_version_before_is_read_as_linear(tmp_path: Path) -> None:
     assert read_comparison(tmp_path / "comparison.json").settings == found.settings
     render_comparison(read_comparison(tmp_path / "comparison.json"))
     (tmp_path / "comparison.json").write_text(json.dumps(content | {"schema_version": 1}))
-    with pytest.raises(BadInput, match="no comparison of version 4"):
+    with pytest.raises(BadInput, match="no comparison of version 5"):
         read_comparison(tmp_path / "comparison.json")
 
 
