@@ -72,7 +72,10 @@ def main() -> None:
                 print(summary(row), file=sys.stderr)
                 write(given.json, result)  # so that a run that is cut off leaves what it has
         if given.users:
-            result |= child(given, "verify")
+            outcome = child(given, "verify")
+            if "why" in outcome:
+                raise SystemExit(f"verify: {outcome['why']}")
+            result |= outcome
             print(f"verify_over_audit {result['verify_over_audit']:.2f}", file=sys.stderr)
         write(given.json, result)
     if not given.json:

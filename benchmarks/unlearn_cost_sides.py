@@ -296,7 +296,10 @@ def verification(given: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"verify": [], "audit": []}
 
     def timed(name: str, number: int, look: Callable[[], Any]) -> None:
-        os.environ["RETICENT_CACHE"] = f"{name} {number} cache"
+        cache = Path(f"{name} {number} cache")
+        cache.mkdir()
+        (cache / "models").symlink_to(Path(given.base).parent)  # a run names its base by its short name
+        os.environ["RETICENT_CACHE"] = str(cache)
         started = time.perf_counter()
         look()
         seconds[name].append(time.perf_counter() - started)

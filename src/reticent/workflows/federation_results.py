@@ -106,32 +106,32 @@ def _headline(outcome: FederationOutcome, recipe: FederationRecipe) -> str:
 
 
 def _sentences(outcome: FederationOutcome, recipe: FederationRecipe, engine: EngineReport) -> tuple[str, ...]:
-    said = [promise for promise in (outcome.promise, outcome.record_promise) if promise]
+    sentences = [promise for promise in (outcome.promise, outcome.record_promise) if promise]
     if 0 < outcome.clients < FEW_CLIENTS and outcome.promise:
-        said.append(
+        sentences.append(
             f"With {outcome.clients} clients little is left to learn under a promise: the noise of a round is shared "
             f"by {_clients(recipe.federation.clients_per_round)} only."
         )
     last = outcome.rows[-1].held_out_loss if outcome.rows else None
     if outcome.base_loss is not None and last is not None:
         text = sentence(outcome.held_out, perplexity(outcome.base_loss), perplexity(last))
-        said.append(f"Clients that took no part: {text}.")
+        sentences.append(f"Clients that took no part: {text}.")
     errors = [row.product_error for row in outcome.rows if row.product_error is not None]
     if errors:
-        said.append(
+        sentences.append(
             f"A and B of LoRA are averaged apart, which is not the average of their products: off by "
             f"{100 * max(errors):.2g} % of its norm at most, measured on a few matrices. --exchange ffa and stacked "
             "are exact."
         )
     if recipe.secure.secure_aggregation:
-        said += _of_sums(outcome, recipe)
-    said += _of_messages(outcome, recipe)
+        sentences += _of_sums(outcome, recipe)
+    sentences += _of_messages(outcome, recipe)
     if engine.loading_share is not None and not outcome.promise:
-        said.append(
+        sentences.append(
             f"{100 * engine.loading_share:.0f} % of what clients did for a message was loading the base, by their own "
             "clocks; more local steps in a round make that less."
         )
-    return (*said, DEPLOYED if engine.apart else SIMULATED)
+    return (*sentences, DEPLOYED if engine.apart else SIMULATED)
 
 
 def _clients(count: int) -> str:

@@ -180,7 +180,7 @@ def _measured(
     with progress("Learning", len(material.lessons), unit="models") as advance:
         losses = taught_all(teacher, material.lessons, advance)
     whole = judged_whole([before, *losses])
-    before, losses = taken(before, whole), [taken(each, whole) for each in losses]
+    before, losses = taken(before, whole), [taken(loss, whole) for loss in losses]
     judged = [record for record, row in zip(material.judged, whole, strict=True) if row]
     yardstick = Yardstick(
         untrained=before,

@@ -82,9 +82,9 @@ def grouped(left: csr_array, right: csr_array, *, matches_a_text: int = MATCHES_
     while count:
         common = np.zeros(left.shape[1], dtype=bool)
         common[order[:count]] = True
-        found = _groups(common, left, right)
-        if found is not None:
-            return found
+        groups = _groups(common, left, right)
+        if groups is not None:
+            return groups
         count //= 2  # quoted in too many ways: fewer grams, fewer groups
     return None
 

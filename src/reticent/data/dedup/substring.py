@@ -246,8 +246,8 @@ def _among(hashes: Hashes, rising: Hashes) -> npt.NDArray[np.bool_]:
         return np.zeros(len(hashes), dtype=bool)
     new = _changes(hashes)
     first = hashes[new]
-    found = rising[np.minimum(np.searchsorted(rising, first), len(rising) - 1)] == first
-    return found[np.cumsum(new) - 1]
+    noted = rising[np.minimum(np.searchsorted(rising, first), len(rising) - 1)] == first
+    return noted[np.cumsum(new) - 1]
 
 
 def _tell_apart(texts: Sequence[str], ends: Indices, place: Indices, name: Indices, length: int) -> None:
@@ -260,8 +260,8 @@ def _tell_apart(texts: Sequence[str], ends: Indices, place: Indices, name: Indic
         rows = slice(begin, begin + ROWS)
         mine = zip(*(column.tolist() for column in _text_of(place[rows], ends)), strict=True)
         of_first = zip(*(column.tolist() for column in _text_of(place[first[name[rows]]], ends)), strict=True)
-        for row, ((one, at), (holder, there)) in enumerate(zip(mine, of_first, strict=True), start=begin):
-            window = texts[one][at : at + length]
+        for row, ((text, at), (holder, there)) in enumerate(zip(mine, of_first, strict=True), start=begin):
+            window = texts[text][at : at + length]
             if window != texts[holder][there : there + length]:
                 name[row] = other.setdefault(window, len(first) + len(other))
 

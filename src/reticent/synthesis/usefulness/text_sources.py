@@ -98,7 +98,7 @@ def lessons(real: Sequence[Record], samples: Sequence[tuple[str, Sequence[Record
     """
     taught = [Lesson(name=REAL, source=REAL, records=chosen(real, texts, seed=seed, purpose="lesson"))]
     for name, sample in samples:
-        made = chosen(sample, texts, seed=seed, purpose="lesson")
-        half = (*taught[0].records[: texts // 2], *made[: texts - texts // 2])
-        taught += [Lesson(name=name, source=SYNTHETIC, records=made), Lesson(name=name, source=HALF, records=half)]
+        synthetic = chosen(sample, texts, seed=seed, purpose="lesson")
+        half = (*taught[0].records[: texts // 2], *synthetic[: texts - texts // 2])
+        taught += [Lesson(name=name, source=SYNTHETIC, records=synthetic), Lesson(name=name, source=HALF, records=half)]
     return taught

@@ -81,7 +81,7 @@ def judged_whole(losses: Sequence[JudgedLosses]) -> npt.NDArray[np.bool_]:
     Raises:
         Underpowered: fewer than two have.
     """
-    whole = np.logical_and.reduce([(each.tokens > 0) & np.isfinite(each.nats) for each in losses])
+    whole = np.logical_and.reduce([(loss.tokens > 0) & np.isfinite(loss.nats) for loss in losses])
     if int(whole.sum()) < 2:
         raise Underpowered(
             f"{int(whole.sum())} of {len(whole)} held-out texts", "have a token to predict", "Use longer texts."
