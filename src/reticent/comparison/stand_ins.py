@@ -149,8 +149,8 @@ def _synthetic(run: RunFolder, order: StandInOrder, records: Sequence[Record], r
         ),
     )
     with locked(place.with_name(f"{place.name}.turn"), wait=True):
-        made = synthesize(records, base=order.base, out=place, recipe=recipe, title=order.defence.name)
-    rows_made = [json.loads(line) for line in made.synthetic.read_text(encoding="utf-8").splitlines()]
+        synthetic_run = synthesize(records, base=order.base, out=place, recipe=recipe, title=order.defence.name)
+    rows_made = [json.loads(line) for line in synthetic_run.synthetic.read_text(encoding="utf-8").splitlines()]
     texts = [Record(id=row["id"], text=row["text"]) for row in rows_made if words_of(row["text"])]
     if not texts:
         raise BadInput(order.defence.name, "made no text with a word in it", "Use more records, or another mechanism.")
