@@ -43,7 +43,7 @@ class ClientMemory:
         self.path = path
         self._sent: dict[tuple[str, str, str], str] = {}
         self._round_of: dict[str, int] = {}
-        self._rounds: dict[str, set[int]] = {}
+        self._session_of: dict[tuple[str, int], str] = {}
         header = {"about": about}
         if path.exists():
             self._read(header)
@@ -61,7 +61,7 @@ class ClientMemory:
             content: of the message.
 
         Raises:
-            GuaranteeViolated: the session was another round's.
+            GuaranteeViolated: the session was another round's, or the client was in another session of this round.
             BadInput: in this session the client sent something else of this kind before.
         """
         if self._round_of.setdefault(session.hex(), round_) != round_:
@@ -70,6 +70,12 @@ class ClientMemory:
                 f"round {round_} came with the session of round {self._round_of[session.hex()]}",
                 "The difference of two vectors under the same masks shows what is under them.",
             )
+        if self._session_of.get((client, round_), session.hex()) != session.hex():
+            raise GuaranteeViolated(
+                "each client adds its noise of a round in one session only",
+                f"round {round_} came with a second session",
+                "The noise would be the same in both, and the difference of two sums would show updates without it.",
+            )
         key, digest = (client, session.hex(), kind), hashlib.sha256(content).hexdigest()
         if key not in self._sent:
             append_line(
@@ -77,7 +83,7 @@ class ClientMemory:
                 {"client": client, "round": round_, "session": session.hex(), "kind": kind, "digest": digest},
             )
             self._sent[key] = digest
-            self._rounds.setdefault(client, set()).add(round_)
+            self._session_of[client, round_] = session.hex()
         elif self._sent[key] != digest:
             raise BadInput(
                 str(self.path),
@@ -90,7 +96,7 @@ class ClientMemory:
 
     def others(self, client: str, round_: int) -> int:
         """In how many other rounds a client sent something."""
-        return len(self._rounds.get(client, set()) - {round_})
+        return sum(name == client and number != round_ for name, number in self._session_of)
 
     def _read(self, header: dict[str, Any]) -> None:
         try:
@@ -101,7 +107,7 @@ class ClientMemory:
             for row in rows:
                 self._sent[row["client"], row["session"], row["kind"]] = row["digest"]
                 self._round_of[row["session"]] = row["round"]
-                self._rounds.setdefault(row["client"], set()).add(row["round"])
+                self._session_of[row["client"], row["round"]] = row["session"]
         except (ValueError, TypeError, KeyError) as error:
             raise BadInput(str(self.path), "is no memory of clients", "Start over in another folder.") from error
         if first != header:
