@@ -148,15 +148,26 @@ def test_the_noise_of_what_leaves_is_that_of_all_who_are_in_the_sum(tmp_path):
     assert float(moved.std()) == pytest.approx(2.0 * np.sqrt(2 * 5 / 4) / PER_ROUND, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    "sent", [None, {"a": torch.zeros(3)}, {"a": torch.full((700,), torch.nan), "b": torch.ones(30, 5)}]
-)
-def test_a_client_that_falls_silent_or_sends_nonsense_is_dropped_and_named(tmp_path, sent):
+def test_a_client_that_falls_silent_is_dropped_and_named(tmp_path):
     lost = turns(2)[1]
-    toy = Toy(tmp_path, grid=ToyClients({(lost, 2): sent}))
+    toy = Toy(tmp_path, grid=ToyClients({(lost, 2): None}))
     assert all(check.passed for check in toy.finish())
     assert [(drop.client, drop.why) for drop in toy.state.rows[1].dropped] == [(f"c{lost}", "no answer")]
     assert off(toy.state.arrays, naive(without=[(lost, 2)])) < rounding()
+
+
+@pytest.mark.parametrize("sent", [{"a": torch.zeros(3)}, {"a": torch.full((700,), torch.nan), "b": torch.ones(30, 5)}])
+def test_a_client_whose_update_cannot_be_summed_sends_noise_and_is_not_told_from_one_of_zeros(tmp_path, sent):
+    """Silence would tell the server what its texts did, without any noise."""
+    odd, outcomes = turns(2)[1], []
+    for place, update in enumerate((sent, {name: 0 * array for name, array in start().items()})):
+        (tmp_path / str(place)).mkdir()
+        toy = Toy(tmp_path / str(place), grid=ToyClients({(odd, 2): update}))
+        assert all(check.passed for check in toy.finish())
+        assert [(row.answered, row.dropped) for row in toy.state.rows] == [(5, ())] * 4
+        outcomes.append(toy.state.arrays)
+    assert off(*outcomes) == 0
+    assert off(outcomes[0], naive(without=[(odd, 2)])) < rounding()
 
 
 def test_below_the_threshold_a_round_changes_nothing_and_counts(tmp_path):
@@ -473,10 +484,14 @@ def test_a_planted_fault_is_caught_and_the_promise_named(tmp_path, monkeypatch, 
         Toy(tmp_path, **settings).finish()
 
 
-def test_clients_that_noise_less_than_is_counted_on_refuse_a_lower_threshold(tmp_path):
-    """They know the promise that their share is sized for: a plan that opens sums of fewer finds no client."""
-    toy = Toy(tmp_path)
-    order = secure_clients.RoundOrder(
-        round=1, plan=replace(mechanism_of().plan(0), threshold=3, needed=2, clients=3), asked=(0, 1, 2), arrays=start()
-    )
-    assert not list(toy.rounds.secure.clients.begin(order))
+@pytest.mark.parametrize("other", [{"threshold": 3, "needed": 2, "clients": 3}, {"degree": 2}, {"bits": 20}])
+def test_clients_refuse_a_plan_that_their_promise_was_not_counted_for(tmp_path, other):
+    """Fewer clients in a sum, fewer neighbours that can open a vector: their share of noise is sized for neither."""
+    clients = Toy(tmp_path).rounds.secure.clients
+    orders = [
+        secure_clients.RoundOrder(
+            round=1, plan=replace(mechanism_of().plan(0), **given), asked=(0, 1, 2), arrays=start()
+        )
+        for given in (other, {})
+    ]
+    assert [len(list(clients.begin(order))) for order in orders] == [0, 3]

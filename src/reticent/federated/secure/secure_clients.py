@@ -7,9 +7,10 @@ The server's side is `secure_collector`. Nothing but the replies passes from her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from reticent.core.progress import console
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.secure.ciphers import Ciphers, RefusedMessage
 from reticent.federated.secure.client_memory import SURVIVORS, VECTOR, ClientMemory
@@ -19,7 +20,7 @@ from reticent.federated.secure.secure_client import SecureClient
 from reticent.federated.secure.secure_mechanism import SecureMechanism
 from reticent.federated.secure.secure_plan import SecurePlan
 from reticent.federated.secure.secure_update import client_vector
-from reticent.federated.update import RefusedUpdate, Update, check_update
+from reticent.federated.update import RefusedUpdate, Update, check_update, zeros_like
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,11 +103,11 @@ class SimulatedClients:
         self._clients: dict[int, SecureClient] = {}
 
     def begin(self, order: RoundOrder) -> Iterator[Reply]:
-        """See `SecureClients.begin`. A client takes no part in a plan that opens sums of fewer clients than its share
-        of noise is sized for, nor in more rounds than its promise counts."""
+        """See `SecureClients.begin`. A client takes no part in a plan that its promise was not counted for, such as one
+        that opens sums of fewer clients or gives it fewer neighbours, nor in more rounds than are counted."""
         self._order, self._clients = order, {}
         most = self.mechanism.appearances(self.mechanism.rounds)
-        if order.plan.threshold < self.mechanism.noise.threshold:
+        if order.plan != replace(self.mechanism.plan(0), session=order.plan.session):
             return
         for number in order.asked:
             if self.memory.others(self.name_of(number), order.round) >= most:
@@ -138,7 +139,7 @@ class SimulatedClients:
                 del self._clients[number]
 
     def _vectors(self, deliveries: Mapping[int, DeliveredPieces]) -> Iterator[Reply]:
-        """Train, and send masked vectors. Of what the grid gives, a client's first sound update counts."""
+        """Train, and send masked vectors. Of what the grid gives, a client's first message counts."""
         assert self._order is not None, "begin comes first"
         waiting = set(deliveries)
         for message in self.grid.ask(self._order.round, sorted(deliveries), self._order.arrays):
@@ -150,21 +151,34 @@ class SimulatedClients:
             del message  # else it would be held while the next update is made
 
     def _vector(self, message: Message, delivered: DeliveredPieces) -> Reply | None:
-        """One client's masked vector; None where it has no sound update, or was sent what it does not take."""
+        """One client's masked vector; None where it was sent what it does not take."""
         assert self._order is not None, "begin comes first"
         number, order = message.client, self._order
+        update = self._sound(message)
+        vector = self._noised(number, update)
+        self.sight.masked(order.round, number, update, vector)
         try:
-            if message.refused:
-                return None
-            check_update(message.update, order.arrays)
-            vector = self._noised(number, message.update)
-            self.sight.masked(order.round, number, message.update, vector)
             self._clients[number], masked = self._clients[number].mask(delivered, vector)
-        except (RefusedUpdate, RefusedMessage, AttributeError, TypeError):
+        except RefusedMessage:
             return None
         data = to_bytes(masked)
         self.memory.keep(self.name_of(number), order.round, order.plan.session, VECTOR, data)
         return Reply(client=number, data=data)
+
+    def _sound(self, message: Message) -> Update:
+        """The update of a client; zeros where it cannot be summed. Falling silent then would tell the server, without
+        any noise, that its texts made the training end so."""
+        assert self._order is not None, "begin comes first"
+        try:
+            check_update(message.update, self._order.arrays)
+            why = message.refused
+        except (RefusedUpdate, AttributeError, TypeError) as error:
+            why = str(error) if isinstance(error, RefusedUpdate) else "no update"
+        if not why:
+            return message.update
+        about = f"round {self._order.round}: client {self.name_of(message.client)} sends noise alone: {why}"
+        console.print(about, style="yellow", highlight=False)
+        return zeros_like(self._order.arrays)
 
     def _noised(self, number: int, update: Update) -> Vector:
         """The update, clipped, rounded and with this client's share of noise."""
