@@ -184,7 +184,8 @@ def _who_sees_sums(outcome: FederationOutcome) -> tuple[WhoSees, ...]:
     ]
     for observer in outcome.observers:
         finite = math.isfinite(observer.epsilon)
-        promise = f"ε = {rounded_up(observer.epsilon)} per client, at the δ of the promise" if finite else "none"
+        epsilon = f"ε = {rounded_up(observer.epsilon)} per client at δ = {observer.delta:.2g} (zero out one client)"
+        promise = epsilon if finite else "none"
         rows.append(
             WhoSees(
                 who=observer.name,

@@ -69,13 +69,15 @@ class Observer:
     Args:
         name: who looks.
         sees: what.
-        epsilon: that holds against it, for a client, at the run's δ; infinite where none does.
+        epsilon: that holds against it, for a client; infinite where none does.
+        delta: of that ε.
         rests_on: what the number takes for granted.
     """
 
     name: str
     sees: str
     epsilon: float
+    delta: float
     rests_on: str
 
 
@@ -109,6 +111,7 @@ def who_sees_what(run: SecureRun, *, colluders: int) -> tuple[Observer, ...]:
             name="the world",
             sees="the published models",
             epsilon=min(world, unsampled),
+            delta=run.delta,
             rests_on=f"{honest}; rounds that all reach the threshold; a server that keeps secret who was drawn, and "
             "adds the top-up"
             if sampled
@@ -118,24 +121,28 @@ def who_sees_what(run: SecureRun, *, colluders: int) -> tuple[Observer, ...]:
             name="another client",
             sees="the published models, its own noise, and who its neighbours are in the rounds that it is in",
             epsilon=_epsilon(run, run.appearances, 1.0, published - 1),
+            delta=run.delta,
             rests_on=f"{honest}; {seen}" + ("; a server that adds the top-up" if run.topped_up else ""),
         ),
         Observer(
             name="the server",
             sees="who takes part, and the noised sum of each round; no client's update",
             epsilon=unsampled,
+            delta=run.delta,
             rests_on=f"{honest}; a server that keeps to the protocol; {seen}",
         ),
         Observer(
             name=f"the server and {colluders} client{'' if colluders == 1 else 's'} of a round",
             sees="the same, and the updates and the noise of those clients",
             epsilon=_epsilon(run, run.appearances, 1.0, threshold - colluders),
+            delta=run.delta,
             rests_on=f"{honest}, but for those {colluders}; a server that keeps to the protocol; {seen}",
         ),
         Observer(
             name=f"the server and {pieces} neighbours of a client",
             sees="that client's update under nothing but the noise that it added itself",
             epsilon=_epsilon(run, run.appearances, 1.0, 1),
+            delta=run.delta,
             rests_on=f"the client's own share of noise, 1/{threshold} of the variance; {seen}",
         ),
     )
