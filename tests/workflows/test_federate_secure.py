@@ -40,6 +40,7 @@ RECIPE = FederationRecipe(
     secure=SecureAggregation(secure_aggregation=True),
 )
 MAILS = help_desk(users=24, mails_per_user=3)
+REAL = ciphers.LibraryCiphers
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,6 +67,9 @@ def test_the_promise_holds_against_the_server_and_the_page_says_which_holds_agai
     results = read_federation(secure.federation)
     promise = PrivacyGuarantee.from_json(secure.promise.read_text(encoding="utf-8"))
     by_name = {row.who: row for row in results.who_sees}
+    told = [row.promise for row in results.who_sees if "ε" in row.promise]
+    assert len(told) == 5
+    assert all(f"per client at δ = {promise.delta:.2g} (zero out one client)" in text for text in told)
     assert by_name["this machine"].promise == "none"
     assert by_name["the server"].epsilon == pytest.approx(promise.epsilon)
     assert by_name["the world"].epsilon == pytest.approx(promise.epsilon)
@@ -113,6 +117,41 @@ def test_a_killed_secure_federation_goes_on_to_the_same_weights(base: str, tmp_p
         for place in (out, twin)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_with_the_real_ciphers_one_client_silent_and_killed_once(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography", reason="real ciphers need cryptography: pip install 'reticent[federated]'")
+    monkeypatch.setattr(ciphers, "LibraryCiphers", REAL)
+    recipe = replace(RECIPE, federation=replace(RECIPE.federation, rounds=2))
+
+    class Silent:
+        """The first client of the first round never answers; with ``dies`` the second round is not finished."""
+
+        def __init__(self, grid, *, dies=False):
+            self.grid, self.dies = grid, dies
+
+        def ask(self, round_, clients, arrays):
+            for message in self.grid.ask(round_, clients, arrays):
+                if round_ == 1 and message.client == clients[0]:
+                    continue
+                if round_ == 2 and message.client == clients[-1] and self.dies:
+                    raise Killed
+                yield message
+
+    out, twin = tmp_path / "run", tmp_path / "twin"
+    with pytest.raises(Killed):
+        federate_through(MAILS, base=base, out=out, recipe=recipe, wrap=lambda grid: Silent(grid, dies=True))
+    shutil.copytree(out, twin)
+    one, two = (federate_through(MAILS, base=base, out=place, recipe=recipe, wrap=Silent) for place in (out, twin))
+    weights = [load_file(run.model / "adapter_model.safetensors") for run in (one, two)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    rows = [json.loads(line) for line in one.rounds.read_text(encoding="utf-8").splitlines()]
+    assert [(row["changed"], [drop["why"] for drop in row["dropped"]]) for row in rows] == [
+        (True, ["no answer"]),
+        (True, []),
+    ]
 
 
 def test_both_promises_stand_beside_each_other(base: str, tmp_path: Path) -> None:
