@@ -112,6 +112,15 @@ def test_one_letter_over_and_over_takes_no_longer() -> None:
     assert shared_passages(texts) == [((0, 100_000),), ((1, 100_001),)]
 
 
+def test_the_record_that_most_passages_came_from_is_named_and_of_equals_the_earlier() -> None:
+    one, two = "the parcel came late", "and the box was torn"
+    mails = [
+        Record(id=name, text=text) for name, text in [("a", two), ("b", one), ("both", one + two), ("c", two[:12])]
+    ]
+    found = drop_repeated_passages(mails, length=10, share=0.5)
+    assert [(row.id, row.kept) for row in found.dropped] == [("both", "a"), ("c", "a")]
+
+
 def test_share() -> None:
     assert share_covered(["abcd", ""], [((0, 1), (2, 3)), ()]).tolist() == [0.5, 0.0]
 

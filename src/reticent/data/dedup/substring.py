@@ -111,7 +111,9 @@ def drop_repeated_passages(
         repeats = from_earlier >= 0
         covered = sum(end - start for start, end in _merged(windows.start[rows[repeats]], length))
         if covered and covered >= share * len(records[text].plain):
-            gone[text] = int(np.bincount(from_earlier[repeats]).argmax())
+            # Not by a count for each text before this one: that would grow with the square of the texts.
+            owners, windows_of = np.unique(from_earlier[repeats], return_counts=True)
+            gone[text] = int(owners[windows_of.argmax()])
         else:
             owner[names[~repeats]] = text
     return Deduplication(
