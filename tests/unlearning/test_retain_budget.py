@@ -20,7 +20,9 @@ from reticent.unlearning.retain_budget import budget_left, spent
 Unlearned = Callable[..., RunFolder]
 
 
-def looks_at(run: RunFolder, retain_losses: Sequence[float], *, method: str = "npo", broken_from: int = 9) -> RunFolder:
+def looks_at(
+    run: RunFolder, retain_losses: Sequence[float], *, method: str = "npo", broken_from: int = 9, stop: str = "epochs"
+) -> RunFolder:
     """Looks of a run by their retain loss, where unseen texts cost 2 nats; AUCs come nearer to 0.5 with each."""
     looks = [
         Look(
@@ -38,7 +40,7 @@ def looks_at(run: RunFolder, retain_losses: Sequence[float], *, method: str = "n
     write_text(run.looks, json.dumps([encode(look) for look in looks]))
     settings = run.settings("unlearn") or {}
     (run.root / "unlearn.yaml").unlink()
-    run.record("unlearn", settings | {"unlearning": {"method": method}})
+    run.record("unlearn", settings | {"unlearning": {"method": method, "stop": stop}})
     return run
 
 
@@ -56,6 +58,24 @@ def test_requests_in_a_row_add_up(shop: RunFolder, unlearned: Unlearned) -> None
 def test_a_loss_that_fell_is_no_credit(shop: RunFolder, unlearned: Unlearned) -> None:
     first = looks_at(unlearned(shop, shop, ["a1"], name="first"), [1.0, 0.8])
     assert budget_left(0.02, chain(first).links) == 0.02
+
+
+def test_a_loss_that_fell_pays_for_no_later_request(shop: RunFolder, unlearned: Unlearned) -> None:
+    first = looks_at(unlearned(shop, shop, ["a1"], name="first"), [1.0, 0.8])
+    second = looks_at(unlearned(first, shop, ["b2"], name="second"), [0.8, 0.84])
+    assert spent(chain(second).links) == pytest.approx(0.02)
+    with pytest.raises(BadInput, match="is used up"):
+        budget_left(0.0199, chain(second).links)
+    third = looks_at(unlearned(second, shop, ["c1"], name="third"), [0.84, 0.82])
+    assert spent(chain(third).links) == pytest.approx(0.01)
+
+
+def test_looks_that_are_gone_are_no_budget_that_is_left(shop: RunFolder, unlearned: Unlearned) -> None:
+    first = looks_at(unlearned(shop, shop, ["a1"], name="first"), [1.0, 1.03], stop="panel")
+    assert spent(chain(first).links) == pytest.approx(0.015)
+    first.looks.unlink()
+    with pytest.raises(BadInput, match="nobody knows what that request used up"):
+        budget_left(0.02, chain(first).links)
 
 
 def test_training_again_starts_anew(shop: RunFolder, unlearned: Unlearned) -> None:
