@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from reticent.core.errors import BadInput
+
+T = TypeVar("T")
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
@@ -58,6 +62,65 @@ def whole_lines(path: Path) -> list[Any]:
             file.truncate(len(whole))
             os.fsync(file.fileno())
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def begin_or_go_on(path: Path, header: Mapping[str, Any], entry: Callable[..., T], *, name: str, of: str) -> list[T]:
+    """The entries that an earlier process left behind the line that says what a ledger is of; that line is put into a
+    new one.
+
+    Args:
+        path: of the ledger; its folder exists.
+        header: what it is of, as JSON has it.
+        entry: makes an entry of the fields of a line.
+        name: of such a ledger, for messages: "ledger of rounds".
+        of: what ``header`` tells apart, for messages: "federation".
+
+    Raises:
+        BadInput: the file is no such ledger, or of something else.
+
+    Examples:
+        >>> begin_or_go_on(Path("ledger.jsonl"), {"key": "a"}, dict, name="ledger of steps", of="mechanism")
+        []
+        >>> append_line(Path("ledger.jsonl"), {"step": 0})
+        >>> begin_or_go_on(Path("ledger.jsonl"), {"key": "a"}, dict, name="ledger of steps", of="mechanism")
+        [{'step': 0}]
+    """
+    try:
+        lines = whole_lines(path)
+        entries = [entry(**line) for line in lines[1:]]
+    except (ValueError, TypeError) as error:
+        raise BadInput(str(path), f"is no {name}", "Start over in another folder (--out).") from error
+    if not lines:
+        append_line(path, header)
+    elif lines[0] != json.loads(json.dumps(header)):
+        raise BadInput(
+            str(path),
+            f"is the {name} of another {of}, or of another key",
+            "Give the settings that it was begun with, or start over in another folder (--out).",
+        )
+    return entries
+
+
+def refuse_gaps(path: Path, numbers: Sequence[int], *, most: int | None = None) -> None:
+    """Refuse a ledger whose entries are not numbered 0, 1, 2, … without a gap.
+
+    Args:
+        path: of the ledger, for the message.
+        numbers: of the entries, in order.
+        most: there can be; None for any number.
+
+    Raises:
+        BadInput: they are not.
+
+    Examples:
+        >>> refuse_gaps(Path("ledger.jsonl"), [0, 1, 2])
+        >>> refuse_gaps(Path("ledger.jsonl"), [0, 2])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: ledger.jsonl: has entries twice or not at all. Start over ...
+    """
+    if list(numbers) != list(range(len(numbers))) or (most is not None and len(numbers) > most):
+        raise BadInput(str(path), "has entries twice or not at all", "Start over in another folder (--out).")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reticent.core.errors import BadInput
 from reticent.core.federation import FederationRound
@@ -36,31 +36,39 @@ UNCOVERED: dict[str, Any] = {
 """Fields of a round that no noise covers, as they are published under a promise."""
 
 
+class HasRounds(Protocol):
+    """A plan of rounds, or a record of them."""
+
+    @property
+    def rounds(self) -> int:
+        """How many there are."""
+        ...
+
+
 class ClientPromise(ABC):
-    """A promise to each client, and what keeps it."""
+    """A promise to each client, and what keeps it: a mechanism, a ledger of rounds, and a check of what each does."""
+
+    mechanism: HasRounds
+    ledger: HasRounds
+    check: ReleaseCheck
 
     @property
-    @abstractmethod
-    def watch(self) -> ReleaseCheck:
-        """Looks at what leaves."""
-
-    @property
-    @abstractmethod
     def planned(self) -> int:
         """Rounds that are accounted for."""
+        return self.mechanism.rounds
 
     @property
-    @abstractmethod
     def on_ledger(self) -> int:
         """Rounds that were spent."""
+        return self.ledger.rounds
+
+    def asked(self, round_: int, clients: Sequence[int]) -> None:
+        """Check who is asked in a round, from 1."""
+        self.check.drawn(round_ - 1, clients)
 
     @abstractmethod
     def spent(self, rounds: int) -> float:
         """ε after so many of the rounds on record."""
-
-    @abstractmethod
-    def asked(self, round_: int, clients: Sequence[int]) -> None:
-        """Check who is asked in a round, from 1."""
 
     @abstractmethod
     def spend(self, round_: int, aggregate: Aggregate) -> None:
@@ -84,7 +92,7 @@ class ClientPromise(ABC):
 
     def given(self, mean: Update) -> None:
         """Check what the server's step takes."""
-        self.watch.given(mean)
+        self.check.given(mean)
 
     def counted(self, rows: Sequence[FederationRound]) -> tuple[FederationRound, ...]:
         """Rows with the ε that was spent up to them: all, or about `COUNTED` of many, the last one always."""
@@ -96,7 +104,7 @@ class ClientPromise(ABC):
         covered = tuple(replace(row, **UNCOVERED) for row in rows)
         for row in covered:
             told = [item.name for item in fields(row) if getattr(row, item.name) not in (None, (), 0.0)]
-            self.watch.released(told)
+            self.check.released(told)
         return covered
 
     def checked(self, state: ServerState, reloaded: Update) -> tuple[PromiseCheck, ...]:
@@ -109,7 +117,7 @@ class ClientPromise(ABC):
         Raises:
             GuaranteeViolated: one failed.
         """
-        self.watch.saved(state.arrays, reloaded)
+        self.check.saved(state.arrays, reloaded)
         items = self.finished(state.round)
         return tuple(PromiseCheck(name=item.name, bound=item.bound, passed=item.passed) for item in items)
 

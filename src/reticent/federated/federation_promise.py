@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,28 +35,9 @@ class FederationPromise(ClientPromise):
     ledger: RoundLedger
     check: FederationSelfCheck
 
-    @property
-    def watch(self) -> FederationSelfCheck:
-        """See `ClientPromise.watch`."""
-        return self.check
-
-    @property
-    def planned(self) -> int:
-        """See `ClientPromise.planned`."""
-        return self.mechanism.rounds
-
-    @property
-    def on_ledger(self) -> int:
-        """See `ClientPromise.on_ledger`."""
-        return self.ledger.rounds
-
     def spent(self, rounds: int) -> float:
         """See `ClientPromise.spent`."""
         return self.ledger.epsilon(rounds).epsilon
-
-    def asked(self, round_: int, clients: Sequence[int]) -> None:
-        """Check who is asked in a round, from 1."""
-        self.check.drawn(round_ - 1, clients)
 
     def spend(self, round_: int, aggregate: Aggregate) -> None:
         """Check a round and put it on the ledger, on the disk, before its aggregate leaves."""

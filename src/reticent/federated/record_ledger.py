@@ -8,13 +8,12 @@ difference of the two, show gradients without any.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.line_ledger import append_line, whole_lines
+from reticent.core.line_ledger import append_line, begin_or_go_on
 from reticent.federated.record_mechanism import RecordMechanism
 from reticent.federated.round_ledger import digest
 from reticent.federated.update import Update
@@ -60,12 +59,11 @@ class RecordLedger:
 
     def __init__(self, path: Path, mechanism: RecordMechanism) -> None:
         self.path, self.mechanism = path, mechanism
-        self.spent: dict[tuple[str, int], RecordsSpent] = {}
-        if path.exists():
-            self._read()
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            append_line(path, self._about())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        entries = begin_or_go_on(path, self._about(), RecordsSpent, name="ledger of records", of="federation")
+        self.spent = {(entry.client, entry.round): entry for entry in entries}
+        if len(self.spent) < len(entries):
+            raise BadInput(str(path), "has a client's round twice", "Start over in another folder.")
 
     def spend(self, client: int, name: str, round_: int, update: Update) -> None:
         """Put a client's round on record, on the disk, before its update leaves. A round counts once.
@@ -130,24 +128,4 @@ class RecordLedger:
     def _about(self) -> dict[str, Any]:
         told = {name: value for name, value in asdict(self.mechanism).items() if name != "key"}
         key = hashlib.sha256(b"record ledger" + self.mechanism.key).hexdigest()[:16]
-        return json.loads(json.dumps({"format": FORMAT, "unit": "record", **told, "key": key}))
-
-    def _read(self) -> None:
-        """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        try:
-            lines = whole_lines(self.path)
-            if not lines:
-                return
-            header, *rows = lines
-            entries = [RecordsSpent(**row) for row in rows]
-        except (ValueError, TypeError) as error:
-            raise BadInput(str(self.path), "is no ledger of records", "Start over in another folder.") from error
-        if header != self._about():
-            raise BadInput(
-                str(self.path),
-                "is the ledger of another federation, or of another key",
-                "Give the settings that it was begun with, or start over in another folder.",
-            )
-        self.spent = {(entry.client, entry.round): entry for entry in entries}
-        if len(self.spent) < len(entries):
-            raise BadInput(str(self.path), "has a client's round twice", "Start over in another folder.")
+        return {"format": FORMAT, "unit": "record", **told, "key": key}

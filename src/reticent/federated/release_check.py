@@ -4,6 +4,7 @@ else is published, and the model that is saved is the one that was trained."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import NoReturn
 
@@ -21,7 +22,7 @@ RELEASED = frozenset(
 """Fields of a round that may leave: noised and paid for, or without anything of the clients in them."""
 
 
-class ReleaseCheck:
+class ReleaseCheck(ABC):
     """Watches what leaves the rounds of a private federation.
 
     Args:
@@ -41,6 +42,10 @@ class ReleaseCheck:
         self.reloaded: bool | None = None
         self._where: WatchPoints | None = None
         self._left: Floats | None = None
+
+    @abstractmethod
+    def drawn(self, round_number: int, clients: Collection[int]) -> None:
+        """The clients that a round (from 0) asks, by number."""
 
     def leaves(self, where: WatchPoints, mean: Update) -> Floats:
         """Take what leaves a round; the same at the places where it is looked at."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.line_ledger import append_line, whole_lines
+from reticent.core.line_ledger import append_line, begin_or_go_on, refuse_gaps
 from reticent.federated.client_mechanism import ClientMechanism
 from reticent.federated.update import Update
 from reticent.privacy import accounting, composition
@@ -65,11 +65,8 @@ class RoundLedger:
 
     def __init__(self, path: str | Path, mechanism: ClientMechanism) -> None:
         self.path, self.mechanism = Path(path), mechanism
-        self.spent: list[RoundSpent] = []
-        if self.path.exists():
-            self._read()
-        if not self.path.exists():
-            append_line(self.path, about(mechanism))
+        self.spent = begin_or_go_on(self.path, about(mechanism), RoundSpent, name="ledger of rounds", of="federation")
+        refuse_gaps(self.path, [entry.round for entry in self.spent])
 
     @property
     def rounds(self) -> int:
@@ -140,26 +137,6 @@ class RoundLedger:
             return accounting.spent(step, steps=times, delta=self.mechanism.delta)
         parts = tuple(composition.Part(mechanism=step, steps=times) for step, times in steps.items())
         return composition.total(parts, delta=self.mechanism.delta)
-
-    def _read(self) -> None:
-        """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        try:
-            lines = whole_lines(self.path)
-            if not lines:
-                return
-            header, *rounds = lines
-            spent = [RoundSpent(**line) for line in rounds]
-        except (ValueError, TypeError) as error:
-            raise BadInput(str(self.path), "is no ledger of rounds", "Start over in another folder.") from error
-        if header != about(self.mechanism):
-            raise BadInput(
-                str(self.path),
-                "is the ledger of another federation, or of another key",
-                "Give the settings that it was begun with, or start over in another folder.",
-            )
-        if [entry.round for entry in spent] != list(range(len(spent))):
-            raise BadInput(str(self.path), "has rounds twice or not at all", "Start over in another folder.")
-        self.spent = spent
 
 
 def about(mechanism: ClientMechanism) -> dict[str, Any]:

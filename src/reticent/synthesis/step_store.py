@@ -19,7 +19,7 @@ from typing import Any
 
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
-from reticent.core.line_ledger import append_line, whole_lines
+from reticent.core.line_ledger import append_line, begin_or_go_on, refuse_gaps
 from reticent.privacy.check import GuaranteeViolated
 
 FORMAT = 1
@@ -55,17 +55,10 @@ class StepStore:
 
     def __init__(self, folder: str | Path, about: Mapping[str, Any], *, key: bytes, steps: int) -> None:
         self.folder, self.steps = Path(folder), steps
-        self.header = {
-            "format": FORMAT,
-            **json.loads(json.dumps(dict(about))),
-            "steps": steps,
-            "key": hashlib.sha256(b"synthesis" + key).hexdigest()[:16],
-        }
-        self.spent: list[StepSpent] = []
-        if self.path.exists():
-            self._read()
-        if not self.path.exists():
-            append_line(self.path, self.header)
+        told = hashlib.sha256(b"synthesis" + key).hexdigest()[:16]
+        header = {"format": FORMAT, **about, "steps": steps, "key": told}
+        self.spent = begin_or_go_on(self.path, header, StepSpent, name="ledger of steps", of="mechanism")
+        refuse_gaps(self.path, [entry.step for entry in self.spent], most=steps)
 
     @property
     def path(self) -> Path:
@@ -117,26 +110,6 @@ class StepStore:
             return [str(json.loads(line)) for line in lines]
         except (OSError, ValueError):
             return None
-
-    def _read(self) -> None:
-        """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        try:
-            lines = whole_lines(self.path)
-            if not lines:
-                return
-            header, *rows = lines
-            spent = [StepSpent(**row) for row in rows]
-        except (ValueError, TypeError) as error:
-            raise BadInput(str(self.path), "is no ledger of steps", "Start over in another folder (--out).") from error
-        if header != self.header:
-            raise BadInput(
-                str(self.path),
-                "is the ledger of another mechanism, or of another key",
-                "Give the settings that it was begun with, or start over in another folder (--out).",
-            )
-        if [entry.step for entry in spent] != list(range(len(spent))) or len(spent) > self.steps:
-            raise BadInput(str(self.path), "has steps twice or not at all", "Start over in another folder (--out).")
-        self.spent = spent
 
 
 def digest(texts: Sequence[str]) -> str:

@@ -8,15 +8,27 @@ and pieces for two lists of survivors open a vector. So a client sends in a sess
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.line_ledger import append_line, whole_lines
+from reticent.core.line_ledger import append_line, begin_or_go_on
 from reticent.privacy.check import GuaranteeViolated
 
 FILE = "client_memory.jsonl"
 VECTOR, SURVIVORS = "vector", "survivors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """The digest of one message, and what it was for; as `ClientMemory.keep` has it."""
+
+    client: str
+    round: int
+    session: str
+    kind: str
+    digest: str
 
 
 class ClientMemory:
@@ -44,11 +56,8 @@ class ClientMemory:
         self._sent: dict[tuple[str, str, str], str] = {}
         self._round_of: dict[str, int] = {}
         self._session_of: dict[tuple[str, int], str] = {}
-        header = {"about": about}
-        if path.exists():
-            self._read(header)
-        if not path.exists():
-            append_line(path, header)
+        for sent in begin_or_go_on(path, {"about": about}, _Sent, name="memory of clients", of="federation"):
+            self._remember(sent)
 
     def keep(self, client: str, round_: int, session: bytes, kind: str, content: bytes) -> None:
         """Remember what a client is about to send, or answers to.
@@ -78,12 +87,9 @@ class ClientMemory:
             )
         key, digest = (client, session.hex(), kind), hashlib.sha256(content).hexdigest()
         if key not in self._sent:
-            append_line(
-                self.path,
-                {"client": client, "round": round_, "session": session.hex(), "kind": kind, "digest": digest},
-            )
-            self._sent[key] = digest
-            self._session_of[client, round_] = session.hex()
+            sent = _Sent(client=client, round=round_, session=session.hex(), kind=kind, digest=digest)
+            append_line(self.path, asdict(sent))
+            self._remember(sent)
         elif self._sent[key] != digest:
             raise BadInput(
                 str(self.path),
@@ -98,21 +104,7 @@ class ClientMemory:
         """In how many other rounds a client sent something."""
         return sum(name == client and number != round_ for name, number in self._session_of)
 
-    def _read(self, header: dict[str, Any]) -> None:
-        try:
-            lines = whole_lines(self.path)
-            if not lines:
-                return
-            first, *rows = lines
-            for row in rows:
-                self._sent[row["client"], row["session"], row["kind"]] = row["digest"]
-                self._round_of[row["session"]] = row["round"]
-                self._session_of[row["client"], row["round"]] = row["session"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise BadInput(str(self.path), "is no memory of clients", "Start over in another folder.") from error
-        if first != header:
-            raise BadInput(
-                str(self.path),
-                "is of another federation, or of another key",
-                "Give the settings that it was begun with, or start over in another folder.",
-            )
+    def _remember(self, sent: _Sent) -> None:
+        self._sent[sent.client, sent.session, sent.kind] = sent.digest
+        self._round_of[sent.session] = sent.round
+        self._session_of[sent.client, sent.round] = sent.session

@@ -8,13 +8,11 @@ two sums could be a single client's update.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from reticent.core.errors import BadInput
-from reticent.core.line_ledger import append_line, whole_lines
+from reticent.core.line_ledger import append_line, begin_or_go_on, refuse_gaps
 from reticent.federated.release_check import broken
 from reticent.federated.secure.secure_mechanism import SecureMechanism
 
@@ -54,11 +52,9 @@ class SecureLedger:
 
     def __init__(self, path: Path, mechanism: SecureMechanism) -> None:
         self.path, self.mechanism = path, mechanism
-        self.spent: list[SecureRoundSpent] = []
-        if path.exists():
-            self._read()
-        if not path.exists():
-            append_line(path, self._header)
+        header = {"format": FORMAT, **mechanism.on_record}
+        self.spent = begin_or_go_on(path, header, SecureRoundSpent, name="ledger of secure rounds", of="federation")
+        refuse_gaps(path, [entry.round for entry in self.spent])
 
     @property
     def rounds(self) -> int:
@@ -102,28 +98,3 @@ class SecureLedger:
                 "train to the same bits. Where they cannot, start over in another folder (--out); what was spent here "
                 "stays on record.",
             )
-
-    @property
-    def _header(self) -> dict[str, Any]:
-        header: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **self.mechanism.on_record}))
-        return header
-
-    def _read(self) -> None:
-        """Take over what an earlier process wrote; a line that it did not finish is cut off."""
-        try:
-            lines = whole_lines(self.path)
-            if not lines:
-                return
-            header, *rounds = lines
-            spent = [SecureRoundSpent(**line) for line in rounds]
-        except (ValueError, TypeError) as error:
-            raise BadInput(str(self.path), "is no ledger of secure rounds", "Start over in another folder.") from error
-        if header != self._header:
-            raise BadInput(
-                str(self.path),
-                "is the ledger of another federation, or of another key",
-                "Give the settings that it was begun with, or start over in another folder.",
-            )
-        if [entry.round for entry in spent] != list(range(len(spent))):
-            raise BadInput(str(self.path), "has rounds twice or not at all", "Start over in another folder.")
-        self.spent = spent

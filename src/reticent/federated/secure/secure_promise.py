@@ -43,28 +43,9 @@ class SecurePromise(ClientPromise):
     ledger: SecureLedger
     check: SecureSelfCheck
 
-    @property
-    def watch(self) -> SecureSelfCheck:
-        """See `ClientPromise.watch`."""
-        return self.check
-
-    @property
-    def planned(self) -> int:
-        """See `ClientPromise.planned`."""
-        return self.mechanism.rounds
-
-    @property
-    def on_ledger(self) -> int:
-        """See `ClientPromise.on_ledger`."""
-        return self.ledger.rounds
-
     def spent(self, rounds: int) -> float:
         """See `ClientPromise.spent`; a round that was not opened counts too."""
         return self.mechanism.epsilon(min(rounds, self.ledger.rounds))
-
-    def asked(self, round_: int, clients: Sequence[int]) -> None:
-        """See `ClientPromise.asked`."""
-        self.check.drawn(round_ - 1, clients)
 
     def opening(self, round_: int, digest: str) -> None:
         """Put a round (from 1) on the ledger before its sum is opened."""
