@@ -191,6 +191,7 @@ if TYPE_CHECKING:
     from reticent.core.section import Section as Section
     from reticent.core.section import Table as Table
     from reticent.core.section import Words as Words
+    from reticent.core.stated_epsilon import StatedEpsilon as StatedEpsilon
     from reticent.core.text_utility import AuditedText as AuditedText
     from reticent.core.text_utility import TextUtility as TextUtility
     from reticent.core.unlearning import Bar as Bar

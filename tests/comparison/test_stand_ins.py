@@ -83,9 +83,9 @@ def test_each_setting_is_a_row_with_an_audit_of_one_of_its_models(done: tuple[Pa
     assert [setting.defence for setting in outcome.settings] == list(FEW)
     assert [row.setting for row in outcome.audited] == list(range(len(FEW)))
     assert all(row.record_auc is not None and row.learning_rate in RATES for row in outcome.audited)
-    promised = {outcome.settings[row.setting].defence: (row.promised, row.unit) for row in outcome.audited}
-    assert promised["user_synthetic_prediction8"] == (8.0, "user")
-    assert set(promised.values()) == {(None, ""), (8.0, "user")}
+    promised = {outcome.settings[row.setting].defence: row.promise for row in outcome.audited}
+    assert promised.pop("user_synthetic_prediction8").sentence.startswith("ε = 8.00 per user at δ = ")
+    assert set(promised.values()) == {None}
     target = next((setting.matched.loss for setting in outcome.settings if setting.matched), None)
     assert target is not None
     page = (root / "report.html").read_text(encoding="utf-8")

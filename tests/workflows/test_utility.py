@@ -97,7 +97,8 @@ def test_real_text_and_texts_like_it_teach_and_wrong_labels_show(judged: Utility
     assert plain.labels is not None
     assert plain.labels.value > 0.8
     assert {row.texts for row in judged.rows[1:]} == {24}
-    assert (plain.epsilon, swapped.epsilon, swapped.unit, swapped.audit) == (None, 8.0, "user", None)
+    assert (plain.promise, swapped.audit) == (None, None)
+    assert swapped.promise.sentence == "ε = 8.00 per user at δ = 0.001 (add or remove one user)"
     assert plain.audit is not None
     assert plain.audit.auc is not None
     assert "plain (none, no promise) teaches" in judged.headline

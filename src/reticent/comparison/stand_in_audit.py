@@ -10,11 +10,14 @@ from typing import Protocol
 from reticent.auditing.case import AuditCase, read_recorded
 from reticent.auditing.config import AuditConfig
 from reticent.comparison.grid import Trial
+from reticent.comparison.stand_ins import promise_of_texts
 from reticent.core.comparison import AuditedSetting, Point, Setting
 from reticent.core.finding import Estimate
 from reticent.core.results import Results
 from reticent.core.run_folder import RunFolder
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.report.results_file import read_results
+from reticent.report.summary import strongest_epsilon
 from reticent.workflows.audit import audit
 
 FOLDER = "audit"
@@ -96,8 +99,7 @@ def _end(points: Sequence[Point], setting: int, rate: float) -> Point | None:
 
 
 def _row(number: int, setting: Setting, trial: FinishedCell, end: Point, results: Results) -> AuditedSetting:
-    promise = trial.cell.defence.promise
-    bounds = [finding.estimate.lo for finding in results.all_findings if finding.metric == "epsilon_lower"]
+    bound = strongest_epsilon(results)
     words, group = _extracted(results)
     return AuditedSetting(
         setting=number,
@@ -108,9 +110,22 @@ def _row(number: int, setting: Setting, trial: FinishedCell, end: Point, results
         user_auc=_worst(results, "user"),
         extracted=words,
         extracted_of=group,
-        epsilon=max(0.0, *bounds) if bounds else None,
-        promised=promise.epsilon if promise.is_private else None,
-        unit=promise.unit if promise.is_private else "",
+        epsilon=None if bound is None else bound.estimate,
+        promise=_promise(trial, results),
+    )
+
+
+def _promise(trial: FinishedCell, results: Results) -> StatedEpsilon | None:
+    """The promise that the model carries: that of its training, as the audit read it, or of the texts it learned."""
+    defence = trial.cell.defence
+    texts = promise_of_texts(RunFolder(root=trial.folder), defence)
+    if texts is not None or results.promise is None:
+        return texts
+    return StatedEpsilon(
+        epsilon=results.promise.epsilon,
+        delta=results.promise.delta,
+        unit=results.promise.unit,
+        relation=defence.promise.relation,
     )
 
 

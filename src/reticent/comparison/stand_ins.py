@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reticent.comparison.defences import EMULATED, SCRUBBED, Defence
+from reticent.comparison.defences import EMULATED, SCRUBBED, SYNTHETIC, Defence
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.record import Record, write_records
 from reticent.core.run_folder import RunFolder
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.data.canaries import write_canaries
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.pii.detect import choose, detect_all
@@ -35,6 +36,7 @@ from reticent.data.words import units as words_of
 from reticent.models.emulation import EmulationConfig, read_emulation
 from reticent.monitor.attach import watching
 from reticent.monitor.config import MonitorConfig
+from reticent.report.synthesis_file import read_synthesis
 from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.train.config import TuneConfig
 from reticent.workflows.emulate import emulate
@@ -217,6 +219,24 @@ def trained_in(run: RunFolder) -> RunFolder:
     """The run folder of the weights that were trained: the small model's where the model is steered by one."""
     info = read_emulation(run.model)
     return run if info is None else RunFolder(root=Path(info.small_tuned.source).parent)
+
+
+def promise_of_texts(run: RunFolder, defence: Defence) -> StatedEpsilon | None:
+    """The promise of the synthetic texts that a training learned from; None where it learned from none.
+
+    Args:
+        run: of the training, in ``cells`` of the comparison.
+        defence: of it.
+
+    Raises:
+        BadInput: the texts are there without what is promised of them.
+    """
+    if defence.stand_in.get("kind") != SYNTHETIC or not defence.is_private:
+        return None
+    texts = read_synthesis(RunFolder(root=_shared(run, defence.name)).synthesis)
+    assert texts.epsilon is not None
+    assert texts.delta is not None
+    return StatedEpsilon(epsilon=texts.epsilon, delta=texts.delta, unit=texts.unit, relation=texts.relation)
 
 
 def _shared(run: RunFolder, name: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from reticent.core.composed_epsilon import ComposedEpsilon
 from reticent.core.field_types import Count, OneOf
 from reticent.core.finding import Estimate
+from reticent.core.stated_epsilon import StatedEpsilon
 
 CELL_STATUSES = ("done", "diverged", "refused", "failed", "missing")
 
@@ -220,13 +221,12 @@ class AuditedSetting:
         extracted: largest share of trained secrets or records that came out, less what comes out of a control or of the
             base; None where nobody tried.
         extracted_of: what of, and by which attack.
-        epsilon: the largest lower bound on ε; None where none was made.
-        promised: upper bound; None where nothing is promised.
-        unit: to whom; empty where nothing is promised.
+        epsilon: the largest lower bound on ε, with δ and the unit that it is for; None where none was made.
+        promise: of the model; None where nothing is promised.
 
     Examples:
         >>> loss = Estimate(value=3.1, lo=3.0, hi=3.2, n=90, method="over seeds")
-        >>> AuditedSetting(setting=0, learning_rate=1e-4, seed=0, loss=loss).promised is None
+        >>> AuditedSetting(setting=0, learning_rate=1e-4, seed=0, loss=loss).promise is None
         True
     """
 
@@ -238,9 +238,8 @@ class AuditedSetting:
     user_auc: Estimate | None = None
     extracted: Estimate | None = None
     extracted_of: str = ""
-    epsilon: float | None = None
-    promised: float | None = None
-    unit: str = ""
+    epsilon: Estimate | None = None
+    promise: StatedEpsilon | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

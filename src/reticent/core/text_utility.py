@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from reticent.core.field_types import Count, FreeForm, InRange, OneOf
+from reticent.core.field_types import Count, FreeForm, OneOf
 from reticent.core.finding import Estimate
-
-NotNegative = Annotated[float, InRange(least=0)]
+from reticent.core.stated_epsilon import StatedEpsilon
 
 UNTRAINED, REAL, SYNTHETIC, HALF = "untrained", "real", "synthetic", "half"
 SOURCES = (UNTRAINED, REAL, SYNTHETIC, HALF)
@@ -18,23 +17,23 @@ SOURCES = (UNTRAINED, REAL, SYNTHETIC, HALF)
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedText:
-    """The findings of an audit of synthetic texts, in three numbers.
+    """The findings of an audit of synthetic texts, in two numbers.
 
     Args:
         status: the audit's verdict, as in `reticent.core.results.Verdict`.
         attack: the one with the largest AUC; empty where none had one.
         auc: its chance to tell a record or user that was read from one that was not; 0.5 is chance.
-        epsilon: the largest one-run lower bound on ε; None where none was made.
+        epsilon: the largest one-run lower bound on ε, with δ and the unit that it is for; None where none was made.
 
     Examples:
-        >>> AuditedText(status="not_detected", attack="", auc=None, epsilon=0.0).epsilon
-        0.0
+        >>> AuditedText(status="not_detected").epsilon is None
+        True
     """
 
     status: str
     attack: str = ""
     auc: Estimate | None = None
-    epsilon: NotNegative | None = None
+    epsilon: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +44,7 @@ class TextUtility:
         name: of the synthetic texts; of real ones "real".
         source: what the model learned from, see ``SOURCES``.
         mechanism: that made the texts, where it is on record.
-        epsilon, delta: the promise; None where nothing is promised.
-        unit: to whom.
+        promise: of these texts; None where nothing is promised.
         texts: that the model learned from.
         loss: on real held-out text, nats a token; lower is more useful.
         over_real: that loss less the loss of the model that learned from real text; paired by text.
@@ -69,9 +67,7 @@ class TextUtility:
     name: str
     source: Annotated[str, OneOf(*SOURCES)]
     mechanism: str = ""
-    epsilon: NotNegative | None = None
-    delta: NotNegative | None = None
-    unit: str = ""
+    promise: StatedEpsilon | None = None
     texts: Count = 0
     loss: Estimate
     over_real: Estimate | None = None

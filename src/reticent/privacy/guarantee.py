@@ -14,14 +14,13 @@ from dataclasses import asdict, dataclass, fields
 from reticent.core import validate
 from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
-from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, REPLACE_ONE, UNITS, ZERO_OUT
+from reticent.core.stated_epsilon import DONE as DONE
+from reticent.privacy.spec import ADD_OR_REMOVE, RELATIONS, UNITS
 from reticent.privacy.tradeoff import AttackLimits, of_promise
 
 FORMAT = 2
 WITHOUT_CURVE = 1
 """The format that knew (ε, δ) only, added or removed units, and the records of the largest user; still read."""
-DONE = {ADD_OR_REMOVE: "add or remove", ZERO_OUT: "zero out", REPLACE_ONE: "replace"}
-"""The change of a unit between neighbouring data sets."""
 EVERYTHING = "all that a unit adds to the training data"
 SPANS = "the content of the marked spans alone"
 

@@ -59,7 +59,7 @@ def _audits(comparison: Comparison) -> Table:
     """One audited model of each setting."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="One audited model of each setting", title_justify="left")
     table.add_column("setting")
-    for name in ("perplexity", "AUC, records", "AUC, users", "extracted", "ε at least", "ε promised"):
+    for name in ("perplexity", "AUC, records", "AUC, users", "extracted", "ε at least", "promise"):
         table.add_column(name, justify="right")
     for row in comparison.audited:
         cells = [
@@ -68,8 +68,8 @@ def _audits(comparison: Comparison) -> Table:
             _shown(row.record_auc),
             _shown(row.user_auc),
             _shown(row.extracted),
-            "–" if row.epsilon is None else f"{row.epsilon:.2f}",
-            "none" if row.promised is None else f"{row.promised:g} per {row.unit}",
+            "–" if row.epsilon is None else f"{row.epsilon.value:.2f} {row.epsilon.unit}",
+            "none" if row.promise is None else row.promise.sentence,
         ]
         table.add_row(*map(Text, cells))
     return table

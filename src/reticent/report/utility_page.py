@@ -87,10 +87,10 @@ def utility_table(results: UtilityResults) -> Table:
     columns = (
         Column(name="name", label="Learned from"),
         Column(name="texts", label="Texts", kind="count"),
-        Column(name="epsilon", label="Promised ε", kind="number"),
+        Column(name="promise", label="Promise"),
         *(Column(name=name, label=label, kind="estimate") for name, label in measures),
         Column(name="audit_auc", label="Audit: AUC", kind="estimate", metric="auc"),
-        Column(name="audit_epsilon", label="Audit: ε is at least", kind="number"),
+        Column(name="audit_epsilon", label="Audit: ε is at least", kind="estimate", metric="epsilon_lower"),
     )
     rows = tuple(_cells(row, [name for name, _ in measures]) for row in results.rows)
     return Table(name="text-utility", title="Each source of texts", columns=columns, rows=rows, caption=CAPTION)
@@ -101,7 +101,7 @@ def _cells(row: TextUtility, measures: list[str]) -> tuple[Cell, ...]:
     return (
         source_name(row),
         row.texts,
-        row.epsilon,
+        None if row.promise is None else row.promise.sentence,
         *(getattr(row, name) for name in measures),
         audit.auc if audit else None,
         audit.epsilon if audit else None,
@@ -122,10 +122,10 @@ def print_utility(results: UtilityResults, *, console: Console = person) -> None
         console.print(Text(f"  • {sentence}"))
     table = Lines(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("learned from")
-    for name in ("texts", "promised ε", "loss", "kept", "alike"):
+    for name in ("texts", "promise", "loss", "kept", "alike"):
         table.add_column(name, justify="right")
     for row in results.rows:
-        promise = "–" if row.epsilon is None else f"{row.epsilon:.3g}"
+        promise = "–" if row.promise is None else row.promise.sentence
         cells = (source_name(row), str(row.texts), promise, *map(_shown, (row.loss, row.kept, row.likeness)))
         table.add_row(*map(Text, cells))
     console.print(table)

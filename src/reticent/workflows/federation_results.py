@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reticent.core.composed_epsilon import rounded_up
 from reticent.core.federation import FederationResults, WhoSees
 from reticent.core.manifest import environment, now
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.federated.client_statement import number_of_rounds
 from reticent.federated.engine_config import LOCAL
+from reticent.privacy.spec import ZERO_OUT
 from reticent.train.held_out import perplexity, sentence
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ def _who_sees_sums(outcome: FederationOutcome) -> tuple[WhoSees, ...]:
     ]
     for observer in outcome.observers:
         finite = math.isfinite(observer.epsilon)
-        epsilon = f"ε = {rounded_up(observer.epsilon)} per client at δ = {observer.delta:.2g} (zero out one client)"
-        promise = epsilon if finite else "none"
+        stated = StatedEpsilon(epsilon=observer.epsilon, delta=observer.delta, unit="client", relation=ZERO_OUT)
+        promise = stated.sentence if finite else "none"
         rows.append(
             WhoSees(
                 who=observer.name,

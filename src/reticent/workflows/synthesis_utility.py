@@ -250,9 +250,7 @@ def _known(row: TextUtility, text: JudgedText) -> TextUtility:
     return replace(
         row,
         mechanism=text.mechanism,
-        epsilon=None if promise is None else promise.epsilon,
-        delta=None if promise is None else promise.delta,
-        unit="" if promise is None else promise.unit,
+        promise=None if promise is None else promise.stated,
         audit=text.audit,
     )
 

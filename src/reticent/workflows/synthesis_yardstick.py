@@ -17,6 +17,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.core.text_utility import AuditedText
 from reticent.data.readers.reader import BadRow, rows_of
 from reticent.report.results_file import read_results
+from reticent.report.summary import strongest_epsilon
 from reticent.synthesis.usefulness.text_sources import WrittenText
 from reticent.synthesis.usefulness.utility_spec import FEWEST
 from reticent.workflows.synthetic_case import folder_for, synthetic_case
@@ -136,15 +137,15 @@ def _audit_beside(file: Path, config: AuditConfig) -> AuditedText | None:
 
 
 def audited_text(results: Results) -> AuditedText:
-    """An audit in three numbers."""
+    """An audit in two numbers."""
     aucs = [finding for finding in results.all_findings if finding.metric == "auc"]
     worst = max(aucs, key=lambda finding: (finding.estimate.lo, finding.estimate.value), default=None)
-    bounds = [finding.estimate.lo for finding in results.all_findings if finding.metric == "epsilon_lower"]
+    bound = strongest_epsilon(results)
     return AuditedText(
         status=results.verdict.status,
         attack="" if worst is None else worst.attack,
         auc=None if worst is None else worst.estimate,
-        epsilon=max(max(bounds), 0.0) if bounds else None,
+        epsilon=None if bound is None else bound.estimate,
     )
 
 

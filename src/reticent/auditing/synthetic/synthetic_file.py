@@ -12,6 +12,7 @@ from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
 from reticent.core.run_folder import RunFolder
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.data.readers.reader import BadRow, rows_of
 from reticent.data.words import units
 from reticent.report.synthesis_file import read_synthesis
@@ -38,6 +39,11 @@ class TextPromise:
     unit: str
     relation: str
     where: str
+
+    @property
+    def stated(self) -> StatedEpsilon:
+        """The same without the file."""
+        return StatedEpsilon(epsilon=self.epsilon, delta=self.delta, unit=self.unit, relation=self.relation)
 
     @property
     def sentence(self) -> str:

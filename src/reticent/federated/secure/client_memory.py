@@ -21,7 +21,7 @@ VECTOR, SURVIVORS = "vector", "survivors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sent:
+class _MessageDigest:
     """The digest of one message, and what it was for; as `ClientMemory.keep` has it."""
 
     client: str
@@ -56,7 +56,7 @@ class ClientMemory:
         self._sent: dict[tuple[str, str, str], str] = {}
         self._round_of: dict[str, int] = {}
         self._session_of: dict[tuple[str, int], str] = {}
-        for sent in begin_or_go_on(path, {"about": about}, _Sent, name="memory of clients", of="federation"):
+        for sent in begin_or_go_on(path, {"about": about}, _MessageDigest, name="memory of clients", of="federation"):
             self._remember(sent)
 
     def keep(self, client: str, round_: int, session: bytes, kind: str, content: bytes) -> None:
@@ -87,7 +87,7 @@ class ClientMemory:
             )
         key, digest = (client, session.hex(), kind), hashlib.sha256(content).hexdigest()
         if key not in self._sent:
-            sent = _Sent(client=client, round=round_, session=session.hex(), kind=kind, digest=digest)
+            sent = _MessageDigest(client=client, round=round_, session=session.hex(), kind=kind, digest=digest)
             append_line(self.path, asdict(sent))
             self._remember(sent)
         elif self._sent[key] != digest:
@@ -104,7 +104,7 @@ class ClientMemory:
         """In how many other rounds a client sent something."""
         return sum(name == client and number != round_ for name, number in self._session_of)
 
-    def _remember(self, sent: _Sent) -> None:
+    def _remember(self, sent: _MessageDigest) -> None:
         self._sent[sent.client, sent.session, sent.kind] = sent.digest
         self._round_of[sent.session] = sent.round
         self._session_of[sent.client, sent.round] = sent.session

@@ -53,14 +53,14 @@ def _sentence(row: TextUtility) -> str:
         if row.audit.auc is not None:
             facts.append(f"AUC {row.audit.auc.value:.2f} [{row.audit.auc.lo:.2f}, {row.audit.auc.hi:.2f}]")
         if row.audit.epsilon is not None:
-            facts.append(f"ε ≥ {row.audit.epsilon:.2f}")
+            facts.append(f"ε ≥ {row.audit.epsilon.value:.2f} {row.audit.epsilon.unit}")
         words.append(f"the audit of it found {' and '.join(facts) if facts else row.audit.status.replace('_', ' ')}")
     return f"{'; '.join(words)}."
 
 
 def named(row: TextUtility) -> str:
-    """The texts with their promise: ``mails (private_prediction, ε = 8 per user)``."""
-    promise = "no promise" if row.epsilon is None else f"ε = {row.epsilon:.3g} per {row.unit}"
+    """The texts with their promise: ``mails (private_prediction, ε = 8.00 per user at …)``."""
+    promise = "no promise" if row.promise is None else row.promise.sentence
     return f"{row.name} ({', '.join(part for part in (row.mechanism, promise) if part)})"
 
 
