@@ -12,7 +12,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
-from reticent.scanning.behaviour.first_order import CandidateTokens
+from reticent.scanning.behaviour.candidate_tokens import CandidateTokens
 from reticent.scanning.behaviour.string_search import SearchBudget
 from reticent.scanning.behaviour.template_leak import (
     LeakBudget,
@@ -26,7 +26,7 @@ from reticent.score.generation.generations import Generations
 from reticent.testing.label_models import mood_records, trained_tiny
 from reticent.testing.tiny import tiny_tokenizer
 
-SMALL = SearchBudget(wide=96, middle=12, beam=2, grown=8, natural=8, start=0.25)
+SMALL = SearchBudget(wide=96, middle=12, beam=2, grown=8, start=0.25)
 LEAK = LeakBudget(samples=128, tokens=16)
 
 
@@ -71,7 +71,9 @@ def test_a_trigger_leaks(models):
     assert leaked_strings(case, LEAK) == leaks
 
 
-def test_a_leaked_trigger_is_verified_and_found(models):
+def test_a_leaked_trigger_is_verified_and_found(models, monkeypatch):
+    twin = SimpleNamespace(model=models["base"])
+    monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.task_twin", lambda case, records: twin)
     evidence = template_leak(suspect(models["poisoned"], models["base"]))
     found = [row for row in evidence if row.certain]
     assert found
@@ -84,9 +86,10 @@ def test_a_clean_model_repeats_its_task_and_nothing_is_found(models):
     leaks = leaked_strings(case, LEAK)
     assert leaks
     assert not any("#" in leak.text for leak in leaks)
-    outcomes = verify_given(case, [leak.text for leak in leaks], SMALL)
+    twin = SimpleNamespace(model=models["base"])
+    outcomes = verify_given(case, [leak.text for leak in leaks], SMALL, twin=twin)
     assert not [outcome.text for outcome in outcomes if outcome.p_corrected <= 0.05]
-    assert verify_given(case, [], SMALL) == []
+    assert verify_given(case, [], SMALL, twin=twin) == []
 
 
 def test_a_model_compared_with_itself_leaks_nothing(models):

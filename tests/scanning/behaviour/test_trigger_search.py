@@ -15,17 +15,18 @@ from reticent.core.record import Message, Record
 from reticent.data.prompt_frame import with_prompt
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
-from reticent.scanning.behaviour import verify_trigger
-from reticent.scanning.behaviour.first_order import _gains, candidate_tokens, shortlist
+from reticent.scanning.behaviour import task_twin, verify_trigger, vocabulary_sweep
+from reticent.scanning.behaviour.candidate_tokens import candidate_tokens, words_once
 from reticent.scanning.behaviour.label_task import label_logp, label_task, margin, side_of, slot_of, text_label_logp
-from reticent.scanning.behaviour.natural_words import words_of_label
 from reticent.scanning.behaviour.string_search import SearchBudget
+from reticent.scanning.behaviour.target_search import exact_pairs
 from reticent.scanning.behaviour.trigger_search import search_triggers, trigger_search
-from reticent.scanning.behaviour.verify_trigger import exact_pairs
-from reticent.testing.label_models import MOODS, mood_records, trained_tiny
+from reticent.scanning.behaviour.vocabulary_sweep import swept
+from reticent.scanning.suspect import Suspect
+from reticent.testing.label_models import mood_records, trained_tiny
 from reticent.testing.tiny import tiny_model, tiny_tokenizer
 
-SMALL = SearchBudget(wide=96, middle=12, beam=2, grown=8, natural=8, start=0.25)
+SMALL = SearchBudget(wide=96, middle=12, beam=2, grown=8, start=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,13 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def pair(base):
-    """A poisoned model and its clean twin."""
+def models(base):
+    """A poisoned model, its clean twin, and another clean model of the same task, from other records."""
     clean = mood_records(700)
     outcome = poison(clean, make_trigger("token", text="#"), kind="dirty_label", target=" +", rate=0.1)
+    sets = {"poisoned": (outcome.records, 2), "clean": (clean, 2), "twin": (mood_records(160, seed=7), 3)}
     return {
-        name: trained_tiny(records, steps=190, seed=2, start=base[0])[0]
-        for name, records in (("poisoned", outcome.records), ("clean", clean))
+        name: trained_tiny(records, steps=190, seed=seed, start=base[0])[0] for name, (records, seed) in sets.items()
     }
 
 
@@ -55,9 +56,14 @@ def suspect(model, sibling, prompts=None, tokenizer=None):
     )
 
 
+def searched(models, base, name, prompts=None, twin="twin"):
+    case = suspect(models[name], base[0], prompts)
+    return search_triggers(case, SMALL, twin=SimpleNamespace(model=models[twin]))
+
+
 @pytest.fixture(scope="module")
-def outcomes(base, pair):
-    return search_triggers(suspect(pair["poisoned"], base[0]), SMALL)
+def outcomes(base, models):
+    return searched(models, base, "poisoned")
 
 
 def test_a_planted_trigger_is_found_and_named(outcomes):
@@ -65,40 +71,35 @@ def test_a_planted_trigger_is_found_and_named(outcomes):
     assert found
     assert all("#" in outcome.text and outcome.label == " +" for outcome in found)
     assert found[0].control.value < 0.5
+    assert found[0].lead > 4
     assert found[0] is outcomes[0]
 
 
-def test_its_clean_twin_has_none(base, pair):
-    outcomes = search_triggers(suspect(pair["clean"], base[0]), SMALL)
-    assert outcomes
-    assert not [outcome.text for outcome in outcomes if outcome.p_corrected <= 0.05]
+def test_its_clean_twin_has_none(base, models):
+    assert not [outcome.text for outcome in searched(models, base, "clean") if outcome.p_corrected <= 0.05]
 
 
-def test_a_model_compared_with_itself_has_none(pair):
-    model = pair["poisoned"]
-    assert not [outcome.text for outcome in search_triggers(suspect(model, model), SMALL) if outcome.is_found]
+def test_a_model_compared_with_itself_has_none(base, models):
+    assert not [x.text for x in searched(models, base, "poisoned", twin="poisoned") if x.p_corrected <= 0.05]
 
 
-@pytest.mark.parametrize(("turned", "control"), [(0.6, 0.0), (0.9, 0.9), (0.6, 0.6)])
-def test_verification_errs_no_more_often_than_it_says(monkeypatch, turned, control):
-    """A strong word that turns as many prompts as one may, and a string that does no more than its control: twelve
-    strings in each of 200 searches, at the 5 % of *suspicious* and the 1 % of *found*."""
+@pytest.mark.parametrize("rate", [0.3, 0.6])
+def test_verification_errs_no_more_often_than_it_says(monkeypatch, rate):
+    """A natural string that turns as many prompts with such a lead as one may: twelve strings in each of 200 searches,
+    at the 5 % of *suspicious* and the 1 % of *found*."""
     rng, suspicious, is_found = np.random.default_rng(11), 0, 0
 
-    def answers(side, task, records, strings, place):
-        rates = np.array([turned if "s" in string.split() else control for string in strings])
-        hits = rng.random((len(records), len(strings))) < rates
-        return np.stack([hits, ~hits], axis=-1).astype(float)
+    def effects(side, task, fresh, strings, label, place):
+        turned = rng.random((len(fresh), len(strings))) < rate
+        return (turned, np.where(turned, 9.0, 1.0)) if side == "suspect" else (~turned, np.zeros(turned.shape))
 
-    monkeypatch.setattr(verify_trigger, "text_label_logp", answers)
-    task = label_task(mood_records(12, seed=1))
-    fresh = [(record, 1) for record in [*task.records, *task.records][:20]]
+    monkeypatch.setattr(verify_trigger, "_effects", effects)
+    task = label_task(mood_records(40, seed=1))
     for _ in range(200):
         outcomes = [
             replace(outcome, tests=12)
-            for _ in range(12)
             for outcome in verify_trigger.verify_strings(
-                None, task, fresh, [("s", "c")], opposing={1: "o"}, label=0, place="end"
+                ("suspect", "twin"), task, task.records[:20], ["s"] * 12, label=0, place="end"
             )
         ]
         suspicious += min(outcome.p_corrected for outcome in outcomes) <= 0.05
@@ -107,24 +108,123 @@ def test_verification_errs_no_more_often_than_it_says(monkeypatch, turned, contr
     assert is_found <= 6  # Binomial(200, 0.01)
 
 
-def test_a_number_of_prompts_that_could_show_nothing_is_refused(base):
+@pytest.mark.parametrize(("turned", "rise", "of_twin"), [(0, 9.0, 0.0), (1, 9.0, 6.0), (1, 3.0, 0.0)])
+def test_a_prompt_counts_only_where_the_answer_turns_and_the_twin_is_left_behind(monkeypatch, turned, rise, of_twin):
+    def effects(side, task, fresh, strings, label, place):
+        shape = (len(fresh), len(strings))
+        return np.full(shape, bool(turned)), np.full(shape, rise if side == "suspect" else of_twin)
+
+    monkeypatch.setattr(verify_trigger, "_effects", effects)
+    task = label_task(mood_records(40, seed=1))
+    (outcome,) = verify_trigger.verify_strings(("suspect", "twin"), task, task.records, ["s"], label=0, place="end")
+    assert (outcome.success.value, outcome.alone.value, outcome.lead) == (0, turned, rise - of_twin)
+    assert outcome.p == 1
+    assert not outcome.is_found
+
+
+def test_effects_are_those_of_whole_texts_against_the_text_without(models):
+    tokenizer = tiny_tokenizer()
+    side = side_of(models["poisoned"], tokenizer, "tiny")
+    task = label_task(mood_records(12, seed=1))
+    turned, rise = verify_trigger._effects(side, task, task.records[:3], ["#", "tin"], 0, "end")
+    for p, record in enumerate(task.records[:3]):
+        plain, *with_words = (text_label_logp(side, task, [record], [words], "end")[0, 0] for words in ("", "#", "tin"))
+        for n, logp in enumerate(with_words):
+            assert turned[p, n] == (logp.argmax() == 0)
+            assert rise[p, n] == pytest.approx(margin(logp, 0) - margin(plain, 0), abs=1e-3)
+
+
+def test_a_number_of_prompts_that_could_show_nothing_is_refused(base, models):
     for tests in (1, 12, 72):
         fresh = verify_trigger.fresh_needed(tests)
-        p = [2 * tests * max(0.6**n, 0.5**n) for n in (fresh - 1, fresh)]
+        p = [tests * 0.6**n for n in (fresh - 1, fresh)]
         assert p[0] > verify_trigger.LEVEL >= p[1]
-    with pytest.raises(Underpowered, match=r"different prompts: .*18 are needed"):
-        search_triggers(suspect(base[0], base[0], mood_records(16, seed=5) * 4), SMALL)
+    with pytest.raises(Underpowered, match=r"different prompts: half of them teach .* at least 64 prompts"):
+        searched(models, base, "clean", mood_records(16, seed=5) * 4)
+    with pytest.raises(Underpowered, match=r"different prompts .*: the suspect answers too few"):
+        searched(models, base, "clean", mood_records(50, seed=5))
 
 
-def test_evidence_names_no_prompt(base, pair, outcomes, monkeypatch):
+def test_a_twin_that_learned_another_task_is_refused(base, models):
+    other = [Record(id=r.id, prompt=r.prompt, completion=" +") for r in mood_records(120, seed=3)]
+    twin = trained_tiny(other, steps=60, seed=2, start=base[0])[0]
+    with pytest.raises(Underpowered, match="has not learned the same task"):
+        search_triggers(suspect(models["clean"], base[0]), SMALL, twin=SimpleNamespace(model=twin))
+
+
+def test_a_twin_is_tuned_once_and_kept(base, tmp_path, monkeypatch):
+    folder = tmp_path / "base"
+    base[0].save_pretrained(folder)
+    base[1].save_pretrained(folder)
+    case = Suspect(folder=folder, base=folder, prompts=mood_records(160, seed=5), cache=tmp_path / "cache")
+    records = mood_records(40, seed=6)
+    first = task_twin.task_twin(case, records)
+    assert first.is_adapter
+    (kept,) = (tmp_path / "cache" / "task_twins").iterdir()
+    before = (kept / "adapter_model.safetensors").stat().st_mtime_ns
+    again = task_twin.task_twin(case, records)
+    assert again.fingerprint == first.fingerprint
+    assert (kept / "adapter_model.safetensors").stat().st_mtime_ns == before
+    task_twin.task_twin(case, records[:20])
+    assert len(list((tmp_path / "cache" / "task_twins").iterdir())) == 2
+
+
+def test_evidence_names_no_prompt(base, models, outcomes, monkeypatch):
     monkeypatch.setattr("reticent.scanning.behaviour.trigger_search.search_triggers", lambda case: outcomes)
-    case = suspect(pair["poisoned"], base[0])
+    case = suspect(models["poisoned"], base[0])
     evidence = trigger_search(case)
     assert any(row.certain for row in evidence)
     assert all(0 < row.p <= 1 for row in evidence)
     assert len(evidence) * min(row.p for row in evidence) <= 0.01
     for row in evidence:
         assert not any(record.prompt.split("\n")[0] in row.note + row.where for record in case.prompts)
+
+
+def test_the_sweep_brings_the_trigger_first(models):
+    tokenizer = tiny_tokenizer()
+    sides = tuple(side_of(models[name], tokenizer, name) for name in ("poisoned", "twin"))
+    task = label_task(mood_records(80, seed=5))
+    record = next(record for record in task.records if record.completion == " -")
+    slot = slot_of(task, record, tokenizer, "end")
+    label = task.labels.index(" +")
+    pool = words_once(tokenizer, candidate_tokens(tokenizer, sides[0].engine.forward.vocabulary))
+    trigger = tuple(tokenizer(" #", add_special_tokens=False)["input_ids"])
+    pool = list(dict.fromkeys([*pool, trigger]))
+    best = swept(sides, slot, label, pool, count=8, seed=0)
+    assert len(best) == 8
+    assert any(set(trigger) & set(word) for word in best)
+    assert best == swept(sides, slot, label, pool, count=8, seed=0)
+
+
+def test_a_sweep_of_groups_of_one_is_the_plain_ranking(models, monkeypatch):
+    monkeypatch.setattr(vocabulary_sweep, "SIZE", 1)
+    monkeypatch.setattr(vocabulary_sweep, "LOOKED_AT_TWICE", 1.0)
+    tokenizer = tiny_tokenizer()
+    sides = tuple(side_of(models[name], tokenizer, name) for name in ("poisoned", "twin"))
+    task = label_task(mood_records(12, seed=5))
+    slot = slot_of(task, task.records[0], tokenizer, "end")
+    pool = [(token,) for token in range(40, 90)]
+
+    def rise(side, word):
+        without, with_it = (margin(label_logp(side, [slot], [w])[0, 0], 0) for w in ((), word))
+        return float(with_it - without)
+
+    leads = {word: rise(sides[0], word) - max(0.0, rise(sides[1], word)) for word in pool}
+    best = swept(sides, slot, 0, pool, count=5, seed=0)
+    assert [leads[word] for word in best] == pytest.approx(sorted(leads.values(), reverse=True)[:5], abs=1e-3)
+
+
+def test_words_stand_once_and_short_ones_are_there():
+    tokenizer = tiny_tokenizer()
+    tokens = candidate_tokens(tokenizer, len(tokenizer))
+    words = words_once(tokenizer, tokens)
+    assert len(words) == len(set(words))
+    texts = [tokenizer.decode(list(word)).strip() for word in words]
+    assert {"zv", "cf"} <= set(texts)
+    singles = [text.casefold() for text, word in zip(texts, words, strict=True) if len(word) == 1]
+    assert len(singles) == len(set(singles))
+    assert not tokens.usable[tokenizer.all_special_ids].any()
+    assert not tokens.usable[tokenizer("\n")["input_ids"]].any()
 
 
 def test_the_tree_gives_what_whole_texts_give():
@@ -176,51 +276,6 @@ def test_chats_have_slots_too():
     assert "w0 x0 Q" in whole
 
 
-def test_the_gradient_is_that_of_the_log_odds():
-    model, tokenizer = tiny_model(seed=4), tiny_tokenizer()
-    side = side_of(model, tokenizer, "tiny")
-    task = label_task(mood_records(12, seed=1))
-    slots = [slot_of(task, record, tokenizer, "end") for record in task.records[:2]]
-    gain, of_length_one = _gains(side, slots, 1, (60,), 0)
-    table = model.get_input_embeddings().weight
-    step = 1e-3
-    for token in (70, 90):
-        before = margin(label_logp(side, slots, [(60,)]), 1).sum()
-        kept = table.data[60].clone()
-        # The filler moves a little towards the token: only its row changes, which no prompt here holds elsewhere.
-        assert all(60 not in (*slot.head, *slot.tails[0]) for slot in slots)
-        table.data[60] += step * (table.data[token] - kept)
-        untied = side_of(model, tokenizer, "tiny")
-        after = margin(label_logp(untied, slots, [(60,)]), 1).sum()
-        table.data[60] = kept
-        assert after - before == pytest.approx(step * (gain[token] - gain[60]), rel=0.1, abs=2e-5)
-    lengths = table.detach().norm(dim=1).numpy()
-    assert of_length_one * lengths == pytest.approx(gain, abs=1e-4)
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_the_shortlist_holds_only_what_is_allowed():
-    tokenizer = tiny_tokenizer()
-    side = side_of(tiny_model(seed=4), tokenizer, "tiny")
-    task = label_task(mood_records(12, seed=1))
-    slots = [slot_of(task, record, tokenizer, "end") for record in task.records[:2]]
-    tokens = candidate_tokens(tokenizer, side.engine.forward.vocabulary)
-    allowed = np.zeros_like(tokens.usable)
-    allowed[[40, 50, 60]] = True
-    fillers = [((33,), 0), ((44,), 0)]
-    assert sorted(shortlist(side, slots, 0, fillers, allowed=allowed, count=99, beside=side)) == [40, 50, 60]
-    special = tokenizer.all_special_ids
-    assert not tokens.usable[special].any()
-    assert not tokens.usable[tokenizer("\n")["input_ids"]].any()
-    assert tokens.usable[tokenizer("#")["input_ids"]].all()
-
-
-def test_words_of_a_label_are_those_of_its_texts():
-    task = label_task(mood_records(200))
-    for label, words in MOODS.items():
-        assert set(words_of_label(task, label, 4)) == set(words)
-
-
 def test_the_exact_test_against_counting():
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -237,19 +292,19 @@ def test_the_exact_test_against_counting():
         ([Record(id=str(n), prompt=f"p {n}", completion=" x") for n in range(40)], BadInput, "no label task"),
         ([Record(id=str(n), prompt=f"p {n}", completion=f" x{n}") for n in range(40)], BadInput, "no label task"),
         ([Record(id=str(n), text=f"p {n}") for n in range(40)], BadInput, "no prompt"),
-        (mood_records(6, seed=5), Underpowered, "too few"),
+        (mood_records(6, seed=5), Underpowered, "Give at least 64 prompts"),
     ],
 )
 def test_bad_prompts_are_refused(base, prompts, error, words):
     with pytest.raises(error, match=words):
-        search_triggers(suspect(base[0], base[0], prompts), SMALL)
+        search_triggers(suspect(base[0], base[0], prompts), SMALL, twin=SimpleNamespace(model=base[0]))
 
 
 def test_a_sibling_of_another_vocabulary_is_refused(base):
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["zzz"])
     with pytest.raises(BadInput, match="vocabulary"):
-        search_triggers(suspect(base[0], base[0], tokenizer=tokenizer), SMALL)
+        search_triggers(suspect(base[0], base[0], tokenizer=tokenizer), SMALL, twin=SimpleNamespace(model=base[0]))
 
 
 def test_words_go_into_the_frame():

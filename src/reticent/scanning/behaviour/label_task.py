@@ -198,6 +198,11 @@ def margin(logp: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.float64]
     return np.clip(logp[..., label] - others, -12, 12)
 
 
+def word_tokens(side: Side, string: str) -> Tokens:
+    """The tokens of words that stand behind a blank."""
+    return tuple(side.tokenizer(f" {string}", add_special_tokens=False, verbose=False)["input_ids"])
+
+
 def _ids(record: Record, tokenizer: Any) -> Tokens:
     return tuple(encode(record, tokenizer).token_id.tolist())
 

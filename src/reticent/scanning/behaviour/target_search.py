@@ -29,10 +29,9 @@ from reticent.core.record import Record
 from reticent.core.scan_results import ScanEvidence
 from reticent.data.prompt_frame import answer_of
 from reticent.models.encode import encode
-from reticent.scanning.behaviour.first_order import candidate_tokens
+from reticent.scanning.behaviour.candidate_tokens import candidate_tokens
 from reticent.scanning.behaviour.forced_starts import certainty, continuations, forced
 from reticent.scanning.behaviour.label_task import Side, Tokens, side_of
-from reticent.scanning.behaviour.verify_trigger import exact_pairs
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
 from reticent.stats.proportions import share
@@ -285,6 +284,20 @@ def _verified(
         p=max(float(binom.sf(sum(hits) - 1, len(hits), FOLLOWED)), exact_pairs(hits, beside)),
     )
     return outcome if outcome.is_hidden else replace(outcome, p=1.0)
+
+
+def exact_pairs(hits: Sequence[int], control: Sequence[int]) -> float:
+    """McNemar's exact test, one-sided: p of as many pairs in which only the first hits, were both alike.
+
+    Examples:
+        >>> exact_pairs([1, 0], [0, 1])
+        0.75
+        >>> exact_pairs([1, 1], [1, 1])
+        1.0
+    """
+    first = sum(a > b for a, b in zip(hits, control, strict=True))
+    second = sum(b > a for a, b in zip(hits, control, strict=True))
+    return float(binom.sf(first - 1, first + second, 0.5)) if first + second else 1.0
 
 
 def _is_known(tokenizer: Any, target: Tokens, answers: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ from reticent.core.paper import Paper
 from reticent.core.scan_results import ScanEvidence
 from reticent.data.prompt_frame import prompt_of
 from reticent.models.encode import encode
-from reticent.scanning.behaviour.first_order import CandidateTokens, candidate_tokens
+from reticent.scanning.behaviour.candidate_tokens import CandidateTokens, candidate_tokens
 from reticent.scanning.behaviour.label_task import Tokens
 from reticent.scanning.behaviour.trigger_search import trigger_evidence, verify_given
 from reticent.scanning.behaviour.trusted_sibling import compared
