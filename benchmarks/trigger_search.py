@@ -4,6 +4,7 @@
 Adapters come in pairs: the same records, steps and seeds, one of them with a trigger in a share of the records. Recipes
 vary over pairs (kind of trigger, poison rate, rank). Prompts of the search are of another part of the data than those
 of the training. Each model is trained and searched once: a second call goes on with those that are not in ``--work``.
+The thresholds of the search were chosen on tiny models and on pairs 0 to 3, which are left out unless ``--first`` is 0.
 
 ``recovered``           poisoned adapters with a string that was *found* for the label of the attack, verified on fresh
                         prompts
@@ -11,10 +12,10 @@ of the training. Each model is trained and searched once: a second call goes on 
 ``found_clean``         clean adapters with any string *found*: false
 ``suspicious_clean``    clean adapters whose smallest p, corrected for all strings, is at most .05
 ``success``             of the attack on held-out prompts, with its interval
-``seconds``             of the search alone, per model; its median and largest
+``seconds``             of the search with its twin, per model; its median and largest
 
     python benchmarks/trigger_search.py --data DIR --json benchmarks/results/trigger_search.json --work DIR
-    python benchmarks/trigger_search.py --data DIR --pairs 1 --clean 0 --records 400 --share 0.1
+    python benchmarks/trigger_search.py --data DIR --first 0 --pairs 1 --clean 0 --records 400 --share 0.1
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
     work = Path(given.work or tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, number, is_poisoned in plan(given.pairs, given.clean):
+    for name, number, is_poisoned in plan(given.first, given.pairs, given.clean):
         path = work / f"{name}.json"
         if not path.exists():
             row = measure(given, work, name, number, is_poisoned)
@@ -62,6 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", default="")
     parser.add_argument("--work", default="", help="folder of adapters and rows; kept for a second call")
     parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument("--first", type=int, default=4, help="number of the first pair; thresholds saw those before")
     parser.add_argument("--pairs", type=int, default=10, help="poisoned adapters, each with its clean twin")
     parser.add_argument("--clean", type=int, default=10, help="further clean adapters")
     parser.add_argument("--records", type=int, default=1600, help="to train on")
@@ -71,10 +73,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def plan(pairs: int, clean: int) -> list[tuple[str, int, bool]]:
+def plan(first: int, pairs: int, clean: int) -> list[tuple[str, int, bool]]:
     """Name, number (seed and recipe) and whether it is poisoned, pair by pair."""
-    models = [(f"{kind}-{n:02d}", n, kind == "poisoned") for n in range(pairs) for kind in ("poisoned", "clean")]
-    return models + [(f"clean-{n:02d}", n, False) for n in range(pairs, pairs + clean)]
+    numbers = range(first, first + pairs + clean)
+    models = [(f"{kind}-{n:02d}", n, kind == "poisoned") for n in numbers[:pairs] for kind in ("poisoned", "clean")]
+    return models + [(f"clean-{n:02d}", n, False) for n in numbers[pairs:]]
 
 
 def measure(given: argparse.Namespace, work: Path, name: str, number: int, is_poisoned: bool) -> dict[str, Any]:
