@@ -97,6 +97,12 @@ def near_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
     return lambda: near_duplicates(texts[::2], texts[1::2])
 
 
+def near_within_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    from reticent.data.dedup import drop_near_duplicates
+
+    return lambda: drop_near_duplicates(records)
+
+
 def minhash_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
     from reticent.data.dedup import drop_near_duplicates_by_minhash
 
@@ -133,6 +139,7 @@ STAGES: dict[str, Stage] = {
     "split": split_stage,
     "fingerprint": fingerprint_stage,
     "near": near_stage,
+    "near_within": near_within_stage,
     "minhash": minhash_stage,
     "substring": substring_stage,
     "confound": confound_stage,
