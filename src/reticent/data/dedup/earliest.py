@@ -57,15 +57,15 @@ def earliest(
     joint, _, member = _kinds(list(of_kind))
     order = np.argsort(member, kind="stable")
     borders = np.cumsum(np.bincount(member))[:-1]
-    found = np.full(kinds.shape[1], n, dtype=np.int64)
+    earliest_place = np.full(kinds.shape[1], n, dtype=np.int64)
     for held, theirs in zip(joint.T, np.split(order, borders), strict=True):
         shared = np.stack([group.shared[of, at] for group, of, at in zip(groups, of_kind, held, strict=True)])
         asking = np.flatnonzero((shared > 0).all(axis=0))
         table = _Tables(size_of_kind[:, theirs], first[theirs], least=least, none=n)
-        found[asking] = np.minimum(
-            found[asking], table.first(shared[:, asking].astype(np.int64), size_of_kind[:, asking], rule)
+        earliest_place[asking] = np.minimum(
+            earliest_place[asking], table.first(shared[:, asking].astype(np.int64), size_of_kind[:, asking], rule)
         )
-    earlier = found[kind]
+    earlier = earliest_place[kind]
     return np.where(earlier < np.arange(n), earlier, n)
 
 
@@ -110,18 +110,18 @@ class _Tables:
             n: ``[respects, Q]`` its grams.
             rule: of shared grams and the grams of two texts.
         """
-        found = np.full(shared.shape[1], self.none, dtype=np.int64)
+        earliest_place = np.full(shared.shape[1], self.none, dtype=np.int64)
         for distinct, table in self.tables:
-            alike = np.ones(len(found), dtype=bool)
-            for common, own, sizes in zip(shared, n, distinct, strict=True):
-                alike &= rule(common, own, sizes[:1])
+            alike = np.ones(len(earliest_place), dtype=bool)
+            for common, n_own, sizes in zip(shared, n, distinct, strict=True):
+                alike &= rule(common, n_own, sizes[:1])
             rows = np.flatnonzero(alike)
             upto = [
-                _how_many(common[rows], own[rows], sizes, rule)
-                for common, own, sizes in zip(shared, n, distinct, strict=True)
+                _how_many(common[rows], n_own[rows], sizes, rule)
+                for common, n_own, sizes in zip(shared, n, distinct, strict=True)
             ]
-            found[rows] = np.minimum(found[rows], table[tuple(upto)])
-        return found
+            earliest_place[rows] = np.minimum(earliest_place[rows], table[tuple(upto)])
+        return earliest_place
 
 
 def _how_many(shared: Indices, n: Indices, sizes: Indices, rule: Rule) -> Indices:

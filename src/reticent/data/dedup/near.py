@@ -78,9 +78,9 @@ def near_originals(records: Sequence[Record]) -> Indices:
     whole, trained = of_records(records)
     respects = [whole] if trained is None else [whole, trained]
     groups = groups_of(respects)
-    made = [group for group in groups if group is not None]
-    if len(made) == len(groups):
-        original, listed = earliest(respects, made, _rule, least=MIN_CONTAINED), list(range(len(groups)))
+    groupings = [group for group in groups if group is not None]
+    if len(groupings) == len(groups):
+        original, listed = earliest(respects, groupings, _rule, least=MIN_CONTAINED), list(range(len(groups)))
     else:  # no gram of this respect is common, so each pair that is alike is listed for it
         original, listed = np.full(len(records), len(records), dtype=np.int64), [groups.index(None)]
     for respect in listed:
