@@ -12,8 +12,12 @@
 A stage runs in a process of its own, so that no memory is left over from another. Seconds are of one thread. The
 records themselves are in memory for all of them (about 2.7 KB each, with a text of 700 characters).
 
+It goes on with what the file holds already: a call that was killed, or one that asks for further stages or sizes, runs
+what is missing. A million records take hours, and 16 GB for the stages that hold all texts:
+
     python benchmarks/growth.py --json benchmarks/results/growth.json
-    python benchmarks/growth.py --sizes 1000 3000 --stages near substring
+    python benchmarks/growth.py --json benchmarks/results/growth.json --records 1000000 --stages exact split confound
+    python benchmarks/growth.py --records 1000 3000 --stages near substring
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +48,8 @@ LITTLE = 32
 DISCLAIMED = 0.3
 MAILS_A_USER = 10
 ATTACK_TOKENS = 100_000_000
+TABLE_TOKENS = 64
+"""Tokens of a record in the tables of the stages ``tables`` and ``attacks``: about 2 KB of disk each, and 20 KB."""
 
 Stage = Callable[[Sequence[Record], Path], Callable[[], Any]]
 
@@ -62,14 +70,30 @@ def mails(count: int) -> list[Record]:
 # ---- stages: what is made beforehand, and the call that is measured -------------------------------------------------
 
 
-def read_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
-    from reticent.data.read import read
-
+def written(records: Sequence[Record], folder: Path) -> str:
+    """A file of these records."""
     file = folder / "mails.jsonl"
     with file.open("w", encoding="utf-8") as stream:
         for record in records:
             stream.write(json.dumps({"id": record.id, "user": record.user, "text": record.text}) + "\n")
-    return lambda: read(str(file), text_field="text", user_field="user", id_field="id")
+    return str(file)
+
+
+def read_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    from reticent.data.read import read
+
+    file = written(records, folder)
+    return lambda: read(file, text_field="text", user_field="user", id_field="id")
+
+
+def prepare_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    """From a file to records with the spans of addresses; copies are counted, as always."""
+    from reticent.workflows.inputs import DataConfig, read_data
+    from reticent.workflows.prepare import prepare
+
+    file = written(records, folder)
+    config = DataConfig(text_field="text", user_field="user", id_field="id")
+    return lambda: prepare(read_data(file, config).records, out=folder / "prepared.parquet", detectors="email")
 
 
 def exact_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
@@ -97,6 +121,12 @@ def near_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
     return lambda: near_duplicates(texts[::2], texts[1::2])
 
 
+def near_within_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    from reticent.data.dedup import drop_near_duplicates
+
+    return lambda: drop_near_duplicates(records)
+
+
 def minhash_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
     from reticent.data.dedup import drop_near_duplicates_by_minhash
 
@@ -118,6 +148,36 @@ def confound_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]
     return lambda: check(records, membership)
 
 
+def tables_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    """Shards of token tables, as scoring leaves them, joined into one; without the model that fills them."""
+    import numpy as np
+    from attack_speed import portion
+
+    from reticent.core.schema import TOKEN_COLUMNS
+    from reticent.core.table import ROW_GROUP
+    from reticent.score.cache import join
+
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(TABLE_TOKENS // 2, 3 * TABLE_TOKENS // 2, len(records))
+    starts = range(0, len(records), ROW_GROUP)
+    shards = (portion(lengths[at : at + ROW_GROUP], at, 1, set(TOKEN_COLUMNS), rng) for at in starts)
+    return lambda: join(shards, folder / "table.parquet")
+
+
+def attacks_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
+    """All attacks on tables of ``TABLE_TOKENS`` tokens a record on average; the lengths are those of `attack_speed`."""
+    from attack_speed import write_tables
+
+    from reticent.attacks import ATTACKS, run_attacks
+
+    apart = get_context("spawn").Process(target=write_tables, args=(folder, TABLE_TOKENS * len(records)))
+    apart.start()  # its peak is not that of the attacks
+    apart.join()
+    sources = {path.stem: path for path in folder.glob("*.parquet")}
+    attacks = [attack for attack in ATTACKS.select(source="tables") if attack.name != "transferred"]  # needs a file
+    return lambda: run_attacks(attacks, sources)
+
+
 def judge_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
     from judge_speed import level_of
 
@@ -129,13 +189,17 @@ def judge_stage(records: Sequence[Record], folder: Path) -> Callable[[], Any]:
 
 STAGES: dict[str, Stage] = {
     "read": read_stage,
+    "prepare": prepare_stage,
     "exact": exact_stage,
     "split": split_stage,
     "fingerprint": fingerprint_stage,
     "near": near_stage,
+    "near_within": near_within_stage,
     "minhash": minhash_stage,
     "substring": substring_stage,
     "confound": confound_stage,
+    "tables": tables_stage,
+    "attacks": attacks_stage,
     "judge": judge_stage,
 }
 
@@ -182,32 +246,59 @@ def attacks_peak(tokens: int) -> float:
         return float(json.loads(file.read_text(encoding="utf-8"))["peak_mb"])
 
 
+def with_exponents(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in the order of ``STAGES`` and sizes, each with its slopes from the size before."""
+    order = list(STAGES)
+    made: list[dict[str, Any]] = []
+    for row in sorted(rows, key=lambda row: (order.index(row["stage"]), row["records"])):
+        before = made[-1] if made and made[-1]["stage"] == row["stage"] else None
+        slopes = {
+            "exponent_time": exponent("seconds", row, before, least=0.0),
+            "exponent_memory": exponent("peak_mb", row, before, least=LITTLE),
+        }
+        made.append(row | slopes)
+    return made
+
+
+def so_far(file: Path | None) -> dict[str, Any]:
+    """What an earlier call wrote, to go on with."""
+    result: dict[str, Any] = {"stages": [], "confound_1e5_boilerplate": None, "attacks_1e8_peak_mb": None}
+    if file is not None and file.exists():
+        result |= json.loads(file.read_text(encoding="utf-8"))
+    return result
+
+
+def run_apart(name: str, size: int) -> dict[str, Any]:
+    """One stage at one size, in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, str(size)]
+    environ = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    row: dict[str, Any] = json.loads(subprocess.check_output(command, text=True, env=environ).splitlines()[-1])
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures here, after each stage")
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    parser.add_argument("--json", type=Path, help="write the figures here, after each stage; go on with what it holds")
+    parser.add_argument("--records", "--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--stages", nargs="+", choices=tuple(STAGES), default=list(STAGES))
+    parser.add_argument("--again", action="store_true", help="measure what the file holds already once more")
     parser.add_argument("--attacks", action="store_true", help=f"measure the attacks over {ATTACK_TOKENS:,} tokens too")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(measured(given.one[0], int(given.one[1]))))
         return
-    result: dict[str, Any] = {"stages": [], "confound_1e5_boilerplate": None, "attacks_1e8_peak_mb": None}
-    for name in given.stages:
-        before = None
-        for size in sorted(given.sizes):
-            command = [sys.executable, __file__, "--one", name, str(size)]
-            environ = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            row = json.loads(subprocess.check_output(command, text=True, env=environ).splitlines()[-1])
-            row["exponent_time"] = exponent("seconds", row, before, least=0.0)
-            row["exponent_memory"] = exponent("peak_mb", row, before, least=LITTLE)
-            before = row
-            result["stages"].append(row)
-            if name == "confound" and size == 100_000:
-                result["confound_1e5_boilerplate"] = {key: row[key] for key in ("seconds", "peak_mb")}
-            print(row, file=sys.stderr, flush=True)
-            write(given.json, result)
+    result = so_far(given.json)
+    rows = {(row["stage"], row["records"]): row for row in result["stages"] if row["stage"] in STAGES}
+    for name, size in product(given.stages, sorted(given.records)):
+        if (name, size) in rows and not given.again:
+            continue
+        rows[name, size] = run_apart(name, size)
+        result["stages"] = with_exponents(list(rows.values()))
+        if (name, size) == ("confound", 100_000):
+            result["confound_1e5_boilerplate"] = {key: rows[name, size][key] for key in ("seconds", "peak_mb")}
+        print(rows[name, size], file=sys.stderr, flush=True)
+        write(given.json, result)
     if given.attacks:
         result["attacks_1e8_peak_mb"] = attacks_peak(ATTACK_TOKENS)
         write(given.json, result)

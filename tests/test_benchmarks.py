@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,37 @@ def test_import_times_tell_who_brings_torch_and_time_a_process(monkeypatch: pyte
     assert not benchmark.brings_torch(["-c", "import json"], env)
     with pytest.raises(subprocess.CalledProcessError):
         benchmark.measured(["-c", "raise SystemExit(2)"], 1, env)
+
+
+def test_growth_goes_on_with_what_its_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    growth = importlib.import_module("growth")
+    asked: list[tuple[str, int]] = []
+
+    def run_apart(name: str, size: int) -> dict[str, object]:
+        asked.append((name, size))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"stage": name, "records": size, "tokens": size, "seconds": size / 100, "peak_mb": 50.0}
+
+    file = tmp_path / "growth.json"
+    call = ["growth.py", "--json", str(file), "--stages", "near", "exact", "--records", "100", "1000"]
+    monkeypatch.setattr(growth, "run_apart", run_apart)
+    monkeypatch.setattr("sys.argv", call)
+    with pytest.raises(KeyboardInterrupt):
+        growth.main()
+    growth.main()
+    assert asked == [("near", 100), ("near", 1000), ("exact", 100), ("exact", 100), ("exact", 1000)]
+    rows = json.loads(file.read_text(encoding="utf-8"))["stages"]
+    assert [(row["stage"], row["records"], row["exponent_time"], row["exponent_memory"]) for row in rows] == [
+        ("exact", 100, None, None),
+        ("exact", 1000, 1.0, 0.0),
+        ("near", 100, None, None),
+        ("near", 1000, 1.0, 0.0),
+    ]
+    monkeypatch.setattr("sys.argv", [*call, "--again"])
+    growth.main()
+    assert len(asked) == 9
 
 
 def test_there_are_benchmarks() -> None:

@@ -77,6 +77,81 @@ def test_interval_covers(paired, users, true_auc):
     assert 0.005 < outside / 300 < 0.10
 
 
+def by_closed_form(monkeypatch, users=1):
+    monkeypatch.setattr(clustered, "CLOSED_FORM", 0)
+    monkeypatch.setattr(clustered, "CLOSED_FORM_USERS", users)
+
+
+def naive_error(x, y, xu, yu):
+    """Obuchowski's variance as it is written: sums over users of the sums over all pairs."""
+    wins = (x[:, None] > y).astype(float) + (x[:, None] == y) / 2
+    area, users = wins.mean(), np.unique(np.concatenate([xu, yu]))
+    of_x = {u: sum(wins[i].mean() - area for i in np.flatnonzero(xu == u)) for u in users}
+    of_y = {u: sum(wins[:, j].mean() - area for j in np.flatnonzero(yu == u)) for u in users}
+    (m, n), (in_x, in_y), k = (len(x), len(y)), (len(set(xu)), len(set(yu))), len(users)
+    s10 = in_x / ((in_x - 1) * m) * sum(v**2 for v in of_x.values())
+    s01 = in_y / ((in_y - 1) * n) * sum(v**2 for v in of_y.values())
+    s11 = k / (k - 1) * sum(of_x[u] * of_y[u] for u in users)
+    return math.sqrt(s10 / m + s01 / n + 2 * s11 / (m * n))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_closed_form_is_the_formula(paired):
+    x, y, xu, yu = mailbox(12, 5, shift=0.5, alike=0.5, paired=paired, rng=np.random.default_rng(5))
+    x, y = np.round(x, 1), np.round(y, 1)
+    assert clustered.obuchowski_error(placements(x, y), xu, yu, 12) == pytest.approx(naive_error(x, y, xu, yu))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_closed_form_agrees_with_resamples(paired, monkeypatch):
+    """1500 users; 1000 resamples have a standard error of 2.2 %."""
+    given = mailbox(1500, 3, shift=0.5, alike=0.5, paired=paired, rng=np.random.default_rng(6))
+    resampled = auc_clustered(*given, n_boot=1000)
+    by_closed_form(monkeypatch)
+    closed = auc_clustered(*given)
+    assert closed.value == resampled.value
+    assert closed.hi - closed.lo == pytest.approx(resampled.hi - resampled.lo, rel=0.08)
+    assert closed.method == "Obuchowski's clustered variance of 1500 users, logit scale, Student t"
+    assert resampled.method == "bootstrap of 1500 users, logit scale, Student t"
+
+
+def test_closed_form_of_users_with_one_record_is_that_of_records(monkeypatch):
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(0.5, 1, 300), rng.normal(0, 1, 200)
+    by_closed_form(monkeypatch)
+    by_user, by_record = auc_clustered(x, y, np.arange(300), 1000 + np.arange(200)), auc(x, y)
+    assert (by_user.lo, by_user.hi) == pytest.approx((by_record.lo, by_record.hi))
+
+
+@pytest.mark.parametrize(("paired", "true_auc"), [(True, 0.5), (False, 0.75)])
+def test_closed_form_covers(paired, true_auc, monkeypatch):
+    by_closed_form(monkeypatch)
+    rng = np.random.default_rng(8)
+    shift = norm.ppf(true_auc) * math.sqrt(2)
+    outside = 0
+    for _ in range(400):
+        e = auc_clustered(*mailbox(60, 4, shift=shift, alike=0.4, paired=paired, rng=rng))
+        outside += not e.lo <= true_auc <= e.hi
+    assert 0.01 < outside / 400 < 0.09
+
+
+def test_closed_form_is_for_many_records_of_many_users(monkeypatch):
+    by_closed_form(monkeypatch, users=50)
+    rng = np.random.default_rng(9)
+    few, many = (mailbox(users, 3, shift=0.5, alike=0.5, paired=True, rng=rng) for users in (40, 60))
+    assert auc_clustered(*few, n_boot=50).method.startswith("bootstrap")
+    assert auc_clustered(*many, n_boot=50).method.startswith("Obuchowski")
+    monkeypatch.setattr(clustered, "CLOSED_FORM", 181)
+    assert auc_clustered(*many, n_boot=50).method.startswith("bootstrap")
+
+
+def test_closed_form_without_spread_counts_users(monkeypatch):
+    user = np.repeat(np.arange(8), 50)
+    resampled = auc_clustered(np.arange(400) + 1000, np.arange(400), user, user)
+    by_closed_form(monkeypatch)
+    assert auc_clustered(np.arange(400) + 1000, np.arange(400), user, user) == resampled
+
+
 def test_same_seed_same_interval_and_names_may_be_strings():
     rng = np.random.default_rng(4)
     x, y, xu, yu = mailbox(20, 4, shift=0.5, alike=0.3, paired=True, rng=rng)

@@ -138,6 +138,19 @@ def test_the_interval_is_newcombes_square_and_add():
     assert found.hi == pytest.approx(0.2 + np.hypot(0.88660 - 0.8, 0.6 - 0.48420), abs=2e-3)
 
 
+def test_of_many_units_some_are_drawn_to_fit_and_all_are_measured(monkeypatch):
+    member, held_out = two(400, 0, gap=1.5, width=3)
+    whole = discrepancy(member, held_out, facets=(1,))
+    assert (whole.fitted, whole.of) == (400, 400)
+    monkeypatch.setattr("reticent.stats.discrepancy.FIT_ROWS", 100)
+    some = discrepancy(member, held_out, facets=(1,))
+    assert (some.fitted, some.of) == (100, 400)
+    assert some.advantage.n == whole.advantage.n == 400
+    assert some.advantage.value == pytest.approx(whole.advantage.value, abs=0.1)
+    assert some == discrepancy(member, held_out, facets=(1,))
+    assert some.advantage != discrepancy(member, held_out, facets=(1,), seed=1).advantage
+
+
 def test_refusals():
     member, held_out = two(100, 0, width=2)
     with pytest.raises(BadInput, match="same attacks"):

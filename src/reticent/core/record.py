@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def fingerprint(records: Iterable[Record]) -> str:
 
 
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string()), ("trained", pa.bool_())])
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("user", pa.string()),
@@ -175,6 +175,9 @@ _SCHEMA = pa.schema(
         pa.field("spans", pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("kind", pa.string())]))),
     ]
 )
+"""Columns of records in files."""
+_ROWS = 2**16
+"""Records of which rows are made together."""
 
 
 def write_records(path: str | Path, records: Sequence[Record]) -> None:
@@ -183,9 +186,10 @@ def write_records(path: str | Path, records: Sequence[Record]) -> None:
     Examples:
         >>> write_records("records.parquet", [Record(id="a", text="hello")])
     """
-    rows = [asdict(record) for record in records]
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+        for start in range(0, max(1, len(records)), _ROWS):
+            rows = [to_row(record) for record in records[start : start + _ROWS]]
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
 def read_records(path: str | Path) -> list[Record]:
@@ -196,10 +200,26 @@ def read_records(path: str | Path) -> list[Record]:
         >>> [record.user for record in read_records("records.parquet")]
         ['ana']
     """
-    return [_from_row(row) for row in pq.read_table(path, schema=_SCHEMA).to_pylist()]
+    return [from_row(row) for row in pq.read_table(path, schema=SCHEMA).to_pylist()]
 
 
-def _from_row(row: dict) -> Record:
+def to_row(record: Record) -> dict[str, Any]:
+    """The record as a row of `SCHEMA`."""
+    return {
+        "id": record.id,
+        "user": record.user,
+        "text": record.text,
+        "prompt": record.prompt,
+        "completion": record.completion,
+        "messages": None
+        if record.messages is None
+        else [{"role": turn.role, "content": turn.content, "trained": turn.trained} for turn in record.messages],
+        "spans": [{"start": span.start, "end": span.end, "kind": span.kind} for span in record.spans],
+    }
+
+
+def from_row(row: dict[str, Any]) -> Record:
+    """The record of a row of `SCHEMA`."""
     messages = row.pop("messages")
     spans = row.pop("spans")
     return Record(

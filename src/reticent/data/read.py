@@ -15,6 +15,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record, fingerprint
 from reticent.data.fields import USUAL_SPANS, BadField, Fields, complete, complete_later, look_like_spans, named
 from reticent.data.ids import Naming, tells_of_spans
+from reticent.data.mapped_records import MappedRecords, RecordSink
 from reticent.data.readers.reader import BadRow, InputRow, rows_of
 from reticent.data.rows_in_memory import NAME, rows_in_memory
 
@@ -26,7 +27,7 @@ class Dataset:
     """Records read from a source.
 
     Args:
-        records: in the order of the source, with unique ids.
+        records: in the order of the source, with unique ids: a tuple, or of large data what `data.mapped_records` has.
         n_rejected: bad rows that were left out.
         source: as the user named it.
         fields: which fields were taken for what.
@@ -40,7 +41,7 @@ class Dataset:
         (1, 0, 'user')
     """
 
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     n_rejected: int
     source: str
     fields: Fields
@@ -107,26 +108,33 @@ def read(
         spans_field=spans_field,
     )
     naming = Naming(id_prefix, hide_spans=hide_spans)
-    place = str(source) if isinstance(source, str | Path) else NAME
-    rows = rows_of(place) if isinstance(source, str | Path) else rows_in_memory(source)
+    place, rows = _rows(source)
     reading = _Reading(rows=rows, source=place, fields=fields, naming=naming, each_alone=each_alone, check=check)
-    records: list[Record] = []
+    sink = RecordSink()
     bad: list[BadRow] = []
     for parsed in reading.records():
         if isinstance(parsed, Record):
-            records.append(parsed)
+            sink.add(parsed)
         elif on_bad_row == "error":
             raise BadInput(parsed.place, parsed.why, parsed.fix)
         else:
             bad.append(parsed)
+    records = sink.records()
     _account(bad, records, place, rejects)
     return Dataset(
-        records=tuple(records),
+        records=records if isinstance(records, MappedRecords) else tuple(records),
         n_rejected=len(bad),
         source=place,
         fields=reading.fields,
         fingerprint=fingerprint(records),
     )
+
+
+def _rows(source: Any) -> tuple[str, Iterator[InputRow | BadRow]]:
+    """How the source is called, and its rows."""
+    if isinstance(source, str | Path):
+        return str(source), rows_of(str(source))
+    return NAME, rows_in_memory(source)
 
 
 def _account(bad: Sequence[BadRow], records: Sequence[Record], source: str, rejects: str | Path | None) -> None:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AUC of records that belong to users: records of one user are alike, so whole users are resampled."""
+"""AUC of records that belong to users: records of one user are alike, so whole users are resampled.
+
+Of very many records the closed form takes the place of the resamples (Obuchowski 1997, doi:10.2307/2533958).
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +22,11 @@ MIN_CLUSTERS = 20
 """Fewer users than this, and a bootstrap over users is not to be trusted: records are taken as independent."""
 MIN_USERS = 10
 """Minimum users in each group for a user-level comparison."""
+CLOSED_FORM = 100_000
+"""Records of both groups from which on the variance is Obuchowski's closed form, where users are many."""
+CLOSED_FORM_USERS = 1000
+"""Fewer users with members, or with held-out records, than this, and they are resampled however many records they have:
+the closed form is for many users."""
 CELLS = 1 << 21
 """Entries of one block of resamples, so that memory does not grow with ``n_boot``."""
 
@@ -35,7 +45,9 @@ def auc_clustered(
 
     Users are drawn with replacement, each with all of its records, members and held-out alike. The spread of the
     resampled AUCs is the standard error; the interval is symmetric on the logit scale, with Student's t whose degrees
-    of freedom come from the users (Welch-Satterthwaite, at most users - 1). Where all resamples agree, a conservative
+    of freedom come from the users (Welch-Satterthwaite, at most users - 1). From ``CLOSED_FORM`` records of
+    ``CLOSED_FORM_USERS`` users in each group on, the standard error is Obuchowski's closed form: the same to a few
+    percent, which is how far resamples differ among each other. Where it is 0, or all resamples agree, a conservative
     bound over disjoint pairs of users takes its place, as in `reticent.stats.roc.auc`. Users must be independent of
     each other. Higher leaks more; 0.5 is chance.
 
@@ -68,14 +80,18 @@ def auc_clustered(
             raise Underpowered(f"{name} of 1 user", "the spread between users cannot be told", "Use more users.")
     placed = placements(x, y)
     value = float(placed.member.mean())
-    resampled = _resampled(x, y, x_user, y_user, users, n_boot=n_boot, seed=seed)
-    error = float(resampled.std(ddof=1)) if len(resampled) > 1 else 0.0
+    closed = len(x) + len(y) >= CLOSED_FORM and min(x_users, y_users) >= CLOSED_FORM_USERS
+    if closed:
+        error, how = obuchowski_error(placed, x_user, y_user, users), "Obuchowski's clustered variance"
+    else:
+        resampled = _resampled(x, y, x_user, y_user, users, n_boot=n_boot, seed=seed)
+        error, how = float(resampled.std(ddof=1)) if len(resampled) > 1 else 0.0, "bootstrap"
     pairs = min(x_users, y_users, users // 2)
     if error < 1e-9 or value in (0.0, 1.0):
         return without_variance(value, pairs=pairs, n=len(x) + len(y), confidence=confidence)
     freedom = _freedom(placed, x_user, y_user, users)
     lo, hi = logit_interval(value, error, freedom=freedom, confidence=confidence)
-    method = f"bootstrap of {users} users, logit scale, Student t"
+    method = f"{how} of {users} users, logit scale, Student t"
     return Estimate(value=value, lo=lo, hi=hi, n=len(x) + len(y), method=method, confidence=confidence)
 
 
@@ -88,6 +104,26 @@ def _users(
     same_length(held_out=y, held_out_cluster=held_out_names)
     names, number = np.unique(np.concatenate([member_names, held_out_names]), return_inverse=True)
     return number[: len(x)], number[len(x) :], len(names)
+
+
+def obuchowski_error(placed: Placements, x_user: NDArray[np.intp], y_user: NDArray[np.intp], users: int) -> float:
+    """Standard error of an AUC whose users may have members, held-out records, or both (doi:10.2307/2533958).
+
+    Each user's placement values are summed, less as many times the AUC, for either group; a user who is in both adds
+    the product of the two sums.
+
+    Args:
+        placed: placement values of both groups.
+        x_user, y_user: ``[N_member]``, ``[N_held_out]`` users from 0.
+        users: in all.
+    """
+    of_x, of_y = (
+        np.bincount(user, weights=values - values.mean(), minlength=users) / len(values)
+        for values, user in ((placed.member, x_user), (placed.held_out, y_user))
+    )
+    in_x, in_y = len(np.unique(x_user)), len(np.unique(y_user))
+    variance = in_x / (in_x - 1) * float((of_x**2).sum()) + in_y / (in_y - 1) * float((of_y**2).sum())
+    return math.sqrt(max(0.0, variance + 2 * users / (users - 1) * float((of_x * of_y).sum())))
 
 
 def _freedom(placed: Placements, x_user: NDArray[np.intp], y_user: NDArray[np.intp], users: int) -> float:

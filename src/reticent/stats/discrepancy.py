@@ -34,6 +34,9 @@ FACETS = (1, 4, 16)
 FEWEST = 10
 """Fewer members, held-out units or users than this in a half, and nothing is said."""
 
+FIT_ROWS = 200_000
+"""Units that a polytope is fitted to at most; of a half with more, so many are drawn by the seed. All are measured."""
+
 _MARGIN = 1.0
 """κ: how far from a facet a unit should lie."""
 _RIDGE = 1e-3
@@ -71,12 +74,16 @@ class Discrepancy:
         control: the same with labels that mean nothing; its interval must reach 0, or the number is not to be believed.
         facets: K, chosen on the fitting half.
         inside: which side the polytope was drawn around.
+        fitted: units that it was chosen and fitted on.
+        of: units in that half, of which they were drawn.
     """
 
     advantage: Estimate
     control: Estimate
     facets: int
     inside: Literal["member", "held_out"]
+    fitted: int
+    of: int
 
 
 def discrepancy(
@@ -91,6 +98,7 @@ def discrepancy(
 ) -> Discrepancy:
     """Advantage of the best polytope that one half of the units shows, measured on the other half.
 
+    Of more than ``FIT_ROWS`` units in the fitting half so many are drawn by the seed; the other half is measured whole.
     Scores are replaced by normal scores of their ranks in the fitting half, so the scale of an attack is no matter. How
     many facets, and whether the polytope is drawn around members or around held-out units, is chosen within the
     fitting half. Direction: higher leaks more. The value can come out below 0 where there is nothing to find.
@@ -129,10 +137,17 @@ def discrepancy(
         same_length(held_out=y, held_out_cluster=np.asarray(held_out_cluster))
         owner = np.concatenate([np.asarray(member_cluster), np.asarray(held_out_cluster)])
         owner = np.unique(owner, return_inverse=True)[1]
-    measured, choice = _measured(z, label, owner, facets, confidence, seed)
+    measured, decided = _measured(z, label, owner, facets, confidence, seed)
     shuffled = np.random.default_rng([seed, 1]).permutation(label)
     control, _ = _measured(z, shuffled, owner, facets, 0.9999, seed)
-    return Discrepancy(advantage=measured, control=control, facets=choice.facets, inside=choice.inside)
+    return Discrepancy(
+        advantage=measured,
+        control=control,
+        facets=decided.choice.facets,
+        inside=decided.choice.inside,
+        fitted=decided.fitted,
+        of=int((~decided.rest).sum()),
+    )
 
 
 def fit_polytope(inside: Floats, outside: Floats, *, facets: int, seed: int = 0) -> Polytope:
@@ -187,6 +202,8 @@ class HalfDecided(NamedTuple):
     caught: NDArray[np.bool_]
     """For each of those: it is taken for a member."""
     choice: _Choice
+    fitted: int
+    """Units of the other half that it was chosen and fitted on."""
 
 
 def decided_on_half(
@@ -212,9 +229,17 @@ def decided_on_half(
     rest = halves(label, owner, seed=seed)
     _refuse_few(label, owner, rest)
     scores = _normal_scores(z[~rest], z)
-    fit, fit_label = scores[~rest], label[~rest]
-    choice = _choose(fit, fit_label, None if owner is None else owner[~rest], facets, seed)
-    return HalfDecided(rest, _caught(fit, fit_label, choice, seed, scores[rest]), choice)
+    drawn = _drawn(np.flatnonzero(~rest), seed)
+    fit, fit_label = scores[drawn], label[drawn]
+    choice = _choose(fit, fit_label, None if owner is None else owner[drawn], facets, seed)
+    return HalfDecided(rest, _caught(fit, fit_label, choice, seed, scores[rest]), choice, len(drawn))
+
+
+def _drawn(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """At most ``FIT_ROWS`` of the rows, in their order."""
+    if len(rows) <= FIT_ROWS:
+        return rows
+    return np.sort(np.random.default_rng([seed, 2]).choice(rows, size=FIT_ROWS, replace=False))
 
 
 def _measured(
@@ -224,10 +249,10 @@ def _measured(
     facets: Sequence[int],
     confidence: float,
     seed: int,
-) -> tuple[Estimate, _Choice]:
+) -> tuple[Estimate, HalfDecided]:
     decided = decided_on_half(z, label, owner, facets=facets, seed=seed)
     of_rest = None if owner is None else owner[decided.rest]
-    return _advantage(decided.caught, label[decided.rest], of_rest, confidence), decided.choice
+    return _advantage(decided.caught, label[decided.rest], of_rest, confidence), decided
 
 
 def _choose(

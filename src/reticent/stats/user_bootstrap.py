@@ -29,6 +29,9 @@ N_BOOT = 2000
 CELLS = 1 << 24
 """Most entries of a matrix of weights; more rows have fewer resamples, at least `LEAST`."""
 LEAST = 400
+CLOSED_FORM = 100_000
+"""Rows from which on the error of a mean is the closed form of clustered rows, where users are many."""
+CLOSED_FORM_USERS = 1000
 DIFFERING = 10
 """Users that differ from most others, below which a bootstrap of them is not to be trusted."""
 
@@ -114,7 +117,7 @@ def mean_of_rows(
     higher_is_worse: bool = True,
     seed: int = 0,
 ) -> Estimate:
-    """Mean of rows, users drawn whole.
+    """Mean of rows, users drawn whole; from ``CLOSED_FORM`` rows of ``CLOSED_FORM_USERS`` users on by the closed form.
 
     Where fewer than ten users (or half of them) differ from the others, as with hits that are rare, a bootstrap knows
     too little of what it did not draw: Clopper-Pearson's interval at the effective number of rows takes its place
@@ -151,13 +154,10 @@ def mean_of_rows(
     if _few_differ(x, owner) and within == (0.0, 1.0):
         rare = share(x, owner, confidence=confidence, higher_is_worse=higher_is_worse)
         return replace(rare, unit=unit)
-    weight = row_weights(owner, seed=seed)
-    resampled = weighted_mean(x, np.ones(len(x)), weight)
-    if float(np.nanmax(resampled) - np.nanmin(resampled)) >= 1e-12:
-        estimate = expanded_percentile(
-            resampled, users=count, n=len(x), confidence=confidence, unit=unit, higher_is_worse=higher_is_worse
-        )
-        return replace(estimate, lo=max(estimate.lo, within[0]), hi=min(estimate.hi, within[1]))
+    estimate = _by_closed_form(x, owner, confidence) if _are_many(owner) else _by_resamples(x, owner, confidence, seed)
+    if estimate is not None:
+        lo, hi = max(estimate.lo, within[0]), min(estimate.hi, within[1])
+        return replace(estimate, lo=lo, hi=hi, unit=unit, higher_is_worse=higher_is_worse)
     width = within[1] - within[0]
     if not math.isfinite(width):
         raise Underpowered(f"{len(x)} rows", "are all the same, so their spread cannot be told", "Use more rows.")
@@ -174,6 +174,30 @@ def mean_of_rows(
         unit=unit,
         higher_is_worse=higher_is_worse,
     )
+
+
+def _are_many(owner: NDArray[np.intp]) -> bool:
+    return len(owner) >= CLOSED_FORM and int(owner.max()) + 1 >= CLOSED_FORM_USERS
+
+
+def _by_resamples(x: Floats, owner: NDArray[np.intp], confidence: float, seed: int) -> Estimate | None:
+    """None where all resamples agree."""
+    resampled = weighted_mean(x, np.ones(len(x)), row_weights(owner, seed=seed))
+    if float(np.nanmax(resampled) - np.nanmin(resampled)) < 1e-12:
+        return None
+    return expanded_percentile(resampled, users=int(owner.max()) + 1, n=len(x), confidence=confidence)
+
+
+def _by_closed_form(x: Floats, owner: NDArray[np.intp], confidence: float) -> Estimate | None:
+    """Mean and Student t interval of clustered rows: users' sums less what their rows would have on average. None
+    without spread."""
+    users, value = int(owner.max()) + 1, float(x.mean())
+    error = math.sqrt(users / (users - 1) * float((np.bincount(owner, weights=x - value) ** 2).sum())) / len(x)
+    if error < 1e-12:
+        return None
+    half = float(student.ppf((1 + confidence) / 2, users - 1)) * error
+    method = f"clustered variance of {users} users or rows, Student t"
+    return Estimate(value=value, lo=value - half, hi=value + half, n=len(x), method=method, confidence=confidence)
 
 
 def _few_differ(x: Floats, owner: NDArray[np.intp]) -> bool:

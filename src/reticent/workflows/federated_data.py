@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from reticent.workflows.inputs import DataConfig, read_data
 class ClientRecords(NamedTuple):
     """Records with users, how these are clients, and the rows that were skipped."""
 
-    records: list[Record]
+    records: Sequence[Record]
     clients: str
     rejects: str = ""
 
@@ -56,7 +57,7 @@ def read_clients_of(data: str, clients: str, config: DataConfig, *, unit: str | 
         refuse_prepared(unit, str(place))
         part = read_data(str(place), replace(config, drop_users=""), id_prefix=prefix, each_alone=private, model=model)
         rejects.append(part.rejects)
-        return part.records
+        return list(part.records)
 
     unwanted = {name.strip() for name in config.drop_users.split(",")}
     records = [record for record in read_clients(folder, read_place) if record.user not in unwanted]

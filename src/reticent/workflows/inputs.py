@@ -20,6 +20,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.bad_field import BadField
 from reticent.data.dedup import drop_exact_duplicates
 from reticent.data.labels import read_labels
+from reticent.data.mapped_records import at_places, held
 from reticent.data.read import read
 from reticent.data.split import from_files, from_labels
 from reticent.data.text_blocks import blocks
@@ -69,7 +70,7 @@ class DataConfig:
 class InputRecords(NamedTuple):
     """Records, and a JSON line for the place and reason of every bad row that was skipped."""
 
-    records: list[Record]
+    records: Sequence[Record]
     rejects: str = ""
 
 
@@ -110,7 +111,7 @@ def read_data(
             check=None if model is None else Readable(model),
         )
         rejects = listed.read_text(encoding="utf-8")
-    read_records = list(dataset.records)
+    read_records: Sequence[Record] = held(dataset.records)
     if config.block_words is not None:
         read_records = blocks(read_records, config.block_words, id_prefix=f"{id_prefix}b")
     records = _of_users(read_records, config)[: config.max_records]
@@ -177,15 +178,17 @@ def write_rejects(run: RunFolder, rejects: str) -> None:
         console.print(f"{n} bad rows skipped; see {run.rejects}", style="yellow", highlight=False, soft_wrap=True)
 
 
-def _of_users(records: list[Record], config: DataConfig) -> list[Record]:
+def _of_users(records: Sequence[Record], config: DataConfig) -> Sequence[Record]:
     unwanted = {user.strip() for user in config.drop_users.split(",") if user.strip()}
-    remaining = [record for record in records if record.user not in unwanted]
+    remaining = at_places(records, [place for place, record in enumerate(records) if record.user not in unwanted])
     if config.min_user_records <= 1:
         return remaining
-    if all(record.user is None for record in remaining):
+    users = [record.user for record in remaining]
+    if all(user is None for user in users):
         raise BadInput(f"min_user_records={config.min_user_records}", "the records have no users", "Give --user_field.")
     distinct = Counter(user for user, _ in {(record.user, record.content_hash) for record in remaining})
-    return [record for record in remaining if record.user and distinct[record.user] >= config.min_user_records]
+    enough = [place for place, user in enumerate(users) if user and distinct[user] >= config.min_user_records]
+    return at_places(remaining, enough)
 
 
 class GivenData(NamedTuple):
@@ -223,16 +226,16 @@ def given_data(
         sides = ([record for record in records if (record.id in trained) == side] for side in (True, False))
         return GivenData(records, from_files(*sides), inside.rejects + outside.rejects)
     if data and membership and not (members or held_out):
-        records, rejects = read_data(data, config, model=model)
+        given, rejects = read_data(data, config, model=model)
         labels = read_labels(membership)
-        if config.id_field is None and labels and not any(record.id in labels for record in records):
+        if config.id_field is None and labels and not any(record.id in labels for record in given):
             raise BadInput(
                 f"--membership {membership}",
                 f"names records such as {next(iter(labels))!r}, and without --id_field their ids are made of user and "
                 "text, not of row numbers",
                 "Give the data a field with the ids of the list, and name it: --id_field.",
             )
-        records = without_copies(records, {id_ for id_, member in labels.items() if member})
+        records = without_copies(given, {id_ for id_, member in labels.items() if member})
         ids = {record.id for record in records}
         return GivenData(records, from_labels(records, {id_: labels[id_] for id_ in labels if id_ in ids}), rejects)
     raise BadInput(

@@ -26,6 +26,7 @@ from reticent.data import card as cards
 from reticent.data.dedup import DroppedRecord, write_dropped
 from reticent.data.dedup.rules import DedupResult, deduplicate, named
 from reticent.data.ids import Naming, is_digest
+from reticent.data.mapped_records import RecordSink
 from reticent.data.pii import DETECTORS, SCRUBBED, Detector, Scrubber, choose, find, originals
 from reticent.data.pii.detect import detect_beside
 from reticent.data.pii.missed import others, targets, unscrubbed
@@ -62,7 +63,7 @@ class PreparedData:
         rejects: rows of the data that were skipped; in ``rejects_path``, if any.
     """
 
-    records: list[Record]
+    records: Sequence[Record]
     card: dict[str, Any]
     out: Path
     card_path: Path
@@ -271,7 +272,7 @@ def _keep_key(path: str | Path | None, key: bytes) -> None:
         raise Unusable(str(path), "was made by another process meanwhile", "Run the same command again.")
 
 
-def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, list[Record], list[tuple[Span, ...]]]:
+def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, Sequence[Record], list[tuple[Span, ...]]]:
     """Records without copies; the same with spans on what is to be scrubbed; for each what the others find.
 
     Processes load their models while copies are looked for.
@@ -282,14 +283,17 @@ def _detected(records: Sequence[Record], plan: _Plan) -> tuple[DedupResult, list
         once = deduplicate(records, plan.rules)
         plain = [replace(record, spans=()) for record in once.records] if plan.check else once.records
         with progress("Finding personal data", len(plain), unit="records") as advance:
-            pairs = list(detect_beside(plain, workers, plan.looking, advance))
-    return once, [record for record, _ in pairs], [spans for _, spans in pairs]
+            marked, beside = RecordSink(), []
+            for record, spans in detect_beside(plain, workers, plan.looking, advance):
+                marked.add(record)
+                beside.append(spans)
+    return once, marked.records(), beside
 
 
 class _Output(NamedTuple):
     """Records to write, copies that are not, targets; for the card, in counts, how much was scrubbed and missed."""
 
-    records: list[Record]
+    records: Sequence[Record]
     dropped: tuple[DroppedRecord, ...]
     targets: tuple[Secret, ...] = ()
     counts: Mapping[str, Any] = MappingProxyType({})
@@ -298,7 +302,7 @@ class _Output(NamedTuple):
 def _scrubbed(
     given: Sequence[Record],
     once: DedupResult,
-    records: list[Record],
+    records: Sequence[Record],
     beside: Sequence[Sequence[Span]],
     plan: _Plan,
 ) -> _Output:
@@ -337,7 +341,7 @@ def _scrubbed(
 
 def _replaced(
     records: Sequence[Record], scrubber: Scrubber, renamed: dict[str, str], digests: set[str]
-) -> tuple[list[Record], int]:
+) -> tuple[Sequence[Record], int]:
     """Scrubbed records under new names, and how many values are still there, marked nowhere.
 
     Args:
@@ -345,7 +349,7 @@ def _replaced(
         digests: ids that are made of a text, and again of the scrubbed one.
     """
     naming = Naming("r")
-    done, still = [], 0
+    done, still = RecordSink(), 0
     with progress("Scrubbing", len(records), unit="records") as advance:
         for record in records:
             new = scrubber.scrub(record)
@@ -354,9 +358,9 @@ def _replaced(
             new = replace(new, user=user, spans=tuple(replace(span, kind=SCRUBBED) for span in new.spans))
             if record.id in digests:
                 renamed[record.id] = naming(new)
-            done.append(replace(new, id=renamed[record.id]))
+            done.add(replace(new, id=renamed[record.id]))
             advance(1)
-    return done, still
+    return done.records(), still
 
 
 def _renamed(dropped: Sequence[DroppedRecord], renamed: Mapping[str, str]) -> tuple[DroppedRecord, ...]:

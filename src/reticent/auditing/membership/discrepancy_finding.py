@@ -50,6 +50,7 @@ def discrepancy_finding(
 def _finding(level: Level, measured: Discrepancy) -> Finding:
     advantage, control = measured.advantage, measured.control
     around = "members" if measured.inside == "member" else "held-out units"
+    drawn = f" ({measured.fitted:,} of its {measured.of:,} units, drawn by the seed)" * (measured.fitted < measured.of)
     return Finding(
         attack=DISCREPANCY,
         level=level.name,
@@ -61,7 +62,7 @@ def _finding(level: Level, measured: Discrepancy) -> Finding:
         f"one that was not, by {advantage.value:.3f} [{advantage.lo:.3f}, {advantage.hi:.3f}] (0 is chance, 1 tells "
         "them apart).",
         notes=(
-            f"{measured.facets} facets around {around}, chosen and fitted on one half, measured on the other",
+            f"{measured.facets} facets around {around}, chosen and fitted on one half{drawn}, measured on the other",
             f"with permuted labels {control.value:.3f} [{control.lo:.3f}, {control.hi:.3f}]",
             "describes, and decides no verdict",
         ),

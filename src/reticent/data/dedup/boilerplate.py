@@ -67,13 +67,18 @@ class GroupedTexts:
         return np.asarray(near[kind.ravel()])
 
 
-def grouped(left: csr_array, right: csr_array, *, matches_a_text: int = MATCHES_A_TEXT) -> GroupedTexts | None:
+def grouped(
+    left: csr_array, right: csr_array, *, matches_a_text: int | None = None, most_pairs: int | None = None
+) -> GroupedTexts | None:
     """The groups, or None where no gram is common enough to be a burden.
 
     Args:
         left, right: ``[N, columns]``, ``[M, columns]`` of ones.
-        matches_a_text: that are listed.
+        matches_a_text: that are listed; ``MATCHES_A_TEXT`` where it is None.
+        most_pairs: groups of the left times groups of the right; ``MOST_GROUP_PAIRS`` where it is None.
     """
+    matches_a_text = MATCHES_A_TEXT if matches_a_text is None else matches_a_text
+    most_pairs = MOST_GROUP_PAIRS if most_pairs is None else most_pairs
     burden = left.sum(axis=0).astype(np.float64) * right.sum(axis=0)
     order = np.argsort(-burden, kind="stable")
     listed = burden.sum() - np.cumsum(burden[order])
@@ -82,14 +87,14 @@ def grouped(left: csr_array, right: csr_array, *, matches_a_text: int = MATCHES_
     while count:
         common = np.zeros(left.shape[1], dtype=bool)
         common[order[:count]] = True
-        groups = _groups(common, left, right)
+        groups = _groups(common, left, right, most_pairs)
         if groups is not None:
             return groups
         count //= 2  # quoted in too many ways: fewer grams, fewer groups
     return None
 
 
-def _groups(common: npt.NDArray[np.bool_], left: csr_array, right: csr_array) -> GroupedTexts | None:
+def _groups(common: npt.NDArray[np.bool_], left: csr_array, right: csr_array, most_pairs: int) -> GroupedTexts | None:
     left, right = left[:, common], right[:, common]
     name = np.random.default_rng(0).integers(1, 2**63, size=int(common.sum()), dtype=np.uint64)
     sides = []
@@ -97,7 +102,7 @@ def _groups(common: npt.NDArray[np.bool_], left: csr_array, right: csr_array) ->
         _, first, group = np.unique(side.astype(np.uint64) @ name, return_index=True, return_inverse=True)
         sides.append((side[first], group.astype(np.int64)))
     (of_left, left_group), (of_right, right_group) = sides
-    if of_left.shape[0] * of_right.shape[0] > MOST_GROUP_PAIRS:
+    if of_left.shape[0] * of_right.shape[0] > most_pairs:
         return None
     shared = (of_left @ of_right.T).toarray().astype(np.int32)
     return GroupedTexts(common=common, left=left_group, right=right_group, shared=shared)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from reticent.core.atomic import write_text
 from reticent.core.record import Record
+from reticent.data.mapped_records import at_places
 
 
 class DroppedRecord(NamedTuple):
@@ -37,7 +38,7 @@ class DroppedRecord(NamedTuple):
 class Deduplication(NamedTuple):
     """The records left and the records dropped, both in the order given."""
 
-    records: list[Record]
+    records: Sequence[Record]
     dropped: tuple[DroppedRecord, ...]
 
 
@@ -49,15 +50,16 @@ def leave_out(records: Sequence[Record], original: npt.NDArray[np.int64], reason
         original: ``[N]`` the place of an earlier record that each one repeats; -1 for none.
         reason: of all of them.
     """
-    left, dropped = [], []
+    left: list[int] = []
+    dropped: list[DroppedRecord] = []
     root = list(range(len(records)))
     for place, earlier in enumerate(original.tolist()):
         if earlier < 0:
-            left.append(records[place])
+            left.append(place)
         else:
             root[place] = root[earlier]
             dropped.append(DroppedRecord(records[place].id, records[root[place]].id, reason))
-    return Deduplication(left, tuple(dropped))
+    return Deduplication(at_places(records, left), tuple(dropped))
 
 
 def settled(dropped: Iterable[DroppedRecord]) -> tuple[DroppedRecord, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplication, leave_out
+from reticent.data.mapped_records import held
 
 
 def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = False) -> Deduplication:
@@ -26,7 +27,7 @@ def drop_exact_duplicates(records: Iterable[Record], *, within_users: bool = Fal
         >>> [record.id for record in kept.records], kept.dropped
         (['a', 'c'], (DroppedRecord(id='b', kept='a', why='exact'),))
     """
-    every = list(records)
+    every = held(records)
     first: dict[tuple[str | None, str], int] = {}
     original = [
         earlier if (earlier := first.setdefault(_key(record, within_users), place)) < place else -1

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from reticent.core.record import Record
 from reticent.data.dedup.boilerplate import GroupedTexts, grouped
 from reticent.data.dedup.dropped import Deduplication, leave_out
+from reticent.data.dedup.earliest import earliest, groups_of
 from reticent.data.words import units
 
 WORDS = 5
@@ -67,17 +68,38 @@ def drop_near_duplicates(records: Sequence[Record]) -> Deduplication:
 
 
 def near_originals(records: Sequence[Record]) -> Indices:
-    """``[N]``: the place of the first earlier record that is alike; -1 for none."""
-    original = np.full(len(records), len(records), dtype=np.int64)
-    if len(records) > 1:
-        whole, trained = of_records(records)
-        for row, column in _alike(whole, whole):
-            a, b = row[column < row], column[column < row]
-            if trained is not None:
-                agreed = pairs_alike(trained, a, b)
-                a, b = a[agreed], b[agreed]
-            np.minimum.at(original, a, b)
+    """``[N]``: the place of the first earlier record that is alike; -1 for none.
+
+    A pair that is alike is listed for a gram that is not common, in one of the respects in which the records are
+    compared, or is alike by common grams alone in all of them (see `earliest`).
+    """
+    if len(records) < 2:
+        return np.full(len(records), -1, dtype=np.int64)
+    whole, trained = of_records(records)
+    respects = [whole] if trained is None else [whole, trained]
+    groups = groups_of(respects)
+    groupings = [group for group in groups if group is not None]
+    if len(groupings) == len(groups):
+        original, listed = earliest(respects, groupings, _rule, least=MIN_CONTAINED), list(range(len(groups)))
+    else:  # no gram of this respect is common, so each pair that is alike is listed for it
+        original, listed = np.full(len(records), len(records), dtype=np.int64), [groups.index(None)]
+    for respect in listed:
+        others = [of_texts for place, of_texts in enumerate(respects) if place != respect]
+        _note_listed(original, respects[respect], groups[respect], others)
     return np.where(original < len(records), original, -1)
+
+
+def _note_listed(
+    original: Indices, of_texts: csr_array, groups: GroupedTexts | None, others: Sequence[csr_array]
+) -> None:
+    """Lower ``original`` to the first earlier text that is alike of those that are listed, in place."""
+    for row, column in _alike(of_texts, of_texts, groups):
+        sooner = (column < row) & (column < original[row])
+        a, b = row[sooner], column[sooner]
+        for other in others:
+            agreed = pairs_alike(other, a, b)
+            a, b = a[agreed], b[agreed]
+        np.minimum.at(original, a, b)
 
 
 def of_records(records: Sequence[Record]) -> tuple[csr_array, csr_array | None]:
@@ -132,12 +154,20 @@ def _alike(left: csr_array, right: csr_array, groups: GroupedTexts | None = None
 def grams(texts: Sequence[str]) -> csr_array:
     """``[texts, distinct grams]`` of ones."""
     hashes = gram_hashes(texts)
-    lengths = np.array([len(of_text) for of_text in hashes])
-    names, column = np.unique(np.concatenate(hashes), return_inverse=True)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = np.concatenate([[0], np.cumsum([len(of_text) for of_text in hashes])])
+    every = np.concatenate(hashes)
+    del hashes
+    # As np.unique with its inverse, in less than half of the memory: this is the largest moment of the whole search.
+    order = np.argsort(every)
+    every = every[order]
+    number = np.zeros(len(every), dtype=np.int32)
+    np.cumsum(every[1:] != every[:-1], out=number[1:])
+    del every
+    column = np.empty_like(number)
+    column[order] = number
     return csr_array(
-        (np.ones(len(column), dtype=np.int32), column.astype(np.int32), offsets.astype(np.int32)),
-        shape=(len(texts), len(names)),
+        (np.ones(len(column), dtype=np.int32), column, offsets.astype(np.int32)),
+        shape=(len(texts), int(number[-1]) + 1),
     )
 
 

@@ -22,6 +22,7 @@ from reticent.core import validate
 from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
 from reticent.data.dedup.near import mix
+from reticent.data.mapped_records import at_places
 from reticent.data.words import unspaced_share
 
 LENGTH = 200
@@ -110,14 +111,14 @@ def drop_repeated_passages(
         from_earlier = owner[names]
         repeats = from_earlier >= 0
         covered = sum(end - start for start, end in _merged(windows.start[rows[repeats]], length))
-        if covered and covered >= share * len(records[text].plain):
+        if covered and covered >= share * len(texts[text]):
             # Not by a count for each text before this one: that would grow with the square of the texts.
             owners, windows_of = np.unique(from_earlier[repeats], return_counts=True)
             gone[text] = int(owners[windows_of.argmax()])
         else:
             owner[names[~repeats]] = text
     return Deduplication(
-        [record for place, record in enumerate(records) if place not in gone],
+        at_places(records, [place for place in range(len(records)) if place not in gone]),
         settled(
             DroppedRecord(records[place].id, records[original].id, "substring") for place, original in gone.items()
         ),

@@ -15,6 +15,7 @@ from reticent.core.record import Record
 from reticent.data.dedup.dropped import Deduplication, DroppedRecord, settled
 from reticent.data.dedup.exact import drop_exact_duplicates
 from reticent.data.dedup.near import drop_near_duplicates
+from reticent.data.mapped_records import at_places
 
 OF_THE_USER = " of the user"
 
@@ -45,6 +46,6 @@ def within_user(records: Sequence[Record]) -> Deduplication:
         drops = {drop.id: drop for drop in (*once.dropped, *drop_near_duplicates(once.records).dropped)}
         gone |= {place: drops[record.id] for place, record in zip(places, theirs, strict=True) if record.id in drops}
     return Deduplication(
-        [record for place, record in enumerate(records) if place not in gone],
+        at_places(records, [place for place in range(len(records)) if place not in gone]),
         settled(drop._replace(why=drop.why + OF_THE_USER) for _, drop in sorted(gone.items())),
     )
