@@ -105,7 +105,7 @@ def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: Synthesi
         records,
         base=base,
         split_config=recipe.split,
-        canary_config=recipe.canaries,
+        canary_config=recipe.planted,
         privacy=PrivacySpec(noise_multiplier=1.0, unit=spec.unit),  # stands in: who is promised, not what
         max_tokens=spec.reference_tokens,
     )
@@ -164,7 +164,7 @@ def _tuned(
         records,
         base=base,
         out=run.synthesis_training,
-        recipe=TuneRecipe(split=recipe.split, training=recipe.training, privacy=privacy, canaries=recipe.canaries),
+        recipe=TuneRecipe(split=recipe.split, training=recipe.training, privacy=privacy, canaries=recipe.planted),
     )
     if not trained.promise.exists():
         return trained.model, None
