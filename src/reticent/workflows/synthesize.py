@@ -28,6 +28,7 @@ from reticent.synthesis.synthesis_mechanism import (
     SynthesisTools,
 )
 from reticent.workflows.inputs import write_rejects
+from reticent.workflows.learned_base import refuse_learned
 from reticent.workflows.synthesis_recipe import SynthesisRecipe as SynthesisRecipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def synthesize(
     run.refuse_foreign("synthesize", {"the model": base, **(inputs or {})})
     data = fingerprint(records)
     if mechanism.promises:
-        _refuse_learned(base, data)
+        refuse_learned(base, records)
     config = {"base": _named(base, run), "data": data, "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
@@ -201,41 +202,6 @@ def _close(run: RunFolder) -> None:
 
     forget_texts(run.synthesis_state)
     forget_key(run.synthesis_state)
-
-
-def _refuse_learned(base: str, data: str) -> None:
-    """Refuse a model that was tuned on these very texts, or is made of one that was, where a run folder says so.
-
-    Raises:
-        BadInput: it does.
-    """
-    for place in _made_of(base):
-        run = RunFolder(root=place.parent)
-        if any((run.settings(step) or {}).get("data") == data for step in ("tune", "federate", "unlearn")):
-            raise BadInput(
-                base,
-                "was tuned on these very texts, so what it writes tells of them whatever is promised",
-                "Give a model that has seen none of them (--model), such as its base.",
-            )
-
-
-def _made_of(base: str) -> set[Path]:
-    """The folder of a model, and those of all models that it was made of, as far as they lie here."""
-    from reticent.models.emulation import ROLES, read_emulation
-    from reticent.models.tuned import read_tuned
-
-    places: set[Path] = set()
-    left = [base]
-    while left:
-        place = Path(left.pop()).expanduser().resolve()
-        if place in places or not place.is_dir():
-            continue
-        places.add(place)
-        if (ensemble := read_emulation(place)) is not None:
-            left += [getattr(ensemble, role).source for role in ROLES]
-        if (tuned := read_tuned(place)) is not None:
-            left.append(tuned.base)
-    return places
 
 
 def _named(base: str, run: RunFolder) -> str:
