@@ -53,7 +53,7 @@ class SynthesisRecipe:
             return self.canaries
         words: tuple[str, ...] = ()
         if spec.condition != "none":
-            words = spec.topic_list
+            words = spec.cells
         elif spec.instruction != INSTRUCTION:
             words = tuple(map(spec.prompt, range(max(1, len(spec.topic_list)))))
         return replace(self.canaries, canary_kind=kind_after(words))

@@ -146,7 +146,7 @@ def _made(
         tools = SynthesisTools(
             load=lambda: load(base, dtype=training.dtype, device=training.device),
             store=store,
-            tune=lambda privacy: _tuned(records, base, run, recipe, privacy),
+            tune=lambda privacy, trained: _tuned(trained, base, run, recipe, privacy),
             load_tuned=lambda folder: load(str(folder), dtype=training.dtype, device=training.device),
             advance=so_far,
         )
