@@ -16,8 +16,8 @@ fifth block, and an adapter on it that lies in memory once; its weights do not m
 and in an order that changes each round; the figure is the median of the ratios of one round. With ``--work FILE`` each
 round is kept when it is done, and the same command again goes on with those that are missing.
 
-The package's 0.1.0 has an f-string that Python reads from 3.12 on (``utils.py``, line 349, a message): under 3.11 put the
-plain ``{device_map}`` there, in the folder that ``--invink`` names.
+The package's 0.1.0 has an f-string that Python reads from 3.12 on (``utils.py``, line 349, a message): under 3.11 put
+the plain ``{device_map}`` there, in the folder that ``--invink`` names.
 
     python benchmarks/synthesize_cost.py --work /tmp/costs.jsonl --json benchmarks/results/synthesize_cost.json
     python benchmarks/synthesize_cost.py --tiny
