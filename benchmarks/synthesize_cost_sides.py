@@ -72,18 +72,18 @@ def predicting(model: Any, tokenizer: Any, texts: list[str], *, new: int, tokens
         concentrated.rho_for(EPSILON, DELTA) / new, references=behind, temperature=1.0, relation=spec.relation
     )
 
+    # As in a run: prompts, the decoder and its trial are made once, and the self-check looks at every text.
+    prompts = prompts_of(records, spec, tokenizer, context=most_read(model))
+    decoder = open_prompts(
+        model, shared=prompts.shared, width=prompts.width, longest=prompts.longest + spec.max_new_tokens
+    )
+    alone = cache(lambda words: logits_after(model, opening_tokens(f"{words}\n", tokenizer)))
+    settings = PredictionSettings(
+        clip=clip, references=behind, temperature=1.0, tokens=new, top_k=TOP_K, ends=frozenset(), key=KEY
+    )
+
     def write() -> None:
-        prompts = prompts_of(records, spec, tokenizer, context=most_read(model))
-        decoder = open_prompts(
-            model, shared=prompts.shared, width=prompts.width, longest=prompts.longest + spec.max_new_tokens
-        )
-        settings = PredictionSettings(
-            clip=clip, references=behind, temperature=1.0, tokens=new, top_k=TOP_K, ends=frozenset(), key=KEY
-        )
-        watch = PredictionWatch(
-            clip=clip, references=behind, tokens=new, top_k=TOP_K,
-            alone=cache(lambda words: logits_after(model, opening_tokens(f"{words}\n", tokenizer))),
-        )  # fmt: skip
+        watch = PredictionWatch(clip=clip, references=behind, tokens=new, top_k=TOP_K, alone=alone)
         pending = PendingText(
             number=0,
             words=spec.prompt(0),
@@ -99,7 +99,7 @@ def predicting(model: Any, tokenizer: Any, texts: list[str], *, new: int, tokens
 
 
 def evolving(model: Any, tokenizer: Any, *, texts: int, new: int, tokens: int) -> Callable[[], None]:
-    """So many texts by private evolution, all rounds, of twice eight times as many private texts."""
+    """So many texts by private evolution, all rounds, voted on by sixteen times as many private texts."""
     from reticent.core.record import Record
     from reticent.models.load import LoadedModel
     from reticent.synthesis.step_store import StepStore
