@@ -56,7 +56,7 @@ class Size:
     rounds: int = 5
 
 
-TINY = Size(users=80, mails=2, sentences=120, canaries=20, texts=8, tokens=5, epochs=1, references=3, rounds=2)
+TINY = Size(users=80, mails=2, sentences=120, canaries=20, texts=16, tokens=5, epochs=1, references=3, rounds=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,10 @@ def run(given: argparse.Namespace, grid: Sequence[Cell], size: Size) -> dict[str
             )
             _write(given.json, {"rows": rows, "utility": utility, **about})
         if folders:
-            utility[data] = worth(folders, given.work / f"{data}-utility", model, size)
+            try:
+                utility[data] = worth(folders, given.work / f"{data}-utility", model, size)
+            except BadInput as refused:
+                utility[data] = {"refused": str(refused)}
         _write(given.json, {"rows": rows, "utility": utility, **about})
     return {"rows": rows, "utility": utility, **about}
 
@@ -285,9 +288,15 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         aucs = [value for key, value in row["findings"].items() if re.search(r" auc$", key)]
         best = max(aucs, key=lambda value: float(value["value"]), default=None)
         auc = "-" if best is None else f"{best['value']:.3f} [{best['lo']:.3f}, {best['hi']:.3f}]"
-        bounds = [f"{bound['epsilon_at_least']:.2f} per {bound['per']}, {bound['promised']}" for bound in row["bounds"]]
+        bounds = [
+            f"{bound['epsilon_at_least']:.2f} per {bound['per']}, {_told(bound['promised'])}" for bound in row["bounds"]
+        ]
         lines.append(f"{row['data']:10} {row['cell']:28} {auc:24} {'; '.join(bounds) or '-'}")
     return lines
+
+
+def _told(promised: float | None) -> str:
+    return "no promise" if promised is None else f"{promised:.3g}"
 
 
 def _seconds(folder: Path, spent: dict[str, float]) -> dict[str, float]:

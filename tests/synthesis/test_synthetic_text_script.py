@@ -56,5 +56,5 @@ def test_a_refused_cell_is_a_line_of_the_table(script: Any) -> None:
     ]
     lines = script.table(rows)
     assert "0.700 [0.600, 0.800]" in lines[1]
-    assert "0.50 per user, 8.0" in lines[1]
+    assert "0.50 per user, 8" in lines[1]
     assert "refused: too few" in lines[2]
