@@ -8,6 +8,8 @@
 2. The small base is tuned on the made-up help desk, with coins for users and canaries.
 3. The small model is audited, and the ensemble at each beta, on the same coins. Utility is the mean loss of held-out
    records, in nats a token, of the large model, the small pair and each ensemble.
+4. Two ensembles are compared with what they are by definition, logit by logit: beta = 0 with the large model, and the
+   small base as the large model with the small tuned one. Both differences are 0.
 
     python benchmarks/emulated_audit.py --work runs/emulated-audit --json benchmarks/results/emulated_audit.json
     python benchmarks/emulated_audit.py --work tiny-audit --tiny
@@ -66,6 +68,8 @@ def main() -> None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(text, encoding="utf-8")
     print("\n".join(table(result["rows"])))
+    for name, value in result["identities"].items():
+        print(f"{name}: {value:g}")
 
 
 def run(work: Path, model: str, betas: Sequence[float], epsilon: float | None, size: Size, *, tiny: bool) -> Any:
@@ -97,7 +101,8 @@ def run(work: Path, model: str, betas: Sequence[float], epsilon: float | None, s
         info = emulate(model, small.root, out=folder, config=EmulationConfig(beta=beta))
         results = audit(folder, config, out=work / f"audit-{beta:g}")
         rows.append(row(f"emulated, beta {beta:g}", loss(str(folder), small), results) | {"statement": info.statement})
-    return {"rows": rows, "model": model, "size": asdict(size), "epsilon": epsilon, "machine": environment()}
+    about = {"model": model, "size": asdict(size), "epsilon": epsilon, "machine": environment()}
+    return {"rows": rows, "identities": identities(work, model, base, small), **about}
 
 
 def audit_config(*, tiny: bool) -> Any:
@@ -159,6 +164,41 @@ def tuned_on(run: Any, base: str, epsilon: float | None, size: Size) -> None:
             canary_config=CanaryConfig(canaries=size.canaries),
             privacy=None if epsilon is None else PrivacySpec(epsilon=epsilon, unit="user"),
         )
+
+
+# ---- identities ------------------------------------------------------------------------------------------------------
+
+
+def identities(work: Path, model: str, base: str, small: Any) -> dict[str, float]:
+    """The largest difference of a logit between ensembles and what they are by definition; 0 where it is as said."""
+    from reticent.models.emulation import EmulationConfig
+    from reticent.workflows.emulate import emulate
+
+    zero, same = work / "emulated-0", work / "emulated-same"
+    emulate(model, small.root, out=zero, config=EmulationConfig(beta=0.0))
+    emulate(base, small.root, out=same, config=EmulationConfig(beta=1.0))
+    return {
+        "beta 0 against the large model": apart(str(zero), model, small),
+        "large = small base against the small tuned model": apart(str(same), str(small.model), small),
+    }
+
+
+def apart(one: str, other: str, run: Any, *, texts: int = 16) -> float:
+    """The largest absolute difference of two models' logits over some records of a run, each read alone."""
+    import torch
+
+    from reticent.auditing.case import from_run
+    from reticent.models.encode import encode
+    from reticent.models.load import load
+
+    left, right = load(one), load(other)
+    largest = 0.0
+    for record in from_run(run).evaluated_records[:texts]:
+        token_id = torch.tensor([encode(record, left.tokenizer, max_tokens=128).token_id.tolist()])
+        with torch.inference_mode():
+            logits = [side.model(input_ids=token_id).logits for side in (left, right)]
+        largest = max(largest, float((logits[0].double() - logits[1].double()).abs().max()))
+    return largest
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark of what an ensemble costs measures what it says, on a tiny model."""
+"""The benchmark of what private text costs measures what it says, on a tiny model, and goes on after a kill."""
 
 from __future__ import annotations
 
@@ -24,12 +24,62 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_it_gives_the_keys_and_the_bound(benchmark: Any) -> None:
     sizes = benchmark.Sizes(batch=2, prefix=4, new=2, rounds=1)
-    result = benchmark.emulated(benchmark.Bench(model=tiny_model(), tokenizer=tiny_tokenizer(), sizes=sizes))
+    part = benchmark.emulated(benchmark.Bench(model=tiny_model(), tokenizer=tiny_tokenizer(), sizes=sizes))
+    result = part.figures(benchmark.in_turns(part.sides, 1))
     small, large = (result["emulated_parameters"][name] for name in ("small", "large"))
     assert small < large
     assert result["emulated_bound"] == pytest.approx(1 + 2 * small / large + 0.1)
     assert result["emulated_over_large"] > 0
-    assert set(benchmark.PARTS) == {"emulated"}
+    assert set(benchmark.PARTS) == {"emulated", "evolution", "prediction"}
+
+
+def test_synthetic_text_is_timed_against_sampling_and_the_published_way(benchmark: Any) -> None:
+    sizes = benchmark.Sizes(batch=2, new=2, rounds=1, references=2, read=6)
+    bench = benchmark.Bench(model=tiny_model(), tokenizer=tiny_tokenizer(), sizes=sizes)
+    result: dict[str, Any] = {}
+    for part in (benchmark.prediction(bench), benchmark.evolution(bench)):
+        result |= part.figures(benchmark.in_turns(part.sides, 1))
+    ratios = {"private_prediction_over_sampling", "invink_over_ours", "evolution_over_sampling"}
+    assert ratios <= set(result)
+    assert all(result[name] > 0 for name in ratios)
+    assert result["invink_is"].startswith(("invink", "rebuilt after its description"))
+
+
+def test_the_stand_in_draws_what_the_published_way_would(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for each row gives the logits that each prompt has by itself."""
+    sides = importlib.import_module("synthesize_cost_sides")
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    seen: list[torch.Tensor] = []
+    right = model.forward
+
+    def forward(**given: Any) -> Any:
+        out = right(**given)
+        seen.append(out.logits[:, -1])
+        return out
+
+    monkeypatch.setattr(model, "forward", forward)
+    sides.rebuilt(model, tokenizer, ["tea", "a late parcel"], new=1)()
+    for row, prompt in enumerate((f"{sides.INSTRUCTION}\ntea\n{sides.INSTRUCTION}\n", None, f"{sides.INSTRUCTION}\n")):
+        if prompt is not None:
+            alone = right(input_ids=torch.tensor([tokenizer(prompt)["input_ids"]])).logits[0, -1]
+            assert torch.allclose(seen[0][row], alone, atol=1e-4)
+
+
+def test_rounds_that_are_done_are_kept_and_those_of_another_run_refused(benchmark: Any, tmp_path: Path) -> None:
+    calls: list[str] = []
+    sides = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    work, about = tmp_path / "rounds.jsonl", {"model": "x"}
+    before = benchmark.in_turns(sides, 2, work=work, about=about)
+    work.write_text(work.read_text() + '{"a": 1')  # killed while it wrote
+    calls.clear()
+    after = benchmark.in_turns(sides, 3, work=work, about=about)
+    assert [after[name][:2] for name in "ab"] == [before[name] for name in "ab"]
+    assert len(calls) == 4
+    calls.clear()
+    assert benchmark.in_turns(sides, 3, work=work, about=about) == after
+    assert not calls
+    with pytest.raises(SystemExit, match="another run"):
+        benchmark.in_turns(sides, 3, work=work, about={"model": "y"})
 
 
 def test_a_smaller_model_is_every_fifth_block_and_goes_on_from_what_it_read(benchmark: Any) -> None:

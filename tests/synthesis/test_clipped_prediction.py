@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from reticent.core.errors import BadInput
-from reticent.synthesis.clipped_prediction import candidates, choose, choose_naively, contributions, scores_of
+from reticent.synthesis.clipped_prediction import (
+    candidates,
+    choose,
+    choose_naively,
+    contributions,
+    naive_candidates,
+    scores_of,
+)
 
 VOCABULARY = 6
 
@@ -118,3 +125,49 @@ def test_without_references_the_public_logits_stand() -> None:
     public = torch.tensor([1.0, 2.0])
     clipped = contributions(public, torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), units=0, clip=1.0)
     assert scores_of(public, clipped, references=4).tolist() == [1.0, 2.0]
+
+
+# ---- how wide Top-k⁺ must be -----------------------------------------------------------------------------------------
+
+
+def widened(public: torch.Tensor, *, top_k: int, band: float) -> torch.Tensor:
+    """Top-k⁺ with another band."""
+    return public >= public.topk(top_k).values[-1] - band
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_top_k_plus_is_all_that_references_can_lift_into_the_k_best(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    public = torch.randn(40, generator=draw, dtype=torch.float64) * 2
+    for top_k, clip in ((1, 0.3), (5, 0.7), (39, 0.1), (40, 0.1)):
+        allowed = candidates(public, top_k=top_k, clip=clip)
+        assert allowed.tolist() == naive_candidates(public.tolist(), top_k=top_k, clip=clip)
+        private = public + torch.randn(6, 40, generator=draw, dtype=torch.float64) * 2 * clip
+        clipped = contributions(public, private, torch.arange(6), units=6, clip=clip)
+        best = scores_of(public, clipped, references=6).topk(top_k).indices
+        assert bool(allowed[best].all())
+
+
+@pytest.mark.parametrize("references", [2, 8])
+def test_a_narrower_band_leaves_out_a_token_that_all_references_ask_for(references: int) -> None:
+    clip = 1.0
+    public = torch.tensor([3.0, 3.0 - 2 * clip + 0.01], dtype=torch.float64)
+    private = (public + torch.tensor([-9.0, 9.0])).expand(references, 2)
+    clipped = contributions(public, private, torch.arange(references), units=references, clip=clip)
+    best = int(scores_of(public, clipped, references=references).argmax())
+    assert best == 1
+    assert bool(candidates(public, top_k=1, clip=clip)[best])
+    for band in (2 * clip / references, 2 * clip / (references + 1), 2 * clip - 0.02):
+        assert not bool(widened(public, top_k=1, band=band)[best])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_reference_alone_stays_within_a_band_of_a_batchth(seed: int) -> None:
+    """What the authors' band is wide enough for: others agree with the public logits, and one departs."""
+    draw = torch.Generator().manual_seed(seed)
+    public, references, clip = torch.randn(30, generator=draw, dtype=torch.float64), 5, 2.0
+    private = public.repeat(references, 1)
+    private[0] += 9 * torch.randn(30, generator=draw, dtype=torch.float64)
+    clipped = contributions(public, private, torch.arange(references), units=references, clip=clip)
+    best = scores_of(public, clipped, references=references).topk(4).indices
+    assert bool(widened(public, top_k=4, band=2 * clip / references)[best].all())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ LABELLED = [
 COUNTED = SynthesisSpec(
     mechanism="dp_tune", epsilon=8.0, unit="user", count=4, max_new_tokens=4, condition="prompt", topics="good:,bad:"
 )
+BY_LENGTH = replace(COUNTED, condition="prompt_length", lengths="1,2")
 
 
 def clip_after_averaging(patch: pytest.MonkeyPatch) -> None:
@@ -140,6 +142,9 @@ def one_noise_for_all_rounds(patch: pytest.MonkeyPatch) -> None:
         (EVOLUTION, RECORDS, one_noise_for_all_rounds, "gets the noise that is counted"),
         (COUNTED, LABELLED, no_noise, "gets the noise that is counted"),
         (COUNTED, LABELLED, histogram_without_cap, "moves the histogram by at most 1"),
+        (BY_LENGTH, LABELLED, no_noise, "gets the noise that is counted"),
+        (BY_LENGTH, LABELLED, half_the_noise, "gets the noise that is counted"),
+        (BY_LENGTH, LABELLED, histogram_without_cap, "moves the histogram by at most 1"),
     ],
 )
 def test_a_planted_fault_is_caught_before_a_text_leaves(

@@ -247,7 +247,7 @@ def test_impossible_asks_are_refused_and_leave_nothing(
         ({"count": 10**9}, "at most"),
         ({"count_share": 1.0}, "leaves nothing to train with"),
         ({"relation": "rename"}, "not a known choice"),
-        ({"condition": "length"}, "not a known choice"),
+        ({"condition": "width"}, "not a known choice"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, object], complaint: str) -> None:

@@ -41,6 +41,7 @@ from reticent.synthesis.synthesis_spec import SynthesisSpec
 from reticent.train.config import TuneConfig
 from reticent.workflows.emulate import emulate
 from reticent.workflows.recipe import TuneRecipe
+from reticent.workflows.sampled_canaries import openings_of
 from reticent.workflows.synthesis_recipe import SynthesisRecipe
 from reticent.workflows.synthesize import synthesize
 from reticent.workflows.training_rows import TrainingRows, training_rows
@@ -90,6 +91,12 @@ def train_stand_in(folder: Path, order: StandInOrder, records: Sequence[Record])
     Raises:
         BadInput: it cannot be trained so, such as too few units for a promise.
     """
+    if order.canaries.canaries and openings_of(order.canaries.canary_kind) is not None:
+        raise BadInput(
+            f"canary_kind={order.canaries.canary_kind!r} with stand-ins",
+            "lets each model write its own secrets, and a comparison needs the same ones everywhere",
+            "Choose another kind, such as surprising_end.",
+        )
     run = RunFolder(root=folder)
     rows = training_rows(
         records,

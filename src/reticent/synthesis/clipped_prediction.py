@@ -11,6 +11,9 @@ Tokens are chosen with chance ∝ exp(s/τ) among Top-k⁺. With B units the sum
 by s have a score of at least (k-th largest p) - C, and hence p of at least (k-th largest p) - 2C. Those tokens may be
 chosen; which they are depends on the public logits and on nothing else, so it costs nothing (InvisibleInk,
 arXiv:2507.02974). Where more than B units came together, some of the k best may be missing, which costs nothing either.
+No narrower band will do: where all B units lift a token by C and lower the others, it is among the k best from 2C below
+(`naive_candidates`). A band of 2C/B, as the authors' experiments have it, is wide enough for one unit that departs from
+the public logits alone, and not for B that agree, which is when private text shows in the words.
 """
 
 from __future__ import annotations
@@ -68,6 +71,20 @@ def candidates(public: torch.Tensor, *, top_k: int, clip: float) -> torch.Tensor
         return torch.ones_like(public, dtype=torch.bool)
     least = public.double().topk(top_k).values[-1]
     return public.double() >= least - 2 * clip
+
+
+def naive_candidates(public: Sequence[float], *, top_k: int, clip: float) -> list[bool]:
+    """`candidates` by what they are for: can clipped differences put this token among the ``top_k`` best by score?
+
+    The best case for a token is that its own score rises by C and all others fall by C.
+
+    >>> naive_candidates([5.0, 4.0, 3.0, 1.0], top_k=1, clip=0.5)
+    [True, True, False, False]
+    """
+    return [
+        sum(other - clip > logit + clip for place, other in enumerate(public) if place != token) < top_k
+        for token, logit in enumerate(public)
+    ]
 
 
 def choose(scores: torch.Tensor, allowed: torch.Tensor, *, temperature: float, chance: float) -> int:

@@ -54,15 +54,15 @@ class SynthesisTools:
     Args:
         load: the public model.
         store: of the steps that are spent.
-        tune: trains the public model on the records, under a promise or, where none is given, without; gives the
-            folder of the model and the promise that it carries.
+        tune: trains the public model on records, under a promise or, where none is given, without; gives the folder of
+            the model and the promise that it carries.
         load_tuned: a model out of its folder.
         advance: told how many texts are done, as they are.
     """
 
     load: Callable[[], LoadedModel]
     store: StepStore
-    tune: Callable[[PrivacySpec], tuple[Path, PrivacyGuarantee | None]]
+    tune: Callable[[PrivacySpec, Sequence[Record]], tuple[Path, PrivacyGuarantee | None]]
     load_tuned: Callable[[Path], LoadedModel]
     advance: Callable[[int], None] = lambda texts: None
 
@@ -142,7 +142,7 @@ class SynthesisMechanism:
         return bool(self.units)
 
     def check(self, spec: SynthesisSpec) -> None:
-        """Refuse a promise that it cannot make, or none where it makes one.
+        """Refuse a promise that it cannot make, or none where it makes one, and counts that it does not make.
 
         Raises:
             BadInput: it is so.
@@ -158,6 +158,12 @@ class SynthesisMechanism:
                 f"mechanism={self.name!r}",
                 "keeps a promise, and none was given",
                 "Give --epsilon 8 or less. Texts without any promise are made by --mechanism none alone.",
+            )
+        if spec.condition != "none" and not self.tunes:
+            raise BadInput(
+                f"condition={spec.condition!r} with mechanism={self.name!r}",
+                "counts the prompts or lengths of what a model is tuned on, and this mechanism tunes none",
+                "Give --mechanism dp_tune, or leave --condition out.",
             )
         if self.promises and spec.unit not in self.units:
             raise BadInput(

@@ -17,7 +17,7 @@ MOST_EPSILON = 1e6
 COLDEST, HOTTEST = 1e-3, 1e3
 """Temperatures between which tokens are drawn: all but surely the first, or all but alike."""
 TOPIC = "{topic}"
-CONDITIONS = ("none", "prompt")
+CONDITIONS = ("none", "prompt", "length", "prompt_length")
 LONG = ("refuse", "cut")
 
 
@@ -49,7 +49,8 @@ class SynthesisSpec:
         hold_out: throw coins as reticent tune does, and read only who came up, so that the texts can be audited; about
             half of the units are left. dp_tune and none always do.
         condition: dp_tune: "prompt" makes texts after each of the topics, as often as records have that prompt, counted
-            under the promise.
+            under the promise; "length" asks for texts of each class of lengths, likewise; "prompt_length" for both.
+        lengths: with "length": borders of the classes in words, rising, known to all; longer texts are one more class.
         count_share: dp_tune: share of epsilon that goes to these counts.
 
     Raises:
@@ -81,6 +82,7 @@ class SynthesisSpec:
     vote_threshold: float = 2.0
     hold_out: bool = False
     condition: str = "none"
+    lengths: str = "16,32,64"
     count_share: float = 0.1
 
     def __post_init__(self) -> None:
@@ -105,6 +107,8 @@ class SynthesisSpec:
         if self.count_share == 1:
             raise BadInput("count_share=1", "leaves nothing to train with", "Give 0.1.")
         self._check_words()
+        if self.by_length:
+            _ = self.borders
 
     def _check_promise(self) -> None:
         if self.unit == CLIENT:
@@ -125,12 +129,64 @@ class SynthesisSpec:
             raise BadInput(f"topics={self.topics!r}", "names an empty topic", "Separate topics by single commas.")
         if TOPIC in self.instruction and not self.topics:
             raise BadInput("instruction", f"has {TOPIC} in it, and no topics are given", "Give --topics.")
-        if self.topics and TOPIC not in self.instruction and self.condition == "none":
+        if self.condition == "length" and TOPIC in self.instruction:
+            raise BadInput(
+                "condition='length'",
+                f"counts lengths alone, and nobody knows the {TOPIC} of a record",
+                "Give records that have it as their prompt and --condition prompt_length.",
+            )
+        if self.topics and TOPIC not in self.instruction and not self.by_prompt:
             raise BadInput(
                 f"topics={self.topics!r}",
                 f"would be read by nobody: the instruction has no {TOPIC} in it",
                 f"Give --instruction 'A text about {TOPIC}:'.",
             )
+
+    @property
+    def by_prompt(self) -> bool:
+        """True if texts are written after the prompts that records have."""
+        return self.condition in ("prompt", "prompt_length")
+
+    @property
+    def by_length(self) -> bool:
+        """True if texts are written after words that say their length."""
+        return self.condition in ("length", "prompt_length")
+
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """``lengths`` as numbers.
+
+        Raises:
+            BadInput: they do not rise, or are no numbers from 1 on.
+        """
+        parts = [part.strip() for part in self.lengths.split(",")]
+        numbers = tuple(int(part) for part in parts if part.isdecimal())
+        if len(numbers) < len(parts) or numbers[0] < 1 or list(numbers) != sorted(set(numbers)):
+            raise BadInput(f"lengths={self.lengths!r}", "are no rising numbers of words", "Give such as 16,32,64.")
+        return numbers
+
+    def cell(self, prompt: str, length: int) -> str:
+        """The words before texts of a prompt and of a class of lengths.
+
+        >>> spec = SynthesisSpec(mechanism="none", condition="length", lengths="8,20")
+        >>> spec.cells  # doctest: +NORMALIZE_WHITESPACE
+        ('A text that a person wrote (at most 8 words):', 'A text that a person wrote (9 to 20 words):',
+         'A text that a person wrote (more than 20 words):')
+        """
+        borders = self.borders
+        least = f"{borders[length - 1] + 1} to " if length else "at most "
+        if 0 < length < len(borders) and borders[length] == borders[length - 1] + 1:
+            least = ""
+        size = f"{least}{borders[length]}" if length < len(borders) else f"more than {borders[-1]}"
+        return f"{prompt.rstrip(': ')} ({size} words):"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """All prompts that conditioned texts are written after, known to all; none without a condition."""
+        prompts = self.topic_list if self.by_prompt else (self.instruction,)
+        if self.by_length:
+            return tuple(self.cell(prompt, length) for prompt in prompts for length in range(len(self.borders) + 1))
+        return prompts if self.by_prompt else ()
 
     @property
     def topic_list(self) -> tuple[str, ...]:

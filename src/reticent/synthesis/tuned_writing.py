@@ -2,14 +2,15 @@
 """TunedPlan: texts of a model that was tuned on the private ones, with a promise or without.
 
 What is sampled from a model that carries a promise costs nothing more. Prompts are another matter: how often records
-have each of the public prompts is private, so these counts get Gaussian noise from a share of the promise. A unit's
-counts add up to 1, so one unit moves them by at most 1 (L2).
+have each of the public prompts, or are of each length, is private, so these counts get Gaussian noise from a share of
+the promise. A unit's counts add up to 1, prompts and lengths counted together, so one unit moves them by at most 1
+(L2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,14 @@ from reticent.synthesis.reference_units import ReferenceUnits, units_of
 from reticent.synthesis.synthesis_mechanism import SynthesisMaterial, SynthesisOutcome, SynthesisTools
 from reticent.synthesis.synthesis_promise import SynthesisPromise, settled_delta
 from reticent.synthesis.synthesis_spec import SynthesisSpec
+from reticent.synthesis.text_lengths import behind_cells
 from reticent.synthesis.vote_cost import vote_noise
 
 AT_ONCE = 64
 """Texts of one step."""
+COUNTED = {"prompt": "prompts", "length": "lengths", "prompt_length": "prompts and lengths"}
+BY = {"prompt": "prompt", "length": "length", "prompt_length": "prompt and length"}
+"""Words for what is counted, by condition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +62,8 @@ class TunedPlan:
 
     @property
     def conditioned(self) -> bool:
-        """True if texts are written after public prompts."""
-        return self.material.spec.condition == "prompt"
+        """True if texts are written after public prompts, as often as noisy counts say."""
+        return self.material.spec.condition != "none"
 
     @property
     def steps(self) -> int:
@@ -84,8 +89,8 @@ class TunedPlan:
         prompts = [""] * spec.count
         if self.conditioned:
             counts = [float(line) for line in tools.store.step(0, self._counts)]
-            prompts = shared_out(counts, spec.topic_list, count=spec.count)
-        folder, guarantee = tools.tune(self.privacy)
+            prompts = shared_out(counts, spec.cells, count=spec.count)
+        folder, guarantee = tools.tune(self.privacy, self.material.records)
         if self.privacy.is_private and guarantee is None:
             raise BadInput(str(folder), "carries no promise", "Start over in another folder (--out).")
         writer: list[PublicWriter] = []
@@ -126,7 +131,9 @@ class TunedPlan:
                 composition.Part(mechanism=counts, steps=1),
             )
             epsilon = composition.total(parts, delta=self.delta).epsilon
-            counted += f"; Gaussian mechanism on counts of prompts, noise {self.noise:.3g}"
+            counted += (
+                f"; Gaussian mechanism on counts of {COUNTED[self.material.spec.condition]}, noise {self.noise:.3g}"
+            )
         return SynthesisPromise(
             epsilon=epsilon,
             delta=self.delta,
@@ -142,7 +149,7 @@ class TunedPlan:
         """Noisy counts of the prompts, as texts of a step."""
         from reticent.synthesis.nearest_votes import VoteWatch, histogram, noised
 
-        prompts = self.material.spec.topic_list
+        prompts = self.material.spec.cells
         place_of = {prompt: place for place, prompt in enumerate(prompts)}
         votes = np.array(
             [place_of.get((record.prompt or "").strip(), len(prompts)) for record in self.material.records]
@@ -176,7 +183,7 @@ class TunedPlan:
         return (
             SynthesisRelease(what="the tuned model, and all texts that it writes", covered=covered),
             *(
-                [SynthesisRelease(what="how often records have each prompt", covered=counts)]
+                [SynthesisRelease(what=f"how many records there are by {BY[spec.condition]}", covered=counts)]
                 if self.conditioned
                 else []
             ),
@@ -212,16 +219,17 @@ def settled_tuning(material: SynthesisMaterial, *, private: bool) -> TunedPlan:
     """
     spec = material.spec
     _check_shapes(material, spec)
+    material = replace(material, records=behind_cells(material.records, spec))
     members = units_of(material.records, unit=spec.unit if private else "record", most=spec.records_per_user,
                        key=material.key)  # fmt: skip
     if not private:
         return TunedPlan(material=material, members=members, privacy=PrivacySpec(), delta=0.0, noise=0.0)
     assert spec.epsilon is not None, "a mechanism with a promise is checked before"
     delta = settled_delta(spec.delta, len(members))
-    counted = spec.condition == "prompt"
+    counted = spec.condition != "none"
     if counted and spec.relation != ADD_OR_REMOVE:
         raise BadInput(
-            f"relation={spec.relation!r} with condition='prompt'",
+            f"relation={spec.relation!r} with condition={spec.condition!r}",
             "counts and training are added up for units that come or go",
             "Leave --relation or --condition out.",
         )
@@ -251,15 +259,16 @@ def _check_shapes(material: SynthesisMaterial, spec: SynthesisSpec) -> None:
             "Give plain texts, or prompts with completions.",
         )
     prompted = sum(record.prompt is not None for record in material.records)
-    if spec.condition == "none" and prompted:
+    if not spec.by_prompt and prompted:
         raise BadInput(
             f"{prompted} of {len(material.records)} records",
             "have prompts, and the model learns to write after these only",
-            "List all prompts that may be known (--topics) and give --condition prompt, or give plain texts.",
+            "List all prompts that may be known (--topics) and give --condition prompt or prompt_length, or give plain "
+            "texts.",
         )
-    if spec.condition == "prompt" and (not spec.topics or prompted < len(material.records)):
+    if spec.by_prompt and (not spec.topics or prompted < len(material.records)):
         raise BadInput(
-            "condition='prompt'",
+            f"condition={spec.condition!r}",
             "needs a prompt in each record, and the list of prompts that may be known",
             "Name the fields (--prompt_field, --completion_field) and give --topics.",
         )

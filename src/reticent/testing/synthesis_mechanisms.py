@@ -80,7 +80,7 @@ def made_up(
     store.dies_after = dies_after
     loaded = LoadedModel(model=tiny_model(seed=1), tokenizer=tiny_tokenizer(), source="tiny", fingerprint="0")
 
-    def tune(privacy: PrivacySpec) -> tuple[Path, PrivacyGuarantee | None]:
+    def tune(privacy: PrivacySpec, trained: Sequence[Record]) -> tuple[Path, PrivacyGuarantee | None]:
         return folder, made_up_guarantee(privacy, plan.units) if privacy.is_private else None
 
     return plan.write(SynthesisTools(load=lambda: loaded, store=store, tune=tune, load_tuned=lambda place: loaded))

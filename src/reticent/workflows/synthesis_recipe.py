@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
-from reticent.synthesis.synthesis_spec import SynthesisSpec
+from reticent.synthesis.synthesis_spec import INSTRUCTION, SynthesisSpec
 from reticent.train.config import TuneConfig
+from reticent.workflows.sampled_canaries import KIND, kind_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,26 @@ class SynthesisRecipe:
     def plants(self) -> bool:
         """True if anything is planted."""
         return bool(self.canaries.canaries or self.canaries.canary_users)
+
+    @property
+    def planted(self) -> CanaryConfig:
+        """``canaries``; where a model writes them, with the public words that it writes them after, as far as the
+        settings have any that are made for this data.
+
+        >>> spec = SynthesisSpec(epsilon=8.0, topics="parcels, refunds", instruction="A mail about {topic}:")
+        >>> canaries = CanaryConfig(canaries=9, canary_kind="high_temperature")
+        >>> SynthesisRecipe(synthesis=spec, canaries=canaries).planted.canary_kind
+        'high_temperature(A mail about parcels:|A mail about refunds:)'
+        """
+        spec = self.synthesis
+        if self.canaries.canary_kind != KIND:
+            return self.canaries
+        words: tuple[str, ...] = ()
+        if spec.condition != "none":
+            words = spec.cells
+        elif spec.instruction != INSTRUCTION:
+            words = tuple(map(spec.prompt, range(max(1, len(spec.topic_list)))))
+        return replace(self.canaries, canary_kind=kind_after(words))
 
     @property
     def on_record(self) -> dict[str, Any]:

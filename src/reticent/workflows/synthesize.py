@@ -28,6 +28,7 @@ from reticent.synthesis.synthesis_mechanism import (
     SynthesisTools,
 )
 from reticent.workflows.inputs import write_rejects
+from reticent.workflows.learned_base import refuse_learned
 from reticent.workflows.synthesis_recipe import SynthesisRecipe as SynthesisRecipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def synthesize(
     run.refuse_foreign("synthesize", {"the model": base, **(inputs or {})})
     data = fingerprint(records)
     if mechanism.promises:
-        _refuse_learned(base, data)
+        refuse_learned(base, records)
     config = {"base": _named(base, run), "data": data, "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
@@ -105,7 +106,7 @@ def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: Synthesi
         records,
         base=base,
         split_config=recipe.split,
-        canary_config=recipe.canaries,
+        canary_config=recipe.planted,
         privacy=PrivacySpec(noise_multiplier=1.0, unit=spec.unit),  # stands in: who is promised, not what
         max_tokens=spec.reference_tokens,
     )
@@ -145,7 +146,7 @@ def _made(
         tools = SynthesisTools(
             load=lambda: load(base, dtype=training.dtype, device=training.device),
             store=store,
-            tune=lambda privacy: _tuned(records, base, run, recipe, privacy),
+            tune=lambda privacy, trained: _tuned(trained, base, run, recipe, privacy),
             load_tuned=lambda folder: load(str(folder), dtype=training.dtype, device=training.device),
             advance=so_far,
         )
@@ -164,7 +165,7 @@ def _tuned(
         records,
         base=base,
         out=run.synthesis_training,
-        recipe=TuneRecipe(split=recipe.split, training=recipe.training, privacy=privacy, canaries=recipe.canaries),
+        recipe=TuneRecipe(split=recipe.split, training=recipe.training, privacy=privacy, canaries=recipe.planted),
     )
     if not trained.promise.exists():
         return trained.model, None
@@ -201,41 +202,6 @@ def _close(run: RunFolder) -> None:
 
     forget_texts(run.synthesis_state)
     forget_key(run.synthesis_state)
-
-
-def _refuse_learned(base: str, data: str) -> None:
-    """Refuse a model that was tuned on these very texts, or is made of one that was, where a run folder says so.
-
-    Raises:
-        BadInput: it does.
-    """
-    for place in _made_of(base):
-        run = RunFolder(root=place.parent)
-        if any((run.settings(step) or {}).get("data") == data for step in ("tune", "federate", "unlearn")):
-            raise BadInput(
-                base,
-                "was tuned on these very texts, so what it writes tells of them whatever is promised",
-                "Give a model that has seen none of them (--model), such as its base.",
-            )
-
-
-def _made_of(base: str) -> set[Path]:
-    """The folder of a model, and those of all models that it was made of, as far as they lie here."""
-    from reticent.models.emulation import ROLES, read_emulation
-    from reticent.models.tuned import read_tuned
-
-    places: set[Path] = set()
-    left = [base]
-    while left:
-        place = Path(left.pop()).expanduser().resolve()
-        if place in places or not place.is_dir():
-            continue
-        places.add(place)
-        if (ensemble := read_emulation(place)) is not None:
-            left += [getattr(ensemble, role).source for role in ROLES]
-        if (tuned := read_tuned(place)) is not None:
-            left.append(tuned.base)
-    return places
 
 
 def _named(base: str, run: RunFolder) -> str:

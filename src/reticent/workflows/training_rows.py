@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
@@ -21,6 +22,7 @@ from reticent.data.ids import tells_of_spans
 from reticent.data.split_config import SplitConfig, throw_coins
 from reticent.privacy.spec import PrivacySpec
 from reticent.train.objectives.objective import Objective
+from reticent.workflows import sampled_canaries
 from reticent.workflows.inputs import without_copies
 
 
@@ -101,9 +103,8 @@ def training_rows(
     unit = promised_unit(privacy)
     as_read = without_copies(records, within_users=split_config.copies_within_users(unit))
     membership = throw_coins(as_read, split_config, unit)
-    rows, membership, planting = _plant(
-        as_read, membership, canary_config, split_config.split_seed, base=base, max_tokens=max_tokens, spec=privacy
-    )
+    setting = PlantingSetting(config=canary_config, seed=split_config.split_seed, base=base, max_tokens=max_tokens)
+    rows, membership, planting = _plant(as_read, membership, setting, privacy)
     if planting is not None and privacy.protect == "spans":
         planting = replace(planting, to_train=tuple(map(_marked, planting.to_train)))
     return TrainingRows(records=rows, membership=membership, planting=planting, as_read=as_read, repeated=repeated)
@@ -125,42 +126,73 @@ def _marked(secret: Record) -> Record:
     return replace(secret, spans=(Span(start=0, end=len(secret.plain), kind="CANARY"),))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlantingSetting:
+    """All that decides what is planted, beside the records and their coins.
+
+    Args:
+        config: how many secrets, of which kind.
+        seed: of secrets and coins.
+        base: whose tokenizer says what is left of a secret.
+        max_tokens: what texts are cut to.
+    """
+
+    config: CanaryConfig
+    seed: int
+    base: str
+    max_tokens: int
+
+
 def _plant(
-    records: Sequence[Record],
-    membership: Membership,
-    config: CanaryConfig,
-    seed: int,
-    *,
-    base: str,
-    max_tokens: int,
-    spec: PrivacySpec,
+    records: Sequence[Record], membership: Membership, setting: PlantingSetting, spec: PrivacySpec
 ) -> tuple[Sequence[Record], Membership, Planting | None]:
     """Records and coins with canary users among them, and secrets; refused where training would not see them whole."""
+    config, max_tokens = setting.config, setting.max_tokens
     if not (config.canaries or config.canary_users):
         return records, membership, None
     from reticent.models.load import load_tokenizer
     from reticent.models.trainable import check_phrases, check_trainable
-    from reticent.models.vocabulary import whole_words
 
-    tokenizer, planting = load_tokenizer(base), None
+    tokenizer, planting = load_tokenizer(setting.base), None
     if config.canary_users:
-        users = plant_users(records, membership, users=config.canary_users, words=config.canary_words, seed=seed)
+        users = plant_users(
+            records, membership, users=config.canary_users, words=config.canary_words, seed=setting.seed
+        )
         cut = check_phrases(users.records, users.phrases, tokenizer, max_tokens)
         if cut.lost:
             warning = f"{cut.lost} of {cut.texts} texts of canary users are cut off before their phrase (--max_tokens)"
             console.print(warning, style="yellow", highlight=False)
         records, membership = users.records, users.membership
     if config.canaries:
-        planting = plant(
-            records,
-            membership,
-            kind=config.canary_kind,
-            secrets=config.canaries,
-            controls=config.canary_controls,
-            repetitions=config.tiers(private=spec.is_private),
-            seed=seed,
-            vocabulary=whole_words(tokenizer),
-            blind=spec.is_private,
-        )
+        planting = _secrets(records, membership, setting, tokenizer, blind=spec.is_private)
         check_trainable(planting.canaries, tokenizer, max_tokens)
     return records, membership, planting
+
+
+def _secrets(
+    records: Sequence[Record], membership: Membership, setting: PlantingSetting, tokenizer: Any, *, blind: bool
+) -> Planting:
+    """Secrets with their coins; where a model writes them, those of another kind lend their coins."""
+    from reticent.models.vocabulary import whole_words
+
+    config = setting.config
+    openings = sampled_canaries.openings_of(config.canary_kind)
+    by_model = openings is not None
+    if by_model:
+        sampled_canaries.refuse_taken(records)
+    planting = plant(
+        records,
+        membership,
+        kind=sampled_canaries.DRAWN_AS if by_model else config.canary_kind,
+        secrets=config.canaries,
+        controls=config.canary_controls,
+        repetitions=config.tiers(private=blind),
+        seed=setting.seed,
+        vocabulary=() if by_model else whole_words(tokenizer),
+        blind=blind,
+    )
+    if openings is None:
+        return planting
+    return sampled_canaries.sampled_planting(
+        planting, base=setting.base, openings=openings, max_tokens=setting.max_tokens, seed=setting.seed
+    )

@@ -16,7 +16,7 @@ from reticent.auditing.synthetic.synthetic_file import SyntheticFile
 from reticent.auditing.synthetic.text_pairs import cut, pair_gain, pair_scores, secret_scores
 from reticent.auditing.synthetic.text_units import TextUnits, coin_units, owners
 from reticent.core.record import Record
-from reticent.data.canaries import Canary
+from reticent.data.canaries import CANARIES, Canary
 from reticent.data.pii.detect import choose, detect_all
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def collect(case: AuditCase, file: SyntheticFile) -> SyntheticEvidence:
         scores=scores,
         units=units,
         told=told_of(case.records, words, units, synthetic),
-        secrets=secret_scores([_lead(canary) for canary in case.canaries], synthetic),
+        secrets=scores_of_secrets(case.canaries, words, person, synthetic),
         nearest=_nearest(words, units, case.membership.user_member, case.membership.member, synthetic),
     )
 
@@ -103,6 +103,31 @@ def _nearest(
         float(np.median(likeness_scores(synthetic, side, nearest=1))) if side else float("nan") for side in sides
     ]
     return medians[0], medians[1]
+
+
+def scores_of_secrets(
+    canaries: Sequence[Canary],
+    words: Sequence[Sequence[str]],
+    person: Sequence[str],
+    synthetic: Sequence[Sequence[str]],
+) -> Floats:
+    """``[C]`` score of each planted secret; higher = leaks more.
+
+    Secrets that are all as likely are scored behind the words that lead to them. Those that are not, such as texts that
+    a model wrote, hold common words and rare ones, so what every text like the data has is taken off: word pairs of all
+    records and of all other secrets, planted or not. The coins play no part in that.
+
+    Args:
+        canaries: of the case, in its order.
+        words: of all records.
+        person: whose each record is.
+        synthetic: the words of the synthetic texts.
+    """
+    if all(canary.kind in CANARIES and CANARIES.get(canary.kind).uniform for canary in canaries):
+        return secret_scores([_lead(canary) for canary in canaries], synthetic)
+    secrets = cut([canary.secret for canary in canaries])
+    own = [f"secret {canary.id}" for canary in canaries]
+    return pair_gain(secrets, synthetic, [*words, *secrets], own, [*person, *own])
 
 
 def _lead(canary: Canary) -> tuple[str, str]:

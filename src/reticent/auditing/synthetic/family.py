@@ -16,7 +16,7 @@ from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
 from reticent.auditing.error_budget import Allowance, Claim
 from reticent.auditing.family import Collection, FamilySection, Judgement, Prepared, family
-from reticent.auditing.guarantee.epsilon_bounds import RandomizedUnits
+from reticent.auditing.guarantee.epsilon_bounds import RandomizedUnits, randomized_units
 from reticent.auditing.leak_level import LeakLevel
 from reticent.auditing.membership import evaluate as judging
 from reticent.auditing.membership.evaluate import LevelJudging, LevelResult
@@ -63,7 +63,8 @@ class TestedText:
         tests: by level.
         told: tests of what is told of units.
         tiers: tests of planted secrets.
-        randomized: units that had fair coins of their own.
+        randomized: units that had fair coins of their own, by the text alone.
+        of_auxiliary: the same, by the model that was tuned on the text; none without one.
     """
 
     evidence: SyntheticEvidence
@@ -72,6 +73,7 @@ class TestedText:
     told: tuple[ToldTest, ...]
     tiers: tuple[planted.TierTest, ...]
     randomized: tuple[RandomizedUnits, ...]
+    of_auxiliary: tuple[RandomizedUnits, ...] = ()
 
 
 def before(config: AuditConfig, case: AuditCase, tuned: RunFolder | None) -> SyntheticFile:
@@ -98,6 +100,7 @@ def prepare(evidence: SyntheticEvidence, judgement: Judgement) -> Prepared:
         told=told,
         tiers=tiers,
         randomized=_randomized(evidence, levels, judgement),
+        of_auxiliary=_of_auxiliary(evidence, judgement),
     )
     return Prepared(evidence=tested, claims=tuple(_claims(tested, case.membership.unit)))
 
@@ -113,7 +116,7 @@ def _claims(tested: TestedText, unit: str) -> list[Claim]:
     if tested.tiers:
         group = HypothesisGroup(1.0, holm([test.p for test in tested.tiers]))
         claims.append(Claim(name=TIER_CLAIM, weight=TIERS, groups=(group,)))
-    if tested.randomized:
+    if tested.randomized or tested.of_auxiliary:
         claims.append(Claim(name=EPSILON_CLAIM, weight=EPSILON))
     return claims
 
@@ -125,14 +128,37 @@ def _claim(level: str) -> str:
 def _randomized(
     evidence: SyntheticEvidence, levels: tuple[Level, ...], judgement: Judgement
 ) -> tuple[RandomizedUnits, ...]:
-    case, promise = judgement.case, evidence.file.promise
-    by_user = promise is not None and promise.unit == "user" and case.membership.has_users
-    confounded = judgement.confound.no_claim
+    case, confounded = judgement.case, judgement.confound.no_claim
     groups = [
         *(level_units(level, case.membership, confounded=confounded) for level in levels),
-        secret_units(case.canaries, evidence.secrets, unit="user" if by_user else "record"),
+        secret_units(case.canaries, evidence.secrets, unit=_secret_unit(evidence, judgement)),
     ]
     return tuple(group for group in groups if group is not None)
+
+
+def _secret_unit(evidence: SyntheticEvidence, judgement: Judgement) -> str:
+    """Whose coin a secret's is: with users, each secret is a made-up user of its own."""
+    promise = evidence.file.promise
+    by_user = promise is not None and promise.unit == "user" and judgement.case.membership.has_users
+    return "user" if by_user else "record"
+
+
+def _of_auxiliary(evidence: SyntheticEvidence, judgement: Judgement) -> tuple[RandomizedUnits, ...]:
+    """Units with fair coins of their own, by the model that was tuned on the text: all that it knows of the records has
+    passed through the text, so the text's promise holds for it."""
+    guarantee, secrets = judgement.prepared.get("guarantee"), judgement.prepared.get("canaries")
+    if not judgement.config.auxiliary or guarantee is None:
+        return ()
+    groups = randomized_units(
+        guarantee.evidence.levels,
+        judgement.case.membership,
+        judgement.case.canaries,
+        None if secrets is None else secrets.evidence.evidence,
+        secret_unit=_secret_unit(evidence, judgement),
+        confounded=judgement.confound.no_claim,
+        named=judgement.config.primary,
+    )
+    return tuple(replace(group, units=f"{group.units}, by the auxiliary model") for group in groups)
 
 
 def evaluate(tested: TestedText, judgement: Judgement, allowance: Allowance) -> FamilySection:
@@ -147,8 +173,12 @@ def evaluate(tested: TestedText, judgement: Judgement, allowance: Allowance) -> 
     promise = evidence.file.promise
     delta = config.delta if promise is None else promise.delta
     bounds, unbounded = text_bounds(
-        tested.randomized, delta=delta, confidence=allowance.confidence(EPSILON_CLAIM), joint=config.confidence
+        (*tested.randomized, *tested.of_auxiliary),
+        delta=delta,
+        confidence=allowance.confidence(EPSILON_CLAIM),
+        joint=config.confidence,
     )
+    of_text = [bound for bound in bounds if any(bound.randomized is group for group in tested.randomized)]
     section = told_section(
         evidence, tested.told, told_p, confidence=allowance.confidence(TOLD_CLAIM), notes=_notes(config, refused)
     )
@@ -158,7 +188,7 @@ def evaluate(tested: TestedText, judgement: Judgement, allowance: Allowance) -> 
             *chain.from_iterable(outcome.findings for outcome in outcomes),
             *told,
             *_tier_findings(tested, judgement, allowance),
-            *bound_findings(bounds),
+            *bound_findings(of_text),  # those of the auxiliary model are its own
         ),
         urgent=broken(bounds, promise),
         power=tuple(chain.from_iterable(outcome.power for outcome in outcomes)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reticent.auditing.synthetic.private_overlap import Overlap, overlap
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -18,9 +19,19 @@ from reticent.data.words import units
 from reticent.report.synthesis_file import read_synthesis
 
 COPIED, COVERED = 0.9, 0.5
-"""A file is taken for private data where more than ``COPIED`` of its texts are word for word a record of one side, and
-they are more than ``COVERED`` of the records of that side."""
+"""A file is taken for private data where more than ``COPIED`` of its texts are records of one side, or of both, and
+they are more than ``COVERED`` of these records."""
+MOST, FEWEST = 0.95, 10
+"""Where nobody knows who made the texts it is taken for that, too, where it holds more than ``MOST`` of the records of
+a side whatever else it holds, or where more than ``COPIED`` of its texts are records or parts of records, and
+``FEWEST`` of them differ: texts of some words, so that no chance makes them."""
+EACH = 0.1
+"""Where so many of the texts are records of each side, they are held against both together."""
 FIELDS = ("text", "content", "output", "completion")
+NAMES = ("id", "user", "topic", "label")
+"""Fields that are no part of a text."""
+WHOSE = {True: "that were trained on", False: "that were held out"}
+"""Records of members and of others, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +71,8 @@ class SyntheticFile:
         texts: in their order; some may be empty.
         promise: None where none is on record.
         mechanism: that made them; empty where it is not on record.
-        copies_of_members, copies_of_held_out: how many are word for word a record of that side.
+        copies_of_members, copies_of_held_out: how many are word for word a record of that side, or what is trained on
+            of one.
     """
 
     texts: tuple[str, ...]
@@ -70,19 +82,32 @@ class SyntheticFile:
     copies_of_held_out: int
 
 
-def read_texts(place: str) -> tuple[str, ...]:
-    """The synthetic texts of a file: JSONL, CSV, Parquet and others, with a field ``text`` (or one of ``FIELDS``).
+@dataclass(frozen=True, kw_only=True)
+class TextRow:
+    """A row of a file.
+
+    Args:
+        text: the synthetic text.
+        fields: all of its texts, such as a prompt and a completion, with a blank between two.
+    """
+
+    text: str
+    fields: str
+
+
+def read_rows(place: str) -> tuple[TextRow, ...]:
+    """The rows of a file: JSONL, CSV, Parquet and others, with a field ``text`` (or one of ``FIELDS``).
 
     Raises:
         BadInput: no such file, a row that cannot be read or has no text field, or no text that is not empty.
     """
-    texts = tuple(_text(row) for row in rows_of(place))
-    if not any(units(text) for text in texts):
+    rows = tuple(_row(row) for row in rows_of(place))
+    if not any(units(row.text) for row in rows):
         raise BadInput(place, "holds no text with a word in it", "Give the file of synthetic texts.")
-    return texts
+    return rows
 
 
-def _text(row: Any) -> str:
+def _row(row: Any) -> TextRow:
     if isinstance(row, BadRow):
         raise BadInput(row.place, row.why, row.fix)
     name = next((name for name in FIELDS if isinstance(row.fields.get(name), str)), None)
@@ -92,7 +117,8 @@ def _text(row: Any) -> str:
             f"has no text in it, only {', '.join(map(repr, row.fields)) or 'nothing'}",
             "Give rows with a field text.",
         )
-    return str(row.fields[name])
+    texts = [value for key, value in row.fields.items() if isinstance(value, str) and key not in NAMES]
+    return TextRow(text=str(row.fields[name]), fields=" ".join(texts))
 
 
 def read_synthetic(place: str, records: Sequence[Record], membership: Membership) -> SyntheticFile:
@@ -104,22 +130,22 @@ def read_synthetic(place: str, records: Sequence[Record], membership: Membership
         membership: of the records.
 
     Raises:
-        BadInput: see `read_texts`; or the file is the private data, with the overlap that was found.
+        BadInput: see `read_rows`; or the file is the private data, with the overlap that was there.
     """
-    texts = read_texts(place)
-    cut = [tuple(units(text)) for text in texts]
-    copies: dict[bool, int] = {}
-    for side in (True, False):
-        there = {
-            tuple(units(record.plain)) for record, in_ in zip(records, membership.member, strict=True) if in_ == side
-        }
-        there.discard(())
-        copied = [words for words in cut if words in there]
-        copies[side] = len(copied)
-        _refuse_private(place, len(copied), len(texts), len(set(copied)), len(there), side=side)
+    rows = read_rows(place)
     promise, mechanism = read_promise(place)
+    ways = [(row.text, row.fields) for row in rows]
+    sides = {
+        side: overlap(ways, [record for record, in_ in zip(records, membership.member, strict=True) if in_ == side])
+        for side in WHOSE
+    }
+    copies = {side: there.whole for side, there in sides.items()}
+    if min(copies.values()) > EACH * len(rows):
+        _refuse_private(place, overlap(ways, records), " or ".join(WHOSE.values()), known=bool(mechanism))
+    for side, there in sides.items():
+        _refuse_private(place, there, WHOSE[side], known=bool(mechanism))
     return SyntheticFile(
-        texts=texts,
+        texts=tuple(row.text for row in rows),
         promise=promise,
         mechanism=mechanism,
         copies_of_members=copies[True],
@@ -127,13 +153,24 @@ def read_synthetic(place: str, records: Sequence[Record], membership: Membership
     )
 
 
-def _refuse_private(place: str, copied: int, texts: int, distinct: int, records: int, *, side: bool) -> None:
-    if copied > COPIED * texts and distinct > COVERED * records:
-        whose = "that were trained on" if side else "that were held out"
+def _refuse_private(place: str, there: Overlap, whose: str, *, known: bool) -> None:
+    """Refuse a file that is private data.
+
+    Args:
+        place: the file.
+        there: its overlap with the records.
+        whose: which records these are.
+        known: it is on record which mechanism made the texts: then what they repeat is for the audit to find.
+    """
+    is_data = there.whole > COPIED * there.texts and there.found > COVERED * there.records
+    is_piece = there.share > COPIED and there.distinct >= FEWEST
+    is_hidden = there.found_long > MOST * there.long and there.found_long >= FEWEST
+    if is_data or (not known and (is_piece or is_hidden)):
+        parts = f", {there.parts} are a part of one" if there.parts else ""
         raise BadInput(
             place,
-            f"is the private data: {copied} of {texts} texts are word for word records {whose}, and {distinct} of "
-            f"these {records} records are there",
+            f"is the private data: {there.whole} of {there.texts} texts are word for word records {whose}{parts}, and "
+            f"{there.found} of these {there.records} records are there",
             "Give the synthetic texts. Texts that repeat all that they were made from need no audit.",
         )
 

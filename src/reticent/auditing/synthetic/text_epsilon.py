@@ -94,7 +94,7 @@ def broken(bounds: Sequence[EpsilonBound], promise: TextPromise | None) -> tuple
                     epsilon_finding(bound),
                     metric=BROKEN,
                     severity=Severity.CRITICAL,
-                    statement=f"A promise is broken: {promise.sentence}. The synthetic text alone shows "
+                    statement=f"A promise is broken: {promise.sentence}. The synthetic text shows "
                     f"ε ≥ {bound.estimate.lo:.2f} per {bound.randomized.unit} at that δ ({bound.randomized.units}).",
                     advice="Do not share this text and do not state this ε. The mechanism, its accounting or the coins "
                     "are faulty: report it as a bug.",
@@ -137,5 +137,6 @@ def bound_table(bounds: Sequence[EpsilonBound], promise: TextPromise | None, *, 
         title="Lower bounds on ε by the synthetic text, beside the promise",
         columns=COLUMNS,
         rows=rows,
-        caption="A bound says how much was shown, through this one channel; it is no estimate of ε.",
+        caption="A bound says how much was shown, through this one channel; it is no estimate of ε. What a model knows "
+        "that was tuned on the text alone is covered by the text's promise, too.",
     )

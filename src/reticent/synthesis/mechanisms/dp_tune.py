@@ -10,7 +10,7 @@ from reticent.synthesis.tuned_writing import TunedPlan, settled_tuning
 
 @mechanism(
     "dp_tune",
-    private="the gradients of a training, and the counts of prompts where there are any",
+    private="the gradients of a training, and the counts of prompts or lengths where there are any",
     paper="arXiv:2309.15696",
     units=("record", "user"),
     tunes=True,

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlap of a file with private records: which of its texts are records, whole or in part.
+
+Texts are compared by their letters and digits alone: blanks, punctuation, case, forms of the same letter, and signs
+that nobody sees make no difference, and neither do the order of rows or the fields that a text is divided among.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reticent.core.record import Record
+from reticent.data.words import units
+
+RUN = 6
+"""Words of a run by which the record is found that a text may be a part of."""
+OWN_WORDS = 4
+"""Shorter texts are the same by chance: "thank you very much"."""
+
+
+def letters(text: str) -> str:
+    """All words of a text in one spelling, with nothing between them.
+
+    >>> letters("Par\\u200bcel  No. 7!") == letters("parcel\\nno 7") == "parcelno7"
+    True
+    """
+    return "".join(units(_seen(text)))
+
+
+def count_words(text: str) -> int:
+    """Number of words."""
+    return len(units(_seen(text)))
+
+
+def _seen(text: str) -> str:
+    """The text without signs that nobody sees, such as soft hyphens and blanks of no width."""
+    if text.isascii():
+        return text
+    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+
+
+def keys_of(record: Record) -> tuple[str, ...]:
+    """The spellings by which a text is this record: all of it, and what is trained on alone, where that is no label.
+
+    >>> keys_of(Record(id="a", prompt="A mail:", completion="it came today, thanks"))
+    ('amailitcametodaythanks', 'itcametodaythanks')
+    """
+    whole, learned = letters(record.plain), record.trained_text
+    if learned == record.plain or count_words(learned) < OWN_WORDS:
+        return (whole,) if whole else ()
+    return whole, letters(learned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Texts of a file that are private records.
+
+    Args:
+        texts: how many have a word.
+        whole: how many are a record, word for word.
+        parts: how many are a part of one record and not all of it.
+        distinct: different ones among both, of at least `OWN_WORDS` words.
+        found: records that are there whole.
+        records: different records that there are.
+        found_long, long: the same of records of at least `OWN_WORDS` words.
+    """
+
+    texts: int
+    whole: int
+    parts: int
+    distinct: int
+    found: int
+    records: int
+    found_long: int
+    long: int
+
+    @property
+    def share(self) -> float:
+        """Share of the texts that are a record or a part of one, 0 to 1."""
+        return (self.whole + self.parts) / max(1, self.texts)
+
+
+def overlap(rows: Sequence[Sequence[str]], records: Iterable[Record]) -> Overlap:
+    """Compare a file with private records.
+
+    Args:
+        rows: for each text of the file the ways to read it, such as one field, and all fields joined; the first counts.
+        records: private.
+
+    Examples:
+        >>> mails = [Record(id="a", text="My parcel is late"), Record(id="b", text="It came today")]
+        >>> there = overlap([["it came  TODAY!"], ["something else"]], mails)
+        >>> there.whole, there.texts, there.found, there.records
+        (1, 2, 1, 2)
+    """
+    numbers: dict[str, int] = {}
+    learned: dict[str, int] = {}
+    words_of: list[list[str]] = []
+    for record in records:
+        keys = keys_of(record)
+        if keys and keys[0] not in numbers:
+            numbers[keys[0]] = len(words_of)
+            words_of.append(units(_seen(record.plain)))
+        for key in keys[1:]:
+            learned.setdefault(key, numbers[keys[0]])
+    worded = [row for row in rows if any(map(letters, row))]
+    hits = [_first([*map(letters, row)], numbers, learned) for row in worded]
+    parts = parts_of([row[0] for row, hit in zip(worded, hits, strict=True) if hit is None], words_of)
+    there = {hit for hit in hits if hit is not None}
+    long = {place for place, words in enumerate(words_of) if len(words) >= OWN_WORDS}
+    return Overlap(
+        texts=len(worded),
+        whole=sum(hit is not None for hit in hits),
+        parts=len(parts),
+        distinct=len(there & long) + len(set(parts)),
+        found=len(there),
+        records=len(words_of),
+        found_long=len(there & long),
+        long=len(long),
+    )
+
+
+def _first(keys: Sequence[str], *places: Mapping[str, int]) -> int | None:
+    """The number of the first of these spellings that is on a list, of the lists in their order."""
+    return next((place[key] for place in places for key in keys if key in place), None)
+
+
+def parts_of(texts: Sequence[str], records: Sequence[Sequence[str]]) -> list[str]:
+    """Those of the texts, by their letters, of which all words stand in one record, one after the other.
+
+    Args:
+        texts: of fewer than `RUN` words none is a part of anything.
+        records: their words.
+
+    >>> parts_of(["b c d e f g", "a c d e f g"], [list("abcdefgh")])
+    ['bcdefg']
+    """
+    words = [units(_seen(text)) for text in texts]
+    wanted = {tuple(row[:RUN]) for row in words if len(row) >= RUN}
+    places: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for number, record in enumerate(records if wanted else ()):
+        for start in range(len(record) - RUN + 1):
+            run = tuple(record[start : start + RUN])
+            if run in wanted:
+                places.setdefault(run, []).append((number, start))
+    return [
+        "".join(row)
+        for row in words
+        if any(
+            list(records[number][start : start + len(row)]) == row for number, start in places.get(tuple(row[:RUN]), ())
+        )
+    ]
+
+
+def naive_overlap(rows: Sequence[Sequence[str]], records: Sequence[Record]) -> tuple[int, int, int]:
+    """``(whole, parts, found)`` of `overlap`, each text held against each record: the reference for tests."""
+    whole = parts = 0
+    there: set[str] = set()
+    for row in rows:
+        ways = {letters(way) for way in row} - {""}
+        same = [record for record in records if letters(record.plain) in ways]
+        same = same or [record for record in records if not ways.isdisjoint(keys_of(record))]
+        there |= {letters(record.plain) for record in same[:1]}
+        words = units(_seen(row[0]))
+        within = any(
+            units(_seen(record.plain))[start : start + len(words)] == words
+            for record in records
+            for start in range(len(units(_seen(record.plain))))
+        )
+        whole += bool(same)
+        parts += not same and len(words) >= RUN and within
+    return whole, parts, len(there)

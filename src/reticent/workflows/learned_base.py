@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusal of a base that has learned the private texts: what it writes tells of them, whatever is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reticent.auditing.synthetic.private_overlap import OWN_WORDS, count_words, keys_of
+from reticent.core.errors import BadInput
+from reticent.core.membership import read_membership
+from reticent.core.record import Record, fingerprint, read_records
+from reticent.core.run_folder import RunFolder
+
+LEARNS = ("tune", "federate", "unlearn")
+FEWEST, SHARE = 10, 0.01
+"""Records that a base may have in common with the data by chance: fewer than so many, and no more than that share."""
+
+
+def refuse_learned(base: str, records: Sequence[Record]) -> None:
+    """Refuse a model that was tuned on some of these texts, or is made of one that was, where a run folder says so.
+
+    Texts of few words are common to all data and are not counted.
+
+    Args:
+        base: a model; nothing is known of one without a run folder.
+        records: private.
+
+    Raises:
+        BadInput: it has learned them, with how many.
+    """
+    data = fingerprint(records)
+    for place in made_of(base):
+        run = RunFolder(root=place.parent)
+        if any((run.settings(step) or {}).get("data") == data for step in LEARNS):
+            raise BadInput(
+                base,
+                "was tuned on these very texts, so what it writes tells of them whatever is promised",
+                "Give a model that has seen none of them (--model), such as its base.",
+            )
+        common, long = learned_records(run, records)
+        if common >= FEWEST or common > SHARE * long:
+            raise BadInput(
+                base,
+                f"was tuned on {common} of these {long} records of {OWN_WORDS} words or more, however they are "
+                "spelled, so what it writes tells of them whatever is promised",
+                "Give a model that has seen none of them (--model), such as its base, or leave those records out.",
+            )
+
+
+def learned_records(run: RunFolder, records: Sequence[Record]) -> tuple[int, int]:
+    """Records of a few words or more that are among those that a run trained on, and how many there are at all."""
+    long = [record for record in records if count_words(record.plain) >= OWN_WORDS]
+    if not any(run.settings(step) is not None for step in LEARNS) or not run.records.is_file():
+        return 0, len(long)
+    theirs: Sequence[Record] = read_records(run.records)
+    if run.membership.is_file():  # who was held out there was not learned
+        member = read_membership(run.membership).member
+        theirs = [record for record, inside in zip(theirs, member, strict=True) if inside]
+    there = {key for record in theirs for key in keys_of(record)}
+    return sum(not there.isdisjoint(keys_of(record)) for record in long), len(long)
+
+
+def made_of(base: str) -> set[Path]:
+    """The folder of a model, and those of all models that it was made of, as far as they lie here."""
+    from reticent.models.emulation import ROLES, read_emulation
+    from reticent.models.tuned import read_tuned
+
+    places: set[Path] = set()
+    left = [base]
+    while left:
+        place = Path(left.pop()).expanduser().resolve()
+        if place in places or not place.is_dir():
+            continue
+        places.add(place)
+        if (ensemble := read_emulation(place)) is not None:
+            left += [getattr(ensemble, role).source for role in ROLES]
+        if (tuned := read_tuned(place)) is not None:
+            left.append(tuned.base)
+    return places
