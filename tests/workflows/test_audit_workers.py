@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from reticent.cli.main import main
+from reticent.core import hands
 from reticent.core.errors import BadInput
 from reticent.core.processes import EndedElsewhere
 from reticent.core.progress import console
@@ -21,7 +22,6 @@ from reticent.core.run_folder import RunFolder
 from reticent.models.load import load
 from reticent.score import make_tables as plan
 from reticent.score import render
-from reticent.score.workers import join as joining
 from reticent.score.workers import ranks as dealing
 from reticent.testing.tiny import save_tiny
 from reticent.train import leading
@@ -57,7 +57,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[P
 def small(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.chdir(folder)
     patch.setattr(render, "_SHARD_TOKENS", 700)
-    patch.setattr(joining, "PAUSE", 0.02)
+    patch.setattr(hands, "PAUSE", 0.02)
     patch.setattr(leading, "FAREWELL", 30.0)  # however slow this machine is just now
     patch.setattr(RunFolder, "hash_key", lambda self: "0" * 64)
     patch.setenv("RETICENT_CACHE", "store")
@@ -114,8 +114,8 @@ def ended(child: int) -> int:
 
 
 def test_two_hands_do_what_one_does(capfd: pytest.CaptureFixture[str]) -> None:
-    hands = [forked(lambda: by("joined", "--workers", "join")) for _ in range(2)]
-    assert [ended(hand) for hand in hands] == [0, 0]
+    children = [forked(lambda: by("joined", "--workers", "join")) for _ in range(2)]
+    assert [ended(child) for child in children] == [0, 0]
     same("one", "joined")
     assert by("joined", "--workers", "join") == 0, "the same command again"
     same("one", "joined")

@@ -8,6 +8,7 @@ as private as the store that they lie in.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -150,7 +151,7 @@ def write_job(job: Job, path: Path) -> None:
     model = asdict(job.model) | {"options": asdict(job.model.options)}
     about = {
         "model": model,
-        "folder": str(job.files[0].parent.resolve()),
+        "folder": os.path.relpath(job.files[0].parent, path.parent),  # the store may lie elsewhere on another machine
         "files": [file.name for file in job.files],
         "ends": [part.stop for part in job.slices],
     }
@@ -173,13 +174,7 @@ def read_job(path: Path) -> Job | None:
         about = json.loads(table.schema.metadata[b"job"])
         ends = about["ends"]
         model = about["model"] | {"options": ScoreOptions(**about["model"]["options"])}
-        folder = Path(about["folder"])
-        if not folder.is_dir():
-            raise BadInput(
-                str(folder),
-                "is the store of the process that leads, and cannot be seen from here",
-                "Give all processes one cache (RETICENT_CACHE) on a file system that all of them see.",
-            )
+        folder = path.parent / about["folder"]
         return Job(
             model=ModelPlace(**model),
             files=tuple(folder / name for name in about["files"]),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from reticent.core import hands
 from reticent.core.errors import BadInput
-from reticent.core.lease import Leases, about
+from reticent.core.lease import Leases
 from reticent.core.sealed import drop, seal_of
 from reticent.score.cache import intact, keep, key_of, lease_of
 from reticent.score.candidates.memory import steady_heap
@@ -24,11 +25,6 @@ from reticent.score.workers.job import Job, OpenModels, read_job, write_job
 from reticent.score.workers.worker import WORKERS, Advance, Meeting, OpenTable, Worker, working
 
 R = TypeVar("R")
-
-PAUSE = 0.2
-"""Seconds between two looks at what others do."""
-LEAD = "lead.lease"
-"""In the folder of a meeting: held by the hand that leads."""
 
 
 class JoinedWorker:
@@ -73,7 +69,7 @@ class JoinedWorker:
                         else:
                             table.make(shard, advance)
             if len(waiting) == len(left):
-                time.sleep(PAUSE)
+                time.sleep(hands.PAUSE)
             left = waiting
 
 
@@ -146,38 +142,19 @@ WORKERS.add("join", join)
 
 
 def lead_or_help(folder: Path, *, asked: str, lead: Callable[[], R], done: Callable[[], R | None]) -> R:
-    """Do ``lead`` once among all hands that call this with one ``folder``: one leads, the others help it.
+    """Do ``lead`` once among all hands that call this with one ``folder``: one leads, the others make shards for it.
 
     Args:
         folder: where they meet, below the store.
-        asked: what all have to have been asked for alike, versions included.
-        lead: the work. It may be killed and begun again, here or by another hand.
-        done: the outcome that the hand which led has left; None where it left none.
+        asked, lead, done: as `reticent.core.hands.lead_or_help` takes them.
 
     Raises:
         BadInput: the hand that leads was asked for something else; or as ``lead``, or as `HelpingHand.help`.
     """
-    leases, hand, path = Leases(), HelpingHand(folder), folder / LEAD
-    helped = False
-    try:
-        while (lease := leases.take(path, asked)) is None:
-            theirs = about(path)
-            if theirs and theirs != asked:
-                raise BadInput(
-                    "--workers join",
-                    f"the hand that leads was asked for something else, or has other versions ({theirs}; here {asked})",
-                    "Start all hands with the same command, in the same environment.",
-                )
-            helped = True
-            if not hand.help():
-                time.sleep(PAUSE)
-        with lease:
-            outcome = done() if helped else None
-            if outcome is not None:
-                return outcome
-            with join(Meeting(folder=folder)) as opened, working(opened):
-                return lead()
-    finally:
-        for place in (folder, folder.parent):
-            with suppress(OSError):
-                place.rmdir()
+
+    def joined() -> R:
+        with join(Meeting(folder=folder)) as opened, working(opened):
+            return lead()
+
+    help_out = HelpingHand(folder).help
+    return hands.lead_or_help(folder, flag="--workers join", asked=asked, lead=joined, help_out=help_out, done=done)

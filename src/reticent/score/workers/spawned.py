@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from reticent.core import hands
 from reticent.core.progress import console
-from reticent.score.workers.join import PAUSE, HelpingHand, JoinedWorker, meeting_folder
+from reticent.score.workers.join import HelpingHand, JoinedWorker, meeting_folder
 from reticent.score.workers.worker import WORKERS, Meeting, Worker
 
 GRACE = 10.0
@@ -104,7 +105,7 @@ def main(folder: str) -> int:
     hand = HelpingHand(Path(folder))
     while not left.is_set():
         if not hand.help():
-            left.wait(PAUSE)
+            left.wait(hands.PAUSE)
     return 0
 
 
