@@ -93,7 +93,9 @@ def same(one: str, other: str) -> None:
         for name in (one, other)
     ]
     assert stores[0] == stores[1]
-    left = [path for path in Path(f"store-{other}").rglob("*") if path.is_file() and path.parent.name != "tables"]
+    left = [
+        path for path in Path(f"store-{other}", "tables").rglob("*") if path.is_file() and path.parent.name != "tables"
+    ]
     assert not left, left
     assert not Path(f"store-{other}", "tables", "jobs").exists()
 
@@ -134,6 +136,24 @@ def test_spawned_workers_do_what_one_does(monkeypatch: pytest.MonkeyPatch) -> No
     same("one", "spawned")
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.slow
+def test_a_spawned_worker_takes_its_part(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    """This one is slowed down until the other one, which imports torch first, has made some."""
+    score, scored = plan.score, []
+
+    def slow(*given: Any) -> Any:
+        scored.append(1)
+        until = time.monotonic() + 60
+        while len(scored) == 1 and not list(Path("store-part").rglob("shards/*.parquet")) and time.monotonic() < until:
+            time.sleep(0.1)
+        return score(*given)
+
+    monkeypatch.setattr(plan, "score", slow)
+    assert by("part", "--workers", "2") == 0
+    assert len(scored) < shards
+    same("one", "part")
 
 
 def test_the_hand_that_leads_dies_and_the_other_ends_it() -> None:
