@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,24 @@ def test_growth_goes_on_with_what_its_file_holds(monkeypatch: pytest.MonkeyPatch
 
 def test_there_are_benchmarks() -> None:
     assert len(NAMES) > 20
+
+
+def test_scale_out_says_what_two_are_worth_and_what_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("scale_out")
+    assert benchmark.efficiency([10.0, 11.0, 30.0], [5.5, 5.0, 9.0]) == 1.0
+    row = benchmark.summary({"one": [3.0], "ranks": [2.0], "tune one": [4.0], "tune two": [2.5]}, False)
+    assert (row["score_efficiency_ranks"], row["tune_efficiency_ddp"], row["same_bytes"]) == (0.75, 0.8, False)
+    assert row["score_efficiency_ray"] is row["score_efficiency_join"] is None
+    texts = benchmark.texts(500, seed=0)
+    assert texts == benchmark.texts(500, seed=0) != benchmark.texts(500, seed=1)
+
+
+@pytest.mark.slow
+def test_scale_out_runs_on_a_tiny_model(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "scale_out.py"), "--tiny", "--rounds", "1", "--ways", "join", "ranks"]
+    subprocess.run([*command, "--json", str(tmp_path / "row.json")], check=True, capture_output=True)
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["same_bytes"]
+    assert min(row["score_efficiency_join"], row["score_efficiency_ranks"]) > 0
+    assert row["score_efficiency_ray"] is None

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "surrogate": "data/pii",
     "trigger": "redteam",
     "tuning method": "models",
+    "way to work": "score/workers",
 }
 """Registries of things that have no conformance suite, and where they are tested."""
 

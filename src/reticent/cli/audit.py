@@ -36,6 +36,7 @@ def command(
     membership: str | None = None,
     max_tokens: int | None = None,
     out: str | None = None,
+    workers: str = "1",
     data_config: DataConfig,
     audit_config: AuditConfig,
 ) -> int:
@@ -56,6 +57,8 @@ def command(
         membership: CSV, JSONL or Parquet with the columns id and member.
         max_tokens: how much of each record was trained on, in tokens; all of it when not given.
         out: folder for results and report; by default the run folder, or one in runs/ named after the model.
+        workers: who scores: a number of processes on this machine; join, for all who start this same command on one
+            file system; ray or ray:4, for a Ray cluster.
     """
     from reticent.auditing.case import AuditCase
     from reticent.core.run_folder import RunFolder
@@ -76,7 +79,7 @@ def command(
         if any((model, members, held_out, data, membership, max_tokens)) or data_config != DataConfig():
             raise BadInput(run, "a run folder says what is audited", "Give either a run folder or --model and files.")
         folder = RunFolder(root=Path(run if out is None else out))
-        results = run_audit(RunFolder(root=Path(run)), audit_config, out=out, reference=reference)
+        results = run_audit(RunFolder(root=Path(run)), audit_config, out=out, reference=reference, workers=workers)
     else:
         if model is None:
             raise BadInput("no run folder and no --model", "there is nothing to audit", "See reticent audit --help.")
@@ -96,7 +99,7 @@ def command(
             membership=given.membership,
             max_tokens=max_tokens,
         )
-        results = run_audit(case, audit_config, out=folder.root)
+        results = run_audit(case, audit_config, out=folder.root, workers=workers)
         write_rejects(folder, given.rejects)
     print_summary(results)
     console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)

@@ -9,6 +9,9 @@ from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.train.config import DTYPES
 
+JOIN = "join"
+"""In place of a number of jobs: all hands that start the same comparison share its trainings."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
@@ -31,7 +34,8 @@ class CompareConfig:
         batch_size: records in an optimizer step; left out, 8, and in private training an eighth of the units.
         every: look at the panel every so many steps; left out, after each epoch.
         panel: records a side that are looked at, the same for all trainings.
-        jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores.
+        jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores. join
+            shares them with all who start this same command on one file system.
         keep_models: keep each training's weights instead of deleting them when it is done.
         small_base: for emulate1 and its like: a smaller model of the same tokenizer, which is tuned in place of the
             model and steers it.
@@ -50,7 +54,7 @@ class CompareConfig:
     batch_size: int | None = None
     every: int | None = None
     panel: int = 256
-    jobs: int | None = None
+    jobs: int | str | None = None
     keep_models: bool = False
     small_base: str = ""
     dtype: str = "auto"
@@ -60,8 +64,10 @@ class CompareConfig:
         validate.positive(max_tokens=self.max_tokens, panel=self.panel)
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
+        if isinstance(self.jobs, str) and self.jobs != JOIN:
+            raise BadInput(f"jobs={self.jobs[:40]!r}", "is no number, and not join", "Give --jobs 2, or --jobs join.")
         for name in ("epochs", "batch_size", "every", "jobs"):
-            if getattr(self, name) is not None:
+            if getattr(self, name) not in (None, JOIN):
                 validate.positive(**{name: getattr(self, name)})
 
 

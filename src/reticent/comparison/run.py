@@ -8,14 +8,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from reticent.comparison.config import JOIN
 from reticent.comparison.evaluate import collect, evaluate
 from reticent.comparison.grid import Grid, Trial, with_rates
+from reticent.comparison.shared_cells import Cell, SharedCells, tell_of
 from reticent.comparison.stand_ins import drop_stand_ins
 from reticent.comparison.trial import LOG as CELL_LOG
 from reticent.comparison.trial import (
@@ -55,7 +58,7 @@ def compare(
     shared: TrialSettings,
     out: str | Path,
     title: str = "",
-    jobs: int | None = None,
+    jobs: int | str | None = None,
     n_boot: int = 1000,
     inputs: Mapping[str, str | Path | None] | None = None,
 ) -> Comparison:
@@ -72,6 +75,7 @@ def compare(
         out: folder of the comparison; each cell is a run folder in ``cells/``.
         title: for the report.
         jobs: trainings at the same time, each a process; None for a quarter of the cores. 1 trains in this process.
+            "join" shares them with all who make this same call on one file system.
         n_boot: resamples behind the intervals.
         inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
 
@@ -98,18 +102,71 @@ def compare(
     about: dict[str, Any] = {"base": named, "data": fingerprint(records)}
     about |= {name: asdict(getattr(shared, name)) for name in ("split", "canaries")}
     about |= {"training": shared.training.on_record, "monitor": asdict(shared.monitor)} | shared.further
+    study = _Study(root=root, grid=grid, shared=shared, records=records, about=about)
+    conclude = partial(_conclude, study, title=title or root.name, n_boot=n_boot)
+    if jobs == JOIN:
+        sharing = SharedCells(cells=study.cells, shared=shared, records=records, is_claimed=study.is_claimed)
+        return sharing.lead_or_help(root, asked=f"{title}, {n_boot}", lead=lambda: conclude(sharing.train_all))
+    workers = jobs or max((os.cpu_count() or 1) // 4, 1)
+    return conclude(lambda: _train_all(root, study.cells, shared, records, int(workers)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Study:
+    """A comparison whose settings are settled.
+
+    Args:
+        root: its folder.
+        grid, shared, records: of all trainings.
+        about: settings that one folder has once.
+    """
+
+    root: Path
+    grid: Grid
+    shared: TrialSettings
+    records: Sequence[Record]
+    about: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 (hex) of the settings."""
+        return hashlib.sha256(json.dumps(self.about, sort_keys=True, default=str).encode()).hexdigest()
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The trainings, each with its folder.
+
+        Raises:
+            BadInput: two have one name.
+        """
+        cells = tuple(
+            Cell(trial=trial, folder=self.root / "cells" / trial.name, key=trial.key(self.key))
+            for trial in self.grid.cells
+        )
+        if len({cell.folder for cell in cells}) < len(cells):
+            raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
+        return cells
+
+    def is_claimed(self) -> bool:
+        """True once the hand that leads has written the settings and the records of the folder."""
+        folder = RunFolder(root=self.root)
+        folder.refuse_other(CONFIG, self.about)
+        return folder.settings(CONFIG) is not None and folder.records.exists()
+
+
+def _conclude(study: _Study, train: Callable[[], list[TrialOutcome | None]], *, title: str, n_boot: int) -> Comparison:
+    """Train, read what the trainings left, and write the comparison; alone in the folder."""
+    root, grid, shared, about, records = study.root, study.grid, study.shared, study.about, study.records
+    folder = RunFolder(root=root)
     with folder.alone():
         folder.refuse_other(CONFIG, about, begun=lambda: _begun(folder))
         with folder.kept_if(lambda: _begun(folder)):
             folder.claim(CONFIG, about)
             write_records(folder.records, records)
-            key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
-            outcomes = _train_all(root, grid.cells, shared, records, key, jobs or max((os.cpu_count() or 1) // 4, 1))
+            outcomes = train()
             drop_stand_ins(root, keep=shared.keep_models)
             trained = collect(root, grid, outcomes)
-            comparison = evaluate(
-                grid, trained, title=title or root.name, provenance=_provenance(grid, about), n_boot=n_boot
-            )
+            comparison = evaluate(grid, trained, title=title, provenance=_provenance(grid, about), n_boot=n_boot)
         groups = ledger([root]).groups
         comparison = replace(comparison, refused=(*comparison.refused, *shared.left_out))
         comparison = replace(comparison, together=tuple(cost for group in groups for cost in group.totals))
@@ -173,25 +230,21 @@ def _copies(shared: TrialSettings, grid: Grid) -> str:
 
 
 def _train_all(
-    root: Path, cells: Sequence[Trial], shared: TrialSettings, records: Sequence[Record], key: str, jobs: int
+    root: Path, cells: Sequence[Cell], shared: TrialSettings, records: Sequence[Record], jobs: int
 ) -> list[TrialOutcome | None]:
-    keys = [cell.key(key) for cell in cells]
-    folders = [root / "cells" / cell.name for cell in cells]
-    if len(set(folders)) < len(folders):
-        raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
     # Refuses another training before hours of work.
-    is_done = [read_outcome(folder, of_folder) is not None for folder, of_folder in zip(folders, keys, strict=True)]
+    is_done = [read_outcome(cell.folder, cell.key) is not None for cell in cells]
     threads = max((os.cpu_count() or 1) // jobs, 1)
 
     def do(number: int) -> TrialOutcome | None:
-        cell, folder = cells[number], folders[number]
-        console.print(f"training {number + 1} of {len(cells)}: {cell.name}", style="bold", highlight=False)
+        cell = cells[number]
+        name = cell.trial.name
+        console.print(f"training {number + 1} of {len(cells)}: {name}", style="bold", highlight=False)
         if jobs == 1:
-            outcome: TrialOutcome | None = run_trial(folder, cell, shared, records, keys[number])
+            outcome: TrialOutcome | None = run_trial(cell.folder, cell.trial, shared, records, cell.key)
         else:
-            outcome = _in_process(root, cell, folder, shared, keys[number], threads)
-        if outcome is not None and outcome.status != "done":
-            console.print(f"{cell.name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
+            outcome = _in_process(root, cell.trial, cell.folder, shared, cell.key, threads)
+        tell_of(name, outcome)
         if not is_done[number]:
             advance(1)
         return outcome

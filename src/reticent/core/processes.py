@@ -36,11 +36,10 @@ COUNTS = tuple(launcher.size for launcher in LAUNCHERS)
 HARMLESS = frozenset({"env"})
 """Verbs that may run in any number of processes at once: they neither train nor write."""
 
-SHARED = frozenset({"tune"})
+SHARED = frozenset({"audit", "tune"})
 """Verbs whose work several processes can share."""
 
 ALONE: Mapping[str, str] = {
-    "audit": "its tables are made and judged by one process",
     "compare": "it starts a process for each training itself",
     "demo": "it is the whole of several verbs, one after the other",
     "federate": "its clients take turns in one process, or are processes of their own through --engine",

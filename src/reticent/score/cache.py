@@ -76,8 +76,22 @@ def keep(table: TokenTable, path: Path) -> None:
 
 
 def kept(path: Path) -> TokenTable | None:
-    """The table that ``keep`` wrote; None if it is missing, cut short or changed."""
-    return from_arrow(pq.read_table(path)) if intact(path) else None
+    """The table that ``keep`` wrote; None if it is missing, cut short or changed, or goes while it is looked at."""
+    try:
+        return from_arrow(pq.read_table(path)) if intact(path) else None
+    except FileNotFoundError:
+        return None
+
+
+def lease_of(shard: Path) -> Path:
+    """Where the lease of a shard lies, which is held by who makes it."""
+    return shard.with_name(f".{shard.stem}.lease")
+
+
+def drop_shard(shard: Path) -> None:
+    """Remove a shard, and the lease of one who died before it gave it back."""
+    drop(shard)
+    lease_of(shard).unlink(missing_ok=True)
 
 
 def join(parts: Iterable[TokenTable], path: Path) -> None:

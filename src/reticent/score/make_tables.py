@@ -4,73 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from reticent.core.errors import BadInput
 from reticent.core.progress import console, progress
 from reticent.core.record import Record
-from reticent.core.schema import SCHEMA_VERSION
 from reticent.core.table import TokenTable
 from reticent.models.load import LoadedModel
-from reticent.score.cache import content_key, drop, intact, join, keep, kept, key_of, open_cache, taking_turns
+from reticent.score.cache import content_key, drop_shard, intact, join, keep, kept, key_of, open_cache, taking_turns
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.candidates.propose import Proposer
-from reticent.score.engine import Choices, Engine, ScoreOptions, choose, open_engine, score
+from reticent.score.engine import ScoreOptions, score
 from reticent.score.render import RenderedRecords, render
 from reticent.score.requests import Request, Variant
-
-VERSION = 3
-"""Cache version. Increment when this module's output changes for the same inputs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredModel:
-    """One of the two models of an audit, as it is to answer.
-
-    Args:
-        loaded: what is in memory.
-        off: whether its adapter is switched off.
-        options: how it scores.
-    """
-
-    loaded: LoadedModel
-    off: bool
-    options: ScoreOptions
-
-    @property
-    def name(self) -> str:
-        return f"the base of {self.loaded.source}" if self.off else self.loaded.source
-
-    @property
-    def key(self) -> str:
-        """Identifies weights, type, device and the libraries that do the arithmetic."""
-        loaded = self.loaded
-        weights = (loaded.base_fingerprint or f"{loaded.fingerprint}/off") if self.off else loaded.fingerprint
-        place = torch.device(loaded.device).type
-        return key_of(
-            VERSION, SCHEMA_VERSION, weights, loaded.dtype, place, torch.__version__, transformers.__version__
-        )
-
-    def answering(self) -> AbstractContextManager[None]:
-        """Within this context the model answers as this side."""
-        return self.loaded.adapter_off() if self.off else nullcontext()
-
-    @cached_property
-    def choices(self) -> Choices:
-        """Known without running the model, so that a table that is there already is found at once."""
-        return choose(self.loaded.model, self.name, self.options)
-
-    @cached_property
-    def engine(self) -> Engine:
-        with self.answering():
-            return open_engine(self.loaded.model, self.name, self.options)
+from reticent.score.scored_model import ScoredModel as ScoredModel
+from reticent.score.workers.worker import Advance, OpenTable, worker
 
 
 def make_tables(
@@ -171,28 +123,35 @@ def _score(texts: RenderedRecords, side: ScoredModel, title: str, folder: Path) 
 
 
 def _make(path: Path, texts: RenderedRecords, side: ScoredModel, title: str, folder: Path, keys: Sequence[str]) -> Path:
-    shards = texts.shards()
     files = [folder / "shards" / f"{key}.parquet" for key in keys]
     if side.choices.impl != "fused" and torch.device(side.loaded.device).type == "cpu":
         console.print(f"Statistics by {side.choices.impl} ({side.choices.why}): slower.", highlight=False)
+
+    def make(shard: int, advance: Advance) -> None:
+        keep(scored(texts.part(slices[shard]), side, advance), files[shard])
+
+    slices = texts.shards()
+    table = OpenTable(side=side, texts=texts, slices=slices, files=files, make=make)
     with progress(f"Scoring ({title})", len(texts.rows), unit="texts") as advance:
-        for shard, file in zip(shards, files, strict=True):
-            if intact(file):
-                advance(shard.stop - shard.start)
-                continue
-            part = texts.part(shard)
-            engine = side.engine  # opened outside of the context below: PEFT's does not nest
-            with side.answering():
-                columns, offsets = score(engine, part.rows, advance)
-            keep(TokenTable(rows=part.about, tokens=columns, offsets=offsets), file)
-    join((_read(file) for file in files), path)
+        worker().fill(table, advance)
+    join((_kept_or_scored(file, table, shard) for shard, file in enumerate(files)), path)
     for file in files:
-        drop(file)
+        drop_shard(file)
     return path
 
 
-def _read(file: Path) -> TokenTable:
-    table = kept(file)
-    if table is None:
-        raise BadInput(str(file), "was changed while it was in use", "Run the command again.")
-    return table
+def scored(part: RenderedRecords, side: ScoredModel, advance: Advance = lambda texts: None) -> TokenTable:
+    """The table of ``part`` by one model, which is run."""
+    engine = side.engine  # opened outside of the context below: PEFT's does not nest
+    with side.answering():
+        columns, offsets = score(engine, part.rows, advance)
+    return TokenTable(rows=part.about, tokens=columns, offsets=offsets)
+
+
+def _kept_or_scored(file: Path, table: OpenTable, shard: int) -> TokenTable:
+    """A shard from the store. Another table may hold the same one, and have dropped it in the meantime: then it is
+    scored again, as nothing but the time for it is lost."""
+    shard_table = kept(file)
+    if shard_table is not None:
+        return shard_table
+    return scored(table.texts.part(table.slices[shard]), table.side)

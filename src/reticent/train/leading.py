@@ -289,7 +289,7 @@ def _without_a_word(who: str) -> Unusable:
     return Unusable(
         who,
         "ended without a word (killed, out of memory, or its machine is gone), and the others with it",
-        "Start all processes again: the same command goes on from the last checkpoint.",
+        "Start all processes again: the same command goes on where it was.",
     )
 
 

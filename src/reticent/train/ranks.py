@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes that train one model, and all that they say to each other.
+"""The processes that train one model, or score for one audit, and all that they say to each other.
 
 Process 0 leads and the others follow, see `reticent.train.leading`. What the leader tells goes over gloo, so it works
 with and without GPUs; sums of gradients go over whatever the tensors lie on. Objects travel pickled between processes

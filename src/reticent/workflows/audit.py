@@ -19,7 +19,7 @@ from reticent.core.errors import BadInput
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.outputs import refuse_empty
 from reticent.core.portable import portable, stands_for
-from reticent.core.processes import refuse_several
+from reticent.core.processes import several
 from reticent.core.results import Results
 from reticent.core.run_folder import FIRST, MAKES_A_MODEL, RunFolder
 from reticent.core.user_cache import user_cache
@@ -29,7 +29,9 @@ from reticent.report.audit_page import write_report
 from reticent.report.results_file import read_results, write_results
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import describe
+from reticent.train.leading import led
 from reticent.unlearning.case_of_unlearned import case_of_unlearned
+from reticent.workflows.audit_workers import audited_by, wanted_workers
 from reticent.workflows.case_of_emulated import case_of_emulated
 from reticent.workflows.case_of_objects import case_of_objects
 from reticent.workflows.synthetic_case import folder_for, synthetic_case, with_auxiliary
@@ -41,6 +43,7 @@ def audit(
     *,
     out: str | Path | None = None,
     reference: Any = None,
+    workers: str | int = "1",
     **objects: Any,
 ) -> Results:
     """Audit a model; results, scores, tables and report are written to the run folder.
@@ -55,14 +58,44 @@ def audit(
             hold an earlier audit of the same model and data, and nothing else.
         reference: the model that a run's model, or a model in memory, is compared with, in place of its base; a case
             names its own.
+        workers: who scores: a number of processes on this machine; "join", for all that start this same call on one
+            file system; "ray" or "ray:4", for a Ray cluster. Processes that a launcher started share it by themselves.
         objects: in place of ``what``: ``model=``, ``tokenizer=``, ``members=``, ``held_out=`` and names of fields, in
             memory or as paths (`reticent.workflows.case_of_objects.case_of_objects`).
 
     Raises:
-        BadInput: a model or the data cannot be used; an unknown attack; several processes.
+        BadInput: a model or the data cannot be used; an unknown attack; workers that cannot be had, or were asked for
+            different things.
     """
-    refuse_several("reticent.audit")
     config = config or AuditConfig()
+    if several() and objects:
+        raise BadInput(
+            several(), "objects are in the memory of each process, and nobody can say that they are the same",
+            "Save the model and name its folder in a case, or start one process.",
+        )  # fmt: skip
+
+    def lead() -> Results:
+        return _led(what, config, out, reference, str(workers), objects)
+
+    return led("reticent.audit", lambda: (_asked(what), config, str(out), str(reference), str(workers)), lead)
+
+
+def _asked(what: AuditCase | RunFolder | str | Path | None) -> Any:
+    """``what`` as processes compare it."""
+    if not isinstance(what, AuditCase):
+        return str(what)
+    return what.target_name, what.reference_name, what.data_fingerprint, what.max_tokens
+
+
+def _led(
+    what: AuditCase | RunFolder | str | Path | None,
+    config: AuditConfig,
+    out: str | Path | None,
+    reference: Any,
+    workers: str,
+    objects: dict[str, Any],
+) -> Results:
+    """``audit``, in the process that leads."""
     if what is None and not (config.synthetic and not objects):
         what, reference = _case_of(objects | {"reference": reference}), None
     elif objects:
@@ -77,11 +110,14 @@ def audit(
     models |= {"the model to tune": config.auxiliary or None}
     others = {what: model for what, model in models.items() if isinstance(model, str)}
     run.refuse_foreign("audit", others)
-    with run.alone():
-        if config.auxiliary:
-            case = with_auxiliary(case, config, run)
-        _refuse_mixture(run, case, tuned)
-        return _audit(case, run, tuned, config)
+    wanted = wanted_workers(workers, case, config)
+
+    def lead() -> Results:
+        complete = with_auxiliary(case, config, run) if config.auxiliary else case
+        _refuse_mixture(run, complete, tuned)
+        return _audit(complete, run, tuned, config)
+
+    return audited_by(wanted, run, case, config, lead)
 
 
 def _case_of(objects: dict[str, Any]) -> AuditCase:

@@ -20,7 +20,8 @@ class CanaryConfig:
             trained with canaries.
         canary_kind: which kind of secret: secret_number, passphrase, card_number, email, phone, record_number; of the
             model's tokens random_tokens, rare_tokens, new_token; of words of the data unigram, bigram; surprising_end,
-            an ordinary beginning with an end that nobody would write, for the audit of synthetic text.
+            an ordinary beginning with an end that nobody would write, and high_temperature, texts that the public
+            model writes, both for the audit of synthetic text.
         canary_controls: how many further secrets are never planted and only serve to rank the planted ones.
         canary_repetitions: how often a secret is planted if its coin says so; "1,4,16" makes three tiers that take
             turns. "auto" is that, and "1" in private training: only a secret planted once is one record, whose coin

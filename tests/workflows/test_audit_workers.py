@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One audit by all ways to work: the same results but for times, the same bytes of tables, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reticent.cli.main import main
+from reticent.core import hands
+from reticent.core.errors import BadInput
+from reticent.core.processes import EndedElsewhere
+from reticent.core.progress import console
+from reticent.core.run_folder import RunFolder
+from reticent.models.load import load
+from reticent.score import make_tables as plan
+from reticent.score import render
+from reticent.score.workers import ranks as dealing
+from reticent.testing.tiny import save_tiny
+from reticent.train import leading
+from reticent.workflows.audit import audit
+
+Start = Callable[..., list[int]]
+TIMES = ("created", "finished", "seconds")
+TEXT = "mail {} of the customer, who asks for the order "
+ROWS = {
+    "members": [TEXT.format(i * 7919 % 997) * (1 + i % 3) for i in range(40)],
+    "held_out": [TEXT.format(i * 104729 % 997) * (1 + i % 3) for i in range(40)],
+}
+COMMAND = ["audit", "--model", "model", "--reference", "base", "--members", "members.jsonl", "--held_out"]
+COMMAND = [*COMMAND, "held_out.jsonl", "--attacks", "loss,ref_diff", "--dtype", "float32", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> tuple[Path, int]:
+    """A folder with models, texts and the audit ``one`` of one process, and how many shards that had."""
+    folder, scored = tmp_path_factory.mktemp("scene"), []
+    save_tiny(folder / "model", seed=1)
+    save_tiny(folder / "base", seed=2)
+    for name, texts in ROWS.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, folder)
+        score = plan.score
+        patch.setattr(plan, "score", lambda *given: (scored.append(1), score(*given))[1])
+        assert by("one") == 0
+        return folder, len(scored)
+
+
+def small(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.chdir(folder)
+    patch.setattr(render, "_SHARD_TOKENS", 700)
+    patch.setattr(hands, "PAUSE", 0.02)
+    patch.setattr(leading, "FAREWELL", 30.0)  # however slow this machine is just now
+    patch.setattr(RunFolder, "hash_key", lambda self: "0" * 64)
+    patch.setenv("RETICENT_CACHE", "store")
+
+
+@pytest.fixture(autouse=True)
+def shards(scene: tuple[Path, int], monkeypatch: pytest.MonkeyPatch) -> int:
+    small(monkeypatch, scene[0])
+    return scene[1]
+
+
+def by(name: str, *more: str) -> int:
+    """The audit into a folder and with a store of that name."""
+    os.environ["RETICENT_CACHE"] = f"store-{name}"
+    return main([*COMMAND, "--out", name, *more])
+
+
+def outcome(name: str) -> Any:
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items() if not any(part in key for part in TIMES)}
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return plain(json.loads(Path(name, "results.json").read_text()))
+
+
+def same(one: str, other: str) -> None:
+    assert outcome(one) == outcome(other)
+    files = [sorted(path.name for path in Path(name).iterdir()) for name in (one, other)]
+    assert files[0] == files[1]
+    stores = [
+        {path.name: path.read_bytes() for path in Path(f"store-{name}", "tables", "tables").iterdir()}
+        for name in (one, other)
+    ]
+    assert stores[0] == stores[1]
+    left = [
+        path for path in Path(f"store-{other}", "tables").rglob("*") if path.is_file() and path.parent.name != "tables"
+    ]
+    assert not left, left
+    assert not Path(f"store-{other}", "tables", "jobs").exists()
+
+
+def forked(work: Callable[[], int]) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return child
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_two_hands_do_what_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+    children = [forked(lambda: by("joined", "--workers", "join")) for _ in range(2)]
+    assert [ended(child) for child in children] == [0, 0]
+    same("one", "joined")
+    assert by("joined", "--workers", "join") == 0, "the same command again"
+    same("one", "joined")
+
+
+def test_ranks_do_what_one_does(in_ranks: Start) -> None:
+    assert in_ranks(lambda rank: by("dealt")) == [0, 0]
+    same("one", "dealt")
+
+
+def test_spawned_workers_do_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process may come too late for so little; then this one does all."""
+    score = plan.score
+    monkeypatch.setattr(plan, "score", lambda *given: (time.sleep(0.2), score(*given))[1])
+    assert by("spawned", "--workers", "2") == 0
+    same("one", "spawned")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.slow
+def test_a_spawned_worker_takes_its_part(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    """This one is slowed down until the other one, which imports torch first, has made some."""
+    score, scored = plan.score, []
+
+    def slow(*given: Any) -> Any:
+        scored.append(1)
+        until = time.monotonic() + 60
+        while len(scored) == 1 and not list(Path("store-part").rglob("shards/*.parquet")) and time.monotonic() < until:
+            time.sleep(0.1)
+        return score(*given)
+
+    monkeypatch.setattr(plan, "score", slow)
+    assert by("part", "--workers", "2") == 0
+    assert len(scored) < shards
+    same("one", "part")
+
+
+def test_the_hand_that_leads_dies_and_the_other_ends_it() -> None:
+    def dies() -> int:
+        keep, kept = plan.keep, []
+
+        def dying(*given: Any) -> None:
+            keep(*given)
+            kept.append(1)
+            if len(kept) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        plan.keep = dying
+        return by("led", "--workers", "join")
+
+    first = forked(dies)
+    while not list(Path("store-led").rglob("lead.lease")):
+        time.sleep(0.01)
+    second = forked(lambda: by("led", "--workers", "join"))
+    assert ended(first) == -signal.SIGKILL
+    assert ended(second) == 0
+    same("one", "led")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_rank_that_dies_ends_the_others_and_its_shards_are_kept(
+    in_ranks: Start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shards: int, which: int
+) -> None:
+    name = f"rank{which}"
+
+    def dies(rank: int) -> int:
+        console.quiet = False
+        leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
+        module = plan if rank == 0 else dealing
+        keep = module.keep
+
+        def dying(*given: Any) -> None:
+            keep(*given)
+            if rank == which:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        module.keep = dying  # type: ignore[assignment]
+        return by(name)
+
+    codes = in_ranks(dies)
+    assert codes[which] == -signal.SIGKILL
+    assert codes[1 - which] == 2
+    said = capfd.readouterr().err
+    assert said.count("ended without a word") == 1
+    assert "the same command goes on where it was" in said
+    made = len(list(Path(f"store-{name}").rglob("shards/*.parquet")))
+    scored: list[int] = []
+    score = plan.score
+    monkeypatch.setattr(plan, "score", lambda *given: (scored.append(1), score(*given))[1])
+    assert by(name) == 0
+    assert 1 <= made == shards - len(scored)
+    same("one", name)
+
+
+def test_a_rank_that_was_asked_for_something_else_is_refused(
+    in_ranks: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert in_ranks(lambda rank: by("apart", "--seed", str(rank))) == [2, 2]
+    assert "process 1 of 2: was asked for something else than process 0 (reticent audit)" in capfd.readouterr().err
+    assert not Path("apart").exists()
+
+
+def test_a_hand_that_was_asked_for_something_else_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    score = plan.score
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.5)
+        return score(*given)
+
+    plan.score = slow
+    try:
+        first = forked(lambda: by("asked", "--workers", "join"))
+    finally:
+        plan.score = score
+    while not list(Path("store-asked").rglob("lead.lease")):
+        time.sleep(0.01)
+    assert by("asked", "--workers", "join", "--seed", "3") == 2
+    assert "the hand that leads was asked for something else, or has other versions" in capfd.readouterr().err
+    assert ended(first) == 0
+
+
+def test_what_cannot_be_shared_is_refused(
+    capfd: pytest.CaptureFixture[str], in_ranks: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by("refused", "--workers", "many") == 2
+    assert "--workers many: is no number from 1" in capfd.readouterr().err
+    assert in_ranks(lambda rank: by("refused", "--workers", "2")) == [2, 2]
+    assert "a launcher started the workers already" in capfd.readouterr().err
+    loaded = load("model", dtype="float32")
+    objects = {"model": loaded.model, "tokenizer": loaded.tokenizer, **ROWS}
+    with pytest.raises(BadInput, match="the model is in the memory of one process"):
+        audit(out="refused", workers=2, **objects)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises((BadInput, EndedElsewhere), match="objects are in the memory of each process"):
+        audit(out="refused", **objects)
+    assert not Path("refused").exists()
