@@ -12,6 +12,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as hf_logging
 
 from reticent.core.errors import BadInput
+from reticent.models.held_weights import refuse_trained
 from reticent.models.load import LoadedModel, has_bfloat16
 from reticent.models.tuned import TuningInfo
 from reticent.train.arguments import arguments_of
@@ -94,6 +95,7 @@ def assembled(
     config = task.config
     set_seed(config.seed)
     model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
+    refuse_trained(model)
     trainer = make(
         model=model,
         args=arguments,
