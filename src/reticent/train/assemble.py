@@ -23,7 +23,7 @@ from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.apply import make_trainer
 from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.ranks import ranks
-from reticent.train.start import fresh, going_on
+from reticent.train.start import fresh, going_on, refuse_checkpointing
 from reticent.train.task import Task, settle_attention
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def assembled(
     set_seed(config.seed)
     model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
     refuse_trained(model)
+    refuse_checkpointing(config, model, tuned.method)
     trainer = make(
         model=model,
         args=arguments,

@@ -51,6 +51,8 @@ class TuneConfig:
         base_dtype: how the frozen base of an adapter (lora, ia3, adapter, prompt) lies in memory. "auto" is as its
             files have it, so in half the memory where they are in 16 bits, with the same outcome to the last bit;
             "bfloat16" rounds a base that is not; "float32" never holds it so.
+        gradient_checkpointing: keep what goes into each block alone, and compute the rest once more for the backward
+            pass: activations take less memory, a step about a third more time, and the outcome is the same.
         device: "auto" is the GPU if there is one.
         report_to: experiment trackers as in Hugging Face's TrainingArguments, for example "tensorboard".
         resume: go on from the last checkpoint of the same training; false starts from the beginning.
@@ -80,6 +82,7 @@ class TuneConfig:
     seed: int = 0
     dtype: str = "auto"
     base_dtype: str = "auto"
+    gradient_checkpointing: bool = False
     device: str = "auto"
     report_to: str = "none"
     resume: bool = True
@@ -187,5 +190,11 @@ def check_batch(batch_size: int | None, processes: int) -> None:
         )
 
 
-_SINCE = {"lr_scheduler_type": SCHEDULE, "warmup_steps": None, "shards": None, "base_dtype": "auto"}
+_SINCE = {
+    "lr_scheduler_type": SCHEDULE,
+    "warmup_steps": None,
+    "shards": None,
+    "base_dtype": "auto",
+    "gradient_checkpointing": False,
+}
 """Settings that folders of earlier versions have not, with what they mean there."""

@@ -14,6 +14,7 @@ from reticent.models.emulation import is_emulation
 from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel, load
 from reticent.models.locate import is_hub_id, locate
+from reticent.models.try_out import family
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.tuning.method import TUNINGS
 from reticent.train.config import TuneConfig
@@ -89,6 +90,33 @@ def load_start(source: str, device: str, *, goes_on: bool, hold: str = "") -> Lo
         raise BadInput(source, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
     _say_rounded(loaded)
     return loaded
+
+
+def refuse_checkpointing(config: TuneConfig, model: Any, method: str) -> None:
+    """Refuse to compute blocks once more where that is not what was computed before.
+
+    Args:
+        config: of the training.
+        model: with the method on it.
+        method: the one that is trained.
+
+    Raises:
+        BadInput: checkpointing was asked for and the model does not have it, or its blocks would lose their prefix.
+    """
+    if not config.gradient_checkpointing:
+        return
+    if method == "prefix":
+        raise BadInput(
+            "gradient_checkpointing with method='prefix'",
+            "keys and values that precede a text are dropped when a block is computed once more",
+            "Leave one of them out.",
+        )
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise BadInput(
+            "gradient_checkpointing",
+            f"is not to be had of models of type {family(model)!r}",
+            "Leave it out, and give a smaller --batch_size or --max_tokens.",
+        )
 
 
 def _say_rounded(loaded: LoadedModel) -> None:
