@@ -214,7 +214,8 @@ class _Conv1D(torch.autograd.Function):
 
 def _computed_in(x: torch.Tensor) -> torch.dtype:
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    cast = device != "meta" and torch.is_autocast_enabled(device)  # there is no autocast without numbers
+    return torch.get_autocast_dtype(device) if cast else x.dtype
 
 
 def _can_hold(module: nn.Module) -> bool:
