@@ -94,11 +94,11 @@ def _one_text(source: str, model: Any, tokens: int) -> tuple[int, int]:
     """Bytes that autograd keeps of one text, and numbers that trained layers put out for it: of two texts, less those
     of one, by which weights and masks that it keeps for all texts go out."""
     try:
-        (one, out_of_one), (two, out_of_two) = (_some_texts(model, rows, tokens) for rows in (1, 2))
+        (kept_of_one, out_of_one), (kept_of_two, out_of_two) = (_some_texts(model, rows, tokens) for rows in (1, 2))
     except (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
         reason = f"cannot be run without weights ({first_line(error)})"
         raise BadInput(source, reason, "Its memory cannot be told beforehand.") from error
-    return two - one, out_of_two - out_of_one
+    return kept_of_two - kept_of_one, out_of_two - out_of_one
 
 
 def _some_texts(model: Any, rows: int, tokens: int) -> tuple[int, int]:
