@@ -1,14 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`reticent env`: versions and hardware, to paste into a bug report."""
+"""`reticent env`: versions and hardware, to paste into a bug report; or the memory that a model would need."""
 
 from __future__ import annotations
 
-import json
+import json as json_
+import re
+from dataclasses import asdict
+from typing import Any
 
+from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.core.manifest import environment
 
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
-def command() -> int:
-    """Print versions and hardware as JSON; no names, no paths."""
-    print(json.dumps(environment(), indent=2))
+
+def command(
+    *,
+    model: str | None = None,
+    method: str = "lora",
+    gpus: int = 0,
+    batch_size: int = 8,
+    max_tokens: int = 512,
+    memory: str = "",
+    json: bool = False,
+) -> int:
+    """Print versions and hardware as JSON; no names, no paths. With --model, what each stage would need in memory.
+
+    Args:
+        model: a config.json alone, or the folder, hub id or catalogue name of a model. Its weights are not read.
+        method: see reticent tune.
+        gpus: how many would train, each with the whole model and its share of the batch; 0 for the CPU.
+        batch_size: texts in a batch of all of them.
+        max_tokens: of each text.
+        memory: of each device, such as 80GB; says what does not fit.
+        json: print JSON instead of a table.
+    """
+    if model is None:
+        print(json_.dumps(environment(), indent=2))
+        return 0
+    validate.positive(batch_size=batch_size, max_tokens=max_tokens)
+    validate.non_negative(gpus=gpus)
+    limit = _bytes(memory) if memory else None
+    rows = _stages(model, method, gpus, batch_size, max_tokens, limit)
+    if json:
+        print(json_.dumps({"devices": max(gpus, 1), "device": "gpu" if gpus else "cpu", "stages": rows}, indent=2))
+        return 0
+    names = (*_PARTS, *(("fits",) if limit else ()))
+    print("".join(["GB a device".ljust(28), *(name.rjust(13) for name in names)]))
+    for row in rows:
+        sizes = [f"{row[part] / 1e9:.2f}".rjust(13) for part in _PARTS]
+        print(
+            "".join([row["stage"].ljust(28), *sizes, *([("yes" if row["fits"] else "NO").rjust(13)] if limit else [])])
+        )
     return 0
+
+
+def _stages(
+    model: str, method: str, gpus: int, batch_size: int, max_tokens: int, limit: int | None
+) -> list[dict[str, Any]]:
+    from reticent.models.memory_count import count_model
+    from reticent.models.memory_forecast import audit_memory, private_memory, tune_memory
+
+    counts = count_model(model, method=method, tokens=max_tokens)
+    rows, device = -(-batch_size // max(gpus, 1)), "cuda" if gpus else "cpu"
+    tokens, chunk = {"cuda": (16_384, 256 << 20), "cpu": (2048, 24 << 20)}[device]
+    stages = [
+        (f"{stage.stage}{', checkpointed' if again else ''}", stage)
+        for again in (False, True)
+        for stage in (
+            tune_memory(counts, rows=rows, checkpointed=again),
+            private_memory(counts, micro_tokens=tokens, checkpointed=again),
+        )
+    ]
+    number = 2 if gpus else 4
+    stages.append(("audit", audit_memory(counts, bytes_of_a_number=number, batch_tokens=tokens, chunk=chunk)))
+    fits = {} if limit is None else {name: {"fits": stage.fits(limit)} for name, stage in stages}
+    return [asdict(stage) | {"stage": name} | fits.get(name, {}) for name, stage in stages]
+
+
+def _bytes(memory: str) -> int:
+    """80GB → 80,000,000,000."""
+    given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", memory.strip())
+    if given is None or given[2].upper() not in _UNITS or not float(given[1]):
+        raise BadInput(f"memory={memory!r}", "is no amount of memory", "Give one such as 80GB or 24GiB.")
+    return int(float(given[1]) * _UNITS[given[2].upper()])

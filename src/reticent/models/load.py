@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
 from reticent.models.emulated import EmulatedModel
 from reticent.models.emulation import EmulationInfo, read_emulation
 from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
+from reticent.models.held_weights import has_rounded_buffers, hold_matrices, narrow_dtype
 from reticent.models.load_emulated import open_emulation
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import TuningInfo, read_tuned
@@ -105,7 +106,9 @@ class LoadedModel:
         return adapters.switched_off(self.model)
 
 
-def load(source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto") -> LoadedModel:
+def load(
+    source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto", hold: str = ""
+) -> LoadedModel:
     """Load a model in evaluation mode; safetensors only, no code from the folder is run.
 
     The folder of an emulated fine-tune (`reticent emulate`) gives three models that answer as one.
@@ -115,6 +118,8 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
         base: for an adapter, the model that it belongs on; None for the one that it names.
         dtype: ``"auto"`` (bfloat16 where the device computes in it, else float32) or a dtype's name.
         device: ``"auto"`` (the GPU if there is one) or a torch device.
+        hold: with ``dtype="float32"``: the matrices of what an adapter is put on, or of the base that is to get one,
+            lie in 16 bits (`models.held_weights.narrow_dtype` has the words); ``""`` for not.
 
     Raises:
         BadInput: the source is missing, its weights are pickled, incomplete or do not fit their configuration, the
@@ -129,9 +134,10 @@ def load(source: str, *, base: str | None = None, dtype: str = "auto", device: s
         return _load_emulated(source, emulation, base, kind, place)
     tuned = read_tuned(folder)
     if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
-        return _load_adapter(source, folder, tuned, base, kind, place)
+        read = partial(_read_held, dtype=kind, device=place, hold=hold if tuned else "")
+        return _load_adapter(source, folder, tuned, base, kind, place, read)
     fingerprint = fingerprint_weights(folder)  # first: it refuses files that are cut short
-    model = _read_model(source, folder, kind, place)
+    model = _read_held(source, folder, kind, place, hold)
     named = tuned.base if tuned else _named_base(model, source)
     return LoadedModel(
         model=model,
@@ -211,7 +217,13 @@ def _load_emulated(source: str, info: EmulationInfo, base: str | None, dtype: st
 
 
 def _load_adapter(
-    source: str, folder: Path, tuned: TuningInfo | None, base: str | None, dtype: str, device: str
+    source: str,
+    folder: Path,
+    tuned: TuningInfo | None,
+    base: str | None,
+    dtype: str,
+    device: str,
+    read: Callable[[str, Path], Any],
 ) -> LoadedModel:
     named = base or (tuned.base if tuned else adapters.named_base(folder))
     if not named:
@@ -226,7 +238,7 @@ def _load_adapter(
             f"{tuned.base_fingerprint[:12]}, found {base_fingerprint[:12]})",
             f"Name the base that it was trained on {adapters.WHERE}.",
         )
-    below = _read_model(named, base_folder, dtype, device)
+    below = read(named, base_folder)
     tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
     adapters.refuse_without_weights(source, folder)
     probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
@@ -271,6 +283,16 @@ def _apart(model: Any, probe: Probe, untouched: BaseWeights, rows: VocabularyRow
     if difference <= MOST_APART:
         return ""
     return f"its logits are up to {difference:.2g} away from those of the base's own file"
+
+
+def _read_held(source: str, folder: Path, dtype: str, device: str, hold: str) -> Any:
+    """The model in ``dtype``, with its matrices in 16 bits where that is asked for."""
+    narrow = narrow_dtype(folder, hold) if dtype == "float32" else ""
+    if narrow:
+        model = _read_model(source, folder, narrow, device)
+        if hold != "auto" or not has_rounded_buffers(model):
+            return hold_matrices(model)
+    return _read_model(source, folder, dtype, device)
 
 
 def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:

@@ -62,6 +62,15 @@ def _fingerprint(files: tuple[tuple[str, int, int], ...]) -> str:
     return digest.hexdigest()
 
 
+def stored_dtypes(folder: str | Path) -> set[str]:
+    """The dtypes of the tensors in the folder's safetensors files, as these name them: ``F32``, ``BF16``, …
+
+    Raises:
+        BadInput: a file is broken.
+    """
+    return {about[0] for file in sorted(Path(folder).glob(WEIGHT_FILES)) for _, about in _header(file)}
+
+
 def _header(path: Path) -> Iterator[tuple[str, tuple[str, list[int], int, int]]]:
     """Name and ``(dtype, shape, first byte, end byte)`` of the tensors in a safetensors file."""
     size = path.stat().st_size

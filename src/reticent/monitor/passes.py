@@ -13,6 +13,7 @@ import torch
 
 from reticent.models import adapters
 from reticent.models.encode import EncodedRecord
+from reticent.models.held_weights import plain_layers
 from reticent.models.load import pick_dtype
 from reticent.monitor.look import PanelPass, copied_share
 from reticent.score.candidates.memory import steady_heap
@@ -99,16 +100,18 @@ def as_it_was(model: Any) -> Iterator[None]:
 
 @contextmanager
 def rounded(model: Any) -> Iterator[None]:
-    """Within this context float32 parameters hold bfloat16 copies of themselves; afterwards the very same tensors.
+    """Within this context parameters hold bfloat16 copies of themselves; afterwards the very same tensors.
 
     A copy for the time of a look is faster than autocast, which rounds weights again for each batch and keeps the
     residual stream in float32: 0.6 against 0.7 ms a token with SmolLM2-135M on 2 cores.
     """
-    weights = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dtype == torch.float32]
+    wider = (torch.float32, torch.float16)
+    weights = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dtype in wider]
     try:
         for parameter, data in weights:
             parameter.data = data.to(torch.bfloat16)
-        yield
+        with plain_layers(model):
+            yield
     finally:
         for parameter, data in weights:
             parameter.data = data

@@ -50,6 +50,8 @@ def arguments_of(
         "dataloader_pin_memory": device != "cpu",
         "average_tokens_across_devices": False,  # each process counts the tokens of all of them
     }
+    if config.gradient_checkpointing:
+        fields |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     arguments = TrainingArguments(**fields | dict(changed))
     # Left to itself, one process that sees several GPUs multiplies the batch by their number.
     arguments._n_gpu = min(arguments.n_gpu, 1)

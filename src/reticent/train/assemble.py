@@ -12,6 +12,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as hf_logging
 
 from reticent.core.errors import BadInput
+from reticent.models.held_weights import refuse_trained
 from reticent.models.load import LoadedModel, has_bfloat16
 from reticent.models.tuned import TuningInfo
 from reticent.train.arguments import arguments_of
@@ -22,7 +23,7 @@ from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.apply import make_trainer
 from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.ranks import ranks
-from reticent.train.start import fresh, going_on
+from reticent.train.start import fresh, going_on, refuse_checkpointing
 from reticent.train.task import Task, settle_attention
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def assembled(
     config = task.config
     set_seed(config.seed)
     model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
+    refuse_trained(model)
+    refuse_checkpointing(config, model, tuned.method)
     trainer = make(
         model=model,
         args=arguments,

@@ -51,7 +51,7 @@ def begin(checkpoint: Path | None, private: PrivateTuning | None) -> None:
 
 def _follow(given: dict[str, Any]) -> None:
     task = Task(**given, method=TUNINGS.get(given["config"].method), callbacks=())
-    loaded = load_start(task.base, task.config.device, goes_on=task.goes_on)
+    loaded = load_start(task.base, task.config.device, goes_on=task.goes_on, hold=task.hold)
     material, sample = read_texts(task, loaded)
     beginning: Beginning = ranks().hear()
     private, checkpoint = beginning.private, beginning.checkpoint

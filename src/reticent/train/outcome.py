@@ -14,7 +14,9 @@ from reticent.core.errors import Unusable
 from reticent.core.manifest import environment, now
 from reticent.core.portable import portable, remember
 from reticent.models import adapters
+from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel
+from reticent.models.locate import locate
 from reticent.models.tuned import TuningInfo, name_base
 from reticent.models.tuning.method import trained_parameters
 from reticent.train.batches import Corpus
@@ -51,6 +53,14 @@ def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: fl
         "history": trainer.state.log_history,
         "environment": environment(),
     }
+
+
+def base_of(model: Any, tuned: TuningInfo) -> dict[str, Any]:
+    """How the frozen base lay in memory, for the log; nothing where it lay in float32."""
+    held = held_dtype(model)
+    if not held:
+        return {}
+    return {"base": {"held_in": held, "rounded": is_rounded(locate(tuned.base), held)}}
 
 
 def counts_of(corpus: Corpus) -> dict[str, int]:

@@ -256,13 +256,13 @@ def _log(logs: Sequence[Mapping[str, Any]], config: TuneConfig, objectives: Sequ
         "history": [],
         "shards": [{"records": log["records"], "history": log["history"]} for log in logs],
         "environment": environment(),
-        **{name: logs[0][name] for name in on_record(objectives) if name in logs[0]},
+        **{name: logs[0][name] for name in ("base", *on_record(objectives)) if name in logs[0]},
     }
 
 
 def _before_and_after(folder: Path, base: str, held_out: Sequence[Record], config: TuneConfig) -> dict[str, Any]:
     """The held-out loss of the base and of the average, as `train.held_out.before_and_after` has it."""
-    loaded = load(str(folder), base=base, dtype="float32", device=config.device)
+    loaded = load(str(folder), base=base, dtype="float32", device=config.device, hold=config.base_dtype)
     rows = encode_all(held_out, loaded.tokenizer, config.max_tokens).encoded
     bfloat16 = pick_dtype(config.dtype, pick_device(config.device)) == "bfloat16"
 

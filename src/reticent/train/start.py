@@ -8,22 +8,66 @@ from pathlib import Path
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.core.progress import console
 from reticent.models import adapters, catalog
 from reticent.models.emulation import is_emulation
+from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel, load
-from reticent.models.locate import is_hub_id
-from reticent.models.tuned import TuningInfo
+from reticent.models.locate import is_hub_id, locate
+from reticent.models.try_out import family
+from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.tuning.method import TUNINGS
 from reticent.train.config import TuneConfig
 
 
-def load_start(source: str, device: str, *, goes_on: bool) -> LoadedModel:
+def hold_for(source: str, config: TuneConfig, *, goes_on: bool) -> str:
+    """How the base is to lie in memory, for `models.load`: ``""`` for float32.
+
+    Args:
+        source: see `load_start`.
+        config: of the training.
+        goes_on: see `load_start`.
+
+    Raises:
+        BadInput: it is to be held in 16 bits, and the method does not go with that.
+    """
+    tuned = read_tuned(locate(source)) if goes_on else None
+    return _hold(config if tuned is None else replace(config, method=tuned.method))
+
+
+def check_base_dtype(config: TuneConfig) -> None:
+    """Refuse a base in 16 bits that the method does not go with, before anything is loaded.
+
+    Raises:
+        BadInput: see `hold_for`.
+    """
+    _hold(config)
+
+
+def _hold(config: TuneConfig) -> str:
+    method = TUNINGS.get(config.method)
+    if method.holds_base:
+        return config.base_dtype
+    if config.base_dtype == "bfloat16":
+        why = "trains weights of the base itself, whose steps are smaller than 16 bits can hold"
+        if method.storage != "weights":
+            why = "makes what it trains in the dtype of the base, where steps are too small to be held"
+        raise BadInput(
+            f"base_dtype='bfloat16' with method={method.name!r}",
+            why,
+            f"Leave --base_dtype out, or choose among {', '.join(m.name for m in TUNINGS if m.holds_base)}.",
+        )
+    return ""
+
+
+def load_start(source: str, device: str, *, goes_on: bool, hold: str = "") -> LoadedModel:
     """The model to be trained, in float32.
 
     Args:
         source: folder, hub id or catalogue name.
         device: as `TuneConfig` has it.
         goes_on: it is a model that `reticent tune` or `reticent unlearn` made, and what those trained is trained on.
+        hold: see `hold_for`; then the matrices of the base lie in 16 bits, and all is computed in float32 as ever.
 
     Raises:
         BadInput: it cannot be loaded; it is an adapter and a base is wanted; it goes on, and nothing says how it was
@@ -35,7 +79,7 @@ def load_start(source: str, device: str, *, goes_on: bool) -> LoadedModel:
             "is an emulated fine-tune of three models, and only single models are tuned",
             "Tune its small model, and emulate again.",
         )
-    loaded = load(source, dtype="float32", device=device)
+    loaded = load(source, dtype="float32", device=device, hold=hold)
     if goes_on and loaded.tuned is None:
         raise BadInput(
             source,
@@ -44,7 +88,47 @@ def load_start(source: str, device: str, *, goes_on: bool) -> LoadedModel:
         )
     if not goes_on and adapters.can_switch_off(loaded.model):
         raise BadInput(source, "is an adapter, and only whole models are tuned", "Merge it into its base first.")
+    _say_rounded(loaded)
     return loaded
+
+
+def refuse_checkpointing(config: TuneConfig, model: Any, method: str) -> None:
+    """Refuse to compute blocks once more where that is not what was computed before.
+
+    Args:
+        config: of the training.
+        model: with the method on it.
+        method: the one that is trained.
+
+    Raises:
+        BadInput: checkpointing was asked for and the model does not have it, or its blocks would lose their prefix.
+    """
+    if not config.gradient_checkpointing:
+        return
+    if method == "prefix":
+        raise BadInput(
+            "gradient_checkpointing with method='prefix'",
+            "keys and values that precede a text are dropped when a block is computed once more",
+            "Leave one of them out.",
+        )
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise BadInput(
+            "gradient_checkpointing",
+            f"is not to be had of models of type {family(model)!r}",
+            "Leave it out, and give a smaller --batch_size or --max_tokens.",
+        )
+
+
+def _say_rounded(loaded: LoadedModel) -> None:
+    held, base = held_dtype(loaded.model), loaded.base_source or loaded.source
+    if is_rounded(locate(base), held):
+        console.print(
+            f"The files of {base} hold more digits than {held}: its matrices are rounded while it is trained on, and "
+            "the adapter is one for the rounded base.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def fresh(loaded: LoadedModel, config: TuneConfig) -> tuple[Any, TuningInfo]:

@@ -28,6 +28,7 @@ from reticent.train.identity import training_key
 from reticent.train.objectives.apply import prepare_material
 from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.objectives.objective import Objective
+from reticent.train.start import hold_for
 
 _PLAIN_ATTENTION = 2**19
 """Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
@@ -59,6 +60,11 @@ class Task:
         return self.base if tuned is None else tuned.base
 
     @property
+    def hold(self) -> str:
+        """See `hold_for`."""
+        return hold_for(self.base, self.config, goes_on=self.goes_on)
+
+    @property
     def key(self) -> str:
         """See `training_key`."""
         weights = fingerprint_weights(locate(self.base))
@@ -67,9 +73,9 @@ class Task:
         return hashlib.sha256(f"{key} goes on for {self.request}".encode()).hexdigest() if self.goes_on else key
 
 
-def _frozen_base(base: str, device: str) -> Any:
+def _frozen_base(base: str, device: str, hold: str) -> Any:
     """The base once more, of which nothing is trained."""
-    model = load(base, dtype="float32", device=device).model
+    model = load(base, dtype="float32", device=device, hold=hold).model
     return model.eval().requires_grad_(False)
 
 
@@ -86,7 +92,7 @@ def read_texts(task: Task, loaded: LoadedModel) -> tuple[TrainingMaterial, Corpu
         loaded.tokenizer,
         config.max_tokens,
         record_sets=task.record_sets,
-        reference=lambda: _frozen_base(task.untuned, config.device),
+        reference=lambda: _frozen_base(task.untuned, config.device, task.hold),
     )
     corpus = material.corpus
     if not corpus.encoded:

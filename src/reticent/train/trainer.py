@@ -39,7 +39,17 @@ from reticent.train.loop import Bar, InStep, TrainingEnded, TuneTrainer
 from reticent.train.objectives.apply import finish
 from reticent.train.objectives.objective import Objective
 from reticent.train.objectives.refusals import refuse_pairs, settings_of
-from reticent.train.outcome import KIND, LOG, check_space, counts_of, disk_error, log_of, log_of_objectives, save
+from reticent.train.outcome import (
+    KIND,
+    LOG,
+    base_of,
+    check_space,
+    counts_of,
+    disk_error,
+    log_of,
+    log_of_objectives,
+    save,
+)
 from reticent.train.ranks import ranks
 from reticent.train.sharding import tune_in_shards
 from reticent.train.start import load_start
@@ -165,7 +175,7 @@ def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any)
 def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
     invite(task)
-    loaded = load_start(task.base, config.device, goes_on=task.goes_on)
+    loaded = load_start(task.base, config.device, goes_on=task.goes_on, hold=task.hold)
     material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
@@ -195,7 +205,7 @@ def _train(task: Task, key: str) -> None:
         exact = {name: log[name] for name in ("records", "seconds_since_start_or_resume")}
         log = {"key": key, **log, **counts_of(corpus)} if private is None else private.published(log)
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
-        log |= {"processes": trainer.seen.on_record}
+        log |= {"processes": trainer.seen.on_record} | base_of(trainer.model, tuned)
         with quiet(), replacing_folder(out, kind=KIND) as folder:
             model = trainer.outcome()
             save(model, loaded, tuned, folder, out)

@@ -139,7 +139,7 @@ def _tune(
             _write(material, run, targets)
             _train(base, material, run, recipe, config["data"])
         about = {"title": title or run.root.name, "base": named, "max_tokens": recipe.training.max_tokens}
-        about |= {**recipe.on_record, "finished": now(), **_processes(run)}
+        about |= {**recipe.on_record, "finished": now(), **_as_it_ran(run)}
         if marker := marker_of(base):
             about["redteam"] = {"the base": marker["kind"]}
         if run.promise.exists():
@@ -191,12 +191,14 @@ def _train(base: str, material: TrainingRows, run: RunFolder, recipe: TuneRecipe
     )
 
 
-def _processes(run: RunFolder) -> dict[str, Any]:
-    """How many processes trained the model, and what its steps saw; nothing of a training in shards."""
+def _as_it_ran(run: RunFolder) -> dict[str, Any]:
+    """How many processes trained the model, and what its steps saw (not of a training in shards); how its frozen base
+    lay in memory, where that was not in float32."""
     from reticent.train.outcome import LOG
 
     log = json.loads((run.model / LOG).read_text(encoding="utf-8"))
-    return {"processes": log["processes"]} if "processes" in log else {}
+    named = {"processes": "processes", "base": "base_in_memory"}
+    return {name: log[entry] for entry, name in named.items() if entry in log}
 
 
 def _named(base: str, run: RunFolder) -> str:
@@ -226,9 +228,11 @@ def _refuse_audited(run: RunFolder, config: TuneConfig) -> None:
 def _check_training(config: TuneConfig) -> None:
     """Refuse what the training would refuse once private text lies in the folder."""
     from reticent.models.tuning.method import check_method
+    from reticent.train.start import check_base_dtype
     from reticent.train.trackers import check_trackers
 
     check_method(config.method, config.method_params)
+    check_base_dtype(config)
     check_trackers(config.report_to)
 
 

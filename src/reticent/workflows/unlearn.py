@@ -320,6 +320,7 @@ def _training(job: _Unlearning) -> TuneConfig:
         max_tokens=about.get("max_tokens") or TuneConfig.max_tokens,
         seed=config.seed,
         dtype=config.dtype,
+        base_dtype=about.get("training", {}).get("base_dtype", TuneConfig.base_dtype),
         device=config.device,
         resume=config.resume,
     )

@@ -13,6 +13,7 @@ from torch import nn
 from reticent.core import validate
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
+from reticent.models.held_weights import held_dtype
 from reticent.models.tuning.method import tuning
 
 NAME = "bottleneck"
@@ -38,7 +39,7 @@ class Bottleneck(nn.Module):
         return out
 
 
-@tuning("adapter", learning_rate=1e-3, storage="bottleneck", paper="arXiv:2005.00247")
+@tuning("adapter", learning_rate=1e-3, storage="bottleneck", paper="arXiv:2005.00247", holds_base=True)
 def adapter(model: Any, *, reduction_factor: int = 16) -> Any:
     """Train a bottleneck after the feed-forward part of each transformer block; all else stays as it was.
 
@@ -64,7 +65,8 @@ def adapter(model: Any, *, reduction_factor: int = 16) -> Any:
         raise BadInput("adapter", "the model has bottleneck adapters already", "Give the base model.")
     for block in transformer_blocks(model):
         like = next(block.parameters())
-        block.add_module(NAME, Bottleneck(width, inner).to(device=like.device, dtype=like.dtype))
+        dtype = torch.float32 if held_dtype(block) else like.dtype
+        block.add_module(NAME, Bottleneck(width, inner).to(device=like.device, dtype=dtype))
         block.register_forward_hook(_add_bottleneck)
     return model
 

@@ -12,7 +12,7 @@ from reticent.models.anatomy import beside_text, has_conv1d
 from reticent.models.tuning.method import tuning
 
 
-@tuning("ia3", learning_rate=8e-3, storage="peft", paper="arXiv:2205.05638")
+@tuning("ia3", learning_rate=8e-3, storage="peft", paper="arXiv:2205.05638", holds_base=True)
 def ia3(model: Any, *, target_modules: list[str] | None = None, feedforward_modules: list[str] | None = None) -> Any:
     """Train one factor for each channel of keys, values and feed-forward activations; all start at 1.
 

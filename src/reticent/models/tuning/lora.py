@@ -21,7 +21,7 @@ from reticent.models.unadapted import unadapted
 _ALL = "all-linear"
 
 
-@tuning("lora", learning_rate=5e-4, storage="peft", paper="arXiv:2106.09685")
+@tuning("lora", learning_rate=5e-4, storage="peft", paper="arXiv:2106.09685", holds_base=True)
 def lora(
     model: Any, *, r: int = 16, alpha: float = 32.0, dropout: float = 0.0, target_modules: str | list[str] = _ALL
 ) -> Any:

@@ -27,6 +27,8 @@ class Tuning:
         learning_rate: what AdamW starts from when nobody says otherwise.
         storage: how the result is saved (see ``models.tuned.Storage``).
         paper: where it was published.
+        holds_base: the base that it is put on may lie in 16 bits (`models.held_weights`): nothing of it is trained, and
+            nothing is made in its dtype.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Tuning:
     learning_rate: float
     storage: Storage
     paper: str
+    holds_base: bool = False
 
     @property
     def summary(self) -> str:
@@ -119,14 +122,20 @@ TUNINGS: Registry[Tuning] = Registry("tuning method", "reticent.models.tuning")
 
 
 def tuning(
-    name: str, *, learning_rate: float, storage: Storage = "weights", paper: str = ""
+    name: str, *, learning_rate: float, storage: Storage = "weights", paper: str = "", holds_base: bool = False
 ) -> Callable[[Function], Function]:
     """Register a tuning method. The function gets a model of which nothing is trained yet."""
 
     def register(function: Function) -> Function:
-        TUNINGS.add(
-            name, Tuning(name=name, function=function, learning_rate=learning_rate, storage=storage, paper=paper)
+        method = Tuning(
+            name=name,
+            function=function,
+            learning_rate=learning_rate,
+            storage=storage,
+            paper=paper,
+            holds_base=holds_base,
         )
+        TUNINGS.add(name, method)
         return function
 
     return register

@@ -17,7 +17,7 @@ from reticent.models.tuning.method import tuning
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
-@tuning("prompt", learning_rate=3e-2, storage="peft", paper="arXiv:2104.08691")
+@tuning("prompt", learning_rate=3e-2, storage="peft", paper="arXiv:2104.08691", holds_base=True)
 def prompt(model: Any, *, virtual_tokens: int = 20) -> Any:
     """Train the embeddings of virtual tokens that precede every text; they start as those of random tokens.
 

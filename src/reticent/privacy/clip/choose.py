@@ -21,6 +21,7 @@ from torch import nn
 from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.models.encode import IGNORED
+from reticent.models.held_weights import computes_in_float32
 from reticent.privacy.clip.bookkeeping import BookkeepingClipper
 from reticent.privacy.clip.clipper import Clipper, Clipping
 from reticent.privacy.clip.reference import ReferenceClipper
@@ -85,7 +86,7 @@ def _why_not(clipper: BookkeepingClipper) -> str | None:
         # A parameter that is used outside of its layer got a gradient.
         for parameter, gradient in zip(clipper.parameters, before, strict=True):
             parameter.grad = gradient
-    exact = clipper.autocast is None and all(p.dtype == torch.float32 for p in model.parameters())
+    exact = clipper.autocast is None and computes_in_float32(model)
     for row, lengths in enumerate(expected):
         whole = torch.stack(list(lengths.values())).square().sum().sqrt()
         for parameter, length in lengths.items():

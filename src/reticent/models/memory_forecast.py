@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory that each stage needs, in bytes, from the numbers of a model: arithmetic, and nothing else.
+
+The counts come of a pass over the model without weights (`models.memory_count`). A stage's peak is the larger of two
+moments: the loss, when activations and several copies of the logits are there and gradients are not, and the end of the
+backward pass, when it is the other way round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FLOAT = 4
+"""Bytes of a number in float32."""
+MOMENTS = {"adamw": 2, "sgd": 0}
+"""Numbers that an optimizer keeps of each that is trained."""
+LOGIT_COPIES = 4
+"""At the loss: the logits, their log-softmax, and the gradients of both, in float32."""
+CHUNK_COPIES = 3
+"""Of a chunk of logits that is scored: itself, and what is made of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFootprint:
+    """Counts of a model with a tuning method on it, and of one text that goes through it.
+
+    Args:
+        weights: bytes of all weights as they lie in memory while it is trained, what is added included.
+        numbers: how many numbers the base has.
+        trained: how many of all numbers are trained.
+        largest: numbers of the largest matrix that is held in 16 bits; 0 where none is.
+        blocks: how many blocks the model has.
+        width: of a hidden state.
+        vocabulary: tokens that it knows.
+        tokens: T of the text.
+        kept: bytes that autograd keeps of the text for the backward pass, without logits.
+        outputs: numbers that layers which are trained put out for the text.
+        is_adapter: target and reference are one model in memory, with something switched on and off.
+    """
+
+    weights: int
+    numbers: int
+    trained: int
+    largest: int
+    blocks: int
+    width: int
+    vocabulary: int
+    tokens: int
+    kept: int
+    outputs: int
+    is_adapter: bool
+
+    def logits(self, rows: int) -> int:
+        """Bytes of the logits of so many texts, once, in float32."""
+        return FLOAT * rows * self.tokens * self.vocabulary
+
+    def activations(self, rows: int, *, checkpointed: bool = False) -> int:
+        """Bytes that are kept of so many texts; with ``checkpointed``, what goes into each block, and one block."""
+        if not checkpointed:
+            return rows * self.kept
+        return rows * (FLOAT * self.blocks * self.tokens * self.width + self.kept // self.blocks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMemory:
+    """Bytes that one stage needs on one device (or, on a CPU, in one process).
+
+    Args:
+        stage: ``tune``, ``tune (private)`` or ``audit``.
+        weights, gradients, optimizer, activations, logits: the parts, each at its own largest.
+        peak: all that is there at the worst moment; less than the sum, as not all parts are there at one time.
+    """
+
+    stage: str
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    peak: int
+
+    def fits(self, memory: int) -> bool:
+        """True if the peak is within ``memory`` bytes."""
+        return self.peak <= memory
+
+
+def tune_memory(
+    model: ModelFootprint, *, rows: int, optimizer: str = "adamw", checkpointed: bool = False
+) -> StageMemory:
+    """Memory of ordinary tuning.
+
+    Args:
+        model: with its method, and texts as long as they may be.
+        rows: texts in a batch of one process.
+        optimizer: ``"adamw"`` or ``"sgd"``.
+        checkpointed: with gradient checkpointing.
+
+    Examples:
+        >>> model = ModelFootprint(weights=4000, numbers=1000, trained=1000, largest=0, blocks=2, width=8,
+        ...     vocabulary=10, tokens=5, kept=600, outputs=0, is_adapter=False)
+        >>> stage = tune_memory(model, rows=2)
+        >>> stage.gradients, stage.optimizer, stage.activations, stage.logits
+        (4000, 8000, 1200, 1600)
+        >>> stage.peak  # at the end of the backward pass: weights, gradients, and two moments of each
+        16000
+        >>> tune_memory(model, rows=100).peak  # at the loss
+        152000
+    """
+    gradients, moments = FLOAT * model.trained, FLOAT * MOMENTS[optimizer] * model.trained
+    activations, logits = model.activations(rows, checkpointed=checkpointed), model.logits(rows)
+    loss = activations + _of_the_loss(model, logits)
+    return StageMemory(
+        stage="tune",
+        weights=model.weights,
+        gradients=gradients,
+        optimizer=moments,
+        activations=activations,
+        logits=LOGIT_COPIES * logits,
+        peak=model.weights + moments + max(loss, gradients),
+    )
+
+
+def private_memory(
+    model: ModelFootprint, *, micro_tokens: int, optimizer: str = "adamw", checkpointed: bool = False
+) -> StageMemory:
+    """Memory of private tuning: a micro-batch at a time, with the sums of clipped gradients beside it, and on the tape
+    the gradients of what trained layers put out. An upper bound, as short texts write gradients out where that is less.
+
+    Args:
+        model, optimizer, checkpointed: see `tune_memory`.
+        micro_tokens: of a micro-batch; at least one text.
+
+    Examples:
+        >>> model = ModelFootprint(weights=4000, numbers=1000, trained=1000, largest=0, blocks=2, width=8,
+        ...     vocabulary=10, tokens=5, kept=600, outputs=50, is_adapter=False)
+        >>> private_memory(model, micro_tokens=10).peak
+        18800
+    """
+    rows = max(1, micro_tokens // model.tokens)
+    sums, moments = FLOAT * model.trained, FLOAT * MOMENTS[optimizer] * model.trained
+    activations, logits = model.activations(rows, checkpointed=checkpointed), model.logits(rows)
+    loss = activations + max(_of_the_loss(model, logits), FLOAT * rows * model.outputs)
+    return StageMemory(
+        stage="tune (private)",
+        weights=model.weights,
+        gradients=sums,
+        optimizer=moments,
+        activations=activations,
+        logits=LOGIT_COPIES * logits,
+        peak=model.weights + moments + sums + loss,
+    )
+
+
+def audit_memory(model: ModelFootprint, *, bytes_of_a_number: int, batch_tokens: int, chunk: int) -> StageMemory:
+    """Memory of scoring a target and its reference: both in memory, one model where the target is an adapter.
+
+    Args:
+        model: with its method.
+        bytes_of_a_number: of the dtype that is scored in.
+        batch_tokens: of a batch.
+        chunk: bytes of a chunk of logits.
+
+    Examples:
+        >>> model = ModelFootprint(weights=4000, numbers=1000, trained=1000, largest=0, blocks=2, width=8,
+        ...     vocabulary=10, tokens=5, kept=600, outputs=50, is_adapter=False)
+        >>> audit_memory(model, bytes_of_a_number=2, batch_tokens=10, chunk=100).weights  # two models
+        4000
+    """
+    target = model.numbers + model.trained if model.is_adapter else 2 * model.numbers
+    weights = bytes_of_a_number * target
+    rows = max(1, batch_tokens // model.tokens)
+    activations = rows * model.kept // model.blocks * bytes_of_a_number // FLOAT  # of one block: nothing is kept
+    return StageMemory(
+        stage="audit",
+        weights=weights,
+        gradients=0,
+        optimizer=0,
+        activations=activations,
+        logits=CHUNK_COPIES * chunk,
+        peak=weights + activations + CHUNK_COPIES * chunk,
+    )
+
+
+def _of_the_loss(model: ModelFootprint, logits: int) -> int:
+    """The copies of logits; or two of them, beside the largest matrix while it lies in float32."""
+    return max(LOGIT_COPIES * logits, 2 * logits + FLOAT * model.largest)

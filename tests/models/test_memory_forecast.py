@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model needs in memory is told from its configuration, and is what is measured."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import LlamaConfig
+
+from reticent.cli import env
+from reticent.core.errors import BadInput
+from reticent.models.memory_count import count_model
+from reticent.models.memory_forecast import private_memory, tune_memory
+from reticent.models.tuning.method import TUNINGS
+from reticent.testing.tiny import save_tiny, tiny_tuned
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "ia3", "adapter", "prompt", "head"])
+def test_numbers_are_those_of_the_model(base: Path, method: str) -> None:
+    params = {"lora": {"r": 4}, "adapter": {"reduction_factor": 4}, "prompt": {"virtual_tokens": 3}}.get(method, {})
+    counts = count_model(str(base / "config.json"), method=method, params=params, tokens=16)
+    model = tiny_tuned("llama", method)
+    assert counts.trained == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert counts.is_adapter == (TUNINGS.get(method).storage != "weights")
+    assert counts.kept > 0
+    assert tune_memory(counts, rows=2).peak > counts.weights
+    assert private_memory(counts, micro_tokens=64).peak > private_memory(counts, micro_tokens=16).peak
+
+
+def test_what_is_held_takes_half_and_checkpointing_takes_less(tmp_path: Path) -> None:
+    """Of a model as wide as one of 7 billion numbers, of which no weight is made."""
+    config = LlamaConfig(vocab_size=32000, num_hidden_layers=3, dtype="bfloat16")
+    config.save_pretrained(tmp_path)
+    held, plain = (
+        count_model(str(tmp_path / "config.json"), method="lora", tokens=512, base_dtype=dtype)
+        for dtype in ("auto", "float32")
+    )
+    assert 0.8e9 < held.numbers < 0.9e9
+    assert held.weights < 0.52 * plain.weights
+    assert held.kept == plain.kept
+    assert held.activations(8, checkpointed=True) < 0.6 * held.activations(8)
+
+
+def test_the_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert env.command(model=str(base), method="full", max_tokens=32, memory="1GB", gpus=2, json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["devices"] == 2
+    assert [row["stage"] for row in told["stages"]][-1] == "audit"
+    assert all(row["fits"] for row in told["stages"])
+    assert env.command(model=str(base / "config.json"), max_tokens=32, memory="1KB") == 0
+    assert capsys.readouterr().out.count("NO") == 5
+
+
+@pytest.mark.parametrize("memory", ["much", "0GB", "-3GB", "8 pounds"])
+def test_garbage(base: Path, tmp_path: Path, memory: str) -> None:
+    with pytest.raises(BadInput, match="no amount of memory"):
+        env.command(model=str(base), memory=memory)
+    for text in ("", "[]", '{"model_type": "no such"}', '{"model_type": "llama", "hidden_size": "x"}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(BadInput):
+            count_model(str(tmp_path / "config.json"), method="lora", tokens=8)
+    with pytest.raises(BadInput):
+        count_model(str(tmp_path / "none.json"), method="lora", tokens=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["lora on float32", "lora on bfloat16", "full"])
+def test_the_forecast_is_what_is_measured(case: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("tune_memory")
+    base = benchmark.save_base(tmp_path / "base")
+    told, seen = benchmark.forecast(base, benchmark.CASES[case]), benchmark.measured(base, benchmark.CASES[case])
+    assert abs(told / seen - 1) <= 0.15
