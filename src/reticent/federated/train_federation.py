@@ -135,7 +135,7 @@ class FederationJob:
         users = [(record.id, record.user) for record in self.records]
         parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users, *sorted(self.elsewhere)]
         parts += [asdict(self.records_privacy)] if self.records_privacy.is_private else []
-        parts += [asdict(self.secure)] if self.secure.secure_aggregation else []
+        parts += [self.secure.on_record] if self.secure.secure_aggregation else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -249,7 +249,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
         with job.engine(side) if inside is None else nullcontext(inside) as grid:
             asked = job.wrap(grid)
-            state = _run(job, rounds(grid=asked, secure=_secured(asked, promise, folder, name_of)), state)
+            state = _run(job, rounds(grid=asked, secure=_secured(job, asked, promise, name_of)), state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
             job=job,
@@ -295,11 +295,18 @@ def _promise(job: FederationJob, names: Sequence[str], state: ServerState, folde
 
 
 def _secured(
-    grid: Grid, promise: ClientPromise | None, folder: Path, name_of: Callable[[int], str]
+    job: FederationJob, grid: Grid, promise: ClientPromise | None, name_of: Callable[[int], str]
 ) -> SecureCollector | None:
     if not isinstance(promise, SecurePromise):
         return None
-    return secured(grid, promise, folder, ciphers=ciphers.LibraryCiphers(), name_of=name_of)
+    return secured(
+        grid,
+        promise,
+        folder_for(job.out),
+        ciphers=ciphers.LibraryCiphers(),
+        most_unopened=job.secure.secure_unopened,
+        name_of=name_of,
+    )
 
 
 def _name(job: FederationJob, names: Sequence[str], number: int) -> str:
