@@ -22,6 +22,7 @@ from reticent.core.manifest import environment, now
 from reticent.core.promise_check import PromiseCheck
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.federated.client_engine import (
     ClientSide,
     Engine,
@@ -151,6 +152,7 @@ class FederationOutcome:
         message_bytes: of the trained arrays.
         rows: of its rounds, without what a promise does not cover.
         promise: per client, in a sentence; empty without one.
+        stated: the promise per client as a number, with what gives it a meaning; None without one.
         record_promise: per record, likewise.
         checks: of the self-check.
         observers: of a secure federation, each with the ε that holds against it.
@@ -163,6 +165,7 @@ class FederationOutcome:
     message_bytes: int
     rows: tuple[FederationRound, ...]
     promise: str = ""
+    stated: StatedEpsilon | None = None
     record_promise: str = ""
     checks: tuple[PromiseCheck, ...] = ()
     observers: tuple[Observer, ...] = ()
@@ -271,10 +274,16 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         message_bytes=bytes_of(state.arrays),
         rows=state.rows if promise is None else promise.published(state.rows),
         promise="" if promise is None else promise.sentence(spec.rounds),
+        stated=_stated(promise, state),
         record_promise="" if inside is None else inside.mechanism.statement(),
         checks=checks,
         observers=promise.observers(spec.rounds) if isinstance(promise, SecurePromise) else (),
     )
+
+
+def _stated(promise: ClientPromise | None, state: ServerState) -> StatedEpsilon | None:
+    epsilon = state.rows[-1].epsilon if state.rows else None
+    return None if promise is None or epsilon is None else promise.stated(epsilon)
 
 
 def _promise(job: FederationJob, names: Sequence[str], state: ServerState, folder: Path) -> ClientPromise | None:

@@ -39,6 +39,7 @@ from tests.federated.secure.test_secure_federation import (
     naive,
     off,
     rounding,
+    start,
     turns,
 )
 
@@ -268,6 +269,23 @@ def test_a_client_that_spoils_the_sum_makes_the_round_change_nothing(tmp_path):
     first = toy.state.rows[: len(turns(2))]
     assert [row.changed for row in first] == [turns(2)[0] not in turns(row.number) for row in first]
     assert any("longer than" in drop.why for drop in first[1].dropped)
+
+
+def test_which_rounds_changed_nothing_tells_nothing_of_what_a_client_sends(tmp_path):
+    """It is published without noise. Between neighbouring federations, where one client sends zeros, it is the same."""
+    lost, changed = turns(2), []
+    for place, zeros in enumerate((False, True)):
+        odd = {(client, 2): None for client in lost[:2]}  # below the threshold
+        for round_ in range(1, ROUNDS + 1) if zeros else ():
+            odd.setdefault((lost[2], round_), {name: 0 * array for name, array in start().items()})
+        (tmp_path / str(place)).mkdir()
+        toy = Toy(tmp_path / str(place), grid=ToyClients(odd))
+        toy.finish()
+        changed.append([row.changed for row in toy.promise.published(toy.state.rows)])
+        assert all(not row.dropped and row.answered is None for row in toy.promise.published(toy.state.rows))
+    assert changed == [[True, False, True, True]] * 2
+    world, server = (toy.promise.observers(ROUNDS)[place] for place in (0, 2))
+    assert world.epsilon == server.epsilon  # nothing is gained from who was there
 
 
 # ---- a round that is run again with other neighbours -----------------------------------------------------------------
