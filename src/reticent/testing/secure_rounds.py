@@ -100,7 +100,8 @@ class SecureRound:
             vector = values.get(client, np.zeros(self.plan.dimension, dtype=np.int64))
             self.tell(client, state.mask, message, (vector & self.plan.mask).astype(np.uint32))
         else:
-            self.tell(client, {1: state.share, 2: state.check, 4: state.unmask}[part], message)
+            steps: dict[int, Step] = {1: state.share, 2: state.check, 4: state.unmask}
+            self.tell(client, steps[part], message)
 
 
 def over_the_wire(message: Message) -> Any:
