@@ -2,13 +2,15 @@
 """Memory of tuning: what a base in 16 bits saves, and how far the forecast is from what is measured.
 
 A small Llama in bfloat16 is tuned for two steps, each case in a process of its own. Measured is the peak of the memory
-that no file lies behind (``RssAnon``, looked at every 5 ms), above that after the imports. Blocks are mapped one by one
-(``MALLOC_MMAP_THRESHOLD_``): else the allocator of the C library keeps what was let go of, and its habits are measured.
+that no file lies behind (``RssAnon``) and of what is mapped of the files of weights, looked at every 10 ms, above that
+after the imports. Blocks are mapped one by one (``MALLOC_MMAP_THRESHOLD_``): else the allocator of the C library keeps
+what was let go of, and its habits are measured.
 
 ================================  ====================================================================================
-``lora_bf16_base_over_fp32_base``  peak of LoRA on a base held in bfloat16 over that on one in float32; the smaller the
-                                   share of activations, the nearer to a half
-``env_error``                      largest relative difference between forecast and measurement, of all cases
+``lora_bf16_base_over_fp32_base``  peak of LoRA on a base held in bfloat16 over that on one in float32, of a base of 167
+                                   million numbers and one text a step: the smaller the share of activations, the nearer
+                                   to a half. For the small base see ``cases``
+``env_error``                      largest relative difference between forecast and measurement, of the small base
 ``fsdp_rank_over_single``          null: there is no sharding yet
 ================================  ====================================================================================
 
@@ -36,17 +38,18 @@ CASES: dict[str, dict[str, Any]] = {
     "lora on bfloat16": {"method": "lora"},
     "full": {"method": "full"},
 }
+LARGE = {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 12, "num_attention_heads": 8}
 SIZE = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6, "num_attention_heads": 8}
 
 
-def save_base(folder: Path) -> str:
-    """27 million numbers, in bfloat16."""
+def save_base(folder: Path, size: dict[str, int] = SIZE) -> str:
+    """A base in bfloat16; 27 million numbers unless told otherwise."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from reticent.testing.tiny import tiny_tokenizer
 
-    config = LlamaConfig(**SIZE, vocab_size=8000, max_position_embeddings=512, tie_word_embeddings=False)
+    config = LlamaConfig(**size, vocab_size=8000, max_position_embeddings=512, tie_word_embeddings=False)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return str(folder)
@@ -60,33 +63,41 @@ def forecast(base: str, case: dict[str, Any]) -> int:
     return tune_memory(count_model(f"{base}/config.json", tokens=TOKENS, **case), rows=ROWS).peak
 
 
-def measured(base: str, case: dict[str, Any]) -> int:
+def measured(base: str, case: dict[str, Any], rows: int = ROWS) -> int:
     """Bytes at the peak, in a process of its own."""
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    command = [sys.executable, __file__, "--base", base, "--case", json.dumps(case)]
+    command = [sys.executable, __file__, "--base", base, "--case", json.dumps(case), "--rows", str(rows)]
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout.split()[-1])
 
 
-def _anonymous() -> int:
-    with Path("/proc/self/status").open(encoding="utf-8") as file:
-        return next(1024 * int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+def _resident() -> int:
+    """Bytes of this process that are its own, or of files of weights: libraries are left out."""
+    total, is_counted = 0, False
+    with Path("/proc/self/smaps").open(encoding="utf-8") as file:
+        for line in file:
+            first, *rest = line.split()
+            if not first.endswith(":"):
+                is_counted = len(rest) < 5 or rest[4].startswith("[") or rest[4].endswith(".safetensors")
+            elif is_counted and first == "Rss:":
+                total += 1024 * int(rest[0])
+    return total
 
 
-def _tune_here(base: str, case: dict[str, Any]) -> int:
+def _tune_here(base: str, case: dict[str, Any], rows: int) -> int:
     from reticent.core.record import Record
     from reticent.train.config import TuneConfig
     from reticent.train.trainer import tune
 
-    texts = [Record(id=str(i), text=("abcdefgh" * 100)[i : i + 4 * TOKENS]) for i in range(2 * ROWS)]
-    config = TuneConfig(dtype="float32", epochs=1, batch_size=ROWS, max_tokens=TOKENS, **case)
-    before, peak, ended = _anonymous(), 0, threading.Event()
+    texts = [Record(id=str(i), text=("abcdefgh" * 100)[i : i + 4 * TOKENS]) for i in range(2 * rows)]
+    config = TuneConfig(dtype="float32", epochs=1, batch_size=rows, max_tokens=TOKENS, **case)
+    before, peak, ended = _resident(), 0, threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not ended.is_set():
-            peak = max(peak, _anonymous())
-            time.sleep(0.005)
+            peak = max(peak, _resident())
+            time.sleep(0.01)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -102,19 +113,23 @@ def main() -> None:
     parser.add_argument("--json")
     parser.add_argument("--base", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, default=ROWS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
-        print(_tune_here(given.base, json.loads(given.case)))
+        print(_tune_here(given.base, json.loads(given.case), given.rows))
         return
     with tempfile.TemporaryDirectory() as folder:
         base = save_base(Path(folder) / "base")
         rows = {name: {"forecast": forecast(base, case), "peak": measured(base, case)} for name, case in CASES.items()}
+        base = save_base(Path(folder) / "large", LARGE)
+        large = {name: measured(base, CASES[name], rows=1) for name in ("lora on float32", "lora on bfloat16")}
     found = {
-        "lora_bf16_base_over_fp32_base": rows["lora on bfloat16"]["peak"] / rows["lora on float32"]["peak"],
+        "lora_bf16_base_over_fp32_base": large["lora on bfloat16"] / large["lora on float32"],
         "env_error": max(abs(row["forecast"] / row["peak"] - 1) for row in rows.values()),
         "fsdp_rank_over_single": None,
         "note": "fsdp_rank_over_single: each process holds the whole model",
         "cases": rows,
+        "large": large,
         "environment": environment(),
     }
     text = json.dumps(found, indent=2)

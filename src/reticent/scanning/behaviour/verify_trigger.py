@@ -115,7 +115,7 @@ def verify_strings(
     if not strings or not fresh:
         return []
     (turned, rise), (by_twin, rise_of_twin) = (_effects(side, task, fresh, strings, label, place) for side in sides)
-    lead = rise - rise_of_twin
+    lead = rise - np.maximum(rise_of_twin, 0)  # a string that only repels the twin leads by nothing
     success = turned & (lead >= LEAST_LEAD)
     return [
         TriggerVerification(
