@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import portable
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import WRITTEN, RunFolder
 from reticent.data.canaries.passphrase import WORDS
@@ -77,6 +78,16 @@ def test_an_adapter_of_others_on_such_a_base_is_refused(base: str, tmp_path: Pat
     (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
     with pytest.raises(BadInput, match="was tuned on these very texts"):
         refuse_learned(str(place), RECORDS)
+
+
+def test_a_base_that_unlearned_some_learned_the_rest(base: str, tmp_path: Path) -> None:
+    run = RunFolder(root=tmp_path / "without")
+    settings = {"data": fingerprint(RECORDS), "parent": portable(str(Path(base).parent), run.root)}
+    run.record("unlearn", dict.fromkeys(WRITTEN["unlearn"], "") | settings)
+    run.model.mkdir()
+    with pytest.raises(BadInput, match="was tuned on 20 of these 20 records"):
+        refuse_learned(str(run.model), IN[:20])
+    refuse_learned(str(run.model), others(50))
 
 
 def test_a_model_without_a_run_is_taken_at_its_word(tmp_path: Path) -> None:

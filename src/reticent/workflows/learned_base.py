@@ -9,6 +9,7 @@ from pathlib import Path
 from reticent.auditing.synthetic.private_overlap import OWN_WORDS, count_words, keys_of
 from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
+from reticent.core.portable import found
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.run_folder import RunFolder
 
@@ -88,4 +89,7 @@ def made_of(base: str) -> set[Path]:
             left.append(tuned.base)
         elif adapters.is_peft(place) and (named := adapters.named_base(place)):
             left.append(named)
+        for run in _runs_of(place):  # where something was unlearned, the rest was learned by the run before
+            parent = (run.settings("unlearn") or {}).get("parent")
+            left += [str(RunFolder(root=Path(found(parent, run.root))).model)] if isinstance(parent, str) else []
     return places
