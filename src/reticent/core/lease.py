@@ -159,10 +159,10 @@ class Leases:
         content = _content(path)
         if content is None:
             return None, False
-        words, stood = _parsed(content), self._stood_still(path, content)
+        words, seconds = _parsed(content), self._stood_still(path, content)
         if words.get("locked") and words.get("kernel") == _kernel():
             return _adopted(path, about)
-        if stood < LAPSE:
+        if seconds < LAPSE:
             return None, True
         _bury(path, content)
         return None, False
