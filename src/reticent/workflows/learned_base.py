@@ -87,8 +87,8 @@ def made_of(base: str) -> set[Path]:
             left += [getattr(ensemble, role).source for role in ROLES]
         if (tuned := read_tuned(place)) is not None:
             left.append(tuned.base)
-        elif adapters.is_peft(place) and (named := adapters.named_base(place)):
-            left.append(named)
+        elif adapters.is_peft(place) and (below := adapters.named_base(place)):
+            left.append(below)
         for run in _runs_of(place):  # where something was unlearned, the rest was learned by the run before
             parent = (run.settings("unlearn") or {}).get("parent")
             left += [str(RunFolder(root=Path(found(parent, run.root))).model)] if isinstance(parent, str) else []
