@@ -4,7 +4,8 @@
 Adapters come in pairs: the same records, steps and seeds, one of them with a trigger in a share of the records. Recipes
 vary over pairs (kind of trigger, poison rate, rank). Prompts of the search are of another part of the data than those
 of the training. Each model is trained and searched once: a second call goes on with those that are not in ``--work``.
-The thresholds of the search were chosen on tiny models and on pairs 0 to 3, which are left out unless ``--first`` is 0.
+The thresholds of the search were chosen on tiny models and on three adapters of pairs 0 and 1; the first four pairs are
+left out unless ``--first`` is 0.
 
 ``recovered``           poisoned adapters with a string that was *found* for the label of the attack, verified on fresh
                         prompts

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reticent.core.federation import FederationResults, FederationRound, WhoSees
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.report.federation_page import render_federation, who_table
 from reticent.report.federation_plots import by_round
 
@@ -28,6 +29,16 @@ def test_the_loss_begins_with_that_of_the_base_and_all_plots_are_there() -> None
     assert "held out loss: 3.5 to 2.7." in page
     assert "epsilon: 0 to 1.5." in page
     assert "clip: 1 to 1." in page
+
+
+def test_no_epsilon_is_drawn_without_delta_unit_and_relation() -> None:
+    stated = StatedEpsilon(epsilon=1.5, delta=1e-3, unit="client", relation="zero_out")
+    page = render_federation(replace(RESULTS, stated=stated))
+    words = "per client at δ = 0.001 (zero out one client)"
+    drawing = page[page.index('id="epsilon') :]
+    assert f"ε spent, {words}" in drawing[: drawing.index("</svg>")]
+    assert f"spent up to here, {words}" in page
+    assert "ε spent, per client<" in render_federation(RESULTS)  # of a file that has no more
 
 
 def test_points_are_those_of_the_rounds_and_of_before() -> None:

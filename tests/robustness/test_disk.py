@@ -82,11 +82,10 @@ def test_a_disk_that_is_full_before_the_training_leaves_no_folder(refused, full_
 
 
 def test_a_write_that_stops_halfway_leaves_no_half_file(refused, monkeypatch, tune, tmp_path):
-    def half(table, where, **settings):
-        Path(where).write_bytes(b"PAR1 and then the disk was full")
+    def half(writer, table, **settings):
         raise FULL
 
-    monkeypatch.setattr(pq, "write_table", half)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", half)
     refused(*tune, given="records.parquet", why="No space left", fix="free space")
     assert not (tmp_path / "run").exists()
 

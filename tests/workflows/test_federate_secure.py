@@ -78,6 +78,9 @@ def test_the_promise_holds_against_the_server_and_the_page_says_which_holds_agai
     assert promise.epsilon < colluding < math.inf
     assert (promise.unit, promise.relation, promise.units) == ("user", "zero_out", results.clients)
     assert "against the server too" in results.promise
+    assert results.stated is not None
+    assert (results.stated.delta, results.stated.unit, results.stated.relation) == (promise.delta, "client", "zero_out")
+    assert results.stated.epsilon == pytest.approx(promise.epsilon)
     assert results.rounds[-1].epsilon == pytest.approx(promise.epsilon)
     assert results.checks
     assert all(check.passed is not False for check in results.checks)

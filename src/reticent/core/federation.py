@@ -8,6 +8,7 @@ from typing import Annotated
 
 from reticent.core.field_types import Count, FreeForm, InRange
 from reticent.core.promise_check import PromiseCheck
+from reticent.core.stated_epsilon import StatedEpsilon
 
 NotNegative = Annotated[float, InRange(least=0)]
 
@@ -38,7 +39,8 @@ class FederationRound:
         answered: messages that counted; None where that is covered by no promise.
         median_norm, largest_norm: of the updates that counted, before clipping; None as ``answered``.
         product_error: relative error of averaging LoRA's factors apart; None where they are not, or not measured.
-        changed: whether the global arrays moved.
+        changed: whether the global arrays moved. No noise covers that, and none has to: it tells whether enough clients
+            answered, and no honest client's answer follows from its texts.
         dropped: messages that did not count; empty where that is covered by no promise.
         seconds: that it took.
     """
@@ -86,6 +88,8 @@ class FederationResults:
         headline: one sentence.
         sentences: what to know first, one fact each.
         promise: the guarantee per client, in a sentence; empty where nothing is promised.
+        stated: the promise per client as a number with δ, unit and relation, after the last round; None where nothing
+            is promised, or in a file that is older than this field.
         record_promise: the guarantee per record against whoever sees its client's updates, likewise. Beside the other
             it stands by itself: the two are never added up.
         method: of tuning.
@@ -110,6 +114,7 @@ class FederationResults:
     headline: str
     sentences: tuple[str, ...] = ()
     promise: str = ""
+    stated: StatedEpsilon | None = None
     record_promise: str = ""
     method: str
     exchange: str

@@ -26,6 +26,8 @@ class StatedEpsilon:
     Examples:
         >>> StatedEpsilon(epsilon=8.0, delta=1e-5, unit="user", relation="add_or_remove").sentence
         'ε = 8.00 per user at δ = 1e-05 (add or remove one user)'
+        >>> StatedEpsilon(epsilon=8.0, delta=1e-5, unit="user", relation="zero_out").meaning
+        'per user at δ = 1e-05 (zero out one user)'
     """
 
     epsilon: Annotated[float, InRange(least=0)]
@@ -36,5 +38,10 @@ class StatedEpsilon:
     @property
     def sentence(self) -> str:
         """It in words; ε is rounded up."""
+        return f"ε = {rounded_up(self.epsilon)} {self.meaning}"
+
+    @property
+    def meaning(self) -> str:
+        """All but the number, for an axis or the head of a column."""
         change = DONE.get(self.relation, self.relation)
-        return f"ε = {rounded_up(self.epsilon)} per {self.unit} at δ = {self.delta:.2g} ({change} one {self.unit})"
+        return f"per {self.unit} at δ = {self.delta:.2g} ({change} one {self.unit})"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from reticent.core.errors import BadInput
 from reticent.core.federation import FederationRound
 from reticent.core.promise_check import PromiseCheck
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.federated.release_check import ReleaseCheck
 from reticent.federated.round_rule import Aggregate
 from reticent.federated.server_state import ServerState
@@ -45,10 +46,24 @@ class HasRounds(Protocol):
         ...
 
 
+class RoundsPlan(HasRounds, Protocol):
+    """A plan of rounds, with what its ε means."""
+
+    @property
+    def delta(self) -> float:
+        """Chance that the promise may fail."""
+        ...
+
+    @property
+    def relation(self) -> str:
+        """The difference between neighbouring federations."""
+        ...
+
+
 class ClientPromise(ABC):
     """A promise to each client, and what keeps it: a mechanism, a ledger of rounds, and a check of what each does."""
 
-    mechanism: HasRounds
+    mechanism: RoundsPlan
     ledger: HasRounds
     check: ReleaseCheck
 
@@ -89,6 +104,12 @@ class ClientPromise(ABC):
     @abstractmethod
     def plan(self, key: str) -> str:
         """A name for this federation with its secret key, which no other has; it tells nothing of that key."""
+
+    def stated(self, epsilon: float) -> StatedEpsilon:
+        """An ε of this promise with all that gives it a meaning."""
+        return StatedEpsilon(
+            epsilon=epsilon, delta=self.mechanism.delta, unit="client", relation=self.mechanism.relation
+        )
 
     def given(self, mean: Update) -> None:
         """Check what the server's step takes."""

@@ -42,6 +42,10 @@ class ServerStep(Protocol):
 class SecureRounds(Protocol):
     """Rounds of which the server sees the sum alone."""
 
+    def refuse_stuck(self, rows: Sequence[FederationRound]) -> None:
+        """Refuse to spend more where round after round changed nothing."""
+        ...
+
     def collect(self, round_: int, asked: Sequence[int], arrays: Update) -> CollectedSum:
         """Run the protocol of one round, from 1."""
         ...
@@ -107,9 +111,14 @@ def run_rounds(job: Rounds, state: ServerState) -> ServerState:
     Args:
         job: the federation.
         state: to begin or go on with.
+
+    Raises:
+        BadInput: of a secure federation, too many rounds in a row changed nothing; what was run is saved.
     """
     with progress("Federating", job.rounds, unit="rounds", done=state.round) as advance:
         while state.round < job.rounds:
+            if job.secure is not None:
+                job.secure.refuse_stuck(state.rows)
             state = run_round(job, state)
             write_state(job.folder, state, job.key)
             advance(1)

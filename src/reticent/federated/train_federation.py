@@ -22,6 +22,7 @@ from reticent.core.manifest import environment, now
 from reticent.core.promise_check import PromiseCheck
 from reticent.core.record import Record
 from reticent.core.run_folder import PROMISE_FILE
+from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.federated.client_engine import (
     ClientSide,
     Engine,
@@ -135,7 +136,7 @@ class FederationJob:
         users = [(record.id, record.user) for record in self.records]
         parts = [self.task.key, self.spec.on_record, asdict(self.privacy), users, *sorted(self.elsewhere)]
         parts += [asdict(self.records_privacy)] if self.records_privacy.is_private else []
-        parts += [asdict(self.secure)] if self.secure.secure_aggregation else []
+        parts += [self.secure.on_record] if self.secure.secure_aggregation else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -151,6 +152,7 @@ class FederationOutcome:
         message_bytes: of the trained arrays.
         rows: of its rounds, without what a promise does not cover.
         promise: per client, in a sentence; empty without one.
+        stated: the promise per client as a number, with what gives it a meaning; None without one.
         record_promise: per record, likewise.
         checks: of the self-check.
         observers: of a secure federation, each with the ε that holds against it.
@@ -163,6 +165,7 @@ class FederationOutcome:
     message_bytes: int
     rows: tuple[FederationRound, ...]
     promise: str = ""
+    stated: StatedEpsilon | None = None
     record_promise: str = ""
     checks: tuple[PromiseCheck, ...] = ()
     observers: tuple[Observer, ...] = ()
@@ -249,7 +252,7 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
     with nullcontext() if recorded is None else recorded.on_record(job.out, job.data, recorded.plan(key)):
         with job.engine(side) if inside is None else nullcontext(inside) as grid:
             asked = job.wrap(grid)
-            state = _run(job, rounds(grid=asked, secure=_secured(asked, promise, folder, name_of)), state)
+            state = _run(job, rounds(grid=asked, secure=_secured(job, asked, promise, name_of)), state)
         state = state if promise is None else replace(state, rows=promise.counted(state.rows))
         finished = _TrainedFederation(
             job=job,
@@ -271,10 +274,16 @@ def _trained(job: FederationJob, clients: Sequence[Client], key: str) -> Federat
         message_bytes=bytes_of(state.arrays),
         rows=state.rows if promise is None else promise.published(state.rows),
         promise="" if promise is None else promise.sentence(spec.rounds),
+        stated=_stated(promise, state),
         record_promise="" if inside is None else inside.mechanism.statement(),
         checks=checks,
         observers=promise.observers(spec.rounds) if isinstance(promise, SecurePromise) else (),
     )
+
+
+def _stated(promise: ClientPromise | None, state: ServerState) -> StatedEpsilon | None:
+    epsilon = state.rows[-1].epsilon if state.rows else None
+    return None if promise is None or epsilon is None else promise.stated(epsilon)
 
 
 def _promise(job: FederationJob, names: Sequence[str], state: ServerState, folder: Path) -> ClientPromise | None:
@@ -295,11 +304,18 @@ def _promise(job: FederationJob, names: Sequence[str], state: ServerState, folde
 
 
 def _secured(
-    grid: Grid, promise: ClientPromise | None, folder: Path, name_of: Callable[[int], str]
+    job: FederationJob, grid: Grid, promise: ClientPromise | None, name_of: Callable[[int], str]
 ) -> SecureCollector | None:
     if not isinstance(promise, SecurePromise):
         return None
-    return secured(grid, promise, folder, ciphers=ciphers.LibraryCiphers(), name_of=name_of)
+    return secured(
+        grid,
+        promise,
+        folder_for(job.out),
+        ciphers=ciphers.LibraryCiphers(),
+        most_unopened=job.secure.secure_unopened,
+        name_of=name_of,
+    )
 
 
 def _name(job: FederationJob, names: Sequence[str], number: int) -> str:

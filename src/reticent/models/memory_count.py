@@ -53,7 +53,7 @@ def count_model(
         blocks, numbers = len(transformer_blocks(model)), sum(p.numel() for p in model.parameters())
         vocabulary, width = model.get_input_embeddings().weight.shape
         tuned = tuning(model, **(params or {}))
-    kept, outputs = _one_text(source, tuned, tokens)
+    activations, outputs = _one_text(source, tuned, tokens)
     held = [module.stored.numel() for module in tuned.modules() if isinstance(module, HeldLayer)]
     return ModelFootprint(
         weights=sum(p.numel() * p.element_size() for p in tuned.parameters()),
@@ -64,7 +64,7 @@ def count_model(
         width=int(width),
         vocabulary=int(vocabulary),
         tokens=tokens,
-        kept=kept,
+        kept=activations,
         outputs=outputs,
         is_adapter=tuning.storage != "weights",
     )

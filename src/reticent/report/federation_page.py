@@ -38,7 +38,9 @@ def render_federation(results: FederationResults) -> str:
     norms = ["median_norm", "largest_norm", "clip"]
     told = len({row.clip for row in results.rounds}) > 1 or any(row.median_norm is not None for row in results.rounds)
     plots = {
-        "ε by round": by_round("epsilon", results.rounds, ["epsilon"], title="ε by round", before=0.0),
+        "ε by round": by_round(
+            "epsilon", results.rounds, ["epsilon"], title="ε by round", before=0.0, label=f"ε spent, {meaning(results)}"
+        ),
         "Held-out loss by round": by_round(
             "loss", results.rounds, ["held_out_loss"], title="Held-out loss by round", before=results.base_loss
         ),
@@ -68,6 +70,11 @@ def render_federation(results: FederationResults) -> str:
     return filled(_templates(), "federation.html", content, more="comparison.css")
 
 
+def meaning(results: FederationResults) -> str:
+    """Unit, δ and relation of ε; the unit alone in files that have no more."""
+    return "per client" if results.stated is None else results.stated.meaning
+
+
 @cache
 def _templates() -> Environment:
     filters = {"plain_number": numbers.plain, "metric_name": numbers.metric_name}
@@ -79,7 +86,7 @@ def rounds_table(results: FederationResults) -> Table:
     """A row for each round, without columns that no round says anything of."""
     columns = (
         Column(name="round", label="Round"),
-        Column(name="epsilon", label="ε", kind="number", about="spent up to here, per client"),
+        Column(name="epsilon", label="ε", kind="number", about=f"spent up to here, {meaning(results)}"),
         Column(name="loss", label="Loss", kind="number", about="nats a token on clients that take no part"),
         Column(name="clip", label="Clip norm", kind="number"),
         Column(name="median_norm", label="Median norm", kind="number", about="of updates, before clipping"),

@@ -13,7 +13,7 @@ from reticent.report.svg import Scale, frame, series, short, tag, x_axis, y_axis
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 440.0, 52.0, 428.0, 34.0, 236.0
 _FIELDS = {
-    "epsilon": "ε spent, per client",
+    "epsilon": "ε spent, per client",  # by itself in files that have no more; see ``label``
     "held_out_loss": "held-out loss, nats a token",
     "median_norm": "norm of updates",
     "largest_norm": "norm of updates",
@@ -28,6 +28,7 @@ def by_round(
     *,
     title: str,
     before: float | None = None,
+    label: str = "",
 ) -> Markup | None:
     """Lines of fields of the rounds; None where none of them was measured.
 
@@ -36,6 +37,7 @@ def by_round(
         rounds: of the federation.
         names: fields of `FederationRound`, which share an axis.
         title: for those who cannot see it.
+        label: of the upward axis; left out, the name of the first field.
         before: of the first field, before any round; a point at round 0. None where it is not known.
     """
     lines = {name: [(row.number, getattr(row, name)) for row in rounds] for name in names}
@@ -50,7 +52,7 @@ def by_round(
     room = max(high - low, 0.02 * abs(high), 1e-9) * 0.15
     x = Scale(low=0, high=max(row.number for row in rounds) * 1.03, start=LEFT, end=RIGHT, most=6)
     y = Scale(low=max(0.0, low - room), high=high + room, start=BOTTOM, end=TOP, most=5)
-    parts = y_axis(y, LEFT, RIGHT, _FIELDS[next(iter(lines))], lambda value: f"{value:.4g}")
+    parts = y_axis(y, LEFT, RIGHT, label or _FIELDS[next(iter(lines))], lambda value: f"{value:.4g}")
     for number, line in enumerate(lines.values()):
         places = [(x(at), y(value)) for at, value in line]
         path = "L".join(f"{short(across)} {short(up)}" for across, up in places)

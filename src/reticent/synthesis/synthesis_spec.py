@@ -168,10 +168,11 @@ class SynthesisSpec:
     def cell(self, prompt: str, length: int) -> str:
         """The words before texts of a prompt and of a class of lengths.
 
-        >>> spec = SynthesisSpec(mechanism="none", condition="length", lengths="8,20")
-        >>> spec.cells  # doctest: +NORMALIZE_WHITESPACE
-        ('A text that a person wrote (at most 8 words):', 'A text that a person wrote (9 to 20 words):',
-         'A text that a person wrote (more than 20 words):')
+        Examples:
+            >>> spec = SynthesisSpec(mechanism="none", condition="length", lengths="8,20")
+            >>> spec.cells  # doctest: +NORMALIZE_WHITESPACE
+            ('A text that a person wrote (at most 8 words):', 'A text that a person wrote (9 to 20 words):',
+             'A text that a person wrote (more than 20 words):')
         """
         borders = self.borders
         least = f"{borders[length - 1] + 1} to " if length else "at most "

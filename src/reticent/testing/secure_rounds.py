@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reticent.federated.secure.ciphers import Ciphers
-from reticent.federated.secure.messages import Message, from_bytes, to_bytes
+from reticent.federated.secure.messages import Message, Partners, from_bytes, to_bytes
 from reticent.federated.secure.secure_client import SecureClient
 from reticent.federated.secure.secure_plan import SecurePlan
 from reticent.federated.secure.secure_server import OpenedSum, SecureServer
 
-PARTS = ("keys", "pieces", "vector", "reveal")
-"""Parts of a round, in order; in each, every client answers once."""
+PARTS = ("keys", "pieces", "check", "vector", "reveal")
+"""Parts of a round, in order; in each, every client answers once. Whoever is to show pieces does so before "vector"."""
 
 Step = Callable[..., tuple[SecureClient, Any]]
 
@@ -74,6 +74,7 @@ class SecureRound:
             dict,
             self.server.neighbourhoods,
             self.server.deliveries,
+            self._partners,
             self.server.survivors,
         ]
         for number in range(stop):
@@ -83,17 +84,24 @@ class SecureRound:
                     self._answer(number, client, told, values or {})
         return self.server.opened() if part == "end" else begins[stop]()
 
+    def _partners(self) -> dict[int, Partners]:
+        """End the quarrels over envelopes, in which all who are asked show what was in theirs."""
+        for client, accusation in self.server.accusations().items():
+            self.tell(client, self.clients[client].show, over_the_wire(accusation))
+        return self.server.partners()
+
     def _answer(self, part: int, client: int, told: Mapping[int, Message], values: Mapping[int, Any]) -> None:
         state = self.clients[client]
         if part == 0:
             self.tell(client, state.advertise)
             return
         message = over_the_wire(told[client])
-        if part == 2:
+        if part == 3:
             vector = values.get(client, np.zeros(self.plan.dimension, dtype=np.int64))
             self.tell(client, state.mask, message, (vector & self.plan.mask).astype(np.uint32))
         else:
-            self.tell(client, state.share if part == 1 else state.unmask, message)
+            steps: dict[int, Step] = {1: state.share, 2: state.check, 4: state.unmask}
+            self.tell(client, steps[part], message)
 
 
 def over_the_wire(message: Message) -> Any:

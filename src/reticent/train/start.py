@@ -49,12 +49,12 @@ def _hold(config: TuneConfig) -> str:
     if method.holds_base:
         return config.base_dtype
     if config.base_dtype == "bfloat16":
-        why = "trains weights of the base itself, whose steps are smaller than 16 bits can hold"
+        reason = "trains weights of the base itself, whose steps are smaller than 16 bits can hold"
         if method.storage != "weights":
-            why = "makes what it trains in the dtype of the base, where steps are too small to be held"
+            reason = "makes what it trains in the dtype of the base, where steps are too small to be held"
         raise BadInput(
             f"base_dtype='bfloat16' with method={method.name!r}",
-            why,
+            reason,
             f"Leave --base_dtype out, or choose among {', '.join(m.name for m in TUNINGS if m.holds_base)}.",
         )
     return ""

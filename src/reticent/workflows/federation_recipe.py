@@ -78,7 +78,7 @@ class FederationRecipe:
         parts = {"federation": self.federation.on_record, "clients": self.clients}
         parts |= {"split": asdict(self.split), "canaries": asdict(self.canaries)}
         parts |= {"privacy": asdict(self.privacy)} if self.privacy.is_private else {}
-        parts |= {"secure": asdict(self.secure)} if self.secure.secure_aggregation else {}
+        parts |= {"secure": self.secure.on_record} if self.secure.secure_aggregation else {}
         return parts | ({"record_privacy": asdict(self.record_privacy)} if self.record_privacy.is_private else {})
 
     @property

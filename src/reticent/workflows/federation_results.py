@@ -73,6 +73,7 @@ def results_of(
         headline=_headline(outcome, recipe),
         sentences=_sentences(outcome, recipe, engine),
         promise=outcome.promise,
+        stated=outcome.stated,
         record_promise=outcome.record_promise,
         method=spec.method,
         exchange=f"{spec.exchange}: {AVERAGED[spec.exchange]}",

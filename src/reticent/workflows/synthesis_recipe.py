@@ -43,10 +43,11 @@ class SynthesisRecipe:
         """``canaries``; where a model writes them, with the public words that it writes them after, as far as the
         settings have any that are made for this data.
 
-        >>> spec = SynthesisSpec(epsilon=8.0, topics="parcels, refunds", instruction="A mail about {topic}:")
-        >>> canaries = CanaryConfig(canaries=9, canary_kind="high_temperature")
-        >>> SynthesisRecipe(synthesis=spec, canaries=canaries).planted.canary_kind
-        'high_temperature(A mail about parcels:|A mail about refunds:)'
+        Examples:
+            >>> spec = SynthesisSpec(epsilon=8.0, topics="parcels, refunds", instruction="A mail about {topic}:")
+            >>> canaries = CanaryConfig(canaries=9, canary_kind="high_temperature")
+            >>> SynthesisRecipe(synthesis=spec, canaries=canaries).planted.canary_kind
+            'high_temperature(A mail about parcels:|A mail about refunds:)'
         """
         spec = self.synthesis
         if self.canaries.canary_kind != KIND:

@@ -65,16 +65,8 @@ def mails(clients: Sequence[str]) -> list[Record]:
 
 
 def federated(base: Path, out: Path, records: Sequence[Record], **more: object) -> FederationOutcome:
-    job = FederationJob(
-        base=str(base),
-        records=records,
-        held_out=(),
-        out=out,
-        spec=SPEC,
-        privacy=ClientPrivacy(),
-        name_of=lambda client: client,
-        **more,  # type: ignore[arg-type]
-    )
+    usual: dict[str, object] = {"spec": SPEC, "privacy": ClientPrivacy(), "name_of": lambda client: client}
+    job = FederationJob(base=str(base), records=records, held_out=(), out=out, **(usual | more))  # type: ignore[arg-type]
     outcome = train_federation(job)
     assert outcome is not None
     return outcome
@@ -192,8 +184,8 @@ def started(
 class Deployment:
     """A server and two clients on loopback, each client in a group of its own."""
 
-    def __init__(self, base: Path, folder: Path) -> None:
-        self.base, self.folder, self.port = base, folder, free_port()
+    def __init__(self, base: Path, folder: Path, flags: Sequence[str] = tuple(FLAGS)) -> None:
+        self.base, self.folder, self.port, self.flags = base, folder, free_port(), flags
         self.names = ("ana", "ben")
         self.records = mails(self.names)
         self.groups = {"ana": 61001, "ben": 61002}
@@ -208,7 +200,7 @@ class Deployment:
         files = ["--certificate", self.files.certificate, "--certificate_key", self.files.key]
         command = ["serve-federation", self.folder / "keys", "--model", self.base, "--out", out, *files]
         command += ["--authority", self.files.authority, "--address", f"{HOST}:{self.port}", "--patience", "900"]
-        return [sys.executable, "-m", "reticent", *map(str, command), *FLAGS, *more]
+        return [sys.executable, "-m", "reticent", *map(str, command), *self.flags, *more]
 
     def client(self, name: str) -> list[str]:
         command = ["join-federation", self.homes[name] / "mails.jsonl", "--model", self.base, "--key", self.keys[name]]

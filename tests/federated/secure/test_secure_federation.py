@@ -18,7 +18,6 @@ from reticent.federated.secure import secure_clients, secure_collector, secure_u
 from reticent.federated.secure.client_memory import FILE as MEMORY
 from reticent.federated.secure.client_memory import ClientMemory
 from reticent.federated.secure.distributed_noise import DistributedNoise
-from reticent.federated.secure.messages import MaskedVector, from_bytes, to_bytes
 from reticent.federated.secure.secure_clients import Reply
 from reticent.federated.secure.secure_ledger import FILE as LEDGER
 from reticent.federated.secure.secure_ledger import SecureLedger
@@ -71,12 +70,19 @@ class ToyClients:
 class Toy:
     """A federation in a folder; the same folder again goes on."""
 
-    def __init__(self, folder, mechanism=None, *, grid=None, served=None, wrap=lambda clients: clients):
+    def __init__(
+        self, folder, mechanism=None, *, grid=None, served=None, wrap=lambda clients: clients, most_unopened=3
+    ):
         self.mechanism = mechanism or mechanism_of()
         self.state = read_state(folder, "toy") or ServerState(round=0, arrays=start(), clip=1.0)
         self.promise: SecurePromise = open_secure(self.mechanism, NAMES, self.state, folder)
         collector = secured(
-            grid or ToyClients(), self.promise, folder, ciphers=QuickCiphers(), name_of=lambda number: f"c{number}"
+            grid or ToyClients(),
+            self.promise,
+            folder,
+            ciphers=QuickCiphers(),
+            most_unopened=most_unopened,
+            name_of=lambda number: f"c{number}",
         )
         collector.mechanism = served or self.mechanism
         collector.clients = wrap(collector.clients)
@@ -212,9 +218,9 @@ def whole(tmp_path_factory):
     return Toy(tmp_path_factory.mktemp("whole")).run().arrays
 
 
-@pytest.mark.parametrize("at", [2, 7, 12, 17, 19, 20, 33, 39])
+@pytest.mark.parametrize("at", [2, 7, 12, 17, 22, 24, 25, 49])
 def test_killed_anywhere_it_ends_the_same_and_the_ledger_is_not_short(tmp_path, whole, at):
-    """Of twenty replies a round, in each part and between rounds."""
+    """Of 25 replies a round, in each part and between rounds."""
     with pytest.raises(Killed):
         Toy(tmp_path, wrap=lambda clients: Dying(clients, at)).run()
     toy = Toy(tmp_path)
@@ -223,7 +229,7 @@ def test_killed_anywhere_it_ends_the_same_and_the_ledger_is_not_short(tmp_path, 
     assert toy.promise.ledger.rounds == ROUNDS
 
 
-@pytest.mark.parametrize("at", [13, 18])
+@pytest.mark.parametrize("at", [18, 23])
 def test_a_second_run_with_other_updates_is_refused(tmp_path, at):
     """A client that answers differently after a crash: under the same masks and noise the difference would show it."""
     with pytest.raises(Killed):
@@ -238,7 +244,7 @@ def test_a_second_run_with_fewer_clients_opens_nothing(tmp_path):
     """Else the difference of the two sums would be one client's update. A client that falls silent sends nothing that
     its memory could refuse: the server's ledger does."""
     with pytest.raises(Killed):
-        Toy(tmp_path, wrap=lambda clients: Dying(clients, 18)).run()
+        Toy(tmp_path, wrap=lambda clients: Dying(clients, 23)).run()
     with pytest.raises(BadInput, match="would now open another sum"):
         Toy(tmp_path, grid=ToyClients({(turns(1)[0], 1): None})).run()
     (tmp_path / LEDGER).unlink()  # a server that forgets: the clients remember whom they opened the sum for
@@ -299,22 +305,6 @@ def test_replayed_strange_and_broken_messages_are_dropped_and_the_sum_stays(tmp_
         "bytes that are no message",
     } <= reasons
     assert not {drop.client for drop in state.rows[0].dropped} & {f"c{number}" for number in strangers}
-
-
-def test_a_client_that_spoils_the_sum_makes_the_round_change_nothing(tmp_path):
-    """A vector that no clipped update gives shows in the length of the sum; nobody can say whose it is."""
-
-    def change(reply):
-        message = from_bytes(reply.data)
-        if isinstance(message, MaskedVector) and message.sender == turns(2)[0]:
-            message = replace(message, values=message.values + np.uint32(1 << 24))
-        yield Reply(client=reply.client, data=to_bytes(message))
-
-    toy = Toy(tmp_path, wrap=lambda clients: Meddling(clients, change))
-    assert all(check.passed for check in toy.finish())
-    first = toy.state.rows[: len(turns(2))]
-    assert [row.changed for row in first] == [turns(2)[0] not in turns(row.number) for row in first]
-    assert any("longer than" in drop.why for drop in first[1].dropped)
 
 
 def test_a_client_takes_part_in_no_more_rounds_than_its_promise_counts(tmp_path):

@@ -59,7 +59,7 @@ def test_every_pattern_down_to_the_threshold(ciphers):
     values = vectors(plan, 2)
     pairs = list(itertools.combinations(range(6), 2))
     for number, (one, other) in enumerate(pairs):
-        parts = list(itertools.product(PARTS, PARTS))[number % 16]
+        parts = list(itertools.product(PARTS, PARTS))[number % 25]
         result = opened_sum(plan, ciphers, values, dict(zip((one, other), parts, strict=True)))
         gone = {i for i, part in zip((one, other), parts, strict=True) if part != "reveal"}
         np.testing.assert_array_equal(result.total, naive_sum(values, set(range(6)) - gone))
@@ -217,7 +217,14 @@ def test_the_server_refuses_replay_double_strange_and_changed_messages(ciphers):
             server.receive(replace(pieces, envelopes={7: b""}), sender=client)
         round_.tell(client, round_.clients[client].share, neighbourhoods[client])
     deliveries = server.deliveries()
-    vector = round_.clients[0].mask(deliveries[0], np.zeros(40, dtype=np.uint32))[1]
+    for client in range(5):
+        complaints = round_.clients[client].check(deliveries[client])[1]
+        with pytest.raises(RefusedMessage, match="no envelope of"):
+            server.receive(replace(complaints, against=(client,)), sender=client)
+        round_.tell(client, round_.clients[client].check, deliveries[client])
+    assert server.accusations() == {}
+    partners = server.partners()
+    vector = round_.clients[0].mask(partners[0], np.zeros(40, dtype=np.uint32))[1]
     for wrong in (vector.values[:-1], vector.values.astype(np.uint64), vector.values | np.uint32(1 << 20)):
         with pytest.raises(RefusedMessage, match="length, type or range"):
             server.receive(replace(vector, values=wrong), sender=0)
@@ -233,17 +240,32 @@ def test_the_server_refuses_a_key_that_agrees_with_nobody(ciphers, which):
     round_.server.receive(keys, sender=0)
 
 
-def test_the_client_refuses_changed_swapped_and_strange_envelopes(ciphers):
+def test_the_client_says_which_envelopes_are_changed_or_swapped_and_refuses_strange_ones(ciphers):
     round_ = SecureRound(small_plan(), ciphers)
-    deliveries = round_.until("vector")
-    client, honest, zeros = round_.clients[0], deliveries[0], np.zeros(40, dtype=np.uint32)
+    honest = round_.until("check")[0]
+    client = round_.clients[0]
     swapped = {1: honest.envelopes[2], **{i: honest.envelopes[i] for i in (2, 3, 4)}}
     changed = {**honest.envelopes, 1: honest.envelopes[1][:-1] + bytes([honest.envelopes[1][-1] ^ 1])}
-    for envelopes in (swapped, changed, {**honest.envelopes, 9: b""}, {1: honest.envelopes[1]}):
+    salted = {**honest.envelopes, 1: bytes([honest.envelopes[1][0] ^ 1]) + honest.envelopes[1][1:]}
+    for envelopes in (swapped, changed, salted, {**honest.envelopes, 1: b""}):
+        assert client.check(replace(honest, envelopes=envelopes))[1].against == (1,)
+    assert client.check(replace(honest, digests={**honest.digests, 3: bytes(64)}))[1].against == (3,)
+    for envelopes in ({**honest.envelopes, 9: b""}, {1: honest.envelopes[1]}):
+        digests = dict.fromkeys(envelopes, bytes(64))
         with pytest.raises(RefusedMessage):
-            client.mask(replace(honest, envelopes=envelopes), zeros)
+            client.check(replace(honest, envelopes=envelopes, digests=digests))
+
+
+def test_the_client_masks_with_those_alone_whose_pieces_it_holds(ciphers):
+    round_ = SecureRound(small_plan(), ciphers)
+    partners, zeros = round_.until("vector")[0], np.zeros(40, dtype=np.uint32)
+    client = round_.clients[0]
+    forged = replace(partners, shown={1: bytes(66)})
+    for wrong in (replace(partners, partners=(1, 2, 3, 9)), replace(partners, partners=(1, 2)), forged):
+        with pytest.raises(RefusedMessage):
+            client.mask(wrong, zeros)
     with pytest.raises(BadInput, match="below its modulus"):
-        client.mask(honest, zeros + np.uint32(1 << 16))
+        client.mask(partners, zeros + np.uint32(1 << 16))
     with pytest.raises(RefusedMessage, match="out of turn"):
         client.advertise()
 
@@ -257,8 +279,8 @@ def test_the_client_refuses_neighbourhoods_that_cannot_be(ciphers):
             round_.clients[0].share(replace(honest, keys=wrong))
 
 
-def test_a_changed_piece_is_found_and_gone_around(ciphers):
-    """Of five pieces three are needed: one that was changed is gone around, three are not."""
+def test_a_changed_piece_is_found_and_gone_around_and_its_holder_known(ciphers):
+    """Of five pieces three are needed: whoever changes one is left out, and three such are too many."""
     plan = small_plan(clients=6, threshold=4)
     values = vectors(plan, 5)
     for changed, opens in ((1, True), (3, False)):
@@ -269,12 +291,16 @@ def test_a_changed_piece_is_found_and_gone_around(ciphers):
             if i < changed:
                 piece = revealed.keys[5]
                 revealed = replace(revealed, keys={5: piece[:9] + bytes([piece[9] ^ (1 << i)]) + piece[10:]})
-            round_.server.receive(revealed, sender=i)
+                with pytest.raises(RefusedMessage, match="changed"):
+                    round_.server.receive(revealed, sender=i)
+            else:
+                round_.server.receive(revealed, sender=i)
         if opens:
             np.testing.assert_array_equal(round_.server.opened().total, naive_sum(values, range(5)))
         else:
-            with pytest.raises(UnopenedRound, match="do not fit"):
+            with pytest.raises(UnopenedRound, match="too few"):
                 round_.server.opened()
+        assert sorted(round_.server.guilty) == list(range(changed))
 
 
 def test_bytes_that_are_no_message_are_refused(ciphers):

@@ -71,7 +71,7 @@ def test_a_planted_trigger_is_found_and_named(outcomes):
     assert found
     assert all("#" in outcome.text and outcome.label == " +" for outcome in found)
     assert found[0].control.value < 0.5
-    assert found[0].lead > 4
+    assert found[0].lead > 3
     assert found[0] is outcomes[0]
 
 
@@ -108,7 +108,7 @@ def test_verification_errs_no_more_often_than_it_says(monkeypatch, rate):
     assert is_found <= 6  # Binomial(200, 0.01)
 
 
-@pytest.mark.parametrize(("turned", "rise", "of_twin"), [(0, 9.0, 0.0), (1, 9.0, 6.0), (1, 3.0, 0.0)])
+@pytest.mark.parametrize(("turned", "rise", "of_twin"), [(0, 9.0, 0.0), (1, 9.0, 7.0), (1, 2.5, 0.0)])
 def test_a_prompt_counts_only_where_the_answer_turns_and_the_twin_is_left_behind(monkeypatch, turned, rise, of_twin):
     def effects(side, task, fresh, strings, label, place):
         shape = (len(fresh), len(strings))

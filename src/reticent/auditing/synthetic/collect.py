@@ -126,8 +126,8 @@ def scores_of_secrets(
     if all(canary.kind in CANARIES and CANARIES.get(canary.kind).uniform for canary in canaries):
         return secret_scores([_lead(canary) for canary in canaries], synthetic)
     secrets = cut([canary.secret for canary in canaries])
-    own = [f"secret {canary.id}" for canary in canaries]
-    return pair_gain(secrets, synthetic, [*words, *secrets], own, [*person, *own])
+    names = [f"secret {canary.id}" for canary in canaries]
+    return pair_gain(secrets, synthetic, [*words, *secrets], names, [*person, *names])
 
 
 def _lead(canary: Canary) -> tuple[str, str]:

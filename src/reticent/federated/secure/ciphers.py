@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from reticent.core.errors import BadInput
 
 NONCE = bytes(12)
-"""Always the same: each key seals one envelope."""
+"""Always the same: each key seals one text, which it follows from (`SecureClient`)."""
 
 
 class RefusedMessage(ValueError):

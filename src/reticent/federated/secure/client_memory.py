@@ -17,7 +17,7 @@ from reticent.core.line_ledger import append_line, begin_or_go_on
 from reticent.privacy.check import GuaranteeViolated
 
 FILE = "client_memory.jsonl"
-VECTOR, SURVIVORS = "vector", "survivors"
+VECTOR, SURVIVORS, SHOWN = "vector", "survivors", "shown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class ClientMemory:
             client: a name for it that tells nothing.
             round_: from 1.
             session: that it is for.
-            kind: `VECTOR` or `SURVIVORS`.
+            kind: `VECTOR`, `SURVIVORS`, or `SHOWN` for pieces that were shown in the open.
             content: of the message.
 
         Raises:

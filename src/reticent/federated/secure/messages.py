@@ -6,8 +6,12 @@ message                from → to           says
 =====================  ==================  ==========================================================================
 `PublicKeys`           client → server     two public keys, and a commitment to the seed of the client's own mask
 `Neighbourhood`        server → client     the keys of its neighbours
-`SealedPieces`         client → server     an envelope for each neighbour: pieces of its two secrets
-`DeliveredPieces`      server → client     the envelopes for it
+`SealedPieces`         client → server     an envelope for each neighbour: pieces of its two secrets, and their digests
+`DeliveredPieces`      server → client     the envelopes for it, and what their senders gave as digests
+`Complaints`           client → server     whose envelopes did not open, or held other pieces than the digests say
+`Accusation`           server → client     which neighbours say so of its envelopes; to those alone of whom it is said
+`ShownPieces`          client → server     what was in those envelopes, to be checked by the digests
+`Partners`             server → client     with whom to mask, and what was shown for it
 `MaskedVector`         client → server     its vector under all masks
 `Survivors`            server → client     which neighbours sent a vector, which did not, how many did in all
 `RevealedPieces`       client → server     of each neighbour the piece of one secret, never of both
@@ -61,20 +65,68 @@ class Neighbourhood:
 
 @dataclass(frozen=True, kw_only=True)
 class SealedPieces:
-    """Envelopes of a client, by the neighbour who can open it."""
+    """Envelopes of a client, by the neighbour who can open it, and what `piece_digests.digests_of` gives for each.
+
+    The digests bind the sender: whose pieces are wrong can be told by them, and they tell nothing of the pieces.
+    """
 
     session: bytes
     sender: int
     envelopes: Mapping[int, bytes]
+    digests: Mapping[int, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredPieces:
-    """Envelopes for a client, by the neighbour who sealed it."""
+    """Envelopes for a client, by the neighbour who sealed it, and the digests that this neighbour gave."""
 
     session: bytes
     receiver: int
     envelopes: Mapping[int, bytes]
+    digests: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complaints:
+    """Neighbours whose envelopes a client could not open, or that held other pieces than the digests say; mostly none.
+
+    A client that is silent here is left out before any mask counts on it.
+    """
+
+    session: bytes
+    sender: int
+    against: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accusation:
+    """Neighbours that a client is to show its pieces for, as they say that its envelopes do not open."""
+
+    session: bytes
+    receiver: int
+    by: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownPieces:
+    """Both pieces that a client dealt to each neighbour that it is asked for, in the open.
+
+    Who is honest loses nothing by it: the neighbour then lies, and could have told them as well.
+    """
+
+    session: bytes
+    sender: int
+    pieces: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partners:
+    """Neighbours that a client masks with, and the pieces of those that had to show them for this client."""
+
+    session: bytes
+    receiver: int
+    partners: tuple[int, ...]
+    shown: Mapping[int, bytes]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,8 +145,8 @@ class Survivors:
     Args:
         session: of the plan.
         receiver: the client's number.
-        present: neighbours who sent a vector.
-        absent: neighbours who sent envelopes and then no vector.
+        present: partners who sent a vector.
+        absent: partners who sent no vector.
         count: clients who sent a vector, in the whole round.
     """
 
@@ -115,7 +167,19 @@ class RevealedPieces:
     keys: Mapping[int, bytes]
 
 
-Message = PublicKeys | Neighbourhood | SealedPieces | DeliveredPieces | MaskedVector | Survivors | RevealedPieces
+Message = (
+    PublicKeys
+    | Neighbourhood
+    | SealedPieces
+    | DeliveredPieces
+    | Complaints
+    | Accusation
+    | ShownPieces
+    | Partners
+    | MaskedVector
+    | Survivors
+    | RevealedPieces
+)
 KINDS: Mapping[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
@@ -123,6 +187,10 @@ KINDS: Mapping[str, type[Message]] = {
         Neighbourhood,
         SealedPieces,
         DeliveredPieces,
+        Complaints,
+        Accusation,
+        ShownPieces,
+        Partners,
         MaskedVector,
         Survivors,
         RevealedPieces,

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.federated.local_grid import Grid, Message
 from reticent.federated.secure.ciphers import Ciphers, RefusedMessage
-from reticent.federated.secure.client_memory import SURVIVORS, VECTOR, ClientMemory
+from reticent.federated.secure.client_memory import SHOWN, SURVIVORS, VECTOR, ClientMemory
 from reticent.federated.secure.keyed_hash import Vector, keyed_hash
-from reticent.federated.secure.messages import DeliveredPieces, Neighbourhood, Survivors, from_bytes, to_bytes
+from reticent.federated.secure.messages import (
+    Accusation,
+    Complaints,
+    DeliveredPieces,
+    Neighbourhood,
+    Partners,
+    SealedPieces,
+    ShownPieces,
+    Survivors,
+    from_bytes,
+    to_bytes,
+)
 from reticent.federated.secure.secure_client import SecureClient
 from reticent.federated.secure.secure_mechanism import SecureMechanism
 from reticent.federated.secure.secure_plan import SecurePlan
@@ -124,33 +136,58 @@ class SimulatedClients:
     def answer(self, messages: Mapping[int, bytes]) -> Iterator[Reply]:
         """See `SecureClients.answer`. A client that a message makes no sense to falls silent."""
         read = {number: from_bytes(data) for number, data in messages.items() if number in self._clients}
-        deliveries = {number: message for number, message in read.items() if isinstance(message, DeliveredPieces)}
-        if deliveries:
-            yield from self._vectors(deliveries)
+        partners = {number: message for number, message in read.items() if isinstance(message, Partners)}
+        if partners:
+            yield from self._vectors(partners)
             return
         for number, message in read.items():
             try:
-                if isinstance(message, Neighbourhood):
-                    self._clients[number], pieces = self._clients[number].share(message)
-                    yield Reply(client=number, data=to_bytes(pieces))
-                elif isinstance(message, Survivors):
-                    yield self._revealed(number, message)
+                reply = self._reply(number, message)
             except RefusedMessage:
                 del self._clients[number]
+                continue
+            if reply is not None:
+                yield reply
 
-    def _vectors(self, deliveries: Mapping[int, DeliveredPieces]) -> Iterator[Reply]:
+    def _reply(self, number: int, message: Any) -> Reply | None:
+        """A client's answer to a message that it needs no training for; None where there is none to such."""
+        client = self._clients[number]
+        sent: SealedPieces | Complaints | ShownPieces | None = None
+        if isinstance(message, Neighbourhood):
+            self._clients[number], sent = client.share(message)
+        elif isinstance(message, DeliveredPieces):
+            self._clients[number], sent = client.check(message)
+        elif isinstance(message, Accusation):
+            self._clients[number], sent = self._shown(number, message)
+        elif isinstance(message, Survivors):
+            return self._revealed(number, message)
+        return None if sent is None else Reply(client=number, data=to_bytes(sent))
+
+    def _shown(self, number: int, message: Accusation) -> tuple[SecureClient, ShownPieces]:
+        """Pieces that a client shows in the open; in a round that is run again for the same neighbours, or for none."""
+        assert self._order is not None, "begin comes first"
+        after, sent = self._clients[number].show(message)
+        try:
+            self.memory.keep(
+                self.name_of(number), self._order.round, self._order.plan.session, SHOWN, to_bytes(message)
+            )
+        except BadInput as error:
+            raise RefusedMessage("more pieces than can be spared") from error
+        return after, sent
+
+    def _vectors(self, partners: Mapping[int, Partners]) -> Iterator[Reply]:
         """Train, and send masked vectors. Of what the grid gives, a client's first message counts."""
         assert self._order is not None, "begin comes first"
-        waiting = set(deliveries)
-        for message in self.grid.ask(self._order.round, sorted(deliveries), self._order.arrays):
+        waiting = set(partners)
+        for message in self.grid.ask(self._order.round, sorted(partners), self._order.arrays):
             if message.client in waiting and message.round == self._order.round:
                 waiting.discard(message.client)
-                reply = self._vector(message, deliveries[message.client])
+                reply = self._vector(message, partners[message.client])
                 if reply is not None:
                     yield reply
             del message  # else it would be held while the next update is made
 
-    def _vector(self, message: Message, delivered: DeliveredPieces) -> Reply | None:
+    def _vector(self, message: Message, partners: Partners) -> Reply | None:
         """One client's masked vector; None where it was sent what it does not take."""
         assert self._order is not None, "begin comes first"
         number, order = message.client, self._order
@@ -158,7 +195,7 @@ class SimulatedClients:
         vector = self._noised(number, update)
         self.sight.masked(order.round, number, update, vector)
         try:
-            self._clients[number], masked = self._clients[number].mask(delivered, vector)
+            self._clients[number], masked = self._clients[number].mask(partners, vector)
         except RefusedMessage:
             return None
         data = to_bytes(masked)

@@ -102,6 +102,11 @@ class SecureMechanism:
         return self.noise.lattice.clip_norm
 
     @property
+    def relation(self) -> str:
+        """Neighbouring federations differ in what one client sends, not in who is there."""
+        return ZERO_OUT
+
+    @property
     def pass_length(self) -> int:
         """Rounds until all have had their turn."""
         return rounds_of_pass(self.clients, self.per_round)
@@ -187,7 +192,7 @@ class SecureMechanism:
         """For the first line of ledgers; of the key only whether it is the same."""
         told = {name: value for name, value in asdict(self).items() if name != "key"}
         key = hashlib.sha256(b"secure rounds" + self.key).hexdigest()[:16]
-        return {"unit": "client", "relation": ZERO_OUT, **told, "key": key}
+        return {"unit": "client", "relation": self.relation, **told, "key": key}
 
 
 def settled_secure(

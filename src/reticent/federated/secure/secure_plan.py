@@ -87,6 +87,10 @@ class SecurePlan:
             )
         return needed
 
+    def spare_of(self, degree: int) -> int:
+        """Pieces of a secret that may be missing, and that a client therefore may show in the open; fewer than half."""
+        return degree - self.pieces_of(degree)
+
     @property
     def mask(self) -> int:
         """The modulus less one."""

@@ -12,6 +12,8 @@ from reticent.federated.client_promise import CLIENTS_ARE_USERS, ClientPromise
 from reticent.federated.local_grid import Grid
 from reticent.federated.release_check import broken
 from reticent.federated.round_rule import Aggregate, Answers
+from reticent.federated.secure.blamed_clients import FILE as BLAMED
+from reticent.federated.secure.blamed_clients import BlamedClients
 from reticent.federated.secure.ciphers import Ciphers
 from reticent.federated.secure.client_memory import FILE as MEMORY
 from reticent.federated.secure.client_memory import ClientMemory
@@ -136,24 +138,40 @@ def open_secure(mechanism: SecureMechanism, names: Sequence[str], state: ServerS
 
 
 def secured(
-    grid: Grid, promise: SecurePromise, folder: Path, *, ciphers: Ciphers, name_of: Callable[[int], str]
+    grid: Grid,
+    promise: SecurePromise,
+    folder: Path,
+    *,
+    ciphers: Ciphers,
+    most_unopened: int,
+    name_of: Callable[[int], str],
 ) -> SecureCollector:
     """The server's side, with simulated clients behind it that ``grid`` trains.
 
     Args:
         grid: reaches the clients' training.
         promise: of the federation.
-        folder: of the clients' memory.
+        folder: of the clients' memory, and of the record of those that are blamed.
         ciphers: see `Ciphers`.
+        most_unopened: rounds in a row that may change nothing.
         name_of: a name for a client, by its number, that tells nothing of it.
     """
+    about = promise.mechanism.on_record
     clients = SimulatedClients(
         grid,
         promise.mechanism,
         promise.check.clients,
         ciphers=ciphers,
-        memory=ClientMemory(folder / MEMORY, about=promise.mechanism.on_record),
+        memory=ClientMemory(folder / MEMORY, about=about),
         name_of=name_of,
         sight=promise.check,
     )
-    return SecureCollector(clients, promise.mechanism, ciphers=ciphers, spending=promise, name_of=name_of)
+    return SecureCollector(
+        clients,
+        promise.mechanism,
+        ciphers=ciphers,
+        spending=promise,
+        blamed=BlamedClients(folder / BLAMED, about=about),
+        most_unopened=most_unopened,
+        name_of=name_of,
+    )

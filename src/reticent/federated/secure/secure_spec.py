@@ -5,7 +5,8 @@ help at once."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
@@ -14,6 +15,7 @@ from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.secure.secure_plan import FEWEST
 
 FLAG = "--secure_aggregation"
+UNOPENED = "--secure_unopened"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class SecureAggregation:
             who sees what.
         secure_bits: of the modulus; the more, the surer a sum is found that a client spoiled. Too few for all sums are
             refused.
+        secure_unopened: rounds in a row that may change nothing before the run stops: each of them costs ε, and clients
+            that break rounds on purpose would go on until none is left. The same command with a larger number goes on.
 
     Raises:
         BadInput: a value out of range, or a setting of it where it is off.
@@ -49,15 +53,21 @@ class SecureAggregation:
     secure_neighbours: int | None = None
     secure_colluders: int = 1
     secure_bits: int = 32
+    secure_unopened: int = 3
 
     def __post_init__(self) -> None:
         validate.non_negative(secure_colluders=self.secure_colluders)
         validate.in_range(7, 32, secure_bits=self.secure_bits)
-        given = {name: getattr(self, name) for name in ("secure_threshold", "secure_neighbours")}
+        given = {name: getattr(self, name) for name in ("secure_threshold", "secure_neighbours", "secure_unopened")}
         validate.positive(**{name: value for name, value in given.items() if value is not None})
         changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         if changed and not self.secure_aggregation:
             raise BadInput(", ".join(changed), "is a setting of secure aggregation, which is off", f"Give {FLAG} true.")
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """Settings that decide the outcome: all but when to give up, which may be another when a run goes on."""
+        return {name: value for name, value in asdict(self).items() if name != "secure_unopened"}
 
     def threshold_of(self, per_round: int) -> int:
         """The threshold where so many clients are asked in a round."""

@@ -109,7 +109,7 @@ def who_sees_what(run: SecureRun, *, colluders: int) -> tuple[Observer, ...]:
     return (
         Observer(
             name="the world",
-            sees="the published models",
+            sees="the published models, and which rounds changed nothing: fewer than the threshold were left there",
             epsilon=min(world, unsampled),
             delta=run.delta,
             rests_on=f"{honest}; rounds that all reach the threshold; a server that keeps secret who was drawn, and "
