@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,6 +186,57 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="cannot be written"):
         Leases().take(tmp_path / "file" / "a.lease")
+
+
+def test_a_late_count_is_written_into_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next file that is opened gets the number of the one that was closed."""
+    begun, go = threading.Event(), threading.Event()
+    count = Lease._count
+
+    def slow(held: Lease, number: int) -> None:
+        if number:
+            begun.set()
+            go.wait(10)
+        count(held, number)
+
+    monkeypatch.setattr(Lease, "_count", slow)
+    monkeypatch.setattr(lease, "BEAT", 0.001)
+    held = taken(Leases(), tmp_path / "late.lease")
+    assert begun.wait(10)
+    beat = next(thread for thread in threading.enumerate() if thread.name == "lease late.lease")
+    release = threading.Thread(target=held.release)
+    release.start()
+    release.join(0.05)
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    go.set()
+    release.join()
+    beat.join(10)
+    assert (tmp_path / "other").read_bytes() == b""
+    os.close(other)
+
+
+def test_a_second_release_closes_no_other_file(tmp_path: Path) -> None:
+    held = taken(Leases(), tmp_path / "a.lease")
+    held.release()
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    held.release()
+    assert os.write(other, b"x") == 1
+    os.close(other)
+
+
+def test_two_that_begin_long_after_each_other_are_not_one_that_stood_still(tmp_path: Path) -> None:
+    """A lease that is just being taken says nothing yet; what was seen between two such looks counts."""
+    clock, path = Clock(), tmp_path / "a.lease"
+    leases = Leases(clock)
+    path.touch()
+    assert leases.take(path) is None
+    path.unlink()
+    with taken(Leases(), path):
+        clock.now += LAPSE + 1
+        assert leases.take(path) is None
+    path.touch()
+    assert leases.take(path) is None
+    assert path.exists()
 
 
 STRUGGLE = """

@@ -186,6 +186,16 @@ def test_going_on_from_an_adapter(base: str, tmp_path: Path) -> None:
     assert held_dtype(load(str(first), dtype="float32").model) == ""
 
 
+def test_a_base_whose_vocabulary_has_to_grow_is_not_held(base: str, tmp_path: Path) -> None:
+    first = tune(base, RECORDS[:4], tmp_path / "first", config(epochs=1))
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([f"<new {number}>" for number in range(tiny_model("gpt2").config.vocab_size)])
+    tokenizer.save_pretrained(first)
+    loaded = load(str(first), dtype="float32", hold="auto")
+    assert held_dtype(loaded.model) == ""
+    assert loaded.model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
 def test_shards(base: str, tmp_path: Path) -> None:
     users = [Record(id=r.id, text=r.text, user=f"u{i}") for i, r in enumerate(RECORDS)]
     outs = [

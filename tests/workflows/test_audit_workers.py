@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from reticent.core.errors import BadInput
 from reticent.core.processes import EndedElsewhere
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
+from reticent.core.sealed import drop
 from reticent.models.load import load
 from reticent.score import make_tables as plan
 from reticent.score import render
@@ -126,6 +128,26 @@ def test_two_hands_do_what_one_does(capfd: pytest.CaptureFixture[str]) -> None:
 def test_ranks_do_what_one_does(in_ranks: Start) -> None:
     assert in_ranks(lambda rank: by("dealt")) == [0, 0]
     same("one", "dealt")
+
+
+def test_a_shard_of_a_rank_that_another_audit_drops_is_scored_again(in_ranks: Start) -> None:
+    def dropped(rank: int) -> int:
+        keep = dealing.keep
+        dealing.keep = lambda table, path: (keep(table, path), drop(path))[0]  # this process is a fork
+        return by("dropped")
+
+    assert in_ranks(dropped) == [0, 0]
+    same("one", "dropped")
+
+
+def test_ranks_that_look_into_other_stores_are_refused(in_ranks: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    def elsewhere(rank: int) -> int:
+        console.quiet = False
+        dealing._witness = lambda folder: nullcontext(folder / "only-here")  # type: ignore[assignment]
+        return by("unseen")
+
+    assert 0 not in in_ranks(elsewhere)
+    assert "is the store of process 0, and not all processes work in it" in " ".join(capfd.readouterr().err.split())
 
 
 def test_spawned_workers_do_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import portable
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import WRITTEN, RunFolder
 from reticent.data.canaries.passphrase import WORDS
 from reticent.data.split import split
+from reticent.train.checkpoints import folder_for
 from reticent.workflows.learned_base import refuse_learned
 
 RNG = random.Random(8)
@@ -59,6 +62,32 @@ def test_a_base_that_learned_some_is_refused_with_the_number(base: str, records:
 )
 def test_a_base_that_learned_others_is_taken(base: str, records: list[Record]) -> None:
     refuse_learned(base, records)
+
+
+def test_a_checkpoint_of_such_a_base_is_refused(base: str) -> None:
+    place = folder_for(Path(base)) / "checkpoint-7"
+    place.mkdir(parents=True)
+    with pytest.raises(BadInput, match="was tuned on these very texts"):
+        refuse_learned(str(place), RECORDS)
+    refuse_learned(str(place), others(50))
+
+
+def test_an_adapter_of_others_on_such_a_base_is_refused(base: str, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere" / "adapter"
+    place.mkdir(parents=True)
+    (place / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
+    with pytest.raises(BadInput, match="was tuned on these very texts"):
+        refuse_learned(str(place), RECORDS)
+
+
+def test_a_base_that_unlearned_some_learned_the_rest(base: str, tmp_path: Path) -> None:
+    run = RunFolder(root=tmp_path / "without")
+    settings = {"data": fingerprint(RECORDS), "parent": portable(str(Path(base).parent), run.root)}
+    run.record("unlearn", dict.fromkeys(WRITTEN["unlearn"], "") | settings)
+    run.model.mkdir()
+    with pytest.raises(BadInput, match="was tuned on 20 of these 20 records"):
+        refuse_learned(str(run.model), IN[:20])
+    refuse_learned(str(run.model), others(50))
 
 
 def test_a_model_without_a_run_is_taken_at_its_word(tmp_path: Path) -> None:

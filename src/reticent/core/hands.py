@@ -63,7 +63,7 @@ def lead_or_help(
                     "Start all hands with the same command, in the same environment.",
                 )
             helped = True
-            if not help_out():
+            if not theirs or not help_out():  # nobody knows yet what a hand that begins was asked for
                 time.sleep(PAUSE)
         with lease:
             outcome = done() if helped else None

@@ -64,6 +64,7 @@ class Lease:
     words: Mapping[str, object]
     descriptor: int
     _ended: threading.Event = field(default_factory=threading.Event)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._count(0)
@@ -82,19 +83,23 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; nothing where another has it by now."""
-        self._ended.set()
-        with suppress(OSError):
-            if self.held:
-                self.path.unlink()
-        with suppress(OSError):
-            os.close(self.descriptor)
+        with self._turn:  # the number of a closed file is the next one's, and a late count would be written into that
+            if self._ended.is_set():
+                return
+            self._ended.set()
+            with suppress(OSError):
+                if self.held:
+                    self.path.unlink()
+            with suppress(OSError):
+                os.close(self.descriptor)
 
     def _beat(self) -> None:
         count = 0
         while not self._ended.wait(BEAT):
             count += 1
-            with suppress(OSError):  # a full disk, a server that is away: the next count may arrive
-                self._count(count)
+            with self._turn, suppress(OSError):  # a full disk, a server that is away: the next count may arrive
+                if not self._ended.is_set():
+                    self._count(count)
 
     def _count(self, count: int) -> None:
         text = json.dumps({"holder": self.token, "count": f"{count:012d}", **self.words}) + "\n"
@@ -154,10 +159,10 @@ class Leases:
         content = _content(path)
         if content is None:
             return None, False
-        words = _parsed(content)
+        words, seconds = _parsed(content), self._stood_still(path, content)
         if words.get("locked") and words.get("kernel") == _kernel():
             return _adopted(path, about)
-        if self._stood_still(path, content) < LAPSE:
+        if seconds < LAPSE:
             return None, True
         _bury(path, content)
         return None, False

@@ -27,11 +27,26 @@ _RESIDENT = 16
 """Batches after which pages that were read are given back: they stay in the system's cache, not in this process."""
 
 
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """The type with strings that may have any number of bytes together; of the usual ones a batch holds 2 GiB."""
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    if pa.types.is_list(kind):
+        return pa.list_(_wide(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_wide(field.type)) for field in kind])
+    return kind
+
+
+_COLUMNS = pa.schema([field.with_type(_wide(field.type)) for field in SCHEMA])
+"""Of the mapped file."""
+
+
 class MappedRecords(Sequence[Record]):
     """Records of a mapped file, or some of them. Equal to any sequence of equal records.
 
     Args:
-        batches: each of ``_BATCH`` rows but the last, of ``core.record.SCHEMA``.
+        batches: each of ``_BATCH`` rows but the last, of ``core.record.SCHEMA`` with longer strings.
         rows: ``[N]`` which rows, and in which order; all of them where it is None.
         mapped: the file.
     """
@@ -144,7 +159,7 @@ class RecordSink:
         while len(self._waiting) >= least:
             try:
                 rows = [to_row(record) for record in self._waiting[:_BATCH]]
-                batch = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+                batch = pa.RecordBatch.from_pylist(rows, schema=_COLUMNS)
             except (UnicodeEncodeError, OverflowError, pa.ArrowException):
                 self._room = math.inf  # such as a name of a span that is no Unicode; it is refused where it matters
                 return
@@ -157,7 +172,7 @@ class RecordSink:
     def _opened(self) -> pa.RecordBatchFileWriter:
         if self._writer is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as its records
-            self._writer = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), SCHEMA)
+            self._writer = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), _COLUMNS)
         return self._writer
 
 

@@ -25,7 +25,7 @@ from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
 from reticent.models.emulated import EmulatedModel
 from reticent.models.emulation import EmulationInfo, read_emulation
 from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
-from reticent.models.held_weights import has_rounded_buffers, hold_matrices, narrow_dtype
+from reticent.models.held_weights import has_rounded_buffers, held_dtype, hold_matrices, narrow_dtype
 from reticent.models.load_emulated import open_emulation
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
 from reticent.models.tuned import TuningInfo, read_tuned
@@ -242,6 +242,8 @@ def _load_adapter(
     tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
     adapters.refuse_without_weights(source, folder)
     probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
+    if rows.changed and held_dtype(below):
+        below = _read_model(named, base_folder, dtype, device)  # a table that is held cannot get more rows
     resize(below, rows)
     _refuse_longer(source, tokenizer, below)
     untouched = BaseWeights.of(below, folder / adapters.WEIGHTS, rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from reticent.auditing.synthetic.private_overlap import OWN_WORDS, count_words, keys_of
 from reticent.core.errors import BadInput
 from reticent.core.membership import read_membership
+from reticent.core.portable import found
 from reticent.core.record import Record, fingerprint, read_records
 from reticent.core.run_folder import RunFolder
 
@@ -30,8 +31,7 @@ def refuse_learned(base: str, records: Sequence[Record]) -> None:
         BadInput: it has learned them, with how many.
     """
     data = fingerprint(records)
-    for place in made_of(base):
-        run = RunFolder(root=place.parent)
+    for run in (run for place in made_of(base) for run in _runs_of(place)):
         if any((run.settings(step) or {}).get("data") == data for step in LEARNS):
             raise BadInput(
                 base,
@@ -61,8 +61,18 @@ def learned_records(run: RunFolder, records: Sequence[Record]) -> tuple[int, int
     return sum(not there.isdisjoint(keys_of(record)) for record in long), len(long)
 
 
+def _runs_of(place: Path) -> list[RunFolder]:
+    """The run folders that a model may be of: the one that it lies in, and the one of which it is a checkpoint."""
+    from reticent.train.checkpoints import folder_for
+
+    roots = [place.parent]
+    roots += [up.parent for up in place.parents if up.name == folder_for(RunFolder(root=up.parent).model).name]
+    return [RunFolder(root=root) for root in roots]
+
+
 def made_of(base: str) -> set[Path]:
     """The folder of a model, and those of all models that it was made of, as far as they lie here."""
+    from reticent.models import adapters
     from reticent.models.emulation import ROLES, read_emulation
     from reticent.models.tuned import read_tuned
 
@@ -77,4 +87,9 @@ def made_of(base: str) -> set[Path]:
             left += [getattr(ensemble, role).source for role in ROLES]
         if (tuned := read_tuned(place)) is not None:
             left.append(tuned.base)
+        elif adapters.is_peft(place) and (below := adapters.named_base(place)):
+            left.append(below)
+        for run in _runs_of(place):  # where something was unlearned, the rest was learned by the run before
+            parent = (run.settings("unlearn") or {}).get("parent")
+            left += [str(RunFolder(root=Path(found(parent, run.root))).model)] if isinstance(parent, str) else []
     return places

@@ -21,6 +21,7 @@ from reticent.core.lease import Leases
 from reticent.core.record import Record
 from reticent.models.load import LoadedModel, load
 from reticent.score import cache as store
+from reticent.score import engine
 from reticent.score import make_tables as plan
 from reticent.score import render as rendering
 from reticent.score.cache import drop, lease_of
@@ -123,6 +124,17 @@ def test_another_model_than_the_one_meant_is_refused(target: LoadedModel, tmp_pa
     other = str(save_tiny(tmp_path / "other", seed=3))
     with pytest.raises(BadInput, match="is another model in this process than in the one that leads"):
         OpenModels().side(replace(place, source=other))
+
+
+def test_others_choose_as_the_one_that_leads(target: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are named by its choices, and on another machine others may be open."""
+    with monkeypatch.context() as here:
+        here.setattr(engine, "resolve_impl", lambda impl, device: ("torch", "no other can be had here"))
+        side = plan.ScoredModel(loaded=target, off=False, options=plan.ScoreOptions(tokens_per_batch=64))
+        place = ModelPlace.of(side)
+    with monkeypatch.context() as there:
+        there.setattr(engine, "resolve_impl", lambda impl, device: ("fused" if impl == "auto" else impl, ""))
+        assert OpenModels().side(place).choices.key == side.choices.key == ("torch", side.choices.window, 64)
 
 
 def test_two_hands_make_the_tables_of_one(target: LoadedModel, whole: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def task_twin(suspect: Suspect, records: Sequence[Record]) -> LoadedModel:
         epochs=max(1, round(SEEN / len(records))),
         learning_rate=1e-3,
         batch_size=8,
+        device=suspect.device,
         seed=suspect.seed,
     )
     rows = [[record.id, record.pieces] for record in records]

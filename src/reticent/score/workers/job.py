@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class ModelPlace:
         dtype: of the weights.
         device: its type: each process takes its own GPU.
         off: whether its adapter is switched off.
-        options: how it scores.
+        options: how it scores, with nothing left open: shards are named by what the one that leads chose.
         key: which weights, type and libraries it has to have.
     """
 
@@ -58,7 +58,7 @@ class ModelPlace:
 
     @classmethod
     def of(cls, side: ScoredModel) -> ModelPlace:
-        loaded = side.loaded
+        loaded, choices = side.loaded, side.choices
         base = loaded.base_source if loaded.can_switch_off and loaded.emulation is None else None
         return cls(
             source=_absolute(loaded.source),
@@ -66,7 +66,9 @@ class ModelPlace:
             dtype=loaded.dtype,
             device=torch.device(loaded.device).type,
             off=side.off,
-            options=side.options,
+            options=replace(
+                side.options, impl=choices.impl, window=choices.window, tokens_per_batch=choices.tokens_per_batch
+            ),
             key=side.key,
         )
 

@@ -7,13 +7,15 @@ with any number of processes, finds the shards that were made.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from reticent.core.atomic import parents_of
 from reticent.core.errors import BadInput
-from reticent.core.sealed import seal_of
 from reticent.score.cache import intact, keep
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.make_tables import scored
@@ -29,26 +31,27 @@ class _DealingWorker:
 
     Args:
         crew: a function of a module.
+        folder: below the store, for this command alone.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, crew: Crew, folder: Path) -> None:
+        self._crew, self._folder = crew, folder
 
     def fill(self, table: OpenTable, advance: Advance) -> None:
         here = self._crew()
         left = table.missing(advance)
         mine, *others = dealt(left, here.size)
-        if any(others):
-            job = Job.of(table, [shard for share in others for shard in share])
-            here.all_do(_share, self._crew, job, dealt_places(others))
-        for shard in mine:
-            table.make(shard, advance)
         if not any(others):
+            for shard in mine:
+                table.make(shard, advance)
             return
-        here.gather(None)
-        for shard in (shard for share in others for shard in share):
-            if not seal_of(table.files[shard]).exists():
-                raise _unseen(table.files[shard].parent)
+        theirs = [shard for share in others for shard in share]
+        with _witness(self._folder) as witness:
+            here.all_do(_share, self._crew, Job.of(table, theirs), dealt_places(others), witness)
+            for shard in mine:
+                table.make(shard, advance)
+            here.gather(None)
+        for shard in theirs:
             advance(table.size(shard))
 
 
@@ -71,15 +74,27 @@ def dealt_places(shares: Sequence[Sequence[int]]) -> list[list[int]]:
     return [[next(places) for _ in share] for share in shares]
 
 
-def _share(crew: Crew, job: Job, places: Sequence[Sequence[int]]) -> None:
+@contextmanager
+def _witness(folder: Path) -> Iterator[Path]:
+    """A file by which others see that they look into the same store. A shard is none: another audit may drop it."""
+    with parents_of(folder / "witness"):
+        witness = folder / f"{secrets.token_hex(8)}.witness"
+        witness.touch(mode=0o600)
+        try:
+            yield witness
+        finally:
+            witness.unlink(missing_ok=True)
+
+
+def _share(crew: Crew, job: Job, places: Sequence[Sequence[int]], witness: Path) -> None:
     """The part of a process that follows."""
     here = crew()
+    if not witness.exists():
+        raise _unseen(job.files[0].parent)
     mine = places[here.rank - 1]
     with steady_heap():
         for place in mine:
             file = job.files[place]
-            if not file.parent.parent.is_dir():
-                raise _unseen(file.parent)
             if not intact(file):
                 keep(scored(job.part(place), _models().side(job.model)), file)
     here.gather(None)
@@ -103,7 +118,7 @@ def ranks(meeting: Meeting) -> Iterator[Worker]:
     """Yield the worker of process 0."""
     assert meeting.crew is not None
     with WORKERS.get("here")(meeting):
-        yield _DealingWorker(meeting.crew)
+        yield _DealingWorker(meeting.crew, meeting.folder)
 
 
 WORKERS.add("ranks", ranks)
