@@ -82,8 +82,8 @@ Examples:
     ... )
     >>> recipe = reticent.SynthesisRecipe(synthesis=spec)
     >>> run = reticent.synthesize(mails, base=base, out="runs/synthetic", recipe=recipe)
-    >>> len(reticent.read(str(run.synthetic)).records)
-    2
+    >>> run.synthetic.name
+    'synthetic.jsonl'
 
     Say what such texts are worth, by real text that none was made from:
 

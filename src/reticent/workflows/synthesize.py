@@ -54,7 +54,7 @@ def synthesize(
     Args:
         records: unique ids, private text; that none of them depends on others is up to who made them, see `tune`.
         base: folder, hub id or catalogue name of a public model, which has seen none of the records.
-        out: the run folder; ``synthetic.jsonl`` in it holds the texts.
+        out: the run folder; ``synthetic.jsonl`` in it holds the texts, without those that came out empty.
         recipe: all settings.
         title: for the page.
         rejects: rows of the data that were skipped, as `workflows.inputs.read_data` has them.
@@ -185,12 +185,15 @@ def _finish(
 
     rows = [{"id": f"s{number:06d}", "text": text} for number, text in enumerate(outcome.texts)]
     rows = [row | {"topic": topic} for row, topic in zip(rows, outcome.topics, strict=True)] if outcome.topics else rows
+    rows = [row for row in rows if str(row["text"]).strip()]  # no verb reads a row without text
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)
     console.print(results.headline, highlight=False, soft_wrap=True)
+    if len(rows) < len(outcome.texts):
+        console.print(f"{len(outcome.texts) - len(rows)} texts came out empty and are not in {run.synthetic.name}.")
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
 
