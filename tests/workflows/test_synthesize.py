@@ -58,7 +58,9 @@ def predicted(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_the_folder_holds_texts_and_says_what_is_promised(predicted: RunFolder) -> None:
     rows = [json.loads(line) for line in predicted.synthetic.read_text(encoding="utf-8").splitlines()]
-    assert [row["id"] for row in rows] == [f"s{number:06d}" for number in range(12)]
+    names = [row["id"] for row in rows]
+    assert names == [name for name in (f"s{number:06d}" for number in range(12)) if name in names]
+    assert len(names) >= 9, "a text of five tokens is empty once in some hundred"
     content = json.loads(predicted.synthesis.read_text(encoding="utf-8"))
     jsonschema.validate(content, synthesis_schema())
     results = read_synthesis(predicted.synthesis)
@@ -329,7 +331,7 @@ def test_the_command_makes_texts_and_says_where_they_are(
     printed = said.out + said.err
     assert "ε = 8.00 per user" in printed
     assert str(out / "synthetic.jsonl") in printed
-    assert len((out / "synthetic.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    assert len((out / "synthetic.jsonl").read_text(encoding="utf-8").splitlines()) in (2, 3, 4)
     assert main(["synthesize", str(data), "--model", base, "--out", str(data), *flags]) == 2
     assert main(["synthesize", str(data), "--model", base, "--out", str(out / "x"), "--mechanism", "none", *flags]) == 2
     unstable = [*flags, "--max_records", "20"]
@@ -338,3 +340,20 @@ def test_the_command_makes_texts_and_says_where_they_are(
 
 def _rows(run: RunFolder) -> list[dict[str, str]]:
     return [json.loads(line) for line in run.synthetic.read_text(encoding="utf-8").splitlines()]
+
+
+def test_texts_that_came_out_empty_are_no_rows(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb refuses a row without text, so a file with one could not be used."""
+    from reticent.workflows import synthesize as workflow
+
+    make = workflow._made
+
+    def with_empty(*given: object) -> object:
+        outcome, plan = make(*given)  # type: ignore[arg-type]
+        return replace(outcome, texts=("", " \n", *outcome.texts[2:])), plan
+
+    monkeypatch.setattr(workflow, "_made", with_empty)
+    run = made(base, tmp_path / "run")
+    rows = [json.loads(line) for line in run.synthetic.read_text(encoding="utf-8").splitlines()]
+    assert next(row["id"] for row in rows) == "s000002"
+    assert all(row["text"].strip() for row in rows)
