@@ -42,6 +42,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
 
 
+LATER = ("lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "gradient_checkpointing")
+"""Settings that earlier versions had not."""
+
+
 def config(**changes: Any) -> TuneConfig:
     return TuneConfig(**({"learning_rate": 1e-2, "epochs": 1, "batch_size": 8, "dtype": "float32"} | changes))
 
@@ -57,7 +61,8 @@ def test_the_defaults_change_neither_a_bit_nor_the_key(base: str, tmp_path: Path
     assert log(plain)["key"] == log(default)["key"]
     settled = config().settled(1e-2)
     settings = asdict(replace(settled, resume=True, report_to="none"))
-    del settings["lr_scheduler_type"], settings["warmup_steps"], settings["shards"]  # settings that came later
+    for name in LATER:
+        del settings[name]
     parts = ["base", fingerprint(RECORDS), fingerprint([]), settings]
     before = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     assert training_key("base", RECORDS, [], settled) == before
@@ -68,7 +73,8 @@ def test_the_key_of_flags_is_that_of_earlier_versions() -> None:
     marked = [replace(record, spans=(Span(start=0, end=5, kind="NUMBER"),)) for record in RECORDS]
     settled = config().settled(1e-2)
     settings = asdict(replace(settled, resume=True, report_to="none"))
-    del settings["lr_scheduler_type"], settings["warmup_steps"], settings["shards"]
+    for name in LATER:
+        del settings[name]
     spans, kinds = [[(0, 5)] for _ in marked], [["NUMBER"] for _ in marked]
     hard = {"goldfish": 4, "loss_floor": 2, "clip_batch": 0.0, "dropout": 0.1}
     told = {"contextual": "dpo", "dpo_beta": 0.2}
