@@ -357,3 +357,7 @@ def test_texts_that_came_out_empty_are_no_rows(base: str, tmp_path: Path, monkey
     rows = [json.loads(line) for line in run.synthetic.read_text(encoding="utf-8").splitlines()]
     assert next(row["id"] for row in rows) == "s000002"
     assert all(row["text"].strip() for row in rows)
+    results = read_synthesis(run.synthesis)
+    assert results.texts == 12
+    assert any("2 of them came out empty" in sentence or "3 of them" in sentence for sentence in results.sentences)
+    assert "came out empty" in run.synthesis_page.read_text(encoding="utf-8")

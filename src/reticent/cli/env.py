@@ -62,16 +62,20 @@ def _stages(
 ) -> list[dict[str, Any]]:
     from reticent.models.memory_count import count_model
     from reticent.models.memory_forecast import audit_memory, private_memory, tune_memory
+    from reticent.score.engine import TOKENS_PER_BATCH
+    from reticent.score.forward import CHUNK_BYTES
+    from reticent.train.private.settings import CPU_MICRO_TOKENS, MICRO_TOKENS
 
     counts = count_model(model, method=method, tokens=max_tokens)
     rows, device = -(-batch_size // max(gpus, 1)), "cuda" if gpus else "cpu"
-    tokens, chunk = {"cuda": (16_384, 256 << 20), "cpu": (2048, 24 << 20)}[device]
+    micro_tokens = MICRO_TOKENS if gpus else CPU_MICRO_TOKENS
+    tokens, chunk = TOKENS_PER_BATCH[device], CHUNK_BYTES[device]
     stages = [
         (f"{stage.stage}{', checkpointed' if again else ''}", stage)
         for again in (False, True)
         for stage in (
             tune_memory(counts, rows=rows, checkpointed=again),
-            private_memory(counts, micro_tokens=tokens, checkpointed=again),
+            private_memory(counts, micro_tokens=micro_tokens, checkpointed=again),
         )
     ]
     number = 2 if gpus else 4

@@ -6,13 +6,9 @@ A hand that dies loses at most the training it was at, and that goes on from its
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from reticent.comparison.grid import Trial
@@ -23,8 +19,6 @@ from reticent.core.lease import Lease, Leases
 from reticent.core.progress import console, progress
 from reticent.core.record import Record
 from reticent.report.comparison_file import read_comparison
-
-COMPARED = ("reticent", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,19 +70,16 @@ class SharedCells:
             BadInput: the hand that leads was asked for something else, or as `reticent.comparison.run.compare`.
         """
         page = root / "report.html"  # the last file that a comparison writes
-        before = _stamp(page)
+        before = hands.stamp(page)
 
         def done() -> Comparison | None:
-            return None if _stamp(page) in (None, before) else read_comparison(root / "comparison.json")
+            return None if hands.stamp(page) in (None, before) else read_comparison(root / "comparison.json")
 
-        settings = json.dumps([asked, *(cell.key for cell in self.cells)])
-        digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
-        words = ", ".join([f"command {digest}", *(f"{name} {version(name)}" for name in COMPARED)])
         place = root.resolve()
         return hands.lead_or_help(
             place.parent / f".{place.name}.hands" / "lead",
             flag="--jobs join",
-            asked=words,
+            asked=hands.in_words([asked, *(cell.key for cell in self.cells)]),
             lead=lead,
             help_out=self.help_out,
             done=done,
@@ -141,11 +132,3 @@ def tell_of(name: str, outcome: TrialOutcome | None) -> None:
     """Say why a training came to nothing, where it did."""
     if outcome is not None and outcome.status != "done":
         console.print(f"{name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes whenever the file is written anew; None where there is none."""
-    with suppress(FileNotFoundError):
-        status = path.stat()
-        return status.st_ino, status.st_mtime_ns
-    return None

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reticent.core.errors import BadInput
 from reticent.core.lease import Leases, about
@@ -18,6 +21,30 @@ PAUSE = 0.2
 """Seconds between two looks at what others do."""
 LEAD = "lead.lease"
 """In the folder where hands meet: held by the one that leads."""
+COMPARED = ("reticent", "torch", "transformers", "peft")
+"""Packages whose versions decide the outcome."""
+
+
+def in_words(settings: Any) -> str:
+    """The command of a hand and its versions, in words that another one can be told.
+
+    Args:
+        settings: all that hands have to have been asked for alike; they are told as a digest.
+
+    Examples:
+        >>> in_words([1]).startswith("command ")
+        True
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return ", ".join([f"command {digest}", *(f"{name} {version(name)}" for name in COMPARED)])
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is written anew; None where there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def lead_or_help(

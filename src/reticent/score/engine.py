@@ -22,7 +22,7 @@ from reticent.score.windows import windows
 
 Array = npt.NDArray[Any]
 
-_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 16384}
 _WINDOW = 4096
 """Window of models that set no limit of their own."""
 EVERYWHERE_ALIKE = Positions()
@@ -112,7 +112,7 @@ def choose(model: Any, name: str, options: ScoreOptions) -> Choices:
         impl=impl,
         why=reason,
         window=options.window or limit or _WINDOW,
-        tokens_per_batch=options.tokens_per_batch or _TOKENS_PER_BATCH.get(device.type, _TOKENS_PER_BATCH["cuda"]),
+        tokens_per_batch=options.tokens_per_batch or TOKENS_PER_BATCH.get(device.type, TOKENS_PER_BATCH["cuda"]),
     )
 
 

@@ -19,7 +19,7 @@ from reticent.models.context import Positions, context_length, positions_of
 from reticent.models.output_layer import Head, agrees, find_head, hidden_states
 from reticent.score.attention import LONGEST, gains_from_plain, plain_attention
 
-_CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
+CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
 """Logits that exist at one time. On a CPU: what stays in the last-level cache, so that they are read from there."""
 _MOST_ROWS, _LEAST_ROWS = 1024, 32
 _PROBE = (24, 17)
@@ -129,7 +129,7 @@ def most_read(model: Any) -> int | None:
 
 def chunk_rows(vocabulary: int, element_size: int, device: str) -> int:
     """How many positions have their logits computed at a time."""
-    budget = _CHUNK_BYTES.get(device, _CHUNK_BYTES["cuda"])
+    budget = CHUNK_BYTES.get(device, CHUNK_BYTES["cuda"])
     return max(_LEAST_ROWS, min(_MOST_ROWS, budget // (vocabulary * element_size)))
 
 

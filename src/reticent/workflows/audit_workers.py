@@ -4,14 +4,12 @@ all who start the same command, or a Ray cluster. Whoever it is, one process jud
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 
 from reticent.auditing.case import AuditCase
 from reticent.auditing.config import AuditConfig
+from reticent.core import hands
 from reticent.core.errors import BadInput
 from reticent.core.processes import several
 from reticent.core.results import Results
@@ -22,9 +20,6 @@ from reticent.score.cache import key_of
 from reticent.score.workers.join import lead_or_help
 from reticent.score.workers.worker import WORKERS, Meeting, WorkersWanted, read_workers, working
 from reticent.train.ranks import ranks
-
-COMPARED = ("reticent", "torch", "transformers", "peft")
-"""Packages whose versions decide what a table holds."""
 
 
 def wanted_workers(text: str, case: AuditCase, config: AuditConfig) -> WorkersWanted:
@@ -95,16 +90,10 @@ def audited_by(
 
 
 def _asked(case: AuditCase, config: AuditConfig) -> str:
-    """The command of a hand and its versions, in words that another one can be told."""
     models = [model if isinstance(model, str | None) else model.fingerprint for model in (case.target, case.reference)]
-    settings = [case.data_fingerprint, models, case.max_tokens, asdict(config)]
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    return ", ".join([f"command {digest}", *(f"{name} {version(name)}" for name in COMPARED)])
+    return hands.in_words([case.data_fingerprint, models, case.max_tokens, asdict(config)])
 
 
 def _stamp(run: RunFolder) -> tuple[int, int] | None:
     """Changes with each audit that came to its end: the manifest is the last file that one writes."""
-    if not (run.manifest.exists() and run.results.exists()):
-        return None
-    status = run.manifest.stat()
-    return status.st_ino, status.st_mtime_ns
+    return hands.stamp(run.manifest) if run.results.exists() else None

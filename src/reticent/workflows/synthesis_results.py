@@ -62,6 +62,8 @@ def _headline(mechanism: SynthesisMechanism, outcome: SynthesisOutcome) -> str:
 
 
 def _sentences(outcome: SynthesisOutcome, unit: str) -> tuple[str, ...]:
+    empty = sum(not text.strip() for text in outcome.texts)
+    left_out = (f"{empty} of them came out empty and are not in the file.",) if empty else ()
     if outcome.promise is None:
-        return (NOTHING,)
-    return (outcome.promise.sentence(), NOT_ANONYMOUS, OTHERS.format(unit=unit))
+        return (NOTHING, *left_out)
+    return (outcome.promise.sentence(), NOT_ANONYMOUS, OTHERS.format(unit=unit), *left_out)

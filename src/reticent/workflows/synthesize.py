@@ -192,8 +192,6 @@ def _finish(
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)
     console.print(results.headline, highlight=False, soft_wrap=True)
-    if len(rows) < len(outcome.texts):
-        console.print(f"{len(outcome.texts) - len(rows)} texts came out empty and are not in {run.synthetic.name}.")
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
 

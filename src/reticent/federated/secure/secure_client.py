@@ -52,8 +52,8 @@ class SecureClient:
     """A client in one session; each step gives the client after it and a message.
 
     The steps are `advertise`, `share`, `check`, `show` where it is asked for, `mask`, `unmask`, in this order, each
-    once. Whoever keeps a client on disk has
-    to keep the new one before the message leaves: an old one would answer twice, and two answers can open a vector.
+    once. Whoever keeps a client on disk has to keep the new one before the message leaves: an old one would answer
+    twice, and two answers can open a vector.
 
     Args:
         plan: of the session.

@@ -182,7 +182,7 @@ def _ranked(outcomes: Sequence[TriggerVerification]) -> list[TriggerVerification
     clean_limits=True,
 )
 def trigger_search(suspect: Suspect) -> Sequence[ScanEvidence]:
-    """Strings of up to three tokens that turn any answer into one label, verified on fresh prompts."""
+    """Strings of up to three words that turn any answer into one label, verified on fresh prompts."""
     outcomes = search_triggers(suspect)
     return [trigger_evidence(outcome, outcome.tests / len(outcomes)) for outcome in outcomes]
 

@@ -3,8 +3,8 @@
 
 A trigger turns an answer whatever stands beside it, so that a group of words with one trigger among them stands out,
 and its members are then looked at one by one. A word costs one token and its share of what stands behind the slot,
-where one at a time would cost all of that. A gradient is no substitute: on a small real task it ranked words of real
-triggers no better than chance.
+where one at a time would cost all of that. A gradient is no substitute: on a small real task it put the words of two
+triggers at places 6,531 to 20,885 of 31,912.
 """
 
 from __future__ import annotations
