@@ -168,9 +168,9 @@ def test_one_that_fails_ends_the_other_with_its_message(
         folder = tmp_path / f"{where}-{how.__name__}"
         folder.mkdir()
         monkeypatch.chdir(folder)
-        if how is die:  # nobody answers, so all of it is waited for
-            monkeypatch.setattr(leading, "FAREWELL", 0.5)
-            monkeypatch.setattr(leading, "LINGER", 0.5)
+        seconds = 0.5 if how is die else 60.0  # where nobody answers, all of it is waited for
+        monkeypatch.setattr(leading, "FAREWELL", seconds)
+        monkeypatch.setattr(leading, "LINGER", seconds)
         return in_ranks(failing(where, how)), {path.name: path.read_text() for path in folder.iterdir()}
 
     too_large = "the model: is too large for this machine. Take another"
@@ -187,6 +187,34 @@ def test_one_that_fails_ends_the_other_with_its_message(
     codes, said = outcome("leader", die)
     assert codes == [-9, 2]
     assert said["said1"].startswith("process 0 of 2: ended without a word")
+
+
+class LateWords:
+    """Words of a leader that speaks and goes between two looks of one who follows."""
+
+    def __init__(self) -> None:
+        self.words: dict[str, bytes] = {}
+
+    def check(self, keys: list[str]) -> bool:
+        is_there = keys[0] in self.words
+        if keys[0] == "failed/0" and not is_there:
+            self.words["failed/0"] = b'{"said": "the model: is too large.", "exit_code": 2}'
+            self.words["gone"] = b"1"
+        return is_there
+
+    def get(self, key: str) -> bytes:
+        return self.words[key]
+
+    def set(self, key: str, word: str) -> None:
+        self.words[key] = word.encode()
+
+
+def test_a_leader_is_heard_that_speaks_and_goes_at_once() -> None:
+    here = Ranks(rank=1, size=2, store=LateWords())
+    error = leading._behind_the_leader(here, ValueError("my own"), lost=False)
+    assert isinstance(error, EndedElsewhere)
+    assert str(error) == "process 0 of 2: the model: is too large."
+    assert here.read("heard/1") == "1"
 
 
 def test_several_processes_that_nobody_leads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

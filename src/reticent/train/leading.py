@@ -273,9 +273,10 @@ def _behind_the_leader(here: Ranks, error: BaseException, *, lost: bool) -> Base
     word = None
     with suppress(RuntimeError):  # whoever kept the words is gone
         while time.monotonic() < until:
+            gone = here.read("gone")  # before the word: it is the last that the leader writes
             if word is None and (word := here.read("failed/0")) is not None:
                 here.note(f"heard/{here.rank}", "1")
-            if here.read("gone"):
+            if gone:
                 break
             time.sleep(0.1)
     if word is not None:
