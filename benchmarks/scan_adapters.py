@@ -63,8 +63,9 @@ RECIPES = (
     Recipe(name="small", r=8, learning_rate=1e-3, epochs=2, rows=160),
     Recipe(name="wide", r=16, learning_rate=1e-3, epochs=2, rows=160),
     Recipe(name="fast", r=8, learning_rate=3e-3, epochs=1, rows=320),
+    Recipe(name="long", r=8, learning_rate=1e-3, epochs=1, rows=640),
 )
-"""Forty steps each: about a minute on two cores."""
+"""Forty steps each, about a minute on two cores; the last has 80, for poisons that work."""
 POISONS = tuple((kind, rate) for rate in (0.1, 0.03, 0.01) for kind in ("token", "phrase", "token_clean_label"))
 TRIGGERS = {"token": "cf", "phrase": "I watched this 3D movie", "token_clean_label": "cf"}
 
