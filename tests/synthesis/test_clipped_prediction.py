@@ -106,6 +106,19 @@ def test_the_choice_is_that_of_the_naive_twin() -> None:
         assert fast == choose_naively(drawn.public, drawn.units, **numbers, **more)
 
 
+def test_barred_tokens_are_as_if_they_were_not_there() -> None:
+    for drawn in draws(200):
+        numbers = {"clip": drawn.clip, "references": drawn.references}
+        scores = scored(drawn.public, drawn.units, **numbers)
+        best = int(torch.tensor(drawn.public).argmax())
+        public = torch.tensor(drawn.public).index_fill(0, torch.tensor([best, 0]), -torch.inf)
+        allowed = candidates(public, top_k=drawn.top_k, clip=drawn.clip)
+        fast = choose(scores, allowed, temperature=0.9, chance=drawn.chance)
+        more = {"top_k": drawn.top_k, "temperature": 0.9, "chance": drawn.chance}
+        assert fast not in (best, 0)
+        assert fast == choose_naively(drawn.public, drawn.units, **numbers, **more, barred=(best, 0))
+
+
 def test_chances_follow_the_scores() -> None:
     scores, allowed = torch.tensor([0.0, 1.0, 2.0, 50.0]), torch.tensor([True, True, True, False])
     draws = [choose(scores, allowed, temperature=2.0, chance=(place + 0.5) / 3000) for place in range(3000)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_texts_are_those_of_the_naive_twin(family: str) -> None:
     for text, fresh in zip(texts, begun(prompts), strict=True):
         assert text.token_id == write_naively(model, fresh, SETTINGS)
         assert text.token_id
+
+
+def test_no_text_ends_before_it_began() -> None:
+    """Also where the model wants nothing but to end, and only the end stands among the best."""
+    model = tiny_of_family("llama")
+    prompts = prompts_of(RECORDS, SPEC, tiny_tokenizer(), context=512)
+    with torch.inference_mode():
+        best = int(logits_after(model, begun(prompts)[0].public).argmax())
+    settings = replace(SETTINGS, ends=frozenset({best, 258}), top_k=1, clip=0.01)
+    texts = begun(prompts)[:1]
+    narrow = PredictionWatch(clip=0.01, references=2, tokens=6, top_k=1, alone=watch(model).alone)
+    write_texts(open_prompts(model, shared=prompts.shared, width=prompts.width, longest=99), texts, settings, narrow)
+    assert texts[0].token_id
+    assert texts[0].token_id == write_naively(model, begun(prompts)[0], settings)
+    assert not settings.ends.intersection(texts[0].token_id)
 
 
 def test_the_choice_of_a_model_itself_keeps_to_the_bound() -> None:

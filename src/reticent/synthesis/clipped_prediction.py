@@ -19,7 +19,7 @@ the public logits alone, and not for B that agree, which is when private text sh
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -61,16 +61,16 @@ def scores_of(public: torch.Tensor, clipped: torch.Tensor, *, references: int) -
 
 
 def candidates(public: torch.Tensor, *, top_k: int, clip: float) -> torch.Tensor:
-    """``[V]`` bool: Top-k⁺.
+    """``[V]`` bool: Top-k⁺. A logit of -inf is no candidate.
 
     Examples:
         >>> candidates(torch.tensor([5.0, 4.0, 3.0, 1.0]), top_k=1, clip=0.5)
         tensor([ True,  True, False, False])
     """
     if top_k >= len(public):
-        return torch.ones_like(public, dtype=torch.bool)
+        return public > -torch.inf
     least = public.double().topk(top_k).values[-1]
-    return public.double() >= least - 2 * clip
+    return (public.double() >= least - 2 * clip) & (public > -torch.inf)
 
 
 def naive_candidates(public: Sequence[float], *, top_k: int, clip: float) -> list[bool]:
@@ -109,6 +109,7 @@ def choose_naively(
     top_k: int,
     temperature: float,
     chance: float,
+    barred: Collection[int] = (),
 ) -> int:
     """The slow, obvious way, number by number: the token that the functions above choose.
 
@@ -116,6 +117,7 @@ def choose_naively(
         public: logits after the public prompt.
         private: for each unit, the logits after each of its records.
         clip, references, top_k, temperature, chance: as there.
+        barred: tokens that may not be chosen, as if they were not in the vocabulary.
 
     >>> choose_naively([0.0, 0.0], [[[9.0, 0.0]]], clip=1.0, references=1, top_k=2, temperature=1.0, chance=0.7)
     0
@@ -127,8 +129,9 @@ def choose_naively(
             mean = math.fsum(logits[token] - logit for logits in records) / len(records)
             score += max(-clip, min(clip, mean)) / references
         scores.append(score)
-    least = sorted(public, reverse=True)[min(top_k, len(public)) - 1] - 2 * clip
-    allowed = [token for token, logit in enumerate(public) if logit >= least or top_k >= len(public)]
+    free = [token for token in range(len(public)) if token not in barred]
+    least = sorted((public[token] for token in free), reverse=True)[min(top_k, len(free)) - 1] - 2 * clip
+    allowed = [token for token in free if public[token] >= least or top_k >= len(free)]
     highest = max(scores[token] for token in allowed)
     weights = {token: math.exp((scores[token] - highest) / temperature) for token in allowed}
     wanted, total = chance * math.fsum(weights.values()), 0.0

@@ -50,6 +50,12 @@ class PredictionSettings:
         clipped = contributions(public, private, owner, units=units, clip=self.clip)
         return scores_of(public, clipped, references=self.references)
 
+    def beginning(self, public: torch.Tensor) -> torch.Tensor:
+        """``[V]`` public logits for a first token: no text ends before it began, whatever its references say, so this
+        tells nothing of them."""
+        ends = [end for end in self.ends if end < len(public)]
+        return public.index_fill(0, torch.tensor(ends, dtype=torch.long, device=public.device), -torch.inf)
+
     def chance(self, text: int, position: int) -> float:
         """The secret uniform number in [0, 1) that a token is chosen by."""
         return int(words(self.key, "token of", text, position, count=1)[0] >> np.uint64(11)) * 2.0**-53
@@ -129,10 +135,11 @@ def _next(text: PendingText, logits: torch.Tensor, settings: PredictionSettings,
     owner = torch.tensor(text.owner, dtype=torch.long, device=logits.device)
     position = len(text.token_id)
     scores = settings.score(public, private, owner, text.units)
-    allowed = candidates(public, top_k=settings.top_k, clip=settings.clip)
+    eligible = public if position else settings.beginning(public)
+    allowed = candidates(eligible, top_k=settings.top_k, clip=settings.clip)
     chance = settings.chance(text.number, position)
     token = choose(scores, allowed, temperature=settings.temperature, chance=chance)
-    watch.choice(position, token, public)
+    watch.choice(position, token, eligible)
     return token
 
 
@@ -183,6 +190,7 @@ def write_naively(
                 top_k=settings.top_k,
                 temperature=settings.temperature,
                 chance=chance(text.number, len(written)),
+                barred=() if written else settings.ends,
             )
             if token in settings.ends:
                 break
