@@ -208,11 +208,11 @@ def test_where_a_training_is_private_per_user_no_user_holds_back_anothers_text(
     """All trainings have the same records, coins and rule for copies."""
     given: list[tuple[TrialSettings, list[Record]]] = []
 
-    def seen(root: Any, cells: Any, shared: TrialSettings, records: list[Record], *rest: Any) -> list[None]:
-        given.append((shared, records))
+    def seen(study: Any, *rest: Any) -> list[None]:
+        given.append((study.shared, study.records))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "_train_all", seen)
+    monkeypatch.setattr(run._Study, "train_all", seen)
     records = [*mails(), *(replace(mail, id=f"{mail.id}b", user="else") for mail in mails()[:7])]
     for number, names in enumerate((["none"], ["none", "epsilon8"], ["none", "epsilon8", "user_epsilon8"])):
         grid = replace(GRID, defences=tuple(DEFENCES[name] for name in names))

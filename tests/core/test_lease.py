@@ -83,6 +83,22 @@ def test_one_holder_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
     assert not list((tmp_path / "new").iterdir())
 
 
+def test_who_waits_for_a_turn_gets_it_when_the_holder_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, looks = tmp_path / "a.lease", []
+    held = taken(Leases(), path)
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            held.release()
+
+    monkeypatch.setattr(lease.time, "sleep", look)
+    with Leases().turn(path) as mine:
+        assert mine.held
+    assert len(looks) == 3
+    assert not path.exists()
+
+
 def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.lease"
     with holder(path) as process:

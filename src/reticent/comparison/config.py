@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from reticent.core import validate
@@ -11,6 +12,8 @@ from reticent.train.config import DTYPES
 
 JOIN = "join"
 """In place of a number of jobs: all hands that start the same comparison share its trainings."""
+RAY = "ray"
+"""In place of a number of jobs: a Ray cluster trains; with a number behind it, as in ``ray:4``, so many at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class CompareConfig:
         every: look at the panel every so many steps; left out, after each epoch.
         panel: records a side that are looked at, the same for all trainings.
         jobs: trainings at the same time, each with its share of the cores; left out, a quarter of the cores. join
-            shares them with all who start this same command on one file system.
+            shares them with all who start this same command on one file system, ray or ray:4 with a Ray cluster.
         keep_models: keep each training's weights instead of deleting them when it is done.
         small_base: for emulate1 and its like: a smaller model of the same tokenizer, which is tuned in place of the
             model and steers it.
@@ -64,11 +67,20 @@ class CompareConfig:
         validate.positive(max_tokens=self.max_tokens, panel=self.panel)
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
-        if isinstance(self.jobs, str) and self.jobs != JOIN:
-            raise BadInput(f"jobs={self.jobs[:40]!r}", "is no number, and not join", "Give --jobs 2, or --jobs join.")
-        for name in ("epochs", "batch_size", "every", "jobs"):
-            if getattr(self, name) not in (None, JOIN):
+        for name in ("epochs", "batch_size", "every"):
+            if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
+        if isinstance(self.jobs, str):
+            _refuse_unknown(self.jobs)
+        elif self.jobs is not None:
+            validate.positive(jobs=self.jobs)
+
+
+def _refuse_unknown(jobs: str) -> None:
+    if jobs != JOIN and not re.fullmatch(rf"{RAY}(:[1-9]\d{{0,3}})?", jobs):
+        raise BadInput(
+            f"jobs={jobs[:40]!r}", "is no number, and neither join nor ray", "Give --jobs 2, --jobs join or --jobs ray."
+        )
 
 
 def numbers(text: str, name: str) -> tuple[float, ...]:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +13,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from reticent.comparison.cell_processes import Start, in_process, train_elsewhere
 from reticent.comparison.config import JOIN
 from reticent.comparison.evaluate import collect, evaluate
-from reticent.comparison.grid import Grid, Trial, with_rates
+from reticent.comparison.grid import Grid, with_rates
+from reticent.comparison.ray_trainings import ray_trainings, trainings_at_once
 from reticent.comparison.shared_cells import Cell, SharedCells, tell_of
 from reticent.comparison.stand_ins import drop_stand_ins
 from reticent.comparison.trial import LOG as CELL_LOG
@@ -28,8 +28,6 @@ from reticent.comparison.trial import (
     is_worth_keeping,
     read_outcome,
     run_trial,
-    working_in,
-    write_job,
 )
 from reticent.core.comparison import Comparison
 from reticent.core.errors import BadInput
@@ -75,7 +73,7 @@ def compare(
         out: folder of the comparison; each cell is a run folder in ``cells/``.
         title: for the report.
         jobs: trainings at the same time, each a process; None for a quarter of the cores. 1 trains in this process.
-            "join" shares them with all who make this same call on one file system.
+            "join" shares them with all who make this same call on one file system, "ray" or "ray:4" with a Ray cluster.
         n_boot: resamples behind the intervals.
         inputs: what else is read and where it lies, such as the file of the records: ``out`` may be none of it.
 
@@ -107,8 +105,10 @@ def compare(
     if jobs == JOIN:
         sharing = SharedCells(cells=study.cells, shared=shared, records=records, is_claimed=study.is_claimed)
         return sharing.lead_or_help(root, asked=f"{title}, {n_boot}", lead=lambda: conclude(sharing.train_all))
-    workers = jobs or max((os.cpu_count() or 1) // 4, 1)
-    return conclude(lambda: _train_all(root, study.cells, shared, records, int(workers)))
+    if isinstance(jobs, str):
+        return conclude(lambda: study.train_on_ray(trainings_at_once(jobs)))
+    at_once = jobs or max((os.cpu_count() or 1) // 4, 1)
+    return conclude(lambda: study.train_all(at_once, None if at_once == 1 else partial(in_process, at_once)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +147,41 @@ class _Study:
             raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
         return cells
 
+    def train_all(self, at_once: int, start: Start | None) -> list[TrialOutcome]:
+        """Train all cells.
+
+        Args:
+            at_once: how many at the same time.
+            start: trains a cell in another process; None trains one after another in this one.
+        """
+        # Refuses another training before hours of work.
+        is_done = [read_outcome(cell.folder, cell.key) is not None for cell in self.cells]
+
+        def do(number: int) -> TrialOutcome:
+            cell = self.cells[number]
+            name = cell.trial.name
+            console.print(f"training {number + 1} of {len(is_done)}: {name}", style="bold", highlight=False)
+            if start is None:
+                outcome = run_trial(cell.folder, cell.trial, self.shared, self.records, cell.key)
+            else:
+                outcome = train_elsewhere(self.root, cell, self.shared, start)
+            tell_of(name, outcome)
+            if not is_done[number]:
+                advance(1)
+            return outcome
+
+        numbers = range(len(is_done))
+        with (
+            progress("Comparing", len(is_done), unit="trainings", done=sum(is_done)) as advance,
+            ThreadPoolExecutor(max_workers=at_once) as pool,
+        ):
+            return [do(number) for number in numbers] if start is None else list(pool.map(do, numbers))
+
+    def train_on_ray(self, count: int) -> list[TrialOutcome]:
+        """Train all cells on a Ray cluster, ``count`` at the same time."""
+        with ray_trainings(count, self.shared.training.device) as there:
+            return self.train_all(there.at_once, there.train)
+
     def is_claimed(self) -> bool:
         """True once the hand that leads has written the settings and the records of the folder."""
         folder = RunFolder(root=self.root)
@@ -154,7 +189,7 @@ class _Study:
         return folder.settings(CONFIG) is not None and folder.records.exists()
 
 
-def _conclude(study: _Study, train: Callable[[], list[TrialOutcome | None]], *, title: str, n_boot: int) -> Comparison:
+def _conclude(study: _Study, train: Callable[[], list[TrialOutcome]], *, title: str, n_boot: int) -> Comparison:
     """Train, read what the trainings left, and write the comparison; alone in the folder."""
     root, grid, shared, about, records = study.root, study.grid, study.shared, study.about, study.records
     folder = RunFolder(root=root)
@@ -227,59 +262,6 @@ def _copies(shared: TrialSettings, grid: Grid) -> str:
     if shared.split.copies != "auto":
         return shared.split.copies
     return "user" if "user" in units_of(grid) else "all"
-
-
-def _train_all(
-    root: Path, cells: Sequence[Cell], shared: TrialSettings, records: Sequence[Record], jobs: int
-) -> list[TrialOutcome | None]:
-    # Refuses another training before hours of work.
-    is_done = [read_outcome(cell.folder, cell.key) is not None for cell in cells]
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-
-    def do(number: int) -> TrialOutcome | None:
-        cell = cells[number]
-        name = cell.trial.name
-        console.print(f"training {number + 1} of {len(cells)}: {name}", style="bold", highlight=False)
-        if jobs == 1:
-            outcome: TrialOutcome | None = run_trial(cell.folder, cell.trial, shared, records, cell.key)
-        else:
-            outcome = _in_process(root, cell.trial, cell.folder, shared, cell.key, threads)
-        tell_of(name, outcome)
-        if not is_done[number]:
-            advance(1)
-        return outcome
-
-    with (
-        progress("Comparing", len(cells), unit="trainings", done=sum(is_done)) as advance,
-        ThreadPoolExecutor(max_workers=jobs) as pool,
-    ):
-        return list(pool.map(do, range(len(cells)))) if jobs > 1 else [do(number) for number in range(len(cells))]
-
-
-def _in_process(
-    root: Path, cell: Trial, folder: Path, shared: TrialSettings, key: str, threads: int
-) -> TrialOutcome | None:
-    """None where the process ended without a word, such as for lack of memory."""
-    with working_in(folder):  # a process that outlived an earlier call may be at it
-        outcome = read_outcome(folder, key)
-    if outcome is not None:
-        return outcome
-    RunFolder(root=folder).make()
-    write_job(folder, cell, shared, key)
-    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    with (folder / "output.txt").open("w", encoding="utf-8") as output:
-        done = subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", "reticent.comparison.trial", str(root), cell.name, shared.base],
-            env=os.environ | dict.fromkeys(variables, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    finished = read_outcome(folder, key)
-    if finished is None:
-        reason = f"the process ended with {done.returncode}; see output.txt in its folder"
-        return TrialOutcome(key=key, status="failed", why=reason)
-    return finished
 
 
 def _provenance(grid: Grid, about: dict[str, Any]) -> dict[str, Any]:

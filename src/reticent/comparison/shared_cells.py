@@ -99,9 +99,9 @@ class SharedCells:
                 return True
         return False
 
-    def train_all(self) -> list[TrialOutcome | None]:
+    def train_all(self) -> list[TrialOutcome]:
         """Train all cells that no other hand trains, and wait for those. Of the hand that leads."""
-        outcomes: dict[int, TrialOutcome | None] = {}
+        outcomes: dict[int, TrialOutcome] = {}
         with progress("Comparing", len(self.cells), unit="trainings") as advance:
             while len(outcomes) < len(self.cells):
                 before = len(outcomes)
@@ -128,7 +128,7 @@ class SharedCells:
         return outcome
 
 
-def tell_of(name: str, outcome: TrialOutcome | None) -> None:
+def tell_of(name: str, outcome: TrialOutcome) -> None:
     """Say why a training came to nothing, where it did."""
-    if outcome is not None and outcome.status != "done":
+    if outcome.status != "done":
         console.print(f"{name} {outcome.status}: {outcome.why}", style="yellow", highlight=False, markup=False)

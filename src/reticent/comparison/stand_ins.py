@@ -23,7 +23,7 @@ from typing import Any
 
 from reticent.comparison.defences import EMULATED, SCRUBBED, SYNTHETIC, Defence
 from reticent.core.errors import BadInput
-from reticent.core.lock import locked
+from reticent.core.lease import Leases
 from reticent.core.record import Record, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.core.stated_epsilon import StatedEpsilon
@@ -157,7 +157,7 @@ def _synthetic(run: RunFolder, order: StandInOrder, records: Sequence[Record], r
             max_tokens=order.training.max_tokens, dtype=order.training.dtype, device=order.training.device
         ),
     )
-    with locked(place.with_name(f"{place.name}.turn"), wait=True):
+    with Leases().turn(place.with_name(f".{place.name}.lease")):
         synthetic_run = synthesize(records, base=order.base, out=place, recipe=recipe, title=order.defence.name)
     rows_made = [json.loads(line) for line in synthetic_run.synthetic.read_text(encoding="utf-8").splitlines()]
     texts = [Record(id=row["id"], text=row["text"]) for row in rows_made if words_of(row["text"])]
@@ -199,7 +199,7 @@ def _emulated(run: RunFolder, order: StandInOrder, records: Sequence[Record]) ->
 
     training = order.training
     place = _shared(run, f"small_{order.name.replace(order.defence.name, 'tuned')}")
-    with locked(place.with_name(f"{place.name}.turn"), wait=True):
+    with Leases().turn(place.with_name(f".{place.name}.lease")):
         small = tune(
             records,
             base=order.small_base,

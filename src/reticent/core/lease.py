@@ -37,6 +37,8 @@ BEAT = 5.0
 """Seconds between two counts of a holder."""
 LAPSE = 60.0
 """Seconds without a count, seen by one observer, after which a holder on another machine is taken for gone."""
+LOOK = 0.2
+"""Seconds between two tries of who waits for a lease."""
 TRIES = 5
 """Times that a lease is tried which others take and leave in the meantime."""
 
@@ -149,6 +151,19 @@ class Leases:
                 "Choose a writable folder with free space.",
             ) from error
         return None
+
+    def turn(self, path: Path) -> Lease:
+        """The lease, once nobody else holds it.
+
+        Args:
+            path: its file. Folders above it are made.
+
+        Raises:
+            Unusable: the place cannot be written to.
+        """
+        while (lease := self.take(path)) is None:
+            time.sleep(LOOK)
+        return lease
 
     def _attempt(self, path: Path, about: str) -> tuple[Lease | None, bool]:
         """The lease where it was free, and whether another holds it; neither where it changed under our hands."""
