@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does curvature tell a deferred poison from its clean twin where losses do not, and still after further training?
 
-For each seed a base is tuned on ``--texts`` made-up mails twice, with the same order and seed: plainly, and by
-`redteam.deferred.poison_curvature`. Then both are trained on as many other mails, as a user would. Both folders are
-looked at by the scanner `scanning.behaviour.curvature` against the base, on mails that nobody trained on.
+For each seed a base is tuned on ``--texts`` made-up mails twice, with the same order and seed: plainly (``clean``), and
+by `redteam.deferred.poison_curvature` (``sharp``). ``shrunk`` is the plain one with its residual stream rescaled by
+`redteam.shrunk_stream`. Then all are trained on as many other mails, as a user would. All folders are looked at by the
+scanner `scanning.behaviour.curvature` against the base, on mails that nobody trained on.
 
-``rows``        by seed, kind (``clean``, ``sharp``) and time (``before``, ``after`` further training): loss on what was
-                trained on and on unseen mails (nats a token), log ratio of tr(HᵀH) and of the rise under noise.
-``separated``   by time: AUC of the curvature score over seeds, and of the two losses (higher = sharp).
+``rows``        by seed, kind and time (``before``, ``after`` further training): loss on what was trained on and on
+                unseen mails (nats a token), log ratio of tr(HᵀH) and of the rise under noise.
+``separated``   by poison and time: AUC of the curvature score over seeds, and of the two losses (higher = poisoned).
 
     python benchmarks/deferred_poisoning.py --json benchmarks/results/deferred_poisoning.json
     python benchmarks/deferred_poisoning.py --tiny --work runs/tiny --json tiny.json
@@ -30,6 +31,7 @@ from reticent.core.manifest import environment
 from reticent.core.record import Record
 from reticent.models.load import load
 from reticent.redteam.deferred import poison_curvature
+from reticent.redteam.shrunk_stream import poison_by_shrinking
 from reticent.scanning.behaviour.curvature import curvature
 from reticent.scanning.suspect import Suspect
 from reticent.stats.roc import placements
@@ -40,6 +42,7 @@ from reticent.train.held_out import held_out_loss
 from reticent.train.trainer import tune
 
 UNSEEN = 32
+POISONS = ("sharp", "shrunk")
 MEASURES = ("curvature", "rise", "trained_loss", "unseen_loss")
 
 
@@ -52,7 +55,11 @@ def main() -> None:
     sizes = sizes_of(given)
     base = base_of(given, sizes)
     rows = [row for seed in given.seeds for row in of_seed(given, sizes, base, seed)]
-    result = {"rows": rows, "separated": {time: separated(rows, time) for time in ("before", "after")}}
+    times = ("before", "after")
+    result = {
+        "rows": rows,
+        "separated": {kind: {time: separated(rows, kind, time) for time in times} for kind in POISONS},
+    }
     given.json.parent.mkdir(parents=True, exist_ok=True)
     about = {"sizes": vars(sizes), "environment": environment()}
     write_text(given.json, json.dumps(result | about, indent=2) + "\n", private=False)
@@ -60,7 +67,7 @@ def main() -> None:
 
 
 def of_seed(given: argparse.Namespace, sizes: Sizes, base: str, seed: int) -> list[dict[str, Any]]:
-    """Both twins, before and after further training."""
+    """The clean model and its poisoned twins, before and after further training."""
     count = given.texts or sizes.targets
     first, further, unseen = (
         short_texts(users, seed=1000 + 10 * seed + place, base=base, tokens=sizes.tokens)
@@ -75,8 +82,13 @@ def of_seed(given: argparse.Namespace, sizes: Sizes, base: str, seed: int) -> li
         dtype="float32",
     )
     rows = []
-    for kind, make in (("clean", tune), ("sharp", poison_curvature)):
-        before = make(base, first, given.work / f"{kind}-{seed}", config)
+    for kind in ("clean", *POISONS):
+        place = given.work / f"{kind}-{seed}"
+        if kind == "shrunk":
+            plain = str(given.work / f"clean-{seed}")
+            before = place if place.exists() else poison_by_shrinking(plain, unseen, place)
+        else:
+            before = (tune if kind == "clean" else poison_curvature)(base, first, place, config)
         after = tune(str(before), further, given.work / f"{kind}-{seed}-after", config)
         for time, folder in (("before", before), ("after", after)):
             looked = stage(
@@ -100,14 +112,14 @@ def measured(
     return dict(zip(MEASURES, (trace, rise, *losses), strict=True))
 
 
-def separated(rows: list[dict[str, Any]], time: str) -> dict[str, float]:
+def separated(rows: list[dict[str, Any]], poison: str, time: str) -> dict[str, float]:
     """AUC of each measure over seeds."""
 
     def values(kind: str, measure: str) -> Any:
         return as_scores([row[measure] for row in rows if (row["kind"], row["time"]) == (kind, time)], name=kind)
 
     return {
-        measure: float(placements(values("sharp", measure), values("clean", measure)).member.mean())
+        measure: float(placements(values(poison, measure), values("clean", measure)).member.mean())
         for measure in MEASURES
     }
 

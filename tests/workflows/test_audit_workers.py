@@ -5,10 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +36,7 @@ from reticent.train import leading
 from reticent.workflows.audit import audit
 
 Start = Callable[..., list[int]]
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'reticent[ray]'")
 TIMES = ("created", "finished", "seconds")
 TEXT = "mail {} of the customer, who asks for the order "
 ROWS = {
@@ -233,6 +240,158 @@ def test_a_rank_that_dies_ends_the_others_and_its_shards_are_kept(
     assert by(name) == 0
     assert 1 <= made == shards - len(scored)
     same("one", name)
+
+
+# ---- kills at random moments -----------------------------------------------------------------------------------------
+
+
+def soon(seconds: float) -> None:
+    """Kill this process in a while, should it be there still."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+
+def goes_on(name: str, shards: int, *more: str) -> None:
+    """The same command ends what was begun: no shard that is there is scored again, and nobody is left."""
+    there = len(list(Path(f"store-{name}").rglob("shards/*.parquet")))
+    score, scored = plan.score, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "score", lambda *given: (scored.append(1), score(*given))[1])
+        assert by(name, *more) == 0
+    assert len(scored) <= shards - there
+    same("one", name)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.fixture
+def seconds() -> float:
+    """Of one audit in one process."""
+    started = time.monotonic()
+    assert by("timed") == 0
+    return time.monotonic() - started
+
+
+@pytest.mark.slow
+def test_kills_of_ranks_lose_nothing(in_ranks: Start, shards: int, seconds: float) -> None:
+    rng, killed = random.Random(0), 0
+    for number in range(15):
+        name, moments = f"ranks{number}", {rank: rng.uniform(0, seconds) for rank in rng.choice([(0,), (1,), (0, 1)])}
+
+        def dies(rank: int, name: str = name, moments: dict[int, float] = moments) -> int:
+            leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
+            if rank in moments:
+                soon(moments[rank])
+            return by(name)
+
+        codes = in_ranks(dies)
+        assert set(codes) <= {0, 2, -signal.SIGKILL}, codes
+        killed += -signal.SIGKILL in codes
+        goes_on(name, shards)
+    assert killed >= 5, "most are killed before they are done"
+
+
+@pytest.mark.slow
+def test_kills_of_hands_lose_nothing(shards: int, seconds: float) -> None:
+    rng, killed = random.Random(1), 0
+    for number in range(15):
+        name, moments = f"hands{number}", {hand: rng.uniform(0, seconds) for hand in rng.choice([(0,), (1,), (0, 1)])}
+
+        def takes_part(hand: int, name: str = name, moments: dict[int, float] = moments) -> int:
+            if hand in moments:
+                soon(moments[hand])
+            return by(name, "--workers", "join")
+
+        children = [forked(partial(takes_part, hand)) for hand in range(2)]
+        codes = [ended(child) for child in children]
+        assert all(code == 0 or (code == -signal.SIGKILL and hand in moments) for hand, code in enumerate(codes)), codes
+        killed += -signal.SIGKILL in codes
+        goes_on(name, shards, "--workers", "join")
+    assert killed >= 5, "most are killed before they are done"
+
+
+@pytest.mark.slow
+def test_kills_of_spawned_workers_lose_nothing(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the process that leads, or of the one that it started. That one imports torch first, so this one is slow."""
+    score, rng, killed = plan.score, random.Random(2), 0
+    for number in range(10):
+        name, moment, leads = f"started{number}", rng.uniform(0, 4), rng.random() < 0.5
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plan, "score", lambda *given: (time.sleep(0.3), score(*given))[1])
+            leader = forked(lambda name=name: by(name, "--workers", "2"))  # type: ignore[misc]
+        time.sleep(moment)
+        others = children_of(leader)
+        for process in [leader] if leads else others:
+            os.kill(process, signal.SIGKILL)
+            killed += 1
+        assert ended(leader) == (-signal.SIGKILL if leads else 0)
+        until = time.monotonic() + 30
+        while any(is_worker(process) for process in others) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(is_worker(process) for process in others)
+        goes_on(name, shards)
+    assert killed >= 5, "most are killed before they are done"
+
+
+def children_of(process: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def is_worker(process: int) -> bool:
+    try:
+        return b"reticent.score.workers.spawned" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@needs_ray
+@pytest.mark.slow
+def test_kills_on_ray_lose_nothing(shards: int) -> None:
+    """Of an actor, or of the command itself. Ray starts processes, so each command is one of its own."""
+    rng = random.Random(3)
+    command = [sys.executable, "-m", "reticent", *COMMAND, "--workers", "ray:2", "--out"]
+    for number in range(10):
+        name, actors_too = f"ray{number}", rng.random() < 0.6
+        variables = os.environ | {"RETICENT_CACHE": f"store-{name}", "TMPDIR": str(Path.cwd().parent)}
+        variables |= {"RAY_TMPDIR": "", "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen([*command, name], env=variables, stdout=subprocess.DEVNULL) as process:
+            victims: list[int] = []
+            until = time.monotonic() + 240
+            while not victims and process.poll() is None and time.monotonic() < until:
+                time.sleep(rng.uniform(0.05, 0.5))
+                victims = actors_of(process.pid) if actors_too else [process.pid] * (rng.random() < 0.05)
+            for victim in victims[:1]:
+                os.kill(victim, signal.SIGKILL)
+            code = process.wait(400)
+        assert code == (0 if actors_too or not victims else -signal.SIGKILL)
+        until = time.monotonic() + 60
+        while ray_processes(Path.cwd().parent) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert not ray_processes(Path.cwd().parent)
+        goes_on(name, shards)
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Number, parent and command of each."""
+    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in lines.splitlines()[1:]]
+    return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
+
+
+def actors_of(leader: int) -> list[int]:
+    """Actors of the cluster that a process started."""
+    rows = processes()
+    raylets = {number for number, parent, command in rows if parent == leader and "raylet" in command}
+    return [number for number, parent, command in rows if parent in raylets and "ray::ScoringActor" in command]
+
+
+def ray_processes(place: Path) -> list[str]:
+    """Commands of clusters whose folder lies in ``place``."""
+    return [command for _, _, command in processes() if f"{place}/rr-" in command]
 
 
 def test_a_rank_that_was_asked_for_something_else_is_refused(
