@@ -19,7 +19,7 @@ the public logits alone, and not for B that agree, which is when private text sh
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -109,27 +109,24 @@ def choose_naively(
     top_k: int,
     temperature: float,
     chance: float,
-    barred: Collection[int] = (),
 ) -> int:
     """The slow, obvious way, number by number: the token that the functions above choose.
 
     Args:
-        public: logits after the public prompt.
+        public: logits after the public prompt; -inf for a token that may not be chosen.
         private: for each unit, the logits after each of its records.
         clip, references, top_k, temperature, chance: as there.
-        barred: tokens that may not be chosen, as if they were not in the vocabulary.
 
     >>> choose_naively([0.0, 0.0], [[[9.0, 0.0]]], clip=1.0, references=1, top_k=2, temperature=1.0, chance=0.7)
     0
     """
-    scores = []
-    for token, logit in enumerate(public):
-        score = logit
+    free = [token for token, logit in enumerate(public) if logit > -math.inf]
+    scores = {}
+    for token in free:
+        scores[token] = public[token]
         for records in private:
-            mean = math.fsum(logits[token] - logit for logits in records) / len(records)
-            score += max(-clip, min(clip, mean)) / references
-        scores.append(score)
-    free = [token for token in range(len(public)) if token not in barred]
+            mean = math.fsum(logits[token] - public[token] for logits in records) / len(records)
+            scores[token] += max(-clip, min(clip, mean)) / references
     least = sorted((public[token] for token in free), reverse=True)[min(top_k, len(free)) - 1] - 2 * clip
     allowed = [token for token in free if public[token] >= least or top_k >= len(free)]
     highest = max(scores[token] for token in allowed)

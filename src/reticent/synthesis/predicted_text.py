@@ -178,19 +178,19 @@ def write_naively(
     written: list[int] = []
     with torch.inference_mode():
         while len(written) < settings.tokens:
-            public = logits_after(model, [*text.public, *written]).tolist()
+            public = logits_after(model, [*text.public, *written])
+            eligible = (public if written else settings.beginning(public)).tolist()
             private: list[list[list[float]]] = [[] for _ in range(text.units)]
             for prompt, unit in zip(text.private, text.owner, strict=True):
                 private[unit].append(logits_after(model, [*prompt, *written]).tolist())
             token = choose_naively(
-                public,
+                eligible,
                 private,
                 clip=settings.clip,
                 references=settings.references,
                 top_k=settings.top_k,
                 temperature=settings.temperature,
                 chance=chance(text.number, len(written)),
-                barred=() if written else settings.ends,
             )
             if token in settings.ends:
                 break
