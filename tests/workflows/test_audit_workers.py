@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,7 @@ from reticent.core.errors import BadInput
 from reticent.core.processes import EndedElsewhere
 from reticent.core.progress import console
 from reticent.core.run_folder import RunFolder
-from reticent.core.sealed import drop
+from reticent.core.sealed import drop, intact
 from reticent.models.load import load
 from reticent.score import make_tables as plan
 from reticent.score import render
@@ -254,7 +255,7 @@ def soon(seconds: float) -> None:
 
 def goes_on(name: str, shards: int, *more: str) -> None:
     """The same command ends what was begun: no shard that is there is scored again, and nobody is left."""
-    there = len(list(Path(f"store-{name}").rglob("shards/*.parquet")))
+    there = sum(intact(path) for path in Path(f"store-{name}").rglob("shards/*.parquet"))
     score, scored = plan.score, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "score", lambda *given: (scored.append(1), score(*given))[1])
@@ -281,6 +282,7 @@ def test_kills_of_ranks_lose_nothing(in_ranks: Start, shards: int, seconds: floa
 
         def dies(rank: int, name: str = name, moments: dict[int, float] = moments) -> int:
             leading.FAREWELL = leading.LINGER = 0.5  # this process is a fork
+            leading.JOIN = timedelta(seconds=20)  # for one that dies before the others met it
             if rank in moments:
                 soon(moments[rank])
             return by(name)
