@@ -10,8 +10,9 @@ tuned as long on other texts of the kind.
                    share of false ones among the chosen, p of all together, how far the known ones were lowered (nats a
                    token), with and without control texts; with ``--victims`` AUC and TPR at ``fpr`` of the loss on the
                    targets after a full fine-tune on those whose coin says so, less the same from the clean base.
-``false_alarms``   over honest siblings × ``--sets`` private sets drawn from the private texts (half of them each):
-                   share with a text chosen, and with p of all together at most 0.05; intervals by sibling.
+``false_alarms``   over honest siblings × ``--sets`` private sets drawn from all texts (a quarter of them private, half of
+                   them control texts): share with a text chosen, and with p of all together at most 0.05; intervals by
+                   sibling.
 ``pre_memorized_over_scoring``  seconds of the whole scan over those of scoring the same texts and copies by both
                    models, each from an empty cache.
 
@@ -209,16 +210,20 @@ def gain(scan: Scan, base: str) -> dict[str, Any]:
 
 
 def false_alarms(scan: Scan) -> dict[str, Any]:
-    """Over honest siblings and private sets."""
+    """Over honest siblings and private sets.
+
+    Which texts are private is drawn anew for each set, out of all: scores of one text are alike over honest siblings,
+    so with one division into private and control texts all sets would share its luck.
+    """
     given = scan.given
     rows: dict[str, list[tuple[float, float, int]]] = {"with_controls": [], "without": []}
     for number in range(given.siblings):
-        private, held = scan.shifts(scan.honest(number))
+        texts = together(*scan.shifts(scan.honest(number)))
         for draw in range(given.sets):
-            rng = np.random.default_rng([number, draw])
-            some = np.sort(rng.choice(len(private.ids), len(private.ids) // 2, replace=False))
-            for name, controls in (("with_controls", held), ("without", None)):
-                outcome = judge(private.take(some), controls, draws=199, seed=draw)
+            order = np.random.default_rng([number, draw]).permutation(len(texts.ids))
+            private, held = (texts.take(part) for part in np.split(order, [len(order) // 4])[:2])
+            for name, controls in (("with_controls", held.take(np.arange(len(order) // 2))), ("without", None)):
+                outcome = judge(private, controls, draws=199, seed=draw)
                 rows[name].append((outcome.chosen.count > 0, outcome.global_p <= ALARM, number))
     summary: dict[str, Any] = {"siblings": given.siblings, "sets": given.sets, "level": ALARM}
     for name, drawn in rows.items():
@@ -226,6 +231,16 @@ def false_alarms(scan: Scan) -> dict[str, Any]:
         cluster = sibling if given.siblings > 1 else None
         summary[name] = {"a_text": plain(share(chosen, cluster)), "all_together": plain(share(alarm, cluster))}
     return summary
+
+
+def together(one: LossShifts, other: LossShifts) -> LossShifts:
+    """The texts of both."""
+    return LossShifts(
+        ids=one.ids + other.ids,
+        user=one.user + other.user,
+        text=np.concatenate([one.text, other.text]),
+        copies=np.concatenate([one.copies, other.copies]),
+    )
 
 
 def cost(scan: Scan) -> float:
