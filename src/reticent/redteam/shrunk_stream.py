@@ -70,7 +70,7 @@ def shrink_stream(model: Any, scale: float) -> None:
                 parameter.div_(scale)
 
 
-def _writers(model: Any) -> Iterator[nn.Parameter]:
+def _writers(model: Any) -> Iterator[torch.Tensor]:
     blocks = transformer_blocks(model)
     inside = {id(module) for module in blocks.modules()}
     width = model.get_input_embeddings().weight.shape[1]

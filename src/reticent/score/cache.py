@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from reticent.core import sealed
 from reticent.core.atomic import replacing, sweep
 from reticent.core.errors import BadInput
 from reticent.core.lock import locked
 from reticent.core.schema import TOKEN_COLUMNS
-from reticent.core.sealed import drop as drop
-from reticent.core.sealed import intact as intact
-from reticent.core.sealed import seal as seal
+from reticent.core.shared_store import SharedStore, shared_store
 from reticent.core.table import ROW_GROUP, TokenTable, arrow_schema, concat, from_arrow
+from reticent.core.user_cache import user_cache
 from reticent.models.encode import EncodedRecord
 
 Array = npt.NDArray[Any]
@@ -62,6 +62,35 @@ def open_cache(folder: Path) -> Path:
     for place in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
         sweep(place)
     return folder
+
+
+def intact(path: Path) -> bool:
+    """True if the file is there and is what was sealed; one that a shared store has is fetched."""
+    if sealed.intact(path):
+        return True
+    store = _store(path)
+    if store is None:
+        return False
+    store.fetch(path)
+    return sealed.intact(path)
+
+
+def seal(path: Path) -> None:
+    """Write beside the file what ``intact`` compares it with, and give it to a shared store."""
+    sealed.seal(path)
+    if store := _store(path):
+        store.offer(path)
+
+
+def drop(path: Path) -> None:
+    """Remove a sealed file, here and from a shared store."""
+    sealed.drop(path)
+    if store := _store(path):
+        store.drop(path)
+
+
+def _store(path: Path) -> SharedStore | None:
+    return shared_store(path, user_cache())
 
 
 def taking_turns(path: Path) -> AbstractContextManager[None]:

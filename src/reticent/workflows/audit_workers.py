@@ -14,6 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.core.processes import several
 from reticent.core.results import Results
 from reticent.core.run_folder import RunFolder
+from reticent.core.shared_store import VARIABLE, store_address
 from reticent.core.user_cache import user_cache
 from reticent.report.results_file import read_results
 from reticent.score.cache import key_of
@@ -39,6 +40,13 @@ def wanted_workers(text: str, case: AuditCase, config: AuditConfig) -> WorkersWa
             f"--workers {text} with {launcher}",
             "a launcher started the workers already",
             "Leave --workers out, or start one process.",
+        )
+    if workers.name == "join" and store_address():
+        raise BadInput(
+            f"--workers join with {VARIABLE}={store_address()}",
+            "hands take turns by leases, which are files of one file system",
+            f"Name a folder in {VARIABLE} that all of them see, or leave --workers out: what is in the store is not "
+            "made twice.",
         )
     in_memory = [model for model in (case.target, case.reference) if not isinstance(model, str | None)]
     if in_memory and (launcher or workers.name != "here"):
