@@ -74,11 +74,11 @@ class SharedStore:
     def _name(self, path: Path) -> str:
         return f"{self.place}/{path.absolute().relative_to(self.local).as_posix()}"
 
-    def _told(self) -> _Told:
-        return _Told(self.address)
+    def _told(self) -> _StoreErrors:
+        return _StoreErrors(self.address)
 
 
-class _Told:
+class _StoreErrors:
     """Whatever a store raises, but that a file is not there, is an error of this package."""
 
     def __init__(self, address: str) -> None:
