@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import pytest
 
 from reticent.cli.main import main
+from reticent.core import sealed
 from reticent.core.errors import BadInput, Unusable
 from reticent.core.record import Record
 from reticent.core.shared_store import _opened, store_address
 from reticent.core.user_cache import user_cache
 from reticent.models.load import LoadedModel, load
+from reticent.score import cache as kept_files
 from reticent.score import make_tables as plan
 from reticent.score import render as rendering
 from reticent.score.engine import ScoreOptions
@@ -23,6 +27,7 @@ from reticent.score.generation.generate import make_generations
 from reticent.score.make_tables import make_tables
 from reticent.score.requests import Request
 from reticent.score.scored_model import ScoredModel
+from reticent.score.workers import join as joining
 from reticent.testing.tiny import save_tiny
 
 RECORDS = [Record(id=f"r{i}", text=f"record {i * 7919 % 997} of the customer " * (1 + i % 4)) for i in range(24)]
@@ -167,6 +172,109 @@ def test_a_store_that_cannot_be_written_says_so(
         table(target)
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The files of an empty store that is asked for."""
+    on(tmp_path / "one", "memory://there", monkeypatch)
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    return files
+
+
+def a_file() -> Path:
+    path = user_cache() / "tables" / "shards" / "a.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_text("text")
+    return path
+
+
+def test_a_store_that_is_not_there_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*given: Any, **more: Any) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    monkeypatch.setattr(store, "put_file", missing)
+    with pytest.raises(Unusable, match=r"RETICENT_CACHE=memory://there: cannot be used .*bucket does not exist"):
+        kept_files.seal(a_file())
+
+
+def test_a_store_that_cannot_be_read_is_not_taken_for_the_folder_here(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: Any, **more: Any) -> None:
+        raise PermissionError(errno.EACCES, "Access Denied")
+
+    path = a_file()
+    kept_files.seal(path)
+    sealed.drop(path)
+    monkeypatch.setattr(store, "get_file", refused)
+    with pytest.raises(Unusable, match=r"RETICENT_CACHE=memory://there: cannot be used .*Access Denied"):
+        kept_files.intact(path)
+
+
+def test_looking_for_what_is_not_there_makes_no_folder(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that were made and taken away again would go from under another process that writes into it."""
+    path, seen = user_cache() / "tables" / "shards" / "a.parquet", []
+    for name in ("cat_file", "get_file"):
+        asked = getattr(store, name)
+        monkeypatch.setattr(store, name, lambda *given, asked=asked: (seen.append(path.parent.exists()), asked(*given)))
+    assert not kept_files.intact(path)
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_another_process_drops_while_it_is_sent_is_not_left_there(
+    part: int, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, put, parts = a_file(), store.put_file, []
+
+    def dropped(*given: Any) -> None:
+        if len(parts) == part:
+            sealed.drop(path)
+        parts.append(given)
+        put(*given)
+
+    monkeypatch.setattr(store, "put_file", dropped)
+    kept_files.seal(path)
+    assert names("memory://there") == []
+
+
+def test_a_shard_that_a_late_hand_makes_stays_nowhere(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = a_file()
+    monkeypatch.setattr(joining, "scored", lambda *given: None)
+    monkeypatch.setattr(joining, "keep", lambda table, file: kept_files.seal(file))
+    job = SimpleNamespace(part=lambda shard: None, model=None, files=[path])
+    hand = joining.HelpingHand(path.parent)
+    monkeypatch.setattr(hand, "_models", SimpleNamespace(side=lambda model: None))
+    hand._make(path.parent / "asked.parquet", job, 0)
+    assert not path.exists()
+    assert names("memory://there") == []
+
+
+def test_a_folder_that_is_made_as_a_store_is_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("new", "team"):
+        on(tmp_path / "one", f"file://{tmp_path}/{name}", monkeypatch)
+        if name == "team":
+            (tmp_path / name).mkdir(mode=0o750)
+        kept_files.seal(a_file())
+        sealed.drop(user_cache() / "tables" / "shards" / "a.parquet")
+        (user_cache() / "tables" / "shards").rmdir()
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "team")] == [0o700, 0o750]
+
+
+def test_messages_hold_no_password(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "memory://ann:pass/word@there?sig=abc"
+    monkeypatch.setenv("RETICENT_CACHE", address)
+
+    def refused(*given: Any, **more: Any) -> None:
+        raise OSError(f"403, url={address}, user ann, pass/word")
+
+    monkeypatch.setattr(store, "cat_file", refused)
+    with pytest.raises(Unusable) as told:
+        kept_files.intact(user_cache() / "tables" / "a.parquet")
+    assert "RETICENT_CACHE=memory://…@there?…: cannot be used (OSError: 403" in str(told.value)
+    assert not any(secret in str(told.value) for secret in ("word", "abc"))
+
+
 def test_hands_that_take_leases_need_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,11 +282,13 @@ def test_hands_that_take_leases_need_a_folder(
     for name in ("in", "out"):
         rows = [f'{{"text": "some words of text {number} that is {name}"}}\n' for number in range(20)]
         (tmp_path / f"{name}.jsonl").write_text("".join(rows))
-    monkeypatch.setenv("RETICENT_CACHE", "memory://there")
+    monkeypatch.setenv("RETICENT_CACHE", "memory://ann:secret@there")
     monkeypatch.chdir(tmp_path)
     command = ["audit", "--model", "model", "--members", "in.jsonl", "--held_out", "out.jsonl", "--out", "run"]
     assert main([*command, "--workers", "join"]) == 2
-    assert "hands take turns by leases, which are files of one file system" in " ".join(capfd.readouterr().err.split())
+    said = " ".join(capfd.readouterr().err.split())
+    assert "hands take turns by leases, which are files of one file system" in said
+    assert "secret" not in said
     assert not (tmp_path / "run").exists()
 
 

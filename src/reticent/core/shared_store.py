@@ -10,8 +10,8 @@ the texts are.
 from __future__ import annotations
 
 import os
-import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,19 @@ def store_address() -> str:
     return given if "://" in given else ""
 
 
+def shown(address: str) -> str:
+    """An address for messages, without what may be a password or a signature in it.
+
+    Examples:
+        >>> shown("s3://bucket/place"), shown("sftp://ann:pass/word@host/place?sig=abc")
+        ('s3://bucket/place', 'sftp://…@host/place?…')
+    """
+    kind, _, rest = address.partition("://")
+    who, at, rest = rest.rpartition("@")
+    rest, question, _ = rest.partition("?")
+    return f"{kind}://{'…' if who else ''}{at}{rest}{'?…' if question else ''}"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SharedStore:
     """A place of files.
@@ -54,16 +67,25 @@ class SharedStore:
     def fetch(self, path: Path) -> None:
         """Copy a file and its seal to this machine, where the store has both."""
         seal = seal_of(path)
-        with suppress(FileNotFoundError), self._told(), replacing_together([path, seal]) as temporary:
-            for part in (seal, path):  # what is not there has no seal
-                self.files.get_file(self._name(part), str(temporary[part]))
+        with suppress(FileNotFoundError), self._told(FileNotFoundError):
+            sealed = self.files.cat_file(self._name(seal))  # first: what is not there has none, and leaves no trace
+            with replacing_together([path, seal]) as temporary:
+                with self._told(FileNotFoundError):  # of the store, and not of the folder that is written to
+                    self.files.get_file(self._name(path), str(temporary[path]))
+                temporary[seal].write_bytes(sealed)
 
     def offer(self, path: Path) -> None:
-        """Copy a sealed file to the store, the seal last."""
+        """Copy a sealed file to the store, the seal last. One that another process drops meanwhile is in neither."""
         with self._told():
-            self.files.makedirs(self._name(path).rpartition("/")[0], exist_ok=True)
+            self._make_folder(self._name(path).rpartition("/")[0])
             for part in (path, seal_of(path)):
-                self.files.put_file(str(part), self._name(part))
+                try:
+                    self.files.put_file(str(part), self._name(part))
+                except FileNotFoundError:
+                    if part.exists():  # so it is the store that is not there
+                        raise
+                    self.drop(path)
+                    return
 
     def drop(self, path: Path) -> None:
         """Remove a file, the seal first."""
@@ -74,22 +96,22 @@ class SharedStore:
     def _name(self, path: Path) -> str:
         return f"{self.place}/{path.absolute().relative_to(self.local).as_posix()}"
 
-    def _told(self) -> _StoreErrors:
-        return _StoreErrors(self.address)
+    def _make_folder(self, name: str) -> None:
+        from fsspec.implementations.local import LocalFileSystem
 
+        if isinstance(self.files, LocalFileSystem):  # for its owner only, unless somebody made it for others
+            Path(self.place).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.files.makedirs(name, exist_ok=True)
 
-class _StoreErrors:
-    """Whatever a store raises, but that a file is not there, is an error of this package."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, FileNotFoundError | ReticentError):
-            raise _refused(self._address, error, Unusable) from error
+    @contextmanager
+    def _told(self, *but: type[Exception]) -> Iterator[None]:
+        """Whatever a store raises is an error of this package, but for those named."""
+        try:
+            yield
+        except Exception as error:  # each kind of store has errors of its own
+            if isinstance(error, (ReticentError, *but)):
+                raise
+            raise _refused(self.address, error, Unusable) from error
 
 
 def shared_store(path: Path, local: Path) -> SharedStore | None:
@@ -120,9 +142,18 @@ def _opened(address: str, local: Path) -> SharedStore:
 
 
 def _refused(address: str, error: Exception, kind: type[BadInput]) -> BadInput:
-    why = (str(error).splitlines() or [""])[0][:200]
+    why = (str(error).splitlines() or [""])[0]
+    for secret in _secrets(address):
+        why = why.replace(secret, "…")
     return kind(
-        f"{VARIABLE}={re.sub('//[^/@]*@', '//…@', address)}",
-        f"cannot be used ({type(error).__name__}: {why})",
+        f"{VARIABLE}={shown(address)}",
+        f"cannot be used ({type(error).__name__}: {why[:200]})",
         "Install the package that fsspec needs for it, and see to the rights; or name a folder.",
     )
+
+
+def _secrets(address: str) -> list[str]:
+    """Parts of an address that `shown` leaves out, the longest first."""
+    who, _, rest = address.partition("://")[2].rpartition("@")
+    parts = [who, who.partition(":")[2], rest.partition("?")[2]]
+    return sorted(filter(None, parts), key=len, reverse=True)

@@ -14,7 +14,7 @@ from reticent.core.errors import BadInput
 from reticent.core.processes import several
 from reticent.core.results import Results
 from reticent.core.run_folder import RunFolder
-from reticent.core.shared_store import VARIABLE, store_address
+from reticent.core.shared_store import VARIABLE, shown, store_address
 from reticent.core.user_cache import user_cache
 from reticent.report.results_file import read_results
 from reticent.score.cache import key_of
@@ -43,7 +43,7 @@ def wanted_workers(text: str, case: AuditCase, config: AuditConfig) -> WorkersWa
         )
     if workers.name == "join" and store_address():
         raise BadInput(
-            f"--workers join with {VARIABLE}={store_address()}",
+            f"--workers join with {VARIABLE}={shown(store_address())}",
             "hands take turns by leases, which are files of one file system",
             f"Name a folder in {VARIABLE} that all of them see, or leave --workers out: what is in the store is not "
             "made twice.",

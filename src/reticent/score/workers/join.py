@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from reticent.core import hands
+from reticent.core import hands, sealed
 from reticent.core.errors import BadInput
 from reticent.core.lease import Leases
-from reticent.core.sealed import drop, seal_of
-from reticent.score.cache import intact, keep, key_of, lease_of
+from reticent.core.sealed import seal_of
+from reticent.score.cache import drop, intact, keep, key_of, lease_of
 from reticent.score.candidates.memory import steady_heap
 from reticent.score.make_tables import scored
 from reticent.score.workers.job import Job, OpenModels, read_job, write_job
@@ -58,7 +58,7 @@ class JoinedWorker:
             waiting = []
             for shard in left:
                 file = table.files[shard]
-                if intact(file):
+                if sealed.intact(file):  # a shared store is asked once the lease is ours, and not at each look
                     advance(table.size(shard))
                 elif (lease := self._leases.take(lease_of(file))) is None:
                     waiting.append(shard)
