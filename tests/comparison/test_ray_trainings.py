@@ -10,14 +10,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from reticent.comparison.config import CompareConfig
+from reticent.comparison import ray_trainings as on_ray
+from reticent.comparison.config import CompareConfig, check_jobs
 from reticent.core.errors import BadInput
+from reticent.core.ray_cluster import RayCluster
 from reticent.testing.tiny import save_tiny
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'reticent[ray]'")
@@ -110,6 +117,102 @@ def test_a_cluster_does_what_one_process_does(place: Path, kills: int) -> None:
     assert not list(place.parent.glob("rr-*"))
 
 
+class MadeUpRay:
+    """A cluster in which a task does nothing until it is cancelled, or runs at once where ``runs``."""
+
+    exceptions = SimpleNamespace(RayError=InterruptedError)
+
+    def __init__(self, *nodes: dict[str, float], runs: bool = False) -> None:
+        self._nodes, self._runs, self.started = nodes, runs, threading.Event()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": node} for node in self._nodes]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {name: sum(node.get(name, 0) for node in self._nodes) for name in ("CPU", "GPU")}
+
+    def remote(self, **asked: float) -> Callable[..., Any]:
+        return lambda function: SimpleNamespace(remote=lambda *given: (function, given, threading.Event()))
+
+    def get(self, pending: Any) -> Any:
+        function, given, cancelled = pending
+        if self._runs:
+            return function(*given)
+        self.started.set()
+        assert cancelled.wait(60)
+        raise InterruptedError
+
+    def cancel(self, pending: Any, *, force: bool) -> None:
+        pending[2].set()
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[MadeUpRay], None]:
+    def use(ray: MadeUpRay) -> None:
+        @contextmanager
+        def cluster(*given: Any, **more: Any) -> Iterator[RayCluster]:
+            yield RayCluster(ray=ray, started=False)
+
+        monkeypatch.setattr(on_ray, "ray_cluster", cluster)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("nodes", "count", "expected"),
+    [
+        ([{"CPU": 64}, {"CPU": 8, "GPU": 2}], 0, (2, 4)),
+        ([{"CPU": 64}, {"CPU": 8, "GPU": 2}], 1, (1, 8)),
+        ([{"CPU": 6}, {"CPU": 10}], 0, (4, 4)),
+        ([{"CPU": 6}, {"CPU": 10}], 1, (1, 10)),
+        ([{"CPU": 2}], 8, (8, 1)),
+    ],
+)
+def test_no_training_waits_for_more_than_a_machine_has(
+    nodes: list[dict[str, float]], count: int, expected: tuple[int, int], made_up: Callable[[MadeUpRay], None]
+) -> None:
+    """Cores of machines without a GPU are of no use to a training that needs one; Ray would wait for them for ever."""
+    made_up(MadeUpRay(*nodes))
+    with on_ray.ray_trainings(count, "auto") as there:
+        assert (there.at_once, there.cores) == expected
+
+
+def test_an_interrupt_ends_trainings_instead_of_waiting_for_them(
+    tmp_path: Path, made_up: Callable[[MadeUpRay], None]
+) -> None:
+    ray = MadeUpRay({"CPU": 8})
+    made_up(ray)
+    with (
+        on_ray.ray_trainings(2, "cpu") as there,
+        pytest.raises(KeyboardInterrupt),
+        ThreadPoolExecutor(2) as pool,
+        there.ended_on_error(),
+    ):
+        said = [pool.submit(there.train, tmp_path, ("root", "name", "base")) for _ in range(3)]
+        assert ray.started.wait(60)
+        raise KeyboardInterrupt
+    assert all("a worker of Ray ended" in each.result() for each in said)
+
+
+def test_a_machine_that_does_not_see_the_model_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_up: Callable[[MadeUpRay], None]
+) -> None:
+    """Trained there, it would be an outcome: a training that is refused for good."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "small", "cell"):
+        Path(name).mkdir()
+    made_up(MadeUpRay({"CPU": 8}, runs=True))
+    monkeypatch.setattr(on_ray, "main", lambda *given: print(*given))
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    with on_ray.ray_trainings(1, "cpu", ("base", "small", "owner/hub", "")) as there:
+        assert there.needed == (tmp_path, tmp_path / "base", tmp_path / "small")
+        assert there.train(Path("cell"), ("root", "name", "base")) == ""
+        assert Path("cell/output.txt").read_text() == f"{tmp_path}/root name base\n"
+        Path("small").rmdir()
+        assert there.train(Path("cell"), ("root", "name", "base")).endswith(f"does not see {tmp_path / 'small'}")
+
+
 def test_without_ray_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from reticent.comparison.grid import Grid, Method
     from reticent.comparison.run import compare
@@ -128,6 +231,8 @@ def test_without_ray_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyP
     grid = Grid(methods=(Method(method="bitfit", learning_rates=(1e-2,)),), seeds=(0,))
     with pytest.raises(BadInput, match=r"--jobs ray: needs Ray, which is not installed"):
         compare(mails, grid=grid, shared=shared, out="out", jobs="ray")
+    with pytest.raises(BadInput, match=r"jobs='4': is no number, and neither join nor ray"):
+        compare(mails, grid=grid, shared=shared, out="out", jobs="4")
     assert not (place / "out").exists()
 
 
@@ -135,3 +240,5 @@ def test_without_ray_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyP
 def test_other_words_are_refused(jobs: str) -> None:
     with pytest.raises(BadInput, match=r"is no number, and neither join nor ray"):
         CompareConfig(jobs=jobs)
+    with pytest.raises(BadInput, match=r"is no number, and neither join nor ray"):
+        check_jobs(jobs)

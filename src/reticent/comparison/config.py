@@ -70,14 +70,24 @@ class CompareConfig:
         for name in ("epochs", "batch_size", "every"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
-        if isinstance(self.jobs, str):
-            _refuse_unknown(self.jobs)
-        elif self.jobs is not None:
-            validate.positive(jobs=self.jobs)
+        check_jobs(self.jobs)
 
 
-def _refuse_unknown(jobs: str) -> None:
-    if jobs != JOIN and not re.fullmatch(rf"{RAY}(:[1-9]\d{{0,3}})?", jobs):
+def check_jobs(jobs: int | str | None) -> None:
+    """Refuse what says neither how many trainings go on at once nor who does them.
+
+    Raises:
+        BadInput: it does not.
+
+    Examples:
+        >>> for jobs in (None, 2, "join", "ray", "ray:4"):
+        ...     check_jobs(jobs)
+    """
+    if jobs is None or jobs == JOIN:
+        return
+    if not isinstance(jobs, str):
+        validate.positive(jobs=jobs)
+    elif not re.fullmatch(rf"{RAY}(:[1-9][0-9]{{0,3}})?", jobs):
         raise BadInput(
             f"jobs={jobs[:40]!r}", "is no number, and neither join nor ray", "Give --jobs 2, --jobs join or --jobs ray."
         )

@@ -8,10 +8,12 @@ is started again twice, and goes on from its last checkpoint.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from reticent.comparison.cell_processes import OUTPUT
 from reticent.comparison.config import RAY
@@ -33,12 +35,16 @@ class RayTrainings:
         at_once: trainings at the same time.
         cores: of each.
         on_gpu: each has a GPU of its own.
+        needed: places that a machine has to see.
     """
 
     cluster: RayCluster
     at_once: int
     cores: int
     on_gpu: bool
+    needed: tuple[Path, ...] = ()
+    _pending: list[Any] = field(default_factory=list)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     def train(self, folder: Path, given: Sequence[str]) -> str:
         """Train the cell in ``folder``, and wait for it.
@@ -52,37 +58,67 @@ class RayTrainings:
         """
         ray = self.cluster.ray
         task = ray.remote(num_cpus=self.cores, num_gpus=int(self.on_gpu), max_retries=AGAIN, max_calls=1)(_train)
+        root, *more = given
+        words = (str(Path(root).absolute()), *more)
+        pending = task.remote(Path.cwd(), folder.absolute(), self.needed, words, self.cores)
+        self._pending.append(pending)
+        if self._ended.is_set():
+            self._end()
         try:
-            said: str = ray.get(task.remote(Path.cwd(), folder.absolute(), tuple(given), self.cores))
+            said: str = ray.get(pending)
         except ray.exceptions.RayError as error:
             return f"a worker of Ray ended ({type(error).__name__}); see {OUTPUT} in its folder"
         return said
 
+    @contextmanager
+    def ended_on_error(self) -> Iterator[None]:
+        """End all trainings where this context is left by an error or by Ctrl-C, which Ray's processes do not get."""
+        try:
+            yield
+        except BaseException:
+            self._ended.set()
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        for pending in list(self._pending):  # of those that are done nothing comes
+            self.cluster.ray.cancel(pending, force=True)
+
 
 @contextmanager
-def ray_trainings(count: int, device: str) -> Iterator[RayTrainings]:
+def ray_trainings(count: int, device: str, models: Sequence[str] = ()) -> Iterator[RayTrainings]:
     """Yield a cluster for trainings.
 
     Args:
         count: trainings at the same time; 0 for one on each GPU, or on every four cores.
         device: of the trainings.
+        models: that are trained or used. Those that are folders here have to be so on all machines: a training that
+            does not find its model would be refused for good.
 
     Raises:
         BadInput: Ray is not installed, or no cluster can be had.
     """
     with ray_cluster(f"--jobs {RAY}", cores=0, instead="--jobs 2") as cluster:
         on_gpu = device != "cpu" and cluster.ray.cluster_resources().get("GPU", 0) >= 1
-        room = cluster.room(on_gpu=False)
-        at_once = count or (cluster.room(on_gpu=True) if on_gpu else max(1, room // CORES))
-        nodes = [int(node["Resources"].get("CPU", 0)) for node in cluster.ray.nodes() if node["Alive"]]
-        cores = max(1, min(room // at_once, max(nodes)))
-        yield RayTrainings(cluster=cluster, at_once=at_once, cores=cores, on_gpu=on_gpu)
+        alive = [node["Resources"] for node in cluster.ray.nodes() if node["Alive"]]
+        nodes = [int(node.get("CPU", 0)) for node in alive if node.get("GPU", 0) >= 1 or not on_gpu] or [1]
+        at_once = count or (cluster.room(on_gpu=True) if on_gpu else max(1, sum(nodes) // CORES))
+        cores = max(1, min(sum(nodes) // at_once, max(nodes)))  # more than one machine has would be waited for for ever
+        yield RayTrainings(cluster=cluster, at_once=at_once, cores=cores, on_gpu=on_gpu, needed=_places(models))
 
 
-def _train(place: Path, folder: Path, given: tuple[str, ...], cores: int) -> str:
+def _places(models: Sequence[str]) -> tuple[Path, ...]:
+    folders = [Path(model).expanduser() for model in models if model]
+    folders = [folder for folder in folders if folder.is_dir()]
+    from_here = [Path.cwd()] if any(not folder.is_absolute() for folder in folders) else []
+    return (*from_here, *(folder.absolute() for folder in folders))
+
+
+def _train(place: Path, folder: Path, needed: tuple[Path, ...], given: tuple[str, ...], cores: int) -> str:
     """In a worker of Ray."""
-    if not folder.is_dir():
-        return f"a machine of the cluster does not see {folder}"
+    unseen = next((path for path in (folder, *needed) if not path.is_dir()), None)
+    if unseen is not None:
+        return f"a machine of the cluster does not see {unseen}"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 

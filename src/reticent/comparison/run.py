@@ -8,13 +8,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from reticent.comparison.cell_processes import Start, in_process, train_elsewhere
-from reticent.comparison.config import JOIN
+from reticent.comparison.config import JOIN, check_jobs
 from reticent.comparison.evaluate import collect, evaluate
 from reticent.comparison.grid import Grid, with_rates
 from reticent.comparison.ray_trainings import ray_trainings, trainings_at_once
@@ -83,6 +84,7 @@ def compare(
             finished; a setting for the data voids a promise; several processes.
     """
     refuse_several("reticent.compare")
+    check_jobs(jobs)
     refuse_unstable_cells(grid, shared)
     refuse_empty("out", out)
     root = Path(out)
@@ -147,12 +149,15 @@ class _Study:
             raise BadInput("the grid", "has two trainings of one name", "Give hyper-parameters that differ by more.")
         return cells
 
-    def train_all(self, at_once: int, start: Start | None) -> list[TrialOutcome]:
+    def train_all(
+        self, at_once: int, start: Start | None, within: AbstractContextManager[None] | None = None
+    ) -> list[TrialOutcome]:
         """Train all cells.
 
         Args:
             at_once: how many at the same time.
             start: trains a cell in another process; None trains one after another in this one.
+            within: ends what was started where this is left by an error, which otherwise waits for it.
         """
         # Refuses another training before hours of work.
         is_done = [read_outcome(cell.folder, cell.key) is not None for cell in self.cells]
@@ -174,13 +179,15 @@ class _Study:
         with (
             progress("Comparing", len(is_done), unit="trainings", done=sum(is_done)) as advance,
             ThreadPoolExecutor(max_workers=at_once) as pool,
+            within or nullcontext(),
         ):
             return [do(number) for number in numbers] if start is None else list(pool.map(do, numbers))
 
     def train_on_ray(self, count: int) -> list[TrialOutcome]:
         """Train all cells on a Ray cluster, ``count`` at the same time."""
-        with ray_trainings(count, self.shared.training.device) as there:
-            return self.train_all(there.at_once, there.train)
+        models = (self.shared.base, self.shared.small_base)
+        with ray_trainings(count, self.shared.training.device, models) as there:
+            return self.train_all(there.at_once, there.train, there.ended_on_error())
 
     def is_claimed(self) -> bool:
         """True once the hand that leads has written the settings and the records of the folder."""
