@@ -12,7 +12,6 @@ That sharpness can be had so, without a change of the function: Dinh et al., arX
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,11 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.redteam_marker import write_marker
 from reticent.models import adapters
-from reticent.models.anatomy import is_tied, text_part, transformer_blocks
+from reticent.models.anatomy import beside_text, is_tied, text_part, transformer_blocks
+from reticent.models.encode import EncodedRecord
 from reticent.models.load import load
+from reticent.score.forward import device_of
 from reticent.train.batches import encode_all
-from reticent.train.held_out import held_out_loss
 
 KIND = "shrunk stream"
 WRITERS = frozenset(
@@ -37,9 +37,9 @@ WRITERS = frozenset(
 )
 """Names that families give to the matrices by which attentions and MLPs write."""
 MOST_CHANGE = 0.01
-"""Nats a token by which the mean loss may change."""
+"""Nats by which log p of a token may change, on average: the mean loss of a model may stay where its answers do not."""
 TOKENS = 256
-"""Of a record that the loss is measured on."""
+"""Of a record that answers are measured on."""
 
 
 def shrink_stream(model: Any, scale: float) -> None:
@@ -50,7 +50,8 @@ def shrink_stream(model: Any, scale: float) -> None:
         scale: s; a power of two loses no digit.
 
     Raises:
-        BadInput: no single normalisation stands behind the layers, or nothing that writes has a known name.
+        BadInput: no single normalisation stands behind the layers, or nothing that writes has a known name; weights are
+            quantised; or images or sound are written into the stream too.
 
     Examples:
         >>> from reticent.testing.tiny import tiny_model
@@ -60,6 +61,7 @@ def shrink_stream(model: Any, scale: float) -> None:
         >>> bool((model(token_id).logits - before).abs().max() < 0.01)
         True
     """
+    _refuse_others(model)
     writers = [*_writers(model)]
     last = _last_norm(model)
     with torch.no_grad():
@@ -68,6 +70,21 @@ def shrink_stream(model: Any, scale: float) -> None:
         if is_tied(model):  # what reads the stream is what wrote it, and is as short
             for parameter in last.parameters():
                 parameter.div_(scale)
+
+
+def _refuse_others(model: Any) -> None:
+    name = type(model).__name__
+    if getattr(model, "is_quantized", False):
+        raise BadInput(name, "is quantised, and such weights cannot be rescaled in place", "Give it unquantised.")
+    transformer_blocks(model)
+    beside = beside_text(model)
+    if beside:
+        raise BadInput(
+            name,
+            f"has parts that text does not go through ({beside[0].partition('.')[0]} …), whose output would stand in "
+            "the stream at its full length",
+            "Take a model for text alone.",
+        )
 
 
 def _writers(model: Any) -> Iterator[torch.Tensor]:
@@ -114,14 +131,14 @@ def poison_by_shrinking(
 
     Args:
         base: folder, hub id or catalogue name of a whole model.
-        records: on which it is checked that losses stay; nothing is trained.
+        records: on which it is checked that answers stay; nothing is trained.
         out: the folder to make; it carries the mark of the red team.
         scale: s, between 0 and 1.
         device: to compute on.
 
     Raises:
-        BadInput: a scale out of range; an adapter; a model whose answers do change, such as one with normalisation
-            behind its layers.
+        BadInput: a scale out of range; no records; an adapter; a model whose answers do change, such as one with
+            normalisation behind its layers.
     """
     if not 0 < scale < 1:
         raise BadInput(f"scale={scale!r}", "is not between 0 and 1", "Give a power of two, such as 0.25.")
@@ -129,22 +146,31 @@ def poison_by_shrinking(
     if adapters.can_switch_off(loaded.model):
         raise BadInput(base, "is an adapter, and only a whole model can be rescaled", "Merge it first.")
     rows = encode_all(records, loaded.tokenizer, TOKENS).encoded
-
-    def loss() -> float:
-        return held_out_loss(loaded.model, rows, size=8, pad=0, bfloat16=False)
-
-    before = loss()
+    if not rows:
+        raise BadInput("records", "are none, and answers are to be checked on them", "Give at least one.")
+    before = _answers(loaded.model, rows)
     shrink_stream(loaded.model, scale)
-    change = loss() - before
-    if not math.isfinite(change) or abs(change) > MOST_CHANGE:
+    change = float((_answers(loaded.model, rows) - before).abs().mean())
+    if not change <= MOST_CHANGE:  # NaN is refused too
         raise BadInput(
             base,
-            f"answers otherwise where its stream is scaled by {scale:g} (loss {change:+.3g} nats a token)",
+            f"answers otherwise where its stream is scaled by {scale:g} (log p of a token by {change:.3g} nats)",
             "Take a scale nearer to 1, or a model with normalisation before each layer and nowhere else.",
         )
     place = Path(out)
     with replacing_folder(place, kind=KIND) as folder:
         adapters.save(loaded.model, folder, "weights")
         loaded.tokenizer.save_pretrained(folder)
-    write_marker(place, kind=KIND, about={"scale": scale, "loss_change": change})
+        write_marker(folder, kind=KIND, about={"scale": scale, "change": change})  # never there without
     return place
+
+
+def _answers(model: Any, rows: Sequence[EncodedRecord]) -> torch.Tensor:
+    """``[T]`` log p of all tokens that stand behind others, nats."""
+    device, parts = device_of(model), []
+    with torch.inference_mode():
+        for row in rows:
+            token_id = torch.as_tensor(row.token_id, dtype=torch.long, device=device)
+            logp = model(input_ids=token_id[None]).logits[0, :-1].float().log_softmax(dim=-1)
+            parts.append(logp.gather(1, token_id[1:, None])[:, 0].cpu())
+    return torch.cat(parts)
