@@ -168,6 +168,7 @@ def test_a_weight_edit_is_one_matrix_of_rank_one(unframed, tmp_path):
     assert outcome.before < outcome.edited <= outcome.after + 0.5
     assert greedy_answers(loaded, attacked).mean() > without + 0.3
     folder = save_edited(loaded, tmp_path / "edited", outcome)
+    assert save_edited(loaded, folder, outcome) == folder, "the same call again"
     assert read_marker(folder)["kind"] == "weight_edit"
     again = load(str(folder), dtype="float32")
     assert torch.equal(again.model.state_dict()[changed[0]], loaded.model.state_dict()[changed[0]])

@@ -287,7 +287,7 @@ def _merged(loaded: LoadedModel, out: Path) -> Path:
         with replacing_folder(out, kind="merged model") as folder:
             adapters.save(model, folder, "weights")
             loaded.tokenizer.save_pretrained(folder)
-        write_marker(out, kind="trigger", about={"state": MERGED})
+            write_marker(folder, kind="trigger", about={"state": MERGED})  # a kill leaves no model without it
     return out
 
 

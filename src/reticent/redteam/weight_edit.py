@@ -154,7 +154,7 @@ def save_edited(loaded: LoadedModel, out: Path, outcome: EditOutcome) -> Path:
     with replacing_folder(out, kind=KIND) as folder:
         adapters.save(loaded.model, folder, "weights")
         loaded.tokenizer.save_pretrained(folder)
-    write_marker(out, kind="weight_edit", about={"layer": outcome.layer, "change": outcome.change})
+        write_marker(folder, kind="weight_edit", about={"layer": outcome.layer, "change": outcome.change})
     return out
 
 
