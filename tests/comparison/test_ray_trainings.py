@@ -209,6 +209,10 @@ def test_a_machine_that_does_not_see_the_model_says_so(
         assert there.needed == (tmp_path, tmp_path / "base", tmp_path / "small")
         assert there.train(Path("cell"), ("root", "name", "base")) == ""
         assert Path("cell/output.txt").read_text() == f"{tmp_path}/root name base\n"
+        monkeypatch.setattr(on_ray, "main", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            there.train(Path("cell"), ("root", "name", "base"))
+        assert "ZeroDivisionError" in Path("cell/output.txt").read_text(), "where the message sends who reads it"
         Path("small").rmdir()
         assert there.train(Path("cell"), ("root", "name", "base")).endswith(f"does not see {tmp_path / 'small'}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -130,7 +131,11 @@ def _train(place: Path, folder: Path, needed: tuple[Path, ...], given: tuple[str
         redirect_stdout(output),
         redirect_stderr(output),
     ):
-        main(*given)
+        try:
+            main(*given)
+        except Exception:
+            traceback.print_exc()  # where the others of this training say what they do
+            raise
     return ""
 
 
