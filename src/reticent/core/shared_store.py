@@ -68,11 +68,11 @@ class SharedStore:
         """Copy a file and its seal to this machine, where the store has both."""
         seal = seal_of(path)
         with suppress(FileNotFoundError), self._told(FileNotFoundError):
-            sealed = self.files.cat_file(self._name(seal))  # first: what is not there has none, and leaves no trace
+            digest = self.files.cat_file(self._name(seal))  # first: what is not there has none, and leaves no trace
             with replacing_together([path, seal]) as temporary:
                 with self._told(FileNotFoundError):  # of the store, and not of the folder that is written to
                     self.files.get_file(self._name(path), str(temporary[path]))
-                temporary[seal].write_bytes(sealed)
+                temporary[seal].write_bytes(digest)
 
     def offer(self, path: Path) -> None:
         """Copy a sealed file to the store, the seal last. One that another process drops meanwhile is in neither."""
