@@ -66,10 +66,10 @@ class RayTrainings:
         if self._ended.is_set():
             self._end()
         try:
-            said: str = ray.get(pending)
+            reason: str = ray.get(pending)
         except ray.exceptions.RayError as error:
             return f"a worker of Ray ended ({type(error).__name__}); see {OUTPUT} in its folder"
-        return said
+        return reason
 
     @contextmanager
     def ended_on_error(self) -> Iterator[None]:

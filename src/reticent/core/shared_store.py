@@ -142,12 +142,12 @@ def _opened(address: str, local: Path) -> SharedStore:
 
 
 def _refused(address: str, error: Exception, kind: type[BadInput]) -> BadInput:
-    why = (str(error).splitlines() or [""])[0]
+    reason = (str(error).splitlines() or [""])[0]
     for secret in _secrets(address):
-        why = why.replace(secret, "…")
+        reason = reason.replace(secret, "…")
     return kind(
         f"{VARIABLE}={shown(address)}",
-        f"cannot be used ({type(error).__name__}: {why[:200]})",
+        f"cannot be used ({type(error).__name__}: {reason[:200]})",
         "Install the package that fsspec needs for it, and see to the rights; or name a folder.",
     )
 
