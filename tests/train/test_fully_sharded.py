@@ -17,6 +17,7 @@ from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.load import load
+from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_model
 from reticent.train import leading
 from reticent.train.config import check_strategy
@@ -170,6 +171,8 @@ def test_what_cannot_be_shared_out_is_refused(
     given = settings_of(None, watched=True, strategy="fsdp")
     with pytest.raises(BadInput, match="the monitor with strategy='fsdp': it looks at the model in one process"):
         refuse_pairs((), given)
+    with pytest.raises(BadInput, match="protect='spans' with strategy='fsdp'"):
+        refuse_pairs((), settings_of(PrivacySpec(epsilon=8.0, protect="spans"), strategy="fsdp"))
     with pytest.raises(BadInput, match="with strategy='fsdp': it works on the whole model"):
         refuse_pairs((classifier(),), settings_of(None, strategy="fsdp"), classifier.about.record_sets)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")

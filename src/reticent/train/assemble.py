@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transformers import PrinterCallback, TrainingArguments, set_seed
@@ -75,8 +76,14 @@ def settle(task: Task, loaded: LoadedModel, corpus: Corpus, private: PrivateTuni
 
 def maker(task: Task, material: TrainingMaterial, private: PrivateTuning | None) -> Callable[..., TuneTrainer]:
     """A maker of the trainer, called like ``TuneTrainer``."""
-    make = make_trainer(task.objectives, material) if private is None else private.trainer
-    return shared_out(make) if task.is_shared_out else make
+    if private is None:
+        make = make_trainer(task.objectives, material)
+        return shared_out(make) if task.is_shared_out else make
+    if not task.is_shared_out:
+        return private.trainer
+    from reticent.train.private.shared_out import SharedPrivateTrainer  # the accountant takes a second to load
+
+    return partial(private.trainer, kind=SharedPrivateTrainer)
 
 
 def assembled(

@@ -62,7 +62,7 @@ def gather(tensors: Mapping[str, torch.Tensor], here: Ranks, folder: Path) -> di
 
 
 def part_like(whole: torch.Tensor, like: Any, here: Ranks) -> Any:
-    """What this process holds of ``whole``, as it holds ``like``; itself where it is of another shape (a count of
+    """This process's part of ``whole``, held as it holds ``like``; all of it where that is of another shape (a count of
     steps)."""
     from torch.distributed.tensor import DTensor
 
@@ -73,6 +73,23 @@ def part_like(whole: torch.Tensor, like: Any, here: Ranks) -> Any:
     return DTensor.from_local(
         mine, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
     )
+
+
+@torch.no_grad()
+def scattered(tensor: torch.Tensor, here: Ranks) -> torch.Tensor:
+    """This process's rows of the sum of ``tensor`` over all processes, which call it together.
+
+    Args:
+        tensor: ``[n, ...]``, as large in all of them; it is let go of.
+        here: the processes.
+    """
+    start, stop = rows_of(len(tensor), here.rank, here.size)
+    most = rows_of(len(tensor), 0, here.size)[1]
+    even = tensor.new_zeros(most * here.size, *tensor.shape[1:])
+    even[: len(tensor)] = tensor
+    mine = tensor.new_empty(most, *tensor.shape[1:])
+    dist.reduce_scatter_tensor(mine, even, op=dist.ReduceOp.SUM, group=here.group if mine.is_cpu else None)
+    return mine[: stop - start].contiguous()
 
 
 @torch.no_grad()

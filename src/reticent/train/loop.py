@@ -187,7 +187,7 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         return self.model
 
     def whole(self, model: Any) -> AbstractContextManager[Mapping[str, torch.Tensor] | None]:
-        """What there is to be saved of ``model``, by the names of its ``state_dict``, where that has parts alone; None
+        """The tensors of ``model`` to be saved, by the names of its ``state_dict``, where that has parts alone; None
         where it is whole. All processes enter it."""
         return nullcontext()
 

@@ -52,9 +52,9 @@ _SETTINGS = (
         fix="Leave out --monitor, --stop_at and --risk_list, or give --strategy ddp.",
     ),
     _Pair(
-        first="private",
+        first="spans",
         second="fsdp",
-        why="clipped sums are not shared out over processes yet, so each would hold all of them",
+        why="the gradient of public text is added to whole weights, and each process holds a part of them",
         fix="Give --strategy ddp: each process then holds the whole model.",
     ),
     _Pair(
