@@ -72,6 +72,21 @@ def test_torchrun_does_what_one_process_does() -> None:
     same_outcome(Path("one"), Path("two"))
 
 
+def test_torchrun_shares_a_model_out() -> None:
+    plain = tuple(word for word in TUNE if word not in ("--watch", "--panel", "10"))
+    done([sys.executable, "-m", "reticent", *plain, "--out", "one"])
+    done([*LAUNCH, *plain, "--strategy", "fsdp", "--out", "two"])
+    same_outcome(Path("one"), Path("two"))
+    about = json.loads(Path("two/manifest.json").read_text())["tune"]
+    assert about["processes"]["strategy"] == "fsdp"
+    assert "strategy" not in about["training"]
+    process = start([*LAUNCH, *TUNE, "--strategy", "fsdp", "--out", "three"])
+    said = process.communicate(timeout=600)[0]
+    assert process.returncode != 0
+    assert said.count("the monitor with strategy='fsdp': it looks at the model in one process") == 1
+    assert not Path("three").exists()
+
+
 def test_srun_needs_no_more_than_its_variables() -> None:
     done([sys.executable, "-m", "reticent", *TUNE, "--out", "one"])
     with socket.socket() as probe:

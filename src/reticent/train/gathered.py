@@ -120,6 +120,7 @@ def _on_disk(shape: torch.Size, dtype: torch.dtype, folder: Path) -> torch.Tenso
     if not shape.numel():
         return torch.empty(shape, dtype=dtype)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".gathered-") as file:
-        # Asked for at once: a disk that is full is an error here, and would be the end of the process later.
-        os.posix_fallocate(file.fileno(), 0, shape.numel() * dtype.itemsize)
+        if hasattr(os, "posix_fallocate"):
+            # Asked for at once: a disk that is full is an error here, and would be the end of the process later.
+            os.posix_fallocate(file.fileno(), 0, shape.numel() * dtype.itemsize)
         return torch.from_file(file.name, shared=True, size=shape.numel(), dtype=dtype).view(shape)

@@ -98,6 +98,7 @@ def test_two_processes_with_a_part_each_draw_the_noise_of_one(
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_three_processes_share_rows_that_they_cannot_share_evenly(base: str, tmp_path: Path, in_ranks: Start) -> None:
     spec = PrivacySpec(noise_multiplier=0.5, unit="record", clipping="per_layer")
     settings = config(epochs=1, batch_size=9)
@@ -107,6 +108,7 @@ def test_three_processes_share_rows_that_they_cannot_share_evenly(base: str, tmp
     assert differ(one, tmp_path / "two") <= 1e-6
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_gives_the_same_bits(base: str, tmp_path: Path, in_ranks: Start) -> None:
     spec, settings = PrivacySpec(noise_multiplier=0.5, unit="user"), config(strategy="fsdp", optimizer="adamw")
 
