@@ -16,13 +16,12 @@ from safetensors.torch import load_file
 
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
-from reticent.models.anatomy import transformer_blocks
 from reticent.models.load import load
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_of_family, tiny_tokenizer
 from reticent.train import leading
 from reticent.train.config import check_strategy
-from reticent.train.fully_sharded import ShardedTrainerMixin, _refuse_shared, keep_part
+from reticent.train.fully_sharded import ShardedTrainerMixin, parts_of
 from reticent.train.gathered import rows_of
 from reticent.train.leading import led
 from reticent.train.loop import TuneTrainer
@@ -193,15 +192,23 @@ def test_what_cannot_be_shared_out_is_refused(
 
 def test_weights_that_parts_share_are_refused() -> None:
     model = tiny_model()
-    blocks = list(transformer_blocks(model))
-    _refuse_shared(model, blocks)
+    blocks = parts_of(model)
+    assert len(blocks) == 2
     blocks[1].mlp = blocks[0].mlp
     with pytest.raises(BadInput, match="blocks of this model share weights"):
-        _refuse_shared(model, blocks)
+        parts_of(model)
     model = tiny_model()
     model.config.num_local_experts = 4
     with pytest.raises(BadInput, match="strategy='fsdp' with 4 experts"):
-        keep_part(model, "cpu", 2)
+        parts_of(model)
+    model = tiny_model()
+    model.config.layerdrop = 0.1
+    with pytest.raises(BadInput, match=r"strategy='fsdp' with layerdrop=0\.1: each process would leave out"):
+        parts_of(model)
+    model = tiny_model()
+    model.config.num_hidden_layers = 7
+    with pytest.raises(BadInput, match="strategy='fsdp': needs the blocks of a model"):
+        parts_of(model)
 
 
 def test_rows_of_all_are_the_rows_of_the_whole() -> None:

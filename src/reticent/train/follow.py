@@ -70,5 +70,4 @@ def _follow(given: dict[str, Any]) -> None:
     trainer.add_callback(InStep(trainer.seen))
     with suppress(TrainingEnded), quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    with trainer.whole(trainer.model):
-        pass  # the leader writes what this process has a part of
+    trainer.follow_saving()

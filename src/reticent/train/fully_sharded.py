@@ -29,6 +29,7 @@ from reticent.train.loop import TuneTrainer
 from reticent.train.ranks import Ranks
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_SKIPS = ("layerdrop", "decoder_layerdrop")
 _TINY = 1e-6
 """As in ``torch.nn.utils.clip_grad_norm_``."""
 
@@ -57,6 +58,10 @@ class ShardedTrainerMixin:
     _fills = False
     """This process has no row of the batch, and computes one of another's without any weight."""
     _is_shared_out = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        parts_of(self.model)  # what cannot be shared out is refused before a step
 
     # ---- the model in parts ----------------------------------------------------------------------------------------
 
@@ -183,13 +188,12 @@ def keep_part(model: Any, device: str, size: int) -> None:
         size: how many processes there are.
 
     Raises:
-        BadInput: its parts cannot be found, share weights with each other, or are not all needed for each text.
+        BadInput: see `parts_of`.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    blocks = _blocks(model)
-    _refuse_shared(model, blocks)
+    blocks = parts_of(model)
     mesh = init_device_mesh(device, (size,))
     for part in (*blocks, model):
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
@@ -199,7 +203,12 @@ def keep_part(model: Any, device: str, size: int) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def _blocks(model: Any) -> list[nn.Module]:
+def parts_of(model: Any) -> list[nn.Module]:
+    """The blocks of a model that can be made whole one at a time.
+
+    Raises:
+        BadInput: they cannot be found, share weights with each other, or are not all needed for each text.
+    """
     config: Any = getattr(model, "config", None)
     text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
     experts = next((name for name in _EXPERTS if getattr(text, name, None)), None)
@@ -209,12 +218,21 @@ def _blocks(model: Any) -> list[nn.Module]:
             "which of them a process needs is not known before, and others would wait for it",
             "Give --strategy ddp.",
         )
+    skipping = next((name for name in _SKIPS if getattr(text, name, 0)), None)
+    if skipping is not None:
+        raise BadInput(
+            f"strategy='fsdp' with {skipping}={getattr(text, skipping)}",
+            "each process would leave out other blocks in training, and others would wait for it",
+            f"Set {skipping} to 0 in config.json, or give --strategy ddp.",
+        )
     try:
-        return list(transformer_blocks(model))
+        blocks = list(transformer_blocks(model))
     except BadInput as error:
         raise BadInput(
             "strategy='fsdp'", f"needs the blocks of a model: {error.why}", "Give --strategy ddp."
         ) from error
+    _refuse_shared(model, blocks)
+    return blocks
 
 
 def _refuse_shared(model: Any, blocks: list[nn.Module]) -> None:

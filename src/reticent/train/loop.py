@@ -191,6 +191,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         where it is whole. All processes enter it."""
         return nullcontext()
 
+    def follow_saving(self) -> None:
+        """Of a process that does not lead: give its part of the model to the leader, who saves it."""
+        with self.whole(self.model):
+            pass
+
     def measured_base(self, folder: Path, before: float | None, *, goes_on: bool) -> float | None:
         """The held-out loss of the base, where processes measure it together once they have shared the model out; else
         what was measured ``before``. Of all processes.

@@ -19,10 +19,11 @@ from reticent.core.errors import BadInput, ReticentError
 from reticent.core.processes import EndedElsewhere
 from reticent.core.record import Record
 from reticent.privacy import noise
+from reticent.privacy.clip import choose as choose_clipper
 from reticent.privacy.noise import Stretch, add_noise, add_noise_to_part
 from reticent.privacy.spec import PrivacySpec
 from reticent.testing.tiny import save_tiny
-from reticent.train import leading
+from reticent.train import gathered, leading
 from reticent.train.config import TuneConfig
 from reticent.train.gathered import rows_of
 from reticent.train.leading import led
@@ -134,6 +135,24 @@ def test_killed_and_started_again_it_gives_the_same_bits(base: str, tmp_path: Pa
     assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_what_a_process_would_not_hold_is_refused(
+    base: str, tmp_path: Path, in_ranks: Start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model whose gradients are taken by the loop; nothing is left."""
+    monkeypatch.setattr(choose_clipper, "_why_not", lambda clipper: "records are mixed")
+
+    def work(rank: int) -> int:
+        try:
+            return trained(base, tmp_path / "out", config(strategy="fsdp"), PrivacySpec(noise_multiplier=1.0))(rank)
+        except (BadInput, EndedElsewhere) as error:
+            print(error)
+            return 2
+
+    assert in_ranks(work) == [2, 2]
+    assert "strategy='fsdp' with per-record gradients by the exact loop" in capfd.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def other_noise(self: SharedPrivateTrainer, sums: Any, step: int) -> Any:
     """A planted fault: each process draws the noise of the first rows."""
     std, scale = self.plan.noise_multiplier * self.plan.clip_norm, 1 / self.plan.expected_batch
@@ -162,16 +181,21 @@ def not_summed(self: SharedPrivateTrainer, *_: Any) -> None:
         ("other noise", "standard deviation"),
         ("own sums", "some units were run together and each alone"),
         ("other gradient", "the optimizer is given the noised sum and nothing else"),
+        ("not gathered", "trained parameters, model.embed_tokens.weight first, are not in"),
     ],
 )
 def test_a_broken_promise_in_parts_is_seen(
     base: str, tmp_path: Path, in_ranks: Start, capfd: pytest.CaptureFixture[str], fault: str, said: str
 ) -> None:
+    recv = torch.distributed.recv
+
     def work(rank: int) -> int:
         if fault == "other noise":
             SharedPrivateTrainer._add_noise = other_noise  # type: ignore[method-assign]
         elif fault == "own sums":
             shared_out.scattered = own_sums  # type: ignore[attr-defined]
+        elif fault == "not gathered":
+            gathered.dist.recv = lambda *_, **how: recv(torch.zeros_like(_[0]), **how)  # type: ignore[attr-defined]
         else:
             SharedPrivateTrainer._give = not_summed  # type: ignore[method-assign]
         spec = PrivacySpec(noise_multiplier=0.5, unit="user")

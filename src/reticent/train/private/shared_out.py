@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from reticent.privacy.division import Division, Floats
 from reticent.privacy.noise import NoiseSums, Stretch, add_noise_to_part
 from reticent.privacy.probe import Alone, SingleUnit, length_of
 from reticent.privacy.sampling import Unit
-from reticent.privacy.self_check import SelfCheck
+from reticent.privacy.self_check import SelfCheck, SelfCheckItem
 from reticent.train.fully_sharded import ShardedTrainerMixin
 from reticent.train.gathered import rows_of, scattered
 from reticent.train.private.train import PrivateTuneTrainer
@@ -186,31 +187,31 @@ class SharedPrivateTrainer(ShardedTrainerMixin, PrivateTuneTrainer):
 
     weights: HeldWeights
 
-    def share_out(self) -> None:
-        """As ever, with a clipper for parts.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.clipper, BookkeepingClipper):
+            raise BadInput(
+                "strategy='fsdp' with per-record gradients by the exact loop",
+                "each process would have to hold the gradient of the whole model",
+                "Give --strategy ddp, or --method lora.",
+            )
+        last, size = self.ranks.size - 1, self.ranks.size
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not any(stop > start for start, stop in (rows_of(len(p), last, size) for p in trained)):
+            raise BadInput(
+                f"strategy='fsdp' in {size} processes",
+                f"the last of them would hold no row of the {len(trained)} parameters that are trained",
+                "Start fewer, or give --strategy ddp.",
+            )
 
-        Raises:
-            BadInput: the model's gradients are taken by the loop over units, or a process would hold nothing that is
-                trained.
-        """
+    def share_out(self) -> None:
+        """As ever, with a clipper for parts."""
         if self._is_shared_out:
             return
         whole = self.clipper
-        if not isinstance(whole, BookkeepingClipper):
-            raise BadInput(
-                "strategy='fsdp' with per-record gradients by the exact loop",
-                "each would have to hold the gradient of the whole model",
-                "Give --strategy ddp, or --method lora.",
-            )
-        slots = _trained(self.model)
         super().share_out()
+        assert isinstance(whole, BookkeepingClipper)
         self.weights = HeldWeights(self.model, self.ranks)
-        if not self.ranks.gather(len(self.weights.numbers))[-1]:
-            raise BadInput(
-                f"strategy='fsdp' in {self.ranks.size} processes",
-                f"the last of them would hold nothing of the {slots} parameters that are trained",
-                "Start fewer, or give --strategy ddp.",
-            )
         self.clipper = PartsClipper(whole, self.weights, self.ranks)
 
     # ---- what the self-check sees ----------------------------------------------------------------------------------
@@ -318,6 +319,21 @@ class SharedPrivateTrainer(ShardedTrainerMixin, PrivateTuneTrainer):
         finally:
             self._evaluating = before
 
+    def follow_saving(self) -> None:
+        """See `TuneTrainer`; then look for its rows in what the leader saved, where this machine sees it."""
+        super().follow_saving()
+        folder = Path(self.ranks.hear())
+        if folder.is_dir():
+            self._check().saved(folder)
+        self.ranks.gather(True)
+
+    def verify_saved(self, folder: str | Path) -> tuple[SelfCheckItem, ...]:
+        """See `PrivateTrainerMixin`: each process of its own rows. Of the leader."""
+        self.ranks.tell(str(folder))
+        checks = super().verify_saved(folder)
+        self.ranks.gather(True)  # the others have found theirs
+        return checks
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in one process; all give their parts, and the leader writes."""
         with self.whole(self.model) as state:
@@ -325,7 +341,3 @@ class SharedPrivateTrainer(ShardedTrainerMixin, PrivateTuneTrainer):
                 folder = output_dir or self.args.output_dir
                 self._save(folder, state_dict=state)
                 self.write_promise(folder)
-
-
-def _trained(model: Any) -> int:
-    return sum(1 for parameter in model.parameters() if parameter.requires_grad)
