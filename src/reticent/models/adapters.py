@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -72,18 +73,26 @@ def refuse_without_weights(source: str, folder: Path) -> None:
         raise BadInput(source, f"has no {WEIGHTS}", "Save the adapter with save_pretrained().")
 
 
-def save(model: Any, folder: Path, storage: str) -> None:
-    """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``."""
+def save(model: Any, folder: Path, storage: str, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``.
+
+    Args:
+        model: with the adapter on it, where there is one.
+        folder: made where it is not there.
+        storage: see above.
+        state: what is to be written, by the names of ``model.state_dict()``; None for that itself.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    given = None if state is None else dict(state)
     with full_disk_is_an_os_error():
         if storage == "bottleneck":
-            state = {name: value.contiguous() for name, value in model.state_dict().items() if _is_bottleneck(name)}
-            save_file(state, folder / WEIGHTS)
+            held = model.state_dict() if given is None else given
+            save_file({name: v.contiguous() for name, v in held.items() if _is_bottleneck(name)}, folder / WEIGHTS)
         elif storage == "peft":
             # Our methods never change the vocabulary; left to itself, PEFT may ask a hub about that.
-            model.save_pretrained(folder, save_embedding_layers=False)
+            model.save_pretrained(folder, save_embedding_layers=False, state_dict=given)
         else:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=given)
 
 
 def fingerprint(folder: Path, base_fingerprint: str, tuned: TuningInfo | None) -> str:

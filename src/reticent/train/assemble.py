@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from transformers import PrinterCallback, TrainingArguments, set_seed
@@ -19,6 +20,7 @@ from reticent.train.arguments import arguments_of
 from reticent.train.batches import Corpus
 from reticent.train.checkpoints import MarkWhole
 from reticent.train.config import BATCH_SIZE, TuneConfig
+from reticent.train.fully_sharded import shared_out
 from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.apply import make_trainer
 from reticent.train.objectives.material import TrainingMaterial
@@ -74,7 +76,14 @@ def settle(task: Task, loaded: LoadedModel, corpus: Corpus, private: PrivateTuni
 
 def maker(task: Task, material: TrainingMaterial, private: PrivateTuning | None) -> Callable[..., TuneTrainer]:
     """A maker of the trainer, called like ``TuneTrainer``."""
-    return make_trainer(task.objectives, material) if private is None else private.trainer
+    if private is None:
+        make = make_trainer(task.objectives, material)
+        return shared_out(make) if task.is_shared_out else make
+    if not task.is_shared_out:
+        return private.trainer
+    from reticent.train.private.shared_out import SharedPrivateTrainer  # the accountant takes a second to load
+
+    return partial(private.trainer, kind=SharedPrivateTrainer)
 
 
 def assembled(
@@ -106,6 +115,7 @@ def assembled(
         autocast=in_bfloat16(config, loaded.device),
         callbacks=task.callbacks,
     )
+    trainer.seen.strategy = config.strategy
     trainer.remove_callback(PrinterCallback)
     if trainer.ranks.leads:
         trainer.add_callback(MarkWhole(trainer.seen))

@@ -33,14 +33,18 @@ LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
 
-def save(model: Any, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> None:
-    """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine."""
-    adapters.save(model, folder, tuned.storage)
+def save(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
+    """Write the model into ``folder``, which becomes ``out``, and return it. Nothing in it names a place of this
+    machine. Where processes share the model, the others give their parts (`TuneTrainer.whole`)."""
+    model = trainer.outcome()
+    with trainer.whole(model) as state:
+        adapters.save(model, folder, tuned.storage, state)
     loaded.tokenizer.save_pretrained(folder)
     named = portable(tuned.base, out)
     remember(tuned.base, tuned.base_fingerprint)
     replace(tuned, base=named).write(folder)
     name_base(folder, tuned.base, named)
+    return model
 
 
 def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:
