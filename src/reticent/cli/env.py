@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json as json_
-import re
 from dataclasses import asdict
 from typing import Any
 
 from reticent.core import validate
-from reticent.core.errors import BadInput
 from reticent.core.manifest import environment
+from reticent.core.memory_size import memory_bytes
 
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
 
@@ -42,7 +40,7 @@ def command(
         return 0
     validate.positive(batch_size=batch_size, max_tokens=max_tokens)
     validate.non_negative(gpus=gpus)
-    limit = _bytes(memory) if memory else None
+    limit = memory_bytes(memory) if memory else None
     rows = _stages(model, method, gpus, batch_size, max_tokens, limit)
     if json:
         print(json_.dumps({"devices": max(gpus, 1), "device": "gpu" if gpus else "cpu", "stages": rows}, indent=2))
@@ -82,11 +80,3 @@ def _stages(
     stages.append(("audit", audit_memory(counts, bytes_of_a_number=number, batch_tokens=tokens, chunk=chunk)))
     fits = {} if limit is None else {name: {"fits": stage.fits(limit)} for name, stage in stages}
     return [asdict(stage) | {"stage": name} | fits.get(name, {}) for name, stage in stages]
-
-
-def _bytes(memory: str) -> int:
-    """80GB → 80,000,000,000."""
-    given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", memory.strip())
-    if given is None or given[2].upper() not in _UNITS or not float(given[1]):
-        raise BadInput(f"memory={memory!r}", "is no amount of memory", "Give one such as 80GB or 24GiB.")
-    return int(float(given[1]) * _UNITS[given[2].upper()])
