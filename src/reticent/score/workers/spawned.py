@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on this machine: this one leads, and starts the others when there is something to share.
 
-``python -m reticent.score.workers.spawned FOLDER NUMBER`` is one of the others. It ends with the pipe that is its input,
+``python -m reticent.score.workers.spawned FOLDER NUMBER`` is one of them. It ends with the pipe that is its input,
 so that none outlives the process that started it, however that ends.
 """
 
