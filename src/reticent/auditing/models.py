@@ -57,6 +57,8 @@ class Models:
         }
         if self.reference is not None:
             entries["reference_fingerprint"] = self.reference.fingerprint
+        if self.target.tuned is not None and self.target.tuned.base_in:
+            entries["base_in_training"] = self.target.tuned.base_in
         if (placed := summary(self.target.model)) is not None:
             entries["modules_on"] = placed
         sources = {"the target": self.target.source, "the target's base": self.target.base_source}
@@ -113,6 +115,7 @@ def open_models(
     if one_at_a_time:
         opened = partial(_in_turn, Turns(), opened)
     target = opened(case.target) if isinstance(case.target, str) else case.target
+    _say_quantised(target)
     reference_name = case.reference_name or target.base_source
     is_own_reference = target.can_switch_off and reference_name in (None, target.base_source)
     if is_own_reference and target.is_adapter:
@@ -138,6 +141,17 @@ def open_models(
     _refuse_texts(case, target, unknown)
     reference = replace(reference, tokenizer=target.tokenizer)
     return Models(target=target, reference=reference, compared_with=reference_name, reference_is=description)
+
+
+def _say_quantised(target: LoadedModel) -> None:
+    if target.tuned is not None and target.tuned.base_in:
+        console.print(
+            f"The adapter was trained on a base in {target.tuned.base_in}; it is scored on the base as its files have "
+            "it.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _in_turn(turns: Turns, read: Callable[[str], LoadedModel], source: str) -> LoadedModel:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -31,6 +31,7 @@ from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
 from reticent.models.held_weights import has_rounded_buffers, held_dtype, hold_matrices, narrow_dtype
 from reticent.models.load_emulated import open_emulation
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
+from reticent.models.quantised import QUANTISED, keep_layout, quantising_arguments
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.weights import fingerprint_weights
 
@@ -38,6 +39,8 @@ hf_logging.disable_progress_bar()
 GROWN = "its vocabulary is not the base's, so probabilities are shares of other wholes"
 """Why an adapter that came with new tokens is not its base, where nothing else tells them apart."""
 _NUMBER = re.compile(r"\d+")
+Placing: TypeAlias = Callable[[Any, torch.dtype], dict[str, Any]]
+"""By a model's configuration and dtype, what ``from_pretrained`` is told of where, or as what, its weights lie."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -128,7 +131,8 @@ def load(
         dtype: ``"auto"`` (bfloat16 where the device computes in it, else float32) or a dtype's name.
         device: ``"auto"`` (the GPU if there is one) or a torch device.
         hold: with ``dtype="float32"``: the matrices of what an adapter is put on, or of the base that is to get one,
-            lie in 16 bits (`models.held_weights.narrow_dtype` has the words); ``""`` for not.
+            lie in 16 bits (`models.held_weights.narrow_dtype` has the words), or those of linear layers in
+            ``"4bit"`` or ``"8bit"`` (`models.quantised`); ``""`` for not.
         device_map: in place of ``device``: which layer lies where, to be read and not trained.
 
     Raises:
@@ -345,23 +349,37 @@ def _no_map(source: str, reason: str) -> BadInput:
 def _read_held(
     source: str, folder: Path, dtype: str, device: str, hold: str, device_map: DeviceMap | None = None
 ) -> Any:
-    """The model in ``dtype``, with its matrices in 16 bits where that is asked for."""
+    """The model in ``dtype``, with its matrices in 16 bits or fewer where that is asked for."""
+    if hold in QUANTISED:
+        return keep_layout(_read_narrow(source, folder, dtype, device, "auto", partial(_quantised, hold, device)))
+    placing = None if device_map is None else partial(_mapped, device_map, source)
+    return _read_narrow(source, folder, dtype, device, hold, placing)
+
+
+def _read_narrow(source: str, folder: Path, dtype: str, device: str, hold: str, placing: Placing | None) -> Any:
     narrow = narrow_dtype(folder, hold) if dtype == "float32" else ""
     if narrow:
-        model = _read_model(source, folder, narrow, device)
+        model = _read_model(source, folder, narrow, device, placing)
         if hold != "auto" or not has_rounded_buffers(model):
             return hold_matrices(model)
-    return _read_model(source, folder, dtype, device, device_map)
+    return _read_model(source, folder, dtype, device, placing)
 
 
-def _read_model(source: str, folder: Path, dtype: str, device: str, device_map: DeviceMap | None = None) -> Any:
+def _quantised(bits: str, device: str, config: Any, _: torch.dtype) -> dict[str, Any]:
+    return quantising_arguments(bits, config, device)
+
+
+def _mapped(device_map: DeviceMap, source: str, config: Any, dtype: torch.dtype) -> dict[str, Any]:
+    return device_map.arguments(device_map.places(source, config, dtype))
+
+
+def _read_model(source: str, folder: Path, dtype: str, device: str, placing: Placing | None = None) -> Any:
     if adapters.is_peft(folder):
         raise BadInput(source, "is itself an adapter, so nothing can be put on it", "Merge it into its base first.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         _check_config(source, config)
-        places = None if device_map is None else device_map.places(source, config, DTYPES[dtype])
-        mapped = {} if device_map is None or places is None else device_map.arguments(places)
+        placed = {} if placing is None else placing(config, DTYPES[dtype])
         with without_remarks():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -371,9 +389,9 @@ def _read_model(source: str, folder: Path, dtype: str, device: str, device_map: 
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                **mapped,
+                **placed,
             )
-        drop_with(model, mapped)
+        drop_with(model, placed)
     except (BadInput, MemoryError, torch.OutOfMemoryError):
         raise
     except ImportError as error:
@@ -401,7 +419,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str, device_map: 
         )
     # What adapters on it will name as their base: the hub id where it has one, so that other machines find it too.
     model.name_or_path = model.config._name_or_path = source if is_hub_id(source) else str(folder.resolve())
-    return model.eval() if mapped else model.eval().to(device)
+    return model.eval() if placed else model.eval().to(device)
 
 
 def _check_config(source: str, config: Any) -> None:
