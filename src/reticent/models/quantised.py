@@ -38,7 +38,7 @@ def refuse_without_package(bits: str) -> None:
 
 
 def quantising_arguments(bits: str, config: Any, device: str) -> dict[str, Any]:
-    """What ``from_pretrained`` takes to make a model of 4 or 8 bits out of files of more.
+    """Arguments of ``from_pretrained`` by which a model in 4 or 8 bits is made of files of more.
 
     Args:
         bits: one of `QUANTISED`.
@@ -86,7 +86,7 @@ def keep_layout(model: Any) -> Any:
     return model
 
 
-def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+def compute_in(model: Any, dtype: torch.dtype) -> None:
     """Have layers in 4 bits compute in ``dtype``: under autocast that of autocast, else float32."""
     for module in model.modules():
         if type(getattr(module, "weight", None)).__name__ == "Params4bit" and hasattr(module, "compute_dtype"):
