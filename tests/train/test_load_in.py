@@ -37,7 +37,7 @@ from reticent.workflows.tune import tune as run
 RECORDS = [Record(id=str(i), text=f"order {i * 7919 % 1000} of {'the ' * (i % 6)}customer {i}") for i in range(16)]
 METHODS: Mapping[str, dict[str, Any]] = {"lora": {"r": 4}, "ia3": {}, "prompt": {"virtual_tokens": 3}}
 SECRET = hashlib.sha256(b"a key for tests").digest()
-CLIP = 0.5
+CLIP = 0.02
 needs_package = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="needs bitsandbytes: pip install 'reticent[quant]'"
 )

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
 
 from reticent.core.errors import BadInput
 from reticent.models.locate import first_line
@@ -71,7 +70,7 @@ def quantised_in(model: Any) -> str:
     """``"4bit"``, ``"8bit"``, or empty for a model that lies in neither.
 
     Examples:
-        >>> quantised_in(nn.Linear(2, 3))
+        >>> quantised_in(torch.nn.Linear(2, 3))
         ''
     """
     return next((bits for bits in QUANTISED if getattr(model, f"is_loaded_in_{bits}", False)), "")
@@ -79,7 +78,13 @@ def quantised_in(model: Any) -> str:
 
 def keep_layout(model: Any) -> Any:
     """Have layers in 4 bits leave their weights as they are: on some CPUs a forward pass in evaluation mode packs them
-    anew and rounds their scales to bfloat16, so a model that was looked at would be trained on as another one."""
+    anew and rounds their scales to bfloat16, so a model that was looked at would be trained on as another one.
+
+    On a CPU the other weights are copied out of the files, which would else stay mapped as a whole for them.
+    """
+    for weight in model.parameters():
+        if weight.device.type == "cpu" and weight.is_floating_point():
+            weight.data = weight.data.clone()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
