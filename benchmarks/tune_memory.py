@@ -33,6 +33,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
     "lora on bfloat16": {"method": "lora"},
     "full": {"method": "full"},
 }
+FEW_BITS: dict[str, dict[str, Any]] = {"lora on 4 bits": {"method": "lora", "load_in": "4bit"}}
+"""Further cases where bitsandbytes is installed."""
 LARGE = {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 12, "num_attention_heads": 8}
 SHARED = {"hidden_size": 640, "intermediate_size": 1728, "num_hidden_layers": 10, "num_attention_heads": 8}
 SHARED_TOKENS, SHARED_VOCABULARY = 32, 2000
@@ -111,6 +114,8 @@ def _tune_here(base: str, case: dict[str, Any], rows: int, tokens: int) -> int:
     from reticent.train.leading import led
     from reticent.train.trainer import tune
 
+    if case.get("load_in"):
+        import bitsandbytes  # noqa: F401 - not to be counted
     texts = [Record(id=str(i), text=("abcdefgh" * 100)[i : i + 4 * tokens]) for i in range(2 * rows)]
     config = TuneConfig(dtype="float32", epochs=1, batch_size=rows, max_tokens=tokens, **case)
     before, peak, ended = _resident(), 0, threading.Event()
@@ -158,7 +163,8 @@ def main() -> None:
 def _one_process() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         base = save_base(Path(folder) / "base")
-        rows = {name: {"forecast": forecast(base, case), "peak": measured(base, case)} for name, case in CASES.items()}
+        cases = CASES | (FEW_BITS if find_spec("bitsandbytes") else {})
+        rows = {name: {"forecast": forecast(base, case), "peak": measured(base, case)} for name, case in cases.items()}
         base = save_base(Path(folder) / "large", LARGE)
         large = {name: measured(base, CASES[name], rows=1) for name in ("lora on float32", "lora on bfloat16")}
     return {

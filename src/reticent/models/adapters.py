@@ -29,6 +29,18 @@ _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "infer
 """Entries of an adapter's configuration that do not change what it computes."""
 
 
+CALLS_ITS_LAYERS = frozenset(
+    {
+        *("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "VERA", "FOURIERFT", "VBLORA", "RANDLORA", "ROAD"),
+        *("C3A", "MISS", "DELORA", "WAVEFT", "GRALORA", "PROMPT_TUNING", "P_TUNING", "ADAPTION_PROMPT"),
+    }
+)
+"""PEFT's kinds of adapters that take from a layer of the base what it answers, and never its weights. The tests look at
+each of the others: some would go on with whatever lies in memory."""
+_READS_WEIGHTS = ("use_dora", "use_qalora", "target_parameters", "trainable_token_indices", "modules_to_save")
+"""Settings with which one of these does read weights."""
+
+
 def is_peft(folder: Path) -> bool:
     """True if the folder holds a PEFT adapter."""
     return (folder / CONFIG).exists()
@@ -38,6 +50,17 @@ def named_base(folder: Path) -> str | None:
     """The base that a PEFT adapter names."""
     named = _config(folder).get("base_model_name_or_path")
     return found(str(named), folder) if named else None
+
+
+def calls_its_layers(folder: Path) -> bool:
+    """True if the adapter in ``folder`` is known to ask the layers of its base for answers only, so that it can be put
+    on one whose weights come and go (`models.computing_device`)."""
+    if not is_peft(folder):
+        return True
+    config = _config(folder)
+    start = config.get("init_lora_weights", True)
+    changes = isinstance(start, str) and start.lower() not in ("gaussian", "orthogonal")
+    return config.get("peft_type") in CALLS_ITS_LAYERS and not changes and not any(map(config.get, _READS_WEIGHTS))
 
 
 def attach(source: str, folder: Path, base: Any, tuned: TuningInfo | None) -> Any:

@@ -9,12 +9,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as hf_logging
 
 from reticent.core.errors import BadInput
 from reticent.models.held_weights import refuse_trained
 from reticent.models.load import LoadedModel, has_bfloat16
+from reticent.models.quantised import compute_in
 from reticent.models.tuned import TuningInfo
 from reticent.train.arguments import arguments_of
 from reticent.train.batches import Corpus
@@ -51,8 +53,6 @@ def arguments_for(task: Task, loaded: LoadedModel, *, evaluate: bool) -> Trainin
 
 
 def _refuse_undivided(loaded: LoadedModel, local: int) -> None:
-    import torch
-
     if loaded.device.startswith("cuda") and local >= torch.cuda.device_count():
         raise BadInput(
             f"process {local} of this machine",
@@ -105,6 +105,8 @@ def assembled(
     set_seed(config.seed)
     model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
     refuse_trained(model)
+    autocast = in_bfloat16(config, loaded.device)
+    compute_in(model, torch.bfloat16 if autocast else torch.float32)
     refuse_checkpointing(config, model, tuned.method)
     trainer = make(
         model=model,
@@ -112,7 +114,7 @@ def assembled(
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
-        autocast=in_bfloat16(config, loaded.device),
+        autocast=autocast,
         callbacks=task.callbacks,
     )
     trainer.seen.strategy = config.strategy

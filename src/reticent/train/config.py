@@ -11,6 +11,7 @@ from reticent.core.errors import BadInput
 
 DTYPES = ("auto", "float32", "bfloat16")
 BASE_DTYPES = ("auto", "float32", "bfloat16")
+LOAD_IN = ("", "4bit", "8bit")
 OPTIMIZERS = ("adamw", "sgd")
 STRATEGIES = ("ddp", "fsdp")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
@@ -54,6 +55,8 @@ class TuneConfig:
         base_dtype: how the frozen base of an adapter (lora, ia3, adapter, prompt) lies in memory. "auto" is as its
             files have it, so in half the memory where they are in 16 bits, with the same outcome to the last bit;
             "bfloat16" rounds a base that is not; "float32" never holds it so.
+        load_in: the linear layers of the frozen base of lora, ia3 and prompt lie in "4bit" or "8bit" in training, where
+            16 bits do not fit (bitsandbytes, extra quant). Audits read the adapter on the base as its files have it.
         gradient_checkpointing: keep what goes into each block alone, and compute the rest once more for the backward
             pass: activations take less memory, a step about a third more time, and the outcome is the same.
         strategy: of several processes: with "ddp" each holds the whole model; with "fsdp" each holds its part of the
@@ -87,6 +90,7 @@ class TuneConfig:
     seed: int = 0
     dtype: str = "auto"
     base_dtype: str = "auto"
+    load_in: str = ""
     gradient_checkpointing: bool = False
     strategy: str = "ddp"
     device: str = "auto"
@@ -106,6 +110,7 @@ class TuneConfig:
         validate.one_of(STRATEGIES, strategy=self.strategy)
         self._check_schedule()
         self._check_shards()
+        self._check_load_in()
         for name in ("epochs", "batch_size", "learning_rate"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
@@ -152,6 +157,19 @@ class TuneConfig:
                 f"{given} with strategy='fsdp'",
                 "adapters are averaged in one process, which would have to hold the whole base",
                 "Leave --shards out, or give --strategy ddp.",
+            )
+
+    def _check_load_in(self) -> None:
+        validate.one_of(LOAD_IN, load_in=self.load_in)
+        others = {"base_dtype": self.base_dtype != "auto", "shards": self.shards is not None}
+        other = next((name for name, given in others.items() if given), None)
+        if self.load_in and other is not None:
+            raise BadInput(
+                f"load_in={self.load_in!r} with {other}={getattr(self, other)!r}",
+                "both say how the base lies in memory"
+                if other == "base_dtype"
+                else "the average of several adapters is measured on the base that they were trained on",
+                f"Leave {other} out.",
             )
 
     @property
@@ -247,6 +265,7 @@ _SINCE = {
     "warmup_steps": None,
     "shards": None,
     "base_dtype": "auto",
+    "load_in": "",
     "gradient_checkpointing": False,
     "strategy": "ddp",
 }

@@ -17,6 +17,7 @@ from reticent.models import adapters
 from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel
 from reticent.models.locate import locate
+from reticent.models.quantised import quantised_in
 from reticent.models.tuned import TuningInfo, name_base
 from reticent.models.tuning.method import trained_parameters
 from reticent.train.batches import Corpus
@@ -61,6 +62,8 @@ def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: fl
 
 def base_of(model: Any, tuned: TuningInfo) -> dict[str, Any]:
     """How the frozen base lay in memory, for the log; nothing where it lay in float32."""
+    if bits := quantised_in(model):
+        return {"base": {"held_in": bits, "rounded": True}}
     held = held_dtype(model)
     if not held:
         return {}
