@@ -192,7 +192,7 @@ def test_what_trains_or_keeps_the_base_is_refused(
 
 
 def test_settings_that_do_not_go_together() -> None:
-    for changes in ({"base_dtype": "bfloat16"}, {"base_dtype": "float32"}, {"shards": 2}):
+    for changes in ({"base_dtype": "bfloat16"}, {"base_dtype": "float32"}, {"shards": 2}, {"strategy": "fsdp"}):
         with pytest.raises(BadInput, match="load_in='4bit' with "):
             config(load_in="4bit", **changes)
     with pytest.raises(BadInput, match="load_in='2bit'"):

@@ -161,14 +161,19 @@ class TuneConfig:
 
     def _check_load_in(self) -> None:
         validate.one_of(LOAD_IN, load_in=self.load_in)
-        others = {"base_dtype": self.base_dtype != "auto", "shards": self.shards is not None}
-        other = next((name for name, given in others.items() if given), None)
+        reasons = {
+            "base_dtype": (self.base_dtype != "auto", "both say how the base lies in memory"),
+            "shards": (
+                self.shards is not None,
+                "the average of several adapters is measured on the base that they were trained on",
+            ),
+            "strategy": (self.strategy == "fsdp", "matrices in few bits are no rows that processes could share out"),
+        }
+        other = next((name for name, (given, _) in reasons.items() if given), None)
         if self.load_in and other is not None:
             raise BadInput(
                 f"load_in={self.load_in!r} with {other}={getattr(self, other)!r}",
-                "both say how the base lies in memory"
-                if other == "base_dtype"
-                else "the average of several adapters is measured on the base that they were trained on",
+                reasons[other][1],
                 f"Leave {other} out.",
             )
 
