@@ -53,10 +53,10 @@ class RayTrainings:
         ray = self.cluster.ray
         task = ray.remote(num_cpus=self.cores, num_gpus=int(self.on_gpu), max_retries=AGAIN, max_calls=1)(_train)
         try:
-            said: str = ray.get(task.remote(Path.cwd(), folder.absolute(), tuple(given), self.cores))
+            outcome: str = ray.get(task.remote(Path.cwd(), folder.absolute(), tuple(given), self.cores))
         except ray.exceptions.RayError as error:
             return f"a worker of Ray ended ({type(error).__name__}); see {OUTPUT} in its folder"
-        return said
+        return outcome
 
 
 @contextmanager

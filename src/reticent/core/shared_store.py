@@ -120,9 +120,9 @@ def _opened(address: str, local: Path) -> SharedStore:
 
 
 def _refused(address: str, error: Exception, kind: type[BadInput]) -> BadInput:
-    why = (str(error).splitlines() or [""])[0][:200]
+    message = (str(error).splitlines() or [""])[0][:200]
     return kind(
         f"{VARIABLE}={re.sub('//[^/@]*@', '//…@', address)}",
-        f"cannot be used ({type(error).__name__}: {why})",
+        f"cannot be used ({type(error).__name__}: {message})",
         "Install the package that fsspec needs for it, and see to the rights; or name a folder.",
     )

@@ -181,8 +181,8 @@ def drop_with(model: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def _refuse_unknown(where: str, model: nn.Module, given: Mapping[str, Place]) -> None:
-    known = {name for name, _ in model.named_modules()} | set(model.state_dict())
-    unknown = next((name for name in given if name not in known), None)
+    names = {name for name, _ in model.named_modules()} | set(model.state_dict())
+    unknown = next((name for name in given if name not in names), None)
     if unknown is not None:
         raise BadInput(
             f"--device_map {where}",
@@ -244,9 +244,9 @@ def _joined(model: nn.Module, spread: Mapping[str, Place]) -> dict[str, Place]:
         for name, child in children.items():
             yield from below(f"{prefix}.{name}" if prefix else name, child)
         for name in (*module._parameters, *module._buffers):
-            own = f"{prefix}.{name}" if prefix else name
-            if own in spread:
-                yield own, spread[own]
+            module_name = f"{prefix}.{name}" if prefix else name
+            if module_name in spread:
+                yield module_name, spread[module_name]
 
     return dict(below("", model))
 

@@ -134,9 +134,9 @@ class ShardedTrainerMixin:
 
     def measured_base(self, folder: Path, before: float | None, *, goes_on: bool) -> float | None:
         """With the method on the base: none changes what it computes before the first step."""
-        known = self.ranks.from_leader(lambda: known_base_loss(folder))
-        if known is not None or not self.eval_dataset or goes_on:
-            return known
+        loss_before = self.ranks.from_leader(lambda: known_base_loss(folder))
+        if loss_before is not None or not self.eval_dataset or goes_on:
+            return loss_before
         self.share_out()
         loss: float = self.loss_of(self.eval_dataset)  # type: ignore[attr-defined]
         return base_loss(folder, lambda: loss) if self.ranks.leads else loss

@@ -52,12 +52,12 @@ def gather(tensors: Mapping[str, torch.Tensor], here: Ranks, folder: Path) -> di
         OSError: the disk is full.
     """
     whole: dict[str, torch.Tensor] = {}
-    known: dict[int, torch.Tensor] = {}
+    gathered: dict[int, torch.Tensor] = {}
     for name, tensor in tensors.items():
-        if id(tensor) not in known:
-            known[id(tensor)] = _gathered(tensor.detach(), here, folder)
+        if id(tensor) not in gathered:
+            gathered[id(tensor)] = _gathered(tensor.detach(), here, folder)
         if here.leads:
-            whole[name] = known[id(tensor)]
+            whole[name] = gathered[id(tensor)]
     return whole
 
 

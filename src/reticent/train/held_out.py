@@ -62,9 +62,9 @@ def base_loss(folder: Path, measure: Callable[[], float]) -> float:
     Args:
         measure: what measures it, where no earlier call has.
     """
-    known = known_base_loss(folder)
-    if known is not None:
-        return known
+    loss = known_base_loss(folder)
+    if loss is not None:
+        return loss
     loss = measure()
     write_text(folder / _MEASURED, json.dumps({BASE_LOSS: loss}) + "\n")
     return loss

@@ -161,7 +161,7 @@ class AloneInParts(Alone):
                 loss = row.weight * F.cross_entropy(logits[:-1].float(), targets, ignore_index=IGNORED)
                 torch.autograd.backward(loss)
         self.weights.see_gradients()
-        found = [
+        gradients = [
             torch.zeros_like(p, dtype=torch.float32) if p.grad is None else p.grad.float() / self.here.size
             for p in self.names
         ]
@@ -169,7 +169,7 @@ class AloneInParts(Alone):
             whole.grad = mine.grad = None
         for whole in self.weights.whole:
             whole.grad = None
-        return found
+        return gradients
 
     def lengths(self, tensors: Sequence[torch.Tensor]) -> list[float]:
         """See `Alone`."""
@@ -247,9 +247,9 @@ class SharedPrivateTrainer(ShardedTrainerMixin, PrivateTuneTrainer):
 
     def _seen(self, optimized: list[torch.Tensor]) -> list[torch.Tensor]:
         self.weights.see_gradients()
-        known = self.weights.of_whole
-        none = {id(whole) for whole in self.weights.whole if whole not in known}
-        return [known.get(tensor, tensor) for tensor in optimized if id(tensor) not in none]
+        held = self.weights.of_whole
+        none = {id(whole) for whole in self.weights.whole if whole not in held}
+        return [held.get(tensor, tensor) for tensor in optimized if id(tensor) not in none]
 
     # ---- a step ----------------------------------------------------------------------------------------------------
 
