@@ -88,7 +88,9 @@ def scattered(tensor: torch.Tensor, here: Ranks) -> torch.Tensor:
     even = tensor.new_zeros(most * here.size, *tensor.shape[1:])
     even[: len(tensor)] = tensor
     mine = tensor.new_empty(most, *tensor.shape[1:])
-    dist.reduce_scatter_tensor(mine, even, op=dist.ReduceOp.SUM, group=here.group if mine.is_cpu else None)
+    # Newer versions of PyTorch have another name for it, and warn of the earlier one.
+    sum_of_rows = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+    sum_of_rows(mine, even, op=dist.ReduceOp.SUM, group=here.group if mine.is_cpu else None)
     return mine[: stop - start].contiguous()
 
 

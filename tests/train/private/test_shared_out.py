@@ -180,7 +180,9 @@ def not_summed(self: SharedPrivateTrainer, *_: Any) -> None:
     [
         ("other noise", "standard deviation"),
         ("own sums", "some units were run together and each alone"),
-        ("other gradient", "the optimizer is given the noised sum and nothing else"),
+        pytest.param(
+            "other gradient", "the optimizer is given the noised sum and nothing else", marks=pytest.mark.slow
+        ),
         ("not gathered", "trained parameters, model.embed_tokens.weight first, are not in"),
     ],
 )
