@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from reticent.auditing.config import AuditConfig
 from reticent.cli.main import main
 from reticent.core.errors import BadInput
 from reticent.models import turns
@@ -16,6 +18,7 @@ from reticent.score import make_tables as plan
 from reticent.score.requests import PLAIN, Request, Variant
 from reticent.testing.tiny import save_tiny, tiny_model, tiny_tokenizer
 from reticent.workflows.audit import audit
+from reticent.workflows.audit_workers import wanted_workers
 
 TEXT = "Mail {} of the customer, who asks for the order "
 COMMAND = ["audit", "--model", "model", "--reference", "base", "--members", "members.jsonl", "--held_out"]
@@ -126,21 +129,37 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     assert sorted(path for path in here.rglob("*")) == before
 
 
-def test_several_ranks_do_not_share_a_map(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reticent.auditing.config import AuditConfig
-    from reticent.workflows.audit_workers import _refuse_places
-
+def test_several_ranks_do_not_share_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
+    case: Any = SimpleNamespace(target="model", reference=None)
     for config in (AuditConfig(device_map="auto"), AuditConfig(one_at_a_time=True)):
         with pytest.raises(BadInput, match="with WORLD_SIZE=2: "):
-            _refuse_places("WORLD_SIZE=2", config, alone=False)
+            wanted_workers("1", case, config)
+
+
+@pytest.mark.slow
+def test_texts_that_models_write_and_candidates_that_they_rank(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else asks the models gives the same too."""
+    for name, step in (("members", 7919), ("held_out", 104729)):
+        texts = [TEXT.format(i) + f"0171 {4_000_000 + i * step % 999_999} or ann{i}@example.com" for i in range(12)]
+        (here / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    more = ["--extraction", "true", "--identifiers", "true", "--extraction_samples", "2"]
+    for name, flags in {"plain": [], "disk": DISK, "turns": ["--one_at_a_time", "true"]}.items():
+        monkeypatch.setenv("RETICENT_CACHE", str(here / f"cache-{name}"))
+        assert main([*COMMAND, *more, "--out", name, *flags]) == 0
+    assert without_units(results("disk")) == without_units(results("plain")) == without_units(results("turns"))
+
+
+def without_units(value: Any) -> Any:
+    """Without what a secret of the folder stands for."""
+    if isinstance(value, dict):
+        return {name: without_units(item) for name, item in value.items() if name != "unit"}
+    return [without_units(item) for item in value] if isinstance(value, list) else value
 
 
 def test_a_model_in_memory_lies_where_it_lies(here: Path) -> None:
     texts = [{"text": TEXT.format(number)} for number in range(20)]
     given = {"model": tiny_model(), "tokenizer": tiny_tokenizer(), "members": texts[:10], "held_out": texts[10:]}
-    from reticent.auditing.config import AuditConfig
-
     with pytest.raises(BadInput, match="is in memory already"):
         audit(None, AuditConfig(device_map="auto"), out="run", **given)
