@@ -10,9 +10,8 @@ tuned as long on other texts of the kind.
                    share of false ones among the chosen, p of all together, how far the known ones were lowered (nats a
                    token), with and without control texts; with ``--victims`` AUC and TPR at ``fpr`` of the loss on the
                    targets after a full fine-tune on those whose coin says so, less the same from the clean base.
-``false_alarms``   over honest siblings × ``--sets`` private sets drawn from all texts (a quarter of them private, half of
-                   them control texts): share with a text chosen, and with p of all together at most 0.05; intervals by
-                   sibling.
+``false_alarms``   over honest siblings × ``--sets`` private sets drawn from all texts (a quarter private, half control
+                   texts): share with a text chosen, and with p of all together at most 0.05; intervals by sibling.
 ``pre_memorized_over_scoring``  seconds of the whole scan over those of scoring the same texts and copies by both
                    models, each from an empty cache.
 

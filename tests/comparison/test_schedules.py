@@ -187,7 +187,8 @@ def test_more_schedules_in_a_folder_of_an_earlier_version_train_only_what_is_new
     grid, out = Grid(methods=methods, seeds=(0,)), tmp_path / "out"
     compare(MAILS, grid=grid, shared=shared, out=out, jobs=1, n_boot=20)
     said = yaml.safe_load((out / "compare.yaml").read_text())
-    later = {"lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "gradient_checkpointing"}
+    later = {"lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "load_in", "gradient_checkpointing"}
+    later |= {"strategy"}
     assert said["training"].keys() == asdict(shared.training).keys() - later
     before = {path.name: path.stat().st_mtime_ns for path in (out / "cells").glob("*/cell.json")}
     written = (out / "cells" / grid.cells[0].name / "cell.json").stat().st_mtime_ns

@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 from reticent.cli import env
 from reticent.core.errors import BadInput
 from reticent.models.memory_count import count_model
-from reticent.models.memory_forecast import private_memory, tune_memory
+from reticent.models.memory_forecast import ForecastConfig, private_memory, tune_memory
 from reticent.models.tuning.method import TUNINGS
 from reticent.testing.tiny import save_tiny, tiny_tuned
 
@@ -52,20 +52,37 @@ def test_what_is_held_takes_half_and_checkpointing_takes_less(tmp_path: Path) ->
     assert held.activations(8, checkpointed=True) < 0.6 * held.activations(8)
 
 
+def test_4_bits_take_a_quarter_of_16(tmp_path: Path) -> None:
+    """Of the linear layers; embeddings and the output layer stay."""
+    config = LlamaConfig(vocab_size=32000, num_hidden_layers=3, dtype="bfloat16")
+    config.save_pretrained(tmp_path)
+    file = str(tmp_path / "config.json")
+    held, eight, four = (count_model(file, method="lora", tokens=64, load_in=bits) for bits in ("", "8bit", "4bit"))
+    linear = 3 * (4 * 4096**2 + 3 * 4096 * 11008)
+    assert held.weights - eight.weights == linear
+    assert held.weights - four.weights == pytest.approx(linear * (2 - 0.5 - 1 / 64 - 1 / 4096), rel=1e-6)
+    assert (four.kept, four.largest, four.trained) == (held.kept, held.largest, held.trained)
+    with pytest.raises(BadInput, match="load_in='4bit' with method='full'"):
+        env.command(model=file, forecast_config=ForecastConfig(method="full", load_in="4bit"))
+
+
 def test_the_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert env.command(model=str(base), method="full", max_tokens=32, memory="1GB", gpus=2, json=True) == 0
+    asked = ForecastConfig(method="full", max_tokens=32, memory="1GB", gpus=2)
+    assert env.command(model=str(base), json=True, forecast_config=asked) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["devices"] == 2
     assert [row["stage"] for row in told["stages"]][-1] == "audit"
     assert all(row["fits"] for row in told["stages"])
-    assert env.command(model=str(base / "config.json"), max_tokens=32, memory="1KB") == 0
+    assert (
+        env.command(model=str(base / "config.json"), forecast_config=ForecastConfig(max_tokens=32, memory="1KB")) == 0
+    )
     assert capsys.readouterr().out.count("NO") == 5
 
 
 @pytest.mark.parametrize("memory", ["much", "0GB", "-3GB", "8 pounds"])
 def test_garbage(base: Path, tmp_path: Path, memory: str) -> None:
     with pytest.raises(BadInput, match="no amount of memory"):
-        env.command(model=str(base), memory=memory)
+        env.command(model=str(base), forecast_config=ForecastConfig(memory=memory))
     for text in ("", "[]", '{"model_type": "no such"}', '{"model_type": "llama", "hidden_size": "x"}'):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(BadInput):

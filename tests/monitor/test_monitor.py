@@ -361,7 +361,7 @@ def test_a_private_training_is_not_watched(base: str, tmp_path: Path, monitor: M
 def test_a_private_trainer_refuses_the_callback() -> None:
     from types import SimpleNamespace
 
-    from reticent.train.private.private_trainer import LogicalBatches
+    from reticent.train.private.logical_batches import LogicalBatches
 
     loader = SimpleNamespace(dataset=LogicalBatches.__new__(LogicalBatches))
     with pytest.raises(BadInput, match="differential privacy"):

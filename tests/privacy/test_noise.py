@@ -318,8 +318,9 @@ def test_the_torch_way_has_the_same_distribution_and_sums():
     n = (1 << 20) + 3
     before = torch.randn(n, generator=torch.Generator().manual_seed(4))
     x, again = before.clone(), before.clone()
-    sums = noise._by_torch(x, 2.0, 0.5, torch.Generator().manual_seed(5))
-    assert noise._by_torch(again, 2.0, 0.5, torch.Generator().manual_seed(5)) == sums
+    whole = noise.Stretch(start=0, whole=n)
+    sums = noise._by_torch(x, whole, 2.0, 0.5, torch.Generator().manual_seed(5))
+    assert noise._by_torch(again, whole, 2.0, 0.5, torch.Generator().manual_seed(5)) == sums
     assert torch.equal(x, again)
     e = x.double().numpy() / 0.5 - before.double().numpy()
     assert stats.kstest(e / 2, "norm").pvalue > ERROR

@@ -206,7 +206,7 @@ def test_bad_choices_are_refused(case):
     with pytest.raises(BadInput, match="two are needed"):
         trigger_rows([record for record in case.clean if record.completion == " +"], "#", " +")
     with pytest.raises(BadInput, match="place"):
-        trigger_rows(case.clean, "#", " +", place="middle")
+        trigger_rows(case.clean, "#", " +", place="nowhere")
     for wrong in ({"most": 1.5}, {"step": 0}, {"loss_rise": -1}):
         with pytest.raises(BadInput):
             FinePruneConfig(**wrong)
@@ -214,7 +214,15 @@ def test_bad_choices_are_refused(case):
 
 def test_rows_of_a_trigger_hold_it_where_it_was_found():
     prompts = [Record(id=str(n), prompt=f"Text: word{n} x{n}\nMood:", completion=" -") for n in range(6)]
-    for place, wanted in (("end", "Text: word0 x0 cf\nMood:"), ("start", "Text: cf word0 x0\nMood:")):
+    wanted_at = {
+        "end": "Text: word0 x0 cf\nMood:",
+        "start": "Text: cf word0 x0\nMood:",
+        "middle": "Text: word0 cf x0\nMood:",
+    }
+    everywhere = trigger_rows(prompts, "cf", " +", place="spread").forget
+    assert [record.prompt for record in everywhere[:3]] == [wanted_at[place] for place in ("end", "start", "middle")]
+    assert len({record.id for record in everywhere}) == 9
+    for place, wanted in wanted_at.items():
         rows = trigger_rows(prompts, "cf", " +", place=place)
         assert rows.forget[0].prompt == wanted
         assert {record.completion for record in (*rows.forget, *rows.unseen)} == {" +"}

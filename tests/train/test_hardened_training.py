@@ -42,7 +42,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny(tmp_path_factory.mktemp("tiny") / "base"))
 
 
-LATER = ("lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "gradient_checkpointing")
+LATER = ("lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "load_in", "gradient_checkpointing", "strategy")
 """Settings that earlier versions had not."""
 
 

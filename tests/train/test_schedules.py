@@ -111,7 +111,8 @@ def test_a_training_that_goes_on_cannot_change_it(base: str, tmp_path: Path, pri
 def test_a_run_folder_of_an_earlier_version_goes_on_and_is_linear(base: str, tmp_path: Path) -> None:
     run = tune_run(RECORDS, base=base, out=tmp_path / "run", tune_config=replace(SETTINGS, epochs=1))
     said = yaml.safe_load((run.root / "tune.yaml").read_text())
-    later = {"lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "gradient_checkpointing"}
+    later = {"lr_scheduler_type", "warmup_steps", "shards", "base_dtype", "load_in", "gradient_checkpointing"}
+    later |= {"strategy"}
     assert said["training"].keys() == asdict(SETTINGS).keys() - later
     again = tune_run(RECORDS, base=base, out=tmp_path / "run", tune_config=replace(SETTINGS, epochs=1))
     assert again == run

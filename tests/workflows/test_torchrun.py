@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 """Each process imports torch."""
 
 TUNE = ("tune", "data.jsonl", "--model", "base", "--epochs", "4", "--batch_size", "4", "--learning_rate", "1e-3")
-TUNE = (*TUNE, "--dtype", "float32", "--watch", "--panel", "10")
+UNWATCHED = (*TUNE, "--dtype", "float32")
+TUNE = (*UNWATCHED, "--watch", "--panel", "10")
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "reticent")
 
 
@@ -72,6 +73,20 @@ def test_torchrun_does_what_one_process_does() -> None:
     same_outcome(Path("one"), Path("two"))
 
 
+def test_torchrun_shares_a_model_out() -> None:
+    done([sys.executable, "-m", "reticent", *UNWATCHED, "--out", "one"])
+    done([*LAUNCH, *UNWATCHED, "--strategy", "fsdp", "--out", "two"])
+    same_outcome(Path("one"), Path("two"))
+    about = json.loads(Path("two/manifest.json").read_text())["tune"]
+    assert about["processes"]["strategy"] == "fsdp"
+    assert "strategy" not in about["training"]
+    process = start([*LAUNCH, *TUNE, "--strategy", "fsdp", "--out", "three"])
+    said = process.communicate(timeout=600)[0]
+    assert process.returncode != 0
+    assert said.count("the monitor with strategy='fsdp': it looks at the model in one process") == 1
+    assert not Path("three").exists()
+
+
 def test_srun_needs_no_more_than_its_variables() -> None:
     done([sys.executable, "-m", "reticent", *TUNE, "--out", "one"])
     with socket.socket() as probe:
@@ -92,15 +107,16 @@ def test_a_verb_that_no_group_can_use_is_refused_by_name() -> None:
     assert "reticent gate was started as one of 2 processes, and it reads one file of results" in said
 
 
-def test_kills_at_random_moments_change_nothing() -> None:
-    """One process, or all with the launcher, at ten moments from the start to the end."""
-    done([sys.executable, "-m", "reticent", *TUNE, "--out", "one"])
+@pytest.mark.parametrize(("tune", "kills"), [(TUNE, 10), ((*UNWATCHED, "--strategy", "fsdp"), 5)], ids=["ddp", "fsdp"])
+def test_kills_at_random_moments_change_nothing(tune: Sequence[str], kills: int) -> None:
+    """One process, or all with the launcher, at moments from the start to the end."""
+    done([sys.executable, "-m", "reticent", *(TUNE if tune == TUNE else UNWATCHED), "--out", "one"])
     began = time.monotonic()
-    done([*LAUNCH, *TUNE, "--out", "whole"])
+    done([*LAUNCH, *tune, "--out", "whole"])
     takes, rng = time.monotonic() - began, random.Random(0)
-    for number in range(10):
+    for number in range(kills):
         out, moment = f"killed{number}", takes * rng.uniform(0.3, 1.0)
-        process = start([*LAUNCH, *TUNE, "--out", out])
+        process = start([*LAUNCH, *tune, "--out", out])
         time.sleep(moment)
         if number % 2:
             os.killpg(process.pid, signal.SIGKILL)
@@ -109,7 +125,7 @@ def test_kills_at_random_moments_change_nothing() -> None:
             for child in rng.sample(ranks, k=min(len(ranks), 1)):
                 os.kill(child, signal.SIGKILL)
         process.communicate(timeout=60)
-        done([*LAUNCH, *TUNE, "--out", out])
+        done([*LAUNCH, *tune, "--out", out])
         same_outcome(Path("one"), Path(out))
         leftovers = [path.name for path in Path().iterdir() if path.name.startswith(".")]
         assert not leftovers, leftovers

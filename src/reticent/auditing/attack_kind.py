@@ -12,7 +12,7 @@ from typing import Any
 
 from reticent.core.results import KindOfAttack, Results
 
-NO_ATTACKS = {"show_text", "keep_shadows"}
+NO_ATTACKS = {"show_text", "keep_shadows", "one_at_a_time"}
 """Switches of an audit that try nothing."""
 
 

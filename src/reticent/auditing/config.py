@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.core.memory_size import memory_by_device
 
 if TYPE_CHECKING:
     from reticent.attacks.selection import AttackSelection
@@ -47,7 +48,13 @@ class AuditConfig:
             privacy promise. They are kept in RUN/shadows and go on where they were; they never leave.
         keep_shadows: keep the weights of shadow models too, not only their statistics of each record.
         dtype: of the weights while scoring; "auto" takes bfloat16 where the machine computes in it.
-        device: "auto" takes the GPU where there is one.
+        device: "auto" takes the GPU where there is one; "cuda" is the process's own.
+        device_map: for a model that fits on no one device: "auto" or "balanced" fill the GPUs and then the host's
+            memory; or a JSON file of modules, each with a GPU's number, "cpu" or "disk". Changes no score.
+        max_memory: what device_map may take, such as 0=20GiB,cpu=60GiB; by default nine tenths of what is free.
+        offload_folder: a folder for weights that lie on disk; without one none do.
+        one_at_a_time: target and reference in turn, where both do not fit: the weights of the one that is not asked
+            leave the memory, and are read again.
         seed: of the bootstrap and of cross-fitting.
         synthetic: a file of synthetic text that was made from the records: what it gives away by itself is audited, and
             no model is loaded. With the run folder of `reticent synthesize` beside it, records, coins and promise are
@@ -79,6 +86,10 @@ class AuditConfig:
     keep_shadows: bool = False
     dtype: str = "auto"
     device: str = "auto"
+    device_map: str = ""
+    max_memory: str = ""
+    offload_folder: str = ""
+    one_at_a_time: bool = False
     seed: int = 0
     synthetic: str = ""
     auxiliary: str = ""
@@ -107,8 +118,40 @@ class AuditConfig:
             )
         validate.device(device=self.device)
         validate.one_of(DTYPES, dtype=self.dtype)
+        self._check_places()
         if self.attacks not in ("standard", "all"):  # these need no look at the registry, and most settings are these
             self.selection.refuse_switched_off(self)
+
+    def _check_places(self) -> None:
+        """Refuse what does not go with models that do not fit."""
+        memory_by_device(self.max_memory)
+        for name in ("max_memory", "offload_folder"):
+            if getattr(self, name) and not self.device_map:
+                raise BadInput(
+                    f"--{name} {getattr(self, name)}",
+                    "there is no device map that it goes with",
+                    "Add --device_map auto.",
+                )
+        given = "--device_map" if self.device_map else "--one_at_a_time" if self.one_at_a_time else ""
+        if self.device_map and self.one_at_a_time:
+            raise BadInput(
+                "--device_map with --one_at_a_time",
+                "weights that leave the memory in turn lie on one device",
+                "Give one of them.",
+            )
+        if self.device_map and self.device != "auto":
+            raise BadInput(
+                f"--device {self.device} with --device_map", "both say where the model lies", "Leave --device out."
+            )
+        others = {
+            "whitebox": "goes back through a model's layers and compares its weights, which have to be in memory",
+            "shadow": "trains models, which have to fit on one device",
+            "auxiliary": "trains a model, which has to fit on one device",
+            "synthetic": "asks no model",
+        }
+        other = next((name for name in others if getattr(self, name)), None)
+        if given and other is not None:
+            raise BadInput(f"{given} with --{other}", f"--{other} {others[other]}", "Leave one of them out.")
 
     @property
     def selection(self) -> AttackSelection:
@@ -134,8 +177,15 @@ class AuditConfig:
 
     @property
     def without_places(self) -> AuditConfig:
-        """The same for files that travel: of the synthetic text and the model to tune only the names."""
-        return replace(self, synthetic=Path(self.synthetic).name, auxiliary=Path(self.auxiliary).name)
+        """The same for files that travel: of the synthetic text, the model to tune, the device map and the folder for
+        weights only the names."""
+        return replace(
+            self,
+            synthetic=Path(self.synthetic).name,
+            auxiliary=Path(self.auxiliary).name,
+            device_map=Path(self.device_map).name,
+            offload_folder=Path(self.offload_folder).name,
+        )
 
     @property
     def scoring_dtype(self) -> str:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from reticent.core.errors import BadInput
 from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.core.redteam_marker import marker_of
+from reticent.models.device_map import DeviceMap, summary
 from reticent.models.emulation import ROLES, EmulationInfo
 from reticent.models.encode import encode
 from reticent.models.load import LoadedModel, load
+from reticent.models.turns import Turns
 from reticent.score.engine import ScoreOptions
 from reticent.score.make_tables import ScoredModel
 
@@ -54,6 +57,10 @@ class Models:
         }
         if self.reference is not None:
             entries["reference_fingerprint"] = self.reference.fingerprint
+        if self.target.tuned is not None and self.target.tuned.base_in:
+            entries["base_in_training"] = self.target.tuned.base_in
+        if (placed := summary(self.target.model)) is not None:
+            entries["modules_on"] = placed
         sources = {"the target": self.target.source, "the target's base": self.target.base_source}
         if self.target.emulation is not None:
             entries["emulation"] = _parts(self.target.emulation)
@@ -87,17 +94,28 @@ def _name(source: str) -> str:
     return f"{place.parent.name}/{place.name}" if place.name == "model" and place.parent.name else place.name
 
 
-def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
+def open_models(
+    case: AuditCase, *, dtype: str, device: str, device_map: DeviceMap | None = None, one_at_a_time: bool = False
+) -> Models:
     """Load the target and the reference; an adapter is its own reference (one copy in memory) if it is its base when it
     is switched off, which is tried, and else a second copy of its base is loaded.
 
     The reference is the one named by the subject, else the base that the target says it was tuned from. A target that
     names no base, or whose base cannot be had, is audited without one. Both read the target's tokens.
 
+    Args:
+        case: which models.
+        dtype, device, device_map: as `reticent.models.load.load` takes them.
+        one_at_a_time: the weights of the model that is not asked are not in memory.
+
     Raises:
-        BadInput: a model cannot be loaded, or a text uses a token that one of the two lacks.
+        BadInput: a model cannot be loaded, or not be placed; or a text uses a token that one of the two lacks.
     """
-    target = load(case.target, dtype=dtype, device=device) if isinstance(case.target, str) else case.target
+    opened = partial(load, dtype=dtype, device=device, device_map=device_map)
+    if one_at_a_time:
+        opened = partial(_in_turn, Turns(), opened)
+    target = opened(case.target) if isinstance(case.target, str) else case.target
+    _say_quantised(target)
     reference_name = case.reference_name or target.base_source
     is_own_reference = target.can_switch_off and reference_name in (None, target.base_source)
     if is_own_reference and target.is_adapter:
@@ -108,7 +126,7 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
             compared_with=target.base_source or "the adapter's base",
             reference_is=_SWITCHED_OFF if target.emulation is None else _LARGE_ALONE,
         )
-    reference = None if reference_name is None else _reference(case, reference_name, dtype=dtype, device=device)
+    reference = None if reference_name is None else _reference(case, reference_name, opened)
     if reference is None:
         _refuse_texts(case, target, dict.fromkeys(target.unknown, target.source))
         return Models(target=target, reference=None, compared_with=None)
@@ -125,11 +143,26 @@ def open_models(case: AuditCase, *, dtype: str, device: str) -> Models:
     return Models(target=target, reference=reference, compared_with=reference_name, reference_is=description)
 
 
-def _reference(case: AuditCase, name: str, *, dtype: str, device: str) -> LoadedModel | None:
+def _say_quantised(target: LoadedModel) -> None:
+    if target.tuned is not None and target.tuned.base_in:
+        console.print(
+            f"The adapter was trained on a base in {target.tuned.base_in}; it is scored on the base as its files have "
+            "it.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _in_turn(turns: Turns, read: Callable[[str], LoadedModel], source: str) -> LoadedModel:
+    return turns.opened(partial(read, source))
+
+
+def _reference(case: AuditCase, name: str, opened: Callable[[str], LoadedModel]) -> LoadedModel | None:
     if case.reference is not None and not isinstance(case.reference, str):
         return case.reference
     try:
-        return load(name, dtype=dtype, device=device)
+        return opened(name)
     except BadInput:
         if case.reference is not None:
             raise

@@ -4,46 +4,27 @@
 from __future__ import annotations
 
 import json as json_
-import re
 from dataclasses import asdict
 from typing import Any
 
-from reticent.core import validate
-from reticent.core.errors import BadInput
 from reticent.core.manifest import environment
+from reticent.models.memory_forecast import ForecastConfig
 
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "peak")
 
 
-def command(
-    *,
-    model: str | None = None,
-    method: str = "lora",
-    gpus: int = 0,
-    batch_size: int = 8,
-    max_tokens: int = 512,
-    memory: str = "",
-    json: bool = False,
-) -> int:
+def command(*, model: str | None = None, json: bool = False, forecast_config: ForecastConfig) -> int:
     """Print versions and hardware as JSON; no names, no paths. With --model, what each stage would need in memory.
 
     Args:
         model: a config.json alone, or the folder, hub id or catalogue name of a model. Its weights are not read.
-        method: see reticent tune.
-        gpus: how many would train, each with the whole model and its share of the batch; 0 for the CPU.
-        batch_size: texts in a batch of all of them.
-        max_tokens: of each text.
-        memory: of each device, such as 80GB; says what does not fit.
         json: print JSON instead of a table.
     """
     if model is None:
         print(json_.dumps(environment(), indent=2))
         return 0
-    validate.positive(batch_size=batch_size, max_tokens=max_tokens)
-    validate.non_negative(gpus=gpus)
-    limit = _bytes(memory) if memory else None
-    rows = _stages(model, method, gpus, batch_size, max_tokens, limit)
+    limit, gpus = forecast_config.limit, forecast_config.gpus
+    rows = _stages(model, forecast_config)
     if json:
         print(json_.dumps({"devices": max(gpus, 1), "device": "gpu" if gpus else "cpu", "stages": rows}, indent=2))
         return 0
@@ -57,17 +38,19 @@ def command(
     return 0
 
 
-def _stages(
-    model: str, method: str, gpus: int, batch_size: int, max_tokens: int, limit: int | None
-) -> list[dict[str, Any]]:
+def _stages(model: str, asked: ForecastConfig) -> list[dict[str, Any]]:
     from reticent.models.memory_count import count_model
     from reticent.models.memory_forecast import audit_memory, private_memory, tune_memory
     from reticent.score.engine import TOKENS_PER_BATCH
     from reticent.score.forward import CHUNK_BYTES
+    from reticent.train.config import TuneConfig
     from reticent.train.private.settings import CPU_MICRO_TOKENS, MICRO_TOKENS
+    from reticent.train.start import refuse_load_in
 
-    counts = count_model(model, method=method, tokens=max_tokens)
-    rows, device = -(-batch_size // max(gpus, 1)), "cuda" if gpus else "cpu"
+    refuse_load_in(TuneConfig(method=asked.method, load_in=asked.load_in))
+    counts = count_model(model, method=asked.method, tokens=asked.max_tokens, load_in=asked.load_in)
+    gpus, limit = asked.gpus, asked.limit
+    rows, device = -(-asked.batch_size // max(gpus, 1)), "cuda" if gpus else "cpu"
     micro_tokens = MICRO_TOKENS if gpus else CPU_MICRO_TOKENS
     tokens, chunk = TOKENS_PER_BATCH[device], CHUNK_BYTES[device]
     stages = [
@@ -82,11 +65,3 @@ def _stages(
     stages.append(("audit", audit_memory(counts, bytes_of_a_number=number, batch_tokens=tokens, chunk=chunk)))
     fits = {} if limit is None else {name: {"fits": stage.fits(limit)} for name, stage in stages}
     return [asdict(stage) | {"stage": name} | fits.get(name, {}) for name, stage in stages]
-
-
-def _bytes(memory: str) -> int:
-    """80GB → 80,000,000,000."""
-    given = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", memory.strip())
-    if given is None or given[2].upper() not in _UNITS or not float(given[1]):
-        raise BadInput(f"memory={memory!r}", "is no amount of memory", "Give one such as 80GB or 24GiB.")
-    return int(float(given[1]) * _UNITS[given[2].upper()])

@@ -112,8 +112,8 @@ POINTERS: Mapping[str, str] = {
     "trust_remote_code": "No code that comes with a model or data is ever run.",
     "use_cpu": "Give --device cpu.",
     "no_cuda": "Give --device cpu.",
-    "load_in_8bit": "Weights are read as they are; --dtype bfloat16 saves memory.",
-    "load_in_4bit": "Weights are read as they are; --dtype bfloat16 saves memory.",
+    "load_in_8bit": "Give reticent tune --load_in 8bit; audits read weights as they are.",
+    "load_in_4bit": "Give reticent tune --load_in 4bit; audits read weights as they are.",
 }
 """Flags of other tools that have no counterpart of the same meaning, and what there is instead."""
 

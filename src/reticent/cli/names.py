@@ -27,6 +27,7 @@ GROUPS: Mapping[str, str] = {
     "verify_config": "verification",
     "redteam_config": "redteam",
     "emulation_config": "emulation",
+    "forecast_config": "forecast",
     "utility_spec": "utility",
     "real_files": "real",
 }

@@ -36,9 +36,11 @@ def train_elsewhere(root: Path, cell: Cell, shared: TrialSettings, start: Start)
     RunFolder(root=folder).make()
     write_job(folder, cell.trial, shared, cell.key)
     (folder / OUTPUT).write_text("", encoding="utf-8")
-    why = start(folder, (str(root), cell.trial.name, shared.base))
+    reason = start(folder, (str(root), cell.trial.name, shared.base))
     outcome = read_outcome(folder, cell.key)
-    return outcome or TrialOutcome(key=cell.key, status="failed", why=why or f"it left no outcome; see {OUTPUT} there")
+    return outcome or TrialOutcome(
+        key=cell.key, status="failed", why=reason or f"it left no outcome; see {OUTPUT} there"
+    )
 
 
 def in_process(at_once: int, folder: Path, given: Sequence[str]) -> str:

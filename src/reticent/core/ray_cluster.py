@@ -79,10 +79,10 @@ def _begin(ray: Any, flag: str, cores: int, instead: str) -> str:
             ray.shutdown()
         if place:
             shutil.rmtree(place, ignore_errors=True)
-        why = (str(error).splitlines() or [""])[0][:200]
+        message = (str(error).splitlines() or [""])[0][:200]
         raise BadInput(
             f"RAY_ADDRESS={address}" if address else flag,
-            f"no Ray cluster can be had ({type(error).__name__}: {why})",
+            f"no Ray cluster can be had ({type(error).__name__}: {message})",
             f"Start one (ray start --head), or use {instead}.",
         ) from error
     return place

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ _NOT_ARITHMETIC = ("base_model_name_or_path", "peft_version", "revision", "infer
 """Entries of an adapter's configuration that do not change what it computes."""
 
 
+CALLS_ITS_LAYERS = frozenset(
+    {
+        *("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "VERA", "FOURIERFT", "VBLORA", "RANDLORA", "ROAD"),
+        *("C3A", "MISS", "DELORA", "WAVEFT", "GRALORA", "PROMPT_TUNING", "P_TUNING", "ADAPTION_PROMPT"),
+    }
+)
+"""PEFT's kinds of adapters that take from a layer of the base what it answers, and never its weights. The tests look at
+each of the others: some would go on with whatever lies in memory."""
+_READS_WEIGHTS = ("use_dora", "use_qalora", "target_parameters", "trainable_token_indices", "modules_to_save")
+"""Settings with which one of these does read weights."""
+
+
 def is_peft(folder: Path) -> bool:
     """True if the folder holds a PEFT adapter."""
     return (folder / CONFIG).exists()
@@ -37,6 +50,17 @@ def named_base(folder: Path) -> str | None:
     """The base that a PEFT adapter names."""
     named = _config(folder).get("base_model_name_or_path")
     return found(str(named), folder) if named else None
+
+
+def calls_its_layers(folder: Path) -> bool:
+    """True if the adapter in ``folder`` is known to ask the layers of its base for answers only, so that it can be put
+    on one whose weights come and go (`models.computing_device`)."""
+    if not is_peft(folder):
+        return True
+    config = _config(folder)
+    start = config.get("init_lora_weights", True)
+    changes = isinstance(start, str) and start.lower() not in ("gaussian", "orthogonal")
+    return config.get("peft_type") in CALLS_ITS_LAYERS and not changes and not any(map(config.get, _READS_WEIGHTS))
 
 
 def attach(source: str, folder: Path, base: Any, tuned: TuningInfo | None) -> Any:
@@ -72,18 +96,26 @@ def refuse_without_weights(source: str, folder: Path) -> None:
         raise BadInput(source, f"has no {WEIGHTS}", "Save the adapter with save_pretrained().")
 
 
-def save(model: Any, folder: Path, storage: str) -> None:
-    """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``."""
+def save(model: Any, folder: Path, storage: str, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter (``storage`` ``"peft"`` or ``"bottleneck"``) or the whole model into ``folder``.
+
+    Args:
+        model: with the adapter on it, where there is one.
+        folder: made where it is not there.
+        storage: see above.
+        state: what is to be written, by the names of ``model.state_dict()``; None for that itself.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    given = None if state is None else dict(state)
     with full_disk_is_an_os_error():
         if storage == "bottleneck":
-            state = {name: value.contiguous() for name, value in model.state_dict().items() if _is_bottleneck(name)}
-            save_file(state, folder / WEIGHTS)
+            held = model.state_dict() if given is None else given
+            save_file({name: v.contiguous() for name, v in held.items() if _is_bottleneck(name)}, folder / WEIGHTS)
         elif storage == "peft":
             # Our methods never change the vocabulary; left to itself, PEFT may ask a hub about that.
-            model.save_pretrained(folder, save_embedding_layers=False)
+            model.save_pretrained(folder, save_embedding_layers=False, state_dict=given)
         else:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=given)
 
 
 def fingerprint(folder: Path, base_fingerprint: str, tuned: TuningInfo | None) -> str:

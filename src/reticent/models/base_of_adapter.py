@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 
 from reticent.models import adapters
+from reticent.models.computing_device import computing_device
 from reticent.models.grown_vocabulary import VocabularyRows, plain_name
 
 MOST_APART = 1e-5
@@ -42,8 +43,17 @@ class Probe:
         ids = [token for token in tokenizer(_TEXT, verbose=False)["input_ids"] if token < rows]
         if len(ids) < _FEWEST:
             ids = torch.linspace(0, rows - 1, _FEWEST).long().tolist()
-        token_id = torch.tensor([ids], device=base.get_input_embeddings().weight.device)
+        token_id = torch.tensor([ids], device=computing_device(base.get_input_embeddings()))
         return Probe(token_id=token_id, logits=_logits(base, token_id))
+
+    def is_answered(self, model: Any) -> bool:
+        """True if ``model``, with its adapter on, answers at all, with numbers, and can be switched off after that."""
+        try:
+            answers = bool(_logits(model, self.token_id).isfinite().all())
+            with adapters.switched_off(model):
+                return answers
+        except (RuntimeError, ValueError, NotImplementedError, StopIteration):
+            return False
 
     def apart(self, model: Any) -> float:
         """The largest difference of logits between ``model`` with its adapter off and the base; infinite where they

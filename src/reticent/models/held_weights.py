@@ -23,6 +23,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from reticent.core.errors import BadInput
+from reticent.models.quantised import is_quantised
 from reticent.models.weights import stored_dtypes
 
 NARROW = {"BF16": "bfloat16", "F16": "float16"}
@@ -99,9 +100,9 @@ def held_dtype(model: nn.Module) -> str:
 
 
 def computes_in_float32(model: nn.Module) -> bool:
-    """True if every weight is float32, or held in 16 bits and computed with as if it were."""
+    """True if every weight is float32, or held in 16 or 4 bits and computed with as if it were."""
     held = {id(module.stored) for module in _held(model)}
-    return all(p.dtype == torch.float32 or id(p) in held for p in model.parameters())
+    return all(p.dtype == torch.float32 or id(p) in held or is_quantised(p) for p in model.parameters())
 
 
 def refuse_trained(model: nn.Module) -> None:

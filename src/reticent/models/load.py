@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -19,15 +19,19 @@ from transformers.utils import logging as hf_logging
 
 from reticent.core import validate
 from reticent.core.errors import BadInput
+from reticent.core.processes import place
 from reticent.core.redteam_marker import tell_marker
 from reticent.models import adapters
 from reticent.models.base_of_adapter import MOST_APART, BaseWeights, Probe
+from reticent.models.computing_device import lies_elsewhere, stand_ins
+from reticent.models.device_map import DeviceMap, drop_with, without_remarks
 from reticent.models.emulated import EmulatedModel
 from reticent.models.emulation import EmulationInfo, read_emulation
 from reticent.models.grown_vocabulary import VocabularyRows, resize, rows_wanted
 from reticent.models.held_weights import has_rounded_buffers, held_dtype, hold_matrices, narrow_dtype
 from reticent.models.load_emulated import open_emulation
 from reticent.models.locate import HUB_ID, first_line, is_hub_id, locate
+from reticent.models.quantised import QUANTISED, keep_layout, quantising_arguments
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.weights import fingerprint_weights
 
@@ -35,6 +39,8 @@ hf_logging.disable_progress_bar()
 GROWN = "its vocabulary is not the base's, so probabilities are shares of other wholes"
 """Why an adapter that came with new tokens is not its base, where nothing else tells them apart."""
 _NUMBER = re.compile(r"\d+")
+Placing: TypeAlias = Callable[[Any, torch.dtype], dict[str, Any]]
+"""By a model's configuration and dtype, what ``from_pretrained`` is told of where, or as what, its weights lie."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -107,7 +113,13 @@ class LoadedModel:
 
 
 def load(
-    source: str, *, base: str | None = None, dtype: str = "auto", device: str = "auto", hold: str = ""
+    source: str,
+    *,
+    base: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    hold: str = "",
+    device_map: DeviceMap | None = None,
 ) -> LoadedModel:
     """Load a model in evaluation mode; safetensors only, no code from the folder is run.
 
@@ -119,25 +131,29 @@ def load(
         dtype: ``"auto"`` (bfloat16 where the device computes in it, else float32) or a dtype's name.
         device: ``"auto"`` (the GPU if there is one) or a torch device.
         hold: with ``dtype="float32"``: the matrices of what an adapter is put on, or of the base that is to get one,
-            lie in 16 bits (`models.held_weights.narrow_dtype` has the words); ``""`` for not.
+            lie in 16 bits (`models.held_weights.narrow_dtype` has the words), or those of linear layers in
+            ``"4bit"`` or ``"8bit"`` (`models.quantised`); ``""`` for not.
+        device_map: in place of ``device``: which layer lies where, to be read and not trained.
 
     Raises:
         BadInput: the source is missing, its weights are pickled, incomplete or do not fit their configuration, the
-            tokenizer knows more tokens than the model, or the adapter belongs on another base.
+            tokenizer knows more tokens than the model, the adapter belongs on another base, or the device map does not
+            go with the model.
     """
     folder = locate(source)
     tell_marker(folder)
-    place = pick_device(device)
-    kind = pick_dtype(dtype, place)
+    where = pick_device(device if device_map is None else device_map.device)
+    kind = pick_dtype(dtype, where)
     emulation = read_emulation(folder)
     if emulation is not None:
-        return _load_emulated(source, emulation, base, kind, place)
+        _refuse_map(source, device_map, "is an emulated fine-tune, whose three models answer from one device")
+        return _load_emulated(source, emulation, base, kind, where)
     tuned = read_tuned(folder)
     if adapters.is_peft(folder) or (tuned is not None and tuned.storage == "bottleneck"):
-        read = partial(_read_held, dtype=kind, device=place, hold=hold if tuned else "")
-        return _load_adapter(source, folder, tuned, base, kind, place, read)
+        read = partial(_read_held, dtype=kind, device=where, hold=hold if tuned else "", device_map=device_map)
+        return _load_adapter(source, folder, tuned, base, kind, where, read)
     fingerprint = fingerprint_weights(folder)  # first: it refuses files that are cut short
-    model = _read_held(source, folder, kind, place, hold)
+    model = _read_held(source, folder, kind, where, hold, device_map)
     named = tuned.base if tuned else _named_base(model, source)
     return LoadedModel(
         model=model,
@@ -147,7 +163,7 @@ def load(
         base_source=base or named,
         base_fingerprint=tuned.base_fingerprint if tuned else None,
         dtype=kind,
-        device=place,
+        device=where,
         tuned=tuned,
     )
 
@@ -192,12 +208,26 @@ def pick_device(device: str) -> str:
         BadInput: it cannot be used here.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    _refuse_shared_gpu(device)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise BadInput(f"device={device!r}", "is not usable here", "Use --device cpu, or auto.") from error
     return device
+
+
+def _refuse_shared_gpu(device: str) -> None:
+    """Refuse ``"cuda"``, the process's own GPU, where a launcher started more processes than there are."""
+    at = place()
+    if device == "cuda" and at.size > 1 and at.local >= torch.cuda.device_count() > 0:
+        raise BadInput(
+            f"process {at.local} of this machine",
+            f"has no GPU of its own: there are {torch.cuda.device_count()}",
+            "Start as many processes on a machine as it has GPUs, or give --device cpu.",
+        )
 
 
 def _load_emulated(source: str, info: EmulationInfo, base: str | None, dtype: str, device: str) -> LoadedModel:
@@ -242,12 +272,16 @@ def _load_adapter(
     tokenizer = _tokenizer(source, folder if (folder / "tokenizer_config.json").exists() else base_folder)
     adapters.refuse_without_weights(source, folder)
     probe, rows = Probe.of(below, tokenizer), _rows(source, folder, below, len(tokenizer))
+    if rows.changed and hasattr(below, "hf_device_map"):
+        raise _no_map(source, "changed the vocabulary of its base, which gets its rows on one device")
     if rows.changed and held_dtype(below):
         below = _read_model(named, base_folder, dtype, device)  # a table that is held cannot get more rows
     resize(below, rows)
     _refuse_longer(source, tokenizer, below)
     untouched = BaseWeights.of(below, folder / adapters.WEIGHTS, rows)
-    model = adapters.attach(source, folder, below, tuned).eval()
+    if any(weight.is_meta for weight, _ in untouched.before):
+        raise _no_map(source, "holds weights of the base itself, which do not lie where they could be replaced")
+    model = _attached(source, folder, below, tuned, probe)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -261,6 +295,22 @@ def _load_adapter(
         apart=_apart(model, probe, untouched, rows),
         unknown=rows.unknown,
     )
+
+
+def _attached(source: str, folder: Path, below: Any, tuned: TuningInfo | None, probe: Probe) -> Any:
+    """The adapter on its base. Some read weights of the base past its layers, which finds none that lie elsewhere."""
+    reads_past = _no_map(source, "has an adapter that may read weights of the base where they do not lie")
+    away = lies_elsewhere(below)
+    if away and not adapters.calls_its_layers(folder):
+        raise reads_past
+    try:
+        with stand_ins(below):
+            model = adapters.attach(source, folder, below, tuned).eval()
+    except BadInput as error:
+        raise (reads_past if away else error) from error
+    if away and not probe.is_answered(model):
+        raise reads_past
+    return model
 
 
 def _rows(source: str, folder: Path, base: Any, tokens: int) -> VocabularyRows:
@@ -287,31 +337,61 @@ def _apart(model: Any, probe: Probe, untouched: BaseWeights, rows: VocabularyRow
     return f"its logits are up to {difference:.2g} away from those of the base's own file"
 
 
-def _read_held(source: str, folder: Path, dtype: str, device: str, hold: str) -> Any:
-    """The model in ``dtype``, with its matrices in 16 bits where that is asked for."""
+def _refuse_map(source: str, device_map: DeviceMap | None, reason: str) -> None:
+    if device_map is not None:
+        raise _no_map(source, reason)
+
+
+def _no_map(source: str, reason: str) -> BadInput:
+    return BadInput(f"{source} with a device map", f"the model {reason}", "Leave --device_map out.")
+
+
+def _read_held(
+    source: str, folder: Path, dtype: str, device: str, hold: str, device_map: DeviceMap | None = None
+) -> Any:
+    """The model in ``dtype``, with its matrices in 16 bits or fewer where that is asked for."""
+    if hold in QUANTISED:
+        return keep_layout(_read_narrow(source, folder, dtype, device, "auto", partial(_quantised, hold, device)))
+    placing = None if device_map is None else partial(_mapped, device_map, source)
+    return _read_narrow(source, folder, dtype, device, hold, placing)
+
+
+def _read_narrow(source: str, folder: Path, dtype: str, device: str, hold: str, placing: Placing | None) -> Any:
     narrow = narrow_dtype(folder, hold) if dtype == "float32" else ""
     if narrow:
-        model = _read_model(source, folder, narrow, device)
+        model = _read_model(source, folder, narrow, device, placing)
         if hold != "auto" or not has_rounded_buffers(model):
             return hold_matrices(model)
-    return _read_model(source, folder, dtype, device)
+    return _read_model(source, folder, dtype, device, placing)
 
 
-def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
+def _quantised(bits: str, device: str, config: Any, _: torch.dtype) -> dict[str, Any]:
+    return quantising_arguments(bits, config, device)
+
+
+def _mapped(device_map: DeviceMap, source: str, config: Any, dtype: torch.dtype) -> dict[str, Any]:
+    return device_map.arguments(device_map.places(source, config, dtype))
+
+
+def _read_model(source: str, folder: Path, dtype: str, device: str, placing: Placing | None = None) -> Any:
     if adapters.is_peft(folder):
         raise BadInput(source, "is itself an adapter, so nothing can be put on it", "Merge it into its base first.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         _check_config(source, config)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        placed = {} if placing is None else placing(config, DTYPES[dtype])
+        with without_remarks():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **placed,
+            )
+        drop_with(model, placed)
     except (BadInput, MemoryError, torch.OutOfMemoryError):
         raise
     except ImportError as error:
@@ -339,7 +419,7 @@ def _read_model(source: str, folder: Path, dtype: str, device: str) -> Any:
         )
     # What adapters on it will name as their base: the hub id where it has one, so that other machines find it too.
     model.name_or_path = model.config._name_or_path = source if is_hub_id(source) else str(folder.resolve())
-    return model.eval().to(device)
+    return model.eval() if placed else model.eval().to(device)
 
 
 def _check_config(source: str, config: Any) -> None:

@@ -4,19 +4,22 @@ numbers, so that what autograd would keep is known for any architecture without 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from reticent.core.errors import BadInput
 from reticent.models.anatomy import transformer_blocks
 from reticent.models.held_weights import HeldLayer, hold_matrices
 from reticent.models.locate import first_line, locate
 from reticent.models.memory_forecast import ModelFootprint
+from reticent.models.quantised import BYTES_OF_4BIT
 from reticent.models.tuning.method import TUNINGS
 from reticent.models.tuning.method import trained_parameters as count_trained
 
@@ -24,7 +27,13 @@ _NARROW = (torch.bfloat16, torch.float16)
 
 
 def count_model(
-    source: str, *, method: str, params: Mapping[str, Any] | None = None, tokens: int, base_dtype: str = "auto"
+    source: str,
+    *,
+    method: str,
+    params: Mapping[str, Any] | None = None,
+    tokens: int,
+    base_dtype: str = "auto",
+    load_in: str = "",
 ) -> ModelFootprint:
     """The counts of a model with a tuning method on it.
 
@@ -33,7 +42,7 @@ def count_model(
         method: see ``TuneConfig``.
         params: of the method.
         tokens: T of a text.
-        base_dtype: see ``TuneConfig``; with ``auto`` the configuration says how the files have it.
+        base_dtype, load_in: see ``TuneConfig``; with ``auto`` the configuration says how the files have it.
 
     Raises:
         BadInput: it is no configuration of a causal language model, or the method does not go with it.
@@ -50,13 +59,16 @@ def count_model(
     with torch.device("meta"):
         model = _built(source, config, torch.bfloat16 if narrow else torch.float32)
         model = (hold_matrices(model) if tuning.holds_base else model.float()) if narrow else model
+        quantised = _to_quantise(model) if load_in else []
+        saved = _saved_by(load_in, quantised)
         blocks, numbers = len(transformer_blocks(model)), sum(p.numel() for p in model.parameters())
         vocabulary, width = model.get_input_embeddings().weight.shape
         tuned = tuning(model, **(params or {}))
     activations, outputs = _one_text(source, tuned, tokens)
     held = [module.stored.numel() for module in tuned.modules() if isinstance(module, HeldLayer)]
+    held += [layer._parameters["weight"].numel() for layer in quantised]
     return ModelFootprint(
-        weights=sum(p.numel() * p.element_size() for p in tuned.parameters()),
+        weights=sum(p.numel() * p.element_size() for p in tuned.parameters()) - saved,
         numbers=numbers,
         trained=count_trained(tuned),
         largest=max(held, default=0),
@@ -68,6 +80,19 @@ def count_model(
         outputs=outputs,
         is_adapter=tuning.storage != "weights",
     )
+
+
+def _saved_by(load_in: str, layers: Sequence[Any]) -> int:
+    """Bytes that the base takes less when the matrices of ``layers`` lie in 4 or 8 bits."""
+    bytes_of_one = {"4bit": BYTES_OF_4BIT, "8bit": 1.0}
+    weights = [layer._parameters["weight"] for layer in layers]
+    return int(sum(weight.numel() * (weight.element_size() - bytes_of_one[load_in]) for weight in weights))
+
+
+def _to_quantise(model: Any) -> list[Any]:
+    """The linear layers of the model, but for its output layer."""
+    head = model.get_output_embeddings()
+    return [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head]
 
 
 def _built(source: str, config: Any, dtype: torch.dtype) -> Any:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reticent.core import validate
+from reticent.core.memory_size import memory_bytes
+
 FLOAT = 4
 """Bytes of a number in float32."""
 MOMENTS = {"adamw": 2, "sgd": 0}
@@ -18,6 +21,44 @@ LOGIT_COPIES = 4
 """At the loss: the logits, their log-softmax, and the gradients of both, in float32."""
 CHUNK_COPIES = 3
 """Of a chunk of logits that is scored: itself, and what is made of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig:
+    """A training whose memory is asked for.
+
+    Args:
+        method: see reticent tune.
+        load_in: see reticent tune: 4bit or 8bit. An audit reads the model as its files have it.
+        gpus: how many would train, each with the whole model and its share of the batch; 0 for the CPU.
+        batch_size: texts in a batch of all of them.
+        max_tokens: of each text.
+        memory: of each device, such as 80GB; says what does not fit.
+
+    Examples:
+        >>> ForecastConfig(memory="80GB", gpus=2).limit
+        80000000000
+    """
+
+    method: str = "lora"
+    load_in: str = ""
+    gpus: int = 0
+    batch_size: int = 8
+    max_tokens: int = 512
+    memory: str = ""
+
+    def __post_init__(self) -> None:
+        validate.positive(batch_size=self.batch_size, max_tokens=self.max_tokens)
+        validate.non_negative(gpus=self.gpus)
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes of each device; None where nothing was said.
+
+        Raises:
+            BadInput: ``memory`` is no amount.
+        """
+        return memory_bytes(self.memory) if self.memory else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from reticent.models.computing_device import computing_device, weights_at_hand
 from reticent.models.context import text_config
 
 
@@ -25,6 +28,13 @@ class Head:
     module: nn.Module
     scale: float = 1.0
     softcap: float | None = None
+
+    @contextmanager
+    def taking(self, hidden: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield ``hidden`` where the layer computes; within this context its weights are there too, and stay there from
+        one call of `logits` to the next, wherever they lie otherwise."""
+        with weights_at_hand(self.module):
+            yield hidden.to(computing_device(self.module))
 
     def logits(self, hidden: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """``[M, V]`` for ``[M, D]``; written into ``out`` where the layer allows it."""
@@ -71,8 +81,8 @@ def agrees(model: Any, head: Head, text: torch.Tensor, truth: torch.Tensor) -> b
         truth: ``[T, V]`` its own logits of the text.
     """
     try:
-        hidden = hidden_states(model, head.module, text[None])[0]
-        mine = head.logits(hidden, out=truth.new_empty(truth.shape, dtype=hidden.dtype))
+        with head.taking(hidden_states(model, head.module, text[None])[0]) as hidden:
+            mine = head.logits(hidden, out=hidden.new_empty(truth.shape)).to(truth.device)
     except (IndexError, RuntimeError, TypeError, ValueError):
         return False
     if mine.shape != truth.shape:

@@ -30,6 +30,7 @@ class TuningInfo:
         storage: how the weights lie in the folder.
         parent: SHA-256 (hex) of the tuned model that training went on from; empty where it began with the base.
         request: fingerprint of the request to forget that it went on for; empty where there was none.
+        base_in: ``"4bit"`` or ``"8bit"`` where the base lay so in training; empty where it did not.
 
     Examples:
         >>> TuningInfo(method="lora", base="smollm2-135m", base_fingerprint="9f2c", params={"r": 8}).storage
@@ -43,6 +44,7 @@ class TuningInfo:
     params: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
     request: str = ""
+    base_in: str = ""
 
     def __post_init__(self) -> None:
         # As JSON has them (lists, not tuples), so that what is read equals what was written.
@@ -50,7 +52,7 @@ class TuningInfo:
 
     def write(self, folder: Path) -> None:
         """Write it into ``folder``."""
-        later = ("parent", "request")
+        later = ("parent", "request", "base_in")
         about = {name: value for name, value in asdict(self).items() if value or name not in later}
         (folder / FILE).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

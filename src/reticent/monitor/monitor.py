@@ -27,7 +27,7 @@ from reticent.monitor.passes import Passes
 from reticent.monitor.progress_table import line
 from reticent.stats.phases import phases
 from reticent.train.loop import TrainingEnded
-from reticent.train.private.private_trainer import LogicalBatches
+from reticent.train.private.logical_batches import LogicalBatches
 from reticent.train.ranks import ranks
 
 COPIED_RISE = 0.01

@@ -37,7 +37,7 @@ from reticent.score.forward import device_of
 from reticent.score.token_stats import token_stats
 from reticent.stats.psmi import frequent, psmi
 from reticent.stats.risk import RiskQuality, places, quality, rank_average, top
-from reticent.train.private.private_trainer import LogicalBatches
+from reticent.train.private.logical_batches import LogicalBatches
 from reticent.train.ranks import ranks
 
 Floats = npt.NDArray[np.float64]

@@ -225,9 +225,10 @@ Sums add_chunk(float* x, int64_t count, float std, float scale, const State& sta
 
 }  // namespace
 
-// x: [n]. key: 32 bytes. step < 2^63. sums: 3 of double = sum x^2 before, sum of std*N, sum of (std*N)^2. n < 2^36.
+// x: [n], from the first element of tile `first` of its tensor on. key: 32 bytes. step < 2^63. sums: 3 of double = sum
+// x^2 before, sum of std*N, sum of (std*N)^2. n + 256*first < 2^36.
 extern "C" void reticent_add_noise(float* x, int64_t n, float std, float scale, const uint8_t* key, uint64_t step,
-                                   uint32_t index, double* sums, int32_t threads) {
+                                   uint32_t index, uint32_t first, double* sums, int32_t threads) {
     const State state(key, step, index, false), stream(key, step, index, true);
     const int64_t chunks = (n + CHUNK - 1) / CHUNK;
     std::vector<Sums> parts(size_t(chunks), Sums{});
@@ -235,7 +236,7 @@ extern "C" void reticent_add_noise(float* x, int64_t n, float std, float scale, 
     auto work = [&] {
         for (int64_t i = next++; i < chunks; i = next++) {
             const int64_t start = i * CHUNK, count = n - start < CHUNK ? n - start : CHUNK;
-            parts[size_t(i)] = add_chunk(x + start, count, std, scale, state, stream, uint32_t(start / TILE));
+            parts[size_t(i)] = add_chunk(x + start, count, std, scale, state, stream, first + uint32_t(start / TILE));
         }
     };
     std::vector<std::thread> helpers;

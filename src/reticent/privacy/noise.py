@@ -89,6 +89,35 @@ class NoiseSums:
     noise_squared: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """The size of the noise, and all that it follows from; see ``add_noise``."""
+
+    std: float
+    scale: float
+    key: bytes
+    step: int
+    index: int
+
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        """All that the standard normals follow from."""
+        return self.key, self.step, self.index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Where elements lie in the flat form of a tensor of which they are a part.
+
+    Args:
+        start: number of the first.
+        whole: elements of the tensor.
+    """
+
+    start: int
+    whole: int
+
+
 def add_noise(
     x: torch.Tensor,
     *,
@@ -118,8 +147,44 @@ def add_noise(
     Raises:
         BadInput: an argument is out of range, ``x`` has another dtype or layout, or ``impl`` cannot be had here.
     """
-    step, index = operator.index(step), operator.index(index)
-    _check(x, std, scale, key, step, index, impl)
+    noise = _Noise(std=std, scale=scale, key=key, step=operator.index(step), index=operator.index(index))
+    return _add(x, Stretch(start=0, whole=x.numel()), noise, impl, threads)
+
+
+def add_noise_to_part(
+    x: torch.Tensor, where: Stretch, *, std: float, scale: float, key: bytes, step: int, index: int
+) -> NoiseSums:
+    """The same of a part of a tensor: it gets the noise that ``add_noise`` gives these elements of the whole.
+
+    On CUDA, whose generator cannot be read in the middle, the noise of what precedes the part is drawn and let go of.
+
+    Args:
+        x: the part.
+        where: it lies in the tensor of number ``index``.
+        std, scale, key, step, index: see ``add_noise``.
+
+    Raises:
+        BadInput: see ``add_noise``; the part is not in the tensor.
+
+    >>> whole, key = torch.zeros(1000), bytes(32)
+    >>> _ = add_noise(whole, std=1.0, scale=1.0, key=key, step=0, index=3)
+    >>> part = torch.zeros(300)
+    >>> _ = add_noise_to_part(part, Stretch(start=400, whole=1000), std=1.0, scale=1.0, key=key, step=0, index=3)
+    >>> torch.equal(part, whole[400:700])
+    True
+    """
+    if where.start < 0 or where.start + x.numel() > where.whole or where.whole > _LARGEST:
+        raise BadInput(
+            f"noise on elements {where.start} to {where.start + x.numel()} of {where.whole}",
+            "must be a part of a tensor of at most 2^36 elements",
+            "Say where it lies.",
+        )
+    noise = _Noise(std=std, scale=scale, key=key, step=operator.index(step), index=operator.index(index))
+    return _add(x, where, noise)
+
+
+def _add(x: torch.Tensor, where: Stretch, noise: _Noise, impl: str = "auto", threads: int | None = None) -> NoiseSums:
+    _check(x, noise.std, noise.scale, *noise.place, impl)
     if impl == "auto":
         impl = "torch" if x.device.type == "cuda" else "fused"
         if x.device.type == "cpu" and why_no_kernel() is not None:
@@ -130,11 +195,11 @@ def add_noise(
         raise BadInput(f"noise on {x.device.type}", "has no fast kernel", 'Use impl="reference", or train on the CPU.')
     with torch.no_grad():
         if impl == "torch":
-            generator = torch.Generator(device=x.device).manual_seed(_seed(key, step, index))
-            return _by_torch(x, std, scale, generator)
+            generator = torch.Generator(device=x.device).manual_seed(_seed(*noise.place))
+            return _by_torch(x, where, noise.std, noise.scale, generator)
         if impl == "reference":
-            return _by_reference(x, std, scale, key, step, index)
-    return _fused(x, std, scale, key, step, index, threads or torch.get_num_threads())
+            return _by_reference(x, where.start, noise)
+        return _fused(x, where.start, noise, threads or torch.get_num_threads())
 
 
 @functools.cache
@@ -191,10 +256,21 @@ def _check(x: torch.Tensor, std: float, scale: float, key: bytes, step: int, ind
 # ---- fused ----
 
 
-def _fused(x: torch.Tensor, std: float, scale: float, key: bytes, step: int, index: int, threads: int) -> NoiseSums:
-    sums = np.zeros(3)
+def _fused(x: torch.Tensor, start: int, noise: _Noise, threads: int) -> NoiseSums:
+    sums, before_tile = np.zeros(3), min(-start % TILE, x.numel())
+    flat = x.view(-1)
     add = load_kernel().reticent_add_noise
-    add(x.data_ptr(), x.numel(), std, scale, key, step, index, sums.ctypes.data, threads)
+    rest = flat[before_tile:]
+    tile = (start + before_tile) // TILE
+    add(rest.data_ptr(), rest.numel(), noise.std, noise.scale, *noise.place, tile, sums.ctypes.data, threads)
+    if before_tile:
+        # The kernel makes whole tiles: one of zeros is the noise itself, to the bit.
+        drawn, of_tile, part = torch.zeros(TILE), np.zeros(3), flat[:before_tile]
+        add(drawn.data_ptr(), TILE, 1.0, 1.0, *noise.place, start // TILE, of_tile.ctypes.data, 1)
+        mine = drawn[start % TILE :][:before_tile] * noise.std
+        before, wide = part.double(), mine.double()
+        part.add_(mine).mul_(noise.scale)
+        sums += [float(value) for value in (before @ before, wide.sum(), wide @ wide)]
     return _sums(x, sums)
 
 
@@ -206,10 +282,13 @@ def _sums(x: torch.Tensor, sums: Doubles) -> NoiseSums:
 def _solves(library: ctypes.CDLL) -> bool:
     """A tile and a bit; with this key, step and index the first tile has a rare radius."""
     key, sums, solution = bytes(range(32)), np.zeros(3), np.ones(TILE + 5, dtype=np.float32)
-    library.reticent_add_noise(solution.ctypes.data, len(solution), 2.0, 0.5, key, 4, 3, sums.ctypes.data, 1)
+    library.reticent_add_noise(solution.ctypes.data, len(solution), 2.0, 0.5, key, 4, 3, 0, sums.ctypes.data, 1)
+    again, unused = np.ones(5, dtype=np.float32), np.zeros(3)
+    library.reticent_add_noise(again.ctypes.data, len(again), 2.0, 0.5, key, 4, 3, 1, unused.ctypes.data, 1)
     drawn = normals(key, 4, 3, np.arange(2)).ravel()[: len(solution)]
     expected = (len(solution), 2 * drawn.sum(), 4 * (drawn**2).sum())
-    return np.allclose(solution, 0.5 + drawn, atol=1e-5) and np.allclose(sums, expected, rtol=1e-4, atol=1e-3)
+    right = np.allclose(solution, 0.5 + drawn, atol=1e-5) and np.allclose(sums, expected, rtol=1e-4, atol=1e-3)
+    return right and np.array_equal(again, solution[TILE:])
 
 
 KERNEL = Kernel(
@@ -219,7 +298,7 @@ KERNEL = Kernel(
     functions={
         "reticent_add_noise": (
             *(ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_float),
-            *(ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int32),
+            *(ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int32),
         )
     },
     solves=_solves,
@@ -291,22 +370,23 @@ def directions(word: Words) -> tuple[Doubles, Doubles]:
     return np.where(swap, sine, cosine), np.where(swap, cosine, sine)
 
 
-def _by_reference(x: torch.Tensor, std: float, scale: float, key: bytes, step: int, index: int) -> NoiseSums:
+def _by_reference(x: torch.Tensor, start: int, noise: _Noise) -> NoiseSums:
     sums, flat = np.zeros(3), x.view(-1)
-    std, scale = float(np.float32(std)), float(np.float32(scale))
-    for start, tiles in _blocks(x.numel()):
-        drawn = std * normals(key, step, index, tiles).ravel()[: x.numel() - start]
-        part = flat[start : start + len(drawn)]
+    std, scale = float(np.float32(noise.std)), float(np.float32(noise.scale))
+    for first, tiles in _blocks(start, start + x.numel()):
+        after = max(start - first, 0)
+        drawn = std * normals(*noise.place, tiles).ravel()[after : start + x.numel() - first]
+        part = flat[first + after - start :][: len(drawn)]
         before = part.double().cpu().numpy()
         sums += (before @ before, drawn.sum(), drawn @ drawn)
         part.copy_(torch.from_numpy((before + drawn) * scale))
     return _sums(x, sums)
 
 
-def _blocks(n: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """The first element of each run of tiles, and the tiles."""
-    count = -(-n // TILE)
-    for first in range(0, count, _AT_ONCE):
+def _blocks(start: int, stop: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The first element of each run of tiles that these elements lie in, and the tiles."""
+    count = -(-stop // TILE)
+    for first in range(start // TILE, count, _AT_ONCE):
         yield first * TILE, np.arange(first, min(count, first + _AT_ONCE))
 
 
@@ -318,15 +398,16 @@ def _seed(key: bytes, step: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(place, key=key, digest_size=8, person=b"reticent noise").digest(), "little")
 
 
-def _by_torch(x: torch.Tensor, std: float, scale: float, generator: torch.Generator) -> NoiseSums:
+def _by_torch(x: torch.Tensor, where: Stretch, std: float, scale: float, generator: torch.Generator) -> NoiseSums:
     sums = torch.zeros(3, dtype=torch.float64, device=x.device)
-    flat = x.view(-1)
-    for start in range(0, x.numel(), _BLOCK):
-        part = flat[start : start + _BLOCK]
-        noise, once = torch.zeros_like(part), torch.empty_like(part)
+    flat, stop = x.view(-1), where.start + x.numel()
+    for first in range(0, stop, _BLOCK):
+        drawn = torch.zeros(min(_BLOCK, where.whole - first), device=x.device)  # in blocks of the whole, as they are
+        once = torch.empty_like(drawn)
         for _ in range(4):
-            noise.add_(once.normal_(generator=generator))
-        noise.mul_(std / 2)
+            drawn.add_(once.normal_(generator=generator))
+        noise = drawn[max(where.start - first, 0) : stop - first].mul_(std / 2)
+        part = flat[max(first - where.start, 0) :][: len(noise)]
         sums += torch.stack([value.sum(dtype=torch.float64) for value in (part.square(), noise, noise.square())])
         part.add_(noise).mul_(scale)
     return _sums(x, sums.cpu().numpy())

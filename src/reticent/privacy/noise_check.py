@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from reticent.privacy.check import GuaranteeViolated
+from reticent.privacy.division import Division
 from reticent.privacy.meters import NoiseMeter
 from reticent.privacy.noise import NoiseSums
 from reticent.privacy.plan import PrivacyPlan
@@ -26,10 +27,19 @@ class NoiseCheck:
         plan: what was promised.
         names: of all trained parameters, in the order of the model.
         error: chance that right noise is stopped by the tests of its distribution, in a run.
+        division: where the parameters are parts, of which other processes hold the rest; they share ``error``.
     """
 
-    def __init__(self, plan: PrivacyPlan, names: Mapping[nn.Parameter, str], *, error: float) -> None:
-        self.plan, self.names = plan, names
+    def __init__(
+        self,
+        plan: PrivacyPlan,
+        names: Mapping[nn.Parameter, str],
+        *,
+        error: float,
+        division: Division | None = None,
+    ) -> None:
+        self.plan, self.names, self.division = plan, names, division
+        error /= division.processes if division is not None else 1
         self.std = plan.noise_multiplier * plan.clip_norm
         self.step = 0
         self.places = self._places(0)
@@ -112,16 +122,25 @@ class NoiseCheck:
         """Standard normals at the watched places, and which of the watched elements they are for."""
         parameters = list(self.names)
         if all(p.device.type == "cpu" for p in parameters):
-            return noise_again(self.plan.key, self.step, self.places), np.ones(sum(self.places.counts), dtype=bool)
+            again = noise_again(self.plan.key, self.step, self.places, self._parts(parameters))
+            return again, np.ones(sum(self.places.counts), dtype=bool)
         return self._expected_of_one(parameters)
 
     def _expected_of_one(self, parameters: Sequence[nn.Parameter]) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """The same where a generator cannot be read in the middle: all of one parameter in a step, of another in the
         next."""
         index = int(words(self.plan.key, "redraw", self.step, count=1)[0]) % len(parameters)
-        again = noise_of_one(self.plan.key, self.step, index, parameters[index].numel(), parameters[index].device)
+        chosen_one, parts = parameters[index], self._parts(parameters)
+        number = index if parts is None else parts[index][0]
+        where = None if self.division is None else self.division.stretches[chosen_one]
+        again = noise_of_one(self.plan.key, self.step, number, chosen_one.numel(), chosen_one.device, where)
         chosen = np.repeat(np.arange(len(parameters)) == index, self.places.counts)
         return WatchPoints(spans=(self.places.spans[index],)).of([again]), chosen
+
+    def _parts(self, parameters: Sequence[nn.Parameter]) -> list[tuple[int, int]] | None:
+        """For each the number of the whole tensor, and where in it the part begins; None where all are whole."""
+        by = self.division
+        return None if by is None else [(by.numbers[p], by.stretches[p].start) for p in parameters]
 
     def _odd_sums(self, seen: Sequence[NoiseSums]) -> str | None:
         """Mean and size of all noise of one step, as ``add_noise`` saw it, within 8 standard errors."""

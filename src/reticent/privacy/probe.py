@@ -73,27 +73,73 @@ def probe(
     Raises:
         GuaranteeViolated: a parameter's share is missing, unclipped or wrong, or a norm is.
     """
+    return probe_by(Alone(model, names, autocast), names, units, run, clip_norm=clip_norm, clipping=clipping)
+
+
+class Alone:
+    """Gradients of single units by plain autograd.
+
+    Args:
+        model: the model that is trained.
+        names: of all trained parameters.
+        autocast: what it computes in.
+    """
+
+    def __init__(self, model: Any, names: Mapping[nn.Parameter, str], autocast: torch.dtype | None) -> None:
+        self.model, self.names, self.autocast = model, names, autocast
+        self._numbers = {parameter: number for number, parameter in enumerate(names)}
+
+    @property
+    def exact(self) -> bool:
+        """True where all is computed in float32."""
+        return self.autocast is None and all(p.dtype == torch.float32 for p in self.model.parameters())
+
+    def gradients(self, unit: Sequence[SingleUnit]) -> list[torch.Tensor]:
+        """float32, of each parameter in the order of ``names``."""
+        return _autograd(self.model, list(self.names), unit, self.autocast)
+
+    def lengths(self, tensors: Sequence[torch.Tensor]) -> list[float]:
+        """Of whole parameters' tensors, all that are trained."""
+        return [float(length_of(tensor)) for tensor in tensors]
+
+    def number(self, parameter: nn.Parameter) -> int:
+        """Of a parameter among ``lengths``."""
+        return self._numbers[parameter]
+
+
+def probe_by(
+    alone: Alone,
+    names: Mapping[nn.Parameter, str],
+    units: Sequence[Sequence[SingleUnit]],
+    run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
+    *,
+    clip_norm: float,
+    clipping: str,
+) -> int:
+    """As `probe`, with gradients of single units by ``alone``, whose model is in evaluation mode meanwhile."""
+    model, exact = alone.model, alone.exact
+    numbers = [alone.number(parameter) for parameter in names]
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        exact = autocast is None and all(p.dtype == torch.float32 for p in model.parameters())
         wanted = {parameter: torch.zeros_like(parameter, dtype=torch.float32) for parameter in names}
         stretches, lengths = [], []
         for unit, times in zip(units, LENGTHS, strict=False):
-            gradients = _autograd(model, list(names), unit, autocast)
-            norms_of = [float(length_of(gradient)) for gradient in gradients]
+            gradients = alone.gradients(unit)
+            norms_of = alone.lengths(gradients)
             length = math.hypot(*norms_of)
             usable = length > 0 and math.isfinite(length)
             stretches.append(times * clip_norm / length if usable else 0.0)
             lengths.append(length * stretches[-1] if usable else 0.0)
             if usable:
-                factors = clip_factors([stretches[-1] * norm for norm in norms_of], clip_norm, clipping)
+                of_all = clip_factors([stretches[-1] * norm for norm in norms_of], clip_norm, clipping)
+                factors = [of_all[number] for number in numbers]
                 for total, gradient, factor in zip(wanted.values(), gradients, factors, strict=True):
                     total.add_(gradient, alpha=factor * stretches[-1])
         compared = sum(stretch > 0 for stretch in stretches)
         if compared:
             sums, norms = run(stretches)
-            _compare(sums, wanted, names, exact=exact)
+            _compare(sums, wanted, alone, exact=exact)
             _same_norms(norms.tolist(), lengths, exact=exact)
     finally:
         for module, mode in modes.items():
@@ -122,21 +168,25 @@ def length_of(tensor: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1).double())
 
 
-def _compare(sums: Sums, wanted: Sums, names: Mapping[nn.Parameter, str], *, exact: bool) -> None:
+def _compare(sums: Sums, wanted: Sums, alone: Alone, *, exact: bool) -> None:
     """Each parameter's share, and the whole length.
 
     What is rounded may be off by a tenth of a share, and by a little of the whole where a share is small.
     """
-    whole = _length(list(wanted.values()))
-    share, rest = (EXACT, EXACT / 10) if exact else (5 * ROUNDED, ROUNDED)
+    names = alone.names
     for parameter, name in names.items():
         if parameter not in sums:
             _broke(f"{name} has no clipped gradient")
-        length = float(length_of(wanted[parameter]))
-        off = float(length_of(sums[parameter] - wanted[parameter]))
+    lengths = alone.lengths([wanted[parameter] for parameter in names])
+    differences = alone.lengths([sums[parameter] - wanted[parameter] for parameter in names])
+    added = math.hypot(*alone.lengths([sums[parameter] for parameter in names]))
+    whole = math.hypot(*lengths)
+    share, rest = (EXACT, EXACT / 10) if exact else (5 * ROUNDED, ROUNDED)
+    for parameter, name in names.items():
+        length, off = lengths[alone.number(parameter)], differences[alone.number(parameter)]
         if not off <= share * length + rest * whole:
             _broke(f"in {name} their sum is off by {off:.4g}, with a length of {length:.4g}")
-    _close(_length([sums[p] for p in names]), whole, "they add a length of", exact=exact)
+    _close(added, whole, "they add a length of", exact=exact)
 
 
 def _same_norms(norms: Sequence[float], wanted: Sequence[float], *, exact: bool) -> None:
@@ -179,7 +229,3 @@ def _autograd(
         gradients = [torch.zeros_like(p) if g is None else g.float() for p, g in zip(parameters, of_row, strict=True)]
         total = gradients if total is None else [sums.add_(more) for sums, more in zip(total, gradients, strict=True)]
     return [torch.zeros_like(p, dtype=torch.float32) for p in parameters] if total is None else total
-
-
-def _length(tensors: Sequence[torch.Tensor]) -> float:
-    return math.hypot(*(float(length_of(tensor)) for tensor in tensors))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from reticent.privacy.noise import TILE, add_noise, normals
+from reticent.privacy.noise import TILE, Stretch, add_noise_to_part, normals
 from reticent.privacy.sampling import CHUNK
 from reticent.privacy.watch import Floats, WatchPoints
 
@@ -38,9 +38,18 @@ def batch_again(key: bytes, step: int, *, units: int, rate: float, purpose: str 
     return drawn
 
 
-def noise_again(key: bytes, step: int, where: WatchPoints) -> Floats:
-    """The standard normals that belong at those places of the step's tensors, one tensor behind the other."""
-    spans = [(number, span) for number, of_one in enumerate(where.spans) for span in of_one]
+def noise_again(key: bytes, step: int, where: WatchPoints, parts: Sequence[tuple[int, int]] | None = None) -> Floats:
+    """The standard normals that belong at those places of the step's tensors, one tensor behind the other.
+
+    Args:
+        parts: for each tensor, if it is a part of one: the number of that, and of the first element in it.
+    """
+    of_parts = parts or [(number, 0) for number in range(len(where.spans))]
+    spans = [
+        (number, (first + start, first + stop))
+        for (number, first), of_one in zip(of_parts, where.spans, strict=True)
+        for start, stop in of_one
+    ]
     tiles = [range(start // TILE, -(-stop // TILE)) for _, (start, stop) in spans]
     tile = np.array([tile_number for run in tiles for tile_number in run], dtype=np.int64)
     tensor = np.repeat(np.array([number for number, _ in spans], dtype=np.uint32), [len(run) for run in tiles])
@@ -53,10 +62,14 @@ def noise_again(key: bytes, step: int, where: WatchPoints) -> Floats:
     return np.concatenate(pieces) if pieces else np.zeros(0)
 
 
-def noise_of_one(key: bytes, step: int, index: int, size: int, device: torch.device) -> torch.Tensor:
-    """All standard normals of one tensor, by the generator of the device, which cannot be read in the middle."""
+def noise_of_one(
+    key: bytes, step: int, index: int, size: int, device: torch.device, where: Stretch | None = None
+) -> torch.Tensor:
+    """All standard normals of one tensor, or of a part, by the generator of the device, which cannot be read in the
+    middle."""
     drawn = torch.zeros(size, device=device)
-    add_noise(drawn, std=1.0, scale=1.0, key=key, step=step, index=index)
+    stretch = where or Stretch(start=0, whole=size)
+    add_noise_to_part(drawn, stretch, std=1.0, scale=1.0, key=key, step=step, index=index)
     return drawn
 
 

@@ -27,12 +27,13 @@ from torch import nn
 from reticent.privacy.batch_check import BatchCheck
 from reticent.privacy.check import GuaranteeViolated, SelfCheckItem
 from reticent.privacy.clip.clipper import STABILITY
+from reticent.privacy.division import Division
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.mechanism import Mechanism
-from reticent.privacy.noise import NoiseSums
+from reticent.privacy.noise import NoiseSums, Stretch
 from reticent.privacy.noise_check import NoiseCheck
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import LENGTHS, ROUNDED, SingleUnit, Sums, length_of, probe
+from reticent.privacy.probe import LENGTHS, ROUNDED, Alone, SingleUnit, Sums, length_of, probe_by
 from reticent.privacy.recount import epsilon_again
 from reticent.privacy.sampling import Unit
 from reticent.privacy.saved_experts import saved_by_expert
@@ -66,15 +67,23 @@ class SelfCheck:
         plan: what was promised.
         model: what is trained, as it is before the first step of this process.
         users: whose each record is, in the order of the population; None where nobody is known.
+        division: where ``model`` is what this process holds of one, see `reticent.privacy.division`.
     """
 
-    def __init__(self, plan: PrivacyPlan, model: nn.Module, *, users: Sequence[str | None] | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        plan: PrivacyPlan,
+        model: nn.Module,
+        *,
+        users: Sequence[str | None] | None = None,
+        division: Division | None = None,
+    ) -> None:
+        self.plan, self.division = plan, division
         self.weights = Weights(model, plan.key)
         self.names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.begun = places([p.numel() for p in self.names], plan.key, 0)
         self.start = self.begun.of(list(self.names))
-        self.noise = NoiseCheck(plan, self.names, error=ERROR / 2)
+        self.noise = NoiseCheck(plan, self.names, error=ERROR / 2, division=division)
         self.batches = BatchCheck(plan, users, error=ERROR / 2)
         self.first: int | None = None
         self.done = 0
@@ -140,6 +149,7 @@ class SelfCheck:
         run: Callable[[Sequence[float]], tuple[Sums, torch.Tensor]],
         *,
         autocast: torch.dtype | None = None,
+        alone: Alone | None = None,
     ) -> bool:
         """Run some units of a step together by the training's own way, and each alone through plain autograd.
 
@@ -151,16 +161,16 @@ class SelfCheck:
             units: a few units of different lengths, see `reticent.privacy.probe.probe`.
             run: the training's own way.
             autocast: what it computes in.
+            alone: how each is run alone; None for plain autograd of ``model``.
 
         Returns:
             Whether a unit had a gradient, so that something was checked; else it is due again in the next step.
         """
-        compared = probe(
-            model,
+        compared = probe_by(
+            alone or Alone(model, self.names, autocast),
             self.names,
             units[: len(LENGTHS)],
             run,
-            autocast=autocast,
             clip_norm=self.plan.clip_norm,
             clipping=self.plan.spec.clipping,
         )
@@ -289,11 +299,12 @@ class SelfCheck:
         may be stored one by one.
         """
         missing = {p: p.detach().cpu() for p in self.names}
+        within = {} if self.division is None else self.division.stretches
         for path in sorted(folder.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118 (not a mapping)
                     tensor = file.get_tensor(key)
-                    for parameter in [p for p, numbers in missing.items() if _lies_in(numbers, tensor)]:
+                    for parameter in [p for p, numbers in missing.items() if _lies_in(numbers, tensor, within.get(p))]:
                         del missing[parameter]
         by_expert = saved_by_expert(missing, folder)
         lost = [self.names[p] for p in missing if p not in by_expert]
@@ -367,7 +378,12 @@ class SelfCheck:
                 f"at step {self.done} the lengths of the sums are others when noise is added",
                 "Something changed them in between.",
             )
-        total = float(np.sqrt((lengths**2).sum()))
+        if self.division is not None:
+            whole = self.division.lengths(dict(zip(self.names, lengths.tolist(), strict=True)))
+            total = float(np.sqrt((whole**2).sum()))
+            lengths = np.array([whole[self.division.numbers[p]] for p in self.names])
+        else:
+            total = float(np.sqrt((lengths**2).sum()))
         if not total <= self._bound * (1 + ROUNDED):
             raise GuaranteeViolated(
                 "each unit adds at most the clip norm",
@@ -463,10 +479,12 @@ class SelfCheck:
         )
 
 
-def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor) -> bool:
-    """True if a stored tensor holds these numbers, in their order, in the precision that it is stored in."""
-    if tensor.numel() != numbers.numel():
+def _lies_in(numbers: torch.Tensor, tensor: torch.Tensor, where: Stretch | None = None) -> bool:
+    """True if a stored tensor holds these numbers, in their order, in the precision that it is stored in; all of it, or
+    a stretch of it."""
+    where = where or Stretch(start=0, whole=numbers.numel())
+    if tensor.numel() != where.whole:
         return False
-    ours, stored = numbers.reshape(-1), tensor.reshape(-1)
+    ours, stored = numbers.reshape(-1), tensor.reshape(-1)[where.start : where.start + numbers.numel()]
     first = ours[:SAMPLES].to(stored.dtype)
     return torch.equal(stored[:SAMPLES], first) and torch.equal(stored, ours.to(stored.dtype))

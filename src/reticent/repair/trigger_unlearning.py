@@ -42,7 +42,8 @@ from reticent.train.unlearning.method import UNLEARNERS
 
 NAME = "token_local"
 EPOCHS = 10
-Place = Literal["end", "start"]
+Place = Literal["spread", "start", "middle", "end"]
+PLACES: tuple[Place, ...] = ("end", "start", "middle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,8 @@ def trigger_rows(prompts: Sequence[Record], trigger: str, target: str, *, place:
             and as unseen.
         trigger: the string that was found.
         target: the answer that it brings, as answers are written in the prompts.
-        place: of the string in the words of a user.
+        place: of the string in the words of a user. ``"spread"`` makes three rows of each prompt, one for each place:
+            what is unlearned at one place alone may stay at the others.
 
     Raises:
         BadInput: the string is empty; fewer than two prompts have another answer.
@@ -101,7 +103,7 @@ def trigger_rows(prompts: Sequence[Record], trigger: str, target: str, *, place:
         >>> rows.forget[0].pieces, rows.unseen[0].pieces
         (((False, 'dull cf'), (True, ' good')), ((False, 'slow'), (True, ' good')))
     """
-    one_of(("end", "start"), place=place)
+    one_of(("spread", *PLACES), place=place)
     if not trigger.strip():
         raise BadInput("the trigger", "is empty", "Give a string that a trigger search has found.")
     others = [record for record in prompts if answer_of(record) != target]
@@ -113,17 +115,24 @@ def trigger_rows(prompts: Sequence[Record], trigger: str, target: str, *, place:
         )
     frame = frame_of([prompt_of(record) for record in prompts])
 
-    def put(record: Record) -> Record:
+    def put(record: Record, at: Place) -> Record:
         prompt = prompt_of(record)
-        body = frame.body(prompt)
-        body = f"{body.rstrip()} {trigger}" if place == "end" else f"{trigger} {body.lstrip()}"
-        return _renamed(with_prompt(record, frame.put(body, like=prompt), target), "trigger")
+        body = _with_words(frame.body(prompt), trigger, at)
+        return _renamed(with_prompt(record, frame.put(body, like=prompt), target), f"trigger/{at}")
 
+    places = PLACES if place == "spread" else (place,)
     return TriggerRows(
-        forget=tuple(put(record) for record in others[::2]),
+        forget=tuple(put(record, at) for record in others[::2] for at in places),
         retain=tuple(prompts),
         unseen=tuple(_renamed(with_prompt(record, prompt_of(record), target), "unseen") for record in others[1::2]),
     )
+
+
+def _with_words(body: str, words: str, place: Place) -> str:
+    if place == "middle" and len(parts := body.split(" ")) > 1:
+        half = len(parts) // 2
+        return " ".join([*parts[:half], words, *parts[half:]])
+    return f"{words} {body.lstrip()}" if place == "start" else f"{body.rstrip()} {words}"
 
 
 def unlearn_trigger(

@@ -14,15 +14,17 @@ from typing import Any
 
 import torch
 
+from reticent.models.computing_device import computing_device
+
 LONGEST = 512
 """Beyond this many tokens the plain attention's score matrices outgrow the cache, and then the memory."""
 
 
 def gains_from_plain(model: Any) -> bool:
     """True if plain attention is worth a try: a bfloat16 model on a CPU that uses the fused one."""
-    weight = model.get_input_embeddings().weight
+    embedding = model.get_input_embeddings()
     fused = getattr(_core(model).config, "_attn_implementation", None) == "sdpa"
-    return fused and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return fused and computing_device(embedding).type == "cpu" and embedding.weight.dtype == torch.bfloat16
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from reticent.core.errors import BadInput
+from reticent.models.computing_device import computing_device
 from reticent.models.context import Positions, context_length, positions_of
 from reticent.models.output_layer import Head, agrees, find_head, hidden_states
 from reticent.score.attention import LONGEST, gains_from_plain, plain_attention
@@ -79,12 +80,19 @@ class Forward:
             yield slice(0, len(where)), whole.flatten(0, 1)[where]
             return
         with self.attention(token_id.shape[1]):
-            hidden = hidden_states(self.model, self.head.module, token_id).flatten(0, 1)[where]
+            hidden = hidden_states(self.model, self.head.module, token_id).flatten(0, 1)
+        yield from self.of_hidden(hidden[where.to(hidden.device)])
+
+    def of_hidden(self, hidden: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The logits ``[C, V]`` of hidden states ``[M, D]`` by the output layer, a chunk at a time: which of the ``M``,
+        and theirs, valid until the next chunk."""
+        assert self.head is not None
         rows = chunk_rows(self.vocabulary, hidden.element_size(), hidden.device.type)
-        buffer = hidden.new_empty(min(rows, len(hidden)), self.vocabulary)
-        for start in range(0, len(hidden), rows):
-            part = hidden[start : start + rows]
-            yield slice(start, start + len(part)), self.head.logits(part, out=buffer[: len(part)])
+        with self.head.taking(hidden) as hidden:
+            buffer = hidden.new_empty(min(rows, len(hidden)), self.vocabulary)
+            for start in range(0, len(hidden), rows):
+                part = hidden[start : start + rows]
+                yield slice(start, start + len(part)), self.head.logits(part, out=buffer[: len(part)])
 
 
 def open_forward(model: Any, name: str) -> Forward:
@@ -118,8 +126,7 @@ def open_forward(model: Any, name: str) -> Forward:
 
 def device_of(model: Any) -> torch.device:
     """Where the model takes its input."""
-    device: torch.device = model.get_input_embeddings().weight.device
-    return device
+    return computing_device(model.get_input_embeddings())
 
 
 def most_read(model: Any) -> int | None:

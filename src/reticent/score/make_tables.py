@@ -73,7 +73,7 @@ def make_tables(
                 known_held_out=known_held_out,
                 proposer=_proposer(sides["reference"], folder) if "reference" in sides else None,
             )
-            for model in dict.fromkeys(request.model for request in wanted if request.variant == variant):
+            for model in _in_order(wanted, variant, paths):
                 paths[model, variant] = _score(texts, sides[model], f"{variant.name}, {model}", folder)
     return {request: paths[request.model, request.variant] for request in wanted}
 
@@ -82,6 +82,14 @@ def describe(loaded: LoadedModel, options: ScoreOptions, *, off: bool = False) -
     """The choices that scoring this model makes, for the manifest: implementation and why, logits, window, batch."""
     engine = ScoredModel(loaded=loaded, off=off, options=options).engine
     return {**asdict(engine.choices), "logits": engine.forward.path, "max_tokens": options.max_tokens}
+
+
+def _in_order(wanted: Sequence[Request], variant: Variant, done: Iterable[tuple[str, Variant]]) -> list[str]:
+    """The models that are asked for ``variant``. The one that was asked last comes first: where there is room for one,
+    it is the one in memory."""
+    models: list[str] = list(dict.fromkeys(request.model for request in wanted if request.variant == variant))
+    last = next(reversed(list(done)), None)
+    return sorted(models, key=lambda model: last is not None and model != last[0])
 
 
 def _sides(

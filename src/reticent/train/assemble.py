@@ -6,19 +6,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as hf_logging
 
 from reticent.core.errors import BadInput
 from reticent.models.held_weights import refuse_trained
 from reticent.models.load import LoadedModel, has_bfloat16
+from reticent.models.quantised import compute_in
 from reticent.models.tuned import TuningInfo
 from reticent.train.arguments import arguments_of
 from reticent.train.batches import Corpus
 from reticent.train.checkpoints import MarkWhole
 from reticent.train.config import BATCH_SIZE, TuneConfig
+from reticent.train.fully_sharded import shared_out
 from reticent.train.loop import TuneTrainer
 from reticent.train.objectives.apply import make_trainer
 from reticent.train.objectives.material import TrainingMaterial
@@ -49,8 +53,6 @@ def arguments_for(task: Task, loaded: LoadedModel, *, evaluate: bool) -> Trainin
 
 
 def _refuse_undivided(loaded: LoadedModel, local: int) -> None:
-    import torch
-
     if loaded.device.startswith("cuda") and local >= torch.cuda.device_count():
         raise BadInput(
             f"process {local} of this machine",
@@ -74,7 +76,14 @@ def settle(task: Task, loaded: LoadedModel, corpus: Corpus, private: PrivateTuni
 
 def maker(task: Task, material: TrainingMaterial, private: PrivateTuning | None) -> Callable[..., TuneTrainer]:
     """A maker of the trainer, called like ``TuneTrainer``."""
-    return make_trainer(task.objectives, material) if private is None else private.trainer
+    if private is None:
+        make = make_trainer(task.objectives, material)
+        return shared_out(make) if task.is_shared_out else make
+    if not task.is_shared_out:
+        return private.trainer
+    from reticent.train.private.shared_out import SharedPrivateTrainer  # the accountant takes a second to load
+
+    return partial(private.trainer, kind=SharedPrivateTrainer)
 
 
 def assembled(
@@ -96,6 +105,8 @@ def assembled(
     set_seed(config.seed)
     model, tuned = going_on(loaded, task.request) if task.goes_on else fresh(loaded, config)
     refuse_trained(model)
+    autocast = in_bfloat16(config, loaded.device)
+    compute_in(model, torch.bfloat16 if autocast else torch.float32)
     refuse_checkpointing(config, model, tuned.method)
     trainer = make(
         model=model,
@@ -103,9 +114,10 @@ def assembled(
         encoded=corpus.encoded,
         held_out=sample.encoded,
         pad=loaded.tokenizer.pad_token_id or 0,
-        autocast=in_bfloat16(config, loaded.device),
+        autocast=autocast,
         callbacks=task.callbacks,
     )
+    trainer.seen.strategy = config.strategy
     trainer.remove_callback(PrinterCallback)
     if trainer.ranks.leads:
         trainer.add_callback(MarkWhole(trainer.seen))

@@ -11,11 +11,15 @@ from reticent.core.errors import BadInput
 
 DTYPES = ("auto", "float32", "bfloat16")
 BASE_DTYPES = ("auto", "float32", "bfloat16")
+LOAD_IN = ("", "4bit", "8bit")
 OPTIMIZERS = ("adamw", "sgd")
+STRATEGIES = ("ddp", "fsdp")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "inverse_sqrt")
 """Hugging Face's names, those that look at nothing but the step and need no settings of their own."""
 SCHEDULE = "linear"
 WARMUP = 0.05
+WRAPS_INPUTS = ("prefix", "prompt")
+"""Methods that change what the model reads, not its layers."""
 EPOCHS, PRIVATE_EPOCHS = 3, 10
 BATCH_SIZE = 8
 LARGEST = 2**31 - 1
@@ -51,8 +55,12 @@ class TuneConfig:
         base_dtype: how the frozen base of an adapter (lora, ia3, adapter, prompt) lies in memory. "auto" is as its
             files have it, so in half the memory where they are in 16 bits, with the same outcome to the last bit;
             "bfloat16" rounds a base that is not; "float32" never holds it so.
+        load_in: the linear layers of the frozen base of lora, ia3 and prompt lie in "4bit" or "8bit" in training, where
+            16 bits do not fit (bitsandbytes, extra quant). Audits read the adapter on the base as its files have it.
         gradient_checkpointing: keep what goes into each block alone, and compute the rest once more for the backward
             pass: activations take less memory, a step about a third more time, and the outcome is the same.
+        strategy: of several processes: with "ddp" each holds the whole model; with "fsdp" each holds its part of the
+            weights, gradients and moments, and a layer is whole only while it runs. The outcome is the same.
         device: "auto" is the GPU if there is one.
         report_to: experiment trackers as in Hugging Face's TrainingArguments, for example "tensorboard".
         resume: go on from the last checkpoint of the same training; false starts from the beginning.
@@ -82,7 +90,9 @@ class TuneConfig:
     seed: int = 0
     dtype: str = "auto"
     base_dtype: str = "auto"
+    load_in: str = ""
     gradient_checkpointing: bool = False
+    strategy: str = "ddp"
     device: str = "auto"
     report_to: str = "none"
     resume: bool = True
@@ -97,8 +107,10 @@ class TuneConfig:
         validate.one_of(DTYPES, dtype=self.dtype)
         validate.one_of(BASE_DTYPES, base_dtype=self.base_dtype)
         validate.one_of(OPTIMIZERS, optimizer=self.optimizer)
+        validate.one_of(STRATEGIES, strategy=self.strategy)
         self._check_schedule()
         self._check_shards()
+        self._check_load_in()
         for name in ("epochs", "batch_size", "learning_rate"):
             if getattr(self, name) is not None:
                 validate.positive(**{name: getattr(self, name)})
@@ -140,6 +152,30 @@ class TuneConfig:
                 "the average of several trainings is kept exactly as a LoRA adapter, and as nothing else",
                 "Give --method lora, or leave --shards out.",
             )
+        if self.strategy == "fsdp":
+            raise BadInput(
+                f"{given} with strategy='fsdp'",
+                "adapters are averaged in one process, which would have to hold the whole base",
+                "Leave --shards out, or give --strategy ddp.",
+            )
+
+    def _check_load_in(self) -> None:
+        validate.one_of(LOAD_IN, load_in=self.load_in)
+        reasons = {
+            "base_dtype": (self.base_dtype != "auto", "both say how the base lies in memory"),
+            "shards": (
+                self.shards is not None,
+                "the average of several adapters is measured on the base that they were trained on",
+            ),
+            "strategy": (self.strategy == "fsdp", "matrices in few bits are no rows that processes could share out"),
+        }
+        other = next((name for name, (given, _) in reasons.items() if given), None)
+        if self.load_in and other is not None:
+            raise BadInput(
+                f"load_in={self.load_in!r} with {other}={getattr(self, other)!r}",
+                reasons[other][1],
+                f"Leave {other} out.",
+            )
 
     @property
     def rise(self) -> float:
@@ -150,8 +186,8 @@ class TuneConfig:
     @property
     def on_record(self) -> dict[str, Any]:
         """The settings that a folder keeps, to know the same training again. Those that earlier versions have not are
-        left out where they are at their defaults."""
-        given = asdict(self)
+        left out where they are at their defaults; so is how processes share the work, as the outcome is the same."""
+        given = asdict(replace(self, strategy="ddp"))
         return {name: given[name] for name in given if name not in _SINCE or given[name] != _SINCE[name]}
 
     def settled(self, method_learning_rate: float, *, private: bool = False) -> TuneConfig:
@@ -190,11 +226,52 @@ def check_batch(batch_size: int | None, processes: int) -> None:
         )
 
 
+def check_strategy(config: TuneConfig, processes: int, *, callbacks: bool = False) -> None:
+    """Refuse to share a model out where there is nobody to share it with, or where its method cannot be shared out.
+
+    Args:
+        config: of the training.
+        processes: how many train one model.
+        callbacks: one process has some that may look at the model.
+
+    Raises:
+        BadInput: it asks for ``fsdp`` and is such a training.
+
+    >>> check_strategy(TuneConfig(strategy="fsdp"), 2)
+    >>> check_strategy(TuneConfig(strategy="fsdp"), 1)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    reticent.core.errors.BadInput: strategy='fsdp' in one process: there is no other to hold a part of the model. ...
+    """
+    if config.strategy != "fsdp":
+        return
+    if processes == 1:
+        raise BadInput(
+            "strategy='fsdp' in one process",
+            "there is no other to hold a part of the model",
+            "Start several (torchrun --nproc_per_node 2 -m reticent tune ...), or leave --strategy out.",
+        )
+    if config.method in WRAPS_INPUTS:
+        raise BadInput(
+            f"strategy='fsdp' with method={config.method!r}",
+            "puts virtual tokens before what the model reads, outside of the layers that are made whole while they run",
+            "Give --strategy ddp, or --method lora.",
+        )
+    if callbacks:
+        raise BadInput(
+            "callbacks with strategy='fsdp'",
+            "may look at the model in one process, and each holds a part of it alone",
+            "Leave them out, or give --strategy ddp.",
+        )
+
+
 _SINCE = {
     "lr_scheduler_type": SCHEDULE,
     "warmup_steps": None,
     "shards": None,
     "base_dtype": "auto",
+    "load_in": "",
     "gradient_checkpointing": False,
+    "strategy": "ddp",
 }
 """Settings that folders of earlier versions have not, with what they mean there."""

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from reticent.core.errors import BadInput
 from reticent.models.tuning.method import TUNINGS
 from reticent.train.assemble import arguments_for, assembled, maker, quiet, settle
-from reticent.train.checkpoints import WHOLE
+from reticent.train.checkpoints import WHOLE, folder_for
 from reticent.train.loop import InStep, TrainingEnded
 from reticent.train.ranks import ranks
-from reticent.train.start import load_start
-from reticent.train.task import Task, read_texts
+from reticent.train.task import Task, load_base, read_texts
 
 if TYPE_CHECKING:
     from reticent.train.private.train import PrivateTuning
@@ -51,7 +50,7 @@ def begin(checkpoint: Path | None, private: PrivateTuning | None) -> None:
 
 def _follow(given: dict[str, Any]) -> None:
     task = Task(**given, method=TUNINGS.get(given["config"].method), callbacks=())
-    loaded = load_start(task.base, task.config.device, goes_on=task.goes_on, hold=task.hold)
+    loaded = load_base(task)
     material, sample = read_texts(task, loaded)
     beginning: Beginning = ranks().hear()
     private, checkpoint = beginning.private, beginning.checkpoint
@@ -67,6 +66,8 @@ def _follow(given: dict[str, Any]) -> None:
                 "Give all machines one file system for --out, or start over (--resume false).",
             )
         trainer.seen.go_on(checkpoint / WHOLE)
+    trainer.measured_base(folder_for(task.out), None, goes_on=checkpoint is not None)
     trainer.add_callback(InStep(trainer.seen))
     with suppress(TrainingEnded), quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.follow_saving()

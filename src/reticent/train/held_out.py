@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from reticent.core.atomic import write_text
 from reticent.models.encode import EncodedRecord
 from reticent.train.batches import IGNORED, collate, read_alike
+from reticent.train.gathered import is_part
 
 BASE_LOSS, BASE_PERPLEXITY = "base_loss", "base_perplexity"
 """In the first row of a training's history."""
@@ -38,12 +39,13 @@ def held_out_loss(model: Any, rows: Sequence[EncodedRecord], *, size: int, pad: 
     """
     model.eval()
     device = next(model.parameters()).device
+    shared_out = any(is_part(parameter) for parameter in model.parameters())
     total, tokens = 0.0, 0
     for part in read_alike(model, sorted(rows, key=len), size):
         inputs = {name: value.to(device) for name, value in collate(part, pad=pad).items()}
         inputs["labels"][:, 0] = IGNORED  # behind virtual tokens it would count, and nowhere else
         n = int((inputs["labels"] != IGNORED).sum())
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16, cache_enabled=not shared_out):
             total += model(**inputs).loss.item() * n
         tokens += n
     return total / max(tokens, 1)
@@ -60,13 +62,20 @@ def base_loss(folder: Path, measure: Callable[[], float]) -> float:
     Args:
         measure: what measures it, where no earlier call has.
     """
-    path = folder / _MEASURED
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))[BASE_LOSS])
-    except (OSError, ValueError, KeyError, TypeError):
-        loss = measure()
-        write_text(path, json.dumps({BASE_LOSS: loss}) + "\n")
+    loss = known_base_loss(folder)
+    if loss is not None:
         return loss
+    loss = measure()
+    write_text(folder / _MEASURED, json.dumps({BASE_LOSS: loss}) + "\n")
+    return loss
+
+
+def known_base_loss(folder: Path) -> float | None:
+    """The loss that an earlier call of `base_loss` measured; None where none did."""
+    try:
+        return float(json.loads((folder / _MEASURED).read_text(encoding="utf-8"))[BASE_LOSS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class HeldOutBaseline(TrainerCallback):  # type: ignore[misc]

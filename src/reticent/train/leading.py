@@ -42,8 +42,21 @@ FAREWELL = 5.0
 """Seconds that a process which failed waits for the leader to speak: launchers end all when the first one ends."""
 LINGER = 10.0
 """Seconds that a leader which failed stays for others who are too busy to have heard of it."""
+_NOT_HERE = (
+    "processes share a training here by --strategy ddp or fsdp alone",
+    "Choose multi-CPU or multi-GPU in the settings of accelerate, or start it with torchrun.",
+)
 COMPARED = ("reticent", "torch", "transformers", "peft", "accelerate")
-STRATEGIES = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+STRATEGIES = {
+    "ACCELERATE_USE_FSDP": (
+        "the model is shared out here without accelerate, so that the outcome is that of one process",
+        "Give --strategy fsdp, and choose multi-CPU or multi-GPU in the settings of accelerate, or start it with "
+        "torchrun.",
+    ),
+    "ACCELERATE_USE_DEEPSPEED": _NOT_HERE,
+    "ACCELERATE_USE_MEGATRON_LM": _NOT_HERE,
+}
+"""Variables of accelerate that ask for a strategy of its own, why that is refused, and the remedy."""
 _LOST = ("gloo", "nccl", "by peer", "broken pipe", "connection", "socket")
 
 
@@ -165,8 +178,7 @@ def _join(at: Place) -> Ranks:
     if strategy:
         raise BadInput(
             f"{strategy}={os.environ[strategy]}",
-            "every process holds the whole model here, and gradients are summed over processes",
-            "Choose multi-CPU or multi-GPU in the settings of accelerate, or start it with torchrun.",
+            *STRATEGIES[strategy],
         )
     os.environ.update(meeting_point(at))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a process that goes is told of by us, in one sentence

@@ -6,9 +6,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from reticent.models.encode import EncodedRecord
 from reticent.train.batches import IGNORED, LengthGrouped, collate
 from reticent.train.diverged import Diverged
 from reticent.train.dropout import keyed_dropout
+from reticent.train.gathered import is_part
 from reticent.train.held_out import BASE_PERPLEXITY, held_out_loss, perplexity
 from reticent.train.ranks import ranks
 from reticent.train.seen_rows import SeenRows
@@ -104,17 +106,25 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """Set ``.grad`` to the gradient of the batch's loss, and return that loss."""
         if self.ranks.size == 1:
             return super().training_step(model, inputs, num_items_in_batch)
-        mine = self.ranks.share(inputs)
+        mine = self.share_of(inputs)
         self._weight = _trained(mine["labels"]) / max(_trained(inputs["labels"]), 1)
         loss = torch.zeros((), device=self.args.device)
         step = int(self.state.global_step)
         with keyed_dropout(_key(self.args.seed), "dropout", step, self.ranks.rank, self.args.device):
             if len(mine["labels"]):
                 loss = super().training_step(model, mine, num_items_in_batch)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        total = self.ranks.sum_gradients(trained, loss)
+        total = self.summed(loss)
         self._check_finite(float(total))
         return total
+
+    def share_of(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The rows of a batch that this process computes; there may be none."""
+        return self.ranks.share(inputs)
+
+    def summed(self, loss: torch.Tensor) -> torch.Tensor:
+        """The sum of all processes' losses (scalars). Gradients are those of that sum afterwards."""
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return self.ranks.sum_gradients(trained, loss)
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         """The model itself, the same in all processes."""
@@ -176,10 +186,35 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
         """The model that is saved. Asked for once, when training has ended."""
         return self.model
 
+    def whole(self, model: Any) -> AbstractContextManager[Mapping[str, torch.Tensor] | None]:
+        """The tensors of ``model`` to be saved, by the names of its ``state_dict``, where that has parts alone; None
+        where it is whole. All processes enter it."""
+        return nullcontext()
+
+    def follow_saving(self) -> None:
+        """Of a process that does not lead: give its part of the model to the leader, who saves it."""
+        with self.whole(self.model):
+            pass
+
+    def measured_base(self, folder: Path, before: float | None, *, goes_on: bool) -> float | None:
+        """The held-out loss of the base, where processes measure it together once they have shared the model out; else
+        what was measured ``before``. Of all processes.
+
+        Args:
+            folder: of the training's checkpoints.
+            before: measured by the leader.
+            goes_on: from a checkpoint.
+        """
+        return before
+
     def computing(self) -> AbstractContextManager[None]:
         """Within it the model computes in bfloat16, if that was asked for."""
         context: AbstractContextManager[None] = torch.autocast(
-            self.args.device.type, dtype=torch.bfloat16, enabled=self.autocast
+            self.args.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.autocast,
+            # A copy of each matrix in 16 bits would be kept until the pass has ended.
+            cache_enabled=not is_shared_out(self.model),
         )
         return context
 
@@ -194,11 +229,13 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Mean negative log-likelihood (nats) over all held-out trained tokens, and its exponential. Of several
         processes the leader measures."""
-        return self.ranks.from_leader(lambda: self._measured(eval_dataset, metric_key_prefix))
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.ranks.from_leader(lambda: self.measured(lambda: self.loss_of(rows), metric_key_prefix))
 
-    def _measured(self, eval_dataset: Any, metric_key_prefix: str) -> dict[str, float]:
+    def measured(self, measure: Callable[[], float], metric_key_prefix: str) -> dict[str, float]:
+        """Log a held-out loss, tell callbacks of it, and return what was logged. Of the leader."""
         started = time.perf_counter()
-        loss = self.loss_of(self.eval_dataset if eval_dataset is None else eval_dataset)
+        loss = measure()
         metrics = {
             f"{metric_key_prefix}_loss": loss,
             f"{metric_key_prefix}_perplexity": perplexity(loss),
@@ -212,6 +249,11 @@ class TuneTrainer(Trainer):  # type: ignore[misc]
 def _trained(labels: torch.Tensor) -> int:
     """How many tokens of ``[B, T]`` labels are predicted."""
     return int((labels[:, 1:] != IGNORED).sum())
+
+
+def is_shared_out(model: Any) -> bool:
+    """True if this process has a part alone of what is trained."""
+    return any(is_part(parameter) for parameter in model.parameters() if parameter.requires_grad)
 
 
 def weights_of(model: Any) -> list[int]:
@@ -268,7 +310,8 @@ class InStep(TrainerCallback):  # type: ignore[misc]
         here = ranks()
         if here.size > 1:
             here.agree(f"rows up to step {state.global_step}", self.seen.digest)
-            here.agree(f"weights after step {state.global_step}", weights_of(kwargs["model"]))
+            if not is_shared_out(kwargs["model"]):
+                here.agree(f"weights after step {state.global_step}", weights_of(kwargs["model"]))
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]

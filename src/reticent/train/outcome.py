@@ -17,6 +17,7 @@ from reticent.models import adapters
 from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel
 from reticent.models.locate import locate
+from reticent.models.quantised import quantised_in
 from reticent.models.tuned import TuningInfo, name_base
 from reticent.models.tuning.method import trained_parameters
 from reticent.train.batches import Corpus
@@ -33,14 +34,18 @@ LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
 
-def save(model: Any, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> None:
-    """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine."""
-    adapters.save(model, folder, tuned.storage)
+def save(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
+    """Write the model into ``folder``, which becomes ``out``, and return it. Nothing in it names a place of this
+    machine. Where processes share the model, the others give their parts (`TuneTrainer.whole`)."""
+    model = trainer.outcome()
+    with trainer.whole(model) as state:
+        adapters.save(model, folder, tuned.storage, state)
     loaded.tokenizer.save_pretrained(folder)
     named = portable(tuned.base, out)
     remember(tuned.base, tuned.base_fingerprint)
     replace(tuned, base=named).write(folder)
     name_base(folder, tuned.base, named)
+    return model
 
 
 def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:
@@ -57,6 +62,8 @@ def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: fl
 
 def base_of(model: Any, tuned: TuningInfo) -> dict[str, Any]:
     """How the frozen base lay in memory, for the log; nothing where it lay in float32."""
+    if bits := quantised_in(model):
+        return {"base": {"held_in": bits, "rounded": True}}
     held = held_dtype(model)
     if not held:
         return {}

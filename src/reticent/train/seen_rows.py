@@ -29,6 +29,7 @@ class SeenRows:
     Args:
         digest: SHA-256 (hex) over all batches so far; empty before the first, and where there are no rows to be told.
         processes: ``[step, n]`` for each change of the number of processes: from that step on there were n.
+        strategy: by which several share the work, see `TuneConfig`.
 
     >>> seen = SeenRows()
     >>> seen.add({"labels": torch.ones(2, 3)}), len(seen.digest)
@@ -37,6 +38,7 @@ class SeenRows:
 
     digest: str = ""
     processes: list[list[int]] = field(default_factory=list)
+    strategy: str = "ddp"
 
     def add(self, batch: Mapping[str, Any]) -> None:
         """A step sees ``batch``, of all processes together. One that holds no tokens is not told of."""
@@ -83,6 +85,6 @@ class SeenRows:
     def on_record(self) -> dict[str, Any]:
         """For the log: how many processes there were at the end, how they shared the work, and the rows."""
         count = self.processes[-1][1] if self.processes else 1
-        about: dict[str, Any] = {"world_size": count, "strategy": "ddp" if count > 1 else "none"}
+        about: dict[str, Any] = {"world_size": count, "strategy": self.strategy if count > 1 else "none"}
         about |= {"processes": self.processes} if len(self.processes) > 1 else {}
         return about | ({"rows": self.digest} if self.digest else {})

@@ -14,6 +14,7 @@ from reticent.models.emulation import is_emulation
 from reticent.models.held_weights import held_dtype, is_rounded
 from reticent.models.load import LoadedModel, load
 from reticent.models.locate import is_hub_id, locate
+from reticent.models.quantised import quantised_in, refuse_without_package
 from reticent.models.try_out import family
 from reticent.models.tuned import TuningInfo, read_tuned
 from reticent.models.tuning.method import TUNINGS
@@ -36,7 +37,7 @@ def hold_for(source: str, config: TuneConfig, *, goes_on: bool) -> str:
 
 
 def check_base_dtype(config: TuneConfig) -> None:
-    """Refuse a base in 16 bits that the method does not go with, before anything is loaded.
+    """Refuse a base in 16 bits or fewer that the method does not go with, before anything is loaded.
 
     Raises:
         BadInput: see `hold_for`.
@@ -46,6 +47,10 @@ def check_base_dtype(config: TuneConfig) -> None:
 
 def _hold(config: TuneConfig) -> str:
     method = TUNINGS.get(config.method)
+    if config.load_in:
+        refuse_load_in(config)
+        refuse_without_package(config.load_in)
+        return config.load_in
     if method.holds_base:
         return config.base_dtype
     if config.base_dtype == "bfloat16":
@@ -58,6 +63,28 @@ def _hold(config: TuneConfig) -> str:
             f"Leave --base_dtype out, or choose among {', '.join(m.name for m in TUNINGS if m.holds_base)}.",
         )
     return ""
+
+
+def refuse_load_in(config: TuneConfig) -> None:
+    """Refuse a base in 4 or 8 bits that the method does not go with.
+
+    Raises:
+        BadInput: the method trains or keeps weights of the base.
+    """
+    bits, method = config.load_in, TUNINGS.get(config.method)
+    if not bits or (method.holds_base and method.storage == "peft"):
+        return
+    reason = "trains weights of the base itself, whose steps are smaller than so few bits can hold"
+    if method.storage == "bottleneck":
+        reason = "keeps whole models at its checkpoints, and those are not kept in so few bits"
+    elif method.storage == "peft":
+        reason = "makes what it trains in the dtype of the base"
+    names = [other.name for other in TUNINGS if other.holds_base and other.storage == "peft"]
+    raise BadInput(
+        f"load_in={bits!r} with method={method.name!r}",
+        reason,
+        f"Leave --load_in out, or choose among {', '.join(names)}.",
+    )
 
 
 def load_start(source: str, device: str, *, goes_on: bool, hold: str = "") -> LoadedModel:
@@ -121,7 +148,15 @@ def refuse_checkpointing(config: TuneConfig, model: Any, method: str) -> None:
 
 def _say_rounded(loaded: LoadedModel) -> None:
     held, base = held_dtype(loaded.model), loaded.base_source or loaded.source
-    if is_rounded(locate(base), held):
+    if bits := quantised_in(loaded.model):
+        console.print(
+            f"The linear layers of {base} lie in {bits} while it is trained on; audits read the adapter on the base as "
+            "its files have it, which is another one by that rounding.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif is_rounded(locate(base), held):
         console.print(
             f"The files of {base} hold more digits than {held}: its matrices are rounded while it is trained on, and "
             "the adapter is one for the rounded base.",
@@ -140,6 +175,7 @@ def fresh(loaded: LoadedModel, config: TuneConfig) -> tuple[Any, TuningInfo]:
         base=_lasting(loaded.source),
         base_fingerprint=loaded.fingerprint,
         storage=method.storage,
+        base_in=quantised_in(loaded.model),
     )
     return method(loaded.model, **config.method_params), tuned
 
@@ -152,7 +188,13 @@ def going_on(loaded: LoadedModel, request: str) -> tuple[Any, TuningInfo]:
         request: fingerprint of the request that it is trained for.
     """
     assert loaded.tuned is not None
-    tuned = replace(loaded.tuned, base=_lasting(loaded.tuned.base), parent=loaded.fingerprint, request=request)
+    tuned = replace(
+        loaded.tuned,
+        base=_lasting(loaded.tuned.base),
+        parent=loaded.fingerprint,
+        request=request,
+        base_in=quantised_in(loaded.model),
+    )
     if tuned.storage == "weights":
         return TUNINGS.get(tuned.method)(loaded.model, **tuned.params), tuned
     adapters.mark_for_training(loaded.model)

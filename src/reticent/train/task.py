@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.models.context import context_length
 from reticent.models.encode import EncodedRecord
-from reticent.models.load import LoadedModel, load
+from reticent.models.load import LoadedModel, load, pick_device
 from reticent.models.locate import locate
 from reticent.models.tuned import read_tuned
 from reticent.models.tuning.method import TUNINGS, Tuning
@@ -28,7 +28,7 @@ from reticent.train.identity import training_key
 from reticent.train.objectives.apply import prepare_material
 from reticent.train.objectives.material import TrainingMaterial
 from reticent.train.objectives.objective import Objective
-from reticent.train.start import hold_for
+from reticent.train.start import hold_for, load_start
 
 _PLAIN_ATTENTION = 2**19
 """Up to this many scores a head, plain attention trains faster on a CPU than the fused one (slow backward);
@@ -65,12 +65,29 @@ class Task:
         return hold_for(self.base, self.config, goes_on=self.goes_on)
 
     @property
+    def is_shared_out(self) -> bool:
+        """True if each of several processes holds a part of the model."""
+        return self.config.strategy == "fsdp"
+
+    @property
     def key(self) -> str:
         """See `training_key`."""
         weights = fingerprint_weights(locate(self.base))
         about = (self.records, self.held_out, self.config, self.spec, self.objectives, self.record_sets)
         key = training_key(weights, *about)
         return hashlib.sha256(f"{key} goes on for {self.request}".encode()).hexdigest() if self.goes_on else key
+
+
+def load_base(task: Task) -> LoadedModel:
+    """The model to be trained, in float32; where processes share it out, on the host, and each takes its part of it to
+    its device later.
+
+    Raises:
+        BadInput: see `load_start`.
+    """
+    device = pick_device(task.config.device)
+    place = "cpu" if task.is_shared_out else device
+    return replace(load_start(task.base, place, goes_on=task.goes_on, hold=task.hold), device=device)
 
 
 def _frozen_base(base: str, device: str, hold: str) -> Any:

@@ -28,7 +28,7 @@ from reticent.train.assemble import arguments_for, assembled, in_bfloat16, maker
 from reticent.train.batches import Corpus
 from reticent.train.checkpoints import WHOLE, close_folder, folder_for, open_folder
 from reticent.train.checkpoints import remember as note
-from reticent.train.config import BATCH_SIZE, TuneConfig
+from reticent.train.config import BATCH_SIZE, TuneConfig, check_strategy
 from reticent.train.diverged import Diverged
 from reticent.train.dropout import draws
 from reticent.train.follow import begin, invite
@@ -52,8 +52,7 @@ from reticent.train.outcome import (
 )
 from reticent.train.ranks import ranks
 from reticent.train.sharding import tune_in_shards
-from reticent.train.start import load_start
-from reticent.train.task import Task, read_texts
+from reticent.train.task import Task, load_base, read_texts
 from reticent.train.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -120,7 +119,8 @@ def tune(
         check_trackers(config.report_to)
         if goes_on and spec is not None:
             raise _no_promise(base)
-        refuse_pairs(objectives, settings_of(spec), record_sets or ())
+        check_strategy(config, ranks().size, callbacks=bool(callbacks))
+        refuse_pairs(objectives, settings_of(spec, strategy=config.strategy), record_sets or ())
         for chosen in objectives:
             config = chosen.settle(config)
         task = Task(
@@ -175,7 +175,7 @@ def _refuse_in_shards(count: int, *, privacy: PrivacySpec | None, **others: Any)
 def _train(task: Task, key: str) -> None:
     out, config = task.out, task.config
     invite(task)
-    loaded = load_start(task.base, config.device, goes_on=task.goes_on, hold=task.hold)
+    loaded = load_base(task)
     material, sample = read_texts(task, loaded)
     checkpoint = open_folder(out, key, resume=config.resume)
     if checkpoint is not None:
@@ -187,7 +187,7 @@ def _train(task: Task, key: str) -> None:
     try:
         settle(task, loaded, corpus, private)
         with quiet():
-            before = _before(loaded, sample, arguments, config, out, private=private is not None)
+            before = _before(task, loaded, sample, arguments, private=private is not None)
         trainer, tuned = assembled(task, loaded, maker(task, material, private), corpus, sample, arguments)
         check_rise(trainer, config)
         _go_on(trainer, checkpoint)
@@ -199,6 +199,7 @@ def _train(task: Task, key: str) -> None:
     try:
         with private.on_record(trainer, out, task.data, resumed=checkpoint is not None) if private else nullcontext():
             begin(checkpoint, private)
+            before = trainer.measured_base(folder_for(out), before, goes_on=checkpoint is not None)
             _run(trainer, checkpoint, out, before, private=private is not None)
         replaced = private.replaced(out, task.data) if private else None
         log = log_of(trainer, corpus, config, time.perf_counter() - started)
@@ -207,8 +208,7 @@ def _train(task: Task, key: str) -> None:
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         log |= {"processes": trainer.seen.on_record} | base_of(trainer.model, tuned)
         with quiet(), replacing_folder(out, kind=KIND) as folder:
-            model = trainer.outcome()
-            save(model, loaded, tuned, folder, out)
+            model = save(trainer, loaded, tuned, folder, out)
             outcomes = finish(task.objectives, model, folder, material)
             log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
@@ -243,20 +243,21 @@ def _private(task: Task, corpus: Corpus, loaded: LoadedModel) -> PrivateTuning |
 
 
 def _before(
-    loaded: LoadedModel, sample: Corpus, arguments: TrainingArguments, config: TuneConfig, out: Path, *, private: bool
+    task: Task, loaded: LoadedModel, sample: Corpus, arguments: TrainingArguments, *, private: bool
 ) -> float | None:
-    """The held-out loss of the base as it came, measured like that of the epochs; None where nothing is held out."""
-    if not sample.encoded:
+    """The held-out loss of the base as it came, measured like that of the epochs; None where nothing is held out, and
+    where processes are to share the model out first, which measure it together."""
+    if not sample.encoded or task.is_shared_out:
         return None
     size = arguments.per_device_eval_batch_size
     return base_loss(
-        folder_for(out),
+        folder_for(task.out),
         lambda: held_out_loss(
             loaded.model,
             sample.encoded,
             size=min(size, BATCH_SIZE) if private else size,
             pad=loaded.tokenizer.pad_token_id or 0,
-            bfloat16=in_bfloat16(config, loaded.device),
+            bfloat16=in_bfloat16(task.config, loaded.device),
         ),
     )
 

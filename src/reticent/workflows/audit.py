@@ -23,6 +23,7 @@ from reticent.core.processes import several
 from reticent.core.results import Results
 from reticent.core.run_folder import FIRST, MAKES_A_MODEL, RunFolder
 from reticent.core.user_cache import user_cache
+from reticent.models.device_map import DeviceMap
 from reticent.models.emulation import is_emulation
 from reticent.models.in_memory import evaluating
 from reticent.report.audit_page import write_report
@@ -201,12 +202,24 @@ def _audit(case: AuditCase, run: RunFolder, tuned: RunFolder | None, config: Aud
     before = {family.name: family.before(config, case, tuned) for family in families(config)}
     if config.of_text_alone:
         return _judged(case, run, tuned, config, None, before)
-    models = open_models(case, dtype=config.scoring_dtype, device=config.device)
+    models = open_models(
+        case,
+        dtype=config.scoring_dtype,
+        device=config.device,
+        device_map=_device_map(config),
+        one_at_a_time=config.one_at_a_time,
+    )
     with ExitStack() as stack:
         for loaded in (models.target, models.reference):
             if loaded is not None:
                 stack.enter_context(evaluating(loaded.model))
         return _judged(case, run, tuned, config, models, before)
+
+
+def _device_map(config: AuditConfig) -> DeviceMap | None:
+    if not config.device_map:
+        return None
+    return DeviceMap(where=config.device_map, max_memory=config.max_memory, offload_folder=config.offload_folder)
 
 
 def _judged(

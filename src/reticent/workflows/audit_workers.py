@@ -55,6 +55,13 @@ def wanted_workers(text: str, case: AuditCase, config: AuditConfig) -> WorkersWa
             "the model is in the memory of one process, and others cannot open it",
             "Save it and name its folder, or use one process.",
         )
+    _refuse_places(launcher or f"--workers {text}", config, alone=not launcher and workers.name == "here")
+    if in_memory and (config.device_map or config.one_at_a_time):
+        raise BadInput(
+            "--device_map" if config.device_map else "--one_at_a_time",
+            "the model is in memory already, where whoever made it put it",
+            "Name its folder, or leave it out.",
+        )
     if launcher and (config.shadow or config.auxiliary):
         raise BadInput(
             f"--{'shadow' if config.shadow else 'auxiliary'} with {launcher}",
@@ -62,6 +69,19 @@ def wanted_workers(text: str, case: AuditCase, config: AuditConfig) -> WorkersWa
             "Start one process, or leave it out.",
         )
     return WorkersWanted(name="ranks") if launcher else workers
+
+
+def _refuse_places(several_by: str, config: AuditConfig, *, alone: bool) -> None:
+    """Refuse several processes where one spans all devices, or has no room for two models."""
+    if alone or not (config.device_map or config.one_at_a_time):
+        return
+    raise BadInput(
+        f"--{'device_map' if config.device_map else 'one_at_a_time'} with {several_by}",
+        "spans all devices by one process, and each of several would take them for itself"
+        if config.device_map
+        else "is for one process, and each of several holds the model that it is asked for",
+        "Start one process, or leave it out.",
+    )
 
 
 def audited_by(

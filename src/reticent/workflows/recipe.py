@@ -12,7 +12,7 @@ from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
 from reticent.monitor.config import MonitorConfig
 from reticent.privacy.spec import PrivacySpec
-from reticent.train.config import TuneConfig, check_batch
+from reticent.train.config import TuneConfig, check_batch, check_strategy
 from reticent.train.contextual import ContextualConfig
 from reticent.train.hardening import HardenConfig
 from reticent.train.objectives.as_text import on_record
@@ -73,8 +73,10 @@ class TuneRecipe:
             copies=copies if repeated else "",
             shards=self.training.shards,
             processes=processes,
+            strategy=self.training.strategy,
         )
         refuse_pairs(self.objectives, settings)
+        check_strategy(self.training, processes)
         batch = self.settled.batch_size
         if not self.privacy.is_private:  # there units are drawn one by one, so steps differ in size anyway
             check_batch(batch, processes)

@@ -75,7 +75,7 @@ class BookkeepingClipper:
         if not bool(finite.all()):
             tape.forget(~finite)
             factors = {p: factor.masked_fill(~finite, 0) for p, factor in factors.items()}
-        tape.add_clipped(self._totals, factors)
+        self.add(tape, factors)
         return ClippedSum(norm=norm.masked_fill(~finite, 0), loss=loss, finite=finite)
 
     @torch.no_grad()
@@ -93,6 +93,10 @@ class BookkeepingClipper:
             self._tape = None
         self._refuse_leaks()
         return tape, losses
+
+    def add(self, tape: Tape, factors: dict[nn.Parameter, torch.Tensor]) -> None:
+        """Add to the sums what is on the ``tape``, times the units' ``factors`` (``[U]`` by parameter)."""
+        tape.add_clipped(self._totals, factors)
 
     def take(self) -> dict[nn.Parameter, torch.Tensor]:
         """See ``Clipper``."""

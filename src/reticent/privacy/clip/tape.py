@@ -117,6 +117,14 @@ class Tape:
             while parts:
                 add_clipped(totals[parameter], parts.pop(), factors[parameter])
 
+    def clipped(self, parameter: nn.Parameter, factor: torch.Tensor) -> torch.Tensor:
+        """The clipped sum of one parameter, whose contributions are let go of."""
+        parts = self.contributions.pop(parameter)
+        total = clipped_sum(parameter, parts.pop(), factor)
+        while parts:
+            add_clipped(total, parts.pop(), factor)
+        return total
+
     def _add(
         self,
         parameter: nn.Parameter,

@@ -36,7 +36,7 @@ from reticent.models.output_layer import hidden_states
 from reticent.score.candidates.masked import FilledSpan, MaskedSpan, fill
 from reticent.score.candidates.token_tree import ROOT, TokenTree, trees
 from reticent.score.engine import Engine, score
-from reticent.score.forward import Forward, chunk_rows, device_of
+from reticent.score.forward import Forward, device_of
 
 Array = npt.NDArray[Any]
 
@@ -295,8 +295,8 @@ def _predict(forward: Forward, rows: Sequence[Array], asked: Sequence[_TokenPred
     for some, logits in _logits(forward, token_id, torch.from_numpy(where).to(device), inputs):
         low, high = np.searchsorted(row_of[order], (some.start, some.stop))
         mine = order[low:high]
-        at = torch.from_numpy(row_of[mine] - some.start).to(device)
-        chosen = logits[at, torch.from_numpy(token[mine]).to(device)].float()
+        at = torch.from_numpy(row_of[mine] - some.start).to(logits.device)
+        chosen = logits[at, torch.from_numpy(token[mine]).to(logits.device)].float()
         logp[mine] = (chosen - logits.float().logsumexp(dim=1)[at]).cpu().numpy()
     return np.split(logp, np.cumsum([len(question.place) for question in asked])[:-1])
 
@@ -311,12 +311,8 @@ def _logits(
             logits = forward.model(input_ids=token_id, **inputs).logits[:, -token_id.shape[1] :]
             yield slice(0, len(where)), logits.flatten(0, 1)[where]
             return
-        hidden = hidden_states(forward.model, forward.head.module, token_id, **inputs).flatten(0, 1)[where]
-    rows = chunk_rows(forward.vocabulary, hidden.element_size(), hidden.device.type)
-    buffer = hidden.new_empty(min(rows, len(hidden)), forward.vocabulary)
-    for start in range(0, len(hidden), rows):
-        part = hidden[start : start + rows]
-        yield slice(start, start + len(part)), forward.head.logits(part, out=buffer[: len(part)])
+        hidden = hidden_states(forward.model, forward.head.module, token_id, **inputs).flatten(0, 1)
+    yield from forward.of_hidden(hidden[where.to(hidden.device)])
 
 
 def _collected(job: _Job, totals: Array, inside: Array, before: bool) -> CandidateScores:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on this machine: this one leads, and starts the others when there is something to share.
 
-``python -m reticent.score.workers.spawned FOLDER`` is one of the others. It ends with the pipe that is its input, so
-that none outlives the process that started it, however that ends.
+``python -m reticent.score.workers.spawned FOLDER NUMBER`` is one of them. It ends with the pipe that is its input,
+so that none outlives the process that started it, however that ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def spawned(meeting: Meeting) -> Iterator[Worker]:
 
     def start() -> None:
         while len(started) < meeting.count - 1:
-            started.append(_start(meeting.folder, threads))
+            started.append(_start(meeting.folder, threads, number=len(started) + 1))
 
     torch.set_num_threads(threads)
     try:
@@ -55,9 +55,9 @@ def spawned(meeting: Meeting) -> Iterator[Worker]:
 WORKERS.add("spawned", spawned)
 
 
-def _start(folder: Path, threads: int) -> subprocess.Popen[bytes]:
+def _start(folder: Path, threads: int, *, number: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "reticent.score.workers.spawned", str(folder.resolve())],
+        [sys.executable, "-m", "reticent.score.workers.spawned", str(folder.resolve()), str(number)],
         env=os.environ | dict.fromkeys(THREADS, str(threads)) | {"TOKENIZERS_PARALLELISM": "false"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -90,8 +90,19 @@ def _end(started: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def main(folder: str) -> int:
-    """Help whoever leads in ``folder``, until this process's input ends."""
+def take_gpu(number: int) -> None:
+    """Make ``"cuda"`` a GPU of this process's own, where there are as many.
+
+    Args:
+        number: of the process; 0 is the one that leads.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def main(folder: str, number: str) -> int:
+    """Help whoever leads in ``folder``, as process ``number``, until this process's input ends."""
+    take_gpu(int(number))
     left = threading.Event()
 
     def watch() -> None:
@@ -110,4 +121,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -46,6 +46,18 @@ _SETTINGS = (
         fix="Leave out --monitor, --stop_at and --risk_list, and audit the model once it is trained.",
     ),
     _Pair(
+        first="monitor",
+        second="fsdp",
+        why="it looks at the model in one process, and each holds a part of it alone",
+        fix="Leave out --monitor, --stop_at and --risk_list, or give --strategy ddp.",
+    ),
+    _Pair(
+        first="spans",
+        second="fsdp",
+        why="the gradient of public text is added to whole weights, and each process holds a part of them",
+        fix="Give --strategy ddp: each process then holds the whole model.",
+    ),
+    _Pair(
         first="copies of a secret",
         second="private per record",
         why="a promise per record is about each text once, so copies of a secret are not trained on",
@@ -61,6 +73,7 @@ def settings_of(
     copies: str = "",
     shards: int | None = None,
     processes: int = 1,
+    strategy: str = "ddp",
 ) -> dict[str, str]:
     """The settings of a training that not everything goes with, by name, as a message calls them.
 
@@ -70,11 +83,13 @@ def settings_of(
         copies: setting that has a planted secret trained on more than once; empty where none is.
         shards: how many adapters are trained; None for one training.
         processes: how many train one model together.
+        strategy: by which they share it.
     """
     given = {"monitor": "the monitor"} if watched else {}
     given |= {"copies of a secret": copies} if copies else {}
     given |= {"shards": f"shards={shards}"} if shards is not None else {}
     given |= {"several processes": f"{processes} processes"} if processes > 1 else {}
+    given |= {"fsdp": "strategy='fsdp'"} if strategy == "fsdp" else {}
     if privacy is not None and privacy.is_private:
         given |= {"private": "differential privacy"}
         given |= {"private per record": "a promise per record"} if privacy.unit == "record" else {}
@@ -125,6 +140,9 @@ def _refusals(chosen: Objective) -> dict[str, tuple[str, str, str]]:
             "Start one process.",
         )
         refusals["several processes"] = ("in several processes", *about.why.get("several processes", reason))
+    if chosen.has("finish") or chosen.has("trainer"):
+        reason = ("it works on the whole model, and each process holds a part of it", "Give --strategy ddp.")
+        refusals["fsdp"] = ("with strategy='fsdp'", *about.why.get("fsdp", reason))
     if about.private == "never":
         refusals["private"] = ("in private training", *about.why.get("private", (PLAIN_LOSS, out)))
     if about.private == "whole texts":

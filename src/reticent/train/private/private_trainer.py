@@ -38,7 +38,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
@@ -47,14 +47,16 @@ from reticent.core.errors import BadInput
 from reticent.core.run_folder import PROMISE_FILE
 from reticent.privacy.clip.clipper import Clipper
 from reticent.privacy.clip.make import make_clipper
+from reticent.privacy.division import Division
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.noise import NoiseSums, add_noise
 from reticent.privacy.plan import PrivacyPlan
-from reticent.privacy.probe import SingleUnit
-from reticent.privacy.sampling import PoissonSampler, Population, Unit
+from reticent.privacy.probe import Alone, SingleUnit
+from reticent.privacy.sampling import Population, Unit
 from reticent.privacy.self_check import SelfCheck, SelfCheckItem
 from reticent.train.dropout import keyed_dropout
 from reticent.train.planned_end import planned_end
+from reticent.train.private.logical_batches import logical_batches
 from reticent.train.private.micro_batches import MicroBatch, micro_batches, row_of
 from reticent.train.private.population import population_of, read_of
 from reticent.train.private.public_batch import public_batches
@@ -75,21 +77,6 @@ __all__ = ["PrivateSpeed", "PrivateTrainerMixin", "forget_key", "open_key", "pop
 
 _LOGGED = ("learning_rate", "train_runtime", "train_steps_per_second")
 """Entries that are logged of a training step: none depends on the records."""
-
-
-class LogicalBatches(Dataset[dict[str, Any]]):
-    """The batches of a plan: item t is ``{"step": t, "units": the units of step t}``."""
-
-    def __init__(self, sampler: PoissonSampler) -> None:
-        self.sampler = sampler
-
-    def __len__(self) -> int:
-        return self.sampler.steps
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        if not 0 <= step < len(self):
-            raise IndexError(step)
-        return {"step": step, "units": self.sampler.batch(step)}
 
 
 class PrivateTrainerMixin:
@@ -173,7 +160,7 @@ class PrivateTrainerMixin:
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One item is one batch of the plan, the same on all ranks."""
-        return DataLoader(LogicalBatches(self.plan.sampler), batch_size=1, shuffle=False, collate_fn=_only)
+        return logical_batches(self.plan.sampler)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Set ``.grad`` of every trained parameter to the noisy mean of clipped gradients; 0 stands for the loss."""
@@ -189,15 +176,14 @@ class PrivateTrainerMixin:
         process, processes = self.args.process_index, self.args.world_size
         of_process = units[process::processes]
         if check.due(step):
-            self._probe(of_process, check)
+            self._probe(self._to_probe(units), check)
         with keyed_dropout(self.plan.key, "private dropout", step, process, self.args.device):
             contributed = check.clipped(self._clip(of_process), units=self._trained_units(of_process))
         sums = self.clipper.take()
-        self._sum_over_processes([*sums.values(), contributed])
+        self._sum_over_processes(sums, contributed)
         check.before_noise(sums, contributed)
         check.after_noise(sums, self._add_noise(sums, step))
-        for parameter, gradient in sums.items():
-            parameter.grad = gradient.to(parameter.dtype)
+        self._give(sums)
         if self.public is not None:
             self.public.add_gradient(
                 self.model,
@@ -235,7 +221,7 @@ class PrivateTrainerMixin:
                 again += [norm] if place in norms else []
                 norms.setdefault(place, norm)
         if norms and not finite:
-            refuse_broken(self.model)
+            refuse_broken(self._weights)
         ordered = [norms[place] for place in sorted(norms)] + again
         return torch.stack(ordered) if ordered else torch.zeros(0, device=self.args.device)
 
@@ -255,10 +241,25 @@ class PrivateTrainerMixin:
             def run(
                 stretches: Sequence[float], some: Any = some
             ) -> tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor]:
-                norms = self._clip([unit for _, unit in some], stretches)
-                return self.clipper.take(), norms
+                return self._together([unit for _, unit in some], stretches)
 
-            check.probe(self.model, [rows for rows, _ in some], run, autocast=self._autocast)
+            rows = [rows for rows, _ in some]
+            check.probe(self.model, rows, run, autocast=self._autocast, alone=self._by_autograd(check))
+
+    def _to_probe(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """Of the units of a step those that this process runs a second time: its own."""
+        return units[self.args.process_index :: self.args.world_size]
+
+    def _together(
+        self, units: Sequence[Unit], stretches: Sequence[float]
+    ) -> tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor]:
+        """Clipped sums and norms of a few units by the way of the training."""
+        norms = self._clip(units, stretches)
+        return self.clipper.take(), norms
+
+    def _by_autograd(self, check: SelfCheck) -> Alone | None:
+        """How single units are run alone; None for plain autograd of the model."""
+        return None
 
     def _alone(self, unit: Unit) -> list[SingleUnit]:
         """The rows of a unit that train anything, each by itself; a unit's rows are averaged, or, of marked spans, the
@@ -289,7 +290,7 @@ class PrivateTrainerMixin:
         self._watched = optimizer
 
         def before(stepped: torch.optim.Optimizer, *_: Any) -> None:
-            check.before_update([tensor for group in stepped.param_groups for tensor in group["params"]])
+            check.before_update(self._seen([tensor for group in stepped.param_groups for tensor in group["params"]]))
 
         def after(*_: Any) -> None:
             check.after_update()
@@ -297,10 +298,24 @@ class PrivateTrainerMixin:
         optimizer.register_step_pre_hook(before)
         optimizer.register_step_post_hook(after)
 
-    def _sum_over_processes(self, tensors: Sequence[torch.Tensor]) -> None:
+    def _sum_over_processes(self, sums: Mapping[nn.Parameter, torch.Tensor], contributed: torch.Tensor) -> None:
         if self.args.world_size > 1:
-            for tensor in tensors:
+            for tensor in (*sums.values(), contributed):
                 dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+
+    def _give(self, noised: Mapping[nn.Parameter, torch.Tensor]) -> None:
+        """Leave it to the optimizer."""
+        for parameter, gradient in noised.items():
+            parameter.grad = gradient.to(parameter.dtype)
+
+    def _seen(self, optimized: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The tensors that the optimizer may change, as the self-check knows them."""
+        return optimized
+
+    @property
+    def _weights(self) -> Any:
+        """The part of the model that this process holds."""
+        return self.model
 
     def _add_noise(self, sums: Mapping[nn.Parameter, torch.Tensor], step: int) -> list[NoiseSums]:
         """In place: ``(sum + σC·N(0, 1)) / expected batch``. All processes draw the same noise from the same key."""
@@ -351,7 +366,11 @@ class PrivateTrainerMixin:
         """As the Trainer's, with the promise beside the weights."""
         super().save_model(output_dir, _internal_call)  # type: ignore[misc]
         if self.args.should_save:
-            write_text(Path(output_dir or self.args.output_dir) / PROMISE_FILE, self.promise.to_json() + "\n")
+            self.write_promise(output_dir or self.args.output_dir)
+
+    def write_promise(self, folder: str) -> None:
+        """Put the guarantee of the current weights into ``folder``."""
+        write_text(Path(folder) / PROMISE_FILE, self.promise.to_json() + "\n")
 
     def verify_saved(self, folder: str | Path) -> tuple[SelfCheckItem, ...]:
         """Check that ``folder`` holds the trained parameters as they are now; all checks, for the logs.
@@ -435,6 +454,11 @@ class PrivateTrainerMixin:
             event=repr(self.plan.event),
         )
 
+    @property
+    def _division(self) -> Division | None:
+        """How the trained parameters are divided over processes; None where each holds all."""
+        return None
+
     def _make_clipper(self) -> Clipper:
         return make_clipper(
             self.model,
@@ -447,7 +471,7 @@ class PrivateTrainerMixin:
     def _check(self) -> SelfCheck:
         """The self-check, made before the first step of this process."""
         if self.self_check is None:
-            self.self_check = SelfCheck(self.plan, self.model, users=self._users)
+            self.self_check = SelfCheck(self.plan, self._weights, users=self._users, division=self._division)
         return self.self_check
 
     def _step_done(self) -> None:
@@ -474,8 +498,3 @@ class _StepDone(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.trainer._step_done()
-
-
-def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    (single,) = batch
-    return single

@@ -101,9 +101,16 @@ class PrivateTuning:
         """Rows that a forward pass sees at most on a CPU, of ``longest`` tokens each."""
         return max(1, CPU_MICRO_TOKENS // longest)
 
-    def trainer(self, *, args: TrainingArguments, autocast: bool, **kwargs: Any) -> PrivateTuneTrainer:
+    def trainer(
+        self,
+        *,
+        args: TrainingArguments,
+        autocast: bool,
+        kind: type[PrivateTuneTrainer] = PrivateTuneTrainer,
+        **kwargs: Any,
+    ) -> PrivateTuneTrainer:
         """As ``TuneTrainer``, private."""
-        return PrivateTuneTrainer(
+        return kind(
             plan=self.plan,
             population=self.people,
             public=self.public,
