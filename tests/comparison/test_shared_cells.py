@@ -159,8 +159,8 @@ def test_a_hand_with_another_grid_shares_nothing_it_was_not_asked_for(shared: Tr
     assert ended(child) == 0
 
 
-@pytest.mark.parametrize("jobs", ["many", "ray", "", "0", "joins"])
+@pytest.mark.parametrize("jobs", ["many", "raid", "", "0", "joins"])
 def test_other_words_are_refused(jobs: str) -> None:
-    with pytest.raises(BadInput, match="is no number, and not join"):
+    with pytest.raises(BadInput, match="is no number, and neither join nor ray"):
         CompareConfig(jobs=jobs)
     assert CompareConfig(jobs="join").jobs == "join"

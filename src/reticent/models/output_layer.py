@@ -33,6 +33,9 @@ class Head:
     def taking(self, hidden: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``hidden`` where the layer computes; within this context its weights are there too, and stay there from
         one call of `logits` to the next, wherever they lie otherwise."""
+        if next(self.module.parameters(), None) is None:  # of an ensemble, whose models have the weights
+            yield hidden
+            return
         with weights_at_hand(self.module):
             yield hidden.to(computing_device(self.module))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from reticent.core.errors import Unusable
 from reticent.core.manifest import environment, now
@@ -34,18 +36,37 @@ LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
 
-def save(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
-    """Write the model into ``folder``, which becomes ``out``, and return it. Nothing in it names a place of this
-    machine. Where processes share the model, the others give their parts (`TuneTrainer.whole`)."""
+def save_trained(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
+    """Write the outcome of a training into ``folder`` as `save` does, and return it. Where processes share the model,
+    the others give their parts (`TuneTrainer.whole`)."""
     model = trainer.outcome()
     with trainer.whole(model) as state:
-        adapters.save(model, folder, tuned.storage, state)
+        save(model, loaded, tuned, folder, out, state)
+    return model
+
+
+def save(
+    model: Any,
+    loaded: LoadedModel,
+    tuned: TuningInfo,
+    folder: Path,
+    out: Path,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write the model into ``folder``, which becomes ``out``. Nothing in it names a place of this machine.
+
+    Args:
+        model: with the weights, or the shape of it where ``state`` has them.
+        loaded, tuned: what it was made from.
+        folder, out: where to.
+        state: weights by name, for a model that holds a part of them.
+    """
+    adapters.save(model, folder, tuned.storage, state)
     loaded.tokenizer.save_pretrained(folder)
     named = portable(tuned.base, out)
     remember(tuned.base, tuned.base_fingerprint)
     replace(tuned, base=named).write(folder)
     name_base(folder, tuned.base, named)
-    return model
 
 
 def log_of(trainer: TuneTrainer, corpus: Corpus, config: TuneConfig, seconds: float) -> dict[str, Any]:

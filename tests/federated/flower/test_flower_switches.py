@@ -51,7 +51,7 @@ def test_only_functions_of_its_own_room_import_flower() -> None:
             found.append(path)
             assert not imported_at_import(ast.parse(text)) & FOREIGN, path
     assert found
-    assert all(path.parent == room for path in found if path != SOURCE / "score" / "workers" / "ray.py")
+    assert all(path.parent == room for path in found if path != SOURCE / "core" / "ray_cluster.py")
 
 
 @pytest.fixture
