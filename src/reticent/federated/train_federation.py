@@ -67,7 +67,7 @@ from reticent.train.batches import NOTHING, Corpus, encode_all
 from reticent.train.checkpoints import close_folder, folder_for, remember
 from reticent.train.held_out import base_loss, held_out_loss, perplexity
 from reticent.train.identity import is_finished
-from reticent.train.outcome import KIND, LOG, disk_error, save
+from reticent.train.outcome import KIND, LOG, disk_error, save_model
 from reticent.train.private.step_log import open_key
 from reticent.train.start import fresh, load_start
 from reticent.train.task import Task, read_texts, settle_attention
@@ -409,7 +409,7 @@ def _finish(finished: _TrainedFederation, promise: ClientPromise | None) -> tupl
     log = _log(finished, model)
     try:
         with replacing_folder(job.out, kind=KIND) as folder:
-            save(model, finished.loaded, tuned, folder, job.out)
+            save_model(model, finished.loaded, tuned, folder, job.out)
             if promise is None:
                 log = {"key": finished.key, **log, "records": len(job.records)}
                 log |= _signed_records(finished, inside, folder)

@@ -36,16 +36,16 @@ LOG = "train_log.json"
 """Beside the weights: settings, counts and the losses of each epoch. No text."""
 
 
-def save_trained(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
-    """Write the outcome of a training into ``folder`` as `save` does, and return it. Where processes share the model,
+def save(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
+    """Write the outcome of a training into ``folder`` as `save_model` does, and return it. Where processes share the model,
     the others give their parts (`TuneTrainer.whole`)."""
     model = trainer.outcome()
     with trainer.whole(model) as state:
-        save(model, loaded, tuned, folder, out, state)
+        save_model(model, loaded, tuned, folder, out, state)
     return model
 
 
-def save(
+def save_model(
     model: Any,
     loaded: LoadedModel,
     tuned: TuningInfo,

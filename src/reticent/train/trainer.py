@@ -48,7 +48,7 @@ from reticent.train.outcome import (
     disk_error,
     log_of,
     log_of_objectives,
-    save_trained,
+    save,
 )
 from reticent.train.ranks import ranks
 from reticent.train.sharding import tune_in_shards
@@ -208,7 +208,7 @@ def _train(task: Task, key: str) -> None:
         log |= {"held_out": before_and_after(trainer, before)} if before is not None else {}
         log |= {"processes": trainer.seen.on_record} | base_of(trainer.model, tuned)
         with quiet(), replacing_folder(out, kind=KIND) as folder:
-            model = save_trained(trainer, loaded, tuned, folder, out)
+            model = save(trainer, loaded, tuned, folder, out)
             outcomes = finish(task.objectives, model, folder, material)
             log |= log_of_objectives(task.objectives, outcomes)
             if private is not None:
