@@ -37,8 +37,8 @@ LOG = "train_log.json"
 
 
 def save(trainer: TuneTrainer, loaded: LoadedModel, tuned: TuningInfo, folder: Path, out: Path) -> Any:
-    """Write the outcome of a training into ``folder`` as `save_model` does, and return it. Where processes share the model,
-    the others give their parts (`TuneTrainer.whole`)."""
+    """Write the outcome of a training into ``folder`` as `save_model` does, and return it. Where processes share the
+    model, the others give their parts (`TuneTrainer.whole`)."""
     model = trainer.outcome()
     with trainer.whole(model) as state:
         save_model(model, loaded, tuned, folder, out, state)
