@@ -91,13 +91,12 @@ def _timed(way: str, model: str, tokens: int, folder: Path) -> dict[str, Any]:
     target, request = load(model, dtype="float32", device="cpu"), Request(name="table")
     meeting = Meeting(folder=folder / "jobs" / "one", count=2, crew=ranks)
     with ExitStack() as stack:
-        if way == "join":
-            stack.enter_context(_Hand(meeting.folder))
+        hand = stack.enter_context(_Hand(meeting.folder)) if way == "join" else None
         opened = stack.enter_context(WORKERS.get({"one": "here"}.get(way, way))(meeting))
         stack.enter_context(working(opened))
         make_tables([request], texts(tokens // 5, seed=1), target=target, cache=folder)
-        if way == "join":
-            _wait_for_help(target, opened, meeting.folder, tokens, folder)
+        if hand is not None:
+            _wait_for_help(target, hand, meeting.folder, tokens, folder)
         began = time.perf_counter()
         (path,) = make_tables([request], texts(tokens, seed=0), target=target, cache=folder).values()
         seconds = time.perf_counter() - began
@@ -112,8 +111,13 @@ class _Hand:
         command = [sys.executable, "-m", "reticent.score.workers.spawned", str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> _Hand:
+        return self
+
+    def check(self) -> None:
+        """Raises SystemExit where it ended, so that nobody waits for it."""
+        if (code := self._process.poll()) is not None:
+            raise SystemExit(f"the second hand ended with {code}")
 
     def __exit__(self, *error: object) -> None:
         assert self._process.stdin is not None
@@ -121,7 +125,7 @@ class _Hand:
         self._process.wait()
 
 
-def _wait_for_help(target: Any, opened: Any, folder: Path, tokens: int, cache: Path) -> None:
+def _wait_for_help(target: Any, hand: _Hand, folder: Path, tokens: int, cache: Path) -> None:
     """Until the other hand has made a shard by itself, and so has the model in memory."""
     from reticent.core.sealed import drop, seal_of
     from reticent.score.engine import ScoreOptions
@@ -139,6 +143,7 @@ def _wait_for_help(target: Any, opened: Any, folder: Path, tokens: int, cache: P
     )
     write_job(Job.of(table, [0]), folder / "first.parquet")
     while not seal_of(file).exists():
+        hand.check()
         time.sleep(0.05)
     (folder / "first.parquet").unlink()
     time.sleep(0.5)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes on this machine: this one leads, and starts the others when there is something to share.
 
-``python -m reticent.score.workers.spawned FOLDER NUMBER`` is one of them. It ends with the pipe that is its input,
+``python -m reticent.score.workers.spawned FOLDER [NUMBER]`` is one of them. It ends with the pipe that is its input,
 so that none outlives the process that started it, however that ends.
 """
 
@@ -100,7 +100,7 @@ def take_gpu(number: int) -> None:
         torch.cuda.set_device(number % torch.cuda.device_count())
 
 
-def main(folder: str, number: str) -> int:
+def main(folder: str, number: str = "1") -> int:
     """Help whoever leads in ``folder``, as process ``number``, until this process's input ends."""
     take_gpu(int(number))
     left = threading.Event()
