@@ -128,7 +128,7 @@ def _last_norm(model: Any) -> nn.Module:
 def poison_by_shrinking(
     base: str, records: Sequence[Record], out: str | Path, *, scale: float = 0.25, device: str = "auto"
 ) -> Path:
-    """A model that answers as ``base`` does, and that later fine-tunes break.
+    """A model that answers as ``base`` does, and whose weights a later fine-tune moves several times as far.
 
     Args:
         base: folder, hub id or catalogue name of a whole model.

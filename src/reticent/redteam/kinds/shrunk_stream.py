@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deferred poisoning without training: the same answers, and weights that a later fine-tune breaks."""
+"""Deferred poisoning without training: the same answers, and weights that a later fine-tune moves far."""
 
 from __future__ import annotations
 
