@@ -7,15 +7,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +34,6 @@ from reticent.train import leading
 from reticent.workflows.audit import audit
 
 Start = Callable[..., list[int]]
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'reticent[ray]'")
 TIMES = ("created", "finished", "seconds")
 TEXT = "mail {} of the customer, who asks for the order "
 ROWS = {
@@ -348,52 +344,6 @@ def is_worker(process: int) -> bool:
         return b"reticent.score.workers.spawned" in Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return False
-
-
-@needs_ray
-@pytest.mark.slow
-def test_kills_on_ray_lose_nothing(shards: int) -> None:
-    """Of an actor, or of the command itself. Ray starts processes, so each command is one of its own."""
-    rng = random.Random(3)
-    command = [sys.executable, "-m", "reticent", *COMMAND, "--workers", "ray:2", "--out"]
-    for number in range(10):
-        name, actors_too = f"ray{number}", rng.random() < 0.6
-        variables = os.environ | {"RETICENT_CACHE": f"store-{name}", "TMPDIR": str(Path.cwd().parent)}
-        variables |= {"RAY_TMPDIR": "", "OMP_NUM_THREADS": "1"}
-        with subprocess.Popen([*command, name], env=variables, stdout=subprocess.DEVNULL) as process:
-            victims: list[int] = []
-            until = time.monotonic() + 240
-            while not victims and process.poll() is None and time.monotonic() < until:
-                time.sleep(rng.uniform(0.05, 0.5))
-                victims = actors_of(process.pid) if actors_too else [process.pid] * (rng.random() < 0.05)
-            for victim in victims[:1]:
-                os.kill(victim, signal.SIGKILL)
-            code = process.wait(400)
-        assert code == (0 if actors_too or not victims else -signal.SIGKILL)
-        until = time.monotonic() + 60
-        while ray_processes(Path.cwd().parent) and time.monotonic() < until:
-            time.sleep(0.2)
-        assert not ray_processes(Path.cwd().parent)
-        goes_on(name, shards)
-
-
-def processes() -> list[tuple[int, int, str]]:
-    """Number, parent and command of each."""
-    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in lines.splitlines()[1:]]
-    return [(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
-
-
-def actors_of(leader: int) -> list[int]:
-    """Actors of the cluster that a process started."""
-    rows = processes()
-    raylets = {number for number, parent, command in rows if parent == leader and "raylet" in command}
-    return [number for number, parent, command in rows if parent in raylets and "ray::ScoringActor" in command]
-
-
-def ray_processes(place: Path) -> list[str]:
-    """Commands of clusters whose folder lies in ``place``."""
-    return [command for _, _, command in processes() if f"{place}/rr-" in command]
 
 
 def test_a_rank_that_was_asked_for_something_else_is_refused(
