@@ -60,7 +60,7 @@ def attacked(real: bool) -> list[Run]:
         for i, ((texts, method, epochs, rate), base) in enumerate(product(settings, ("gpt2", "gpt_neox")))
     ]
     if real:
-        shape = {"base": "smollm2-135m", "members": 60, "held_out": 100, "max_tokens": 48, "epochs": 2}
+        shape = {"base": "smollm2-135m", "members": 300, "held_out": 500, "max_tokens": 64, "epochs": 2}
         found.append(Run(**shape, texts="mails", method="full", learning_rate=1e-4, seed=650))
         found.append(Run(**shape, texts="judgments", method="lora", learning_rate=5e-4, seed=651))
     return found

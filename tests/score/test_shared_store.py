@@ -16,7 +16,7 @@ from reticent.cli.main import main
 from reticent.core import sealed
 from reticent.core.errors import BadInput, Unusable
 from reticent.core.record import Record
-from reticent.core.shared_store import _opened, store_address
+from reticent.core.shared_store import SharedStore, _opened, store_address
 from reticent.core.user_cache import user_cache
 from reticent.models.load import LoadedModel, load
 from reticent.score import cache as kept_files
@@ -195,6 +195,39 @@ def test_a_store_that_is_not_there_says_so(store: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(store, "put_file", missing)
     with pytest.raises(Unusable, match=r"RETICENT_CACHE=memory://there: cannot be used .*bucket does not exist"):
         kept_files.seal(a_file())
+
+
+def test_a_bucket_that_was_mistyped_is_not_made(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As stores of buckets do it: a file in a bucket that is not there is refused, and making a folder makes it."""
+    made: list[str] = []
+
+    class Buckets(type(store)):  # type: ignore[misc]
+        def put_file(self, source: str, name: str, **more: Any) -> None:
+            raise FileNotFoundError("The specified bucket does not exist")
+
+        def exists(self, name: str, **more: Any) -> bool:
+            return False
+
+        def makedirs(self, name: str, exist_ok: bool = False) -> None:
+            made.append(name)
+
+    there = SharedStore(address="s3://mistyped/place", files=Buckets(), place="mistyped/place", local=tmp_path)
+    with pytest.raises(Unusable, match=r"s3://mistyped/place: cannot be used .*there is no mistyped"):
+        there.offer(tmp_path / "a.parquet")
+    assert made == []
+    assert list(tmp_path.glob(".probe*")) == []
+
+
+def test_a_store_without_the_right_to_remove_is_refused_before_anything_is_sent(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: Any, **more: Any) -> None:
+        raise PermissionError(errno.EACCES, "Access Denied")
+
+    monkeypatch.setattr(store, "rm_file", refused)
+    with pytest.raises(Unusable, match="rights to read, write and remove"):
+        kept_files.seal(a_file())
+    assert [name for name in names("memory://there") if "probe" not in name] == []
 
 
 def test_a_store_that_cannot_be_read_is_not_taken_for_the_folder_here(

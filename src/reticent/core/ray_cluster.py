@@ -91,6 +91,7 @@ def _begin(ray: Any, flag: str, cores: int, instead: str) -> str:
 def _ray(flag: str, instead: str) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_oom_retries", "2")  # without end by default: it would run out of memory for ever
     try:
         import ray
     except ImportError as error:

@@ -10,9 +10,10 @@ the texts are.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,14 @@ class SharedStore:
         files: of fsspec.
         place: the folder in it.
         local: the cache whose files it holds.
+        proven: not empty once a file was written there and removed.
     """
 
     address: str
     files: Any
     place: str
     local: Path
+    proven: list[bool] = field(default_factory=list)
 
     def fetch(self, path: Path) -> None:
         """Copy a file and its seal to this machine, where the store has both."""
@@ -77,10 +80,10 @@ class SharedStore:
     def offer(self, path: Path) -> None:
         """Copy a sealed file to the store, the seal last. One that another process drops meanwhile is in neither."""
         with self._told():
-            self._make_folder(self._name(path).rpartition("/")[0])
+            self._prove()
             for part in (path, seal_of(path)):
                 try:
-                    self.files.put_file(str(part), self._name(part))
+                    self._put(part)
                 except FileNotFoundError:
                     if part.exists():  # so it is the store that is not there
                         raise
@@ -96,12 +99,40 @@ class SharedStore:
     def _name(self, path: Path) -> str:
         return f"{self.place}/{path.absolute().relative_to(self.local).as_posix()}"
 
+    def _put(self, part: Path) -> None:
+        """Copy a file; its folder is made where the store says that there is none."""
+        name = self._name(part)
+        try:
+            self.files.put_file(str(part), name)
+        except FileNotFoundError:
+            if not part.exists():
+                raise
+            self._make_folder(name.rpartition("/")[0])
+            self.files.put_file(str(part), name)
+
     def _make_folder(self, name: str) -> None:
         from fsspec.implementations.local import LocalFileSystem
 
+        bucket = self.place.partition("/")[0]
+        if bucket and not self.files.exists(bucket):  # a name that was mistyped: stores would make one of that name
+            raise FileNotFoundError(f"there is no {bucket}")
         if isinstance(self.files, LocalFileSystem):  # for its owner only, unless somebody made it for others
             Path(self.place).mkdir(mode=0o700, parents=True, exist_ok=True)
         self.files.makedirs(name, exist_ok=True)
+
+    def _prove(self) -> None:
+        """Write a file and remove it, once: who may not remove would leave each shard behind, and end with an error."""
+        if self.proven:
+            return
+        probe = self.local / f".probe-{secrets.token_hex(8)}"
+        self.local.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe.touch()
+        try:
+            self._put(probe)
+        finally:
+            probe.unlink()
+        self.files.rm_file(self._name(probe))
+        self.proven.append(True)
 
     @contextmanager
     def _told(self, *but: type[Exception]) -> Iterator[None]:
@@ -148,7 +179,7 @@ def _refused(address: str, error: Exception, kind: type[BadInput]) -> BadInput:
     return kind(
         f"{VARIABLE}={shown(address)}",
         f"cannot be used ({type(error).__name__}: {reason[:200]})",
-        "Install the package that fsspec needs for it, and see to the rights; or name a folder.",
+        "Install the package that fsspec needs for it, see to the rights to read, write and remove, or name a folder.",
     )
 
 
