@@ -41,7 +41,7 @@ from reticent.score.forward import Forward, device_of
 Array = npt.NDArray[Any]
 
 IMPLS = ("auto", "tree", "whole")
-_TREE_TOKENS = {"cpu": 512, "cuda": 2048}
+_TREE_TOKENS = {"cpu": 256, "cuda": 2048}
 """Tokens of a tree that are read at a time: each attends to all others, so the cost of attention is their square."""
 _CLOSE = {torch.float32: 1e-3, torch.float64: 1e-3}
 _CLOSE_HALF = 0.15
