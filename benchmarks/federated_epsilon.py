@@ -76,7 +76,10 @@ def measure(setting: Setting, *, calibrate: bool = True) -> dict[str, Any]:
     if calibrate:
         spec = ClientPrivacy(epsilon=TARGET, delta=delta)
         needed = calibrated(spec, clients=clients, expected=expected, rounds=rounds, key=KEY)
-        row["noise_for_8"] = {"ours": round(needed.noise_multiplier, 3), "flower": round(flower_noise(setting), 3)}
+        row["noise_for_8"] = {
+            "ours": round(needed.noise_multiplier, 3),
+            "flower": round(flower_noise(rounds, delta), 3),
+        }
     return row
 
 
@@ -91,12 +94,12 @@ def without_amplification(noise_multiplier: float, rounds: int, delta: float) ->
     return float(accountant.get_epsilon(delta))
 
 
-def flower_noise(setting: Setting) -> float:
-    """The noise multiplier with which Flower's accountant states ε = 8."""
-    low, high = 0.1, 100.0 * math.sqrt(setting.rounds)
+def flower_noise(rounds: int, delta: float, epsilon: float = TARGET) -> float:
+    """The noise multiplier with which Flower's accountant states an ε."""
+    low, high = 0.1, 100.0 * math.sqrt(rounds)
     while high - low > 1e-4 * high:
         middle = (low + high) / 2
-        if without_amplification(middle, setting.rounds, setting.delta) > TARGET:
+        if without_amplification(middle, rounds, delta) > epsilon:
             low = middle
         else:
             high = middle

@@ -8,6 +8,8 @@ that all are held against the same senders that took no part.
 ``centralised``  `reticent tune`, all texts in one place
 ``federated``    the same clients, apart; nothing is promised
 ``client``       with a promise to each client, drawn by coins (``--epsilon``)
+``flower``       as ``client``, with the noise that the accountant of Flower 1.42 asks for at the same ε and δ: it knows
+                 no amplification by sampling
 ``record``       with a promise to each record, by noise inside clients
 ``secure``       with a promise to each client against the server too; needs the package cryptography
 ==============  =====================================================================================================
@@ -19,7 +21,7 @@ the promise; seconds. Runs are folders in ``--work`` and rows are files there: a
     OMP_NUM_THREADS=2 python benchmarks/federated_mails.py --data ../shared/data --work runs/mails \
         --json benchmarks/results/federated_mails.json
     OMP_NUM_THREADS=2 python benchmarks/federated_mails.py --made_up 4000 --rounds 30 --clients_per_round 200 \
-        --methods lora --treatments federated,client --seeds 0 --work runs/desk \
+        --methods lora --treatments federated,client,flower --delta 1e-5 --seeds 0 --work runs/desk \
         --json benchmarks/results/federated_desk.json
     python benchmarks/federated_mails.py --tiny --work /tmp/mails --json /tmp/mails.json
 """
@@ -37,6 +39,7 @@ from typing import Any
 
 import numpy as np
 from backdoor_runs import stage
+from federated_epsilon import flower_noise
 
 from reticent.auditing.config import AuditConfig
 from reticent.core.atomic import write_text
@@ -63,7 +66,7 @@ from reticent.workflows.audit import audit
 from reticent.workflows.federate import FederationRecipe, federate
 from reticent.workflows.tune import tune
 
-TREATMENTS = ("centralised", "federated", "client", "record", "secure")
+TREATMENTS = ("centralised", "federated", "client", "flower", "record", "secure")
 METHODS = {
     "lora": {"method": "lora"},
     "ffa": {"method": "lora", "exchange": "ffa"},
@@ -95,11 +98,15 @@ def recipe_of(given: argparse.Namespace, method: str, treatment: str, seed: int)
         seed=seed,
         **METHODS[method],
     )
+    noise = flower_noise(given.rounds, given.delta, given.epsilon)
     promises: dict[str, Any] = {
-        "client": {"privacy": ClientPrivacy(epsilon=given.epsilon, clip_norm=given.clip_norm)},
+        "client": {"privacy": ClientPrivacy(epsilon=given.epsilon, delta=given.delta, clip_norm=given.clip_norm)},
+        "flower": {"privacy": ClientPrivacy(noise_multiplier=noise, delta=given.delta, clip_norm=given.clip_norm)},
         "record": {"record_privacy": RecordPrivacy(record_epsilon=given.epsilon)},
         "secure": {
-            "privacy": ClientPrivacy(epsilon=given.epsilon, clip_norm=given.clip_norm, sampling="shuffled"),
+            "privacy": ClientPrivacy(
+                epsilon=given.epsilon, delta=given.delta, clip_norm=given.clip_norm, sampling="shuffled"
+            ),
             "secure": SecureAggregation(secure_aggregation=True),
         },
     }
@@ -250,6 +257,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3, help="of the training in one place")
     parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--delta", type=float, default=1e-3, help="of the promise to clients")
     parser.add_argument("--clip_norm", type=float, default=0.1)
     parser.add_argument("--attacks", default="standard")
     return parser.parse_args()

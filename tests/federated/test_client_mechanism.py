@@ -242,4 +242,4 @@ def test_the_table_of_accountants_has_the_known_numbers(monkeypatch):
     assert (row["ours"], row["flower"], row["none"]) == (pytest.approx(5.454, abs=3e-3), 33.723, None)
     assert benchmark.without_amplification(1.0, 30, 1e-5) == pytest.approx(39.832, abs=1e-3)
     assert benchmark.without_amplification(0.7, 30, 1e-5) == pytest.approx(66.404, abs=1e-3)
-    assert benchmark.flower_noise(benchmark.Setting(98, 98, 30, 1.0, 1e-3)) == pytest.approx(2.849, abs=2e-3)
+    assert benchmark.flower_noise(30, 1e-3) == pytest.approx(2.849, abs=2e-3)
