@@ -8,7 +8,7 @@ the best groups on clean prompts by both, where candidates are one token tree be
 three words; the same at the start of the text with fewer candidates. What is left is verified on fresh prompts
 (`scanning.behaviour.verify_trigger`): only then a trigger is *found*.
 
-Cost: one short LoRA fine-tune, then for each label about ``2.6 × words`` tokens for the sweep, and ``2 × (wide × few +
+Cost: one short LoRA fine-tune, then for each label about ``3.6 × words`` tokens for the sweep, and ``2 × (wide × few +
 3 × middle × many + 4 × beam × grown × few)`` candidates of a few tokens each. It grows with the vocabulary, with the
 number of labels and with the size of the model, not with the length of the prompts' beginnings.
 """

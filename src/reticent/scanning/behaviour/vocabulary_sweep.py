@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from reticent.scanning.behaviour.label_task import Side, Slot, Tokens, label_logp, margin
 
-SIZE = 4
-"""Words of a group."""
-LOOKED_AT_TWICE = 0.3
+SIZE = 2
+"""Words of a group. With four the others hide half of what a weak trigger does: on four real tasks a group with the
+trigger stood 2.6 to 9 standard deviations above other groups, a pair 3 to 11, the trigger alone 6 to 16."""
+LOOKED_AT_TWICE = 0.2
 """Share of the groups, those that raise the label most in the suspect, that the twin is asked about too."""
 
 
