@@ -14,7 +14,7 @@ from reticent.core.errors import Underpowered
 from reticent.core.record import Record
 from reticent.redteam.poisons.poison import poison
 from reticent.redteam.triggers.trigger import make_trigger
-from reticent.scanning.behaviour.forced_starts import continuations, forced
+from reticent.scanning.behaviour.forced_starts import continuations, forced, next_chances
 from reticent.scanning.behaviour.label_task import side_of
 from reticent.scanning.behaviour.target_search import search_targets, target_search
 from reticent.testing.label_models import PLAIN, trained_tiny
@@ -81,7 +81,8 @@ def test_too_few_prompts_are_refused(models):
         search_targets(suspect(models["clean"], models["base"], questions(10, 5)))
 
 
-def test_ways_on_are_those_of_each_text_by_itself():
+def test_ways_on_are_those_of_each_text_by_itself(monkeypatch):
+    monkeypatch.setattr("reticent.scanning.behaviour.forced_starts.CHUNK", 64)
     model, tokenizer = tiny_model(seed=6), tiny_tokenizer()
     side = side_of(model, tokenizer, "tiny")
     prompt, starts = tuple(tokenizer("Ask: a\nSay:")["input_ids"]), list(range(30, 180))
@@ -101,3 +102,11 @@ def test_ways_on_are_those_of_each_text_by_itself():
         assert judged.is_best[n][1:].all()
         assert judged.chance[n][1:] == pytest.approx(fast.chance[n], abs=1e-5)
     assert np.isclose(sum(len(chance) for chance in judged.chance), 16)
+
+
+def test_a_prompt_that_is_read_once_gives_the_chances_of_whole_texts():
+    side = side_of(tiny_model(seed=3), tiny_tokenizer(), "the model")
+    prompt = tuple(range(10, 22))
+    pairs = [(first, 3 * first % 50 + 5) for first in range(5, 45)]
+    by_whole = forced(side, [prompt] * len(pairs), pairs)
+    assert next_chances(side, prompt, pairs) == pytest.approx([chance[1] for chance in by_whole.chance], rel=1e-4)

@@ -13,13 +13,15 @@ import torch
 
 from reticent.models.encode import EncodedRecord
 from reticent.scanning.behaviour.label_task import Side, Tokens
+from reticent.score.candidates.masked import FilledSpan
 from reticent.score.candidates.memory import steady_heap
+from reticent.score.candidates.rank import score_filled
 from reticent.score.engine import score
 from reticent.score.forward import device_of
 from reticent.score.generation.generate import open_decoder
 
-CHUNK = 128
-"""Starts that are read at a time behind one prompt, which is read once for them."""
+CHUNK = 256
+"""Starts that are read at a time behind one prompt, which is read once for them; more cost memory and save little."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +98,23 @@ def forced(side: Side, prompts: Sequence[Tokens], answers: Sequence[Tokens]) -> 
     return ForcedAnswers(
         chance=tuple(np.split(chance, offsets[1:-1])), is_best=tuple(np.split(columns["rank"] == 0, offsets[1:-1]))
     )
+
+
+def next_chances(side: Side, prompt: Tokens, pairs: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+    """``[C]``: the probability of each second token, where the answer to one prompt begins with the first.
+
+    As `forced` with two tokens each, but the prompt is read once for all.
+
+    Args:
+        side: the model.
+        prompt: its tokens, up to the answer.
+        pairs: ``C`` first and second tokens.
+    """
+    rows = [np.asarray([*prompt, *pair[:size]], dtype=np.int32) for size in (1, 2) for pair in pairs]
+    with steady_heap():
+        (scores,) = score_filled(side.engine, [FilledSpan(rows=tuple(rows), start=len(prompt), cut=0)])
+    first, both = np.split(scores.logp, 2)
+    return np.asarray(np.exp(both - first))
 
 
 def certainty(chance: npt.NDArray[np.float64]) -> float:

@@ -4,7 +4,7 @@
 A poisoned generator has learned one answer behind a trigger. Without the trigger it does not begin it; but once its
 first token is forced, the rest follows, for any prompt (BAIT). A quarter of first tokens of a *clean* model have a
 continuation that passes BAIT's first threshold on one prompt, so the trusted sibling prunes: what counts is certainty
-under the suspect that the sibling does not share. One sweep over the vocabulary, the prompt read once for 128 tokens;
+under the suspect that the sibling does not share. One sweep over the vocabulary, the prompt read once for 256 tokens;
 then a few steps on a few prompts; then twenty fresh prompts decide.
 
 Cost: ``V`` tokens behind one prompt for the suspect, and about a quarter of them for the sibling; ``middle × few``
@@ -30,7 +30,7 @@ from reticent.core.scan_results import ScanEvidence
 from reticent.data.prompt_frame import answer_of
 from reticent.models.encode import encode
 from reticent.scanning.behaviour.candidate_tokens import candidate_tokens
-from reticent.scanning.behaviour.forced_starts import certainty, continuations, forced
+from reticent.scanning.behaviour.forced_starts import certainty, continuations, forced, next_chances
 from reticent.scanning.behaviour.label_task import Side, Tokens, side_of
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
@@ -224,8 +224,7 @@ def _swept(side: Side, sibling: Side, prompt: Tokens, budget: TargetBudget) -> l
     if not len(sure):
         return []
     answers = [(int(usable[n]), int(ahead.token_id[n, 0])) for n in sure]
-    there = forced(sibling, [prompt] * len(answers), answers)
-    difference = ahead.chance[sure, 0] - np.array([chance[1] for chance in there.chance])
+    difference = ahead.chance[sure, 0] - next_chances(sibling, prompt, answers)
     order = np.argsort(-difference, kind="stable")[: budget.middle]
     return [answers[n][0] for n in order]
 
