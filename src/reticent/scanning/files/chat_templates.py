@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +16,8 @@ from jinja2.parser import Parser
 
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
-from reticent.scanning.files.folder_files import FolderFile, folder_files, read_json
+from reticent.scanning.files.file_by_file import file_by_file
+from reticent.scanning.files.folder_files import VOCABULARIES, FolderFile, folder_files, read_json
 from reticent.scanning.files.gguf_headers import TEMPLATE, BadGguf, read_header
 from reticent.scanning.files.template_syntax import function, handed
 from reticent.scanning.files.template_taint import HiddenText, TooMuchToFollow, hidden_texts
@@ -25,8 +26,6 @@ from reticent.scanning.suspect import Suspect
 
 MOST_TEMPLATE = 1 << 20
 """Characters of a template. The longest that are in use have some 20,000."""
-VOCABULARIES = ("tokenizer.json", "vocab.json")
-"""JSON files that are large, and hold no template."""
 MOST_COMPARED = 4_000_000
 """Pairs of lines of two templates that are looked at for what differs."""
 CALLER = "caller"
@@ -81,14 +80,16 @@ class _Generation(Extension):
 def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for attribute walks, imports, and text under a condition on what the user wrote, with its line."""
     sibling = [] if suspect.base is None else [entry.text for entry in templates_of(suspect.base)]
-    evidence: list[ScanEvidence] = []
-    for template in templates_of(suspect.folder):
+    return file_by_file(folder_files(suspect.folder), lambda file: _of_file(file, sibling))
+
+
+def _of_file(file: FolderFile, sibling: Sequence[str]) -> Iterator[ScanEvidence]:
+    for template in _templates_in(file):
         if template.text in sibling:
             continue  # the trusted one, word for word
-        evidence += template_faults(template)
+        yield from template_faults(template)
         if sibling:
-            evidence.append(_difference(template, sibling[0]))
-    return evidence
+            yield _difference(template, sibling[0])
 
 
 def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
@@ -112,9 +113,9 @@ def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
 def _hidden(template: ChatTemplate, texts: list[HiddenText]) -> Iterator[ScanEvidence]:
     for line, dates in dict.fromkeys((text.line, text.dates) for text in texts):
         here = [text for text in texts if (text.line, text.dates) == (line, dates)]
-        asked = "the date" if dates else "what the user wrote"
+        topic = "the date" if dates else "what the user wrote"
         words = sum(text.words for text in here)
-        yield _fault(template, line, f"writes words of its own under a condition on {asked} ({here[0].how}: {words})")
+        yield _fault(template, line, f"writes words of its own under a condition on {topic} ({here[0].how}: {words})")
 
 
 def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
@@ -127,10 +128,7 @@ def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvide
 
 def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
     """Ways out of a template: line, words, and whether there is no other reading of it."""
-    called = {id(call.node) for call in tree.find_all(nodes.Call) if function(call) == CALLER and not handed(call)}
-    for node in tree.find_all(nodes.Node):
-        if id(node) in called:
-            continue  # a block that writes what it is called with, and no more
+    for node in _but_plain_callers(tree):
         line = node.lineno
         if isinstance(node, IMPORTS):
             yield line, "imports another template", False
@@ -150,6 +148,12 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"uses the filter {node.name!r}, which no family's template needs", False
     stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _but_plain_callers(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """All parts, but for blocks that are written where they are called, and handed nothing."""
+    callers = {id(call.node) for call in tree.find_all(nodes.Call) if function(call) == CALLER and not handed(call)}
+    return (node for node in tree.find_all(nodes.Node) if id(node) not in callers)
 
 
 def _composed(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:

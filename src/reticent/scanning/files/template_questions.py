@@ -43,7 +43,7 @@ _WITH_WORDS = ("format", "format_map", "join")
 
 @dataclass
 class Questions:
-    """What a walk knows of variables.
+    """Knowledge of variables, and the questions that are asked of it.
 
     Args:
         dates: whether the date is followed, in place of the user's words.
@@ -83,8 +83,8 @@ class Questions:
         if isinstance(node, nodes.Name):
             return node.name in self.wholes
         if isinstance(node, nodes.Getitem):
-            named = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
-            return not named and self.is_whole(node.node)
+            by_name = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
+            return not by_name and self.is_whole(node.node)
         if isinstance(node, nodes.Filter):
             still = node.name in (*STILL_WHOLE, *CHOOSING) or (node.name == "map" and not node.kwargs)
             return still and self.is_whole(node.node)
@@ -102,9 +102,9 @@ class Questions:
             return node.name in self.tainted
         if spelt(node) in self.tainted or (self.dates and function(node) in DATES):
             return True
-        found = owner(node, CONTENT)
-        if found is not None:
-            return not self.dates and repr(found) not in self.of_system
+        message = owner(node, CONTENT)
+        if message is not None:
+            return not self.dates and repr(message) not in self.of_system
         if isinstance(node, nodes.Filter):
             return self._filter_reads(node)
         if isinstance(node, nodes.Test):
@@ -138,15 +138,15 @@ class Questions:
         return self.is_whole(node)
 
     def _filter_reads(self, node: nodes.Filter) -> bool:
-        named = any(isinstance(inner, nodes.Const) and inner.value == CONTENT for inner in every(node))
-        named = named or any(
+        by_content = any(isinstance(inner, nodes.Const) and inner.value == CONTENT for inner in every(node))
+        by_content = by_content or any(
             CONTENT in self.words.get(name.name, ()) for value in handed(node) for name in names_in(value)
         )
-        if named and node.name in BY_ATTRIBUTE and not self.dates:
+        if by_content and node.name in BY_ATTRIBUTE and not self.dates:
             return True
         if self.is_whole(node.node):
-            kept = (*STILL_WHOLE, *CHOOSING, *COUNTING, "map")
-            return node.name not in kept
+            shapes = (*STILL_WHOLE, *CHOOSING, *COUNTING, "map")
+            return node.name not in shapes
         if node.name == "format" and any(self._holds_whole(value) for value in handed(node)):
             return True
         return node.name != "length" and (self.reads(node.node) or any(self.reads(value) for value in handed(node)))
@@ -246,8 +246,8 @@ class Questions:
         """True for a choice among messages by their content, and for a macro that is asked about it."""
         if isinstance(node, nodes.Filter) and node.name in CHOOSING:
             by = next((argument.value for argument in node.args[:1] if isinstance(argument, nodes.Const)), None)
-            asked = (by == CONTENT and not self.dates) or (by != "type" and self.reads(node.node))
-            return len(node.args) > 1 and asked
+            by_words = (by == CONTENT and not self.dates) or (by != "type" and self.reads(node.node))
+            return len(node.args) > 1 and by_words
         if isinstance(node, nodes.Call) and function(node) in self.asking:
             return any(self.reads(argument) for argument in handed(node))
         return False

@@ -154,7 +154,7 @@ def systems(test: nodes.Node) -> Iterator[nodes.Node]:
     elif isinstance(test, nodes.Compare) and len(test.ops) == 1 and test.ops[0].op == "eq":
         sides = (test.expr, test.ops[0].expr)
         if any(isinstance(side, nodes.Const) and side.value in ("system", "developer") for side in sides):
-            yield from (found for side in sides if (found := owner(side, "role")) is not None)
+            yield from (message for side in sides if (message := owner(side, "role")) is not None)
 
 
 def work(tree: nodes.Template) -> int:

@@ -166,7 +166,7 @@ class _Walk(Questions):
     def branch(self, node: nodes.If, place: _Place) -> None:
         outside = self.of_system
         for branch in (node, *node.elif_):
-            here = {repr(found): frozenset(name.name for name in names_in(found)) for found in systems(branch.test)}
+            here = {repr(part): frozenset(name.name for name in names_in(part)) for part in systems(branch.test)}
             self.of_system = outside | here
             inner = _Place(line=place.line or (branch.lineno if self.decides(branch.test) else 0))
             self.expression(branch.test, place, silent=True)
@@ -292,15 +292,22 @@ class _Walk(Questions):
         elif isinstance(node, nodes.Getitem) and self.reads(node.arg):
             yield "text looked up by what the user wrote", line, [*texts_of(node.node), *self.held(node.node)]
         elif isinstance(node, nodes.Call) and method(node) in _LOOKUPS:
-            target = node.node.node  # type: ignore[attr-defined]
-            if any(self.reads(argument) for argument in node.args) or self.reads(target):
-                for source in (target, *node.args[1:]):
-                    yield "text put in place of the user's", line, self.kept(source)
+            yield "text put in place of the user's", line, self.looked_up(node)
         elif isinstance(node, nodes.Filter) and node.node is not None:
-            if node.name == "replace" and self.reads(node.node):
-                yield "text put in place of the user's", line, self.replacing(node)
-            elif any(self.decides(value) for value in handed(node)):
-                yield "text cut by what the user wrote", line, self.kept(node.node)
+            yield "text put in place of the user's", line, self.filtered(node)
+
+    def looked_up(self, node: nodes.Call) -> list[str]:
+        """Texts that a method may give in place of the user's."""
+        target = node.node.node  # type: ignore[attr-defined]
+        if not (self.reads(target) or any(self.reads(argument) for argument in node.args)):
+            return []
+        return [text for source in (target, *node.args[1:]) for text in self.kept(source)]
+
+    def filtered(self, node: nodes.Filter) -> list[str]:
+        """Texts that a filter puts in place of the user's, or cuts by what the user wrote."""
+        if node.name == "replace" and self.reads(node.node):
+            return self.replacing(node)
+        return self.kept(node.node) if any(self.decides(value) for value in handed(node)) else []
 
     def kept(self, node: nodes.Node | None) -> list[str]:
         """Texts of an expression, in variables too, but for those of the user's own words."""
@@ -320,8 +327,8 @@ class _Walk(Questions):
 def _over_parts(node: nodes.For) -> bool:
     """True for a loop whose body asks what kind of part of a message it has."""
     names = targets(node.target)
-    asked = [test for part in node.body for test in every(part) if isinstance(test, nodes.Compare)]
+    tests = [test for part in node.body for test in every(part) if isinstance(test, nodes.Compare)]
     return any(
         {name.name for name in names_in(test)} & names and any(text in PARTS for text in texts_of(test))
-        for test in asked
+        for test in tests
     )
