@@ -17,8 +17,16 @@ from reticent.cli.scan import command
 from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
 from reticent.core.scan_words import FILES
-from reticent.scanning.files import folder_files, pickles, safetensors_headers, tokenizer_changes
+from reticent.scanning.files import (
+    code_in_folder,
+    folder_files,
+    gguf_headers,
+    pickles,
+    safetensors_headers,
+    tokenizer_changes,
+)
 from reticent.scanning.files.pickles import scan_file
+from reticent.scanning.files.symbolic_machine import read_pickle
 from reticent.scanning.scanner import scanners
 from reticent.scanning.suspect import Suspect
 from reticent.testing.malicious_settings import field, zipped
@@ -152,6 +160,41 @@ def test_content_that_fills_memory_is_not_parsed(tmp_path: Path, monkeypatch: py
     notes = [row.note for row in evidence_of(tmp_path, files)]
     assert any("cannot be read as JSON (it has 15" in note for note in notes)
     assert any("more than 99 entries" in note for note in notes)
+
+
+def test_content_is_looked_into_once_however_often_it_is_called() -> None:
+    """Each level of such a file could be unpickled a thousand times, and a thousand times in each of those."""
+    content = EVIL
+    for _ in range(4):
+        load = (
+            b"ctorch.storage\n_load_from_bytes\nq\x010B" + len(content).to_bytes(4, "little") + content + b"\x85q\x020"
+        )
+        content = b"\x80\x02" + load + b"h\x01h\x02R0" * 1000 + b"N."
+    assert len(read_pickle(content).nested) == 1
+
+
+def test_members_that_overlap_are_not_all_looked_into(tmp_path: Path) -> None:
+    """A thousand entries of the list lead to one content."""
+    whole = zipped({"a.pkl": b"N" * 5000 + b"."})
+    start = whole.index(b"PK\x01\x02")
+    end = whole.index(b"PK\x05\x06")
+    entries = b"".join(whole[start:end].replace(b"a.pkl", b"%05d" % number) for number in range(1000))
+    tail = b"PK\x05\x06" + bytes(4) + (1000).to_bytes(2, "little") * 2
+    tail += len(entries).to_bytes(4, "little") + start.to_bytes(4, "little") + bytes(2)
+    (tmp_path / "m.pt").write_bytes(whole[:start] + entries + tail)
+    file = folder_files.FolderFile(path="m.pt", place=tmp_path / "m.pt", bytes=(tmp_path / "m.pt").stat().st_size)
+    notes = [row.note for row in scan_file(file)]
+    assert any("the rest of them was not looked into" in note for note in notes)
+
+
+def test_settings_and_texts_that_fill_memory_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_in_folder, "MOST_JSON", 9)
+    monkeypatch.setattr(gguf_headers, "MOST_TEXT", 9)
+    text = (20).to_bytes(8, "little") + b"a" * 20
+    gguf = b"GGUF" + (3).to_bytes(4, "little") + bytes(8) + (1).to_bytes(8, "little") + text
+    notes = [row.note for row in evidence_of(tmp_path, {"a.yaml": "a: 12345678", "m.gguf": gguf})]
+    assert any("not read to the end" in note for note in notes)
+    assert any("a text has 20 bytes" in note for note in notes)
 
 
 def test_zeros_are_passed_over_however_many(tmp_path: Path) -> None:

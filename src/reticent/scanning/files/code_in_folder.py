@@ -11,7 +11,7 @@ from typing import Any
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.file_by_file import file_by_file
-from reticent.scanning.files.folder_files import VOCABULARIES, FolderFile, folder_files, parsed_json
+from reticent.scanning.files.folder_files import MOST_JSON, VOCABULARIES, FolderFile, folder_files, parsed_json
 from reticent.scanning.files.graph_files import leaves_folder, onnx_notes, tensorflow_notes
 from reticent.scanning.files.keras_layers import hdf5_note, hdf5_start, layer_notes
 from reticent.scanning.files.object_targets import TARGETS, target_note, yaml_notes
@@ -76,7 +76,10 @@ def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
     elif ending == ".json" or kind == kinds.JSON:
         yield from _of_json(file)
     elif ending in (".yaml", ".yml"):
-        for note, certain in yaml_notes(file.place.read_bytes()):
+        view = file.view()
+        if len(view) > MOST_JSON:
+            yield _code(file.path, f"has {len(view):,} bytes of settings, which are not read to the end")
+        for note, certain in yaml_notes(bytes(view[:MOST_JSON])):
             yield _code(file.path, note, certain=certain)
     elif ending in (".onnx", ".pb"):
         for note in onnx_notes(file.view()) if ending == ".onnx" else tensorflow_notes(file.view()):

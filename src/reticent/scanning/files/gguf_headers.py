@@ -20,6 +20,8 @@ TEMPLATE = "tokenizer.chat_template"
 ALIGNMENT = "general.alignment"
 MOST_ENTRIES = 4_000_000
 """Entries of an array, tensors or fields. The largest vocabularies have some 300,000."""
+MOST_TEXT = 64 << 20
+"""Bytes of a name or a field. The largest of these are templates, of some 20,000."""
 MOST_DEPTH = 4
 _VERSIONS = (2, 3)
 _FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
@@ -155,6 +157,8 @@ class _Header:
         size = int(self.number("Q"))
         if self.at + size > len(self.view):
             raise BadGguf("a text goes beyond the end of the file")
+        if size > MOST_TEXT:
+            raise BadGguf(f"a text has {size:,} bytes")
         text = bytes(self.view[self.at : self.at + size]).decode("utf-8", "replace")
         self.at += size
         return text

@@ -176,7 +176,13 @@ def _zip(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[
 
 
 def _members(listing: ZipListing, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    left = 2 * len(listing.view) + _ENDS
     for member in listing.members:
+        left -= member.packed
+        if left < 0:
+            note = "its members are larger than the archive, since they overlap; the rest of them was not looked into"
+            yield ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT)
+            return
         place = f"{where} › {member.name}"
         parts = member.name.split("/")
         if parts[-1] == "constants.pkl" or (parts[-1].endswith(".py") and "code" in parts[:-1]):
