@@ -76,16 +76,20 @@ def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
     elif ending == ".json" or kind == kinds.JSON:
         yield from _of_json(file)
     elif ending in (".yaml", ".yml"):
-        view = file.view()
-        if len(view) > MOST_JSON:
-            yield _code(file.path, f"has {len(view):,} bytes of settings, which are not read to the end")
-        for note, certain in yaml_notes(bytes(view[:MOST_JSON])):
-            yield _code(file.path, note, certain=certain)
+        yield from _of_yaml(file)
     elif ending in (".onnx", ".pb"):
         for note in onnx_notes(file.view()) if ending == ".onnx" else tensorflow_notes(file.view()):
             yield _code(file.path, note)
     else:
         yield from _of_hdf5(file)
+
+
+def _of_yaml(file: FolderFile) -> Iterator[ScanEvidence]:
+    view = file.view()
+    if len(view) > MOST_JSON:
+        yield _code(file.path, f"has {len(view):,} bytes of settings, which are not read to the end")
+    for note, certain in yaml_notes(bytes(view[:MOST_JSON])):
+        yield _code(file.path, note, certain=certain)
 
 
 def _of_hdf5(file: FolderFile) -> Iterator[ScanEvidence]:
