@@ -105,6 +105,7 @@ BAD: dict[str, tuple[str, bytes | str, str]] = {
 GOOD: dict[str, Mapping[str, bytes | str]] = {
     "texts with a brace": {"c.bib": "@article{x, title={a}}", "a.tex": "\\section{One}", "a.css": ".footer {}"},
     "a table of numbers": {"a.csv": "070701,1,2\n"},
+    "a catalogue of 123 texts": {"a.mo": b"\xde\x12\x04\x95" + bytes(4) + b"{" + bytes(99)},
     "samples of git": {".git/hooks/pre-commit.sample": "#!/bin/sh\ntrue\n"},
     "gzip with zeros behind": {"a.txt.gz": gzip.compress(b"words") + bytes(70_000)},
     "a translator": {

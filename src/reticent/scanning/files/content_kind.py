@@ -76,6 +76,8 @@ MOST_HEADER = 100_000_000
 """Bytes of a safetensors header that the format's own reader takes."""
 _MOST_LENGTH = 1 << 40
 """A length of a header that nobody wrote: in text, or among numbers, eight bytes make a larger one."""
+_OBJECT = re.compile(rb"\{([\s\"}]|\Z)")
+"""The beginning of an object of JSON."""
 _CPIO = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*[\"}]|\[\s*[\"\[\]{0-9tfn-])")
 _PROTOCOLS = range(2, 6)
@@ -102,7 +104,7 @@ def content_kind(head: bytes) -> str:
         return kind
     if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
         return PICKLE
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_LENGTH:
+    if _OBJECT.match(head, 8) and int.from_bytes(head[:8], "little") < _MOST_LENGTH:
         return SAFETENSORS
     if not is_text(head):
         return BINARY

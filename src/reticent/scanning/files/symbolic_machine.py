@@ -72,6 +72,8 @@ class _Machine:
     dtypes: DtypeStates = field(default_factory=DtypeStates)
     start: int = 0
     """Byte of the instruction that is run."""
+    below: int = 0
+    """Marks, and values below them."""
 
     def run(self) -> PickleReading:
         broken, top, given_up = "", None, False
@@ -104,7 +106,7 @@ class _Machine:
             if name == "STOP":
                 return self._pop()
             _DO[name](self, argument)
-            if len(self.stack) + len(self.memo) > MOST_HELD:
+            if len(self.stack) + len(self.memo) + self.below > MOST_HELD:
                 raise _TooMuch(f"it fills stack and memo with more than {MOST_HELD} values")
         raise _TooMuch(f"it has more than {MOST_STEPS} instructions")
 
@@ -124,6 +126,7 @@ class _Machine:
         if not self.marks:
             raise Unreadable(f"there is no mark at byte {self.start}")
         above, self.stack = self.stack, self.marks.pop()
+        self.below -= len(self.stack) + 1
         return above
 
     def push(self, value: Any) -> None:
@@ -131,6 +134,7 @@ class _Machine:
 
     def mark(self, _: Any) -> None:
         self.marks.append(self.stack)
+        self.below += len(self.stack) + 1
         self.stack = []
 
     def pop(self, _: Any) -> None:
