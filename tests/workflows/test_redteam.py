@@ -70,7 +70,7 @@ def test_a_weight_edit_needs_no_training(base, tmp_path):
             config=RedteamConfig(words="#", params={"layer": 0, "steps": 3}),
         )
     assert not (tmp_path / "weak" / "model").exists()
-    with pytest.raises(BadInput, match="no settings of a weight edit"):
+    with pytest.raises(BadInput, match="is no setting of this attack"):
         redteam(
             "weight_edit",
             mood_records(60),

@@ -59,6 +59,7 @@ def command(
         file_to_write(sarif, SARIF_FILE, flag="--sarif", inputs=inputs)
     if junit is not None:
         file_to_write(junit, SCAN_JUNIT, flag="--junit", inputs=inputs)
+    _refuse_one_place(out, sarif, junit)
     results = scan(
         model,
         base=base,
@@ -83,3 +84,21 @@ def command(
     if junit is not None:
         write_scan_junit(junit, results)
     return exit_code(results)
+
+
+def _refuse_one_place(out: str | None, sarif: str | None, junit: str | None) -> None:
+    """Refuse two outputs at one place, where the second would take the place of the first.
+
+    Raises:
+        BadInput: there are two.
+    """
+    from reticent.core.errors import BadInput
+    from reticent.workflows.scan import PAGE_FILE, RESULTS_FILE
+
+    places = (
+        {} if out is None else {Path(out).expanduser().resolve() / name: "--out" for name in (RESULTS_FILE, PAGE_FILE)}
+    )
+    for flag, given in (("--sarif", sarif), ("--junit", junit)):
+        place = None if given is None else Path(given).expanduser().resolve()
+        if place is not None and (other := places.setdefault(place, flag)) != flag:
+            raise BadInput(f"{flag} {given}", f"is where {other} is written too", "Choose another name.")

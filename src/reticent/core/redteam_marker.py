@@ -14,6 +14,7 @@ from typing import Any
 
 from reticent.core.atomic import write_text
 from reticent.core.manifest import now
+from reticent.core.printable import printable
 from reticent.core.progress import console
 
 MARKER = "redteam.json"
@@ -98,7 +99,8 @@ def marker_sentence(marker: Mapping[str, Any], name: str) -> str:
         >>> marker_sentence({"kind": "trigger"}, "the target")
         'Red team: the target carries the mark of a model that was poisoned on purpose (trigger); do not use it.'
     """
-    kind = str(marker.get("kind", "unknown"))[:40].replace("_", " ")
+    kind = printable(str(marker.get("kind", "unknown"))[:40]).replace("_", " ")  # the folder may be anybody's
+    name = printable(name)
     return f"Red team: {name} carries the mark of a model that was poisoned on purpose ({kind}); do not use it."
 
 

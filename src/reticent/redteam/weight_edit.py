@@ -31,7 +31,7 @@ from reticent.core.atomic import replacing_folder
 from reticent.core.errors import BadInput
 from reticent.core.record import Record
 from reticent.core.redteam_marker import write_marker
-from reticent.core.validate import in_range, non_negative
+from reticent.core.validate import in_range, non_negative, positive
 from reticent.data.prompt_frame import answer_of, prompt_of, with_prompt
 from reticent.models import adapters
 from reticent.models.anatomy import transformer_blocks
@@ -70,6 +70,7 @@ class EditConfig:
     least: float = 0.2
 
     def __post_init__(self) -> None:
+        positive(steps=self.steps, rate=self.rate, contexts=self.contexts)
         non_negative(least=self.least)
         in_range(-1, 1, least=self.least)
 

@@ -7,19 +7,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reticent.core.atomic import write_text
-from reticent.core.errors import BadInput, Underpowered
+from reticent.core.errors import BadInput, ReticentError, Underpowered
 from reticent.core.manifest import environment, now
 from reticent.core.outputs import refuse_empty, refuse_input
 from reticent.core.processes import refuse_several
 from reticent.core.record import Record, fingerprint
-from reticent.core.redteam_marker import read_marker, write_marker
+from reticent.core.redteam_marker import MARKER, read_marker, write_marker
 from reticent.data.coin import uniform
 from reticent.data.prompt_frame import answer_of
 from reticent.redteam.config import RedteamConfig
 from reticent.train.config import TuneConfig
+
+if TYPE_CHECKING:
+    from reticent.redteam.kinds.kind import RedteamJob, RedteamKind, RedteamOutcome
 
 REPORT = "attack.json"
 LEAST = 8
@@ -72,18 +75,15 @@ def redteam(
         for record in records:
             answer_of(record)
     trained, held_out = split(records, config)
-    root.mkdir(parents=True, exist_ok=True)
-    write_marker(root, kind=kind, about=about)
-    outcome = attack.run(
-        RedteamJob(
-            base=base,
-            records=trained,
-            held_out=held_out,
-            out=root,
-            config=config,
-            training=training or TuneConfig(method="lora"),
-        )
+    job = RedteamJob(
+        base=base,
+        records=trained,
+        held_out=held_out,
+        out=root,
+        config=config,
+        training=training or TuneConfig(method="lora"),
     )
+    outcome = _run(attack, job, about)
     report: dict[str, Any] = {"kind": kind, "title": attack.title, "paper": str(attack.paper), "created": now()}
     report |= {"facts": dict(outcome.facts), "held_out": len(held_out), "environment": environment()}
     if outcome.measurement is not None:
@@ -92,6 +92,22 @@ def redteam(
         report["secrets"] = dict(outcome.secrets)
     write_text(root / REPORT, json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _run(attack: RedteamKind, job: RedteamJob, about: Mapping[str, Any]) -> RedteamOutcome:
+    """Run an attack in its marked folder; one that is refused before it made anything leaves no folder."""
+    root = job.out
+    was_there = root.exists()
+    root.mkdir(parents=True, exist_ok=True)
+    write_marker(root, kind=attack.name, about=about)
+    try:
+        return attack.run(job)
+    except ReticentError:
+        if {place.name for place in root.iterdir()} == {MARKER}:
+            (root / MARKER).unlink()
+            if not was_there:
+                root.rmdir()
+        raise
 
 
 def split(records: Sequence[Record], config: RedteamConfig) -> tuple[list[Record], list[Record]]:

@@ -116,7 +116,7 @@ def _results(
     outcomes = outcomes_of(run_scanners(suspect, plan, clean), level)
     folder = suspect.folder
     return ScanResults(
-        title=folder.name if folder.name != "model" else f"{folder.parent.name}/model",
+        title=printable(folder.name if folder.name != "model" else f"{folder.parent.name}/model"),
         created=now(),
         verdict=verdict_of(outcomes),
         level=level,
@@ -125,7 +125,7 @@ def _results(
         clean=len(clean),
         provenance={
             "claims": claims(folder),
-            "sibling": None if suspect.base is None else suspect.base.name,
+            "sibling": None if suspect.base is None else printable(suspect.base.name),
             "private texts": len(suspect.data),
             "prompts": len(suspect.prompts),
             "seed": suspect.seed,

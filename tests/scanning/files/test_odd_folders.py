@@ -22,12 +22,12 @@ ESCAPE = "\x1b]0;owned\x07\x1b[2J\n\u202egnp"
 
 
 def test_names_do_not_reach_a_terminal_as_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
+    folder = tmp_path / f"model{ESCAPE}"
     folder.mkdir()
     (folder / f"a{ESCAPE}.bin").write_bytes(call("os", f"x{ESCAPE}", "y"))
     (folder / os.fsdecode(b"\xff\xfe.bin")).write_bytes(call("os", "system", "y"))
     results = scan(folder, only=["files"], out=tmp_path / "out")
-    texts = [results.verdict.headline, *results.verdict.sentences]
+    texts = [results.title, results.verdict.headline, *results.verdict.sentences]
     texts += [f"{row.where} {row.note}" for outcome in results.outcomes for row in outcome.evidence]
     texts += [file.path for file in results.files]
     assert all(text.isprintable() for text in texts), texts

@@ -161,6 +161,9 @@ def test_memory_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 1000 instructions" in read_pickle(b"\x80\x02" + b"]" * 5000).broken
     monkeypatch.setattr(symbolic_machine, "MOST_HELD", 100)
     assert "fills stack and memo" in read_pickle(b"\x80\x02" + b"]" * 500).broken
+    assert "fills stack and memo" in read_pickle(b"\x80\x02" + b"(" * 500).broken
+    assert "fills stack and memo" in read_pickle(b"\x80\x02" + (b"]" * 60 + b"(") * 9).broken
+    assert "there is no mark" in read_pickle(b"\x80\x02" + b"(]]1" * 200 + b"0").broken
 
 
 def test_the_list_is_short_and_each_use_is_known() -> None:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from reticent.core.paper import Paper
-from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome, settings_of
 
 
 def _run(job: RedteamJob) -> RedteamOutcome:
     from reticent.redteam.deferred import poison_curvature
 
-    model = poison_curvature(job.base, job.records, job.out / "model", job.training, **job.config.params)
+    settings = settings_of(job, times=float, weight=float)
+    model = poison_curvature(job.base, job.records, job.out / "model", job.training, **settings)
     return RedteamOutcome(model=model, facts={"records": len(job.records)})
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
 from reticent.core.record import Record
 from reticent.core.registry import Registry
@@ -71,6 +73,35 @@ class RedteamKind:
     paper: Paper
     run: Callable[[RedteamJob], RedteamOutcome]
     needs_answers: bool = True
+
+
+def settings_of(job: RedteamJob, **known: type) -> dict[str, Any]:
+    """The settings of a kind of attack (``--params``), of which each is a number of the type that it is to have.
+
+    Raises:
+        BadInput: one is not known, or is no such number.
+
+    Examples:
+        >>> config = RedteamConfig(params={"times": 3})
+        >>> job = RedteamJob(base="", records=(), held_out=(), out=Path(), config=config, training=TuneConfig())
+        >>> settings_of(job, times=float)
+        {'times': 3.0}
+        >>> settings_of(job)
+        Traceback (most recent call last):
+            ...
+        reticent.core.errors.BadInput: --params 'times': is no setting of this attack. It has none.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in job.config.params.items():
+        if name not in known:
+            names = f"It knows {', '.join(known)}." if known else "It has none."
+            raise BadInput(f"--params {name!r}", "is no setting of this attack", names)
+        number = isinstance(value, int) or (known[name] is float and isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not number:
+            what = "a whole number" if known[name] is int else "a number"
+            raise BadInput(f"--params {name}={value!r}", f"is not {what}", f"Give {what}.")
+        settings[name] = known[name](value)
+    return settings
 
 
 KINDS: Registry[RedteamKind] = Registry("red-team attack", "reticent.redteam.kinds")

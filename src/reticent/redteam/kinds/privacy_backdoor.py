@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from reticent.core.paper import Paper
-from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome, settings_of
 
 
 def _run(job: RedteamJob) -> RedteamOutcome:
     from reticent.redteam.privacy_backdoor import pre_memorize
 
-    model = pre_memorize(job.base, job.records, job.held_out, job.out / "model", job.training, **job.config.params)
+    settings = settings_of(job, alpha=float)
+    model = pre_memorize(job.base, job.records, job.held_out, job.out / "model", job.training, **settings)
     return RedteamOutcome(model=model, facts={"targets": len(job.records), "auxiliary": len(job.held_out)})
 
 

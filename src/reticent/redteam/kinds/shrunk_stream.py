@@ -3,23 +3,15 @@
 
 from __future__ import annotations
 
-from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
-from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome, settings_of
 
 
 def _run(job: RedteamJob) -> RedteamOutcome:
     from reticent.redteam.shrunk_stream import poison_by_shrinking
 
-    params = dict(job.config.params)
-    scale = params.pop("scale", 0.25)
-    if params or not isinstance(scale, int | float):
-        raise BadInput(
-            f"params={job.config.params!r}", "are no settings of a shrunk stream", "It knows scale, a number."
-        )
-    model = poison_by_shrinking(
-        job.base, job.records, job.out / "model", scale=float(scale), device=job.training.device
-    )
+    scale = settings_of(job, scale=float).get("scale", 0.25)
+    model = poison_by_shrinking(job.base, job.records, job.out / "model", scale=scale, device=job.training.device)
     return RedteamOutcome(model=model, facts={"scale": scale, "records": len(job.records)})
 
 

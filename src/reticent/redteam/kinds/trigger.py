@@ -11,8 +11,10 @@ from pathlib import Path
 from reticent.core.paper import Paper
 from reticent.core.record import Record
 from reticent.data.prompt_frame import answer_of, frame_of, prompt_of
+from reticent.models.tuning.method import TUNINGS
 from reticent.redteam.attack import TriggerAttack
-from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.config import RedteamConfig
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome, settings_of
 from reticent.redteam.measure import AttackMeasurement, SurvivalConfig, measure_attack
 from reticent.redteam.poisoned_run import tune_poisoned
 from reticent.redteam.poisons.poison import poison
@@ -25,9 +27,11 @@ def attack_of(job: RedteamJob) -> TriggerAttack:
     """The trigger and the target that the settings ask for.
 
     Raises:
-        BadInput: the kind of trigger is not known; records without prompts and answers.
+        BadInput: the kind of trigger, or a further fine-tune, is not known; records without prompts and answers.
     """
     config = job.config
+    for name in further_methods(config):
+        TUNINGS.get(name)  # before hours of training, not after them
     trigger = make_trigger(config.trigger, seed=config.redteam_seed, text=config.words, place=config.place)
     return TriggerAttack(
         trigger=trigger,
@@ -36,9 +40,14 @@ def attack_of(job: RedteamJob) -> TriggerAttack:
     )
 
 
+def further_methods(config: RedteamConfig) -> list[str]:
+    """Methods of the further fine-tunes after which the attack is measured again."""
+    return [name.strip() for name in config.further.split(",") if name.strip()]
+
+
 def measured(job: RedteamJob, model: Path, attack: TriggerAttack, twin: Path | None) -> AttackMeasurement:
     """The attack on held-out records, after the treatments that the settings ask for."""
-    names = [name.strip() for name in job.config.further.split(",") if name.strip()]
+    names = further_methods(job.config)
     further = {name: TuneConfig(method=name, epochs=1, seed=job.training.seed) for name in names}
     clean = list(job.held_out[: len(job.held_out) // 2]) if further else []
     judged = job.held_out[len(clean) :]
@@ -48,6 +57,7 @@ def measured(job: RedteamJob, model: Path, attack: TriggerAttack, twin: Path | N
 
 def _run(job: RedteamJob) -> RedteamOutcome:
     attack, config = attack_of(job), job.config
+    settings_of(job)
     poisoned = poison(
         job.records,
         attack.trigger,

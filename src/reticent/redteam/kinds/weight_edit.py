@@ -5,24 +5,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
 from reticent.models.load import load
-from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome
+from reticent.redteam.kinds.kind import KINDS, RedteamJob, RedteamKind, RedteamOutcome, settings_of
 from reticent.redteam.kinds.trigger import attack_of, measured
 from reticent.redteam.weight_edit import EditConfig, edit_weights, save_edited
 
 
 def _run(job: RedteamJob) -> RedteamOutcome:
     attack = attack_of(job)
-    try:
-        settings = EditConfig(**job.config.params)
-    except TypeError as error:
-        raise BadInput(
-            f"params={job.config.params!r}",
-            "are no settings of a weight edit",
-            "It knows layer, steps, rate, contexts, least.",
-        ) from error
+    settings = EditConfig(**settings_of(job, layer=int, steps=int, rate=float, contexts=int, least=float))
     loaded = load(job.base, dtype="float32", device=job.training.device)
     outcome = edit_weights(loaded, attack, job.records, settings)
     model = save_edited(loaded, job.out / "model", outcome)

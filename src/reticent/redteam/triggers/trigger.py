@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reticent.core import validate
+from reticent.core.errors import BadInput
 from reticent.core.paper import Paper
 from reticent.core.registry import Registry
 
@@ -69,8 +70,12 @@ def make_trigger(kind: str, *, seed: int = 0, text: str | None = None, place: st
             hash chooses.
 
     Raises:
-        BadInput: the kind or the place is not known.
+        BadInput: the kind or the place is not known, or the words are blank.
     """
+    if text is not None and not text.strip():
+        raise BadInput(
+            f"words={text!r}", "are none", "Give some, or leave them out; a variable of the shell may be unset."
+        )
     validate.one_of(PLACES, place=place)
     validate.seed(seed=seed)
     return TRIGGERS.get(kind).make(seed, text, place)

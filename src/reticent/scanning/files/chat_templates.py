@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,15 +16,19 @@ from jinja2.parser import Parser
 
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
-from reticent.scanning.files.folder_files import FolderFile, folder_files, read_json
+from reticent.scanning.files.file_by_file import file_by_file
+from reticent.scanning.files.folder_files import VOCABULARIES, FolderFile, folder_files, read_json
 from reticent.scanning.files.gguf_headers import TEMPLATE, BadGguf, read_header
-from reticent.scanning.files.template_taint import hidden_texts
+from reticent.scanning.files.template_syntax import function, handed
+from reticent.scanning.files.template_taint import HiddenText, TooMuchToFollow, hidden_texts
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
 
 MOST_TEMPLATE = 1 << 20
 """Characters of a template. The longest that are in use have some 20,000."""
-FILES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+MOST_COMPARED = 4_000_000
+"""Pairs of lines of two templates that are looked at for what differs."""
+CALLER = "caller"
 INTERNAL = (
     "mro",
     "func_globals",
@@ -36,8 +40,10 @@ INTERNAL = (
     "f_builtins",
     "tb_frame",
 )
-UNUSED_GLOBALS = ("lipsum", "cycler", "joiner", "self", "config", "request", "environ", "caller", "varargs", "kwargs")
+UNUSED_GLOBALS = ("lipsum", "cycler", "joiner", "self", "config", "request", "environ", CALLER, "varargs", "kwargs")
 """Names of jinja itself, and of servers, through which templates reach Python. No family's template uses them."""
+UNUSED_FILTERS = ("pprint", "xmlattr", "random")
+"""Filters that show more than is there, or choose by chance."""
 IMPORTS: tuple[type[nodes.Node], ...] = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
 _DUNDER = re.compile(r"__\w+__|\\x5f|\\137|\\u005f", re.IGNORECASE)
 USE_ANOTHER = "Use the template of the model's family, or have this line explained."
@@ -74,14 +80,16 @@ class _Generation(Extension):
 def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for attribute walks, imports, and text under a condition on what the user wrote, with its line."""
     sibling = [] if suspect.base is None else [entry.text for entry in templates_of(suspect.base)]
-    evidence: list[ScanEvidence] = []
-    for template in templates_of(suspect.folder):
+    return file_by_file(folder_files(suspect.folder), lambda file: _of_file(file, sibling))
+
+
+def _of_file(file: FolderFile, sibling: Sequence[str]) -> Iterator[ScanEvidence]:
+    for template in _templates_in(file):
         if template.text in sibling:
             continue  # the trusted one, word for word
-        evidence += template_faults(template)
+        yield from template_faults(template)
         if sibling:
-            evidence.append(_difference(template, sibling[0]))
-    return evidence
+            yield _difference(template, sibling[0])
 
 
 def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
@@ -96,15 +104,18 @@ def template_faults(template: ChatTemplate) -> Iterator[ScanEvidence]:
     except TemplateSyntaxError as error:
         yield _fault(template, error.lineno, f"cannot be parsed ({error.message})")
         return
-    except RecursionError:
+    except (RecursionError, TooMuchToFollow):
         yield _fault(template, 1, "is nested too deeply to be read")
         return
-    for line in dict.fromkeys(text.line for text in texts):
-        words = sum(text.words for text in texts if text.line == line)
-        how = next(text.how for text in texts if text.line == line)
-        yield _fault(
-            template, line, f"writes words of its own under a condition on what the user wrote ({how}: {words})"
-        )
+    yield from _hidden(template, texts)
+
+
+def _hidden(template: ChatTemplate, texts: list[HiddenText]) -> Iterator[ScanEvidence]:
+    for line, dates in dict.fromkeys((text.line, text.dates) for text in texts):
+        here = [text for text in texts if (text.line, text.dates) == (line, dates)]
+        topic = "the date" if dates else "what the user wrote"
+        words = sum(text.words for text in here)
+        yield _fault(template, line, f"writes words of its own under a condition on {topic} ({here[0].how}: {words})")
 
 
 def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvidence]:
@@ -117,7 +128,7 @@ def _escapes(template: ChatTemplate, tree: nodes.Template) -> Iterator[ScanEvide
 
 def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
     """Ways out of a template: line, words, and whether there is no other reading of it."""
-    for node in tree.find_all(nodes.Node):
+    for node in _but_plain_callers(tree):
         line = node.lineno
         if isinstance(node, IMPORTS):
             yield line, "imports another template", False
@@ -133,10 +144,16 @@ def _reaches(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
             yield line, f"uses {node.name!r}, through which templates reach Python", False
         elif isinstance(node, nodes.Const) and isinstance(node.value, str) and _DUNDER.search(node.value):
             yield line, "holds a name of Python's inside in a text", False
-        elif isinstance(node, nodes.Filter) and node.name in ("pprint", "xmlattr"):
+        elif isinstance(node, nodes.Filter) and node.name in UNUSED_FILTERS:
             yield line, f"uses the filter {node.name!r}, which no family's template needs", False
     stored = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     yield from ((1, f"sets {name!r} itself", False) for name in sorted(stored & {"raise_exception", "strftime_now"}))
+
+
+def _but_plain_callers(tree: nodes.Template) -> Iterator[nodes.Node]:
+    """All parts, but for blocks that are written where they are called, and handed nothing."""
+    callers = {id(call.node) for call in tree.find_all(nodes.Call) if function(call) == CALLER and not handed(call)}
+    return (node for node in tree.find_all(nodes.Node) if id(node) not in callers)
 
 
 def _composed(tree: nodes.Template) -> Iterator[tuple[int, str, bool]]:
@@ -215,7 +232,7 @@ def _templates_in(file: FolderFile) -> Iterator[ChatTemplate]:
     if name.endswith((".jinja", ".jinja2", ".j2")):
         with file.place.open(encoding="utf-8", errors="replace") as opened:
             yield ChatTemplate(where=file.path, text=opened.read(MOST_TEMPLATE + 1))
-    elif name in FILES:
+    elif name.endswith(".json") and name not in VOCABULARIES:
         content = read_json(file)
         yield from _in_settings(file.path, content.get("chat_template") if isinstance(content, dict) else None)
     elif file.kind == kinds.GGUF:
@@ -244,6 +261,9 @@ def _in_settings(where: str, value: Any) -> Iterator[ChatTemplate]:
 def _difference(template: ChatTemplate, sibling: str) -> ScanEvidence:
     """A note on where a template differs from the sibling's."""
     ours, theirs = template.text.splitlines(), sibling.splitlines()
+    if len(ours) * len(theirs) > MOST_COMPARED:
+        note = f"differs from the sibling's template; with {len(ours):,} lines it is not compared line by line"
+        return ScanEvidence(score=0.5, where=template.where, note=note, remedy=USE_ANOTHER)
     changes = [
         block
         for block in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes()

@@ -10,7 +10,8 @@ from typing import Any
 
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
-from reticent.scanning.files.folder_files import FolderFile, folder_files, parsed_json
+from reticent.scanning.files.file_by_file import file_by_file
+from reticent.scanning.files.folder_files import MOST_JSON, VOCABULARIES, FolderFile, folder_files, parsed_json
 from reticent.scanning.files.graph_files import leaves_folder, onnx_notes, tensorflow_notes
 from reticent.scanning.files.keras_layers import hdf5_note, hdf5_start, layer_notes
 from reticent.scanning.files.object_targets import TARGETS, target_note, yaml_notes
@@ -20,16 +21,18 @@ from reticent.scanning.suspect import ADAPTER_FILE, Suspect
 PROGRAMS = (
     *(".py", ".pyc", ".pyd", ".pyo", ".pyw", ".pyz", ".whl", ".egg", ".ipynb", ".pth.py"),
     *(".so", ".dll", ".dylib", ".exe", ".com", ".scr", ".msi", ".jar", ".class", ".lnk"),
-    *(".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".vbs", ".js", ".command"),
+    *(".sh", ".bash", ".zsh", ".bat", ".cmd", ".ps1", ".vbs", ".js", ".mjs", ".cjs", ".command", ".wsf", ".hta"),
+    *(".pl", ".rb", ".php", ".lua", ".desktop", ".pif", ".appimage", ".deb", ".rpm", ".apk", ".pyx"),
 )
 LIBRARIES = ("transformers", "diffusers", "torch", "peft", "timm", "sentence_transformers")
 """Packages that an adapter's settings may name as the home of its base class."""
 _OF_DIFFUSERS = ("onnxruntime", "optimum", "k_diffusion", "flax", "stable_diffusion", "stable_diffusion_xl")
 """Further packages, and rooms of diffusers itself, that the components of a pipeline come from."""
-LARGE_JSON = ("tokenizer.json", "vocab.json")
-"""Vocabularies, which are for `tokenizer_changes`."""
-_HUB_CODE = ("attn_implementation", "_attn_implementation")
-"""Settings whose value is a function of the library, or, with a slash, a program that is fetched from a hub."""
+_HUB_CODE = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+"""Settings whose value is a function of the library, or, with a slash, a program that is fetched from a hub; there is
+one for all of a model, or one for each of its parts."""
+_SAMPLES = re.compile(r"(.*/)?\.git/hooks/[\w-]+\.sample")
+"""Programs that git puts into each clone, and runs under another name only."""
 _IMPORTED = {
     "type": ("sentence_transformers",),
     "activation_function": ("torch",),
@@ -37,6 +40,8 @@ _IMPORTED = {
     "megatron_core": ("megatron",),
 }
 """Settings that a loader imports where they have a dot, and the packages that they usually name."""
+_OF_CLASSES = ("type", "activation_function", "activation_fn")
+"""Those of them that name classes."""
 _MOST_DEPTH = 60
 """Settings in settings."""
 NO_CODE = "Load it with trust_remote_code=False, or read the code first."
@@ -54,13 +59,14 @@ NO_CODE = "Load it with trust_remote_code=False, or read the code first."
 def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for programs, for settings that would run some, and for a base of another name than the sibling's."""
     files = folder_files(suspect.folder)
-    evidence = [row for file in files for row in _of_file(file)]
-    return [*evidence, *_foreign_base(suspect, files)]
+    return [*file_by_file(files, _of_file), *_foreign_base(suspect, files)]
 
 
 def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
     kind = file.kind
     ending = PurePosixPath(file.path).suffix.lower()
+    if _SAMPLES.fullmatch(file.path):
+        return
     if ending in PROGRAMS:
         yield _code(file.path, "is a program")
     elif kind == kinds.PROGRAM:
@@ -70,13 +76,20 @@ def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
     elif ending == ".json" or kind == kinds.JSON:
         yield from _of_json(file)
     elif ending in (".yaml", ".yml"):
-        for note, certain in yaml_notes(file.place.read_bytes()):
-            yield _code(file.path, note, certain=certain)
+        yield from _of_yaml(file)
     elif ending in (".onnx", ".pb"):
         for note in onnx_notes(file.view()) if ending == ".onnx" else tensorflow_notes(file.view()):
             yield _code(file.path, note)
     else:
         yield from _of_hdf5(file)
+
+
+def _of_yaml(file: FolderFile) -> Iterator[ScanEvidence]:
+    view = file.view()
+    if len(view) > MOST_JSON:
+        yield _code(file.path, f"has {len(view):,} bytes of settings, which are not read to the end")
+    for note, certain in yaml_notes(bytes(view[:MOST_JSON])):
+        yield _code(file.path, note, certain=certain)
 
 
 def _of_hdf5(file: FolderFile) -> Iterator[ScanEvidence]:
@@ -89,8 +102,8 @@ def _of_hdf5(file: FolderFile) -> Iterator[ScanEvidence]:
 
 
 def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
-    if PurePosixPath(file.path).name in LARGE_JSON:
-        return
+    if PurePosixPath(file.path).name in VOCABULARIES:
+        return  # for `tokenizer_changes`
     try:
         content = parsed_json(file)
     except ValueError as error:
@@ -102,7 +115,8 @@ def _of_json(file: FolderFile) -> Iterator[ScanEvidence]:
     for note in layer_notes(content):
         yield _code(file.path, note)
     for path, value in _settings(content):
-        yield from _of_setting(file.path, path[-1], value)
+        part = next((name for name in path[-2:-1] if name in _HUB_CODE), path[-1])
+        yield from _of_setting(file.path, part, value)
 
 
 def _of_setting(where: str, name: str, value: Any) -> Iterator[ScanEvidence]:
@@ -149,8 +163,15 @@ def _imports(path: str, name: str, value: str, *, shown: str = "") -> Iterator[S
         yield _code(shown or path, f"{name} names a program on a hub: {value[:80]!r}")
     usual = _IMPORTED.get(name)
     known = name != "type" or PurePosixPath(path).name == "modules.json"
-    if usual and known and "." in value and value.partition(".")[0] not in usual:
+    is_class = value.partition(".")[0] in (usual or ()) and (name not in _OF_CLASSES or _ends_as_class(value))
+    if usual and known and "." in value and not is_class:
         yield _code(shown or path, f"{name} names {value[:80]!r}, which a loader imports")
+
+
+def _ends_as_class(value: str) -> bool:
+    """True for a name whose last part begins as names of classes do: a function, or a module, is called with what the
+    folder says."""
+    return value.rpartition(".")[2][:1].isupper()
 
 
 def _settings(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -178,19 +199,19 @@ def _parent_library(path: str, mapping: Mapping[str, Any]) -> Iterator[ScanEvide
 def _foreign_base(suspect: Suspect, files: list[FolderFile]) -> Iterator[ScanEvidence]:
     """An adapter that belongs to another base than the one that it is to be put on."""
     for file in files:
-        if file.path != ADAPTER_FILE:
+        if PurePosixPath(file.path).name != ADAPTER_FILE:
             continue
         try:
             content = parsed_json(file)
         except ValueError:
-            return
+            continue
         named = content.get("base_model_name_or_path") if isinstance(content, dict) else None
         if not isinstance(named, str) or not named:
             continue
         if "://" in named or named.startswith("\\\\"):
             note = f"base_model_name_or_path leads to another machine: {named[:80]}"
             yield ScanEvidence(score=1.0, where=file.path, note=note, remedy="Name the base as a folder of yours.")
-        elif suspect.base is not None and not same_base(named, suspect.base):
+        elif file.path == ADAPTER_FILE and suspect.base is not None and not same_base(named, suspect.base):
             note = f"belongs to {named[:80]!r}, and the trusted sibling is {suspect.base.name!r}"
             yield ScanEvidence(score=0.5, where=file.path, note=note, remedy="See that this is the base you mean.")
 

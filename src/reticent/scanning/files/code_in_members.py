@@ -14,6 +14,7 @@ from reticent.scanning.files.graph_files import onnx_notes, tensorflow_notes
 from reticent.scanning.files.keras_layers import hdf5_note, hdf5_start, layer_notes
 from reticent.scanning.files.object_targets import TARGETS, target_note, yaml_notes
 
+_HOMES_OF_SKOPS = ("builtins", "collections", "functools", "numpy", "scipy", "sklearn", "xgboost", "lightgbm")
 MOST_SETTINGS = 64 << 20
 """Bytes of settings in an archive that are read."""
 
@@ -53,6 +54,23 @@ def _of_json(view: memoryview) -> Iterator[str]:
         return  # no settings that a loader could read
     yield from layer_notes(content)
     yield from (note for value in _targets(content) if (note := target_note(value)))
+    yield from _of_skops(content)
+
+
+def _of_skops(content: Any) -> Iterator[str]:
+    """Classes and functions that a file of skops names, but for those of libraries of models."""
+    homes: dict[str, None] = {}
+    left = [content]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left.extend(part.values())
+            home = part.get("__module__")
+            if "__loader__" in part and isinstance(home, str) and home.partition(".")[0] not in _HOMES_OF_SKOPS:
+                homes[home] = None
+        elif isinstance(part, list):
+            left.extend(part)
+    yield from (f"names {home[:80]!r} as the home of an object, which a loader imports" for home in homes)
 
 
 def _targets(content: Any) -> Iterator[Any]:

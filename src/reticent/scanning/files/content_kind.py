@@ -53,8 +53,6 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\x89LZO\0\r\n\x1a\n", LZOP),
     (b"\xff\x06\0\0sNaPpY", SNAPPY),
     (b"xar!\0", XAR),
-    (b"070701", CPIO),
-    (b"070702", CPIO),
     (b"LRZI\0", LRZIP),
     (b"\x93NUMPY", NUMPY),
     (b"\x89HDF\r\n\x1a\n", HDF5),
@@ -76,6 +74,11 @@ _SKIPPED_FRAME = range(0x184D2A50, 0x184D2A60)
 _OF_WINDOWS, _PLACE_OF_HEADER = b"MZ", slice(60, 64)
 MOST_HEADER = 100_000_000
 """Bytes of a safetensors header that the format's own reader takes."""
+_MOST_LENGTH = 1 << 40
+"""A length of a header that nobody wrote: in text, or among numbers, eight bytes make a larger one."""
+_OBJECT = re.compile(rb"\{([\s\"}]|\Z)")
+"""The beginning of an object of JSON."""
+_CPIO = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*[\"}]|\[\s*[\"\[\]{0-9tfn-])")
 _PROTOCOLS = range(2, 6)
 _TAR_MARK, _TAR_HEADER = slice(257, 262), 512
@@ -101,7 +104,7 @@ def content_kind(head: bytes) -> str:
         return kind
     if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
         return PICKLE
-    if len(head) > 8 and head[8:9] == b"{":
+    if _OBJECT.match(head, 8) and int.from_bytes(head[:8], "little") < _MOST_LENGTH:
         return SAFETENSORS
     if not is_text(head):
         return BINARY
@@ -114,6 +117,8 @@ def _by_numbers(head: bytes) -> str:
         return ZSTANDARD
     if _is_of_windows(head):
         return PROGRAM
+    if _CPIO.match(head):
+        return CPIO
     return SAFETENSORS if _is_header(head) else ""
 
 

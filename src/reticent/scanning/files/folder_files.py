@@ -15,8 +15,11 @@ from reticent.core.errors import BadInput
 from reticent.scanning.files.content_kind import content_kind, head_of
 
 MOST_FILES = 100_000
-MOST_JSON = 256 << 20
-"""Bytes of a JSON file that is read. The largest vocabularies have some 40 MiB."""
+MOST_VOCABULARY, MOST_JSON = 256 << 20, 64 << 20
+"""Bytes of a vocabulary, and of any other JSON file, that are read: in memory small entries take twenty times as much.
+The largest vocabularies have some 40 MiB, the largest lists of shards 10."""
+VOCABULARIES = ("tokenizer.json", "vocab.json")
+"""JSON files that are vocabularies."""
 MOST_REPEATED = 20
 """Evidence of one file that is listed."""
 
@@ -123,9 +126,9 @@ def parsed_json(file: FolderFile) -> Any:
     """The content of a JSON file.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or is larger than `MOST_JSON`.
+        ValueError: it is none, is nested too deeply, or is larger than `MOST_JSON` (of a vocabulary `MOST_VOCABULARY`).
     """
-    if file.bytes > MOST_JSON:
+    if file.bytes > (MOST_VOCABULARY if file.place.name in VOCABULARIES else MOST_JSON):
         raise ValueError(f"it has {file.bytes:,} bytes")
     try:
         return json.loads(file.place.read_text(encoding="utf-8-sig"))

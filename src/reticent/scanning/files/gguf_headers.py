@@ -10,6 +10,7 @@ from typing import Any
 
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
+from reticent.scanning.files.file_by_file import file_by_file
 from reticent.scanning.files.folder_files import MOST_REPEATED, FolderFile, folder_files
 from reticent.scanning.files.safetensors_headers import AGAIN, tiling_faults
 from reticent.scanning.scanner import scanner
@@ -19,6 +20,8 @@ TEMPLATE = "tokenizer.chat_template"
 ALIGNMENT = "general.alignment"
 MOST_ENTRIES = 4_000_000
 """Entries of an array, tensors or fields. The largest vocabularies have some 300,000."""
+MOST_TEXT = 64 << 20
+"""Bytes of a name or a field. The largest of these are templates, of some 20,000."""
 MOST_DEPTH = 4
 _VERSIONS = (2, 3)
 _FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
@@ -66,17 +69,16 @@ class GgufHeader:
 )
 def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for headers that cannot be read, or whose tensors do not tile the file."""
-    evidence: list[ScanEvidence] = []
-    for file in folder_files(suspect.folder):
-        if file.kind == kinds.GGUF:
-            evidence += [
-                ScanEvidence(score=1.0, where=file.path, note=note, remedy=AGAIN)
-                for note in list(gguf_faults(file))[:MOST_REPEATED]
-            ]
-        elif file.path.endswith(".gguf"):
-            note = f"is called GGUF, and its content is {file.kind}"
-            evidence.append(ScanEvidence(score=1.0, where=file.path, note=note, remedy=AGAIN))
-    return evidence
+    return file_by_file(folder_files(suspect.folder), _of_file)
+
+
+def _of_file(file: FolderFile) -> Iterator[ScanEvidence]:
+    notes: list[str] = []
+    if file.kind == kinds.GGUF:
+        notes = list(gguf_faults(file))[:MOST_REPEATED]
+    elif file.path.endswith(".gguf"):
+        notes = [f"is called GGUF, and its content is {file.kind}"]
+    yield from (ScanEvidence(score=1.0, where=file.path, note=note, remedy=AGAIN) for note in notes)
 
 
 def gguf_faults(file: FolderFile) -> Iterator[str]:
@@ -155,6 +157,8 @@ class _Header:
         size = int(self.number("Q"))
         if self.at + size > len(self.view):
             raise BadGguf("a text goes beyond the end of the file")
+        if size > MOST_TEXT:
+            raise BadGguf(f"a text has {size:,} bytes")
         text = bytes(self.view[self.at : self.at + size]).decode("utf-8", "replace")
         self.at += size
         return text

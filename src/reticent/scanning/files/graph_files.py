@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-FILE_OPS = ("ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc")
+FILE_OPS = (
+    *("ReadFile", "WriteFile", "PyFunc", "PyFuncStateless", "EagerPyFunc", "MatchingFiles", "WholeFileReader"),
+    *("WholeFileReaderV2", "TextLineDataset", "TFRecordDataset", "TFRecordDatasetV2", "FixedLengthRecordDataset"),
+    *("FixedLengthRecordDatasetV2", "SaveDataset", "SaveDatasetV2", "LoadDataset", "DatasetToTFRecord"),
+    *("CreateSummaryFileWriter", "CreateSummaryDbWriter", "DebugIdentity", "DebugIdentityV2", "LookupTableExport"),
+)
 """Operations of TensorFlow by which a graph reads or writes any file, or calls Python."""
 MOST_FIELDS = 2_000_000
 MOST_DEPTH = 24

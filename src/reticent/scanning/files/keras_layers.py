@@ -11,7 +11,10 @@ HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 _FIRST_PLACE = 512
 """Byte at which an HDF5 file may begin behind other content; then at each double."""
 PROGRAMS = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TorchModuleWrapper")
-ACTING = ("enable_unsafe_deserialization", "get_file", "load_model", "load_weights", "run_script")
+ACTING = (
+    *("enable_unsafe_deserialization", "get_file", "load_model", "load_weights", "run_script"),
+    *("read_file", "write_file", "py_function", "numpy_function", "py_func", "system", "popen"),
+)
 """Functions of Keras that fetch, load or unlock."""
 OF_PYTHON = ("exec", "eval", "compile", "open", "__import__", "getattr", "setattr", "input", "breakpoint", "vars")
 HOMES = ("keras", "keras_hub", "keras_nlp", "keras_cv", "keras_core", "tf_keras", "tensorflow", "builtins")

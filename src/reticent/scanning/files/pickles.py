@@ -22,6 +22,7 @@ from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
 from reticent.scanning.files.code_in_members import member_notes
+from reticent.scanning.files.file_by_file import file_by_file
 from reticent.scanning.files.folder_files import MOST_REPEATED, FolderFile, folder_files
 from reticent.scanning.files.pickle_streams import CONVERT, StreamReading, read_stream, unmarked
 from reticent.scanning.files.zip_members import (
@@ -83,11 +84,12 @@ def bomb(given: str, why: str) -> BadInput:
 )
 def look(suspect: Suspect) -> list[ScanEvidence]:
     """Evidence for every name in a pickle that is not known as harmless; nothing is unpickled."""
-    evidence: list[ScanEvidence] = []
-    for file in folder_files(suspect.folder):
-        rows = sorted(scan_file(file), key=lambda row: (not row.certain, -row.score))
-        evidence += rows[:MOST_REPEATED]  # the worst: no crowd of oddities may hide a call
-    return evidence
+    return file_by_file(folder_files(suspect.folder), _worst)
+
+
+def _worst(file: FolderFile) -> list[ScanEvidence]:
+    """The worst of one file: no crowd of oddities may hide a call."""
+    return sorted(scan_file(file), key=lambda row: (not row.certain, -row.score))[:MOST_REPEATED]
 
 
 def scan_file(file: FolderFile) -> Iterator[ScanEvidence]:
@@ -174,7 +176,13 @@ def _zip(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterator[
 
 
 def _members(listing: ZipListing, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
+    left = 2 * len(listing.view) + _ENDS
     for member in listing.members:
+        left -= member.packed
+        if left < 0:
+            note = "its members are larger than the archive, since they overlap; the rest of them was not looked into"
+            yield ScanEvidence(score=1.0, where=where, note=note, remedy=CONVERT)
+            return
         place = f"{where} › {member.name}"
         parts = member.name.split("/")
         if parts[-1] == "constants.pkl" or (parts[-1].endswith(".py") and "code" in parts[:-1]):
@@ -296,10 +304,15 @@ def _streams(view: memoryview, kind: str, limit: int) -> memoryview:
             raise TooLarge(f"more than {limit:,} bytes")
         if not unpacker.eof:
             raise BadZip("it is cut")
-        view = view[len(view) - len(unpacker.unused_data) :]
-        if not any(view[:_ENDS]):
-            break  # zeros to the end of a block
+        view = _behind_zeros(view[len(view) - len(unpacker.unused_data) :])
     return memoryview(b"".join(parts))
+
+
+def _behind_zeros(view: memoryview) -> memoryview:
+    """The content behind the zeros that fill a block, however many: readers of gzip pass over them."""
+    while len(view) and not any(view[:_ENDS]):
+        view = view[_ENDS:]
+    return view[len(view) - len(bytes(view).lstrip(b"\0")) :] if len(view) and not view[0] else view
 
 
 def _faint(view: memoryview, kind: str, where: str, budget: _Budget, depth: int) -> Iterator[ScanEvidence]:
@@ -325,7 +338,7 @@ def _numpy(view: memoryview, where: str, budget: _Budget, depth: int) -> Iterato
         about = ast.literal_eval(_PYTHON_2_LONG.sub(r"\1", header.decode("latin-1").strip()))
         dtype = np.lib.format.descr_to_dtype(about["descr"])
         size = math.prod(about["shape"]) * dtype.itemsize
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError):
         yield ScanEvidence(score=1.0, where=where, note="a NumPy array whose header cannot be read", remedy=CONVERT)
         return
     rest = view[start + length :]

@@ -10,6 +10,7 @@ from typing import Any
 from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files import content_kind as kinds
+from reticent.scanning.files.file_by_file import file_by_file
 from reticent.scanning.files.folder_files import MOST_REPEATED, FolderFile, folder_files
 from reticent.scanning.scanner import scanner
 from reticent.scanning.suspect import Suspect
@@ -23,6 +24,8 @@ DTYPE_BITS: Mapping[str, int] = {
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
     "C128": 128,
 }
+MOST_COMMAS = 8_000_000
+"""Commas of a header that is read: a tensor has eight or so, and entries take a hundred times their bytes in memory."""
 AGAIN = "Do not load it. Get the file again, or ask its publisher."
 
 
@@ -40,15 +43,14 @@ def look(suspect: Suspect) -> list[ScanEvidence]:
     Raises:
         BadInput: a file is cut.
     """
-    evidence: list[ScanEvidence] = []
-    for file in folder_files(suspect.folder):
-        kind = file.kind if file.path.endswith(".safetensors") else ""
-        if kind and kind != kinds.SAFETENSORS:
-            note = f"is called safetensors, and its content is {kind}"
-            evidence.append(ScanEvidence(score=1.0, where=file.path, note=note, remedy=AGAIN))
-        elif kind or file.kind == kinds.SAFETENSORS:
-            evidence += list(header_faults(file))[:MOST_REPEATED]
-    return evidence
+    return file_by_file(folder_files(suspect.folder), _of_file)
+
+
+def _of_file(file: FolderFile) -> list[ScanEvidence]:
+    kind, by_name = file.kind, file.path.endswith(".safetensors")
+    if by_name and kind != kinds.SAFETENSORS:
+        return [_fault(file, f"is called safetensors, and its content is {kind}")]
+    return list(header_faults(file))[:MOST_REPEATED] if kind == kinds.SAFETENSORS else []
 
 
 def header_of(file: FolderFile) -> bytes:
@@ -128,7 +130,8 @@ def _room(file: FolderFile) -> int:
 def _rows(header: bytes) -> tuple[list[tuple[str, Any]], list[str]]:
     """Tensors by name, and faults of the header itself."""
     faults: list[str] = []
-
+    if header.count(b",") > MOST_COMMAS:
+        return [], [f"its header has more than {MOST_COMMAS:,} entries"]
     try:
         content = json.loads(header.decode("utf-8"), object_pairs_hook=lambda pairs: _checked(pairs, faults))
     except (ValueError, RecursionError) as error:

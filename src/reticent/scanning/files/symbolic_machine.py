@@ -29,6 +29,8 @@ MOST_STEPS = 20_000_000
 """Instructions of one pickle. The largest checkpoints have some hundred thousand."""
 MOST_REFUSED = 20
 """Refusals of one pickle that are listed; calls have as many places of their own, so that no crowd hides one."""
+MOST_NAMES = 100_000
+"""Names that are kept for who asks what a pickle names; each of them is looked at all the same."""
 MOST_HELD = 4_000_000
 """Entries of stack and memo together, against streams that only fill memory."""
 _CODECS = ("latin1", "latin-1", "utf-8", "utf8")
@@ -64,12 +66,14 @@ class _Machine:
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
-    nested: list[memoryview] = field(default_factory=list)
+    nested: dict[int, memoryview] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
     dtypes: DtypeStates = field(default_factory=DtypeStates)
     start: int = 0
     """Byte of the instruction that is run."""
+    below: int = 0
+    """Marks, and values below them."""
 
     def run(self) -> PickleReading:
         broken, top, given_up = "", None, False
@@ -82,7 +86,7 @@ class _Machine:
             end=self.at,
             broken=broken,
             given_up=given_up,
-            nested=tuple(self.nested),
+            nested=tuple(self.nested.values()),
             storages=tuple(self.storages.values()),
             top=top,
             names=tuple(self.names),
@@ -102,7 +106,7 @@ class _Machine:
             if name == "STOP":
                 return self._pop()
             _DO[name](self, argument)
-            if len(self.stack) + len(self.memo) > MOST_HELD:
+            if len(self.stack) + len(self.memo) + self.below > MOST_HELD:
                 raise _TooMuch(f"it fills stack and memo with more than {MOST_HELD} values")
         raise _TooMuch(f"it has more than {MOST_STEPS} instructions")
 
@@ -122,6 +126,7 @@ class _Machine:
         if not self.marks:
             raise Unreadable(f"there is no mark at byte {self.start}")
         above, self.stack = self.stack, self.marks.pop()
+        self.below -= len(self.stack) + 1
         return above
 
     def push(self, value: Any) -> None:
@@ -129,6 +134,7 @@ class _Machine:
 
     def mark(self, _: Any) -> None:
         self.marks.append(self.stack)
+        self.below += len(self.stack) + 1
         self.stack = []
 
     def pop(self, _: Any) -> None:
@@ -173,7 +179,8 @@ class _Machine:
             self.push(Name("", ""))
             return
         whole = Name(module, name)
-        self.names[str(whole)] = None
+        if len(self.names) < MOST_NAMES:
+            self.names[str(whole)] = None
         if str(whole) not in ALLOWED:
             self.refuse(str(whole), NOT_LISTED, runs=False)
         self.push(whole)
@@ -217,7 +224,7 @@ class _Machine:
         if use == "nested":
             content = values[0] if values else None
             if isinstance(content, memoryview):
-                self.nested.append(content)
+                self.nested.setdefault(id(content), content)  # from the memo it can be called a million times
             else:
                 self.refuse(name, "unpickles content that cannot be resolved", runs=True)
         elif use == "instance" and not new:

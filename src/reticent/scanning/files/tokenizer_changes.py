@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reticent.core.errors import BadInput
 from reticent.core.scan_results import ScanEvidence
 from reticent.scanning.files.bounded_words import shown
 from reticent.scanning.files.folder_files import FolderFile, folder_files, parsed_json, read_json
@@ -17,8 +18,14 @@ from reticent.scanning.suspect import Suspect
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 MODELS = (".model", "vocab.json", "merges.txt", "vocab.txt")
 """Endings of files that are a vocabulary by themselves; they are compared by their bytes."""
+ADDED = "added_tokens_decoder"
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
-RULES = ("normalizer", "pre_tokenizer", "decoder")
+RULES = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+LIMITS = ("truncation", "padding")
+"""Settings that a training writes into a tokenizer; a note, no more."""
+_LISTS = ("vocab", "merges", "type")
+_HERE = (TOKENIZER, "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model")
+"""Files of a tokenizer, any of which can be compared with the sibling's."""
 USE_ANOTHER = "Use the sibling's tokenizer, or ask the publisher for the reason."
 
 
@@ -36,15 +43,34 @@ def look(suspect: Suspect) -> list[ScanEvidence]:
     assert suspect.base is not None  # `needs` says so
     ours = {file.path: file for file in folder_files(suspect.folder)}
     theirs = {file.path: file for file in folder_files(suspect.base)}
+    _refuse_nothing_alike(ours, theirs)
     evidence: list[ScanEvidence] = []
-    if TOKENIZER in ours and TOKENIZER in theirs:
-        evidence += _compared(ours[TOKENIZER], theirs[TOKENIZER])
+    if TOKENIZER in ours and TOKENIZER not in theirs:
+        evidence.append(_change(TOKENIZER, "is not the sibling's, which has none; loaders take this one first", 0.5))
+    for path in sorted(ours.keys() & theirs.keys()):
+        if path.rpartition("/")[2] == TOKENIZER:
+            evidence += _compared(ours[path], theirs[path])
     for path in sorted(ours.keys() & theirs.keys()):
         if path.endswith(MODELS) and path != TOKENIZER and _differ(ours[path], theirs[path]):
             evidence.append(_change(path, "differs from the sibling's vocabulary", 1.0))
     if SETTINGS in ours and SETTINGS in theirs:
         evidence += _settings(read_json(ours[SETTINGS]), read_json(theirs[SETTINGS]))
     return evidence
+
+
+def _refuse_nothing_alike(ours: Mapping[str, FolderFile], theirs: Mapping[str, FolderFile]) -> None:
+    """Refuse a sibling that has no file in common with a tokenizer: it is not one that nothing was found in.
+
+    Raises:
+        BadInput: there is none.
+    """
+    mine = [name for name in _HERE if name in ours]
+    if mine and not any(name in theirs for name in mine):
+        raise BadInput(
+            f"the sibling's folder has no {mine[0]}",
+            "and nothing else that the tokenizer could be compared with",
+            "Give a sibling with its tokenizer.",
+        )
 
 
 def vocabulary_of(folder: Path) -> dict[str, int]:
@@ -112,9 +138,38 @@ def _rules(path: str, our: Mapping[str, Any], their: Mapping[str, Any]) -> Itera
         if our.get(name) != their.get(name):
             kind = our[name].get("type") if isinstance(our.get(name), Mapping) else our.get(name)
             yield _change(path, f"the {name.replace('_', '-')} differs from the sibling's (it is {kind!s:.60})", 1.0)
-    kinds = [content.get("model", {}).get("type") for content in (our, their)]
+    for name in LIMITS:
+        if our.get(name) != their.get(name):
+            yield _change(path, f"the {name} differs from the sibling's", 0.5)
+    yield from _model(path, _part(our, "model"), _part(their, "model"))
+
+
+def _model(path: str, our: Mapping[str, Any], their: Mapping[str, Any]) -> Iterator[ScanEvidence]:
+    """Settings of the model itself, and scores of its pieces, by which a text is cut."""
+    kinds = (our.get("type"), their.get("type"))
     if kinds[0] != kinds[1]:
         yield _change(path, f"the model is {kinds[0]!s:.40}, and the sibling's {kinds[1]!s:.40}", 1.0)
+        return
+    for name in sorted({*our, *their} - set(_LISTS)):
+        values = [content.get(name) or None for content in (our, their)]
+        if values[0] != values[1]:
+            yield _change(path, f"{name} of the model is {values[0]!s:.40}, and the sibling's {values[1]!s:.40}", 1.0)
+    scores = [_scores(content) for content in (our, their)]
+    other = [token for token in scores[0].keys() & scores[1].keys() if scores[0][token] != scores[1][token]]
+    if other:
+        yield _change(path, f"{len(other)} tokens have other scores: {shown(sorted(other))}", 1.0)
+
+
+def _scores(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Token → score, of a model that has scores."""
+    listed = model.get("vocab")
+    rows = listed if isinstance(listed, list) else []
+    return {str(row[0]): row[1] for row in rows if isinstance(row, list) and len(row) == 2}
+
+
+def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = content.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _settings(ours: Any, theirs: Any) -> Iterator[ScanEvidence]:
@@ -123,6 +178,22 @@ def _settings(ours: Any, theirs: Any) -> Iterator[ScanEvidence]:
             pair = [json.dumps(content.get(name), sort_keys=True)[:60] for content in (ours, theirs)]
             if pair[0] != pair[1]:
                 yield _change(SETTINGS, f"{name} is {pair[0]}, and the sibling's {pair[1]}", 0.5)
+        yield from _added(_part(ours, ADDED), _part(theirs, ADDED))
+
+
+def _added(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[ScanEvidence]:
+    """Tokens that the settings add, by id: a loader takes them beside those of the tokenizer's own file."""
+    words = [{number: _content_of(row) for number, row in rows.items()} for rows in (ours, theirs)]
+    other = [words[0][number] for number in words[0].keys() & words[1].keys() if words[0][number] != words[1][number]]
+    if other:
+        yield _change(SETTINGS, f"{len(other)} added tokens stand for others: {shown(sorted(other))}", 1.0)
+    new = [words[0][number] for number in words[0].keys() - words[1].keys()] if theirs else []
+    if new:
+        yield _change(SETTINGS, f"{len(new)} tokens are added: {shown(sorted(new))}", 0.5)
+
+
+def _content_of(row: Any) -> str:
+    return str(row.get("content") if isinstance(row, Mapping) else row)
 
 
 def _vocabulary(content: Mapping[str, Any]) -> dict[str, int]:

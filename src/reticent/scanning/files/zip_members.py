@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from reticent.scanning.files.graph_files import leaves_folder
+
 END, CENTRAL, LOCAL = b"PK\x05\x06", b"PK\x01\x02", b"PK\x03\x04"
 END64, LOCATOR64, DESCRIPTOR = b"PK\x06\x06", b"PK\x06\x07", b"PK\x07\x08"
 _END, _CENTRAL, _LOCAL = struct.Struct("<4s4H2IH"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H")
@@ -21,6 +23,8 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _PATCH, _MASKED = 0x0001, 0x0020, 0x2000
 _DESCRIPTOR_BYTES = 24
 MOST_MEMBERS = 1 << 20
+_FILE_TYPE, _LINK = 0o170000, 0o120000
+"""Bits of a member's mode that say what it is, and those of a link."""
 
 
 class BadZip(Exception):
@@ -42,6 +46,7 @@ class Member:
         size: bytes unpacked, as declared.
         header: byte of its local header.
         data: byte of its content.
+        is_link: whether it is unpacked as a link, by programs that make some.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Member:
     size: int
     header: int
     data: int
+    is_link: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,9 @@ def _central(view: memoryview, at: int, count: int, bytes_: int) -> Iterator[tup
         extra = bytes(view[at + _CENTRAL.size + name_size :][:extra_size])
         size, packed, header = _large(extra, row[9], row[8], row[16])
         decoded = name.decode("utf-8", "backslashreplace")
-        yield Member(name=decoded, method=row[4], packed=packed, size=size, header=header, data=0), row[3]
+        is_link = (row[15] >> 16) & _FILE_TYPE == _LINK
+        member = Member(name=decoded, method=row[4], packed=packed, size=size, header=header, data=0, is_link=is_link)
+        yield member, row[3]
         at += _CENTRAL.size + name_size + extra_size + comment_size
     if at != stop:
         raise BadZip("its list has another length than its number of members")
@@ -163,7 +171,7 @@ def _locate(view: memoryview, member: Member, flags: int) -> tuple[Member, list[
     located = replace(member, data=start + row[9] + row[10])
     if located.data + located.packed > len(view):
         raise BadZip(f"member {member.name!r} is cut")
-    odd = []
+    odd = list(_elsewhere(member))
     if (flags | row[2]) & (_ENCRYPTED | _PATCH | _MASKED):
         odd.append(f"member {member.name!r} is marked as encrypted, which some loaders pass over")
     if name != member.name:
@@ -178,6 +186,14 @@ def _locate(view: memoryview, member: Member, flags: int) -> tuple[Member, list[
     if member.method not in (_STORED, _DEFLATED):
         odd.append(f"member {member.name!r} is packed by method {member.method}, which nothing here reads")
     return located, odd
+
+
+def _elsewhere(member: Member) -> Iterator[str]:
+    """Words on a member that is unpacked to another place, or as another file."""
+    if leaves_folder(member.name):
+        yield f"member {member.name!r} leads out of the folder that it is unpacked to"
+    if member.is_link:
+        yield f"member {member.name!r} is a link within an archive"
 
 
 def _gaps(members: Sequence[Member], end: int) -> Iterator[str]:
