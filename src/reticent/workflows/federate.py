@@ -124,7 +124,7 @@ def _material(records: Sequence[Record], base: str, recipe: FederationRecipe) ->
     return training_rows(
         records,
         base=base,
-        split_config=replace(recipe.split, split_unit="user"),
+        split_config=replace(recipe.split, split_unit="user", copies=recipe.copies),
         canary_config=recipe.canaries,
         privacy=stand_in,
         max_tokens=recipe.federation.max_tokens,
