@@ -39,7 +39,7 @@ class Server:
         raise Killed
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2) -> None:
+def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2, base: str = "tiny") -> None:
     """Serve until the command is ended."""
     state = RunFolder(root=folder / "out").checkpoints / FILE
 
@@ -57,7 +57,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, folder: Path, *, rounds: int = 2) -> 
     )
     recipe = FederationRecipe(federation=FederationSpec(rounds=rounds, clients_per_round=2))
     with pytest.raises(Killed):
-        serve_federation(folder / "keys", base="tiny", out=folder / "out", recipe=recipe, place=place)
+        serve_federation(folder / "keys", base=base, out=folder / "out", recipe=recipe, place=place)
 
 
 @pytest.fixture
@@ -80,3 +80,14 @@ def test_the_same_command_goes_on_and_another_does_not(place: Path, monkeypatch:
     certificates.make_node_key(place / "keys", "eve")
     with pytest.raises(BadInput, match="other settings"):
         serve(monkeypatch, place)
+
+
+def test_the_base_is_named_by_no_path_of_this_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by the same name from wherever the command is given again."""
+    (place / "bases" / "tiny").mkdir(parents=True)
+    serve(monkeypatch, place, base=str(place / "bases" / "tiny"))
+    settings = RunFolder(root=place / "out").settings("federate")
+    assert settings is not None
+    assert settings["base"] == "../bases/tiny"
+    monkeypatch.chdir(place / "bases")
+    serve(monkeypatch, place, base="tiny")

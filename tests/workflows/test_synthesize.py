@@ -104,6 +104,13 @@ def test_again_it_is_done_already_and_other_settings_are_refused(predicted: RunF
         made(base, predicted.root, records=MAILS[:-1])
 
 
+def test_texts_that_are_gone_are_not_called_finished(predicted: RunFolder, base: str, tmp_path: Path) -> None:
+    shutil.copytree(predicted.root, tmp_path / "run")
+    (tmp_path / "run" / "synthetic.jsonl").unlink()
+    with pytest.raises(BadInput, match=r"synthetic\.jsonl is no longer there"):
+        made(base, tmp_path / "run")
+
+
 @pytest.mark.parametrize("moment", ["before the line", "after the line", "before the end"])
 def test_a_killed_run_goes_on_to_the_same_bytes_and_spends_once(
     moment: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,6 @@ from reticent.core.errors import BadInput
 from reticent.core.federation import FederationResults
 from reticent.core.manifest import environment, now, write_manifest
 from reticent.core.outputs import refuse_empty
-from reticent.core.portable import portable, stands_for
 from reticent.core.processes import refuse_several
 from reticent.core.progress import console
 from reticent.core.record import Record, fingerprint, write_records
@@ -32,6 +31,7 @@ from reticent.federated.federation_spec import FederationSpec
 from reticent.federated.local_grid import Grid
 from reticent.privacy.spec import PrivacySpec
 from reticent.workflows.federation_recipe import FederationRecipe as FederationRecipe
+from reticent.workflows.federation_recipe import named_base
 from reticent.workflows.federation_results import results_of
 from reticent.workflows.inputs import write_rejects
 from reticent.workflows.training_rows import TrainingRows, training_rows
@@ -102,7 +102,7 @@ def federate_through(
     recipe.engine.check(recipe.federation)
     if recipe.secure.secure_aggregation:
         _check_ciphers()
-    named = _named(base, run)
+    named = named_base(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("federate", config, begun=lambda: _begun(run))
@@ -222,12 +222,6 @@ def _check_ciphers() -> None:
     from reticent.federated.secure import ciphers
 
     ciphers.LibraryCiphers()
-
-
-def _named(base: str, run: RunFolder) -> str:
-    """The folder's name for the base: as it has it already, where that is the same one."""
-    recorded = (run.settings("federate") or {}).get("base")
-    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)
 
 
 def _begun(run: RunFolder) -> bool:

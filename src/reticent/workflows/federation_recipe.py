@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reticent.core.errors import BadInput
+from reticent.core.portable import portable, stands_for
+from reticent.core.run_folder import RunFolder
 from reticent.data.canaries.canary_config import CanaryConfig
 from reticent.data.split_config import SplitConfig
 from reticent.data.stability import refuse_unstable
@@ -105,3 +107,10 @@ class FederationRecipe:
         if self.privacy.is_private:
             return "user"
         return "record" if self.record_privacy.is_private else None
+
+
+def named_base(base: str, run: RunFolder) -> str:
+    """The run folder's name for the base, which is no path of this machine: as it has it already, where that is the
+    same one."""
+    recorded = (run.settings("federate") or {}).get("base")
+    return recorded if isinstance(recorded, str) and stands_for(recorded, base, run.root) else portable(base, run.root)

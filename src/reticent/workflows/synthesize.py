@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ def synthesize(
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
         if run.synthesis_page.exists():  # the last thing that is written
             _close(run)
+            _refuse_gone(run)
             console.print(f"{run.synthetic} is finished already.", highlight=False, soft_wrap=True)
             return run
         with run.kept_if(lambda: _begun(run)):
@@ -90,6 +92,19 @@ def synthesize(
             outcome, plan = _made(mechanism, read, base, run, recipe)
         _finish(mechanism, outcome, plan, run, config)
     return run
+
+
+def _refuse_gone(run: RunFolder) -> None:
+    """Refuse to call texts finished that are not there: their key is gone, so they cannot be made again."""
+    gone = [path.name for path in (run.synthetic, run.synthesis) if not path.is_file()]
+    if gone:
+        raise BadInput(
+            str(run.root),
+            f"was finished, and {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} no longer there; the secret "
+            "key was deleted at the end, so the same texts cannot be made again",
+            "Put back what was taken away, or start over in another folder (--out); what was spent here stays on "
+            "record.",
+        )
 
 
 def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe) -> Sequence[Record]:
@@ -179,7 +194,7 @@ def _finish(
     run: RunFolder,
     config: Mapping[str, Any],
 ) -> None:
-    from reticent.report.synthesis_file import read_synthesis, write_synthesis
+    from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis, write_synthesis
     from reticent.report.synthesis_page import write_synthesis_page
     from reticent.workflows.synthesis_results import results_of
 
@@ -188,6 +203,7 @@ def _finish(
     rows = [row for row in rows if str(row["text"]).strip()]  # no verb reads a row without text
     write_text(run.synthetic, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     results = results_of(mechanism, outcome, plan, config, title=str(config["title"]) or run.root.name)
+    results = replace(results, provenance={**results.provenance, DIGEST: digest_of(run.synthetic)})
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)

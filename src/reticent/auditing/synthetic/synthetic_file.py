@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reticent.auditing.synthetic.private_overlap import Overlap, overlap
+from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
 from reticent.core.record import Record
@@ -16,7 +17,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.core.stated_epsilon import StatedEpsilon
 from reticent.data.readers.reader import BadRow, rows_of
 from reticent.data.words import units
-from reticent.report.synthesis_file import read_synthesis
+from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis
 
 COPIED, COVERED = 0.9, 0.5
 """A file is taken for private data where more than ``COPIED`` of its texts are records of one side, or of both, and
@@ -58,9 +59,9 @@ class TextPromise:
 
     @property
     def sentence(self) -> str:
-        """In words."""
+        """In words; ε is rounded up."""
         relation = self.relation.replace("_", " ")
-        return f"ε = {self.epsilon:.2f} per {self.unit} at δ = {self.delta:g} ({relation}; {self.where})"
+        return f"ε = {rounded_up(self.epsilon)} per {self.unit} at δ = {self.delta:g} ({relation}; {self.where})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,15 +177,26 @@ def _refuse_private(place: str, there: Overlap, whose: str, *, known: bool) -> N
 
 
 def read_promise(place: str) -> tuple[TextPromise | None, str]:
-    """The promise in the ``synthesis.json`` beside the file, and the mechanism; None and nothing where there is none.
+    """The promise in the ``synthesis.json`` beside the file, and the mechanism; None and nothing where there is none,
+    or where the file has another name than the one that was made: what else lies there carries no promise.
 
     Raises:
-        BadInput: that file is broken.
+        BadInput: that file is broken, or the texts are no longer those that were made.
     """
-    beside = RunFolder(root=Path(place).parent).synthesis
-    if not beside.is_file():
+    run = RunFolder(root=Path(place).parent)
+    beside = run.synthesis
+    if not beside.is_file() or Path(place).name != run.synthetic.name:
         return None, ""
     results = read_synthesis(beside)
+    made = results.provenance.get(DIGEST)
+    if made is not None and made != digest_of(place):
+        raise BadInput(
+            place,
+            f"was changed since {beside.name} beside it was written, so nothing that stands there holds for it: a "
+            "choice among texts, or a word in them, may tell what no promise covers",
+            "Put back the file that was made, or move this one to a folder of its own and name the records "
+            "(--members FILE --held_out FILE).",
+        )
     if results.epsilon is None:
         return None, results.mechanism
     promise = TextPromise(
