@@ -29,6 +29,7 @@ from reticent.models.load import load, load_tokenizer
 from reticent.models.weights import fingerprint_weights
 from reticent.privacy.guarantee import PrivacyGuarantee
 from reticent.privacy.spec import PrivacySpec
+from reticent.scanning.intake import refuse_folder_to_scan
 from reticent.testing.tiny import save_tiny, tiny_tokenizer
 from reticent.train.config import TuneConfig
 from reticent.train.start import load_start
@@ -258,6 +259,23 @@ def test_bad_input_says_what_was_given_why_and_how_to_mend_it(
     assert not (tmp_path / "out").exists()
 
 
+def test_another_ensemble_takes_no_place_and_the_same_one_is_made_again(world: SimpleNamespace, tmp_path: Path) -> None:
+    out = made(world, tmp_path / "it")
+    before = (out / FILE).read_bytes()
+    with pytest.raises(BadInput, match=r"holds another emulated fine-tune \(beta=1.0\)"):
+        made(world, out, config=EmulationConfig(beta=0.3))
+    with pytest.raises(BadInput, match=r"another emulated fine-tune .large "):
+        made(world, out, large=world.small)
+    with pytest.raises(BadInput, match=r"another emulated fine-tune .small_tuned "):
+        made(world, out, small_tuned=world.private)
+    assert (out / FILE).read_bytes() == before
+    made(world, out)
+    made(world, out, small_base=world.small)
+    assert (out / FILE).read_bytes() == before
+    (out / FILE).write_text("{broken", encoding="utf-8")
+    assert (made(world, out) / FILE).read_bytes() == before
+
+
 def test_weights_that_changed_since_are_refused(world: SimpleNamespace, tmp_path: Path) -> None:
     large = shutil.copytree(world.large, tmp_path / "large")
     out = made(world, tmp_path / "it", large=large)
@@ -298,6 +316,8 @@ def test_an_ensemble_is_no_model_to_tune_or_to_look_into(world: SimpleNamespace,
         load_start(str(out), "cpu", goes_on=False)
     with pytest.raises(BadInput, match="holds no weights of its own"):
         fingerprint_weights(out)
+    with pytest.raises(BadInput, match="names three models and holds no weights to look into"):
+        refuse_folder_to_scan(out)
     with pytest.raises(BadInput, match="no hidden states"):
         audit(out, AuditConfig(whitebox=True), out=tmp_path / "audit")
     with pytest.raises(BadInput, match="Say where the audit goes"):

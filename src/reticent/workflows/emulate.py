@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from reticent.core.atomic import replacing_folder, write_text
+from reticent.core.errors import BadInput
 from reticent.core.outputs import refuse_empty, refuse_input
-from reticent.core.portable import remember
+from reticent.core.portable import remember, stands_for
 from reticent.core.redteam_marker import marker_of, write_marker
 from reticent.core.run_folder import PROMISE_FILE, RunFolder
 from reticent.models import adapters
@@ -57,7 +59,7 @@ def emulate(
 
     Raises:
         BadInput: a model cannot be loaded, the base is not that of the tuned model, the tokenizers differ, or ``out``
-            holds something else.
+            holds something else, such as another ensemble.
 
     Examples:
         >>> from reticent.core.record import Record
@@ -76,6 +78,8 @@ def emulate(
     tuned = run.model if run is not None else Path(small_tuned)
     inputs = {"the large model": large, "the small tuned model": small_tuned, "the small base": small_base}
     refuse_input(out, inputs)
+    named = {"large": str(large), "small_tuned": str(tuned), "small_base": str(small_base or "")}
+    _refuse_other(out, named, config or EmulationConfig())
     place = pick_device(device)
     opened = open_parts(
         str(large),
@@ -97,6 +101,37 @@ def emulate(
     written = read_emulation(out)
     assert written is not None
     return written
+
+
+def _refuse_other(out: str | Path, named: Mapping[str, str], config: EmulationConfig) -> None:
+    """Refuse to put another ensemble in the place of one: audits of it would be of a model that is no longer there. The
+    same one is made again, such as after a model of it was trained anew, and so is one whose file is broken.
+
+    Args:
+        out: the folder.
+        named: what each model is named by now; empty where nothing is.
+        config: settings now.
+
+    Raises:
+        BadInput: there is another one.
+    """
+    try:
+        there = read_emulation(out)
+    except BadInput:
+        return
+    if there is None:
+        return
+    others = [
+        role for role in ROLES if named[role] and not stands_for(getattr(there, role).source, named[role], Path(out))
+    ]
+    other = [f"{name}={value}" for name, value in asdict(there.settings).items() if value != getattr(config, name)]
+    if others or other:
+        differs = ", ".join([*(f"{role} {getattr(there, role).source}" for role in others), *other])
+        raise BadInput(
+            str(out),
+            f"holds another emulated fine-tune ({differs}), which audits may have been made of",
+            "Choose another folder (--out), one for each, or delete this one.",
+        )
 
 
 def run_of(small_tuned: str | Path) -> RunFolder | None:
