@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reticent.auditing.synthetic.private_overlap import Overlap, overlap
+from reticent.auditing.synthetic.private_overlap import ONE_IN, Overlap, overlap
 from reticent.core.composed_epsilon import rounded_up
 from reticent.core.errors import BadInput
 from reticent.core.membership import Membership
@@ -25,7 +25,8 @@ they are more than ``COVERED`` of these records."""
 MOST, FEWEST = 0.95, 10
 """Where nobody knows who made the texts it is taken for that, too, where it holds more than ``MOST`` of the records of
 a side whatever else it holds, or where more than ``COPIED`` of its texts are records or parts of records, and
-``FEWEST`` of them differ: texts of some words, so that no chance makes them."""
+``FEWEST`` of them differ: texts of some words, so that no chance makes them. So it is where that share of its texts are
+records but for a few words, and as many of the records are there as ``COVERED`` says."""
 EACH = 0.1
 """Where so many of the texts are records of each side, they are held against both together."""
 FIELDS = ("text", "content", "output", "completion")
@@ -141,7 +142,7 @@ def read_synthetic(place: str, records: Sequence[Record], membership: Membership
         for side in WHOSE
     }
     copies = {side: there.whole for side, there in sides.items()}
-    if min(copies.values()) > EACH * len(rows):
+    if min(there.whole + there.near for there in sides.values()) > EACH * len(rows):
         _refuse_private(place, overlap(ways, records), " or ".join(WHOSE.values()), known=bool(mechanism))
     for side, there in sides.items():
         _refuse_private(place, there, WHOSE[side], known=bool(mechanism))
@@ -166,8 +167,11 @@ def _refuse_private(place: str, there: Overlap, whose: str, *, known: bool) -> N
     is_data = there.whole > COPIED * there.texts and there.found > COVERED * there.records
     is_piece = there.share > COPIED and there.distinct >= FEWEST
     is_hidden = there.found_long > MOST * there.long and there.found_long >= FEWEST
-    if is_data or (not known and (is_piece or is_hidden)):
+    is_near = there.near + there.whole > COPIED * there.texts and there.found_near > COVERED * there.wordy
+    is_changed = bool(there.near) and is_near and there.found_near >= FEWEST
+    if is_data or (not known and (is_piece or is_hidden or is_changed)):
         parts = f", {there.parts} are a part of one" if there.parts else ""
+        parts += f", {there.near} are one but for a word in {ONE_IN}" if there.near else ""
         raise BadInput(
             place,
             f"is the private data: {there.whole} of {there.texts} texts are word for word records {whose}{parts}, and "
