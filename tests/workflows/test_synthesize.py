@@ -23,7 +23,7 @@ from reticent.core.run_folder import RunFolder
 from reticent.data.example import help_desk
 from reticent.models.emulation import EmulationConfig, EmulationInfo, EmulationPart
 from reticent.report.make_schemas import schemas
-from reticent.report.synthesis_file import read_synthesis, synthesis_schema
+from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis, synthesis_schema
 from reticent.report.synthesis_page import render_synthesis
 from reticent.spending.recorded_training import trainings_in
 from reticent.synthesis.step_store import SPENT, StepStore
@@ -295,6 +295,38 @@ def test_a_model_that_is_made_of_one_that_learned_the_texts_is_refused(
         with pytest.raises(BadInput, match="tuned on these very texts"):
             made(str(model), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("maker", ["none", "private_prediction", ""])
+def test_whoever_learns_the_texts_is_told_what_they_promise_and_is_no_public_model(
+    maker: str, predicted: RunFolder, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of a mechanism, of none, and those of a mechanism from which somebody chose."""
+    run = RunFolder(root=tmp_path / "texts")
+    shutil.copytree(predicted.root, run.root)
+    longer = [json.dumps({"text": f"{number} words that are enough to be tuned on"}) for number in range(24)]
+    run.synthetic.write_text("\n".join(longer) + "\n", encoding="utf-8")
+    about = json.loads(run.synthesis.read_text(encoding="utf-8"))
+    about["provenance"][DIGEST] = digest_of(run.synthetic) if maker else "another"
+    if maker == "none":
+        about |= {"mechanism": "none", "epsilon": None, "delta": None, "unit": "", "relation": "", "promise": ""}
+    run.synthesis.write_text(json.dumps(about), encoding="utf-8")
+    out = tmp_path / "further"
+    flags = ["--method", "head", "--epochs", "1", "--max_tokens", "24"]
+    assert main(["tune", str(run.synthetic), "--model", base, "--out", str(out), *flags]) == 0
+    printed = capsys.readouterr()
+    told = " ".join((printed.out + printed.err).split())
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["texts"]
+    assert manifest["mechanism"] == maker
+    assert {
+        "none": "made by none, which promises nothing",
+        "private_prediction": "carry ε = 6.00 per user at δ = 0.001 (add or remove",
+        "": "were changed since they were made, so no promise",
+    }[maker] in told
+    assert "to nobody whose texts they were made from" in told
+    with pytest.raises(BadInput, match="made from these very records"):
+        made(str(out / "model"), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:
