@@ -51,7 +51,7 @@ class LearnedText:
 
 
 def learned_text(data: str | Path | None) -> LearnedText | None:
-    """What is known of a file that a model is to be tuned on; None where `reticent synthesize` did not make it.
+    """The synthetic texts of a file that a model is to be tuned on; None where `reticent synthesize` did not make it.
 
     Args:
         data: as a person names it.
