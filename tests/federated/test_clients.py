@@ -54,6 +54,13 @@ def test_records_without_a_user_lie_on_no_client() -> None:
         with_clients([Record(id="a", text="x")], "by-user")
 
 
+@pytest.mark.parametrize("given", ["by-user", "2"])
+def test_one_user_alone_is_no_federation_and_is_sent_to_no_flag_that_is_refused(given: str) -> None:
+    with pytest.raises(BadInput, match="the records of 1 user: are no federation") as refusal:
+        with_clients([Record(id=str(n), text=f"hello {n}", user="ana") for n in range(4)], given)
+    assert "split_unit" not in str(refusal.value)
+
+
 def test_a_folder_has_one_client_a_file_or_subfolder(tmp_path: Path) -> None:
     write(tmp_path / "ana.jsonl", None, None)
     write(tmp_path / "ben.jsonl", None, None)

@@ -45,7 +45,7 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
         clients: ``"by-user"``, or how many groups users are dealt into by hash, as text.
 
     Raises:
-        BadInput: records without a user; a group that gets no user.
+        BadInput: records without a user, or of one alone; a group that gets no user.
 
     Examples:
         >>> mails = [Record(id=name, text="hello", user=name) for name in ("ana", "ben", "cem", "dua")]
@@ -60,6 +60,13 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
             f"{nobody} of {len(records)} records",
             "have no user, so nobody knows on which client they lie",
             "Name the field of the users (--user_field), or give a folder with one client a file (--clients FOLDER).",
+        )
+    users = {record.user for record in records}
+    if len(users) < LEAST_CLIENTS:
+        raise BadInput(
+            f"the records of {len(users)} user{'' if len(users) == 1 else 's'}",
+            "are no federation: nobody takes part beside, and nobody is held out",
+            f"Give records of at least {LEAST_CLIENTS} users, or a folder with one client a file (--clients FOLDER).",
         )
     _warn_alike(record.user for record in records)
     if clients == BY_USER:
