@@ -192,6 +192,28 @@ def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return made(base, tmp_path_factory.mktemp("tuned") / "run", mechanism="dp_tune", count=3)
 
 
+def test_texts_of_a_model_that_is_gone_are_not_gone_on_with_by_another(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reticent.workflows.synthesize._finish", killed)
+        with pytest.raises(Killed):
+            made(base, tmp_path / "run", mechanism="dp_tune", count=3)
+    training = RunFolder(root=tmp_path / "run").synthesis_training
+    training.rename(tmp_path / "aside")
+    with pytest.raises(BadInput, match=r"texts of a model that is no longer there \(training/model\)"):
+        made(base, tmp_path / "run", mechanism="dp_tune", count=3)
+    assert not training.exists()
+    (tmp_path / "aside").rename(training)
+    assert made(base, tmp_path / "run", mechanism="dp_tune", count=3).synthesis_page.exists()
+
+
 def test_dp_tune_carries_the_promise_of_its_training(tuned: RunFolder) -> None:
     results = read_synthesis(tuned.synthesis)
     training = RunFolder(root=tuned.synthesis_training)
@@ -332,7 +354,7 @@ def test_whoever_learns_the_texts_is_told_what_they_promise_and_is_no_public_mod
 def test_the_ledger_of_trainings_does_not_pass_texts_over(predicted: RunFolder, tuned: RunFolder) -> None:
     (texts,) = trainings_in([predicted.root])
     assert not texts.is_counted
-    assert "ε = 6.0 per user" in texts.why_not
+    assert "ε = 6.0 per user at δ = 0.001 (add or remove) for all texts together" in texts.why_not
     (training,) = trainings_in([tuned.root])
     assert training.is_counted
     assert training.promise is not None

@@ -150,6 +150,8 @@ def _made(
     material = SynthesisMaterial(records=records, spec=spec, key=open_key(run.synthesis_state))
     plan = mechanism.settle(material)
     store = StepStore(run.synthesis_state, plan.about, key=material.key, steps=plan.steps)
+    if mechanism.tunes and mechanism.promises:
+        _refuse_another_model(run, len(store.spent) - (spec.condition != "none"))
     with progress("Writing", spec.count, unit="texts") as advance:
         told = 0
 
@@ -166,6 +168,23 @@ def _made(
             advance=so_far,
         )
         return plan.write(tools), plan
+
+
+def _refuse_another_model(run: RunFolder, sampled: int) -> None:
+    """Refuse to train again behind texts of a model that is gone: two trainings would be spent, and one is counted.
+
+    Args:
+        run: of the texts.
+        sampled: steps of texts that were made.
+    """
+    model = RunFolder(root=run.synthesis_training).model
+    if sampled > 0 and not model.exists():
+        raise BadInput(
+            str(run.root),
+            f"has texts of a model that is no longer there ({run.synthesis_training.name}/{model.name}): another one "
+            "would be trained, and what is promised counts one training",
+            "Put it back, or start over in another folder (--out); what was spent here stays on record.",
+        )
 
 
 def _tuned(
