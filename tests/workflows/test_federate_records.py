@@ -118,6 +118,10 @@ def test_a_killed_federation_goes_on_to_the_same_weights(base: str, tmp_path: Pa
     spent = (RunFolder(root=out).checkpoints / "record_ledger.jsonl").read_text().splitlines()
     twin = tmp_path / "twin"
     shutil.copytree(out, twin)
+    (twin / "hash.key").rename(tmp_path / "hash.key")
+    with pytest.raises(BadInput, match=r"hash\.key is gone"):
+        federate(MAILS, base=base, out=twin, recipe=RECIPE)
+    (tmp_path / "hash.key").rename(twin / "hash.key")
     one, two = (RunFolder(root=federate(MAILS, base=base, out=place, recipe=RECIPE).root) for place in (out, twin))
     first, second = (load_file(run.model / "adapter_model.safetensors") for run in (one, two))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -147,6 +147,7 @@ def _train(
     from reticent.report.federation_page import write_federation_page
     from reticent.train.checkpoints import close_folder
 
+    _refuse_renamed(run)
     key = run.hash_key()
     job = FederationJob(
         base=base,
@@ -179,6 +180,17 @@ def _train(
     write_manifest(run.manifest, tune=_about(base, run, recipe, config), environment=environment())
     close_folder(run.model)
     _tell(results)
+
+
+def _refuse_renamed(run: RunFolder) -> None:
+    """Refuse to go on under other names of clients: a ledger would take a client that it has for a new one, and the
+    same noise could hide two updates."""
+    if run.checkpoints.exists() and not (run.root / "hash.key").exists():
+        raise BadInput(
+            str(run.root),
+            "holds an unfinished federation whose hash.key is gone, and its ledgers name clients by that key",
+            "Put it back, or start over in another folder (--out); what was spent here stays on record.",
+        )
 
 
 def _about(base: str, run: RunFolder, recipe: FederationRecipe, config: Mapping[str, Any]) -> dict[str, Any]:
