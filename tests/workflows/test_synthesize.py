@@ -192,6 +192,11 @@ def tuned(base: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return made(base, tmp_path_factory.mktemp("tuned") / "run", mechanism="dp_tune", count=3)
 
 
+def test_a_training_that_begins_anew_behind_texts_is_refused() -> None:
+    with pytest.raises(BadInput, match="trained again behind texts of the one before"):
+        SynthesisRecipe(synthesis=SPEC, training=replace(TRAINING, resume=False))
+
+
 def test_texts_of_a_model_that_is_gone_are_not_gone_on_with_by_another(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
