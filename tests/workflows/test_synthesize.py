@@ -372,6 +372,18 @@ def test_the_page_of_the_docs_names_every_mechanism() -> None:
         assert f"| `{name}` |" in page
 
 
+def test_users_who_may_be_one_person_are_told_of(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reticent.workflows.synthesize._made", lambda *_: pytest.fail("nothing is made"))
+    twice = [replace(mail, id=f"x{mail.id}", user=f" {mail.user}".upper()) for mail in MAILS[:2]]
+    for unit, told in (("user", True), ("record", False)):
+        with pytest.raises(pytest.fail.Exception):
+            made(base, tmp_path / unit, records=[*MAILS, *twice], unit=unit)
+        printed = capsys.readouterr()
+        assert ("2 users differ from another in their spelling alone" in printed.out + printed.err) == told
+
+
 def test_users_are_needed_to_hide_users(base: str, tmp_path: Path) -> None:
     nobody = [replace(mail, user=None) for mail in MAILS]
     with pytest.raises(BadInput, match="no user can be hidden"):

@@ -8,15 +8,14 @@ leave. Where a client is one person these are the same.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reticent.core.errors import BadInput
-from reticent.core.progress import console
 from reticent.core.record import Record
 from reticent.data.coin import uniform
+from reticent.data.user_spelling import spelling, tell_alike
 
 BY_USER = "by-user"
 RULE = 1
@@ -68,7 +67,7 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
             "are no federation: nobody takes part beside, and nobody is held out",
             f"Give records of at least {LEAST_CLIENTS} users, or a folder with one client a file (--clients FOLDER).",
         )
-    _warn_alike(record.user for record in records)
+    tell_alike(record.user for record in records)
     if clients == BY_USER:
         return list(records)
     if not clients.isdecimal() or int(clients) < LEAST_CLIENTS:
@@ -78,34 +77,6 @@ def with_clients(records: Sequence[Record], clients: str) -> list[Record]:
             "Give --clients by-user, a number of groups, or a folder with one client a file.",
         )
     return _in_groups(records, int(clients))
-
-
-def spelling(name: str) -> str:
-    """A name without what two people would hardly differ in: case, blanks, forms of a letter, signs that nobody sees.
-
-    >>> spelling(" Caf\\u00e9  One") == spelling("cafe\\u0301 one\\u200b")
-    True
-    """
-    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
-
-
-def _warn_alike(users: Iterable[str | None]) -> None:
-    """Say that there are users who differ in their spelling alone: one person as two clients has no promise as one."""
-    spelled: dict[str, list[str]] = {}
-    for user in dict.fromkeys(users):
-        if user is not None:
-            spelled.setdefault(spelling(user), []).append(user)
-    alike = [names for names in spelled.values() if len(names) > 1]
-    if alike:
-        console.print(
-            f"{sum(map(len, alike))} users differ from another in their spelling alone, such as "
-            f"{' and '.join(repr(name[:40]) for name in alike[0][:2])}. Who is there as two has no promise as one: put "
-            "names into one spelling where they are one person's.",
-            style="yellow",
-            highlight=False,
-            markup=False,
-        )
 
 
 def _in_groups(records: Sequence[Record], count: int) -> list[Record]:

@@ -19,6 +19,7 @@ from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
 from reticent.data.canaries import write_canaries
 from reticent.data.stability import refuse_unstable
+from reticent.data.user_spelling import tell_alike
 from reticent.privacy.spec import PrivacySpec
 from reticent.synthesis.synthesis_mechanism import (
     MECHANISMS,
@@ -77,6 +78,7 @@ def synthesize(
     data = fingerprint(records)
     if mechanism.promises:
         refuse_learned(base, records)
+        tell_alike(record.user for record in records if spec.unit == "user")
     config = {"base": _named(base, run), "data": data, "title": title, **recipe.on_record}
     with run.alone():
         run.refuse_other("synthesize", config, begun=lambda: _begun(run))
