@@ -34,6 +34,7 @@ from reticent.workflows.federation_recipe import FederationRecipe as FederationR
 from reticent.workflows.federation_recipe import named_base
 from reticent.workflows.federation_results import results_of
 from reticent.workflows.inputs import write_rejects
+from reticent.workflows.learned_base import refuse_learned
 from reticent.workflows.training_rows import TrainingRows, training_rows
 
 HELD_OUT = 64
@@ -102,6 +103,8 @@ def federate_through(
     recipe.engine.check(recipe.federation)
     if recipe.secure.secure_aggregation:
         _check_ciphers()
+    if recipe.unit is not None:
+        refuse_learned(base, records, unless_private=True)
     named = named_base(base, run)
     config = {"base": named, "data": fingerprint(records), "title": title, **recipe.on_record}
     with run.alone():

@@ -19,7 +19,7 @@ FEWEST, SHARE = 10, 0.01
 """Records that a base may have in common with the data by chance: fewer than so many, and no more than that share."""
 
 
-def refuse_learned(base: str, records: Sequence[Record]) -> None:
+def refuse_learned(base: str, records: Sequence[Record], *, unless_private: bool = False) -> None:
     """Refuse a model that was tuned on some of these texts, or is made of one that was, where a run folder says so.
 
     Texts of few words are common to all data and are not counted. So is one refused that was tuned on what `reticent
@@ -28,24 +28,28 @@ def refuse_learned(base: str, records: Sequence[Record]) -> None:
     Args:
         base: a model; nothing is known of one without a run folder.
         records: private.
+        unless_private: take one that learned them under a promise of its own: what both cost adds up, and is added up
+            by `reticent ls`.
 
     Raises:
         BadInput: it has learned them, with how many.
     """
     data = fingerprint(records)
     for run in (run for place in made_of(base) for run in _runs_of(place)):
-        if any((run.settings(step) or {}).get("data") == data for step in LEARNS):
-            raise BadInput(
-                base,
-                "was tuned on these very texts, so what it writes tells of them whatever is promised",
-                "Give a model that has seen none of them (--model), such as its base.",
-            )
         if (maker := _made_from(run, data)) is not None:
             raise BadInput(
                 base,
                 f"was tuned on synthetic texts that {maker or 'somebody'} made from these very records: what it knows "
                 "of them comes on top of what is promised here, which counts this run alone",
                 "Give a model that has read nothing that was made from them (--model), such as its base.",
+            )
+        if unless_private and run.promise.exists():
+            continue
+        if any((run.settings(step) or {}).get("data") == data for step in LEARNS):
+            raise BadInput(
+                base,
+                "was tuned on these very texts, so what it writes tells of them whatever is promised",
+                "Give a model that has seen none of them (--model), such as its base.",
             )
         common, long = learned_records(run, records)
         if common >= FEWEST or common > SHARE * long:
