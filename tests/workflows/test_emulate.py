@@ -20,6 +20,7 @@ from reticent.auditing.config import AuditConfig
 from reticent.cli.main import main
 from reticent.core.atomic import LISTING
 from reticent.core.errors import BadInput
+from reticent.core.manifest import write_manifest
 from reticent.core.record import Record
 from reticent.core.redteam_marker import read_marker, write_marker
 from reticent.data.split_config import SplitConfig
@@ -196,6 +197,19 @@ def test_a_promise_is_kept_and_says_what_it_is_about(world: SimpleNamespace, tmp
     assert any(row.promised == own.epsilon for row in results.promise.bounds if row.unit == "record") or not (
         results.promise.bounds
     )
+
+
+def test_a_promise_to_synthetic_texts_is_not_carried_over(world: SimpleNamespace, tmp_path: Path) -> None:
+    """Whoever's texts these were made from was promised nothing by a training on them."""
+    root = shutil.copytree(world.root, tmp_path / "world")
+    about = {"data": "9f2c", "mechanism": "none", "promise": ""}
+    write_manifest(root / "private" / "manifest.json", texts=about)
+    emulate(root / "large", root / "private", out=root / "it", device="cpu")
+    info = read_emulation(root / "it")
+    assert info is not None
+    assert "made by none, which promises nothing" in info.statement
+    assert "to nobody whose texts they were made from" in info.statement
+    assert not (root / "it" / "privacy.json").exists()
 
 
 def test_a_large_model_that_was_tuned_itself_breaks_the_promise(world: SimpleNamespace, tmp_path: Path) -> None:

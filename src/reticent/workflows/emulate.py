@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
 from reticent.core.atomic import replacing_folder, write_text
 from reticent.core.errors import BadInput
+from reticent.core.manifest import read_manifest
 from reticent.core.outputs import refuse_empty, refuse_input
 from reticent.core.portable import remember, stands_for
 from reticent.core.redteam_marker import marker_of, write_marker
@@ -21,6 +22,7 @@ from reticent.models.load_emulated import open_parts
 from reticent.models.locate import locate
 from reticent.models.tuned import read_tuned
 from reticent.privacy.guarantee import PrivacyGuarantee
+from reticent.workflows.learned_text import LearnedText
 
 KIND = "emulated fine-tune"
 _AFTER = ", and post-processing of the small model's predictions"
@@ -89,6 +91,8 @@ def emulate(
         load=partial(load, dtype=pick_dtype("auto", place), device=place),
     )
     promise, statement = _promise(locate(str(tuned)), str(large), opened.info)
+    if run is not None and (texts := _texts_of(run)) is not None:
+        promise, statement = None, f"The small model learned synthetic texts. {texts.sentence}"
     info = replace(opened.info, run="" if run is None else str(run.root.resolve()), statement=statement)
     for role in ROLES:
         remember(getattr(info, role).source, getattr(info, role).fingerprint)
@@ -160,6 +164,13 @@ def _promise(tuned: Path, large: str, info: EmulationInfo) -> tuple[PrivacyGuara
         "the promise of that training is its own, with any beta, cap or top_p that was not chosen by looking at the "
         "private text. What the large model and the small base learned in their own training is not covered."
     )
+
+
+def _texts_of(run: RunFolder) -> LearnedText | None:
+    """The synthetic texts that a run learned, as far as its manifest says; None where it learned others."""
+    about = read_manifest(run.manifest).get("texts") if run.manifest.is_file() else None
+    names = [field.name for field in fields(LearnedText)]
+    return LearnedText(**{name: str(about.get(name, "")) for name in names}) if isinstance(about, dict) else None
 
 
 def _carry_mark(folder: Path, info: EmulationInfo) -> None:
