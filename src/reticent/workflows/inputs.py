@@ -181,7 +181,7 @@ def write_rejects(run: RunFolder, rejects: str) -> None:
 
 def tell_rejects(rejects: str) -> None:
     """Say how many rows were skipped, and where the first of them stands, where no folder keeps the list."""
-    lines = rejects.splitlines()
+    lines = [line for line in rejects.split("\n") if line]
     if lines:
         first = json.loads(lines[0])
         text = f"{len(lines)} bad rows skipped; the first: {first['place']} {first['reason']}"
