@@ -204,9 +204,13 @@ def rows_of(records: list[Record]) -> dict[str | None, tuple[list[str], list[str
     }
 
 
-def test_no_digest_of_private_texts_lies_beside_the_weights(inside: RunFolder, base: str) -> None:
+def test_no_digest_of_private_texts_lies_beside_the_weights(
+    inside: RunFolder, base: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The log goes where the model goes; whoever guesses all texts but one could try the last one by such a digest."""
     log = json.loads((inside.model / "train_log.json").read_text(encoding="utf-8"))
     assert "privacy" in log
     assert "key" not in log
     assert federate(MAILS, base=base, out=inside.root, recipe=RECIPE).model.exists(), "it is known as finished"
+    printed = capsys.readouterr()
+    assert "per record at δ" in printed.out + printed.err, "and whoever asks again is told again what is promised"

@@ -106,7 +106,11 @@ def test_again_it_is_done_already_and_other_settings_are_refused(predicted: RunF
 
 def test_texts_that_are_gone_are_not_called_finished(predicted: RunFolder, base: str, tmp_path: Path) -> None:
     shutil.copytree(predicted.root, tmp_path / "run")
-    (tmp_path / "run" / "synthetic.jsonl").unlink()
+    texts = tmp_path / "run" / "synthetic.jsonl"
+    texts.write_bytes(texts.read_bytes().partition(b"\n")[2])
+    with pytest.raises(BadInput, match="was changed since"):
+        made(base, tmp_path / "run")
+    texts.unlink()
     with pytest.raises(BadInput, match=r"synthetic\.jsonl is no longer there"):
         made(base, tmp_path / "run")
 
@@ -241,6 +245,10 @@ def test_none_says_everywhere_that_it_promises_nothing(
         assert "no promise to anybody" in told
     assert "Nothing is promised" in results.sentences[0]
     assert "Nothing is promised" in page
+    made(base, run.root, mechanism="none", epsilon=None, unit="record", count=2)
+    again = capsys.readouterr()
+    assert "is finished already" in again.out + again.err
+    assert "Nothing is promised" in again.out + again.err, "and whoever asks again is told again"
 
 
 @pytest.mark.parametrize(

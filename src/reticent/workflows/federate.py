@@ -171,6 +171,8 @@ def _train(
     if outcome is None:
         close_folder(run.model)  # a process that died while it took the folder away may have left the secret key in it
         console.print(f"{run.model} is finished already.", highlight=False)
+        if run.federation.is_file():
+            _tell(read_federation(run.federation))
         return
     rows = "".join(json.dumps(encode(row), ensure_ascii=False) + "\n" for row in outcome.state.rows)
     write_text(run.rounds, rows)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reticent.auditing.synthetic.synthetic_file import read_promise
 from reticent.core.atomic import write_text
 from reticent.core.errors import BadInput
 from reticent.core.outputs import refuse_empty
@@ -17,10 +18,12 @@ from reticent.core.processes import refuse_several
 from reticent.core.progress import console, progress
 from reticent.core.record import Record, fingerprint, write_records
 from reticent.core.run_folder import RunFolder
+from reticent.core.synthesis import SynthesisResults
 from reticent.data.canaries import write_canaries
 from reticent.data.stability import refuse_unstable
 from reticent.data.user_spelling import tell_alike
 from reticent.privacy.spec import PrivacySpec
+from reticent.report.synthesis_file import read_synthesis
 from reticent.synthesis.synthesis_mechanism import (
     MECHANISMS,
     SynthesisMaterial,
@@ -86,6 +89,7 @@ def synthesize(
             _close(run)
             _refuse_gone(run)
             console.print(f"{run.synthetic} is finished already.", highlight=False, soft_wrap=True)
+            _tell(read_synthesis(run.synthesis))
             return run
         with run.kept_if(lambda: _begun(run)):
             run.claim("synthesize", config)
@@ -97,7 +101,8 @@ def synthesize(
 
 
 def _refuse_gone(run: RunFolder) -> None:
-    """Refuse to call texts finished that are not there: their key is gone, so they cannot be made again."""
+    """Refuse to call texts finished that are not there, or no longer those that were made: their key is gone, so they
+    cannot be made again."""
     gone = [path.name for path in (run.synthetic, run.synthesis) if not path.is_file()]
     if gone:
         raise BadInput(
@@ -107,6 +112,7 @@ def _refuse_gone(run: RunFolder) -> None:
             "Put back what was taken away, or start over in another folder (--out); what was spent here stays on "
             "record.",
         )
+    read_promise(str(run.synthetic))
 
 
 def _read(records: Sequence[Record], base: str, run: RunFolder, recipe: SynthesisRecipe) -> Sequence[Record]:
@@ -215,7 +221,7 @@ def _finish(
     run: RunFolder,
     config: Mapping[str, Any],
 ) -> None:
-    from reticent.report.synthesis_file import DIGEST, digest_of, read_synthesis, write_synthesis
+    from reticent.report.synthesis_file import DIGEST, digest_of, write_synthesis
     from reticent.report.synthesis_page import write_synthesis_page
     from reticent.workflows.synthesis_results import results_of
 
@@ -228,6 +234,10 @@ def _finish(
     write_synthesis(run.synthesis, results)
     write_synthesis_page(run.synthesis_page, read_synthesis(run.synthesis))  # as whoever has the file would
     _close(run)
+    _tell(results)
+
+
+def _tell(results: SynthesisResults) -> None:
     console.print(results.headline, highlight=False, soft_wrap=True)
     for sentence in results.sentences:
         console.print(sentence, highlight=False, soft_wrap=True)
